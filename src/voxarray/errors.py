@@ -1,0 +1,162 @@
+"""What goes wrong, by name.
+
+Every failure that voxarray can foresee is a `VoxarrayError` with a ``code`` that programs can
+branch on and, where a file is at fault, its ``path``. Each class is also the built-in error
+that a caller would expect to catch::
+
+    VoxarrayError
+    ├── FormatError (ValueError)            the bytes say something impossible or ambiguous
+    │   ├── TruncatedError (EOFError)       there are fewer bytes than the header promises
+    │   ├── ChecksumError                   the bytes are not those that were written
+    │   └── UnsupportedError                valid, but not something voxarray can hold
+    ├── ArchiveError (OSError)              an archive that is incomplete or cannot be published
+    │   ├── MissingDataError                a shard or file that must exist does not
+    │   └── ArchiveExistsError (FileExistsError)
+    ├── MissingFileError (FileNotFoundError)
+    ├── SourceChangedError (RuntimeError)   the file is no longer the one that was opened
+    ├── GridError (ValueError)              geometry that is invalid or does not match
+    ├── SelectionError (ValueError)         a selection that addresses no voxels
+    ├── OutOfRangeError (IndexError)        an index beyond the image
+    ├── MemoryBudgetError (MemoryError)     more memory would be needed than is allowed
+    └── StateError (RuntimeError)           a call that the object's state does not permit
+
+Messages say what was seen, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+class VoxarrayError(Exception):
+    """Base of all voxarray errors.
+
+    Args:
+        message: What was seen, what was expected, what to do.
+        code: Stable upper-case name of the failure, such as ``"BAD_CRC"``.
+        path: File or store at fault, if there is one.
+    """
+
+    default_code = "ERROR"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.path = None if path is None else os.fspath(path)
+
+    def __str__(self) -> str:
+        where = "" if self.path is None or self.path in self.message else f" [{self.path}]"
+        return f"{self.code}: {self.message}{where}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions cross process borders (dask workers); keyword-only arguments would be lost.
+        return _rebuild, (type(self), self.message, self.code, self.path)
+
+
+def _rebuild(
+    cls: type[VoxarrayError], message: str, code: str, path: str | None
+) -> VoxarrayError:
+    return cls(message, code=code, path=path)
+
+
+class FormatError(VoxarrayError, ValueError):
+    """The bytes of a file say something impossible, contradictory or ambiguous."""
+
+    default_code = "BAD_FORMAT"
+
+
+class TruncatedError(FormatError, EOFError):
+    """A file holds fewer bytes than its header promises."""
+
+    default_code = "TRUNCATED"
+
+
+class ChecksumError(FormatError):
+    """Bytes that are not the ones that were written."""
+
+    default_code = "BAD_CHECKSUM"
+
+
+class UnsupportedError(FormatError):
+    """A valid file or request that voxarray cannot represent without changing it."""
+
+    default_code = "UNSUPPORTED"
+
+
+class ArchiveError(VoxarrayError, OSError):
+    """An archive that is incomplete, or that could not be published."""
+
+    default_code = "BAD_ARCHIVE"
+
+    # OSError.__str__ and __reduce__ would otherwise win for two-argument forms.
+    __str__ = VoxarrayError.__str__
+    __reduce__ = VoxarrayError.__reduce__
+
+
+class MissingDataError(ArchiveError):
+    """A shard, chunk or file that must exist in an archive does not."""
+
+    default_code = "MISSING_DATA"
+
+
+class ArchiveExistsError(ArchiveError, FileExistsError):
+    """The destination exists already and overwriting was not asked for."""
+
+    default_code = "EXISTS"
+
+
+class MissingFileError(VoxarrayError, FileNotFoundError):
+    """There is no such file."""
+
+    default_code = "NOT_FOUND"
+
+    __str__ = VoxarrayError.__str__
+    __reduce__ = VoxarrayError.__reduce__
+
+
+class SourceChangedError(VoxarrayError, RuntimeError):
+    """A file was changed, replaced or deleted after it was opened."""
+
+    default_code = "SOURCE_CHANGED"
+
+
+class GridError(VoxarrayError, ValueError):
+    """Geometry that is invalid, or that differs where it must agree."""
+
+    default_code = "BAD_AFFINE"
+
+
+class SelectionError(VoxarrayError, ValueError):
+    """A selection that addresses no voxels."""
+
+    default_code = "EMPTY_SELECTION"
+
+
+class OutOfRangeError(VoxarrayError, IndexError):
+    """An integer index that lies outside the image."""
+
+    default_code = "OUT_OF_RANGE"
+
+
+class MemoryBudgetError(VoxarrayError, MemoryError):
+    """An operation would need more memory than the budget allows; nothing was read."""
+
+    default_code = "OVER_BUDGET"
+
+
+class StateError(VoxarrayError, RuntimeError):
+    """A call that the state of the object does not permit."""
+
+    default_code = "BAD_STATE"
+
+
+class VoxarrayWarning(UserWarning):
+    """Something in a file deserves attention, and voxarray knows what to do about it."""

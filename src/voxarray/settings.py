@@ -1,0 +1,51 @@
+"""What can be configured: keys under ``voxarray.`` in dask's configuration.
+
+Every key can be set in the environment (``VOXARRAY`` keys follow dask's rule, for example
+``DASK_VOXARRAY__MEMORY_BUDGET="4 GiB"``), in dask's YAML files, or for a while in code::
+
+    with dask.config.set({"voxarray.memory-budget": "4 GiB"}):
+        image.load()
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+DEFAULTS: dict[str, Any] = {
+    # Bytes that one operation may use; None is half of what the process may use at all.
+    "memory-budget": None,
+    # Bytes of decoded blocks (whole small .nii.gz files, slabs of large ones) kept per process.
+    "block-cache": "1 GiB",
+    # A .nii.gz that decodes to no more than this is decoded and cached as one block.
+    "gzip-whole-limit": "512 MiB",
+    # Threads that encode and decode; None is the number of usable cores, at most eight.
+    "threads": None,
+    # Largest size that one chunk of an archive may decode to, against decompression bombs.
+    "chunk-limit": "256 MiB",
+}
+
+
+def get(key: str) -> Any:
+    """Value of ``voxarray.<key>`` as configured, or its default."""
+    import dask.config  # 0.2 s, not needed to open or slice
+
+    if key not in DEFAULTS:
+        raise KeyError(f"voxarray has no setting {key!r}, only {sorted(DEFAULTS)}")
+    value = dask.config.get(f"voxarray.{key}", default=None)
+    return DEFAULTS[key] if value is None else value
+
+
+def get_bytes(key: str) -> int:
+    """Value of a size setting in bytes; texts such as ``"4 GiB"`` are understood."""
+    from dask.utils import parse_bytes
+
+    return int(parse_bytes(get(key)))
+
+
+def threads() -> int:
+    """Number of threads for encoding and decoding."""
+    configured = get("threads")
+    if configured is not None:
+        return max(1, int(configured))
+    return max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))

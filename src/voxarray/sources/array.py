@@ -1,0 +1,83 @@
+"""Voxels that are in memory, or that dask will compute."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.selection import Selection, Shape4
+from voxarray.sources.base import Channels, Source, digest
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource(Source):
+    """A NumPy array (C, W, H, D) of any memory layout, in RAM.
+
+    Attributes:
+        array: The voxels; shared, not copied.
+        affine: (4, 4) voxel index to RAS+ mm.
+    """
+
+    array: NDArray
+    affine: NDArray[np.float64]
+    channels: Channels = Channels()
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        c, w, h, d = self.array.shape
+        return c, w, h, d
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.array.dtype.newbyteorder("=")
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        return self.shape
+
+    def read(self, selection: Selection) -> NDArray:
+        return self.array[selection.slices()].astype(self.dtype, copy=False)
+
+    def token(self) -> str:
+        # An array may be changed in place, so its content names nothing; the object does.
+        return digest("array", self.name, self.affine)
+
+
+@dataclass(frozen=True, eq=False)
+class DaskSource(Source):
+    """A lazy dask array (C, W, H, D): each read computes the blocks that it touches.
+
+    Attributes:
+        array: The dask array.
+        affine: (4, 4) voxel index to RAS+ mm.
+    """
+
+    array: Any
+    affine: NDArray[np.float64]
+    channels: Channels = Channels()
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        c, w, h, d = self.array.shape
+        return c, w, h, d
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return np.dtype(self.array.dtype).newbyteorder("=")
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        c, w, h, d = self.array.chunksize
+        return c, w, h, d
+
+    def read(self, selection: Selection) -> NDArray:
+        computed = self.array[selection.slices()].compute()
+        return np.asarray(computed).astype(self.dtype, copy=False)
+
+    def token(self) -> str:
+        return digest("dask", self.array.name, self.affine)

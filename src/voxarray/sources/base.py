@@ -1,0 +1,217 @@
+"""The contract between a file format and everything above it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import MissingFileError, SourceChangedError
+from voxarray.grid import Grid
+from voxarray.scaling import Scaling
+from voxarray.selection import Selection, Shape4
+
+NO_METADATA: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """What the C axis of an image counts.
+
+    Attributes:
+        kind: ``"time"`` for the volumes of a series, else ``"channel"``.
+        step: Seconds between volumes; 0 if unknown or not time.
+    """
+
+    kind: Literal["channel", "time"] = "channel"
+    step: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What makes a file the one that was opened: a changed file must never mix with an old header.
+
+    Attributes:
+        path: Absolute path.
+        size: Bytes.
+        mtime_ns: Time of the last change, in ns.
+        inode: Number on its file system, which changes when the file is replaced.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str], fd: int | None = None) -> FileIdentity:
+        """Identity of the file at ``path``, or of its open descriptor."""
+        absolute = os.path.abspath(path)
+        try:
+            status = os.stat(absolute if fd is None else fd)
+        except FileNotFoundError:
+            raise MissingFileError(f"there is no file {absolute}", path=absolute) from None
+        return cls(absolute, status.st_size, status.st_mtime_ns, status.st_ino)
+
+    def open(self) -> int:
+        """Descriptor for reading; the caller closes it.
+
+        Raises:
+            SourceChangedError: If the file is not the one that was opened, or is gone.
+        """
+        try:
+            fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except FileNotFoundError:
+            raise SourceChangedError(
+                f"{self.path} was deleted after it was opened", path=self.path
+            ) from None
+        try:
+            self.check(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def check(self, fd: int) -> None:
+        """Raise `SourceChangedError` unless the descriptor is of the file that was opened."""
+        now = FileIdentity.of(self.path, fd)
+        if now != self:
+            raise SourceChangedError(
+                f"{self.path} changed after it was opened (was {self.size} bytes, inode "
+                f"{self.inode}, modified {self.mtime_ns} ns; is {now.size} bytes, inode "
+                f"{now.inode}, modified {now.mtime_ns} ns): open it again",
+                path=self.path,
+            )
+
+
+class Source(ABC):
+    """One image as something that can be read.
+
+    Implementations are frozen dataclasses: immutable, picklable, safe to share between threads
+    and to carry over a fork. They open files for a read and close them again, or cache handles
+    per process.
+
+    Attributes:
+        shape: (C, W, H, D).
+        dtype: Type of the voxels that `read` returns, in native byte order.
+        affine: (4, 4) voxel index to RAS+ mm; read-only.
+        chunks: Preferred block (C, W, H, D) to read at once: a slab, a chunk or a shard.
+        channels: What C counts.
+        scaling: Slope and intercept that `read` applies; None if voxels are as stored.
+        path: File or directory; None for data in memory.
+        nifti_header: Bytes of a NIfTI-1 or -2 header that describe the whole source, or None.
+        metadata: Facts for ``image[...]``; never identifying ones.
+    """
+
+    shape: Shape4
+    dtype: np.dtype
+    affine: NDArray[np.float64]
+    chunks: Shape4
+    channels: Channels = Channels()
+    scaling: Scaling | None = None
+    path: str | None = None
+    nifti_header: bytes | None = None
+    metadata: Mapping[str, Any] = NO_METADATA
+
+    @abstractmethod
+    def read(self, selection: Selection) -> NDArray:
+        """Voxels of the selection, shape ``selection.shape``.
+
+        The memory order is the file's own: usually a (C, W, H, D) view of (C, D, H, W) memory.
+        The array may be a read-only view of a cache.
+        """
+
+    @abstractmethod
+    def token(self) -> str:
+        """Text that differs when the voxels or the affine may differ, equal in any process."""
+
+    def unscaled(self) -> Source:
+        """The same voxels as they are stored, without slope and intercept."""
+        if self.scaling is None:
+            return self
+        raise NotImplementedError(f"{type(self).__name__} has a scaling and must override this")
+
+    def stream(self) -> VoxelStream:
+        """A reader of all voxels in disk order, each once."""
+        return SequentialReads(self)
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels are."""
+        return Grid(self.shape[1:], self.affine)
+
+    @property
+    def bytes_on_disk(self) -> int | None:
+        """Size of the file or archive; None for data in memory."""
+        if self.path is None or not os.path.exists(self.path):
+            return None
+        if os.path.isfile(self.path):
+            return os.path.getsize(self.path)
+        return sum(file.stat().st_size for file in Path(self.path).rglob("*") if file.is_file())
+
+
+class VoxelStream(ABC):
+    """All voxels of a source in disk order (C, D, H, W: x runs fastest), handed out once.
+
+    Used by one thread at a time; a context manager.
+    """
+
+    @abstractmethod
+    def read_into(self, out: NDArray) -> None:
+        """Fill ``out``, C-contiguous (c, d, H, W) in the source's dtype, with the next voxels.
+
+        Either ``c`` is 1 (a slab of one volume) or ``d`` is D (whole volumes).
+        """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Check, after the last voxel, what only the end of the file can tell (CRC, length)."""
+
+    def close(self) -> None:  # noqa: B027  # optional: most streams hold nothing open
+        """Release files."""
+
+    def __enter__(self) -> VoxelStream:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+@dataclass(slots=True)
+class SequentialReads(VoxelStream):
+    """A stream over any source with random access: one `Source.read` per slab."""
+
+    source: Source
+    channel: int = field(default=0, init=False)
+    depth: int = field(default=0, init=False)
+
+    def read_into(self, out: NDArray) -> None:
+        channels, planes = out.shape[:2]
+        _, width, height, depth = self.source.shape
+        selection = Selection.box(
+            (self.channel, self.channel + channels),
+            (0, width),
+            (0, height),
+            (self.depth, self.depth + planes),
+        )
+        out[...] = self.source.read(selection).transpose(0, 3, 2, 1)
+        self.depth += planes
+        if self.depth == depth:
+            self.depth, self.channel = 0, self.channel + channels
+
+    def finish(self) -> None:
+        pass
+
+
+def digest(*parts: object) -> str:
+    """Short stable text for a token made of plain values and affines."""
+    texts = [p.tobytes().hex() if isinstance(p, np.ndarray) else repr(p) for p in parts]
+    return hashlib.blake2b("\x00".join(texts).encode(), digest_size=16).hexdigest()

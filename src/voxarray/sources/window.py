@@ -1,0 +1,106 @@
+"""A source seen through a selection: what a slice of an image is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.grid import checked_affine
+from voxarray.scaling import Scaling
+from voxarray.selection import Selection, Shape4, matrix
+from voxarray.sources.base import Channels, Source, digest
+
+
+@dataclass(frozen=True, eq=False)
+class Window(Source):
+    """Part of a source, or all of it under another affine; windows compose into one.
+
+    Attributes:
+        base: The source that is read; never a window.
+        selection: Voxels of ``base``.
+        affine: (4, 4) of the selected voxels.
+    """
+
+    base: Source
+    selection: Selection
+    affine: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, source: Source) -> Window:
+        """The window that shows all of a source."""
+        if isinstance(source, Window):
+            return source
+        return cls(source, Selection.whole(source.shape), source.affine)
+
+    def __getitem__(self, key: Any) -> Window:
+        return self.take(Selection.whole(self.shape)[key])
+
+    def take(self, selection: Selection) -> Window:
+        """The window that shows ``selection`` of what this one shows; nothing is read."""
+        affine = checked_affine(self.affine @ matrix(selection.spatial))
+        return replace(self, selection=self.selection.compose(selection), affine=affine)
+
+    def with_affine(self, affine: NDArray[np.float64]) -> Window:
+        """The same voxels, placed elsewhere in the world."""
+        return replace(self, affine=checked_affine(affine))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every voxel of the base is shown, in its order."""
+        return self.selection == Selection.whole(self.base.shape)
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        return self.selection.shape
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.base.dtype
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        c, w, h, d = (
+            max(1, min(len(r), chunk // abs(r.step)))
+            for r, chunk in zip(self.selection, self.base.chunks, strict=True)
+        )
+        return c, w, h, d
+
+    @property
+    def channels(self) -> Channels:  # type: ignore[override]
+        return replace(
+            self.base.channels,
+            step=self.base.channels.step * abs(self.selection.ranges[0].step),
+        )
+
+    @property
+    def scaling(self) -> Scaling | None:  # type: ignore[override]
+        return self.base.scaling
+
+    @property
+    def path(self) -> str | None:  # type: ignore[override]
+        return self.base.path
+
+    @property
+    def nifti_header(self) -> bytes | None:  # type: ignore[override]
+        same = self.is_whole and np.array_equal(self.affine, self.base.affine)
+        return self.base.nifti_header if same else None
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:  # type: ignore[override]
+        return self.base.metadata
+
+    def read(self, selection: Selection) -> NDArray:
+        return self.base.read(self.selection.compose(selection))
+
+    def stream(self) -> Any:
+        return self.base.stream() if self.is_whole else super().stream()
+
+    def unscaled(self) -> Window:
+        return replace(self, base=self.base.unscaled())
+
+    def token(self) -> str:
+        return digest("window", self.base.token(), self.selection.ranges, self.affine)
