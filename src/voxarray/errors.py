@@ -61,9 +61,7 @@ class VoxarrayError(Exception):
         return _rebuild, (type(self), self.message, self.code, self.path)
 
 
-def _rebuild(
-    cls: type[VoxarrayError], message: str, code: str, path: str | None
-) -> VoxarrayError:
+def _rebuild(cls: type[VoxarrayError], message: str, code: str, path: str | None) -> VoxarrayError:
     return cls(message, code=code, path=path)
 
 

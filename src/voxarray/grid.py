@@ -148,9 +148,7 @@ class Grid:
 
     def pad(self, before: Sequence[int], after: Sequence[int]) -> Grid:
         """Grid with this many more voxels (fewer, if negative) at each end of W, H, D."""
-        ranges = [
-            range(-b, n + a) for b, n, a in zip(before, self.shape, after, strict=True)
-        ]
+        ranges = [range(-b, n + a) for b, n, a in zip(before, self.shape, after, strict=True)]
         return self.take((ranges[0], ranges[1], ranges[2]))
 
     def zoom(self, factors: Sequence[float]) -> Grid:
@@ -184,9 +182,7 @@ class Grid:
 
     def flip(self, axes: Sequence[int]) -> Grid:
         """Grid with these voxel axes reversed; the voxels stay where they are."""
-        ranges = [
-            range(n)[::-1] if axis in axes else range(n) for axis, n in enumerate(self.shape)
-        ]
+        ranges = [range(n)[::-1] if axis in axes else range(n) for axis, n in enumerate(self.shape)]
         return self.take((ranges[0], ranges[1], ranges[2]))
 
     def reorient(self, codes: str | Sequence[str]) -> Grid:

@@ -39,17 +39,15 @@ class Scaling:
         dtype = self.dtype(stored.dtype)
         result = np.empty_like(stored, dtype=dtype)  # order "K": a permuted view stays permuted
         wide = np.complex128 if dtype.kind == "c" else np.float64
-        flags = ["external_loop", "buffered", "growinner"]
         pieces = np.nditer(
             [stored, result],
-            flags,  # type: ignore[arg-type]
-            [["readonly"], ["writeonly"]],
+            flags=["external_loop", "buffered", "growinner"],
+            op_flags=[["readonly"], ["writeonly"]],
             order="K",
-            casting="unsafe",
             buffersize=_PIECE,
         )
         with pieces:
-            for raw, out in pieces:  # type: ignore[misc]
+            for raw, out in pieces:
                 for start in range(0, raw.size, _PIECE):
                     part = raw[start : start + _PIECE].astype(wide)
                     part *= self.slope

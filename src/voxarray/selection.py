@@ -85,9 +85,7 @@ class Selection:
 
     def bounding_box(self) -> Selection:
         """Smallest contiguous ascending selection that contains this one."""
-        c, w, h, d = (
-            range(min(r[0], r[-1]), max(r[0], r[-1]) + 1) for r in self.ranges
-        )
+        c, w, h, d = (range(min(r[0], r[-1]), max(r[0], r[-1]) + 1) for r in self.ranges)
         return Selection((c, w, h, d))
 
     def slices(self, offset: Selection | None = None) -> tuple[slice, slice, slice, slice]:
@@ -158,7 +156,9 @@ def _take(axis_range: range, item: Any, name: str) -> range:
         raise TypeError(_advice(item)) from None
     size = len(axis_range)
     if not -size <= index < size:
-        raise OutOfRangeError(f"index {index} is out of range along {name}, which has {size} voxels")
+        raise OutOfRangeError(
+            f"index {index} is out of range along {name}, which has {size} voxels"
+        )
     index %= size
     return axis_range[index : index + 1]
 

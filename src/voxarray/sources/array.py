@@ -68,7 +68,8 @@ class DaskSource(Source):
 
     @property
     def dtype(self) -> np.dtype:  # type: ignore[override]
-        return np.dtype(self.array.dtype).newbyteorder("=")
+        native: np.dtype = np.dtype(self.array.dtype).newbyteorder("=")
+        return native
 
     @property
     def chunks(self) -> Shape4:  # type: ignore[override]
