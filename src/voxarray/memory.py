@@ -41,7 +41,7 @@ def limit() -> int:
 
 
 def budget() -> int:
-    """Bytes that one operation may use: the setting ``memory-budget``, by default half the limit."""
+    """Bytes that one operation may use: setting ``memory-budget``, by default half the limit."""
     if settings.get("memory-budget") is None:
         return limit() // 2
     return settings.get_bytes("memory-budget")

@@ -32,9 +32,9 @@ class Scaling:
         return np.dtype(np.float32 if stored.itemsize <= 2 else np.float64)
 
     def apply(self, stored: NDArray) -> NDArray:
-        """Intensities of stored voxels (any shape, layout kept), computed in float64 as nibabel does.
+        """Intensities of stored voxels (any shape, layout kept).
 
-        The result is rounded once, to `dtype`. Temporaries stay under 16 MiB.
+        They are computed in float64, as nibabel does, and the result is rounded once, to `dtype`. Temporaries stay under 16 MiB.
         """
         dtype = self.dtype(stored.dtype)
         result = np.empty_like(stored, dtype=dtype)  # order "K": a permuted view stays permuted

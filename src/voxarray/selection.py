@@ -103,7 +103,7 @@ class Selection:
 
 
 def matrix(ranges: tuple[range, range, range]) -> NDArray[np.float64]:
-    """Affine (4, 4) from indices of a selection to indices of the selected: ``diag(step) | start``."""
+    """Affine (4, 4) from an index into the ranges to what it selects: ``diag(step) | start``."""
     result = np.eye(4)
     for axis, r in enumerate(ranges):
         result[axis, axis] = r.step
