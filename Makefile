@@ -1,0 +1,54 @@
+# Every target runs in the project's own environment, .venv, which is made on first use and made
+# again only when pyproject.toml changes. Set PYTHON to choose the interpreter it is made with.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# The first interpreter that is new enough.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+# Installed before anything else and by exact version: left to choose, pip may take a build with
+# gigabytes of GPU libraries that nothing here needs.
+TORCH := torch==2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench soak clean
+
+help:
+	@echo "make demo    convert, slice and preview a scan that is larger than its memory budget"
+	@echo "make test    lint, types and tests"
+	@echo "make lint    ruff and mypy alone"
+	@echo "make bench   measure against other libraries and update the table in the README"
+	@echo "make soak    the tests that take minutes"
+	@echo "make clean   remove what was built, measured and cached"
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "voxarray needs Python 3.11 or newer: make PYTHON=/path/to/it"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/voxarray demo
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
