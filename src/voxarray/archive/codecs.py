@@ -1,0 +1,153 @@
+"""How one chunk becomes bytes: blosc (or nothing), then crc32c over the result.
+
+The set is small on purpose. Every profile is a Zarr 3 codec chain that zarr-python, tensorstore
+and zarrs read, and that the shard reader decodes with one call into the output.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numcodecs import blosc
+from numpy.typing import NDArray
+
+from voxarray.errors import ChecksumError, FormatError, UnsupportedError
+
+# Blosc's own threads share one global lock; ours run one chunk each.
+blosc.use_threads = False
+
+CRC_BYTES = 4
+_RESIDUE = 0x48674BC7  # crc32c of anything that ends with its own crc32c (little-endian)
+_BLOSC_SIZES = struct.Struct("<III")  # decoded, block and encoded bytes, at offset 4 of the header
+_SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """A chain of codecs for chunks: ``bytes``, perhaps ``blosc``, then ``crc32c``.
+
+    Attributes:
+        cname: Compressor inside blosc (``lz4``, ``lz4hc``, ``zstd``); empty for none.
+        level: Effort of the compressor, 1 to 9.
+        shuffle: ``noshuffle``, ``shuffle`` (bytes) or ``bitshuffle``.
+    """
+
+    cname: str = "lz4"
+    level: int = 5
+    shuffle: str = "bitshuffle"
+
+    def encode(self, chunk: NDArray) -> bytes:
+        """Bytes of a C-contiguous little-endian chunk, with their crc32c at the end."""
+        body: bytes
+        if self.cname:
+            shuffle = _SHUFFLES[self.shuffle]
+            itemsize = chunk.dtype.itemsize
+            name = self.cname.encode()
+            body = blosc.compress(_as_bytes(chunk), name, self.level, shuffle, 0, itemsize)
+        else:
+            body = chunk.tobytes()
+        return body + google_crc32c.value(body).to_bytes(CRC_BYTES, "little")
+
+    def decode(self, encoded: bytes, out: NDArray) -> None:
+        """Decode into ``out``, a C-contiguous chunk.
+
+        Raises:
+            ChecksumError: If the bytes are not those that were written.
+            FormatError: If they would decode to another size than the chunk's.
+        """
+        if google_crc32c.value(encoded) != _RESIDUE:
+            raise ChecksumError(
+                "the chunk does not have the crc32c that was written with it: "
+                "the archive is damaged here, restore it or convert the source again"
+            )
+        size = len(encoded) - CRC_BYTES
+        if not self.cname:
+            _require_size(size, out)
+            _as_bytes(out)[:] = np.frombuffer(encoded, np.uint8, size)
+            return
+        decoded, _, body = _BLOSC_SIZES.unpack_from(encoded, 4)
+        _require_size(decoded, out)
+        if body != size:
+            raise FormatError(f"a blosc chunk of {size} bytes says that it has {body}")
+        blosc.decompress(encoded, out)
+
+    def to_json(self, dtype: np.dtype) -> list[dict[str, Any]]:
+        """The chain as Zarr 3 metadata (specification, section "codecs")."""
+        chain: list[dict[str, Any]] = [{"name": "bytes"}]
+        if dtype.itemsize > 1:
+            chain[0]["configuration"] = {"endian": "little"}
+        if self.cname:
+            configuration = {
+                "cname": self.cname,
+                "clevel": self.level,
+                "shuffle": self.shuffle,
+                "typesize": dtype.itemsize,
+                "blocksize": 0,
+            }
+            chain.append({"name": "blosc", "configuration": configuration})
+        return [*chain, {"name": "crc32c"}]
+
+    @classmethod
+    def from_json(cls, chain: list[Mapping[str, Any]]) -> Codec:
+        """The codec of a chain that `to_json` can write.
+
+        Raises:
+            UnsupportedError: For any other chain; code ``UNKNOWN_CODEC``.
+        """
+        names = [str(link.get("name")) for link in chain]
+        if names not in (["bytes", "blosc", "crc32c"], ["bytes", "crc32c"]):
+            raise UnsupportedError(
+                f"the codecs {names} are not ones that voxarray writes "
+                "(bytes, blosc, crc32c)",
+                code="UNKNOWN_CODEC",
+            )
+        if chain[0].get("configuration", {}).get("endian", "little") != "little":
+            raise UnsupportedError("chunks are big-endian", code="UNKNOWN_CODEC")
+        if len(names) == 2:
+            return RAW
+        settings = chain[1]["configuration"]
+        return cls(str(settings["cname"]), int(settings["clevel"]), str(settings["shuffle"]))
+
+
+RAW = Codec("", 0, "noshuffle")
+
+PROFILES = {
+    "intensity": Codec("lz4", 5, "bitshuffle"),
+    "label": Codec("zstd", 5, "shuffle"),
+    "training": Codec("lz4hc", 9, "shuffle"),
+    "raw": RAW,
+}
+"""Named trade-offs; measured in ``benchmarks/codecs.py``."""
+
+TRAINING_CHUNK = 32
+
+
+def profile(name: str) -> Codec:
+    """The codec of a profile name.
+
+    Raises:
+        UnsupportedError: For an unknown name; code ``UNKNOWN_CODEC``.
+    """
+    if name not in PROFILES:
+        raise UnsupportedError(
+            f"unknown codec profile {name!r}, expected one of {sorted(PROFILES)}",
+            code="UNKNOWN_CODEC",
+        )
+    return PROFILES[name]
+
+
+def _as_bytes(array: NDArray) -> NDArray[np.uint8]:
+    return array.reshape(-1).view(np.uint8)
+
+
+def _require_size(decoded: int, out: NDArray) -> None:
+    if decoded != out.nbytes:
+        raise FormatError(
+            f"a chunk would decode to {decoded} bytes where the layout says {out.nbytes}",
+            code="BAD_CHUNK_SIZE",
+        )

@@ -1,0 +1,154 @@
+"""The ``zarr.json`` documents of an archive: Zarr 3 groups and arrays, and their reading back.
+
+Written as the Zarr core specification 3.0 says, by hand, because opening an archive must not cost
+the import of zarr-python; the tests open every one with zarr-python and tensorstore.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from voxarray.archive.codecs import Codec
+from voxarray.errors import FormatError, UnsupportedError
+from voxarray.layout import Layout
+from voxarray.selection import Shape4
+
+Json = dict[str, Any]
+
+_STORED_KINDS = "iufc"
+_CRC32C = {"name": "crc32c"}
+_LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
+
+
+def dump(document: Mapping[str, Any]) -> bytes:
+    """A document as bytes; NaN and infinity are refused, for JSON has none."""
+    return json.dumps(document, indent=1, allow_nan=False).encode()
+
+
+def group(attributes: Mapping[str, Any]) -> Json:
+    """Metadata of a group."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
+
+
+def sharded_array(
+    layout: Layout,
+    dtype: np.dtype,
+    codec: Codec,
+    dimensions: Sequence[str],
+    attributes: Mapping[str, Any],
+) -> Json:
+    """Metadata of a voxel array; background is zero."""
+    sharding = {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": list(layout.chunk),
+            "codecs": codec.to_json(dtype),
+            "index_codecs": [_LITTLE, _CRC32C],
+            "index_location": "end",
+        },
+    }
+    return _array(layout.shape, layout.shard, dtype, [sharding], dimensions, attributes)
+
+
+def plain_array(
+    shape: Sequence[int],
+    dtype: np.dtype,
+    dimensions: Sequence[str],
+    attributes: Mapping[str, Any],
+) -> Json:
+    """Metadata of a small array in one uncompressed chunk with a checksum."""
+    first: Json = _LITTLE if dtype.itemsize > 1 else {"name": "bytes"}
+    chunk = [max(1, n) for n in shape]
+    return _array(shape, chunk, dtype, [first, _CRC32C], dimensions, attributes)
+
+
+def _array(
+    shape: Sequence[int],
+    chunk: Sequence[int],
+    dtype: np.dtype,
+    codecs: list[Json],
+    dimensions: Sequence[str],
+    attributes: Mapping[str, Any],
+) -> Json:
+    zero: Any = {"c": [0.0, 0.0], "f": 0.0}.get(dtype.kind, 0)
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": zero,
+        "codecs": codecs,
+        "attributes": dict(attributes),
+        "dimension_names": list(dimensions),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayDocument:
+    """What a voxel array's ``zarr.json`` says, checked.
+
+    Attributes:
+        layout: Shape, chunks and shards as (n, z, y, x).
+        dtype: Native byte order.
+        codec: Of the inner chunks.
+        attributes: As stored.
+    """
+
+    layout: Layout
+    dtype: np.dtype
+    codec: Codec
+    attributes: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, raw: bytes, path: str) -> ArrayDocument:
+        """Read a document that `sharded_array` wrote.
+
+        Raises:
+            FormatError: If it is not such a document.
+            UnsupportedError: If it names codecs or types that are not ours.
+        """
+        try:
+            document = json.loads(raw)
+            (sharding,) = document["codecs"]
+            inner = sharding["configuration"]
+            dtype = np.dtype(document["data_type"])
+            if sharding["name"] != "sharding_indexed" or document["fill_value"] not in (0, [0, 0]):
+                raise UnsupportedError(
+                    f"{path} is not an array that voxarray wrote", code="UNKNOWN_CODEC", path=path
+                )
+            if dtype.kind not in _STORED_KINDS:
+                raise UnsupportedError(
+                    f"{path} has the type {dtype}", code="UNSUPPORTED_DTYPE", path=path
+                )
+            layout = Layout(
+                _four(document["shape"]),
+                _four(inner["chunk_shape"]),
+                _four(document["chunk_grid"]["configuration"]["chunk_shape"]),
+            )
+            codec = Codec.from_json(inner["codecs"])
+            return cls(layout, dtype, codec, document["attributes"])
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(
+                f"{path} is not the metadata of a voxarray image ({error!r})",
+                code="BAD_METADATA",
+                path=path,
+            ) from error
+
+
+def _four(sizes: Sequence[int]) -> Shape4:
+    n, z, y, x = (int(s) for s in sizes)
+    return n, z, y, x
+
+
+def chunk_key(index: Sequence[int]) -> str:
+    """Key of a chunk or shard below its array (``default`` encoding)."""
+    return "/".join(["c", *map(str, index)])

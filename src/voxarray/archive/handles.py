@@ -1,0 +1,144 @@
+"""Open shards and parsed manifests of this process, shared by its threads and inherited by forks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+
+from voxarray.archive import manifest as manifests
+from voxarray.archive.manifest import Manifest
+from voxarray.archive.shard import ShardIndex
+from voxarray.archive.store import Store, TreeStore, ZipStore
+from voxarray.errors import ArchiveError, MissingDataError, SourceChangedError
+from voxarray.sources.base import FileIdentity
+
+MAX_OPEN_SHARDS = 256
+MAX_MANIFESTS = 64
+
+
+class ShardHandle:
+    """An open shard with its checked index; closes itself when the last reader lets go.
+
+    Attributes:
+        fd: Descriptor of the file that holds the shard.
+        start: Offset of the shard in that file.
+        index: Where its chunks lie.
+    """
+
+    __slots__ = ("fd", "index", "start")
+
+    def __init__(self, fd: int, start: int, index: ShardIndex) -> None:
+        self.fd, self.start, self.index = fd, start, index
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+_lock = threading.Lock()
+_shards: OrderedDict[tuple[FileIdentity, str], ShardHandle] = OrderedDict()
+_manifests: OrderedDict[FileIdentity, Manifest] = OrderedDict()
+
+
+def identity(store: Store) -> FileIdentity:
+    """What makes this archive the one that was opened: its manifest, or its zip file.
+
+    Raises:
+        MissingDataError: If there is no manifest; code ``NO_MANIFEST``.
+    """
+    if isinstance(store, ZipStore):
+        return store.identity
+    if manifests.KEY not in store:
+        Manifest.read(store)  # says what is wrong
+    return FileIdentity.of(f"{store.path}/{manifests.KEY}")
+
+
+def manifest(store: Store, opened: FileIdentity) -> Manifest:
+    """The manifest of the archive that was opened, parsed once per process.
+
+    Raises:
+        SourceChangedError: If the archive was replaced since.
+    """
+    with _lock:
+        found = _manifests.get(opened)
+    if found is not None:
+        return found
+    _require_unchanged(store, opened)
+    found = Manifest.read(store)
+    with _lock:
+        _manifests[opened] = found
+        while len(_manifests) > MAX_MANIFESTS:
+            _manifests.popitem(last=False)
+    return found
+
+
+def shard(store: Store, opened: FileIdentity, key: str, chunks: int) -> ShardHandle:
+    """The open shard at ``key``; its index and size are checked when it is opened first.
+
+    Raises:
+        MissingDataError: If the shard is gone.
+        ChecksumError: If its index is damaged.
+        ArchiveError: If its size is not the one in the manifest.
+        SourceChangedError: If the archive was replaced since it was opened.
+    """
+    name = (opened, key)
+    with _lock:
+        handle = _shards.get(name)
+        if handle is not None:
+            _shards.move_to_end(name)
+            return handle
+    handle = _open(store, opened, key, chunks)
+    with _lock:
+        handle = _shards.setdefault(name, handle)
+        while len(_shards) > MAX_OPEN_SHARDS:
+            _shards.popitem(last=False)
+    return handle
+
+
+def _open(store: Store, opened: FileIdentity, key: str, chunks: int) -> ShardHandle:
+    expected = manifest(store, opened).size(key, store.path)
+    _require_unchanged(store, opened)
+    blob = store.open(key)
+    try:
+        where = f"{store.path}/{key}"
+        if blob.size != expected:
+            raise ArchiveError(
+                f"{where} has {blob.size} bytes where {expected} were written: it is damaged or "
+                "was not copied whole, restore it or convert the source again",
+                code="TRUNCATED" if blob.size < expected else "BAD_SIZE",
+                path=store.path,
+            )
+        index = ShardIndex.read(blob.fd, blob.start, blob.size, chunks, where)
+        return ShardHandle(blob.fd, blob.start, index)
+    except BaseException:
+        os.close(blob.fd)
+        raise
+
+
+def _require_unchanged(store: Store, opened: FileIdentity) -> None:
+    # A zip checks itself whenever it is opened; a folder may have been swapped for another.
+    if not isinstance(store, TreeStore):
+        return
+    if not os.path.isdir(store.path):
+        raise SourceChangedError(
+            f"the archive {store.path} was deleted or renamed after it was opened", path=store.path
+        )
+    try:
+        now = identity(store)
+    except MissingDataError as error:
+        raise SourceChangedError(error.message, path=store.path) from None
+    if now != opened:
+        raise SourceChangedError(
+            f"the archive {store.path} was replaced after it was opened: open it again",
+            path=store.path,
+        )
+
+
+def _renew_lock_in_child() -> None:
+    # Another thread may have held the lock at the moment of the fork.
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock_in_child)
