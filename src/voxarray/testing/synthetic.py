@@ -1,0 +1,217 @@
+"""Scans to test with that nobody was scanned for, of any size, made slab by slab.
+
+`Phantom` is computed from a seed; `Upsampled` enlarges a small real scan. Both hand out planes
+in disk order (D, H, W), each plane a function of its position alone, so a volume is the same
+however thick the slabs are, and `write_nifti` can write 4 GiB while it holds a few planes.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import UnsupportedError
+from voxarray.grid import Grid
+from voxarray.selection import Shape3
+
+_WAVES = 12
+_SLAB_BYTES = 8 << 20
+
+
+class Planes(Protocol):
+    """A volume that is made, plane by plane.
+
+    Attributes:
+        shape: (W, H, D).
+        dtype: Type of its voxels.
+        affine: (4, 4) voxel index to RAS+ mm.
+    """
+
+    @property
+    def shape(self) -> Shape3: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    @property
+    def affine(self) -> NDArray[np.float64]: ...
+
+    def planes(self, start: int, stop: int) -> NDArray:
+        """Planes ``start <= z < stop``, shape (stop - start, H, W)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phantom:
+    """An ellipsoid of smooth texture and measurement noise, int16.
+
+    Attributes:
+        shape: (W, H, D).
+        kind: ``"head"``: air is exactly zero, as in a scan whose background was masked, and noise
+            is mild. ``"noisy"``: strong noise everywhere, which no codec can squeeze out.
+        seed: Another seed is another volume.
+        spacing: Distance between voxel centres, mm.
+    """
+
+    shape: Shape3
+    kind: Literal["head", "noisy"] = "head"
+    seed: int = 0
+    spacing: float = 0.5
+
+    @property
+    def dtype(self) -> np.dtype:
+        """int16, as scanners write."""
+        return np.dtype(np.int16)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """RAS+ axes, world origin in the middle of the volume."""
+        affine = np.diag([self.spacing, self.spacing, self.spacing, 1.0])
+        affine[:3, 3] = [-(n - 1) / 2 * self.spacing for n in self.shape]
+        return affine
+
+    def planes(self, start: int, stop: int) -> NDArray[np.int16]:
+        """Planes ``start <= z < stop``, shape (stop - start, H, W)."""
+        width, height, _ = self.shape
+        out = np.empty((stop - start, height, width), np.int16)
+        for plane, z in zip(out, range(start, stop), strict=True):
+            plane[...] = self._plane(z)
+        return out
+
+    def _plane(self, z: int) -> NDArray:
+        x, y, depth = (np.linspace(-1, 1, n, dtype=np.float32) for n in self.shape)
+        inside = (x / 0.8) ** 2 + (y[:, None] / 0.9) ** 2 + (depth[z] / 0.9) ** 2 < 1
+        # A sum of products of waves along x, y and z is one product of small matrices.
+        texture = (self._waves(1, y) * self._waves(2, depth[z : z + 1])) @ self._waves(0, x).T
+        noise = _random(self.seed, z).standard_normal(inside.shape, dtype=np.float32)
+        noise *= 6 * inside if self.kind == "head" else 150
+        plane: NDArray = np.where(inside, 600 + 40 * texture, 0) + noise
+        return plane.round()
+
+    def _waves(self, axis: int, positions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cosines of random frequency and phase, shape (positions, `_WAVES`)."""
+        rng = _random(self.seed, -1 - axis)
+        frequencies, phases = rng.uniform(1, 20, _WAVES), rng.uniform(0, 2 * np.pi, _WAVES)
+        waves = np.cos(positions[:, None] * frequencies + phases)
+        return waves.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Upsampled:
+    """A scan with each voxel split into ``factor``^3, linearly interpolated.
+
+    Attributes:
+        path: A NIfTI file small enough to hold in memory; of a series, its first volume.
+        factor: Times as many voxels along each axis.
+    """
+
+    path: str | os.PathLike[str]
+    factor: int
+
+    @functools.cached_property
+    def _small(self) -> tuple[NDArray, Grid]:
+        """Voxels (D, H, W) and grid of the scan itself."""
+        import nibabel as nib
+
+        image = nib.load(self.path)
+        voxels = np.asanyarray(image.dataobj)
+        first = voxels.reshape(*voxels.shape[:3], -1)[..., 0]
+        return first.T, Grid(first.shape, image.affine)
+
+    @property
+    def grid(self) -> Grid:
+        """Where the new voxels are: in the same volume."""
+        return self._small[1].zoom([self.factor] * 3)
+
+    @property
+    def shape(self) -> Shape3:
+        """(W, H, D)."""
+        return self.grid.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the scan's own voxels."""
+        return self._small[0].dtype
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Voxel index to RAS+ mm."""
+        return self.grid.affine
+
+    def planes(self, start: int, stop: int) -> NDArray:
+        """Planes ``start <= z < stop``, shape (stop - start, H, W)."""
+        small = self._small[0]
+        low, high, weight = _neighbours(small.shape[0], self.factor)
+        taken = slice(start, stop)
+        result: NDArray = small[low[taken]] * (1 - weight[taken, None, None])
+        result += small[high[taken]] * weight[taken, None, None]
+        for axis in (1, 2):
+            low, high, weight = _neighbours(small.shape[axis], self.factor)
+            weight = weight[:, None] if axis == 1 else weight
+            result = (1 - weight) * result.take(low, axis) + weight * result.take(high, axis)
+        if small.dtype.kind in "iu":
+            result = result.round()
+        return result.astype(small.dtype)
+
+
+def write_nifti(volume: Planes, path: str | os.PathLike[str], *, level: int = 1) -> None:
+    """Write a volume as ``.nii`` or ``.nii.gz``, a few planes in memory at a time.
+
+    Args:
+        volume: What to write.
+        path: Ends in ``.nii`` or ``.nii.gz``.
+        level: Effort of gzip, 1 to 9; 1 is what nibabel writes with. Equal volumes give equal
+            files, for no time or name is written into the stream.
+    """
+    width, height, depth = volume.shape
+    thickness = max(1, _SLAB_BYTES // (width * height * volume.dtype.itemsize))
+    with _sink(Path(path), level) as file:
+        file.write(_header(volume))
+        for start in range(0, depth, thickness):
+            slab = volume.planes(start, min(start + thickness, depth))
+            file.write(np.ascontiguousarray(slab, volume.dtype).data)
+
+
+def _header(volume: Planes) -> bytes:
+    import nibabel as nib
+
+    header = nib.Nifti1Header()
+    header.set_data_shape(volume.shape)
+    header.set_data_dtype(volume.dtype)
+    header.set_sform(volume.affine, code="scanner")
+    header.set_qform(volume.affine, code="scanner")
+    header["vox_offset"] = 352
+    header["magic"] = b"n+1"
+    header.set_xyzt_units("mm")
+    block: bytes = header.binaryblock
+    return block + bytes(4)  # no extensions
+
+
+@contextmanager
+def _sink(path: Path, level: int) -> Iterator[IO[bytes]]:
+    with path.open("wb") as file:
+        if path.name.endswith(".nii"):
+            yield file
+        elif path.name.endswith(".nii.gz"):
+            with gzip.GzipFile("", "wb", level, file, mtime=0) as compressed:
+                yield compressed  # type: ignore[misc]  # a writer, though no IO by name
+        else:
+            raise UnsupportedError(f"{path.name} is neither .nii nor .nii.gz", path=path)
+
+
+def _neighbours(size: int, factor: int) -> tuple[NDArray, NDArray, NDArray[np.float64]]:
+    """For each new index: the old one below, the one above, and how much of the latter."""
+    position = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
+    low = position.astype(np.intp)
+    return low, np.minimum(low + 1, size - 1), position - low
+
+
+def _random(seed: int, number: int) -> np.random.Generator:
+    key = np.array([seed, number % (1 << 64)], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
