@@ -13,8 +13,18 @@ ROOT = Path(__file__).parents[1] / "src" / "voxarray"
 
 # Bottom up. A module imports from lower layers, or without a cycle from its own.
 LAYERS = (
-    {"errors", "selection", "grid", "scaling", "settings", "memory", "layout"},
-    {"index", "sources", "archive", "writers", "tensors"},
+    {
+        "errors",
+        "selection",
+        "grid",
+        "scaling",
+        "settings",
+        "memory",
+        "layout",
+        "promotion",
+        "workers",
+    },
+    {"index", "sources", "archive", "writers", "materialise", "tensors"},
     {"image", "repr", "plotting"},
     {"__init__"},  # the public face: names to export, nothing of its own
     {"cli"},
