@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ class ArraySource(Source):
         array: The voxels; shared, not copied.
         affine: (4, 4) voxel index to RAS+ mm.
     """
+
+    in_memory: ClassVar[bool] = True
 
     array: NDArray
     affine: NDArray[np.float64]
@@ -43,6 +45,10 @@ class ArraySource(Source):
     def read(self, selection: Selection) -> NDArray:
         return self.array[selection.slices()].astype(self.dtype, copy=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy may be changed apart from this one, so it gets a name of its own.
+        return type(self), (self.array, self.affine, self.channels)
+
     def token(self) -> str:
         # An array may be changed in place, so its content names nothing; the object does.
         return digest("array", self.name, self.affine)
@@ -60,6 +66,7 @@ class DaskSource(Source):
     array: Any
     affine: NDArray[np.float64]
     channels: Channels = Channels()
+    lazy: bool = True
 
     @property
     def shape(self) -> Shape4:  # type: ignore[override]

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import MissingFileError, SourceChangedError
+from voxarray.errors import MissingFileError, OutOfRangeError, SourceChangedError
 from voxarray.grid import Grid
 from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4
@@ -109,6 +109,9 @@ class Source(ABC):
         path: File or directory; None for data in memory.
         nifti_header: Bytes of a NIfTI-1 or -2 header that describe the whole source, or None.
         metadata: Facts for ``image[...]``; never identifying ones.
+        lazy: Whether reading computes, so that a voxel that is read twice is computed twice.
+        levels: Number of pyramid levels, the source itself included.
+        in_memory: Whether the voxels lie in RAM already, where the user may change them.
     """
 
     shape: Shape4
@@ -120,6 +123,9 @@ class Source(ABC):
     path: str | None = None
     nifti_header: bytes | None = None
     metadata: Mapping[str, Any] = NO_METADATA
+    lazy: bool = False
+    levels: int = 1
+    in_memory: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, selection: Selection) -> NDArray:
@@ -138,6 +144,21 @@ class Source(ABC):
         if self.scaling is None:
             return self
         raise NotImplementedError(f"{type(self).__name__} has a scaling and must override this")
+
+    def level(self, number: int) -> Source:
+        """Level ``number`` of the pyramid; 0 is this source itself.
+
+        Raises:
+            OutOfRangeError: If there is no such level.
+        """
+        if number == 0:
+            return self
+        raise OutOfRangeError(
+            f"there is no level {number}: {self.path or 'data in memory'} has no pyramid, only "
+            "level 0; convert it to an archive to get one",
+            code="NO_LEVEL",
+            path=self.path,
+        )
 
     def stream(self) -> VoxelStream:
         """A reader of all voxels in disk order, each once."""
@@ -174,6 +195,10 @@ class VoxelStream(ABC):
     @abstractmethod
     def finish(self) -> None:
         """Check, after the last voxel, what only the end of the file can tell (CRC, length)."""
+
+    def source_digest(self) -> str | None:
+        """sha256 (hex) of all bytes of the file, once finished; None where there is no file."""
+        return None
 
     def close(self) -> None:  # noqa: B027  # optional: most streams hold nothing open
         """Release files."""
