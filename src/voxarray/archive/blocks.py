@@ -1,0 +1,106 @@
+"""The voxels of a source in the order in which an archive is written, a block ahead of the writer.
+
+Files are read as slabs, in the order of the disk, into two buffers that are used in turn: one is
+decoded into while the other is encoded. Lazy arrays are computed shard by shard, so that a voxel
+is computed once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive.cascade import Box
+from voxarray.layout import Layout
+from voxarray.selection import Selection
+from voxarray.sources.base import Source
+
+Block = tuple[Box, NDArray]
+
+
+def blocks(
+    source: Source, layout: Layout, finished: Callable[[str | None], None]
+) -> Iterator[Block]:
+    """Blocks (n, z, y, x) of all voxels; each is valid until the next is asked for.
+
+    Args:
+        source: Read once, from start to end.
+        layout: Of the finest level; blocks begin and end at its chunk borders.
+        finished: Called at the end with the sha256 of the source's bytes, or None.
+
+    Raises:
+        VoxarrayError: What the source finds wrong, also after its last voxel (its CRC).
+    """
+    if source.lazy:
+        return _shards(source, layout, finished)
+    return _slabs(source, layout, finished)
+
+
+def _slabs(
+    source: Source, layout: Layout, finished: Callable[[str | None], None]
+) -> Iterator[Block]:
+    count, depth = layout.slab
+    plane = layout.shape[2:]
+    buffers = [np.empty((count, depth, *plane), source.dtype) for _ in range(2)]
+    boxes = list(_slab_boxes(layout))
+    with source.stream() as stream, ThreadPoolExecutor(1, "voxarray-decode") as decoder:
+
+        def fill(number: int) -> NDArray:
+            box = boxes[number]
+            volumes, planes = len(box[0]), len(box[1])
+            flat = buffers[number % 2].reshape(-1)[: volumes * planes * plane[0] * plane[1]]
+            out = flat.reshape(volumes, planes, *plane)
+            stream.read_into(out)
+            return out
+
+        filled = decoder.submit(fill, 0)
+        for number, box in enumerate(boxes):
+            block = filled.result()
+            if number + 1 < len(boxes):
+                filled = decoder.submit(fill, number + 1)
+            yield box, block
+        stream.finish()
+        finished(stream.source_digest())
+
+
+def _slab_boxes(layout: Layout) -> Iterator[Box]:
+    count, depth = layout.slab
+    volumes, planes, height, width = layout.shape
+    for n, z in itertools.product(range(0, volumes, count), range(0, planes, depth)):
+        yield (
+            range(n, min(n + count, volumes)),
+            range(z, min(z + depth, planes)),
+            range(height),
+            range(width),
+        )
+
+
+def _shards(
+    source: Source, layout: Layout, finished: Callable[[str | None], None]
+) -> Iterator[Block]:
+    boxes = [_shard_box(layout, position) for position in layout.shards()]
+
+    def compute(box: Box) -> NDArray:
+        n, z, y, x = box
+        return source.read(Selection((n, x, y, z))).transpose(0, 3, 2, 1)
+
+    with ThreadPoolExecutor(1, "voxarray-compute") as reader:
+        ahead = reader.submit(compute, boxes[0])
+        for number, box in enumerate(boxes):
+            block = ahead.result()
+            if number + 1 < len(boxes):
+                ahead = reader.submit(compute, boxes[number + 1])
+            yield box, block
+    finished(None)
+
+
+def _shard_box(layout: Layout, position: tuple[int, int, int, int]) -> Box:
+    n, z, y, x = (
+        range(i * p, min(i * p + p, s))
+        for i, p, s in zip(position, layout.shard, layout.shape, strict=True)
+    )
+    return n, z, y, x

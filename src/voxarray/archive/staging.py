@@ -1,0 +1,219 @@
+"""Building an archive out of sight and publishing it whole.
+
+The archive grows in a hidden sibling of its destination. Only when every file is written, synced
+to disk and named by the manifest does one rename make it visible; with ``overwrite`` the old
+archive is exchanged for the new one in the same system call and deleted afterwards. Whatever
+interrupts this, the destination is the old archive, or nothing, or the new one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from voxarray.archive import manifest as manifests
+from voxarray.archive.manifest import FileEntry, Manifest
+from voxarray.errors import ArchiveError, ArchiveExistsError
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+_NOT_SUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
+_SYNC_THREADS = 4  # waits on the disk, not on a core
+
+
+@dataclass(slots=True)
+class Staging:
+    """An archive under construction.
+
+    Attributes:
+        root: The hidden directory.
+        destination: Where it will appear.
+        files: Entries of the files written so far.
+    """
+
+    root: str
+    destination: str
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    _unsynced: list[str] = field(default_factory=list)
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write a small file."""
+        path = f"{self.root}/{key}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "xb") as file:
+            file.write(data)
+        self.files[key] = FileEntry(len(data), google_crc32c.value(data))
+        self._unsynced.append(path)
+
+    def record(self, key: str, entry: FileEntry) -> None:
+        """Note a file that somebody else has written and synced."""
+        self.files[key] = entry
+
+    def seal(self, source: Mapping[str, Any]) -> None:
+        """Sync everything, then write and sync the manifest: from now on the archive is whole."""
+        folders = [folder for folder, _, _ in os.walk(self.root)]
+        with ThreadPoolExecutor(_SYNC_THREADS) as threads:
+            list(threads.map(sync, [*self._unsynced, *folders]))
+        path = f"{self.root}/{manifests.KEY}"
+        with open(path, "xb") as file:
+            file.write(Manifest(self.files, source).to_bytes())
+        sync(path)
+        sync(self.root)
+
+
+@contextmanager
+def staging(destination: str | os.PathLike[str], overwrite: bool) -> Iterator[Staging]:
+    """A staging directory for an archive at ``destination``; removed unless it was published.
+
+    Raises:
+        ArchiveExistsError: If the destination exists and ``overwrite`` is False.
+        ArchiveError: With code ``NO_SPACE`` or ``IO_ERROR`` for what the disk refuses.
+    """
+    target = os.path.abspath(destination)
+    refuse_existing(target, overwrite)
+    parent, name = os.path.split(target)
+    os.makedirs(parent, exist_ok=True)
+    _remove_abandoned(parent, name)
+    owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    root = os.path.join(parent, f".{name}.{owner}.staging")
+    os.mkdir(root)
+    try:
+        yield Staging(root, target)
+    except OSError as error:
+        raise _named(error, target) from error
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def publish(staged: str, destination: str, overwrite: bool) -> None:
+    """Rename a finished directory or file to its destination and sync the folder it is in.
+
+    Raises:
+        ArchiveExistsError: If something is there and ``overwrite`` is False, even if it appeared
+            a moment ago.
+    """
+    flags = _RENAME_EXCHANGE if overwrite and os.path.lexists(destination) else _RENAME_NOREPLACE
+    try:
+        _renameat2(staged, destination, flags)
+    except FileExistsError:
+        refuse_existing(destination, overwrite)
+        raise
+    sync(os.path.dirname(destination))
+    # After an exchange, what was at the destination is at the staged path.
+    if os.path.isdir(staged):
+        shutil.rmtree(staged)
+    elif os.path.lexists(staged):
+        os.unlink(staged)
+
+
+def refuse_existing(destination: str, overwrite: bool) -> None:
+    """Raise `ArchiveExistsError` if there is something that may not be replaced."""
+    if os.path.lexists(destination) and not overwrite:
+        raise ArchiveExistsError(
+            f"{destination} exists already: choose another name, or pass overwrite=True "
+            "(--overwrite), which keeps the old one until the new one is verified",
+            path=destination,
+        )
+
+
+def sync(path: str) -> None:
+    """Make the content of a file or the names in a directory survive a power loss."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def is_hidden_staging(name: str) -> bool:
+    """Whether a file name is that of an unfinished archive."""
+    return name.startswith(".") and name.endswith((".staging", ".staging.ozx"))
+
+
+def _renameat2(source: str, destination: str, flags: int) -> None:
+    """Linux's rename that either refuses to replace, or exchanges.
+
+    Where the file system cannot (some network file systems), the steps are done one by one; then
+    a crash between the two renames of an exchange leaves the old archive under the staging name
+    with ``.old`` added, and the error of the next open says that the destination is missing.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    rename = getattr(libc, "renameat2", None)
+    if rename is not None:
+        arguments = _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(destination), flags
+        if rename(*arguments) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in _NOT_SUPPORTED:
+            raise OSError(number, os.strerror(number), destination)
+    if flags == _RENAME_NOREPLACE:
+        if os.path.lexists(destination):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), destination)
+        os.rename(source, destination)
+        return
+    os.rename(destination, f"{source}.old")
+    os.rename(source, destination)
+    os.rename(f"{source}.old", source)
+
+
+def _remove_abandoned(parent: str, name: str) -> None:
+    """Delete staging directories of this destination whose process on this host is gone."""
+    pattern = re.compile(
+        rf"\.{re.escape(name)}\.{re.escape(_host())}-(\d+)-[0-9a-f]{{8}}\.staging(\.ozx)?"
+    )
+    for entry in _entries(parent):
+        match = pattern.fullmatch(entry.name)
+        if match and not _alive(int(match[1])):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def _entries(parent: str) -> Iterable[Path]:
+    with suppress(OSError):
+        return list(Path(parent).iterdir())
+    return []
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname()) or "host"
+
+
+def _named(error: OSError, destination: str) -> BaseException:
+    """The error of the disk as one of ours, with a code; ours as they are."""
+    if hasattr(error, "code"):
+        return error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        code, advice = "NO_SPACE", "make room and run it again"
+    else:
+        code, advice = "IO_ERROR", "check the disk and run it again"
+    return ArchiveError(
+        f"writing {destination} failed ({error}); nothing was published: {advice}",
+        code=code,
+        path=destination,
+    )

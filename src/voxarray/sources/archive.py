@@ -1,0 +1,206 @@
+"""An archive as a source: any of its pyramid levels, or one of its label maps."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive import handles
+from voxarray.archive import manifest as manifests
+from voxarray.archive.documents import ArrayDocument
+from voxarray.archive.geometry import NIFTI
+from voxarray.archive.metadata import IMAGE, ImageMetadata, Label, level_name
+from voxarray.archive.reader import ShardedArray
+from voxarray.archive.store import Store, open_store
+from voxarray.errors import FormatError, MissingFileError, OutOfRangeError
+from voxarray.grid import Grid
+from voxarray.scaling import Scaling
+from voxarray.selection import Selection, Shape4
+from voxarray.sources.base import Channels, FileIdentity, Source, digest
+
+
+@dataclass(frozen=True, eq=False)
+class ArchiveSource(Source):
+    """One level of an archived image.
+
+    Attributes:
+        store: Where the archive lies.
+        opened: Identity of the archive when it was opened.
+        prefix: Folder of the image in the archive, with a final slash; empty for its main image.
+        image: What the archive says about the image.
+        array: The voxels of this level.
+        grid_of_level: Where they are.
+        number: The level.
+        dtype: Type that reading presents.
+        scaling: Slope and intercept that reading applies.
+    """
+
+    store: Store
+    opened: FileIdentity
+    prefix: str
+    image: ImageMetadata
+    array: ShardedArray
+    grid_of_level: Grid
+    number: int
+    dtype: np.dtype = field(kw_only=True)
+    scaling: Scaling | None = field(kw_only=True)
+
+    @property
+    def path(self) -> str:  # type: ignore[override]
+        return os.path.join(self.store.path, self.prefix).rstrip("/")
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        n, z, y, x = self.array.layout.shape
+        return n, x, y, z
+
+    @property
+    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+        return self.grid_of_level.affine
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        n, z, y, x = (
+            min(shard, size)
+            for shard, size in zip(self.array.layout.shard, self.array.layout.shape, strict=True)
+        )
+        return n, x, y, z
+
+    @property
+    def channels(self) -> Channels:  # type: ignore[override]
+        return self.image.channels
+
+    @property
+    def levels(self) -> int:  # type: ignore[override]
+        return self.image.levels
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """Names and colours of the values of a label map."""
+        return self.image.labels
+
+    @property
+    def nifti_header(self) -> bytes | None:  # type: ignore[override]
+        key = f"{self.prefix}{NIFTI}/c/0"
+        manifest = handles.manifest(self.store, self.opened)
+        if self.number or key not in manifest.files:
+            return None
+        return manifest.checked(self.store, key)[:-4]
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Bytes of the files of this image, by the manifest."""
+        files = handles.manifest(self.store, self.opened).files
+        return sum(entry.size for key, entry in files.items() if key.startswith(self.prefix))
+
+    def level(self, number: int) -> ArchiveSource:
+        if not 0 <= number < self.levels:
+            raise OutOfRangeError(
+                f"{self.path} has the levels 0 to {self.levels - 1}, there is no level {number}",
+                code="NO_LEVEL",
+                path=self.path,
+            )
+        return _open_level(self.store, self.opened, self.prefix, number)
+
+    def read(self, selection: Selection) -> NDArray:
+        n, x, y, z = selection.ranges
+        stored = self.array.read((n, z, y, x)).transpose(0, 3, 2, 1)
+        if self.scaling is not None:
+            return self.scaling.apply(stored)
+        return stored.astype(self.dtype, copy=False)
+
+    def unscaled(self) -> ArchiveSource:
+        if self.scaling is None:
+            return self
+        return replace(self, scaling=None, dtype=self.array.dtype)
+
+    def token(self) -> str:
+        return digest("archive", self.opened, self.array.key, self.scaling, self.dtype.name)
+
+
+def open_archive(path: str | os.PathLike[str]) -> ArchiveSource:
+    """Open an archive that voxarray wrote, or a label map in one (``x.ome.zarr/labels/brain``).
+
+    Reads metadata only: the manifest and two small documents, each checked against it.
+
+    Raises:
+        MissingFileError: If there is nothing at the path.
+        MissingDataError: If it has no manifest (``NO_MANIFEST``): it was not finished.
+        ChecksumError: If metadata is damaged.
+        FormatError: If it is not an archive of ours.
+    """
+    store, prefix = _locate(path)
+    opened = handles.identity(store)
+    return _open_level(store, opened, prefix, 0)
+
+
+def label_names(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the label maps in an archive, sorted."""
+    store, prefix = _locate(path)
+    manifest = handles.manifest(store, handles.identity(store))
+    start = f"{prefix}labels/"
+    parts = (key[len(start) :].split("/") for key in manifest.files if key.startswith(start))
+    return sorted({names[0] for names in parts if len(names) > 1})
+
+
+def _locate(path: str | os.PathLike[str]) -> tuple[Store, str]:
+    """The archive at a path or above it, and what of it the path names."""
+    whole = Path(os.path.abspath(path))
+    for root in (whole, *whole.parents):
+        if root.is_file() or (root / manifests.KEY).is_file():
+            inside = whole.relative_to(root).as_posix()
+            return open_store(root), "" if inside == "." else f"{inside}/"
+    if not whole.exists():
+        raise MissingFileError(f"there is no archive {whole}", path=whole)
+    if not (whole / "zarr.json").is_file():
+        raise FormatError(
+            f"{whole} is a folder without zarr.json: no Zarr archive", code="NO_ARCHIVE", path=whole
+        )
+    return open_store(whole), ""  # whose missing manifest the caller will name
+
+
+@lru_cache(maxsize=256)
+def _image(store: Store, opened: FileIdentity, prefix: str) -> ImageMetadata:
+    raw = handles.manifest(store, opened).checked(store, f"{prefix}zarr.json")
+    attributes = json.loads(raw).get("attributes", {})
+    return ImageMetadata.parse(attributes, os.path.join(store.path, prefix))
+
+
+@lru_cache(maxsize=256)
+def _open_level(
+    store: Store, opened: FileIdentity, prefix: str, number: int
+) -> ArchiveSource:
+    image = _image(store, opened, prefix)
+    key = f"{prefix}{level_name(number)}/{IMAGE}"
+    raw = handles.manifest(store, opened).checked(store, f"{key}/zarr.json")
+    document = ArrayDocument.parse(raw, f"{store.path}/{key}")
+    array = ShardedArray(store, opened, key, document.layout, document.dtype, document.codec)
+    _, depth, height, width = document.layout.shape
+    grid = Grid((width, height, depth), np.array(image.affine))
+    if number:
+        base = _open_level(store, opened, prefix, 0)
+        grid = image.grids(base.grid_of_level.shape)[number]
+        if grid.shape != (width, height, depth):
+            raise FormatError(
+                f"level {number} of {store.path} has {(width, height, depth)} voxels where its "
+                f"pyramid makes {grid.shape}",
+                code="BAD_METADATA",
+                path=store.path,
+            )
+    return ArchiveSource(
+        store,
+        opened,
+        prefix,
+        image,
+        array,
+        grid,
+        number,
+        dtype=np.dtype(image.dtype),
+        scaling=image.scaling,
+    )
