@@ -1,0 +1,94 @@
+"""Sources as dask arrays and DataArrays, and DataArrays as what an image is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from voxarray.errors import GridError
+from voxarray.index import accessor  # noqa: F401  # arrays made here have .vox
+from voxarray.index.attach import ARRAY_DIMS, affine_of, attach
+from voxarray.index.source_array import SourceArray
+from voxarray.sources.base import Channels, Source, digest
+
+
+def to_dask(source: Source, chunks: Any = None) -> da.Array:
+    """The voxels as a dask array (C, W, H, D); nothing is read.
+
+    The same source gives the same keys in every process, so dask recognises equal work.
+
+    Args:
+        source: What is read, once per block.
+        chunks: As dask understands them; the source's own blocks if None.
+    """
+    blocks = da.core.normalize_chunks(
+        source.chunks if chunks is None else chunks, source.shape, dtype=source.dtype
+    )
+    return da.from_array(
+        SourceArray(source),
+        chunks=blocks,
+        name=f"voxarray-{digest(source.token(), blocks)}",
+        meta=np.empty((0, 0, 0, 0), source.dtype),
+        # Lists of indices stay outside the read: a block is what a source reads well.
+        fancy=False,
+        lock=False,
+    )
+
+
+def to_dataarray(source: Source, chunks: Any = None, *, name: str = "image") -> xr.DataArray:
+    """The voxels as a lazy DataArray (c, x, y, z) whose coordinates are the affine.
+
+    Args:
+        source: What is read.
+        chunks: As `to_dask`.
+        name: Of the DataArray.
+    """
+    attrs = channel_attrs(source.channels)
+    return attach(to_dask(source, chunks), source.affine, name=name, attrs=attrs)
+
+
+def from_dataarray(array: xr.DataArray) -> tuple[NDArray | da.Array, NDArray[np.float64], Channels]:
+    """Voxels (C, W, H, D), affine and channels of a DataArray in any state.
+
+    Dimensions may be transposed; those that are missing (c, or what integers took) come back
+    with size one. What is lazy stays lazy.
+
+    Raises:
+        GridError: If the coordinates are not those of a grid; ``BAD_DIMS`` if the array has
+            other dimensions than c, x, y and z.
+    """
+    unknown = [str(d) for d in array.dims if d not in ARRAY_DIMS]
+    if unknown:
+        raise GridError(
+            f"an image has dimensions {ARRAY_DIMS}, and this array also has {unknown}: rename "
+            "them, select from them or reduce them first",
+            code="BAD_DIMS",
+        )
+    affine = affine_of(array)
+    whole = _lazy(array).variable.set_dims(ARRAY_DIMS)  # type: ignore[no-untyped-call]
+    return whole.data, affine, channels_of(array)
+
+
+def channel_attrs(channels: Channels) -> dict[str, Any]:
+    """Attributes that say what c counts."""
+    return {"channel_kind": channels.kind, "channel_step": channels.step}
+
+
+def channels_of(array: xr.DataArray) -> Channels:
+    """What c counts, from the attributes; plain channels if they say nothing."""
+    if array.attrs.get("channel_kind") != "time":
+        return Channels()
+    return Channels("time", float(array.attrs.get("channel_step", 0.0)))
+
+
+def _lazy(array: xr.DataArray) -> xr.DataArray:
+    # What a backend opened without chunks is neither dask's nor in memory, and `.data` would
+    # read all of it; nothing public tells.
+    if array.chunks is not None or array.variable._in_memory:
+        return array
+    preferred = array.encoding.get("preferred_chunks", {})
+    return array.chunk({d: preferred.get(d, "auto") for d in array.dims})
