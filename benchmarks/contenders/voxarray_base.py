@@ -1,0 +1,10 @@
+"""voxarray, base level alone; checksums, verification, manifest and publication as always."""
+
+from __future__ import annotations
+
+from voxarray.archive.convert import Options, convert
+from voxarray.sources.registry import open_source
+
+
+def run(source: str, destination: str) -> None:
+    convert(open_source(source), destination, options=Options(levels=1))

@@ -1,0 +1,148 @@
+"""How things are measured: fresh processes in turns, medians, and a record of the machine."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import environments
+from voxarray.errors import StateError
+from voxarray.testing.peak_memory import Peak, peak_above_imports
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+OUTPUT = environments.BENCH / "output"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to do a job: a module of ``contenders/`` with a function ``run``.
+
+    Attributes:
+        name: What the table calls it.
+        module: Its module.
+        environment: The environment it runs in.
+        leaves_out: What it does not do that voxarray's full conversion does.
+        suffix: Ending of what it writes.
+    """
+
+    name: str
+    module: str
+    environment: str = environments.OWN
+    leaves_out: str = ""
+    suffix: str = ".ome.zarr"
+
+    def measure(self, source: Path, destination: Path) -> Peak:
+        """Cost of one run in a fresh process, imports of the module excluded."""
+        return peak_above_imports(
+            f"import sys; sys.path.insert(0, {str(HERE / 'contenders')!r})\n"
+            f"import {self.module} as contender",
+            f"result = contender.run({str(source)!r}, {str(destination)!r})",
+            python=environments.python_of(self.environment),
+        )
+
+
+def in_turns(
+    contenders: Sequence[Contender],
+    source: Path,
+    rounds: int,
+    check: Callable[[Path], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Run every contender on a file, one after another, as often as there are rounds.
+
+    In turns, so that what disturbs the machine for a while disturbs them all.
+
+    Args:
+        contenders: Those to compare; one that fails is reported and left out.
+        source: The file to convert; read once before, so that all find it in the page cache.
+        rounds: Runs of each.
+        check: Raises unless what a contender wrote holds the right voxels; called once for each.
+
+    Returns:
+        One row per contender: its runs, the median of their times and the highest peak.
+    """
+    source.read_bytes()
+    runs: dict[str, list[Peak]] = {}
+    failed: set[str] = set()
+    for _ in range(rounds):
+        for contender in contenders:
+            if contender.name in failed:
+                continue
+            destination = fresh_output(contender.module + contender.suffix)
+            os.sync()  # no contender pays for what the one before left to be written
+            try:
+                peak = contender.measure(source, destination)
+                if check and contender.name not in runs and destination.exists():
+                    check(destination)
+            except (StateError, AssertionError, subprocess.CalledProcessError) as error:
+                print(f"  {contender.name}: left out, {error}", file=sys.stderr, flush=True)
+                failed.add(contender.name)
+                continue
+            runs.setdefault(contender.name, []).append(peak)
+            print(f"  {contender.name:<44}{peak.seconds:9.3f} s", flush=True)
+    return [_row(c, runs[c.name]) for c in contenders if c.name in runs and c.name not in failed]
+
+
+def fresh_output(name: str) -> Path:
+    """A path for results in which nothing stands, beside no results of others."""
+    shutil.rmtree(OUTPUT, ignore_errors=True)
+    OUTPUT.mkdir(parents=True)
+    return OUTPUT / name
+
+
+def _row(contender: Contender, runs: Sequence[Peak]) -> dict[str, Any]:
+    return {
+        "name": contender.name,
+        "leaves_out": contender.leaves_out,
+        "seconds": statistics.median(run.seconds for run in runs),
+        "fastest": min(run.seconds for run in runs),
+        "cpu_seconds": statistics.median(run.cpu_seconds for run in runs),
+        "peak_mib": max(run.bytes for run in runs) / 2**20,
+        "anonymous_mib": max(run.anonymous for run in runs) / 2**20,
+        "runs": [round(run.seconds, 4) for run in runs],
+    }
+
+
+def save(suite: str, content: dict[str, Any], used: Iterable[str]) -> Path:
+    """Write a suite's result with its date, its machine and the versions of what it used."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{suite}.json"
+    document = {
+        "suite": suite,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": {name: environments.versions(name) for name in sorted(set(used))},
+        **content,
+    }
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"wrote {path.relative_to(HERE.parent)}", flush=True)
+    return path
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on: processor, cores, memory, load."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "kernel": platform.release(),
+        "load": [round(x, 1) for x in os.getloadavg()],
+        "malloc_arena_max": os.environ.get("MALLOC_ARENA_MAX"),
+    }
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

@@ -1,0 +1,154 @@
+"""How fast patches and whole volumes come out of an archive, and how fast a huge one opens.
+
+python benchmarks/patches.py [--size 512] [--patch 96] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+
+import volumes
+import voxarray as vx
+from environments import BENCH, OWN, python_of
+from harness import HERE, save
+from readers import LEVEL, READERS, Box
+from voxarray.archive.convert import Options, convert
+from voxarray.sources.array import ArraySource
+from voxarray.sources.registry import open_source
+from voxarray.testing.peak_memory import peak_above_imports
+from voxarray.testing.synthetic import Phantom
+
+PATCHES_PER_ROUND = 20
+HUGE = (2048, 2048, 4096)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=512, help="voxels along each side of the scan")
+    parser.add_argument("--patch", type=int, default=96, help="voxels along each side of a patch")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each reader")
+    options = parser.parse_args(arguments)
+    scans = {}
+    for kind in ("head", "noisy"):
+        volume = volumes.phantom(kind, (options.size,) * 3)
+        store = archive_of(volume)
+        scans[kind] = {
+            "patches": _patches(volume, store, options.patch, options.rounds),
+            "whole": _whole(store, options.rounds),
+            "torchio1": _torchio1(volume, options.patch),
+        }
+    content = {"size": options.size, "patch": options.patch, "scans": scans, "huge": _opening()}
+    save("patches", content, (OWN, "tio1"))
+
+
+def archive_of(volume: Phantom) -> Path:
+    """The archive of a phantom's file, made anew by the code as it stands."""
+    source = volumes.scan(volume)
+    store = BENCH / "data" / source.name.replace(".nii.gz", ".ome.zarr")
+    convert(open_source(source), store, options=Options(overwrite=True))
+    return store
+
+
+def _boxes(size: int, patch: int, count: int) -> list[Box]:
+    """Patches anywhere in the volume, the same for every reader."""
+    starts = np.random.default_rng(volumes.SEED).integers(0, size - patch + 1, (count, 3))
+    return [tuple(slice(int(s), int(s) + patch) for s in row) for row in starts]  # type: ignore[misc]
+
+
+def _patches(volume: Phantom, store: Path, patch: int, rounds: int) -> dict[str, float]:
+    """Milliseconds per patch of each reader, opened and warm, in turns."""
+    boxes = _boxes(volume.shape[0], patch, PATCHES_PER_ROUND)
+    readers = {name: open_reader(store) for name, open_reader in READERS.items()}
+    for name, read in readers.items():
+        for box in boxes:  # warms, and shows that all read the same
+            expected = volume.planes(box[0].start, box[0].start + 1)[0][box[1:]]
+            # Images run (C, W, H, D): transposed, their last three axes are (z, y, x) reversed.
+            found = np.squeeze(np.asarray(read(box)))
+            found = found.T if "voxarray" in name else found
+            assert np.array_equal(found[0], expected), f"{name} reads other voxels"
+    passes: dict[str, list[float]] = {name: [] for name in readers}
+    for _ in range(rounds):
+        for name, read in readers.items():
+            passes[name].append(_seconds(lambda read=read: [read(box) for box in boxes]))
+    return _report(
+        {name: statistics.median(s) / len(boxes) * 1e3 for name, s in passes.items()}, "ms a patch"
+    )
+
+
+def _whole(store: Path, rounds: int) -> dict[str, float]:
+    """Seconds until the whole volume is a tensor."""
+
+    def by_zarr() -> torch.Tensor:
+        return torch.from_numpy(zarr.open_array(store / LEVEL, mode="r")[...])
+
+    ways: dict[str, Callable[[], torch.Tensor]] = {
+        "voxarray": lambda: vx.ScalarImage(store).data,
+        "zarr-python": by_zarr,
+    }
+    passes: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, load in ways.items():
+            passes[name].append(_seconds(load))
+    return _report({n: statistics.median(s) for n, s in passes.items()}, "s the whole volume")
+
+
+def _torchio1(volume: Phantom, patch: int) -> float:
+    """Milliseconds of TorchIO 1 for a patch of the compressed file that is not loaded yet."""
+    boxes = [[[s.start, s.stop] for s in box[::-1]] for box in _boxes(volume.shape[0], patch, 3)]
+    setup = f"import sys; sys.path.insert(0, {str(HERE / 'contenders')!r}); import torchio1_patch"
+    call = f"torchio1_patch.run({str(volumes.scan(volume))!r}, {boxes})"
+    seconds = peak_above_imports(setup, f"result = {call}", python=python_of("tio1")).result
+    return _report({"TorchIO 1": statistics.median(seconds) * 1e3}, "ms a patch")["TorchIO 1"]
+
+
+def _opening() -> dict[str, Any]:
+    """Milliseconds to open, slice and describe an archive of 32 GiB, warm; no voxel is read."""
+    store = _huge_archive()
+    image = vx.ScalarImage(store)
+    steps: dict[str, Callable[[], object]] = {
+        "open": lambda: vx.ScalarImage(store).shape,
+        "slice": lambda: image[100:1100:2, ::-1, 7],
+        "repr": lambda: repr(image),
+    }
+    for step in steps.values():
+        step()
+    medians = {
+        name: statistics.median(_seconds(step) for _ in range(50)) * 1e3
+        for name, step in steps.items()
+    }
+    return {"shape": HUGE, **_report(medians, "ms")}
+
+
+def _huge_archive() -> Path:
+    """An archive of nothing but background, complete in all its files."""
+    store = BENCH / "data" / ("background-" + "x".join(map(str, HUGE)) + ".ome.zarr")
+    if not store.exists():
+        print(f"writing {store.name}", flush=True)
+        zeros = np.broadcast_to(np.int16(0), (1, *HUGE))
+        convert(ArraySource(zeros, np.eye(4)), store)
+    return store
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def _report(figures: dict[str, float], unit: str) -> dict[str, float]:
+    for name, figure in figures.items():
+        print(f"  {name:<44}{figure:9.3f} {unit}", flush=True)
+    return figures
+
+
+if __name__ == "__main__":
+    main()

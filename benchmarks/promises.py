@@ -1,0 +1,154 @@
+"""What the project promises of its speed and memory, held against the last results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from harness import RESULTS
+
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A figure and its bound.
+
+    Attributes:
+        text: What is compared.
+        measured: The figure, from the results of all suites by name.
+        at_most: Upper bound, if there is one.
+        at_least: Lower bound, if there is one.
+    """
+
+    text: str
+    measured: Callable[[Results], float]
+    at_most: float | None = None
+    at_least: float | None = None
+
+    def verdict(self, results: Results) -> str:
+        """One line: kept, broken, or not measured."""
+        bound = f">= {self.at_least}" if self.at_most is None else f"<= {self.at_most}"
+        try:
+            figure = self.measured(results)
+        except (KeyError, StopIteration):  # a suite that was not run, or a peer left out
+            return f"  ?      {'':>9}  ({bound:>8})  {self.text}"
+        kept = (self.at_most is None or figure <= self.at_most) and (
+            self.at_least is None or figure >= self.at_least
+        )
+        return f"  {'kept' if kept else 'BROKEN':<6} {figure:9.3f}  ({bound:>8})  {self.text}"
+
+
+def _convert(kind: str, name: str, field: str = "seconds") -> Callable[[Results], float]:
+    return lambda results: _row(results["convert"]["scans"][kind], name)[field]
+
+
+def _row(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(row for row in rows if row["name"] == name)
+
+
+def _ratio(
+    above: Callable[[Results], float], below: Callable[[Results], float]
+) -> Callable[[Results], float]:
+    return lambda results: above(results) / below(results)
+
+
+def _patch(kind: str, name: str) -> Callable[[Results], float]:
+    return lambda results: results["patches"]["scans"][kind]["patches"][name]
+
+
+def _whole(kind: str, name: str) -> Callable[[Results], float]:
+    return lambda results: results["patches"]["scans"][kind]["whole"][name]
+
+
+def _import(name: str) -> Callable[[Results], float]:
+    return lambda results: results["imports"]["seconds"][name]
+
+
+def _deeper(name: str) -> Callable[[Results], float]:
+    def flatness(results: Results) -> float:
+        deep = _row(results["convert"]["four_times_deeper"], name)["peak_mib"]
+        return deep / _convert("head", name, "peak_mib")(results)
+
+    return flatness
+
+
+BASE, FULL = "voxarray, base level", "voxarray"
+IGZIP = "igzip: decoding alone"
+
+
+def _promises_of(kind: str, times_igzip: float) -> list[Promise]:
+    """Promises made for each kind of scan."""
+    base, full = _convert(kind, BASE), _convert(kind, FULL)
+    ours = _patch(kind, "voxarray")
+    limit, tensorstore = _patch(kind, "RAM: slice and copy"), _patch(kind, "tensorstore")
+    whole = _ratio(_whole(kind, "zarr-python"), _whole(kind, "voxarray"))
+    return [
+        Promise(f"{kind}: base / igzip", _ratio(base, _convert(kind, IGZIP)), times_igzip),
+        *(
+            Promise(f"{kind}: {peer} / base", _ratio(_convert(kind, peer), base), None, bound)
+            for peer, bound in (("ngff-zarr, Python API", 7), ("nibabel + zarr-python", 4))
+        ),
+        *(
+            Promise(f"{kind}: {peer} / full", _ratio(_convert(kind, peer), full), None, 10)
+            for peer in ("ngff-zarr CLI", "TorchIO 2, .nii.zarr")
+        ),
+        Promise(f"{kind}: peak of base, MiB", _convert(kind, BASE, "peak_mib"), 256),
+        Promise(f"{kind}: peak of full, MiB", _convert(kind, FULL, "peak_mib"), 256),
+        Promise(f"{kind}: patch / RAM copy", _ratio(ours, limit), 8.5),
+        Promise(f"{kind}: patch, tensorstore / ours", _ratio(tensorstore, ours), None, 0.95),
+        *(
+            Promise(f"{kind}: patch, {peer} / ours", _ratio(_patch(kind, peer), ours), None, bound)
+            for peer, bound in (("zarr-python", 2), ("dask graph", 8))
+        ),
+        Promise(
+            f"{kind}: patch, TorchIO 1 from .nii.gz / ours",
+            _ratio(lambda results: results["patches"]["scans"][kind]["torchio1"], ours),
+            None,
+            300,
+        ),
+        Promise(f"{kind}: whole as tensor, zarr-python / ours", whole, None, 2),
+    ]
+
+
+PROMISES = [
+    *_promises_of("head", 1.8),
+    *_promises_of("noisy", 1.3),
+    Promise("peak, four times deeper / cube, base", _deeper(BASE), 1.1, 0.9),
+    Promise("peak, four times deeper / cube, full", _deeper(FULL), 1.1, 0.9),
+    Promise(
+        "peak of 4 GiB, MiB",
+        lambda results: _row(results["convert"]["four_gib"], FULL)["peak_mib"],
+        512,
+    ),
+    Promise("fixed cost, s", lambda results: results["convert"]["small"][0]["full"], 0.080),
+    Promise("open 32 GiB, ms", lambda results: results["patches"]["huge"]["open"], 20),
+    Promise("slice 32 GiB, ms", lambda results: results["patches"]["huge"]["slice"], 2),
+    Promise(
+        "import voxarray / import torchio",
+        _ratio(_import("import voxarray"), _import("import torchio (1.2.1)")),
+        0.25,
+    ),
+    Promise(
+        "voxarray info / import torchio",
+        _ratio(_import("voxarray info scan.nii.gz"), _import("import torchio (1.2.1)")),
+        0.5,
+    ),
+]
+
+
+def results() -> Results:
+    """Results of all suites that were run, by suite."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def main() -> None:
+    found = results()
+    for promise in PROMISES:
+        print(promise.verdict(found))
+
+
+if __name__ == "__main__":
+    main()

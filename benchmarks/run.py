@@ -1,0 +1,29 @@
+"""All suites at their default sizes, then the table in the README: what ``make bench`` runs.
+
+python benchmarks/run.py [--large]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import convert
+import imports
+import patches
+import promises
+import table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--large", action="store_true", help="also a scan of 4 GiB")
+    large = ["--large"] if parser.parse_args().large else []
+    convert.main(large)
+    patches.main([])
+    imports.main([])
+    promises.main()
+    table.main()
+
+
+if __name__ == "__main__":
+    main()

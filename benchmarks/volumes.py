@@ -1,0 +1,54 @@
+"""The scans that are measured on: phantoms of fixed seeds, written once under ``.bench/data``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from environments import BENCH
+from voxarray.selection import Shape3
+from voxarray.testing.synthetic import Phantom, write_nifti
+
+SEED = 20240501
+
+
+def phantom(kind: str, shape: Shape3) -> Phantom:
+    return Phantom(shape, kind, SEED)  # type: ignore[arg-type]  # "head" or "noisy"
+
+
+def scan(volume: Phantom, suffix: str = ".nii.gz") -> Path:
+    """The file of a phantom, written if it is not there yet."""
+    size = "x".join(map(str, volume.shape))
+    path = BENCH / "data" / f"{volume.kind}-{size}-{volume.seed}{suffix}"
+    if not path.exists():
+        print(f"writing {path.name}", flush=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name("partial-" + path.name)
+        write_nifti(volume, partial)
+        partial.rename(path)
+    return path
+
+
+def holds(volume: Phantom) -> Callable[[Path], None]:
+    """A check that the largest array of a Zarr store is the volume, in whatever axis order."""
+    depth = volume.shape[2]
+    planes = {z: volume.planes(z, z + 1)[0] for z in (0, depth // 3, depth - 1)}
+
+    def check(store: Path) -> None:
+        array = _largest_array(zarr.open(store, mode="r"))
+        single = (0,) * (array.ndim - 3)  # axes of time and channel
+        for z, plane in planes.items():
+            stored = array[(*single, z)], array[(*single, ..., z)].T
+            assert any(np.array_equal(s, plane) for s in stored), f"plane {z} is not the scan's"
+
+    return check
+
+
+def _largest_array(root: zarr.Group | zarr.Array) -> zarr.Array:
+    if isinstance(root, zarr.Array):
+        return root
+    arrays = [node for _, node in root.members(None) if isinstance(node, zarr.Array)]
+    return max(arrays, key=lambda array: array.size)
