@@ -1,0 +1,58 @@
+"""The SHA-256 of a file, computed beside the reading of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+
+_PIECE = 1 << 20
+
+
+class FileDigest:
+    """A thread that reads a file, front to back, and hashes it.
+
+    It reads for itself rather than what the decoder reads: the bytes come from the page cache,
+    nothing has to be copied or waited for, and hashing (which releases the GIL) takes another
+    core. Whether the file stayed the same is for the owner of the descriptor to check.
+
+    Args:
+        fd: Descriptor, open until `result` or `cancel` has returned.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._hash = hashlib.sha256()
+        self._cancelled = threading.Event()
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._run, name="voxarray-digest", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        piece = memoryview(bytearray(_PIECE))
+        position = 0
+        try:
+            while not self._cancelled.is_set():
+                count = os.preadv(self._fd, [piece], position)
+                if count == 0:
+                    return
+                self._hash.update(piece[:count])
+                position += count
+        except OSError as error:
+            self._error = error
+
+    def result(self) -> str:
+        """SHA-256 as hexadecimal digits, waiting for it.
+
+        Raises:
+            OSError: The file could not be read.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._hash.hexdigest()
+
+    def cancel(self) -> None:
+        """Stop reading."""
+        self._cancelled.set()
+        self._thread.join()

@@ -1,0 +1,135 @@
+"""Uncompressed voxels in a file: reading any box of them with few calls and few bytes.
+
+Files are read, never mapped: a mapped file that somebody truncates kills the process with SIGBUS,
+and a read of it is an error that can be named.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import TruncatedError
+
+MAX_SPAN = 8 << 20
+"""Bytes that one call may read beside the output."""
+
+# Measured on Linux, files in the page cache. Only their ratio matters: a call costs as much as
+# 25 KiB, so the rows of a small patch are better read together with the gaps between them.
+_CALL_SECONDS = 2.5e-6
+_BYTE_SECONDS = 1e-10
+
+_LARGEST_CALL = 1 << 30  # Linux reads at most 2 GiB at once
+
+
+@dataclass(frozen=True, slots=True)
+class RawVoxels:
+    """An array that stands in a file without gaps.
+
+    Attributes:
+        offset: Bytes before the first voxel.
+        shape: Sizes, the axis that runs slowest first.
+        dtype: Of a stored number, in the file's byte order.
+    """
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def read(self, fd: int, ranges: Sequence[range], out: NDArray) -> None:
+        """Fill ``out`` with the voxels that ``ranges`` select.
+
+        Args:
+            fd: Descriptor of the file.
+            ranges: One per axis, in the order of ``shape``, with positive steps.
+            out: C-contiguous, in native byte order.
+
+        Raises:
+            TruncatedError: The file ends before the voxels do.
+        """
+        steps = [size * r.step for size, r in zip(self._strides, ranges, strict=True)]
+        level = self._cheapest_level(ranges, steps)
+        size = self._span(ranges[level:], steps[level:])
+        parts = out.reshape(-1, *out.shape[level:])
+        if size == parts[0].nbytes:
+            view = as_bytes(out)
+            for n, start in enumerate(self._starts(ranges, level)):
+                read_exactly(fd, view[n * size : (n + 1) * size], start)
+            make_native(out, self.dtype)
+            return
+        span = np.empty(size, np.uint8)
+        wanted: NDArray = np.ndarray(parts.shape[1:], self.dtype, span, strides=steps[level:])
+        view = as_bytes(span)
+        for part, start in zip(parts, self._starts(ranges, level), strict=True):
+            read_exactly(fd, view, start)
+            part[...] = wanted
+
+    @property
+    def _strides(self) -> list[int]:
+        """Bytes from one index to the next along each axis."""
+        sizes = (*self.shape[1:], self.dtype.itemsize)
+        return [math.prod(sizes[axis:]) for axis in range(len(sizes))]
+
+    def _starts(self, ranges: Sequence[range], level: int) -> Iterator[int]:
+        """Where in the file each part begins, one part per index of the leading axes."""
+        strides = self._strides
+        first = self.offset + sum(r[0] * s for r, s in zip(ranges, strides, strict=True))
+        return (
+            first + sum(steps)
+            for steps in itertools.product(
+                *(
+                    range(0, len(r) * r.step * s, r.step * s)
+                    for r, s in zip(ranges[:level], strides, strict=False)
+                )
+            )
+        )
+
+    def _span(self, ranges: Sequence[range], steps: Sequence[int]) -> int:
+        """Bytes from the first voxel of a part to the end of its last."""
+        last = sum((len(r) - 1) * step for r, step in zip(ranges, steps, strict=True))
+        return last + self.dtype.itemsize
+
+    def _cheapest_level(self, ranges: Sequence[range], steps: Sequence[int]) -> int:
+        """Number of leading axes to loop over, one call for each index, in the least time."""
+        lengths = [len(r) for r in ranges]
+        seconds = {}
+        for level in range(len(ranges) + 1):
+            span = self._span(ranges[level:], steps[level:])
+            gaps = span - math.prod(lengths[level:]) * self.dtype.itemsize
+            if gaps == 0 or span <= MAX_SPAN:
+                calls = math.prod(lengths[:level])
+                seconds[level] = calls * (_CALL_SECONDS + span * _BYTE_SECONDS)
+        return min(seconds, key=seconds.__getitem__)
+
+
+def as_bytes(array: NDArray) -> memoryview:
+    """The memory of a C-contiguous array, to be written to."""
+    return array.reshape(-1).view(np.uint8).data
+
+
+def read_exactly(fd: int, view: memoryview, start: int) -> None:
+    """Fill ``view`` with the bytes of a file from ``start`` on.
+
+    Raises:
+        TruncatedError: The file ends before.
+    """
+    done = os.preadv(fd, [view[:_LARGEST_CALL]], start)
+    while done < len(view):
+        count = os.preadv(fd, [view[done : done + _LARGEST_CALL]], start + done)
+        if count == 0:
+            raise TruncatedError(
+                f"expected {len(view)} bytes at {start}, got {done}: the file ends there"
+            )
+        done += count
+
+
+def make_native(out: NDArray, stored: np.dtype) -> None:
+    """Turn voxels that were read as they are stored into native byte order, in place."""
+    if not stored.isnative:
+        out.byteswap(inplace=True)

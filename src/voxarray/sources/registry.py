@@ -1,0 +1,107 @@
+"""Which module opens which file.
+
+The formats that come with voxarray stand in a table and are imported when they are needed. Other
+packages add theirs with entry points of the group ``voxarray.sources``: the name is the suffix
+without its first dot, the value a callable that takes the path and returns a `Source`::
+
+    [project.entry-points."voxarray.sources"]
+    "mnc" = "my_package.minc:open_minc"
+    "mnc.gz" = "my_package.minc:open_minc"
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+from collections.abc import Callable
+from typing import Any
+
+from voxarray.errors import MissingFileError, UnsupportedError
+from voxarray.sources.base import Source
+
+GROUP = "voxarray.sources"
+
+_ARCHIVE = "voxarray.sources.archive:open_archive"
+_NIFTI = "voxarray.sources.nifti:open_nifti"
+
+_BUILT_IN = {".nii": _NIFTI, ".nii.gz": _NIFTI, ".ozx": _ARCHIVE}
+
+_DOUBLE_SUFFIXES = (".nii.gz", ".img.gz", ".hdr.gz", ".ome.zarr", ".nii.zarr", ".ome.tif")
+
+_ZARR_MARKER = "zarr.json"
+
+Opener = Callable[[str], Source]
+
+
+def open_source(path: str | os.PathLike[str]) -> Source:
+    """The image in a local file or archive; nothing but its header or metadata is read.
+
+    Raises:
+        MissingFileError: There is nothing at ``path``.
+        UnsupportedError: Nothing here reads such files (``UNKNOWN_SUFFIX``,
+            ``UNKNOWN_DIRECTORY``, ``REMOTE_PATH``).
+        FormatError: The file is not what its name says, or damaged.
+    """
+    text = os.fspath(path)
+    if "://" in text:
+        raise UnsupportedError(
+            f"{text} is not a local path: mount or download it, and open the copy",
+            code="REMOTE_PATH",
+            path=text,
+        )
+    return _opener(text)(text)
+
+
+def suffix_of(path: str | os.PathLike[str]) -> str:
+    """Suffix in lower case, with its dot; both of such pairs as ``.nii.gz`` and ``.ome.zarr``."""
+    name = os.path.basename(os.fspath(path)).lower()
+    for double in _DOUBLE_SUFFIXES:
+        if name.endswith(double):
+            return double
+    return os.path.splitext(name)[1]
+
+
+def known_suffixes() -> list[str]:
+    """Suffixes of files and archives that can be opened, sorted."""
+    return sorted({*_BUILT_IN, ".zarr", *_entry_points()})
+
+
+def _opener(path: str) -> Opener:
+    suffix = suffix_of(path)
+    if os.path.isdir(path):
+        # A store that lost its zarr.json is still an archive, and its reader says what is wrong.
+        if suffix.endswith(".zarr") or os.path.exists(os.path.join(path, _ZARR_MARKER)):
+            return _load(_ARCHIVE)
+        raise UnsupportedError(
+            f"the directory {path} holds no {_ZARR_MARKER}, so it is not a Zarr archive: "
+            "name a file, or an archive",
+            code="UNKNOWN_DIRECTORY",
+            path=path,
+        )
+    if not os.path.exists(path):
+        raise MissingFileError(f"there is no file {path}", path=path)
+    if suffix in _BUILT_IN:
+        return _load(_BUILT_IN[suffix])
+    # Looked up last: reading the metadata of all installed packages takes milliseconds.
+    entry_points = _entry_points()
+    if suffix not in entry_points:
+        raise UnsupportedError(
+            f"nothing reads files that end in {suffix!r} ({path}): known are "
+            f"{', '.join(known_suffixes())}",
+            code="UNKNOWN_SUFFIX",
+            path=path,
+        )
+    opener: Opener = entry_points[suffix].load()
+    return opener
+
+
+def _load(place: str) -> Opener:
+    module, name = place.split(":")
+    opener: Opener = getattr(importlib.import_module(module), name)
+    return opener
+
+
+def _entry_points() -> dict[str, Any]:
+    found = importlib.metadata.entry_points(group=GROUP)
+    return {f".{entry.name.lower()}": entry for entry in found}
