@@ -51,7 +51,8 @@ class Codec:
             body = blosc.compress(_as_bytes(chunk), name, self.level, shuffle, 0, itemsize)
         else:
             body = chunk.tobytes()
-        return body + google_crc32c.value(body).to_bytes(CRC_BYTES, "little")
+        crc: int = google_crc32c.value(body)
+        return body + crc.to_bytes(CRC_BYTES, "little")
 
     def decode(self, encoded: bytes, out: NDArray) -> None:
         """Decode into ``out``, a C-contiguous chunk.
@@ -102,8 +103,7 @@ class Codec:
         names = [str(link.get("name")) for link in chain]
         if names not in (["bytes", "blosc", "crc32c"], ["bytes", "crc32c"]):
             raise UnsupportedError(
-                f"the codecs {names} are not ones that voxarray writes "
-                "(bytes, blosc, crc32c)",
+                f"the codecs {names} are not ones that voxarray writes (bytes, blosc, crc32c)",
                 code="UNKNOWN_CODEC",
             )
         if chain[0].get("configuration", {}).get("endian", "little") != "little":

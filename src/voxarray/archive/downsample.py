@@ -49,7 +49,7 @@ def _vote(cells: NDArray) -> NDArray:
     """Mode of the columns of (members, cells)."""
     cells.sort(axis=0)
     count = cells.shape[0]
-    best = cells[0].copy()
+    best: NDArray = cells[0].copy()
     best_run = np.ones(cells.shape[1], np.int8)
     run = best_run.copy()
     for row in range(1, count):
@@ -70,7 +70,8 @@ def _integer_mean(block: NDArray, factors: Factors, count: int) -> NDArray:
     # Sums of 64-bit integers can overflow: quotients and remainders cannot.
     quotients = _sum(block >> shift, factors, block.dtype)
     remainders = _sum(block & (count - 1), factors, block.dtype)
-    return quotients + ((remainders + (count >> 1)) >> shift)
+    quotients += (remainders + (count >> 1)) >> shift
+    return quotients
 
 
 def _sum(block: NDArray, factors: Factors, dtype: np.dtype) -> NDArray:
@@ -96,4 +97,4 @@ def _members(block: NDArray, factors: Factors) -> list[NDArray]:
 
 def _whole_cells(block: NDArray, factors: Factors) -> NDArray:
     ends = (slice(0, size // f * f) for size, f in zip(block.shape[1:], factors, strict=True))
-    return block[(slice(None), *ends)]
+    return np.asarray(block[(slice(None), *ends)])

@@ -1,4 +1,4 @@
-"""Open shards and parsed manifests of this process, shared by its threads and inherited by forks."""
+"""Open shards and parsed manifests of this process: shared by threads, inherited by forks."""
 
 from __future__ import annotations
 

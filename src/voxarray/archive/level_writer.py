@@ -160,4 +160,5 @@ def _sync_and_close(fd: int, checked: Future[None]) -> None:
 def _crc(chunk: NDArray) -> int:
     view = chunk.view()
     view.flags.writeable = False  # google_crc32c reads such an array in place
-    return google_crc32c.value(view)
+    crc: int = google_crc32c.value(view)
+    return crc

@@ -1,4 +1,4 @@
-"""The files of an archive, in a directory or in one uncompressed zip: where each key's bytes lie."""
+"""The files of an archive, in a directory or in one uncompressed zip: where their bytes lie."""
 
 from __future__ import annotations
 

@@ -1,0 +1,17 @@
+"""The archive: one Zarr store per image that the whole field can open, whole or not there.
+
+Layout of an archive (OME-Zarr 0.5, NIfTI-Zarr and xarray read it as it is)::
+
+    sub-01_T1w.ome.zarr/
+      zarr.json              group: OME-Zarr multiscales; our keys (exact affine, scaling, history)
+      manifest.json          size and crc32c of every other file; written last
+      nifti/                 NIfTI header as bytes (NIfTI-Zarr), scrubbed of free text
+      scale0/                group that xarray opens
+        image/               (c or t, z, y, x), chunks in shards, every chunk with a crc32c
+        x/ y/ z/             mm along the voxel axes
+        spatial_ref/         attributes: directions of the voxel axes in the world, RAS+
+      scale1/ ...            pyramid: mean for intensities, mode for labels
+      labels/<name>/...      label maps on the image's grid, in the same form
+
+`convert` writes one, `voxarray.sources.archive.open_archive` reads one, `verify` checks one.
+"""

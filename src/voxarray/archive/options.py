@@ -1,0 +1,74 @@
+"""What a caller can say about a conversion, and what it says back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from voxarray.archive.codecs import TRAINING_CHUNK, profile
+from voxarray.archive.metadata import Label
+from voxarray.errors import FormatError
+from voxarray.layout import DEFAULT_CHUNK
+from voxarray.sources.base import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an archive is made.
+
+    Attributes:
+        levels: Pyramid levels, the base included; None makes as many as help.
+        chunk: Edge of a chunk in voxels, even; None takes 64, or 32 for ``training``.
+        codec: ``intensity``, ``label``, ``training`` or ``raw``; None decides from the voxels.
+        overwrite: Whether an existing archive may be exchanged for this one.
+    """
+
+    levels: int | None = None
+    chunk: int | None = None
+    codec: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.levels is not None and self.levels < 1:
+            raise FormatError(f"an archive has at least one level, got {self.levels}")
+        if self.codec is not None:
+            profile(self.codec)
+
+    @property
+    def chunk_edge(self) -> int:
+        """Edge of a chunk in voxels."""
+        if self.chunk is not None:
+            return self.chunk
+        return TRAINING_CHUNK if self.codec == "training" else DEFAULT_CHUNK
+
+
+@dataclass(frozen=True, slots=True)
+class LabelLayer:
+    """A label map that is archived with the image it belongs to.
+
+    Attributes:
+        source: On the same grid as the image.
+        table: Names and colours of its values.
+    """
+
+    source: Source
+    table: Sequence[Label] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        path: The archive.
+        source_bytes: Bytes of the voxels as they were read.
+        archive_bytes: Bytes of the archive.
+        seconds: Wall time.
+        levels: Pyramid levels.
+    """
+
+    path: str
+    source_bytes: int
+    archive_bytes: int
+    seconds: float
+    levels: int

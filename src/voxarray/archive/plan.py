@@ -1,0 +1,186 @@
+"""Everything about the archive of one image that is decided before its voxels are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray import settings
+from voxarray.archive import documents
+from voxarray.archive.blocks import blocks
+from voxarray.archive.cascade import Cascade
+from voxarray.archive.codecs import Codec, profile
+from voxarray.archive.downsample import mean, mode
+from voxarray.archive.geometry import write_level_frame, write_nifti_header
+from voxarray.archive.level_writer import LevelWriter
+from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_name
+from voxarray.archive.options import Options
+from voxarray.archive.staging import Staging
+from voxarray.archive.storage import Storage, storage_of
+from voxarray.layout import Layout, choose, chunk_bytes, coarser, pyramid_factors
+from voxarray.sources.base import Source
+from voxarray.version import __version__
+
+_CHUNKS_PER_THREAD = 6
+"""Raw, converted, padded, encoded and read-back chunk of one thread, and what numpy adds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one image is archived.
+
+    Attributes:
+        source: The image as it was given.
+        storage: What is read of it and how it is stored.
+        metadata: What the archive will say about it.
+        layouts: Of every level, finest first.
+        codec: Name of the profile; None decides by the first voxels.
+    """
+
+    source: Source
+    storage: Storage
+    metadata: ImageMetadata
+    layouts: list[Layout]
+    codec: str | None
+
+    @classmethod
+    def of(cls, source: Source, kind: Kind, table: Sequence[Label], options: Options) -> Plan:
+        """Plan the archive of a source; reads no voxels."""
+        storage = storage_of(source)
+        channels, width, height, depth = source.shape
+        shape = (channels, depth, height, width)
+        x, y, z = source.grid.spacing
+        factors = pyramid_factors(shape, (z, y, x), options.levels, options.chunk_edge)
+        layouts = [choose(shape, storage.dtype.itemsize, options.chunk_edge)]
+        for step in factors:
+            layouts.append(coarser(layouts[-1], step))
+        metadata = ImageMetadata(
+            kind=kind,
+            affine=tuple(tuple(row) for row in source.affine.tolist()),
+            dtype=source.dtype.name,
+            channels=source.channels,
+            scaling=storage.kept,
+            factors=tuple(factors),
+            labels=tuple(table),
+            history=({"operation": "convert", "version": __version__},),
+        )
+        codec = options.codec or ("label" if kind == "label" else None)
+        return cls(source, storage, metadata, layouts, codec)
+
+    @property
+    def voxel_bytes(self) -> int:
+        """Bytes of the voxels as they are read."""
+        return math.prod(self.source.shape) * self.storage.source.dtype.itemsize
+
+    @property
+    def projected_peak(self) -> int:
+        """Bytes at the peak of `write`: two blocks, the coarser chunks that are gathering their
+        voxels (a row of chunks per level), and what each thread holds.
+        """
+        finest = self.layouts[0]
+        count, depth = finest.slab
+        block = count * depth * math.prod(finest.shape[2:])
+        if self.storage.source.lazy:
+            block = math.prod(finest.shard)
+        rows = sum(math.prod((*level.chunk[:2], *level.shape[2:])) for level in self.layouts[1:])
+        chunk = chunk_bytes(finest, self.storage.dtype)
+        return (
+            2 * block * self.storage.source.dtype.itemsize
+            + rows * self.storage.dtype.itemsize
+            + _CHUNKS_PER_THREAD * settings.threads() * chunk
+        )
+
+    def write(self, area: Staging, prefix: str, report: Callable[[int], None]) -> str | None:
+        """Write the group at ``prefix`` with all levels.
+
+        Args:
+            area: Where the archive is built.
+            prefix: Folder in it, empty or with a final slash.
+            report: Called with the bytes of every block that is written.
+
+        Returns:
+            The sha256 of the source's file, None if there is no file.
+        """
+        digests: list[str | None] = []
+        stream = blocks(self.storage.source, self.layouts[0], digests.append)
+        with (
+            ThreadPoolExecutor(settings.threads(), "voxarray-encode") as cpu,
+            ThreadPoolExecutor(1, "voxarray-sync") as disk,
+        ):
+            box, block = next(stream)
+            codec = profile(self.codec or _suitable(block))
+            cascade = self._cascade(area, prefix, codec, cpu, disk)
+            try:
+                cascade.put(box, block)
+                report(block.nbytes)
+                for box, block in stream:
+                    cascade.put(box, block)
+                    report(block.nbytes)
+                cascade.close()
+            except BaseException:
+                cascade.abandon()
+                raise
+        self._write_documents(area, prefix, codec)
+        return digests[0]
+
+    def _cascade(
+        self,
+        area: Staging,
+        prefix: str,
+        codec: Codec,
+        cpu: ThreadPoolExecutor,
+        disk: ThreadPoolExecutor,
+    ) -> Cascade:
+        dtype = self.storage.dtype
+        writers = [
+            LevelWriter(
+                area.root,
+                f"{prefix}{level_name(number)}/{IMAGE}",
+                layout,
+                dtype,
+                codec,
+                disk,
+                cpu,
+                area.record,
+            )
+            for number, layout in enumerate(self.layouts)
+        ]
+        reduce = mode if self.metadata.kind == "label" else mean
+        return Cascade(writers, self.metadata.factors, reduce, self.storage.convert, cpu)
+
+    def _write_documents(self, area: Staging, prefix: str, codec: Codec) -> None:
+        shape = self.source.grid.shape
+        attributes = self.metadata.attributes(shape, of_image=bool(prefix))
+        area.write(f"{prefix}zarr.json", documents.dump(documents.group(attributes)))
+        dimensions = (self.metadata.axis, "z", "y", "x")
+        for number, (layout, grid) in enumerate(
+            zip(self.layouts, self.metadata.grids(shape), strict=True)
+        ):
+            folder = f"{prefix}{level_name(number)}"
+            array = documents.sharded_array(
+                layout, self.storage.dtype, codec, dimensions, _array_attributes(self.storage)
+            )
+            area.write(f"{folder}/{IMAGE}/zarr.json", documents.dump(array))
+            write_level_frame(area, folder, grid)
+        write_nifti_header(area, prefix, self.source, self.storage)
+
+
+def _suitable(block: NDArray) -> str:
+    """Profile for intensities: floats that are whole numbers compress as labels do."""
+    if block.dtype.kind == "f" and bool(np.all(np.rint(block) == block)):
+        return "label"
+    return "intensity"
+
+
+def _array_attributes(storage: Storage) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"coordinates": "spatial_ref"}
+    if storage.kept is not None:  # CF conventions, section 8.1 "Packed data"
+        attributes["scale_factor"] = storage.kept.slope
+        attributes["add_offset"] = storage.kept.intercept
+    return attributes
