@@ -1,0 +1,127 @@
+"""voxarray: TorchIO's ``Image`` for volumes that do not fit into RAM.
+
+A scan is opened by its header, sliced without being read, and becomes a tensor when asked::
+
+    import voxarray as vx
+
+    scan = vx.ScalarImage("sub-01_T1w.nii.gz")   # reads nothing
+    scan                                         # ScalarImage(shape: (1, 256, 256, 176); ...
+    patch = scan[64:160, 64:160, 64:160]         # reads nothing; the affine follows
+    patch.data                                   # torch.Tensor (1, 96, 96, 96), read now
+    scan.memory_report()                         # what loading all of it would cost
+    scan.array.mean("z")                         # xarray and dask, lazy; coordinates in mm
+    scan.save("sub-01_T1w.ome.zarr")             # one pass, bounded memory, checksummed
+
+The tour:
+
+* `ScalarImage`, `LabelMap`, `Image`: what users hold; dicts of metadata, as in TorchIO.
+* `Grid`: shape (W, H, D) and affine (voxel index to RAS+ mm of voxel centres) as one value.
+* `MemoryReport`: what an image costs, in bytes.
+* `VoxarrayError` and its family: what goes wrong, by name; each has a ``code`` and a ``path``.
+* ``DATA``, ``AFFINE``, ``PATH``, ``STEM``, ``TYPE``: keys; ``INTENSITY``, ``LABEL``,
+  ``SAMPLING_MAP``: types of images.
+
+Names are imported when they are first used: ``import voxarray`` loads neither torch nor xarray.
+Where xarray is loaded already, its arrays get the ``.vox`` accessor.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from voxarray.version import __version__
+
+if TYPE_CHECKING:
+    from voxarray.errors import (
+        ArchiveError,
+        ArchiveExistsError,
+        ChecksumError,
+        FormatError,
+        GridError,
+        MemoryBudgetError,
+        MissingDataError,
+        MissingFileError,
+        OutOfRangeError,
+        SelectionError,
+        SourceChangedError,
+        StateError,
+        TruncatedError,
+        UnsupportedError,
+        VoxarrayError,
+        VoxarrayWarning,
+    )
+    from voxarray.grid import Grid
+    from voxarray.image import Image, LabelMap, ScalarImage
+    from voxarray.image.keys import (
+        AFFINE,
+        DATA,
+        INTENSITY,
+        LABEL,
+        PATH,
+        SAMPLING_MAP,
+        STEM,
+        TYPE,
+    )
+    from voxarray.memory import MemoryReport
+
+__all__ = [
+    "AFFINE",
+    "DATA",
+    "INTENSITY",
+    "LABEL",
+    "PATH",
+    "SAMPLING_MAP",
+    "STEM",
+    "TYPE",
+    "ArchiveError",
+    "ArchiveExistsError",
+    "ChecksumError",
+    "FormatError",
+    "Grid",
+    "GridError",
+    "Image",
+    "LabelMap",
+    "MemoryBudgetError",
+    "MemoryReport",
+    "MissingDataError",
+    "MissingFileError",
+    "OutOfRangeError",
+    "ScalarImage",
+    "SelectionError",
+    "SourceChangedError",
+    "StateError",
+    "TruncatedError",
+    "UnsupportedError",
+    "VoxarrayError",
+    "VoxarrayWarning",
+    "__version__",
+]
+
+_KEYS = {"AFFINE", "DATA", "INTENSITY", "LABEL", "PATH", "SAMPLING_MAP", "STEM", "TYPE"}
+_HOMES = {
+    "Grid": "voxarray.grid",
+    "Image": "voxarray.image",
+    "LabelMap": "voxarray.image",
+    "MemoryReport": "voxarray.memory",
+    "ScalarImage": "voxarray.image",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'voxarray' has no attribute {name!r}")
+    home = "voxarray.image.keys" if name in _KEYS else _HOMES.get(name, "voxarray.errors")
+    value = getattr(import_module(home), name)
+    globals()[name] = value  # the next access finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
+if "xarray" in sys.modules:
+    import_module("voxarray.index.accessor")

@@ -1,0 +1,8 @@
+"""The public face of a scan: `Image`, `ScalarImage` and `LabelMap`."""
+
+from __future__ import annotations
+
+from voxarray.image.base import Image
+from voxarray.image.kinds import LabelMap, ScalarImage
+
+__all__ = ["Image", "LabelMap", "ScalarImage"]

@@ -1,0 +1,25 @@
+"""Images of measurements and images of labels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from voxarray.image.base import Image
+from voxarray.image.keys import INTENSITY, LABEL
+
+
+class ScalarImage(Image):
+    """Image whose voxels are measurements, such as a CT or MR scan; arguments as for `Image`."""
+
+    fixed_type: ClassVar[str | None] = INTENSITY
+
+
+class LabelMap(Image):
+    """Image whose voxels are labels, such as a segmentation; arguments as for `Image`.
+
+    A sequence of paths makes one channel per file: overlapping labels, or a tissue probability map.
+    Labels are never interpolated: nearest neighbours are taken, and pyramids hold the most
+    frequent one.
+    """
+
+    fixed_type: ClassVar[str | None] = LABEL

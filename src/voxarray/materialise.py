@@ -1,0 +1,141 @@
+"""All voxels of a source in one array that may be edited, with no copy that can be avoided.
+
+Memory order is (C, D, H, W), the files' own, seen as (C, W, H, D): bringing 512^3 voxels into the
+other order costs about a second, the view nothing. Where voxels must be converted on the way
+(slope, promotion, steps), that happens slab by slab, so the peak stays near the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray import settings
+from voxarray.promotion import cast
+from voxarray.selection import Selection, Shape4
+from voxarray.sources.array import DaskSource
+from voxarray.sources.base import Source, VoxelStream
+from voxarray.sources.window import Window
+
+_SLAB_BYTES = 16 << 20  # to convert at once, where a block of the source is not larger
+
+
+def materialise(source: Source, dtype: np.dtype) -> NDArray:
+    """Voxels (C, W, H, D) of a source as ``dtype``: writable, native, positive strides.
+
+    A NumPy array that needs no conversion is shared, as ``torch.from_numpy`` does; everything
+    else is new memory that nobody else holds.
+
+    Args:
+        source: What to read, all of it.
+        dtype: The source's own type, or the one that its voxels are promoted to.
+    """
+    if _streams(source):
+        return _from_stream(source, dtype)
+    if not _at_once(source, dtype):
+        return _by_slabs(source, dtype)
+    voxels = source.read(Selection.whole(source.shape))
+    if voxels.dtype == dtype and _is_editable(voxels) and (_shares(source) or _is_dense(voxels)):
+        return voxels
+    result = _empty(source.shape, dtype)
+    cast(voxels, result)
+    return result
+
+
+def projected_peak(source: Source, dtype: np.dtype) -> int:
+    """Bytes that `materialise` needs at its peak, result included, above what is held already."""
+    voxels = math.prod(source.shape)
+    result = voxels * dtype.itemsize
+    block = math.prod(source.chunks) * source.dtype.itemsize
+    if _shares(source):
+        forward = all(r.step > 0 for r in Window.of(source).selection)
+        return 0 if forward and source.dtype == dtype else result
+    if isinstance(Window.of(source).base, DaskSource):
+        # dask holds all blocks while it joins them, and each thread may be computing another.
+        return result + voxels * source.dtype.itemsize + settings.threads() * block
+    if _streams(source):
+        block = 0  # the stream decodes into the slab, or into the result itself
+    slab = math.prod(_slab_shape(source)) * source.dtype.itemsize
+    return result + max(slab, block) * (1 if source.scaling is None else 2)
+
+
+def _streams(source: Source) -> bool:
+    """Whether reading all voxels in disk order is cheaper than by random access."""
+    window = Window.of(source)
+    return window.is_whole and type(window.base).stream is not Source.stream
+
+
+def _shares(source: Source) -> bool:
+    return Window.of(source).base.in_memory
+
+
+def _at_once(source: Source, dtype: np.dtype) -> bool:
+    """Whether one read of everything needs no large temporaries beside the result."""
+    window = Window.of(source)
+    if window.base.in_memory or isinstance(window.base, DaskSource):
+        return True  # a graph computed in pieces would compute what they share several times
+    plain = source.dtype == dtype and source.scaling is None
+    return plain and all(r.step == 1 for r in window.selection)
+
+
+def _from_stream(source: Source, dtype: np.dtype) -> NDArray:
+    result = _empty(source.shape, dtype)
+    with source.stream() as stream:
+        for box in _boxes(source.shape, _slab_shape(source)):
+            _read_next(stream, source.dtype, result[box.slices()].transpose(0, 3, 2, 1))
+        stream.finish()
+    return result
+
+
+def _read_next(stream: VoxelStream, dtype: np.dtype, out: NDArray) -> None:
+    """Fill ``out`` (c, d, H, W) with the next voxels of a stream of type ``dtype``."""
+    if out.dtype == dtype:
+        stream.read_into(out)
+        return
+    slab = np.empty(out.shape, dtype)
+    stream.read_into(slab)
+    cast(slab, out)
+
+
+def _by_slabs(source: Source, dtype: np.dtype) -> NDArray:
+    result = _empty(source.shape, dtype)
+    for box in _boxes(source.shape, _slab_shape(source)):
+        cast(source.read(box), result[box.slices()])
+    return result
+
+
+def _slab_shape(source: Source) -> Shape4:
+    """Whole planes, as many as suit the source's blocks and `_SLAB_BYTES`."""
+    _, width, height, depth = source.shape
+    # A block that is cut would be decoded again for each part; a stream has no blocks.
+    channels, block = (1, 1) if _streams(source) else (source.chunks[0], source.chunks[3])
+    plane = channels * width * height * source.dtype.itemsize
+    planes = block * max(1, _SLAB_BYTES // (plane * block))
+    return channels, width, height, min(planes, depth)
+
+
+def _boxes(shape: Shape4, step: Shape4) -> Iterator[Selection]:
+    channels, width, height, depth = shape
+    for c in range(0, channels, step[0]):
+        for z in range(0, depth, step[3]):
+            stop = min(z + step[3], depth)
+            yield Selection.box((c, min(c + step[0], channels)), (0, width), (0, height), (z, stop))
+
+
+def _empty(shape: Shape4, dtype: np.dtype) -> NDArray:
+    c, w, h, d = shape
+    return np.empty((c, d, h, w), dtype).transpose(0, 3, 2, 1)
+
+
+def _is_editable(voxels: NDArray) -> bool:
+    """Whether torch takes the array as it is, and the user may write into it."""
+    return voxels.flags.writeable and all(stride >= 0 for stride in voxels.strides)
+
+
+def _is_dense(voxels: NDArray) -> bool:
+    """Whether the voxels fill their memory: a strided view would keep what it skips alive."""
+    order = np.argsort(voxels.strides, kind="stable")[::-1]
+    return bool(voxels.transpose(order).flags.c_contiguous)
