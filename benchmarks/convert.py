@@ -22,7 +22,7 @@ CONTENDERS = (
     ),
     BASE,
     FULL,
-    Contender("voxarray convert (CLI)", "voxarray_cli"),
+    Contender("voxarray convert (CLI)", "voxarray_cli", command=True),
     Contender(
         "ngff-zarr, Python API",
         "ngff_zarr_api",
@@ -34,6 +34,7 @@ CONTENDERS = (
         "ngff_zarr_cli",
         "ngff",
         "shards, checksums, verification, oblique affines, fsync",
+        command=True,
     ),
     Contender(
         "TorchIO 2, .nii.zarr",
@@ -62,16 +63,19 @@ CONTENDERS = (
     ),
 )
 
+TINY = (32, 32, 32)
+
 _SMALL_SETUP = """
 import statistics, time
-from voxarray.archive import convert
+from voxarray.archive.convert import convert
+from voxarray.archive.options import Options
 from voxarray.sources.registry import open_source
 
-def convert_all(source, folder, count, **options):
+def convert_all(source, folder, count, **settings):
     seconds = []
     for number in range(count + 1):
         start = time.perf_counter()
-        convert(open_source(source), f"{folder}/{number}.ome.zarr", **options)
+        convert(open_source(source), f"{folder}/{number}.ome.zarr", options=Options(**settings))
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[1:])  # the first one imports
 """
@@ -90,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "rounds": options.rounds,
         "scans": scans,
         "four_times_deeper": _compared("head", (*cube[:2], 4 * cube[2]), (BASE, FULL), 1),
-        "small": [_small((32, 32, 32)), _small((182, 218, 182))],
+        "small": [_small(TINY), _small((182, 218, 182))],
     }
     if options.large:
         content["four_gib"] = _compared("head", (1024, 1024, 2048), (CONTENDERS[0], BASE, FULL), 1)
@@ -103,7 +107,8 @@ def _compared(
     volume = volumes.phantom(kind, shape)
     source = volumes.scan(volume)
     print(f"converting {source.name}", flush=True)
-    return in_turns(contenders, source, rounds, volumes.holds(volume))
+    tiny = volumes.scan(volumes.phantom(kind, TINY))
+    return in_turns(contenders, source, tiny, rounds, volumes.holds(volume))
 
 
 def _small(shape: tuple[int, int, int]) -> dict[str, Any]:

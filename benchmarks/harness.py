@@ -34,6 +34,7 @@ class Contender:
         environment: The environment it runs in.
         leaves_out: What it does not do that voxarray's full conversion does.
         suffix: Ending of what it writes.
+        command: Whether it is a command line, whose imports are part of what it costs.
     """
 
     name: str
@@ -41,12 +42,23 @@ class Contender:
     environment: str = environments.OWN
     leaves_out: str = ""
     suffix: str = ".ome.zarr"
+    command: bool = False
 
-    def measure(self, source: Path, destination: Path) -> Peak:
-        """Cost of one run in a fresh process, imports of the module excluded."""
-        return peak_above_imports(
+    def measure(self, source: Path, destination: Path, tiny: Path) -> Peak:
+        """Cost of one run in a fresh process.
+
+        Before it is measured, a library converts the scan ``tiny``, so that everything is
+        imported that it imports on first use.
+        """
+        setup = (
             f"import sys; sys.path.insert(0, {str(HERE / 'contenders')!r})\n"
-            f"import {self.module} as contender",
+            f"import {self.module} as contender\n"
+        )
+        warmed = destination.with_name("tiny" + self.suffix)
+        if not self.command:
+            setup += f"contender.run({str(tiny)!r}, {str(warmed)!r})\n"
+        return peak_above_imports(
+            setup,
             f"result = contender.run({str(source)!r}, {str(destination)!r})",
             python=environments.python_of(self.environment),
         )
@@ -55,6 +67,7 @@ class Contender:
 def in_turns(
     contenders: Sequence[Contender],
     source: Path,
+    tiny: Path,
     rounds: int,
     check: Callable[[Path], None] | None = None,
 ) -> list[dict[str, Any]]:
@@ -65,6 +78,7 @@ def in_turns(
     Args:
         contenders: Those to compare; one that fails is reported and left out.
         source: The file to convert; read once before, so that all find it in the page cache.
+        tiny: A small file for each to warm up with.
         rounds: Runs of each.
         check: Raises unless what a contender wrote holds the right voxels; called once for each.
 
@@ -81,7 +95,7 @@ def in_turns(
             destination = fresh_output(contender.module + contender.suffix)
             os.sync()  # no contender pays for what the one before left to be written
             try:
-                peak = contender.measure(source, destination)
+                peak = contender.measure(source, destination, tiny)
                 if check and contender.name not in runs and destination.exists():
                     check(destination)
             except (StateError, AssertionError, subprocess.CalledProcessError) as error:

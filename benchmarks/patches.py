@@ -21,7 +21,8 @@ import voxarray as vx
 from environments import BENCH, OWN, python_of
 from harness import HERE, save
 from readers import LEVEL, READERS, Box
-from voxarray.archive.convert import Options, convert
+from voxarray.archive.convert import convert
+from voxarray.archive.options import Options
 from voxarray.sources.array import ArraySource
 from voxarray.sources.registry import open_source
 from voxarray.testing.peak_memory import peak_above_imports

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,17 +39,23 @@ def holds(volume: Phantom) -> Callable[[Path], None]:
     planes = {z: volume.planes(z, z + 1)[0] for z in (0, depth // 3, depth - 1)}
 
     def check(store: Path) -> None:
-        array = _largest_array(zarr.open(store, mode="r"))
+        array = _largest_array(store)
+        assert sorted(array.shape[-3:]) == sorted(volume.shape), f"shape is {array.shape}"
         single = (0,) * (array.ndim - 3)  # axes of time and channel
         for z, plane in planes.items():
-            stored = array[(*single, z)], array[(*single, ..., z)].T
-            assert any(np.array_equal(s, plane) for s in stored), f"plane {z} is not the scan's"
+            # Written (z, y, x) or (x, y, z); of a cube only the voxels tell which.
+            found = [array[*single, z]] if array.shape[-3] == depth else []
+            found += [array[*single, ..., z].T] if array.shape[-1] == depth else []
+            assert any(np.array_equal(f, plane) for f in found), f"plane {z} is not the scan's"
 
     return check
 
 
-def _largest_array(root: zarr.Group | zarr.Array) -> zarr.Array:
+def _largest_array(store: Path) -> zarr.Array:
+    root = zarr.open(store, mode="r")
     if isinstance(root, zarr.Array):
         return root
-    arrays = [node for _, node in root.members(None) if isinstance(node, zarr.Array)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # files beside the hierarchy, such as a manifest
+        arrays = [node for _, node in root.members(None) if isinstance(node, zarr.Array)]
     return max(arrays, key=lambda array: array.size)

@@ -143,9 +143,17 @@ def test_nothing_runs_code_from_a_file(name: str) -> None:
     assert not list(banned_calls(parse(name)))
 
 
+class Unchecked(ast.NodeTransformer):
+    """Leaves out what only type checkers read: annotations may name types of any library."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
+
+
 @pytest.mark.parametrize("name", sorted(set(MODULES) - {"tensors"}))
 def test_torch_in_one_module(name: str) -> None:
-    assert not [dotted for dotted in imports(parse(name)) if dotted.split(".")[0] == "torch"]
+    tree = Unchecked().visit(parse(name))
+    assert not [dotted for dotted in imports(tree) if dotted.split(".")[0] == "torch"]
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - {"index.affine_index"}))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from voxarray.archive.convert import Options, convert
+from voxarray.archive.convert import convert
+from voxarray.archive.options import Options
 from voxarray.sources.registry import open_source
 
 
