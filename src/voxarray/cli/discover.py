@@ -1,0 +1,89 @@
+"""Which images a path on the command line means, and what the archive of each is called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from voxarray.archive.staging import is_hidden_staging
+from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
+from voxarray.sources.registry import known_suffixes, suffix_of
+
+ARCHIVE_SUFFIXES = (".ome.zarr", ".nii.zarr", ".zarr", ZIP_SUFFIX)
+
+
+def images(path: str) -> list[Path]:
+    """The file or archive at a path, or all that can be opened in a folder and below, sorted."""
+    given = Path(path)
+    if not given.is_dir() or is_archive(given):
+        return [given]
+    return sorted(_below(given, set(known_suffixes())))
+
+
+def archives(path: str) -> list[Path]:
+    """The archive at a path, or all archives in a folder and below, sorted."""
+    return [found for found in images(path) if is_archive(found) or found == Path(path)]
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path has the name or the look of an archive."""
+    return suffix_of(path) in ARCHIVE_SUFFIXES or (path / "zarr.json").is_file()
+
+
+def destinations(sources: Iterable[str], destination: str, zipped: bool) -> list[tuple[Path, Path]]:
+    """Pairs of an image and the archive to make of it.
+
+    One image may be given the name of its archive; otherwise ``destination`` is a folder, which
+    takes over the folders below each source.
+
+    Raises:
+        click.UsageError: If two images would make the same archive.
+    """
+    found = [(image, Path(source)) for source in sources for image in images(source)]
+    if suffix_of(destination) in ARCHIVE_SUFFIXES:
+        if len(found) != 1:
+            raise click.UsageError(
+                f"{destination} names one archive, and there are {len(found)} images: "
+                "give a folder as the destination"
+            )
+        return [(found[0][0], Path(destination))]
+    suffix = ZIP_SUFFIX if zipped else ".ome.zarr"
+    pairs = []
+    for image, source in found:
+        folder = image.parent.relative_to(source) if image != source else Path()
+        pairs.append((image, Path(destination) / folder / f"{stem(image)}{suffix}"))
+    _refuse_collisions(pairs)
+    return pairs
+
+
+def stem(path: Path) -> str:
+    """Name without its suffix, double ones too."""
+    return path.name[: len(path.name) - len(suffix_of(path))]
+
+
+def _below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
+    for entry in os.scandir(folder):
+        path = Path(entry.path)
+        if is_hidden_staging(entry.name):
+            continue
+        if entry.is_dir():
+            if is_archive(path):
+                yield path
+            else:
+                yield from _below(path, suffixes)
+        elif suffix_of(path) in suffixes:
+            yield path
+
+
+def _refuse_collisions(pairs: list[tuple[Path, Path]]) -> None:
+    owners: dict[Path, Path] = {}
+    for image, archive in pairs:
+        other = owners.setdefault(archive, image)
+        if other != image:
+            raise click.UsageError(
+                f"{other} and {image} would both become {archive}: convert them into different "
+                "folders"
+            )

@@ -1,0 +1,54 @@
+"""How a command over several files ends: what failed is said, and the exit code counts it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import click
+
+from voxarray.errors import VoxarrayError
+
+SOME_FAILED = 3
+NOTHING_DONE = 1
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Counts what went well and what did not.
+
+    Attributes:
+        done: Files that went well.
+        failed: Files that did not.
+    """
+
+    done: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """Work on one file; an error of ours is told and counted, and the rest goes on."""
+        try:
+            yield
+        except VoxarrayError as error:
+            self.fail(name, str(error))
+        else:
+            self.done.append(name)
+
+    def fail(self, name: str, text: str) -> None:
+        """Tell and count a failure."""
+        self.failed.append(name)
+        click.echo(f"{name}: {text}", err=True)
+
+    def exit(self) -> NoReturn:
+        """End the process: 0 all good, 3 some failed, 1 nothing done."""
+        if self.failed:
+            click.echo(
+                f"{len(self.failed)} of {len(self.failed) + len(self.done)} failed", err=True
+            )
+        sys.exit(
+            (SOME_FAILED if self.done else NOTHING_DONE) if self.failed or not self.done else 0
+        )
