@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from voxarray import settings
 from voxarray.promotion import cast
 from voxarray.selection import Selection, Shape4
-from voxarray.sources.array import DaskSource
-from voxarray.sources.base import Source, VoxelStream
+from voxarray.sources.base import Source
 from voxarray.sources.window import Window
 
 _SLAB_BYTES = 16 << 20  # to convert at once, where a block of the source is not larger
+
+_WORKING_BYTES = 48 << 20
+"""Decoding buffers and scaling temporaries of a file that is read front to back."""
 
 
 def materialise(source: Source, dtype: np.dtype) -> NDArray:
@@ -31,18 +33,16 @@ def materialise(source: Source, dtype: np.dtype) -> NDArray:
 
     Args:
         source: What to read, all of it.
-        dtype: The source's own type, or the one that its voxels are promoted to.
+        dtype: The source's own type, or one that its voxels are to be cast to.
     """
-    if _streams(source):
-        return _from_stream(source, dtype)
-    if not _at_once(source, dtype):
-        return _by_slabs(source, dtype)
-    voxels = source.read(Selection.whole(source.shape))
-    if voxels.dtype == dtype and _is_editable(voxels) and (_shares(source) or _is_dense(voxels)):
-        return voxels
-    result = _empty(source.shape, dtype)
-    cast(voxels, result)
-    return result
+    if _at_once(source, dtype):
+        voxels = source.read(Selection.whole(source.shape))
+        if voxels.dtype == dtype and _is_editable(voxels):
+            return voxels
+        result = _empty(source.shape, dtype)
+        cast(voxels, result)
+        return result
+    return _from_stream(source, dtype) if _is_sequential(source) else _by_slabs(source, dtype)
 
 
 def projected_peak(source: Source, dtype: np.dtype) -> int:
@@ -50,54 +50,51 @@ def projected_peak(source: Source, dtype: np.dtype) -> int:
     voxels = math.prod(source.shape)
     result = voxels * dtype.itemsize
     block = math.prod(source.chunks) * source.dtype.itemsize
-    if _shares(source):
-        forward = all(r.step > 0 for r in Window.of(source).selection)
-        return 0 if forward and source.dtype == dtype else result
-    if isinstance(Window.of(source).base, DaskSource):
+    if Window.of(source).base.in_memory:
+        return 0 if _forward(source) and source.dtype == dtype else result
+    if source.lazy:
         # dask holds all blocks while it joins them, and each thread may be computing another.
         return result + voxels * source.dtype.itemsize + settings.threads() * block
-    if _streams(source):
-        block = 0  # the stream decodes into the slab, or into the result itself
-    slab = math.prod(_slab_shape(source)) * source.dtype.itemsize
-    return result + max(slab, block) * (1 if source.scaling is None else 2)
+    if _has_stream(source):
+        return result + _WORKING_BYTES
+    if _at_once(source, dtype):
+        return result + block
+    return result + max(block, math.prod(_slab_shape(source)) * source.dtype.itemsize)
 
 
-def _streams(source: Source) -> bool:
-    """Whether reading all voxels in disk order is cheaper than by random access."""
+def _at_once(source: Source, dtype: np.dtype) -> bool:
+    """Whether one read of everything is the result, or as good as that."""
+    if Window.of(source).base.in_memory or source.lazy:
+        return True  # a graph computed in pieces would compute what they share several times
+    return source.dtype == dtype and _forward(source)
+
+
+def _forward(source: Source) -> bool:
+    return all(r.step > 0 for r in Window.of(source).selection)
+
+
+def _has_stream(source: Source) -> bool:
+    """Whether all voxels are wanted, and the file can be read front to back."""
     window = Window.of(source)
     return window.is_whole and type(window.base).stream is not Source.stream
 
 
-def _shares(source: Source) -> bool:
-    return Window.of(source).base.in_memory
-
-
-def _at_once(source: Source, dtype: np.dtype) -> bool:
-    """Whether one read of everything needs no large temporaries beside the result."""
-    window = Window.of(source)
-    if window.base.in_memory or isinstance(window.base, DaskSource):
-        return True  # a graph computed in pieces would compute what they share several times
-    plain = source.dtype == dtype and source.scaling is None
-    return plain and all(r.step == 1 for r in window.selection)
+def _is_sequential(source: Source) -> bool:
+    """Whether the file is compressed as one piece, so that parts cost as much as the whole."""
+    nbytes = math.prod(source.shape) * source.dtype.itemsize
+    return _has_stream(source) and (Window.of(source).base.bytes_on_disk or nbytes) < nbytes
 
 
 def _from_stream(source: Source, dtype: np.dtype) -> NDArray:
     result = _empty(source.shape, dtype)
     with source.stream() as stream:
         for box in _boxes(source.shape, _slab_shape(source)):
-            _read_next(stream, source.dtype, result[box.slices()].transpose(0, 3, 2, 1))
+            c, w, h, d = box.shape
+            slab = np.empty((c, d, h, w), source.dtype)
+            stream.read_into(slab)
+            cast(slab.transpose(0, 3, 2, 1), result[box.slices()])
         stream.finish()
     return result
-
-
-def _read_next(stream: VoxelStream, dtype: np.dtype, out: NDArray) -> None:
-    """Fill ``out`` (c, d, H, W) with the next voxels of a stream of type ``dtype``."""
-    if out.dtype == dtype:
-        stream.read_into(out)
-        return
-    slab = np.empty(out.shape, dtype)
-    stream.read_into(slab)
-    cast(slab, out)
 
 
 def _by_slabs(source: Source, dtype: np.dtype) -> NDArray:
@@ -111,7 +108,7 @@ def _slab_shape(source: Source) -> Shape4:
     """Whole planes, as many as suit the source's blocks and `_SLAB_BYTES`."""
     _, width, height, depth = source.shape
     # A block that is cut would be decoded again for each part; a stream has no blocks.
-    channels, block = (1, 1) if _streams(source) else (source.chunks[0], source.chunks[3])
+    channels, block = (1, 1) if _is_sequential(source) else (source.chunks[0], source.chunks[3])
     plane = channels * width * height * source.dtype.itemsize
     planes = block * max(1, _SLAB_BYTES // (plane * block))
     return channels, width, height, min(planes, depth)
@@ -133,9 +130,3 @@ def _empty(shape: Shape4, dtype: np.dtype) -> NDArray:
 def _is_editable(voxels: NDArray) -> bool:
     """Whether torch takes the array as it is, and the user may write into it."""
     return voxels.flags.writeable and all(stride >= 0 for stride in voxels.strides)
-
-
-def _is_dense(voxels: NDArray) -> bool:
-    """Whether the voxels fill their memory: a strided view would keep what it skips alive."""
-    order = np.argsort(voxels.strides, kind="stable")[::-1]
-    return bool(voxels.transpose(order).flags.c_contiguous)
