@@ -56,7 +56,7 @@ def projected_peak(source: Source, dtype: np.dtype) -> int:
         # dask holds all blocks while it joins them, and each thread may be computing another.
         return result + voxels * source.dtype.itemsize + settings.threads() * block
     if _has_stream(source):
-        return result + _WORKING_BYTES
+        return result + min(_WORKING_BYTES, 2 * voxels * source.dtype.itemsize)
     if _at_once(source, dtype):
         return result + block
     return result + max(block, math.prod(_slab_shape(source)) * source.dtype.itemsize)

@@ -41,9 +41,8 @@ def reading_dtype(source: Source, dtype: torch.dtype | None) -> np.dtype:
     Real numbers become floating-point ones slab by slab, while they are read. All else is left to
     torch, whose rules for overflow differ from NumPy's.
     """
-    direct = dtype is not None and dtype.is_floating_point and source.dtype.kind in "biuf"
-    if direct and dtype != torch.bfloat16:
-        return _numpy_dtype(dtype)  # type: ignore[arg-type]  # not None where direct
+    if dtype in (torch.float16, torch.float32, torch.float64) and source.dtype.kind in "biuf":
+        return _numpy_dtype(dtype)
     return tensor_dtype(source.dtype)
 
 
@@ -67,6 +66,12 @@ def take(tensor: torch.Tensor, selection: Selection) -> torch.Tensor:
     forward = tuple(r[::-1] if r.step < 0 else r for r in selection)
     view = tensor[tuple(slice(r.start, r.stop, r.step) for r in forward)]
     return view.flip(reversed_axes) if reversed_axes else view
+
+
+def compact(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy of it if it is a view that keeps more memory alive than it shows."""
+    shown = tensor.numel() * tensor.element_size()
+    return tensor if tensor.untyped_storage().nbytes() <= shown else tensor.clone()
 
 
 def to_numpy(tensor: torch.Tensor) -> NDArray:

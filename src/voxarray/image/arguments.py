@@ -41,7 +41,7 @@ def voxels_argument(
         TypeError: For anything else.
         ValueError: If it is not 4D.
     """
-    if _is_instance(voxels, "xarray", "DataArray"):
+    if is_dataarray(voxels):
         return _from_xarray(voxels, affine)
     place = checked_affine(np.eye(4)) if affine is None else affine
     if is_tensor(voxels):
@@ -62,6 +62,11 @@ def voxels_argument(
 def is_tensor(value: Any) -> bool:
     """Whether a value is a torch tensor; torch is not imported to find out."""
     return _is_instance(value, "torch", "Tensor")
+
+
+def is_dataarray(value: Any) -> bool:
+    """Whether a value is an `xarray.DataArray`."""
+    return _is_instance(value, "xarray", "DataArray")
 
 
 def _is_instance(value: Any, module: str, name: str) -> bool:

@@ -121,7 +121,7 @@ class Image(Holder):
         if DATA in self:
             from voxarray.tensors import take
 
-            child._store(DATA, take(self.data, selection))
+            child._adopt(take(self.data, selection))
         return child
 
     def level(self, number: int) -> Self:

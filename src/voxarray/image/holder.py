@@ -1,4 +1,4 @@
-"""The state of an image: its fields, the window that it shows, and its tensor once loaded."""
+"""The voxels of an image: a window on a source, and a tensor once it is loaded."""
 
 from __future__ import annotations
 
@@ -8,41 +8,29 @@ import warnings
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from voxarray.errors import StateError
-from voxarray.grid import Grid
-from voxarray.image.arguments import affine_argument, is_tensor, voxels_argument
-from voxarray.image.geometry import Geometry
-from voxarray.image.keys import AFFINE, DATA, RESERVED, TYPE
-from voxarray.image.origin import OnePath, Origin
-from voxarray.image.record import Record
-from voxarray.materialise import projected_peak
+from voxarray.image.arguments import is_dataarray, is_tensor, voxels_argument
+from voxarray.image.keys import AFFINE, DATA
+from voxarray.image.opened import Opened
+from voxarray.materialise import materialise, projected_peak
 from voxarray.memory import MemoryReport, require
 from voxarray.promotion import tensor_dtype
 from voxarray.selection import Shape4
-from voxarray.sources.base import Source
+from voxarray.sources.array import ArraySource
+from voxarray.sources.base import Channels, Source
 from voxarray.sources.window import Window
 
 if TYPE_CHECKING:
     import torch
 
-
 Copied = TypeVar("Copied", bound="Holder")
 
 
-class Holder(Geometry, Record):
-    """Fields, and voxels in one place: a window on a source, or the tensor made of it.
+class Holder(Opened):
+    """An opened image that may hold its voxels, in one place: the dict, under ``"data"``."""
 
-    The tensor lies in the dict under ``"data"``, and only there. Subclasses set `_origin` and
-    `check_nans` and call `_hold` for voxels that are given.
-    """
-
-    check_nans: bool
-    _origin: Origin | None
-    _window: Window | None = None
-
-    # --- What is known without reading ----------------------------------------------------------
+    check_nans: bool = False
 
     @property
     def source(self) -> Window:
@@ -53,39 +41,6 @@ class Holder(Geometry, Record):
         from voxarray.tensors import TensorSource
 
         return Window.of(TensorSource(tensor, self._backing.affine, self._backing.channels))
-
-    @property
-    def shape(self) -> Shape4:
-        """Shape (C, W, H, D)."""
-        return self._backing.shape
-
-    @property
-    def grid(self) -> Grid:
-        """Where the voxels are: shape (W, H, D) and affine, as one value."""
-        return self._backing.grid
-
-    @property
-    def affine(self) -> NDArray[np.float64]:
-        """(4, 4) voxel index to RAS+ mm of voxel centres; read-only, but another can be set."""
-        affine: NDArray[np.float64] | None = self.get(AFFINE)
-        return self._backing.affine if affine is None else affine
-
-    @affine.setter
-    def affine(self, affine: Any) -> None:
-        place = affine_argument(affine)
-        if self._window is not None:
-            self._window = self._window.with_affine(place)
-        self._store(AFFINE, place)
-
-    @property
-    def type(self) -> str:
-        """`INTENSITY`, `LABEL`, `SAMPLING_MAP` or another name."""
-        return str(self[TYPE])
-
-    @property
-    def path(self) -> OnePath | list[OnePath] | None:
-        """Where the image comes from; None for data in memory."""
-        return None if self._origin is None else self._origin.path
 
     @property
     def dtype(self) -> np.dtype:
@@ -112,16 +67,14 @@ class Holder(Geometry, Record):
     def memory_report(self) -> MemoryReport:
         """What the image costs on disk, per chunk, now, as a tensor, and while it is loaded."""
         loaded, backing = DATA in self, self._backing
-        held = loaded or backing.base.in_memory
+        held = math.prod(self.shape) * backing.dtype.itemsize if backing.base.in_memory else 0
         return MemoryReport(
             on_disk=backing.base.bytes_on_disk,
             chunk=math.prod(self.chunks) * self.dtype.itemsize,
-            resident=math.prod(self.shape) * self.dtype.itemsize if held else 0,
+            resident=self.memory if loaded else held,
             tensor=self.memory,
             projected_peak=0 if loaded else projected_peak(backing, tensor_dtype(backing.dtype)),
         )
-
-    # --- Voxels ---------------------------------------------------------------------------------
 
     @property
     def data(self) -> torch.Tensor:
@@ -157,12 +110,12 @@ class Holder(Geometry, Record):
             TypeError: For anything else.
             ValueError: If it is not 4D.
         """
-        if hasattr(tensor, "dims"):
+        if is_dataarray(tensor):
             raise TypeError("a DataArray brings its own geometry: use from_xarray(array)")
-        channels = self._backing.channels
-        source = voxels_argument(tensor, self.affine, channels)
-        same_length = source.shape[0] == self.shape[0]
-        self._hold(source if same_length else voxels_argument(tensor, self.affine))
+        # Another number of channels counts something else than the old ones did.
+        same = np.shape(tensor)[:1] == (self.num_channels,)
+        channels = self._backing.channels if same else Channels()
+        self._hold(voxels_argument(tensor, self.affine, channels))
 
     def load(self) -> None:
         """Read the voxels into `data`, unless that has happened already."""
@@ -171,7 +124,10 @@ class Holder(Geometry, Record):
         from voxarray.tensors import read_tensor
 
         self._require_memory(self._backing, tensor_dtype(self._backing.dtype), "load()")
-        self._keep(read_tensor(self._backing))
+        tensor = read_tensor(self._backing)
+        self._warn_of_nans(tensor)
+        # Atomic: where threads come here together, all get the tensor that was there first.
+        self._adopt(dict.setdefault(self, DATA, tensor))
 
     def unload(self) -> None:
         """Forget `data` and what was changed in it; it can be read again.
@@ -195,32 +151,19 @@ class Holder(Geometry, Record):
         """Say whether to warn if NaNs are found when voxels become a tensor."""
         self.check_nans = check_nans
 
-    # --- A dict with a mind of its own ----------------------------------------------------------
+    # --- Fields that are voxels -----------------------------------------------------------------
 
     def __missing__(self, key: str) -> Any:
-        if key == AFFINE:
-            return self.affine
         if key != DATA:
-            raise KeyError(key)
+            return super().__missing__(key)
         self.load()
         return super().__getitem__(DATA)
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == DATA:
             self.set_data(value)
-        elif key == AFFINE:
-            self.affine = value
         else:
-            _require_free(key)
-            self._store(key, value)
-
-    def __delitem__(self, key: str) -> None:
-        if key in RESERVED:
-            raise StateError(
-                f'"{key}" cannot be removed from an image; unload() forgets the tensor',
-                code="RESERVED_KEY",
-            )
-        super().__delitem__(key)
+            super().__setitem__(key, value)
 
     # --- Copies: never load, never look at the path ---------------------------------------------
 
@@ -232,46 +175,48 @@ class Holder(Geometry, Record):
         return self.copy()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        state = dict(self.__dict__)
-        if self._window is not None and self._window.base.in_memory:
-            state["_window"] = copy.deepcopy(self._window, memo)
+        alone = self._alone()
+        state = dict(alone.__dict__)
+        if alone._window is not None and alone._window.base.in_memory:
+            state["_window"] = copy.deepcopy(alone._window, memo)
         # Sources of files are immutable, hence shared.
-        return _restore(self.__class__, copy.deepcopy(dict(self), memo), state)
+        return _restore(self.__class__, copy.deepcopy(dict(alone), memo), state)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self.__class__, dict(self), dict(self.__dict__))
+        alone = self._alone()
+        return _restore, (self.__class__, dict(alone), dict(alone.__dict__))
+
+    def _alone(self) -> Self:
+        """A copy that holds no more memory than it shows: a slice may refer to the whole."""
+        alone, window = self.copy(), self._window
+        if DATA in self:
+            from voxarray.tensors import compact
+
+            alone._adopt(compact(self.data))
+        elif window is not None and window.base.in_memory and not window.is_whole:
+            part = materialise(window, window.dtype).copy(order="K")
+            alone._window = Window.of(ArraySource(part, window.affine, window.channels))
+        return alone
 
     # --- Inside ---------------------------------------------------------------------------------
 
-    @property
-    def _backing(self) -> Window:
-        """What the voxels are read from, whatever the tensor; opens the file at first access."""
-        window = self._window
-        if window is None:
-            if self._origin is None:
-                raise StateError("the image has neither a path nor voxels", code="EMPTY")
-            window = Window.of(self._origin.open())
-            affine = self.get(AFFINE)
-            # Two threads may both come here; they make equal windows, and either will do.
-            self._window = window = window if affine is None else window.with_affine(affine)
-        return window
-
     def _hold(self, source: Source) -> None:
         """Make voxels in memory, or lazy ones, the image's own."""
+        dict.pop(self, DATA, None)
         self._window = Window.of(source)
         self._store(AFFINE, self._window.affine)
-        dict.pop(self, DATA, None)
         tensor = getattr(source, "tensor", None)
         if is_tensor(tensor):
-            self._keep(tensor)
+            self._warn_of_nans(tensor)
+            self._adopt(tensor)
 
-    def _keep(self, tensor: Any) -> None:
-        self._warn_of_nans(tensor)
-        dict.setdefault(self, AFFINE, self._backing.affine)
-        dict.setdefault(self, DATA, tensor)  # atomic: all threads get the tensor that came first
-
-    def _store(self, key: str, value: Any) -> None:
-        super().__setitem__(key, value)
+    def _adopt(self, tensor: Any) -> None:
+        """Take a tensor of what the window shows as the image's voxels."""
+        self._store(DATA, tensor)
+        self._store(AFFINE, self._backing.affine)
+        if self._backing.base.in_memory:
+            # From now on the tensor is the only truth: what it was made of may be freed.
+            self._window = self.source
 
     def _on(self, window: Window) -> Self:
         """The same image, not loaded, with other voxels."""
@@ -298,13 +243,6 @@ class Holder(Geometry, Record):
         if has_nans(tensor):
             place = "tensor" if self.path is None else f'file "{self.path}"'
             warnings.warn(f"NaNs found in {place}", RuntimeWarning, stacklevel=2)
-
-
-def _require_free(key: str) -> None:
-    if not isinstance(key, str):
-        raise TypeError(f"fields of an image are named by text, not by {key!r}")
-    if key in RESERVED:
-        raise ValueError(f'Key "{key}" is reserved. Use a different one')
 
 
 def _restore(cls: type[Copied], fields: dict[str, Any], attributes: dict[str, Any]) -> Copied:
