@@ -63,6 +63,7 @@ CONTENDERS = (
     ),
 )
 
+SIZE = 512
 TINY = (32, 32, 32)
 
 _SMALL_SETUP = """
@@ -83,7 +84,7 @@ def convert_all(source, folder, count, **settings):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=512, help="voxels along each side")
+    parser.add_argument("--size", type=int, default=SIZE, help="voxels along each side")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each contender")
     parser.add_argument("--large", action="store_true", help="also a scan of 4 GiB")
     options = parser.parse_args(arguments)
@@ -98,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     if options.large:
         content["four_gib"] = _compared("head", (1024, 1024, 2048), (CONTENDERS[0], BASE, FULL), 1)
-    save("convert", content, (OWN, *(c.environment for c in CONTENDERS)))
+    used = (OWN, *(c.environment for c in CONTENDERS))
+    save("convert", content, used, trial=options.size != SIZE)
 
 
 def _compared(

@@ -127,10 +127,14 @@ def _row(contender: Contender, runs: Sequence[Peak]) -> dict[str, Any]:
     }
 
 
-def save(suite: str, content: dict[str, Any], used: Iterable[str]) -> Path:
-    """Write a suite's result with its date, its machine and the versions of what it used."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{suite}.json"
+def save(suite: str, content: dict[str, Any], used: Iterable[str], *, trial: bool = False) -> Path:
+    """Write a suite's result with its date, its machine and the versions of what it used.
+
+    A trial, on scans of another size than the table shows, is kept out of ``results/``.
+    """
+    folder = environments.BENCH / "trials" if trial else RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{suite}.json"
     document = {
         "suite": suite,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
