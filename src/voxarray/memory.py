@@ -27,7 +27,7 @@ def format_bytes(count: int) -> str:
 
 
 def limit() -> int:
-    """Bytes that this process may use: physical memory, or less where a cgroup or rlimit says so."""
+    """Bytes that this process may use: physical memory, or less by its cgroup or rlimit."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for file in (
         "/sys/fs/cgroup/memory.max",

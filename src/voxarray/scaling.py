@@ -34,7 +34,8 @@ class Scaling:
     def apply(self, stored: NDArray) -> NDArray:
         """Intensities of stored voxels (any shape, layout kept).
 
-        They are computed in float64, as nibabel does, and the result is rounded once, to `dtype`. Temporaries stay under 16 MiB.
+        They are computed in float64, as nibabel does, and the result is rounded once, to `dtype`.
+        Temporaries stay under 16 MiB.
         """
         dtype = self.dtype(stored.dtype)
         result = np.empty_like(stored, dtype=dtype)  # order "K": a permuted view stays permuted

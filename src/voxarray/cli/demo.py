@@ -1,0 +1,121 @@
+"""``voxarray demo``: the main job on a scan that is larger than its memory budget."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from voxarray.cli.enlarged import Enlarged
+from voxarray.cli.meter import Cost, metered
+from voxarray.memory import format_bytes
+
+BUDGET = "96 MiB"
+FACTORS = (4, 4, 16)
+PATCH = 96
+
+
+@click.command("demo")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("voxarray-demo"),
+    show_default=True,
+    help="Where the scan, its archive and the preview go",
+)
+def command(folder: Path) -> None:
+    """Convert a scan larger than its memory budget, slice it, look at it, make a tensor."""
+    import dask.config
+
+    folder.mkdir(parents=True, exist_ok=True)
+    scan, archive, preview = folder / "scan.nii.gz", folder / "scan.ome.zarr", folder / "scan.png"
+    with metered() as cost:
+        _write_scan(scan)
+    _tell("a real scan, enlarged", f"{scan} written", cost)
+    with dask.config.set({"voxarray.memory-budget": BUDGET}):
+        _convert(scan, archive)
+        _slice(archive)
+        _preview(archive, preview)
+        _patch(archive)
+
+
+def _write_scan(path: Path) -> None:
+    """Enlarge the first volume of the scan that ships with nibabel, and write it as .nii.gz."""
+    from importlib.util import find_spec
+
+    from voxarray.sources.nifti import open_nifti
+    from voxarray.sources.window import Window
+    from voxarray.writers.nifti import write_nifti
+
+    # Found, not imported: nibabel's package would load all of its formats.
+    (nibabel,) = find_spec("nibabel").submodule_search_locations or ()  # type: ignore[union-attr]
+    small = Window.of(open_nifti(os.path.join(nibabel, "tests", "data", "example4d.nii.gz")))
+    first = small.take(small.selection[0, :, :, :])
+    voxels = first.read(first.selection)[0]
+    write_nifti(Enlarged(voxels, first.grid, FACTORS), path)
+
+
+def _convert(scan: Path, archive: Path) -> None:
+    from voxarray.archive.convert import convert
+    from voxarray.archive.options import Options
+    from voxarray.memory import budget
+    from voxarray.sources.registry import open_source
+
+    source = open_source(scan)
+    with metered() as cost:
+        done = convert(source, archive, options=Options(overwrite=True))
+    text = f"{format_bytes(done.source_bytes)} of voxels -> {format_bytes(done.archive_bytes)}, "
+    _tell("converted and verified", f"{text}{done.levels} levels", cost)
+    if cost.peak is not None:
+        share = cost.peak / budget()
+        verdict = "kept" if share <= 1 else "EXCEEDED"
+        click.echo(
+            f"    budget {BUDGET}: {verdict}, the peak is {share:.0%} of it; "
+            f"the voxels alone are {done.source_bytes / budget():.1f} times the budget"
+        )
+
+
+def _slice(archive: Path) -> None:
+    from voxarray import ScalarImage
+
+    with metered() as cost:
+        image = ScalarImage(archive)
+        part = image[128:384:2, ::-1, 100]
+        text = repr(part)
+    _tell("opened and sliced", text, cost)
+
+
+def _preview(archive: Path, picture: Path) -> None:
+    from PIL import Image  # noqa: F401  # so that its import does not count
+
+    from voxarray.planes import orthogonal
+    from voxarray.sources.registry import open_source
+    from voxarray.writers.picture import write_planes
+
+    with metered() as cost:
+        width, height = write_planes(orthogonal(open_source(archive)), picture)
+    _tell("previewed", f"{picture}, {width} x {height} pixels", cost)
+
+
+def _patch(archive: Path) -> None:
+    import torch  # noqa: F401  # so that its import does not count
+
+    from voxarray import ScalarImage
+
+    with metered() as cost:
+        image = ScalarImage(archive)
+        corner = [(n - PATCH) // 2 for n in image.spatial_shape]
+        x, y, z = (slice(start, start + PATCH) for start in corner)
+        tensor = image[x, y, z].data
+    text = f"{tuple(tensor.shape)}, {tensor.type()}, mean {tensor.double().mean():.1f}"
+    _tell("a patch as a tensor", text, cost)
+
+
+def _tell(step: str, result: str, cost: Cost) -> None:
+    figures = [f"{cost.seconds:.3f} s"]
+    if cost.read is not None:
+        figures.append(f"{format_bytes(cost.read)} read")
+    if cost.peak is not None:
+        figures.append(f"peak {format_bytes(cost.peak)}")
+    click.echo(f"{step}: {result}\n    {', '.join(figures)}")

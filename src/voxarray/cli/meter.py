@@ -1,0 +1,60 @@
+"""What a step of this process costs: time, bytes read, and the peak of its memory."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc/self")
+
+
+@dataclass(slots=True)
+class Cost:
+    """Cost of a step; memory and reading are None where the system does not tell (not Linux).
+
+    Attributes:
+        seconds: Wall time.
+        read: Bytes that were asked of the file system.
+        peak: Bytes of memory at the peak, above what the process used before.
+    """
+
+    seconds: float = 0.0
+    read: int | None = None
+    peak: int | None = None
+
+
+@contextmanager
+def metered() -> Iterator[Cost]:
+    """Measure the body; the cost is complete when it ends."""
+    cost = Cost()
+    resident, asked = _reset_peak(), _field("io", "rchar")
+    began = time.perf_counter()
+    try:
+        yield cost
+    finally:
+        cost.seconds = time.perf_counter() - began
+        now, peak = _field("io", "rchar"), _field("status", "VmHWM")
+        cost.read = None if now is None or asked is None else now - asked
+        cost.peak = None if peak is None or resident is None else 1024 * peak - resident
+
+
+def _reset_peak() -> int | None:
+    """Resident bytes now, after the kernel has forgotten the peak so far (proc(5), clear_refs)."""
+    try:
+        (_PROC / "clear_refs").write_text("5")
+    except OSError:
+        return None
+    resident = _field("status", "VmRSS")
+    return None if resident is None else 1024 * resident
+
+
+def _field(file: str, name: str) -> int | None:
+    try:
+        match = re.search(rf"^{name}:\s*(\d+)", (_PROC / file).read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(match[1]) if match else None
