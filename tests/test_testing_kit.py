@@ -10,10 +10,9 @@ import pytest
 
 from voxarray.errors import StateError, UnsupportedError
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
-from voxarray.testing.synthetic import Phantom, Upsampled, write_nifti
+from voxarray.testing.synthetic import Phantom, write_nifti
 
 MIB = 1 << 20
-BUNDLED = Path(nib.__file__).parent / "tests" / "data" / "example4d.nii.gz"
 
 needs_proc = pytest.mark.skipif(not can_measure(), reason="peaks are read from Linux's /proc")
 
@@ -72,19 +71,6 @@ def test_writing_needs_no_more_memory_for_deeper_volumes(tmp_path: Path) -> None
         f"write_nifti(Phantom((256, 256, 512)), {str(tmp_path / 'a.nii')!r})",
     )
     assert peak.bytes < 40 * MIB  # the volume has 64 MiB
-
-
-def test_upsampling_keeps_place_and_intensities(tmp_path: Path) -> None:
-    big = Upsampled(BUNDLED, 3)
-    small = nib.load(BUNDLED)
-    assert big.shape == tuple(3 * n for n in small.shape[:3])
-    write_nifti(big, tmp_path / "a.nii")
-    voxels = np.asarray(nib.load(tmp_path / "a.nii").dataobj)
-    # The middle one of three new voxels lies where the old one was.
-    np.testing.assert_array_equal(
-        voxels[1::3, 1::3, 1::3], np.asarray(small.dataobj)[..., 0].astype(big.dtype)
-    )
-    np.testing.assert_allclose(big.affine @ [1, 1, 1, 1], small.affine @ [0, 0, 0, 1])
 
 
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:

@@ -1,50 +1,28 @@
 """Scans to test with that nobody was scanned for, of any size, made slab by slab.
 
-`Phantom` is computed from a seed; `Upsampled` enlarges a small real scan. Both hand out planes
-in disk order (D, H, W), each plane a function of its position alone, so a volume is the same
-however thick the slabs are, and `write_nifti` can write 4 GiB while it holds a few planes.
+A `Phantom` hands out planes in disk order (D, H, W), each a function of the seed and its position
+alone, so a volume is the same however thick the slabs are, and `write_nifti` can write 4 GiB while
+it holds a few planes.
 """
 
 from __future__ import annotations
 
-import functools
 import gzip
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import IO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.errors import UnsupportedError
-from voxarray.grid import Grid
 from voxarray.selection import Shape3
 
 _WAVES = 12
 _SLAB_BYTES = 8 << 20
-
-
-class Planes(Protocol):
-    """A volume that is made, plane by plane.
-
-    Attributes:
-        shape: (W, H, D).
-        dtype: Type of its voxels.
-        affine: (4, 4) voxel index to RAS+ mm.
-    """
-
-    @property
-    def shape(self) -> Shape3: ...
-    @property
-    def dtype(self) -> np.dtype: ...
-    @property
-    def affine(self) -> NDArray[np.float64]: ...
-
-    def planes(self, start: int, stop: int) -> NDArray:
-        """Planes ``start <= z < stop``, shape (stop - start, H, W)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,65 +80,7 @@ class Phantom:
         return waves.astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Upsampled:
-    """A scan with each voxel split into ``factor``^3, linearly interpolated.
-
-    Attributes:
-        path: A NIfTI file small enough to hold in memory; of a series, its first volume.
-        factor: Times as many voxels along each axis.
-    """
-
-    path: str | os.PathLike[str]
-    factor: int
-
-    @functools.cached_property
-    def _small(self) -> tuple[NDArray, Grid]:
-        """Voxels (D, H, W) and grid of the scan itself."""
-        import nibabel as nib
-
-        image = nib.load(self.path)
-        voxels = np.asanyarray(image.dataobj)
-        first = voxels.reshape(*voxels.shape[:3], -1)[..., 0]
-        return first.T, Grid(first.shape, image.affine)
-
-    @property
-    def grid(self) -> Grid:
-        """Where the new voxels are: in the same volume."""
-        return self._small[1].zoom([self.factor] * 3)
-
-    @property
-    def shape(self) -> Shape3:
-        """(W, H, D)."""
-        return self.grid.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the scan's own voxels."""
-        return self._small[0].dtype
-
-    @property
-    def affine(self) -> NDArray[np.float64]:
-        """Voxel index to RAS+ mm."""
-        return self.grid.affine
-
-    def planes(self, start: int, stop: int) -> NDArray:
-        """Planes ``start <= z < stop``, shape (stop - start, H, W)."""
-        small = self._small[0]
-        low, high, weight = _neighbours(small.shape[0], self.factor)
-        taken = slice(start, stop)
-        result: NDArray = small[low[taken]] * (1 - weight[taken, None, None])
-        result += small[high[taken]] * weight[taken, None, None]
-        for axis in (1, 2):
-            low, high, weight = _neighbours(small.shape[axis], self.factor)
-            weight = weight[:, None] if axis == 1 else weight
-            result = (1 - weight) * result.take(low, axis) + weight * result.take(high, axis)
-        if small.dtype.kind in "iu":
-            result = result.round()
-        return result.astype(small.dtype)
-
-
-def write_nifti(volume: Planes, path: str | os.PathLike[str], *, level: int = 1) -> None:
+def write_nifti(volume: Phantom, path: str | os.PathLike[str], *, level: int = 1) -> None:
     """Write a volume as ``.nii`` or ``.nii.gz``, a few planes in memory at a time.
 
     Args:
@@ -178,7 +98,7 @@ def write_nifti(volume: Planes, path: str | os.PathLike[str], *, level: int = 1)
             file.write(np.ascontiguousarray(slab, volume.dtype).data)
 
 
-def _header(volume: Planes) -> bytes:
+def _header(volume: Phantom) -> bytes:
     import nibabel as nib
 
     header = nib.Nifti1Header()
@@ -203,13 +123,6 @@ def _sink(path: Path, level: int) -> Iterator[IO[bytes]]:
                 yield compressed  # type: ignore[misc]  # a writer, though no IO by name
         else:
             raise UnsupportedError(f"{path.name} is neither .nii nor .nii.gz", path=path)
-
-
-def _neighbours(size: int, factor: int) -> tuple[NDArray, NDArray, NDArray[np.float64]]:
-    """For each new index: the old one below, the one above, and how much of the latter."""
-    position = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
-    low = position.astype(np.intp)
-    return low, np.minimum(low + 1, size - 1), position - low
 
 
 def _random(seed: int, number: int) -> np.random.Generator:
