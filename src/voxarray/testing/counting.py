@@ -1,0 +1,147 @@
+"""Proving laziness by counting: what was read and decoded while a block of code ran."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+import pkgutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+from voxarray import sources
+from voxarray.sources.base import Source, VoxelStream
+from voxarray.sources.gzip_stream import GzipFeed
+from voxarray.sources.nifti_gz import NiftiGzSource
+from voxarray.sources.seek_index import SeekIndex
+
+Counted = Callable[["Reads", tuple[Any, ...], Any], None]
+
+
+@dataclass
+class Reads:
+    """What was read in this process; threads count together.
+
+    A read that another read makes on its way (a window of a file, a stream that reads slabs) is
+    not counted again.
+
+    Attributes:
+        calls: Calls of `Source.read`.
+        streamed: Calls of `VoxelStream.read_into`.
+        voxels: Voxels that both handed out.
+        passes: Decodings of a gzip stream from its beginning; opening a file is none.
+        decoded: Bytes that gzip decoders made, voxels and what stands before them.
+    """
+
+    calls: int = 0
+    streamed: int = 0
+    voxels: int = 0
+    passes: int = 0
+    decoded: int = 0
+    _lock: Any = field(default_factory=threading.Lock, repr=False)
+    _inside: Any = field(default_factory=threading.local, repr=False)
+
+    def add(self, **counts: int) -> None:
+        """Add to the counts."""
+        with self._lock:
+            for name, count in counts.items():
+                setattr(self, name, getattr(self, name) + count)
+
+
+@contextmanager
+def count_reads() -> Iterator[Reads]:
+    """Count reads of all sources while the block runs.
+
+    >>> with count_reads() as reads:
+    ...     image = vx.ScalarImage("t1.nii.gz")[10:20]
+    >>> assert reads.voxels == 0
+    """
+    reads = Reads()
+    with ExitStack() as patches:
+        for owner in _implementations(Source, "read"):
+            patches.enter_context(_outermost(owner, "read", reads, _count_read))
+        for owner in _implementations(VoxelStream, "read_into"):
+            patches.enter_context(_outermost(owner, "read_into", reads, _count_streamed))
+        patches.enter_context(_each(NiftiGzSource, "_feed", reads, _count_pass))
+        patches.enter_context(_each(GzipFeed, "read_exactly", reads, _count_decoded))
+        patches.enter_context(_each(SeekIndex, "read", reads, _count_part))
+        patches.enter_context(_build_pass(reads))
+        yield reads
+
+
+def _count_read(reads: Reads, _arguments: tuple[Any, ...], result: Any) -> None:
+    reads.add(calls=1, voxels=math.prod(result.shape))
+
+
+def _count_streamed(reads: Reads, arguments: tuple[Any, ...], _result: Any) -> None:
+    reads.add(streamed=1, voxels=math.prod(arguments[0].shape))
+
+
+def _count_pass(reads: Reads, _arguments: tuple[Any, ...], _result: Any) -> None:
+    reads.add(passes=1)
+
+
+def _count_decoded(reads: Reads, arguments: tuple[Any, ...], _result: Any) -> None:
+    reads.add(decoded=len(arguments[0]))
+
+
+def _count_part(reads: Reads, arguments: tuple[Any, ...], _result: Any) -> None:
+    reads.add(decoded=len(arguments[2]))
+
+
+def _build_pass(reads: Reads) -> Any:
+    """Count the pass on which a seek index is made; ``build`` is a class method."""
+    build = SeekIndex.build
+
+    def counted(fd: int, bounds: Any) -> SeekIndex:
+        reads.add(passes=1, decoded=bounds[-1])
+        return build(fd, bounds)
+
+    return mock.patch.object(SeekIndex, "build", staticmethod(counted))
+
+
+def _each(owner: type, name: str, reads: Reads, count: Counted) -> Any:
+    """Replace a method by one that counts every call."""
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def counted(self: Any, *arguments: Any) -> Any:
+        result = original(self, *arguments)
+        count(reads, arguments, result)
+        return result
+
+    return mock.patch.object(owner, name, counted)
+
+
+def _outermost(owner: type, name: str, reads: Reads, count: Counted) -> Any:
+    """Replace a method by one that counts calls that no other counted one makes."""
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def counted(self: Any, *arguments: Any) -> Any:
+        if getattr(reads._inside, "flag", False):
+            return original(self, *arguments)
+        reads._inside.flag = True
+        try:
+            result = original(self, *arguments)
+        finally:
+            reads._inside.flag = False
+        count(reads, arguments, result)
+        return result
+
+    return mock.patch.object(owner, name, counted)
+
+
+def _implementations(base: type, name: str) -> Iterator[type]:
+    """Classes derived from ``base`` that define a method, those of every source module included."""
+    for module in pkgutil.iter_modules(sources.__path__, f"{sources.__name__}."):
+        importlib.import_module(module.name)
+    pending = [base]
+    while pending:
+        derived: list[type] = pending.pop().__subclasses__()
+        pending.extend(derived)
+        yield from (owner for owner in derived if name in vars(owner))

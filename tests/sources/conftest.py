@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import pytest
+
+from voxarray.sources import nifti_gz
+
+
+@pytest.fixture(autouse=True)
+def _empty_caches():
+    nifti_gz.forget()
+    yield
+    nifti_gz.forget()

@@ -1,0 +1,394 @@
+"""The header against nibabel, and against the failures that FAILURES.md lists."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+import struct
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nibabel.quaternions import mat2quat
+
+from voxarray.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
+from voxarray.scaling import Scaling
+from voxarray.sources.base import Channels
+from voxarray.sources.nifti_build import header_for, stored_dtype
+from voxarray.sources.nifti_fields import LAYOUT
+from voxarray.sources.nifti_header import NiftiHeader
+from voxarray.testing.strategies import affines, shapes
+
+VERSIONS = {1: nib.Nifti1Header, 2: nib.Nifti2Header}
+TURNED = np.array([[0.0, -2, 0, 10], [1.5, 0, 0.3, -20], [0, 0.1, 3, 30], [0, 0, 0, 1]])
+
+
+def made(version=1, endian="<", shape=(5, 6, 7), dtype=np.int16, **fields):
+    header = VERSIONS[version](endianness=endian)
+    header.set_data_shape(shape)
+    header.set_data_dtype(dtype)
+    header.set_zooms((2.0, 3.0, 4.0, 1.5, 1.0, 1.0, 1.0)[: len(shape)])
+    for name, value in fields.items():
+        header[name] = value
+    return header
+
+
+def parsed(header):
+    return NiftiHeader.parse(header.binaryblock)
+
+
+def test_layouts_are_nibabels():
+    for version, cls in VERSIONS.items():
+        theirs, ours = cls.template_dtype, LAYOUT[version]
+        assert ours.itemsize == theirs.itemsize
+        for name in set(theirs.names) & set(ours.names):
+            assert ours.fields[name][1] == theirs.fields[name][1]
+            assert ours.fields[name][0] == theirs.fields[name][0]
+        for ours_name, first in [
+            ("intent_p", "intent_p1"),
+            ("quatern", "quatern_b"),
+            ("qoffset", "qoffset_x"),
+            ("srow", "srow_x"),
+        ]:
+            assert ours.fields[ours_name][1] == theirs.fields[first][1]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize(("sform", "qform"), list(itertools.product([None, 0, 1, 4, 9], repeat=2)))
+def test_affine_is_nibabels(version, endian, sform, qform):
+    header = made(version, endian)
+    if sform is not None:
+        header.set_sform(TURNED, 1)
+        header["sform_code"] = sform
+    if qform is not None:
+        header.set_qform(TURNED, 1)
+        header["qform_code"] = qform
+    expected = VERSIONS[version](header.binaryblock, endian, check=True).get_best_affine()
+    assert np.array_equal(parsed(header).affine, expected)
+    assert parsed(header).affine.dtype == np.float64
+    assert not parsed(header).affine.flags.writeable
+    assert (parsed(header).version, parsed(header).byteorder) == (version, endian)
+
+
+@given(affines(), st.booleans(), st.sampled_from([1, 2]))
+def test_random_affines_are_nibabels(affine, as_sform, version):
+    header = made(version)
+    if as_sform:
+        header.set_sform(affine, 1)
+    else:
+        header.set_qform(affine, 1)
+    expected = header.get_best_affine()
+    np.testing.assert_allclose(parsed(header).affine, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 6), (5, 6, 7), (5, 6, 7, 1), (5, 6, 7, 4)])
+def test_without_codes_the_affine_is_nibabels(shape):
+    header = made(shape=shape)
+    header["pixdim"][3] = 9 if len(shape) < 3 else 4
+    assert np.array_equal(parsed(header).affine, header.get_best_affine())
+
+
+@pytest.mark.parametrize("qfac", [0, 3, math.nan])
+def test_invalid_handedness_counts_as_right(qfac):
+    header = made()
+    header.set_qform(TURNED, 1)
+    header["pixdim"][0] = qfac
+    fixed = nib.Nifti1Header(header.binaryblock)
+    assert np.array_equal(parsed(header).affine, fixed.get_best_affine())
+
+
+@pytest.mark.parametrize(
+    ("dims", "units", "intent", "shape", "channels"),
+    [
+        ((5, 6), 2, 0, (1, 5, 6, 1), Channels()),
+        ((5, 6, 7), 2 + 8, 0, (1, 5, 6, 7), Channels()),
+        ((5, 6, 7, 4), 2 + 8, 0, (4, 5, 6, 7), Channels("time", 1.5)),
+        ((5, 6, 7, 4), 2 + 16, 0, (4, 5, 6, 7), Channels("time", 1.5 * 1e-3)),
+        ((5, 6, 7, 4), 2 + 24, 0, (4, 5, 6, 7), Channels("time", 1.5 * 1e-6)),
+        ((5, 6, 7, 4), 2, 0, (4, 5, 6, 7), Channels("time", 1.5)),
+        ((5, 6, 7, 4), 2 + 32, 0, (4, 5, 6, 7), Channels()),
+        ((5, 6, 7, 4), 2, 1007, (4, 5, 6, 7), Channels()),
+        ((5, 6, 7, 1, 3), 2 + 8, 1007, (3, 5, 6, 7), Channels()),
+        ((5, 6, 7, 1, 3), 2, 0, (3, 5, 6, 7), Channels()),
+        ((5, 6, 7, 4, 1), 2 + 8, 0, (4, 5, 6, 7), Channels("time", 1.5)),
+        ((5, 6, 7, 1, 1, 1, 1), 2, 1007, (1, 5, 6, 7), Channels()),
+    ],
+)
+def test_axes(dims, units, intent, shape, channels):
+    header = parsed(made(shape=dims, xyzt_units=units, intent_code=intent))
+    assert header.shape == shape
+    assert header.channels == channels
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.complex64])
+@pytest.mark.parametrize("version", [1, 2])
+def test_scaling(version, dtype):
+    def scaling(slope, inter):
+        return parsed(made(version, dtype=dtype, scl_slope=slope, scl_inter=inter)).scaling
+
+    assert scaling(0, 7) is None
+    assert scaling(math.nan, math.nan) is None
+    assert scaling(1, 0) is None
+    assert scaling(2, math.ldexp(1, -3)) == Scaling(2, 0.125)
+    for slope, inter in [(math.inf, 0), (-math.inf, 0), (1, math.nan), (2, math.inf)]:
+        with pytest.raises(FormatError, match="scl_slope") as caught:
+            scaling(slope, inter)
+        assert caught.value.code == "BAD_SCALE"
+
+
+def raw_dim(*dims):
+    return {"dim": [*dims, *[1] * (8 - len(dims))]}
+
+
+@pytest.mark.parametrize(
+    ("code", "fields"),
+    [
+        ("BAD_DIMS", raw_dim(3, -8, 8, 8)),
+        ("BAD_DIMS", raw_dim(3, 8, 0, 8)),
+        ("BAD_DIMS", raw_dim(0, 8, 8, 8)),
+        ("BAD_DIMS", raw_dim(8, 8, 8, 8)),
+        ("UNSUPPORTED_DIMS", raw_dim(5, 5, 6, 7, 2, 3)),
+        ("UNSUPPORTED_DIMS", raw_dim(6, 5, 6, 7, 1, 2, 3)),
+        ("BAD_OFFSET", {"vox_offset": 100}),
+        ("BAD_OFFSET", {"vox_offset": -352}),
+        ("BAD_SPACING", {"pixdim": [1, 0, 1, 1, 1, 1, 1, 1]}),
+        ("BAD_SPACING", {"pixdim": [1, 1, math.nan, 1, 1, 1, 1, 1]}),
+        ("BAD_SPACING", {"pixdim": [1, 1, math.inf, 1, 1, 1, 1, 1]}),
+        ("BAD_AFFINE", {"sform_code": 1}),
+        ("BAD_AFFINE", {"sform_code": 1, "srow_x": [math.nan, 0, 0, 0]}),
+        ("BAD_AFFINE", {"qform_code": 1, "quatern_b": 1.2}),
+        ("BAD_AFFINE", {"qform_code": 1, "quatern_b": math.nan}),
+        ("BAD_AFFINE", {"qform_code": 1, "qoffset_x": math.inf}),
+        ("UNSUPPORTED_DTYPE", {"datatype": 1536}),
+        ("UNSUPPORTED_DTYPE", {"datatype": 2048}),
+        ("UNSUPPORTED_DTYPE", {"datatype": 1}),
+        ("UNSUPPORTED_DTYPE", {"datatype": 4711}),
+        ("BAD_SCALE", {"scl_slope": math.inf}),
+        ("NOT_NIFTI", {"magic": b"n+7"}),
+        ("NOT_NIFTI", {"sizeof_hdr": 349}),
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_impossible_headers(version, code, fields):
+    header = made(version, **fields)
+    with pytest.raises(FormatError) as caught:
+        parsed(header)
+    assert caught.value.code == code
+    if code.startswith("UNSUPPORTED"):
+        assert isinstance(caught.value, UnsupportedError)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 352.5, 1e30])
+def test_offsets_of_nifti1_are_floats(value):
+    header = made(vox_offset=value)
+    with pytest.raises(FormatError) as caught:
+        parsed(header).check_extent(10_000, compressed=False)
+    assert caught.value.code == "BAD_OFFSET"
+
+
+def test_offset_zero_means_right_after_the_header():
+    assert parsed(made(vox_offset=0)).offset == 352
+    assert parsed(made(2, vox_offset=0)).offset == 544
+
+
+def test_extent():
+    header = parsed(made())
+    whole = 352 + 5 * 6 * 7 * 2
+    header.check_extent(whole, compressed=False)
+    with pytest.raises(TruncatedError, match=rf"promises {whole} bytes and the file has 600"):
+        header.check_extent(600, compressed=False)
+    header.check_extent(60, compressed=True)
+    for size in (2100, 32767):
+        huge = parsed(made(shape=(size, size, size)))
+        for compressed in (True, False):
+            with pytest.raises(FormatError, match="cannot hold them") as caught:
+                huge.check_extent(10_000, compressed=compressed)
+            assert caught.value.code == "DIMS_EXCEED_FILE"
+
+
+@pytest.mark.parametrize(
+    ("remark", "fields"),
+    [
+        ("BITPIX_MISMATCH", {"bitpix": 8}),
+        ("NEGATIVE_SPACING", {"pixdim": [1, -2, 3, 4, 1, 1, 1, 1]}),
+        ("NOT_MILLIMETRES", {"xyzt_units": 1}),
+        ("NOT_MILLIMETRES", {"xyzt_units": 3 + 8}),
+        ("UNKNOWN_XFORM", {"sform_code": 77}),
+    ],
+)
+def test_remarks(remark, fields):
+    (found,) = parsed(made(**fields)).remarks()
+    assert found.startswith(remark)
+
+
+def test_conflicting_transforms_are_remarked_where_they_claim_the_same_space():
+    header = made()
+    header.set_sform(np.diag([2.0, 3, 4, 1]), 1)
+    header.set_qform(np.diag([2.0, 3, 4, 1]), 1)
+    assert parsed(header).remarks() == []
+    header["qoffset_x"] = 5
+    (found,) = parsed(header).remarks()
+    assert found.startswith("XFORM_CONFLICT")
+    header["sform_code"] = 4
+    assert parsed(header).remarks() == []
+
+
+def test_negative_spacing_counts_as_positive():
+    header = made(qform_code=1, pixdim=[1, -2, 3, -4, 1, 1, 1, 1])
+    assert np.array_equal(np.diag(parsed(header).affine), [2, 3, 4, 1])
+
+
+def test_colours():
+    header = made(dtype=np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    assert parsed(header).shape == (3, 5, 6, 7)
+    assert parsed(header).stored == np.uint8
+    assert parsed(header).remarks() == []
+
+
+def test_pickle_and_equality():
+    header = parsed(made())
+    assert header.shape  # cached before pickling
+    again = pickle.loads(pickle.dumps(header))
+    assert again == header
+    assert hash(again) == hash(header)
+    assert not again.affine.flags.writeable
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_scrubbing_drops_all_text_and_nothing_else(version, endian):
+    texts = ["db_name", "descrip", "aux_file", "intent_name", "data_type"]
+    header = made(version, endian, vox_offset=4096, cal_max=7)
+    plain = made(version, endian, cal_max=7)
+    for name in set(texts) & set(header.keys()):
+        header[name] = b"CANARY"
+    scrubbed = parsed(header).scrubbed()
+    assert b"CANARY" not in scrubbed
+    assert b"CANARY" in parsed(header).raw
+    plain["vox_offset"] = {1: 352, 2: 544}[version]
+    assert scrubbed == plain.binaryblock
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_damaged_headers_raise_only_our_errors(data):
+    version = data.draw(st.sampled_from([1, 2]))
+    raw = bytearray(made(version, data.draw(st.sampled_from("<>"))).binaryblock)
+    for _ in range(data.draw(st.integers(1, 6))):
+        start = data.draw(st.integers(4, len(raw) - 8))
+        raw[start : start + 8] = data.draw(st.binary(min_size=8, max_size=8))
+    try:
+        header = NiftiHeader.parse(bytes(raw))
+        header.check_extent(5000, compressed=data.draw(st.booleans()))
+    except VoxarrayError:
+        return
+    assert math.prod(header.shape) > 0
+    assert np.isfinite(header.affine).all()
+    assert all(isinstance(remark, str) for remark in header.remarks())
+    assert len(header.scrubbed()) == len(raw)
+    assert header.channels.step >= 0
+
+
+@given(st.binary(max_size=600))
+def test_arbitrary_bytes_raise_only_our_errors(raw):
+    with pytest.raises(VoxarrayError):
+        NiftiHeader.parse(raw)
+    with pytest.raises(VoxarrayError):
+        NiftiHeader.parse(struct.pack("<i", 348) + raw)
+
+
+# --- Building ---------------------------------------------------------------------------------
+
+
+@given(affines(), shapes(max_size=40))
+def test_built_headers_say_what_was_asked_for(affine, shape):
+    header = NiftiHeader.parse(header_for(shape, np.dtype(np.uint16), affine))
+    assert (header.shape, header.stored, header.scaling) == (shape, np.dtype("<u2"), None)
+    np.testing.assert_allclose(header.affine, affine, rtol=1e-6, atol=1e-4)
+    assert np.array_equal(header.affine, nib.Nifti1Header(header.raw).get_best_affine())
+    assert header.remarks() == []
+
+
+@given(affines(sheared=False))
+def test_orthogonal_affines_get_a_qform_too(affine):
+    header = nib.Nifti1Header(header_for((1, 4, 5, 6), np.dtype("u1"), affine))
+    assert (header["sform_code"], header["qform_code"]) == (1, 1)
+    np.testing.assert_allclose(header.get_qform(), affine, rtol=1e-4, atol=1e-3)
+    rotation = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    rotation[:, 2] *= header["pixdim"][0]
+    np.testing.assert_allclose(
+        np.abs(header.get_qform_quaternion()), np.abs(mat2quat(rotation)), atol=2e-3
+    )
+
+
+def test_sheared_affines_get_no_qform():
+    affine = np.eye(4)
+    affine[0, 1] = 0.2
+    assert nib.Nifti1Header(header_for((1, 4, 5, 6), np.dtype("u1"), affine))["qform_code"] == 0
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("kind", ["sform", "qform", "none"])
+def test_a_template_keeps_the_affine_to_the_last_bit(version, kind):
+    template = made(version, ">", shape=(5, 6, 7, 4), cal_max=9, descrip=b"x", xyzt_units=18)
+    if kind != "none":
+        getattr(template, f"set_{kind}")(TURNED / 3 + np.diag([0, 0, 0, 2 / 3]), 4)
+    header = parsed(template)
+    again = NiftiHeader.parse(
+        header_for(
+            header.shape, np.dtype("f4"), header.affine, header.channels, template=header.raw
+        )
+    )
+    assert np.array_equal(again.affine, header.affine)
+    assert (again.channels, again.version) == (header.channels, version)
+    assert again.record["sform_code"] == header.record["sform_code"]
+    assert again.record["cal_max"] == 9
+    fewer = header_for((1, 5, 6, 7), np.dtype("f4"), header.affine, template=header.raw)
+    assert np.array_equal(NiftiHeader.parse(fewer).affine, header.affine)
+
+
+def test_a_template_of_another_place_is_not_used():
+    header = parsed(
+        made(cal_max=9, sform_code=2, srow_x=[1, 0, 0, 0], srow_y=[0, 1, 0, 0], srow_z=[0, 0, 1, 0])
+    )
+    moved = header.affine.copy()
+    moved[0, 3] += 1
+    again = NiftiHeader.parse(header_for(header.shape, np.dtype("f4"), moved, template=header.raw))
+    assert np.array_equal(again.affine, moved)
+    assert again.record["cal_max"] == 0
+
+
+def test_large_images_need_nifti2():
+    assert len(header_for((1, 32767, 2, 2), np.dtype("u1"), np.eye(4))) == 348
+    header = header_for((1, 32768, 2, 2), np.dtype("u1"), np.eye(4))
+    assert len(header) == 540
+    assert nib.Nifti2Header(header).get_data_shape() == (32768, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "dims"),
+    [
+        ((1, 5, 6, 7), Channels(), (5, 6, 7)),
+        ((3, 5, 6, 7), Channels(), (5, 6, 7, 1, 3)),
+        ((3, 5, 6, 7), Channels("time", 0.5), (5, 6, 7, 3)),
+        ((1, 5, 6, 7), Channels("time", 0.5), (5, 6, 7, 1)),
+    ],
+)
+def test_built_axes(shape, channels, dims):
+    raw = header_for(shape, np.dtype("u1"), np.eye(4), channels)
+    assert nib.Nifti1Header(raw).get_data_shape() == dims
+    assert NiftiHeader.parse(raw).channels == channels
+    assert nib.Nifti1Header(raw).get_intent()[0] == ("vector" if len(dims) == 5 else "none")
+
+
+def test_types_that_nifti_does_not_have():
+    assert stored_dtype(np.dtype(bool)) == np.uint8
+    assert stored_dtype(np.dtype(">i2")) == np.dtype("<i2")
+    for dtype in ("f2", "S3", "O", "M8[s]", np.longdouble):
+        with pytest.raises(UnsupportedError, match="convert them first") as caught:
+            header_for((1, 2, 2, 2), np.dtype(dtype), np.eye(4))
+        assert caught.value.code == "UNSUPPORTED_DTYPE"
