@@ -152,18 +152,12 @@ class AffineIndex(xr.Index):
             return self._same_dimensions(other)
         ignore = {n for n, d in enumerate(DIMS) if d in exclude}
         located = self.placement.locate(other.placement, ignore)
-        for n, (mine, its) in enumerate(
-            zip(self.placement.axes, other.placement.axes, strict=True)
-        ):
-            if n not in ignore:
-                self._check_dropped(other, n, located[n])
-                if not (mine.dropped or _same(mine, located[n], its)):
-                    if ignore:
-                        # xarray cannot reindex an index of which dimensions are excluded.
-                        raise self.placement.mismatch(
-                            other.placement, f"they differ along {DIMS[n]}"
-                        )
-                    return False
+        for n in set(range(3)) - ignore:
+            mine, its = self.placement.axes[n], other.placement.axes[n]
+            self._check_dropped(other, n, located[n])
+            if not mine.dropped and not _same(mine, located[n], its):
+                self._check_reindexable(other, n, bool(ignore))
+                return False
         return True
 
     def _same_dimensions(self, other: AffineIndex) -> bool:
@@ -193,6 +187,19 @@ class AffineIndex(xr.Index):
                 other.placement,
                 f"they are planes at different {DIMS[axis]}; to combine them regardless, use "
                 ".data of one",
+            )
+
+    def _check_reindexable(self, other: AffineIndex, axis: int, excludes: bool) -> None:
+        # xarray fails obscurely where it would have to reindex an index that has excluded
+        # dimensions, and leaves the old index on coordinates without any.
+        differ = f"they differ along {DIMS[axis]}"
+        if excludes:
+            raise self.placement.mismatch(other.placement, differ)
+        if any(axis.dropped for axis in self.placement.axes):
+            raise self.placement.mismatch(
+                other.placement,
+                f"{differ}, and xarray cannot align what lost an axis to an integer index: keep "
+                "it with a slice of one voxel",
             )
 
     def join(self, other: AffineIndex, how: str = "inner") -> AffineIndex:

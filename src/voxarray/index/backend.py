@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
-from voxarray.errors import OutOfRangeError
 from voxarray.index import accessor  # noqa: F401  # opened datasets have .vox
 from voxarray.index.attach import ARRAY_DIMS, coordinates
 from voxarray.index.lazy import channel_attrs
@@ -49,12 +48,11 @@ class VoxarrayBackend(BackendEntrypoint):
             level: Level of an archive's pyramid, 0 the finest.
 
         Raises:
-            OutOfRangeError: ``NO_LEVEL`` if there is no such level.
+            OutOfRangeError: If there is no such level.
         """
         from voxarray.sources.registry import open_source  # knows every format: only to open
 
-        source = _level(open_source(filename_or_obj), level)
-        dataset = dataset_of(source)
+        dataset = dataset_of(open_source(filename_or_obj).level(level))
         if drop_variables is None:
             return dataset
         names = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables)
@@ -100,17 +98,3 @@ class SourceBackendArray(BackendArray):
             key, self.shape, support, array.__getitem__
         )
         return read
-
-
-def _level(source: Source, level: int) -> Source:
-    levels = getattr(source, "levels", 1)
-    if not 0 <= level < levels:
-        raise OutOfRangeError(
-            f"there is no level {level}: the image has {levels}, counted from 0",
-            code="NO_LEVEL",
-            path=source.path,
-        )
-    if level == 0:
-        return source
-    chosen: Source = getattr(source, "level")(level)  # noqa: B009  # what has levels has this
-    return chosen

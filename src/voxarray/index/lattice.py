@@ -198,6 +198,8 @@ class Placement:
         rows = [n for n in range(3) if n not in ignore]
         if (off[rows] > SAME_GRID_TOLERANCE).any() or not axial[rows].all():
             raise self.mismatch(other, "their voxels are not at the same places")
+        if not self._same_directions(other):
+            raise self.mismatch(other, "their axes point in opposite directions")
         x, y, z = (
             _steps(int(nearest[n, n]) or 1, size, start=int(nearest[n, 3]))
             for n, size in enumerate(other.shape)
@@ -212,7 +214,8 @@ class Placement:
         """
         located = self.locate(other)
         combine = _intersection if how == "inner" else _hull
-        base = self._with_steps_of(other)
+        # Within itself a single voxel needs no other step; growing, it takes that of the many.
+        base = self if how == "inner" else self._with_steps_of(other)
         for n, (axis, there) in enumerate(zip(base.axes, located, strict=True)):
             inner = combine(axis.size, there)
             if axis.size and there and not inner:
@@ -240,12 +243,19 @@ class Placement:
                 relative[:, n] = np.eye(4)[n]
         return np.asarray(relative)
 
+    def _same_directions(self, other: Placement) -> bool:
+        # Reversed by slicing, an image keeps W and its coordinates descend. Stored in reverse it
+        # has another W, so that its coordinates do not compare with these.
+        along = np.sum(self.lattice.world * other.lattice.world, axis=0)[:3]
+        sizes = np.maximum(self.shape, other.shape)
+        return bool((along[sizes > 1] > 0).all())
+
     def _frame(self, other: Placement) -> Matrix:
         # A single voxel is at home in any spacing: only its position has to match.
         frame = np.array(self.affine)
         for n in range(3):
             if self.shape[n] <= 1 < other.shape[n]:
-                frame[:3, n] = other.affine[:3, n]
+                frame[:3, n] = self.lattice.world[:3, n] * other.step(n)
         return frame
 
     def _with_steps_of(self, other: Placement) -> Placement:
