@@ -24,7 +24,7 @@ DEFAULT_CHUNK = 64
 DEFAULT_SHARD_CHUNKS = 4
 """Chunks per shard along each axis: shards of 256^3 voxels."""
 
-MAX_SLAB_BYTES = 96 << 20
+MAX_SLAB_BYTES = 48 << 20
 """One row of chunks across a plane is held in memory twice while it is converted."""
 
 _MIN_DEPTH = 8
@@ -124,7 +124,9 @@ def choose(
         shard_chunks: Edge of a cubic shard in chunks.
     """
     if chunk < 2 or chunk % 2:
-        raise FormatError(f"the chunk edge must be even and at least 2, got {chunk}", code="BAD_CHUNK")
+        raise FormatError(
+            f"the chunk edge must be even and at least 2, got {chunk}", code="BAD_CHUNK"
+        )
     n, z, y, x = shape
     depth = min(chunk, z)
     while depth > _MIN_DEPTH and depth * y * x * itemsize > MAX_SLAB_BYTES:
@@ -136,7 +138,9 @@ def choose(
     counts = [min(shard_chunks, -(-s // c)) for s, c in zip(shape, sizes, strict=True)]
     counts[0] = 1
     _grow(counts, _divide(shape, _shape4(sizes)), (3, 2, 1, 0), shard_chunks**3)
-    return Layout(shape, _shape4(sizes), _shape4([s * c for s, c in zip(sizes, counts, strict=True)]))
+    return Layout(
+        shape, _shape4(sizes), _shape4([s * c for s, c in zip(sizes, counts, strict=True)])
+    )
 
 
 def coarser(layout: Layout, factors: Factors) -> Layout:

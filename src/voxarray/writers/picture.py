@@ -57,12 +57,7 @@ def write_planes(
 
 def _window(planes: Sequence[Plane]) -> tuple[float, float]:
     """Intensities that become black and white, the same in all planes."""
-    values = np.concatenate(
-        [
-            np.abs(p.pixels).ravel() if p.pixels.dtype.kind == "c" else p.pixels.ravel()
-            for p in planes
-        ]
-    )
+    values = np.concatenate([_real(plane.pixels).ravel() for plane in planes])
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return 0.0, 1.0
@@ -78,6 +73,12 @@ def _picture(plane: Plane, low: float, high: float, scale: float) -> PillowImage
 
 
 def _grey(pixels: NDArray, low: float, high: float) -> NDArray[np.uint8]:
+    scaled = (_real(pixels) - low) / max(high - low, float(np.finfo(np.float32).tiny))
+    grey: NDArray[np.uint8] = (np.nan_to_num(scaled).clip(0, 1) * 255).astype(np.uint8)
+    return grey
+
+
+def _real(pixels: NDArray) -> NDArray[np.float64]:
+    """Pixels as real numbers: of complex ones the magnitude."""
     values = np.abs(pixels) if pixels.dtype.kind == "c" else pixels
-    scaled = (values.astype(np.float32) - low) / max(high - low, np.finfo(np.float32).tiny)
-    return (np.nan_to_num(np.clip(scaled, 0, 1)) * 255).astype(np.uint8)
+    return values.astype(np.float64)
