@@ -63,4 +63,5 @@ def _interpolated(voxels: NDArray, axis: int, wanted: range, factor: int) -> NDA
     weight = weight.reshape([-1 if n == axis else 1 for n in range(3)])
     above = np.take(voxels, np.minimum(low + 1, size - 1), axis)
     below = np.take(voxels, low, axis)
-    return below + weight * (above - below)
+    blended: NDArray = below + weight * (above - below)
+    return blended
