@@ -19,7 +19,7 @@ from voxarray.sources.base import Channels, FileIdentity, Source, VoxelStream, d
 from voxarray.sources.nifti_header import NiftiHeader
 from voxarray.sources.nifti_stream import SCALED_BYTES, Feed, NiftiStream, PlainFeed
 from voxarray.sources.raw_voxels import RawVoxels
-from voxarray.sources.slabs import Slabs
+from voxarray.sources.slabs import SLAB_BYTES, Slabs
 
 _DISK_ORDER = (0, 3, 2, 1)
 _COLOURS_DISK_ORDER = (3, 2, 1, 0)
@@ -159,7 +159,7 @@ class NiftiSource(NiftiFile):
 
     @property
     def slabs(self) -> Slabs:
-        return Slabs.of(self.disk_shape, self.header.stored.itemsize)
+        return Slabs.of(self.disk_shape, self.header.stored.itemsize, SLAB_BYTES)
 
     def _read_stored(self, box: Box, out: NDArray) -> None:
         fd = self.identity.open()

@@ -16,7 +16,7 @@ from voxarray.sources.gzip_stream import GzipFeed
 from voxarray.sources.nifti_file import Box, NiftiFile
 from voxarray.sources.raw_voxels import as_bytes, make_native
 from voxarray.sources.seek_index import SeekIndex
-from voxarray.sources.slabs import Slab, Slabs, overlap
+from voxarray.sources.slabs import SLAB_BYTES, Slab, Slabs, overlap
 
 INDEXES = BlockCache(lambda: 256 << 20)
 """Seek indexes of this process. They stay apart from the voxels, which would push them out: an
@@ -45,7 +45,7 @@ class NiftiGzSource(NiftiFile):
         limit = min(settings.get_bytes("gzip-whole-limit"), settings.get_bytes("block-cache"))
         if self.header.nbytes <= limit:
             return Slabs(self.disk_shape, self.disk_shape[:2])
-        return Slabs.of(self.disk_shape, self.header.stored.itemsize)
+        return Slabs.of(self.disk_shape, self.header.stored.itemsize, SLAB_BYTES)
 
     def _read_box(self, box: Box, out: NDArray) -> None:
         if out.shape == self.disk_shape and not self._is_kept_whole:

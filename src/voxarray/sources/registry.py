@@ -55,7 +55,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
 
 def suffix_of(path: str | os.PathLike[str]) -> str:
     """Suffix in lower case, with its dot; both of such pairs as ``.nii.gz`` and ``.ome.zarr``."""
-    name = os.path.basename(os.fspath(path)).lower()
+    name = os.path.basename(os.path.normpath(path)).lower()
     for double in _DOUBLE_SUFFIXES:
         if name.endswith(double):
             return double
@@ -84,15 +84,16 @@ def _opener(path: str) -> Opener:
     if suffix in _BUILT_IN:
         return _load(_BUILT_IN[suffix])
     # Looked up last: reading the metadata of all installed packages takes milliseconds.
-    entry_points = _entry_points()
-    if suffix not in entry_points:
+    added = _entry_points()
+    fitting = [known for known in added if path.lower().endswith(known)]
+    if not fitting:
         raise UnsupportedError(
             f"nothing reads files that end in {suffix!r} ({path}): known are "
             f"{', '.join(known_suffixes())}",
             code="UNKNOWN_SUFFIX",
             path=path,
         )
-    opener: Opener = entry_points[suffix].load()
+    opener: Opener = added[max(fitting, key=len)].load()
     return opener
 
 

@@ -28,7 +28,7 @@ class Slabs:
     step: tuple[int, int]
 
     @classmethod
-    def of(cls, shape: Shape4, itemsize: int, target: int = SLAB_BYTES) -> Slabs:
+    def of(cls, shape: Shape4, itemsize: int, target: int) -> Slabs:
         """Slabs of at most ``target`` bytes, but at least one index of the second axis."""
         row = math.prod(shape[2:]) * itemsize
         if shape[1] * row <= target:

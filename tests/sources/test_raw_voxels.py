@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from voxarray.errors import TruncatedError
+from voxarray.sources import raw_voxels
+from voxarray.sources.raw_voxels import RawVoxels
+from voxarray.sources.slabs import Slabs, overlap
+
+SHAPE = (3, 17, 40, 50)
+
+
+@pytest.fixture(scope="module", params=["<i2", ">f4", "u1"])
+def stored(request, tmp_path_factory):
+    array = np.random.default_rng(0).integers(0, 200, SHAPE).astype(request.param)
+    path = tmp_path_factory.mktemp("raw") / "a.raw"
+    path.write_bytes(b"x" * 77 + array.tobytes())
+    return path, array
+
+
+def ranges(data):
+    for size in SHAPE:
+        start = data.draw(st.integers(0, size - 1))
+        stop = data.draw(st.integers(start + 1, size))
+        yield range(start, stop, data.draw(st.integers(1, 5)))
+
+
+@settings(deadline=None)
+@given(st.data(), st.sampled_from([1e-12, 2.5e-6, 1.0]), st.sampled_from([1, 3000, 8 << 20]))
+def test_any_box_by_any_plan(stored, data, call_seconds, max_span):
+    path, array = stored
+    box = list(ranges(data))
+    out = np.empty([len(r) for r in box], array.dtype.newbyteorder("="))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raw_voxels, "_CALL_SECONDS", call_seconds)
+        patch.setattr(raw_voxels, "MAX_SPAN", max_span)
+        patch.setattr(raw_voxels, "_LARGEST_CALL", 1000)
+        fd = os.open(path, os.O_RDONLY)
+        RawVoxels(77, SHAPE, array.dtype).read(fd, box, out)
+        os.close(fd)
+    assert np.array_equal(out, array[np.ix_(*box)])
+
+
+def test_a_file_that_ends_too_early(stored):
+    path, array = stored
+    fd = os.open(path, os.O_RDONLY)
+    longer = RawVoxels(77, (SHAPE[0] + 1, *SHAPE[1:]), array.dtype)
+    out = np.empty((1, *SHAPE[1:]), array.dtype.newbyteorder("="))
+    with pytest.raises(TruncatedError, match="got 0: the file ends there"):
+        longer.read(fd, [range(3, 4), *(range(n) for n in SHAPE[1:])], out)
+    os.close(fd)
+
+
+@given(st.tuples(*[st.integers(1, 12)] * 4), st.integers(1, 8), st.integers(1, 3000), st.data())
+def test_slabs_tile_the_array_in_disk_order(shape, itemsize, target, data):
+    slabs = Slabs.of(shape, itemsize, target)
+    flat = np.arange(np.prod(shape)).reshape(shape)
+    seen = []
+    for slab in slabs:
+        outer, inner = slab
+        part = flat[outer.start : outer.stop, inner.start : inner.stop]
+        assert part.size * itemsize <= max(target, itemsize * shape[2] * shape[3])
+        assert slabs.voxels_before(slab) == part.ravel()[0]
+        seen.append(part.ravel())
+    assert np.array_equal(np.concatenate(seen), flat.ravel())
+    rows = [range(n)[data.draw(st.slices(n).filter(lambda s, n=n: range(n)[s]))] for n in shape[:2]]
+    rows = [r if r.step > 0 else r[::-1] for r in rows]
+    touched = [
+        (i, j)
+        for outer, inner in slabs.touching(*rows)
+        for i in rows[0][overlap(rows[0], outer)]
+        for j in rows[1][overlap(rows[1], inner)]
+    ]
+    assert sorted(touched) == [(i, j) for i in rows[0] for j in rows[1]]
