@@ -64,7 +64,7 @@ def convert(
             names = {"ome": {"version": OME_VERSION, "labels": sorted(labels)}}
             area.write("labels/zarr.json", documents.dump(documents.group(names)))
         area.seal({"bytes": source.bytes_on_disk, "sha256": digests[0]})
-        staged = zip_file.pack(area) if target.endswith(zip_file.SUFFIX) else area.root
+        staged = zip_file.pack(area) if zip_file.is_named(target) else area.root
         publish(staged, target, options.overwrite)
     return Conversion(
         path=target,

@@ -27,9 +27,10 @@ def mean(block: NDArray, factors: Factors) -> NDArray:
     if block.dtype.kind in "iu":
         return _integer_mean(block, factors, count)
     wide = np.result_type(block.dtype, np.float32)
-    total = _sum(block.astype(wide, copy=False), factors, wide)
-    total *= 1 / count  # exact: count is a power of two
-    return total.astype(block.dtype, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # a mean of infinities is what it is
+        total = _sum(block.astype(wide, copy=False), factors, wide)
+        total *= 1 / count  # exact: count is a power of two
+        return total.astype(block.dtype, copy=False)
 
 
 def mode(block: NDArray, factors: Factors) -> NDArray:

@@ -177,9 +177,13 @@ class Plan:
 
 def _suitable(block: NDArray) -> str:
     """Profile for intensities: floats that are whole numbers compress as labels do."""
-    if block.dtype.kind == "f" and bool(np.all(np.rint(block) == block)):
-        return "label"
-    return "intensity"
+    if block.dtype.kind != "f":
+        return "intensity"
+    with np.errstate(invalid="ignore"):
+        # Plane by plane: stops at the first fraction, and needs no second block.
+        planes = block.reshape(-1, *block.shape[2:])
+        whole = all(np.array_equal(np.rint(plane), plane) for plane in planes)
+    return "label" if whole else "intensity"
 
 
 def _array_attributes(storage: Storage) -> dict[str, Any]:

@@ -22,6 +22,11 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that zip knows: the same source m
 _PIECE = 1 << 20
 
 
+def is_named(path: str) -> bool:
+    """Whether a path is to be one file; ``.OZX`` too, as readers see it."""
+    return path.lower().endswith(SUFFIX)
+
+
 def pack(area: Staging) -> str:
     """Pack a sealed archive into one synced file beside its folder; returns the file's path."""
     path = f"{area.root}{SUFFIX}"

@@ -1,0 +1,96 @@
+"""Small images, their archives, and what numpy says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive.convert import convert
+from voxarray.archive.metadata import Kind, Label
+from voxarray.archive.options import LabelLayer, Options
+from voxarray.selection import Selection
+from voxarray.sources.archive import open_archive
+from voxarray.sources.array import ArraySource
+from voxarray.sources.base import Channels, Source
+
+DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", "c8", "c16")
+
+# Oblique, flipped, sheared and anisotropic, with numbers that no binary fraction holds.
+OBLIQUE = np.array(
+    [
+        [-1.3, 0.21, 0.4, 41.7],
+        [0.11, 0.9, -0.62, -17.3],
+        [0.17, 0.33, 2.9, 5.1],
+        [0.0, 0.0, 0.0, 1.0],
+    ]
+)
+
+
+def voxels(shape: tuple[int, ...], dtype: str, seed: int = 0) -> NDArray:
+    """Every bit pattern is as likely as any other: NaN payloads, -0.0, infinities, extremes."""
+    kind = np.dtype(dtype)
+    raw = np.random.default_rng(seed).bytes(int(np.prod(shape)) * kind.itemsize)
+    result = np.frombuffer(bytearray(raw), kind).reshape(shape)
+    if kind.kind in "fc":
+        parts = result.reshape(-1).view(result.real.dtype)
+        parts[: min(4, parts.size)] = [np.nan, -0.0, np.inf, -np.inf][: min(4, parts.size)]
+    return result
+
+
+def blobs(shape: tuple[int, ...], dtype: str = "i2", seed: int = 0) -> NDArray:
+    """Background and a few values: some chunks are empty, and cells of labels are mixed."""
+    rng = np.random.default_rng(seed)
+    result = rng.integers(0, 5, shape)
+    result[:, : shape[1] // 2] = 0
+    return result.astype(dtype)
+
+
+def archive(
+    path: Path,
+    array: NDArray,
+    affine: NDArray = OBLIQUE,
+    *,
+    channels: Channels = Channels(),
+    kind: Kind = "intensity",
+    table: tuple[Label, ...] = (),
+    labels: Mapping[str, NDArray] | None = None,
+    **options: Any,
+) -> Path:
+    """Archive an array (C, W, H, D), and label maps on its grid."""
+    layers = {
+        name: LabelLayer(ArraySource(values, affine), (Label(1, "one", (255, 0, 0, 255)),))
+        for name, values in (labels or {}).items()
+    }
+    source = ArraySource(array, affine, channels)
+    convert(source, path, kind=kind, table=table, labels=layers, options=Options(**options))
+    return path
+
+
+def whole(source: Source | Path) -> NDArray:
+    """All voxels (C, W, H, D)."""
+    opened = source if isinstance(source, Source) else open_archive(source)
+    return opened.read(Selection.whole(opened.shape))
+
+
+def same_bits(seen: NDArray, expected: NDArray) -> bool:
+    """Whether two arrays are the same to the bit; NaN payloads and the sign of zero count."""
+    return (
+        seen.dtype == expected.dtype
+        and seen.shape == expected.shape
+        and np.ascontiguousarray(seen).tobytes() == np.ascontiguousarray(expected).tobytes()
+    )
+
+
+def numpy_index(array: NDArray, key: Any) -> NDArray:
+    """What NumPy takes from (C, W, H, D) if integers keep their axis and up to three are W, H, D."""
+    items = key if isinstance(key, tuple) else (key,)
+    kept = tuple(
+        item if isinstance(item, slice) or item is Ellipsis else slice(item, item + 1 or None)
+        for item in items
+    )
+    explicit = sum(item is not Ellipsis for item in kept)
+    return array[kept] if explicit == 4 else array[(slice(None), *kept)]

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(request, monkeypatch):
+    # Half the time of a small conversion; what is synced when is tested where it is the subject.
+    if "syncs" not in request.keywords:
+        monkeypatch.setattr(os, "fsync", lambda fd: None)

@@ -1,0 +1,130 @@
+"""zarr-python, tensorstore and plain xarray see the voxels and the places that we see."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+import pytest
+import tensorstore as ts
+import xarray as xr
+import zarr
+from archive_samples import DTYPES, OBLIQUE, archive, blobs, same_bits, voxels, whole
+from hypothesis import given, settings
+
+from voxarray.archive.codecs import PROFILES
+from voxarray.archive.manifest import KEY, FileEntry, Manifest
+from voxarray.archive.store import TreeStore
+from voxarray.sources.archive import open_archive
+from voxarray.sources.base import Channels
+from voxarray.testing.strategies import affines
+
+
+def zarr_voxels(path: Path, level: int) -> np.ndarray:
+    """Voxels (C, W, H, D) of a level by zarr-python."""
+    stored = zarr.open_array(path / f"scale{level}/image", mode="r", zarr_format=3)
+    return stored[...].transpose(0, 3, 2, 1)
+
+
+def tensorstore_voxels(path: Path, level: int) -> np.ndarray:
+    """Voxels (C, W, H, D) of a level by tensorstore."""
+    spec = {"driver": "zarr3", "kvstore": f"file://{path}/scale{level}/image/"}
+    return ts.open(spec, open=True).result().read().result().transpose(0, 3, 2, 1)
+
+
+def affine_of(dataset: xr.Dataset) -> np.ndarray:
+    """Affine (4, 4) that the coordinates of a level say by themselves."""
+    placed = np.eye(4)
+    for axis, name in enumerate("xyz"):
+        values = dataset[name].values
+        placed[axis, axis] = values[1] - values[0] if len(values) > 1 else dataset[name].attrs["step"]
+        placed[axis, 3] = values[0]
+    return np.array(dataset["spatial_ref"].attrs["intrinsic_to_world"]) @ placed
+
+
+@pytest.mark.parametrize(
+    ("dtype", "codec"),
+    [*((dtype, "intensity") for dtype in DTYPES), *(("f4", codec) for codec in sorted(PROFILES))],
+)
+def test_zarr_python_and_tensorstore_read_the_same(tmp_path, dtype, codec):
+    path = archive(tmp_path / "a.ome.zarr", voxels((2, 9, 6, 11), dtype), codec=codec, chunk=4)
+    opened = open_archive(path)
+    assert opened.levels > 1
+    for number in range(opened.levels):
+        ours = whole(opened.level(number))
+        assert same_bits(zarr_voxels(path, number), ours)
+        assert same_bits(tensorstore_voxels(path, number), ours)
+
+
+@pytest.mark.parametrize("codec", sorted(PROFILES))
+@pytest.mark.parametrize("dtype", ["i2", "c16"])
+def test_what_zarr_python_writes_is_what_we_read(tmp_path, dtype, codec):
+    array = voxels((2, 9, 6, 11), dtype)
+    array[:, :4, :4, :4] = 0  # zarr-python leaves such chunks out of the index too
+    path = archive(tmp_path / "a.ome.zarr", np.zeros_like(array), codec=codec, chunk=4, levels=1)
+    theirs = zarr.open_array(path / "scale0/image", mode="r+", zarr_format=3)
+    with zarr.config.set({"array.write_empty_chunks": False}):
+        theirs[...] = array.transpose(0, 3, 2, 1)
+    reseal(path)
+    assert same_bits(whole(path), array)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+def test_plain_xarray_opens_every_level(tmp_path, dtype):
+    array = blobs((3, 9, 6, 11), dtype)
+    path = archive(tmp_path / "a.nii.zarr", array, chunk=4, channels=Channels("time", 2.0))
+    opened = open_archive(path)
+    for number in range(opened.levels):
+        level = opened.level(number)
+        dataset = xr.open_zarr(path / f"scale{number}", consolidated=False)
+        image = dataset["image"]
+        assert image.dims == ("t", "z", "y", "x")
+        assert same_bits(image.values.transpose(0, 3, 2, 1), whole(level))
+        assert {"x", "y", "z", "spatial_ref"} <= set(image.coords)
+        np.testing.assert_allclose(affine_of(dataset), level.affine, atol=1e-9)
+
+
+def test_plain_xarray_opens_the_tree(tmp_path):
+    array, seg = blobs((1, 9, 6, 11)), blobs((1, 9, 6, 11), "u1", 3)
+    path = archive(tmp_path / "a.ome.zarr", array, labels={"seg": seg}, chunk=4)
+    tree = xr.open_datatree(path, engine="zarr", consolidated=False)
+    assert same_bits(tree["scale0/image"].values.transpose(0, 3, 2, 1), array)
+    assert same_bits(tree["labels/seg/scale0/image"].values.transpose(0, 3, 2, 1), seg)
+    for node in ("scale0", "labels/seg/scale0"):
+        np.testing.assert_allclose(affine_of(tree[node].to_dataset()), OBLIQUE, atol=1e-9)
+
+
+@settings(deadline=None, max_examples=8)
+@given(affine=affines())
+def test_plain_xarray_has_any_affine(tmp_path_factory, affine):
+    folder = tmp_path_factory.mktemp("affine")
+    path = archive(folder / "a.ome.zarr", blobs((1, 5, 1, 4)), affine, levels=2)
+    for number in (0, 1):
+        dataset = xr.open_zarr(path / f"scale{number}", consolidated=False)
+        expected = open_archive(path).level(number).affine
+        np.testing.assert_allclose(affine_of(dataset), expected, atol=1e-9)
+
+
+def test_ome_zarr_says_spacing_and_origin(tmp_path):
+    path = archive(tmp_path / "a.ome.zarr", blobs((1, 9, 6, 11)), levels=2)
+    ome = json.loads((path / "zarr.json").read_bytes())["attributes"]["ome"]
+    (multiscale,) = ome["multiscales"]
+    for number, dataset in enumerate(multiscale["datasets"]):
+        grid = open_archive(path).level(number).grid
+        scale, translation = dataset["coordinateTransformations"]
+        np.testing.assert_allclose(scale["scale"][:0:-1], grid.spacing)
+        # In the frame of the voxel axes: the directions bring it to the patient's world.
+        there = grid.direction @ translation["translation"][:0:-1]
+        np.testing.assert_allclose(there, grid.origin, atol=1e-9)
+
+
+def reseal(path: Path) -> None:
+    """Write the manifest of an archive whose files another library has changed."""
+    (path / KEY).unlink()
+    files = {}
+    for key in TreeStore(str(path)).keys():
+        data = (path / key).read_bytes()
+        files[key] = FileEntry(len(data), google_crc32c.value(data))
+    (path / KEY).write_bytes(Manifest(files, {}).to_bytes())
