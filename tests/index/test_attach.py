@@ -8,7 +8,7 @@ import xarray as xr
 from voxarray.errors import GridError
 from voxarray.index import accessor
 from voxarray.index.affine_index import index_of
-from voxarray.index.attach import affine_of, attach, grid_of, plain_affine, reattach
+from voxarray.index.attach import DIMS, affine_of, attach, grid_of, plain_affine, reattach
 
 
 def test_spatial_ref_says_all_that_coordinates_do_not(array, affine):
@@ -40,15 +40,19 @@ def test_data_are_neither_copied_nor_computed(affine):
 class TestAfterForeignOperations:
     """What xarray does without asking the index."""
 
-    def test_interp(self, array):
-        x = np.linspace(float(array.x[1]), float(array.x[4]), 7)
-        finer = array.interp(x=x)
-        # Our index still sits on y and z and is wrong about x.
+    @pytest.mark.parametrize("dim", DIMS)
+    def test_interp(self, array, dim):
+        positions = np.linspace(float(array[dim][1]), float(array[dim][4]), 7)
+        finer = array.interp({dim: positions})
+        # Our index still sits on the two others and is wrong about this one.
         assert index_of(finer) is None
-        scale = np.diag([0.5, 1, 1, 1])
-        scale[0, 3] = 1
+        scale = np.eye(4)
+        scale[DIMS.index(dim), [DIMS.index(dim), 3]] = 0.5, 1
+        other = "y" if dim == "x" else "x"
         assert np.allclose(affine_of(finer), affine_of(array) @ scale)
-        assert np.allclose(affine_of(finer.isel(y=2)), affine_of(array.isel(y=2)) @ scale)
+        assert np.allclose(
+            affine_of(finer.isel({other: 2})), affine_of(array.isel({other: 2})) @ scale
+        )
         assert np.allclose(affine_of(reattach(finer)), affine_of(finer))
 
     def test_coarsen(self, array):

@@ -41,6 +41,9 @@ def plain_axis(coords: Mapping[Any, Any], dim: str) -> tuple[float, float, int |
 
     The size is None for a scalar, which an integer index has left.
 
+    A single position has only the attribute ``step`` to say how thick its voxel is. xarray keeps
+    attributes when it coarsens, so an axis coarsened to *one* voxel tells its old thickness.
+
     Args:
         coords: Variables or DataArrays by name.
         dim: ``"x"``, ``"y"`` or ``"z"``.
