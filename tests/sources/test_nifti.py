@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from real_files import real_files
 
+from real_files import real_files
 from voxarray.errors import (
     FormatError,
     MissingFileError,
@@ -47,6 +47,8 @@ def streamed(source, planes=None):
     c, w, h, d = source.shape
     out = np.empty((c, d, h, w), source.dtype)
     with source.stream() as stream:
+        assert stream.source_digest() is None
+        stream.start_digest()
         if planes is None:
             stream.read_into(out)
         else:

@@ -57,6 +57,7 @@ def _slabs(
             stream.read_into(out)
             return out
 
+        stream.start_digest()
         filled = decoder.submit(fill, 0)
         for number, box in enumerate(boxes):
             block = filled.result()

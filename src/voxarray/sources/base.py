@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import MissingFileError, OutOfRangeError, SourceChangedError
+from voxarray.errors import (
+    MissingFileError,
+    OutOfRangeError,
+    SourceChangedError,
+    VoxarrayError,
+)
 from voxarray.grid import Grid
 from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4
@@ -79,6 +85,15 @@ class FileIdentity:
             os.close(fd)
             raise
         return fd
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Errors of ours that are raised inside name this file."""
+        try:
+            yield
+        except VoxarrayError as error:
+            error.path = self.path
+            raise
 
     def check(self, fd: int) -> None:
         """Raise `SourceChangedError` unless the descriptor is of the file that was opened."""
@@ -196,8 +211,14 @@ class VoxelStream(ABC):
     def finish(self) -> None:
         """Check, after the last voxel, what only the end of the file can tell (CRC, length)."""
 
+    def start_digest(self) -> None:  # noqa: B027  # optional: not every source is one file
+        """Compute `source_digest` beside the reading; to be asked for before the first read."""
+
     def source_digest(self) -> str | None:
-        """sha256 (hex) of all bytes of the file, once finished; None where there is no file."""
+        """sha256 (hex) of all bytes of the file, once finished.
+
+        None where there is no file, or nobody asked for it (`start_digest`).
+        """
         return None
 
     def close(self) -> None:  # noqa: B027  # optional: most streams hold nothing open

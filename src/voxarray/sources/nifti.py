@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 
-from voxarray.errors import UnsupportedError, VoxarrayError, VoxarrayWarning
+from voxarray.errors import UnsupportedError, VoxarrayWarning
 from voxarray.sources import gzip_stream
 from voxarray.sources.base import FileIdentity
 from voxarray.sources.nifti_file import NiftiFile, NiftiSource
@@ -26,11 +26,8 @@ def open_nifti(path: str | os.PathLike[str]) -> NiftiFile:
         UnsupportedError: It is valid, but not an image of one (C, W, H, D) array.
     """
     identity = FileIdentity.of(path)
-    try:
+    with identity.blamed():
         source = _open(identity)
-    except VoxarrayError as error:
-        error.path = identity.path
-        raise
     for remark in source.header.remarks():
         warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=3)
     return source

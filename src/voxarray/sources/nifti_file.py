@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import OutOfRangeError, VoxarrayError
+from voxarray.errors import OutOfRangeError
 from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4
 from voxarray.sources.base import Channels, FileIdentity, Source, VoxelStream, digest
@@ -103,11 +103,8 @@ class NiftiFile(Source):
                 f"{selection} reaches beyond an image of {self.shape}", path=self.path
             )
         voxels = np.empty([len(r) for r in box], self.dtype)
-        try:
+        with self.identity.blamed():
             self._read_box(box, voxels)
-        except VoxarrayError as error:
-            error.path = self.path
-            raise
         flips = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
         # Both disk orders swap axes in pairs, so that the way back is the way there.
         return voxels[flips].transpose(self._order)
@@ -115,7 +112,7 @@ class NiftiFile(Source):
     def stream(self) -> VoxelStream:
         if self.header.colours:  # a stream hands out one channel after another
             return super().stream()
-        return self._stream(self.scaling, with_digest=True)
+        return self._stream(self.scaling)
 
     @property
     def disk_shape(self) -> Shape4:
@@ -147,10 +144,8 @@ class NiftiFile(Source):
     def _feed(self, fd: int) -> Feed:
         """The bytes of the voxels from the first one on."""
 
-    def _stream(self, scaling: Scaling | None, *, with_digest: bool) -> NiftiStream:
-        return NiftiStream(
-            self.identity, self._feed, self.header.stored, scaling, with_digest=with_digest
-        )
+    def _stream(self, scaling: Scaling | None) -> NiftiStream:
+        return NiftiStream(self.identity, self._feed, self.header.stored, scaling)
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ class NiftiGzSource(NiftiFile):
 
     def _read_box(self, box: Box, out: NDArray) -> None:
         if out.shape == self.disk_shape and not self._is_kept_whole:
-            with self._stream(self.scaling, with_digest=False) as stream:
+            with self._stream(self.scaling) as stream:
                 stream.read_into(out)
                 stream.finish()
         else:
@@ -88,7 +88,7 @@ class NiftiGzSource(NiftiFile):
         shape = (len(slab[0]), len(slab[1]), *self.disk_shape[2:])
         block = np.empty(shape, self.header.stored.newbyteorder("="))
         if shape == self.disk_shape:
-            with self._stream(None, with_digest=False) as stream:
+            with self._stream(None) as stream:
                 stream.read_into(block)
                 stream.finish()
         else:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import StateError, VoxarrayError
+from voxarray.errors import StateError
 from voxarray.scaling import Scaling
 from voxarray.sources.base import FileIdentity, VoxelStream
 from voxarray.sources.file_digest import FileDigest
@@ -53,7 +53,6 @@ class NiftiStream(VoxelStream):
         feed: Makes the bytes of the voxels from a descriptor.
         stored: Type in the file.
         scaling: Slope and intercept to apply, or None.
-        with_digest: Whether `source_digest` will be asked for.
     """
 
     def __init__(
@@ -62,8 +61,6 @@ class NiftiStream(VoxelStream):
         feed: Callable[[int], Feed],
         stored: np.dtype,
         scaling: Scaling | None,
-        *,
-        with_digest: bool,
     ) -> None:
         self._identity = identity
         self._stored = stored
@@ -72,23 +69,19 @@ class NiftiStream(VoxelStream):
         self._digest: FileDigest | None = None
         self._sha256: str | None = None
         try:
-            self._feed = feed(self._fd)
+            with identity.blamed():
+                self._feed = feed(self._fd)
         except BaseException:
             self.close()
             raise
-        if with_digest:
-            self._digest = FileDigest(self._fd)
 
     def read_into(self, out: NDArray) -> None:
         self._check_open()
-        try:
+        with self._identity.blamed():
             if self._scaling is None:
                 self._fill(out)
             else:
                 self._fill_scaled(out, self._scaling)
-        except VoxarrayError as error:
-            error.path = self._identity.path
-            raise
         self._identity.check(self._fd)
 
     def _fill(self, out: NDArray) -> None:
@@ -104,14 +97,15 @@ class NiftiStream(VoxelStream):
 
     def finish(self) -> None:
         self._check_open()
-        try:
+        with self._identity.blamed():
             self._feed.finish()
-        except VoxarrayError as error:
-            error.path = self._identity.path
-            raise
         if self._digest is not None:
             self._sha256 = self._digest.result()
         self._identity.check(self._fd)
+
+    def start_digest(self) -> None:
+        self._check_open()
+        self._digest = self._digest or FileDigest(self._fd)
 
     def source_digest(self) -> str | None:
         return self._sha256
