@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray import settings
+from voxarray.pieces import has_stream, is_sequential
 from voxarray.promotion import cast
 from voxarray.selection import Selection, Shape4
 from voxarray.sources.base import Source
@@ -42,7 +43,7 @@ def materialise(source: Source, dtype: np.dtype) -> NDArray:
         result = _empty(source.shape, dtype)
         cast(voxels, result)
         return result
-    return _from_stream(source, dtype) if _is_sequential(source) else _by_slabs(source, dtype)
+    return _from_stream(source, dtype) if is_sequential(source) else _by_slabs(source, dtype)
 
 
 def projected_peak(source: Source, dtype: np.dtype) -> int:
@@ -55,7 +56,7 @@ def projected_peak(source: Source, dtype: np.dtype) -> int:
     if source.lazy:
         # dask holds all blocks while it joins them, and each thread may be computing another.
         return result + voxels * source.dtype.itemsize + settings.threads() * block
-    if _has_stream(source):
+    if has_stream(source):
         return result + min(_WORKING_BYTES, 2 * voxels * source.dtype.itemsize)
     if _at_once(source, dtype):
         return result + block
@@ -71,18 +72,6 @@ def _at_once(source: Source, dtype: np.dtype) -> bool:
 
 def _forward(source: Source) -> bool:
     return all(r.step > 0 for r in Window.of(source).selection)
-
-
-def _has_stream(source: Source) -> bool:
-    """Whether all voxels are wanted, and the file can be read front to back."""
-    window = Window.of(source)
-    return window.is_whole and type(window.base).stream is not Source.stream
-
-
-def _is_sequential(source: Source) -> bool:
-    """Whether the file is compressed as one piece, so that parts cost as much as the whole."""
-    nbytes = math.prod(source.shape) * source.dtype.itemsize
-    return _has_stream(source) and (Window.of(source).base.bytes_on_disk or nbytes) < nbytes
 
 
 def _from_stream(source: Source, dtype: np.dtype) -> NDArray:
@@ -108,7 +97,7 @@ def _slab_shape(source: Source) -> Shape4:
     """Whole planes, as many as suit the source's blocks and `_SLAB_BYTES`."""
     _, width, height, depth = source.shape
     # A block that is cut would be decoded again for each part; a stream has no blocks.
-    channels, block = (1, 1) if _is_sequential(source) else (source.chunks[0], source.chunks[3])
+    channels, block = (1, 1) if is_sequential(source) else (source.chunks[0], source.chunks[3])
     plane = channels * width * height * source.dtype.itemsize
     planes = block * max(1, _SLAB_BYTES // (plane * block))
     return channels, width, height, min(planes, depth)

@@ -46,17 +46,8 @@ def reading_dtype(source: Source, dtype: torch.dtype | None) -> np.dtype:
     return tensor_dtype(source.dtype)
 
 
-def checked_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor itself, or uint8 if it is boolean.
-
-    Raises:
-        ValueError: If it is not 4D.
-    """
-    if tensor.ndim != 4:
-        raise ValueError(
-            f"Input tensor must be 4D, (C, W, H, D), but it is {tensor.ndim}D with shape "
-            f"{tuple(tensor.shape)}; tensor[None] adds an axis in front, tensor[..., None] behind"
-        )
+def without_bool(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself, or uint8 if it is boolean."""
     return tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor
 
 

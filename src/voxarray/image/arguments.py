@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,19 +45,23 @@ def voxels_argument(
     if is_dataarray(voxels):
         return _from_xarray(voxels, affine)
     place = checked_affine(np.eye(4)) if affine is None else affine
+    channels = channels or Channels()
     if is_tensor(voxels):
-        from voxarray.tensors import TensorSource, checked_tensor
+        from voxarray.tensors import TensorSource, without_bool
 
-        return TensorSource(checked_tensor(voxels), place, channels or Channels())
+        _require_4d(voxels.shape)
+        return TensorSource(without_bool(voxels), place, channels)
     is_dask = _is_instance(voxels, "dask.array", "Array")
     if not is_dask and not isinstance(voxels, np.ndarray):
         raise TypeError(
             "Input tensor must be a PyTorch tensor or NumPy array, a dask array or a DataArray, "
             f'but type "{type(voxels)}" was found'
         )
-    _require_numbers(voxels)
+    _require_4d(voxels.shape)
+    if voxels.dtype.kind not in "biufc":
+        raise TypeError(f"Input tensor must hold numbers, but its type is {voxels.dtype}")
     kind = DaskSource if is_dask else ArraySource
-    return kind(voxels, place, channels or Channels())
+    return kind(voxels, place, channels)
 
 
 def is_tensor(value: Any) -> bool:
@@ -82,13 +87,11 @@ def _from_xarray(array: Any, affine: NDArray[np.float64] | None) -> Source:
     return voxels_argument(voxels, own if affine is None else affine, channels)
 
 
-def _require_numbers(array: Any) -> None:
-    if array.ndim != 4:
+def _require_4d(shape: Sequence[int]) -> None:
+    if len(shape) != 4:
         raise ValueError(
-            f"Input tensor must be 4D, (C, W, H, D), but it is {array.ndim}D with shape "
-            f"{array.shape}; array[None] adds an axis in front, array[..., None] behind"
+            f"Input tensor must be 4D, (C, W, H, D), but it is {len(shape)}D with shape "
+            f"{tuple(shape)}; tensor[None] adds an axis in front, tensor[..., None] behind"
         )
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"Input tensor must hold numbers, but its type is {array.dtype}")
-    if array.size == 0:
-        raise ValueError(f"Input tensor holds no voxels, its shape is {array.shape}")
+    if 0 in shape:
+        raise ValueError(f"Input tensor holds no voxels, its shape is {tuple(shape)}")

@@ -12,7 +12,7 @@ from voxarray.errors import StateError
 from voxarray.image import equality, saving
 from voxarray.image.arguments import affine_argument, voxels_argument
 from voxarray.image.holder import Holder
-from voxarray.image.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE
+from voxarray.image.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE, require_free
 from voxarray.image.origin import Origin, PathLike
 from voxarray.image.text import describe
 from voxarray.materialise import materialise
@@ -82,7 +82,9 @@ class Image(Holder):
         self._store(TYPE, self._checked_type(type))
         self._store(PATH, "" if self._origin is None else self._origin.text)
         self._store(STEM, "" if self._origin is None else self._origin.stem)
-        self.update(kwargs)
+        for key, value in kwargs.items():
+            require_free(key)
+            self._store(key, value)
         place = None if affine is None else affine_argument(affine)
         if tensor is not None:
             self._hold(voxels_argument(tensor, place))
@@ -134,11 +136,7 @@ class Image(Holder):
         window = self._backing
         if not window.is_whole:
             raise StateError("a slice has no levels: take image.level(n), then slice that")
-        level = Window.of(window.base.level(number))
-        # The affine may have been set: a level stays where it is relative to the full resolution.
-        moved = window.affine @ np.linalg.solve(window.base.affine, level.affine)
-        same = np.array_equal(window.affine, window.base.affine)
-        return self._on(level if same else level.with_affine(moved))
+        return self._on(window.level(number))
 
     def rechunk(self, chunks: Any) -> Self:
         """The same voxels as a dask graph with other blocks.
@@ -235,7 +233,9 @@ class Image(Holder):
         Two loaded images are compared voxel by voxel; two that are not loaded must show the same
         part of the same file. One that is loaded and one that is not are different.
         """
-        return equality.same(self, other) if isinstance(other, Image) else NotImplemented
+        if not isinstance(other, dict):
+            return NotImplemented
+        return isinstance(other, Image) and equality.same(self, other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other  # dict's own would compare the storage

@@ -145,7 +145,7 @@ class Holder(Opened):
                 "again; save it first",
                 code="NO_PATH",
             )
-        super().__delitem__(DATA)
+        dict.pop(self, DATA, None)
 
     def set_check_nans(self, check_nans: bool) -> None:
         """Say whether to warn if NaNs are found when voxels become a tensor."""

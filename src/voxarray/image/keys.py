@@ -26,3 +26,16 @@ SAMPLING_MAP = "sampling_map"
 
 RESERVED = (DATA, AFFINE, TYPE, PATH, STEM)
 """Keys that metadata may not use."""
+
+
+def require_free(key: object) -> None:
+    """Refuse what cannot be the key of metadata.
+
+    Raises:
+        TypeError: If it is not text.
+        ValueError: If it is one of `RESERVED`.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"fields of an image are named by text, not by {key!r}")
+    if key in RESERVED:
+        raise ValueError(f'Key "{key}" is reserved. Use a different one')

@@ -11,7 +11,7 @@ from voxarray.errors import StateError
 from voxarray.grid import Grid
 from voxarray.image.arguments import affine_argument
 from voxarray.image.geometry import Geometry
-from voxarray.image.keys import AFFINE, RESERVED, TYPE
+from voxarray.image.keys import AFFINE, RESERVED, TYPE, require_free
 from voxarray.image.origin import OnePath, Origin
 from voxarray.image.record import Record
 from voxarray.selection import Shape4
@@ -70,10 +70,7 @@ class Opened(Geometry, Record):
         if key == AFFINE:
             self.affine = value
             return
-        if not isinstance(key, str):
-            raise TypeError(f"fields of an image are named by text, not by {key!r}")
-        if key in RESERVED:
-            raise ValueError(f'Key "{key}" is reserved. Use a different one')
+        require_free(key)
         self._store(key, value)
 
     def __delitem__(self, key: str) -> None:

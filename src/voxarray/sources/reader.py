@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import FormatError, GridError, SourceChangedError
+from voxarray.errors import FormatError, SourceChangedError, VoxarrayError
 from voxarray.grid import checked_affine
 from voxarray.selection import Selection, Shape4
 from voxarray.sources.base import Source, digest
@@ -120,9 +120,10 @@ def _call(reader: Reader, path: str) -> tuple[NDArray, NDArray[np.float64]]:
     voxels, affine = result
     try:
         place = checked_affine(np.eye(4) if affine is None else np.asarray(affine))
-    except GridError as error:
-        raise GridError(error.message, code=error.code, path=path) from None
-    array = as_4d(np.asarray(voxels))
+        array = as_4d(np.asarray(voxels))
+    except VoxarrayError as error:
+        error.path = path
+        raise
     array = array.astype(array.dtype.newbyteorder("="), copy=False)[...]
     array.flags.writeable = False  # this view of it: others may read from the cache, too
     return array, place
