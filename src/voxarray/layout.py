@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -39,11 +39,13 @@ class Layout:
         shape: Voxels.
         chunk: Voxels per chunk; a chunk at the far end may reach beyond the array.
         shard: Voxels per shard, whole chunks.
+        chunks_per_shard: Chunks along each axis of a shard.
     """
 
     shape: Shape4
     chunk: Shape4
     shard: Shape4
+    chunks_per_shard: Index4 = field(init=False, repr=False)  # asked for once per chunk read
 
     def __post_init__(self) -> None:
         whole = all(s % c == 0 for s, c in zip(self.shard, self.chunk, strict=True))
@@ -53,11 +55,7 @@ class Layout:
                 "one voxel",
                 code="BAD_LAYOUT",
             )
-
-    @property
-    def chunks_per_shard(self) -> Index4:
-        """Chunks along each axis of a shard."""
-        return _divide(self.shard, self.chunk)
+        object.__setattr__(self, "chunks_per_shard", _divide(self.shard, self.chunk))
 
     @property
     def chunk_counts(self) -> Index4:

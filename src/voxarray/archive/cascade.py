@@ -23,6 +23,7 @@ from voxarray.archive.level_writer import Encoded, LevelWriter
 from voxarray.layout import Factors, Index4, Layout
 
 Box = tuple[range, range, range, range]
+Chunk = tuple[Index4, NDArray]
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class Cascade:
     reduce: Reduction
     convert: Callable[[NDArray], NDArray]
     cpu: Executor
-    _queue: deque[tuple[int, Future[Encoded]]] = field(default_factory=deque)
+    _queue: deque[tuple[int, Future[list[Encoded]]]] = field(default_factory=deque)
     _gathering: dict[tuple[int, Index4], _Gathering] = field(default_factory=dict)
 
     def put(self, box: Box, block: NDArray) -> None:
@@ -62,10 +63,9 @@ class Cascade:
         spans = [
             range(r.start // c, -(-r.stop // c)) for r, c in zip(box, layout.chunk, strict=True)
         ]
-        for n, z, y, x in itertools.product(*spans):
-            index = (n, z, y, x)
-            inside = _relative(layout.region(index), box)
-            self._submit(0, index, block[inside])
+        for n, z, y in itertools.product(*spans[:3]):
+            row = [(n, z, y, x) for x in spans[3]]
+            self._submit(0, [(i, block[_relative(layout.region(i), box)]) for i in row])
         while any(level == 0 for level, _ in self._queue):
             self._take()
 
@@ -83,30 +83,35 @@ class Cascade:
         for level in self.levels:
             level.abandon()
 
-    def _submit(self, level: int, index: Index4, block: NDArray) -> None:
-        target = self._target(level, index)
-        self._queue.append((level, self.cpu.submit(self._encode, level, index, block, target)))
+    def _submit(self, level: int, chunks: list[Chunk]) -> None:
+        """Ask for chunks to be encoded, in one task: many small ones cost more than they do."""
+        targets = [self._target(level, index) for index, _ in chunks]
+        self._queue.append((level, self.cpu.submit(self._encode, level, chunks, targets)))
 
-    def _encode(self, level: int, index: Index4, block: NDArray, target: NDArray | None) -> Encoded:
-        if level == 0:
-            block = self.convert(block)
-        if target is not None:
-            target[...] = self.reduce(block, self.factors[level])
-        return self.levels[level].encode(index, block)
+    def _encode(
+        self, level: int, chunks: list[Chunk], targets: list[NDArray | None]
+    ) -> list[Encoded]:
+        encoded = []
+        for (index, block), target in zip(chunks, targets, strict=True):
+            voxels = self.convert(block) if level == 0 else block
+            if target is not None:
+                target[...] = self.reduce(voxels, self.factors[level])
+            encoded.append(self.levels[level].encode(index, voxels))
+        return encoded
 
     def _take(self) -> None:
         level, future = self._queue.popleft()
-        encoded = future.result()
-        self.levels[level].append(encoded)
-        parent = self._parent(level, encoded.index)
-        if parent is None:
-            return
-        key, box = parent
-        gathering = self._gathering[key]
-        gathering.missing -= math.prod(len(r) for r in box)
-        if gathering.missing == 0:
-            del self._gathering[key]
-            self._submit(key[0], key[1], gathering.voxels)
+        for encoded in future.result():
+            self.levels[level].append(encoded)
+            parent = self._parent(level, encoded.index)
+            if parent is None:
+                continue
+            key, box = parent
+            gathering = self._gathering[key]
+            gathering.missing -= math.prod(len(r) for r in box)
+            if gathering.missing == 0:
+                del self._gathering[key]
+                self._submit(key[0], [(key[1], gathering.voxels)])
 
     def _target(self, level: int, index: Index4) -> NDArray | None:
         """Where the halved voxels of a chunk go; None if they go nowhere."""
