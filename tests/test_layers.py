@@ -21,11 +21,12 @@ LAYERS = (
         "settings",
         "memory",
         "layout",
+        "lps",
         "version",
         "promotion",
         "workers",
     },
-    {"index", "sources", "archive", "writers", "materialise", "planes", "tensors"},
+    {"index", "sources", "archive", "writers", "materialise", "pieces", "planes", "statistics", "tensors", "colours"},
     {"image", "repr", "plotting"},
     {"__init__"},  # the public face: names to export, nothing of its own
     {"cli"},

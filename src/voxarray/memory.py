@@ -47,6 +47,15 @@ def budget() -> int:
     return settings.get_bytes("memory-budget")
 
 
+def cache_limit() -> int:
+    """Bytes of decoded blocks that this process may keep.
+
+    Setting ``block-cache``, but never more than half of the budget: what an operation leaves in
+    the cache counts as its memory.
+    """
+    return min(settings.get_bytes("block-cache"), budget() // 2)
+
+
 def require(needed: int, what: str, instead: str) -> None:
     """Refuse an operation whose projected peak exceeds the budget, before it starts.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-from voxarray import settings
+from voxarray.memory import cache_limit
 
 
 class Sized(Protocol):
@@ -107,7 +107,7 @@ class BlockCache:
             )
 
 
-BLOCKS = BlockCache(lambda: settings.get_bytes("block-cache"))
+BLOCKS = BlockCache(cache_limit)
 """Decoded voxels of compressed files."""
 
 BLOCKS.survive_forks()

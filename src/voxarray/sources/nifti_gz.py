@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray import settings
+from voxarray.memory import cache_limit
 from voxarray.sources.block_cache import BLOCKS, BlockCache
 from voxarray.sources.gzip_stream import GzipFeed
 from voxarray.sources.nifti_file import Box, NiftiFile
@@ -42,7 +43,7 @@ class NiftiGzSource(NiftiFile):
     @cached_property
     def slabs(self) -> Slabs:
         """Units of decoding; settled once, so that chunks never change under a dask graph."""
-        limit = min(settings.get_bytes("gzip-whole-limit"), settings.get_bytes("block-cache"))
+        limit = min(settings.get_bytes("gzip-whole-limit"), cache_limit())
         if self.header.nbytes <= limit:
             return Slabs(self.disk_shape, self.disk_shape[:2])
         return Slabs.of(self.disk_shape, self.header.stored.itemsize, SLAB_BYTES)

@@ -93,6 +93,24 @@ class Window(Source):
     def metadata(self) -> Mapping[str, Any]:  # type: ignore[override]
         return self.base.metadata
 
+    @property
+    def lazy(self) -> bool:  # type: ignore[override]
+        return self.base.lazy
+
+    @property
+    def levels(self) -> int:  # type: ignore[override]
+        # Voxels of a slice may have no counterpart in a coarser level.
+        return self.base.levels if self.is_whole else 1
+
+    def level(self, number: int) -> Window:
+        if not self.is_whole:
+            return self if number == 0 else self.of(super().level(number))
+        level = Window.of(self.base.level(number))
+        if np.array_equal(self.affine, self.base.affine):
+            return level
+        # The affine may have been set: a level stays where it is relative to the full resolution.
+        return level.with_affine(self.affine @ np.linalg.solve(self.base.affine, level.affine))
+
     def read(self, selection: Selection) -> NDArray:
         return self.base.read(self.selection.compose(selection))
 
