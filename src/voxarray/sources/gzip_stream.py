@@ -16,7 +16,8 @@ from voxarray.errors import ChecksumError, FormatError, TruncatedError
 
 MAGIC = b"\x1f\x8b"
 
-_BUFFER = 256 << 10
+_BUFFER = 2 << 20  # each refill asks for the GIL, which costs as much as decoding 100 KiB
+_PEEK = 16 << 10
 
 # What ISA-L and zlib say of a wrong trailer, and where a member should begin and does not.
 _CHECK_FAILED = ("CRC check failed", "Incorrect length", "incorrect data check", "length check")
@@ -38,13 +39,16 @@ class GzipFeed:
 
     Args:
         fd: Descriptor, open as long as this is used.
+        start: Offset of the stream in the file.
+        buffer: Compressed bytes that are read at a time.
 
     Attributes:
         position: Bytes decoded so far.
     """
 
-    def __init__(self, fd: int) -> None:
-        self._reader = isal_zlib._GzipReader(_Descriptor(fd), _BUFFER)  # type: ignore[arg-type]  # it only calls readinto
+    def __init__(self, fd: int, start: int = 0, buffer: int = _BUFFER) -> None:
+        file = _Descriptor(fd, start)
+        self._reader = isal_zlib._GzipReader(file, buffer)  # type: ignore[arg-type]  # it only calls readinto
         self.position = 0
 
     def read_some(self, view: memoryview) -> int:
@@ -96,15 +100,15 @@ class GzipFeed:
 def beginning(fd: int, count: int) -> bytes:
     """The first ``count`` decoded bytes of a gzip file, or all if there are fewer."""
     start = bytearray(count)
-    return bytes(start[: GzipFeed(fd).read_some(memoryview(start))])
+    return bytes(start[: GzipFeed(fd, buffer=_PEEK).read_some(memoryview(start))])
 
 
 class _Descriptor(io.RawIOBase):
     """A file object that leaves its descriptor open, and the descriptor's own position alone."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, position: int) -> None:
         self._fd = fd
-        self._position = 0
+        self._position = position
 
     def readinto(self, view: Any) -> int:  # mypy has no word for a writable buffer before 3.12
         count = os.preadv(self._fd, [view], self._position)

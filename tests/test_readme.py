@@ -1,0 +1,37 @@
+"""What the README shows is run as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_python_blocks_run(tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    voxels = np.arange(96 * 80 * 70, dtype=np.int16).reshape(96, 80, 70)
+    nib.save(nib.Nifti1Image(voxels, np.diag([-1, 1, 1.5, 1])), tmp_path / "t1.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), names)
+    assert names["tensor"].shape == (1, 64, 80, 1)
+    assert (names["tensor"].numpy() == voxels[20:84, ::-1, 30:31]).all()
+    doubled = nib.load(tmp_path / "doubled.nii.gz")
+    assert (np.asarray(doubled.dataobj) == voxels * 2).all()
+    for opened in (names["plain"], names["again"]):
+        np.testing.assert_array_equal(
+            np.squeeze(opened.values).T if opened.dims[-1] == "x" else np.squeeze(opened.values),
+            voxels,
+        )
+
+
+def test_pictures_exist():
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README.read_text())
+    assert pictures
+    assert all((README.parent / picture).is_file() for picture in pictures)
