@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive.convert import convert
+from voxarray.archive.manifest import KEY, FileEntry, Manifest
 from voxarray.archive.metadata import Kind, Label
 from voxarray.archive.options import LabelLayer, Options
+from voxarray.archive.store import TreeStore
 from voxarray.selection import Selection
 from voxarray.sources.archive import open_archive
 from voxarray.sources.array import ArraySource
@@ -94,3 +97,13 @@ def numpy_index(array: NDArray, key: Any) -> NDArray:
     )
     explicit = sum(item is not Ellipsis for item in kept)
     return array[kept] if explicit == 4 else array[(slice(None), *kept)]
+
+
+def reseal(path: Path) -> None:
+    """Write a manifest for the files of an archive as they are now, as if all were meant."""
+    (path / KEY).unlink(missing_ok=True)
+    files = {}
+    for key in TreeStore(str(path)).keys():  # noqa: SIM118  # no mapping
+        data = (path / key).read_bytes()
+        files[key] = FileEntry(len(data), google_crc32c.value(data))
+    (path / KEY).write_bytes(Manifest(files, {}).to_bytes())

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 import pytest
 import tensorstore as ts
 import xarray as xr
 import zarr
-from archive_samples import DTYPES, OBLIQUE, archive, blobs, same_bits, voxels, whole
+from archive_samples import DTYPES, OBLIQUE, archive, blobs, reseal, same_bits, voxels, whole
 from hypothesis import given, settings
 
 from voxarray.archive.codecs import PROFILES
-from voxarray.archive.manifest import KEY, FileEntry, Manifest
-from voxarray.archive.store import TreeStore
 from voxarray.sources.archive import open_archive
 from voxarray.sources.base import Channels
 from voxarray.testing.strategies import affines
@@ -39,7 +36,9 @@ def affine_of(dataset: xr.Dataset) -> np.ndarray:
     placed = np.eye(4)
     for axis, name in enumerate("xyz"):
         values = dataset[name].values
-        placed[axis, axis] = values[1] - values[0] if len(values) > 1 else dataset[name].attrs["step"]
+        placed[axis, axis] = (
+            values[1] - values[0] if len(values) > 1 else dataset[name].attrs["step"]
+        )
         placed[axis, 3] = values[0]
     return np.array(dataset["spatial_ref"].attrs["intrinsic_to_world"]) @ placed
 
@@ -118,13 +117,3 @@ def test_ome_zarr_says_spacing_and_origin(tmp_path):
         # In the frame of the voxel axes: the directions bring it to the patient's world.
         there = grid.direction @ translation["translation"][:0:-1]
         np.testing.assert_allclose(there, grid.origin, atol=1e-9)
-
-
-def reseal(path: Path) -> None:
-    """Write the manifest of an archive whose files another library has changed."""
-    (path / KEY).unlink()
-    files = {}
-    for key in TreeStore(str(path)).keys():
-        data = (path / key).read_bytes()
-        files[key] = FileEntry(len(data), google_crc32c.value(data))
-    (path / KEY).write_bytes(Manifest(files, {}).to_bytes())

@@ -86,7 +86,9 @@ def test_every_proportion(tmp_path, shape):
     label=st.booleans(),
     suffix=st.sampled_from([".ome.zarr", ".ozx"]),
 )
-def test_any_image(tmp_path_factory, shape, affine, dtype, codec, chunk, levels, time, label, suffix):
+def test_any_image(
+    tmp_path_factory, shape, affine, dtype, codec, chunk, levels, time, label, suffix
+):
     array = voxels(shape, dtype)
     channels = Channels("time", 2.5) if time else Channels()
     path = archive(

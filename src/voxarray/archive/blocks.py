@@ -8,7 +8,7 @@ is computed once.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -24,7 +24,7 @@ Block = tuple[Box, NDArray]
 
 def blocks(
     source: Source, layout: Layout, finished: Callable[[str | None], None]
-) -> Iterator[Block]:
+) -> Generator[Block]:
     """Blocks (n, z, y, x) of all voxels; each is valid until the next is asked for.
 
     Args:
@@ -42,7 +42,7 @@ def blocks(
 
 def _slabs(
     source: Source, layout: Layout, finished: Callable[[str | None], None]
-) -> Iterator[Block]:
+) -> Generator[Block]:
     count, depth = layout.slab
     plane = layout.shape[2:]
     buffers = [np.empty((count, depth, *plane), source.dtype) for _ in range(2)]
@@ -83,7 +83,7 @@ def _slab_boxes(layout: Layout) -> Iterator[Box]:
 
 def _shards(
     source: Source, layout: Layout, finished: Callable[[str | None], None]
-) -> Iterator[Block]:
+) -> Generator[Block]:
     boxes = [_shard_box(layout, position) for position in layout.shards()]
 
     def compute(box: Box) -> NDArray:

@@ -24,6 +24,7 @@ blosc.use_threads = False
 CRC_BYTES = 4
 _RESIDUE = 0x48674BC7  # crc32c of anything that ends with its own crc32c (little-endian)
 _BLOSC_SIZES = struct.Struct("<III")  # decoded, block and encoded bytes, at offset 4 of the header
+_BLOSC_HEADER = 16
 _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 
 
@@ -71,6 +72,8 @@ class Codec:
             _require_size(size, out)
             _as_bytes(out)[:] = np.frombuffer(encoded, np.uint8, size)
             return
+        if size < _BLOSC_HEADER:
+            raise FormatError(f"a blosc chunk has a header of 16 bytes, this one has {size} bytes")
         decoded, _, body = _BLOSC_SIZES.unpack_from(encoded, 4)
         _require_size(decoded, out)
         if body != size:

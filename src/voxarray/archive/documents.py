@@ -21,6 +21,7 @@ from voxarray.selection import Shape4
 Json = dict[str, Any]
 
 _STORED_KINDS = "iufc"
+_KEYS = {"name": "default", "configuration": {"separator": "/"}}
 _CRC32C = {"name": "crc32c"}
 _LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
 
@@ -82,7 +83,7 @@ def _array(
         "shape": list(shape),
         "data_type": dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "chunk_key_encoding": _KEYS,
         "fill_value": zero,
         "codecs": codecs,
         "attributes": dict(attributes),
@@ -119,7 +120,7 @@ class ArrayDocument:
             (sharding,) = document["codecs"]
             inner = sharding["configuration"]
             dtype = np.dtype(document["data_type"])
-            if sharding["name"] != "sharding_indexed" or document["fill_value"] not in (0, [0, 0]):
+            if not _is_ours(document, sharding):
                 raise UnsupportedError(
                     f"{path} is not an array that voxarray wrote", code="UNKNOWN_CODEC", path=path
                 )
@@ -142,6 +143,17 @@ class ArrayDocument:
                 code="BAD_METADATA",
                 path=path,
             ) from error
+
+
+def _is_ours(document: Json, sharding: Json) -> bool:
+    inner = sharding["configuration"]
+    return (
+        sharding["name"] == "sharding_indexed"
+        and document["fill_value"] in (0, [0, 0])
+        and document["chunk_key_encoding"] == _KEYS
+        and inner["index_codecs"] == [_LITTLE, _CRC32C]
+        and inner["index_location"] == "end"
+    )
 
 
 def _four(sizes: Sequence[int]) -> Shape4:

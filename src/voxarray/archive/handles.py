@@ -72,6 +72,18 @@ def manifest(store: Store, opened: FileIdentity) -> Manifest:
     return found
 
 
+def document(store: Store, opened: FileIdentity, key: str) -> bytes:
+    """Bytes of a small file of the archive that was opened, checked against its manifest.
+
+    Raises:
+        SourceChangedError: If the archive was replaced since: its new files are not damage.
+        MissingDataError: If the file is gone.
+        ChecksumError: If it is damaged.
+    """
+    _require_unchanged(store, opened)
+    return manifest(store, opened).checked(store, key)
+
+
 def shard(store: Store, opened: FileIdentity, key: str, chunks: int) -> ShardHandle:
     """The open shard at ``key``; its index and size are checked when it is opened first.
 

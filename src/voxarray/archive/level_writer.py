@@ -66,7 +66,7 @@ class LevelWriter:
     cpu: Executor
     record: Callable[[str, FileEntry], None]
     _open: dict[Index4, _OpenShard] = field(default_factory=dict)
-    _pending: list[Future[None]] = field(default_factory=list)
+    _pending: list[tuple[int, Future[None]]] = field(default_factory=list)
 
     def encode(self, index: Index4, block: NDArray) -> Encoded:
         """Encode the voxels of one chunk (n, z, y, x), at most its shape; for worker threads."""
@@ -101,7 +101,7 @@ class LevelWriter:
         Raises:
             ArchiveError: If a shard was not completed or does not hold what was written.
         """
-        for future in self._pending:
+        for _, future in self._pending:
             future.result()
         if self._open:
             raise ArchiveError(f"{self.key} lacks chunks in the shards {sorted(self._open)}")
@@ -110,8 +110,9 @@ class LevelWriter:
         """Close files after a failure."""
         for shard in self._open.values():
             shard.writer.abandon()
-        for future in self._pending:
-            future.cancel()
+        for fd, future in self._pending:
+            if future.cancel():  # else it runs or has run, and closes the file itself
+                os.close(fd)
 
     def _begin(self, position: Index4) -> _OpenShard:
         path = f"{self.root}/{self.key}/{chunk_key(position)}"
@@ -124,7 +125,7 @@ class LevelWriter:
         key = f"{self.key}/{chunk_key(position)}"
         self.record(key, FileEntry(shard.writer.size, shard.writer.crc))
         checked = self.cpu.submit(self._read_back, fd, shard)
-        self._pending.append(self.disk.submit(_sync_and_close, fd, checked))
+        self._pending.append((fd, self.disk.submit(_sync_and_close, fd, checked)))
 
     def _read_back(self, fd: int, shard: _OpenShard) -> None:
         """Decode the shard as readers will and compare it with the voxels that came in."""

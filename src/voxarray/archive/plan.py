@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_n
 from voxarray.archive.options import Options
 from voxarray.archive.staging import Staging
 from voxarray.archive.storage import Storage, storage_of
+from voxarray.errors import FormatError
 from voxarray.layout import Layout, choose, chunk_bytes, coarser, pyramid_factors
 from voxarray.sources.base import Source
 from voxarray.version import __version__
@@ -61,6 +63,7 @@ class Plan:
         x, y, z = source.grid.spacing
         factors = pyramid_factors(shape, (z, y, x), options.levels, options.chunk_edge)
         layouts = [choose(shape, storage.dtype.itemsize, options.chunk_edge)]
+        _refuse_unreadable(layouts[0], storage.dtype)
         for step in factors:
             layouts.append(coarser(layouts[-1], step))
         metadata = ImageMetadata(
@@ -112,8 +115,9 @@ class Plan:
             The sha256 of the source's file, None if there is no file.
         """
         digests: list[str | None] = []
-        stream = blocks(self.storage.source, self.layouts[0], digests.append)
         with (
+            # Closed here and now after a failure, with its file and its thread.
+            closing(blocks(self.storage.source, self.layouts[0], digests.append)) as stream,
             ThreadPoolExecutor(settings.threads(), "voxarray-encode") as cpu,
             ThreadPoolExecutor(1, "voxarray-sync") as disk,
         ):
@@ -173,6 +177,17 @@ class Plan:
             area.write(f"{folder}/{IMAGE}/zarr.json", documents.dump(array))
             write_level_frame(area, folder, grid)
         write_nifti_header(area, prefix, self.source, self.storage)
+
+
+def _refuse_unreadable(layout: Layout, dtype: np.dtype) -> None:
+    """Refuse chunks that the reader would refuse as bombs."""
+    size, limit = chunk_bytes(layout, dtype), settings.get_bytes("chunk-limit")
+    if size > limit:
+        raise FormatError(
+            f"chunks of {layout.chunk} {dtype} voxels have {size} bytes, and readers take no more "
+            f"than {limit} (setting voxarray.chunk-limit): use smaller chunks (--chunk)",
+            code="BAD_CHUNK",
+        )
 
 
 def _suitable(block: NDArray) -> str:

@@ -26,7 +26,7 @@ import google_crc32c
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import FileEntry, Manifest
-from voxarray.errors import ArchiveError, ArchiveExistsError
+from voxarray.errors import ArchiveError, ArchiveExistsError, VoxarrayError
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -86,13 +86,15 @@ def staging(destination: str | os.PathLike[str], overwrite: bool) -> Iterator[St
     target = os.path.abspath(destination)
     refuse_existing(target, overwrite)
     parent, name = os.path.split(target)
-    os.makedirs(parent, exist_ok=True)
-    _remove_abandoned(parent, name)
     owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
     root = os.path.join(parent, f".{name}.{owner}.staging")
-    os.mkdir(root)
     try:
+        os.makedirs(parent, exist_ok=True)
+        _remove_abandoned(parent, name)
+        os.mkdir(root)
         yield Staging(root, target)
+    except VoxarrayError:
+        raise  # some of ours are OSErrors too
     except OSError as error:
         raise _named(error, target) from error
     finally:
@@ -204,10 +206,8 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname()) or "host"
 
 
-def _named(error: OSError, destination: str) -> BaseException:
-    """The error of the disk as one of ours, with a code; ours as they are."""
-    if hasattr(error, "code"):
-        return error
+def _named(error: OSError, destination: str) -> ArchiveError:
+    """The error of the disk as one of ours, with a code."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         code, advice = "NO_SPACE", "make room and run it again"
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import struct
 import zipfile
 from abc import ABC, abstractmethod
@@ -12,8 +14,17 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from voxarray.errors import FormatError, MissingDataError, MissingFileError, SourceChangedError
+from voxarray.errors import (
+    ArchiveError,
+    FormatError,
+    MissingDataError,
+    MissingFileError,
+    SourceChangedError,
+)
 from voxarray.sources.base import FileIdentity
+
+# A link inside an archive could name any file of this machine, and opening a pipe would wait.
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 _LOCAL_HEADER = 30
 _LOCAL_LENGTHS = struct.Struct("<HH")  # name and extra field, at offset 26 (APPNOTE 4.3.7)
@@ -77,11 +88,27 @@ class TreeStore(Store):
 
     def open(self, key: str) -> Blob:
         try:
-            # O_NOFOLLOW: a link inside an archive could name any file of this machine.
-            fd = os.open(f"{self.path}/{key}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(f"{self.path}/{key}", _READ)
         except (FileNotFoundError, NotADirectoryError):
             raise self._missing(key) from None
-        return Blob(fd, 0, os.fstat(fd).st_size)
+        except OSError as error:
+            raise self._unreadable(key, error) from error
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise self._missing(key)
+        return Blob(fd, 0, status.st_size)
+
+    def _unreadable(self, key: str, error: OSError) -> ArchiveError:
+        if error.errno == errno.ELOOP:
+            return ArchiveError(
+                f"{key} of {self.path} is a link, and an archive holds only files of its own",
+                code="SYMLINK",
+                path=self.path,
+            )
+        return ArchiveError(
+            f"{key} of {self.path} cannot be read ({error})", code="IO_ERROR", path=self.path
+        )
 
     def __contains__(self, key: str) -> bool:
         return os.path.isfile(f"{self.path}/{key}")

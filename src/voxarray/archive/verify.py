@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import handles
+from voxarray.archive import handles, zip_file
 from voxarray.archive import manifest as manifests
 from voxarray.archive.documents import chunk_key
 from voxarray.archive.manifest import Manifest
-from voxarray.archive.store import Store, TreeStore, open_store
+from voxarray.archive.store import Store, TreeStore, ZipStore, open_store
 from voxarray.errors import VoxarrayError
 from voxarray.selection import Selection
 from voxarray.sources.archive import ArchiveSource, label_names, open_archive
@@ -66,6 +66,8 @@ def verify(path: str | os.PathLike[str], progress: Progress | None = None) -> li
         done += entry.size
         if progress is not None:
             progress(done, total)
+    if isinstance(store, ZipStore):
+        problems += _checked(store.path, lambda: zip_file.check(store.path))
     if not problems:
         problems += _checked(store.path, lambda: _require_complete(store))
     return problems
@@ -119,21 +121,25 @@ def _compare_voxels(archived: ArchiveSource, source: Source, progress: Progress 
 
 
 def _require_equal(seen: NDArray, expected: NDArray, start: tuple[int, int]) -> None:
-    different = seen != expected
-    if expected.dtype.kind in "fc":
-        different &= ~(np.isnan(seen) & np.isnan(expected))
-    if seen.dtype == expected.dtype and not different.any():
-        return
     if seen.dtype != expected.dtype:
         raise VoxarrayError(
             f"voxels are {seen.dtype} where the source has {expected.dtype}", code="DTYPE_MISMATCH"
         )
+    different = (_bytes(seen) != _bytes(expected)).any(axis=-1)
+    if not different.any():
+        return
     n, z, y, x = (int(i) for i in np.argwhere(different)[0])
     raise VoxarrayError(
         f"voxel (c, x, y, z) = {(n + start[0], x, y, z + start[1])} is {seen[n, z, y, x]} where "
         f"the source has {expected[n, z, y, x]}",
         code="VOXEL_MISMATCH",
     )
+
+
+def _bytes(voxels: NDArray) -> NDArray[np.uint8]:
+    """The bytes of each voxel along a new last axis: NaN equals itself, and -0.0 is not 0.0."""
+    flat = np.ascontiguousarray(voxels)
+    return flat.view(np.uint8).reshape(*flat.shape, flat.dtype.itemsize)
 
 
 def _slabs(channels: int, depth: int, count: int, planes: int) -> Iterator[tuple[range, range]]:
@@ -167,6 +173,8 @@ def _checked(where: str, check: Callable[[], None]) -> list[Problem]:
         check()
     except VoxarrayError as error:
         return [_problem(where, error)]
+    except OSError as error:
+        return [Problem("IO_ERROR", where, f"cannot be read: {error}")]
     return []
 
 

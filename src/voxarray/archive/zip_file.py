@@ -1,7 +1,8 @@
 """One archive as one file: an uncompressed zip, for file systems that count files.
 
 The form is OME-NGFF RFC-9 (``.ozx``): members stored, not deflated; the root ``zarr.json`` first,
-then all other metadata; a comment that says so.
+then all other metadata; a comment that says so, and carries the crc32c of all bytes before it, for
+the zip's own headers are in no manifest.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import os
 import shutil
 import zipfile
 
+import google_crc32c
+
 from voxarray.archive import manifest as manifests
 from voxarray.archive.metadata import OME_VERSION
 from voxarray.archive.staging import Staging, sync
+from voxarray.errors import ChecksumError
 
 SUFFIX = ".ozx"
 
-_COMMENT = {"ome": {"version": OME_VERSION, "zipFile": {"centralDirectory": {"jsonFirst": True}}}}
+_OME = {"version": OME_VERSION, "zipFile": {"centralDirectory": {"jsonFirst": True}}}
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that zip knows: the same source makes the same bytes
 _PIECE = 1 << 20
 
@@ -33,15 +37,54 @@ def pack(area: Staging) -> str:
     keys = sorted(area.files, key=_metadata_first)
     try:
         with zipfile.ZipFile(path, "x", zipfile.ZIP_STORED) as archive:
-            archive.comment = json.dumps(_COMMENT).encode()
+            archive.comment = _comment(0)  # its length is written before it, so it comes now
             for key in [*keys, manifests.KEY]:
                 _add(archive, f"{area.root}/{key}", key)
+        _seal(path)
         sync(path)
     except BaseException:
         if os.path.exists(path):
             os.unlink(path)
         raise
     return path
+
+
+def check(path: str) -> None:
+    """Compare all bytes of a zip with the crc32c in its comment.
+
+    Raises:
+        ChecksumError: If they are not those that `pack` wrote.
+    """
+    expected = _comment(_crc_before_comment(path))
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - len(expected)))
+        if file.read() == expected:
+            return
+    raise ChecksumError(
+        f"{path} is not the zip that was written, though its files may be whole: restore it, "
+        "convert the source again, or unzip it and use the folder",
+        path=path,
+    )
+
+
+def _seal(path: str) -> None:
+    comment = _comment(_crc_before_comment(path))
+    with open(path, "r+b") as file:
+        file.seek(-len(comment), os.SEEK_END)
+        file.write(comment)
+
+
+def _comment(crc: int) -> bytes:
+    """The comment, of the same length for every crc32c."""
+    return json.dumps({"ome": _OME, "voxarray": {"crc32c": f"{crc:08x}"}}).encode()
+
+
+def _crc_before_comment(path: str) -> int:
+    left, crc = max(0, os.path.getsize(path) - len(_comment(0))), 0
+    with open(path, "rb") as file:
+        while piece := file.read(min(_PIECE, left)):
+            left, crc = left - len(piece), google_crc32c.extend(crc, piece)
+    return crc
 
 
 def _add(archive: zipfile.ZipFile, file: str, key: str) -> None:

@@ -88,10 +88,9 @@ class ArchiveSource(Source):
     @property
     def nifti_header(self) -> bytes | None:  # type: ignore[override]
         key = f"{self.prefix}{NIFTI}/c/0"
-        manifest = handles.manifest(self.store, self.opened)
-        if self.number or key not in manifest.files:
+        if self.number or key not in handles.manifest(self.store, self.opened).files:
             return None
-        return manifest.checked(self.store, key)[:-4]
+        return handles.document(self.store, self.opened, key)[:-4]  # without its crc32c
 
     @property
     def bytes_on_disk(self) -> int:
@@ -130,13 +129,19 @@ def open_archive(path: str | os.PathLike[str]) -> ArchiveSource:
     Reads metadata only: the manifest and two small documents, each checked against it.
 
     Raises:
-        MissingFileError: If there is nothing at the path.
+        MissingFileError: If there is nothing at the path, or no such label map.
         MissingDataError: If it has no manifest (``NO_MANIFEST``): it was not finished.
         ChecksumError: If metadata is damaged.
         FormatError: If it is not an archive of ours.
     """
     store, prefix = _locate(path)
     opened = handles.identity(store)
+    if prefix and f"{prefix}zarr.json" not in handles.manifest(store, opened).files:
+        raise MissingFileError(
+            f"there is no image {prefix[:-1]!r} in {store.path}, whose label maps are "
+            f"{label_names(store.path)}",
+            path=path,
+        )
     return _open_level(store, opened, prefix, 0)
 
 
@@ -167,18 +172,16 @@ def _locate(path: str | os.PathLike[str]) -> tuple[Store, str]:
 
 @lru_cache(maxsize=256)
 def _image(store: Store, opened: FileIdentity, prefix: str) -> ImageMetadata:
-    raw = handles.manifest(store, opened).checked(store, f"{prefix}zarr.json")
+    raw = handles.document(store, opened, f"{prefix}zarr.json")
     attributes = json.loads(raw).get("attributes", {})
     return ImageMetadata.parse(attributes, os.path.join(store.path, prefix))
 
 
 @lru_cache(maxsize=256)
-def _open_level(
-    store: Store, opened: FileIdentity, prefix: str, number: int
-) -> ArchiveSource:
+def _open_level(store: Store, opened: FileIdentity, prefix: str, number: int) -> ArchiveSource:
     image = _image(store, opened, prefix)
     key = f"{prefix}{level_name(number)}/{IMAGE}"
-    raw = handles.manifest(store, opened).checked(store, f"{key}/zarr.json")
+    raw = handles.document(store, opened, f"{key}/zarr.json")
     document = ArrayDocument.parse(raw, f"{store.path}/{key}")
     array = ShardedArray(store, opened, key, document.layout, document.dtype, document.codec)
     _, depth, height, width = document.layout.shape
