@@ -38,6 +38,7 @@ def test_clearing():
     cache.clear()
     assert cache.nbytes == 0
     assert "a" not in cache
+    assert cache.get("a", lambda: block(7)).nbytes == 7  # a new one, not what was made before
 
 
 def test_threads_that_want_one_block_make_it_once():

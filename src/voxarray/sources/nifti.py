@@ -11,6 +11,7 @@ from voxarray.sources.base import FileIdentity
 from voxarray.sources.nifti_file import NiftiFile, NiftiSource
 from voxarray.sources.nifti_gz import NiftiGzSource
 from voxarray.sources.nifti_header import LARGEST_HEADER, NiftiHeader
+from voxarray.sources.nifti_remarks import remarks
 
 
 def open_nifti(path: str | os.PathLike[str]) -> NiftiFile:
@@ -28,7 +29,7 @@ def open_nifti(path: str | os.PathLike[str]) -> NiftiFile:
     identity = FileIdentity.of(path)
     with identity.blamed():
         source = _open(identity)
-    for remark in source.header.remarks():
+    for remark in remarks(source.header):
         warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=3)
     return source
 

@@ -11,18 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.errors import FormatError, GridError, TruncatedError, UnsupportedError
-from voxarray.grid import Grid, checked_affine
+from voxarray.grid import checked_affine
 from voxarray.scaling import Scaling
 from voxarray.selection import Shape4
 from voxarray.sources.base import Channels
-from voxarray.sources.nifti_affine import (
-    best_affine,
-    qform,
-    sform,
-    sizes,
-    spacings,
-    xform_code,
-)
+from voxarray.sources.nifti_affine import best_affine, sizes, spacings
 from voxarray.sources.nifti_fields import (
     COLOURS,
     DATATYPE_NAMES,
@@ -34,9 +27,7 @@ from voxarray.sources.nifti_fields import (
     NOT_TIME,
     PAIR_MAGIC,
     SECONDS,
-    SPACE_UNITS,
     TEXT_FIELDS,
-    XFORM_CODES,
     Version,
 )
 
@@ -44,9 +35,6 @@ LARGEST_HEADER = HEADER_BYTES[2]
 
 LARGEST_RATIO = 1032
 """Most bytes that deflate can make of one (258 per 2 bits): a promise beyond it is a lie."""
-
-_AXES_DISAGREE = 0.5
-"""Voxels by which sform and qform, claiming one space, may differ before it is remarked."""
 
 
 @dataclass(frozen=True)
@@ -280,8 +268,6 @@ class NiftiHeader:
         step = float(self.record["pixdim"][4]) * SECONDS[units]
         return Channels("time", step if math.isfinite(step) and step > 0 else 0.0)
 
-    # --- Text ---------------------------------------------------------------------------------
-
     def scrubbed(self) -> bytes:
         """The header without free text and without extensions, which may name the patient.
 
@@ -293,59 +279,6 @@ class NiftiHeader:
                 record[field] = b""
         record["vox_offset"] = self._least_offset
         return bytes(record.tobytes())
-
-    def remarks(self) -> list[str]:
-        """What is odd about the header and does not keep the image from being read."""
-        found = [*self._odd_voxels(), *self._odd_spacings(), *self._odd_codes()]
-        if self._transforms_disagree():
-            found.append(
-                "XFORM_CONFLICT: sform and qform have the same code and place the volume "
-                "differently; the sform is used, as nibabel does"
-            )
-        return found
-
-    def _odd_voxels(self) -> list[str]:
-        bits = 8 * self.stored.itemsize * (self.colours or 1)
-        if self.record["bitpix"] == bits:
-            return []
-        return [
-            f"BITPIX_MISMATCH: bitpix is {self.record['bitpix']} and the data type has {bits} "
-            "bits; the data type is used"
-        ]
-
-    def _odd_spacings(self) -> list[str]:
-        found = []
-        steps = self.record["pixdim"][1:4]
-        if (steps < 0).any():
-            found.append(f"NEGATIVE_SPACING: pixdim is {steps.tolist()}; the sign is ignored")
-        unit = SPACE_UNITS.get(int(self.record["xyzt_units"]) & 7, "unknown")
-        if unit in ("metre", "micron"):
-            found.append(
-                f"NOT_MILLIMETRES: the header gives lengths in units of a {unit}; its numbers "
-                "are taken as millimetres, as nibabel does"
-            )
-        return found
-
-    def _odd_codes(self) -> list[str]:
-        return [
-            f"UNKNOWN_XFORM: {field} is {self.record[field]}; taken as 0"
-            for field in ("sform_code", "qform_code")
-            if self.record[field] not in XFORM_CODES
-        ]
-
-    def _transforms_disagree(self) -> bool:
-        """Whether sform and qform claim the same space and differ by half a voxel somewhere.
-
-        Different codes, such as scanner and MNI, are two spaces: both are right.
-        """
-        code = xform_code(self.record, "sform_code")
-        if not code or code != xform_code(self.record, "qform_code"):
-            return False
-        try:
-            grids = [Grid(self.shape[1:], affine(self.record)) for affine in (sform, qform)]
-        except (FormatError, GridError):
-            return True
-        return not grids[0].isclose(grids[1], _AXES_DISAGREE)
 
 
 def _version(start: bytes) -> tuple[Version, Literal["<", ">"]]:

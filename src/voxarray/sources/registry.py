@@ -12,7 +12,6 @@ without its first dot, the value a callable that takes the path and returns a `S
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 from collections.abc import Callable
 from typing import Any
@@ -104,5 +103,7 @@ def _load(place: str) -> Opener:
 
 
 def _entry_points() -> dict[str, Any]:
+    import importlib.metadata  # 40 ms, and seldom needed
+
     found = importlib.metadata.entry_points(group=GROUP)
     return {f".{entry.name.lower()}": entry for entry in found}
