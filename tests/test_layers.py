@@ -20,6 +20,7 @@ LAYERS = (
         "scaling",
         "settings",
         "memory",
+        "optional",
         "layout",
         "lps",
         "version",

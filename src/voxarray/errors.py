@@ -17,6 +17,7 @@ that a caller would expect to catch::
     ├── GridError (ValueError)              geometry that is invalid or does not match
     ├── SelectionError (ValueError)         a selection that addresses no voxels
     ├── OutOfRangeError (IndexError)        an index beyond the image
+    ├── MissingPackageError (ImportError)    an optional package that is not installed
     ├── MemoryBudgetError (MemoryError)     more memory would be needed than is allowed
     └── StateError (RuntimeError)           a call that the object's state does not permit
 
@@ -142,6 +143,15 @@ class OutOfRangeError(VoxarrayError, IndexError):
     """An integer index that lies outside the image."""
 
     default_code = "OUT_OF_RANGE"
+
+
+class MissingPackageError(VoxarrayError, ImportError):
+    """A package that this operation needs, and the installation does without, is not there."""
+
+    default_code = "NOT_INSTALLED"
+
+    __str__ = VoxarrayError.__str__
+    __reduce__ = VoxarrayError.__reduce__
 
 
 class MemoryBudgetError(VoxarrayError, MemoryError):
