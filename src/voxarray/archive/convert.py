@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,6 +15,8 @@ from voxarray.archive.plan import Plan
 from voxarray.archive.staging import publish, staging
 from voxarray.errors import FormatError, GridError
 from voxarray.sources.base import Source
+
+_LABEL_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 
 Progress = Callable[[int, int], None]
 
@@ -91,7 +94,7 @@ def _plans(
     plans = {"": Plan.of(source, kind, table, options)}
     like_image = Options(levels=plans[""].metadata.levels, chunk=options.chunk)
     for name, layer in labels.items():
-        if not name or "/" in name or name.startswith("."):
+        if not _LABEL_NAME.fullmatch(name) or name == "zarr.json":
             raise FormatError(f"{name!r} cannot name a label map: use a plain word")
         if not source.grid.isclose(layer.source.grid):
             raise GridError(

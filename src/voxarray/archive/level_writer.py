@@ -8,14 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
-from voxarray.archive.manifest import FileEntry
-from voxarray.archive.shard import ShardIndex, ShardWriter
+from voxarray.archive.manifest import FileEntry, file_entry
+from voxarray.archive.scratch import scratch
+from voxarray.archive.shard import ShardWriter
 from voxarray.errors import ArchiveError
 from voxarray.layout import Index4, Layout
 
@@ -27,19 +27,16 @@ class Encoded:
     Attributes:
         index: Position in the array.
         data: Encoded bytes; None for background.
-        crc: crc32c of the voxels, for reading back.
     """
 
     index: Index4
     data: bytes | None
-    crc: int
 
 
 @dataclass(slots=True)
 class _OpenShard:
     writer: ShardWriter
     missing: int
-    crcs: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -52,8 +49,7 @@ class LevelWriter:
         layout: Shape, chunks, shards.
         dtype: Stored type.
         codec: Of the chunks.
-        disk: Where files are synced and closed, which waits.
-        cpu: Where finished shards are read back.
+        disk: Where finished shards are synced and read back, which waits.
         record: Called with key and entry of every finished shard.
     """
 
@@ -63,23 +59,33 @@ class LevelWriter:
     dtype: np.dtype
     codec: Codec
     disk: Executor
-    cpu: Executor
     record: Callable[[str, FileEntry], None]
     _open: dict[Index4, _OpenShard] = field(default_factory=dict)
     _pending: list[tuple[int, Future[None]]] = field(default_factory=list)
 
     def encode(self, index: Index4, block: NDArray) -> Encoded:
-        """Encode the voxels of one chunk (n, z, y, x), at most its shape; for worker threads."""
-        if block.shape == self.layout.chunk:
-            chunk = np.ascontiguousarray(block, self.dtype)
-        else:
-            chunk = np.zeros(self.layout.chunk, self.dtype)
-            chunk[tuple(slice(0, n) for n in block.shape)] = block
-        raw = chunk.reshape(-1).view(np.uint8)
+        """Encode the voxels of one chunk (n, z, y, x), at most its shape; for worker threads.
+
+        Raises:
+            ArchiveError: If the bytes do not decode to the voxels again; ``VERIFY_FAILED``.
+        """
+        chunk = scratch("chunk", self.layout.chunk, self.dtype)
+        if block.shape != chunk.shape:
+            chunk[...] = 0
+        chunk[tuple(slice(0, n) for n in block.shape)] = block
         # Bits, not values: -0.0 equals zero and is not the same voxel.
-        background = not raw.view(np.uint64 if raw.size % 8 == 0 else np.uint8).any()
-        data = None if background else self.codec.encode(chunk)
-        return Encoded(index, data, _crc(chunk))
+        if not _bits(chunk).any():
+            return Encoded(index, None)
+        data = self.codec.encode(chunk)
+        decoded = scratch("decoded", self.layout.chunk, self.dtype)
+        self.codec.decode(data, decoded)
+        if not np.array_equal(_bits(decoded), _bits(chunk)):
+            raise ArchiveError(
+                f"chunk {index} of {self.key} does not decode to what was encoded: suspect the "
+                "memory of this machine",
+                code="VERIFY_FAILED",
+            )
+        return Encoded(index, data)
 
     def append(self, encoded: Encoded) -> None:
         """Put an encoded chunk into its shard, and finish the shard with its last chunk."""
@@ -90,7 +96,6 @@ class LevelWriter:
         slot = self.layout.slot(encoded.index)
         if encoded.data is not None:
             shard.writer.append(slot, encoded.data)
-        shard.crcs[slot] = encoded.crc
         shard.missing -= 1
         if shard.missing == 0:
             self._finish(position)
@@ -120,46 +125,29 @@ class LevelWriter:
         return _OpenShard(writer, self.layout.chunks_in(position))
 
     def _finish(self, position: Index4) -> None:
-        shard = self._open.pop(position)
-        fd = shard.writer.finish()
-        key = f"{self.key}/{chunk_key(position)}"
-        self.record(key, FileEntry(shard.writer.size, shard.writer.crc))
-        checked = self.cpu.submit(self._read_back, fd, shard)
-        self._pending.append((fd, self.disk.submit(_sync_and_close, fd, checked)))
-
-    def _read_back(self, fd: int, shard: _OpenShard) -> None:
-        """Decode the shard as readers will and compare it with the voxels that came in."""
-        path = shard.writer.path
-        index = ShardIndex.read(fd, 0, shard.writer.size, shard.writer.slots, path)
-        chunk = np.empty(self.layout.chunk, self.dtype)
-        empty = _crc(np.zeros(self.layout.chunk, self.dtype))
-        for slot, expected in shard.crcs.items():
-            offset, length = index.offsets[slot], index.lengths[slot]
-            crc = empty
-            if offset >= 0:
-                self.codec.decode(os.pread(fd, length, offset), chunk)
-                crc = _crc(chunk)
-            if crc != expected:
-                raise ArchiveError(
-                    f"chunk {slot} of {path} does not read back as it was written: suspect the "
-                    "disk or the memory of this machine",
-                    code="VERIFY_FAILED",
-                    path=path,
-                )
+        writer = self._open.pop(position).writer
+        fd = writer.finish()
+        entry = FileEntry(writer.size, writer.crc)
+        self.record(f"{self.key}/{chunk_key(position)}", entry)
+        self._pending.append((fd, self.disk.submit(_settle, fd, entry, writer.path)))
 
 
-def _sync_and_close(fd: int, checked: Future[None]) -> None:
+def _settle(fd: int, entry: FileEntry, path: str) -> None:
+    """Sync a finished shard, and read it back: its bytes must be those that were written."""
     try:
         os.fsync(fd)
+        seen = file_entry(fd, 0, entry.size)
+        if seen != entry:
+            raise ArchiveError(
+                f"{path} reads back with crc32c {seen.crc32c:08x} where {entry.crc32c:08x} was "
+                "written: suspect the disk or the memory of this machine",
+                code="VERIFY_FAILED",
+                path=path,
+            )
     finally:
-        try:
-            checked.result()
-        finally:
-            os.close(fd)
+        os.close(fd)
 
 
-def _crc(chunk: NDArray) -> int:
-    view = chunk.view()
-    view.flags.writeable = False  # google_crc32c reads such an array in place
-    crc: int = google_crc32c.value(view)
-    return crc
+def _bits(chunk: NDArray) -> NDArray:
+    raw = chunk.reshape(-1).view(np.uint8)
+    return raw.view(np.uint64) if raw.size % 8 == 0 else raw

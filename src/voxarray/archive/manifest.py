@@ -38,6 +38,15 @@ class FileEntry:
     crc32c: int
 
 
+def file_entry(fd: int, start: int, size: int) -> FileEntry:
+    """Entry of ``size`` bytes of an open file, read in pieces; fewer where the file ends."""
+    crc, done = 0, 0
+    while piece := os.pread(fd, min(_PIECE, size - done), start + done):
+        crc = google_crc32c.extend(crc, piece)
+        done += len(piece)
+    return FileEntry(done, crc)
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """Every file of an archive but the manifest itself, and where the voxels came from.
@@ -110,14 +119,11 @@ class Manifest:
     def check(self, store: Store, key: str) -> None:
         """Read a file of any size and compare it with what was written."""
         blob = store.open(key)
-        crc = 0
         try:
-            for start in range(0, blob.size, _PIECE):
-                piece = os.pread(blob.fd, min(_PIECE, blob.size - start), blob.start + start)
-                crc = google_crc32c.extend(crc, piece)
+            seen = file_entry(blob.fd, blob.start, blob.size)
         finally:
             os.close(blob.fd)
-        self.require(key, blob.size, crc, store.path)
+        self.require(key, seen.size, seen.crc32c, store.path)
 
     def size(self, key: str, path: str) -> int:
         """Bytes that a file has by the manifest."""

@@ -154,7 +154,6 @@ class Plan:
                 dtype,
                 codec,
                 disk,
-                cpu,
                 area.record,
             )
             for number, layout in enumerate(self.layouts)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
 
@@ -17,12 +16,11 @@ from voxarray import settings, workers
 from voxarray.archive import handles
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
+from voxarray.archive.scratch import scratch
 from voxarray.archive.store import Store
 from voxarray.errors import FormatError, TruncatedError, VoxarrayError
 from voxarray.layout import Index4, Layout, chunk_bytes
 from voxarray.sources.base import FileIdentity
-
-_scratch = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +81,17 @@ class ShardedArray:
             self._read_all(jobs, out)
             return
         pool = workers.pool()
-        tasks = [pool.submit(self._read_all, jobs[n::threads], out) for n in range(1, threads)]
+        todo = iter(jobs)  # shared: whoever is done with a chunk takes the next
+        tasks = [pool.submit(self._read_all, todo, out) for _ in range(1, threads)]
         try:
-            self._read_all(jobs[::threads], out)
+            self._read_all(todo, out)
         finally:
             wait(tasks)  # never leave `out` while somebody writes into it
         for task in tasks:
             task.result()
 
-    def _read_all(self, jobs: Sequence[tuple[Piece, ...]], out: NDArray) -> None:
-        decoded = _buffer(chunk_bytes(self.layout, self.dtype))
-        chunk = decoded.view(self.dtype).reshape(self.layout.chunk)
+    def _read_all(self, jobs: Iterable[tuple[Piece, ...]], out: NDArray) -> None:
+        chunk = scratch("decoded", self.layout.chunk, self.dtype)
         for job in jobs:
             n, z, y, x = job
             index = (n.chunk, z.chunk, y.chunk, x.chunk)
@@ -153,11 +151,3 @@ def _pieces(wanted: range, chunk: int) -> Iterator[Piece]:
         inside = slice(first, first + (count - 1) * wanted.step + 1, wanted.step)
         yield Piece(index, inside, slice(done, done + count))
         done += count
-
-
-def _buffer(size: int) -> NDArray[np.uint8]:
-    """Bytes that this thread uses again and again: fresh large blocks cost page faults."""
-    held: NDArray[np.uint8] | None = getattr(_scratch, "decoded", None)
-    if held is None or held.size < size:
-        held = _scratch.decoded = np.empty(size, np.uint8)
-    return held[:size]

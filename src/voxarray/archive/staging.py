@@ -124,12 +124,29 @@ def publish(staged: str, destination: str, overwrite: bool) -> None:
 
 def refuse_existing(destination: str, overwrite: bool) -> None:
     """Raise `ArchiveExistsError` if there is something that may not be replaced."""
-    if os.path.lexists(destination) and not overwrite:
+    if not os.path.lexists(destination):
+        return
+    if overwrite and not _may_be_archive(destination):
+        raise ArchiveExistsError(
+            f"{destination} is no archive, and overwriting would delete all that is in it: "
+            "choose another name, or delete it yourself",
+            code="NOT_AN_ARCHIVE",
+            path=destination,
+        )
+    if not overwrite:
         raise ArchiveExistsError(
             f"{destination} exists already: choose another name, or pass overwrite=True "
             "(--overwrite), which keeps the old one until the new one is verified",
             path=destination,
         )
+
+
+def _may_be_archive(path: str) -> bool:
+    """Whether deleting this loses an archive, also a damaged one, and nothing else."""
+    if not os.path.isdir(path):
+        return True
+    names = os.listdir(path)
+    return not names or "zarr.json" in names or manifests.KEY in names
 
 
 def sync(path: str) -> None:

@@ -16,7 +16,7 @@ from voxarray.errors import ChecksumError, FormatError, TruncatedError
 
 MAGIC = b"\x1f\x8b"
 
-_BUFFER = 2 << 20  # each refill asks for the GIL, which costs as much as decoding 100 KiB
+_BUFFER = 4 << 20  # each refill asks for the GIL, which costs as much as decoding 100 KiB
 _PEEK = 16 << 10
 
 # What ISA-L and zlib say of a wrong trailer, and where a member should begin and does not.
