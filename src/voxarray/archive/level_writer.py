@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
 from voxarray.archive.manifest import FileEntry, file_entry
+from voxarray.archive.rows import copy_rows
 from voxarray.archive.scratch import scratch
 from voxarray.archive.shard import ShardWriter
 from voxarray.errors import ArchiveError
@@ -72,7 +73,7 @@ class LevelWriter:
         chunk = scratch("chunk", self.layout.chunk, self.dtype)
         if block.shape != chunk.shape:
             chunk[...] = 0
-        chunk[tuple(slice(0, n) for n in block.shape)] = block
+        copy_rows(chunk[tuple(slice(0, n) for n in block.shape)], block)
         # Bits, not values: -0.0 equals zero and is not the same voxel.
         if not _bits(chunk).any():
             return Encoded(index, None)

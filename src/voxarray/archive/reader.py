@@ -16,6 +16,7 @@ from voxarray import settings, workers
 from voxarray.archive import handles
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
+from voxarray.archive.rows import copy_rows
 from voxarray.archive.scratch import scratch
 from voxarray.archive.store import Store
 from voxarray.errors import FormatError, TruncatedError, VoxarrayError
@@ -97,7 +98,7 @@ class ShardedArray:
             index = (n.chunk, z.chunk, y.chunk, x.chunk)
             target = out[n.out, z.out, y.out, x.out]
             if self.decode_chunk(index, chunk):
-                target[...] = chunk[n.inside, z.inside, y.inside, x.inside]
+                copy_rows(target, chunk[n.inside, z.inside, y.inside, x.inside])
             else:
                 target[...] = 0
 

@@ -32,6 +32,7 @@ _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _NOT_SUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
+_PACKED = ".ozx"  # added to the name of a staging directory that was packed into one file
 _SYNC_THREADS = 4  # waits on the disk, not on a core
 
 
@@ -98,7 +99,9 @@ def staging(destination: str | os.PathLike[str], overwrite: bool) -> Iterator[St
     except OSError as error:
         raise _named(error, target) from error
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        with suppress(OSError):  # the error that brought us here says more
+            _delete(root)
+            _delete(f"{root}{_PACKED}")
 
 
 def publish(staged: str, destination: str, overwrite: bool) -> None:
@@ -114,12 +117,16 @@ def publish(staged: str, destination: str, overwrite: bool) -> None:
     except FileExistsError:
         refuse_existing(destination, overwrite)
         raise
-    sync(os.path.dirname(destination))
-    # After an exchange, what was at the destination is at the staged path.
-    if os.path.isdir(staged):
-        shutil.rmtree(staged)
-    elif os.path.lexists(staged):
-        os.unlink(staged)
+    try:
+        sync(os.path.dirname(destination))
+    except OSError as error:
+        raise ArchiveError(
+            f"{destination} is whole and in its place, but the folder it is in cannot be synced "
+            f"({error}): after a power loss it may be gone, so check it then",
+            code="NOT_SYNCED",
+            path=destination,
+        ) from error
+    _delete(staged)  # after an exchange, what was at the destination
 
 
 def refuse_existing(destination: str, overwrite: bool) -> None:
@@ -141,6 +148,14 @@ def refuse_existing(destination: str, overwrite: bool) -> None:
         )
 
 
+def _delete(path: str) -> None:
+    """Remove a directory or file, if it is there."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
+
+
 def _may_be_archive(path: str) -> bool:
     """Whether deleting this loses an archive, also a damaged one, and nothing else."""
     if not os.path.isdir(path):
@@ -160,7 +175,7 @@ def sync(path: str) -> None:
 
 def is_hidden_staging(name: str) -> bool:
     """Whether a file name is that of an unfinished archive."""
-    return name.startswith(".") and name.endswith((".staging", ".staging.ozx"))
+    return name.startswith(".") and name.endswith((".staging", f".staging{_PACKED}"))
 
 
 def _renameat2(source: str, destination: str, flags: int) -> None:
@@ -197,10 +212,8 @@ def _remove_abandoned(parent: str, name: str) -> None:
     for entry in _entries(parent):
         match = pattern.fullmatch(entry.name)
         if match and not _alive(int(match[1])):
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+            with suppress(OSError):  # another process cleans up too
+                _delete(str(entry))
 
 
 def _entries(parent: str) -> Iterable[Path]:
