@@ -91,14 +91,14 @@ def _boxes(source: Source) -> Iterator[Selection]:
     """Parts of a source that lie in one of its blocks each, in disk order."""
     window = Window.of(source)
     c, w, h, d = (
-        list(_cuts(taken, block))
+        list(cuts(taken, block))
         for taken, block in zip(window.selection, window.base.chunks, strict=True)
     )
     for channels, z, y, x in itertools.product(c, d, h, w):
         yield from _divided(window, Selection((channels, x, y, z)))
 
 
-def _cuts(taken: range, block: int) -> Iterator[range]:
+def cuts(taken: range, block: int) -> Iterator[range]:
     """Positions in ``taken``, parted where its indices pass from one block to another."""
     groups = itertools.groupby(range(len(taken)), lambda position: taken[position] // block)
     for _, members in groups:

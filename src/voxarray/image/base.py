@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from voxarray.errors import StateError
 from voxarray.image import equality, saving
 from voxarray.image.arguments import affine_argument, voxels_argument
-from voxarray.image.holder import Holder
 from voxarray.image.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE, require_free
 from voxarray.image.origin import Origin, PathLike
+from voxarray.image.pictured import Pictured
 from voxarray.image.text import describe
 from voxarray.materialise import materialise
 from voxarray.selection import Selection
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class Image(Holder):
+class Image(Pictured):
     """One medical image: voxels (C, W, H, D) and where they are in the patient.
 
     Nothing is read before it is needed: constructing checks that the path exists, the properties
@@ -47,7 +47,8 @@ class Image(Holder):
         affine: (4, 4) voxel index to RAS+ mm of voxel centres; by default the file's, or the
             identity.
         check_nans: Warn if NaNs are found when voxels become a tensor.
-        reader: Callable that takes a path and returns an array or tensor and an affine or None.
+        reader: Callable that takes a path and returns an array or tensor and an affine or None; or
+            an object whose ``open(path)`` returns a source to be read lazily (`DicomReader`).
         verify_path: Check now that the path exists.
         **kwargs: Metadata, found again as ``image[key]``.
 

@@ -23,3 +23,22 @@ class LabelMap(Image):
     """
 
     fixed_type: ClassVar[str | None] = LABEL
+
+    def count_nonzero(self) -> int:
+        """Number of voxels that are not 0, counted out of core."""
+        from voxarray.statistics.counts import count_nonzero
+
+        return count_nonzero(self.source)
+
+    def count_labels(self) -> dict[int | float, int]:
+        """Number of voxels of each label, ascending, counted out of core.
+
+        Labels are integers, also where the file stores them as floats; voxels that are no whole
+        numbers have floats as keys, as in TorchIO.
+
+        Raises:
+            UnsupportedError: If there are more than a million different values.
+        """
+        from voxarray.statistics.counts import count_values
+
+        return count_values(self.source).as_dict()

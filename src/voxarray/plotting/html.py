@@ -1,0 +1,114 @@
+"""`Image._repr_html_`: what a notebook shows of an image that is not loaded, and stays so."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from typing import TYPE_CHECKING
+
+from voxarray import settings
+from voxarray.errors import MissingPackageError, VoxarrayError
+from voxarray.image.keys import DATA, LABEL
+from voxarray.memory import cache_limit, format_bytes
+from voxarray.pieces import is_sequential
+from voxarray.planes import View, as_channels, flat_axes, planes
+from voxarray.plotting.drawing import Style, are_labels, draw
+from voxarray.plotting.libraries import figure
+
+if TYPE_CHECKING:
+    from voxarray.image.pictured import Pictured
+    from voxarray.planes import Plane
+    from voxarray.sources.window import Window
+
+PIXELS = 256
+_HEIGHT = 2.6  # inches, at 100 pixels each
+_PERCENTILES = (0.5, 99.5)
+
+
+def to_html(image: Pictured) -> str | None:
+    """Header facts as a table, and three planes as an inline PNG.
+
+    At most the planes are read. They are left out, and the reason is given, where reading them
+    would decode or compute much more: a compressed file that does not fit into the block cache as
+    one block (setting ``gzip-whole-limit``), and results of operations.
+
+    Returns:
+        HTML; None, which makes notebooks show the text, without matplotlib or without a readable
+        header.
+    """
+    try:
+        reason = _reason_to_wait(image.source)
+        picture = f"<p>{html.escape(reason)}</p>" if reason else _picture(image)
+        rows = "".join(
+            f"<tr><th style='text-align: left'>{html.escape(name)}</th>"
+            f"<td style='text-align: left'>{html.escape(fact)}</td></tr>"
+            for name, fact in _facts(image).items()
+        )
+    except (MissingPackageError, VoxarrayError, OSError):
+        return None
+    return (
+        f"<div><strong>{html.escape(type(image).__name__)}</strong>"
+        f"{picture}<table>{rows}</table></div>"
+    )
+
+
+def _reason_to_wait(window: Window) -> str:
+    """Why the planes are not to be drawn unasked; empty if they are."""
+    base = window.base
+    if base.lazy:
+        return "The voxels are computed when they are asked for; plot() computes these planes."
+    nbytes = math.prod(base.shape) * base.dtype.itemsize
+    block = nbytes if is_sequential(base) else math.prod(base.chunks) * base.dtype.itemsize
+    limit = min(settings.get_bytes("gzip-whole-limit"), cache_limit())
+    if block > limit and not base.in_memory:
+        return f"{format_bytes(block)} must be decoded to draw any plane; plot() does that."
+    return ""
+
+
+def _picture(image: Pictured) -> str:
+    source = image.source
+    shape = source.grid.reorient("RAS").shape
+    channel = -1 if image.type == LABEL else 0
+    view = View(channels=as_channels(channel, source.shape[0]), pixels=PIXELS)
+    found = planes(source, view, flat_axes(shape))
+    widths = [min(4.0, plane.width / plane.height) for plane in found]
+    drawing = figure((_HEIGHT * sum(widths) + 0.6 * len(found), _HEIGHT + 0.8))
+    axes = drawing.subplots(1, len(found), squeeze=False, width_ratios=widths)[0]
+    draw(found, axes, _style(image, found), xlabels=True)
+    for axis in axes:
+        axis.set(xticks=[], yticks=[])
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format="png")
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return f'<p><img alt="{html.escape(repr(image))}" src="data:image/png;base64,{encoded}"/></p>'
+
+
+def _style(image: Pictured, found: list[Plane]) -> Style:
+    if image.type == LABEL and are_labels(found):
+        return Style(image.label_colours)
+    return Style(percentiles=_PERCENTILES)
+
+
+def _facts(image: Pictured) -> dict[str, str]:
+    report = image.memory_report()
+    window = image.source
+    low, high = image.grid.bounds
+    extent = ", ".join(f"{a:.1f} to {b:.1f}" for a, b in zip(low, high, strict=True))
+    facts = {
+        "shape (C, W, H, D)": str(image.shape),
+        "spacing": " \N{MULTIPLICATION SIGN} ".join(f"{mm:.3g}" for mm in image.spacing) + " mm",
+        "orientation": f"{image.orientation_str}+",
+        "extent (RAS+)": f"{extent} mm",
+        "type": f"{image.type}, {window.dtype}",
+        "chunk (C, W, H, D)": f"{image.chunks}, {format_bytes(report.chunk)}",
+        "on disk": "no" if report.on_disk is None else format_bytes(report.on_disk),
+        "resident": format_bytes(report.resident),
+        "as a tensor": format_bytes(report.tensor) + (", loaded" if DATA in image else ""),
+    }
+    if window.levels > 1:
+        facts["pyramid"] = f"{window.levels} levels"
+    if image.path is not None:
+        facts["path"] = str(image.path)
+    return facts
