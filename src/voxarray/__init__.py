@@ -16,6 +16,7 @@ The tour:
 
 * `ScalarImage`, `LabelMap`, `Image`: what users hold; dicts of metadata, as in TorchIO.
 * `Grid`: shape (W, H, D) and affine (voxel index to RAS+ mm of voxel centres) as one value.
+* `DicomReader`: which of the series in a folder of DICOM files an image is.
 * `MemoryReport`: what an image costs, in bytes.
 * `VoxarrayError` and its family: what goes wrong, by name; each has a ``code`` and a ``path``.
 * ``DATA``, ``AFFINE``, ``PATH``, ``STEM``, ``TYPE``: keys; ``INTENSITY``, ``LABEL``,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         TYPE,
     )
     from voxarray.memory import MemoryReport
+    from voxarray.sources.dicom.reader import DicomReader
 
 __all__ = [
     "AFFINE",
@@ -79,6 +81,7 @@ __all__ = [
     "ArchiveError",
     "ArchiveExistsError",
     "ChecksumError",
+    "DicomReader",
     "FormatError",
     "Grid",
     "GridError",
@@ -103,6 +106,7 @@ __all__ = [
 
 _KEYS = {"AFFINE", "DATA", "INTENSITY", "LABEL", "PATH", "SAMPLING_MAP", "STEM", "TYPE"}
 _HOMES = {
+    "DicomReader": "voxarray.sources.dicom.reader",
     "Grid": "voxarray.grid",
     "Image": "voxarray.image",
     "LabelMap": "voxarray.image",

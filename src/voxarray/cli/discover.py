@@ -10,13 +10,18 @@ import click
 
 from voxarray.archive.staging import is_hidden_staging
 from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
+from voxarray.sources.dicom.files import SUFFIXES as DICOM_SUFFIXES
+from voxarray.sources.dicom.files import is_dicom_folder
 from voxarray.sources.registry import known_suffixes, suffix_of
 
 ARCHIVE_SUFFIXES = (".ome.zarr", ".nii.zarr", ".zarr", ZIP_SUFFIX)
 
 
 def images(path: str) -> list[Path]:
-    """The file or archive at a path, or all that can be opened in a folder and below, sorted."""
+    """The file or archive at a path, or all that can be opened in a folder and below, sorted.
+
+    The DICOM files of a folder count as one image, named by the folder.
+    """
     given = Path(path)
     if not given.is_dir() or is_archive(given):
         return [given]
@@ -60,11 +65,16 @@ def destinations(sources: Iterable[str], destination: str, zipped: bool) -> list
 
 
 def stem(path: Path) -> str:
-    """Name without its suffix, double ones too."""
+    """Name without its suffix, double ones too; a folder of DICOM files has none."""
+    if path.is_dir() and not is_archive(path):
+        return path.resolve().name
     return path.name[: len(path.name) - len(suffix_of(path))]
 
 
 def _below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
+    if is_dicom_folder(folder):
+        yield folder
+        suffixes = suffixes - DICOM_SUFFIXES
     for entry in os.scandir(folder):
         path = Path(entry.path)
         if is_hidden_staging(entry.name):

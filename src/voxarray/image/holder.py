@@ -203,8 +203,10 @@ class Holder(Opened):
     def _hold(self, source: Source) -> None:
         """Make voxels in memory, or lazy ones, the image's own."""
         dict.pop(self, DATA, None)
-        self._window = Window.of(source)
-        self._store(AFFINE, self._window.affine)
+        window = Window.of(source)
+        self._keep_facts(window)
+        self._window = window
+        self._store(AFFINE, window.affine)
         tensor = getattr(source, "tensor", None)
         if is_tensor(tensor):
             self._warn_of_nans(tensor)
@@ -222,6 +224,7 @@ class Holder(Opened):
         """The same image, not loaded, with other voxels."""
         child = self.copy()
         dict.pop(child, DATA, None)
+        child._keep_facts(window)
         child._window = window
         if AFFINE in child:
             child._store(AFFINE, window.affine)

@@ -23,6 +23,11 @@ class Opened(Geometry, Record):
 
     Whoever makes one sets `_origin`, or `_window`, and stores the fields ``path``, ``stem`` and
     ``type``. The field ``affine`` is there once it is known without opening a file.
+
+    Facts of the acquisition that the file's header states are found by ``image["modality"]``, which
+    opens the file if need be, like ``image["affine"]``. They are the header's, not fields: what
+    ``dict(image)``, ``in``, ``get`` and iteration show depends on nobody having looked. They become
+    fields where the file no longer backs the image, as after `set_data`.
     """
 
     _origin: Origin | None = None
@@ -64,6 +69,8 @@ class Opened(Geometry, Record):
     def __missing__(self, key: str) -> Any:
         if key == AFFINE:
             return self.affine
+        if key not in RESERVED and (self._window is not None or self._origin is not None):
+            return self._backing.metadata[key]
         raise KeyError(key)
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -93,6 +100,13 @@ class Opened(Geometry, Record):
             # Two threads may both come here; they make equal windows, and either will do.
             self._window = window = window if affine is None else window.with_affine(affine)
         return window
+
+    def _keep_facts(self, window: Window) -> None:
+        """Make fields of the facts that the header states and a new window does not."""
+        if self._window is not None and self._window.base is not window.base:
+            for key, value in self._window.metadata.items():
+                if key not in window.metadata and key not in self:
+                    self._store(key, value)
 
     def _store(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)

@@ -11,7 +11,7 @@ from typing import Any
 from voxarray.errors import MissingFileError, StateError
 from voxarray.sources.base import Source
 from voxarray.sources.concat import ConcatSource
-from voxarray.sources.reader import Reader, ReaderSource
+from voxarray.sources.reader import Reader, open_with
 from voxarray.sources.registry import open_source
 
 PathLike = str | os.PathLike[str]
@@ -81,7 +81,7 @@ class Origin:
         return sources[0] if self.single else ConcatSource.of(sources)
 
     def _open(self, path: str) -> Source:
-        return open_source(path) if self.reader is None else ReaderSource.open(path, self.reader)
+        return open_source(path) if self.reader is None else open_with(path, self.reader)
 
 
 def _several(path: Any, owner: str) -> tuple[OnePath, ...]:

@@ -20,6 +20,17 @@ Reader = Callable[[str], tuple[Any, Any]]
 """From a path to voxels (array or tensor) and an affine (4, 4) in RAS+ mm or None."""
 
 
+def open_with(path: str, reader: Reader) -> Source:
+    """What a reader makes of a path: lazily if it has ``open(path) -> Source``, else all at once.
+
+    Raises:
+        FormatError: If a function does not return voxels and an affine.
+        VoxarrayError: What the reader finds wrong.
+    """
+    lazily = getattr(reader, "open", None)
+    return lazily(path) if callable(lazily) else ReaderSource.open(path, reader)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ReaderSource(Source):
     """What a user's function makes of a file.

@@ -18,13 +18,18 @@ from typing import Any
 
 from voxarray.errors import MissingFileError, UnsupportedError
 from voxarray.sources.base import Source
+from voxarray.sources.dicom.files import SUFFIXES as DICOM_SUFFIXES
+from voxarray.sources.dicom.files import is_dicom, is_dicom_folder
 
 GROUP = "voxarray.sources"
 
 _ARCHIVE = "voxarray.sources.archive:open_archive"
+_DICOM = "voxarray.sources.dicom.reader:open_dicom"
 _NIFTI = "voxarray.sources.nifti:open_nifti"
 
 _BUILT_IN = {".nii": _NIFTI, ".nii.gz": _NIFTI, ".ozx": _ARCHIVE}
+
+_BUILT_IN |= dict.fromkeys(DICOM_SUFFIXES, _DICOM)
 
 _DOUBLE_SUFFIXES = (".nii.gz", ".img.gz", ".hdr.gz", ".ome.zarr", ".nii.zarr", ".ome.tif")
 
@@ -72,9 +77,11 @@ def _opener(path: str) -> Opener:
         # A store that lost its zarr.json is still an archive, and its reader says what is wrong.
         if suffix.endswith(".zarr") or os.path.exists(os.path.join(path, _ZARR_MARKER)):
             return _load(_ARCHIVE)
+        if is_dicom_folder(path):
+            return _load(_DICOM)
         raise UnsupportedError(
-            f"the directory {path} holds no {_ZARR_MARKER}, so it is not a Zarr archive: "
-            "name a file, or an archive",
+            f"the directory {path} holds no {_ZARR_MARKER}, so it is not a Zarr archive, and no "
+            "DICOM files: name a file, an archive, or the folder of one series",
             code="UNKNOWN_DIRECTORY",
             path=path,
         )
@@ -82,6 +89,8 @@ def _opener(path: str) -> Opener:
         raise MissingFileError(f"there is no file {path}", path=path)
     if suffix in _BUILT_IN:
         return _load(_BUILT_IN[suffix])
+    if is_dicom(path):  # whose names may be anything
+        return _load(_DICOM)
     # Looked up last: reading the metadata of all installed packages takes milliseconds.
     added = _entry_points()
     fitting = [known for known in added if path.lower().endswith(known)]

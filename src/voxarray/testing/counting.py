@@ -138,7 +138,7 @@ def _outermost(owner: type, name: str, reads: Reads, count: Counted) -> Any:
 
 def _implementations(base: type, name: str) -> Iterator[type]:
     """Classes derived from ``base`` that define a method, those of every source module included."""
-    for module in pkgutil.iter_modules(sources.__path__, f"{sources.__name__}."):
+    for module in pkgutil.walk_packages(sources.__path__, f"{sources.__name__}."):
         importlib.import_module(module.name)
     pending = [base]
     while pending:

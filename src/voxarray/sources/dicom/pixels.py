@@ -1,0 +1,134 @@
+"""Reading planes of one file: rows of uncompressed ones alone, compressed ones as a whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import FormatError, VoxarrayError
+from voxarray.sources.base import FileIdentity, digest
+from voxarray.sources.block_cache import BLOCKS
+from voxarray.sources.dicom import tags
+from voxarray.sources.dicom.codecs import decoder_of
+from voxarray.sources.dicom.layout import EXPLICIT_BIG, PixelLayout
+from voxarray.sources.raw_voxels import RawVoxels
+
+_KEYWORDS = {
+    tags.PIXELS: "PixelData",
+    tags.FLOAT_PIXELS: "FloatPixelData",
+    tags.DOUBLE_PIXELS: "DoubleFloatPixelData",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFile:
+    """The pixels of one file.
+
+    Attributes:
+        identity: The file, as it was when its header was read.
+        layout: How its pixels lie.
+    """
+
+    identity: FileIdentity
+    layout: PixelLayout
+
+    def read(self, frames: Sequence[int], box: Sequence[range], out: Sequence[NDArray]) -> None:
+        """Read parts of frames, as they are stored.
+
+        Args:
+            frames: Numbers of frames.
+            box: Ascending ranges of channels, rows and columns.
+            out: For each frame, C-contiguous (channels, rows, columns), in `PixelLayout.dtype`.
+
+        Raises:
+            SourceChangedError: The file is not the one that was opened.
+            TruncatedError: It ends before its pixels do.
+            UnsupportedError: Nothing decodes them (``NO_CODEC``).
+            FormatError: They are damaged (``BAD_PIXEL_DATA``).
+        """
+        fd = self.identity.open()
+        try:
+            for frame, part in zip(frames, out, strict=True):
+                if self.layout.is_raw:
+                    self._read_raw(fd, frame, box, part)
+                else:
+                    channels, rows, columns = (slice(r.start, r.stop, r.step) for r in box)
+                    part[...] = self._decoded(fd, frame)[channels, rows, columns]
+            self.identity.check(fd)
+        except VoxarrayError as error:
+            error.path = self.identity.path
+            raise
+        finally:
+            os.close(fd)
+
+    def _read_raw(self, fd: int, frame: int, box: Sequence[range], out: NDArray) -> None:
+        layout = self.layout
+        dtype = layout.dtype.newbyteorder(">" if layout.syntax == EXPLICIT_BIG else "<")
+        channels, rows, columns = box
+        if layout.samples > 1 and not layout.planar:
+            shape = (layout.frames, layout.rows, layout.columns, layout.samples)
+            pixels = np.empty((1, len(rows), len(columns), len(channels)), layout.dtype)
+            ranges = (range(frame, frame + 1), rows, columns, channels)
+            RawVoxels(layout.element.offset, shape, dtype).read(fd, ranges, pixels)
+            out[...] = pixels[0].transpose(2, 0, 1)
+        else:
+            shape = (layout.frames, layout.samples, layout.rows, layout.columns)
+            ranges = (range(frame, frame + 1), channels, rows, columns)
+            RawVoxels(layout.element.offset, shape, dtype).read(fd, ranges, out[None])
+        drop_unused_bits(out, layout)
+
+    def _decoded(self, fd: int, frame: int) -> NDArray:
+        """A whole frame (channels, rows, columns), from the block cache."""
+        key = digest("dicom", self.identity, frame)
+        return BLOCKS.get(key, lambda: self._decode(fd, frame))
+
+    def _decode(self, fd: int, frame: int) -> NDArray:
+        layout = self.layout
+        decoder = decoder_of(layout.syntax)
+        with open(os.dup(fd), "rb") as file:
+            file.seek(layout.element.offset)
+            try:
+                pixels, _ = decoder.as_array(file, index=frame, **self._options())
+            except Exception as error:  # whatever a plug-in raises, bytes are what it disliked
+                # Its text may quote the file, so that it is not repeated.
+                raise FormatError(
+                    f"the pixels of frame {frame} (from 0) could not be decoded "
+                    f"({type(error).__name__} in the decoder): the file is damaged",
+                    code="BAD_PIXEL_DATA",
+                ) from None
+        array = pixels.reshape(layout.rows, layout.columns, layout.samples).transpose(2, 0, 1)
+        array = np.ascontiguousarray(array, layout.dtype)
+        array.flags.writeable = False
+        return array
+
+    def _options(self) -> dict[str, object]:
+        layout = self.layout
+        return {
+            "transfer_syntax_uid": layout.syntax,
+            "pixel_keyword": _KEYWORDS[layout.element.tag],
+            "pixel_vr": layout.element.vr or "OW",
+            "rows": layout.rows,
+            "columns": layout.columns,
+            "number_of_frames": layout.frames,
+            "samples_per_pixel": layout.samples,
+            "planar_configuration": int(layout.planar),
+            "photometric_interpretation": layout.photometric,
+            "pixel_representation": int(layout.signed),
+            "bits_allocated": layout.allocated,
+            "bits_stored": layout.stored,
+        }
+
+
+def drop_unused_bits(pixels: NDArray, layout: PixelLayout) -> None:
+    """Clear the bits above those stored, or fill them with the sign, in place.
+
+    They are no part of the value (PS3.5, 8.1.1); old files keep overlays there.
+    """
+    unused = layout.dtype.itemsize * 8 - layout.stored
+    if unused and layout.dtype.kind in "iu" and layout.allocated > 1:
+        np.left_shift(pixels, unused, out=pixels)
+        np.right_shift(pixels, unused, out=pixels)
