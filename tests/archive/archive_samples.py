@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import dask.array
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from voxarray.archive.options import LabelLayer, Options
 from voxarray.archive.store import TreeStore
 from voxarray.selection import Selection
 from voxarray.sources.archive import open_archive
-from voxarray.sources.array import ArraySource
+from voxarray.sources.array import ArraySource, DaskSource
 from voxarray.sources.base import Channels, Source
 
 DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", "c8", "c16")
@@ -61,14 +62,17 @@ def archive(
     kind: Kind = "intensity",
     table: tuple[Label, ...] = (),
     labels: Mapping[str, NDArray] | None = None,
+    lazily: bool = False,
     **options: Any,
 ) -> Path:
-    """Archive an array (C, W, H, D), and label maps on its grid."""
+    """Archive an array (C, W, H, D), from memory or through dask, and label maps on its grid."""
     layers = {
         name: LabelLayer(ArraySource(values, affine), (Label(1, "one", (255, 0, 0, 255)),))
         for name, values in (labels or {}).items()
     }
-    source = ArraySource(array, affine, channels)
+    source: Source = ArraySource(array, affine, channels)
+    if lazily:
+        source = DaskSource(dask.array.from_array(array, chunks=5), affine, channels)
     convert(source, path, kind=kind, table=table, labels=layers, options=Options(**options))
     return path
 
@@ -89,7 +93,7 @@ def same_bits(seen: NDArray, expected: NDArray) -> bool:
 
 
 def numpy_index(array: NDArray, key: Any) -> NDArray:
-    """What NumPy takes from (C, W, H, D) if integers keep their axis and up to three are W, H, D."""
+    """What NumPy takes from (C, W, H, D): integers keep their axis, up to three are W, H, D."""
     items = key if isinstance(key, tuple) else (key,)
     kept = tuple(
         item if isinstance(item, slice) or item is Ellipsis else slice(item, item + 1 or None)

@@ -126,8 +126,9 @@ class LevelWriter:
         return _OpenShard(writer, self.layout.chunks_in(position))
 
     def _finish(self, position: Index4) -> None:
-        writer = self._open.pop(position).writer
+        writer = self._open[position].writer
         fd = writer.finish()
+        del self._open[position]  # only now: until then `abandon` must close its file
         entry = FileEntry(writer.size, writer.crc)
         self.record(f"{self.key}/{chunk_key(position)}", entry)
         self._pending.append((fd, self.disk.submit(_settle, fd, entry, writer.path)))

@@ -1,0 +1,132 @@
+"""Levels of a pyramid: their voxels by numpy and scipy, their places by `Grid.coarsen`."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from archive_samples import DTYPES, archive, blobs, same_bits, voxels, whole
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from voxarray.archive.downsample import mean, mode
+from voxarray.sources.archive import open_archive
+from voxarray.testing.strategies import affines, shapes
+
+FACTORS = [(2, 2, 2), (1, 2, 2), (2, 1, 1), (2, 2, 1)]
+INTEGERS = DTYPES[:8]
+
+
+def cells(array: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
+    """Voxels (n, z, y, x) by cell: (n, z', y', x', members); remainders are left out."""
+    n, *sizes = array.shape
+    kept = [size // f * f for size, f in zip(sizes, factors, strict=True)]
+    cut = array[:, : kept[0], : kept[1], : kept[2]]
+    split = [part for size, f in zip(kept, factors, strict=True) for part in (size // f, f)]
+    blocks = cut.reshape(n, *split).transpose(0, 1, 3, 5, 2, 4, 6)
+    return blocks.reshape(*blocks.shape[:4], -1)
+
+
+def round_half_up(cell: np.ndarray) -> int:
+    exact = Fraction(sum(int(value) for value in cell), len(cell))
+    return (2 * exact.numerator + exact.denominator) // (2 * exact.denominator)
+
+
+@pytest.mark.parametrize("factors", FACTORS)
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_mean_of_integers_rounds_half_up(dtype, factors):
+    array = voxels((2, 5, 4, 6), dtype)
+    info = np.iinfo(dtype)
+    array[0, :2, :2, :4] = info.max  # whose sum overflows
+    array[1, :2, :2, :4] = info.min
+    array[0, 2:4, :2, :4] = [[[0, 1, 0, 0]] * 2] * 2  # exactly one half, in some cells
+    grouped = cells(array, factors)
+    expected = np.apply_along_axis(round_half_up, -1, grouped.astype(object)).astype(dtype)
+    assert same_bits(mean(array, factors), expected)
+
+
+@pytest.mark.parametrize("factors", FACTORS)
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16"])
+def test_mean_of_floats_is_numpys(dtype, factors):
+    rng = np.random.default_rng(0)
+    array = rng.normal(0, 100, (2, 5, 4, 6)).astype(dtype)
+    if array.dtype.kind == "c":
+        array.imag = rng.normal(0, 100, array.shape)
+    expected = cells(array, factors).astype("c16" if array.dtype.kind == "c" else "f8").mean(-1)
+    seen = mean(array, factors)
+    assert seen.dtype == array.dtype
+    precision = 2 * np.finfo(dtype).eps
+    np.testing.assert_allclose(seen, expected, rtol=precision, atol=400 * precision)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_mean_of_what_is_no_number(value):
+    array = np.ones((1, 2, 2, 4), np.float32)
+    array[0, 0, 0, 0] = value
+    assert same_bits(mean(array, (2, 2, 2)), np.array([[[[value, 1]]]], np.float32))
+
+
+@pytest.mark.parametrize("factors", FACTORS)
+@pytest.mark.parametrize("dtype", [*INTEGERS, "f4"])
+def test_mode_is_scipys(dtype, factors):
+    array = np.random.default_rng(1).integers(0, 4, (3, 9, 8, 7)).astype(dtype)
+    expected = stats.mode(cells(array, factors), axis=-1).mode
+    assert same_bits(mode(array, factors), expected.astype(dtype))
+
+
+def test_mode_takes_the_smallest_of_equals():
+    cell = np.array([3, 1, 3, 1, 2, 2, 7, 8], np.uint8).reshape(1, 2, 2, 2)
+    assert mode(cell, (2, 2, 2)).item() == 1
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    shape=shapes(max_size=23),
+    affine=affines(),
+    chunk=st.sampled_from([2, 4, 8]),
+    label=st.booleans(),
+    lazily=st.booleans(),
+)
+def test_levels_of_any_archive(tmp_path_factory, shape, affine, chunk, label, lazily):
+    array = blobs(shape, "i2", seed=sum(shape))
+    path = archive(
+        tmp_path_factory.mktemp("levels") / "a.ozx",
+        array,
+        affine,
+        kind="label" if label else "intensity",
+        chunk=chunk,
+        levels=4,
+        lazily=lazily,
+    )
+    opened = open_archive(path)
+    expected, grid = array.transpose(0, 3, 2, 1), opened.grid
+    for number, factors in enumerate(opened.image.factors, start=1):
+        expected = (mode if label else mean)(expected, factors)
+        grid = grid.coarsen(factors[::-1])
+        level = opened.level(number)
+        assert same_bits(whole(level).transpose(0, 3, 2, 1), expected)
+        assert level.grid == grid
+        assert level.levels == opened.levels
+    assert opened.level(0).grid.shape == shape[1:]
+
+
+def test_a_level_covers_the_cells_it_is_made_of(tmp_path):
+    path = archive(tmp_path / "a.ome.zarr", blobs((1, 8, 6, 4)), np.diag([1.0, 1, 1, 1]), levels=2)
+    level = open_archive(path).level(1)
+    # The centre of the first cell of 2 x 2 x 2 voxels lies half a voxel from the first voxel.
+    np.testing.assert_allclose(level.grid.origin, (0.5, 0.5, 0.5))
+    np.testing.assert_allclose(level.grid.spacing, (2, 2, 2))
+    assert level.shape == (1, 4, 3, 2)
+
+
+def test_labels_have_the_levels_of_their_image(tmp_path):
+    array = blobs((2, 40, 20, 9))
+    path = archive(
+        tmp_path / "a.ome.zarr", array, labels={"seg": blobs((1, 40, 20, 9), "u1")}, chunk=8
+    )
+    image, label = open_archive(path), open_archive(path / "labels/seg")
+    assert image.levels == label.levels == 4
+    assert image.image.factors == label.image.factors
+    assert label.image.kind == "label"
