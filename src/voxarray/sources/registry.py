@@ -25,9 +25,19 @@ GROUP = "voxarray.sources"
 
 _ARCHIVE = "voxarray.sources.archive:open_archive"
 _DICOM = "voxarray.sources.dicom.reader:open_dicom"
+_META = "voxarray.sources.meta_image:open_meta_image"
 _NIFTI = "voxarray.sources.nifti:open_nifti"
+_NRRD = "voxarray.sources.nrrd:open_nrrd"
 
-_BUILT_IN = {".nii": _NIFTI, ".nii.gz": _NIFTI, ".ozx": _ARCHIVE}
+_BUILT_IN = {
+    ".nii": _NIFTI,
+    ".nii.gz": _NIFTI,
+    ".nrrd": _NRRD,
+    ".nhdr": _NRRD,
+    ".mha": _META,
+    ".mhd": _META,
+    ".ozx": _ARCHIVE,
+}
 
 _BUILT_IN |= dict.fromkeys(DICOM_SUFFIXES, _DICOM)
 

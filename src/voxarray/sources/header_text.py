@@ -1,0 +1,112 @@
+"""Headers that are text: reading a bounded beginning of a file, and strict numbers."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import stat
+from collections.abc import Sequence
+
+from voxarray.errors import FormatError, MissingFileError
+from voxarray.sources.base import FileIdentity
+
+LARGEST_TEXT = 1 << 20
+"""Bytes that a header may have. Gradient tables take some kilobytes, a bomb what it likes."""
+
+_LARGEST_SIZE = 2**62
+_WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
+_REAL = re.compile(
+    r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?|[+-]?(?:nan|inf)", re.I
+)
+
+
+def beginning(identity: FileIdentity, count: int = LARGEST_TEXT) -> bytes:
+    """The first bytes of a file, all of it if it is shorter."""
+    fd = identity.open()
+    try:
+        start = os.pread(fd, count, 0)
+        identity.check(fd)
+    finally:
+        os.close(fd)
+    return start
+
+
+def detached(header: FileIdentity, name: str) -> FileIdentity:
+    """The file of voxels that a header names, which must lie in the header's folder or below.
+
+    Raises:
+        FormatError: It lies elsewhere (``OUTSIDE_ROOT``): a header could otherwise show any file
+            that its reader may read as voxels.
+        MissingFileError: There is no such file.
+    """
+    folder = os.path.dirname(header.path)
+    path = os.path.join(folder, name)
+    real, root = os.path.realpath(path), os.path.realpath(folder)
+    if "\0" in name or os.path.commonpath([real, root]) != root:
+        raise FormatError(
+            f"the header says that its voxels are in {name!r}, outside of its own folder: put the "
+            "file beside the header and name it there",
+            code="OUTSIDE_ROOT",
+        )
+    if not os.path.exists(real):
+        raise MissingFileError(f"the header says that its voxels are in {name!r}: no such file")
+    if not stat.S_ISREG(os.stat(real).st_mode):
+        raise FormatError(f"{name!r} is not a regular file", code="BAD_HEADER")
+    return FileIdentity.of(real)
+
+
+def whole_numbers(text: str, what: str) -> list[int]:
+    """Whole numbers between white space.
+
+    Raises:
+        FormatError: Something else stands there (``BAD_HEADER``).
+    """
+    words = text.split()
+    if not words or not all(_WHOLE.fullmatch(word) for word in words):
+        raise _not_numbers(text, what, "whole numbers")
+    return [int(word) for word in words]
+
+
+def real_numbers(text: str, what: str) -> list[float]:
+    """Numbers between white space; NaN and infinity are for the caller to judge.
+
+    Raises:
+        FormatError: Something else stands there (``BAD_HEADER``).
+    """
+    words = text.split()
+    if not words or not all(_REAL.fullmatch(word) for word in words):
+        raise _not_numbers(text, what, "numbers")
+    return [float(word) for word in words]
+
+
+def checked_sizes(sizes: Sequence[int], most: int) -> tuple[int, ...]:
+    """Sizes of the axes of an array.
+
+    Raises:
+        FormatError: There are none, more than ``most``, or one is no size (``BAD_DIMS``).
+    """
+    if not 1 <= len(sizes) <= most or not all(1 <= n <= _LARGEST_SIZE for n in sizes):
+        raise FormatError(
+            f"the sizes are {tuple(sizes)}: an image has 1 to {most} axes of at least one voxel",
+            code="BAD_DIMS",
+        )
+    return tuple(sizes)
+
+
+def checked_spacing(spacing: Sequence[float]) -> list[float]:
+    """Millimetres between centres.
+
+    Raises:
+        FormatError: One is not finite, or not above 0 (``BAD_SPACING``).
+    """
+    if not all(math.isfinite(mm) and mm > 0 for mm in spacing):
+        raise FormatError(
+            f"the spacing is {list(spacing)}: it must be finite and above 0; repair the header",
+            code="BAD_SPACING",
+        )
+    return list(spacing)
+
+
+def _not_numbers(text: str, what: str, expected: str) -> FormatError:
+    return FormatError(f"{what} is {text[:80]!r}: expected {expected}", code="BAD_HEADER")
