@@ -84,13 +84,8 @@ class DaskSource(Source):
         return c, w, h, d
 
     def read(self, selection: Selection) -> NDArray:
-        part = self.array[selection.slices()]
-        computed = np.asarray(part.compute()).astype(self.dtype, copy=False)
-        if part.npartitions == 1:
-            # Several blocks are joined in new memory; a single one may be the graph's own.
-            computed = computed[...]
-            computed.flags.writeable = False
-        return computed
+        computed = self.array[selection.slices()].compute()
+        return np.asarray(computed).astype(self.dtype, copy=False)
 
     def token(self) -> str:
         return digest("dask", self.array.name, self.affine)
