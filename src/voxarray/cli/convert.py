@@ -17,6 +17,17 @@ from voxarray.memory import format_bytes
 from voxarray.sources.registry import open_source
 
 
+def _checked_size(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    from dask.utils import parse_bytes
+
+    if text is not None:
+        try:
+            parse_bytes(text)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is no size: write 512 MiB or 4 GB") from None
+    return text
+
+
 @click.command("convert")
 @click.argument("sources", nargs=-1, required=True)
 @click.argument("destination")
@@ -24,7 +35,11 @@ from voxarray.sources.registry import open_source
 @click.option("--chunk", type=click.IntRange(2), help="Edge of a chunk in voxels, even [64]")
 @click.option("--codec", type=click.Choice(sorted(PROFILES)), help="[default: by the voxels]")
 @click.option("--label", is_flag=True, help="The images are label maps: pyramids by vote")
-@click.option("--memory", help='Budget, such as "512 MiB" [default: half of what there is]')
+@click.option(
+    "--memory",
+    callback=_checked_size,
+    help='Budget, such as "512 MiB" [default: half of what there is]',
+)
 @click.option("--zip", "zipped", is_flag=True, help="One .ozx file per image, not a folder")
 @click.option("--overwrite", is_flag=True, help="Exchange archives that exist")
 def command(

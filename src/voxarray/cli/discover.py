@@ -42,13 +42,22 @@ def destinations(sources: Iterable[str], destination: str, zipped: bool) -> list
     """Pairs of an image and the archive to make of it.
 
     One image may be given the name of its archive; otherwise ``destination`` is a folder, which
-    takes over the folders below each source.
+    takes over the folders below each source. Archives that are in it already, from an earlier
+    run, are no sources.
 
     Raises:
-        click.UsageError: If two images would make the same archive.
+        click.UsageError: If two images would make the same archive, or ``destination`` names one
+            archive and there are more images, or it shall be a zip and is not named like one.
     """
-    found = [(image, Path(source)) for source in sources for image in images(source)]
+    found = [
+        (image, Path(source))
+        for source in sources
+        for image in images(source)
+        if image == Path(source) or not _is_result(image, Path(destination))
+    ]
     if suffix_of(destination) in ARCHIVE_SUFFIXES:
+        if zipped and suffix_of(destination) != ZIP_SUFFIX:
+            raise click.UsageError(f"--zip makes {ZIP_SUFFIX} files, and {destination} is none")
         if len(found) != 1:
             raise click.UsageError(
                 f"{destination} names one archive, and there are {len(found)} images: "
@@ -86,6 +95,10 @@ def _below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
                 yield from _below(path, suffixes)
         elif suffix_of(path) in suffixes:
             yield path
+
+
+def _is_result(image: Path, destination: Path) -> bool:
+    return is_archive(image) and image.absolute().is_relative_to(destination.absolute())
 
 
 def _refuse_collisions(pairs: list[tuple[Path, Path]]) -> None:

@@ -30,10 +30,14 @@ class Outcome:
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[None]:
-        """Work on one file; an error of ours is told and counted, and the rest goes on."""
+        """Work on one file; an error is told and counted, and the rest goes on.
+
+        Ours, or the system's (no permission, a disk that fails); any other is a fault of voxarray
+        and ends the command with its traceback.
+        """
         try:
             yield
-        except VoxarrayError as error:
+        except (VoxarrayError, OSError) as error:
             self.fail(name, str(error))
         else:
             self.done.append(name)
@@ -45,6 +49,8 @@ class Outcome:
 
     def exit(self) -> NoReturn:
         """End the process: 0 all good, 3 some failed, 1 nothing done."""
+        if not self.done and not self.failed:
+            click.echo("nothing to do: nothing was found there that voxarray reads", err=True)
         if self.failed:
             click.echo(
                 f"{len(self.failed)} of {len(self.failed) + len(self.done)} failed", err=True
