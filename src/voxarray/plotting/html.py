@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from voxarray.sources.window import Window
 
 PIXELS = 256
-_HEIGHT = 2.6  # inches, at 100 pixels each
+_WIDTH, _HEIGHT = 7.2, 3.0  # inches at most, at 100 pixels each, without letters
+_COLOURS = 128  # in the file: the eye tells fewer shades of grey, and notebooks stay small
 _PERCENTILES = (0.5, 99.5)
 
 
@@ -73,16 +74,26 @@ def _picture(image: Pictured) -> str:
     channel = -1 if image.type == LABEL else 0
     view = View(channels=as_channels(channel, source.shape[0]), pixels=PIXELS)
     found = planes(source, view, flat_axes(shape))
-    widths = [min(4.0, plane.width / plane.height) for plane in found]
-    drawing = figure((_HEIGHT * sum(widths) + 0.6 * len(found), _HEIGHT + 0.8))
+    widths = [plane.width for plane in found]  # as in the patient, for the same scale
+    tallest = max(plane.height for plane in found)
+    inches = min(_WIDTH / sum(widths), _HEIGHT / tallest)  # per mm
+    drawing = figure((inches * sum(widths) + 0.4 * len(found), inches * tallest + 0.8))
     axes = drawing.subplots(1, len(found), squeeze=False, width_ratios=widths)[0]
     draw(found, axes, _style(image, found), xlabels=True)
     for axis in axes:
         axis.set(xticks=[], yticks=[])
     buffer = io.BytesIO()
-    drawing.savefig(buffer, format="png")
-    encoded = base64.b64encode(buffer.getvalue()).decode()
+    drawing.savefig(buffer, format="png", bbox_inches="tight")
+    encoded = base64.b64encode(_fewer_colours(buffer)).decode()
     return f'<p><img alt="{html.escape(repr(image))}" src="data:image/png;base64,{encoded}"/></p>'
+
+
+def _fewer_colours(png: io.BytesIO) -> bytes:
+    from PIL import Image  # matplotlib, which made the picture, needs it too
+
+    smaller = io.BytesIO()
+    Image.open(png).convert("RGB").quantize(_COLOURS).save(smaller, "PNG", optimize=True)
+    return smaller.getvalue()
 
 
 def _style(image: Pictured, found: list[Plane]) -> Style:

@@ -76,7 +76,7 @@ def _guesses() -> Iterator[Path]:
         ]
         yield from (path for path in candidates if path.is_file())
     elif sys.platform == "win32":
-        programs = Path(os.environ.get("ProgramW6432", "C:/Program Files"))
+        programs = Path(os.environ.get("PROGRAMFILES", "C:/Program Files"))
         yield from sorted(programs.glob("ITK-SNAP*/bin/itk-snap.exe"), reverse=True)
         yield from sorted(programs.glob("Slicer*/slicer.exe"), reverse=True)
     else:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voxarray.planes import Plane, View, as_channels, flat_axes, planes
 from voxarray.image.keys import LABEL
+from voxarray.planes import Plane, View, as_channels, flat_axes, planes
 from voxarray.plotting.drawing import Style, are_labels, draw
 from voxarray.plotting.libraries import pyplot, to_rgb
 from voxarray.selection import Shape3
@@ -91,7 +91,11 @@ def plot(
     style = _style(image, found, cmap, percentiles, imshow_kwargs)
     figure = None
     if axes is None:
-        figure, made = plt.subplots(1, len(found), figsize=size, squeeze=False, layout="tight")
+        # Widths as in the patient give all planes the same scale.
+        widths = [plane.width for plane in found]
+        figure, made = plt.subplots(
+            1, len(found), figsize=size, squeeze=False, layout="tight", width_ratios=widths
+        )
         axes = made[0]
     elif len(axes) != len(found):
         raise ValueError(f"there are {len(found)} planes to draw, and {len(axes)} axes were given")

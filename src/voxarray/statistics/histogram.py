@@ -174,6 +174,8 @@ def _checked_edges(bins: Sequence[float] | NDArray) -> NDArray[np.float64]:
 
 def _edges_by_rule(spread: Spread, rule: str | None, *, whole: bool) -> NDArray[np.float64]:
     """Edges over the whole spread; of whole numbers in halves, so that none lies on an edge."""
+    if rule is not None and rule not in RULES:
+        raise ValueError(f"unknown rule {rule!r} for bins: use a number, edges, or {list(RULES)}")
     extent = spread.highest - spread.lowest
     if extent == 0 or spread.total == 0:
         return _even_edges(spread.lowest, spread.highest, 1)
@@ -188,11 +190,7 @@ def _edges_by_rule(spread: Spread, rule: str | None, *, whole: bool) -> NDArray[
 
 def _width(spread: Spread, rule: str | None) -> float:
     """Width of a bin, by one of the rules of ``numpy.histogram_bin_edges``."""
-    if rule is None:
-        return _diaconis(spread) or _sturges(spread)
-    if rule not in RULES:
-        raise ValueError(f"unknown rule {rule!r} for bins: use a number, edges, or {list(RULES)}")
-    return RULES[rule](spread) or _sturges(spread)
+    return RULES[rule or "fd"](spread) or _sturges(spread)
 
 
 def _diaconis(spread: Spread) -> float:

@@ -105,7 +105,8 @@ def _delays(number: int, duration: float) -> Iterator[int]:
 def _image_block(frame: NDArray[np.uint8], *, optimize: bool) -> bytes:
     """A frame as an image descriptor, its own table of colours, and its compressed pixels."""
     buffer = io.BytesIO()
-    _as_pillow(frame).save(buffer, "GIF", optimize=optimize)
+    # Its rows in their order: the descriptor that is made below says nothing else.
+    _as_pillow(frame).save(buffer, "GIF", optimize=optimize, interlace=False)
     data = buffer.getvalue()
     flags = data[10]
     table = data[_HEADER_BYTES : _HEADER_BYTES + 3 * 2 ** ((flags & 7) + 1)]

@@ -42,7 +42,11 @@ class Codec:
 
 CODECS = {
     ".mp4": Codec("mp4", "libx264", {"crf": "18", "preset": "medium"}),
-    ".webm": Codec("webm", "libvpx-vp9", {"crf": "24", "b": "0", "cpu-used": "4"}),
+    ".webm": Codec(
+        "webm",
+        "libvpx-vp9",
+        {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "8", "row-mt": "1"},
+    ),
 }
 """By suffix; browsers play both."""
 
