@@ -43,11 +43,16 @@ class Deflated:
     """zlib (RFC 1950) or gzip (RFC 1952) from ``start`` to the end of the file.
 
     Which of them it is is seen from its first bytes: MetaImage allows both.
+
+    Attributes:
+        start: Where in the file the stream begins.
+        trailer: Most bytes that may follow the voxels, such as the footer of MGZ.
     """
 
     ratio: ClassVar[int] = DEFLATE_RATIO
 
     start: int = 0
+    trailer: int = 0
 
     def check(self, stored: StoredVoxels, available: int) -> None:
         stored.require_decoded(max(0, available - self.start), self.ratio)
@@ -55,7 +60,7 @@ class Deflated:
     def decode(self, fd: int, stored: StoredVoxels, path: str) -> NDArray:  # noqa: ARG002
         block = np.empty(stored.disk_shape, stored.native)
         if os.pread(fd, len(MAGIC), self.start) == MAGIC:
-            _gunzip(fd, self.start, as_bytes(block), stored.offset)
+            _gunzip(fd, self.start, as_bytes(block), stored.offset, self.trailer)
         else:
             _inflate(fd, self.start, zlib.decompressobj(), as_bytes(block), stored.offset)
         make_native(block, stored.dtype)
@@ -136,11 +141,11 @@ class Hexadecimal:
         return voxels.astype(stored.native).reshape(stored.disk_shape)
 
 
-def _gunzip(fd: int, start: int, view: memoryview, skip: int) -> None:
+def _gunzip(fd: int, start: int, view: memoryview, skip: int, trailer: int) -> None:
     feed = GzipFeed(fd, start=start)
     feed.skip(skip)
     feed.read_exactly(view)
-    if feed.read_some(memoryview(bytearray(1))):
+    if feed.read_some(memoryview(bytearray(trailer + 1))) > trailer:
         raise _bomb(len(view))
 
 

@@ -123,6 +123,7 @@ class FileArray(Source):
         stored: How the voxels lie in the file.
         affine: (4, 4) voxel index to RAS+ mm.
         scaling: Slope and intercept that `read` applies, or None.
+        nifti_header: As in `Source`.
     """
 
     identity: FileIdentity
@@ -131,6 +132,7 @@ class FileArray(Source):
     header: FileIdentity | None = None
     channels: Channels = Channels()
     scaling: Scaling | None = None
+    nifti_header: bytes | None = None
 
     def __post_init__(self) -> None:
         with self.identity.blamed():

@@ -23,11 +23,16 @@ from voxarray.sources.dicom.files import is_dicom, is_dicom_folder
 
 GROUP = "voxarray.sources"
 
+_AFNI = "voxarray.sources.afni:open_afni"
 _ARCHIVE = "voxarray.sources.archive:open_archive"
 _DICOM = "voxarray.sources.dicom.reader:open_dicom"
 _META = "voxarray.sources.meta_image:open_meta_image"
+_MGH = "voxarray.sources.mgh:open_mgh"
+_MINC = "voxarray.sources.minc:open_minc"
 _NIFTI = "voxarray.sources.nifti:open_nifti"
 _NRRD = "voxarray.sources.nrrd:open_nrrd"
+_PAIR = "voxarray.sources.pair:open_pair"
+_PARREC = "voxarray.sources.parrec:open_parrec"
 
 _BUILT_IN = {
     ".nii": _NIFTI,
@@ -36,12 +41,36 @@ _BUILT_IN = {
     ".nhdr": _NRRD,
     ".mha": _META,
     ".mhd": _META,
+    ".hdr": _PAIR,
+    ".img": _PAIR,
+    ".hdr.gz": _PAIR,
+    ".img.gz": _PAIR,
+    ".mgh": _MGH,
+    ".mgz": _MGH,
+    ".mgh.gz": _MGH,
+    ".mnc": _MINC,
+    ".par": _PARREC,
+    ".rec": _PARREC,
+    ".head": _AFNI,
+    ".brik": _AFNI,
+    ".brik.gz": _AFNI,
+    ".brik.bz2": _AFNI,
     ".ozx": _ARCHIVE,
 }
 
 _BUILT_IN |= dict.fromkeys(DICOM_SUFFIXES, _DICOM)
 
-_DOUBLE_SUFFIXES = (".nii.gz", ".img.gz", ".hdr.gz", ".ome.zarr", ".nii.zarr", ".ome.tif")
+_DOUBLE_SUFFIXES = (
+    ".nii.gz",
+    ".img.gz",
+    ".hdr.gz",
+    ".ome.zarr",
+    ".nii.zarr",
+    ".ome.tif",
+    ".mgh.gz",
+    ".brik.gz",
+    ".brik.bz2",
+)
 
 _ZARR_MARKER = "zarr.json"
 

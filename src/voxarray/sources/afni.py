@@ -1,0 +1,85 @@
+"""AFNI data sets: a text header (``.HEAD``) and voxels (``.BRIK``, also compressed)."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+
+from voxarray.sources import gzip_stream
+from voxarray.sources.base import Channels, FileIdentity, Source
+from voxarray.sources.borrowed import nibabel_errors
+from voxarray.sources.codecs import Bzipped, Deflated
+from voxarray.sources.decoded_file import DecodedFile
+from voxarray.sources.file_array import FileArray, PlainFile, StoredVoxels
+from voxarray.sources.header_text import beginning, checked_sizes
+from voxarray.sources.part_scaling import PartScaled
+from voxarray.sources.registry import suffix_of
+from voxarray.sources.siblings import sibling
+
+_BRIKS = (".brik", ".brik.gz", ".brik.bz2")
+
+_SECONDS = {77001: 1e-3, 77002: 1.0}  # AFNI's codes of units of time
+
+
+def open_afni(path: str | os.PathLike[str]) -> Source:
+    """An AFNI data set; either file may be named, only the header is read.
+
+    Sub-bricks become C, each with its own factor.
+
+    Raises:
+        MissingFileError: One of the files is not there.
+        FormatError: ``BAD_HEADER``, ``BAD_DIMS``, ``BAD_AFFINE``, ``BAD_SCALE``,
+            ``DIMS_EXCEED_FILE``.
+        TruncatedError: The file of voxels is shorter than the header says.
+    """
+    header, data = _files(os.path.abspath(path))
+    with header.blamed():
+        text = beginning(header).decode("latin-1")
+        with nibabel_errors("AFNI"):
+            from nibabel.brikhead import AFNIHeader
+
+            facts = AFNIHeader.from_fileobj(io.StringIO(text))
+            sizes = [int(n) for n in facts.get_data_shape()]
+            dtype, affine = np.dtype(facts.get_data_dtype()), facts.get_affine()
+            factors = facts.get_data_scaling()
+            channels = _channels(facts.info)
+        w, h, d, count = (*checked_sizes(sizes, 4), 1)[:4]
+        base = _voxels(
+            header,
+            data,
+            StoredVoxels((count, w, h, d), dtype),
+            affine=affine,
+            channels=channels,
+        )
+        if factors is None:
+            return base
+        slopes = np.asarray(factors, np.float64).reshape(-1, 1, 1, 1)
+        return PartScaled.of(base, slopes, np.zeros_like(slopes))
+
+
+def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
+    given, suffix = FileIdentity.of(path), suffix_of(path)
+    if suffix == ".head":
+        return given, sibling(given.path, suffix, _BRIKS)
+    return sibling(given.path, suffix, (".head",)), given
+
+
+def _channels(info: dict) -> Channels:
+    if "TAXIS_NUMS" not in info:
+        return Channels()
+    step = float(info["TAXIS_FLOATS"][1]) * _SECONDS.get(info["TAXIS_NUMS"][2], 0.0)
+    return Channels("time", step if np.isfinite(step) and step > 0 else 0.0)
+
+
+def _voxels(
+    header: FileIdentity, data: FileIdentity, stored: StoredVoxels, **facts: object
+) -> FileArray:
+    common = {"identity": data, "header": header, "stored": stored, **facts}
+    if data.path.lower().endswith(".bz2"):
+        return DecodedFile(decoder=Bzipped(), **common)  # type: ignore[arg-type]
+    named_so = data.path.lower().endswith(".gz")  # raw voxels may begin with any two bytes
+    if named_so and beginning(data, len(gzip_stream.MAGIC)) == gzip_stream.MAGIC:
+        return DecodedFile(decoder=Deflated(), **common)  # type: ignore[arg-type]
+    return PlainFile(**common)  # type: ignore[arg-type]

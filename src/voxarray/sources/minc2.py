@@ -1,0 +1,66 @@
+"""MINC 2: an HDF5 file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import FormatError
+from voxarray.sources.base import FileIdentity, Source
+from voxarray.sources.file_array import StoredVoxels
+from voxarray.sources.hdf5 import Hdf5File, dataset_dtype, opened_hdf5
+from voxarray.sources.header_text import LARGEST_TEXT
+from voxarray.sources.minc import MincFacts, as_text
+
+_IMAGE = "minc-2.0/image/0"
+_DIMENSIONS = "minc-2.0/dimensions"
+
+
+def open_minc2(identity: FileIdentity) -> Source:
+    """A MINC 2 image at full resolution; errors as of `open_minc`."""
+    with opened_hdf5(identity.path) as file:
+        if f"{_IMAGE}/image" not in file:
+            raise FormatError(f"the HDF5 file has no array {_IMAGE}/image", code="NOT_MINC")
+        facts = _facts(file)
+    facts.check()
+    base = Hdf5File(
+        identity=identity,
+        stored=StoredVoxels(facts.shape, facts.dtype, facts.order),
+        affine=facts.affine,
+        channels=facts.channels,
+        dataset=f"{_IMAGE}/image",
+    )
+    return facts.scaled(base)
+
+
+def _facts(file: Any) -> MincFacts:
+    image = file[f"{_IMAGE}/image"]
+    # An order that is left behind may name more axes than there are; nibabel's rule.
+    names = tuple(as_text(image.attrs["dimorder"]).split(",")[: len(image.shape)])
+    if len(names) != len(image.shape):
+        raise FormatError(f"{len(image.shape)} axes are named {names}", code="BAD_HEADER")
+    found = image.attrs.get("valid_range")
+    return MincFacts(
+        names,
+        tuple(int(n) for n in image.shape),
+        dataset_dtype(image),
+        [dict(file[f"{_DIMENSIONS}/{name}"].attrs) for name in names],
+        None if found is None else _pair(found),
+        _table(file[f"{_IMAGE}/image-min"]),
+        _table(file[f"{_IMAGE}/image-max"]),
+    )
+
+
+def _pair(found: Any) -> NDArray[np.float64]:
+    limits = np.asarray(found, np.float64)
+    if limits.shape != (2,):
+        raise FormatError(f"the valid range is {found!r}", code="BAD_SCALE")
+    return limits
+
+
+def _table(dataset: Any) -> NDArray[np.float64]:
+    if dataset.nbytes > LARGEST_TEXT or dataset.ndim > 2:
+        raise FormatError("image-min and image-max are no table of slices", code="BAD_SCALE")
+    return np.asarray(dataset[()], np.float64)

@@ -1,0 +1,35 @@
+"""The other file of an image that is kept in two."""
+
+from __future__ import annotations
+
+import os
+
+from voxarray.errors import MissingFileError
+from voxarray.sources.base import FileIdentity
+
+
+def sibling(path: str, suffix: str, others: tuple[str, ...]) -> FileIdentity:
+    """The first file that is there of those named as ``path`` with another suffix.
+
+    Each is looked for in lower and in upper case, and with the first part alone in upper case, as
+    in ``.BRIK.gz``.
+
+    Args:
+        path: A file of the pair.
+        suffix: How it ends, in lower case.
+        others: How the other may end, in lower case, the likeliest first.
+
+    Raises:
+        MissingFileError: There is none.
+    """
+    stem, own = path[: -len(suffix)], path[-len(suffix) :]
+    for other in others:
+        _, first, *compression = other.split(".")
+        mixed = ".".join(["", first.upper(), *compression])
+        for name in (mixed, other.upper(), other) if own.isupper() else (other, mixed):
+            if os.path.isfile(stem + name):
+                return FileIdentity.of(stem + name)
+    raise MissingFileError(
+        f"{path} is one file of a pair: there is no {os.path.basename(stem)}{others[0]} beside it",
+        path=path,
+    )
