@@ -158,7 +158,7 @@ class ElementParser:
 
     def is_explicit(self, start: int) -> bool:
         """Whether the element at ``start`` names its VR; some files say otherwise than they do."""
-        vr = bytes(self._at(start + 4, 2))
+        vr = bytes(self._at(start, 6))[4:]
         return vr.isalpha() and vr.isupper()
 
     def groups(self, start: int) -> Iterator[tuple[int, int]]:

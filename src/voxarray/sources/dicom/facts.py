@@ -78,14 +78,27 @@ def facts_of(groups: Groups) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def common_facts(volumes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Facts of an image: one value where its volumes agree, else a tuple with one per volume."""
-    keys = sorted({key for facts in volumes for key in facts})
+def facts_of_volumes(volumes: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Facts of an image: one value where its volumes agree, else a tuple with one per volume.
+
+    Args:
+        volumes: For each volume, the facts of its planes. What differs between those is left out.
+    """
+    shared = [_shared(planes) for planes in volumes]
     found = {}
-    for key in keys:
-        values = tuple(facts.get(key) for facts in volumes)
+    for key in sorted({key for facts in shared for key in facts}):
+        values = tuple(facts.get(key) for facts in shared)
         found[key] = values[0] if len(set(values)) == 1 else values
     return found
+
+
+def _shared(planes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    first, *others = planes
+    return {
+        key: value
+        for key, value in first.items()
+        if all(facts.get(key) == value for facts in others)
+    }
 
 
 def _diffusion(groups: Groups) -> tuple[float | None, tuple[float, ...] | None]:

@@ -17,6 +17,12 @@ from voxarray.sources.dicom.header import Header
 
 Vector = tuple[float, ...]
 
+_FARTHEST = 1e7
+"""Millimetres; nothing that is scanned is ten kilometres away."""
+
+_LARGEST_SCALE = 1e25
+"""Times any integer, it still fits into float32."""
+
 CINE = "frame_time"
 """Kind of separator for the frames of a film, which have a time and no position."""
 
@@ -118,8 +124,11 @@ def _scaling(groups: Groups) -> Scaling | None:
     if slope is None:
         slope = groups.whole.number(tags.DOSE_SCALING)
     intercept = groups.number(tags.INTERCEPT, tags.TRANSFORMATION_SEQUENCE) or 0.0
-    if slope == 0:
-        raise FormatError("a rescale slope of 0 leaves nothing of the image", code="BAD_SCALE")
+    if slope == 0 or max(abs(slope or 0), abs(intercept)) > _LARGEST_SCALE:
+        raise FormatError(
+            f"a rescale slope of {slope} and an intercept of {intercept} leave no image",
+            code="BAD_SCALE",
+        )
     scaling = Scaling(1.0 if slope is None else slope, intercept)
     return None if scaling == Scaling(1.0, 0.0) else scaling
 
@@ -196,6 +205,11 @@ def _vector(numbers: Vector, length: int) -> Vector | None:
     if len(numbers) != length:
         raise FormatError(
             f"a position, orientation or spacing of {len(numbers)} numbers, expected {length}",
+            code="BAD_NUMBER",
+        )
+    if max(map(abs, numbers)) > _FARTHEST:
+        raise FormatError(
+            f"a position or spacing of more than {_FARTHEST:g} mm: the header is damaged",
             code="BAD_NUMBER",
         )
     # Orientations are unit vectors, written with few decimals by some scanners.

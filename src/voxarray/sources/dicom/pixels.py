@@ -88,7 +88,7 @@ class PixelFile:
 
     def _decode(self, fd: int, frame: int) -> NDArray:
         layout = self.layout
-        decoder = decoder_of(layout.syntax)
+        decoder = decoder_of(layout.syntax, layout.stored)
         with open(os.dup(fd), "rb") as file:
             file.seek(layout.element.offset)
             try:
@@ -108,7 +108,6 @@ class PixelFile:
     def _options(self) -> dict[str, object]:
         layout = self.layout
         return {
-            "transfer_syntax_uid": layout.syntax,
             "pixel_keyword": _KEYWORDS[layout.element.tag],
             "pixel_vr": layout.element.vr or "OW",
             "rows": layout.rows,

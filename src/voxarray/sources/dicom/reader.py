@@ -15,7 +15,7 @@ from voxarray.materialise import materialise
 from voxarray.scaling import Scaling
 from voxarray.sources.base import Source
 from voxarray.sources.dicom import tags
-from voxarray.sources.dicom.facts import common_facts
+from voxarray.sources.dicom.facts import facts_of_volumes
 from voxarray.sources.dicom.files import dicom_files
 from voxarray.sources.dicom.frames import Frame, frames_of
 from voxarray.sources.dicom.geometry import stack
@@ -120,7 +120,9 @@ def _build(path: str, headers: Sequence[Header]) -> DicomSource:
         scaling_of=scaling_of,
         affine=place.affine,
         channels=volumes.channels,
-        facts=common_facts([frames[row.max()].facts for row in volumes.planes]),
+        facts=facts_of_volumes(
+            [[frames[n].facts for n in row if n != EMPTY] for row in volumes.planes]
+        ),
     )
 
 
