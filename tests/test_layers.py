@@ -28,7 +28,7 @@ LAYERS = (
         "workers",
     },
     {"index", "sources", "archive", "writers", "materialise", "pieces", "planes", "statistics", "tensors", "colours"},
-    {"image", "repr", "plotting"},
+    {"image", "bridges", "subject", "repr", "plotting"},
     {"__init__"},  # the public face: names to export, nothing of its own
     {"cli"},
     {"testing"},

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from voxarray.grid import checked_affine
 from voxarray.sources.array import ArraySource, DaskSource
 from voxarray.sources.base import Channels, Source
+from voxarray.sources.window import Window
 
 
 def affine_argument(affine: Any) -> NDArray[np.float64]:
@@ -34,7 +35,7 @@ def voxels_argument(
     """Source of voxels that the user holds: torch, NumPy, dask or xarray; nothing is copied.
 
     Args:
-        voxels: 4D, (C, W, H, D).
+        voxels: 4D, (C, W, H, D); what is a source already, stays it.
         affine: (4, 4) in RAS+ mm; None for the DataArray's own, or the identity.
         channels: What C counts, if that is known.
 
@@ -42,6 +43,8 @@ def voxels_argument(
         TypeError: For anything else.
         ValueError: If it is not 4D.
     """
+    if isinstance(voxels, Source):
+        return voxels if affine is None else Window.of(voxels).with_affine(affine)
     if is_dataarray(voxels):
         return _from_xarray(voxels, affine)
     place = checked_affine(np.eye(4)) if affine is None else affine

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from voxarray.errors import StateError
 from voxarray.image import equality, saving
 from voxarray.image.arguments import affine_argument, voxels_argument
+from voxarray.image.bridged import Bridged
 from voxarray.image.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE, require_free
 from voxarray.image.origin import Origin, PathLike
-from voxarray.image.pictured import Pictured
 from voxarray.image.text import describe
 from voxarray.materialise import materialise
 from voxarray.selection import Selection
@@ -23,11 +23,10 @@ from voxarray.sources.window import Window
 
 if TYPE_CHECKING:
     import dask.array
-    import torch
     import xarray as xr
 
 
-class Image(Pictured):
+class Image(Bridged):
     """One medical image: voxels (C, W, H, D) and where they are in the patient.
 
     Nothing is read before it is needed: constructing checks that the path exists, the properties
@@ -163,27 +162,6 @@ class Image(Pictured):
         return self._on(Window.of(ArraySource(voxels, source.affine, source.channels)))
 
     # --- Voxels ---------------------------------------------------------------------------------
-
-    def to_tensor(
-        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> torch.Tensor:
-        """Tensor (C, W, H, D) that the image does not keep; `data`'s own if that is loaded.
-
-        Args:
-            dtype: Type of the tensor; by default the one that `data` has.
-            device: Where it goes; by default RAM.
-
-        Raises:
-            MemoryBudgetError: If it needs more memory than allowed; nothing was read.
-        """
-        from voxarray.tensors import read_tensor, reading_dtype
-
-        if DATA in self:
-            return self.data.to(device=device, dtype=dtype)
-        self._require_memory(self._backing, reading_dtype(self._backing, dtype), "to_tensor()")
-        tensor = read_tensor(self._backing, dtype)
-        self._warn_of_nans(tensor)
-        return tensor.to(device=device)
 
     def numpy(self) -> NDArray:
         """NumPy array (C, W, H, D) that shares memory with `data`, which is loaded for it."""

@@ -1,0 +1,1 @@
+"""Images of other libraries from sources, and sources from those; each imported when it is used."""

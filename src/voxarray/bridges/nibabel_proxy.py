@@ -1,0 +1,90 @@
+"""Voxels of a source as nibabel's images hold them: an array that is read where it is indexed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.materialise import projected_peak
+from voxarray.memory import require
+from voxarray.selection import Selection
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelProxy:
+    """What nibabel calls a ``dataobj``: shape, dtype, and slices that read no more than they show.
+
+    Can be pickled. (An image of nibabel can, too, but by making the bytes of its whole file.)
+
+    Attributes:
+        source: (C, W, H, D).
+        shape: What nibabel sees: (W, H, D), (W, H, D, C) or (W, H, D, 1, C).
+    """
+
+    is_proxy: ClassVar[bool] = True
+
+    source: Source
+    shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the voxels, slope and intercept applied."""
+        return self.source.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, three to five."""
+        return len(self.shape)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        if copy is False:
+            raise ValueError("voxels of a file are read, so they cannot be had without a copy")
+        require(
+            projected_peak(self.source, self.dtype),
+            "the whole array",
+            "index the dataobj, or the image's slicer, to read a part",
+        )
+        return self[...].astype(dtype or self.dtype, copy=False)
+
+    def __getitem__(self, key: Any) -> NDArray:
+        """Voxels as NumPy would index them with integers, slices, ``...`` and None.
+
+        The array belongs to the caller and may be written to.
+
+        Raises:
+            ValueError: For lists and masks.
+            IndexError: Beyond the image.
+        """
+        from nibabel.fileslice import canonical_slicers
+
+        items = canonical_slicers(key, self.shape, check_inds=False)
+        taken = [item for item in items if item is not None]
+        ranges = [_range(item, size) for item, size in zip(taken, self.shape, strict=True)]
+        voxels = self._read(ranges)
+        inner = iter(0 if isinstance(item, int) else slice(None) for item in taken)
+        shown: NDArray = voxels[tuple(None if item is None else next(inner) for item in items)]
+        return shown
+
+    def _read(self, ranges: list[range]) -> NDArray:
+        """Voxels at the crossings of ranges along nibabel's axes."""
+        lengths = [len(r) for r in ranges]
+        if 0 in lengths:
+            return np.empty(lengths, self.dtype)
+        w, h, d = ranges[:3]
+        channels = ranges[-1] if len(ranges) > 3 else range(1)
+        voxels = self.source.read(Selection((channels, w, h, d))).transpose(1, 2, 3, 0)
+        shared = Window.of(self.source).base.in_memory or not voxels.flags.writeable
+        return (voxels.copy(order="K") if shared else voxels).reshape(lengths, order="F")
+
+
+def _range(item: Any, size: int) -> range:
+    if isinstance(item, slice):
+        return range(size)[item]
+    if not 0 <= item < size:
+        raise IndexError(f"index {item} is out of range for an axis of {size}")
+    return range(item, item + 1)

@@ -1,0 +1,55 @@
+"""Single slices as Pillow images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import StateError, UnsupportedError
+from voxarray.optional import import_optional
+from voxarray.selection import Selection
+from voxarray.sources.base import Source
+
+
+def to_pil(source: Source, *, transpose: bool = True) -> Any:
+    """A `PIL.Image` of one slice: RGB of one or three channels, RGBA of four.
+
+    Values are clamped to 0 to 255, and fractions cut off.
+
+    Args:
+        source: (C, W, H, 1) with one, three or four channels.
+        transpose: Whether W runs to the right, else downwards.
+
+    Raises:
+        StateError: If there is more than one slice (``NOT_2D``); also a RuntimeError.
+        UnsupportedError: For complex voxels or other numbers of channels (``BAD_CHANNELS``).
+        MissingPackageError: If Pillow is not installed.
+    """
+    Image = import_optional("PIL.Image", "voxarray[plot]")
+    channels = source.shape[0]
+    if source.shape[3] != 1:
+        raise StateError(
+            f"Image is not 2D. Spatial shape: {source.shape[1:]}; take one slice, such as "
+            "image[..., 0]",
+            code="NOT_2D",
+        )
+    if channels not in (1, 3, 4) or source.dtype.kind == "c":
+        raise UnsupportedError(
+            f"a Pillow image is made of 1, 3 or 4 real channels, not of {channels} of "
+            f"{source.dtype.name}",
+            code="BAD_CHANNELS",
+        )
+    pixels = _bytes(source.read(Selection.whole(source.shape)))[..., 0]
+    if channels == 1:
+        pixels = pixels.repeat(3, axis=0)
+    order = (2, 1, 0) if transpose else (1, 2, 0)
+    return Image.fromarray(np.ascontiguousarray(pixels.transpose(order)))
+
+
+def _bytes(voxels: NDArray) -> NDArray[np.uint8]:
+    # NaN has no grey level; TorchIO leaves it to the platform, on x86 it is black.
+    known = np.nan_to_num(voxels, nan=0) if voxels.dtype.kind == "f" else voxels
+    clamped: NDArray[np.uint8] = np.clip(known, 0, 255).astype(np.uint8)
+    return clamped
