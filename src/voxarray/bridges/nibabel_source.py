@@ -20,7 +20,7 @@ from voxarray.sources.slabs import SLAB_BYTES, Slabs
 _COMPRESSED = (".gz", ".bz2", ".zst", ".mgz")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ProxySource(Source):
     """Voxels that nibabel reads, scales and decompresses.
 
@@ -63,7 +63,7 @@ class ProxySource(Source):
         identity = FileIdentity.of(file) if isinstance(file, str) else None
         require_numbers(stored)
         dtype = Scaling(2, 0).dtype(stored) if _is_scaled(proxy, stored) else stored
-        return cls(proxy, dtype, affine, channels, identity)
+        return cls(proxy=proxy, dtype=dtype, affine=affine, channels=channels, identity=identity)
 
     @property
     def shape(self) -> Shape4:  # type: ignore[override]
