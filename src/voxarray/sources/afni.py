@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from typing import Any
 
 import numpy as np
 
@@ -74,12 +75,12 @@ def _channels(info: dict) -> Channels:
 
 
 def _voxels(
-    header: FileIdentity, data: FileIdentity, stored: StoredVoxels, **facts: object
+    header: FileIdentity, data: FileIdentity, stored: StoredVoxels, **facts: Any
 ) -> FileArray:
-    common = {"identity": data, "header": header, "stored": stored, **facts}
+    common: dict[str, Any] = {"identity": data, "header": header, "stored": stored, **facts}
     if data.path.lower().endswith(".bz2"):
-        return DecodedFile(decoder=Bzipped(), **common)  # type: ignore[arg-type]
+        return DecodedFile(decoder=Bzipped(), **common)
     named_so = data.path.lower().endswith(".gz")  # raw voxels may begin with any two bytes
     if named_so and beginning(data, len(gzip_stream.MAGIC)) == gzip_stream.MAGIC:
-        return DecodedFile(decoder=Deflated(), **common)  # type: ignore[arg-type]
-    return PlainFile(**common)  # type: ignore[arg-type]
+        return DecodedFile(decoder=Deflated(), **common)
+    return PlainFile(**common)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import replace
+from typing import Any
 
 from voxarray.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayWarning
 from voxarray.sources.base import FileIdentity
@@ -44,17 +45,17 @@ def _open(identity: FileIdentity) -> tuple[FileArray, list[str]]:
     file = data or identity
     stored = StoredVoxels(header.shape, header.dtype, header.order)
     start = _start(header, stored, data)
-    placed = {
+    placed: dict[str, Any] = {
         "identity": file,
         "header": identity if data else None,
         "affine": header.affine,
         "channels": header.channels,
     }
     if header.is_binary and not header.is_compressed:
-        return PlainFile(stored=replace(stored, offset=start), **placed), header.remarks()  # type: ignore[arg-type]
+        return PlainFile(stored=replace(stored, offset=start), **placed), header.remarks()
     decoder = Deflated(start) if header.is_compressed else Text(start)
     _check_compressed_size(header, file.size - start)
-    return DecodedFile(stored=stored, decoder=decoder, **placed), header.remarks()  # type: ignore[arg-type]
+    return DecodedFile(stored=stored, decoder=decoder, **placed), header.remarks()
 
 
 def _data_file(identity: FileIdentity, header: MetaHeader) -> FileIdentity | None:

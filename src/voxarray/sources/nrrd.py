@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def _open(identity: FileIdentity) -> tuple[FileArray, list[str]]:
     start = _start(data or identity, header, 0 if data else header.end)
     skip = header.whole("byteskip", 0)
     dtype = _complex(header.dtype) if axes.is_complex else header.dtype
-    placed = {
+    placed: dict[str, Any] = {
         "identity": data or identity,
         "header": identity if data else None,
         "affine": axes.affine,
@@ -66,12 +67,12 @@ def _open(identity: FileIdentity) -> tuple[FileArray, list[str]]:
     if header.encoding == "raw":
         stored = StoredVoxels(axes.shape, dtype, axes.order)
         offset = start + skip if skip >= 0 else (data or identity).size - stored.nbytes
-        return PlainFile(stored=_at(stored, offset), **placed), axes.remarks()  # type: ignore[arg-type]
+        return PlainFile(stored=_at(stored, offset), **placed), axes.remarks()
     if skip < 0:
         raise FormatError("byte skip: -1 is for raw voxels only", code="BAD_HEADER")
     decoder = _DECODERS[header.encoding](start)
     stored = StoredVoxels(axes.shape, dtype, axes.order, skip)
-    return DecodedFile(stored=stored, decoder=decoder, **placed), axes.remarks()  # type: ignore[arg-type]
+    return DecodedFile(stored=stored, decoder=decoder, **placed), axes.remarks()
 
 
 def _at(stored: StoredVoxels, offset: int) -> StoredVoxels:

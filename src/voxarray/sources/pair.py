@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -125,10 +126,10 @@ def _open_analyze(identity: FileIdentity, data: FileIdentity) -> FileArray:
 
 
 def _voxels(
-    header: FileIdentity, data: FileIdentity, stored: StoredVoxels, **facts: object
+    header: FileIdentity, data: FileIdentity, stored: StoredVoxels, **facts: Any
 ) -> FileArray:
-    common = {"identity": data, "header": header, "stored": stored, **facts}
+    common: dict[str, Any] = {"identity": data, "header": header, "stored": stored, **facts}
     named_so = suffix_of(data.path).endswith(".gz")  # raw voxels may begin with any two bytes
     if named_so and beginning(data, len(gzip_stream.MAGIC)) == gzip_stream.MAGIC:
-        return DecodedFile(decoder=Deflated(trailer=_PADDING), **common)  # type: ignore[arg-type]
-    return PlainFile(**common)  # type: ignore[arg-type]
+        return DecodedFile(decoder=Deflated(trailer=_PADDING), **common)
+    return PlainFile(**common)

@@ -27,12 +27,18 @@ _AFNI = "voxarray.sources.afni:open_afni"
 _ARCHIVE = "voxarray.sources.archive:open_archive"
 _DICOM = "voxarray.sources.dicom.reader:open_dicom"
 _META = "voxarray.sources.meta_image:open_meta_image"
+_GIPL = "voxarray.sources.gipl:open_gipl"
+_ITK_HDF5 = "voxarray.sources.itk_hdf5:open_itk_hdf5"
 _MGH = "voxarray.sources.mgh:open_mgh"
 _MINC = "voxarray.sources.minc:open_minc"
 _NIFTI = "voxarray.sources.nifti:open_nifti"
 _NRRD = "voxarray.sources.nrrd:open_nrrd"
+_NPY = "voxarray.sources.npy:open_npy"
 _PAIR = "voxarray.sources.pair:open_pair"
 _PARREC = "voxarray.sources.parrec:open_parrec"
+_PICTURE = "voxarray.sources.picture:open_picture"
+_TIFF = "voxarray.sources.tiff:open_tiff"
+_VTK = "voxarray.sources.vtk:open_vtk"
 
 _BUILT_IN = {
     ".nii": _NIFTI,
@@ -48,6 +54,19 @@ _BUILT_IN = {
     ".mgh": _MGH,
     ".mgz": _MGH,
     ".mgh.gz": _MGH,
+    ".gipl": _GIPL,
+    ".gipl.gz": _GIPL,
+    ".vtk": _VTK,
+    ".h5": _ITK_HDF5,
+    ".hdf5": _ITK_HDF5,
+    ".png": _PICTURE,
+    ".jpg": _PICTURE,
+    ".jpeg": _PICTURE,
+    ".bmp": _PICTURE,
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".ome.tif": _TIFF,
+    ".npy": _NPY,
     ".mnc": _MINC,
     ".par": _PARREC,
     ".rec": _PARREC,
@@ -68,6 +87,7 @@ _DOUBLE_SUFFIXES = (
     ".nii.zarr",
     ".ome.tif",
     ".mgh.gz",
+    ".gipl.gz",
     ".brik.gz",
     ".brik.bz2",
 )
