@@ -15,6 +15,7 @@ A scan is opened by its header, sliced without being read, and becomes a tensor 
 The tour:
 
 * `ScalarImage`, `LabelMap`, `Image`: what users hold; dicts of metadata, as in TorchIO.
+* `Subject`: the images of one patient by name, with metadata; sliced and checked together.
 * `Grid`: shape (W, H, D) and affine (voxel index to RAS+ mm of voxel centres) as one value.
 * `DicomReader`: which of the series in a folder of DICOM files an image is.
 * `MemoryReport`: what an image costs, in bytes.
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     )
     from voxarray.memory import MemoryReport
     from voxarray.sources.dicom.reader import DicomReader
+    from voxarray.subject import Subject
 
 __all__ = [
     "AFFINE",
@@ -97,6 +99,7 @@ __all__ = [
     "SelectionError",
     "SourceChangedError",
     "StateError",
+    "Subject",
     "TruncatedError",
     "UnsupportedError",
     "VoxarrayError",
@@ -112,6 +115,7 @@ _HOMES = {
     "LabelMap": "voxarray.image",
     "MemoryReport": "voxarray.memory",
     "ScalarImage": "voxarray.image",
+    "Subject": "voxarray.subject",
 }
 
 

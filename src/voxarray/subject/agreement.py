@@ -1,0 +1,57 @@
+"""Whether named images agree in their geometry, and what to say if they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import StateError
+from voxarray.grid import SAME_GRID_TOLERANCE
+from voxarray.image.geometry import Geometry
+
+Images = Mapping[str, Geometry]
+
+
+def same_grid(images: Images, tolerance: float = SAME_GRID_TOLERANCE) -> bool:
+    """Whether the voxels of all images are at the same places, to a number of voxels."""
+    first, *others = (image.grid for image in images.values())
+    return all(first.isclose(other, tolerance) for other in others)
+
+
+def require_same_grid(images: Images) -> None:
+    """Raise StateError (``GRIDS_DIFFER``) unless `same_grid`."""
+    if not same_grid(images):
+        grids = {name: image.grid for name, image in images.items()}
+        raise _differing("grid", grids, "resample them onto one of them first")
+
+
+def require_same(images: Images, attribute: str, relative: float, absolute: float) -> None:
+    """Raise StateError (``GRIDS_DIFFER``) unless a property of all images is the same.
+
+    Args:
+        images: At least one.
+        attribute: Name of the property.
+        relative: By which numbers may differ, as in ``numpy.allclose``.
+        absolute: Likewise.
+    """
+    values = {name: getattr(image, attribute) for name, image in images.items()}
+    first, *others = (np.asarray(value) for value in values.values())
+    if not all(_close(other, first, relative, absolute) for other in others):
+        raise _differing(attribute, values, "check which files belong together")
+
+
+def _close(one: NDArray, other: NDArray, relative: float, absolute: float) -> bool:
+    if one.shape != other.shape or one.dtype.kind not in "biuf" or other.dtype.kind not in "biuf":
+        return bool(np.array_equal(one, other))
+    return bool(np.allclose(one, other, rtol=relative, atol=absolute))
+
+
+def _differing(attribute: str, values: Mapping[str, Any], advice: str) -> StateError:
+    rows = "\n".join(f"{name}: {value}" for name, value in values.items())
+    return StateError(
+        f'More than one value for "{attribute}" found in subject images; {advice}:\n{rows}',
+        code="GRIDS_DIFFER",
+    )

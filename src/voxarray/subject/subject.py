@@ -1,0 +1,295 @@
+"""`Subject`: the images of one patient by name, with what else is known."""
+
+from __future__ import annotations
+
+import copy
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.grid import SAME_GRID_TOLERANCE, Grid
+from voxarray.image import Image, ScalarImage
+from voxarray.selection import Shape3, Shape4
+from voxarray.subject import agreement
+
+
+class Subject(dict[str, Any]):
+    """Named images and metadata; images are not read before they are needed.
+
+    A field is found by key, ``subject["t1"]``, and by attribute, ``subject.t1``, unless `Subject`
+    has a member of that name. As in TorchIO, ``len`` counts the images, and integers, slices and
+    ``...`` in brackets slice all of them.
+
+    Args:
+        *fields: At most one mapping of names to images and metadata.
+        **more: The same as keywords, which win.
+
+    Raises:
+        TypeError: Without an image, or for an image without a name.
+        ValueError: For several positional arguments, or one that is no mapping.
+    """
+
+    def __init__(self, *fields: Mapping[str, Any], **more: Any) -> None:
+        if len(fields) > 1 or not all(isinstance(one, Mapping) for one in fields):
+            raise ValueError("Only one dictionary as positional argument is allowed")
+        if fields and isinstance(fields[0], Image):
+            raise TypeError("an image needs a name: use Subject(t1=image)")
+        super().__init__()
+        for key, value in {**(fields[0] if fields else {}), **more}.items():
+            self[key] = value
+        if not self.get_images_dict(intensity_only=False):
+            raise TypeError("A subject without images cannot be created: use Subject(t1=image)")
+
+    @classmethod
+    def of(cls, images: Mapping[str, Any]) -> Subject:
+        """The subject itself, or one made of a plain dict."""
+        return images if isinstance(images, Subject) else cls(images)
+
+    # --- Fields ---------------------------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> Any:
+        """A field for a text; else a subject of all images sliced alike, which reads nothing.
+
+        Raises:
+            KeyError: If there is no such field.
+            StateError: If the images differ in W, H or D (``GRIDS_DIFFER``); also a RuntimeError.
+            IndexError, TypeError, ValueError: As for images.
+        """
+        if isinstance(key, str):
+            return super().__getitem__(key)
+        self.check_consistent_spatial_shape()
+        sliced = self.copy()
+        for name, image in self._images.items():
+            sliced[name] = image[key]
+        return sliced
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"fields of a subject are named by text, not by {key!r}")
+        super().__setitem__(key, value)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getitem__(name)
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._require_field_name(name)
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        self._require_field_name(name)
+        try:
+            del self[name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}") from None
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(Keys: {tuple(self)}; images: {len(self)})"
+
+    def copy(self) -> Self:
+        """A new subject with the same images; as `copy.copy`."""
+        return copy.copy(self)
+
+    # --- Images ---------------------------------------------------------------------------------
+
+    def get_images_dict(
+        self,
+        intensity_only: bool = True,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+    ) -> dict[str, Image]:
+        """Images by name.
+
+        Args:
+            intensity_only: Leave out all but instances of `ScalarImage`.
+            include: Names to choose from; by default all.
+            exclude: Names to leave out.
+        """
+        kind = ScalarImage if intensity_only else Image
+        return {
+            name: value
+            for name, value in self.items()
+            if isinstance(value, kind)
+            and (include is None or name in include)
+            and (exclude is None or name not in exclude)
+        }
+
+    def get_images(
+        self,
+        intensity_only: bool = True,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+    ) -> list[Image]:
+        """Images in the order in which they were given; arguments as in `get_images_dict`."""
+        return list(self.get_images_dict(intensity_only, include, exclude).values())
+
+    def get_images_names(self) -> list[str]:
+        """Names of all images."""
+        return list(self._images)
+
+    def get_image(self, image_name: str) -> Image:
+        """The image of that name.
+
+        Raises:
+            KeyError: If there is no such image.
+        """
+        return self._images[image_name]
+
+    def get_first_image(self) -> Image:
+        """The image that was given first."""
+        return next(iter(self._images.values()))
+
+    def add_image(self, image: Image, image_name: str) -> None:
+        """Add or replace an image.
+
+        Raises:
+            ValueError: If it is no image, or the name is no text.
+        """
+        if not isinstance(image, Image) or not isinstance(image_name, str):
+            raise ValueError(
+                f"add_image takes an image and its name, not {type(image).__name__} and "
+                f"{type(image_name).__name__}"
+            )
+        self[image_name] = image
+
+    def remove_image(self, image_name: str) -> None:
+        """Remove an image.
+
+        Raises:
+            KeyError: If there is no such image.
+        """
+        self.get_image(image_name)
+        del self[image_name]
+
+    def load(self) -> None:
+        """Read the voxels of all images."""
+        for image in self._images.values():
+            image.load()
+
+    def unload(self) -> None:
+        """Forget the voxels of all images.
+
+        Raises:
+            StateError: As `Image.unload`.
+        """
+        for image in self._images.values():
+            image.unload()
+
+    def plot(self, return_fig: bool = False, **kwargs: Any) -> Any:
+        """Draw three planes of each image.
+
+        Args:
+            return_fig: Whether to return the figure.
+            **kwargs: As `voxarray.plotting.subject.plot` describes them: ``cmap_dict``,
+                ``figsize``, ``output_path``, ``show``, ``savefig_kwargs``, and what `Image.plot`
+                takes.
+
+        Raises:
+            MissingPackageError: If matplotlib is not installed.
+        """
+        from voxarray.plotting.subject import plot
+
+        figure = plot(self._images, **kwargs)
+        return figure if return_fig else None
+
+    def _repr_html_(self) -> str | None:
+        """All images as notebooks show them; None, hence text, without matplotlib."""
+        shown = [(name, image._repr_html_()) for name, image in self._images.items()]
+        if any(text is None for _, text in shown):
+            return None
+        return "".join(f"<h4>{html.escape(name)}</h4>{text}" for name, text in shown)
+
+    # --- Geometry that the images share -----------------------------------------------------------
+
+    @property
+    def shape(self) -> Shape4:
+        """Shape (C, W, H, D) of every image; StateError if they differ."""
+        self.check_consistent_attribute("shape")
+        return self.get_first_image().shape
+
+    @property
+    def spatial_shape(self) -> Shape3:
+        """Shape (W, H, D) of every image; StateError if they differ."""
+        self.check_consistent_spatial_shape()
+        return self.get_first_image().spatial_shape
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance in mm between voxels of every image; StateError if they differ."""
+        self.check_consistent_attribute("spacing")
+        return self.get_first_image().spacing
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4) voxel index to RAS+ mm of every image; StateError if they differ."""
+        self.check_consistent_affine()
+        return self.get_first_image().affine
+
+    @property
+    def grid(self) -> Grid:
+        """The grid on which all images lie; StateError if they do not lie on one."""
+        self.check_consistent_space()
+        return self.get_first_image().grid
+
+    def same_grid(self, tolerance: float = SAME_GRID_TOLERANCE) -> bool:
+        """Whether the voxels of all images are at the same places.
+
+        Args:
+            tolerance: Voxels by which they may differ anywhere.
+        """
+        return agreement.same_grid(self._images, tolerance)
+
+    def check_consistent_space(self) -> None:
+        """Raise StateError (``GRIDS_DIFFER``) unless `same_grid`."""
+        agreement.require_same_grid(self._images)
+
+    def check_consistent_spatial_shape(self) -> None:
+        """Raise StateError unless all images have the same (W, H, D)."""
+        self.check_consistent_attribute("spatial_shape")
+
+    def check_consistent_orientation(self) -> None:
+        """Raise StateError unless all images have the same orientation codes."""
+        self.check_consistent_attribute("orientation")
+
+    def check_consistent_affine(self) -> None:
+        """Raise StateError unless all images have the same affine."""
+        self.check_consistent_attribute("affine")
+
+    def check_consistent_attribute(
+        self, attribute: str, relative_tolerance: float = 1e-6, absolute_tolerance: float = 1e-6
+    ) -> None:
+        """Compare a property of all images.
+
+        Args:
+            attribute: Name of the property.
+            relative_tolerance: By which numbers may differ, as in ``numpy.allclose``.
+            absolute_tolerance: Likewise.
+
+        Raises:
+            StateError: If it differs (code ``GRIDS_DIFFER``); also a RuntimeError.
+        """
+        agreement.require_same(self._images, attribute, relative_tolerance, absolute_tolerance)
+
+    @property
+    def _images(self) -> dict[str, Image]:
+        return {name: value for name, value in self.items() if isinstance(value, Image)}
+
+    def _require_field_name(self, name: str) -> None:
+        if hasattr(type(self), name):
+            raise AttributeError(
+                f"{name!r} is a member of {type(self).__name__}: use subject[{name!r}] for a field"
+            )
