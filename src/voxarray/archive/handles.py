@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.shard import ShardIndex
-from voxarray.archive.store import Store, TreeStore, ZipStore
+from voxarray.archive.store import Blob, Store, TreeStore
+from voxarray.archive.zip_store import ZipStore
 from voxarray.errors import ArchiveError, MissingDataError, SourceChangedError
-from voxarray.sources.base import FileIdentity
 
 MAX_OPEN_SHARDS = 256
 MAX_MANIFESTS = 64
@@ -21,39 +22,36 @@ class ShardHandle:
     """An open shard with its checked index; closes itself when the last reader lets go.
 
     Attributes:
-        fd: Descriptor of the file that holds the shard.
-        start: Offset of the shard in that file.
+        blob: The shard's bytes.
         index: Where its chunks lie.
     """
 
-    __slots__ = ("fd", "index", "start")
+    __slots__ = ("blob", "index")
 
-    def __init__(self, fd: int, start: int, index: ShardIndex) -> None:
-        self.fd, self.start, self.index = fd, start, index
+    def __init__(self, blob: Blob, index: ShardIndex) -> None:
+        self.blob, self.index = blob, index
 
     def __del__(self) -> None:
-        os.close(self.fd)
+        self.blob.close()
 
 
 _lock = threading.Lock()
-_shards: OrderedDict[tuple[FileIdentity, str], ShardHandle] = OrderedDict()
-_manifests: OrderedDict[FileIdentity, Manifest] = OrderedDict()
+_shards: OrderedDict[tuple[Hashable, str], ShardHandle] = OrderedDict()
+_manifests: OrderedDict[Hashable, Manifest] = OrderedDict()
 
 
-def identity(store: Store) -> FileIdentity:
+def identity(store: Store) -> Hashable:
     """What makes this archive the one that was opened: its manifest, or its zip file.
 
     Raises:
         MissingDataError: If there is no manifest; code ``NO_MANIFEST``.
     """
-    if isinstance(store, ZipStore):
-        return store.identity
     if manifests.KEY not in store:
         Manifest.read(store)  # says what is wrong
-    return FileIdentity.of(f"{store.path}/{manifests.KEY}")
+    return store.identity(manifests.KEY)
 
 
-def manifest(store: Store, opened: FileIdentity) -> Manifest:
+def manifest(store: Store, opened: Hashable) -> Manifest:
     """The manifest of the archive that was opened, parsed once per process.
 
     Raises:
@@ -72,7 +70,7 @@ def manifest(store: Store, opened: FileIdentity) -> Manifest:
     return found
 
 
-def document(store: Store, opened: FileIdentity, key: str) -> bytes:
+def document(store: Store, opened: Hashable, key: str) -> bytes:
     """Bytes of a small file of the archive that was opened, checked against its manifest.
 
     Raises:
@@ -84,7 +82,7 @@ def document(store: Store, opened: FileIdentity, key: str) -> bytes:
     return manifest(store, opened).checked(store, key)
 
 
-def shard(store: Store, opened: FileIdentity, key: str, chunks: int) -> ShardHandle:
+def shard(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
     """The open shard at ``key``; its index and size are checked when it is opened first.
 
     Raises:
@@ -107,7 +105,7 @@ def shard(store: Store, opened: FileIdentity, key: str, chunks: int) -> ShardHan
     return handle
 
 
-def _open(store: Store, opened: FileIdentity, key: str, chunks: int) -> ShardHandle:
+def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
     expected = manifest(store, opened).size(key, store.path)
     _require_unchanged(store, opened)
     blob = store.open(key)
@@ -120,18 +118,17 @@ def _open(store: Store, opened: FileIdentity, key: str, chunks: int) -> ShardHan
                 code="TRUNCATED" if blob.size < expected else "BAD_SIZE",
                 path=store.path,
             )
-        index = ShardIndex.read(blob.fd, blob.start, blob.size, chunks, where)
-        return ShardHandle(blob.fd, blob.start, index)
+        return ShardHandle(blob, ShardIndex.read(blob, chunks, where))
     except BaseException:
-        os.close(blob.fd)
+        blob.close()
         raise
 
 
-def _require_unchanged(store: Store, opened: FileIdentity) -> None:
+def _require_unchanged(store: Store, opened: Hashable) -> None:
     # A zip checks itself whenever it is opened; a folder may have been swapped for another.
-    if not isinstance(store, TreeStore):
+    if isinstance(store, ZipStore):
         return
-    if not os.path.isdir(store.path):
+    if isinstance(store, TreeStore) and not os.path.isdir(store.path):
         raise SourceChangedError(
             f"the archive {store.path} was deleted or renamed after it was opened", path=store.path
         )

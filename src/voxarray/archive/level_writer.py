@@ -17,6 +17,7 @@ from voxarray.archive.manifest import FileEntry, file_entry
 from voxarray.archive.rows import copy_rows
 from voxarray.archive.scratch import scratch
 from voxarray.archive.shard import ShardWriter
+from voxarray.archive.store import FileBlob
 from voxarray.errors import ArchiveError
 from voxarray.layout import Index4, Layout
 
@@ -138,7 +139,7 @@ def _settle(fd: int, entry: FileEntry, path: str) -> None:
     """Sync a finished shard, and read it back: its bytes must be those that were written."""
     try:
         os.fsync(fd)
-        seen = file_entry(fd, 0, entry.size)
+        seen = file_entry(FileBlob(fd, 0, entry.size))
         if seen != entry:
             raise ArchiveError(
                 f"{path} reads back with crc32c {seen.crc32c:08x} where {entry.crc32c:08x} was "

@@ -8,14 +8,13 @@ finished, and is not opened.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import google_crc32c
 
-from voxarray.archive.store import Store
+from voxarray.archive.store import Blob, Store
 from voxarray.errors import ArchiveError, ChecksumError, MissingDataError
 
 KEY = "manifest.json"
@@ -38,10 +37,10 @@ class FileEntry:
     crc32c: int
 
 
-def file_entry(fd: int, start: int, size: int) -> FileEntry:
-    """Entry of ``size`` bytes of an open file, read in pieces; fewer where the file ends."""
+def file_entry(blob: Blob) -> FileEntry:
+    """Entry of what is open, read in pieces; of fewer bytes where it ends."""
     crc, done = 0, 0
-    while piece := os.pread(fd, min(_PIECE, size - done), start + done):
+    while piece := blob.read(done, min(_PIECE, blob.size - done)):
         crc = google_crc32c.extend(crc, piece)
         done += len(piece)
     return FileEntry(done, crc)
@@ -118,11 +117,8 @@ class Manifest:
 
     def check(self, store: Store, key: str) -> None:
         """Read a file of any size and compare it with what was written."""
-        blob = store.open(key)
-        try:
-            seen = file_entry(blob.fd, blob.start, blob.size)
-        finally:
-            os.close(blob.fd)
+        with store.open(key) as blob:
+            seen = file_entry(blob)
         self.require(key, seen.size, seen.crc32c, store.path)
 
     def size(self, key: str, path: str) -> int:

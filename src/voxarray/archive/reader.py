@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
 
@@ -21,7 +20,6 @@ from voxarray.archive.scratch import scratch
 from voxarray.archive.store import Store
 from voxarray.errors import FormatError, TruncatedError, VoxarrayError
 from voxarray.layout import Index4, Layout, chunk_bytes
-from voxarray.sources.base import FileIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class ShardedArray:
     """
 
     store: Store
-    opened: FileIdentity
+    opened: Hashable
     key: str
     layout: Layout
     dtype: np.dtype
@@ -77,11 +75,11 @@ class ShardedArray:
         return out[tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)]
 
     def _run(self, jobs: list[tuple[Piece, ...]], out: NDArray) -> None:
-        threads = min(settings.threads(), len(jobs))
+        threads = min(self.store.requests or settings.threads(), len(jobs))
         if threads <= 1:
             self._read_all(jobs, out)
             return
-        pool = workers.pool()
+        pool = workers.pool(self.store.requests)
         todo = iter(jobs)  # shared: whoever is done with a chunk takes the next
         tasks = [pool.submit(self._read_all, todo, out) for _ in range(1, threads)]
         try:
@@ -116,7 +114,7 @@ class ShardedArray:
         offset, length = handle.index.offsets[slot], handle.index.lengths[slot]
         if offset < 0:
             return False
-        encoded = os.pread(handle.fd, length, handle.start + offset)
+        encoded = handle.blob.read(offset, length)
         if len(encoded) != length:
             raise TruncatedError(f"{key} ends inside chunk {index}", path=self.store.path)
         try:

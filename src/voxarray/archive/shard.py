@@ -1,4 +1,4 @@
-"""One shard: a file of encoded chunks with its index, written once, read by ``pread``.
+"""One shard: a file of encoded chunks with its index, written once, read in place.
 
 Zarr 3 ``sharding_indexed`` with the index at the end: per chunk an offset and a length as
 little-endian 64-bit integers, all bits set for a chunk that is absent, then the crc32c of the
@@ -15,6 +15,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.archive.store import Blob
 from voxarray.errors import ArchiveError, ChecksumError, FormatError, TruncatedError
 
 ABSENT = 0xFFFF_FFFF_FFFF_FFFF
@@ -88,16 +89,16 @@ class ShardIndex:
     lengths: list[int]
 
     @classmethod
-    def read(cls, fd: int, start: int, size: int, chunks: int, path: str) -> ShardIndex:
-        """Read and check the index of the shard of ``size`` bytes at ``start`` of a file.
+    def read(cls, blob: Blob, chunks: int, path: str) -> ShardIndex:
+        """Read and check the index of a shard.
 
         Raises:
             TruncatedError: If the shard cannot even hold its index.
             ChecksumError: If the index is not the one that was written.
             FormatError: If it points outside the shard.
         """
-        tail = index_size(chunks)
-        raw = os.pread(fd, tail, start + size - tail) if size >= tail else b""
+        tail, size = index_size(chunks), blob.size
+        raw = blob.read(size - tail, tail) if size >= tail else b""
         if len(raw) != tail:
             raise TruncatedError(
                 f"the shard {path} has {size} bytes, fewer than the {tail} of its index", path=path

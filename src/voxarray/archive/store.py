@@ -1,52 +1,89 @@
-"""The files of an archive, in a directory or in one uncompressed zip: where their bytes lie."""
+"""The files of an archive: what a store of them can do, and the one that is a directory."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-import struct
-import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 
-from voxarray.errors import (
-    ArchiveError,
-    FormatError,
-    MissingDataError,
-    MissingFileError,
-    SourceChangedError,
-)
+from voxarray.errors import ArchiveError, MissingDataError
 from voxarray.sources.base import FileIdentity
 
 # A link inside an archive could name any file of this machine, and opening a pipe would wait.
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
-_LOCAL_HEADER = 30
-_LOCAL_LENGTHS = struct.Struct("<HH")  # name and extra field, at offset 26 (APPNOTE 4.3.7)
 
+class Blob(ABC):
+    """Bytes of one key, open for reading; whoever opened it closes it.
 
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """Bytes of one key in an open file. The caller closes ``fd``."""
+    Attributes:
+        size: Bytes.
+    """
 
-    fd: int
-    start: int
+    __slots__ = ()
+
     size: int
+
+    @abstractmethod
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes from ``offset`` on; fewer than ``length`` where the file ends."""
+
+    @abstractmethod
+    def part(self, start: int, size: int) -> Blob:
+        """Some of the bytes, in place of this blob: only one of the two is to be closed."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what is open."""
+
+    def __enter__(self) -> Blob:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class FileBlob(Blob):
+    """Part of an open file.
+
+    Attributes:
+        fd: Descriptor of the file.
+        start: Offset of the first byte.
+    """
+
+    __slots__ = ("fd", "size", "start")
+
+    def __init__(self, fd: int, start: int, size: int) -> None:
+        self.fd, self.start, self.size = fd, start, size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self.fd, length, self.start + offset)
+
+    def part(self, start: int, size: int) -> FileBlob:
+        return FileBlob(self.fd, self.start + start, size)
+
+    def close(self) -> None:
+        os.close(self.fd)
 
 
 class Store(ABC):
-    """Read-only access to the files of one archive; frozen, picklable, nothing kept open."""
+    """Read-only access to the files of one archive; frozen, picklable, nothing kept open.
+
+    Attributes:
+        path: Directory, file or URL.
+        requests: How many chunks to read at once; None where the processor is the limit.
+    """
 
     path: str
+    requests: int | None = None
 
     @abstractmethod
     def open(self, key: str) -> Blob:
-        """Descriptor, offset and size of a key.
+        """A key, open for reading.
 
         Raises:
             MissingDataError: If the archive has no such file.
@@ -57,16 +94,21 @@ class Store(ABC):
         """All files, sorted, with ``/`` between folders."""
 
     @abstractmethod
+    def folders(self, key: str) -> list[str]:
+        """Names of the folders in a folder, sorted; the root is the empty text."""
+
+    @abstractmethod
     def __contains__(self, key: str) -> bool:
         """Whether there is such a file."""
 
+    @abstractmethod
+    def identity(self, key: str) -> Hashable:
+        """What makes a file the one that it is now, in any process."""
+
     def read(self, key: str) -> bytes:
         """All bytes of a key."""
-        blob = self.open(key)
-        try:
-            return os.pread(blob.fd, blob.size, blob.start)
-        finally:
-            os.close(blob.fd)
+        with self.open(key) as blob:
+            return blob.read(0, blob.size)
 
     def _missing(self, key: str) -> MissingDataError:
         return MissingDataError(
@@ -86,7 +128,7 @@ class TreeStore(Store):
 
     path: str
 
-    def open(self, key: str) -> Blob:
+    def open(self, key: str) -> FileBlob:
         try:
             fd = os.open(f"{self.path}/{key}", _READ)
         except (FileNotFoundError, NotADirectoryError):
@@ -97,7 +139,7 @@ class TreeStore(Store):
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise self._missing(key)
-        return Blob(fd, 0, status.st_size)
+        return FileBlob(fd, 0, status.st_size)
 
     def _unreadable(self, key: str, error: OSError) -> ArchiveError:
         if error.errno == errno.ELOOP:
@@ -121,84 +163,9 @@ class TreeStore(Store):
             if file.is_symlink() or not file.is_dir()
         )
 
+    def folders(self, key: str) -> list[str]:
+        with os.scandir(os.path.join(self.path, key)) as entries:
+            return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
 
-@dataclass(frozen=True, slots=True)
-class ZipStore(Store):
-    """An archive as one ``.ozx`` file (OME-NGFF RFC-9): a zip whose members are not compressed.
-
-    Attributes:
-        identity: The zip file, as it was when it was opened.
-    """
-
-    identity: FileIdentity
-
-    @property
-    def path(self) -> str:  # type: ignore[override]
-        return self.identity.path
-
-    def open(self, key: str) -> Blob:
-        spans = _zip_spans(self.identity)
-        if key not in spans:
-            raise self._missing(key)
-        return Blob(self.identity.open(), *spans[key])
-
-    def __contains__(self, key: str) -> bool:
-        return key in _zip_spans(self.identity)
-
-    def keys(self) -> list[str]:
-        return sorted(_zip_spans(self.identity))
-
-
-def open_store(path: str | os.PathLike[str]) -> Store:
-    """The store at a path: a directory, or a zip file.
-
-    Raises:
-        MissingFileError: If there is nothing.
-    """
-    absolute = os.path.abspath(path)
-    if os.path.isdir(absolute):
-        return TreeStore(absolute)
-    if not os.path.exists(absolute):
-        raise MissingFileError(f"there is no archive {absolute}", path=absolute)
-    return ZipStore(FileIdentity.of(absolute))
-
-
-@lru_cache(maxsize=64)
-def _zip_spans(identity: FileIdentity) -> Mapping[str, tuple[int, int]]:
-    """Offset and size of every member; cached per process, the directory can be large."""
-    try:
-        with zipfile.ZipFile(identity.path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
-        if not os.path.exists(identity.path):
-            raise SourceChangedError(
-                f"{identity.path} was deleted after it was opened", path=identity.path
-            ) from None
-        raise FormatError(
-            f"{identity.path} is not a readable zip file ({error})",
-            code="BAD_ZIP",
-            path=identity.path,
-        ) from error
-    fd = identity.open()
-    try:
-        return MappingProxyType({m.filename: _span(fd, m, identity.path) for m in members})
-    finally:
-        os.close(fd)
-
-
-def _span(fd: int, member: zipfile.ZipInfo, path: str) -> tuple[int, int]:
-    if member.compress_type != zipfile.ZIP_STORED:
-        raise FormatError(
-            f"{path} compresses {member.filename}, and an .ozx stores its files as they are: "
-            "unzip it and open the folder",
-            code="BAD_ZIP",
-            path=path,
-        )
-    header = os.pread(fd, _LOCAL_HEADER, member.header_offset)
-    if len(header) != _LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
-        raise FormatError(f"{path} is damaged before {member.filename}", code="BAD_ZIP", path=path)
-    name, extra = _LOCAL_LENGTHS.unpack_from(header, 26)
-    start = member.header_offset + _LOCAL_HEADER + name + extra
-    if start + member.file_size > os.fstat(fd).st_size:
-        raise FormatError(f"{path} ends inside {member.filename}", code="BAD_ZIP", path=path)
-    return start, member.file_size
+    def identity(self, key: str) -> FileIdentity:
+        return FileIdentity.of(f"{self.path}/{key}")

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from voxarray.archive import handles, zip_file
 from voxarray.archive import manifest as manifests
 from voxarray.archive.documents import chunk_key
+from voxarray.archive.located import open_store
 from voxarray.archive.manifest import Manifest
-from voxarray.archive.store import Store, TreeStore, ZipStore, open_store
+from voxarray.archive.store import Store, TreeStore
+from voxarray.archive.zip_store import ZipStore
 from voxarray.errors import VoxarrayError
 from voxarray.selection import Selection
 from voxarray.sources.archive import ArchiveSource, label_names, open_archive

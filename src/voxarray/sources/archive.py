@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import handles
-from voxarray.archive import manifest as manifests
 from voxarray.archive.documents import ArrayDocument
 from voxarray.archive.geometry import NIFTI
+from voxarray.archive.located import Place, locate
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Label, level_name
 from voxarray.archive.reader import ShardedArray
-from voxarray.archive.store import Store, open_store
+from voxarray.archive.store import Store
 from voxarray.errors import FormatError, MissingFileError, OutOfRangeError
 from voxarray.grid import Grid
 from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4
-from voxarray.sources.base import Channels, FileIdentity, Source, digest
+from voxarray.sources.base import Channels, Source, digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class ArchiveSource(Source):
     """
 
     store: Store
-    opened: FileIdentity
+    opened: Hashable
     prefix: str
     image: ImageMetadata
     array: ShardedArray
@@ -134,7 +134,12 @@ def open_archive(path: str | os.PathLike[str]) -> ArchiveSource:
         ChecksumError: If metadata is damaged.
         FormatError: If it is not an archive of ours.
     """
-    store, prefix = _locate(path)
+    return open_place(locate(path), path)
+
+
+def open_place(place: Place, path: str | os.PathLike[str]) -> ArchiveSource:
+    """As `open_archive`, for what was located already."""
+    store, prefix = place.store, place.prefix
     opened = handles.identity(store)
     if prefix and f"{prefix}zarr.json" not in handles.manifest(store, opened).files:
         raise MissingFileError(
@@ -147,38 +152,23 @@ def open_archive(path: str | os.PathLike[str]) -> ArchiveSource:
 
 def label_names(path: str | os.PathLike[str]) -> list[str]:
     """Names of the label maps in an archive, sorted."""
-    store, prefix = _locate(path)
+    place = locate(path)
+    store, prefix = place.store, place.prefix
     manifest = handles.manifest(store, handles.identity(store))
     start = f"{prefix}labels/"
     parts = (key[len(start) :].split("/") for key in manifest.files if key.startswith(start))
     return sorted({names[0] for names in parts if len(names) > 1})
 
 
-def _locate(path: str | os.PathLike[str]) -> tuple[Store, str]:
-    """The archive at a path or above it, and what of it the path names."""
-    whole = Path(os.path.abspath(path))
-    for root in (whole, *whole.parents):
-        if root.is_file() or (root / manifests.KEY).is_file():
-            inside = whole.relative_to(root).as_posix()
-            return open_store(root), "" if inside == "." else f"{inside}/"
-    if not whole.exists():
-        raise MissingFileError(f"there is no archive {whole}", path=whole)
-    if not (whole / "zarr.json").is_file():
-        raise FormatError(
-            f"{whole} is a folder without zarr.json: no Zarr archive", code="NO_ARCHIVE", path=whole
-        )
-    return open_store(whole), ""  # whose missing manifest the caller will name
-
-
 @lru_cache(maxsize=256)
-def _image(store: Store, opened: FileIdentity, prefix: str) -> ImageMetadata:
+def _image(store: Store, opened: Hashable, prefix: str) -> ImageMetadata:
     raw = handles.document(store, opened, f"{prefix}zarr.json")
     attributes = json.loads(raw).get("attributes", {})
     return ImageMetadata.parse(attributes, os.path.join(store.path, prefix))
 
 
 @lru_cache(maxsize=256)
-def _open_level(store: Store, opened: FileIdentity, prefix: str, number: int) -> ArchiveSource:
+def _open_level(store: Store, opened: Hashable, prefix: str, number: int) -> ArchiveSource:
     image = _image(store, opened, prefix)
     key = f"{prefix}{level_name(number)}/{IMAGE}"
     raw = handles.document(store, opened, f"{key}/zarr.json")
