@@ -39,7 +39,7 @@ def write(folder, volumes, elements, numbers=None):
     for v, z in product(range(count), range(depth)):
         own = elements(v) if callable(elements) else elements
         dataset = samples.placed(volumes[v, z], (0, 0, 2.0 * z), int(numbers[v, z]) + 1, **own)
-        samples.save(dataset, folder / f"{v * 31 % 7}_{z}_{v}.dcm")
+        samples.save(dataset, folder / f"{(v * 5 + 3 * z) % 7}_{z}_{v}.dcm")
 
 
 def refused(code, path, match):
