@@ -48,8 +48,8 @@ class Layout:
     chunks_per_shard: Index4 = field(init=False, repr=False)  # asked for once per chunk read
 
     def __post_init__(self) -> None:
-        whole = all(s % c == 0 for s, c in zip(self.shard, self.chunk, strict=True))
-        if not whole or min(*self.shape, *self.chunk, *self.shard) < 1:
+        positive = min(*self.shape, *self.chunk, *self.shard) > 0
+        if not positive or any(s % c for s, c in zip(self.shard, self.chunk, strict=True)):
             raise FormatError(
                 f"shards {self.shard} must be whole numbers of chunks {self.chunk}, all at least "
                 "one voxel",

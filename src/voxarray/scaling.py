@@ -42,7 +42,7 @@ class Scaling:
         wide = np.complex128 if dtype.kind == "c" else np.float64
         pieces = np.nditer(
             [stored, result],
-            flags=["external_loop", "buffered", "growinner"],
+            flags=["external_loop", "buffered", "growinner", "zerosize_ok"],
             op_flags=[["readonly"], ["writeonly"]],
             order="K",
             buffersize=_PIECE,

@@ -241,6 +241,8 @@ def test_an_unknown_codec(path, chain):
         (("shape",), [9, 5, 7], "BAD_METADATA"),
         (("shape",), [1, -7, 5, 9], "BAD_LAYOUT"),
         (("codecs", 0, "configuration", "index_location"), "start", "UNKNOWN_CODEC"),
+        (("codecs", 0, "configuration", "chunk_shape"), [1, 0, 2, 2], "BAD_LAYOUT"),
+        (("chunk_key_encoding", "configuration", "separator"), ".", "UNKNOWN_CODEC"),
     ],
 )
 def test_array_documents_that_are_not_ours(path, keys, value, code):
