@@ -88,8 +88,6 @@ def frames_of(header: Header, file: int) -> Iterator[Frame]:
 
 
 def _frame(groups: Groups, file: int, index: int, number: int) -> Frame:
-    gap = groups.number(tags.SPACING_BETWEEN_SLICES, tags.MEASURES_SEQUENCE)
-    thickness = gap or groups.number(tags.SLICE_THICKNESS, tags.MEASURES_SEQUENCE)
     facts = facts_of(groups)
     return Frame(
         file,
@@ -97,13 +95,21 @@ def _frame(groups: Groups, file: int, index: int, number: int) -> Frame:
         position=_vector(groups.numbers(tags.POSITION, tags.POSITION_SEQUENCE), 3),
         orientation=_vector(groups.numbers(tags.ORIENTATION, tags.ORIENTATION_SEQUENCE), 6),
         spacing=_spacing(groups),
-        thickness=abs(thickness) if thickness else None,  # NM counts slices downwards
+        thickness=_thickness(groups),
         scaling=_scaling(groups),
         separators=_separators(groups, facts),
         facts=facts,
         order=(number, index),
         is_localizer="LOCALIZER" in groups.texts(tags.IMAGE_TYPE),
     )
+
+
+def _thickness(groups: Groups) -> float | None:
+    for tag in (tags.SPACING_BETWEEN_SLICES, tags.SLICE_THICKNESS):
+        found = _vector(groups.numbers(tag, tags.MEASURES_SEQUENCE)[:1], 1)
+        if found is not None and found[0] != 0:
+            return abs(found[0])  # nuclear medicine counts slices downwards
+    return None
 
 
 def _spacing(groups: Groups) -> Vector | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,13 +36,14 @@ class PixelFile:
     identity: FileIdentity
     layout: PixelLayout
 
-    def read(self, frames: Sequence[int], box: Sequence[range], out: Sequence[NDArray]) -> None:
-        """Read parts of frames, as they are stored.
+    def planes(self, frames: Sequence[int], box: Sequence[range]) -> Iterator[NDArray]:
+        """Parts of frames (channels, rows, columns), one after another, as they are stored.
+
+        Each is valid until the next is asked for.
 
         Args:
             frames: Numbers of frames.
             box: Ascending ranges of channels, rows and columns.
-            out: For each frame, C-contiguous (channels, rows, columns), in `PixelLayout.dtype`.
 
         Raises:
             SourceChangedError: The file is not the one that was opened.
@@ -52,12 +53,13 @@ class PixelFile:
         """
         fd = self.identity.open()
         try:
-            for frame, part in zip(frames, out, strict=True):
+            part = np.empty([len(r) for r in box], self.layout.dtype)
+            for frame in frames:
                 if self.layout.is_raw:
                     self._read_raw(fd, frame, box, part)
                 else:
-                    channels, rows, columns = (slice(r.start, r.stop, r.step) for r in box)
-                    part[...] = self._decoded(fd, frame)[channels, rows, columns]
+                    part[...] = self._decoded(fd, frame, box)
+                yield part
             self.identity.check(fd)
         except VoxarrayError as error:
             error.path = self.identity.path
@@ -81,10 +83,16 @@ class PixelFile:
             RawVoxels(layout.element.offset, shape, dtype).read(fd, ranges, out[None])
         drop_unused_bits(out, layout)
 
-    def _decoded(self, fd: int, frame: int) -> NDArray:
-        """A whole frame (channels, rows, columns), from the block cache."""
+    def _decoded(self, fd: int, frame: int, box: Sequence[range]) -> NDArray:
+        """Part of a frame; the whole of it goes to the block cache, unless all is wanted."""
         key = digest("dicom", self.identity, frame)
-        return BLOCKS.get(key, lambda: self._decode(fd, frame))
+        channels, rows, columns = (slice(r.start, r.stop, r.step) for r in box)
+        layout = self.layout
+        whole = (layout.samples, layout.rows, layout.columns)
+        if tuple(map(len, box)) == whole and key not in BLOCKS:
+            return self._decode(fd, frame)
+        decoded = BLOCKS.get(key, lambda: self._decode(fd, frame))
+        return decoded[channels, rows, columns]
 
     def _decode(self, fd: int, frame: int) -> NDArray:
         layout = self.layout

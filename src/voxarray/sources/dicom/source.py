@@ -121,7 +121,7 @@ class DicomSource(Source):
         return [(0, channels, 0)]  # colours make one volume, of as many channels
 
     def _read_volume(self, volume: int, slices: range, box: Sequence[range], out: NDArray) -> None:
-        """Fill (samples, slices, rows, columns) with planes, file by file."""
+        """Fill (samples, slices, rows, columns) with planes; each file is opened once."""
         wanted: dict[int, list[int]] = {}
         for n, z in enumerate(slices):
             wanted.setdefault(int(self.planes[volume, z, 0]), []).append(n)
@@ -129,31 +129,10 @@ class DicomSource(Source):
             if file < 0:
                 out[:, positions] = 0
                 continue
-            self._read_file(volume, slices, box, (file, positions), out)
-
-    def _read_file(
-        self,
-        volume: int,
-        slices: range,
-        box: Sequence[range],
-        planes: tuple[int, list[int]],
-        out: NDArray,
-    ) -> None:
-        """Read the planes of one file, as many at once as there are."""
-        file, positions = planes
-        frames = [int(self.planes[volume, slices[n], 1]) for n in positions]
-        direct = self._applied is None and len(box[0]) == 1  # then a plane is contiguous in out
-        size = [len(r) for r in box]
-        parts = (
-            [out[:, n] for n in positions]
-            if direct
-            else list(np.empty((len(frames), *size), self.stored))
-        )
-        self.files[file].read(frames, box, parts)
-        if direct:
-            return
-        for n, part in zip(positions, parts, strict=True):
-            out[:, n] = self._intensities(part, volume, slices[n])
+            frames = [int(self.planes[volume, slices[n], 1]) for n in positions]
+            parts = self.files[file].planes(frames, box)
+            for n, part in zip(positions, parts, strict=True):
+                out[:, n] = self._intensities(part, volume, slices[n])
 
     def _intensities(self, pixels: NDArray, volume: int, z: int) -> NDArray:
         applied = self._applied
