@@ -185,7 +185,7 @@ def test_reorienting_is_nibabels(grid, codes):
 
 @pytest.mark.parametrize("codes", ["RA", "RAR", "RAX", "RASL", ""])
 def test_orientations_that_are_none(codes):
-    with pytest.raises(GridError, match="R, L, A, P, S or I|names each of") as caught:
+    with pytest.raises(GridError, match=r"R, L, A, P, S or I|names each of") as caught:
         Grid.identity((2, 2, 2)).reorient(codes)
     assert caught.value.code == "BAD_ORIENTATION"
 

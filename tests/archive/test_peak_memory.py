@@ -1,0 +1,89 @@
+"""Peak memory is what was projected, and does not grow with the volume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from voxarray.archive.convert import projected_peak
+from voxarray.archive.options import Options
+from voxarray.sources.registry import open_source
+from voxarray.testing.peak_memory import can_measure, peak_above_imports
+from voxarray.testing.synthetic import Phantom, write_nifti
+
+pytestmark = pytest.mark.skipif(not can_measure(), reason="this system does not tell peaks")
+
+MIB = 1 << 20
+
+# What an allocator, threads and lazily loaded code may take on top, in tests this small.
+SLACK = 6 * MIB
+
+SETUP = """
+import dask.config, voxarray.sources.nifti
+from voxarray.archive.convert import convert
+from voxarray.archive.options import Options
+from voxarray.archive.verify import compare, verify
+from voxarray.selection import Selection
+from voxarray.sources.registry import open_source
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Two volumes, one four times as deep, as .nii and .nii.gz, and the archives of the former."""
+    path = tmp_path_factory.mktemp("peak")
+    for depth in (192, 768):
+        for suffix in (".nii", ".nii.gz"):
+            write_nifti(Phantom((128, 128, depth)), path / f"{depth}{suffix}")
+    return path
+
+
+def converting(folder: Path, name: str, chunk: int = 32) -> int:
+    """Bytes at the peak of a conversion."""
+    source, path = folder / name, folder / f"{name}.ome.zarr"
+    statement = (
+        f"convert(open_source({str(source)!r}), {str(path)!r}, "
+        f"options=Options(chunk={chunk}, overwrite=True))"
+    )
+    return peak_above_imports(SETUP, statement).bytes
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_conversion_stays_under_its_projection_and_is_flat(folder, suffix):
+    projected = projected_peak(open_source(folder / f"768{suffix}"), Options(chunk=32))
+    shallow, deep = (converting(folder, f"{depth}{suffix}") for depth in (192, 768))
+    assert max(shallow, deep) <= projected + SLACK
+    # The deep one has 18 MiB more voxels.
+    assert deep <= 1.1 * shallow + SLACK
+
+
+def test_verifying_and_reading_a_patch_take_what_they_touch(folder):
+    converting(folder, "768.nii")
+    archive, source = str(folder / "768.nii.ome.zarr"), str(folder / "768.nii")
+    checked = peak_above_imports(SETUP, f"result = len(verify({archive!r}))")
+    assert checked.result == 0
+    assert checked.bytes <= SLACK
+    patch = peak_above_imports(
+        SETUP,
+        f"opened = open_source({archive!r})\n"
+        "part = opened.read(Selection.whole(opened.shape)[40:80, 30:70, 300:340])\n"
+        "result = part.nbytes",
+    )
+    assert patch.bytes <= patch.result + SLACK
+    compared = peak_above_imports(
+        SETUP, f"result = len(compare({archive!r}, open_source({source!r})))"
+    )
+    assert compared.result == 0
+    assert compared.bytes <= 2 * SLACK
+
+
+@pytest.mark.slow
+def test_half_a_gigabyte_under_the_promised_bound(tmp_path):
+    peaks = []
+    for depth in (512, 2048):
+        write_nifti(Phantom((512, 512, depth)), tmp_path / f"{depth}.nii.gz")
+        projected = projected_peak(open_source(tmp_path / f"{depth}.nii.gz"), Options(chunk=64))
+        peaks.append(converting(tmp_path, f"{depth}.nii.gz", chunk=64))
+        assert peaks[-1] <= min(projected, 256 * MIB)
+    assert peaks[1] <= 1.1 * peaks[0]
