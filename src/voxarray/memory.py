@@ -50,10 +50,10 @@ def budget() -> int:
 def cache_limit() -> int:
     """Bytes of decoded blocks that this process may keep.
 
-    Setting ``block-cache``, but never more than half of the budget: what an operation leaves in
-    the cache counts as its memory.
+    Setting ``block-cache``, but never more than a quarter of the budget: what an operation leaves
+    in the cache counts as its memory, and it needs some besides.
     """
-    return min(settings.get_bytes("block-cache"), budget() // 2)
+    return min(settings.get_bytes("block-cache"), budget() // 4)
 
 
 def require(needed: int, what: str, instead: str) -> None:

@@ -108,9 +108,11 @@ def cuts(taken: range, block: int) -> Iterator[range]:
 
 def _divided(window: Window, box: Selection) -> Iterator[Selection]:
     """The box, cut into pieces where reading its block several times costs nothing."""
-    block = math.prod(window.base.chunks) * window.dtype.itemsize
-    is_kept = window.base.in_memory or block <= cache_limit()
-    if window.lazy or not is_kept:
+    base = window.base
+    block = math.prod(base.chunks) * base.dtype.itemsize
+    # What is decoded as one block, and is too large to be kept, would be decoded for each piece.
+    is_decoded_anew = base.chunks == base.shape and not base.in_memory and block > cache_limit()
+    if base.lazy or is_decoded_anew:
         yield box
         return
     c, w, h, d = box.shape

@@ -34,14 +34,8 @@ def test_facts_and_planes(tmp_path):
     assert "data" not in image
     drawn = picture(html)
     assert drawn.width > drawn.height > 100
-    for fact in (
-        "(1, 20, 30, 40)",
-        "1 \N{MULTIPLICATION SIGN} 1 \N{MULTIPLICATION SIGN} 2 mm",
-        "RAS+",
-        "intensity, int16",
-        "46.9 KiB",
-        "0 B",
-    ):
+    spacing = "1 \N{MULTIPLICATION SIGN} 1 \N{MULTIPLICATION SIGN} 2 mm"
+    for fact in ("(1, 20, 30, 40)", spacing, "RAS+", "intensity, int16", "46.9 KiB", "0 B"):
         assert fact in html, fact
     assert "a &lt;b&gt;.nii" in html
     image.load()

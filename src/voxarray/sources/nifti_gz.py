@@ -46,7 +46,9 @@ class NiftiGzSource(NiftiFile):
         limit = min(settings.get_bytes("gzip-whole-limit"), cache_limit())
         if self.header.nbytes <= limit:
             return Slabs(self.disk_shape, self.disk_shape[:2])
-        return Slabs.of(self.disk_shape, self.header.stored.itemsize, SLAB_BYTES)
+        # A slab that the cache cannot keep would be decoded again for each of its planes.
+        target = min(SLAB_BYTES, cache_limit() // 2)
+        return Slabs.of(self.disk_shape, self.header.stored.itemsize, target)
 
     def _read_box(self, box: Box, out: NDArray) -> None:
         if out.shape == self.disk_shape and not self._is_kept_whole:

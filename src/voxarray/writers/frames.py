@@ -105,7 +105,7 @@ class Frames:
         bytes_per_slice = (
             np.prod(self.view.shape) // self.view.shape[axis] * self.view.dtype.itemsize
         )
-        most = max(1, int(min(BATCH_BYTES, budget() // 4) // bytes_per_slice))
+        most = max(1, int(min(BATCH_BYTES, budget() // 8) // bytes_per_slice))
         ranges = [range(n) for n in self.view.shape]
         for block in cuts(self.view.selection.ranges[axis], self.view.base.chunks[axis]):
             for start in range(block.start, block.stop, most):
