@@ -25,7 +25,7 @@ class Subject(dict[str, Any]):
 
     Args:
         *fields: At most one mapping of names to images and metadata.
-        **more: The same as keywords, which win.
+        **more: The same as keywords; as in TorchIO they come first, and the mapping wins.
 
     Raises:
         TypeError: Without an image, or for an image without a name.
@@ -38,7 +38,7 @@ class Subject(dict[str, Any]):
         if fields and isinstance(fields[0], Image):
             raise TypeError("an image needs a name: use Subject(t1=image)")
         super().__init__()
-        for key, value in {**(fields[0] if fields else {}), **more}.items():
+        for key, value in {**more, **(fields[0] if fields else {})}.items():
             self[key] = value
         if not self.get_images_dict(intensity_only=False):
             raise TypeError("A subject without images cannot be created: use Subject(t1=image)")
