@@ -25,7 +25,7 @@ from voxarray.sources.nifti import open_nifti
 from voxarray.sources.window import Window
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import affines, shapes
-from voxarray.writers import nifti as writer
+from voxarray.writers import voxels as writer
 from voxarray.writers.nifti import write_nifti
 
 SUFFIXES = [".nii", ".nii.gz"]

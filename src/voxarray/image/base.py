@@ -193,16 +193,18 @@ class Image(Bridged):
 
         Args:
             path: Destination.
-            squeeze: Leave out axes of size one. NIfTI and archives have fixed axes and refuse it.
+            squeeze: Leave out the third axis of a single slice. By default only pictures do (PNG,
+                JPEG, BMP, TIFF); NIfTI, MGH, MINC, VTK, GIPL and archives have fixed axes and
+                refuse it.
             overwrite: Replace an archive that exists.
 
         Raises:
-            UnsupportedError: For an unknown suffix, or ``squeeze=True``.
+            UnsupportedError: For an unknown suffix, and for what the format cannot hold.
             ArchiveExistsError: If an archive exists and ``overwrite`` is not set.
         """
-        if squeeze:
-            raise saving.cannot_squeeze(path)
-        saving.save(self.source, path, label=self.type == LABEL, overwrite=overwrite)
+        saving.save(
+            self.source, path, label=self.type == LABEL, overwrite=overwrite, squeeze=squeeze
+        )
 
     __hash__ = None  # type: ignore[assignment]  # mutable, as any dict
 

@@ -4,32 +4,70 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from voxarray.errors import UnsupportedError
+from voxarray.errors import UnsupportedError, VoxarrayError
 from voxarray.sources.base import Source
 
-Writer = Callable[[Source, str, bool, bool], None]
-"""Takes a source, a path, whether it is a label map, and whether to replace an archive."""
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be saved, and how.
+
+    Attributes:
+        source: All voxels and their place.
+        path: Destination.
+        label: Whether it is a label map.
+        overwrite: Whether to replace an archive; single files are replaced anyway.
+        squeeze: Whether a single slice is written as two dimensions; None is the format's habit.
+    """
+
+    source: Source
+    path: str
+    label: bool
+    overwrite: bool
+    squeeze: bool | None
+
+    def refuse_squeeze(self) -> None:
+        """For formats whose axes are fixed.
+
+        Raises:
+            UnsupportedError: ``CANNOT_SQUEEZE``.
+        """
+        if self.squeeze:
+            raise UnsupportedError(
+                f"squeeze=True has no meaning for {self.path}: the format always has three "
+                "spatial axes; leave it out",
+                code="CANNOT_SQUEEZE",
+                path=self.path,
+            )
 
 
-def save(source: Source, path: str | os.PathLike[str], *, label: bool, overwrite: bool) -> None:
+Writer = Callable[[Request], None]
+
+
+def save(
+    source: Source,
+    path: str | os.PathLike[str],
+    *,
+    label: bool,
+    overwrite: bool,
+    squeeze: bool | None = None,
+) -> None:
     """Write all voxels of a source in the format that the suffix of ``path`` names.
 
     Raises:
-        UnsupportedError: If it names none (code ``UNKNOWN_SUFFIX``).
+        UnsupportedError: If it names none (code ``UNKNOWN_SUFFIX``), or the format cannot hold the
+            image; the writers say what they can.
         ArchiveExistsError: If an archive exists and ``overwrite`` is not set.
     """
     destination = os.path.expanduser(os.fspath(path))
-    _writer(destination)(source, destination, label, overwrite)
-
-
-def cannot_squeeze(path: str | os.PathLike[str]) -> UnsupportedError:
-    """Error for ``squeeze=True``."""
-    return UnsupportedError(
-        f"squeeze=True has no meaning for {os.fspath(path)}: {', '.join(WRITERS)} always have "
-        "three spatial axes; leave it out",
-        code="CANNOT_SQUEEZE",
-    )
+    request = Request(source, destination, label, overwrite, squeeze)
+    try:
+        _writer(destination)(request)
+    except VoxarrayError as error:
+        error.path = error.path or destination
+        raise
 
 
 def _writer(destination: str) -> Writer:
@@ -45,24 +83,116 @@ def _writer(destination: str) -> Writer:
     )
 
 
-def _nifti(source: Source, path: str, label: bool, overwrite: bool) -> None:  # noqa: ARG001
+def _nifti(request: Request) -> None:
     from voxarray.writers.nifti import write_nifti
 
-    write_nifti(source, path)
+    request.refuse_squeeze()
+    write_nifti(request.source, request.path)
 
 
-def _archive(source: Source, path: str, label: bool, overwrite: bool) -> None:
+def _nifti_pair(request: Request) -> None:
+    from voxarray.writers.nifti_pair import write_nifti_pair
+
+    request.refuse_squeeze()
+    write_nifti_pair(request.source, request.path)
+
+
+def _nrrd(request: Request) -> None:
+    from voxarray.writers.nrrd import write_nrrd
+
+    write_nrrd(request.source, request.path, squeeze=bool(request.squeeze))
+
+
+def _meta_image(request: Request) -> None:
+    from voxarray.writers.meta_image import write_meta_image
+
+    write_meta_image(request.source, request.path, squeeze=bool(request.squeeze))
+
+
+def _mgh(request: Request) -> None:
+    from voxarray.writers.big_endian import write_mgh
+
+    request.refuse_squeeze()
+    write_mgh(request.source, request.path)
+
+
+def _gipl(request: Request) -> None:
+    from voxarray.writers.big_endian import write_gipl
+
+    request.refuse_squeeze()
+    write_gipl(request.source, request.path)
+
+
+def _vtk(request: Request) -> None:
+    from voxarray.writers.big_endian import write_vtk
+
+    request.refuse_squeeze()
+    write_vtk(request.source, request.path)
+
+
+def _minc(request: Request) -> None:
+    from voxarray.writers.itk import write_minc
+
+    request.refuse_squeeze()
+    write_minc(request.source, request.path)
+
+
+def _hdf5(request: Request) -> None:
+    from voxarray.writers.itk import write_hdf5
+
+    write_hdf5(request.source, request.path, squeeze=bool(request.squeeze))
+
+
+def _picture(request: Request) -> None:
+    from voxarray.writers.pictures import write_picture
+
+    write_picture(request.source, request.path)
+
+
+def _tiff(request: Request) -> None:
+    from voxarray.writers.pictures import write_tiff
+
+    write_tiff(request.source, request.path)
+
+
+def _archive(request: Request) -> None:
     from voxarray.archive.convert import convert
     from voxarray.archive.options import Options
 
+    request.refuse_squeeze()
     convert(
-        source, path, kind="label" if label else "intensity", options=Options(overwrite=overwrite)
+        request.source,
+        request.path,
+        kind="label" if request.label else "intensity",
+        options=Options(overwrite=request.overwrite),
     )
 
 
 WRITERS: dict[str, Writer] = {
     ".nii": _nifti,
     ".nii.gz": _nifti,
+    ".img": _nifti_pair,
+    ".hdr": _nifti_pair,
+    ".img.gz": _nifti_pair,
+    ".hdr.gz": _nifti_pair,
+    ".nrrd": _nrrd,
+    ".nhdr": _nrrd,
+    ".mha": _meta_image,
+    ".mhd": _meta_image,
+    ".mgh": _mgh,
+    ".mgz": _mgh,
+    ".mnc": _minc,
+    ".vtk": _vtk,
+    ".gipl": _gipl,
+    ".gipl.gz": _gipl,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+    ".tif": _tiff,
+    ".tiff": _tiff,
+    ".png": _picture,
+    ".jpg": _picture,
+    ".jpeg": _picture,
+    ".bmp": _picture,
     ".ome.zarr": _archive,
     ".zarr": _archive,
     ".nii.zarr": _archive,

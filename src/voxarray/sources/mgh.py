@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.errors import FormatError, TruncatedError, UnsupportedError
+from voxarray.selection import Shape4
 from voxarray.sources import gzip_stream
 from voxarray.sources.base import FileIdentity
 from voxarray.sources.borrowed import nibabel_errors
@@ -29,7 +30,7 @@ _VERSION = 1
 
 _LARGEST_FOOTER = 1 << 20  # scan parameters, and tags such as the history of commands
 
-_DTYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
+DTYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
 
 
 def open_mgh(path: str | os.PathLike[str]) -> FileArray:
@@ -77,12 +78,12 @@ def _stored(start: bytes) -> StoredVoxels:
             code="NOT_MGH",
         )
     checked_sizes((w, h, d, frames), 4)
-    if code not in _DTYPES:
+    if code not in DTYPES:
         raise UnsupportedError(
-            f"voxels of MGH type {code} cannot be read: known are {sorted(_DTYPES)}",
+            f"voxels of MGH type {code} cannot be read: known are {sorted(DTYPES)}",
             code="UNSUPPORTED_DTYPE",
         )
-    return StoredVoxels((frames, w, h, d), np.dtype(_DTYPES[code]), offset=_OFFSET)
+    return StoredVoxels((frames, w, h, d), np.dtype(DTYPES[code]), offset=_OFFSET)
 
 
 def _affine(start: bytes) -> NDArray[np.float64]:
@@ -94,3 +95,20 @@ def _affine(start: bytes) -> NDArray[np.float64]:
         header = MGHHeader(start[: len(blank)] + blank[len(start) :], check=False)
         affine: NDArray[np.float64] = header.get_affine()
     return affine
+
+
+def header_for(shape: Shape4, code: int, affine: NDArray[np.float64]) -> bytes:
+    """The 284 bytes before the voxels of an MGH file.
+
+    Args:
+        shape: (C, W, H, D); C counts frames.
+        code: Type, a key of `DTYPES`.
+        affine: (4, 4) voxel index to RAS+ mm; rounded to float32.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = affine[:3, :3] / spacing
+    # The format holds the world position of index n / 2 along each axis, not of the middle.
+    centre = affine[:3, :3] @ (np.array(shape[1:]) / 2) + affine[:3, 3]
+    geometry = struct.pack(">h15f", 1, *spacing, *cosines.T.ravel(), *centre)
+    fields = _FIELDS.pack(_VERSION, *shape[1:], shape[0], code) + bytes(4)  # no degrees of freedom
+    return (fields + geometry).ljust(_OFFSET, b"\0")

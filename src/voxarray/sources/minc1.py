@@ -14,7 +14,7 @@ from voxarray.sources import netcdf3
 from voxarray.sources.base import FileIdentity, Source
 from voxarray.sources.file_array import PlainFile, StoredVoxels
 from voxarray.sources.header_text import LARGEST_TEXT, beginning
-from voxarray.sources.minc import MincFacts, as_text
+from voxarray.sources.minc_facts import MincFacts, as_text
 from voxarray.sources.netcdf3 import Variable
 from voxarray.sources.raw_voxels import as_bytes, read_exactly
 

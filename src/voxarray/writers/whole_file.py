@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -34,13 +35,47 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Bin
             os.fsync(file.fileno())
         _refuse_existing(target, overwrite)  # it may have appeared meanwhile
         os.replace(partial, target)
-        _sync_folder(folder)
+        _sync(folder)
     except BaseException as error:
         if os.path.exists(partial):
             os.unlink(partial)
         if isinstance(error, OSError) and not isinstance(error, VoxarrayError):
             raise _named(error, target) from error
         raise
+
+
+@contextmanager
+def whole_files(*paths: str | os.PathLike[str], overwrite: bool) -> Iterator[list[str]]:
+    """Names to write files under, which take the places of ``paths``, in this order, on success.
+
+    They are written in a hidden folder beside their destinations, under their own names (so that
+    one may name another, and libraries see the suffix), synced, and renamed. The last one should
+    be that without which nobody looks for the others.
+
+    Raises:
+        ArchiveExistsError: One of the files is there already, and ``overwrite`` is False.
+        ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
+    """
+    targets = [os.path.abspath(path) for path in paths]
+    folder, name = os.path.split(targets[-1])
+    hidden = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.partial")
+    partials = [os.path.join(hidden, os.path.basename(target)) for target in targets]
+    try:
+        for target in targets:
+            _refuse_existing(target, overwrite)
+        os.mkdir(hidden)
+        yield partials
+        for partial, target in zip(partials, targets, strict=True):
+            _sync(partial)
+            _refuse_existing(target, overwrite)  # it may have appeared meanwhile
+            os.replace(partial, target)
+        _sync(folder)
+    except OSError as error:
+        if isinstance(error, VoxarrayError):
+            raise
+        raise _named(error, targets[-1]) from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _refuse_existing(target: str, overwrite: bool) -> None:
@@ -50,8 +85,8 @@ def _refuse_existing(target: str, overwrite: bool) -> None:
         )
 
 
-def _sync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY)
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:

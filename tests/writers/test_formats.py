@@ -1,0 +1,421 @@
+"""Every format of `Image.save`: what comes back, what others read, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import HealthCheck, given, settings
+
+import voxarray as vx
+from voxarray.errors import UnsupportedError, VoxarrayWarning
+from voxarray.image.saving import WRITERS
+from voxarray.lps import ras_from_itk, ras_from_lps
+from voxarray.materialise import materialise
+from voxarray.selection import Selection
+from voxarray.sources.array import ArraySource
+from voxarray.sources.base import Channels
+from voxarray.sources.registry import open_source
+from voxarray.testing.strategies import affines
+from voxarray.writers.nrrd import write_nrrd
+
+OBLIQUE = np.array([[0.0, -2, 0.2, 10], [1.5, 0, 0.3, -20], [0, 0.1, 3, 30], [0, 0, 0, 1]])
+ROTATED = ras_from_itk([2, 3, 4], [5, 6, 7], [0, 0.6, 0.8, -1, 0, 0, 0, -0.8, 0.6])
+LPS_AXES = ras_from_itk([2, 3, 4], [5, 6, 7], np.eye(3).ravel())
+
+INTEGERS = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"]
+FLOATS = ["f4", "f8"]
+
+# suffix -> types, most channels, an affine that the format can hold
+FORMATS = {
+    ".img": ([*INTEGERS, *FLOATS, "c8", "c16"], 3, OBLIQUE),
+    ".hdr": (["i2"], 3, OBLIQUE),
+    ".img.gz": (["i2", "f4"], 3, OBLIQUE),
+    ".nrrd": ([*INTEGERS, *FLOATS], 3, OBLIQUE),
+    ".nhdr": (["i2", "f8"], 3, OBLIQUE),
+    ".mha": ([*INTEGERS, *FLOATS], 3, OBLIQUE),
+    ".mhd": (["i2", "f8"], 3, OBLIQUE),
+    ".mgh": (["u1", "i2", "u2", "i4", "f4"], 3, OBLIQUE),
+    ".mgz": (["i2", "f4"], 3, OBLIQUE),
+    ".h5": ([*INTEGERS, *FLOATS], 3, ROTATED),
+    ".vtk": ([*INTEGERS, *FLOATS], 3, LPS_AXES),
+    ".gipl": (["u1", "i1", "u2", "i2", "f4", "f8"], 1, LPS_AXES),
+    ".gipl.gz": (["i2"], 1, LPS_AXES),
+}
+CASES = [
+    (suffix, dtype, channels)
+    for suffix, (dtypes, most, _) in FORMATS.items()
+    for dtype in dtypes
+    for channels in sorted({1, most})
+]
+READ_BY_ITK = {".nrrd", ".nhdr", ".mha", ".mhd", ".vtk", ".gipl", ".gipl.gz", ".h5"}
+
+
+def voxels(shape, dtype="i2", seed=0):
+    rng = np.random.default_rng(seed)
+    dtype = np.dtype(dtype)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return rng.integers(info.min, info.max, shape, dtype, endpoint=True)
+    values = rng.normal(0, 100, shape)
+    return (values + 1j * values[::-1] if dtype.kind == "c" else values).astype(dtype)
+
+
+def image(shape=(1, 4, 5, 6), dtype="i2", affine=OBLIQUE):
+    # Native types: a tensor would turn uint16 into int32.
+    return vx.ScalarImage.from_xarray(source_array(ArraySource(voxels(shape, dtype), affine)))
+
+
+def source_array(source):
+    from voxarray.index.lazy import to_dataarray
+
+    return to_dataarray(source)
+
+
+def reopened(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VoxarrayWarning)
+        source = open_source(path)
+    return source, source.read(Selection.whole(source.shape))
+
+
+def by_itk(path):
+    read = sitk.ReadImage(str(path))
+    array = sitk.GetArrayFromImage(read).T
+    if read.GetNumberOfComponentsPerPixel() == 1:
+        array = array[None]
+    array = array[..., None] if array.ndim == 3 else array
+    return array, ras_from_itk(read.GetSpacing(), read.GetOrigin(), read.GetDirection())
+
+
+def save(source, path, **options):
+    from voxarray.image.saving import save as save_source
+
+    save_source(source, path, label=False, overwrite=False, **options)
+
+
+@pytest.mark.parametrize(("suffix", "dtype", "channels"), CASES)
+def test_what_comes_back(tmp_path, suffix, dtype, channels):
+    affine = FORMATS[suffix][2]
+    array = voxels((channels, 4, 5, 6), dtype)
+    save(ArraySource(array, affine), tmp_path / f"a{suffix}")
+    source, found = reopened(tmp_path / f"a{suffix}")
+    assert found.dtype == array.dtype
+    assert np.array_equal(found, array)
+    np.testing.assert_allclose(source.affine, affine, rtol=1e-6, atol=1e-5)
+    assert not [name for name in os.listdir(tmp_path) if "partial" in name]
+    if suffix in READ_BY_ITK:
+        theirs, placed = by_itk(tmp_path / f"a{suffix}")
+        assert np.array_equal(theirs, array)
+        assert theirs.dtype == array.dtype
+        np.testing.assert_allclose(placed, affine, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".img", ".img.gz", ".mgh", ".mgz", ".mnc"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nibabel_reads_them(tmp_path, suffix, channels):
+    if suffix == ".mnc" and channels > 1:
+        pytest.skip("MINC holds one channel")
+    affine = ROTATED if suffix == ".mnc" else OBLIQUE
+    array = voxels((channels, 4, 5, 6))
+    path = tmp_path / f"a{suffix}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VoxarrayWarning)
+        save(ArraySource(array, affine), path)
+    read = nib.load(path)
+    found = np.asanyarray(read.dataobj)
+    if channels > 1:
+        found = np.moveaxis(found.reshape(4, 5, 6, 3), -1, 0)
+    np.testing.assert_allclose(found.reshape(array.shape), array, atol=1e-3)
+    np.testing.assert_allclose(read.affine, affine, rtol=1e-6, atol=1e-5)
+
+
+@given(affines())
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_any_affine(tmp_path, suffix, affine):
+    save(ArraySource(voxels((1, 2, 3, 4)), affine), tmp_path / f"a{suffix}")
+    source, _ = reopened(tmp_path / f"a{suffix}")
+    if suffix == ".nrrd":
+        assert np.array_equal(source.affine, affine)
+    np.testing.assert_allclose(source.affine, affine, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "f4", "f8"])
+def test_minc(tmp_path, dtype):
+    array = voxels((1, 4, 5, 6), dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VoxarrayWarning)
+        save(ArraySource(array, ROTATED), tmp_path / "a.mnc")
+    source, found = reopened(tmp_path / "a.mnc")
+    assert found.shape == array.shape
+    assert np.can_cast(array.dtype, found.dtype)
+    np.testing.assert_allclose(found, array, rtol=1e-6)
+    np.testing.assert_allclose(source.affine, ROTATED, atol=1e-9)
+
+
+def test_minc_says_what_it_widens(tmp_path):
+    with pytest.warns(VoxarrayWarning, match="WIDER_DTYPE"):
+        save(ArraySource(voxels((1, 4, 5, 6)), ROTATED), tmp_path / "a.mnc")
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".mhd", ".nhdr"])
+def test_bool_becomes_uint8(tmp_path, suffix):
+    array = voxels((1, 4, 5, 6)) > 0
+    save(ArraySource(array, OBLIQUE), tmp_path / f"a{suffix}")
+    _, found = reopened(tmp_path / f"a{suffix}")
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, array)
+
+
+@pytest.mark.parametrize("dtype", ["c8", "c16"])
+def test_complex_nrrd(tmp_path, dtype):
+    array = voxels((1, 4, 5, 6), dtype)
+    save(ArraySource(array, OBLIQUE), tmp_path / "a.nrrd")
+    _, found = reopened(tmp_path / "a.nrrd")
+    assert found.dtype == array.dtype
+    assert np.array_equal(found, array)
+    assert np.array_equal(by_itk(tmp_path / "a.nrrd")[0], array)
+
+
+@pytest.mark.parametrize("suffix", [".NRRD", ".MHA", ".Mgz", ".IMG", ".PNG", ".NII.GZ"])
+def test_upper_case(tmp_path, suffix):
+    array = voxels((1, 4, 5, 1), "u1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VoxarrayWarning)
+        save(ArraySource(array, LPS_AXES), tmp_path / f"a{suffix}")
+    assert np.array_equal(reopened(tmp_path / f"a{suffix}")[1], array)
+
+
+def test_pairs_are_named_alike(tmp_path):
+    source = ArraySource(voxels((1, 2, 3, 4)), OBLIQUE)
+    for name in ("a.img", "b.HDR", "c.hdr.gz", "d.mhd", "e.nhdr"):
+        save(source, tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == [
+        *("a.hdr", "a.img", "b.HDR", "b.IMG", "c.hdr.gz", "c.img.gz"),
+        *("d.mhd", "d.raw", "e.nhdr", "e.raw"),
+    ]
+
+
+# --- One slice --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".h5"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_squeeze(tmp_path, suffix, channels):
+    flat = ras_from_lps([[0, 2, 0, 5], [-3, 0, 0, 6], [0, 0, 1, 0], [0, 0, 0, 1]])
+    array = voxels((channels, 4, 5, 1))
+    save(ArraySource(array, flat), tmp_path / f"a{suffix}", squeeze=True)
+    assert sitk.ReadImage(tmp_path / f"a{suffix}").GetDimension() == 2
+    source, found = reopened(tmp_path / f"a{suffix}")
+    assert np.array_equal(found, array)
+    np.testing.assert_allclose(source.affine, flat, atol=1e-12)
+    with pytest.raises(UnsupportedError, match="lose its place") as caught:
+        save(ArraySource(array, OBLIQUE), tmp_path / f"a{suffix}", squeeze=True)
+    assert caught.value.code == "CANNOT_SQUEEZE"
+    for squeeze in (None, False):
+        save(ArraySource(array, LPS_AXES), tmp_path / f"a{suffix}", squeeze=squeeze)
+        assert sitk.ReadImage(tmp_path / f"a{suffix}").GetDimension() == 3
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".img", ".mgz", ".vtk", ".gipl", ".mnc", ".ome.zarr"])
+def test_fixed_axes_are_not_squeezed(tmp_path, suffix):
+    with pytest.raises(UnsupportedError, match="three spatial axes") as caught:
+        save(ArraySource(voxels((1, 4, 5, 1)), LPS_AXES), tmp_path / f"a{suffix}", squeeze=True)
+    assert caught.value.code == "CANNOT_SQUEEZE"
+    assert os.listdir(tmp_path) == []
+
+
+PLANE = ras_from_itk([1, 1, 1], [0, 0, 0], np.eye(3).ravel())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "channels", "dtype"),
+    [
+        *[(".png", n, dtype) for n in (1, 3, 4) for dtype in ("u1", "u2")],
+        (".bmp", 3, "u1"),
+        *[(".tif", n, dtype) for n in (1, 3, 4) for dtype in ("u1", "i2", "u2", "f4", "f8")],
+    ],
+)
+def test_pictures_come_back(tmp_path, suffix, channels, dtype):
+    array = voxels((channels, 4, 5, 1), dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", VoxarrayWarning)
+        save(ArraySource(array, PLANE), tmp_path / f"a{suffix}")
+    source, found = reopened(tmp_path / f"a{suffix}")
+    assert found.dtype == array.dtype
+    assert np.array_equal(found, array)
+    np.testing.assert_allclose(source.affine, PLANE, atol=1e-12)
+    if dtype != "f8":  # which ITK's TIFF reader does not know
+        assert np.array_equal(by_itk(tmp_path / f"a{suffix}")[0], array)
+
+
+def test_tiff_stack(tmp_path):
+    array = voxels((1, 4, 5, 6))
+    save(
+        ArraySource(array, ras_from_itk([2, 3, 1], [0, 0, 0], np.eye(3).ravel())),
+        tmp_path / "a.tif",
+    )
+    source, found = reopened(tmp_path / "a.tif")
+    assert np.array_equal(found, array)
+    np.testing.assert_allclose(source.grid.spacing, (2, 3, 1), rtol=1e-6)
+    assert np.array_equal(by_itk(tmp_path / "a.tif")[0], array)
+
+
+def test_jpeg(tmp_path):
+    array = np.broadcast_to(np.arange(64, dtype="u1")[None, :, None, None] * 3, (3, 64, 48, 1))
+    with pytest.warns(VoxarrayWarning, match="LOSSY"):
+        save(ArraySource(array, PLANE), tmp_path / "a.jpg")
+    _, found = reopened(tmp_path / "a.jpg")
+    assert found.shape == array.shape
+    assert np.abs(found.astype(int) - array).max() < 8
+
+
+def test_whole_numbers_of_other_types(tmp_path):
+    array = voxels((1, 4, 5, 1), "u1")
+    for dtype in ("i4", "f4", "u2"):
+        save(
+            ArraySource(array.astype(dtype), PLANE), tmp_path / "a.bmp" if 0 else tmp_path / "a.png"
+        )
+        assert np.array_equal(reopened(tmp_path / "a.png")[1], array)
+
+
+def test_fractions_are_cut_off_with_a_warning(tmp_path):
+    with pytest.warns(VoxarrayWarning, match="CAST_TO_UINT8"):
+        save(ArraySource(np.full((1, 4, 5, 1), 2.75), PLANE), tmp_path / "a.png")
+    assert (reopened(tmp_path / "a.png")[1] == 2).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", ".tif"])
+def test_lost_geometry_is_remarked(tmp_path, suffix):
+    with pytest.warns(VoxarrayWarning, match="GEOMETRY_LOST"):
+        save(ArraySource(voxels((3, 4, 5, 1), "u1"), OBLIQUE), tmp_path / f"a{suffix}")
+
+
+# --- What a format cannot hold ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("suffix", "shape", "dtype", "affine", "code"),
+    [
+        *[(s, (1, 4, 5, 6), "f2", LPS_AXES, "UNSUPPORTED_DTYPE")
+          for s in FORMATS if s != ".png"],
+        *[(s, (1, 4, 5, 6), "c8", LPS_AXES, "UNSUPPORTED_DTYPE")
+          for s in (".mha", ".mgz", ".vtk", ".gipl", ".h5", ".mnc", ".tif")],
+        *[(s, (1, 4, 5, 6), "u8", LPS_AXES, "UNSUPPORTED_DTYPE")
+          for s in (".mgh", ".gipl", ".mnc")],
+        (".nrrd", (2, 4, 5, 6), "c8", LPS_AXES, "UNSUPPORTED_DIMS"),
+        (".gipl", (2, 4, 5, 6), "i2", LPS_AXES, "UNSUPPORTED_DIMS"),
+        (".mnc", (2, 4, 5, 6), "i2", LPS_AXES, "UNSUPPORTED_DIMS"),
+        (".png", (1, 4, 5, 6), "u1", PLANE, "UNSUPPORTED_DIMS"),
+        (".jpg", (2, 4, 5, 1), "u1", PLANE, "UNSUPPORTED_DIMS"),
+        (".tif", (2, 4, 5, 1), "u1", PLANE, "UNSUPPORTED_DIMS"),
+        (".png", (1, 4, 5, 1), "i2", PLANE, "OUT_OF_RANGE"),
+        *[(s, (1, 4, 5, 6), "i2", a, "AFFINE_NOT_HELD")
+          for s in (".vtk", ".gipl") for a in (OBLIQUE, ROTATED, np.eye(4))],
+    ],
+)  # fmt: skip
+def test_refusals(tmp_path, suffix, shape, dtype, affine, code):
+    with pytest.raises(UnsupportedError) as caught:
+        save(ArraySource(voxels(shape, dtype), affine), tmp_path / f"a{suffix}")
+    assert caught.value.code == code
+    assert caught.value.path == str(tmp_path / f"a{suffix}")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".mnc"])
+def test_shear_is_held_or_refused(tmp_path, suffix):
+    sheared = ROTATED.copy()
+    sheared[:3, 1] += 0.4 * sheared[:3, 0]
+    path = tmp_path / f"a{suffix}"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VoxarrayWarning)
+            save(ArraySource(voxels((1, 4, 5, 6)), sheared), path)
+    except UnsupportedError as error:
+        assert error.code in ("AFFINE_NOT_HELD", "NOT_WRITTEN")  # noqa: PT017
+        assert os.listdir(tmp_path) == []
+    else:
+        np.testing.assert_allclose(reopened(path)[0].affine, sheared, atol=1e-6)
+
+
+def test_a_refusal_leaves_the_old_file(tmp_path):
+    (tmp_path / "a.gipl").write_bytes(b"old")
+    with pytest.raises(UnsupportedError):
+        save(ArraySource(voxels((1, 4, 5, 6)), OBLIQUE), tmp_path / "a.gipl")
+    assert (tmp_path / "a.gipl").read_bytes() == b"old"
+
+
+def test_time_is_remarked(tmp_path):
+    series = ArraySource(voxels((3, 4, 5, 6)), OBLIQUE, Channels("time", 2.0))
+    for suffix in (".nrrd", ".mha", ".mgz", ".h5"):
+        with pytest.warns(VoxarrayWarning, match="TIME_LOST"):
+            save(ArraySource(series.array, ROTATED, series.channels), tmp_path / f"a{suffix}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", VoxarrayWarning)
+        save(series, tmp_path / "a.img")
+    assert reopened(tmp_path / "a.img")[0].channels == series.channels
+
+
+def test_scaling_is_kept_in_a_pair(tmp_path):
+    header = nib.Nifti1Header()
+    header.set_data_shape((4, 5, 6))
+    header.set_data_dtype("i2")
+    header.set_slope_inter(0.5, 10)
+    array = voxels((4, 5, 6))
+    with open(tmp_path / "a.nii", "wb") as file:
+        header["vox_offset"], header["magic"] = 352, b"n+1"
+        file.write(header.binaryblock + bytes(4) + array.T.tobytes())
+    source = open_source(tmp_path / "a.nii")
+    save(source, tmp_path / "b.img")
+    pair = open_source(tmp_path / "b.hdr")
+    assert pair.scaling == source.scaling
+    assert pair.unscaled().dtype == np.int16
+    assert np.array_equal(
+        reopened(tmp_path / "b.img")[1], source.read(Selection.whole(source.shape))
+    )
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".img", ".mgz"])
+def test_writers_stream(tmp_path, suffix, monkeypatch):
+    """No writer of these holds more than a slab of the image."""
+    from voxarray.writers import voxels as writer
+
+    monkeypatch.setattr(writer, "_SLAB_BYTES", 1)
+    array = voxels((2, 4, 5, 6))
+    largest = []
+
+    class Watched(ArraySource):
+        def read(self, selection):
+            largest.append(np.prod(selection.shape))
+            return super().read(selection)
+
+        @property
+        def chunks(self):
+            return 1, 4, 5, 1
+
+    save(Watched(array, OBLIQUE), tmp_path / f"a{suffix}")
+    assert max(largest) <= 2 * 4 * 5
+    assert np.array_equal(reopened(tmp_path / f"a{suffix}")[1], array)
+
+
+def test_images_save_everywhere(tmp_path):
+    scan = vx.ScalarImage(tensor=voxels((1, 4, 5, 6), "f4"), affine=LPS_AXES)
+    for suffix in FORMATS:
+        scan.save(tmp_path / f"a{suffix}")
+        assert np.array_equal(vx.ScalarImage(tmp_path / f"a{suffix}").numpy(), scan.numpy())
+    assert set(FORMATS) < set(WRITERS)
+
+
+def test_materialised_as_written(tmp_path):
+    write_nrrd(ArraySource(voxels((3, 4, 5, 6)), OBLIQUE), str(tmp_path / "a.nrrd"), squeeze=False)
+    source = open_source(tmp_path / "a.nrrd")
+    found = materialise(source, source.dtype)
+    assert found.flags.writeable
+    assert np.array_equal(found, voxels((3, 4, 5, 6)))
