@@ -114,7 +114,7 @@ def test_a_patch_of_a_vast_archive_opens_the_shards_it_touches(vast, monkeypatch
         patch = opened.read(Selection.whole(VAST)[200:300, 10:20, 4000:4010])
     assert patch.shape == (1, 100, 10, 10)
     assert not patch.any()
-    assert len(counts.shards) == 2  # across one border of shards, along x
+    assert len(set(counts.shards)) == 2  # across one border of shards, along x
     assert counts.chunks == 0  # background has no chunks
 
 
