@@ -81,7 +81,7 @@ def test_archives_go_to_their_reader(tmp_path, monkeypatch, name):
     opened = []
     monkeypatch.setattr(registry, "_load", lambda place: opened.append(place) or opened.append)
     open_source(folder)
-    assert opened == ["voxarray.sources.archive:open_archive", str(folder)]
+    assert opened == ["voxarray.sources.zarr.reader:open_zarr", str(folder)]
 
 
 def test_entry_points(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxarray.archive import manifest as manifests
+from voxarray.archive.manifest import is_published
 from voxarray.archive.store import Store, TreeStore
 from voxarray.archive.zip_store import ZipStore
 from voxarray.errors import FormatError, MissingFileError
@@ -65,8 +65,8 @@ def locate(path: str | os.PathLike[str]) -> Place:
     for folder in _upwards(whole):
         if folder.is_file():
             store = open_store(folder)
-            return Place(store, _inside(whole, folder), manifests.KEY in store)
-        if (folder / manifests.KEY).is_file():
+            return Place(store, _inside(whole, folder), is_published(store))
+        if is_published(TreeStore(str(folder))):
             return Place(TreeStore(str(folder)), _inside(whole, folder), True)
         if _is_node(folder):
             top = folder

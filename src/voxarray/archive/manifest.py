@@ -24,6 +24,17 @@ VERSION = 1
 _PIECE = 1 << 20
 
 
+_BEGINNING = f'{{"format":"{FORMAT}"'.encode()
+
+
+def is_published(store: Store) -> bool:
+    """Whether a store has a manifest of ours: other programs have a ``manifest.json``, too."""
+    if KEY not in store:
+        return False
+    with store.open(KEY) as blob:
+        return blob.read(0, len(_BEGINNING)) == _BEGINNING
+
+
 @dataclass(frozen=True, slots=True)
 class FileEntry:
     """A file of the archive.

@@ -208,7 +208,7 @@ class ImageMetadata:
                 Channels(ours["channels"]["kind"], float(ours["channels"]["step"])),
                 scaling and Scaling(float(scaling["slope"]), float(scaling["intercept"])),
                 tuple((int(z), int(y), int(x)) for z, y, x in ours["factors"]),
-                _parse_labels(attributes["ome"].get("image-label", {})),
+                parse_labels(attributes["ome"].get("image-label", {})),
                 tuple(ours["history"]),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -226,7 +226,8 @@ def level_name(level: int) -> str:
     return f"scale{level}"
 
 
-def _parse_labels(image_label: Mapping[str, Any]) -> tuple[Label, ...]:
+def parse_labels(image_label: Mapping[str, Any]) -> tuple[Label, ...]:
+    """Names and colours from the ``image-label`` of OME-Zarr."""
     names = {p["label-value"]: p.get("name", "") for p in image_label.get("properties", [])}
     colours = {c["label-value"]: tuple(c["rgba"]) for c in image_label.get("colors", [])}
     return tuple(

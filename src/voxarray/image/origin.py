@@ -12,7 +12,7 @@ from voxarray.errors import MissingFileError, StateError
 from voxarray.sources.base import Source
 from voxarray.sources.concat import ConcatSource
 from voxarray.sources.reader import Reader, open_with
-from voxarray.sources.registry import open_source
+from voxarray.sources.registry import is_inside_zip, open_source
 
 PathLike = str | os.PathLike[str]
 OnePath = Path | str
@@ -121,7 +121,7 @@ def _refuse_voxels(path: Any, owner: str) -> None:
 
 
 def _require_existing(path: OnePath) -> None:
-    if isinstance(path, Path) and not path.exists():
+    if isinstance(path, Path) and not (path.exists() or is_inside_zip(path)):
         raise MissingFileError(f'File not found: "{path}"', path=path)
 
 

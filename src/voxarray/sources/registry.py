@@ -24,7 +24,6 @@ from voxarray.sources.dicom.files import is_dicom, is_dicom_folder
 GROUP = "voxarray.sources"
 
 _AFNI = "voxarray.sources.afni:open_afni"
-_ARCHIVE = "voxarray.sources.archive:open_archive"
 _DICOM = "voxarray.sources.dicom.reader:open_dicom"
 _META = "voxarray.sources.meta_image:open_meta_image"
 _GIPL = "voxarray.sources.gipl:open_gipl"
@@ -39,6 +38,7 @@ _PARREC = "voxarray.sources.parrec:open_parrec"
 _PICTURE = "voxarray.sources.picture:open_picture"
 _TIFF = "voxarray.sources.tiff:open_tiff"
 _VTK = "voxarray.sources.vtk:open_vtk"
+_ZARR = "voxarray.sources.zarr.reader:open_zarr"
 
 _BUILT_IN = {
     ".nii": _NIFTI,
@@ -74,7 +74,8 @@ _BUILT_IN = {
     ".brik": _AFNI,
     ".brik.gz": _AFNI,
     ".brik.bz2": _AFNI,
-    ".ozx": _ARCHIVE,
+    ".ozx": _ZARR,
+    ".zarr.zip": _ZARR,
 }
 
 _BUILT_IN |= dict.fromkeys(DICOM_SUFFIXES, _DICOM)
@@ -85,6 +86,7 @@ _DOUBLE_SUFFIXES = (
     ".hdr.gz",
     ".ome.zarr",
     ".nii.zarr",
+    ".zarr.zip",
     ".ome.tif",
     ".mgh.gz",
     ".gipl.gz",
@@ -92,7 +94,8 @@ _DOUBLE_SUFFIXES = (
     ".brik.bz2",
 )
 
-_ZARR_MARKER = "zarr.json"
+_ZARR_MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")  # Zarr 3, and 2
+_ZIPPED = (".ozx", ".zarr.zip")
 
 Opener = Callable[[str], Source]
 
@@ -125,6 +128,16 @@ def suffix_of(path: str | os.PathLike[str]) -> str:
     return os.path.splitext(name)[1]
 
 
+def is_inside_zip(path: str | os.PathLike[str]) -> bool:
+    """Whether a path leads on into a zipped archive, as ``x.ozx/labels/brain`` does."""
+    folder = os.path.dirname(os.path.normpath(path))
+    while folder and os.path.dirname(folder) != folder:
+        if folder.lower().endswith(_ZIPPED) and os.path.isfile(folder):
+            return True
+        folder = os.path.dirname(folder)
+    return False
+
+
 def known_suffixes() -> list[str]:
     """Suffixes of files and archives that can be opened, sorted."""
     return sorted({*_BUILT_IN, ".zarr", *_entry_points()})
@@ -134,16 +147,18 @@ def _opener(path: str) -> Opener:
     suffix = suffix_of(path)
     if os.path.isdir(path):
         # A store that lost its zarr.json is still an archive, and its reader says what is wrong.
-        if suffix.endswith(".zarr") or os.path.exists(os.path.join(path, _ZARR_MARKER)):
-            return _load(_ARCHIVE)
+        if suffix.endswith(".zarr") or _is_zarr(path):
+            return _load(_ZARR)
         if is_dicom_folder(path):
             return _load(_DICOM)
         raise UnsupportedError(
-            f"the directory {path} holds no {_ZARR_MARKER}, so it is not a Zarr archive, and no "
-            "DICOM files: name a file, an archive, or the folder of one series",
+            f"the directory {path} holds no {_ZARR_MARKERS[0]}, so it is not a Zarr archive, and "
+            "no DICOM files: name a file, an archive, or the folder of one series",
             code="UNKNOWN_DIRECTORY",
             path=path,
         )
+    if is_inside_zip(path):
+        return _load(_ZARR)
     if not os.path.exists(path):
         raise MissingFileError(f"there is no file {path}", path=path)
     if suffix in _BUILT_IN:
@@ -162,6 +177,10 @@ def _opener(path: str) -> Opener:
         )
     opener: Opener = added[max(fitting, key=len)].load()
     return opener
+
+
+def _is_zarr(folder: str) -> bool:
+    return any(os.path.exists(os.path.join(folder, name)) for name in _ZARR_MARKERS)
 
 
 def _load(place: str) -> Opener:
