@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import pickle
@@ -110,11 +111,19 @@ def test_looking_at_a_vast_archive_decodes_nothing(vast, monkeypatch):
 
 def test_a_patch_of_a_vast_archive_opens_the_shards_it_touches(vast, monkeypatch):
     opened = open_archive(vast)
+    chosen = Selection.whole(VAST)[100:1900, 10:20, 3990:4096]
     with counting(monkeypatch) as counts:
-        patch = opened.read(Selection.whole(VAST)[200:300, 10:20, 4000:4010])
-    assert patch.shape == (1, 100, 10, 10)
+        patch = opened.read(chosen)
+    assert patch.shape == (1, 1800, 10, 106)
     assert not patch.any()
-    assert len(set(counts.shards)) == 2  # across one border of shards, along x
+    n, x, y, z = chosen
+    touched = [
+        {index // edge for index in axis}
+        for axis, edge in zip((n, z, y, x), opened.array.layout.shard, strict=True)
+    ]
+    expected = {f"scale0/image/{chunk_key(place)}" for place in itertools.product(*touched)}
+    assert len(expected) > 1
+    assert set(counts.shards) == expected
     assert counts.chunks == 0  # background has no chunks
 
 
