@@ -169,11 +169,13 @@ class FileArray(Source):
         return self if self.scaling is None else replace(self, scaling=None)
 
     def token(self) -> str:
+        stored = self.stored
         return digest(
             type(self).__name__,
             self.identity,
             self.header,
-            self.stored,
+            # A pickled dtype says "=" of its byte order where it said "<", so its repr differs.
+            (stored.shape, stored.dtype.str, stored.axes, stored.offset),
             self.scaling,
             self.affine,
         )

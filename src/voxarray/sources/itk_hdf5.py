@@ -69,11 +69,11 @@ def _affine(file: Any) -> NDArray[np.float64]:
     origin = [float(mm) for mm in _small(file, "Origin")]
     # A row of the file is the direction of one voxel axis; ITK holds those as columns.
     directions = np.asarray(_small(file, "Directions"), np.float64)
-    count = len(spacing)
-    if directions.shape != (count, count) or len(origin) != count:
+    count = len(_small(file, "Dimension"))
+    if directions.shape != (count, count) or len(origin) != count or len(spacing) != count:
         raise FormatError(
-            f"{count} spacings, {len(origin)} numbers of an origin and directions of shape "
-            f"{directions.shape} do not fit together",
+            f"{count} sizes, {len(spacing)} spacings, {len(origin)} numbers of an origin and "
+            f"directions of shape {directions.shape} do not fit together",
             code="BAD_HEADER",
         )
     return ras_from_itk(spacing, origin, directions.T.ravel().tolist())
