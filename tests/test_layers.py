@@ -25,6 +25,7 @@ LAYERS = (
         "lps",
         "version",
         "promotion",
+        "remote",
         "workers",
     },
     {

@@ -37,6 +37,7 @@ from voxarray.version import __version__
 
 if TYPE_CHECKING:
     from voxarray.errors import (
+        AccessDeniedError,
         ArchiveError,
         ArchiveExistsError,
         ChecksumError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         SelectionError,
         SourceChangedError,
         StateError,
+        TransportError,
         TruncatedError,
         UnsupportedError,
         VoxarrayError,
@@ -80,6 +82,7 @@ __all__ = [
     "SAMPLING_MAP",
     "STEM",
     "TYPE",
+    "AccessDeniedError",
     "ArchiveError",
     "ArchiveExistsError",
     "ChecksumError",
@@ -100,6 +103,7 @@ __all__ = [
     "SourceChangedError",
     "StateError",
     "Subject",
+    "TransportError",
     "TruncatedError",
     "UnsupportedError",
     "VoxarrayError",

@@ -13,6 +13,8 @@ that a caller would expect to catch::
     │   ├── MissingDataError                a shard or file that must exist does not
     │   └── ArchiveExistsError (FileExistsError)
     ├── MissingFileError (FileNotFoundError)
+    ├── TransportError (ConnectionError)    a store or server that does not answer, or wrongly
+    ├── AccessDeniedError (PermissionError) a store or server that refuses to answer
     ├── SourceChangedError (RuntimeError)   the file is no longer the one that was opened
     ├── GridError (ValueError)              geometry that is invalid or does not match
     ├── SelectionError (ValueError)         a selection that addresses no voxels
@@ -27,6 +29,8 @@ Messages say what was seen, what was expected and what to do next.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -64,6 +68,16 @@ class VoxarrayError(Exception):
 
 def _rebuild(cls: type[VoxarrayError], message: str, code: str, path: str | None) -> VoxarrayError:
     return cls(message, code=code, path=path)
+
+
+@contextmanager
+def blaming(path: str) -> Iterator[None]:
+    """Errors of ours that are raised inside name this file."""
+    try:
+        yield
+    except VoxarrayError as error:
+        error.path = path
+        raise
 
 
 class FormatError(VoxarrayError, ValueError):
@@ -116,6 +130,24 @@ class MissingFileError(VoxarrayError, FileNotFoundError):
     """There is no such file."""
 
     default_code = "NOT_FOUND"
+
+    __str__ = VoxarrayError.__str__
+    __reduce__ = VoxarrayError.__reduce__
+
+
+class TransportError(VoxarrayError, ConnectionError):
+    """A store or server that did not answer, or not rightly, after several attempts."""
+
+    default_code = "TRANSPORT"
+
+    __str__ = VoxarrayError.__str__
+    __reduce__ = VoxarrayError.__reduce__
+
+
+class AccessDeniedError(VoxarrayError, PermissionError):
+    """A store or server that does not let this user read."""
+
+    default_code = "ACCESS_DENIED"
 
     __str__ = VoxarrayError.__str__
     __reduce__ = VoxarrayError.__reduce__

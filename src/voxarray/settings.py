@@ -23,6 +23,20 @@ DEFAULTS: dict[str, Any] = {
     "threads": None,
     # Largest size that one chunk of an archive may decode to, against decompression bombs.
     "chunk-limit": "256 MiB",
+    # How often a request over a network is made before it counts as failed, and the seconds that
+    # each may take.
+    "remote-attempts": 6,
+    "remote-timeout": 30.0,
+    # Requests under way at once: a network is waited for, not worked.
+    "remote-requests": 16,
+    # What obstore and fsspec are told beside the URL, per scheme, for example
+    # {"s3": {"skip_signature": True, "region": "eu-west-1"}}. Both also heed the environment.
+    "remote-options": {},
+    "fsspec-options": {},
+    # Local copies of remote files that cannot be read in parts: how much of them a process keeps,
+    # and where; None is the system's folder for temporary files. They are gone when it ends.
+    "download-cache": "16 GiB",
+    "download-directory": None,
 }
 
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voxarray.archive.manifest import is_published
+from voxarray.archive.remote_store import RemoteTree, RemoteZip
 from voxarray.archive.store import Store, TreeStore
 from voxarray.archive.zip_store import ZipStore
 from voxarray.errors import FormatError, MissingFileError
+from voxarray.remote.address import Address, is_url
+from voxarray.remote.connect import objects_at
+from voxarray.remote.file import RemoteFile
+from voxarray.remote.objects import Objects
 from voxarray.sources.base import FileIdentity
 
 NODE_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 """Files of which a Zarr group or array has at least one; the first is Zarr 3's."""
+
+ZIPPED = (".ozx", ".zarr.zip")
+"""Suffixes of archives that are one uncompressed zip file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +46,14 @@ class Place:
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
-    """The store at a path: a directory, or a zip file.
+    """The store at a path: a directory, a zip file, or the like behind a URL.
 
     Raises:
         MissingFileError: If there is nothing.
     """
+    if is_url(path):
+        place = _remote(Address.parse(str(path)))
+        return place.store
     absolute = os.path.abspath(path)
     if os.path.isdir(absolute):
         return TreeStore(absolute)
@@ -52,7 +63,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 
 def locate(path: str | os.PathLike[str]) -> Place:
-    """The archive, or other Zarr hierarchy, at a path or above it.
+    """The archive, or other Zarr hierarchy, at a path or URL or above it.
 
     An archive begins where its manifest is; another hierarchy at its topmost group.
 
@@ -60,6 +71,8 @@ def locate(path: str | os.PathLike[str]) -> Place:
         MissingFileError: If there is nothing at the path.
         FormatError: If it is a folder that holds no Zarr (``NO_ARCHIVE``), or no zip file.
     """
+    if is_url(path):
+        return _remote(Address.parse(str(path)))
     whole = Path(os.path.abspath(path))
     top = whole
     for folder in _upwards(whole):
@@ -77,6 +90,31 @@ def locate(path: str | os.PathLike[str]) -> Place:
             f"{whole} is a folder without zarr.json: no Zarr archive", code="NO_ARCHIVE", path=whole
         )
     return Place(TreeStore(str(top)), _inside(whole, top), False)
+
+
+def place_in(objects: Objects, key: str = "") -> Place:
+    """The node at a key of a store that starts where these objects do."""
+    store = RemoteTree(objects)
+    return Place(store, key, is_published(store))
+
+
+def _remote(address: Address) -> Place:
+    """Where folders end in ``.zarr`` or a file in ``.ozx``, the store begins; else at the URL.
+
+    Above that nothing is asked for: each question is a request, and a bucket may be large.
+    """
+    parts = address.path.split("/")
+    for number in range(len(parts), 0, -1):
+        root = replace(address, path="/".join(parts[:number]))
+        inside = "/".join(parts[number:])
+        if root.name.lower().endswith(ZIPPED):
+            store = RemoteZip(RemoteFile.of(objects_at(root.parent), root.name))
+            return Place(store, inside, is_published(store))
+        if root.name.lower().endswith(".zarr"):
+            return place_in(objects_at(root), inside)
+    above = parts[:-2] if len(parts) > 2 and parts[-2] == "labels" else parts
+    root = replace(address, path="/".join(above))
+    return place_in(objects_at(root), "/".join(parts[len(above) :]))
 
 
 def _upwards(path: Path) -> Iterator[Path]:

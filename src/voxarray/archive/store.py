@@ -10,11 +10,15 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxarray.errors import ArchiveError, MissingDataError
+from voxarray.errors import ArchiveError, FormatError, MissingDataError
 from voxarray.sources.base import FileIdentity
 
 # A link inside an archive could name any file of this machine, and opening a pipe would wait.
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+SMALL = 1 << 30
+"""Bytes of the largest file that is read as a whole, unless another limit is given."""
 
 
 class Blob(ABC):
@@ -105,9 +109,21 @@ class Store(ABC):
     def identity(self, key: str) -> Hashable:
         """What makes a file the one that it is now, in any process."""
 
-    def read(self, key: str) -> bytes:
-        """All bytes of a key."""
+    def read(self, key: str, limit: int = SMALL) -> bytes:
+        """All bytes of a key.
+
+        Raises:
+            MissingDataError: If the archive has no such file.
+            FormatError: If it has more than ``limit`` bytes (``BOMB``).
+        """
         with self.open(key) as blob:
+            if blob.size > limit:
+                raise FormatError(
+                    f"{key} of {self.path} has {blob.size} bytes, where at most {limit} are "
+                    "expected",
+                    code="BOMB",
+                    path=self.path,
+                )
             return blob.read(0, blob.size)
 
     def _missing(self, key: str) -> MissingDataError:

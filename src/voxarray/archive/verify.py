@@ -16,7 +16,7 @@ from voxarray.archive.located import open_store
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.store import Store, TreeStore
 from voxarray.archive.zip_store import ZipStore
-from voxarray.errors import VoxarrayError
+from voxarray.errors import UnsupportedError, VoxarrayError
 from voxarray.selection import Selection
 from voxarray.sources.archive import ArchiveSource, label_names, open_archive
 from voxarray.sources.base import Source
@@ -151,7 +151,11 @@ def _slabs(channels: int, depth: int, count: int, planes: int) -> Iterator[tuple
 
 
 def _unexpected(store: Store, manifest: Manifest) -> Iterator[Problem]:
-    for key in store.keys():  # noqa: SIM118  # a store is no mapping
+    try:
+        keys = store.keys()
+    except UnsupportedError:  # a web server does not list: what is not named stays unseen
+        return
+    for key in keys:
         if isinstance(store, TreeStore) and os.path.islink(f"{store.path}/{key}"):
             yield Problem("SYMLINK", key, "is a link, and an archive holds only files of its own")
         elif key not in manifest.files and key != manifests.KEY:

@@ -39,7 +39,8 @@ class Image(Bridged):
     ``image["affine"]`` always work.
 
     Args:
-        path: File, directory, URL, or a sequence of them to be concatenated along C.
+        path: File, directory, URL or `zarr.abc.store.Store`, or a sequence of them to be
+            concatenated along C.
         type: `INTENSITY`, `LABEL`, `SAMPLING_MAP` or a name of your own; needed for a bare `Image`.
         tensor: Voxels (C, W, H, D) instead of a path: a torch tensor, NumPy array, dask array or
             `xarray.DataArray`. Memory is shared where the type permits.

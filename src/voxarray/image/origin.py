@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from voxarray.errors import MissingFileError, StateError
+from voxarray.remote.address import Address, is_url
+from voxarray.remote.zarr_objects import is_zarr_store
 from voxarray.sources.base import Source
 from voxarray.sources.concat import ConcatSource
 from voxarray.sources.reader import Reader, open_with
 from voxarray.sources.registry import is_inside_zip, open_source
 
 PathLike = str | os.PathLike[str]
-OnePath = Path | str
-"""A `Path`, or the text of a URL, whose double slash a `Path` would lose."""
+OnePath = Any
+"""A `Path`, the text of a URL, whose double slash a `Path` would lose, or a Zarr store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Origin:
     """
 
     given: tuple[OnePath, ...]
-    resolved: tuple[str, ...]
+    resolved: tuple[Any, ...]
     single: bool
     reader: Reader | None
 
@@ -51,7 +53,7 @@ class Origin:
             MissingFileError: If there is no such file and ``verify`` is set.
             StateError: If ``~user`` names no user.
         """
-        single = isinstance(path, (str, os.PathLike))
+        single = isinstance(path, (str, os.PathLike)) or is_zarr_store(path)
         given = (_one(path, owner),) if single else _several(path, owner)
         if verify:
             for one in given:
@@ -72,7 +74,7 @@ class Origin:
     @property
     def stem(self) -> str | list[str]:
         """Names up to the first dot."""
-        stems = [Path(one).name.split(".")[0] for one in self.given]
+        stems = [_name(one).split(".")[0] for one in self.given]
         return stems[0] if self.single else stems
 
     def open(self) -> Source:
@@ -80,7 +82,7 @@ class Origin:
         sources = [self._open(one) for one in self.resolved]
         return sources[0] if self.single else ConcatSource.of(sources)
 
-    def _open(self, path: str) -> Source:
+    def _open(self, path: Any) -> Source:
         return open_source(path) if self.reader is None else open_with(path, self.reader)
 
 
@@ -99,10 +101,12 @@ def _several(path: Any, owner: str) -> tuple[OnePath, ...]:
 
 def _one(path: Any, owner: str) -> OnePath:
     _refuse_voxels(path, owner)
+    if is_zarr_store(path):
+        return path
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"Expected type str or Path but found an object of type {type(path)}")
     text = os.fspath(path)
-    if "://" in text:
+    if is_url(text):
         return text
     try:
         return Path(text).expanduser()
@@ -125,5 +129,11 @@ def _require_existing(path: OnePath) -> None:
         raise MissingFileError(f'File not found: "{path}"', path=path)
 
 
-def _resolved(path: OnePath) -> str:
-    return path if isinstance(path, str) else os.path.abspath(path)
+def _resolved(path: OnePath) -> Any:
+    return os.path.abspath(path) if isinstance(path, Path) else path
+
+
+def _name(path: OnePath) -> str:
+    if isinstance(path, Path):
+        return path.name
+    return Address.parse(path).name if is_url(path) else Path(str(path)).name

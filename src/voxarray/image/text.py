@@ -8,6 +8,7 @@ from voxarray.errors import VoxarrayError
 from voxarray.image.keys import DATA
 from voxarray.memory import format_bytes
 from voxarray.promotion import tensor_type
+from voxarray.remote.address import Address, is_url
 
 if TYPE_CHECKING:
     from voxarray.image.base import Image
@@ -54,4 +55,5 @@ def _path(image: Image) -> str:
 
 
 def _quoted(path: object) -> str:
-    return f'"{path}"'
+    # The query of a signed URL is a secret, and descriptions end up in logs.
+    return f'"{Address.parse(str(path)).shown if is_url(path) else path}"'

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from voxarray.errors import (
     MissingFileError,
     OutOfRangeError,
     SourceChangedError,
-    VoxarrayError,
+    blaming,
 )
 from voxarray.grid import Grid
 from voxarray.scaling import Scaling
@@ -86,14 +86,9 @@ class FileIdentity:
             raise
         return fd
 
-    @contextmanager
-    def blamed(self) -> Iterator[None]:
+    def blamed(self) -> AbstractContextManager[None]:
         """Errors of ours that are raised inside name this file."""
-        try:
-            yield
-        except VoxarrayError as error:
-            error.path = self.path
-            raise
+        return blaming(self.path)
 
     def check(self, fd: int) -> None:
         """Raise `SourceChangedError` unless the descriptor is of the file that was opened."""

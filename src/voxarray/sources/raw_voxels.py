@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,28 @@ from voxarray.errors import TruncatedError
 MAX_SPAN = 8 << 20
 """Bytes that one call may read beside the output."""
 
-# Measured on Linux, files in the page cache. Only their ratio matters: a call costs as much as
-# 25 KiB, so the rows of a small patch are better read together with the gaps between them.
-_CALL_SECONDS = 2.5e-6
-_BYTE_SECONDS = 1e-10
-
 _LARGEST_CALL = 1 << 30  # Linux reads at most 2 GiB at once
+
+Fetch = Callable[[memoryview, int], None]
+"""Fills a view with the bytes of a file from a position on, or raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What reading takes; only the ratio matters.
+
+    Attributes:
+        call: Seconds per call.
+        byte: Seconds per byte.
+    """
+
+    call: float
+    byte: float
+
+
+# Measured on Linux, files in the page cache: a call costs as much as 25 KiB, so the rows of a small
+# patch are better read together with the gaps between them.
+LOCAL = Costs(2.5e-6, 1e-10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +60,38 @@ class RawVoxels:
     dtype: np.dtype
 
     def read(self, fd: int, ranges: Sequence[range], out: NDArray) -> None:
+        """Fill ``out`` with the voxels that ``ranges`` select; as `fetch`, from a local file."""
+        self.fetch(partial(read_exactly, fd), ranges, out)
+
+    def fetch(
+        self, read: Fetch, ranges: Sequence[range], out: NDArray, costs: Costs = LOCAL
+    ) -> None:
         """Fill ``out`` with the voxels that ``ranges`` select.
 
         Args:
-            fd: Descriptor of the file.
+            read: Fills a view with the bytes of the file from a position on.
             ranges: One per axis, in the order of ``shape``, with positive steps.
             out: C-contiguous, in native byte order.
+            costs: What calls of ``read`` cost.
 
         Raises:
             TruncatedError: The file ends before the voxels do.
         """
         steps = [size * r.step for size, r in zip(self._strides, ranges, strict=True)]
-        level = self._cheapest_level(ranges, steps)
+        level = self._cheapest_level(ranges, steps, costs)
         size = self._span(ranges[level:], steps[level:])
         parts = out.reshape(-1, *out.shape[level:])
         if size == parts[0].nbytes:
             view = as_bytes(out)
             for n, start in enumerate(self._starts(ranges, level)):
-                read_exactly(fd, view[n * size : (n + 1) * size], start)
+                read(view[n * size : (n + 1) * size], start)
             make_native(out, self.dtype)
             return
         span = np.empty(size, np.uint8)
         wanted: NDArray = np.ndarray(parts.shape[1:], self.dtype, span, strides=steps[level:])
         view = as_bytes(span)
         for part, start in zip(parts, self._starts(ranges, level), strict=True):
-            read_exactly(fd, view, start)
+            read(view, start)
             part[...] = wanted
 
     @property
@@ -95,7 +119,7 @@ class RawVoxels:
         last = sum((len(r) - 1) * step for r, step in zip(ranges, steps, strict=True))
         return last + self.dtype.itemsize
 
-    def _cheapest_level(self, ranges: Sequence[range], steps: Sequence[int]) -> int:
+    def _cheapest_level(self, ranges: Sequence[range], steps: Sequence[int], costs: Costs) -> int:
         """Number of leading axes to loop over, one call for each index, in the least time."""
         lengths = [len(r) for r in ranges]
         seconds = {}
@@ -104,7 +128,7 @@ class RawVoxels:
             gaps = span - math.prod(lengths[level:]) * self.dtype.itemsize
             if gaps == 0 or span <= MAX_SPAN:
                 calls = math.prod(lengths[:level])
-                seconds[level] = calls * (_CALL_SECONDS + span * _BYTE_SECONDS)
+                seconds[level] = calls * (costs.call + span * costs.byte)
         return min(seconds, key=seconds.__getitem__)
 
 

@@ -15,8 +15,11 @@ import importlib
 import os
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from voxarray.errors import MissingFileError, UnsupportedError
+from voxarray.remote.address import Address, is_url
+from voxarray.remote.zarr_objects import is_zarr_store
 from voxarray.sources.base import Source
 from voxarray.sources.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from voxarray.sources.dicom.files import is_dicom, is_dicom_folder
@@ -101,21 +104,27 @@ Opener = Callable[[str], Source]
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
-    """The image in a local file or archive; nothing but its header or metadata is read.
+    """The image in a file or archive; nothing but its header or metadata is read.
+
+    Args:
+        path: Local path, URL, or a ``zarr.abc.store.Store``.
 
     Raises:
         MissingFileError: There is nothing at ``path``.
         UnsupportedError: Nothing here reads such files (``UNKNOWN_SUFFIX``,
-            ``UNKNOWN_DIRECTORY``, ``REMOTE_PATH``).
+            ``UNKNOWN_DIRECTORY``).
         FormatError: The file is not what its name says, or damaged.
+        AccessDeniedError, TransportError: A server refuses, or does not answer.
     """
+    if is_zarr_store(path):
+        opener: Any = _load("voxarray.sources.remote.opening:open_store_object")
+        store: Source = opener(path)
+        return store
     text = os.fspath(path)
-    if "://" in text:
-        raise UnsupportedError(
-            f"{text} is not a local path: mount or download it, and open the copy",
-            code="REMOTE_PATH",
-            path=text,
-        )
+    if text.startswith("file://"):
+        text = unquote(urlsplit(text).path)
+    if is_url(text):
+        return _open_url(text)
     return _opener(text)(text)
 
 
@@ -141,6 +150,12 @@ def is_inside_zip(path: str | os.PathLike[str]) -> bool:
 def known_suffixes() -> list[str]:
     """Suffixes of files and archives that can be opened, sorted."""
     return sorted({*_BUILT_IN, ".zarr", *_entry_points()})
+
+
+def _open_url(url: str) -> Source:
+    opener: Any = _load("voxarray.sources.remote.opening:open_url")
+    opened: Source = opener(url, suffix_of(Address.parse(url).path or "/"), known_suffixes())
+    return opened
 
 
 def _opener(path: str) -> Opener:

@@ -11,7 +11,6 @@ from zarr.abc.store import (
     OffsetByteRequest,
     RangeByteRequest,
     Store,
-    SuffixByteRequest,
 )
 from zarr.core.buffer import Buffer, BufferPrototype
 
@@ -82,6 +81,8 @@ class ReadOnlyStore(Store):  # type: ignore[misc]  # zarr is not followed by myp
 
 def _read(files: Files, key: str, request: Any) -> bytes | None:
     try:
+        if request is None:
+            return files.read(key)
         blob = files.open(key)
     except MissingDataError:
         return None
@@ -90,10 +91,8 @@ def _read(files: Files, key: str, request: Any) -> bytes | None:
             return blob.read(request.start, request.end - request.start)
         if isinstance(request, OffsetByteRequest):
             return blob.read(request.offset, max(0, blob.size - request.offset))
-        if isinstance(request, SuffixByteRequest):
-            count = min(blob.size, request.suffix)
-            return blob.read(blob.size - count, count)
-        return blob.read(0, blob.size)
+        count = min(blob.size, request.suffix)
+        return blob.read(blob.size - count, count)
 
 
 def _read_only(files: Files) -> UnsupportedError:

@@ -97,14 +97,7 @@ class Node:
 
 
 def _load(store: Store, key: str) -> Mapping[str, Any]:
-    with store.open(key) as blob:
-        if blob.size > MAX_DOCUMENT:
-            raise FormatError(
-                f"{key} of {store.path} has {blob.size} bytes, and metadata at most {MAX_DOCUMENT}",
-                code="BOMB",
-                path=store.path,
-            )
-        raw = blob.read(0, blob.size)
+    raw = store.read(key, MAX_DOCUMENT)
     try:
         return _mapping(json.loads(raw), store, key)
     except (ValueError, RecursionError) as error:

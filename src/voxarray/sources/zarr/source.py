@@ -111,8 +111,9 @@ class ZarrSource(Source):
         return self if self.scaling is None else replace(self, scaling=None)
 
     def token(self) -> str:
-        level = self._level
-        return digest("zarr", level.voxels, level.axes, level.affine, self.scaling)
+        level, voxels = self._level, self._level.voxels
+        array = voxels.store.path, voxels.key, voxels.documents
+        return digest("zarr", *array, level.axes, level.affine, self.scaling)
 
 
 def _grown(chunk: Shape4, shape: Shape4, itemsize: int) -> Shape4:

@@ -1,0 +1,105 @@
+"""The files of an archive behind a URL: read in ranges, as strictly as local ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voxarray import settings
+from voxarray.archive.store import SMALL, Blob, Store
+from voxarray.archive.zip_store import ZipStore
+from voxarray.errors import MissingFileError
+from voxarray.remote.connect import usable
+from voxarray.remote.file import RemoteFile
+from voxarray.remote.objects import ObjectIdentity, Objects
+
+
+class RemoteBlob(Blob):
+    """Part of a remote file; nothing is open.
+
+    Attributes:
+        file: The file, with its version: a range of another version is an error.
+        start: Offset of the first byte.
+    """
+
+    __slots__ = ("file", "size", "start")
+
+    def __init__(self, file: RemoteFile, start: int, size: int) -> None:
+        self.file, self.start, self.size = file, start, size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self.file.read(self.start + offset, length)
+
+    def part(self, start: int, size: int) -> RemoteBlob:
+        return RemoteBlob(self.file, self.start + start, size)
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteTree(Store):
+    """An archive as objects below one place.
+
+    Attributes:
+        objects: The place.
+    """
+
+    objects: Objects
+
+    @property
+    def path(self) -> str:  # type: ignore[override]
+        return self.objects.shown
+
+    @property
+    def requests(self) -> int:  # type: ignore[override]
+        return max(1, int(settings.get("remote-requests")))
+
+    def open(self, key: str) -> RemoteBlob:
+        try:
+            file = RemoteFile.of(self.objects, key)
+        except MissingFileError:
+            raise self._missing(key) from None
+        return RemoteBlob(file, 0, file.size)
+
+    def read(self, key: str, limit: int = SMALL) -> bytes:
+        try:
+            return usable(self.objects).fetch(key, limit)[0]
+        except MissingFileError:
+            raise self._missing(key) from None
+
+    def __contains__(self, key: str) -> bool:
+        try:
+            usable(self.objects).stat(key)
+        except MissingFileError:
+            return False
+        return True
+
+    def keys(self) -> list[str]:
+        return usable(self.objects).keys()
+
+    def folders(self, key: str) -> list[str]:
+        return usable(self.objects).folders(key)
+
+    def identity(self, key: str) -> ObjectIdentity:
+        return RemoteFile.of(self.objects, key).identity
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteZip(ZipStore):
+    """An archive as one ``.ozx`` file behind a URL.
+
+    Attributes:
+        file: The zip file, as it was when it was opened.
+    """
+
+    file: RemoteFile  # type: ignore[assignment]  # read alike, opened otherwise
+
+    @property
+    def requests(self) -> int:  # type: ignore[override]
+        return max(1, int(settings.get("remote-requests")))
+
+    def whole(self) -> RemoteBlob:
+        return RemoteBlob(self.file, 0, self.file.size)
+
+    def identity(self, key: str) -> ObjectIdentity:  # noqa: ARG002  # as for any zip
+        return self.file.identity
