@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,11 @@ from voxarray.selection import Selection, Shape4
 from voxarray.sources.base import Source, digest
 from voxarray.sources.block_cache import BLOCKS
 
-Reader = Callable[[str], tuple[Any, Any]]
-"""From a path to voxels (array or tensor) and an affine (4, 4) in RAS+ mm or None."""
+Reader = Callable[[Any], tuple[Any, Any]]
+"""From a path to voxels (array or tensor) and an affine (4, 4) in RAS+ mm or None.
+
+As in TorchIO, the path is a `pathlib.Path`; only a URL is text.
+"""
 
 
 def open_with(path: str, reader: Reader) -> Source:
@@ -121,7 +125,7 @@ def as_4d(voxels: NDArray) -> NDArray:
 
 def _call(reader: Reader, path: str) -> tuple[NDArray, NDArray[np.float64]]:
     """Read-only native voxels (C, W, H, D) and a valid affine."""
-    result = reader(path)
+    result = reader(path if "://" in path else Path(path))
     if not isinstance(result, tuple) or len(result) != 2:
         raise FormatError(
             f"a reader returns (voxels, affine or None), got {type(result).__name__}",

@@ -1,0 +1,340 @@
+"""One test per row of ``notebooks/torchio-differences.md``: what TorchIO 1.2.1 does, and we do.
+
+Where a reader's view of a file is in question, a third reader decides.
+"""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import os
+import re
+import warnings
+from pathlib import Path
+
+import matplotlib as mpl
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from parity_samples import SPACES
+
+import dicom_samples
+import voxarray as vx
+
+mpl.use("agg")
+tio = pytest.importorskip("torchio")
+
+TABLE = Path(__file__).parents[2] / "notebooks" / "torchio-differences.md"
+NIBABEL = Path(nib.__file__).parent / "tests" / "data"
+SHARED = Path(__file__).parents[2] / "../shared/data"
+SHEARED = np.array([[2, 0.4, 0, 1], [0, 3, 0, 2], [0, 0, 4, 3], [0, 0, 0, 1.0]])
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def nifti(path, voxels=None, affine=SPACES["anisotropic"], **header):
+    voxels = np.arange(7 * 6 * 5, dtype="int16").reshape(7, 6, 5) if voxels is None else voxels
+    image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
+    for name, value in header.items():
+        image.header[name] = value
+    nib.save(image, path)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return nifti(tmp_path / "a.nii")
+
+
+def test_every_row_is_tested():
+    rows = set(re.findall(r"^\| `([a-z0-9-]+)`", TABLE.read_text(), re.MULTILINE))
+    tested = {name[5:].replace("_", "-") for name in globals() if name.startswith("test_")}
+    assert rows == tested - {"every-row-is-tested"}
+
+
+# --- Slices ---------------------------------------------------------------------------------------
+
+
+def test_negative_index(path):
+    assert 0 in tio.ScalarImage(path)[-1].spatial_shape
+    assert vx.ScalarImage(path)[-1].spatial_shape == (1, 6, 5)
+
+
+def test_ellipsis_and_steps(path):
+    for key in (..., slice(None, None, 2), slice(None, None, -1)):
+        with pytest.raises((NotImplementedError, ValueError, KeyError)):
+            tio.ScalarImage(path)[key]
+        assert vx.ScalarImage(path)[key].shape
+    with pytest.raises((IndexError, ValueError, TypeError)):
+        tio.ScalarImage(path)[:1, 1:3, :, :]
+    assert vx.ScalarImage(path)[:1, 1:3, :, :].spatial_shape == (2, 6, 5)
+
+
+def test_metadata_of_slices(path):
+    assert vx.ScalarImage(path, age=3)[1:3]["age"] == 3
+    try:
+        kept = tio.ScalarImage(path, age=3)[1:3].get("age")
+    except TypeError:  # the metadata is handed to a transform that does not know it
+        kept = None
+    assert kept is None
+
+
+def test_unload_of_a_slice(path):
+    theirs, ours = tio.ScalarImage(path)[1:3], vx.ScalarImage(path)[1:3]
+    for image in (theirs, ours):
+        image.load()
+    ours.unload()
+    ours.load()
+    assert ours.spatial_shape == (2, 6, 5)
+    try:
+        theirs.unload()
+        theirs.load()
+        shape = theirs.spatial_shape
+    except RuntimeError:  # it has no path any more
+        shape = None
+    assert shape != (2, 6, 5)
+
+
+def test_attributes_of_sliced_subjects(path):
+    theirs, ours = (one.Subject(t1=one.ScalarImage(path))[1:3] for one in (tio, vx))
+    assert theirs["t1"].spatial_shape == ours["t1"].spatial_shape == ours.t1.spatial_shape
+    assert theirs.t1.spatial_shape == (7, 6, 5)
+
+
+# --- Affines --------------------------------------------------------------------------------------
+
+
+def test_affine_with_a_path(path):
+    moved = np.diag([5, 5, 5, 1.0])
+    for one, honoured in ((tio, False), (vx, True)):
+        given = one.ScalarImage(path, affine=moved)
+        later = one.ScalarImage(path)
+        later.affine = moved
+        for image in (given, later):
+            image.load()
+            assert np.array_equal(image.affine, moved) == honoured
+
+
+def test_bounds_of_two_corners():
+    voxels = torch.zeros(1, 7, 6, 5)
+    turned = {one: one.ScalarImage(tensor=voxels, affine=SPACES["oblique"]) for one in (tio, vx)}
+    corners = np.stack(np.meshgrid((-0.5, 6.5), (-0.5, 5.5), (-0.5, 4.5)), -1).reshape(-1, 3)
+    world = nib.affines.apply_affine(SPACES["oblique"], corners)
+    truth = np.stack([world.min(0), world.max(0)], 1)
+    np.testing.assert_allclose(turned[vx].get_bounds(), truth)
+    assert not np.allclose(turned[tio].get_bounds(), truth)
+
+
+def test_unsorted_bounds():
+    voxels = torch.zeros(1, 7, 6, 5)
+    low, high = tio.ScalarImage(tensor=voxels, affine=SPACES["LPS"]).get_bounds()[0]
+    assert low > high
+    assert vx.ScalarImage(tensor=voxels, affine=SPACES["LPS"]).get_bounds()[0] == (high, low)
+
+
+def test_shear_on_save(tmp_path):
+    voxels = torch.zeros(1, 7, 6, 5)
+    found = {}
+    for one in (tio, vx):
+        one.ScalarImage(tensor=voxels, affine=SHEARED).save(tmp_path / "a.nii")
+        found[one] = nib.load(tmp_path / "a.nii").affine
+    np.testing.assert_allclose(found[vx], SHEARED, rtol=1e-6)
+    assert np.abs(found[tio] - SHEARED).max() > 0.01
+
+
+def test_plane_to_sitk(tmp_path):
+    image = sitk.Image(7, 6, sitk.sitkUInt8)
+    sitk.WriteImage(image, tmp_path / "a.png")
+    truth = sitk.ReadImage(tmp_path / "a.png").GetDirection()
+    assert vx.ScalarImage(tmp_path / "a.png").as_sitk().GetDirection() == truth
+    assert tio.ScalarImage(tmp_path / "a.png").as_sitk().GetDirection() == (-1, 0, 0, -1) != truth
+
+
+def test_plane_in_nifti(tmp_path):
+    path = nifti(tmp_path / "a.nii", np.zeros((7, 6), "int16"), SPACES["LPS"])
+    truth = nib.load(path).affine
+    np.testing.assert_array_equal(vx.ScalarImage(path).affine, truth)
+    assert tio.ScalarImage(path).affine[2, 3] == 0 != truth[2, 3]
+
+
+def test_minc2():
+    path = NIBABEL / "small.mnc"
+    scan = nib.load(path)
+    ours, theirs = vx.ScalarImage(path), tio.ScalarImage(path)
+    np.testing.assert_allclose(ours.affine, scan.affine)
+    np.testing.assert_allclose(ours.numpy()[0], scan.get_fdata(), rtol=1e-6)
+    # The same voxels, turned by 180 degrees about the long axis of the patient.
+    np.testing.assert_allclose(theirs.data[0].permute(2, 1, 0), ours.data[0], rtol=1e-6)
+    half_turn = np.diag([-1, -1, 1, 1]) @ scan.affine[:, [2, 1, 0, 3]]
+    np.testing.assert_allclose(theirs.affine, half_turn)
+
+
+def test_minc1_series():
+    path = NIBABEL / "minc1_4d.mnc"
+    assert nib.load(path).shape == (2, 10, 20, 20)  # time is the first axis of MINC
+    assert vx.ScalarImage(path).shape == (2, 10, 20, 20)
+    assert tio.ScalarImage(path).data.shape == (20, 2, 10, 20)
+
+
+# --- Voxels ---------------------------------------------------------------------------------------
+
+
+def test_integers_as_float32(tmp_path):
+    labels = np.full((7, 6, 5), 2**24 + 1, "int32")
+    nib.save(nib.MGHImage(labels, np.eye(4)), tmp_path / "a.mgh")
+    nifti(tmp_path / "a.nii", labels, SHEARED)
+    for path in (tmp_path / "a.mgh", tmp_path / "a.nii"):
+        assert list(vx.LabelMap(path).count_labels()) == [2**24 + 1]
+        assert list(tio.LabelMap(path).count_labels()) == [2**24]
+        assert nib.load(path).dataobj[0, 0, 0] == 2**24 + 1
+
+
+def test_scaled_int32(tmp_path):
+    path = nifti(tmp_path / "a.nii", np.full((7, 6, 5), 2**24 + 3, "int32"))
+    with open(path, "r+b") as file:
+        file.seek(112)  # scl_slope and scl_inter
+        file.write(np.array([1, -2], "<f4").tobytes())
+    truth = nib.load(path).get_fdata()[0, 0, 0]
+    assert vx.ScalarImage(path).data[0, 0, 0, 0] == truth
+    assert tio.ScalarImage(path).data[0, 0, 0, 0] != truth
+
+
+def test_uint64(tmp_path):
+    path = nifti(tmp_path / "a.nii", np.ones((7, 6, 5), "uint64"))
+    assert vx.LabelMap(path).data.dtype == torch.int64
+    assert vx.LabelMap(path).count_nonzero() == 210
+    assert tio.LabelMap(path).data.dtype == torch.uint64
+    with pytest.raises(RuntimeError, match="not implemented"):
+        tio.LabelMap(path).count_nonzero()
+
+
+def test_int8_to_pillow():
+    plane = np.full((1, 4, 3, 1), 100, "int8")
+    assert np.asarray(vx.ScalarImage(tensor=plane).as_pil())[0, 0, 0] == 100
+    with pytest.raises(RuntimeError, match="overflow"):
+        tio.ScalarImage(tensor=plane).as_pil()
+
+
+def test_neighbouring_nifti(tmp_path):
+    compressed = nifti(tmp_path / "a.nii.gz", np.full((7, 6, 5), 1, "int16"))
+    plain = nifti(tmp_path / "a.nii", np.full((7, 6, 5), 2, "int16"))
+    for path in (compressed, plain):
+        assert vx.ScalarImage(path).data.unique() == nib.load(path).dataobj[0, 0, 0]
+    found = [int(tio.ScalarImage(path).data.unique()) for path in (compressed, plain)]
+    assert found != [1, 2]
+
+
+def test_truncated(path):
+    os.truncate(path, 500)
+    assert tio.ScalarImage(path).data[0, -1, -1, -1] == 0
+    with pytest.raises(vx.TruncatedError):
+        vx.ScalarImage(path).load()
+
+
+def test_bit_flips(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 4096, (40, 40, 40)).astype("int16")
+    path = nifti(tmp_path / "a.nii.gz", noise)
+    stream = bytearray(gzip.compress(gzip.decompress(path.read_bytes()), 0))
+    stream[5000] ^= 8  # of a stored block: only the checksum at the end can tell
+    path.write_bytes(stream)
+    assert not np.array_equal(tio.ScalarImage(path).data[0], noise)
+    with pytest.raises(vx.ChecksumError):
+        vx.ScalarImage(path).load()
+
+
+def test_dicom_folders(tmp_path):
+    planes = np.arange(6 * 5 * 4, dtype="int16").reshape(6, 5, 4)
+    for index in (0, 1, 3, 4, 5):
+        dataset = dicom_samples.placed(planes[index], (0, 0, 2.0 * index), index + 1)
+        dicom_samples.save(dataset, tmp_path / f"{index}.dcm")
+    assert tio.ScalarImage(tmp_path).data.shape == (1, 4, 5, 5)
+    with pytest.raises(vx.FormatError) as missing:
+        vx.ScalarImage(tmp_path).load()
+    assert missing.value.code == "MISSING_SLICE"
+
+
+def test_dicom_series(tmp_path):
+    for series in (1, 2):
+        for index in range(3):
+            dataset = dicom_samples.placed(
+                np.full((5, 4), series, "int16"),
+                (0, 0, 2.0 * index),
+                index + 1,
+                SeriesInstanceUID=f"1.2.3.{series}",
+                SeriesNumber=series,
+            )
+            dicom_samples.save(dataset, tmp_path / f"{series}{index}.dcm")
+    assert tio.ScalarImage(tmp_path).data.shape == (1, 4, 5, 3)
+    with pytest.raises(vx.FormatError) as several:
+        vx.ScalarImage(tmp_path).load()
+    assert several.value.code == "MULTIPLE_SERIES"
+
+
+def test_dicom_time_series():
+    folder, reference = SHARED / "dicom_ge_epi", SHARED / "dicom_reference"
+    if not folder.exists():
+        pytest.skip("the shared scans are not here")
+    truth = nib.load(next(reference.glob("*.nii.gz")))  # by dcm2niix
+    assert truth.shape == (64, 64, 15, 10)
+    ours, theirs = vx.ScalarImage(folder), tio.ScalarImage(folder)
+    assert ours.shape == (10, 64, 64, 15)
+    np.testing.assert_allclose(ours.spacing, truth.header.get_zooms()[:3], rtol=1e-4)
+    assert theirs.data.shape == (1, 64, 64, 150)
+    assert theirs.spacing[2] < 1 < truth.header.get_zooms()[2]
+
+
+# --- The rest -------------------------------------------------------------------------------------
+
+
+def test_memory_without_loading(path):
+    theirs, ours = tio.ScalarImage(path), vx.ScalarImage(path)
+    for image in (theirs, ours):
+        assert (image.memory, image.itemsize, image.num_channels) == (420, 2, 1)
+    assert "data" in theirs
+    assert "data" not in ours
+
+
+def test_copies_look_at_the_path(path):
+    theirs, ours = tio.ScalarImage(path), vx.ScalarImage(path)
+    for image in (theirs, ours):
+        image.load()
+    path.unlink()
+    assert copy.copy(ours).shape == (1, 7, 6, 5)
+    with pytest.raises(FileNotFoundError):
+        copy.copy(theirs)
+
+
+def test_text_of_loaded_images(path):
+    theirs, ours = tio.ScalarImage(path), vx.ScalarImage(path)
+    assert repr(theirs) == repr(ours)
+    for image in (theirs, ours):
+        image.load()
+    assert repr(theirs).endswith("dtype: torch.ShortTensor; memory: 420 Bytes)")
+    assert repr(ours).endswith("memory: 420 B; dtype: torch.ShortTensor)")
+
+
+def test_bins_of_histograms(path):
+    vx.ScalarImage(path).hist(bins=5, show=False)
+    with pytest.raises(TypeError, match="bins"):
+        tio.ScalarImage(path).hist(bins=5, show=False)
+
+
+def test_plot_of_planes(tmp_path, monkeypatch):
+    path = nifti(tmp_path / "a.nii", np.zeros((7, 6, 1), "uint8"))
+    shown = []
+    monkeypatch.setattr("PIL.Image.Image.show", lambda image: shown.append(image))
+    assert tio.ScalarImage(path).plot(return_fig=True, show=False) is None
+    assert len(shown) == 1  # in an external program, whatever `show` says
+    assert vx.ScalarImage(path).plot(return_fig=True, show=False) is not None
+    assert len(shown) == 1
+
+
+def test_warnings_of_sheared_files(tmp_path):
+    path = nifti(tmp_path / "a.nii", affine=SHEARED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vx.ScalarImage(path).load()
+    with pytest.warns(UserWarning, match="Trying NiBabel"):
+        tio.ScalarImage(path).load()
