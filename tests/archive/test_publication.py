@@ -64,6 +64,19 @@ def leftovers(folder: Path) -> list[str]:
 # --- Killed ---------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def duration(tmp_path_factory) -> float:
+    """Seconds from the start of a conversion to its end, so that kills can meet any part of it."""
+    path, voxels = (tmp_path_factory.mktemp("whole") / name for name in ("a.ozx", "voxels.npy"))
+    np.save(voxels, NEW)
+    command = [sys.executable, "-c", _CONVERTER, path, voxels, "once"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        began = time.perf_counter()
+        assert process.stdout.readline() == "done\n"
+        return time.perf_counter() - began
+
+
 def kill_at(moment: float, path: Path, voxels: Path, mode: str) -> None:
     """Start a converting process and kill it some seconds after it is ready."""
     process = subprocess.Popen(
@@ -78,12 +91,12 @@ def kill_at(moment: float, path: Path, voxels: Path, mode: str) -> None:
 @pytest.mark.syncs
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
-def test_a_killed_conversion_leaves_nothing_or_all(tmp_path, form, kills):
+def test_a_killed_conversion_leaves_nothing_or_all(tmp_path, form, kills, duration):
     path, voxels = tmp_path / form, tmp_path / "voxels.npy"
     np.save(voxels, NEW)
     rng, met = random.Random(form), set()
     for _ in range(kills):
-        kill_at(rng.uniform(0, 0.3), path, voxels, "once")
+        kill_at(rng.uniform(0, 1.5 * duration), path, voxels, "once")
         met.add(path.exists())
         if path.exists():
             assert verify(path) == []
@@ -100,13 +113,13 @@ def test_a_killed_conversion_leaves_nothing_or_all(tmp_path, form, kills):
 @pytest.mark.syncs
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
-def test_a_killed_overwriting_leaves_the_old_or_the_new(tmp_path, form, kills):
+def test_a_killed_overwriting_leaves_the_old_or_the_new(tmp_path, form, kills, duration):
     path, voxels = tmp_path / form, tmp_path / "voxels.npy"
     np.save(voxels, NEW)
     rng = random.Random(form)
     for _ in range(kills):
         convert_array(OLD, path, overwrite=True)
-        kill_at(rng.uniform(0, 0.3), path, voxels, "overwrite")
+        kill_at(rng.uniform(0, 3 * duration), path, voxels, "overwrite")
         assert verify(path) == []
         seen = whole(path)
         assert same_bits(seen, OLD) or same_bits(seen, NEW)

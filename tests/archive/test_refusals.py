@@ -157,6 +157,19 @@ def test_an_index_that_points_elsewhere(path):
     assert "points beyond" in error.message
 
 
+def test_an_index_that_mixes_up_its_chunks(path):
+    data = bytearray((path / SHARD).read_bytes())
+    slots = math.prod(open_archive(path).array.layout.chunks_per_shard)
+    table = data[-(slots * 16 + 4) : -4]
+    entries = [table[n : n + 16] for n in range(0, len(table), 16)]
+    data[-(slots * 16 + 4) : -4] = b"".join(entries[::-1])  # each chunk whole, in another's place
+    (path / SHARD).write_bytes(data)
+    reseal(path)
+    error = refusal(path)
+    assert isinstance(error, ChecksumError)
+    assert "index" in error.message
+
+
 def test_a_flipped_chunk_is_named(path):
     data = bytearray((path / SHARD).read_bytes())
     data[3] ^= 1
