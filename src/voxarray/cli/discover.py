@@ -13,19 +13,24 @@ from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
 from voxarray.sources.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from voxarray.sources.dicom.files import is_dicom_folder
 from voxarray.sources.registry import known_suffixes, suffix_of
+from voxarray.sources.siblings import has_header_beside
 
 ARCHIVE_SUFFIXES = (".ome.zarr", ".nii.zarr", ".zarr", ZIP_SUFFIX)
+
+_NAMED_ONLY = {".png", ".jpg", ".jpeg", ".bmp", ".npy", ".h5", ".hdf5"}
+"""Suffixes that, in a folder of scans, are those of reports and transforms rather than of scans."""
 
 
 def images(path: str) -> list[Path]:
     """The file or archive at a path, or all that can be opened in a folder and below, sorted.
 
-    The DICOM files of a folder count as one image, named by the folder.
+    The DICOM files of a folder count as one image, named by the folder, and so do the two files of
+    a pair, named by the header. Figures, arrays and transforms have to be named one by one.
     """
     given = Path(path)
     if not given.is_dir() or is_archive(given):
         return [given]
-    return sorted(_below(given, set(known_suffixes())))
+    return sorted(_below(given, set(known_suffixes()) - _NAMED_ONLY))
 
 
 def archives(path: str) -> list[Path]:
@@ -93,7 +98,7 @@ def _below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
                 yield path
             else:
                 yield from _below(path, suffixes)
-        elif suffix_of(path) in suffixes:
+        elif (suffix := suffix_of(path)) in suffixes and not has_header_beside(entry.path, suffix):
             yield path
 
 

@@ -17,7 +17,7 @@ from voxarray.sources.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.sources.header_text import beginning, checked_sizes
 from voxarray.sources.part_scaling import PartScaled
 from voxarray.sources.registry import suffix_of
-from voxarray.sources.siblings import sibling
+from voxarray.sources.siblings import HEADERS, sibling
 
 _BRIKS = (".brik", ".brik.gz", ".brik.bz2")
 
@@ -64,7 +64,7 @@ def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
     given, suffix = FileIdentity.of(path), suffix_of(path)
     if suffix == ".head":
         return given, sibling(given.path, suffix, _BRIKS)
-    return sibling(given.path, suffix, (".head",)), given
+    return sibling(given.path, suffix, HEADERS[suffix]), given
 
 
 def _channels(info: dict) -> Channels:

@@ -40,10 +40,12 @@ def detached(header: FileIdentity, name: str) -> FileIdentity:
             that its reader may read as voxels.
         MissingFileError: There is no such file.
     """
+    if not name.isprintable():  # among them the null byte, which no path may hold
+        raise FormatError(f"the file of voxels is named {name!r}", code="BAD_HEADER")
     folder = os.path.dirname(header.path)
     path = os.path.join(folder, name)
     real, root = os.path.realpath(path), os.path.realpath(folder)
-    if "\0" in name or os.path.commonpath([real, root]) != root:
+    if os.path.commonpath([real, root]) != root:
         raise FormatError(
             f"the header says that its voxels are in {name!r}, outside of its own folder: put the "
             "file beside the header and name it there",

@@ -20,9 +20,7 @@ from voxarray.sources.header_text import beginning, checked_sizes
 from voxarray.sources.nifti_header import LARGEST_HEADER, NiftiHeader
 from voxarray.sources.nifti_remarks import remarks
 from voxarray.sources.registry import suffix_of
-from voxarray.sources.siblings import sibling
-
-_PLAIN, _COMPRESSED = ".hdr", ".hdr.gz"
+from voxarray.sources.siblings import HEADERS, sibling
 
 _PADDING = 1 << 20  # bytes that some writers leave behind the voxels
 
@@ -51,12 +49,10 @@ def open_pair(path: str | os.PathLike[str]) -> FileArray:
 
 def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
     given, suffix = FileIdentity.of(path), suffix_of(path)
-    packed = suffix.endswith(".gz")
     if suffix.startswith(".hdr"):
-        others = (".img.gz", ".img") if packed else (".img", ".img.gz")
+        others = (".img.gz", ".img") if suffix.endswith(".gz") else (".img", ".img.gz")
         return given, sibling(given.path, suffix, others)
-    headers = (_COMPRESSED, _PLAIN) if packed else (_PLAIN, _COMPRESSED)
-    return sibling(given.path, suffix, headers), given
+    return sibling(given.path, suffix, HEADERS[suffix]), given
 
 
 def _start(header: FileIdentity) -> bytes:

@@ -16,7 +16,7 @@ from voxarray.sources.header_text import beginning, checked_sizes
 from voxarray.sources.part_scaling import PartScaled
 from voxarray.sources.registry import suffix_of
 from voxarray.sources.scattered import ScatteredSlices, slice_numbers
-from voxarray.sources.siblings import sibling
+from voxarray.sources.siblings import HEADERS, sibling
 
 
 def open_parrec(path: str | os.PathLike[str]) -> Source:
@@ -63,7 +63,7 @@ def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
     given, suffix = FileIdentity.of(path), suffix_of(path)
     if suffix == ".par":
         return given, sibling(given.path, suffix, (".rec",))
-    return sibling(given.path, suffix, (".par",)), given
+    return sibling(given.path, suffix, HEADERS[suffix]), given
 
 
 def _as_4d(table: NDArray) -> NDArray[np.float64]:

@@ -7,6 +7,25 @@ import os
 from voxarray.errors import MissingFileError
 from voxarray.sources.base import FileIdentity
 
+HEADERS = {
+    ".img": (".hdr", ".hdr.gz"),
+    ".img.gz": (".hdr.gz", ".hdr"),
+    ".rec": (".par",),
+    ".brik": (".head",),
+    ".brik.gz": (".head",),
+    ".brik.bz2": (".head",),
+}
+"""Where the header of a file of voxels is, by its suffix; the likeliest first."""
+
+
+def has_header_beside(path: str, suffix: str) -> bool:
+    """Whether a file is the lesser half of a pair, whose header is there."""
+    try:
+        sibling(path, suffix, HEADERS.get(suffix, ()))
+    except MissingFileError:
+        return False
+    return True
+
 
 def sibling(path: str, suffix: str, others: tuple[str, ...]) -> FileIdentity:
     """The first file that is there of those named as ``path`` with another suffix.
@@ -29,7 +48,8 @@ def sibling(path: str, suffix: str, others: tuple[str, ...]) -> FileIdentity:
         for name in (mixed, other.upper(), other) if own.isupper() else (other, mixed):
             if os.path.isfile(stem + name):
                 return FileIdentity.of(stem + name)
+    wanted = os.path.basename(stem) + "".join(others[:1])
     raise MissingFileError(
-        f"{path} is one file of a pair: there is no {os.path.basename(stem)}{others[0]} beside it",
+        f"{path} is one file of a pair: there is no {wanted} beside it",
         path=path,
     )
