@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import numpy as np
 
 from voxarray.errors import FormatError, VoxarrayError
 
 
 @contextmanager
 def nibabel_errors(what: str) -> Iterator[None]:
-    """Give errors of nibabel a code; its warnings of odd headers stay warnings.
+    """Give errors of nibabel a code; what it warns of stays a warning.
 
     nibabel raises what parsing happens to raise (also KeyError, IndexError and such), so that
     only the outermost class catches them all.
@@ -20,9 +21,7 @@ def nibabel_errors(what: str) -> Iterator[None]:
         FormatError: ``BAD_HEADER``.
     """
     try:
-        with warnings.catch_warnings():
-            # Numbers that overflow on the way are judged by what comes of them.
-            warnings.simplefilter("ignore", RuntimeWarning)
+        with np.errstate(all="ignore"):  # numbers that overflow are judged by what comes of them
             yield
     except VoxarrayError:
         raise
