@@ -148,7 +148,16 @@ class Image(Bridged):
         return self._with_dask(self.dask.rechunk(chunks))
 
     def persist(self) -> Self:
-        """The same voxels, computed and kept by dask: in RAM, or on a cluster if there is one."""
+        """The same voxels, computed and kept by dask: in RAM, or on a cluster if there is one.
+
+        Raises:
+            MemoryBudgetError: If they need more memory than allowed, and there is no cluster.
+        """
+        from voxarray.index.lazy import has_cluster
+
+        if not has_cluster():
+            source = self.source
+            self._require_memory(source, source.dtype, "persist()")
         return self._with_dask(self.dask.persist())
 
     def compute(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import dask.array as da
@@ -71,6 +72,18 @@ def from_dataarray(array: xr.DataArray) -> tuple[NDArray | da.Array, NDArray[np.
     affine = affine_of(array)
     whole = _lazy(array).variable.set_dims(ARRAY_DIMS)  # type: ignore[no-untyped-call]
     return whole.data, affine, channels_of(array)
+
+
+def has_cluster() -> bool:
+    """Whether dask computes on the workers of a cluster, whose memory is not this process's."""
+    distributed = sys.modules.get("distributed")  # whoever has a client has imported it
+    if distributed is None:
+        return False
+    try:
+        distributed.get_client()
+    except ValueError:
+        return False
+    return True
 
 
 def channel_attrs(channels: Channels) -> dict[str, Any]:
