@@ -66,12 +66,6 @@ def test_unknown_directory(tmp_path):
         assert caught.value.code == "UNKNOWN_DIRECTORY"
 
 
-def test_remote_paths():
-    with pytest.raises(UnsupportedError, match="mount or download") as caught:
-        open_source("s3://bucket/a.nii")
-    assert caught.value.code == "REMOTE_PATH"
-
-
 @pytest.mark.parametrize("name", ["folder", "lost.ome.zarr"])
 def test_archives_go_to_their_reader(tmp_path, monkeypatch, name):
     folder = tmp_path / name

@@ -198,7 +198,7 @@ def test_linear_transformations(tmp_path, transform, expected):
     np.testing.assert_allclose(source.affine, expected)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     names=st.permutations("zyxc"),
     numbers_=st.lists(st.floats(-4, 4), min_size=12, max_size=12),

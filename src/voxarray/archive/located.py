@@ -11,7 +11,7 @@ from voxarray.archive.manifest import is_published
 from voxarray.archive.remote_store import RemoteTree, RemoteZip
 from voxarray.archive.store import Store, TreeStore
 from voxarray.archive.zip_store import ZipStore
-from voxarray.errors import FormatError, MissingFileError
+from voxarray.errors import AccessDeniedError, FormatError, MissingFileError
 from voxarray.remote.address import Address, is_url
 from voxarray.remote.connect import objects_at
 from voxarray.remote.file import RemoteFile
@@ -99,9 +99,8 @@ def place_in(objects: Objects, key: str = "") -> Place:
 
 
 def _remote(address: Address) -> Place:
-    """Where folders end in ``.zarr`` or a file in ``.ozx``, the store begins; else at the URL.
-
-    Above that nothing is asked for: each question is a request, and a bucket may be large.
+    """Where a folder ends in ``.zarr`` or a file in ``.ozx``, the store begins; else its name says
+    nothing, and it begins at the topmost of the groups that the URL lies in.
     """
     parts = address.path.split("/")
     for number in range(len(parts), 0, -1):
@@ -112,9 +111,19 @@ def _remote(address: Address) -> Place:
             return Place(store, inside, is_published(store))
         if root.name.lower().endswith(".zarr"):
             return place_in(objects_at(root), inside)
-    above = parts[:-2] if len(parts) > 2 and parts[-2] == "labels" else parts
-    root = replace(address, path="/".join(above))
-    return place_in(objects_at(root), "/".join(parts[len(above) :]))
+    number = len(parts)
+    while number > 1 and _is_remote_node(replace(address, path="/".join(parts[: number - 1]))):
+        number -= 1
+    root = replace(address, path="/".join(parts[:number]))
+    return place_in(objects_at(root), "/".join(parts[number:]))
+
+
+def _is_remote_node(address: Address) -> bool:
+    store = RemoteTree(objects_at(address))
+    try:
+        return any(name in store for name in NODE_DOCUMENTS)
+    except AccessDeniedError:  # of what is above nobody said that it may be read
+        return False
 
 
 def _upwards(path: Path) -> Iterator[Path]:

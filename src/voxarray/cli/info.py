@@ -12,6 +12,7 @@ from voxarray.cli.discover import images
 from voxarray.cli.outcome import Outcome
 from voxarray.memory import format_bytes
 from voxarray.promotion import tensor_dtype
+from voxarray.remote.address import is_url
 from voxarray.sources.base import Source
 from voxarray.sources.registry import open_source
 
@@ -21,7 +22,7 @@ from voxarray.sources.registry import open_source
 def command(paths: tuple[str, ...]) -> None:
     """Show shape, geometry, chunks and memory of images, from their headers alone."""
     outcome = Outcome()
-    for image in [image for path in paths for image in images(path)]:
+    for image in [one for path in paths for one in ([path] if is_url(path) else images(path))]:
         with outcome.attempt(str(image)):
             click.echo(describe(open_source(os.path.expanduser(image))))
     outcome.exit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from voxarray.errors import blaming
+from voxarray.errors import MissingFileError, SourceChangedError, blaming
 from voxarray.remote.connect import usable
 from voxarray.remote.objects import ObjectIdentity, Objects, Stamp
 
@@ -46,19 +46,24 @@ class RemoteFile:
     @property
     def identity(self) -> ObjectIdentity:
         """What makes it the one that it is, in any process."""
-        return ObjectIdentity(self.path, self.stamp)
+        return ObjectIdentity(f"{self.objects.unique}/{self.key}", self.stamp)
 
     def read(self, start: int, length: int) -> bytes:
         """Bytes from ``start`` on; fewer where the file ends.
 
         Raises:
-            SourceChangedError: It is not the file that was opened.
+            SourceChangedError: It is not the file that was opened, or is gone.
             AccessDeniedError, TransportError: As `Objects.read`.
         """
         count = min(length, self.size - start)
         if count <= 0:
             return b""
-        return usable(self.objects).read(self.key, start, count, self.stamp)
+        try:
+            return usable(self.objects).read(self.key, start, count, self.stamp)
+        except MissingFileError:
+            raise SourceChangedError(
+                f"{self.path} was deleted after it was opened", path=self.path
+            ) from None
 
     def check(self) -> None:
         """Raise `SourceChangedError` unless it is still the file that was opened."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from voxarray import settings
+from voxarray.errors import MissingPackageError, UnsupportedError
 from voxarray.optional import import_optional
 from voxarray.remote.address import Address
 from voxarray.remote.objects import Failure, Objects, Stamp
@@ -37,7 +38,18 @@ class FsspecObjects(Objects):
         core = import_optional("fsspec.core", "voxarray[remote]")
         options = (settings.get("fsspec-options") or {}).get(self.address.scheme, {})
         # fsspec keeps its file systems per process and notices forks.
-        fs, path = core.url_to_fs(self.address.join(key).url, **options)
+        try:
+            fs, path = core.url_to_fs(self.address.join(key).url, **options)
+        except ImportError as error:  # says what to install
+            raise MissingPackageError(f"{self.shown} cannot be read: {error}") from None
+        except ValueError as error:
+            if "not known" not in str(error):
+                raise
+            raise UnsupportedError(
+                f"neither obstore nor fsspec knows {self.address.scheme}:// ({self.shown})",
+                code="UNKNOWN_SCHEME",
+                path=self.shown,
+            ) from error
         return fs, str(path)
 
     def _stat(self, key: str) -> Stamp:
@@ -79,6 +91,4 @@ class FsspecObjects(Objects):
             return Failure.DENIED
         if isinstance(error, NotImplementedError):
             return Failure.NO_RANGES
-        return (
-            Failure.INVALID if isinstance(error, (ValueError, ImportError)) else Failure.TRANSIENT
-        )
+        return Failure.INVALID if isinstance(error, ValueError) else Failure.TRANSIENT

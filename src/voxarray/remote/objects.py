@@ -30,6 +30,9 @@ FRESH_SECONDS = 1.0
 
 _REMEMBERED = 4096
 
+# Not the network's doing.
+_BUGS = (TypeError, AttributeError, NameError, ImportError, AssertionError)
+
 
 class Failure(Enum):
     """Why a request failed."""
@@ -59,7 +62,7 @@ class ObjectIdentity:
     """An object as it was when it was opened; the like of `FileIdentity`.
 
     Attributes:
-        url: Without secrets.
+        url: Without secrets; of a store object, with its name.
         stamp: Its size and version.
     """
 
@@ -76,6 +79,11 @@ class Objects(ABC):
     @abstractmethod
     def shown(self) -> str:
         """Where, for people."""
+
+    @property
+    def unique(self) -> str:
+        """Text that no other place has; by which what is known of objects is kept."""
+        return self.shown
 
     @abstractmethod
     def below(self, key: str) -> Objects:
@@ -117,13 +125,13 @@ class Objects(ABC):
             AccessDeniedError: It may not be read.
             TransportError: No answer after several attempts.
         """
-        found = _stats.get((self.shown, key))
+        found = _stats.get((self.unique, key))
         if found is None:
             try:
                 found = self._try(key, lambda: self._stat(key))
             except MissingFileError as error:
                 found = error
-            _stats.put((self.shown, key), found)
+            _stats.put((self.unique, key), found)
         if isinstance(found, MissingFileError):
             raise MissingFileError(found.message, path=found.path)
         stamp: Stamp = found
@@ -192,10 +200,7 @@ class Objects(ABC):
     def _listed(self, key: str, request: Callable[[], Result]) -> Result:
         try:
             return self._try(key, request)
-        except (UnsupportedError, MissingFileError, TransportError) as error:
-            # What web servers answer to somebody who wants a listing is nowhere laid down.
-            if isinstance(error, TransportError) and not self.shown.startswith("http"):
-                raise
+        except (UnsupportedError, MissingFileError) as error:
             raise UnsupportedError(
                 f"{self.where(key)} does not list its files: name the image or array itself",
                 code="NO_LISTING",
@@ -205,12 +210,14 @@ class Objects(ABC):
     def _try(self, key: str, request: Callable[[], Result]) -> Result:
         try:
             return attempts.repeat(request, self._is_transient)
-        except VoxarrayError:
+        except (VoxarrayError, *_BUGS):
             raise
         except Exception as error:
             raise self._named(error, key) from error
 
     def _is_transient(self, error: Exception) -> bool:
+        if isinstance(error, (VoxarrayError, *_BUGS)):
+            return False
         if isinstance(error, ShortReadError):
             return True
         return self._failure(error) in (Failure.TRANSIENT, Failure.NO_RANGES)

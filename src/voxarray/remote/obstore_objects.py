@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from voxarray import settings
+from voxarray.errors import UnsupportedError
 from voxarray.optional import import_optional
 from voxarray.remote.address import WEB, Address
 from voxarray.remote.objects import Failure, Objects, Stamp
@@ -17,6 +18,9 @@ SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", *WEB)
 
 _STATUS = re.compile(r"status(?: code)?:? ?(4\d\d)")
 _PASSING = ("408", "425", "429")  # request timeout, too early, too many requests
+
+# Where machines in a cloud are told who they are.
+_CREDENTIAL_SERVERS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
 
 _FAILURES = {
     "NotFoundError": Failure.MISSING,
@@ -53,38 +57,34 @@ class ObstoreObjects(Objects):
         return self.address.join(key).path
 
     def _stat(self, key: str) -> Stamp:
-        import obstore
-
-        return _stamp(obstore.head(self._client, self._path(key)))
+        return _stamp(_obstore().head(self._client, self._path(key)))
 
     def _read(self, key: str, start: int, length: int) -> tuple[bytes, Stamp]:
-        import obstore
-
         options: Any = {"range": (start, start + length)}
-        result = obstore.get(self._client, self._path(key), options=options)
+        result = _obstore().get(self._client, self._path(key), options=options)
         return bytes(result.bytes()), _stamp(result.meta)
 
     def _fetch(self, key: str, limit: int) -> tuple[bytes, Stamp]:
-        import obstore
-
-        result = obstore.get(self._client, self._path(key))
+        result = _obstore().get(self._client, self._path(key))
         stamp = _stamp(result.meta)
         return (b"" if stamp.size > limit else bytes(result.bytes())), stamp
 
     def _folders(self, key: str) -> list[str]:
-        import obstore
-
+        self._require_listing(key)
         prefix = self._path(key)
-        listed = obstore.list_with_delimiter(self._client, prefix=prefix or None)
+        listed = _obstore().list_with_delimiter(self._client, prefix=prefix or None)
         return [str(found).rstrip("/").rpartition("/")[2] for found in listed["common_prefixes"]]
 
     def _keys(self) -> list[str]:
-        import obstore
-
+        self._require_listing("")
         prefix = self.address.path
-        pages = obstore.list(self._client, prefix=prefix or None)
+        pages = _obstore().list(self._client, prefix=prefix or None)
         start = len(prefix) + 1 if prefix else 0
         return [str(entry["path"])[start:] for page in pages for entry in page]
+
+    def _require_listing(self, key: str) -> None:
+        if self.address.scheme in WEB:  # what obstore asks there, only WebDAV answers
+            raise UnsupportedError(f"{self.where(key)} has no listing", code="NO_LISTING")
 
     def _failure(self, error: Exception) -> Failure:
         found = _FAILURES.get(type(error).__name__)
@@ -92,9 +92,15 @@ class ObstoreObjects(Objects):
             found = Failure.MISSING
         if found is not None:
             return found
+        if any(host in str(error) for host in _CREDENTIAL_SERVERS):
+            return Failure.DENIED  # there are no credentials, and nobody to ask for some
         status = _STATUS.search(str(error))
         permanent = status is not None and status[1] not in _PASSING
         return Failure.INVALID if permanent else Failure.TRANSIENT
+
+
+def _obstore() -> Any:
+    return import_optional("obstore", "voxarray[remote]")
 
 
 def _stamp(meta: Any) -> Stamp:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+import uuid
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from voxarray.remote.objects import Failure, Objects, Stamp
@@ -24,14 +25,20 @@ class ZarrObjects(Objects):
     Attributes:
         store: The store.
         prefix: Without slashes at its ends.
+        name: Of no other store, for two that are made one after another may look the same.
     """
 
     store: Any
     prefix: str = ""
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def shown(self) -> str:
         return f"{self.store}/{self.prefix}".rstrip("/")
+
+    @property
+    def unique(self) -> str:
+        return f"{self.shown}#{self.name}"
 
     def below(self, key: str) -> ZarrObjects:
         return replace(self, prefix=self._path(key))
@@ -39,10 +46,10 @@ class ZarrObjects(Objects):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ZarrObjects):
             return NotImplemented
-        return self.store is other.store and self.prefix == other.prefix
+        return (self.name, self.prefix) == (other.name, other.prefix)
 
     def __hash__(self) -> int:
-        return hash((id(self.store), self.prefix))
+        return hash((self.name, self.prefix))
 
     def _path(self, key: str) -> str:
         return f"{self.prefix}/{key.strip('/')}".strip("/")

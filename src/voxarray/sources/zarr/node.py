@@ -90,10 +90,25 @@ class Node:
         """Nodes directly in this group.
 
         Raises:
-            UnsupportedError: The store cannot list its files (``NO_LISTING``).
+            UnsupportedError: The store cannot list its files (``NO_LISTING``), and there is no
+                consolidated metadata, which is not relied on where it can.
         """
-        found = (Node.read(store, self.below(name)) for name in store.folders(self.key))
+        try:
+            names = store.folders(self.key)
+        except UnsupportedError:
+            names = self._consolidated(store)
+            if not names:
+                raise
+        found = (Node.read(store, self.below(name)) for name in names)
         return [node for node in found if node is not None]
+
+    def _consolidated(self, store: Store) -> list[str]:
+        """Names of what is in this group by the metadata that xarray consolidates."""
+        inner = self.document.get("consolidated_metadata")
+        if inner is None and self.below(".zmetadata") in store:
+            inner = _load(store, self.below(".zmetadata"))
+        keys = inner.get("metadata", {}) if isinstance(inner, Mapping) else {}
+        return sorted({key.split("/")[0] for key in keys if not key.startswith(".")})
 
 
 def _load(store: Store, key: str) -> Mapping[str, Any]:

@@ -1,0 +1,160 @@
+"""Images in a bucket: moto's S3 server on loopback, through obstore."""
+
+from __future__ import annotations
+
+import pickle
+
+import dask.config
+import numpy as np
+import pytest
+
+import voxarray as vx
+from voxarray.archive.verify import verify
+from voxarray.errors import AccessDeniedError, MissingDataError, MissingFileError, VoxarrayError
+from voxarray.remote import obstore_objects
+from voxarray.remote.address import Address
+from voxarray.remote.objects import Failure, forget
+from voxarray.sources.registry import open_source
+
+boto3 = pytest.importorskip("boto3")
+moto = pytest.importorskip("moto.server", reason="pip install 'moto[server]'")
+
+BUCKET = "scans"
+
+
+@pytest.fixture(scope="module")
+def server():
+    running = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def client(server, scans):
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=server,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+    )
+    s3.create_bucket(Bucket=BUCKET)
+    for file in scans.rglob("*"):
+        if file.is_file():
+            s3.put_object(
+                Bucket=BUCKET,
+                Key=f"study/{file.relative_to(scans).as_posix()}",
+                Body=file.read_bytes(),
+            )
+    return s3
+
+
+@pytest.fixture(autouse=True)
+def _reachable(server, client):
+    obstore_objects._connected.cache_clear()
+    options = {
+        "endpoint": server,
+        "access_key_id": "key",
+        "secret_access_key": "secret",
+        "virtual_hosted_style_request": False,
+        "client_options": {"allow_http": True},
+    }
+    with dask.config.set({"voxarray.remote-options": {"s3": options}}):
+        yield
+    obstore_objects._connected.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.mgz", "a.ome.zarr", "a.ozx"])
+def test_the_same_image_as_the_file(scans, voxels, name):
+    scan = vx.ScalarImage(f"s3://{BUCKET}/study/{name}")
+    assert scan["path"] == f"s3://{BUCKET}/study/{name}"
+    assert scan["stem"] == "a"
+    np.testing.assert_array_equal(scan.affine, vx.ScalarImage(scans / name).affine)
+    np.testing.assert_array_equal(scan[4:9, ::-1, 3].numpy()[0], voxels[4:9, ::-1, 3:4])
+    assert f'path: "s3://{BUCKET}/study/{name}"' in repr(scan)
+    again = pickle.loads(pickle.dumps(scan))
+    assert again == scan
+    np.testing.assert_array_equal(again.numpy()[0], voxels)
+
+
+def test_archives_are_read_as_strictly(client, scans, voxels):
+    url = f"s3://{BUCKET}/study/a.ome.zarr"
+    assert verify(url) == []
+    brain = vx.LabelMap(f"{url}/labels/brain")
+    np.testing.assert_array_equal(brain.numpy()[0], voxels % 3)
+    for file in (scans / "a.ome.zarr").rglob("*"):
+        if file.is_file() and file.name != "manifest.json":
+            key = f"half/a.ome.zarr/{file.relative_to(scans / 'a.ome.zarr').as_posix()}"
+            client.put_object(Bucket=BUCKET, Key=key, Body=file.read_bytes())
+    with pytest.raises(MissingDataError) as caught:
+        open_source(f"s3://{BUCKET}/half/a.ome.zarr")
+    assert caught.value.code == "NO_MANIFEST"
+    client.put_object(
+        Bucket=BUCKET,
+        Key="half/a.ome.zarr/manifest.json",
+        Body=(scans / "a.ome.zarr/manifest.json").read_bytes(),
+    )
+    client.delete_object(Bucket=BUCKET, Key="half/a.ome.zarr/scale0/image/c/0/0/0/0")
+    forget()
+    with pytest.raises(MissingDataError, match="scale0/image/c/0/0/0/0"):
+        vx.ScalarImage(f"s3://{BUCKET}/half/a.ome.zarr").numpy()
+
+
+def test_zarr_of_others(client, tmp_path):
+    import xarray as xr
+
+    coords = {"x": ("x", [0.0, 2.0, 4.0], {"units": "mm"}), "y": ("y", [1.0, 2.0], {"units": "mm"})}
+    data = xr.Dataset({"v": (("y", "x"), np.arange(6).reshape(2, 3))}, coords)
+    data.to_zarr(tmp_path / "x.zarr", consolidated=False)
+    for file in (tmp_path / "x.zarr").rglob("*"):
+        if file.is_file():
+            client.put_object(
+                Bucket=BUCKET,
+                Key=f"folder/{file.relative_to(tmp_path / 'x.zarr').as_posix()}",
+                Body=file.read_bytes(),
+            )
+    for url in (f"s3://{BUCKET}/folder", f"s3://{BUCKET}/folder/v"):
+        source = open_source(url)
+        assert source.grid.spacing == (2, 1, 1)
+        np.testing.assert_array_equal(
+            vx.ScalarImage(url).numpy()[0, :, :, 0], np.arange(6).reshape(2, 3).T
+        )
+
+
+def test_what_is_not_there():
+    for name in ("none.nii", "none.nii.gz", "none.ozx"):
+        with pytest.raises(MissingFileError):
+            open_source(f"s3://{BUCKET}/study/{name}")
+    for name in ("none.ome.zarr", "none"):
+        with pytest.raises(VoxarrayError) as caught:
+            open_source(f"s3://{BUCKET}/study/{name}")
+        assert caught.value.code in ("NOT_FOUND", "NO_NODE")
+    with pytest.raises(VoxarrayError):
+        open_source("s3://no-such-bucket/a.nii")
+
+
+def test_secrets_are_not_shown(monkeypatch):
+    with dask.config.set({"voxarray.remote-attempts": 1}):
+        scan = vx.ScalarImage(f"s3://{BUCKET}/study/a.nii")
+        assert "secret" not in repr(scan.source) + scan.source.token()
+        assert b"secret" not in pickle.dumps(scan)
+
+
+def test_no_credentials():
+    error = Exception("Error performing PUT http://169.254.169.254/latest/api/token")
+    objects = obstore_objects.ObstoreObjects(Address.parse("s3://b"))
+    assert objects._failure(error) is Failure.DENIED
+
+
+def test_denied(monkeypatch):
+    class PermissionDeniedError(Exception):
+        pass
+
+    def refuse(*_):
+        raise PermissionDeniedError("status: 403 Forbidden")
+
+    monkeypatch.setattr(obstore_objects.ObstoreObjects, "_stat", refuse)
+    with pytest.raises(AccessDeniedError, match="credentials"):
+        open_source(f"s3://{BUCKET}/study/a.nii")
