@@ -80,7 +80,7 @@ def own_imports(tree: ast.AST) -> set[str]:
 
 
 def parse(name: str) -> ast.Module:
-    return ast.parse(MODULES[name].read_text(), MODULES[name])
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"), MODULES[name])
 
 
 class Unchecked(ast.NodeTransformer):

@@ -12,7 +12,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_python_blocks_run(tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 5
     voxels = np.arange(96 * 80 * 70, dtype=np.int16).reshape(96, 80, 70)
     nib.save(nib.Nifti1Image(voxels, np.diag([-1, 1, 1.5, 1])), tmp_path / "t1.nii.gz")
@@ -32,6 +32,6 @@ def test_python_blocks_run(tmp_path, monkeypatch):
 
 
 def test_pictures_exist():
-    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README.read_text())
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
     assert pictures
     assert all((README.parent / picture).is_file() for picture in pictures)

@@ -73,7 +73,7 @@ def test_every_proportion(tmp_path, shape):
 
 
 @settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     shape=shapes(max_size=21, max_channels=5),

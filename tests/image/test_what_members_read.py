@@ -209,5 +209,5 @@ image.rechunk(5)  # dask imports what it needs where there is something to do
 """
     environment = {"DASK_VOXARRAY__MEMORY_BUDGET": str(BUDGET), "MALLOC_ARENA_MAX": "2"}
     peak = peak_above_imports(setup, code, environment=environment)
-    print(f"{suffix} {name}: {peak.bytes / MIB:.1f} MiB")
+    print(f"{suffix} {name}: {peak.bytes / MIB:.1f} MiB, {peak.anonymous / MIB:.1f} of its own")
     assert peak.bytes <= (MIB if name == "nothing" else BUDGET) + 4 * MIB

@@ -22,6 +22,7 @@ def _no_windows():
 
 @pytest.fixture(autouse=True)
 def _close_figures():
+    plt.close("all")  # of other tests too
     yield
     plt.close("all")
 

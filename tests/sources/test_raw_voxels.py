@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -37,11 +38,12 @@ def test_any_box_by_any_plan(stored, data, call_seconds, max_span):
     box = list(ranges(data))
     out = np.empty([len(r) for r in box], array.dtype.newbyteorder("="))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(raw_voxels, "_CALL_SECONDS", call_seconds)
         patch.setattr(raw_voxels, "MAX_SPAN", max_span)
         patch.setattr(raw_voxels, "_LARGEST_CALL", 1000)
         fd = os.open(path, os.O_RDONLY)
-        RawVoxels(77, SHAPE, array.dtype).read(fd, box, out)
+        costs = raw_voxels.Costs(call_seconds, 1e-10)
+        fetch = partial(raw_voxels.read_exactly, fd)
+        RawVoxels(77, SHAPE, array.dtype).fetch(fetch, box, out, costs)
         os.close(fd)
     assert np.array_equal(out, array[np.ix_(*box)])
 
