@@ -160,13 +160,14 @@ def test_refused_beyond_the_budget(name, tmp_path):
 
 
 MIB = 1 << 20
-SHAPE = (1, 256, 256, 1024)  # 128 MiB of int16
-BUDGET = 32 * MIB
+SHAPE = (1, 256, 256, 2048)  # 256 MiB of int16
+BUDGET = 64 * MIB
 
+# Pictures, films and counts of all formats: tests/plotting/test_memory_of_pictures.py.
 CASES = [
     pytest.param(suffix, name, marks=[] if quick else [pytest.mark.slow])
     for suffix in (".nii", ".nii.gz", ".ome.zarr")
-    for name in ("nothing", *PLANES, *ONE_PLANE, *ONCE)
+    for name in ("nothing", "plot", "count_labels", *ONE_PLANE)
     for quick in [suffix == ".nii" and name in ("nothing", "plot", "count_labels")]
 ]
 
@@ -209,5 +210,5 @@ image.rechunk(5)  # dask imports what it needs where there is something to do
 """
     environment = {"DASK_VOXARRAY__MEMORY_BUDGET": str(BUDGET), "MALLOC_ARENA_MAX": "2"}
     peak = peak_above_imports(setup, code, environment=environment)
-    print(f"{suffix} {name}: {peak.bytes / MIB:.1f} MiB, {peak.anonymous / MIB:.1f} of its own")
-    assert peak.bytes <= (MIB if name == "nothing" else BUDGET) + 4 * MIB
+    print(f"{suffix} {name}: {peak.bytes / MIB:.1f} MiB")
+    assert peak.bytes <= (4 * MIB if name == "nothing" else BUDGET)

@@ -32,8 +32,8 @@ from voxarray.version import __version__
 _CHUNKS_PER_THREAD = 6
 """Raw, converted, padded, encoded and read-back chunk of one thread, and what numpy adds."""
 
-_FREED_BYTES = 32 << 20
-"""What the allocator holds of freed chunks in the arenas of the threads (seen: 9 to 26 MiB)."""
+_FREED_BYTES = 48 << 20
+"""What the allocator holds of freed chunks in the arenas of the threads (seen: 9 to 40 MiB)."""
 
 
 @dataclass(frozen=True, slots=True)

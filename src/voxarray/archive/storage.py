@@ -85,6 +85,8 @@ def _baked_dtype(stored: np.dtype, scaling: Scaling, presented: np.dtype) -> np.
     slope, intercept = scaling.slope, scaling.intercept
     if not (slope.is_integer() and intercept.is_integer()):
         return None
+    if slope < 0 and intercept == 0 and np.signbit(intercept):
+        return None  # 0 becomes -0.0, which no integer is
     info = np.iinfo(stored)
     ends = sorted(int(slope) * int(end) + int(intercept) for end in (info.min, info.max))
     # The scaled values are presented as floats; only those that floats hold may be integers.

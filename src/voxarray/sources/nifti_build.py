@@ -12,7 +12,7 @@ from voxarray.grid import checked_affine
 from voxarray.scaling import Scaling
 from voxarray.selection import Shape4
 from voxarray.sources.base import Channels
-from voxarray.sources.nifti_affine import best_affine, quaternion
+from voxarray.sources.nifti_affine import best_affine, qform, quaternion
 from voxarray.sources.nifti_fields import (
     DATATYPES,
     EOL_CHECK,
@@ -29,6 +29,8 @@ from voxarray.sources.nifti_fields import (
     Version,
 )
 from voxarray.sources.nifti_header import NiftiHeader
+
+_QFORM_TOLERANCE = 1e-3  # of a direction: 0.06 degrees
 
 _CODES = {dtype: code for code, dtype in DATATYPES.items()}
 
@@ -135,7 +137,10 @@ def _set_affine(record: Any, affine: NDArray[np.float64]) -> None:
     if found is not None:
         record["quatern"], record["pixdim"][0] = found
         record["qoffset"] = matrix[:3, 3]
-        record["qform_code"] = SCANNER
+        # Near a half turn the float32 of NIfTI-1 is off by up to 2e-3: then the sform stands alone.
+        held = qform(record)[:3, :3] / record["pixdim"][1:4]
+        asked = matrix[:3, :3] / record["pixdim"][1:4]
+        record["qform_code"] = SCANNER if np.abs(held - asked).max() < _QFORM_TOLERANCE else 0
 
 
 def _set_dimensions(record: Any, shape: Shape4, channels: Channels) -> None:
