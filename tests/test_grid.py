@@ -58,6 +58,7 @@ def test_tiny_voxels_are_not_singular():
     assert Grid((1, 1, 1), np.diag([1e-6, 1e-6, 1e-6, 1])).spacing == (1e-6, 1e-6, 1e-6)
 
 
+@settings(max_examples=40)
 @given(GRIDS)
 def test_values_are_equal_hashable_picklable_and_frozen(grid):
     twin = Grid(grid.shape, grid.affine.copy())
@@ -78,6 +79,7 @@ def test_negative_zeros_do_not_divide_equals():
     assert hash(Grid((1, 1, 1), affine)) == hash(Grid.identity((1, 1, 1)))
 
 
+@settings(max_examples=40)
 @given(GRIDS)
 def test_facts_are_nibabels(grid):
     close(grid.spacing, nib.affines.voxel_sizes(grid.affine))
@@ -88,11 +90,13 @@ def test_facts_are_nibabels(grid):
     close(grid.direction * grid.spacing, grid.affine[:3, :3])
 
 
+@settings(max_examples=40)
 @given(GRIDS)
 def test_orientation_is_nibabels(grid):
     assert grid.orientation == nib.aff2axcodes(grid.affine)
 
 
+@settings(max_examples=40)
 @given(GRIDS)
 def test_intrinsic_origin_rebuilds_the_affine(grid):
     indices = np.array([[0, 0, 0], [1, 2, 3], [-1, 5, 0.5]])
@@ -100,6 +104,7 @@ def test_intrinsic_origin_rebuilds_the_affine(grid):
     close(along @ grid.direction.T, grid.to_world(indices))
 
 
+@settings(max_examples=40)
 @given(GRIDS)
 def test_corners_bounds_and_centre(grid):
     ends = [(-0.5, size - 0.5) for size in grid.shape]
@@ -109,6 +114,7 @@ def test_corners_bounds_and_centre(grid):
     close(grid.centre, corners.mean(0))
 
 
+@settings(max_examples=40)
 @given(data=st.data(), grid=GRIDS)
 def test_a_slice_is_where_its_voxels_were(data, grid):
     key = data.draw(index_expressions((1, *grid.shape)).filter(lambda k: _addressed(k) < 4))
@@ -131,6 +137,7 @@ def _addressed(key) -> int:
     return sum(item is not ... for item in (key if isinstance(key, tuple) else (key,)))
 
 
+@settings(max_examples=40)
 @given(
     grid=GRIDS,
     before=st.tuples(*[st.integers(0, 4)] * 3),
@@ -144,6 +151,7 @@ def test_padding_and_cropping_undo_each_other(grid, before, after):
     assert back.isclose(grid)
 
 
+@settings(max_examples=40)
 @given(grid=GRIDS, factors=st.tuples(*[st.sampled_from([0.5, 1, 2, 3, 1.7])] * 3))
 def test_zooming_keeps_the_first_corner_and_the_directions(grid, factors):
     zoomed = grid.zoom(factors)
@@ -161,6 +169,7 @@ def test_zooms_that_make_nothing(factors):
     assert caught.value.code == "BAD_ZOOM"
 
 
+@settings(max_examples=40)
 @given(grid=GRIDS, factors=st.tuples(*[st.sampled_from([1, 2])] * 3))
 def test_coarse_voxels_are_centred_on_what_they_are_made_of(grid, factors):
     factors = tuple(f if n >= f else 1 for n, f in zip(grid.shape, factors, strict=True))
@@ -170,6 +179,7 @@ def test_coarse_voxels_are_centred_on_what_they_are_made_of(grid, factors):
     assert coarse.shape == tuple(n // f for n, f in zip(grid.shape, factors, strict=True))
 
 
+@settings(max_examples=40)
 @given(grid=GRIDS, codes=st.sampled_from(ORIENTATIONS))
 def test_reorienting_is_nibabels(grid, codes):
     seen = grid.reorient(codes)
@@ -209,6 +219,7 @@ def test_positions_are_simpleitks_in_lps(affine, shape):
         np.testing.assert_allclose(grid.to_world(index), lps @ point, atol=1e-6)
 
 
+@settings(max_examples=40)
 @given(GRIDS)
 def test_isclose_tolerates_a_thousandth_of_a_voxel_anywhere(grid):
     assert grid.isclose(grid)
@@ -227,6 +238,7 @@ def test_isclose_looks_at_the_far_end():
     assert not grid.isclose(stretched)  # a hundredth of a voxel, at the last
 
 
+@settings(max_examples=40)
 @given(data=st.data(), here=GRIDS, there=GRIDS, margin=st.integers(0, 2))
 def test_footprints_hold_every_neighbour(data, here, there, margin):
     box = tuple(

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxarray.errors import FormatError
@@ -50,6 +50,7 @@ def test_large_planes_get_flatter_chunks():
     assert depth * 8192 * 8192 * 2 <= max(MAX_SLAB_BYTES, 8 * 8192 * 8192 * 2)
 
 
+@settings(max_examples=40)
 @given(SHAPES, CHUNKS, st.sampled_from([1, 2, 4, 8, 16]))
 def test_any_layout_keeps_its_promises(shape, chunk, itemsize):
     layout = choose(shape, itemsize, chunk)
@@ -66,6 +67,7 @@ def test_any_layout_keeps_its_promises(shape, chunk, itemsize):
     )
 
 
+@settings(max_examples=40)
 @given(
     st.tuples(st.integers(1, 3), *[st.integers(1, 14)] * 3),
     st.sampled_from([2, 4, 6]),
@@ -90,6 +92,7 @@ def test_levels_nest(shape, chunk, spacing):
         layout = below
 
 
+@settings(max_examples=40)
 @given(st.tuples(st.integers(1, 9), *[st.integers(1, 14)] * 3), st.sampled_from([2, 4, 6]))
 def test_every_chunk_has_one_place(shape, chunk):
     layout = choose(shape, 1, chunk)
@@ -125,6 +128,7 @@ def unevenness(steps: np.ndarray, sizes: np.ndarray) -> float:
     return counted.max() / counted.min() if len(counted) else 1
 
 
+@settings(max_examples=40)
 @given(SHAPES, st.tuples(*[st.floats(0.1, 10)] * 3))
 def test_levels_never_become_less_cubic(shape, spacing):
     steps, sizes = np.array(spacing), np.array(shape[1:])

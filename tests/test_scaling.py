@@ -5,7 +5,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -27,6 +27,7 @@ def test_types(stored):
     assert Scaling(2, 1).apply(np.ones((2, 3), kind)).dtype == expected
 
 
+@settings(max_examples=40)
 @given(
     stored=hnp.arrays(st.sampled_from(["u1", "i2", "i4", "f4", "f8"]), hnp.array_shapes()),
     slope=st.floats(-1e3, 1e3, width=32).filter(bool),

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxarray.errors import OutOfRangeError, SelectionError
@@ -36,6 +36,7 @@ def numpys(array: np.ndarray, key) -> np.ndarray:
     return array[(*kept, slice(None))]
 
 
+@settings(max_examples=40)
 @given(data=st.data(), shape=shapes())
 def test_any_index_is_numpys(data, shape):
     key = data.draw(index_expressions(shape))
@@ -47,6 +48,7 @@ def test_any_index_is_numpys(data, shape):
         assert list(chosen) == along.tolist()
 
 
+@settings(max_examples=40)
 @given(data=st.data(), shape=shapes())
 def test_selections_compose_as_arrays_do(data, shape):
     array = np.arange(np.prod(shape)).reshape(shape)
@@ -59,6 +61,7 @@ def test_selections_compose_as_arrays_do(data, shape):
     )
 
 
+@settings(max_examples=40)
 @given(data=st.data(), shape=shapes())
 def test_a_box_holds_the_selection(data, shape):
     array = np.arange(np.prod(shape)).reshape(shape)
@@ -71,6 +74,7 @@ def test_a_box_holds_the_selection(data, shape):
     assert [(r[0], r[-1]) for r in box] == ends
 
 
+@settings(max_examples=40)
 @given(data=st.data(), shape=shapes())
 def test_matrix_maps_indices(data, shape):
     chosen = Selection.whole(shape)[data.draw(index_expressions(shape))]

@@ -139,7 +139,7 @@ def test_no_missing_short_or_empty_file_goes_unseen(whole_archive):
     path, truth = whole_archive
     for file in files(path):
         data = file.read_bytes()
-        cuts = [data[: len(data) // 2], b"", data + b"\0"]
+        cuts = [data[: len(data) // 2], b""]
         if file != path:
             cuts.append(None)
         for cut in cuts:

@@ -81,7 +81,7 @@ def test_mode_takes_the_smallest_of_equals():
     assert mode(cell, (2, 2, 2)).item() == 1
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(
     shape=shapes(max_size=23),
     affine=affines(),

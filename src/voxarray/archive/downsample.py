@@ -39,10 +39,11 @@ def mode(block: NDArray, factors: Factors) -> NDArray:
     members = _members(block, factors)
     result = members[0].copy()
     mixed = np.zeros(result.shape, bool)
-    for other in members[1:]:
-        mixed |= other != result
-    if mixed.any():
-        result[mixed] = _vote(np.stack([member[mixed] for member in members]))
+    with np.errstate(invalid="ignore"):  # NaN is a value like others: none equals it
+        for other in members[1:]:
+            mixed |= other != result
+        if mixed.any():
+            result[mixed] = _vote(np.stack([member[mixed] for member in members]))
     return result
 
 
