@@ -22,7 +22,7 @@ help:
 	@echo "make test    lint, types and tests"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make bench   measure against other libraries and update the table in the README"
-	@echo "make soak    the tests that take minutes"
+	@echo "make soak    the tests that take minutes, and the others with new random examples"
 	@echo "make clean   remove what was built, measured and cached"
 
 $(READY): pyproject.toml
@@ -44,7 +44,8 @@ test: lint
 	$(BIN)/python -m pytest
 
 soak: $(READY)
-	$(BIN)/python -m pytest -m slow
+	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -m slow
+	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py

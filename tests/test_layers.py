@@ -39,8 +39,10 @@ LAYERS = (
         "statistics",
         "tensors",
         "colours",
+        "ops",
     },
-    {"image", "bridges", "subject", "repr", "plotting"},
+    {"image", "bridges", "subject", "repr", "plotting", "transforms"},
+    {"patches", "cohort"},
     {"__init__"},  # the public face: names to export, nothing of its own
     {"cli"},
     {"testing"},

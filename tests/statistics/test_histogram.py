@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis.extra import numpy as hnp
 
 from voxarray import pieces
@@ -45,6 +45,7 @@ def test_numbers_of_bins(array, bins):
     hnp.arrays("i2", st.tuples(*[st.integers(1, 5)] * 4)),
     st.lists(st.integers(-40000, 40000), min_size=2, max_size=9).map(sorted),
 )
+@example(np.zeros((1, 1, 1, 1), "i2"), [0, 0, 0, 0])
 def test_edges(array, edges):
     expected = np.histogram(array, edges)[0]
     np.testing.assert_array_equal(histogram(source_of(array), edges).counts, expected)

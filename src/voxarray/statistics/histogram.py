@@ -121,7 +121,8 @@ def _from_counts(
 def _counted(source: Source, edges: NDArray[np.float64]) -> Histogram:
     """Count piece by piece; NumPy needs no search where edges are evenly spaced."""
     number, (low, high) = len(edges) - 1, edges[[0, -1]]
-    is_even = np.array_equal(edges, np.linspace(low, high, number + 1))
+    # Of edges that are all the same, numpy.histogram would make bins of its own.
+    is_even = low < high and np.array_equal(edges, np.linspace(low, high, number + 1))
     total = np.zeros(number, np.int64)
     for _, voxels in pieces(source):
         if is_even:
