@@ -23,6 +23,7 @@ LAYERS = (
         "optional",
         "layout",
         "lps",
+        "disk",
         "version",
         "promotion",
         "remote",

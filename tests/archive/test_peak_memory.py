@@ -20,7 +20,7 @@ MIB = 1 << 20
 SLACK = 6 * MIB
 
 SETUP = """
-import dask.config, voxarray.sources.nifti
+import dask.config, voxarray.sources.nifti.reader
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
 from voxarray.archive.verify import compare, verify

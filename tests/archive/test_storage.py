@@ -17,7 +17,7 @@ from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
 from voxarray.archive.verify import compare, verify
 from voxarray.sources.archive import open_archive
-from voxarray.sources.nifti import open_nifti
+from voxarray.sources.nifti.reader import open_nifti
 from voxarray.sources.registry import open_source
 
 SHAPE = (9, 8, 7)

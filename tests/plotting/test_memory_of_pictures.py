@@ -20,7 +20,7 @@ import matplotlib.pyplot, PIL.Image, PIL.GifImagePlugin, PIL.PngImagePlugin, num
 import voxarray as vx
 import voxarray.plotting.volume, voxarray.plotting.bars, voxarray.plotting.html
 import voxarray.writers.gif, voxarray.writers.video, av
-import voxarray.sources.nifti, voxarray.sources.archive
+import voxarray.sources.nifti.reader, voxarray.sources.archive
 folder = tempfile.mkdtemp()
 # Encoders, fonts and colour tables are loaded at first use: not what is measured.
 noise = np.random.default_rng(0).integers(0, 9, (1, {w}, {h}, 40))

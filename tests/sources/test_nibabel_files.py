@@ -23,10 +23,10 @@ from voxarray.errors import (
     UnsupportedError,
 )
 from voxarray.selection import Selection
-from voxarray.sources import netcdf3
 from voxarray.sources.base import Channels
 from voxarray.sources.file_array import PlainFile
 from voxarray.sources.hdf5 import Hdf5File
+from voxarray.sources.minc import netcdf3
 from voxarray.sources.part_scaling import PartScaled
 from voxarray.sources.registry import open_source
 

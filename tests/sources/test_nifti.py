@@ -31,7 +31,7 @@ from voxarray.errors import (
 )
 from voxarray.scaling import Scaling
 from voxarray.selection import Selection
-from voxarray.sources.nifti import open_nifti
+from voxarray.sources.nifti.reader import open_nifti
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import index_expressions
 

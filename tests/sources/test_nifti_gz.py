@@ -15,8 +15,8 @@ import pytest
 from voxarray.errors import ChecksumError, FormatError, TruncatedError, VoxarrayError
 from voxarray.selection import Selection
 from voxarray.sources.block_cache import BLOCKS
-from voxarray.sources.nifti import open_nifti
-from voxarray.sources.nifti_gz import INDEXES
+from voxarray.sources.nifti.gz import INDEXES
+from voxarray.sources.nifti.reader import open_nifti
 from voxarray.sources.seek_index import SeekIndex
 from voxarray.testing.counting import count_reads
 
@@ -30,7 +30,7 @@ def mode(request, monkeypatch):
     if request.param == "whole":
         yield request.param
         return
-    monkeypatch.setattr("voxarray.sources.nifti_gz.SLAB_BYTES", 4 << 10)
+    monkeypatch.setattr("voxarray.sources.nifti.gz.SLAB_BYTES", 4 << 10)
     with dask.config.set({"voxarray.gzip-whole-limit": "1 kB"}):
         yield request.param
 

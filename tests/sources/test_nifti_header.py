@@ -17,10 +17,10 @@ from nibabel.quaternions import mat2quat
 from voxarray.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
 from voxarray.scaling import Scaling
 from voxarray.sources.base import Channels
-from voxarray.sources.nifti_build import header_for, stored_dtype
-from voxarray.sources.nifti_fields import LAYOUT
-from voxarray.sources.nifti_header import NiftiHeader
-from voxarray.sources.nifti_remarks import remarks
+from voxarray.sources.nifti.build import header_for, stored_dtype
+from voxarray.sources.nifti.fields import LAYOUT
+from voxarray.sources.nifti.header import NiftiHeader
+from voxarray.sources.nifti.remarks import remarks
 from voxarray.testing.strategies import affines, shapes
 
 VERSIONS = {1: nib.Nifti1Header, 2: nib.Nifti2Header}

@@ -15,8 +15,8 @@ from voxarray.lps import ras_from_itk
 from voxarray.selection import Selection
 from voxarray.sources.base import Channels
 from voxarray.sources.file_array import PlainFile
+from voxarray.sources.pictures.tiff import PagedTiff
 from voxarray.sources.registry import open_source
-from voxarray.sources.tiff import PagedTiff
 
 READERS = {
     ".png": "PNGImageIO",

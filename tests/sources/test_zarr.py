@@ -35,7 +35,7 @@ from voxarray.errors import (
 from voxarray.selection import Selection
 from voxarray.sources.array import ArraySource
 from voxarray.sources.base import Channels
-from voxarray.sources.nifti_build import header_for
+from voxarray.sources.nifti.build import header_for
 from voxarray.sources.registry import open_source
 from voxarray.testing.counting import count_reads
 

@@ -21,7 +21,7 @@ from voxarray.scaling import Scaling
 from voxarray.selection import Selection
 from voxarray.sources.array import ArraySource, DaskSource
 from voxarray.sources.base import Channels
-from voxarray.sources.nifti import open_nifti
+from voxarray.sources.nifti.reader import open_nifti
 from voxarray.sources.window import Window
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import affines, shapes

@@ -16,7 +16,7 @@ from voxarray.grid import Grid
 from voxarray.index.coordinates import WORLD_NAME, world_attrs
 from voxarray.index.lattice import DIMS, Placement
 from voxarray.sources.base import Source
-from voxarray.sources.nifti_build import header_for
+from voxarray.sources.nifti.build import header_for
 
 NIFTI = "nifti"
 

@@ -26,6 +26,7 @@ import google_crc32c
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import FileEntry, Manifest
+from voxarray.disk import refusal, sync
 from voxarray.errors import ArchiveError, ArchiveExistsError, VoxarrayError
 
 _AT_FDCWD = -100
@@ -97,7 +98,7 @@ def staging(destination: str | os.PathLike[str], overwrite: bool) -> Iterator[St
     except VoxarrayError:
         raise  # some of ours are OSErrors too
     except OSError as error:
-        raise _named(error, target) from error
+        raise refusal(error, target) from error
     finally:
         with suppress(OSError):  # the error that brought us here says more
             _delete(root)
@@ -164,15 +165,6 @@ def _may_be_archive(path: str) -> bool:
     return not names or "zarr.json" in names or manifests.KEY in names
 
 
-def sync(path: str) -> None:
-    """Make the content of a file or the names in a directory survive a power loss."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def is_hidden_staging(name: str) -> bool:
     """Whether a file name is that of an unfinished archive."""
     return name.startswith(".") and name.endswith((".staging", f".staging{_PACKED}"))
@@ -234,16 +226,3 @@ def _alive(pid: int) -> bool:
 
 def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname()) or "host"
-
-
-def _named(error: OSError, destination: str) -> ArchiveError:
-    """The error of the disk as one of ours, with a code."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        code, advice = "NO_SPACE", "make room and run it again"
-    else:
-        code, advice = "IO_ERROR", "check the disk and run it again"
-    return ArchiveError(
-        f"writing {destination} failed ({error}); nothing was published: {advice}",
-        code=code,
-        path=destination,
-    )

@@ -12,8 +12,8 @@ from voxarray.bridges.nibabel_source import ProxySource, channels_first, require
 from voxarray.grid import checked_affine
 from voxarray.sources.array import ArraySource
 from voxarray.sources.base import Channels, Source
-from voxarray.sources.nifti_build import header_for
-from voxarray.sources.nifti_header import NiftiHeader
+from voxarray.sources.nifti.build import header_for
+from voxarray.sources.nifti.header import NiftiHeader
 from voxarray.sources.window import Window
 
 

@@ -47,7 +47,7 @@ def command(folder: Path) -> None:
 
 def _write_scan(path: Path) -> None:
     """Enlarge the first volume of the scan that ships with nibabel, and write it as .nii.gz."""
-    from voxarray.sources.nifti import open_nifti
+    from voxarray.sources.nifti.reader import open_nifti
     from voxarray.sources.window import Window
     from voxarray.writers.nifti import write_nifti
 

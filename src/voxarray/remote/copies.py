@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import util
 
 from voxarray import settings, workers
+from voxarray.disk import is_full
 from voxarray.errors import ArchiveError, UnsupportedError, VoxarrayError
 from voxarray.memory import format_bytes
 from voxarray.remote.connect import usable
@@ -136,7 +136,7 @@ class Copies:
         except VoxarrayError:  # some are OSErrors, too
             raise
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_full(error):
                 raise
             raise ArchiveError(
                 f"there is no space for a copy of {file.path}, {format_bytes(file.size)}: make "

@@ -16,7 +16,7 @@ from unittest import mock
 from voxarray import sources
 from voxarray.sources.base import Source, VoxelStream
 from voxarray.sources.gzip_stream import GzipFeed
-from voxarray.sources.nifti_gz import NiftiGzSource
+from voxarray.sources.nifti.gz import NiftiGzSource
 from voxarray.sources.seek_index import SeekIndex
 
 Counted = Callable[["Reads", tuple[Any, ...], Any], None]

@@ -14,7 +14,7 @@ from voxarray.memory import require
 from voxarray.selection import Selection
 from voxarray.sources.base import Source
 from voxarray.sources.itk_hdf5 import open_itk_hdf5
-from voxarray.sources.minc import open_minc
+from voxarray.sources.minc.reader import open_minc
 from voxarray.writers.held import (
     held_dtype,
     plane_affine,

@@ -6,9 +6,9 @@ import os
 
 from voxarray.errors import UnsupportedError
 from voxarray.sources.base import Source
-from voxarray.sources.nifti_build import header_for, stored_dtype
-from voxarray.sources.nifti_fields import EXTENSION_FLAG_BYTES
-from voxarray.sources.nifti_header import NiftiHeader
+from voxarray.sources.nifti.build import header_for, stored_dtype
+from voxarray.sources.nifti.fields import EXTENSION_FLAG_BYTES
+from voxarray.sources.nifti.header import NiftiHeader
 from voxarray.sources.registry import suffix_of
 from voxarray.writers.voxels import sink_of, write_volumes
 from voxarray.writers.whole_file import whole_file

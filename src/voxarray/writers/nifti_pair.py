@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from voxarray.sources.base import Source
-from voxarray.sources.nifti_build import stored_dtype
-from voxarray.sources.nifti_fields import PAIR_MAGIC
-from voxarray.sources.nifti_header import NiftiHeader
+from voxarray.sources.nifti.build import stored_dtype
+from voxarray.sources.nifti.fields import PAIR_MAGIC
+from voxarray.sources.nifti.header import NiftiHeader
 from voxarray.sources.registry import suffix_of
 from voxarray.writers.nifti import representation
 from voxarray.writers.voxels import sink_of, write_volumes

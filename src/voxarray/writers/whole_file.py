@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import shutil
@@ -10,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from voxarray.errors import ArchiveError, ArchiveExistsError, VoxarrayError
+from voxarray.disk import refusal, sync
+from voxarray.errors import ArchiveExistsError, VoxarrayError
 
 
 @contextmanager
@@ -35,12 +35,12 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Bin
             os.fsync(file.fileno())
         _refuse_existing(target, overwrite)  # it may have appeared meanwhile
         os.replace(partial, target)
-        _sync(folder)
+        sync(folder)
     except BaseException as error:
         if os.path.exists(partial):
             os.unlink(partial)
         if isinstance(error, OSError) and not isinstance(error, VoxarrayError):
-            raise _named(error, target) from error
+            raise refusal(error, target) from error
         raise
 
 
@@ -66,14 +66,14 @@ def whole_files(*paths: str | os.PathLike[str], overwrite: bool) -> Iterator[lis
         os.mkdir(hidden)
         yield partials
         for partial, target in zip(partials, targets, strict=True):
-            _sync(partial)
+            sync(partial)
             _refuse_existing(target, overwrite)  # it may have appeared meanwhile
             os.replace(partial, target)
-        _sync(folder)
+        sync(folder)
     except OSError as error:
         if isinstance(error, VoxarrayError):
             raise
-        raise _named(error, targets[-1]) from error
+        raise refusal(error, targets[-1]) from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
 
@@ -83,21 +83,3 @@ def _refuse_existing(target: str, overwrite: bool) -> None:
         raise ArchiveExistsError(
             f"{target} exists already: choose another name, or overwrite=True", path=target
         )
-
-
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _named(error: OSError, target: str) -> ArchiveError:
-    no_space = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = "make room and save it again" if no_space else "check the folder and the disk"
-    return ArchiveError(
-        f"writing {target} failed ({error}), nothing was changed: {advice}",
-        code="NO_SPACE" if no_space else "IO_ERROR",
-        path=target,
-    )

@@ -18,11 +18,11 @@ from voxarray.remote.file import RemoteFile
 from voxarray.selection import Selection
 from voxarray.sources import gzip_stream
 from voxarray.sources.base import Source, VoxelStream, digest
-from voxarray.sources.nifti import open_nifti
-from voxarray.sources.nifti_file import Box, NiftiFile, NiftiSource
-from voxarray.sources.nifti_gz import NiftiGzSource
-from voxarray.sources.nifti_header import LARGEST_HEADER, NiftiHeader
-from voxarray.sources.nifti_remarks import remarks
+from voxarray.sources.nifti.file import Box, NiftiFile, NiftiSource
+from voxarray.sources.nifti.gz import NiftiGzSource
+from voxarray.sources.nifti.header import LARGEST_HEADER, NiftiHeader
+from voxarray.sources.nifti.reader import open_nifti
+from voxarray.sources.nifti.remarks import remarks
 from voxarray.sources.raw_voxels import Costs, RawVoxels
 from voxarray.sources.remote.downloaded import DownloadedSource
 

@@ -14,7 +14,7 @@ from voxarray.archive.store import Store
 from voxarray.errors import FormatError, GridError, UnsupportedError, VoxarrayWarning
 from voxarray.grid import checked_affine
 from voxarray.sources.base import Channels
-from voxarray.sources.nifti_header import NiftiHeader
+from voxarray.sources.nifti.header import NiftiHeader
 from voxarray.sources.zarr import ome, plain
 from voxarray.sources.zarr.axes import AxisOrder, canonical
 from voxarray.sources.zarr.nifti_zarr import header_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from voxarray.archive.store import Store
 from voxarray.errors import FormatError
-from voxarray.sources.nifti_header import NiftiHeader
+from voxarray.sources.nifti.header import NiftiHeader
 from voxarray.sources.zarr.node import Node
 from voxarray.sources.zarr.voxels import ZarrVoxels
 

@@ -32,7 +32,7 @@ from voxarray.sources.base import Channels, FileIdentity
 from voxarray.sources.block_cache import BLOCKS
 from voxarray.sources.codecs import BZIP2_RATIO
 from voxarray.sources.file_array import Box, FileArray, PlainFile, StoredVoxels
-from voxarray.sources.picture_checks import require_whole_tiff
+from voxarray.sources.pictures.checks import require_whole_tiff
 
 _ROLES = {"S": 0, "C": 0, "T": 0, "X": 1, "Y": 2, "Z": 3, "I": 3, "Q": 3}
 """Which of C, W, H, D the axes are that tifffile names; pages of unknown meaning are slices."""

@@ -14,7 +14,7 @@ from voxarray.selection import Shape4
 from voxarray.sources.base import Channels
 from voxarray.sources.file_array import Axes
 from voxarray.sources.header_text import checked_spacing
-from voxarray.sources.nrrd_header import NrrdHeader
+from voxarray.sources.nrrd.header import NrrdHeader
 
 _SPACES = {
     "right-anterior-superior": (1, 1, 1),

@@ -12,7 +12,7 @@ from voxarray.sources.base import FileIdentity, Source
 from voxarray.sources.file_array import StoredVoxels
 from voxarray.sources.hdf5 import Hdf5File, dataset_dtype, opened_hdf5
 from voxarray.sources.header_text import LARGEST_TEXT
-from voxarray.sources.minc_facts import MincFacts, as_text
+from voxarray.sources.minc.facts import MincFacts, as_text
 
 _IMAGE = "minc-2.0/image/0"
 _DIMENSIONS = "minc-2.0/dimensions"

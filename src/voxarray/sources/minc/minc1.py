@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.errors import FormatError
-from voxarray.sources import netcdf3
 from voxarray.sources.base import FileIdentity, Source
 from voxarray.sources.file_array import PlainFile, StoredVoxels
 from voxarray.sources.header_text import LARGEST_TEXT, beginning
-from voxarray.sources.minc_facts import MincFacts, as_text
-from voxarray.sources.netcdf3 import Variable
+from voxarray.sources.minc import netcdf3
+from voxarray.sources.minc.facts import MincFacts, as_text
+from voxarray.sources.minc.netcdf3 import Variable
 from voxarray.sources.raw_voxels import as_bytes, read_exactly
 
 _UNSIGNED = "unsigned"

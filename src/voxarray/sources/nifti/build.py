@@ -12,8 +12,8 @@ from voxarray.grid import checked_affine
 from voxarray.scaling import Scaling
 from voxarray.selection import Shape4
 from voxarray.sources.base import Channels
-from voxarray.sources.nifti_affine import best_affine, qform, quaternion
-from voxarray.sources.nifti_fields import (
+from voxarray.sources.nifti.affine import best_affine, qform, quaternion
+from voxarray.sources.nifti.fields import (
     DATATYPES,
     EOL_CHECK,
     EXTENSION_FLAG_BYTES,
@@ -28,7 +28,7 @@ from voxarray.sources.nifti_fields import (
     VECTOR,
     Version,
 )
-from voxarray.sources.nifti_header import NiftiHeader
+from voxarray.sources.nifti.header import NiftiHeader
 
 _QFORM_TOLERANCE = 1e-3  # of a direction: 0.06 degrees
 

@@ -6,8 +6,8 @@ import os
 
 from voxarray.errors import FormatError
 from voxarray.sources.base import FileIdentity, Source
-from voxarray.sources.minc1 import open_minc1
-from voxarray.sources.minc2 import open_minc2
+from voxarray.sources.minc.minc1 import open_minc1
+from voxarray.sources.minc.minc2 import open_minc2
 
 
 def open_minc(path: str | os.PathLike[str]) -> Source:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.errors import FormatError
-from voxarray.sources.nifti_fields import XFORM_CODES
+from voxarray.sources.nifti.fields import XFORM_CODES
 
 Affine = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ from voxarray.sources.codecs import Bzipped, Deflated, Hexadecimal, Text
 from voxarray.sources.decoded_file import DecodedFile, Decoder
 from voxarray.sources.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.sources.header_text import beginning, detached
-from voxarray.sources.nrrd_axes import NrrdAxes
-from voxarray.sources.nrrd_header import NrrdHeader
+from voxarray.sources.nrrd.axes import NrrdAxes
+from voxarray.sources.nrrd.header import NrrdHeader
 
 _PATTERN = re.compile(r".*%\d*d.*\s[+-]?\d+\s+[+-]?\d+\s+[+-]?\d+(\s+\d+)?")
 

@@ -17,8 +17,8 @@ from voxarray.sources.codecs import Deflated
 from voxarray.sources.decoded_file import DecodedFile
 from voxarray.sources.file_array import COMPONENTS, VOLUMES, FileArray, PlainFile, StoredVoxels
 from voxarray.sources.header_text import beginning, checked_sizes
-from voxarray.sources.nifti_header import LARGEST_HEADER, NiftiHeader
-from voxarray.sources.nifti_remarks import remarks
+from voxarray.sources.nifti.header import LARGEST_HEADER, NiftiHeader
+from voxarray.sources.nifti.remarks import remarks
 from voxarray.sources.registry import suffix_of
 from voxarray.sources.siblings import HEADERS, sibling
 

@@ -16,8 +16,8 @@ from voxarray.errors import OutOfRangeError
 from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4
 from voxarray.sources.base import Channels, FileIdentity, Source, VoxelStream, digest
-from voxarray.sources.nifti_header import NiftiHeader
-from voxarray.sources.nifti_stream import SCALED_BYTES, Feed, NiftiStream, PlainFeed
+from voxarray.sources.nifti.header import NiftiHeader
+from voxarray.sources.nifti.stream import SCALED_BYTES, Feed, NiftiStream, PlainFeed
 from voxarray.sources.raw_voxels import RawVoxels
 from voxarray.sources.slabs import SLAB_BYTES, Slabs
 

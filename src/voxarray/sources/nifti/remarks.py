@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from voxarray.errors import FormatError, GridError
 from voxarray.grid import Grid
-from voxarray.sources.nifti_affine import qform, sform, xform_code
-from voxarray.sources.nifti_fields import SPACE_UNITS, XFORM_CODES
-from voxarray.sources.nifti_header import NiftiHeader
+from voxarray.sources.nifti.affine import qform, sform, xform_code
+from voxarray.sources.nifti.fields import SPACE_UNITS, XFORM_CODES
+from voxarray.sources.nifti.header import NiftiHeader
 
 _SAME_PLACE = 0.5
 """Voxels by which sform and qform may differ, for instance by rounding, and still agree."""

@@ -13,7 +13,7 @@ from voxarray.sources.codecs import Deflated, Text
 from voxarray.sources.decoded_file import DecodedFile
 from voxarray.sources.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.sources.header_text import beginning, detached, whole_numbers
-from voxarray.sources.meta_header import MetaHeader
+from voxarray.sources.meta_image.header import MetaHeader
 
 
 def open_meta_image(path: str | os.PathLike[str]) -> FileArray:

@@ -15,8 +15,8 @@ from voxarray.grid import checked_affine
 from voxarray.scaling import Scaling
 from voxarray.selection import Shape4
 from voxarray.sources.base import Channels
-from voxarray.sources.nifti_affine import best_affine, sizes, spacings
-from voxarray.sources.nifti_fields import (
+from voxarray.sources.nifti.affine import best_affine, sizes, spacings
+from voxarray.sources.nifti.fields import (
     COLOURS,
     DATATYPE_NAMES,
     DATATYPES,

@@ -14,7 +14,7 @@ from voxarray import settings
 from voxarray.memory import cache_limit
 from voxarray.sources.block_cache import BLOCKS, BlockCache
 from voxarray.sources.gzip_stream import GzipFeed
-from voxarray.sources.nifti_file import Box, NiftiFile
+from voxarray.sources.nifti.file import Box, NiftiFile
 from voxarray.sources.raw_voxels import as_bytes, make_native
 from voxarray.sources.seek_index import SeekIndex
 from voxarray.sources.slabs import SLAB_BYTES, Slab, Slabs, overlap

@@ -8,10 +8,10 @@ import warnings
 from voxarray.errors import UnsupportedError, VoxarrayWarning
 from voxarray.sources import gzip_stream
 from voxarray.sources.base import FileIdentity
-from voxarray.sources.nifti_file import NiftiFile, NiftiSource
-from voxarray.sources.nifti_gz import NiftiGzSource
-from voxarray.sources.nifti_header import LARGEST_HEADER, NiftiHeader
-from voxarray.sources.nifti_remarks import remarks
+from voxarray.sources.nifti.file import NiftiFile, NiftiSource
+from voxarray.sources.nifti.gz import NiftiGzSource
+from voxarray.sources.nifti.header import LARGEST_HEADER, NiftiHeader
+from voxarray.sources.nifti.remarks import remarks
 
 
 def open_nifti(path: str | os.PathLike[str]) -> NiftiFile:

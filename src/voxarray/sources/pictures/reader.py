@@ -20,7 +20,7 @@ from voxarray.sources.codecs import DEFLATE_RATIO
 from voxarray.sources.decoded_file import DecodedFile
 from voxarray.sources.file_array import COMPONENTS, VOLUMES, FileArray, StoredVoxels
 from voxarray.sources.header_text import checked_sizes, checked_spacing
-from voxarray.sources.picture_checks import require_whole_bmp, require_whole_jpeg
+from voxarray.sources.pictures.checks import require_whole_bmp, require_whole_jpeg
 from voxarray.sources.registry import suffix_of
 
 _PNG, _JPEG, _BMP = "PNGImageIO", "JPEGImageIO", "BMPImageIO"

@@ -1,0 +1,6 @@
+"""MetaImage: ``.mha`` with its voxels, ``.mhd`` beside them.
+
+::
+
+    header    the tags, checked                          reader: opening it
+"""

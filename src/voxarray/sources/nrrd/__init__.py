@@ -1,0 +1,7 @@
+"""NRRD: header and voxels in one file, or in several.
+
+::
+
+    header    the fields, checked                        axes: what they say of size, kind and place
+    reader    opening it: where the voxels lie, and how they are encoded
+"""
