@@ -17,6 +17,7 @@ LAYERS = (
         "errors",
         "selection",
         "grid",
+        "history",
         "scaling",
         "settings",
         "memory",

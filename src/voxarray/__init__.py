@@ -16,6 +16,7 @@ The tour:
 
 * `ScalarImage`, `LabelMap`, `Image`: what users hold; dicts of metadata, as in TorchIO.
 * `Subject`: the images of one patient by name, with metadata; sliced and checked together.
+* `Compose`, `Transform`: preprocessing under TorchIO's names, lazily.
 * `Grid`: shape (W, H, D) and affine (voxel index to RAS+ mm of voxel centres) as one value.
 * `DicomReader`: which of the series in a folder of DICOM files an image is.
 * `MemoryReport`: what an image costs, in bytes.
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from voxarray.memory import MemoryReport
     from voxarray.sources.dicom.reader import DicomReader
     from voxarray.subject import Subject
+    from voxarray.transforms import Compose, Transform
 
 __all__ = [
     "AFFINE",
@@ -86,6 +88,7 @@ __all__ = [
     "ArchiveError",
     "ArchiveExistsError",
     "ChecksumError",
+    "Compose",
     "DicomReader",
     "FormatError",
     "Grid",
@@ -103,6 +106,7 @@ __all__ = [
     "SourceChangedError",
     "StateError",
     "Subject",
+    "Transform",
     "TransportError",
     "TruncatedError",
     "UnsupportedError",
@@ -120,6 +124,9 @@ _HOMES = {
     "MemoryReport": "voxarray.memory",
     "ScalarImage": "voxarray.image",
     "Subject": "voxarray.subject",
+    # Of transforms, `voxarray.transforms` knows the modules.
+    "Compose": "voxarray.transforms",
+    "Transform": "voxarray.transforms",
 }
 
 

@@ -1,7 +1,7 @@
-"""The threads of this process that encode and decode: one pool, made on first use, fork-safe.
+"""The threads of this process: a pool that encodes and decodes, and one that computes.
 
-Tasks given to the pool never wait for other tasks of the pool, so that it cannot deadlock, and
-callers may be threads of dask or of a data loader.
+Both are made on first use, and survive forks. Tasks given to a pool never wait for other tasks of
+the same pool, so that it cannot deadlock, and callers may be threads of dask or of a data loader.
 """
 
 from __future__ import annotations
@@ -13,16 +13,24 @@ from concurrent.futures import ThreadPoolExecutor
 from voxarray import settings
 
 _lock = threading.Lock()
-_pools: dict[int, ThreadPoolExecutor] = {}
+_pools: dict[tuple[str, int], ThreadPoolExecutor] = {}
 
 
 def pool(threads: int | None = None) -> ThreadPoolExecutor:
     """The executor with this many threads; the setting ``voxarray.threads`` by default."""
-    count = threads or settings.threads()
+    return _pool("voxarray", threads or settings.threads())
+
+
+def computing_pool() -> ThreadPoolExecutor:
+    """Threads that compute parts of lazy operations: these read, and reading waits for `pool`."""
+    return _pool("voxarray-compute", settings.threads())
+
+
+def _pool(name: str, count: int) -> ThreadPoolExecutor:
     with _lock:
-        if count not in _pools:
-            _pools[count] = ThreadPoolExecutor(count, thread_name_prefix="voxarray")
-        return _pools[count]
+        if (name, count) not in _pools:
+            _pools[name, count] = ThreadPoolExecutor(count, thread_name_prefix=name)
+        return _pools[name, count]
 
 
 def _forget_in_child() -> None:

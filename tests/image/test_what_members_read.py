@@ -24,7 +24,15 @@ NOTHING = {
         name: f"image.{name}"
         for name in (
             *("affine", "array", "bounds", "check_nans", "chunks", "dask", "direction", "dtype"),
-            *("fixed_type", "grid", "itemsize", "label_colours", "memory", "num_channels"),
+            *(
+                "fixed_type",
+                "grid",
+                "history",
+                "itemsize",
+                "label_colours",
+                "memory",
+                "num_channels",
+            ),
             *("orientation", "orientation_str", "origin", "path", "shape", "source", "spacing"),
             *("spatial_shape", "type"),
         )

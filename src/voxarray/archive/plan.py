@@ -25,9 +25,9 @@ from voxarray.archive.options import Options
 from voxarray.archive.staging import Staging
 from voxarray.archive.storage import Storage, storage_of
 from voxarray.errors import FormatError
+from voxarray.history import entry
 from voxarray.layout import Layout, choose, chunk_bytes, coarser, pyramid_factors
 from voxarray.sources.base import Source
-from voxarray.version import __version__
 
 _CHUNKS_PER_THREAD = 6
 """Raw, converted, padded, encoded and read-back chunk of one thread, and what numpy adds."""
@@ -74,7 +74,7 @@ class Plan:
             scaling=storage.kept,
             factors=tuple(factors),
             labels=tuple(table),
-            history=({"operation": "convert", "version": __version__},),
+            history=(*source.history, entry("convert", {"kind": kind})),
         )
         codec = options.codec or ("label" if kind == "label" else None)
         return cls(source, storage, metadata, layouts, codec)

@@ -169,7 +169,8 @@ class Image(Bridged):
         source = self.source
         self._require_memory(source, source.dtype, "compute()")
         voxels = materialise(source, source.dtype)
-        return self._on(Window.of(ArraySource(voxels, source.affine, source.channels)))
+        window = Window.of(ArraySource(voxels, source.affine, source.channels))
+        return self._on(window.recorded(*source.history))
 
     # --- Voxels ---------------------------------------------------------------------------------
 
@@ -236,7 +237,8 @@ class Image(Bridged):
 
     def _with_dask(self, array: Any) -> Self:
         source = self.source
-        return self._on(Window.of(DaskSource(array, source.affine, source.channels)))
+        window = Window.of(DaskSource(array, source.affine, source.channels))
+        return self._on(window.recorded(*source.history))
 
     def _checked_type(self, given: str | None) -> str:
         fixed = self.fixed_type

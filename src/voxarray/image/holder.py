@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from voxarray.errors import StateError
+from voxarray.history import History, entry
 from voxarray.image.arguments import is_dataarray, is_tensor, voxels_argument
 from voxarray.image.keys import AFFINE, DATA
 from voxarray.image.opened import Opened
@@ -40,7 +41,9 @@ class Holder(Opened):
             return self._backing
         from voxarray.tensors import TensorSource
 
-        return Window.of(TensorSource(tensor, self._backing.affine, self._backing.channels))
+        backing = self._backing
+        source = TensorSource(tensor, backing.affine, backing.channels)
+        return Window.of(source).recorded(*backing.history)
 
     @property
     def dtype(self) -> np.dtype:
@@ -115,7 +118,8 @@ class Holder(Opened):
         # Another number of channels counts something else than the old ones did.
         same = np.shape(tensor)[:1] == (self.num_channels,)
         channels = self._backing.channels if same else Channels()
-        self._hold(voxels_argument(tensor, self.affine, channels))
+        history = (*self._backing.history, entry("set_data", {}))
+        self._hold(voxels_argument(tensor, self.affine, channels), history)
 
     def load(self) -> None:
         """Read the voxels into `data`, unless that has happened already."""
@@ -195,15 +199,16 @@ class Holder(Opened):
             alone._adopt(compact(self.data))
         elif window is not None and window.base.in_memory and not window.is_whole:
             part = materialise(window, window.dtype).copy(order="K")
-            alone._window = Window.of(ArraySource(part, window.affine, window.channels))
+            source = ArraySource(part, window.affine, window.channels)
+            alone._window = Window.of(source).recorded(*window.history)
         return alone
 
     # --- Inside ---------------------------------------------------------------------------------
 
-    def _hold(self, source: Source) -> None:
+    def _hold(self, source: Source, history: History = ()) -> None:
         """Make voxels in memory, or lazy ones, the image's own."""
         dict.pop(self, DATA, None)
-        window = Window.of(source)
+        window = Window.of(source).recorded(*history)
         self._keep_facts(window)
         self._window = window
         self._store(AFFINE, window.affine)

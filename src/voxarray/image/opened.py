@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from voxarray.errors import StateError
 from voxarray.grid import Grid
+from voxarray.history import History
 from voxarray.image.arguments import affine_argument
 from voxarray.image.geometry import Geometry
 from voxarray.image.keys import AFFINE, RESERVED, TYPE, require_free
@@ -55,6 +56,16 @@ class Opened(Geometry, Record):
         if self._window is not None:
             self._window = self._window.with_affine(place)
         self._store(AFFINE, place)
+
+    @property
+    def history(self) -> History:
+        """What was done to the voxels, oldest first: transforms, slices, and what the archive
+        says.
+
+        Each entry has the keys ``operation``, ``arguments`` and ``version``; `voxarray.replay`
+        makes the voxels again from what they were before.
+        """
+        return self._backing.history
 
     @property
     def type(self) -> str:

@@ -20,6 +20,7 @@ from voxarray.archive.reader import ShardedArray
 from voxarray.archive.store import Store
 from voxarray.errors import FormatError, MissingFileError, OutOfRangeError
 from voxarray.grid import Grid
+from voxarray.history import History
 from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4
 from voxarray.sources.base import Channels, Source, digest
@@ -75,6 +76,10 @@ class ArchiveSource(Source):
     @property
     def channels(self) -> Channels:  # type: ignore[override]
         return self.image.channels
+
+    @property
+    def history(self) -> History:  # type: ignore[override]
+        return self.image.history
 
     @property
     def levels(self) -> int:  # type: ignore[override]

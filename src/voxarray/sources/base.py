@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from voxarray.errors import (
     blaming,
 )
 from voxarray.grid import Grid
+from voxarray.history import History
 from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4
 
@@ -121,6 +123,9 @@ class Source(ABC):
         metadata: Facts for ``image[...]``; never identifying ones.
         lazy: Whether reading computes, so that a voxel that is read twice is computed twice.
         levels: Number of pyramid levels, the source itself included.
+        history: Operations that made the voxels, oldest first.
+        inputs: Sources that these voxels are computed from; none if they are stored.
+        slow_axes: W, H, D as 0, 1, 2, that along which neighbours lie furthest apart first.
         in_memory: Whether the voxels lie in RAM already, where the user may change them.
     """
 
@@ -135,6 +140,9 @@ class Source(ABC):
     metadata: Mapping[str, Any] = NO_METADATA
     lazy: bool = False
     levels: int = 1
+    history: History = ()
+    inputs: tuple[Source, ...] = ()
+    slow_axes: tuple[int, int, int] = (2, 1, 0)
     in_memory: ClassVar[bool] = False
 
     @abstractmethod
@@ -169,6 +177,11 @@ class Source(ABC):
             code="NO_LEVEL",
             path=self.path,
         )
+
+    @property
+    def reading_bytes(self) -> int:
+        """Bytes that reading a part needs besides its result, what stays in caches included."""
+        return 0 if self.in_memory else math.prod(self.chunks) * self.dtype.itemsize
 
     def stream(self) -> VoxelStream:
         """A reader of all voxels in disk order, each once."""

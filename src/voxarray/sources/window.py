@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.grid import checked_affine
+from voxarray.history import Entry, History, entry
 from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4, matrix
 from voxarray.sources.base import Channels, Source, digest
@@ -23,30 +24,43 @@ class Window(Source):
         base: The source that is read; never a window.
         selection: Voxels of ``base``.
         affine: (4, 4) of the selected voxels.
+        history: Operations that made what is shown, slices of what has a history included.
     """
 
     base: Source
     selection: Selection
     affine: NDArray[np.float64]
+    history: History = ()
 
     @classmethod
     def of(cls, source: Source) -> Window:
         """The window that shows all of a source."""
         if isinstance(source, Window):
             return source
-        return cls(source, Selection.whole(source.shape), source.affine)
+        return cls(source, Selection.whole(source.shape), source.affine, source.history)
 
     def __getitem__(self, key: Any) -> Window:
         return self.take(Selection.whole(self.shape)[key])
 
     def take(self, selection: Selection) -> Window:
         """The window that shows ``selection`` of what this one shows; nothing is read."""
+        if selection == Selection.whole(self.shape):
+            return self
         affine = checked_affine(self.affine @ matrix(selection.spatial))
-        return replace(self, selection=self.selection.compose(selection), affine=affine)
+        taken = replace(self, selection=self.selection.compose(selection), affine=affine)
+        ranges = [[r.start, r.stop, r.step] for r in selection]
+        return taken.recorded(entry("slice", {"ranges": ranges}))
 
     def with_affine(self, affine: NDArray[np.float64]) -> Window:
         """The same voxels, placed elsewhere in the world."""
-        return replace(self, affine=checked_affine(affine))
+        if np.array_equal(affine, self.affine):
+            return self
+        moved = replace(self, affine=checked_affine(affine))
+        return moved.recorded(entry("set_affine", {"affine": moved.affine.tolist()}))
+
+    def recorded(self, *entries: Entry) -> Window:
+        """The same voxels, with more operations in their history."""
+        return replace(self, history=(*self.history, *entries))
 
     @property
     def is_whole(self) -> bool:
@@ -98,6 +112,18 @@ class Window(Source):
         return self.base.lazy
 
     @property
+    def inputs(self) -> tuple[Source, ...]:  # type: ignore[override]
+        return self.base.inputs
+
+    @property
+    def slow_axes(self) -> tuple[int, int, int]:  # type: ignore[override]
+        return self.base.slow_axes
+
+    @property
+    def reading_bytes(self) -> int:
+        return self.base.reading_bytes
+
+    @property
     def levels(self) -> int:  # type: ignore[override]
         # Voxels of a slice may have no counterpart in a coarser level.
         return self.base.levels if self.is_whole else 1
@@ -105,11 +131,14 @@ class Window(Source):
     def level(self, number: int) -> Window:
         if not self.is_whole:
             return self if number == 0 else self.of(super().level(number))
-        level = Window.of(self.base.level(number))
+        level = replace(Window.of(self.base.level(number)), history=self.history)
+        if number:
+            level = level.recorded(entry("level", {"number": number}))
         if np.array_equal(self.affine, self.base.affine):
             return level
         # The affine may have been set: a level stays where it is relative to the full resolution.
-        return level.with_affine(self.affine @ np.linalg.solve(self.base.affine, level.affine))
+        moved = self.affine @ np.linalg.solve(self.base.affine, level.affine)
+        return replace(level, affine=checked_affine(moved))
 
     def read(self, selection: Selection) -> NDArray:
         return self.base.read(self.selection.compose(selection))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-from voxarray import sources
+from voxarray import ops, sources
 from voxarray.sources.base import Source, VoxelStream
 from voxarray.sources.gzip_stream import GzipFeed
 from voxarray.sources.nifti.gz import NiftiGzSource
@@ -27,7 +27,8 @@ class Reads:
     """What was read in this process; threads count together.
 
     A read that another read makes on its way (a window of a file, a stream that reads slabs) is
-    not counted again.
+    not counted again. Of what is computed from other sources (`voxarray.ops`), the reads of those
+    count.
 
     Attributes:
         calls: Calls of `Source.read`.
@@ -123,7 +124,7 @@ def _outermost(owner: type, name: str, reads: Reads, count: Counted) -> Any:
 
     @functools.wraps(original)
     def counted(self: Any, *arguments: Any) -> Any:
-        if getattr(reads._inside, "flag", False):
+        if getattr(reads._inside, "flag", False) or _is_computed(self):
             return original(self, *arguments)
         reads._inside.flag = True
         try:
@@ -136,10 +137,15 @@ def _outermost(owner: type, name: str, reads: Reads, count: Counted) -> Any:
     return mock.patch.object(owner, name, counted)
 
 
+def _is_computed(reader: Any) -> bool:
+    return bool(getattr(getattr(reader, "source", reader), "inputs", ()))
+
+
 def _implementations(base: type, name: str) -> Iterator[type]:
     """Classes derived from ``base`` that define a method, those of every source module included."""
-    for module in pkgutil.walk_packages(sources.__path__, f"{sources.__name__}."):
-        importlib.import_module(module.name)
+    for package in (sources, ops):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     pending = [base]
     while pending:
         derived: list[type] = pending.pop().__subclasses__()

@@ -1,0 +1,186 @@
+"""A source that is computed from other sources: the contract of all lazy operations.
+
+An operation says what it needs (`Operation.needs`) and makes voxels of it (`Operation.compute`,
+a function of arrays that reads nothing). Reading follows from the two: a selection is cut into
+parts of bounded cost, which are computed in threads.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray import settings
+from voxarray.grid import Grid
+from voxarray.selection import Selection, Shape4
+from voxarray.sources.base import Channels, Source, digest
+from voxarray.workers import computing_pool
+
+PART_BYTES = 48 << 20
+"""What computing one part may hold: large enough that borders cost little, small for any budget."""
+
+_THIN = 32
+
+_inside = threading.local()
+
+
+@dataclass(frozen=True, eq=False)
+class Operation(Source):
+    """Voxels computed from those of ``base``, and of whatever other sources a subclass holds.
+
+    Subclasses are frozen dataclasses: their fields are their sources and parameters, all of
+    which go into the token, and they can be pickled. Unless they say otherwise, they have the
+    shape, type, affine and channels of their base.
+
+    Attributes:
+        base: The first input.
+    """
+
+    base: Source
+
+    # --- What a subclass defines ------------------------------------------------------------------
+
+    @abstractmethod
+    def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
+        """What must be read to compute a selection: one per input, None for nothing.
+
+        Args:
+            selection: Any ranges, descending ones and steps included.
+        """
+
+    @abstractmethod
+    def compute(self, selection: Selection, parts: Sequence[NDArray | None]) -> NDArray:
+        """The voxels of a selection; each depends on what is near it, never on the cut.
+
+        Args:
+            selection: Of this source.
+            parts: What `needs` asked for, one per input; not to be written to.
+        """
+
+    def cost(self, selection: Selection) -> int:
+        """Bytes that are held while a selection is computed, its inputs and itself included."""
+        read = sum(
+            math.prod(part.shape) * one.dtype.itemsize
+            for part, one in zip(self.needs(selection), self.inputs, strict=True)
+            if part is not None
+        )
+        return read + math.prod(selection.shape) * self.dtype.itemsize
+
+    # --- What every source has --------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:  # type: ignore[override]
+        values = (getattr(self, field.name) for field in fields(self))
+        return tuple(value for value in values if isinstance(value, Source))
+
+    def with_inputs(self, inputs: Sequence[Source]) -> Self:
+        """The same operation on other sources, in the order of `inputs`."""
+        names = [f.name for f in fields(self) if isinstance(getattr(self, f.name), Source)]
+        return replace(self, **dict(zip(names, inputs, strict=True)))
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        return self.base.shape
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.base.dtype
+
+    @property
+    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+        return self.base.affine
+
+    @property
+    def channels(self) -> Channels:  # type: ignore[override]
+        return self.base.channels
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        return self.base.chunks if self.base.shape == self.shape else self.shape
+
+    @property
+    def slow_axes(self) -> tuple[int, int, int]:  # type: ignore[override]
+        return self.base.slow_axes
+
+    @property
+    def lazy(self) -> bool:  # type: ignore[override]
+        return True
+
+    @property
+    def reading_bytes(self) -> int:
+        whole = self.cost(Selection.whole(self.shape))
+        below = max((one.reading_bytes for one in self.inputs), default=0)
+        return settings.threads() * min(PART_BYTES, whole) + below
+
+    def token(self) -> str:
+        values = (getattr(self, field.name) for field in fields(self))
+        return digest(type(self).__qualname__, *map(_named, values))
+
+    def read(self, selection: Selection) -> NDArray:
+        parts = list(self._cut(selection))
+        if len(parts) == 1:
+            return self._part(selection)
+        c, w, h, d = selection.shape
+        result = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+
+        def fill(inner: Selection) -> None:
+            result[inner.slices()] = self._part(selection.compose(inner))
+
+        if getattr(_inside, "flag", False):  # all threads compute parts that need this one
+            for inner in parts:
+                fill(inner)
+        else:
+            list(computing_pool().map(_as_worker, [fill] * len(parts), parts))
+        return result
+
+    def _part(self, selection: Selection) -> NDArray:
+        wanted = zip(self.needs(selection), self.inputs, strict=True)
+        parts = [None if part is None else one.read(part) for part, one in wanted]
+        return self.compute(selection, parts)
+
+    def _cut(self, selection: Selection) -> Iterator[Selection]:
+        """Parts of a selection, as indices into it, that cost no more than `PART_BYTES` each."""
+        pending = [Selection.whole(selection.shape)]
+        while pending:
+            inner = pending.pop()
+            axis = self._longest_slow(inner)
+            if len(inner.ranges[axis]) == 1 or self.cost(selection.compose(inner)) <= PART_BYTES:
+                yield inner
+                continue
+            ranges, half = list(inner.ranges), len(inner.ranges[axis]) // 2
+            for taken in (ranges[axis][half:], ranges[axis][:half]):
+                ranges[axis] = taken
+                pending.append(Selection((ranges[0], ranges[1], ranges[2], ranges[3])))
+
+    def _longest_slow(self, inner: Selection) -> int:
+        """Axis to cut next: the one whose parts lie furthest apart in the file, until they are
+        so thin that borders, which neighbours both read, would count.
+        """
+        order = (0, *(axis + 1 for axis in self.slow_axes))
+        lengths = inner.shape
+        thick = (axis for axis in order if lengths[axis] >= (_THIN if axis else 2))
+        return next(thick, max(order, key=lambda axis: lengths[axis]))
+
+
+def _as_worker(fill: Callable[[Selection], None], inner: Selection) -> None:
+    _inside.flag = True
+    try:
+        fill(inner)
+    finally:
+        _inside.flag = False
+
+
+def _named(value: Any) -> Any:
+    """What tells a field of an operation from another, in any process."""
+    if isinstance(value, Source):
+        return value.token()
+    if isinstance(value, Grid):  # whose text is rounded
+        return value.shape, value.affine.tolist()
+    return value

@@ -1,0 +1,68 @@
+"""Several transforms as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from voxarray.subject import Subject
+from voxarray.transforms.transform import Transform
+
+
+class Compose(Transform):
+    """Apply transforms one after another.
+
+    Args:
+        transforms: Transforms, or other functions of a subject, in order. Of a dict, the keys
+            are names: ``compose["name"]``.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        TypeError: If one of them cannot be called, or a name is no text.
+    """
+
+    def __init__(
+        self,
+        transforms: Sequence[Callable[[Any], Any]] | Mapping[str, Callable[[Any], Any]],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        named = transforms if isinstance(transforms, Mapping) else None
+        self._names = {} if named is None else {key: n for n, key in enumerate(named)}
+        self.transforms: list[Callable[[Any], Any]] = list(
+            transforms.values() if isinstance(transforms, Mapping) else transforms
+        )
+        for key in self._names:
+            if not isinstance(key, str):
+                raise TypeError(f"transforms are named by text, not by {key!r}")
+        for one in self.transforms:
+            if not callable(one):
+                raise TypeError(f"a transform can be called, and {one!r} cannot")
+
+    def apply_transform(self, subject: Subject) -> Subject:
+        images = subject.get_images_dict(intensity_only=False)
+        left_alone = images.keys() - self.get_images(subject).keys()
+        for transform in self.transforms:
+            subject = transform(subject)
+        for name in left_alone:
+            subject[name] = images[name]
+        return subject
+
+    def __len__(self) -> int:
+        return len(self.transforms)
+
+    def __getitem__(self, index: int | str) -> Any:
+        """A transform by its place or its name.
+
+        Raises:
+            KeyError: If there is no such name.
+            TypeError: For a name, if the transforms were given as a sequence.
+        """
+        if isinstance(index, str):
+            if not self._names:
+                raise TypeError("these transforms have no names: use a number, or give a dict")
+            return self.transforms[self._names[index]]
+        return self.transforms[index]
+
+    def __repr__(self) -> str:
+        return f"{self.name}({self.transforms})"

@@ -1,0 +1,166 @@
+"""What all transforms share: whom they apply to, what they return, and what they leave behind.
+
+A transform takes an image and makes a lazy one: a source that is computed from the image's. It
+changes nothing that it was given, reads nothing that its result does not depend on, and leaves an
+entry in the image's history.
+"""
+
+from __future__ import annotations
+
+import copy as copies
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
+
+from voxarray.history import Entry, entry
+from voxarray.image import Image, LabelMap, ScalarImage
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+from voxarray.subject import Subject
+from voxarray.transforms.kinds import parsed
+
+Data = TypeVar("Data")
+
+
+class Transform:
+    """A function of images, with TorchIO's name and arguments.
+
+    Calling it takes an `Image`, a `Subject`, a dict of images, a `DataArray`, or a 4D array or
+    tensor (C, W, H, D), and returns the same kind. Images and DataArrays stay lazy.
+
+    Subclasses define `apply`, or `apply_transform` if they are made of other transforms, and name
+    their arguments in `args_names`; each is an attribute.
+
+    Args:
+        include: Names of the only images to apply it to. Needed if arrays in a dict are meant.
+        exclude: Names of images to leave alone.
+        keep: Images of the input that the output holds, too: ``{"t1": "t1_original"}``.
+        label_keys: Names of the arrays in a dict, and of DataArrays, that are label maps.
+        copy: Whether the result is a new image or subject. If not, the one that was given
+            changes, and is returned.
+
+    Raises:
+        ValueError: If names are not a sequence of texts, or both ``include`` and ``exclude``
+            are given.
+    """
+
+    version: ClassVar[int] = 1
+    """Grows when the same arguments make other voxels."""
+
+    args_names: ClassVar[tuple[str, ...]] = ()
+    """Arguments that make the transform again, in the order in which it shows them."""
+
+    def __init__(
+        self,
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        keep: Mapping[str, str] | None = None,
+        label_keys: Sequence[str] | None = None,
+        copy: bool = True,
+    ) -> None:
+        if include is not None and exclude is not None:
+            raise ValueError("include and exclude cannot both be given")
+        _require_names(include, "include")
+        _require_names(exclude, "exclude")
+        _require_names(label_keys, "label_keys")
+        self.include, self.exclude, self.keep = include, exclude, keep
+        self.label_keys, self.copy = label_keys, copy
+
+    def __call__(self, data: Data) -> Data:
+        """Apply the transform; see the class.
+
+        Raises:
+            TypeError: For anything else than the kinds that it takes.
+        """
+        subject, unparsed = parsed(data, self.include, self.label_keys)
+        kept = {new: subject.get_image(old) for old, new in (self.keep or {}).items()}
+        result = self.apply_transform(copies.copy(subject))
+        for name, image in kept.items():
+            result.add_image(image, name)
+        transformed: Data = unparsed(result, in_place=not self.copy)
+        return transformed
+
+    def apply_transform(self, subject: Subject) -> Subject:
+        """Apply the transform to the images of a subject, which may be changed and is returned."""
+        images = self.get_images(subject)
+        results = {name: self.transformed(image, subject) for name, image in images.items()}
+        for name, image in results.items():
+            subject[name] = image
+        return subject
+
+    def get_images(self, subject: Subject) -> dict[str, Image]:
+        """The images of a subject that the transform applies to, by name."""
+        images = subject.get_images_dict(False, self.include, self.exclude)
+        return {name: image for name, image in images.items() if self.applies_to(image)}
+
+    def applies_to(self, image: Image) -> bool:
+        """Whether the transform is for this kind of image."""
+        return True
+
+    def transformed(self, image: Image, subject: Subject) -> Image:
+        """The image after the transform, with an entry in its history."""
+        source = image.source
+        result = self.apply(source, image, subject)
+        if result is source:
+            return image
+        history = (*source.history, *self.entries(image, subject))
+        return image._on(replace(Window.of(result), history=history))
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        """The voxels after the transform, lazily; ``source`` itself if nothing changes.
+
+        Args:
+            source: The voxels of the image.
+            image: For what else it says, as its type and metadata.
+            subject: All images, as they were before the transform.
+        """
+        raise NotImplementedError(f"{self.name} defines neither apply nor apply_transform")
+
+    def entries(self, image: Image, subject: Subject) -> tuple[Entry, ...]:
+        """What the history of an image says of the transform: enough to make it again alone."""
+        return (entry(type(self).__name__, self.arguments, self.version),)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments in `args_names`, by name."""
+        return {name: getattr(self, name) for name in self.args_names}
+
+    @property
+    def shared_arguments(self) -> dict[str, Any]:
+        """The arguments that all transforms have, for one that is made of others."""
+        return {"include": self.include, "exclude": self.exclude, "label_keys": self.label_keys}
+
+    @property
+    def name(self) -> str:
+        """Name of the class."""
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        return f"{self.name}({shown})"
+
+
+class SpatialTransform(Transform):
+    """A transform that moves voxels, or makes others; applies to images of all types."""
+
+
+class IntensityTransform(Transform):
+    """A transform of values; label maps are left alone."""
+
+    def applies_to(self, image: Image) -> bool:
+        return isinstance(image, ScalarImage)
+
+
+class LabelTransform(Transform):
+    """A transform of label maps; other images are left alone."""
+
+    def applies_to(self, image: Image) -> bool:
+        return isinstance(image, LabelMap)
+
+
+def _require_names(names: object, argument: str) -> None:
+    if names is None:
+        return
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ValueError(f"{argument} is a sequence of names, such as ['t1'], not {names!r}")

@@ -1,0 +1,191 @@
+"""What all transforms share: kinds that go in and out, names, history, laziness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+import voxarray as vx
+from voxarray.ops.operation import PART_BYTES, Operation
+from voxarray.selection import Selection
+from voxarray.testing.counting import count_reads
+from voxarray.transforms import IntensityTransform, LabelTransform, SpatialTransform, Transform
+
+
+@dataclass(frozen=True, eq=False)
+class Doubled(Operation):
+    """Each voxel twice as large: the simplest operation."""
+
+    by: int = 2
+
+    def needs(self, selection: Selection) -> tuple[Selection, ...]:
+        return (selection,)
+
+    def compute(self, selection, parts: Sequence[np.ndarray]) -> np.ndarray:
+        return parts[0] * self.dtype.type(self.by)
+
+
+class Times(SpatialTransform):
+    args_names = ("by",)
+
+    def __init__(self, by: int = 2, **kwargs):
+        super().__init__(**kwargs)
+        self.by = by
+
+    def apply(self, source, image, subject):
+        return source if self.by == 1 else Doubled(source, self.by)
+
+
+class TimesIntensities(Times, IntensityTransform):
+    pass
+
+
+class TimesLabels(Times, LabelTransform):
+    pass
+
+
+VOXELS = np.arange(2 * 5 * 4 * 3, dtype="int16").reshape(2, 5, 4, 3)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "a.nii"
+    vx.ScalarImage(tensor=VOXELS, affine=np.diag([2, 3, 4, 1.0])).save(path)
+    return path
+
+
+def subject(path):
+    return vx.Subject(t1=vx.ScalarImage(path, age=3), seg=vx.LabelMap(path), name="x")
+
+
+def test_an_image_becomes_a_lazy_image(path):
+    image = vx.ScalarImage(path, age=3)
+    with count_reads() as reads:
+        result = Times()(image)
+        assert (result.shape, result.dtype, result["age"]) == (VOXELS.shape, np.dtype("int16"), 3)
+        assert reads.voxels == 0
+        patch = result[1:3, :, 1]
+        assert np.array_equal(patch.numpy(), VOXELS[:, 1:3, :, 1:2] * 2)
+        assert reads.voxels == 2 * 2 * 4
+    assert isinstance(result, vx.ScalarImage)
+    assert np.array_equal(image.numpy(), VOXELS)
+    assert np.array_equal(Times()(image[..., ::-1]).numpy(), VOXELS[..., ::-1] * 2)
+
+
+def test_subjects_and_dicts(path):
+    given = subject(path)
+    result = Times(3)(given)
+    assert isinstance(result, vx.Subject)
+    assert list(result) == ["t1", "seg", "name"]
+    assert all(np.array_equal(result[k].numpy(), VOXELS * 3) for k in ("t1", "seg"))
+    assert isinstance(result["seg"], vx.LabelMap)
+    assert np.array_equal(given["t1"].numpy(), VOXELS)
+    plain = Times(3)(dict(given))
+    assert type(plain) is dict
+    assert plain["name"] == "x"
+    assert np.array_equal(plain["t1"].numpy(), VOXELS * 3)
+
+
+def test_arrays(path):
+    array = vx.ScalarImage(path).array
+    array.name = "ct"
+    with count_reads() as reads:
+        result = Times()(array)
+        assert reads.voxels == 0
+    assert (result.name, result.dims, result.chunks is None) == ("ct", ("c", "x", "y", "z"), False)
+    assert np.array_equal(result.vox.affine, array.vox.affine)
+    assert np.array_equal(result, VOXELS * 2)
+    assert np.array_equal(Times()(VOXELS), VOXELS * 2)
+    tensor = Times()(torch.from_numpy(VOXELS))
+    assert isinstance(tensor, torch.Tensor)
+    assert np.array_equal(tensor, VOXELS * 2)
+    arrays = {"a": VOXELS, "b": torch.from_numpy(VOXELS), "age": 3}
+    result = Times(include=["a", "b"])(arrays)
+    assert np.array_equal(result["a"], VOXELS * 2)
+    assert isinstance(result["b"], torch.Tensor)
+    assert result["age"] == 3
+    assert np.array_equal(TimesLabels(include=["a", "b"], label_keys=["a"])(arrays)["b"], VOXELS)
+    with pytest.raises(TypeError, match="takes an image, a subject"):
+        Times()("a.nii")
+
+
+def test_which_images(path):
+    def changed(transform):
+        result = transform(subject(path))
+        return {name for name in ("t1", "seg") if result[name].numpy().max() > VOXELS.max()}
+
+    assert changed(Times()) == {"t1", "seg"}
+    assert changed(TimesIntensities()) == {"t1"}
+    assert changed(TimesLabels()) == {"seg"}
+    assert changed(Times(include=["seg"])) == {"seg"}
+    assert changed(Times(exclude=["seg"])) == {"t1"}
+    assert changed(vx.Compose([Times(), TimesIntensities()], exclude=["t1"])) == {"seg"}
+    kept = Times(keep={"t1": "before"})(subject(path))
+    assert np.array_equal(kept["before"].numpy() * 2, kept["t1"].numpy())
+    with pytest.raises(ValueError, match="cannot both"):
+        Times(include=["a"], exclude=["b"])
+    with pytest.raises(ValueError, match="sequence of names"):
+        Times(include="t1")
+
+
+def test_without_a_copy(path):
+    given, image, plain = subject(path), vx.ScalarImage(path), {"t1": vx.ScalarImage(path)}
+    transform = Times(copy=False)
+    for data in (given, image, plain):
+        assert transform(data) is data
+    for changed in (given["t1"], image, plain["t1"]):
+        assert np.array_equal(changed.numpy(), VOXELS * 2)
+
+
+def test_compose(path):
+    both = vx.Compose({"first": Times(2), "second": Times(3)})
+    assert len(both) == 2
+    assert both["second"] is both[1]
+    assert repr(both) == "Compose([Times(by=2), Times(by=3)])"
+    assert np.array_equal(both(vx.ScalarImage(path)).numpy(), VOXELS * 6)
+    with pytest.raises(TypeError, match="have no names"):
+        vx.Compose([Times()])["first"]
+    with pytest.raises(TypeError, match="can be called"):
+        vx.Compose([3])
+
+
+def test_history(path, tmp_path):
+    image = vx.ScalarImage(path)
+    assert image.history == ()
+    result = Times(1)(Times(2)(image)[1:])[0]
+    names = [entry["operation"] for entry in result.history]
+    assert names == ["Times", "slice", "slice"]
+    assert result.history[0]["arguments"] == {"by": 2}
+    assert result.history[0]["version"] == 1
+    result.load()
+    assert [entry["operation"] for entry in result.history] == names
+    result.save(tmp_path / "a.ome.zarr")
+    again = vx.ScalarImage(tmp_path / "a.ome.zarr")
+    assert [entry["operation"] for entry in again.history] == [*names, "convert"]
+    again.set_data(VOXELS)
+    assert again.history[-1]["operation"] == "set_data"
+
+
+def test_parts_are_the_whole(monkeypatch):
+    voxels = np.arange(2 * 64 * 65 * 66, dtype="int32").reshape(2, 64, 65, 66)
+    image = Times()(Times()(vx.ScalarImage(tensor=voxels)))
+    monkeypatch.setattr("voxarray.ops.operation.PART_BYTES", PART_BYTES >> 14)
+    assert len(list(image.source.base._cut(Selection.whole(image.shape)))) > 100
+    assert np.array_equal(image.numpy(), voxels * 4)
+    assert np.array_equal(image[::-3, 5:50:7, ::-1].numpy(), voxels[:, ::-3, 5:50:7, ::-1] * 4)
+
+
+def test_tokens():
+    source = vx.ScalarImage(tensor=VOXELS).source
+    tokens = {Doubled(source).token(), Doubled(source, 3).token(), Doubled(source[1:]).token()}
+    assert len(tokens) == 3
+    assert Doubled(source).token() == Doubled(source).token()
+
+
+def test_a_transform_that_does_nothing_says_so():
+    with pytest.raises(NotImplementedError, match="defines neither"):
+        Transform()(vx.ScalarImage(tensor=VOXELS))
