@@ -71,7 +71,8 @@ def vast(tmp_path_factory) -> Path:
             for position in layout.shards():
                 key = f"{level_name(number)}/{IMAGE}/{chunk_key(position)}"
                 shard = ShardWriter(f"{area.root}/{key}", math.prod(layout.chunks_per_shard))
-                os.close(shard.finish())
+                shard.finish()
+                os.close(shard.fd)
                 area.record(key, FileEntry(shard.size, shard.crc))
         plan._write_documents(area, "", profile("intensity"))
         area._unsynced.clear()  # nobody needs it to survive a power loss

@@ -166,7 +166,7 @@ class FailingDisk:
         ("write", errno.ENOSPC, "NO_SPACE"),
         ("write", errno.EIO, "IO_ERROR"),
         ("fsync", errno.EIO, "IO_ERROR"),
-        ("pread", errno.EIO, "IO_ERROR"),
+        ("preadv", errno.EIO, "IO_ERROR"),
     ],
 )
 def test_every_refusal_of_the_disk_is_named_and_undone(tmp_path, monkeypatch, name, number, code):

@@ -58,7 +58,6 @@ def _slabs(
             return out
 
         stream.start_digest()
-        stream.start_digest()
         filled = decoder.submit(fill, 0)
         for number, box in enumerate(boxes):
             block = filled.result()

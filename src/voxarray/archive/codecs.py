@@ -42,8 +42,11 @@ class Codec:
     level: int = 5
     shuffle: str = "bitshuffle"
 
-    def encode(self, chunk: NDArray) -> bytes:
-        """Bytes of a C-contiguous little-endian chunk, with their crc32c at the end."""
+    def encode(self, chunk: NDArray) -> tuple[bytes, bytes]:
+        """Bytes of a C-contiguous little-endian chunk, and their crc32c, which follows them.
+
+        Two parts, for joining them would copy the first.
+        """
         body: bytes
         if self.cname:
             shuffle = _SHUFFLES[self.shuffle]
@@ -53,7 +56,7 @@ class Codec:
         else:
             body = chunk.tobytes()
         crc: int = google_crc32c.value(body)
-        return body + crc.to_bytes(CRC_BYTES, "little")
+        return body, crc.to_bytes(CRC_BYTES, "little")
 
     def decode(self, encoded: bytes, out: NDArray) -> None:
         """Decode into ``out``, a C-contiguous chunk.
@@ -67,18 +70,26 @@ class Codec:
                 "the chunk does not have the crc32c that was written with it: "
                 "the archive is damaged here, restore it or convert the source again"
             )
-        size = len(encoded) - CRC_BYTES
+        self.decode_body(memoryview(encoded)[:-CRC_BYTES], out)
+
+    def decode_body(self, body: bytes | memoryview, out: NDArray) -> None:
+        """Decode the first part of what `encode` made, whose crc32c was checked or is not known.
+
+        Raises:
+            FormatError: If it would decode to another size than the chunk's.
+        """
+        size = len(body)
         if not self.cname:
             _require_size(size, out)
-            _as_bytes(out)[:] = np.frombuffer(encoded, np.uint8, size)
+            _as_bytes(out)[:] = np.frombuffer(body, np.uint8)
             return
         if size < _BLOSC_HEADER:
             raise FormatError(f"a blosc chunk has a header of 16 bytes, this one has {size} bytes")
-        decoded, _, body = _BLOSC_SIZES.unpack_from(encoded, 4)
+        decoded, _, stated = _BLOSC_SIZES.unpack_from(body, 4)
         _require_size(decoded, out)
-        if body != size:
-            raise FormatError(f"a blosc chunk of {size} bytes says that it has {body}")
-        blosc.decompress(encoded, out)
+        if stated != size:
+            raise FormatError(f"a blosc chunk of {size} bytes says that it has {stated}")
+        blosc.decompress(body, out)
 
     def to_json(self, dtype: np.dtype) -> list[dict[str, Any]]:
         """The chain as Zarr 3 metadata (specification, section "codecs")."""

@@ -9,6 +9,7 @@ index. An absent chunk is background by the writer's word, which the checksum pr
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import google_crc32c
@@ -34,46 +35,40 @@ class ShardWriter:
     Attributes:
         path: The file, which must not exist.
         slots: Chunks that fit into the shard.
+        fd: Its descriptor, which whoever made this closes.
     """
 
     path: str
     slots: int
     size: int = field(default=0, init=False)
     crc: int = field(default=0, init=False)
-    _fd: int = field(default=-1, init=False)
+    fd: int = field(default=-1, init=False)
     _index: NDArray[np.uint64] = field(init=False)
 
     def __post_init__(self) -> None:
         self._index = np.full((self.slots, 2), ABSENT, "<u8")
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
 
-    def append(self, slot: int, encoded: bytes) -> None:
-        """Write the chunk at ``slot``; each slot once."""
+    def append(self, slot: int, parts: Sequence[bytes]) -> None:
+        """Write the chunk at ``slot``, given in parts; each slot once."""
         if self._index[slot, 0] != ABSENT:
             raise ArchiveError(f"chunk {slot} of {self.path} was written twice", path=self.path)
-        self._index[slot] = self.size, len(encoded)
-        self._write(encoded)
+        self._index[slot] = self.size, sum(map(len, parts))
+        for part in parts:
+            self._write(part)
 
-    def finish(self) -> int:
-        """Write the index; returns the open descriptor, which the caller owns from now on."""
+    def finish(self) -> None:
+        """Write the index: the file is complete."""
         index = self._index.tobytes()
         self._write(index + google_crc32c.value(index).to_bytes(_CRC_BYTES, "little"))
-        fd, self._fd = self._fd, -1
-        return fd
-
-    def abandon(self) -> None:
-        """Close the file of a conversion that failed; the staging folder is removed elsewhere."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
     def _write(self, data: bytes) -> None:
         self.crc = google_crc32c.extend(self.crc, data)
         self.size += len(data)
         view = memoryview(data)
         while view:  # a full disk may take a part before it refuses
-            view = view[os.write(self._fd, view) :]
+            view = view[os.write(self.fd, view) :]
 
 
 @dataclass(frozen=True, slots=True)

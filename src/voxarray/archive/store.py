@@ -10,6 +10,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from voxarray.errors import ArchiveError, FormatError, MissingDataError
 from voxarray.sources.base import FileIdentity
 
@@ -35,6 +38,12 @@ class Blob(ABC):
     @abstractmethod
     def read(self, offset: int, length: int) -> bytes:
         """Bytes from ``offset`` on; fewer than ``length`` where the file ends."""
+
+    def read_into(self, offset: int, out: NDArray[np.uint8]) -> int:
+        """Fill ``out`` with bytes from ``offset`` on; says how many there were."""
+        data = np.frombuffer(self.read(offset, out.size), np.uint8)
+        out[: data.size] = data
+        return data.size
 
     @abstractmethod
     def part(self, start: int, size: int) -> Blob:
@@ -66,6 +75,9 @@ class FileBlob(Blob):
 
     def read(self, offset: int, length: int) -> bytes:
         return os.pread(self.fd, length, self.start + offset)
+
+    def read_into(self, offset: int, out: NDArray[np.uint8]) -> int:
+        return os.preadv(self.fd, [out.data], self.start + offset)
 
     def part(self, start: int, size: int) -> FileBlob:
         return FileBlob(self.fd, self.start + start, size)
