@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
 
@@ -20,6 +20,9 @@ from voxarray.archive.scratch import scratch
 from voxarray.archive.store import Store
 from voxarray.errors import FormatError, TruncatedError, VoxarrayError
 from voxarray.layout import Index4, Layout, chunk_bytes
+
+Receive = Callable[[NDArray | None, int], None]
+"""Takes a chunk of voxels and their number; None if all are background."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +69,56 @@ class ShardedArray:
             VoxarrayError: If any chunk that is needed is missing, damaged or not what the
                 layout says; nothing is filled in.
         """
-        self._refuse_bomb()
         ascending = [r if r.step > 0 else r[::-1] for r in ranges]
         out = np.empty([len(r) for r in ascending], self.dtype)
-        axes = [list(_pieces(r, c)) for r, c in zip(ascending, self.layout.chunk, strict=True)]
-        jobs = list(itertools.product(*axes))
-        self._run(jobs, out)
+        self._in_threads(ascending, lambda jobs: self._read_all(jobs, out))
         return out[tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)]
 
-    def _run(self, jobs: list[tuple[Piece, ...]], out: NDArray) -> None:
+    def scan(self, ranges: Sequence[range], start: Callable[[], Receive]) -> None:
+        """Hand out the voxels at the product of four ranges, chunk by chunk in any order.
+
+        Memory: per thread one encoded and one decoded chunk.
+
+        Args:
+            ranges: As for `read`; nothing is reversed.
+            start: Called once by each thread; what it returns is given the thread's chunks: the
+                voxels (n, z, y, x), valid until it returns, or None and the number of voxels
+                where all are background.
+
+        Raises:
+            VoxarrayError: As `read`.
+        """
+        ascending = [r if r.step > 0 else r[::-1] for r in ranges]
+        self._in_threads(ascending, lambda jobs: self._scan_all(jobs, start()))
+
+    def _in_threads(
+        self, ranges: Sequence[range], work: Callable[[Iterable[tuple[Piece, ...]]], None]
+    ) -> None:
+        self._refuse_bomb()
+        axes = [list(_pieces(r, c)) for r, c in zip(ranges, self.layout.chunk, strict=True)]
+        jobs = list(itertools.product(*axes))
         threads = min(self.store.requests or settings.threads(), len(jobs))
         if threads <= 1:
-            self._read_all(jobs, out)
+            work(jobs)
             return
         pool = workers.pool(self.store.requests)
         todo = iter(jobs)  # shared: whoever is done with a chunk takes the next
-        tasks = [pool.submit(self._read_all, todo, out) for _ in range(1, threads)]
+        tasks = [pool.submit(work, todo) for _ in range(1, threads)]
         try:
-            self._read_all(todo, out)
+            work(todo)
         finally:
-            wait(tasks)  # never leave `out` while somebody writes into it
+            wait(tasks)  # never leave memory while somebody writes into it
         for task in tasks:
             task.result()
+
+    def _scan_all(self, jobs: Iterable[tuple[Piece, ...]], receive: Receive) -> None:
+        chunk = scratch("decoded", self.layout.chunk, self.dtype)
+        for n, z, y, x in jobs:
+            part = chunk[n.inside, z.inside, y.inside, x.inside]
+            if self.decode_chunk((n.chunk, z.chunk, y.chunk, x.chunk), chunk):
+                receive(part, part.size)
+            else:
+                receive(None, part.size)
 
     def _read_all(self, jobs: Iterable[tuple[Piece, ...]], out: NDArray) -> None:
         chunk = scratch("decoded", self.layout.chunk, self.dtype)

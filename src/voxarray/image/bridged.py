@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from voxarray.image.keys import DATA
-from voxarray.image.pictured import Pictured
+from voxarray.image.measured import Measured
 
 if TYPE_CHECKING:
     import torch
 
 
-class Bridged(Pictured):
+class Bridged(Measured):
     """An image that can become another library's image, and be made of one."""
 
     def to_tensor(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ from voxarray.archive.documents import ArrayDocument
 from voxarray.archive.geometry import NIFTI
 from voxarray.archive.located import Place, locate
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Label, level_name
-from voxarray.archive.reader import ShardedArray
+from voxarray.archive.reader import Receive, ShardedArray
 from voxarray.archive.store import Store
 from voxarray.errors import FormatError, MissingFileError, OutOfRangeError
 from voxarray.grid import Grid
@@ -114,7 +114,31 @@ class ArchiveSource(Source):
 
     def read(self, selection: Selection) -> NDArray:
         n, x, y, z = selection.ranges
-        stored = self.array.read((n, z, y, x)).transpose(0, 3, 2, 1)
+        return self._presented(self.array.read((n, z, y, x)).transpose(0, 3, 2, 1))
+
+    def scan(self, selection: Selection, start: Callable[[], Receive]) -> None:
+        """Hand out the voxels of a selection chunk by chunk, in several threads at once.
+
+        Args:
+            selection: Which voxels; in whatever order its ranges run.
+            start: Called once by each thread; what it returns is given the thread's chunks, of
+                four axes in no particular order, or None and the number of voxels that are 0.
+        """
+
+        def begin() -> Receive:
+            receive = start()
+
+            def present(stored: NDArray | None, number: int) -> None:
+                if stored is None and self.scaling is not None:
+                    stored = np.zeros((number, 1, 1, 1), self.array.dtype)
+                receive(None if stored is None else self._presented(stored), number)
+
+            return present
+
+        n, x, y, z = selection.ranges
+        self.array.scan((n, z, y, x), begin)
+
+    def _presented(self, stored: NDArray) -> NDArray:
         if self.scaling is not None:
             return self.scaling.apply(stored)
         return stored.astype(self.dtype, copy=False)

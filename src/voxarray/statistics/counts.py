@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from voxarray.errors import UnsupportedError
 from voxarray.pieces import pieces
 from voxarray.sources.base import Source
+from voxarray.statistics import passes
+from voxarray.statistics.memo import remembered
+from voxarray.statistics.tally import Tally
 
 MAX_VALUES = 1 << 20
 """Distinct values that are counted one by one; a measurement in floats has as many as voxels."""
-
-_STEP = 1 << 18
-"""Voxels counted at once: ``bincount`` makes eight bytes of each, which should stay in cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,11 @@ class Counts:
     def total(self) -> int:
         """Number of voxels."""
         return int(self.counts.sum())
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return int(self.values.nbytes + self.counts.nbytes)
 
     def as_dict(self) -> dict[int | float, int]:
         """Voxels per value, ascending; whole numbers are integers, also those of float voxels."""
@@ -81,14 +86,35 @@ def count_values(source: Source) -> Counts:
             "or real part first, for example abs(image.array)",
             code="UNSUPPORTED_DTYPE",
         )
-    stored = source.unscaled()
-    if not is_small_integer(stored.dtype):
+    return remembered("counts", (source,), lambda: _counted(source, None))
+
+
+def count_small(source: Source, mask: Source | None) -> Counts:
+    """Count the voxels that a mask chooses, of a source that `is_countable`, in one pass.
+
+    Args:
+        source: The voxels.
+        mask: As for `voxarray.statistics.passes.count`; None for all voxels.
+    """
+    sources = (source,) if mask is None else (source, mask)
+    return remembered("counts", sources, lambda: _counted(source, mask))
+
+
+def is_countable(source: Source) -> bool:
+    """Whether all values of a source, scaled or not, fit into a table of counts."""
+    return is_small_integer(source.unscaled().dtype)
+
+
+def _counted(source: Source, mask: Source | None) -> Counts:
+    if not is_countable(source):
         return _count_sorted(source)
-    counts = _count_small(stored)
+    stored = source.unscaled()
+    tally = passes.count(stored, lambda: Tally(stored.dtype), mask)
+    values, counts = tally.found()
     if source.scaling is None:
-        return counts
-    values, places = np.unique(source.scaling.apply(counts.values), return_inverse=True)
-    return Counts(values, _added(places, counts.counts, len(values)))
+        return Counts(values, counts)
+    values, places = np.unique(source.scaling.apply(values), return_inverse=True)
+    return Counts(values, _added(places, counts, len(values)))
 
 
 def count_nonzero(source: Source) -> int:
@@ -99,24 +125,6 @@ def count_nonzero(source: Source) -> int:
 def is_small_integer(dtype: np.dtype) -> bool:
     """Whether all values of a type fit into a table of counts."""
     return dtype.kind in "biu" and dtype.itemsize <= 2
-
-
-def _count_small(source: Source) -> Counts:
-    lowest = 0 if source.dtype.kind == "b" else int(np.iinfo(source.dtype).min)
-    unsigned = np.dtype(f"u{source.dtype.itemsize}")
-    table = np.zeros(1 << (8 * source.dtype.itemsize), np.int64)
-    for _, voxels in pieces(source):
-        _add_to(table, voxels.ravel(order="K").view(unsigned))
-    # The bits of a negative number are those of a large unsigned one: bring them to the front.
-    table = np.roll(table, -lowest)
-    found = np.flatnonzero(table)
-    return Counts((found + lowest).astype(source.dtype), table[found])
-
-
-def _add_to(table: NDArray[np.int64], flat: NDArray) -> None:
-    """Count unsigned integers, each at its own place in the table."""
-    for start in range(0, flat.size, _STEP):
-        table += np.bincount(flat[start : start + _STEP], minlength=len(table))
 
 
 def _count_sorted(source: Source) -> Counts:
@@ -143,10 +151,10 @@ def _count_piece(voxels: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
         small = voxels.astype(np.uint16)
     if not np.array_equal(small, voxels):
         return np.unique(voxels, return_counts=True)
-    table = np.zeros(1 << 16, np.int64)
-    _add_to(table, small.ravel(order="K"))
-    found = np.flatnonzero(table)
-    return found.astype(voxels.dtype), table[found]
+    tally = Tally(small.dtype)
+    tally.add(small.ravel(order="K"))
+    values, counts = tally.found()
+    return values.astype(voxels.dtype), counts
 
 
 def _added(places: NDArray, counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:

@@ -72,7 +72,7 @@ def histogram(
         ValueError: For an unknown rule, fewer than one bin, or edges that do not ascend.
     """
     if is_small_integer(source.unscaled().dtype):
-        return _from_counts(count_values(source), bins, limits)
+        return from_counts(count_values(source), bins, limits)
     if not (bins is None or isinstance(bins, (int, np.integer, str))):
         return _counted(source, _checked_edges(bins))
     low, high = limits or extremes(source)
@@ -97,9 +97,8 @@ def extremes(source: Source) -> tuple[float, float]:
     return (float(min(lows)), float(max(highs))) if lows else (0.0, 0.0)
 
 
-def _from_counts(
-    counts: Counts, bins: Bins | None, limits: tuple[float, float] | None
-) -> Histogram:
+def from_counts(counts: Counts, bins: Bins | None, limits: tuple[float, float] | None) -> Histogram:
+    """Histogram of voxels whose values were counted; arguments as `histogram`."""
     values = counts.values.astype(np.float64)
     finite = np.isfinite(values)
     counts = Counts(values[finite], counts.counts[finite])

@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 from voxarray import ops, sources
+from voxarray.sources.archive import ArchiveSource
 from voxarray.sources.base import Source, VoxelStream
 from voxarray.sources.gzip_stream import GzipFeed
 from voxarray.sources.nifti.gz import NiftiGzSource
@@ -67,6 +68,7 @@ def count_reads() -> Iterator[Reads]:
             patches.enter_context(_outermost(owner, "read", reads, _count_read))
         for owner in _implementations(VoxelStream, "read_into"):
             patches.enter_context(_outermost(owner, "read_into", reads, _count_streamed))
+        patches.enter_context(_outermost(ArchiveSource, "scan", reads, _count_scanned))
         patches.enter_context(_each(NiftiGzSource, "_feed", reads, _count_pass))
         patches.enter_context(_each(GzipFeed, "read_exactly", reads, _count_decoded))
         patches.enter_context(_each(SeekIndex, "read", reads, _count_part))
@@ -76,6 +78,10 @@ def count_reads() -> Iterator[Reads]:
 
 def _count_read(reads: Reads, _arguments: tuple[Any, ...], result: Any) -> None:
     reads.add(calls=1, voxels=math.prod(result.shape))
+
+
+def _count_scanned(reads: Reads, arguments: tuple[Any, ...], _result: Any) -> None:
+    reads.add(calls=1, voxels=math.prod(arguments[0].shape))
 
 
 def _count_streamed(reads: Reads, arguments: tuple[Any, ...], _result: Any) -> None:

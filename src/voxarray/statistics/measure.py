@@ -1,0 +1,54 @@
+"""Finding statistics: of voxels, of those in a mask, of those of each label."""
+
+from __future__ import annotations
+
+from voxarray.errors import UnsupportedError
+from voxarray.ops.pointwise import Pointwise
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+from voxarray.statistics import passes
+from voxarray.statistics.counts import count_small, is_countable
+from voxarray.statistics.memo import remembered
+from voxarray.statistics.summary import Statistics
+from voxarray.statistics.tally import Measures
+
+
+def statistics_of(source: Source, mask: Source | None = None) -> Statistics:
+    """Statistics of the voxels of a source, of all its channels together, in one pass.
+
+    They are remembered: asked again of the same voxels, of a file or computed from one, nothing is
+    read. Of a function of single values that ascends they follow from those of its base.
+
+    Args:
+        source: The voxels.
+        mask: Voxels other than 0 count, and no others; on the same grid, with one channel or as
+            many as the source.
+
+    Raises:
+        UnsupportedError: For complex voxels (``UNSUPPORTED_DTYPE``).
+        GridError: If the mask is on another grid (``MASK_MISMATCH``).
+        VoxarrayError: What reading finds wrong.
+    """
+    if source.dtype.kind == "c":
+        raise UnsupportedError(
+            f"voxels of type {source.dtype} have no order, hence no percentiles: take their "
+            "magnitude or real part first, for example abs(image.array)",
+            code="UNSUPPORTED_DTYPE",
+        )
+    if mask is not None:
+        passes.require_mask(source, mask)
+    sources = (source,) if mask is None else (source, mask)
+    return remembered("statistics", sources, lambda: _found(source, mask))
+
+
+def _found(source: Source, mask: Source | None) -> Statistics:
+    window = Window.of(source)
+    if isinstance(window.base, Pointwise) and window.base.ascends:
+        before = window.base.base
+        known = statistics_of(Window.of(before).take(window.selection), mask)
+        if not known.not_finite:
+            return known.through(window.base.function, before.dtype)
+    if is_countable(source):
+        return Statistics.of_counts(count_small(source, mask))
+    measures = passes.count(source, Measures, mask)
+    return Statistics.of_sketch(measures.moments, measures.sketch, measures.not_finite)

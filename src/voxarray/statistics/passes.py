@@ -1,0 +1,146 @@
+"""One pass over the voxels of a source, counted by all threads.
+
+Each thread counts for itself; what they found is merged at the end. Chunks of archives of small
+numbers are counted where they are decoded, while they are in the processor's cache; for larger
+ones a chunk is too little to pay for a table of bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray import settings, workers
+from voxarray.archive.reader import Receive
+from voxarray.errors import GridError
+from voxarray.pieces import pieces
+from voxarray.selection import Selection
+from voxarray.sources.archive import ArchiveSource
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+
+_FEW = 1 << 17
+"""Voxels that are not worth a second thread."""
+
+_MOST_THREADS = 4
+"""A counter of floats may take 30 MiB, and reading keeps no more threads busy."""
+
+
+class Counter(Protocol):
+    """Something that is given voxels, and merges with others of its kind."""
+
+    def add(self, voxels: NDArray) -> None:
+        """Count voxels (n,)."""
+
+    def add_zeros(self, number: int) -> None:
+        """Count so many voxels that are 0."""
+
+    def merge(self, other: Self) -> None:
+        """Count what another one counted."""
+
+
+AnyCounter = TypeVar("AnyCounter", bound=Counter)
+
+
+def count(source: Source, make: Callable[[], AnyCounter], mask: Source | None = None) -> AnyCounter:
+    """Give every voxel of a source to a counter, each once.
+
+    Args:
+        source: What is counted.
+        make: Makes a counter that has counted nothing; called once per thread.
+        mask: Voxels other than 0 are counted, and no others; of one channel, or as many as the
+            source.
+
+    Raises:
+        GridError: If the mask is on another grid (``MASK_MISMATCH``).
+        VoxarrayError: What reading finds wrong.
+    """
+    if mask is not None:
+        require_mask(source, mask)
+    window = Window.of(source)
+    if mask is None and isinstance(window.base, ArchiveSource) and source.dtype.itemsize <= 2:
+        return _count_chunks(window.base, window.selection, make)
+    counters = [make() for _ in range(min(settings.threads(), _MOST_THREADS))]
+    for voxels in _chosen(source, mask):
+        if voxels.size <= _FEW or len(counters) == 1:
+            counters[0].add(voxels)
+            continue
+        parts = np.array_split(voxels, len(counters))
+        # Reading may compute, and wait for these threads: counting only ever waits for itself.
+        list(workers.pool().map(_add, counters, parts))
+    return _merged(counters)
+
+
+def require_mask(source: Source, mask: Source) -> None:
+    """Refuse a mask that does not fit a source.
+
+    Raises:
+        GridError: ``MASK_MISMATCH``.
+    """
+    if not mask.grid.isclose(source.grid):
+        raise GridError(
+            f"the mask has {mask.grid} where the image has {source.grid}: resample it onto the "
+            "image first",
+            code="MASK_MISMATCH",
+        )
+    if mask.shape[0] not in (1, source.shape[0]):
+        raise GridError(
+            f"the mask has {mask.shape[0]} channels where the image has {source.shape[0]}: a mask "
+            "has one, or as many as the image",
+            code="MASK_MISMATCH",
+        )
+
+
+def part_of_mask(mask: Source, box: Selection) -> NDArray:
+    """Voxels of a mask where a box of the image is, (1 or C, W, H, D)."""
+    channels, *spatial = box.ranges
+    if mask.shape[0] == 1:
+        channels = range(1)
+    return mask.read(Selection((channels, spatial[0], spatial[1], spatial[2])))
+
+
+def _chosen(source: Source, mask: Source | None) -> Iterator[NDArray]:
+    for box, voxels in pieces(source):
+        if mask is None:
+            yield voxels.ravel(order="K")
+            continue
+        inside = part_of_mask(mask, box) != 0
+        chosen = voxels[np.broadcast_to(inside, voxels.shape)]
+        if chosen.size:
+            yield chosen
+
+
+def _count_chunks(
+    archive: ArchiveSource, selection: Selection, make: Callable[[], AnyCounter]
+) -> AnyCounter:
+    """Count chunks of an archive, each by the thread that decoded it."""
+    counters: list[AnyCounter] = []
+
+    def start() -> Receive:
+        counter = make()
+        counters.append(counter)
+
+        def receive(voxels: NDArray | None, number: int) -> None:
+            if voxels is None:
+                counter.add_zeros(number)
+            else:
+                counter.add(voxels.ravel())
+
+        return receive
+
+    archive.scan(selection, start)
+    return _merged(counters)
+
+
+def _add(counter: Counter, voxels: NDArray) -> None:
+    counter.add(voxels)
+
+
+def _merged(counters: list[AnyCounter]) -> AnyCounter:
+    first, *others = counters
+    for other in others:
+        first.merge(other)
+    return first

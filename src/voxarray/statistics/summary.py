@@ -1,0 +1,217 @@
+"""What the voxels of an image are, as numbers: mean, spread, percentiles, histogram."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import StateError
+from voxarray.statistics.counts import Counts
+from voxarray.statistics.histogram import Bins, Histogram, from_counts
+from voxarray.statistics.moments import Moments
+from voxarray.statistics.sketch import Sketch
+
+Percents = float | Sequence[float] | NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Everything that one pass over voxels tells of their values.
+
+    Where all values are known (integers of up to 16 bits, scaled or not; in other types whole
+    numbers below 2^17) everything is exact. Otherwise mean, deviation and extremes are (to the
+    rounding of float64), and a percentile is wrong by at most 2^-16 of itself or 2^-23 of the
+    largest magnitude, whichever is more. Voxels that are NaN or infinite are left out, and counted.
+
+    Attributes:
+        moments: Number, mean, spread and extremes.
+        low: (n,) lower ends of the intervals that hold values, ascending.
+        high: (n,) upper ends.
+        counts: (n,) int64, values in each interval.
+        exact: Whether all values are known: the intervals are single values.
+        not_finite: Number of voxels that are NaN or infinite.
+    """
+
+    moments: Moments
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    exact: bool
+    not_finite: int = 0
+
+    @classmethod
+    def of_counts(cls, counts: Counts) -> Statistics:
+        """Of voxels whose values were counted one by one."""
+        values = counts.values.astype(np.float64)
+        finite = np.isfinite(values)
+        number = counts.counts[finite]
+        values = values[finite]
+        left_out = counts.total - int(number.sum())
+        return cls(Moments.of_counted(values, number), values, values, number, True, left_out)
+
+    @classmethod
+    def of_sketch(cls, moments: Moments, sketch: Sketch, not_finite: int) -> Statistics:
+        """Of voxels whose distribution was sketched."""
+        low, high, counts = sketch.intervals()
+        return cls(moments, low, high, counts, sketch.exact, not_finite)
+
+    def __repr__(self) -> str:
+        shown = ("count", "mean", "std", "minimum", "median", "maximum", "not_finite", "exact")
+        texts = (f"{name}: {_text(getattr(self, name))}" for name in shown)
+        return f"Statistics({'; '.join(texts)})"
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return int(self.low.nbytes + self.high.nbytes + self.counts.nbytes)
+
+    @property
+    def count(self) -> int:
+        """Number of voxels whose value is finite."""
+        return self.moments.count
+
+    @property
+    def mean(self) -> float:
+        """Mean; NaN of no voxels."""
+        return self.moments.mean
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the voxels as a population, as NumPy's; NaN of no voxels."""
+        return float(np.sqrt(self.moments.variance()))
+
+    @property
+    def sample_std(self) -> float:
+        """Standard deviation with ``n - 1``, as torch's and TorchIO's; NaN of a single voxel."""
+        return float(np.sqrt(self.moments.variance(ddof=1)))
+
+    @property
+    def minimum(self) -> float:
+        """Smallest value; NaN of no voxels."""
+        return self.moments.minimum
+
+    @property
+    def maximum(self) -> float:
+        """Largest value; NaN of no voxels."""
+        return self.moments.maximum
+
+    @property
+    def median(self) -> float:
+        """The 50th percentile; NaN of no voxels."""
+        return self.percentile(50)
+
+    def percentile(self, percent: float) -> float:
+        """A percentile as ``numpy.percentile`` (method linear) finds it; NaN of no voxels.
+
+        Args:
+            percent: Between 0 and 100.
+        """
+        return float(self.percentiles(percent))
+
+    def percentiles(self, percents: Percents) -> NDArray[np.float64]:
+        """Several percentiles; see `percentile`.
+
+        Raises:
+            ValueError: If one is not between 0 and 100.
+        """
+        wanted = np.asarray(percents, np.float64)
+        if not np.all((wanted >= 0) & (wanted <= 100)):
+            raise ValueError(f"percentiles are between 0 and 100, and {percents} are not")
+        if not self.count:
+            return np.full(wanted.shape, np.nan)
+        positions = wanted / 100 * (self.count - 1)
+        below = np.floor(positions).astype(np.int64)
+        low, high = self._at(below), self._at(np.minimum(below + 1, self.count - 1))
+        result: NDArray[np.float64] = low + (high - low) * (positions - below)
+        return result
+
+    def histogram(
+        self, bins: Bins | None = None, limits: tuple[float, float] | None = None
+    ) -> Histogram:
+        """Voxels per bin, as ``numpy.histogram`` counts them.
+
+        Unless `exact`, a value that lies nearer to an edge than a percentile may be wrong may be
+        counted on its other side.
+
+        Args:
+            bins: Number of bins, their edges, or a rule, as `Image.hist` takes them.
+            limits: Smallest and largest value to count; by default those of the voxels.
+        """
+        if limits is None and self.count:
+            limits = self.minimum, self.maximum
+        return from_counts(Counts(self._middle, self.counts), bins, limits)
+
+    def as_dict(self) -> dict[int | float, int]:
+        """Voxels per value, ascending.
+
+        Raises:
+            StateError: If the values are not all known (``NOT_EXACT``).
+        """
+        if not self.exact:
+            raise StateError(
+                f"{len(self.counts):,} intervals of values were counted, not single values: use "
+                "histogram()",
+                code="NOT_EXACT",
+            )
+        return Counts(self.low, self.counts).as_dict()
+
+    def through(self, function: Callable[[NDArray], NDArray], dtype: np.dtype) -> Statistics:
+        """Statistics of voxels after a function of single values that nowhere descends.
+
+        Where all values are known, the result is exact. Otherwise its mean and deviation are as
+        nearly right as its percentiles.
+
+        Args:
+            function: Of arrays of any shape; finite of finite values.
+            dtype: Type of the voxels that the function takes.
+        """
+
+        def of(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(function(values.astype(dtype)), np.float64)
+
+        if self.exact:
+            values, places = np.unique(of(self.low), return_inverse=True)
+            counts = np.zeros(len(values), np.int64)
+            np.add.at(counts, places, self.counts)
+            moments = Moments.of_counted(values, counts)
+            return Statistics(moments, values, values, counts, True, self.not_finite)
+        ends = of(np.array([self.minimum, self.maximum]))
+        low, high = np.clip(of(self.low), *ends), np.clip(of(self.high), *ends)
+        moments = replace(
+            Moments.of_counted((low + high) / 2, self.counts),
+            minimum=float(ends[0]),
+            maximum=float(ends[1]),
+        )
+        return Statistics(moments, low, high, self.counts, False, self.not_finite)
+
+    def _at(self, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Values at positions in the sorted sequence, spread evenly over their interval."""
+        where = np.searchsorted(self._until, ranks, side="right")
+        low = self.low[where]
+        if self.exact:
+            return low
+        number = self.counts[where]
+        share = (ranks - (self._until[where] - number) + 0.5) / number
+        found = low + (self.high[where] - low) * share
+        # The ends are known better than their intervals are.
+        found = np.where(ranks == 0, self.minimum, found)
+        found = np.where(ranks == self.count - 1, self.maximum, found)
+        return np.clip(found, self.minimum, self.maximum)
+
+    @cached_property
+    def _until(self) -> NDArray[np.int64]:
+        return np.cumsum(self.counts)
+
+    @property
+    def _middle(self) -> NDArray[np.float64]:
+        if self.exact:
+            return self.low
+        return np.clip((self.low + self.high) / 2, self.minimum, self.maximum)
+
+
+def _text(value: float) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
