@@ -16,7 +16,8 @@ The tour:
 
 * `ScalarImage`, `LabelMap`, `Image`: what users hold; dicts of metadata, as in TorchIO.
 * `Subject`: the images of one patient by name, with metadata; sliced and checked together.
-* `Compose`, `Transform`: preprocessing under TorchIO's names, lazily.
+* `Compose`, `ToCanonical`, `Resample`, `CropOrPad` and the other subclasses of `Transform`:
+  preprocessing under TorchIO's names, lazily.
 * `Grid`: shape (W, H, D) and affine (voxel index to RAS+ mm of voxel centres) as one value.
 * `DicomReader`: which of the series in a folder of DICOM files an image is.
 * `MemoryReport`: what an image costs, in bytes.
@@ -73,7 +74,21 @@ if TYPE_CHECKING:
     from voxarray.memory import MemoryReport
     from voxarray.sources.dicom.reader import DicomReader
     from voxarray.subject import Subject
-    from voxarray.transforms import Compose, Transform
+    from voxarray.transforms import (
+        Affine,
+        Compose,
+        Crop,
+        CropOrPad,
+        EnsureShapeMultiple,
+        Flip,
+        Pad,
+        Resample,
+        Resize,
+        ToCanonical,
+        ToOrientation,
+        Transform,
+        Transpose,
+    )
 
 __all__ = [
     "AFFINE",
@@ -85,11 +100,16 @@ __all__ = [
     "STEM",
     "TYPE",
     "AccessDeniedError",
+    "Affine",
     "ArchiveError",
     "ArchiveExistsError",
     "ChecksumError",
     "Compose",
+    "Crop",
+    "CropOrPad",
     "DicomReader",
+    "EnsureShapeMultiple",
+    "Flip",
     "FormatError",
     "Grid",
     "GridError",
@@ -101,13 +121,19 @@ __all__ = [
     "MissingFileError",
     "MissingPackageError",
     "OutOfRangeError",
+    "Pad",
+    "Resample",
+    "Resize",
     "ScalarImage",
     "SelectionError",
     "SourceChangedError",
     "StateError",
     "Subject",
+    "ToCanonical",
+    "ToOrientation",
     "Transform",
     "TransportError",
+    "Transpose",
     "TruncatedError",
     "UnsupportedError",
     "VoxarrayError",
@@ -125,8 +151,19 @@ _HOMES = {
     "ScalarImage": "voxarray.image",
     "Subject": "voxarray.subject",
     # Of transforms, `voxarray.transforms` knows the modules.
+    "Affine": "voxarray.transforms",
     "Compose": "voxarray.transforms",
+    "Crop": "voxarray.transforms",
+    "CropOrPad": "voxarray.transforms",
+    "EnsureShapeMultiple": "voxarray.transforms",
+    "Flip": "voxarray.transforms",
+    "Pad": "voxarray.transforms",
+    "Resample": "voxarray.transforms",
+    "Resize": "voxarray.transforms",
+    "ToCanonical": "voxarray.transforms",
+    "ToOrientation": "voxarray.transforms",
     "Transform": "voxarray.transforms",
+    "Transpose": "voxarray.transforms",
 }
 
 

@@ -42,10 +42,15 @@ NOTHING = {
     **{
         name: f"image.{name}()"
         for name in (
+            *("to_canonical", "to_orientation", "resample"),
             *("copy", "get_bounds", "get_center", "items", "keys", "memory_report", "to_nibabel"),
             *("values",),
         )
     },
+    "crop": "image.crop(1)",
+    "crop_or_pad": "image.crop_or_pad(9)",
+    "pad": "image.pad(1, 'reflect')",
+    "resize": "image.resize(5)",
     "axis_name_to_index": "image.axis_name_to_index('Left')",
     "flip_axis": "image.flip_axis('Left')",
     "from_nibabel": "type(image).from_nibabel(image.to_nibabel())",

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from voxarray.errors import StateError
 from voxarray.image import equality, saving
 from voxarray.image.arguments import affine_argument, voxels_argument
-from voxarray.image.bridged import Bridged
 from voxarray.image.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE, require_free
 from voxarray.image.origin import Origin, PathLike
+from voxarray.image.preprocessed import Preprocessed
 from voxarray.image.text import describe
 from voxarray.materialise import materialise
 from voxarray.selection import Selection
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class Image(Bridged):
+class Image(Preprocessed):
     """One medical image: voxels (C, W, H, D) and where they are in the patient.
 
     Nothing is read before it is needed: constructing checks that the path exists, the properties

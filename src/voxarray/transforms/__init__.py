@@ -11,7 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from voxarray.transforms.affine import Affine
+    from voxarray.transforms.bounds import Crop, Pad
     from voxarray.transforms.compose import Compose
+    from voxarray.transforms.crop_or_pad import CropOrPad, EnsureShapeMultiple
+    from voxarray.transforms.orientation import Flip, ToCanonical, ToOrientation, Transpose
+    from voxarray.transforms.resample import Resample, Resize
     from voxarray.transforms.transform import (
         IntensityTransform,
         LabelTransform,
@@ -20,15 +25,43 @@ if TYPE_CHECKING:
     )
 
 HOMES = {
+    "Affine": "affine",
     "Compose": "compose",
+    "Crop": "bounds",
+    "CropOrPad": "crop_or_pad",
+    "EnsureShapeMultiple": "crop_or_pad",
+    "Flip": "orientation",
     "IntensityTransform": "transform",
     "LabelTransform": "transform",
+    "Pad": "bounds",
+    "Resample": "resample",
+    "Resize": "resample",
     "SpatialTransform": "transform",
+    "ToCanonical": "orientation",
+    "ToOrientation": "orientation",
     "Transform": "transform",
+    "Transpose": "orientation",
 }
 """Module of each public name."""
 
-__all__ = ["Compose", "IntensityTransform", "LabelTransform", "SpatialTransform", "Transform"]
+__all__ = [
+    "Affine",
+    "Compose",
+    "Crop",
+    "CropOrPad",
+    "EnsureShapeMultiple",
+    "Flip",
+    "IntensityTransform",
+    "LabelTransform",
+    "Pad",
+    "Resample",
+    "Resize",
+    "SpatialTransform",
+    "ToCanonical",
+    "ToOrientation",
+    "Transform",
+    "Transpose",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,96 @@
+"""Spatial axes in another order: a view, as free as a slice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.scaling import Scaling
+from voxarray.selection import Selection, Shape4
+from voxarray.sources.base import Channels, Source, digest
+from voxarray.sources.window import Window
+
+
+@dataclass(frozen=True, eq=False)
+class Permuted(Source):
+    """The voxels of a source with W, H and D exchanged; the voxels stay where they are.
+
+    Attributes:
+        base: What is read.
+        axes: For each of the new axes W, H, D, which axis of the base it was: 0, 1 or 2.
+    """
+
+    base: Source
+    axes: tuple[int, int, int]
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        return self._permuted(self.base.shape)
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        return self._permuted(self.base.chunks)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+        return self.base.grid.permute(self.axes).affine
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.base.dtype
+
+    @property
+    def channels(self) -> Channels:  # type: ignore[override]
+        return self.base.channels
+
+    @property
+    def scaling(self) -> Scaling | None:  # type: ignore[override]
+        return self.base.scaling
+
+    @property
+    def lazy(self) -> bool:  # type: ignore[override]
+        return self.base.lazy
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:  # type: ignore[override]
+        return self.base.inputs
+
+    @property
+    def slow_axes(self) -> tuple[int, int, int]:  # type: ignore[override]
+        first, second, third = (self.axes.index(axis) for axis in self.base.slow_axes)
+        return first, second, third
+
+    @property
+    def reading_bytes(self) -> int:
+        return self.base.reading_bytes
+
+    def read(self, selection: Selection) -> NDArray:
+        channels, *spatial = selection.ranges
+        x, y, z = (spatial[self.axes.index(axis)] for axis in range(3))
+        voxels = self.base.read(Selection((channels, x, y, z)))
+        return voxels.transpose(0, *(axis + 1 for axis in self.axes))
+
+    def unscaled(self) -> Source:
+        return replace(self, base=self.base.unscaled())
+
+    def token(self) -> str:
+        return digest("permuted", self.base.token(), self.axes)
+
+    def _permuted(self, sizes: Shape4) -> Shape4:
+        w, h, d = (sizes[axis + 1] for axis in self.axes)
+        return sizes[0], w, h, d
+
+
+def reoriented(source: Window, codes: str) -> Window:
+    """The voxels with axes that run towards ``codes``, such as ``"RAS"``; nothing is read."""
+    axes, flipped = source.grid.reorientation(codes)
+    permuted = source if axes == (0, 1, 2) else Window.of(Permuted(source, axes))
+    return flip(permuted, flipped)
+
+
+def flip(source: Window, axes: tuple[int, ...]) -> Window:
+    """The voxels with some of the axes W, H, D (0, 1, 2) reversed, in their places."""
+    taken = [slice(None, None, -1 if axis in axes else 1) for axis in range(3)]
+    return source[tuple(taken)]

@@ -1,0 +1,50 @@
+"""Numbers on their way from voxels of one grid to those of another."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.ops.kernels import Kernel, Linear
+
+_NUDGE = 1 + 1e-12
+"""So that a whole number that noise has made a little smaller is not cut off to the one below."""
+
+
+def working_dtype(dtype: np.dtype, kernel: Kernel) -> np.dtype:
+    """Type in which voxels are weighed: float64, but for single-precision ones on straight lines.
+
+    Integers need it: results are cut off to whole numbers, and float32 would often miss those.
+    """
+    is_single = dtype.kind == "f" and dtype.itemsize <= 4
+    return np.dtype(np.float32 if is_single and isinstance(kernel, Linear) else np.float64)
+
+
+def spline_coefficients(values: NDArray, axis: int) -> NDArray[np.float64]:
+    """Weights of the cubic B-splines through the values along an axis, mirrored at its ends."""
+    from scipy.ndimage import spline_filter1d
+
+    if values.shape[axis] == 1:
+        return values.astype(np.float64)
+    coefficients: NDArray[np.float64] = spline_filter1d(
+        values, 3, axis=axis, output=np.float64, mode="mirror"
+    )
+    return coefficients
+
+
+def as_stored(values: NDArray, dtype: np.dtype) -> NDArray:
+    """Values as voxels of a type: integers are cut off towards zero, as ITK does, and clipped.
+
+    Args:
+        values: Changed where they are fresh floating-point numbers that become integers.
+        dtype: The result's.
+    """
+    if values.dtype == dtype or dtype.kind not in "iu" or values.dtype.kind not in "f":
+        return values.astype(dtype, copy=False)
+    info = np.iinfo(dtype)
+    limit = np.nextafter(float(info.max) + 1, 0)  # the largest number that fits
+    whole = values * values.dtype.type(_NUDGE)
+    np.clip(whole, info.min, limit, out=whole)
+    np.nan_to_num(whole, copy=False, nan=0.0)
+    stored: NDArray = whole.astype(dtype)
+    return stored

@@ -1,0 +1,144 @@
+"""Transforms that add or remove voxels at the ends of the axes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+
+from voxarray.errors import SelectionError
+from voxarray.image import Image
+from voxarray.ops.padded import COPIES, Padded
+from voxarray.selection import Shape3
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+from voxarray.subject import Subject
+from voxarray.transforms.transform import SpatialTransform
+
+Bounds = int | Sequence[int]
+Six = tuple[int, int, int, int, int, int]
+
+STATISTICS = ("maximum", "mean", "median", "minimum")
+"""Modes of padding whose value is one number of the whole image."""
+
+PADDING_MODES = ("empty", "constant", "linear_ramp", *COPIES, *STATISTICS)
+
+
+class Crop(SpatialTransform):
+    """Remove voxels at the ends of the axes: a slice, which reads nothing.
+
+    Args:
+        cropping: Voxels to remove, at each end of W, H and D: six numbers, or three for both ends
+            of each axis, or one for all.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        ValueError: For other numbers, and if nothing would be left.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("cropping",)
+
+    def __init__(self, cropping: Bounds, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cropping = cropping
+        self.bounds_parameters = six_bounds(cropping)
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Window:
+        before, after = _ends(self.bounds_parameters)
+        sizes = source.shape[1:]
+        if any(b + a >= n for b, n, a in zip(before, sizes, after, strict=True)):
+            raise SelectionError(f"{self!r} leaves nothing of an image of {sizes} voxels")
+        return source[tuple(slice(b, n - a) for b, n, a in zip(before, sizes, after, strict=True))]
+
+
+class Pad(SpatialTransform):
+    """Add voxels at the ends of the axes.
+
+    Args:
+        padding: Voxels to add, as `Crop` counts them.
+        padding_mode: A number; or a mode of `numpy.pad`: ``"edge"``, ``"wrap"``, ``"reflect"``,
+            ``"symmetric"``, ``"linear_ramp"`` (to 0), ``"constant"`` or ``"empty"`` (0); or
+            ``"maximum"``, ``"mean"``, ``"median"``, ``"minimum"`` of the whole image, for which
+            all of it is read, now.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        ValueError: For other numbers.
+        KeyError: For other modes, as in TorchIO.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("padding", "padding_mode")
+
+    def __init__(self, padding: Bounds, padding_mode: str | float = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.padding = padding
+        self.bounds_parameters = six_bounds(padding)
+        self.padding_mode = checked_mode(padding_mode)
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        before, after = _ends(self.bounds_parameters)
+        if not any(self.bounds_parameters):
+            return source
+        mode = self.padding_mode
+        if isinstance(mode, str) and mode in STATISTICS:
+            return Padded(source, before, after, constant=self._statistic(source, mode))
+        if isinstance(mode, str) and mode in ("constant", "empty"):
+            return Padded(source, before, after)
+        if isinstance(mode, str):
+            return Padded(source, before, after, mode)
+        return Padded(source, before, after, constant=float(mode))
+
+    def _statistic(self, source: Window, mode: str) -> float:
+        from voxarray.statistics.measure import statistics_of
+
+        if mode in ("mean", "median") and source.dtype.kind != "f":
+            warnings.warn(
+                f"the {mode} becomes a whole number, for the voxels are {source.dtype}: convert "
+                "the image to floating-point numbers first if that matters",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return float(getattr(statistics_of(source), mode))
+
+
+def six_bounds(bounds: Bounds) -> Six:
+    """Voxels at the two ends of W, H and D.
+
+    Raises:
+        ValueError: If it is not one, three or six whole numbers of at least 0.
+    """
+    given: list[Any] = [bounds] if isinstance(bounds, (int, np.integer)) else list(bounds)
+    whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in given)
+    if not whole or any(n < 0 for n in given) or len(given) not in (1, 3, 6):
+        raise ValueError(
+            f"voxels at the ends of axes are 1, 3 or 6 whole numbers of at least 0, not {bounds!r}"
+        )
+    counts = [int(n) for n in given]
+    if len(counts) == 1:
+        counts *= 6
+    if len(counts) == 3:
+        counts = [n for n in counts for _ in range(2)]
+    return counts[0], counts[1], counts[2], counts[3], counts[4], counts[5]
+
+
+def checked_mode(mode: Any) -> str | float:
+    """A padding mode.
+
+    Raises:
+        KeyError: If there is none of that name.
+        TypeError: For functions, which `numpy.pad` takes: they see whole lines of the volume.
+    """
+    if isinstance(mode, str) and mode in PADDING_MODES:
+        return mode
+    if isinstance(mode, Real):
+        return float(mode)
+    if callable(mode):
+        raise TypeError("padding by a function would need the whole volume: pad image.data instead")
+    raise KeyError(f"padding mode {mode!r} is not one of {', '.join(PADDING_MODES)}, nor a number")
+
+
+def _ends(bounds: Six) -> tuple[Shape3, Shape3]:
+    return bounds[::2], bounds[1::2]

@@ -1,0 +1,95 @@
+"""Transforms that exchange and reverse axes; they read nothing and compute nothing."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from voxarray.errors import GridError
+from voxarray.grid import Grid
+from voxarray.image import Image
+from voxarray.ops.permuted import flip, reoriented
+from voxarray.sources.window import Window
+from voxarray.subject import Subject
+from voxarray.transforms.transform import SpatialTransform
+
+
+class ToOrientation(SpatialTransform):
+    """Reorder axes so that they run towards given directions; every voxel stays in its place.
+
+    Args:
+        orientation: One letter per axis, each of R or L, A or P, S or I once: ``"LPS"``.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        ValueError: For other letters (``BAD_ORIENTATION``).
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("orientation",)
+
+    def __init__(self, orientation: str = "RAS", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(orientation, str) or len(orientation) != 3:
+            raise GridError(
+                f"an orientation is three letters, such as 'RAS', not {orientation!r}",
+                code="BAD_ORIENTATION",
+            )
+        Grid.identity((1, 1, 1)).reorientation(orientation)  # refuses what is none
+        self.orientation = orientation.upper()
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Window:
+        return reoriented(source, self.orientation)
+
+
+class ToCanonical(ToOrientation):
+    """Reorder axes so that they run to the right, to the front and up (RAS).
+
+    Args:
+        **kwargs: As for `Transform`.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("RAS", **kwargs)
+
+
+class Transpose(SpatialTransform):
+    """Exchange the first and the last spatial axis; every voxel stays in its place.
+
+    Args:
+        **kwargs: As for `Transform`.
+    """
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Window:
+        return reoriented(source, "".join(reversed(source.grid.orientation)))
+
+
+class Flip(SpatialTransform):
+    """Reverse axes and leave the affine as it is: the patient is mirrored.
+
+    Args:
+        axes: One or several of 0, 1, 2, or names of directions, such as ``"Left"`` (the axis that
+            runs along it).
+        **kwargs: As for `Transform`.
+
+    Raises:
+        ValueError: For other axes.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("axes",)
+
+    def __init__(self, axes: int | str | tuple[int | str, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axes = (axes,) if isinstance(axes, (int, str)) else tuple(axes)
+        for axis in self.axes:
+            if not isinstance(axis, str) and axis not in (0, 1, 2):
+                raise ValueError(
+                    f"axes are 0, 1, 2 or names of directions, such as 'Left', not {axis!r}"
+                )
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Window:
+        axes = {
+            image.axis_name_to_index(axis) + 3 if isinstance(axis, str) else int(axis)
+            for axis in self.axes
+        }
+        return flip(source, tuple(sorted(axes))).with_affine(source.affine)

@@ -1,0 +1,276 @@
+"""Transforms that interpolate voxels on another grid."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import GridError, UnsupportedError
+from voxarray.grid import Grid
+from voxarray.history import Entry, entry
+from voxarray.image import Image, ScalarImage
+from voxarray.ops.blurred import Blurred
+from voxarray.ops.kernels import kernel
+from voxarray.ops.resampled import Resampled
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+from voxarray.subject import Subject
+from voxarray.transforms.transform import SpatialTransform
+
+Target = float | Sequence[float] | NDArray | str | os.PathLike[str] | Image | Grid | tuple[Any, Any]
+
+_FWHM = 2 * math.sqrt(2 * math.log(2))
+
+
+class Resample(SpatialTransform):
+    """Bring images onto another grid.
+
+    Args:
+        target: Spacing in mm, one number or three; or the grid to sample on: a `Grid`, a pair of
+            (W, H, D) and affine, an `Image`, its path, or its name in the subject (that image
+            itself is left alone).
+        image_interpolation: Of images: ``"nearest"``, ``"linear"``, ``"bspline"`` (or
+            ``"cubic"``), ``"gaussian"``, ``"hamming"``, ``"cosine"``, ``"welch"``, ``"lanczos"``
+            or ``"blackman"``.
+        label_interpolation: Of label maps, which only ever hold labels that they held before:
+            ``"nearest"`` or ``"label_gaussian"``.
+        pre_affine_name: Key of an image's (4, 4) matrix that moves it first, in RAS+ mm; images
+            without one stay where they are.
+        scalars_only: Leave alone what is no `ScalarImage`.
+        antialias: Smooth images, not label maps, along axes whose spacing grows, so that nothing
+            is left of what the new spacing cannot show (Cardoso et al., MICCAI 2015). The
+            result is of floating-point numbers.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        ValueError: For a spacing that is not positive, an unknown interpolation, and one of
+            labels that would make new values.
+        TypeError: For another target.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = (
+        *("target", "image_interpolation", "label_interpolation", "pre_affine_name"),
+        *("scalars_only", "antialias"),
+    )
+
+    def __init__(
+        self,
+        target: Target = 1,
+        image_interpolation: str = "linear",
+        label_interpolation: str = "nearest",
+        pre_affine_name: str | None = None,
+        scalars_only: bool = False,
+        antialias: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.target = _checked_target(target)
+        self.image_interpolation = kernel(image_interpolation).name
+        self.label_interpolation = label_kernel(label_interpolation)
+        self.pre_affine_name = pre_affine_name
+        self.scalars_only, self.antialias = scalars_only, antialias
+
+    def apply_transform(self, subject: Subject) -> Subject:
+        name = self.pre_affine_name
+        if name is not None and not any(name in image for image in self._images(subject)):
+            raise ValueError(f"no image in the subject has the matrix {name!r} (pre_affine_name)")
+        return super().apply_transform(subject)
+
+    def applies_to(self, image: Image) -> bool:
+        return isinstance(image, ScalarImage) or not self.scalars_only
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        if self._reference(subject) is image:
+            return source
+        is_scalar = isinstance(image, ScalarImage)
+        moved = self._moved(source, image)
+        grid = self._grid(moved.grid, subject)
+        name = self.image_interpolation if is_scalar else self.label_interpolation
+        smooth = _antialiased(moved, grid) if self.antialias and is_scalar else moved
+        return Resampled.onto(smooth, grid, name)
+
+    def entries(self, image: Image, subject: Subject) -> tuple[Entry, ...]:
+        arguments = {**self.arguments, "pre_affine_name": None}
+        if not isinstance(self.target, (float, tuple)):
+            grid = self._grid(image.grid, subject)
+            arguments["target"] = [grid.shape, grid.affine]
+        before: tuple[Entry, ...] = ()
+        moved = self._moved(image.source, image)
+        if moved is not image.source and not np.array_equal(moved.affine, image.affine):
+            before = (entry("set_affine", {"affine": moved.affine}),)
+        return (*before, entry(self.name, arguments, self.version))
+
+    def _moved(self, source: Window, image: Image) -> Window:
+        name = self.pre_affine_name
+        if name is None or name not in image:
+            return source
+        return source.with_affine(_matrix(image[name], name) @ source.affine)
+
+    def _grid(self, own: Grid, subject: Subject) -> Grid:
+        """Where the result is, for an image on the grid ``own``."""
+        if isinstance(self.target, Grid):
+            return self.target
+        if isinstance(self.target, tuple):
+            return spaced(own, self.target)
+        reference = self._reference(subject)
+        if reference is None:
+            return ScalarImage(self.target).grid
+        return reference.grid
+
+    def _reference(self, subject: Subject) -> Image | None:
+        """The image whose grid is taken; None for a spacing, a grid or a path."""
+        if isinstance(self.target, Image):
+            return self.target
+        if not isinstance(self.target, str):
+            return None
+        if self.target in subject.get_images_names():
+            return subject.get_image(self.target)
+        if not os.path.exists(self.target):
+            raise ValueError(
+                f"{self.target!r} is neither the name of an image in the subject, which has "
+                f"{subject.get_images_names()}, nor a path that exists"
+            )
+        return None
+
+    def _images(self, subject: Subject) -> list[Image]:
+        return subject.get_images(intensity_only=False)
+
+
+class Resize(SpatialTransform):
+    """Bring images to a number of voxels in the same field of view; their spacing changes.
+
+    Args:
+        target_shape: (W, H, D), or one number for all; -1 leaves an axis as it is.
+        image_interpolation: As for `Resample`.
+        label_interpolation: As for `Resample`.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        ValueError: For other numbers, and interpolations as for `Resample`.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = (
+        *("target_shape", "image_interpolation", "label_interpolation"),
+    )
+
+    def __init__(
+        self,
+        target_shape: int | Sequence[int],
+        image_interpolation: str = "linear",
+        label_interpolation: str = "nearest",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        shape: list[Any] = np.ravel(target_shape).tolist()
+        shape = shape * 3 if len(shape) == 1 else shape
+        if len(shape) != 3 or any(int(n) != n or n < -1 or n == 0 for n in shape):
+            raise ValueError(
+                f"target_shape is one positive whole number or three, or -1, not {target_shape!r}"
+            )
+        self.target_shape = tuple(int(n) for n in shape)
+        self.image_interpolation = kernel(image_interpolation).name
+        self.label_interpolation = label_kernel(label_interpolation)
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        is_scalar = isinstance(image, ScalarImage)
+        sizes = [
+            n if wanted == -1 else wanted
+            for n, wanted in zip(source.shape[1:], self.target_shape, strict=True)
+        ]
+        grid = source.grid
+        spacing = [s * n / m for s, n, m in zip(grid.spacing, grid.shape, sizes, strict=True)]
+        name = self.image_interpolation if is_scalar else self.label_interpolation
+        return Resampled.onto(source, _centred(grid, sizes, spacing), name)
+
+
+def spaced(grid: Grid, spacing: Sequence[float]) -> Grid:
+    """The largest grid of another spacing that keeps to the volume and its middle, as TorchIO's.
+
+    An axis of one voxel keeps that voxel.
+    """
+    sizes = [
+        1 if size == 1 else max(1, math.floor(size * old / new))
+        for size, old, new in zip(grid.shape, grid.spacing, spacing, strict=True)
+    ]
+    return _centred(grid, sizes, spacing)
+
+
+def label_kernel(name: str) -> str:
+    """An interpolation that label maps may have.
+
+    Raises:
+        UnsupportedError: If it makes values that are none of the labels; also a ValueError.
+    """
+    used = kernel(name)
+    if not used.keeps_values:
+        raise UnsupportedError(
+            f"{name!r} would make new values, and labels are no numbers: use 'nearest' or "
+            "'label_gaussian', or make a ScalarImage of a map of probabilities",
+            code="NOT_FOR_LABELS",
+        )
+    return used.name
+
+
+def _centred(grid: Grid, sizes: Sequence[int], spacing: Sequence[float]) -> Grid:
+    direction, middle = grid.direction, np.array(grid.centre)
+    affine = np.eye(4)
+    affine[:3, :3] = direction * np.array(spacing)
+    affine[:3, 3] = middle - affine[:3, :3] @ ((np.array(sizes) - 1) / 2)
+    return Grid((sizes[0], sizes[1], sizes[2]), affine)
+
+
+def _antialiased(source: Window, grid: Grid) -> Source:
+    """The source without what a coarser spacing cannot show."""
+    factors = np.array(grid.spacing) / np.array(source.grid.spacing)
+    variances = np.maximum(factors**2 - 1, 0) / _FWHM**2
+    x, y, z = np.sqrt(variances).tolist()
+    return Blurred.by(source, (x, y, z), mode="nearest") if variances.any() else source
+
+
+def _matrix(value: Any, name: str) -> NDArray[np.float64]:
+    if not hasattr(value, "__array__"):
+        raise TypeError(f"{name!r} is an array or tensor (4, 4), not {type(value).__name__}")
+    matrix = np.asarray(value, np.float64)
+    if matrix.shape != (4, 4):
+        raise ValueError(f"{name!r} has shape (4, 4), not {matrix.shape}")
+    return matrix
+
+
+def _checked_target(target: Any) -> Any:
+    """A target as a tuple of three spacings, a `Grid`, an image, or text."""
+    if isinstance(target, (Image, Grid, str)):
+        return target
+    if isinstance(target, os.PathLike):
+        path = Path(target).expanduser()
+        if not path.exists():
+            raise ValueError(f"there is no file {path} to resample onto")
+        return str(path)
+    if isinstance(target, (int, float, np.integer, np.floating)):
+        return _spacing([target] * 3)
+    if isinstance(target, (tuple, list)) and len(target) == 2:
+        shape, affine = target
+        if np.shape(shape) != (3,) or np.shape(affine) != (4, 4):
+            raise GridError(
+                "a grid is given as (W, H, D) and an affine of shape (4, 4), not "
+                f"{np.shape(shape)} and {np.shape(affine)}"
+            )
+        return Grid(tuple(int(n) for n in shape), affine)  # type: ignore[arg-type]
+    if isinstance(target, (Sequence, np.ndarray)) and len(target) == 3:
+        return _spacing(target)
+    raise TypeError(
+        "a target is a spacing, a pair of shape and affine, a Grid, an image, its path or its "
+        f"name in the subject, not {target!r}"
+    )
+
+
+def _spacing(values: Any) -> tuple[float, ...]:
+    spacing = tuple(float(value) for value in np.asarray(values).ravel())
+    if not all(math.isfinite(value) and value > 0 for value in spacing):
+        raise ValueError(f"a spacing is positive, and {spacing} is not")
+    return spacing
