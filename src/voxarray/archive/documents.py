@@ -31,6 +31,25 @@ def dump(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, indent=1, allow_nan=False).encode()
 
 
+def attributes_of(raw: bytes, path: str) -> Mapping[str, Any]:
+    """Attributes of the group that a document describes.
+
+    Raises:
+        FormatError: It is not JSON, or describes none (``BAD_METADATA``).
+    """
+    try:
+        attributes = json.loads(raw)["attributes"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise FormatError(
+            f"{path} is not described by JSON with attributes ({error!r})",
+            code="BAD_METADATA",
+            path=path,
+        ) from error
+    if not isinstance(attributes, dict):
+        raise FormatError(f"the attributes of {path} are none", code="BAD_METADATA", path=path)
+    return attributes
+
+
 def group(attributes: Mapping[str, Any]) -> Json:
     """Metadata of a group."""
     return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
@@ -135,7 +154,7 @@ class ArrayDocument:
             )
             codec = Codec.from_json(inner["codecs"])
             return cls(layout, dtype, codec, document["attributes"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, FormatError):
                 raise
             raise FormatError(

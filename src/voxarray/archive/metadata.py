@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -200,18 +200,8 @@ class ImageMetadata:
                     code="UNKNOWN_VERSION",
                     path=path,
                 )
-            scaling = ours["scaling"]
-            return cls(
-                ours["kind"],
-                tuple(tuple(float(value) for value in row) for row in ours["affine"]),
-                str(np.dtype(ours["dtype"])),
-                Channels(ours["channels"]["kind"], float(ours["channels"]["step"])),
-                scaling and Scaling(float(scaling["slope"]), float(scaling["intercept"])),
-                tuple((int(z), int(y), int(x)) for z, y, x in ours["factors"]),
-                parse_labels(attributes["ome"].get("image-label", {})),
-                tuple(ours["history"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            return cls._parse(ours, attributes["ome"])
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, FormatError):
                 raise
             raise FormatError(
@@ -219,6 +209,30 @@ class ImageMetadata:
                 code="BAD_METADATA",
                 path=path,
             ) from error
+
+    @classmethod
+    def _parse(cls, ours: Mapping[str, Any], ome: Mapping[str, Any]) -> ImageMetadata:
+        scaling, channels = ours["scaling"], ours["channels"]
+        affine = tuple(tuple(float(value) for value in row) for row in ours["affine"])
+        factors = tuple((int(z), int(y), int(x)) for z, y, x in ours["factors"])
+        if [len(row) for row in affine] != [4] * 4 or min(map(min, factors), default=1) < 1:
+            raise ValueError("an affine that is not 4 x 4, or factors below 1")
+        if not isinstance(ours["dtype"], str) or np.dtype(ours["dtype"]).kind not in "iufc":
+            raise ValueError("a type that is no number's")
+        if ours["kind"] not in get_args(Kind) or channels["kind"] not in ("channel", "time"):
+            raise ValueError("neither image nor label map, or channels that count something else")
+        return cls(
+            ours["kind"],
+            affine,
+            str(np.dtype(ours["dtype"])),
+            Channels(channels["kind"], float(channels["step"])),
+            None
+            if scaling is None
+            else Scaling(float(scaling["slope"]), float(scaling["intercept"])),
+            factors,
+            parse_labels(ome.get("image-label", {})),
+            tuple(ours["history"]),
+        )
 
 
 def level_name(level: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import handles
-from voxarray.archive.documents import ArrayDocument
+from voxarray.archive.documents import ArrayDocument, attributes_of
 from voxarray.archive.geometry import NIFTI
 from voxarray.archive.located import Place, locate
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Label, level_name
@@ -192,8 +191,8 @@ def label_names(path: str | os.PathLike[str]) -> list[str]:
 @lru_cache(maxsize=256)
 def _image(store: Store, opened: Hashable, prefix: str) -> ImageMetadata:
     raw = handles.document(store, opened, f"{prefix}zarr.json")
-    attributes = json.loads(raw).get("attributes", {})
-    return ImageMetadata.parse(attributes, os.path.join(store.path, prefix))
+    path = os.path.join(store.path, prefix)
+    return ImageMetadata.parse(attributes_of(raw, path), path)
 
 
 @lru_cache(maxsize=256)

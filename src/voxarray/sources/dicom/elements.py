@@ -40,6 +40,16 @@ _WINDOW = 1 << 16
 _DEEPEST = 24
 """Nesting of sequences beyond which a header is nonsense, or hostile."""
 
+_MOST_ELEMENTS = 2_000_000
+"""Elements and items that are walked before the pixels, in some seconds: ten times as many as
+multi-frame files of ten thousand frames have. What is read as a header and is none has more."""
+
+_MOST_KEPT = 300_000
+"""Values and items that are kept, in some 60 MiB."""
+
+_LONGEST_VALUE = 1 << 20
+"""Bytes of one value."""
+
 
 @dataclass(frozen=True, slots=True)
 class PixelElement:
@@ -151,10 +161,11 @@ class ElementParser:
         self._length = struct.Struct(f"{order}I").unpack_from
         self._base = 0
         self._bytes = b""
+        self._walked = self._kept = 0
 
     def parse(self, start: int, stop: int, *, explicit: bool, depth: int = 0) -> Elements:
         """Elements from ``start`` on, to the end, to the pixels or to the delimiter of an item."""
-        return self._parse(start, stop, explicit, depth)[0]
+        return self._parse(start, stop, explicit, depth, True)[0]
 
     def is_explicit(self, start: int) -> bool:
         """Whether the element at ``start`` names its VR; some files say otherwise than they do."""
@@ -166,10 +177,13 @@ class ElementParser:
         position = start
         while position + 8 <= self._size:
             tag, _, length, value = self._element(position, True)
+            self._count(False)
             position = value + length
             yield position, tag >> 16
 
-    def _parse(self, start: int, stop: int, explicit: bool, depth: int) -> tuple[Elements, int]:
+    def _parse(
+        self, start: int, stop: int, explicit: bool, depth: int, keep: bool
+    ) -> tuple[Elements, int]:
         if depth > _DEEPEST:
             raise FormatError(
                 f"sequences are nested more than {_DEEPEST} deep: the header is damaged",
@@ -184,9 +198,10 @@ class ElementParser:
             if tag in PIXEL_TAGS and depth == 0:
                 found.pixels = PixelElement(tag, vr.decode(), value, length)
                 return found, value
-            wanted = WANTED.get(tag)
+            wanted = WANTED.get(tag) if keep else None
+            self._count(wanted is not None, 0 if wanted in (None, "SQ") else length)
             if wanted == "SQ" or length == UNDEFINED:
-                position = self._sequence(found, tag, vr, value, length, explicit, depth)
+                position = self._sequence(found, tag, vr, value, length, explicit, depth, keep)
                 continue
             position = value + length
             if position > stop:
@@ -197,6 +212,20 @@ class ElementParser:
                 kind = wanted if vr in (b"", b"UN") else vr.decode()
                 found.values.setdefault(tag, (kind, bytes(self._at(value, length))))
         return found, position
+
+    def _count(self, is_kept: bool, length: int = 0) -> None:
+        """Refuse a header with more in it than any real one has."""
+        self._walked += 1
+        self._kept += is_kept
+        is_long = _LONGEST_VALUE < length < UNDEFINED
+        if self._walked > _MOST_ELEMENTS or self._kept > _MOST_KEPT or is_long:
+            raise FormatError(
+                f"the header goes on after {self._walked} elements, {self._kept} of which describe "
+                f"the image, with a value of {length} bytes: expected at most {_MOST_ELEMENTS}, "
+                f"{_MOST_KEPT} and {_LONGEST_VALUE}; it is damaged, or should be split into files "
+                "of fewer frames",
+                code="BAD_HEADER",
+            )
 
     def _element(self, position: int, explicit: bool) -> tuple[int, bytes, int, int]:
         """Tag, VR, length and the offset of the value of the element at a position."""
@@ -227,13 +256,15 @@ class ElementParser:
         length: int,
         explicit: bool,
         depth: int,
+        keep: bool,
     ) -> int:
-        """Keep the items of a sequence if they are wanted; the position after it."""
+        """Keep the items of a sequence if it is wanted; the position after it."""
         # PS3.5, 6.2.2, note 2: what is UN and of undefined length is implicit inside.
         inside = explicit and vr != b"UN"
         stop = self._size if length == UNDEFINED else value + length
         if stop > self._size:
             raise TruncatedError(f"the sequence {name(tag)} reaches beyond the end of the file")
+        is_wanted = keep and WANTED.get(tag) == "SQ"
         items: list[Elements] = []
         position = value
         while position + 8 <= stop:
@@ -250,10 +281,12 @@ class ElementParser:
             end = stop if size == UNDEFINED else start + size
             if end > stop:
                 raise TruncatedError(f"an item of {name(tag)} reaches beyond its sequence")
-            item, ended = self._parse(start, end, inside, depth + 1)
-            items.append(item)
+            self._count(is_wanted)
+            item, ended = self._parse(start, end, inside, depth + 1, is_wanted)
+            if is_wanted:
+                items.append(item)
             position = ended if size == UNDEFINED else end
-        if WANTED.get(tag) == "SQ":
+        if is_wanted:
             found.values.setdefault(tag, ("SQ", items))
         return position
 

@@ -74,6 +74,8 @@ class Multiscale:
         )
         if not datasets or not all(isinstance(d["path"], str) for d in datasets):
             raise FormatError("an image needs at least one level with a path", code="BAD_METADATA")
+        if not all(isinstance(axis, Mapping) for axis in (*axes, *world)):
+            raise FormatError("an axis that is not described by an object", code="BAD_METADATA")
         return cls(axes, world, tuple(d["path"].strip("/") for d in datasets), matrices)
 
     @property

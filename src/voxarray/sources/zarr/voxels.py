@@ -104,6 +104,13 @@ class ZarrVoxels:
                 code="BAD_DIMS",
                 path=store.path,
             )
+        if min(array.chunks, default=1) < 1:
+            raise FormatError(
+                f"{node.key} of {store.path} has chunks of {array.chunks}: expected at least one "
+                "voxel along each axis",
+                code="BAD_METADATA",
+                path=store.path,
+            )
         native = dtype.newbyteorder("=")
         found = cls(store, node.key, documents, array.shape, array.chunks, native)
         found.require_bounded()
