@@ -289,11 +289,6 @@ def test_no_spacing(tmp_path):
     refused("NO_SPACING", tmp_path, "pixel spacing")
 
 
-def test_a_mosaic(tmp_path):
-    samples.series(tmp_path, ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
-    refused("MOSAIC", tmp_path, "dcm2niix")
-
-
 def test_a_table_of_intensities(tmp_path):
     table = samples.item(ModalityLUTType="OD", LUTDescriptor=[2, 0, 16])
     samples.series(tmp_path, ModalityLUTSequence=samples.Sequence([table]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from lying_headers import SAMPLES, Attack
+from lying_headers import SAMPLES, Attack, attempt
 
 KINDS = ["byte", "number", "number", "word", "word", "line", "stretch", "cut"]
 
@@ -37,3 +37,57 @@ def test_changed_headers(attack, changes):
 @settings(max_examples=5000, suppress_health_check=ALLOWED)
 def test_many_changed_headers(attack, changes):
     attack.lie(changes)
+
+
+FOUND = {
+    "axes of OME-Zarr that are no objects": ("zarr_ome_05", [("byte", 10866, 235)]),
+    "chunks without a voxel": ("zarr_plain", [("number", 4106, 248)]),
+    "chunks without a voxel, version 2": ("zarr_ome_04_array", [("word", 6967, 440)]),
+    "an affine of uneven rows": ("archive", [("number", 30398, 310), ("number", 5608, 616)]),
+    "attributes cut off": ("archive", [("line", 46212, 571), ("cut", 2907, 124)]),
+    "labels that are text": ("archive", [("stretch", 29109, 66), ("cut", 37885, 698)]),
+    "a type that is no text": ("archive", [("word", 12810, 256)]),
+    "a codec that is nothing": ("archive_array", [("number", 36515, 696)]),
+    "settings of a codec that are a list": ("archive_array", [("stretch", 27313, 1001)]),
+    "a chunk of PNG of 84 MB": ("png", [("byte", 33, 5)]),
+    "a TIFF of no width": ("tiff_tiles", [("byte", 70, 1), ("number", 9, 0)]),
+}
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_was_found(tmp_path, what):
+    name, changes = FOUND[what]
+    Attack(name, tmp_path).lie(changes)
+
+
+def test_a_dicom_header_that_does_not_end(tmp_path):
+    """Zeros are elements without a value: a GB of them took minutes."""
+    attack = Attack("dicom", tmp_path)
+    start = attack.data[: attack.data.index(b"\xe0\x7f\x10\x00")]
+    refusal = attack(start + bytes(1 << 20))
+    assert refusal.code == "BAD_HEADER"
+    assert "goes on after" in str(refusal)
+
+
+@pytest.mark.parametrize(("limit", "most"), [("_MOST_ELEMENTS", 70), ("_MOST_KEPT", 20)])
+def test_dicom_sequences_that_do_not_end(tmp_path, monkeypatch, limit, most):
+    attack = Attack("dicom_enhanced", tmp_path)
+    monkeypatch.setattr(f"voxarray.sources.dicom.elements.{limit}", most)
+    assert attack(attack.data).code == "BAD_HEADER"
+
+
+def test_a_dicom_value_without_end(tmp_path):
+    attack = Attack("dicom", tmp_path)
+    start = attack.data[: attack.data.index(b"\x08\x00\x60\x00")]
+    long = b"\x08\x00\x60\x00UT\x00\x00" + (100 << 20).to_bytes(4, "little")
+    (tmp_path / "a.dcm").write_bytes(start + long)
+    with open(tmp_path / "a.dcm", "r+b") as file:
+        file.truncate(len(start + long) + (101 << 20))  # a hole: it takes no space
+    assert attempt(tmp_path / "a.dcm").code == "BAD_HEADER"
+
+
+def test_a_tiff_of_pages_without_end(tmp_path):
+    pages = 120_000
+    body = b"".join(b"\0\0" + (8 + 6 * (n + 1)).to_bytes(4, "little") for n in range(pages))
+    (tmp_path / "a.tif").write_bytes(b"II*\0\x08\0\0\0" + body + bytes(6))
+    assert attempt(tmp_path / "a.tif").code == "BAD_HEADER"

@@ -6,6 +6,7 @@ From bytes to voxels, each module one step::
     elements   the data elements of a header, as bytes        tags: those that are looked at
     header     one file: what it is, where its pixels lie     layout: how they lie there
     frames     planes: position, orientation, scaling         facts: what image[...] may say
+    mosaic     a plane of tiles that is a volume (Siemens)
     series     which planes belong together, and agree
     volumes    which plane of which volume
     geometry   where the volumes are, or why that cannot be said

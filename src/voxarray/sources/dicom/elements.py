@@ -40,9 +40,13 @@ _WINDOW = 1 << 16
 _DEEPEST = 24
 """Nesting of sequences beyond which a header is nonsense, or hostile."""
 
+_MOST_AT_TOP = 20_000
+"""Elements outside of sequences; scanners write less than a thousand. A stretch of zeros that is
+read as a header has more, for each eight of them are an element without a value."""
+
 _MOST_ELEMENTS = 2_000_000
-"""Elements and items that are walked before the pixels, in some seconds: ten times as many as
-multi-frame files of ten thousand frames have. What is read as a header and is none has more."""
+"""Elements and items in all, which takes some seconds: ten times as many as multi-frame files of
+ten thousand frames have, if each is described by a few functional groups."""
 
 _MOST_KEPT = 300_000
 """Values and items that are kept, in some 60 MiB."""
@@ -93,6 +97,11 @@ class Elements:
     def item(self, tag: int) -> Elements:
         """First item of a sequence, or an empty one."""
         return next(iter(self.items(tag)), Elements(self.little))
+
+    def raw(self, tag: int) -> bytes:
+        """The bytes of an element; none if it is not there."""
+        vr, value = self.values.get(tag, ("", b""))
+        return b"" if vr == "SQ" else value
 
     def texts(self, tag: int) -> tuple[str, ...]:
         """The values of an element of text, blanks and padding removed."""
@@ -161,7 +170,7 @@ class ElementParser:
         self._length = struct.Struct(f"{order}I").unpack_from
         self._base = 0
         self._bytes = b""
-        self._walked = self._kept = 0
+        self._walked = self._at_top = self._kept = 0
 
     def parse(self, start: int, stop: int, *, explicit: bool, depth: int = 0) -> Elements:
         """Elements from ``start`` on, to the end, to the pixels or to the delimiter of an item."""
@@ -177,7 +186,7 @@ class ElementParser:
         position = start
         while position + 8 <= self._size:
             tag, _, length, value = self._element(position, True)
-            self._count(False)
+            self._count(False, at_top=True)
             position = value + length
             yield position, tag >> 16
 
@@ -199,7 +208,8 @@ class ElementParser:
                 found.pixels = PixelElement(tag, vr.decode(), value, length)
                 return found, value
             wanted = WANTED.get(tag) if keep else None
-            self._count(wanted is not None, 0 if wanted in (None, "SQ") else length)
+            is_value = wanted not in (None, "SQ")
+            self._count(wanted is not None, at_top=depth == 0, length=length if is_value else 0)
             if wanted == "SQ" or length == UNDEFINED:
                 position = self._sequence(found, tag, vr, value, length, explicit, depth, keep)
                 continue
@@ -213,17 +223,22 @@ class ElementParser:
                 found.values.setdefault(tag, (kind, bytes(self._at(value, length))))
         return found, position
 
-    def _count(self, is_kept: bool, length: int = 0) -> None:
+    def _count(self, is_kept: bool, *, at_top: bool = False, length: int = 0) -> None:
         """Refuse a header with more in it than any real one has."""
         self._walked += 1
+        self._at_top += at_top
         self._kept += is_kept
-        is_long = _LONGEST_VALUE < length < UNDEFINED
-        if self._walked > _MOST_ELEMENTS or self._kept > _MOST_KEPT or is_long:
+        if (
+            self._walked > _MOST_ELEMENTS
+            or self._at_top > _MOST_AT_TOP
+            or self._kept > _MOST_KEPT
+            or _LONGEST_VALUE < length < UNDEFINED
+        ):
             raise FormatError(
-                f"the header goes on after {self._walked} elements, {self._kept} of which describe "
-                f"the image, with a value of {length} bytes: expected at most {_MOST_ELEMENTS}, "
-                f"{_MOST_KEPT} and {_LONGEST_VALUE}; it is damaged, or should be split into files "
-                "of fewer frames",
+                f"the header goes on after {self._walked} elements, {self._at_top} of them outside "
+                f"of sequences and {self._kept} that describe the image, with a value of {length} "
+                f"bytes: expected at most {_MOST_ELEMENTS}, {_MOST_AT_TOP}, {_MOST_KEPT} and "
+                f"{_LONGEST_VALUE}; it is damaged, or should be split into files of fewer frames",
                 code="BAD_HEADER",
             )
 

@@ -14,6 +14,7 @@ from voxarray.sources.dicom.elements import Elements
 from voxarray.sources.dicom.facts import facts_of
 from voxarray.sources.dicom.groups import Groups
 from voxarray.sources.dicom.header import Header
+from voxarray.sources.dicom.mosaic import Mosaic
 
 Vector = tuple[float, ...]
 
@@ -67,7 +68,7 @@ def frames_of(header: Header, file: int) -> Iterator[Frame]:
 
     Raises:
         FormatError: For values that make no sense, and frames without a place (``NO_POSITION``).
-        UnsupportedError: For a mosaic (``MOSAIC``) or a table of intensities (``MODALITY_LUT``).
+        UnsupportedError: For a table of intensities (``MODALITY_LUT``).
     """
     elements, layout = header.elements, header.layout
     if layout is None:
@@ -81,6 +82,9 @@ def frames_of(header: Header, file: int) -> Iterator[Frame]:
             code="BAD_FRAMES",
         )
     nothing = Elements(elements.little)
+    if header.mosaic is not None:
+        yield from _tiles(header.mosaic, _frame(_plain(elements), file, 0, header.number))
+        return
     for index in range(layout.frames):
         groups = Groups(own[index] if own else nothing, shared, elements)
         frame = _frame(groups, file, index, header.number)
@@ -102,6 +106,30 @@ def _frame(groups: Groups, file: int, index: int, number: int) -> Frame:
         order=(number, index),
         is_localizer="LOCALIZER" in groups.texts(tags.IMAGE_TYPE),
     )
+
+
+def _plain(elements: Elements) -> Groups:
+    """A file without functional groups."""
+    nothing = Elements(elements.little)
+    return Groups(nothing, nothing, elements)
+
+
+def _tiles(mosaic: Mosaic, plane: Frame) -> Iterator[Frame]:
+    """The slices of a mosaic, from what is said of its plane."""
+    position, orientation, spacing = plane.position, plane.orientation, plane.spacing
+    if position is None or orientation is None or spacing is None:
+        raise FormatError(
+            "the mosaic does not say where it is (Image Position, Image Orientation, Pixel "
+            "Spacing): export it again with these elements",
+            code="NO_POSITION",
+        )
+    for index in range(mosaic.slices):
+        yield replace(
+            plane,
+            index=index,
+            position=mosaic.position(position, orientation, spacing, index),
+            order=(plane.order[0], index),
+        )
 
 
 def _thickness(groups: Groups) -> float | None:
@@ -235,13 +263,6 @@ def _unit(vector: Vector) -> Vector:
 
 
 def _refuse_what_is_no_plane(elements: Elements) -> None:
-    if "MOSAIC" in elements.texts(tags.IMAGE_TYPE):
-        raise UnsupportedError(
-            "the plane is a Siemens mosaic, a volume laid out as tiles, whose geometry stands in "
-            "private elements: convert it with dcm2niix, or export it from the scanner as "
-            "enhanced DICOM",
-            code="MOSAIC",
-        )
     if elements.items(tags.MODALITY_LUT):
         raise UnsupportedError(
             "intensities are given by a table (Modality LUT Sequence), not by slope and intercept: "

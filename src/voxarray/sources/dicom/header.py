@@ -11,6 +11,7 @@ from voxarray.sources.dicom import tags
 from voxarray.sources.dicom.elements import ElementParser, Elements
 from voxarray.sources.dicom.encapsulated import require_whole
 from voxarray.sources.dicom.layout import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE, PixelLayout
+from voxarray.sources.dicom.mosaic import Mosaic
 
 PREAMBLE = 128
 MAGIC = b"DICM"
@@ -24,11 +25,13 @@ class Header:
         identity: The file, as it was when its header was read.
         elements: Values by tag.
         layout: How its pixels lie; None if it has none.
+        mosaic: What is said of the tiles, if its frames are those of a mosaic.
     """
 
     identity: FileIdentity
     elements: Elements
     layout: PixelLayout | None
+    mosaic: Mosaic | None = None
 
     @property
     def series(self) -> str:
@@ -48,7 +51,8 @@ def read_header(path: str) -> Header:
         MissingFileError: If it is not there.
         FormatError: If it is not DICOM (``NOT_DICOM``), or its header is damaged.
         TruncatedError: If it ends before its header or its pixels do.
-        UnsupportedError: For pixels that cannot be held, and for deflated files (``DEFLATED``).
+        UnsupportedError: For pixels that cannot be held, for deflated files (``DEFLATED``), and
+            for mosaics that do not say enough (``MOSAIC``).
     """
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
@@ -80,12 +84,16 @@ def _read(fd: int, identity: FileIdentity) -> Header:
         )
     parser = ElementParser(fd, identity.size, little=syntax != EXPLICIT_BIG)
     elements = parser.parse(start, identity.size, explicit=parser.is_explicit(start))
-    layout = None
+    layout = mosaic = None
     if elements.pixels is not None:
         layout = PixelLayout.of(elements, elements.pixels, syntax, identity.size)
         if not layout.is_native:
             require_whole(fd, identity.size, elements.pixels)
-    return Header(identity, elements, layout)
+        mosaic = Mosaic.of(elements, layout)
+        if mosaic is not None:
+            layout = mosaic.layout(layout)
+    elements.values.pop(tags.SIEMENS_CSA, None)  # kilobytes in every file, and full of names
+    return Header(identity, elements, layout, mosaic)
 
 
 def _file_meta(fd: int, size: int) -> tuple[int, str]:

@@ -39,6 +39,8 @@ class PixelLayout:
         stored: Bits of them that count, the lowest ones.
         signed: Whether samples are in two's complement.
         photometric: MONOCHROME1, MONOCHROME2, RGB or YBR_...
+        across: Frames that stand side by side in the only plane of a mosaic, and as many below
+            one another; 1 where each has a plane of its own.
     """
 
     element: PixelElement
@@ -52,6 +54,7 @@ class PixelLayout:
     stored: int
     signed: bool
     photometric: str
+    across: int = 1
 
     @classmethod
     def of(cls, header: Elements, element: PixelElement, syntax: str, size: int) -> PixelLayout:

@@ -71,7 +71,12 @@ class PixelFile:
         layout = self.layout
         dtype = layout.dtype.newbyteorder(">" if layout.syntax == EXPLICIT_BIG else "<")
         channels, rows, columns = box
-        if layout.samples > 1 and not layout.planar:
+        if layout.across > 1:
+            down, right = divmod(frame, layout.across)
+            shape = (layout.across, layout.rows, layout.across, layout.columns)
+            tile = (range(down, down + 1), rows, range(right, right + 1), columns)
+            RawVoxels(layout.element.offset, shape, dtype).read(fd, tile, out[:, :, None])
+        elif layout.samples > 1 and not layout.planar:
             shape = (layout.frames, layout.rows, layout.columns, layout.samples)
             pixels = np.empty((1, len(rows), len(columns), len(channels)), layout.dtype)
             ranges = (range(frame, frame + 1), rows, columns, channels)
@@ -85,14 +90,26 @@ class PixelFile:
 
     def _decoded(self, fd: int, frame: int, box: Sequence[range]) -> NDArray:
         """Part of a frame; the whole of it goes to the block cache, unless all is wanted."""
-        key = digest("dicom", self.identity, frame)
-        channels, rows, columns = (slice(r.start, r.stop, r.step) for r in box)
         layout = self.layout
-        whole = (layout.samples, layout.rows, layout.columns)
-        if tuple(map(len, box)) == whole and key not in BLOCKS:
+        channels, rows, columns = box
+        if layout.across > 1:  # the tiles of a mosaic are decoded together
+            down, right = divmod(frame, layout.across)
+            rows = _moved(rows, down * layout.rows)
+            columns = _moved(columns, right * layout.columns)
+            frame = 0
+        key = digest("dicom", self.identity, frame)
+        if tuple(map(len, box)) == self._decoded_shape and key not in BLOCKS:
             return self._decode(fd, frame)
         decoded = BLOCKS.get(key, lambda: self._decode(fd, frame))
-        return decoded[channels, rows, columns]
+        wanted = tuple(slice(r.start, r.stop, r.step) for r in (channels, rows, columns))
+        part: NDArray = decoded[wanted]
+        return part
+
+    @property
+    def _decoded_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of a plane in the file."""
+        layout = self.layout
+        return layout.samples, layout.rows * layout.across, layout.columns * layout.across
 
     def _decode(self, fd: int, frame: int) -> NDArray:
         layout = self.layout
@@ -108,7 +125,8 @@ class PixelFile:
                     f"({type(error).__name__} in the decoder): the file is damaged",
                     code="BAD_PIXEL_DATA",
                 ) from None
-        array = pixels.reshape(layout.rows, layout.columns, layout.samples).transpose(2, 0, 1)
+        samples, rows, columns = self._decoded_shape
+        array = pixels.reshape(rows, columns, samples).transpose(2, 0, 1)
         array = np.ascontiguousarray(array, layout.dtype)
         array.flags.writeable = False
         return array
@@ -118,9 +136,9 @@ class PixelFile:
         return {
             "pixel_keyword": _KEYWORDS[layout.element.tag],
             "pixel_vr": layout.element.vr or "OW",
-            "rows": layout.rows,
-            "columns": layout.columns,
-            "number_of_frames": layout.frames,
+            "rows": self._decoded_shape[1],
+            "columns": self._decoded_shape[2],
+            "number_of_frames": 1 if layout.across > 1 else layout.frames,
             "samples_per_pixel": layout.samples,
             "planar_configuration": int(layout.planar),
             "photometric_interpretation": layout.photometric,
@@ -128,6 +146,10 @@ class PixelFile:
             "bits_allocated": layout.allocated,
             "bits_stored": layout.stored,
         }
+
+
+def _moved(indices: range, by: int) -> range:
+    return range(indices.start + by, indices.stop + by, indices.step)
 
 
 def drop_unused_bits(pixels: NDArray, layout: PixelLayout) -> None:

@@ -77,8 +77,10 @@ class DicomSource(Source):
     @property
     def chunks(self) -> Shape4:  # type: ignore[override]
         channels, width, height, depth = self.shape
-        few = channels * depth <= MOST_BLOCKS
-        return self.files[0].layout.samples, width, height, 1 if few else depth
+        layout = self.files[0].layout
+        # The tiles of a mosaic share their rows of pixels, so that they are read together.
+        is_single = layout.across == 1 and channels * depth <= MOST_BLOCKS
+        return layout.samples, width, height, 1 if is_single else depth
 
     @property
     def bytes_on_disk(self) -> int:

@@ -23,6 +23,32 @@ _TIFF_LAYOUTS: dict[bytes, tuple[Literal["little", "big"], int, int, int, int]] 
 """By its first bytes: byte order, where the first directory is named, bytes of the count of its
 entries, of an entry, and of the position of the next."""
 
+_MOST_PAGES = 100_000
+"""Directories of a TIFF file that are followed, which takes a second."""
+
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+def require_whole_png(fd: int) -> None:
+    """Walk the chunks of a PNG file to its last (ISO 15948, 5.3).
+
+    The decoder sets memory aside for as many bytes as a chunk says it has.
+
+    Raises:
+        FormatError: ``NOT_PNG``.
+        TruncatedError: A chunk reaches beyond the end of the file.
+    """
+    if os.pread(fd, 8, 0) != _PNG_MAGIC:
+        raise FormatError("a PNG file starts with 89 50 4E 47, this one does not", code="NOT_PNG")
+    position, size = len(_PNG_MAGIC), os.fstat(fd).st_size
+    while True:
+        head = os.pread(fd, 8, position)
+        position += 12 + int.from_bytes(head[:4], "big")  # its length, kind and checksum
+        if len(head) < 8 or position > size:
+            raise _cut_short("PNG")
+        if head[4:] == b"IEND":
+            return
+
 
 def require_whole_jpeg(fd: int) -> None:
     """Walk the segments of a JPEG file to its end-of-image marker (ITU T.81, annex B).
@@ -82,18 +108,21 @@ def require_whole_tiff(fd: int) -> None:
             code="NOT_TIFF",
         )
     order, first, count_bytes, entry_bytes, offset_bytes = layout
+    size = os.fstat(fd).st_size
     position, seen = int.from_bytes(start[first : first + offset_bytes], order), set[int]()
     while position:
         if position in seen:
             raise FormatError("the directories of the pages form a circle", code="BAD_HEADER")
+        if len(seen) == _MOST_PAGES:
+            raise FormatError(f"more than {_MOST_PAGES} pages: split the file", code="BAD_HEADER")
         seen.add(position)
-        count = int.from_bytes(_all_of(fd, count_bytes, position), order)
+        count = int.from_bytes(_all_of(fd, count_bytes, position, size), order)
         after = position + count_bytes + count * entry_bytes
-        position = int.from_bytes(_all_of(fd, offset_bytes, after), order)
+        position = int.from_bytes(_all_of(fd, offset_bytes, after, size), order)
 
 
-def _all_of(fd: int, count: int, position: int) -> bytes:
-    data = os.pread(fd, count, position) if position < os.fstat(fd).st_size else b""
+def _all_of(fd: int, count: int, position: int, size: int) -> bytes:
+    data = os.pread(fd, count, position) if position < size else b""
     if len(data) < count:
         raise _cut_short("TIFF")
     return data

@@ -20,14 +20,18 @@ from voxarray.sources.codecs import DEFLATE_RATIO
 from voxarray.sources.decoded_file import DecodedFile
 from voxarray.sources.file_array import COMPONENTS, VOLUMES, FileArray, StoredVoxels
 from voxarray.sources.header_text import checked_sizes, checked_spacing
-from voxarray.sources.pictures.checks import require_whole_bmp, require_whole_jpeg
+from voxarray.sources.pictures.checks import (
+    require_whole_bmp,
+    require_whole_jpeg,
+    require_whole_png,
+)
 from voxarray.sources.registry import suffix_of
 
 _PNG, _JPEG, _BMP = "PNGImageIO", "JPEGImageIO", "BMPImageIO"
 
 _READERS = {".png": _PNG, ".jpg": _JPEG, ".jpeg": _JPEG, ".bmp": _BMP}
 
-_CHECKS = {_JPEG: require_whole_jpeg, _BMP: require_whole_bmp}
+_CHECKS = {_PNG: require_whole_png, _JPEG: require_whole_jpeg, _BMP: require_whole_bmp}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,7 @@ class PictureDecoder:
     def decode(self, fd: int, stored: StoredVoxels, path: str) -> NDArray:
         import SimpleITK
 
-        if self.reader in _CHECKS:
-            _CHECKS[self.reader](fd)
+        _CHECKS[self.reader](fd)
         try:
             voxels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path, imageIO=self.reader))
         except RuntimeError as error:
@@ -60,7 +63,8 @@ def open_picture(path: str | os.PathLike[str]) -> FileArray:
 
     Raises:
         MissingFileError: There is no such file.
-        FormatError: ``BAD_HEADER``, ``DIMS_EXCEED_FILE``, ``NOT_JPEG``, ``NOT_BMP``.
+        FormatError: ``BAD_HEADER``, ``DIMS_EXCEED_FILE``, ``NOT_PNG``, ``NOT_JPEG``,
+            ``NOT_BMP``.
         TruncatedError: The file ends before the picture does.
         UnsupportedError: ``UNSUPPORTED_DTYPE``, ``UNSUPPORTED_DIMS``.
     """
@@ -82,8 +86,7 @@ def _header(identity: FileIdentity, name: str) -> Any:
     reader.SetImageIO(name)
     fd = identity.open()
     try:
-        if name in _CHECKS:
-            _CHECKS[name](fd)
+        _CHECKS[name](fd)
         reader.ReadImageInformation()
         identity.check(fd)
     except VoxarrayError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import math
 import os
 import warnings
@@ -32,12 +33,15 @@ from voxarray.sources.base import Channels, FileIdentity
 from voxarray.sources.block_cache import BLOCKS
 from voxarray.sources.codecs import BZIP2_RATIO
 from voxarray.sources.file_array import Box, FileArray, PlainFile, StoredVoxels
+from voxarray.sources.header_text import checked_sizes
 from voxarray.sources.pictures.checks import require_whole_tiff
 
 _ROLES = {"S": 0, "C": 0, "T": 0, "X": 1, "Y": 2, "Z": 3, "I": 3, "Q": 3}
 """Which of C, W, H, D the axes are that tifffile names; pages of unknown meaning are slices."""
 
 _GREY, _COLOURS = 1, 2
+
+_SILENT = logging.NullHandler()
 
 _MILLIMETRES = {2: 25.4, 3: 10.0}  # per unit of resolution: inch, centimetre
 
@@ -131,6 +135,8 @@ def opened_tiff(path: str) -> Iterator[Any]:
         raise UnsupportedError(
             "TIFF needs tifffile: pip install 'voxarray[tiff]'", code="NO_TIFFFILE"
         ) from None
+    # Otherwise its remarks are printed, and they quote the file.
+    logging.getLogger("tifffile").addHandler(_SILENT)
     try:
         with tifffile.TiffFile(path) as file:
             yield file
@@ -191,7 +197,8 @@ def _require_plain_pixels(page: Any) -> None:
 
 def _stored(series: Any, dtype: np.dtype) -> StoredVoxels:
     """Axes as tifffile names them, each with its role; those of size 1 may be left out."""
-    named = list(zip(series.axes, (int(n) for n in series.shape), strict=True))
+    shape = checked_sizes([int(n) for n in series.shape], len(_ROLES))
+    named = list(zip(series.axes, shape, strict=True))
     inner = len(series.keyframe.shape)
     sizes = dict.fromkeys(range(4), 1)
     order: list[int] = []

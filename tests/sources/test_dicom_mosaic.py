@@ -1,0 +1,186 @@
+"""Siemens mosaics: two of a scanner's files, which nibabel ships without their pixels."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from header_samples import everything
+from pydicom.uid import RLELossless
+
+import dicom_samples as samples
+from voxarray.errors import UnsupportedError
+from voxarray.selection import Selection
+from voxarray.sources import raw_voxels
+from voxarray.sources.registry import open_source
+
+with warnings.catch_warnings():  # nibabel's DICOM is experimental, it says
+    warnings.simplefilter("ignore", UserWarning)
+    from nibabel.nicom.dicomwrappers import wrapper_from_file
+
+DATA = Path(nib.__file__).parent / "nicom/tests/data"
+FILES = ["siemens_dwi_0", "siemens_dwi_1000"]
+DCM2NIIX = Path(sys.executable).parent / "dcm2niix"
+TO_RAS = np.diag([-1.0, -1, 1, 1])
+CSA = (0x0029, 0x1010)
+
+
+def scan(path, name=FILES[0], seed=0, **elements):
+    """A scanner's file with pixels in it, of 12 bits; the one tile that holds no slice is empty."""
+    with warnings.catch_warnings(), gzip.open(DATA / f"{name}.dcm.gz") as file:
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(file)
+        samples.put(dataset, elements)
+        pixels = np.random.default_rng(seed).integers(0, 4096, (dataset.Rows, dataset.Columns))
+        pixels[-128:, -128:] = 0
+        dataset.PixelData = pixels.astype("<u2").tobytes()
+        path.parent.mkdir(exist_ok=True)
+        dataset.save_as(path)
+    return path
+
+
+def changed(path, change):
+    """The same file with something done to its data set."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(path)
+        change(dataset)
+        dataset.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_voxels_and_place_are_nibabels(tmp_path, name):
+    path = scan(tmp_path / "a.dcm", name)
+    source = open_source(path)
+    theirs = wrapper_from_file(path)
+    assert source.shape == (1, 128, 128, 48)
+    np.testing.assert_array_equal(everything(source)[0], theirs.get_data().transpose(1, 0, 2))
+    # Their first axis counts rows, and their world is DICOM's. Millimetres: the header holds the
+    # normal of the slices and the directions in the plane with six decimals.
+    affine = (TO_RAS @ theirs.affine)[:, [1, 0, 2, 3]]
+    np.testing.assert_allclose(source.affine, affine, rtol=0, atol=3e-4)
+
+
+@pytest.mark.skipif(not DCM2NIIX.exists(), reason="dcm2niix is not installed")
+@pytest.mark.parametrize("name", FILES)
+def test_voxels_and_place_are_dcm2niixs(tmp_path, name):
+    source = open_source(scan(tmp_path / "in/a.dcm", name))
+    command = [DCM2NIIX, "-f", "a", "-o", tmp_path, tmp_path / "in"]
+    subprocess.run(command, check=True, capture_output=True)
+    theirs = nib.load(tmp_path / "a.nii")
+    from_ours = np.linalg.inv(theirs.affine) @ source.affine
+    corners = np.stack(np.meshgrid([0, 127], [0, 127], [0, 47], [1])).reshape(4, -1)
+    places = (from_ours @ corners)[:3]
+    np.testing.assert_allclose(places, np.rint(places), atol=1e-3)
+    index = np.indices(source.shape[1:]).reshape(3, -1)
+    w, h, d = np.rint(from_ours[:3, :3] @ index + from_ours[:3, 3:]).astype(int)
+    values = np.asanyarray(theirs.dataobj)[w, h, d].reshape(source.shape[1:])
+    np.testing.assert_array_equal(everything(source)[0], values)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_parts(tmp_path, compressed):
+    path = scan(tmp_path / "a.dcm")
+    if compressed:
+        changed(path, lambda dataset: dataset.compress(RLELossless))
+    source = open_source(path)
+    whole = everything(source)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        key = tuple(
+            range(*sorted(rng.integers(0, n + 1, 2)), int(rng.integers(1, 4)))
+            or range(n - 1, -1, -1)
+            for n in source.shape
+        )
+        np.testing.assert_array_equal(source.read(Selection(key)), whole[np.ix_(*key)])
+
+
+def test_a_slice_reads_its_tile(tmp_path, monkeypatch):
+    source = open_source(scan(tmp_path / "a.dcm"))
+    assert source.chunks == source.shape  # tiles share rows of pixels, so they are read together
+    taken = []
+    read = raw_voxels.read_exactly
+
+    def counted(fd, view, start):
+        taken.append(len(view))
+        read(fd, view, start)
+
+    monkeypatch.setattr(raw_voxels, "read_exactly", counted)
+    source.read(Selection.box((0, 1), (0, 128), (0, 128), (7, 8)))
+    assert 0 < sum(taken) <= 128 * 896 * 2
+
+
+def test_a_series_of_them(tmp_path):
+    """Diffusion: one volume per file, in the order of acquisition."""
+    first = everything(open_source(scan(tmp_path / "a.dcm", FILES[0])))
+    second = everything(open_source(scan(tmp_path / "b.dcm", FILES[1], seed=1)))
+    uid = pydicom.dcmread(tmp_path / "a.dcm", stop_before_pixels=True).SeriesInstanceUID
+    changed(tmp_path / "b.dcm", lambda dataset: setattr(dataset, "SeriesInstanceUID", uid))
+    source = open_source(tmp_path)
+    assert source.shape == (2, 128, 128, 48)
+    np.testing.assert_array_equal(everything(source), np.concatenate([first, second]))
+    assert source.metadata["b_value"] == (0.0, 1000.0)
+
+
+def test_slices_that_run_against_the_normal_of_the_plane(tmp_path):
+    """Then the last tile is our first slice, and every voxel stays where it is."""
+    path = scan(tmp_path / "a.dcm")
+    forward = open_source(path)
+
+    def turn(dataset):
+        raw = bytearray(dataset[CSA].value)
+        at = raw.index(b"SliceNormalVector") + 84
+        for _ in range(3):  # items: four numbers, then text
+            length = struct.unpack_from("<4i", raw, at)[1]
+            at += 16
+            number = -float(raw[at : at + length].split(b"\0")[0])
+            raw[at : at + length] = f"{number:.7f}".encode()[: length - 1].ljust(length, b"\0")
+            at += length + -length % 4
+        dataset[CSA].value = bytes(raw)
+
+    backward = open_source(changed(path, turn))
+    theirs = wrapper_from_file(path)
+    affine = (TO_RAS @ theirs.affine)[:, [1, 0, 2, 3]]
+    last = affine @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, 47], [0, 0, 0, 1]])
+    np.testing.assert_allclose(backward.affine, last, atol=3e-4)
+    np.testing.assert_array_equal(
+        everything(backward)[0], theirs.get_data().transpose(1, 0, 2)[:, :, ::-1]
+    )
+    assert not np.allclose(forward.affine, backward.affine)
+
+
+def test_what_names_somebody_is_dropped(tmp_path):
+    """The CSA header holds hundreds of texts; none of it is kept."""
+    assert b"MrPhoenixProtocol" not in repr(open_source(scan(tmp_path / "a.dcm"))).encode()
+
+
+BREAKS = {
+    "no CSA header": lambda d: d.__delitem__(CSA),
+    "SV10": lambda d: setattr(d[CSA], "value", b"\0" * 400),
+    "is damaged": lambda d: setattr(d[CSA], "value", d[CSA].value[:1001]),
+    "direction": lambda d: setattr(
+        d[CSA], "value", d[CSA].value.replace(b"SliceNormalVector", b"SliceNormalVektor")
+    ),
+    "how many slices": lambda d: setattr(d[(0x0019, 0x100A)], "value", 47),
+    "how far apart": lambda d: d.__delitem__("SpacingBetweenSlices"),
+    "tiles of one size": lambda d: samples.put(d, {"Rows": 895}),
+    "along their normal": lambda d: samples.put(d, {"ImageOrientationPatient": [0, 1, 0, 0, 0, 1]}),
+}
+
+
+@pytest.mark.parametrize("why", BREAKS)
+def test_what_is_not_said_is_not_guessed(tmp_path, why):
+    path = changed(scan(tmp_path / "a.dcm"), BREAKS[why])
+    with pytest.raises(UnsupportedError, match=why) as caught:
+        open_source(path)
+    assert caught.value.code == "MOSAIC"
+    assert "dcm2niix" in str(caught.value)
