@@ -15,12 +15,13 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak clean
+.PHONY: help demo test lint docs bench soak clean
 
 help:
 	@echo "make demo    convert, slice and preview a scan that is larger than its memory budget"
 	@echo "make test    lint, types and tests"
 	@echo "make lint    ruff and mypy alone"
+	@echo "make docs    the site, in build/site, with the notebooks run"
 	@echo "make bench   measure against other libraries and update the table in the README"
 	@echo "make soak    the tests that take minutes, and the others with new random examples"
 	@echo "make clean   remove what was built, measured and cached"
@@ -47,9 +48,12 @@ soak: $(READY)
 	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -m slow
 	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f notebooks/mkdocs.yml -d ../build/site
+
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache build dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,6 +26,7 @@ LAYERS = (
         "lps",
         "disk",
         "version",
+        "progress",
         "promotion",
         "remote",
         "workers",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from voxarray.progress import display
+
 
 @contextmanager
 def bar(total: int) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
@@ -14,25 +16,8 @@ def bar(total: int) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
         A function that begins a file of a name, and returns what to call with the bytes of it
         that are done and in all.
     """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None)
+    with display("") as progress:
+        task = progress.task_ids[0]
         begun = 0
 
         def begin(name: str) -> Callable[[int, int], None]:

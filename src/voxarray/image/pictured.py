@@ -67,6 +67,29 @@ class Pictured(Holder):
 
         show(self, viewer_path)
 
+    def view(self, *, limit: int | str = "64 MiB", height: int = 400, **options: Any) -> Any:
+        """Show the image in a notebook, in an interactive viewer (NiiVue).
+
+        Of an archive, the finest level of the pyramid that is within the limit is read and sent to
+        the browser; of anything else, the whole image.
+
+        Args:
+            limit: Bytes that may be sent, also as a text such as ``"256 MiB"``.
+            height: Of the viewer, in pixels.
+            **options: For ``ipyniivue.NiiVue``.
+
+        Returns:
+            An ``ipyniivue.NiiVue``, which notebooks show.
+
+        Raises:
+            MissingPackageError: If ipyniivue is not installed (extra ``notebook``).
+            MemoryBudgetError: If not even the coarsest level is within the limit; nothing was read.
+            UnsupportedError: For voxels that NIfTI has no type for.
+        """
+        from voxarray.plotting.interactive import view
+
+        return view(self, limit=limit, height=height, **options)
+
     def to_gif(
         self,
         axis: int,

@@ -158,14 +158,17 @@ def _tiff(request: Request) -> None:
 def _archive(request: Request) -> None:
     from voxarray.archive.convert import convert
     from voxarray.archive.options import Options
+    from voxarray.progress import bar
 
     request.refuse_squeeze()
-    convert(
-        request.source,
-        request.path,
-        kind="label" if request.label else "intensity",
-        options=Options(overwrite=request.overwrite),
-    )
+    with bar(os.path.basename(request.path)) as report:
+        convert(
+            request.source,
+            request.path,
+            kind="label" if request.label else "intensity",
+            options=Options(overwrite=request.overwrite),
+            progress=report,
+        )
 
 
 WRITERS: dict[str, Writer] = {

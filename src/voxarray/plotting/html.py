@@ -102,6 +102,17 @@ def _style(image: Pictured, found: list[Plane]) -> Style:
     return Style(percentiles=_PERCENTILES)
 
 
+def _chunks(image: Pictured, nbytes: int) -> str:
+    """What is read at once, how many of it there are, and what an archive compresses at once."""
+    counts = [-(-n // chunk) for n, chunk in zip(image.shape, image.chunks, strict=True)]
+    text = f"{image.chunks}, {format_bytes(nbytes)}, {math.prod(counts)} in all"
+    array = getattr(image.source.base, "array", None)
+    if array is None or not hasattr(array, "layout"):
+        return text
+    n, z, y, x = array.layout.chunk
+    return f"{text}; shards of compressed chunks {(n, x, y, z)}"
+
+
 def _facts(image: Pictured) -> dict[str, str]:
     report = image.memory_report()
     window = image.source
@@ -113,7 +124,7 @@ def _facts(image: Pictured) -> dict[str, str]:
         "orientation": f"{image.orientation_str}+",
         "extent (RAS+)": f"{extent} mm",
         "type": f"{image.type}, {window.dtype}",
-        "chunk (C, W, H, D)": f"{image.chunks}, {format_bytes(report.chunk)}",
+        "chunks (C, W, H, D)": _chunks(image, report.chunk),
         "on disk": "no" if report.on_disk is None else format_bytes(report.on_disk),
         "resident": format_bytes(report.resident),
         "as a tensor": format_bytes(report.tensor) + (", loaded" if DATA in image else ""),

@@ -1,0 +1,30 @@
+"""Puts the site together: pages, notebooks, tables, and what stands beside the code it is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+ELSEWHERE = {
+    "archive-format.md": ROOT / "src/voxarray/archive/SPECIFICATION.md",
+    "benchmarks.md": ROOT / "benchmarks/README.md",
+}
+"""Pages that live beside what they describe."""
+
+
+@event_priority(100)  # before mkdocs-jupyter looks for notebooks
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add what is not in ``pages/``."""
+    beside = [*HERE.glob("*.ipynb"), *HERE.glob("*.md"), *HERE.glob("pictures/*.png")]
+    for path in sorted(beside):
+        uri = path.relative_to(HERE).as_posix()
+        files.append(File(uri, str(HERE), config.site_dir, config.use_directory_urls))
+    for uri, path in ELSEWHERE.items():
+        files.append(File.generated(config, uri, abs_src_path=str(path)))
+    return files

@@ -1,0 +1,98 @@
+"""`Image.view`: an interactive viewer in a notebook, on the finest pyramid level that fits."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from voxarray.colours import PALETTE_SIZE, paint
+from voxarray.errors import MemoryBudgetError
+from voxarray.image.keys import LABEL
+from voxarray.memory import format_bytes
+from voxarray.optional import import_optional
+from voxarray.sources.nifti.build import stored_dtype
+from voxarray.sources.nifti.fields import EXTENSION_FLAG_BYTES
+from voxarray.sources.window import Window
+from voxarray.statistics.counts import count_values
+from voxarray.writers.nifti import representation
+from voxarray.writers.voxels import write_volumes
+
+if TYPE_CHECKING:
+    from voxarray.image.pictured import Pictured
+
+_INSTALL = "voxarray[notebook]"
+_LARGEST_TABLE = 1 << 16  # labels with a colour of their own; those above share the last one
+
+
+def view(image: Pictured, *, limit: int | str, height: int, **options: Any) -> Any:
+    """A widget that shows an image, or a coarser level of it.
+
+    Args:
+        image: What to show.
+        limit: Bytes that may go to the browser, also as a text such as ``"64 MiB"``.
+        height: Pixels.
+        **options: For ``ipyniivue.NiiVue``.
+
+    Returns:
+        The ``ipyniivue.NiiVue``; its only volume is named after the image and the level.
+
+    Raises:
+        MissingPackageError: If ipyniivue is not installed.
+        MemoryBudgetError: If not even the coarsest level is within the limit; nothing was read.
+        UnsupportedError: For voxels that NIfTI has no type for.
+    """
+    from dask.utils import parse_bytes
+
+    niivue = import_optional("ipyniivue", _INSTALL)
+    number, window = _level_within(image.source, parse_bytes(limit))
+    shown: dict[str, Any] = {"name": _name(image, number), "data": _as_nifti(window)}
+    if image.type == LABEL:
+        shown["colormap_label"] = _table(niivue, image, window)
+    else:
+        shown["colormap"] = "gray"
+    widget = niivue.NiiVue(height=height, **options)
+    widget.load_volumes([niivue.Volume(**shown)])
+    return widget
+
+
+def _level_within(source: Window, limit: int) -> tuple[int, Window]:
+    """The finest level of at most ``limit`` bytes; a slice has only itself."""
+    levels = source.levels if source.is_whole else 1
+    size = 0
+    for number in range(levels):
+        level = source.level(number) if number else source
+        size = math.prod(level.shape) * level.dtype.itemsize
+        if size <= limit:
+            return number, level
+    raise MemoryBudgetError(
+        f"the viewer would be sent {format_bytes(size)} and the limit is {format_bytes(limit)}; "
+        "view a slice such as image[::2, ::2, ::2], save the image to an archive, which has a "
+        "pyramid, or raise the limit: view(limit='256 MiB')"
+    )
+
+
+def _as_nifti(window: Window) -> bytes:
+    """The bytes of a ``.nii`` file of what a window shows."""
+    voxels, header = representation(window)
+    file = io.BytesIO()
+    file.write(header + bytes(EXTENSION_FLAG_BYTES))
+    write_volumes(voxels, file, stored_dtype(voxels.dtype))
+    return file.getvalue()
+
+
+def _name(image: Pictured, number: int) -> str:
+    stem = image["stem"] if isinstance(image["stem"], str) and image["stem"] else "image"
+    return f"{stem}, level {number}.nii" if number else f"{stem}.nii"
+
+
+def _table(niivue: Any, image: Pictured, window: Window) -> Any:
+    """The colours that `plot` gives the labels; 0 is transparent."""
+    largest = max((int(value) for value in count_values(window).as_dict()), default=0)
+    values = np.arange(min(max(largest, PALETTE_SIZE) + 1, _LARGEST_TABLE))
+    colours = paint(values, image.label_colours or {})
+    opaque = np.where(values == 0, 0, 255)
+    table = np.column_stack([colours, opaque]).astype(int)
+    return niivue.LUT(lut=table.ravel().tolist(), min=0.0, max=float(values[-1]))

@@ -1,0 +1,63 @@
+"""A bar for work that takes a while: in a terminal or a notebook, and nowhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Progress = Callable[[int, int], None]
+
+DELAY_SECONDS = 0.5
+"""What takes less shows no bar."""
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Progress]:
+    """A bar that appears if the block takes longer than `DELAY_SECONDS`, and then goes away.
+
+    Yields:
+        What to call with the bytes that are done and in all.
+    """
+    began = time.monotonic()
+    shown: list[Any] = []
+
+    def report(done: int, total: int) -> None:
+        if not shown and time.monotonic() - began > DELAY_SECONDS:
+            shown.append(display(title))
+            shown[0].start()
+        if shown:
+            shown[0].update(shown[0].task_ids[0], completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        if shown:
+            shown[0].stop()
+
+
+def display(title: str) -> Any:
+    """A `rich.progress.Progress` with one task; it shows nothing where nobody watches."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    watched = console.is_terminal or console.is_jupyter
+    display = Progress(*columns, console=console, transient=True, disable=not watched)
+    display.add_task(title, total=None)
+    return display

@@ -1,0 +1,110 @@
+"""Archives are what the format's own schemas say, and the schemas refuse what no archive is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from archive_samples import DTYPES, archive, blobs, voxels
+
+import voxarray as vx
+from voxarray.archive.schema import NAMES, schema
+from voxarray.sources.base import Channels
+
+
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(schema(name))
+
+
+def document(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_bytes())
+
+
+def validate(path: Path, images: tuple[str, ...] = ("",)) -> None:
+    """Every document of an archive that has a schema."""
+    validator("manifest").validate(document(path / "manifest.json"))
+    for image in images:
+        validator("image").validate(document(path / image / "zarr.json"))
+        arrays = sorted((path / image).glob("scale*/image/zarr.json"))
+        assert arrays
+        for array in arrays:
+            validator("array").validate(document(array))
+
+
+def test_schemas_are_schemas():
+    for name in NAMES:
+        jsonschema.Draft202012Validator.check_schema(schema(name))
+    with pytest.raises(KeyError, match="only array, image, manifest"):
+        schema("../manifest")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_types(tmp_path, dtype):
+    validate(archive(tmp_path / "a.ome.zarr", voxels((1, 5, 4, 3), dtype)))
+
+
+@pytest.mark.parametrize("codec", [None, "raw", "label", "training"])
+@pytest.mark.parametrize("channels", [Channels(), Channels("time", 2.5), Channels("time", 0.0)])
+def test_codecs_and_series(tmp_path, codec, channels):
+    path = tmp_path / "a.ome.zarr"
+    validate(archive(path, blobs((3, 9, 8, 10)), channels=channels, levels=2, codec=codec))
+
+
+def test_label_maps_and_their_names(tmp_path):
+    seg = blobs((1, 9, 8, 10), "u1")
+    path = archive(tmp_path / "a.ome.zarr", blobs((1, 9, 8, 10)), labels={"seg": seg})
+    validate(path, ("", "labels/seg"))
+
+
+def test_scaling_and_history(tmp_path):
+    import nibabel as nib
+
+    image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4))
+    image.header.set_slope_inter(0.3, -7)
+    nib.save(image, tmp_path / "a.nii.gz")
+    scan = vx.ScalarImage(tmp_path / "a.nii.gz")
+    assert scan.dtype == np.float32  # scaled when it is read
+    scan.save(tmp_path / "a.ome.zarr")
+    validate(tmp_path / "a.ome.zarr")
+    scan.set_data(scan.data * 2)
+    scan.save(tmp_path / "b.ome.zarr")
+    validate(tmp_path / "b.ome.zarr")
+    facts = document(tmp_path / "b.ome.zarr" / "zarr.json")["attributes"]["voxarray"]
+    assert [entry["operation"] for entry in facts["history"]][-2:] == ["set_data", "convert"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "damage"),
+    [
+        ("image", "zarr.json", lambda d: d["attributes"]["voxarray"].pop("affine")),
+        ("image", "zarr.json", lambda d: d["attributes"]["voxarray"]["affine"][3].reverse()),
+        ("image", "zarr.json", lambda d: d["attributes"]["voxarray"].update(world="LPS+")),
+        ("image", "zarr.json", lambda d: d["attributes"]["voxarray"].update(extra=1)),
+        ("image", "zarr.json", lambda d: d["attributes"]["voxarray"]["history"][0].pop("version")),
+        ("image", "zarr.json", lambda d: d["attributes"].update(zarr_conventions=[])),
+        ("image", "zarr.json", lambda d: d["attributes"]["ome"]["multiscales"][0]["axes"].pop()),
+        ("array", "scale0/image/zarr.json", lambda d: d.update(fill_value=1)),
+        ("array", "scale0/image/zarr.json", lambda d: d["dimension_names"].reverse()),
+        ("array", "scale0/image/zarr.json", lambda d: d["attributes"].update(scale_factor=2)),
+        (
+            "array",
+            "scale0/image/zarr.json",
+            lambda d: d["codecs"][0]["configuration"]["codecs"].pop(),
+        ),
+        ("manifest", "manifest.json", lambda d: d.pop("crc32c")),
+        ("manifest", "manifest.json", lambda d: d["files"].pop("zarr.json")),
+        ("manifest", "manifest.json", lambda d: d["files"].update({"../a": [1, "00000000"]})),
+        ("manifest", "manifest.json", lambda d: d["files"].update({"a": ["1", "00000000"]})),
+        ("manifest", "manifest.json", lambda d: d["source"].update(sha256="abc")),
+    ],
+)
+def test_faults_are_found(tmp_path, name, file, damage):
+    content = document(archive(tmp_path / "a.ome.zarr", blobs((1, 4, 4, 4))) / file)
+    validator(name).validate(content)
+    damage(content)
+    with pytest.raises(jsonschema.ValidationError):
+        validator(name).validate(content)

@@ -1,0 +1,78 @@
+"""The viewer in a notebook gets the level that fits, as NIfTI, and nothing else is read."""
+
+from __future__ import annotations
+
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import voxarray as vx
+from voxarray.colours import palette
+from voxarray.testing.counting import count_reads
+
+VOXELS = np.random.default_rng(0).integers(0, 999, (1, 130, 70, 40)).astype(np.int16)
+AFFINE = np.array([[0, 0, 1.5, 9], [-1, 0, 0, 8], [0, -2, 0, 7], [0, 0, 0, 1]], float)
+
+
+def shown(widget) -> nib.Nifti1Image:
+    (volume,) = widget.volumes
+    return nib.Nifti1Image.from_bytes(volume.data)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    vx.ScalarImage(tensor=VOXELS, affine=AFFINE).save(tmp_path / "scan.ome.zarr")
+    return vx.ScalarImage(tmp_path / "scan.ome.zarr")
+
+
+def test_whole_image(archive):
+    widget = archive.view(height=321)
+    np.testing.assert_array_equal(np.asarray(shown(widget).dataobj), VOXELS[0])
+    np.testing.assert_allclose(shown(widget).affine, AFFINE, atol=1e-6)
+    assert (widget.height, widget.volumes[0].name) == (321, "scan.nii")
+    assert "data" not in archive
+
+
+def test_the_level_that_fits(archive):
+    small = archive.level(1)
+    with count_reads() as reads:
+        widget = archive.view(limit=VOXELS.nbytes - 1)
+    assert reads.voxels == np.prod(small.shape)
+    assert widget.volumes[0].name == "scan, level 1.nii"
+    np.testing.assert_array_equal(np.asarray(shown(widget).dataobj), small.numpy()[0])
+    np.testing.assert_allclose(shown(widget).affine, small.affine, atol=1e-6)
+
+
+def test_no_level_fits(archive):
+    with count_reads() as reads, pytest.raises(vx.MemoryBudgetError, match="view a slice"):
+        archive.view(limit="1 KiB")
+    assert reads.voxels == 0
+    assert shown(archive[::8, ::8, ::8].view(limit="8 KiB")).shape == (17, 9, 5)
+
+
+def test_labels_have_the_colours_of_plot():
+    labels = vx.LabelMap(tensor=(VOXELS % 400).astype(np.int16))
+    table = labels.view().volumes[0].colormap_label
+    rgba = np.reshape(table.lut, (-1, 4))
+    assert (table.min, table.max, len(rgba)) == (0, 399, 400)
+    assert rgba[0, 3] == 0
+    assert (rgba[1:, 3] == 255).all()
+    np.testing.assert_array_equal(rgba[:256, :3], palette())
+
+
+def test_what_nifti_has_no_type_for_is_refused():
+    with pytest.raises(vx.UnsupportedError):
+        vx.ScalarImage(tensor=VOXELS.astype(np.float16)).view()
+
+
+def test_not_installed(archive, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipyniivue", None)
+    with (
+        count_reads() as reads,
+        pytest.raises(vx.MissingPackageError, match=r"pip install 'voxarray\[notebook\]'") as error,
+    ):
+        archive.view()
+    assert error.value.code == "NOT_INSTALLED"
+    assert reads.voxels == 0
