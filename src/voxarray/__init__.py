@@ -17,7 +17,7 @@ The tour:
 * `ScalarImage`, `LabelMap`, `Image`: what users hold; dicts of metadata, as in TorchIO.
 * `Subject`: the images of one patient by name, with metadata; sliced and checked together.
 * `Compose`, `ToCanonical`, `Resample`, `CropOrPad` and the other subclasses of `Transform`:
-  preprocessing under TorchIO's names, lazily.
+  preprocessing under TorchIO's names, lazily. `replay` makes a result again from its history.
 * `Grid`: shape (W, H, D) and affine (voxel index to RAS+ mm of voxel centres) as one value.
 * `DicomReader`: which of the series in a folder of DICOM files an image is.
 * `MemoryReport`: what an image costs, in bytes.
@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         ToOrientation,
         Transform,
         Transpose,
+        replay,
     )
 
 __all__ = [
@@ -139,6 +140,7 @@ __all__ = [
     "VoxarrayError",
     "VoxarrayWarning",
     "__version__",
+    "replay",
 ]
 
 _KEYS = {"AFFINE", "DATA", "INTENSITY", "LABEL", "PATH", "SAMPLING_MAP", "STEM", "TYPE"}
@@ -164,6 +166,7 @@ _HOMES = {
     "ToOrientation": "voxarray.transforms",
     "Transform": "voxarray.transforms",
     "Transpose": "voxarray.transforms",
+    "replay": "voxarray.transforms",
 }
 
 

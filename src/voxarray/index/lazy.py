@@ -13,8 +13,13 @@ from numpy.typing import NDArray
 from voxarray.errors import GridError
 from voxarray.index import accessor  # noqa: F401  # arrays made here have .vox
 from voxarray.index.attach import ARRAY_DIMS, affine_of, attach
+from voxarray.index.composed import compose, holds_graph
 from voxarray.index.source_array import SourceArray
+from voxarray.ops.operation import Operation
+from voxarray.ops.permuted import Permuted
+from voxarray.sources.array import DaskSource
 from voxarray.sources.base import Channels, Source, digest
+from voxarray.sources.window import Window
 
 
 def to_dask(source: Source, chunks: Any = None) -> da.Array:
@@ -29,6 +34,8 @@ def to_dask(source: Source, chunks: Any = None) -> da.Array:
     blocks = da.core.normalize_chunks(
         source.chunks if chunks is None else chunks, source.shape, dtype=source.dtype
     )
+    if holds_graph(source):
+        return _graph(source, blocks)
     return da.from_array(
         SourceArray(source),
         chunks=blocks,
@@ -38,6 +45,23 @@ def to_dask(source: Source, chunks: Any = None) -> da.Array:
         fancy=False,
         lock=False,
     )
+
+
+def _graph(source: Source, blocks: Any = None) -> da.Array:
+    """The graph of something that is computed from dask arrays: tasks compute nothing nested."""
+    if isinstance(source, Window):
+        array = _graph(source.base)[source.selection.slices()]
+    elif isinstance(source, Permuted):
+        array = _graph(source.base).transpose(0, *(axis + 1 for axis in source.axes))
+    elif isinstance(source, DaskSource):
+        array = source.array
+    elif isinstance(source, Operation):
+        own = da.core.normalize_chunks(source.chunks, source.shape, dtype=source.dtype)
+        inputs = [_graph(one) for one in source.inputs]
+        return compose(source, inputs, own if blocks is None else blocks)
+    else:
+        return to_dask(source, blocks)
+    return array if blocks is None else array.rechunk(blocks)
 
 
 def to_dataarray(source: Source, chunks: Any = None, *, name: str = "image") -> xr.DataArray:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from voxarray.transforms.compose import Compose
     from voxarray.transforms.crop_or_pad import CropOrPad, EnsureShapeMultiple
     from voxarray.transforms.orientation import Flip, ToCanonical, ToOrientation, Transpose
+    from voxarray.transforms.replaying import replay
     from voxarray.transforms.resample import Resample, Resize
     from voxarray.transforms.transform import (
         IntensityTransform,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
 
 HOMES = {
+    "replay": "replaying",
     "Affine": "affine",
     "Compose": "compose",
     "Crop": "bounds",
@@ -61,6 +63,7 @@ __all__ = [
     "ToOrientation",
     "Transform",
     "Transpose",
+    "replay",
 ]
 
 

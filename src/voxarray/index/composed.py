@@ -1,0 +1,92 @@
+"""Operations on dask arrays as dask graphs: one task per block, which computes nothing nested.
+
+What an operation is computed from is known per block (`Operation.needs`), so a block becomes a
+task whose arguments are slices of the graphs below.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import StateError
+from voxarray.ops.operation import Operation
+from voxarray.ops.tree import leaves
+from voxarray.selection import Selection, Shape4
+from voxarray.sources.array import DaskSource
+from voxarray.sources.base import Channels, Source, digest
+
+Blocks = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Absent(Source):
+    """What a task knows of an input: everything but its voxels, which are the task's argument."""
+
+    shape: Shape4
+    dtype: np.dtype
+    affine: NDArray[np.float64]
+    chunks: Shape4
+    channels: Channels = Channels()
+
+    @classmethod
+    def of(cls, source: Source) -> Absent:
+        """The facts of a source."""
+        return cls(source.shape, source.dtype, source.affine, source.chunks, source.channels)
+
+    def read(self, selection: Selection) -> NDArray:
+        raise StateError(f"voxels of a graph are arguments of its tasks: {selection} is not read")
+
+    def token(self) -> str:
+        return digest("absent", self.shape, self.dtype.name, self.affine)
+
+
+def holds_graph(source: Source) -> bool:
+    """Whether something below is a dask array."""
+    return any(isinstance(leaf, DaskSource) for leaf in leaves(source))
+
+
+def compose(operation: Operation, inputs: Sequence[da.Array], blocks: Blocks) -> da.Array:
+    """An operation on dask arrays.
+
+    Args:
+        operation: What is computed.
+        inputs: The voxels (C, W, H, D) of its inputs.
+        blocks: Sizes of the blocks of the result along C, W, H and D.
+    """
+    alone = operation.with_inputs([Absent.of(one) for one in operation.inputs])
+    name = f"voxarray-{digest(operation.token(), blocks)}"
+    edges = [[0, *itertools.accumulate(sizes)] for sizes in blocks]
+    spans = [[range(a, b) for a, b in itertools.pairwise(axis)] for axis in edges]
+
+    def block(*index: int) -> da.Array:
+        c, w, h, d = (axis[n] for axis, n in zip(spans, index, strict=True))
+        selection = Selection((c, w, h, d))
+        parts = [
+            None if part is None else array[part.slices()]
+            for part, array in zip(operation.needs(selection), inputs, strict=True)
+        ]
+        # The name says what is computed: equal work is recognised, in any process.
+        key = f"{name}-{'-'.join(map(str, index))}"
+        task = dask.delayed(_block, pure=True)(alone, selection, parts, dask_key_name=key)
+        return da.from_delayed(task, selection.shape, operation.dtype)
+
+    counts = [len(axis) for axis in spans]
+    return da.block(_nested(block, counts))
+
+
+def _block(operation: Operation, selection: Selection, parts: list[NDArray | None]) -> NDArray:
+    return operation.compute(selection, parts)
+
+
+def _nested(make: Any, counts: Sequence[int], index: tuple[int, ...] = ()) -> Any:
+    if len(index) == len(counts):
+        return make(*index)
+    return [_nested(make, counts, (*index, n)) for n in range(counts[len(index)])]

@@ -1,0 +1,121 @@
+"""Making a result again from its history."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from voxarray import transforms
+from voxarray.errors import StateError
+from voxarray.history import Entry, History, opaque
+from voxarray.image import Image, LabelMap, ScalarImage
+from voxarray.selection import Selection
+from voxarray.transforms.transform import Transform
+
+
+def replay(archive: Any, source: Any) -> Image:
+    """Do to an image what was done to the one in an archive: the same voxels, lazily.
+
+    Args:
+        archive: Path of the archive, or an image; its history is what is done.
+        source: The image that it was made of, or its path. Of what its own history has in common
+            with the archive's, nothing is done again.
+
+    Returns:
+        An image of the class of ``source``; of a path, a `LabelMap` if the archive holds labels,
+        else a `ScalarImage`.
+
+    Raises:
+        StateError: ``CANNOT_REPLAY`` if an operation or its version is unknown, or an argument
+            could not be recorded; the message names it, and nothing was done.
+    """
+    result = archive if isinstance(archive, Image) else ScalarImage(archive)
+    image = source if isinstance(source, Image) else _opened(source, result)
+    steps = [_step(entry) for entry in _rest(result.history, image.history)]
+    for step in steps:
+        image = step(image)
+    return image
+
+
+def _opened(path: str | os.PathLike[str], result: Image) -> Image:
+    kind = getattr(getattr(result.source.base, "image", None), "kind", None)
+    return (LabelMap if kind == "label" or isinstance(result, LabelMap) else ScalarImage)(path)
+
+
+def _rest(done: History, already: History) -> History:
+    """What was done after what is in the source's history already."""
+    common = len(already)
+    return done[common:] if done[:common] == already else done
+
+
+def _step(entry: Entry) -> Callable[[Image], Image]:
+    """What an entry did, as a function.
+
+    Raises:
+        StateError: ``CANNOT_REPLAY``.
+    """
+    name, arguments, version = _facts(entry)
+    unknown = opaque(arguments)
+    if unknown is not None:
+        raise _refusal(f"{name} was given {unknown}, which a history cannot hold")
+    method = METHODS.get(name)
+    if method is not None:
+        _require_version(name, version, 1)
+        return lambda image: method(image, **arguments)
+    transform = getattr(transforms, name, None) if name in transforms.__all__ else None
+    if not (isinstance(transform, type) and issubclass(transform, Transform)):
+        raise _refusal(f"voxarray has no operation {name!r}")
+    _require_version(name, version, transform.version)
+    try:
+        return transform(**arguments)
+    except (TypeError, ValueError, KeyError) as error:
+        raise _refusal(f"{name} does not take {arguments} ({error})") from error
+
+
+def _facts(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any], Any]:
+    try:
+        return str(entry["operation"]), dict(entry.get("arguments", {})), entry["version"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _refusal(f"the history holds {entry!r}, which is no operation") from error
+
+
+def _require_version(name: str, version: Any, known: int) -> None:
+    # Archives of voxarray 0.1 say "convert" with the version of the package.
+    if version != known and name != "convert":
+        raise _refusal(f"{name} was of version {version}, and this voxarray has version {known}")
+
+
+def _refusal(found: str) -> StateError:
+    return StateError(f"this history cannot be replayed: {found}", code="CANNOT_REPLAY")
+
+
+def _slice(image: Image, ranges: list[list[int]]) -> Image:
+    taken = [range(*one) for one in ranges]
+    inside = all(
+        min(r[0], r[-1]) >= 0 and max(r[0], r[-1]) < size
+        for r, size in zip(taken, image.shape, strict=True)
+    )
+    if not inside:
+        raise _refusal(f"the slice {ranges} is of an image larger than {image.shape}")
+    c, w, h, d = taken
+    return image._on(image.source.take(Selection((c, w, h, d))))
+
+
+def _set_affine(image: Image, affine: list[list[float]]) -> Image:
+    return image._on(image.source.with_affine(np.array(affine)))
+
+
+def _same(image: Image, **_: Any) -> Image:
+    return image
+
+
+METHODS: dict[str, Callable[..., Image]] = {
+    "convert": _same,
+    "level": Image.level,
+    "set_affine": _set_affine,
+    "slice": _slice,
+}
+"""What histories name that is no transform."""

@@ -1,0 +1,104 @@
+"""Histories: what archives keep of them, and results made again from them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from spatial_samples import both, oblique
+
+import voxarray as vx
+from voxarray.history import entry
+from voxarray.testing.counting import count_reads
+
+
+@pytest.fixture
+def scan(tmp_path):
+    subject = both(3)[1]
+    subject["t1"].save(tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
+
+
+PIPELINE = vx.Compose(
+    [
+        vx.ToCanonical(),
+        vx.Flip("Left"),
+        vx.Resample(1.3, image_interpolation="bspline"),
+        vx.CropOrPad((12, 13, 14), padding_mode="edge"),
+        vx.Affine((1, 1.1, 1), (0, 10, 0), (1, 0, 0), default_pad_value=3),
+        vx.Resize(9),
+        vx.EnsureShapeMultiple(4),
+        vx.Transpose(),
+    ]
+)
+
+
+def test_a_pipeline_is_replayed_voxel_for_voxel(scan, tmp_path):
+    result = PIPELINE(vx.ScalarImage(scan))[:, ::-1, 1:]
+    result.affine = oblique(1)
+    result = result.crop(1)
+    result.save(tmp_path / "result.ome.zarr")
+    with count_reads() as reads:
+        again = vx.replay(tmp_path / "result.ome.zarr", scan)
+        assert reads.voxels == 0
+    archived = vx.ScalarImage(tmp_path / "result.ome.zarr")
+    assert np.array_equal(again.numpy(), archived.numpy())
+    assert np.array_equal(again.affine, archived.affine)
+    assert again.history == archived.history[:-1]
+    names = [one["operation"] for one in archived.history]
+    assert names[:3] == ["ToCanonical", "Flip", "Resample"]
+    assert names[-4:] == ["slice", "set_affine", "Crop", "convert"]
+    assert archived.history == tuple(json.loads(json.dumps(archived.history)))
+
+
+def test_from_archive_to_archive(scan, tmp_path):
+    vx.ScalarImage(scan).save(tmp_path / "raw.ome.zarr")
+    first = vx.ScalarImage(tmp_path / "raw.ome.zarr").level(0).resample(2)
+    first.save(tmp_path / "first.ome.zarr")
+    second = vx.ScalarImage(tmp_path / "first.ome.zarr").pad(2)
+    second.save(tmp_path / "second.ome.zarr")
+    expected = vx.ScalarImage(tmp_path / "second.ome.zarr").numpy()
+    for source in (scan, tmp_path / "raw.ome.zarr", tmp_path / "first.ome.zarr"):
+        assert np.array_equal(vx.replay(tmp_path / "second.ome.zarr", source).numpy(), expected)
+
+
+def test_labels_and_references(tmp_path):
+    subject = both(2)[1]
+    subject["seg"].save(tmp_path / "seg.nii.gz")
+    reference = both(4)[1]["t1"]
+    given = vx.Subject(seg=vx.LabelMap(tmp_path / "seg.nii.gz"), ref=reference)
+    result = vx.Resample("ref")(given)["seg"]
+    result.save(tmp_path / "seg.ome.zarr")
+    again = vx.replay(tmp_path / "seg.ome.zarr", tmp_path / "seg.nii.gz")
+    assert isinstance(again, vx.LabelMap)
+    assert np.array_equal(again.numpy(), result.numpy())
+
+
+def image_with(*history):
+    image = vx.ScalarImage(tensor=np.ones((1, 4, 4, 4)))
+    return image._on(image.source.recorded(*history))
+
+
+@pytest.mark.parametrize(
+    ("one", "text"),
+    [
+        (entry("Magic", {}), "no operation 'Magic'"),
+        (entry("Transform", {}), None),
+        (entry("Crop", {"cropping": 1}, version=2), "Crop was of version 2"),
+        (entry("Crop", {"trimming": 1}), "Crop does not take"),
+        (entry("Crop", {"cropping": np.mean}), "Crop was given numpy"),
+        (entry("set_data", {}), "no operation 'set_data'"),
+        (entry("slice", {"ranges": [[0, 1, 1], [0, 9, 1], [0, 1, 1], [0, 1, 1]]}), "the slice"),
+        ({"voxels": 3}, "is no operation"),
+    ],
+)
+def test_what_cannot_be_replayed(one, text):
+    source = vx.ScalarImage(tensor=np.ones((1, 4, 4, 4)))
+    if text is None:
+        with pytest.raises(NotImplementedError):
+            vx.replay(image_with(one), source)
+        return
+    with pytest.raises(vx.StateError, match=text) as caught:
+        vx.replay(image_with(one), source)
+    assert caught.value.code == "CANNOT_REPLAY"
