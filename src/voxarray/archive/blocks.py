@@ -1,8 +1,8 @@
 """The voxels of a source in the order in which an archive is written, a block ahead of the writer.
 
-Files are read as slabs, in the order of the disk, into two buffers that are used in turn: one is
-decoded into while the other is encoded. Lazy arrays are computed shard by shard, so that a voxel
-is computed once.
+Files, and what is computed from them, are read as slabs in the order of the disk, into two buffers
+that are used in turn: one is filled while the other is encoded. Lazy arrays are computed shard by
+shard, so that a voxel is computed once.
 """
 
 from __future__ import annotations
@@ -35,9 +35,16 @@ def blocks(
     Raises:
         VoxarrayError: What the source finds wrong, also after its last voxel (its CRC).
     """
-    if source.lazy:
+    if is_by_shard(source):
         return _shards(source, layout, finished)
     return _slabs(source, layout, finished)
+
+
+def is_by_shard(source: Source) -> bool:
+    """Whether a source is read shard by shard: graphs, whose blocks would be computed once per
+    slab, and files whose axes were exchanged, of which a slab is a little of every plane.
+    """
+    return (source.lazy and not source.inputs) or source.slow_axes[0] != 2
 
 
 def _slabs(

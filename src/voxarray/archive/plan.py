@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from voxarray import settings
 from voxarray.archive import documents
-from voxarray.archive.blocks import blocks
+from voxarray.archive.blocks import blocks, is_by_shard
 from voxarray.archive.cascade import Cascade
 from voxarray.archive.codecs import Codec, profile
 from voxarray.archive.downsample import mean, mode
@@ -87,12 +87,13 @@ class Plan:
     @property
     def projected_peak(self) -> int:
         """Bytes at the peak of `write`: two blocks, the coarser chunks that are gathering their
-        voxels (a row of chunks per level), what each thread holds, and the allocator.
+        voxels (a row of chunks per level), what each thread holds, the allocator, and what
+        computing needs.
         """
         finest = self.layouts[0]
         count, depth = finest.slab
         block = count * depth * math.prod(finest.shape[2:])
-        if self.storage.source.lazy:
+        if is_by_shard(self.storage.source):
             block = math.prod(finest.shard)
         rows = sum(math.prod((*level.chunk[:2], *level.shape[2:])) for level in self.layouts[1:])
         chunk = chunk_bytes(finest, self.storage.dtype)
@@ -101,6 +102,7 @@ class Plan:
             + rows * self.storage.dtype.itemsize
             + _CHUNKS_PER_THREAD * settings.threads() * chunk
             + _FREED_BYTES
+            + (self.source.reading_bytes if self.source.inputs else 0)
         )
 
     def write(self, area: Staging, prefix: str, report: Callable[[int], None]) -> str | None:

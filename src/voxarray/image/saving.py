@@ -61,10 +61,13 @@ def save(
             image; the writers say what they can.
         ArchiveExistsError: If an archive exists and ``overwrite`` is not set.
     """
+    from voxarray.ops.staged import staged
+
     destination = os.path.expanduser(os.fspath(path))
-    request = Request(source, destination, label, overwrite, squeeze)
+    writer = _writer(destination)
     try:
-        _writer(destination)(request)
+        with staged(source, is_last=True) as ready:
+            writer(Request(ready, destination, label, overwrite, squeeze))
     except VoxarrayError as error:
         error.path = error.path or destination
         raise

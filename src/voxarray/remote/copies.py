@@ -9,11 +9,12 @@ import socket
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import util
+from typing import Any
 
 from voxarray import settings, workers
 from voxarray.disk import is_full
@@ -21,7 +22,6 @@ from voxarray.errors import ArchiveError, UnsupportedError, VoxarrayError
 from voxarray.memory import format_bytes
 from voxarray.remote.connect import usable
 from voxarray.remote.file import RemoteFile
-from voxarray.remote.objects import ObjectIdentity
 
 _PIECE = 8 << 20
 _PREFIX = "voxarray-copies"
@@ -45,7 +45,7 @@ class Copy:
 
 
 class Copies:
-    """Copies by the identity of their file, those that were not read for longest dropped first.
+    """Copies by the ``identity`` of their file, those that were not read for longest dropped first.
 
     Safe to share between threads. The child of a fork reads the copies that its parent has, and
     makes others in a folder of its own.
@@ -53,12 +53,12 @@ class Copies:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._copies: OrderedDict[ObjectIdentity, Copy] = OrderedDict()
-        self._making: dict[ObjectIdentity, Future[Copy]] = {}
+        self._copies: OrderedDict[Hashable, Copy] = OrderedDict()
+        self._making: dict[Hashable, Future[Copy]] = {}
         self._folder: str | None = None
 
     @contextmanager
-    def held(self, file: RemoteFile) -> Iterator[str]:
+    def held(self, file: Any) -> Iterator[str]:
         """Path of a copy, made if there is none; it stays while the block runs.
 
         Raises:
@@ -74,12 +74,20 @@ class Copies:
             with self._lock:
                 copy.readers -= 1
 
+    def forget(self, file: Any) -> None:
+        """Remove the copy of a file, unless somebody is reading it, or another process made it."""
+        with self._lock:
+            copy = self._copies.get(file.identity)
+            if copy is not None and not copy.readers and copy.owner == os.getpid():
+                del self._copies[file.identity]
+                shutil.rmtree(os.path.dirname(copy.path), ignore_errors=True)
+
     def clear(self) -> None:
         """Remove all copies that nobody reads."""
         with self._lock:
             self._drop_to(0)
 
-    def _take(self, file: RemoteFile) -> Copy:
+    def _take(self, file: Any) -> Copy:
         key = file.identity
         while True:
             with self._lock:
@@ -98,7 +106,7 @@ class Copies:
             else:
                 awaited.result()
 
-    def _make(self, file: RemoteFile, key: ObjectIdentity, promise: Future[Copy]) -> None:
+    def _make(self, file: Any, key: Hashable, promise: Future[Copy]) -> None:
         try:
             copy = self._download(file)
         except BaseException as error:  # whoever waits must hear of Ctrl-C, too
@@ -112,7 +120,7 @@ class Copies:
             self._drop_to(settings.get_bytes("download-cache"), keep=key)
         promise.set_result(copy)
 
-    def _download(self, file: RemoteFile) -> Copy:
+    def _download(self, file: Any) -> Copy:
         limit = settings.get_bytes("download-cache")
         if file.size > limit:
             raise UnsupportedError(
@@ -127,9 +135,9 @@ class Copies:
         try:
             # A folder for each: readers see the name that the file has, and no other file.
             folder = tempfile.mkdtemp(dir=self._own_folder())
-            path = os.path.join(folder, _local_name(file))
+            path = os.path.join(folder, self._local_name(file))
             try:
-                download(file, path)
+                self._write(file, path)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -146,7 +154,13 @@ class Copies:
             ) from error
         return Copy(path, file.size, os.getpid())
 
-    def _drop_to(self, limit: int, keep: ObjectIdentity | None = None) -> None:
+    def _local_name(self, file: Any) -> str:
+        return _local_name(file)
+
+    def _write(self, file: Any, path: str) -> None:
+        download(file, path)
+
+    def _drop_to(self, limit: int, keep: Hashable | None = None) -> None:
         """Drop copies of this process until they take no more than ``limit`` bytes."""
         mine = {k: c for k, c in self._copies.items() if c.owner == os.getpid()}
         total = sum(copy.size for copy in mine.values())

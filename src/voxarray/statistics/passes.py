@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from voxarray import settings, workers
 from voxarray.archive.reader import Receive
 from voxarray.errors import GridError
+from voxarray.ops.staged import staged
 from voxarray.pieces import pieces
 from voxarray.selection import Selection
 from voxarray.sources.archive import ArchiveSource
@@ -60,6 +61,11 @@ def count(source: Source, make: Callable[[], AnyCounter], mask: Source | None = 
     """
     if mask is not None:
         require_mask(source, mask)
+    with staged(source) as ready:
+        return _count(ready, make, mask)
+
+
+def _count(source: Source, make: Callable[[], AnyCounter], mask: Source | None) -> AnyCounter:
     window = Window.of(source)
     if mask is None and isinstance(window.base, ArchiveSource) and source.dtype.itemsize <= 2:
         return _count_chunks(window.base, window.selection, make)

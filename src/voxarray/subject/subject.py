@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import html
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.errors import ArchiveExistsError
 from voxarray.grid import SAME_GRID_TOLERANCE, Grid
 from voxarray.image import Image, ScalarImage
 from voxarray.selection import Shape3, Shape4
@@ -189,6 +192,34 @@ class Subject(dict[str, Any]):
         for image in self._images.values():
             image.unload()
 
+    def save(
+        self, folder: str | os.PathLike[str], suffix: str = ".ome.zarr", *, overwrite: bool = False
+    ) -> None:
+        """Write every image to a file or archive of its own, named as in the subject.
+
+        Each appears when it is whole, in turn; other fields of the subject are not written.
+
+        Args:
+            folder: Made if it is not there.
+            suffix: Which format, as `Image.save` knows them: ``".nii.gz"``...
+            overwrite: Replace what exists. Without it nothing is written if any exists.
+
+        Raises:
+            ArchiveExistsError: If one exists and ``overwrite`` is not set.
+            ValueError: If a name cannot be that of a file.
+            UnsupportedError: As `Image.save`.
+        """
+        targets = {name: _target(folder, name, suffix) for name in self._images}
+        existing = [str(path) for path in targets.values() if path.exists()]
+        if existing and not overwrite:
+            raise ArchiveExistsError(
+                f"there is {existing[0]} already: use overwrite=True to replace it",
+                path=existing[0],
+            )
+        Path(folder).expanduser().mkdir(parents=True, exist_ok=True)
+        for name, path in targets.items():
+            self._images[name].save(path, overwrite=overwrite)
+
     def plot(self, return_fig: bool = False, **kwargs: Any) -> Any:
         """Draw three planes of each image.
 
@@ -293,3 +324,9 @@ class Subject(dict[str, Any]):
             raise AttributeError(
                 f"{name!r} is a member of {type(self).__name__}: use subject[{name!r}] for a field"
             )
+
+
+def _target(folder: str | os.PathLike[str], name: str, suffix: str) -> Path:
+    if name in ("", ".", "..") or "/" in name or os.sep in name or "\0" in name:
+        raise ValueError(f"the image {name!r} cannot name a file: give it another name")
+    return Path(folder).expanduser() / f"{name}{suffix}"

@@ -75,12 +75,14 @@ def write_components(source: Source, sink: Sink, stored: np.dtype) -> None:
 def _slabs(source: Source) -> Slabs:
     """Slabs that cut as few of the source's chunks as the bound allows.
 
-    A chunk that is cut is decoded twice, or computed twice: then the bound has to yield.
+    A chunk that is cut is decoded twice; of a graph it would be computed twice: then the bound has
+    to yield.
     """
     count, width, height, depth = source.shape
     plane = width * height * source.dtype.itemsize
     planes = min(source.chunks[3], depth)
-    while planes > 1 and planes * plane > _SLAB_BYTES and not source.lazy:
+    is_graph = source.lazy and not source.inputs
+    while planes > 1 and planes * plane > _SLAB_BYTES and not is_graph:
         planes = -(-planes // 2)
     volumes = min(source.chunks[0], _SLAB_BYTES // (depth * plane)) if planes == depth else 1
     return Slabs((count, depth, height, width), (max(1, volumes), planes))

@@ -1,0 +1,138 @@
+"""Results that are written: bounded memory, one decoding of compressed files, whole subjects."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+from spatial_samples import both, oblique
+
+import voxarray as vx
+from voxarray.archive.convert import projected_peak
+from voxarray.ops import staged
+from voxarray.testing.counting import count_reads
+from voxarray.testing.peak_memory import can_measure, peak_above_imports
+
+MIB = 1 << 20
+SLACK = 8 * MIB
+PIPELINE = vx.Compose([vx.ToCanonical(), vx.Resample(1.2), vx.CropOrPad(50), vx.Pad(2, "edge")])
+
+
+@pytest.fixture
+def scan(tmp_path):
+    voxels = np.random.default_rng(0).integers(0, 99, (1, 40, 50, 60)).astype("int16")
+    image = vx.ScalarImage(tensor=voxels, affine=oblique(1))
+    image.save(tmp_path / "scan.nii")
+    image.save(tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".ome.zarr", ".nrrd", ".mha"])
+def test_results_are_written(scan, tmp_path, suffix):
+    expected = PIPELINE(vx.ScalarImage(scan))
+    PIPELINE(vx.ScalarImage(scan)).save(tmp_path / f"result{suffix}")
+    saved = vx.ScalarImage(tmp_path / f"result{suffix}")
+    assert np.array_equal(saved.numpy(), expected.numpy())
+    assert np.allclose(saved.affine, expected.affine, atol=1e-4)
+    assert saved.dtype == np.dtype("int16")
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["cached", "staged"])
+@pytest.mark.parametrize("suffix", [".nii", ".ome.zarr"])
+def test_a_stream_is_decoded_once(scan, tmp_path, suffix, large, monkeypatch):
+    if large:
+        monkeypatch.setattr(staged, "IN_MEMORY_BYTES", 1000)
+    expected = PIPELINE(vx.ScalarImage(scan.with_suffix(""))).numpy()
+    image = PIPELINE(vx.ScalarImage(scan))
+    with dask.config.set({"voxarray.gzip-whole-limit": 1000 if large else "512 MiB"}):
+        with count_reads() as reads:
+            image.save(tmp_path / f"result{suffix}")
+        assert reads.passes == 1
+    assert np.array_equal(vx.ScalarImage(tmp_path / f"result{suffix}").numpy(), expected)
+    assert not staged.DECODED._copies
+
+
+def test_statistics_and_saving_share_a_copy(scan, tmp_path, monkeypatch):
+    monkeypatch.setattr(staged, "IN_MEMORY_BYTES", 1000)
+    with (
+        dask.config.set({"voxarray.gzip-whole-limit": 1000}),
+        count_reads() as reads,
+    ):
+        image = vx.ScalarImage(scan).resample(1.3).pad(3, "maximum")
+        image.save(tmp_path / "result.nii")
+    assert reads.passes == 1
+    assert not staged.DECODED._copies
+    saved = vx.ScalarImage(tmp_path / "result.nii").numpy()
+    assert (saved[:, :3] == saved[:, 3:-3, 3:-3, 3:-3].max()).all()
+
+
+def test_a_damaged_stream_is_refused(scan, tmp_path, monkeypatch):
+    monkeypatch.setattr(staged, "IN_MEMORY_BYTES", 1000)
+    data = bytearray(scan.read_bytes())
+    data[len(data) // 2] ^= 1
+    scan.write_bytes(bytes(data))
+    with (
+        dask.config.set({"voxarray.gzip-whole-limit": 1000}),
+        pytest.raises(vx.FormatError),
+    ):
+        vx.ScalarImage(scan).resample(1.3).save(tmp_path / "result.nii")
+    assert sorted(os.listdir(tmp_path)) == ["scan.nii", "scan.nii.gz"]
+    assert not staged.DECODED._copies
+
+
+def test_subjects(scan, tmp_path):
+    subject = both(0)[1]
+    result = PIPELINE(subject)
+    result.save(tmp_path / "out")
+    assert sorted(os.listdir(tmp_path / "out")) == ["seg.ome.zarr", "t1.ome.zarr"]
+    labels = vx.LabelMap(tmp_path / "out" / "seg.ome.zarr")
+    assert np.array_equal(labels.numpy(), result["seg"].numpy())
+    with pytest.raises(vx.ArchiveExistsError, match="overwrite=True"):
+        subject.save(tmp_path / "out")
+    subject.save(tmp_path / "out", overwrite=True)
+    subject.save(tmp_path / "out", ".nii.gz")
+    assert len(os.listdir(tmp_path / "out")) == 4
+    with pytest.raises(ValueError, match="cannot name a file"):
+        vx.Subject({"a/b": subject["t1"]}).save(tmp_path / "out")
+
+
+# --- Memory ---------------------------------------------------------------------------------------
+
+SETUP = """
+import voxarray as vx, numpy as np, dask.config
+import voxarray.archive.convert, voxarray.sources.nifti.reader, voxarray.ops.staged
+import voxarray.writers.nifti, voxarray.ops.points, scipy.ndimage
+from voxarray.transforms import *
+def pipeline(path):
+    return vx.Compose([{steps}])(vx.ScalarImage(path))
+"""
+STEPS = {
+    "even": "vx.ToCanonical(), vx.Resample(1.4), vx.CropOrPad((160, 170, 180))",
+    "oblique": "vx.Resample(((150, 160, 170), np.eye(4)))",
+    "splines": "vx.Resample(1.3, image_interpolation='bspline')",
+}
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("volumes")
+    for depth in (128, 512):
+        image = vx.ScalarImage(tensor=np.zeros((1, 256, 256, depth), "int16"))
+        image.save(folder / f"{depth}.nii")
+    return folder
+
+
+@pytest.mark.skipif(not can_measure(), reason="this system does not tell peaks")
+@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+def test_peak_is_as_projected_and_flat(volumes, steps):
+    peaks = {}
+    for depth in (128, 512):
+        path = volumes / f"{depth}.nii"
+        statement = f"pipeline({str(path)!r}).save({str(path)!r} + '.ome.zarr', overwrite=True)"
+        peaks[depth] = peak_above_imports(SETUP.format(steps=steps), statement).bytes
+        image = eval(f"vx.Compose([{steps}])", {"vx": vx, "np": np})(vx.ScalarImage(path))
+        assert peaks[depth] <= projected_peak(image.source) + SLACK
+    assert peaks[512] <= 1.4 * peaks[128] + SLACK
