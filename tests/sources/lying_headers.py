@@ -112,9 +112,10 @@ def npy(folder: Path) -> Path:
 def tiled_tiff(folder: Path) -> Path:
     import tifffile
 
-    tifffile.imwrite(
-        folder / "a.tif", numbers((3, 32, 32), "u2"), tile=(16, 16), compression="zlib"
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # three pages might be colours
+        voxels = numbers((3, 32, 32), "u2")
+        tifffile.imwrite(folder / "a.tif", voxels, tile=(16, 16), compression="zlib")
     return folder / "a.tif"
 
 

@@ -20,6 +20,7 @@ import dicom_samples as samples
 from voxarray.errors import UnsupportedError
 from voxarray.selection import Selection
 from voxarray.sources import raw_voxels
+from voxarray.sources.dicom.reader import DicomReader
 from voxarray.sources.registry import open_source
 
 with warnings.catch_warnings():  # nibabel's DICOM is experimental, it says
@@ -184,3 +185,9 @@ def test_what_is_not_said_is_not_guessed(tmp_path, why):
         open_source(path)
     assert caught.value.code == "MOSAIC"
     assert "dcm2niix" in str(caught.value)
+
+
+def test_a_mosaic_of_another_series_is_nobodys_concern(tmp_path):
+    changed(scan(tmp_path / "z.dcm"), BREAKS["how far apart"])
+    samples.series(tmp_path, SeriesNumber=7, SeriesInstanceUID="1.2.7")
+    assert DicomReader(series=7).open(tmp_path).shape == (1, 4, 5, 6)

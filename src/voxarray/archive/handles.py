@@ -13,6 +13,7 @@ from voxarray.archive.shard import ShardIndex
 from voxarray.archive.store import Blob, Store, TreeStore
 from voxarray.archive.zip_store import ZipStore
 from voxarray.errors import ArchiveError, MissingDataError, SourceChangedError
+from voxarray.sources.base import FileIdentity
 
 MAX_OPEN_SHARDS = 256
 MAX_MANIFESTS = 64
@@ -122,6 +123,21 @@ def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
     except BaseException:
         blob.close()
         raise
+
+
+def require_current(store: Store, opened: Hashable) -> None:
+    """Refuse to read on from an archive whose place another has taken, or none.
+
+    What is cached of it would still be whole. Archives behind URLs are not asked about for every
+    read; whatever is fetched from them is checked.
+
+    Raises:
+        SourceChangedError: If the archive was changed, replaced or deleted since it was opened.
+    """
+    if isinstance(store, TreeStore):
+        _require_unchanged(store, opened)
+    elif isinstance(opened, FileIdentity):  # a zip
+        os.close(opened.open())
 
 
 def _require_unchanged(store: Store, opened: Hashable) -> None:

@@ -112,6 +112,7 @@ class ArchiveSource(Source):
         return _open_level(self.store, self.opened, self.prefix, number)
 
     def read(self, selection: Selection) -> NDArray:
+        handles.require_current(self.store, self.opened)
         n, x, y, z = selection.ranges
         return self._presented(self.array.read((n, z, y, x)).transpose(0, 3, 2, 1))
 

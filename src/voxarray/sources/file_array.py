@@ -120,6 +120,7 @@ class FileArray(Source):
     Attributes:
         identity: The file that holds the voxels, as it was when it was opened.
         header: The file that describes them; None if it is the same.
+        placing: A third file, which says where they are; None if there is none.
         stored: How the voxels lie in the file.
         affine: (4, 4) voxel index to RAS+ mm.
         scaling: Slope and intercept that `read` applies, or None.
@@ -130,6 +131,7 @@ class FileArray(Source):
     stored: StoredVoxels
     affine: NDArray[np.float64]
     header: FileIdentity | None = None
+    placing: FileIdentity | None = None
     channels: Channels = Channels()
     scaling: Scaling | None = None
     nifti_header: bytes | None = None
@@ -204,10 +206,11 @@ class FileArray(Source):
         """Descriptor of the file of the voxels; nothing may change while it is open.
 
         Raises:
-            SourceChangedError: The file, or its header, is not the one that was opened.
+            SourceChangedError: The file, or one beside it, is not the one that was opened.
         """
-        if self.header is not None:
-            os.close(self.header.open())
+        for beside in (self.header, self.placing):
+            if beside is not None:
+                os.close(beside.open())
         fd = self.identity.open()
         try:
             yield fd

@@ -68,7 +68,8 @@ def frames_of(header: Header, file: int) -> Iterator[Frame]:
 
     Raises:
         FormatError: For values that make no sense, and frames without a place (``NO_POSITION``).
-        UnsupportedError: For a table of intensities (``MODALITY_LUT``).
+        UnsupportedError: For a mosaic that does not say enough (``MOSAIC``), or a table of
+            intensities (``MODALITY_LUT``).
     """
     elements, layout = header.elements, header.layout
     if layout is None:
@@ -82,6 +83,8 @@ def frames_of(header: Header, file: int) -> Iterator[Frame]:
             code="BAD_FRAMES",
         )
     nothing = Elements(elements.little)
+    if isinstance(header.mosaic, UnsupportedError):
+        raise header.mosaic
     if header.mosaic is not None:
         yield from _tiles(header.mosaic, _frame(_plain(elements), file, 0, header.number))
         return

@@ -25,13 +25,13 @@ class Header:
         identity: The file, as it was when its header was read.
         elements: Values by tag.
         layout: How its pixels lie; None if it has none.
-        mosaic: What is said of the tiles, if its frames are those of a mosaic.
+        mosaic: What is said of the tiles, if its plane is a mosaic, or what is not said.
     """
 
     identity: FileIdentity
     elements: Elements
     layout: PixelLayout | None
-    mosaic: Mosaic | None = None
+    mosaic: Mosaic | UnsupportedError | None = None
 
     @property
     def series(self) -> str:
@@ -51,8 +51,7 @@ def read_header(path: str) -> Header:
         MissingFileError: If it is not there.
         FormatError: If it is not DICOM (``NOT_DICOM``), or its header is damaged.
         TruncatedError: If it ends before its header or its pixels do.
-        UnsupportedError: For pixels that cannot be held, for deflated files (``DEFLATED``), and
-            for mosaics that do not say enough (``MOSAIC``).
+        UnsupportedError: For pixels that cannot be held, and for deflated files (``DEFLATED``).
     """
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
@@ -84,13 +83,17 @@ def _read(fd: int, identity: FileIdentity) -> Header:
         )
     parser = ElementParser(fd, identity.size, little=syntax != EXPLICIT_BIG)
     elements = parser.parse(start, identity.size, explicit=parser.is_explicit(start))
-    layout = mosaic = None
+    layout: PixelLayout | None = None
+    mosaic: Mosaic | UnsupportedError | None = None
     if elements.pixels is not None:
         layout = PixelLayout.of(elements, elements.pixels, syntax, identity.size)
         if not layout.is_native:
             require_whole(fd, identity.size, elements.pixels)
-        mosaic = Mosaic.of(elements, layout)
-        if mosaic is not None:
+        try:
+            mosaic = Mosaic.of(elements, layout)
+        except UnsupportedError as error:  # matters to whoever wants its series, and not before
+            mosaic = error
+        if isinstance(mosaic, Mosaic):
             layout = mosaic.layout(layout)
     elements.values.pop(tags.SIEMENS_CSA, None)  # kilobytes in every file, and full of names
     return Header(identity, elements, layout, mosaic)

@@ -95,7 +95,8 @@ def _open_nifti(identity: FileIdentity, data: FileIdentity, start: bytes) -> Fil
 
 def _open_analyze(identity: FileIdentity, data: FileIdentity) -> FileArray:
     mat = identity.path[: -len(suffix_of(identity.path))] + ".mat"
-    if os.path.isfile(mat) and os.path.getsize(mat) > _LARGEST_MAT:
+    placing = FileIdentity.of(mat) if os.path.isfile(mat) else None
+    if placing is not None and placing.size > _LARGEST_MAT:
         raise FormatError(f"{mat} is too large to hold SPM's matrices", code="BAD_HEADER")
     with nibabel_errors("ANALYZE"):
         import nibabel
@@ -118,7 +119,7 @@ def _open_analyze(identity: FileIdentity, data: FileIdentity) -> FileArray:
         raise FormatError(f"the scaling is {slope}, {intercept}", code="BAD_SCALE")
     scaling = None if (slope, intercept) == (1, 0) else Scaling(slope, intercept)
     stored = StoredVoxels((count, w, h, d), dtype, VOLUMES, offset)
-    return _voxels(identity, data, stored, affine=affine, scaling=scaling)
+    return _voxels(identity, data, stored, affine=affine, scaling=scaling, placing=placing)
 
 
 def _voxels(

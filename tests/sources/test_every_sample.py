@@ -1,0 +1,162 @@
+"""What holds for every format: opening leaves no trace, and what changed afterwards is noticed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import warnings
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from header_samples import everything
+from lying_headers import SAMPLES
+
+from voxarray.errors import SourceChangedError, VoxarrayError
+from voxarray.selection import Selection
+from voxarray.sources.registry import open_source
+
+BUNDLED = {
+    "nibabel": Path(nib.__file__).parent,
+    "pydicom": Path(pydicom.__file__).parent / "data",
+    "shared": Path(__file__).parents[2] / "../shared/data",
+}
+LARGEST = 64 << 20
+
+
+def quietly(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return open_source(path)
+
+
+def traces(folder):
+    """Everything that a file system tells of what lies in a folder, but when it was read."""
+    found = {}
+    for place, _, names in os.walk(folder):
+        if os.path.basename(place) == "__pycache__":
+            continue
+        for name in (".", *names):
+            status = os.stat(os.path.join(place, name))
+            found[os.path.join(place, name)] = (
+                status.st_size if name != "." else 0,
+                status.st_mtime_ns,
+                status.st_mode,
+                status.st_ino,
+            )
+    return found
+
+
+@pytest.mark.parametrize("origin", BUNDLED)
+def test_reading_leaves_every_bundled_file_and_folder_as_it_was(origin):
+    """Also for a moment: making a file beside another changes when the folder was changed."""
+    root = BUNDLED[origin]
+    if not root.exists():
+        pytest.skip(f"no scans in {root}")
+    before = traces(root)
+    opened = 0
+    candidates = [*root.rglob("*")] if origin != "nibabel" else [*root.rglob("tests/data/*")]
+    for path in candidates:
+        if path.suffix in (".py", ".pyc") or path.name == "__pycache__":
+            continue
+        try:
+            source = quietly(path)
+            if np.prod(source.shape, dtype=object) * source.dtype.itemsize <= LARGEST:
+                everything(source)
+            opened += 1
+        except VoxarrayError:
+            continue
+    assert opened >= {"nibabel": 25, "pydicom": 60, "shared": 5}[origin]
+    assert traces(root) == before
+
+
+def made(name, folder):
+    sample = SAMPLES[name]
+    path = sample.make(folder)
+    return path, folder / sample.opened if sample.opened else path
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_reading_leaves_no_trace(tmp_path, name):
+    _, opened = made(name, tmp_path)
+    for path in sorted(tmp_path.rglob("*"), reverse=True):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    tmp_path.chmod(0o555)
+    before = traces(tmp_path)
+    try:
+        source = pickle.loads(pickle.dumps(quietly(opened)))
+        voxels = everything(source)
+        corner = source.read(Selection.whole(source.shape)[:, :1, ::-1, :])
+        np.testing.assert_array_equal(corner, voxels[:, :1, ::-1])
+        with source.stream() as stream:
+            c, w, h, d = source.shape
+            out = np.empty((c, d, h, w), source.dtype)
+            for channel in range(c):
+                stream.read_into(out[channel : channel + 1])
+            stream.finish()
+        np.testing.assert_array_equal(out.transpose(0, 3, 2, 1), voxels)
+        assert traces(tmp_path) == before
+    finally:
+        tmp_path.chmod(0o755)
+        for path in tmp_path.rglob("*"):
+            path.chmod(0o755)
+
+
+def rewritten(path):
+    """Other bytes, as many as before."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    later(path)
+
+
+def truncated(path):
+    os.truncate(path, path.stat().st_size // 2)
+    later(path)
+
+
+def replaced(path):
+    """Another file of the same bytes and times under the same name."""
+    copy = path.with_name("copy")
+    shutil.copy2(path, copy)
+    copy.replace(path)
+
+
+def later(path):
+    """A clock may stand still between two writes."""
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
+
+
+CHANGES = {f.__name__: f for f in (rewritten, truncated, replaced, Path.unlink)}
+
+
+def watched(name, folder, path):
+    """The files that make an image; of a Zarr store those that describe it, not its chunks."""
+    if not name.startswith(("zarr", "archive")):
+        return [file for file in folder.rglob("*") if file.is_file()]
+    if name == "archive_zip" or (name.startswith("zarr") and name != "zarr_nifti"):
+        return [path]
+    return [folder / "a.ome.zarr/manifest.json"] if name.startswith("archive") else []
+
+
+@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", SAMPLES)
+def test_what_changes_after_opening_is_noticed(tmp_path, name, change, is_warm):
+    folder = tmp_path / "0"
+    folder.mkdir()
+    path, _ = made(name, folder)
+    for number, file in enumerate(watched(name, folder, path)):
+        copy = tmp_path / str(number + 1)
+        shutil.copytree(folder, copy, copy_function=shutil.copy2)
+        opened = copy / (SAMPLES[name].opened or path.name)
+        source = quietly(opened)
+        if is_warm:
+            everything(source)
+        CHANGES[change](copy / file.relative_to(folder))
+        with pytest.raises(SourceChangedError):
+            everything(source)
