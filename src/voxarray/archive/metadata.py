@@ -217,7 +217,7 @@ class ImageMetadata:
         factors = tuple((int(z), int(y), int(x)) for z, y, x in ours["factors"])
         if [len(row) for row in affine] != [4] * 4 or min(map(min, factors), default=1) < 1:
             raise ValueError("an affine that is not 4 x 4, or factors below 1")
-        if not isinstance(ours["dtype"], str) or np.dtype(ours["dtype"]).kind not in "iufc":
+        if not isinstance(ours["dtype"], str) or np.dtype(ours["dtype"]).kind not in "biufc":
             raise ValueError("a type that is no number's")
         if ours["kind"] not in get_args(Kind) or channels["kind"] not in ("channel", "time"):
             raise ValueError("neither image nor label map, or channels that count something else")
