@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 from voxarray.version import __version__
 
 if TYPE_CHECKING:
+    from voxarray.cohort import Cohort
     from voxarray.errors import (
         AccessDeniedError,
         ArchiveError,
@@ -105,6 +106,7 @@ __all__ = [
     "ArchiveError",
     "ArchiveExistsError",
     "ChecksumError",
+    "Cohort",
     "Compose",
     "Crop",
     "CropOrPad",
@@ -145,6 +147,7 @@ __all__ = [
 
 _KEYS = {"AFFINE", "DATA", "INTENSITY", "LABEL", "PATH", "SAMPLING_MAP", "STEM", "TYPE"}
 _HOMES = {
+    "Cohort": "voxarray.cohort",
     "DicomReader": "voxarray.sources.dicom.reader",
     "Grid": "voxarray.grid",
     "Image": "voxarray.image",

@@ -41,6 +41,11 @@ def save(path: Path, seed: int = 0, shape: tuple[int, ...] = (20, 18, 16)) -> Pa
     return path
 
 
+def made(folder: Path) -> list[Path]:
+    """Archives of a cohort, in the order of their names."""
+    return sorted((folder / "subjects").iterdir())
+
+
 def voxels(path: Path) -> np.ndarray:
     opened = open_archive(path)
     return opened.read(Selection.whole(opened.shape))[0]
@@ -62,21 +67,27 @@ def truth(scan) -> np.ndarray:
 def test_convert_into_a_folder_and_to_a_name(tmp_path, scan, truth):
     result = run("convert", scan, tmp_path / "out")
     assert result.exit_code == 0
-    assert "scan.ome.zarr" in result.output
-    assert np.array_equal(voxels(tmp_path / "out/scan.ome.zarr"), truth)
+    assert "1 converted" in result.output
+    assert np.array_equal(voxels(made(tmp_path / "out")[0]), truth)
     for name in ("b.ome.zarr", "b.nii.zarr", "b.zarr", "b.ozx"):
         assert run("convert", scan, tmp_path / name).exit_code == 0
         assert np.array_equal(voxels(tmp_path / name), truth)
         assert np.array_equal(open_archive(tmp_path / name).affine, AFFINE)
 
 
-def test_convert_keeps_the_folders_of_a_cohort(tmp_path):
-    save(tmp_path / "in/sub-01/anat/t1.nii.gz", 1)
-    save(tmp_path / "in/sub-02/anat/t1.nii", 2)
+def test_convert_brings_back_every_file_of_a_folder(tmp_path):
+    scans = [
+        save(tmp_path / "in/sub-01/anat/t1.nii.gz", 1),
+        save(tmp_path / "in/sub-02/anat/t1.nii", 2),
+    ]
     (tmp_path / "in/participants.tsv").write_text("who\n")
     assert run("convert", tmp_path / "in", tmp_path / "out").exit_code == 0
-    for subject in ("sub-01", "sub-02"):
-        assert verify(tmp_path / f"out/{subject}/anat/t1.ome.zarr") == []
+    archives = made(tmp_path / "out")
+    assert [path.name[:13] for path in archives] == ["sub-01-anat-t", "sub-02-anat-t"]
+    for archive, scan in zip(archives, scans, strict=True):
+        assert verify(archive) == []
+        assert np.array_equal(voxels(archive), np.asanyarray(nib.load(scan).dataobj))
+        assert np.array_equal(open_archive(archive).affine, AFFINE)
 
 
 @pytest.mark.parametrize("destination", [".", "out"])
@@ -86,9 +97,8 @@ def test_convert_again_beside_the_scans_takes_only_the_scans(tmp_path, destinati
     for _ in range(2):
         result = run("convert", tmp_path, tmp_path / destination, "--overwrite")
         assert result.exit_code == 0
-        assert result.output.count("->") == 2
-    made = sorted(path.name for path in (tmp_path / destination).glob("*.ome.zarr"))
-    assert made == ["a.ome.zarr", "b.ome.zarr"]
+        assert "2 converted" in result.output
+    assert [path.name[:2] for path in made(tmp_path / destination)] == ["a-", "b-"]
 
 
 def test_exit_codes(tmp_path, scan):
@@ -97,11 +107,12 @@ def test_exit_codes(tmp_path, scan):
     assert some.exit_code == 3
     assert "1 of 2 failed" in some.stderr
     assert "bad.nii.gz" in some.stderr
-    assert verify(tmp_path / "out/scan.ome.zarr") == []
-    assert run("convert", tmp_path / "bad.nii.gz", tmp_path / "out").exit_code == 1
-    assert run("convert", tmp_path / "absent.nii.gz", tmp_path / "out").exit_code == 1
+    assert [verify(path) for path in made(tmp_path / "out")] == [[]]
+    assert run("convert", tmp_path / "bad.nii.gz", tmp_path / "bad").exit_code == 1
+    assert run("convert", tmp_path / "absent.nii.gz", tmp_path / "absent").exit_code == 1
+    assert not (tmp_path / "absent").exists()
     (tmp_path / "empty").mkdir()
-    nothing = run("convert", tmp_path / "empty", tmp_path / "out")
+    nothing = run("convert", tmp_path / "empty", tmp_path / "none")
     assert nothing.exit_code == 1
     assert "nothing to do" in nothing.stderr
 
@@ -114,7 +125,7 @@ def test_a_file_without_permission_does_not_stop_the_rest(tmp_path, scan):
 
 
 def test_a_system_error_does_not_stop_the_rest(tmp_path, scan, monkeypatch):
-    from voxarray.cli import convert as module
+    from voxarray.cohort import opening as module
 
     def opening(path: str):
         if "secret" in path:
@@ -125,7 +136,7 @@ def test_a_system_error_does_not_stop_the_rest(tmp_path, scan, monkeypatch):
     monkeypatch.setattr(module, "open_source", opening)
     result = run("convert", save(tmp_path / "secret.nii.gz"), scan, tmp_path / "out")
     assert result.exit_code == 3
-    assert "Permission denied" in result.stderr
+    assert "ACCESS_DENIED: Permission denied" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -136,8 +147,8 @@ def test_a_system_error_does_not_stop_the_rest(tmp_path, scan, monkeypatch):
         ["scan.nii.gz", "out", "--memory", "lots"],
         ["scan.nii.gz", "out", "--chunk", "1"],
         ["scan.nii.gz", "b.nii.gz", "out.zarr"],
-        ["scan.nii.gz", "scan.nii", "out"],
         ["scan.nii.gz", "out.ome.zarr", "--zip"],
+        ["scan.nii.gz", "out", "--partition", "3/2"],
         ["scan.nii.gz"],
     ],
 )
@@ -197,14 +208,16 @@ def test_memory(tmp_path, scan):
     small = run("convert", scan, tmp_path / "out", "--memory", "1 KiB")
     assert small.exit_code == 1
     assert "OVER_BUDGET" in small.stderr
-    assert not (tmp_path / "out/scan.ome.zarr").exists()
+    assert made(tmp_path / "out") == []
     assert run("convert", scan, tmp_path / "out", "--memory", "512 MiB").exit_code == 0
 
 
 def test_zip(tmp_path, scan, truth):
     assert run("convert", scan, tmp_path / "out", "--zip").exit_code == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["scan.ozx"]
-    assert np.array_equal(voxels(tmp_path / "out/scan.ozx"), truth)
+    (archive,) = made(tmp_path / "out")
+    assert archive.suffix == ".ozx"
+    assert archive.is_file()
+    assert np.array_equal(voxels(archive), truth)
 
 
 def test_overwrite(tmp_path, scan):
@@ -301,4 +314,5 @@ def test_the_program_runs_by_its_name(scan):
     done = subprocess.run([program, "info", scan], capture_output=True, text=True, check=True)
     assert "(1, 20, 18, 16)" in done.stdout
     listed = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
-    assert all(name in listed.stdout for name in ("convert", "info", "verify"))
+    commands = ("catalogue", "convert", "demo", "finalise", "info", "plan", "verify")
+    assert all(name in listed.stdout for name in commands)

@@ -6,9 +6,11 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from voxarray import memory
 from voxarray.archive import documents, zip_file
+from voxarray.archive.extremes import Extremes
 from voxarray.archive.metadata import OME_VERSION, Kind, Label
 from voxarray.archive.options import Conversion, LabelLayer, Options
 from voxarray.archive.plan import Plan
@@ -30,6 +32,8 @@ def convert(
     labels: Mapping[str, LabelLayer] | None = None,
     options: Options = Options(),
     progress: Progress | None = None,
+    facts: Mapping[str, Any] | None = None,
+    extremes: bool = False,
 ) -> Conversion:
     """Archive a source at ``destination``: a directory, or one file if it ends with ``.ozx``.
 
@@ -44,6 +48,9 @@ def convert(
         labels: Label maps of the image, by name.
         options: Levels, chunks, codec, overwriting.
         progress: Called with the bytes of voxels done and in all.
+        facts: What the manifest says of the source besides its size and sha256; JSON.
+        extremes: Whether it also says the smallest and the largest value, which are found while
+            chunks are encoded.
 
     Raises:
         ArchiveExistsError: If the destination exists and may not be overwritten.
@@ -61,12 +68,18 @@ def convert(
     total = sum(plan.voxel_bytes for plan in plans.values())
     report = _counter(progress, total)
     target = os.path.abspath(destination)
-    with staging(target, options.overwrite) as area:
-        digests = [plan.write(area, prefix, report) for prefix, plan in plans.items()]
+    found = Extremes() if extremes else None
+    with staging(target, options.overwrite, options.staging) as area:
+        digests = [
+            plan.write(area, prefix, report, None if prefix else found)
+            for prefix, plan in plans.items()
+        ]
         if labels:
             names = {"ome": {"version": OME_VERSION, "labels": sorted(labels)}}
             area.write("labels/zarr.json", documents.dump(documents.group(names)))
-        area.seal({"bytes": source.bytes_on_disk, "sha256": digests[0]})
+        values = {} if found is None else found.of(plans[""].metadata.scaling)
+        size = source.bytes_on_disk
+        area.seal({"bytes": size, "sha256": digests[0], **(facts or {}), **values})
         staged = zip_file.pack(area) if zip_file.is_named(target) else area.root
         publish(staged, target, options.overwrite)
     return Conversion(

@@ -21,12 +21,15 @@ class Options:
         chunk: Edge of a chunk in voxels, even; None takes 64, or 32 for ``training``.
         codec: ``intensity``, ``label``, ``training`` or ``raw``; None decides from the voxels.
         overwrite: Whether an existing archive may be exchanged for this one.
+        staging: Folder, on the file system of the destination, in which the archive grows out of
+            sight; None takes the folder that it will appear in.
     """
 
     levels: int | None = None
     chunk: int | None = None
     codec: str | None = None
     overwrite: bool = False
+    staging: str | None = None
 
     def __post_init__(self) -> None:
         if self.levels is not None and self.levels < 1:

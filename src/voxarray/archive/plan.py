@@ -18,6 +18,7 @@ from voxarray.archive.blocks import blocks, is_by_shard
 from voxarray.archive.cascade import Cascade
 from voxarray.archive.codecs import Codec, profile
 from voxarray.archive.downsample import mean, mode
+from voxarray.archive.extremes import Extremes
 from voxarray.archive.geometry import write_level_frame, write_nifti_header
 from voxarray.archive.level_writer import LevelWriter
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_name
@@ -105,13 +106,20 @@ class Plan:
             + (self.source.reading_bytes if self.source.inputs else 0)
         )
 
-    def write(self, area: Staging, prefix: str, report: Callable[[int], None]) -> str | None:
+    def write(
+        self,
+        area: Staging,
+        prefix: str,
+        report: Callable[[int], None],
+        extremes: Extremes | None = None,
+    ) -> str | None:
         """Write the group at ``prefix`` with all levels.
 
         Args:
             area: Where the archive is built.
             prefix: Folder in it, empty or with a final slash.
             report: Called with the bytes of every block that is written.
+            extremes: Given all voxels as they are stored.
 
         Returns:
             The sha256 of the source's file, None if there is no file.
@@ -125,7 +133,7 @@ class Plan:
         ):
             box, block = next(stream)
             codec = profile(self.codec or _suitable(block))
-            cascade = self._cascade(area, prefix, codec, cpu, disk)
+            cascade = self._cascade(area, prefix, codec, cpu, disk, extremes)
             try:
                 cascade.put(box, block)
                 report(block.nbytes)
@@ -146,6 +154,7 @@ class Plan:
         codec: Codec,
         cpu: ThreadPoolExecutor,
         disk: ThreadPoolExecutor,
+        extremes: Extremes | None,
     ) -> Cascade:
         dtype = self.storage.dtype
         writers = [
@@ -161,7 +170,10 @@ class Plan:
             for number, layout in enumerate(self.layouts)
         ]
         reduce = mode if self.metadata.kind == "label" else mean
-        return Cascade(writers, self.metadata.factors, reduce, self.storage.convert, cpu)
+        convert = self.storage.convert
+        if extremes is not None:
+            convert = extremes.watching(convert)
+        return Cascade(writers, self.metadata.factors, reduce, convert, cpu)
 
     def _write_documents(self, area: Staging, prefix: str, codec: Codec) -> None:
         shape = self.source.grid.shape

@@ -78,8 +78,15 @@ class Staging:
 
 
 @contextmanager
-def staging(destination: str | os.PathLike[str], overwrite: bool) -> Iterator[Staging]:
+def staging(
+    destination: str | os.PathLike[str], overwrite: bool, folder: str | None = None
+) -> Iterator[Staging]:
     """A staging directory for an archive at ``destination``; removed unless it was published.
+
+    Args:
+        destination: Where the archive will be.
+        overwrite: Whether something may be there already.
+        folder: Of the same file system, in which to build it; by default that of the destination.
 
     Raises:
         ArchiveExistsError: If the destination exists and ``overwrite`` is False.
@@ -88,11 +95,13 @@ def staging(destination: str | os.PathLike[str], overwrite: bool) -> Iterator[St
     target = os.path.abspath(destination)
     refuse_existing(target, overwrite)
     parent, name = os.path.split(target)
-    owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
-    root = os.path.join(parent, f".{name}.{owner}.staging")
+    owner = f"{host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    place = parent if folder is None else os.path.abspath(folder)
+    root = os.path.join(place, f".{name}.{owner}.staging")
     try:
         os.makedirs(parent, exist_ok=True)
-        _remove_abandoned(parent, name)
+        os.makedirs(place, exist_ok=True)
+        remove_abandoned(place, re.escape(name))
         os.mkdir(root)
         yield Staging(root, target)
     except VoxarrayError:
@@ -196,12 +205,15 @@ def _renameat2(source: str, destination: str, flags: int) -> None:
     os.rename(f"{source}.old", source)
 
 
-def _remove_abandoned(parent: str, name: str) -> None:
-    """Delete staging directories of this destination whose process on this host is gone."""
-    pattern = re.compile(
-        rf"\.{re.escape(name)}\.{re.escape(_host())}-(\d+)-[0-9a-f]{{8}}\.staging(\.ozx)?"
-    )
-    for entry in _entries(parent):
+def remove_abandoned(folder: str, name: str = ".*") -> None:
+    """Delete staging directories whose process on this host is gone.
+
+    Args:
+        folder: Where they are.
+        name: Pattern of the names of their destinations.
+    """
+    pattern = re.compile(rf"\.{name}\.{re.escape(host())}-(\d+)-[0-9a-f]{{8}}\.staging(\.ozx)?")
+    for entry in _entries(folder):
         match = pattern.fullmatch(entry.name)
         if match and not _alive(int(match[1])):
             with suppress(OSError):  # another process cleans up too
@@ -224,5 +236,6 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _host() -> str:
+def host() -> str:
+    """Name of this machine, as file names may hold it."""
     return re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname()) or "host"

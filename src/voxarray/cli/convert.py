@@ -1,77 +1,153 @@
-"""``voxarray convert``: images into archives, one each, whole or not at all."""
+"""``voxarray convert``: one image into an archive, or many into a cohort of archives."""
 
 from __future__ import annotations
 
 import os
+import sys
+from typing import Any
 
 import click
 
-from voxarray.archive.codecs import PROFILES
 from voxarray.archive.convert import convert
 from voxarray.archive.metadata import Kind
 from voxarray.archive.options import Options
-from voxarray.cli.discover import destinations
+from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
+from voxarray.cli import choices
+from voxarray.cli.fatal import NOTHING_DONE, SOME_FAILED, fatal
 from voxarray.cli.outcome import Outcome
 from voxarray.cli.progress import bar
+from voxarray.cohort.build import Made, Run, build
+from voxarray.cohort.discover import images
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.cohort.watching import bars
 from voxarray.memory import format_bytes
-from voxarray.sources.registry import open_source
+from voxarray.remote.address import is_url
+from voxarray.sources.registry import open_source, suffix_of
 
 
-def _checked_size(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
-    from dask.utils import parse_bytes
+def _part(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+        raise click.BadParameter(f"{text!r} is no part: write 3/16, from 1/16 to 16/16")
+    return int(number), int(of)
 
-    if text is not None:
-        try:
-            parse_bytes(text)
-        except ValueError:
-            raise click.BadParameter(f"{text!r} is no size: write 512 MiB or 4 GB") from None
-    return text
+
+_TOLD = 20
+"""Failures that are shown at the end; all are in the report."""
 
 
 @click.command("convert")
 @click.argument("sources", nargs=-1, required=True)
 @click.argument("destination")
-@click.option("--levels", type=click.IntRange(1), help="Pyramid levels [default: as many as help]")
-@click.option("--chunk", type=click.IntRange(2), help="Edge of a chunk in voxels, even [64]")
-@click.option("--codec", type=click.Choice(sorted(PROFILES)), help="[default: by the voxels]")
-@click.option("--label", is_flag=True, help="The images are label maps: pyramids by vote")
+@choices.how_archives_are_made
+@choices.what_belongs_together
 @click.option(
     "--memory",
-    callback=_checked_size,
+    callback=choices.checked_size,
     help='Budget, such as "512 MiB" [default: half of what there is]',
 )
-@click.option("--zip", "zipped", is_flag=True, help="One .ozx file per image, not a folder")
 @click.option("--overwrite", is_flag=True, help="Exchange archives that exist")
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes on this machine")
+@click.option("--scheduler", help="Address of a dask scheduler that runs, such as tcp://host:8786")
+@click.option("--partition", callback=_part, metavar="I/N", help="One part of a frozen plan")
+@click.option("--max-failures", type=click.IntRange(1), help="Stop after so many")
+@click.option("--retry", is_flag=True, help="Try again what failed for good")
 def command(
-    sources: tuple[str, ...],
-    destination: str,
-    levels: int | None,
-    chunk: int | None,
-    codec: str | None,
-    label: bool,
-    memory: str | None,
-    zipped: bool,
-    overwrite: bool,
+    sources: tuple[str, ...], destination: str, memory: str | None, **arguments: Any
 ) -> None:
-    """Convert SOURCES (files, or folders of files) into Zarr archives at DESTINATION.
+    """Convert SOURCES into Zarr archives at DESTINATION.
 
-    DESTINATION is a folder, or the archive itself (.ome.zarr, .nii.zarr, .ozx) for one image.
+    If DESTINATION is the name of an archive (.ome.zarr, .nii.zarr, .ozx), SOURCES is one image.
+    Otherwise it is the folder of a cohort, and SOURCES are files, folders, globs, a BIDS dataset,
+    a manifest (.csv, .tsv, .parquet), a list of paths or URLs (.txt), or URLs. What is in the
+    folder already is not made again unless its source changed: run the command again to go on.
     """
     import dask.config
 
-    options = Options(levels=levels, chunk=chunk, codec=codec, overwrite=overwrite)
-    pairs = destinations(sources, destination, zipped)
-    outcome = Outcome()
+    options, choice = choices.cohort_options(arguments), choices.choice(arguments)
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
-    with dask.config.set(budget), bar(len(pairs)) as begin:
-        for image, archive in pairs:
-            with outcome.attempt(str(image)):
-                source = open_source(os.path.expanduser(image))
-                kind: Kind = "label" if label else "intensity"
-                progress = begin(image.name)
-                done = convert(source, archive, kind=kind, options=options, progress=progress)
-                click.echo(
-                    f"{done.path}: {format_bytes(done.source_bytes)} -> "
-                    f"{format_bytes(done.archive_bytes)} in {done.seconds:.2f} s"
-                )
+    with dask.config.set(budget):
+        if choices.names_archive(destination):
+            _one(sources, destination, options, arguments["overwrite"])
+        else:
+            _many(sources, destination, options, choice, arguments)
+
+
+def _one(
+    sources: tuple[str, ...], destination: str, options: CohortOptions, overwrite: bool
+) -> None:
+    if options.zipped and suffix_of(destination) != ZIP_SUFFIX:
+        raise click.UsageError(f"--zip makes {ZIP_SUFFIX} files, and {destination} is none")
+    found = [one for s in sources for one in ([s] if is_url(s) else map(str, images(s)))]
+    if len(found) != 1:
+        raise click.UsageError(
+            f"{destination} names one archive, and there are {len(found)} images: give a folder "
+            "as the destination"
+        )
+    kind: Kind = "label" if options.labels_only else "intensity"
+    outcome = Outcome()
+    with bar(1) as begin, outcome.attempt(found[0]):
+        done = convert(
+            open_source(os.path.expanduser(found[0])),
+            destination,
+            kind=kind,
+            options=Options(options.levels, options.chunk, options.codec, overwrite),
+            progress=begin(os.path.basename(found[0])),
+        )
+        click.echo(
+            f"{done.path}: {format_bytes(done.source_bytes)} -> "
+            f"{format_bytes(done.archive_bytes)} in {done.seconds:.2f} s"
+        )
     outcome.exit()
+
+
+def _many(
+    sources: tuple[str, ...],
+    destination: str,
+    options: CohortOptions,
+    choice: Choice,
+    arguments: dict[str, Any],
+) -> None:
+    run = Run(
+        workers=arguments["workers"],
+        scheduler=arguments["scheduler"],
+        partition=arguments["partition"],
+        max_failures=arguments["max_failures"],
+        retry=arguments["retry"],
+        again=arguments["overwrite"],
+    )
+    with fatal(), bars() as watcher:
+        made = build(
+            choices.expanded(sources),
+            destination,
+            options=options,
+            choice=choice,
+            run=run,
+            watcher=watcher,
+        )
+    _tell(made, Folder.of(destination))
+
+
+def _tell(made: Made, folder: Folder) -> None:
+    """Say what was done and end the process: 0 all good, 3 some failed, 1 nothing done."""
+    click.echo(
+        f"{made.converted} converted, {made.present} there already, {made.failed} failed"
+        + (f", {made.left} left" if made.left else "")
+    )
+    for one in made.summary.failed[:_TOLD] if made.summary else ():
+        file = one.failure.file if one.failure else one.subject
+        click.echo(f"{file}: {one.code}: {one.message}", err=True)
+    if made.failed:
+        click.echo(
+            f"{made.failed} of {made.failed + made.converted + made.present} failed: see "
+            f"{folder.readable_report}",
+            err=True,
+        )
+    if made.stopped:
+        click.echo(f"stopped: {made.stopped}; run the same command again to go on", err=True)
+    if not (made.failed or made.left or made.stopped):
+        sys.exit(0)
+    sys.exit(SOME_FAILED if made.converted + made.present else NOTHING_DONE)

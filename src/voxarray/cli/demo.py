@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from voxarray.cli.enlarged import Enlarged
-from voxarray.cli.meter import Cost, metered
+from voxarray.cohort.meter import Cost, metered
 from voxarray.memory import format_bytes
 
 BUDGET = "128 MiB"

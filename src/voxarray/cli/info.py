@@ -8,8 +8,8 @@ import click
 import numpy as np
 
 from voxarray.archive.convert import projected_peak
-from voxarray.cli.discover import images
 from voxarray.cli.outcome import Outcome
+from voxarray.cohort.discover import images
 from voxarray.memory import format_bytes
 from voxarray.promotion import tensor_dtype
 from voxarray.remote.address import is_url

@@ -8,7 +8,7 @@ import click
 
 from voxarray.version import __version__
 
-_COMMANDS = ("convert", "demo", "info", "verify")
+_COMMANDS = ("catalogue", "convert", "demo", "finalise", "info", "plan", "verify")
 
 
 class _Lazy(click.Group):

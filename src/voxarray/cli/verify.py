@@ -7,34 +7,71 @@ from collections.abc import Callable
 import click
 
 from voxarray.archive.verify import Problem, compare, verify
-from voxarray.cli.discover import archives
+from voxarray.cli import choices
+from voxarray.cli.fatal import fatal
 from voxarray.cli.outcome import Outcome
 from voxarray.cli.progress import bar
+from voxarray.cohort.discover import archives
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.options import Choice
+from voxarray.cohort.search import search
+from voxarray.cohort.verifying import verify_cohort
 from voxarray.errors import ArchiveError
 from voxarray.sources.registry import open_source
 
 
 @click.command("verify")
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--source", type=click.Path(), help="Compare the archive with this image too")
-def command(paths: tuple[str, ...], source: str | None) -> None:
-    """Compare every byte of archives (or of all in a folder) with what was written."""
-    found = [archive for path in paths for archive in archives(path)]
-    if source is not None and len(found) != 1:
-        raise click.UsageError(f"--source compares one archive, and {len(found)} are named")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    help="Compare voxel by voxel with what the archive or cohort was made from",
+)
+@click.option("--quick", is_flag=True, help="Names and sizes alone")
+def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> None:
+    """Compare every byte of archives (or of all in a folder) with what was written.
+
+    Of the folder of a cohort, all that was planned must be there, too.
+    """
     outcome = Outcome()
-    with bar(len(found)) as begin:
-        for archive in found:
-            with outcome.attempt(str(archive)):
-                _require_none(_problems(str(archive), source, begin(archive.name)))
-                click.echo(f"{archive}: whole")
+    if len(paths) == 1 and Folder.of(paths[0]).is_cohort():
+        _cohort(paths[0], sources, quick, outcome)
+    else:
+        _archives(paths, sources, quick, outcome)
     outcome.exit()
 
 
+def _cohort(path: str, sources: tuple[str, ...], quick: bool, outcome: Outcome) -> None:
+    locations = None
+    with fatal(), bar(len(list(Folder.of(path).archives()))) as begin:
+        if sources:
+            found = search(choices.expanded(sources), path, Choice())
+            locations = {one.source: one.location for one in found}
+        for verdict in verify_cohort(path, quick=quick, locations=locations, begin=begin):
+            with outcome.attempt(verdict.name):
+                _require_none(list(verdict.problems))
+                click.echo(f"{verdict.name}: whole")
+
+
+def _archives(
+    paths: tuple[str, ...], sources: tuple[str, ...], quick: bool, outcome: Outcome
+) -> None:
+    found = [archive for path in paths for archive in archives(path)]
+    if len(sources) > 1 or (sources and len(found) != 1):
+        raise click.UsageError(f"--source compares one archive, and {len(found)} are named")
+    source = sources[0] if sources else None
+    with bar(len(found)) as begin:
+        for archive in found:
+            with outcome.attempt(str(archive)):
+                _require_none(_problems(str(archive), source, quick, begin(archive.name)))
+                click.echo(f"{archive}: whole")
+
+
 def _problems(
-    archive: str, source: str | None, progress: Callable[[int, int], None]
+    archive: str, source: str | None, quick: bool, progress: Callable[[int, int], None]
 ) -> list[Problem]:
-    problems = verify(archive, progress)
+    problems = verify(archive, progress, quick=quick)
     if source is not None and not problems:
         problems = compare(archive, open_source(source), progress)
     return problems

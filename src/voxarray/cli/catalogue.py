@@ -1,0 +1,35 @@
+"""``voxarray catalogue``: the table of a cohort."""
+
+from __future__ import annotations
+
+import click
+
+from voxarray.cli.fatal import fatal
+
+_SHOWN = (
+    *("status", "subject", "image", "labels", "channels", "width", "height", "depth"),
+    *("spacing_x", "spacing_y", "spacing_z", "orientation", "dtype", "minimum", "maximum"),
+    *("modality", "archive"),
+)
+
+
+@click.command("catalogue")
+@click.argument("destination")
+@click.option("--query", help='Rows for which this holds, such as "spacing_max < 2"')
+@click.option("--csv", "as_csv", is_flag=True, help="All columns, as CSV")
+def command(destination: str, query: str | None, as_csv: bool) -> None:
+    """Print the catalogue of the cohort in DESTINATION: a row per image."""
+    from voxarray.cohort.cohort import Cohort
+
+    with fatal():
+        rows = Cohort(destination).table
+    if query is not None:
+        try:
+            rows = rows.query(query)
+        except Exception as error:  # pandas raises whatever its parser does
+            raise click.UsageError(f"--query {query!r} cannot be evaluated: {error}") from None
+    if as_csv:
+        click.echo(rows.to_csv(index=False), nl=False)
+        return
+    shown = rows[[name for name in _SHOWN if name in rows]]
+    click.echo(shown.to_string(index=False, na_rep="-"))

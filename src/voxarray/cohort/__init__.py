@@ -1,0 +1,38 @@
+"""Cohorts: many images into one archive of archives, and what can be done with it.
+
+On disk::
+
+    archive/
+      plan.json              what was asked for: inputs, grids, projected memory; frozen, sealed
+      subjects/<slug>.ome.zarr   one archive per image, with its label maps; published by a rename
+      staging/               archives that grow; readers never look here
+      journal/<host>-<pid>-<n>.jsonl   what became of each image; one writer per file, synced
+      logs/<slug>.log        of images that failed, or that a warning was given about
+      catalogue.parquet      a row per image; made again from the archives at any time
+      report.parquet, report.txt   what failed or is missing: code, message, file
+
+The archives are the truth: whatever else is lost or old, `finalise` makes it again.
+
+`build` converts, `Cohort` opens.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voxarray.cohort.build import build
+    from voxarray.cohort.cohort import Cohort
+    from voxarray.cohort.finalise import finalise
+
+_HOMES = {"Cohort": "cohort", "build": "build", "finalise": "finalise"}
+
+__all__ = ["Cohort", "build", "finalise"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name on first use (PEP 562): a worker that converts needs no pandas."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'voxarray.cohort' has no attribute {name!r}")
+    return getattr(import_module(f"voxarray.cohort.{_HOMES[name]}"), name)

@@ -1,0 +1,178 @@
+"""`Cohort`: thousands of archived scans as a table and as a lazy sequence of subjects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from voxarray.cohort import table
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.member import Member, Part
+from voxarray.errors import MissingFileError, OutOfRangeError
+from voxarray.memory import format_bytes
+from voxarray.subject import Subject
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from voxarray.cohort.mapped import Mapped
+
+_SHOWN = 10
+_COLUMNS = ("subject", "image", "width", "height", "depth", "spacing_max", "dtype", "labels")
+
+
+class Cohort(Sequence[Subject]):
+    """The subjects of a cohort that was converted; nothing but its catalogue is read.
+
+    >>> cohort = vx.Cohort("archive")
+    >>> cohort.table                                   # a row per image, pandas
+    >>> thin = cohort.query("modality == 'MR' and spacing_max < 2")
+    >>> thin[0]                                        # a Subject of lazy images
+    >>> thin.map(vx.ToCanonical()).save("canonical")   # another cohort
+
+    Args:
+        path: Folder that ``voxarray convert SOURCE PATH`` made.
+
+    Raises:
+        MissingFileError: If there is no cohort, or it has no catalogue yet (``NO_CATALOGUE``).
+        ChecksumError: If the catalogue is damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        folder = Folder.of(path)
+        folder.require()
+        try:
+            rows = table.read(folder.catalogue)
+        except FileNotFoundError:
+            raise MissingFileError(
+                f"{folder.root} has no catalogue: run voxarray finalise on it",
+                code="NO_CATALOGUE",
+                path=folder.catalogue,
+            ) from None
+        self._set(folder, rows)
+
+    def _set(self, folder: Folder, rows: pd.DataFrame) -> None:
+        self._folder, self._table = folder, rows
+        self._groups: dict[str, list[int]] | None = None
+
+    @property
+    def path(self) -> str:
+        """The folder."""
+        return self._folder.root
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row per image, those that failed included; a copy.
+
+        Columns are ``status``, ``subject``, ``image``, ``kind``, ``labels``, ``archive``, shape,
+        spacing (mm), ``orientation``, ``dtype``, ``bytes``, ``minimum`` and ``maximum``, BIDS
+        entities, and facts of the acquisition.
+        """
+        return self._table.copy()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the subjects, in order."""
+        return list(self._subjects)
+
+    def query(self, expression: str) -> Cohort:
+        """The images for which an expression of columns holds, as `pandas.DataFrame.query` reads
+        it; subjects without any are gone.
+
+        Args:
+            expression: Such as ``"modality == 'MR' and spacing_max < 2"``.
+        """
+        return self._with(self._table.query(expression))
+
+    def where(self, rows: Any) -> Cohort:
+        """The images for which a boolean column of `table` holds."""
+        return self._with(self._table[rows])
+
+    def map(self, transform: Callable[[Subject], Subject]) -> Mapped:
+        """A lazy sequence of what a transform makes of each subject; ``save`` writes it.
+
+        Args:
+            transform: Of `voxarray.transforms`, or any function of a subject.
+        """
+        from voxarray.cohort.mapped import Mapped
+
+        return Mapped(self, transform)
+
+    def __len__(self) -> int:
+        return len(self._subjects)
+
+    @overload
+    def __getitem__(self, index: int | str) -> Subject: ...
+    @overload
+    def __getitem__(self, index: slice) -> Cohort: ...
+    def __getitem__(self, index: int | str | slice) -> Subject | Cohort:
+        """A subject by number or name, of lazy images by name; or a part of the cohort.
+
+        Raises:
+            IndexError: If there is no such number.
+            KeyError: If there is no such name.
+        """
+        if isinstance(index, slice):
+            rows = [row for name in self.names[index] for row in self._subjects[name]]
+            return self._with(self._table.iloc[rows])
+        if isinstance(index, str):
+            return self.member(index).subject()
+        try:
+            name = self.names[index]
+        except IndexError:
+            raise OutOfRangeError(
+                f"the cohort has the subjects 0 to {len(self) - 1}, there is no {index}"
+            ) from None
+        return self.member(name).subject()
+
+    def member(self, name: str) -> Member:
+        """What a subject consists of on disk.
+
+        Raises:
+            KeyError: If there is no such name.
+        """
+        rows = self._table.iloc[self._subjects[name]].itertuples()
+        parts = [Part(row.archive, row.image, row.kind, tuple(row.labels)) for row in rows]
+        return Member(self.path, name, tuple(parts))
+
+    def __iter__(self) -> Iterator[Subject]:
+        return (self.member(name).subject() for name in self._subjects)
+
+    def __repr__(self) -> str:
+        return f"Cohort({self._description()}; path: {self.path!r})"
+
+    def _repr_html_(self) -> str:
+        columns = [name for name in _COLUMNS if name in self._table]
+        head = self._done.head(_SHOWN)[columns]
+        return f"<p><b>Cohort</b>: {self._description()}</p>{head.to_html(index=False)}"
+
+    def _description(self) -> str:
+        done = self._done
+        text = (
+            f"{len(self):,} subjects; {len(done):,} images; {format_bytes(int(done.bytes.sum()))}"
+        )
+        bad = len(self._table) - len(done)
+        return f"{text}; {bad:,} not there" if bad else text
+
+    @property
+    def _done(self) -> pd.DataFrame:
+        return self._table[self._table.status == "done"]
+
+    @property
+    def _subjects(self) -> dict[str, list[int]]:
+        """Numbers of rows by subject, of images that are there."""
+        if self._groups is None:
+            groups: dict[str, list[int]] = {}
+            for row, (name, status) in enumerate(
+                zip(self._table.subject, self._table.status, strict=True)
+            ):
+                if status == "done":
+                    groups.setdefault(name, []).append(row)
+            self._groups = groups
+        return self._groups
+
+    def _with(self, rows: pd.DataFrame) -> Cohort:
+        part = object.__new__(type(self))
+        part._set(self._folder, rows.reset_index(drop=True))
+        return part

@@ -1,0 +1,95 @@
+"""Where things are in a cohort's folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from voxarray.archive.staging import is_hidden_staging
+from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
+from voxarray.errors import MissingFileError
+
+TREE_SUFFIX = ".ome.zarr"
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The folder of a cohort.
+
+    Attributes:
+        root: Absolute path.
+    """
+
+    root: str
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> Folder:
+        """The folder at a path, which need not exist yet."""
+        return cls(os.path.abspath(os.path.expanduser(path)))
+
+    @property
+    def subjects(self) -> str:
+        """Folder of the archives."""
+        return os.path.join(self.root, "subjects")
+
+    @property
+    def staging(self) -> str:
+        """Folder of archives that grow."""
+        return os.path.join(self.root, "staging")
+
+    @property
+    def journal(self) -> str:
+        """Folder of the journals."""
+        return os.path.join(self.root, "journal")
+
+    @property
+    def logs(self) -> str:
+        """Folder of the logs."""
+        return os.path.join(self.root, "logs")
+
+    @property
+    def plan(self) -> str:
+        """File of the plan."""
+        return os.path.join(self.root, "plan.json")
+
+    @property
+    def catalogue(self) -> str:
+        """File of the catalogue."""
+        return os.path.join(self.root, "catalogue.parquet")
+
+    @property
+    def report(self) -> str:
+        """File of the report that programs read."""
+        return os.path.join(self.root, "report.parquet")
+
+    @property
+    def readable_report(self) -> str:
+        """File of the report that people read."""
+        return os.path.join(self.root, "report.txt")
+
+    def archive(self, slug: str, zipped: bool) -> str:
+        """Path of an archive."""
+        return os.path.join(self.subjects, slug + (ZIP_SUFFIX if zipped else TREE_SUFFIX))
+
+    def archives(self) -> Iterator[str]:
+        """Paths of all archives that are there, sorted."""
+        if not os.path.isdir(self.subjects):
+            return
+        for name in sorted(os.listdir(self.subjects)):
+            if name.endswith((TREE_SUFFIX, ZIP_SUFFIX)) and not is_hidden_staging(name):
+                yield os.path.join(self.subjects, name)
+
+    def is_cohort(self) -> bool:
+        """Whether a cohort was planned or made here."""
+        return os.path.isfile(self.plan) or os.path.isdir(self.subjects)
+
+    def require(self) -> None:
+        """Raise `MissingFileError` (``NO_COHORT``) unless there is a cohort."""
+        if not self.is_cohort():
+            raise MissingFileError(
+                f"{self.root} holds no cohort (no plan.json, no subjects/): name the DEST of "
+                "voxarray plan or convert",
+                code="NO_COHORT",
+                path=self.root,
+            )

@@ -1,0 +1,282 @@
+"""What a transform makes of every subject of a cohort: a lazy sequence, or another cohort."""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+from voxarray.archive.options import LabelLayer
+from voxarray.cohort.build import Made, Run, execute, previous_plan
+from voxarray.cohort.entry import entry_of
+from voxarray.cohort.failures import failure_of
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.item import Input, Item, Layer
+from voxarray.cohort.member import Member
+from voxarray.cohort.names import slug, text_digest
+from voxarray.cohort.opening import Opened, table_of
+from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.plan import Plan, key_of
+from voxarray.cohort.planning import header_of
+from voxarray.cohort.stamp import Stamp
+from voxarray.cohort.watching import Watcher
+from voxarray.errors import FormatError, SourceChangedError, VoxarrayError
+from voxarray.history import plain
+from voxarray.image import LabelMap
+from voxarray.subject import Subject
+
+if TYPE_CHECKING:
+    from voxarray.cohort.cohort import Cohort
+
+TransformLike = Callable[[Subject], Subject]
+
+
+class Mapped(Sequence[Subject]):
+    """The subjects of a cohort, each after a transform; lazily.
+
+    Args:
+        cohort: The subjects.
+        transform: Of `voxarray.transforms`, or any function of a subject.
+    """
+
+    def __init__(self, cohort: Cohort, transform: TransformLike) -> None:
+        self.cohort, self.transform = cohort, transform
+
+    def __len__(self) -> int:
+        return len(self.cohort)
+
+    @overload
+    def __getitem__(self, index: int | str) -> Subject: ...
+    @overload
+    def __getitem__(self, index: slice) -> Mapped: ...
+    def __getitem__(self, index: int | str | slice) -> Subject | Mapped:
+        if isinstance(index, slice):
+            return Mapped(self.cohort[index], self.transform)
+        return self.transform(self.cohort[index])
+
+    def __iter__(self) -> Iterator[Subject]:
+        return (self.transform(subject) for subject in self.cohort)
+
+    def __repr__(self) -> str:
+        return f"Mapped({self.transform!r} of {self.cohort!r})"
+
+    def map(self, transform: TransformLike) -> Mapped:
+        """The same, and another transform after it."""
+        return Mapped(self.cohort, Chain((self.transform, transform)))
+
+    def save(
+        self,
+        destination: str | os.PathLike[str],
+        *,
+        options: CohortOptions = CohortOptions(),
+        run: Run = Run(),
+        watcher: Watcher | None = None,
+    ) -> Cohort:
+        """Write the transformed subjects as another cohort, or what is missing of it.
+
+        What is there already is not made again while the archives, the transform's arguments and
+        the options are the same. A function is the same while its own code is; what it calls is
+        not looked at.
+
+        Args:
+            destination: Folder of the new cohort.
+            options: How archives are made.
+            run: Who converts: ``Run(workers=8)`` takes eight processes. The transform must then
+                be one that can be pickled.
+            watcher: Told what happens; `voxarray.cohort.watching.bars` shows bars.
+
+        Raises:
+            VoxarrayError: As `build`. If images failed, all others are there, and the error says
+                how many failed (``SOME_FAILED``) and where the report is.
+        """
+        watcher = watcher or Watcher()
+        folder = Folder.of(destination)
+        if folder.root == self.cohort.path:
+            raise FormatError(
+                f"{folder.root} is the cohort itself: choose another folder", code="OTHER_SOURCE"
+            )
+        plan = self._plan(folder, options, watcher)
+        os.makedirs(folder.root, exist_ok=True)
+        plan.write(folder.plan)
+        openers = {
+            item.slug: MappedOpener(self.cohort.member(item.subject), self.transform)
+            for item in plan.items
+        }
+        made = execute(plan, lambda item: openers[item.slug], destination, options, run, watcher)
+        _require_all(made, folder)
+        return type(self.cohort)(destination)
+
+    def _plan(self, folder: Folder, options: CohortOptions, watcher: Watcher) -> Plan:
+        origin = text_digest(f"cohort\0{os.path.realpath(self.cohort.path)}")
+        previous = previous_plan(folder)
+        if previous is not None and previous.origin != origin:
+            raise FormatError(
+                f"{folder.root} holds a cohort that was not made of {self.cohort.path}: choose "
+                "another folder",
+                code="OTHER_SOURCE",
+            )
+        items: list[Item] = []
+        for number, name in enumerate(self.cohort.names):
+            items += self._items(name, options)
+            watcher.planned(number + 1, len(self))
+        items.sort(key=lambda item: item.slug)
+        return Plan(tuple(items), origin, options.digest(), options.zipped)
+
+    def _items(self, name: str, options: CohortOptions) -> Iterator[Item]:
+        member = self.cohort.member(name)
+        inputs = [_input(self.cohort.path, part.archive) for part in member.parts]
+        seen = [[one.source, one.header] for one in inputs]
+        what = described(self.transform)
+        facts = _facts(member)
+        opener = MappedOpener(member, self.transform)
+        try:
+            made = opener.subject()
+            for image, layers in _archives(made):
+                source = made.get_image(image).source
+                known = facts.get(image, {})
+                yield Item(
+                    slug=slug(name, image),
+                    subject=name,
+                    image=image,
+                    kind="label" if isinstance(made[image], LabelMap) else "intensity",
+                    origin=inputs[0],
+                    layers=tuple(Layer(layer, inputs[0]) for layer in layers),
+                    header=header_of(source, options),
+                    facts=known,
+                    key=key_of([name, image, layers, seen, what, options.digest()]),
+                )
+        except Exception as error:  # of a transform of the user's, too
+            failure = failure_of(error, name, opener.places)
+            yield Item(
+                slug=slug(name, "image"),
+                subject=name,
+                image="image",
+                kind="intensity",
+                origin=inputs[0],
+                key=key_of([name, seen, what, options.digest()]),
+                failure=failure,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One transform after the other.
+
+    Attributes:
+        transforms: In order.
+    """
+
+    transforms: tuple[TransformLike, ...]
+
+    def __call__(self, subject: Subject) -> Subject:
+        for transform in self.transforms:
+            subject = transform(subject)
+        return subject
+
+
+@dataclass(frozen=True, slots=True)
+class MappedOpener:
+    """Opens the images of a subject and applies a transform.
+
+    Attributes:
+        member: The subject.
+        transform: What is applied.
+    """
+
+    member: Member
+    transform: TransformLike
+
+    @property
+    def places(self) -> dict[str, str]:
+        root = self.member.root
+        return {os.path.join(root, part.archive): part.archive for part in self.member.parts}
+
+    def subject(self) -> Subject:
+        """The subject after the transform; nothing but headers is read."""
+        made: Any = self.transform(self.member.subject())
+        if not isinstance(made, Subject):
+            raise FormatError(
+                f"the transform returned {type(made).__name__} for a subject: expected a Subject",
+                code="BAD_TRANSFORM",
+            )
+        return made
+
+    def open(self, item: Item) -> Opened:
+        if _input(self.member.root, item.origin.source).header != item.origin.header:
+            raise SourceChangedError(
+                f"{item.origin.source} was replaced after it was planned: save again",
+                path=item.origin.source,
+            )
+        made = self.subject()
+        source = made.get_image(item.image).source
+        layers = {}
+        for layer in item.layers:
+            label = made.get_image(layer.name).source
+            layers[layer.name] = LabelLayer(label, table_of(label))
+        return Opened(source, table_of(source), layers)
+
+
+def described(transform: Any) -> Any:
+    """What makes a transform the one that it is, as JSON: its arguments, or a function's code."""
+    parts = getattr(transform, "transforms", None)
+    kind = f"{type(transform).__module__}.{type(transform).__qualname__}"
+    if parts is not None:
+        return [kind, [described(one) for one in parts], plain(_arguments(transform))]
+    if hasattr(transform, "args_names"):
+        return [kind, transform.version, plain(_arguments(transform))]
+    code = getattr(transform, "__code__", None)
+    if code is None:  # a partial, a class of the user's
+        inner = getattr(transform, "func", None)
+        more = [described(inner), plain([transform.args, transform.keywords])] if inner else []
+        state = plain(getattr(transform, "__dict__", {}))
+        return [kind, getattr(transform, "__qualname__", ""), more, state]
+    digest = hashlib.sha256(marshal.dumps(code)).hexdigest()
+    return [transform.__module__, transform.__qualname__, digest, plain(transform.__defaults__)]
+
+
+def _arguments(transform: Any) -> dict[str, Any]:
+    return {**getattr(transform, "arguments", {}), **getattr(transform, "shared_arguments", {})}
+
+
+def _archives(subject: Subject) -> Iterator[tuple[str, list[str]]]:
+    """Images that get an archive, with the label maps that go with them: those on their grid."""
+    images = subject.get_images_dict(intensity_only=False)
+    homes: dict[str, list[str]] = {n: [] for n, i in images.items() if not isinstance(i, LabelMap)}
+    for name, image in images.items():
+        if isinstance(image, LabelMap):
+            home = next((n for n in homes if images[n].grid.isclose(image.grid)), None)
+            if home is None or isinstance(images[home], LabelMap):
+                yield name, []
+            else:
+                homes[home].append(name)
+    yield from homes.items()
+
+
+def _input(root: str, archive: str) -> Input:
+    """An archive by the key of what it was made of: the same bytes, wherever it was made."""
+    path = os.path.join(root, archive)
+    entry = entry_of(path)
+    return Input(archive, Stamp.of(path), "" if entry is None else entry.key)
+
+
+def _facts(member: Member) -> dict[str, Mapping[str, Any]]:
+    found = {}
+    for part in member.parts:
+        entry = entry_of(os.path.join(member.root, part.archive))
+        if entry is not None:
+            found[part.image] = entry.facts["facts"]
+    return found
+
+
+def _require_all(made: Made, folder: Folder) -> None:
+    if made.stopped or made.failed or made.left:
+        why = f" ({made.stopped})" if made.stopped else ""
+        raise VoxarrayError(
+            f"{made.failed} images failed and {made.left} are left{why}; all others are there, and "
+            f"{folder.readable_report} says which are not",
+            code="SOME_FAILED",
+            path=folder.readable_report,
+        )

@@ -1,0 +1,67 @@
+"""How the archives of a cohort are made, and which inputs belong together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from voxarray.archive.options import Options
+
+LAYOUT_VERSION = 1
+"""Of what a conversion makes of an image; another number makes all archives again."""
+
+
+@dataclass(frozen=True, slots=True)
+class CohortOptions:
+    """What is the same for all archives of a cohort.
+
+    Attributes:
+        levels: As `Options` has it.
+        chunk: Likewise.
+        codec: Likewise.
+        zipped: Whether each archive is one ``.ozx`` file.
+        labels_only: Whether the images are label maps.
+        keep_metadata: Names of header fields, of columns of a manifest or of
+            ``participants.tsv`` that the catalogue keeps, though they may name a patient.
+    """
+
+    levels: int | None = None
+    chunk: int | None = None
+    codec: str | None = None
+    zipped: bool = False
+    labels_only: bool = False
+    keep_metadata: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        Options(levels=self.levels, chunk=self.chunk, codec=self.codec)  # refuses what is wrong
+
+    def of_archive(self, staging: str, overwrite: bool) -> Options:
+        """For the conversion of one image."""
+        return Options(self.levels, self.chunk, self.codec, overwrite, staging)
+
+    def digest(self) -> str:
+        """Text that differs when archives would."""
+        content = {**asdict(self), "version": LAYOUT_VERSION}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which files or columns are images, which are label maps, and which belong together.
+
+    Attributes:
+        image_patterns: Pairs of a name and a pattern of paths below the source, such as
+            ``("t1", "**/*_t1.nii.gz")``; what ``*`` stands for is the subject.
+        label_patterns: Likewise for label maps.
+        image_columns: Columns of a manifest that hold paths of images; the name of a column
+            becomes the name of the image.
+        label_columns: Likewise for label maps.
+        subject_column: Column of a manifest that names the subject.
+    """
+
+    image_patterns: tuple[tuple[str, str], ...] = ()
+    label_patterns: tuple[tuple[str, str], ...] = ()
+    image_columns: tuple[str, ...] = ()
+    label_columns: tuple[str, ...] = ()
+    subject_column: str | None = None

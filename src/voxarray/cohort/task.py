@@ -1,0 +1,194 @@
+"""Converting one image: what every engine runs, here or in a worker, with nothing shared."""
+
+from __future__ import annotations
+
+import os
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from voxarray.archive.convert import convert
+from voxarray.cohort.entry import entry_of, facts_of
+from voxarray.cohort.failures import UNEXPECTED, failure_of, without_places
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.item import Failure, Item
+from voxarray.cohort.journal import Journal
+from voxarray.cohort.meter import metered
+from voxarray.cohort.opening import Opener
+from voxarray.cohort.options import CohortOptions
+from voxarray.errors import ArchiveExistsError, VoxarrayWarning
+
+Status = Literal["converted", "present", "busy", "failed"]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of an image.
+
+    Attributes:
+        slug: Name of its archive.
+        status: ``"present"`` if it was there already, ``"busy"`` if somebody else is at it.
+        key: Of the item.
+        failure: Why it failed.
+        seconds: Wall time.
+        peak: Bytes of memory above what the process used before; None where nobody knows.
+        voxel_bytes: Of what was read.
+        remarks: Warnings.
+    """
+
+    slug: str
+    status: Status
+    key: str
+    failure: Failure | None = None
+    seconds: float = 0.0
+    peak: int | None = None
+    voxel_bytes: int = 0
+    remarks: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """As the journal has it."""
+        return asdict(self)
+
+
+def convert_item(
+    item: Item,
+    opener: Opener,
+    root: str,
+    options: CohortOptions,
+    settings: Mapping[str, Any],
+    *,
+    again: bool = False,
+    insist: bool = True,
+    progress: Progress | None = None,
+) -> Result:
+    """Convert one image of a plan, unless its archive is there; note in the journal what happened.
+
+    Args:
+        item: Of the plan.
+        opener: Opens what it is made from.
+        root: Folder of the cohort.
+        options: Of the cohort.
+        settings: For ``dask.config``: memory budget and threads of this worker.
+        again: Convert it also if the archive is there.
+        insist: Convert it also if another process seems to be at it.
+        progress: Called with the bytes of voxels done and in all.
+    """
+    import dask.config
+
+    folder = Folder.of(root)
+    with dask.config.set(dict(settings)), metered() as cost, _noted() as remarks:
+        status, failure, trace = _attempt(item, opener, folder, options, again, insist, progress)
+    texts = tuple(without_places(text, opener.places) for text in dict.fromkeys(remarks))
+    result = Result(
+        item.slug,
+        status,
+        item.key,
+        failure,
+        round(cost.seconds, 4),
+        cost.peak,
+        item.size if status == "converted" else 0,
+        texts,
+    )
+    if status in ("converted", "failed"):
+        result = _noted_down(result, folder, trace)
+    return result
+
+
+def _attempt(
+    item: Item,
+    opener: Opener,
+    folder: Folder,
+    options: CohortOptions,
+    again: bool,
+    insist: bool,
+    progress: Progress | None,
+) -> tuple[Status, Failure | None, str]:
+    archive = folder.archive(item.slug, options.zipped)
+    exists = os.path.lexists(archive)
+    if exists and not again and is_made(archive, item):
+        return "present", None, ""
+    if not insist and _is_under_way(folder.staging, os.path.basename(archive)):
+        return "busy", None, ""
+    try:
+        opened = opener.open(item)
+        convert(
+            opened.source,
+            archive,
+            kind=item.kind,
+            table=opened.table,
+            labels=opened.layers,
+            options=options.of_archive(folder.staging, overwrite=exists),
+            progress=progress,
+            facts=facts_of(item, opened),
+            extremes=True,
+        )
+    except ArchiveExistsError as error:
+        if is_made(archive, item):  # by another process, while this one was at it
+            return "present", None, ""
+        return "failed", failure_of(error, item.origin.source, opener.places), ""
+    except Exception as error:
+        failure = failure_of(error, item.origin.source, opener.places)
+        # Frames say where, never what: the text of an error of others may quote a header.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        return "failed", failure, frames if failure.code == UNEXPECTED else ""
+    return "converted", None, ""
+
+
+def is_made(archive: str, item: Item) -> bool:
+    """Whether an archive is whole and was made of this very item."""
+    entry = entry_of(archive)
+    return entry is not None and entry.key == item.key
+
+
+def _is_under_way(staging: str, name: str) -> bool:
+    """Whether somebody is building this archive; only to save work, for it does no harm."""
+    with suppress(OSError):
+        return any(entry.startswith(f".{name}.") for entry in os.listdir(staging))
+    return False
+
+
+@contextmanager
+def _noted() -> Iterator[list[str]]:
+    """Our warnings as texts; others stay what they are."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", VoxarrayWarning)
+        try:
+            yield texts
+        finally:
+            texts += [str(one.message) for one in caught if _is_ours(one)]
+    for one in caught:
+        if not _is_ours(one):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+
+
+def _is_ours(warning: warnings.WarningMessage) -> bool:
+    return issubclass(warning.category, VoxarrayWarning)
+
+
+def _noted_down(result: Result, folder: Folder, trace: str) -> Result:
+    """Write journal and log; a disk that has no room for them has none for the rest either."""
+    try:
+        Journal.of(folder.journal).append(result.record())
+        if result.failure is not None or result.remarks:
+            _write_log(result, folder, trace)
+    except OSError as error:
+        failure = failure_of(error, result.slug, {folder.root: "the archive"})
+        return Result(result.slug, "failed", result.key, failure, result.seconds, result.peak)
+    return result
+
+
+def _write_log(result: Result, folder: Folder, trace: str) -> None:
+    lines = [f"{result.status} after {result.seconds:.2f} s"]
+    lines += [f"warning: {text}" for text in result.remarks]
+    if result.failure is not None:
+        failure = result.failure
+        lines += [f"{failure.code}: {failure.message}", f"file: {failure.file}", trace]
+    os.makedirs(folder.logs, exist_ok=True)
+    path = os.path.join(folder.logs, f"{result.slug}.log")
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write("\n".join(line for line in lines if line) + "\n")

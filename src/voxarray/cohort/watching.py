@@ -1,0 +1,110 @@
+"""What is told while a cohort is made: live bars in terminals and notebooks, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from voxarray.cohort.item import Item
+from voxarray.cohort.task import Progress, Result
+
+
+class Watcher:
+    """Told what happens; this one says nothing."""
+
+    def begin(self, item: Item) -> Progress | None:
+        """An image is begun; gives what to call with bytes done and in all."""
+
+    def end(self, result: Result) -> None:
+        """An image is done, or failed."""
+
+    def planned(self, done: int, total: int) -> None:
+        """Headers are looked at."""
+
+
+@dataclass(slots=True)
+class Bars(Watcher):
+    """Images and bytes done, rate, time that remains, failures."""
+
+    progress: Any
+    images: Any
+    bytes: Any
+    failures: int = 0
+    before: int = 0
+
+    def begin(self, item: Item) -> Progress:
+        self.progress.update(self.images, name=item.image)
+        start = self.before
+
+        def report(done: int, total: int) -> None:
+            # Label maps and unscaled voxels may make it a little more or less than was planned.
+            share = item.size * done // total if total else 0
+            self.progress.update(self.bytes, completed=start + share)
+
+        return report
+
+    def end(self, result: Result) -> None:
+        self.failures += result.status == "failed"
+        self.before += result.voxel_bytes
+        self.progress.update(self.bytes, completed=self.before)
+        self.progress.update(self.images, advance=1, failures=self.failures)
+
+    def planned(self, done: int, total: int) -> None:
+        self.progress.update(self.images, completed=done, total=total, name="headers")
+
+
+@contextmanager
+def bars() -> Iterator[Watcher]:
+    """Bars on stderr, or below the cell of a notebook; nothing in pipes and logs of jobs."""
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    console = Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        yield Watcher()
+        return
+    images = Progress(
+        TextColumn("images"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failures]} failed"),
+        TextColumn("{task.fields[name]}"),
+    )
+    volume = Progress(
+        TextColumn("voxels"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    both = _Both(images, volume)
+    watcher = Bars(
+        both,
+        ("images", images.add_task("", total=None, failures=0, name="")),
+        ("bytes", volume.add_task("", total=None)),
+    )
+    with Live(Group(images, volume), console=console, transient=True, refresh_per_second=5):
+        yield watcher
+
+
+@dataclass(slots=True)
+class _Both:
+    """Two progress displays of different columns, addressed as one."""
+
+    images: Any
+    volume: Any
+
+    def update(self, task: tuple[str, Any], **changes: Any) -> None:
+        which, number = task
+        (self.images if which == "images" else self.volume).update(number, **changes)
