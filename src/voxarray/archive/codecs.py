@@ -65,11 +65,7 @@ class Codec:
             ChecksumError: If the bytes are not those that were written.
             FormatError: If they would decode to another size than the chunk's.
         """
-        if google_crc32c.value(encoded) != _RESIDUE:
-            raise ChecksumError(
-                "the chunk does not have the crc32c that was written with it: "
-                "the archive is damaged here, restore it or convert the source again"
-            )
+        check(encoded)
         self.decode_body(memoryview(encoded)[:-CRC_BYTES], out)
 
     def decode_body(self, body: bytes | memoryview, out: NDArray) -> None:
@@ -80,13 +76,13 @@ class Codec:
         """
         size = len(body)
         if not self.cname:
-            _require_size(size, out)
+            require_size(size, out.nbytes)
             _as_bytes(out)[:] = np.frombuffer(body, np.uint8)
             return
         if size < _BLOSC_HEADER:
             raise FormatError(f"a blosc chunk has a header of 16 bytes, this one has {size} bytes")
         decoded, _, stated = _BLOSC_SIZES.unpack_from(body, 4)
-        _require_size(decoded, out)
+        require_size(decoded, out.nbytes)
         if stated != size:
             raise FormatError(f"a blosc chunk of {size} bytes says that it has {stated}")
         blosc.decompress(body, out)
@@ -130,6 +126,16 @@ class Codec:
 
 RAW = Codec("", 0, "noshuffle")
 
+
+def check(encoded: bytes | NDArray[np.uint8]) -> None:
+    """Raise `ChecksumError` unless a chunk ends with the crc32c of what comes before."""
+    if google_crc32c.value(encoded) != _RESIDUE:
+        raise ChecksumError(
+            "the chunk does not have the crc32c that was written with it: "
+            "the archive is damaged here, restore it or convert the source again"
+        )
+
+
 PROFILES = {
     "intensity": Codec("lz4", 5, "bitshuffle"),
     "label": Codec("zstd", 5, "shuffle"),
@@ -159,9 +165,10 @@ def _as_bytes(array: NDArray) -> NDArray[np.uint8]:
     return array.reshape(-1).view(np.uint8)
 
 
-def _require_size(decoded: int, out: NDArray) -> None:
-    if decoded != out.nbytes:
+def require_size(decoded: int, expected: int) -> None:
+    """Raise `FormatError` (``BAD_CHUNK_SIZE``) unless a chunk has as many bytes as it must."""
+    if decoded != expected:
         raise FormatError(
-            f"a chunk would decode to {decoded} bytes where the layout says {out.nbytes}",
+            f"a chunk would decode to {decoded} bytes where the layout says {expected}",
             code="BAD_CHUNK_SIZE",
         )

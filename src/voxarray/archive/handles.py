@@ -9,6 +9,7 @@ from collections.abc import Hashable
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import Manifest
+from voxarray.archive.mapped import MappedShard
 from voxarray.archive.shard import ShardIndex
 from voxarray.archive.store import Blob, Store, TreeStore
 from voxarray.archive.zip_store import ZipStore
@@ -27,10 +28,17 @@ class ShardHandle:
         index: Where its chunks lie.
     """
 
-    __slots__ = ("blob", "index")
+    __slots__ = ("_mapped", "blob", "index")
 
     def __init__(self, blob: Blob, index: ShardIndex) -> None:
         self.blob, self.index = blob, index
+        self._mapped: MappedShard | None = None
+
+    def mapped(self) -> MappedShard | None:
+        """The bytes as memory, mapped when first asked for; None where that is not possible."""
+        if self._mapped is None:
+            self._mapped = self.blob.mapped()
+        return self._mapped
 
     def __del__(self) -> None:
         self.blob.close()

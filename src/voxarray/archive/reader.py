@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray import settings, workers
-from voxarray.archive import handles
+from voxarray.archive import codecs, handles
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
+from voxarray.archive.handles import ShardHandle
+from voxarray.archive.mapped import MappedShard
 from voxarray.archive.rows import copy_rows
 from voxarray.archive.scratch import scratch
 from voxarray.archive.store import Store
@@ -24,6 +26,9 @@ from voxarray.layout import Index4, Layout, chunk_bytes
 Receive = Callable[[NDArray | None, int], None]
 """Takes a chunk of voxels and their number; None if all are background."""
 
+_SHARDS_AT_HAND = 64
+"""Shards that one read keeps open beside those that the process does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -31,13 +36,20 @@ class Piece:
 
     Attributes:
         chunk: Position of the chunk along the axis.
+        shard: Position of its shard.
+        slot: What the position adds to the chunk's place in the index of the shard.
         inside: What is taken from the chunk.
         out: Where it goes.
     """
 
     chunk: int
+    shard: int
+    slot: int
     inside: slice
     out: slice
+
+
+Job = tuple[Piece, Piece, Piece, Piece]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +72,24 @@ class ShardedArray:
     dtype: np.dtype
     codec: Codec
 
-    def read(self, ranges: Sequence[range]) -> NDArray:
+    def read(self, ranges: Sequence[range], out: NDArray | None = None) -> NDArray:
         """Voxels at the product of four ranges (n, z, y, x); steps may be negative.
 
         Memory: the result, and per thread one encoded and one decoded chunk.
+
+        Args:
+            ranges: Which voxels.
+            out: Where they go, of their shape and type; new memory by default.
 
         Raises:
             VoxarrayError: If any chunk that is needed is missing, damaged or not what the
                 layout says; nothing is filled in.
         """
         ascending = [r if r.step > 0 else r[::-1] for r in ranges]
-        out = np.empty([len(r) for r in ascending], self.dtype)
-        self._in_threads(ascending, lambda jobs: self._read_all(jobs, out))
-        return out[tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)]
+        turned = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
+        result = np.empty([len(r) for r in ascending], self.dtype) if out is None else out[turned]
+        self._in_threads(ascending, lambda jobs: self._read_all(jobs, result))
+        return result[turned] if out is None else out
 
     def scan(self, ranges: Sequence[range], start: Callable[[], Receive]) -> None:
         """Hand out the voxels at the product of four ranges, chunk by chunk in any order.
@@ -91,12 +108,18 @@ class ShardedArray:
         ascending = [r if r.step > 0 else r[::-1] for r in ranges]
         self._in_threads(ascending, lambda jobs: self._scan_all(jobs, start()))
 
-    def _in_threads(
-        self, ranges: Sequence[range], work: Callable[[Iterable[tuple[Piece, ...]]], None]
-    ) -> None:
+    def _jobs(self, ranges: Sequence[range]) -> list[Job]:
+        _, z, y, x = per = self.layout.chunks_per_shard
+        strides = (z * y * x, y * x, x, 1)
+        axes = [
+            list(_pieces(r, chunk, count, stride))
+            for r, chunk, count, stride in zip(ranges, self.layout.chunk, per, strides, strict=True)
+        ]
+        return list(itertools.product(*axes))  # type: ignore[arg-type]  # four axes
+
+    def _in_threads(self, ranges: Sequence[range], work: Callable[[Iterable[Job]], None]) -> None:
         self._refuse_bomb()
-        axes = [list(_pieces(r, c)) for r, c in zip(ranges, self.layout.chunk, strict=True)]
-        jobs = list(itertools.product(*axes))
+        jobs = self._jobs(ranges)
         threads = min(self.store.requests or settings.threads(), len(jobs))
         if threads <= 1:
             work(jobs)
@@ -111,54 +134,85 @@ class ShardedArray:
         for task in tasks:
             task.result()
 
-    def _scan_all(self, jobs: Iterable[tuple[Piece, ...]], receive: Receive) -> None:
-        chunk = scratch("decoded", self.layout.chunk, self.dtype)
-        for n, z, y, x in jobs:
-            part = chunk[n.inside, z.inside, y.inside, x.inside]
-            if self.decode_chunk((n.chunk, z.chunk, y.chunk, x.chunk), chunk):
-                receive(part, part.size)
+    def _scan_all(self, jobs: Iterable[Job], receive: Receive) -> None:
+        for (n, z, y, x), chunk in self._chunks(jobs):
+            size = math.prod(p.out.stop - p.out.start for p in (n, z, y, x))
+            if chunk is None:
+                receive(None, size)
             else:
-                receive(None, part.size)
+                receive(chunk[n.inside, z.inside, y.inside, x.inside], size)
 
-    def _read_all(self, jobs: Iterable[tuple[Piece, ...]], out: NDArray) -> None:
-        chunk = scratch("decoded", self.layout.chunk, self.dtype)
+    def _read_all(self, jobs: Iterable[Job], out: NDArray) -> None:
+        for (n, z, y, x), chunk in self._chunks(jobs):
+            target = out[n.out, z.out, y.out, x.out]
+            if chunk is None:
+                target[...] = 0
+            else:
+                copy_rows(target, chunk[n.inside, z.inside, y.inside, x.inside])
+
+    def _chunks(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, NDArray | None]]:
+        """Each job with its chunk, valid until the next is asked for; None for background."""
+        # Runs once per chunk, hundreds of thousands of times a minute: attributes are looked up
+        # once, and a patch seldom leaves the few shards that are open already.
+        scratched = scratch("decoded", self.layout.chunk, self.dtype)
+        as_stored = not self.codec.cname
+        shards: dict[Index4, ShardHandle] = {}
         for job in jobs:
             n, z, y, x = job
-            index = (n.chunk, z.chunk, y.chunk, x.chunk)
-            target = out[n.out, z.out, y.out, x.out]
-            if self.decode_chunk(index, chunk):
-                copy_rows(target, chunk[n.inside, z.inside, y.inside, x.inside])
-            else:
-                target[...] = 0
+            position = (n.shard, z.shard, y.shard, x.shard)
+            handle = shards.get(position)
+            if handle is None:
+                if len(shards) == _SHARDS_AT_HAND:
+                    shards.clear()
+                handle = shards[position] = self._shard(position)
+            slot = n.slot + z.slot + y.slot + x.slot
+            offset = handle.index.offsets[slot]
+            if offset < 0:
+                yield job, None
+                continue
+            length = handle.index.lengths[slot]
+            try:
+                mapped = handle.mapped() if as_stored else None
+                if mapped is not None:
+                    chunk = self._seen(mapped, offset, length)
+                else:
+                    chunk = self._decoded(handle.blob.read(offset, length), length, scratched)
+            except (VoxarrayError, RuntimeError, ValueError) as error:
+                index = (n.chunk, z.chunk, y.chunk, x.chunk)
+                raise self._named(error, index, position) from error
+            yield job, chunk
 
-    def decode_chunk(self, index: Index4, out: NDArray) -> bool:
-        """Decode one chunk into ``out`` of the chunk's shape; False if it is background.
-
-        Raises:
-            VoxarrayError: If it is missing or damaged; the message names it.
-        """
-        shard = self.layout.shard_of(index)
-        key = f"{self.key}/{chunk_key(shard)}"
+    def _shard(self, position: Index4) -> ShardHandle:
+        key = f"{self.key}/{chunk_key(position)}"
         slots = math.prod(self.layout.chunks_per_shard)
-        handle = handles.shard(self.store, self.opened, key, slots)
-        slot = self.layout.slot(index)
-        offset, length = handle.index.offsets[slot], handle.index.lengths[slot]
-        if offset < 0:
-            return False
-        encoded = handle.blob.read(offset, length)
+        return handles.shard(self.store, self.opened, key, slots)
+
+    def _decoded(self, encoded: bytes, length: int, out: NDArray) -> NDArray:
         if len(encoded) != length:
-            raise TruncatedError(f"{key} ends inside chunk {index}", path=self.store.path)
-        try:
-            self.codec.decode(encoded, out)
-        except (VoxarrayError, RuntimeError, ValueError) as error:
-            kind = type(error) if isinstance(error, VoxarrayError) else FormatError
-            code = error.code if isinstance(error, VoxarrayError) else "BAD_CHUNK"
-            raise kind(
-                f"chunk {index} in {key} of {self.store.path}: {getattr(error, 'message', error)}",
-                code=code,
-                path=self.store.path,
-            ) from error
-        return True
+            raise TruncatedError("the shard ends inside the chunk")
+        self.codec.decode(encoded, out)
+        return out
+
+    def _seen(self, shard: MappedShard, offset: int, length: int) -> NDArray:
+        """A chunk that is stored as it is, in place."""
+        size = chunk_bytes(self.layout, self.dtype)
+        if offset not in shard.checked:
+            codecs.check(shard.bytes[offset : offset + length])
+            codecs.require_size(length - codecs.CRC_BYTES, size)
+            shard.note(offset, length)
+        voxels = shard.bytes[offset : offset + size].view(self.dtype)
+        return voxels.reshape(self.layout.chunk)
+
+    def _named(self, error: Exception, chunk: Index4, shard: Index4) -> VoxarrayError:
+        """The error of a chunk, which says where it lies."""
+        kind = type(error) if isinstance(error, VoxarrayError) else FormatError
+        code = error.code if isinstance(error, VoxarrayError) else "BAD_CHUNK"
+        return kind(
+            f"chunk {chunk} in {self.key}/{chunk_key(shard)} of {self.store.path}: "
+            f"{getattr(error, 'message', error)}",
+            code=code,
+            path=self.store.path,
+        )
 
     def _refuse_bomb(self) -> None:
         size, limit = chunk_bytes(self.layout, self.dtype), settings.get_bytes("chunk-limit")
@@ -171,7 +225,7 @@ class ShardedArray:
             )
 
 
-def _pieces(wanted: range, chunk: int) -> Iterator[Piece]:
+def _pieces(wanted: range, chunk: int, per_shard: int, stride: int) -> Iterator[Piece]:
     """Cut an ascending range at chunk borders."""
     done = 0
     while done < len(wanted):
@@ -179,5 +233,6 @@ def _pieces(wanted: range, chunk: int) -> Iterator[Piece]:
         first = wanted[done] - index * chunk
         count = min(len(wanted) - done, -(-(chunk - first) // wanted.step))
         inside = slice(first, first + (count - 1) * wanted.step + 1, wanted.step)
-        yield Piece(index, inside, slice(done, done + count))
+        shard, place = divmod(index, per_shard)
+        yield Piece(index, shard, place * stride, inside, slice(done, done + count))
         done += count

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import numpy as np
 from numpy.typing import NDArray
 
 
@@ -11,12 +14,16 @@ def copy_rows(target: NDArray, source: NDArray) -> None:
     NumPy copies a part of a volume element by element along x, with a loop for every row. Seen as
     items of a row's size, rows are moved as wholes, which halves the time.
     """
-    width = source.shape[-1] * source.itemsize
     if source.dtype == target.dtype and _has_whole_rows(source) and _has_whole_rows(target):
-        row = f"V{width}"
+        row = _row(source.shape[-1] * source.itemsize)
         target.view(row)[...] = source.view(row)
     else:
         target[...] = source
+
+
+@lru_cache(maxsize=512)
+def _row(size: int) -> np.dtype:
+    return np.dtype((np.void, size))
 
 
 def _has_whole_rows(array: NDArray) -> bool:

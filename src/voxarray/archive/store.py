@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.archive.mapped import MappedShard
 from voxarray.errors import ArchiveError, FormatError, MissingDataError
 from voxarray.sources.base import FileIdentity
 
@@ -53,6 +54,10 @@ class Blob(ABC):
     def close(self) -> None:
         """Release what is open."""
 
+    def mapped(self) -> MappedShard | None:
+        """The bytes as memory; None where they are not a local file."""
+        return None
+
     def __enter__(self) -> Blob:
         return self
 
@@ -84,6 +89,9 @@ class FileBlob(Blob):
 
     def close(self) -> None:
         os.close(self.fd)
+
+    def mapped(self) -> MappedShard:
+        return MappedShard(self.fd, self.start, self.size)
 
 
 class Store(ABC):

@@ -143,6 +143,13 @@ class ArchiveSource(Source):
             return self.scaling.apply(stored)
         return stored.astype(self.dtype, copy=False)
 
+    def read_into(self, selection: Selection, out: NDArray) -> None:
+        if self.scaling is not None or not out.dtype == self.array.dtype == self.dtype:
+            super().read_into(selection, out)
+            return
+        n, x, y, z = selection.ranges
+        self.array.read((n, z, y, x), out.transpose(0, 3, 2, 1))
+
     def unscaled(self) -> ArchiveSource:
         if self.scaling is None:
             return self

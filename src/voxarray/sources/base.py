@@ -24,6 +24,7 @@ from voxarray.errors import (
 )
 from voxarray.grid import Grid
 from voxarray.history import History
+from voxarray.promotion import cast
 from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4
 
@@ -152,6 +153,16 @@ class Source(ABC):
         The memory order is the file's own: usually a (C, W, H, D) view of (C, D, H, W) memory.
         The array may be a read-only view of a cache.
         """
+
+    def read_into(self, selection: Selection, out: NDArray) -> None:
+        """Put voxels into memory of the caller, without a copy in between where that is possible.
+
+        Args:
+            selection: Which voxels.
+            out: (C, W, H, D) of the selection's shape, in the source's dtype or a type that
+                `voxarray.promotion.cast` turns it into; fastest in the source's memory order.
+        """
+        cast(self.read(selection), out)
 
     @abstractmethod
     def token(self) -> str:

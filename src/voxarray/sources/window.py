@@ -143,6 +143,9 @@ class Window(Source):
     def read(self, selection: Selection) -> NDArray:
         return self.base.read(self.selection.compose(selection))
 
+    def read_into(self, selection: Selection, out: NDArray) -> None:
+        self.base.read_into(self.selection.compose(selection), out)
+
     def stream(self) -> Any:
         return self.base.stream() if self.is_whole else super().stream()
 

@@ -32,7 +32,7 @@ class Reads:
     count.
 
     Attributes:
-        calls: Calls of `Source.read`.
+        calls: Calls of `Source.read` and `Source.read_into`.
         streamed: Calls of `VoxelStream.read_into`.
         voxels: Voxels that both handed out.
         passes: Decodings of a gzip stream from its beginning; opening a file is none.
@@ -66,6 +66,8 @@ def count_reads() -> Iterator[Reads]:
     with ExitStack() as patches:
         for owner in _implementations(Source, "read"):
             patches.enter_context(_outermost(owner, "read", reads, _count_read))
+        for owner in _implementations(Source, "read_into"):
+            patches.enter_context(_outermost(owner, "read_into", reads, _count_read_into))
         for owner in _implementations(VoxelStream, "read_into"):
             patches.enter_context(_outermost(owner, "read_into", reads, _count_streamed))
         patches.enter_context(_outermost(ArchiveSource, "scan", reads, _count_scanned))
@@ -82,6 +84,10 @@ def _count_read(reads: Reads, _arguments: tuple[Any, ...], result: Any) -> None:
 
 def _count_scanned(reads: Reads, arguments: tuple[Any, ...], _result: Any) -> None:
     reads.add(calls=1, voxels=math.prod(arguments[0].shape))
+
+
+def _count_read_into(reads: Reads, arguments: tuple[Any, ...], _result: Any) -> None:
+    reads.add(calls=1, voxels=math.prod(arguments[1].shape))
 
 
 def _count_streamed(reads: Reads, arguments: tuple[Any, ...], _result: Any) -> None:

@@ -1,0 +1,71 @@
+"""Chunks that are stored as they are: read in place, checked when they are touched first."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dask.config
+import numpy as np
+import pytest
+from archive_samples import archive, blobs
+
+from voxarray.archive import mapped
+from voxarray.errors import ChecksumError
+from voxarray.selection import Selection
+from voxarray.sources.archive import open_archive
+
+SHAPE = (2, 9, 10, 11)
+
+
+@pytest.fixture(params=["a.ome.zarr", "a.ozx"])
+def source(request, tmp_path: Path):
+    return open_archive(archive(tmp_path / request.param, blobs(SHAPE), chunk=4, codec="raw"))
+
+
+@pytest.mark.parametrize("key", [(...,), (slice(1, 8, 3), slice(None, None, -2), 4)])
+def test_every_part_is_what_was_stored(source, key):
+    selection = Selection.whole(SHAPE)[key]
+    found = source.read(selection)
+    np.testing.assert_array_equal(found, blobs(SHAPE)[selection.slices()])
+    found += 1  # nobody else's memory
+
+
+def test_reading_into_memory_of_the_caller(source):
+    selection = Selection.whole(SHAPE)[2:7, ::-1, 3]
+    out = np.empty((2, 1, 10, 5), "i2").transpose(0, 3, 2, 1)
+    source.read_into(selection, out)
+    np.testing.assert_array_equal(out, blobs(SHAPE)[selection.slices()])
+
+
+def test_a_chunk_is_checked_again_after_its_pages_were_given_back(source):
+    whole = Selection.whole(SHAPE)
+    source.read(whole)
+    file = Path(source.path)
+    shard = file if file.is_file() else file / "scale0/image/c/0/0/0/0"
+    damage(shard)
+    source.read(whole)  # found intact before: not checked again
+    mapped.give_back()
+    with pytest.raises(ChecksumError, match="chunk"):
+        source.read(whole)
+
+
+def test_pages_are_given_back_beyond_the_limit_of_caches(source, monkeypatch):
+    monkeypatch.setattr(mapped, "_LOOK_AT_LIMIT", 256)
+    given = []
+    monkeypatch.setattr(mapped, "give_back", lambda: given.append(1))
+    mapped._touched = 0
+    with dask.config.set({"voxarray.block-cache": 1000}):
+        source.read(Selection.whole(SHAPE))
+    assert given
+
+
+def damage(path: Path) -> None:
+    """Flip a bit of the first chunk that holds voxels."""
+    with open(path, "r+b") as file:
+        content = file.read()
+        chunk = blobs(SHAPE)[0, 4:8, :4, :4].transpose(2, 1, 0).tobytes()
+        at = content.index(chunk)
+        file.seek(at)
+        file.write(bytes([content[at] ^ 1]))
+        os.fsync(file.fileno())
