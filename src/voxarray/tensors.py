@@ -7,6 +7,7 @@ permuted views and seldom contiguous; ``tensor.contiguous()`` costs a copy.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -72,6 +73,11 @@ def to_numpy(tensor: torch.Tensor) -> NDArray:
         plain = plain.to(torch.float32)  # holds every bfloat16; NumPy has no such type
     array: NDArray = plain.numpy()
     return array
+
+
+def integers(numbers: Sequence[int]) -> torch.Tensor:
+    """Tensor (n,) of 64-bit integers: sizes and places of volumes of any size."""
+    return torch.tensor(numbers, dtype=torch.int64)
 
 
 def has_nans(tensor: torch.Tensor) -> bool:

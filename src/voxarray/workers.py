@@ -33,6 +33,17 @@ def _pool(name: str, count: int) -> ThreadPoolExecutor:
         return _pools[name, count]
 
 
+def work_alone() -> None:
+    """Decode in the calling thread from now on, unless ``voxarray.threads`` is configured.
+
+    For a process that is one of several that work side by side, such as a loader's.
+    """
+    import dask.config
+
+    if settings.get("threads") is None:
+        dask.config.set({"voxarray.threads": 1})
+
+
 def _forget_in_child() -> None:
     # A fork copies the pool without its threads: tasks given to it would never run.
     global _lock

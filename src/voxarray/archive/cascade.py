@@ -44,6 +44,7 @@ class Cascade:
         reduce: How voxels of a level become one of the next.
         convert: Applied to blocks as they come, before they are encoded.
         cpu: Threads that encode.
+        observe: Called with place and voxels of every chunk of the finest level, by these threads.
     """
 
     levels: Sequence[LevelWriter]
@@ -51,6 +52,7 @@ class Cascade:
     reduce: Reduction
     convert: Callable[[NDArray], NDArray]
     cpu: Executor
+    observe: Callable[[Index4, NDArray], None] | None = None
     _queue: deque[tuple[int, Future[list[Encoded]]]] = field(default_factory=deque)
     _gathering: dict[tuple[int, Index4], _Gathering] = field(default_factory=dict)
 
@@ -94,6 +96,8 @@ class Cascade:
         encoded = []
         for (index, block), target in zip(chunks, targets, strict=True):
             voxels = self.convert(block) if level == 0 else block
+            if level == 0 and self.observe is not None:
+                self.observe(index, voxels)
             if target is not None:
                 target[...] = self.reduce(voxels, self.factors[level])
             encoded.append(self.levels[level].encode(index, voxels))

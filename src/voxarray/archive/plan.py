@@ -20,6 +20,7 @@ from voxarray.archive.codecs import Codec, profile
 from voxarray.archive.downsample import mean, mode
 from voxarray.archive.extremes import Extremes
 from voxarray.archive.geometry import write_level_frame, write_nifti_header
+from voxarray.archive.label_counts import LabelTally
 from voxarray.archive.level_writer import LevelWriter
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_name
 from voxarray.archive.options import Options
@@ -125,6 +126,7 @@ class Plan:
             The sha256 of the source's file, None if there is no file.
         """
         digests: list[str | None] = []
+        tally = self._tally()
         with (
             # Closed here and now after a failure, with its file and its thread.
             closing(blocks(self.storage.source, self.layouts[0], digests.append)) as stream,
@@ -133,7 +135,7 @@ class Plan:
         ):
             box, block = next(stream)
             codec = profile(self.codec or _suitable(block))
-            cascade = self._cascade(area, prefix, codec, cpu, disk, extremes)
+            cascade = self._cascade(area, prefix, codec, cpu, disk, extremes, tally)
             try:
                 cascade.put(box, block)
                 report(block.nbytes)
@@ -145,7 +147,16 @@ class Plan:
                 cascade.abandon()
                 raise
         self._write_documents(area, prefix, codec)
+        if tally is not None:
+            tally.write(area, prefix)
         return digests[0]
+
+    def _tally(self) -> LabelTally | None:
+        """What counts labels on the way; None for intensities, and for numbers that are scaled."""
+        storage = self.storage
+        if self.metadata.kind != "label" or storage.kept or storage.dtype.kind not in "iuf":
+            return None
+        return LabelTally(self.layouts[0])
 
     def _cascade(
         self,
@@ -155,6 +166,7 @@ class Plan:
         cpu: ThreadPoolExecutor,
         disk: ThreadPoolExecutor,
         extremes: Extremes | None,
+        tally: LabelTally | None,
     ) -> Cascade:
         dtype = self.storage.dtype
         writers = [
@@ -173,7 +185,8 @@ class Plan:
         convert = self.storage.convert
         if extremes is not None:
             convert = extremes.watching(convert)
-        return Cascade(writers, self.metadata.factors, reduce, convert, cpu)
+        observe = None if tally is None else tally.add
+        return Cascade(writers, self.metadata.factors, reduce, convert, cpu, observe)
 
     def _write_documents(self, area: Staging, prefix: str, codec: Codec) -> None:
         shape = self.source.grid.shape

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import handles
+from voxarray.archive import handles, label_counts
 from voxarray.archive.documents import ArrayDocument, attributes_of
 from voxarray.archive.geometry import NIFTI
 from voxarray.archive.located import Place, locate
@@ -23,6 +23,7 @@ from voxarray.history import History
 from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4
 from voxarray.sources.base import Channels, Source, digest
+from voxarray.statistics.cells import CellCounts
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +96,15 @@ class ArchiveSource(Source):
         if self.number or key not in handles.manifest(self.store, self.opened).files:
             return None
         return handles.document(self.store, self.opened, key)[:-4]  # without its crc32c
+
+    @property
+    def label_counts(self) -> CellCounts | None:
+        """How often each label occurs in each chunk; None where that was not counted."""
+        key = f"{self.prefix}{label_counts.KEY}/c/0/0"
+        if self.number or key not in handles.manifest(self.store, self.opened).files:
+            return None
+        raw = handles.document(self.store, self.opened, key)
+        return label_counts.parse(raw, self.array.layout)
 
     @property
     def bytes_on_disk(self) -> int:

@@ -1,0 +1,71 @@
+"""Which labels each chunk of an archived label map holds, counted while it is written.
+
+Stored beside the NIfTI header as the array ``label_counts`` of rows (channel, cell, value, count),
+where a cell is a chunk of the full resolution. Samplers find voxels of a label by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive import documents
+from voxarray.archive.staging import Staging
+from voxarray.layout import Index4, Layout
+from voxarray.statistics.cells import COLUMNS, CellCounts, Cells, as_table, rows_of
+
+KEY = "label_counts"
+
+
+@dataclass(slots=True)
+class LabelTally:
+    """Counts of all chunks of one label map; chunks may be given by several threads.
+
+    Attributes:
+        layout: Of the full resolution.
+    """
+
+    layout: Layout
+    _rows: list[NDArray[np.int64]] = field(default_factory=list)
+    _is_labels: bool = True
+
+    def add(self, index: Index4, voxels: NDArray) -> None:
+        """Count the voxels (n, z, y, x) of the chunk at ``index``."""
+        if not self._is_labels:
+            return
+        n, z, y, x = index
+        number = cells_of(self.layout).number(x, y, z)
+        for channel, volume in enumerate(voxels, n * self.layout.chunk[0]):
+            rows = rows_of(channel, number, volume)
+            if rows is None:
+                self._is_labels = False  # a measurement called a label map: nothing to sample by
+                return
+            self._rows.append(rows)
+
+    def write(self, area: Staging, prefix: str) -> None:
+        """Store the counts in the group at ``prefix``, if these are labels."""
+        if not self._is_labels:
+            return
+        table = as_table(self._rows).astype("<i8")
+        attributes = {"columns": list(COLUMNS), "cell": list(cells_of(self.layout).edge)}
+        document = documents.plain_array(table.shape, table.dtype, ("row", "column"), attributes)
+        area.write(f"{prefix}{KEY}/zarr.json", documents.dump(document))
+        data = table.tobytes()
+        crc = google_crc32c.value(data).to_bytes(4, "little")
+        area.write(f"{prefix}{KEY}/{documents.chunk_key((0, 0))}", data + crc)
+
+
+def cells_of(layout: Layout) -> Cells:
+    """The chunks of a layout as cells of the volume."""
+    _, depth, height, width = layout.shape
+    _, z, y, x = layout.chunk
+    return Cells((width, height, depth), (x, y, z))
+
+
+def parse(raw: bytes, layout: Layout) -> CellCounts:
+    """The counts that `LabelTally.write` stored, from the bytes of their only chunk."""
+    table = np.frombuffer(raw[:-4], "<i8").reshape(-1, len(COLUMNS))
+    return CellCounts(cells_of(layout), table.astype(np.int64, copy=False))

@@ -1,0 +1,193 @@
+"""Samplers under TorchIO's names: where patches of a subject are, as a function of seed and index."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from voxarray.errors import StateError
+from voxarray.image.keys import LABEL, TYPE
+from voxarray.patches.draws import CentreDraw, Draw, UniformDraw
+from voxarray.patches.masses import (
+    LabelMass,
+    Mass,
+    WeightMass,
+    require_channel,
+    require_one_channel,
+)
+from voxarray.patches.randomness import generator
+from voxarray.patches.sizes import Size, three
+from voxarray.selection import Shape3
+from voxarray.sources.window import Window
+from voxarray.subject import Subject
+
+LOCATION = "location"
+"""Key of a patch under which its first voxel and the one after its last are, six integers."""
+
+
+class PatchSampler(ABC):
+    """Draws patches of one size from a subject.
+
+    Args:
+        patch_size: Voxels along W, H and D, or one number for all.
+
+    Raises:
+        ValueError: Unless the size is made of positive integers.
+    """
+
+    patch_size: Shape3
+
+    def __init__(self, patch_size: Size) -> None:
+        self.patch_size = three(patch_size, "Patch dimensions", 1)
+
+    @abstractmethod
+    def draw(self, subject: Subject) -> Draw:
+        """What is needed to draw from one subject; reads voxels only where nothing was counted.
+
+        Raises:
+            StateError: If no patch fits (``PATCH_TOO_LARGE``), or the images are not on one grid
+                (``GRIDS_DIFFER``); also a RuntimeError.
+        """
+
+    def location(
+        self, subject: Subject, index: int, *, seed: int = 0, epoch: int = 0
+    ) -> tuple[int, int, int, int, int, int]:
+        """Where the patch of an index is: its first voxel (W, H, D), and the one after its last.
+
+        Args:
+            subject: The images.
+            index: Any number; the same one gives the same place.
+            seed: Of the whole run.
+            epoch: Which pass over the data this is.
+        """
+        x, y, z = self.draw(subject).start(generator(seed, epoch, index))
+        w, h, d = self.patch_size
+        return x, y, z, x + w, y + h, z + d
+
+    def __call__(
+        self, subject: Subject, num_patches: int | None = None, seed: int = 0
+    ) -> Iterator[Subject]:
+        """Patches as subjects of lazy slices, with their ``"location"``; endless by default.
+
+        Args:
+            subject: The images.
+            num_patches: How many.
+            seed: Another one gives other patches.
+        """
+        from voxarray.tensors import integers
+
+        draw = self.draw(subject)
+        numbers = itertools.count() if num_patches is None else range(num_patches)
+        for index in numbers:
+            x, y, z = draw.start(generator(seed, 0, index))
+            w, h, d = self.patch_size
+            patch = subject[x : x + w, y : y + h, z : z + d]
+            patch[LOCATION] = integers([x, y, z, x + w, y + h, z + d])
+            yield patch
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(patch_size={self.patch_size})"
+
+
+class UniformSampler(PatchSampler):
+    """Patches from anywhere in the volume, every place as likely as any other.
+
+    Args:
+        patch_size: Voxels along W, H and D, or one number for all.
+    """
+
+    def draw(self, subject: Subject) -> UniformDraw:
+        return UniformDraw(self.patch_size, subject.grid.shape)
+
+
+class WeightedSampler(PatchSampler):
+    """Patches whose centres are as likely as a map of the subject says.
+
+    The map is not normalised. Of an even patch size, the centre is voxel ``size // 2``. Voxels too
+    close to the border for a patch to fit around them are never centres.
+
+    Args:
+        patch_size: Voxels along W, H and D, or one number for all.
+        probability_map: Name of the map in the subject: one channel, numbers of at least 0.
+    """
+
+    def __init__(self, patch_size: Size, probability_map: str) -> None:
+        super().__init__(patch_size)
+        self.probability_map = probability_map
+
+    def draw(self, subject: Subject) -> CentreDraw:
+        subject.check_consistent_space()
+        source = _image(subject, self.probability_map)
+        require_one_channel(source, self.probability_map)
+        mass = WeightMass(source, 0)
+        return CentreDraw.of(self.patch_size, [mass], [1.0], repr(self.probability_map))
+
+
+class LabelSampler(PatchSampler):
+    """Patches whose centres have labels with given probabilities.
+
+    Args:
+        patch_size: Voxels along W, H and D, or one number for all.
+        label_name: Name of the label map in the subject; by default its first one.
+        label_probabilities: How likely a centre has each label, for example
+            ``{0: 1, 1: 2, 2: 1}``; need not add up to one. Labels that no centre has are left
+            out. In a map of several channels the keys are channels, whose voxels are weights.
+            By default all labels above 0 are one.
+
+    Raises:
+        ValueError: For a negative probability, or if all are 0.
+    """
+
+    def __init__(
+        self,
+        patch_size: Size,
+        label_name: str | None = None,
+        label_probabilities: Mapping[int, float] | None = None,
+    ) -> None:
+        super().__init__(patch_size)
+        chances = None if label_probabilities is None else dict(label_probabilities)
+        if chances is not None and not (
+            min(chances.values(), default=0) >= 0 < sum(chances.values())
+        ):
+            raise ValueError(
+                f"label_probabilities must be at least 0, and not all 0, got {chances}"
+            )
+        self.label_name = label_name
+        self.label_probabilities = chances
+
+    def draw(self, subject: Subject) -> CentreDraw:
+        subject.check_consistent_space()
+        name = self.label_name or _first_label_map(subject)
+        source = _image(subject, name)
+        if self.label_probabilities is None:
+            masses: list[Mass] = [LabelMass(source, 0, None)]
+            return CentreDraw.of(self.patch_size, masses, [1.0], repr(name))
+        if source.shape[0] == 1:
+            masses = [LabelMass(source, 0, int(label)) for label in self.label_probabilities]
+        else:
+            for channel in self.label_probabilities:
+                require_channel(source, int(channel))
+            masses = [WeightMass(source, int(channel)) for channel in self.label_probabilities]
+        chances = list(self.label_probabilities.values())
+        return CentreDraw.of(self.patch_size, masses, chances, repr(name))
+
+
+def _image(subject: Subject, name: str) -> Window:
+    images: dict[str, Any] = subject.get_images_dict(intensity_only=False)
+    if name not in images:
+        raise KeyError(f"Image {name!r} not found in subject, which has {list(images)}")
+    source: Window = images[name].source
+    return source
+
+
+def _first_label_map(subject: Subject) -> str:
+    images = subject.get_images_dict(intensity_only=False)
+    for name, image in images.items():
+        if image[TYPE] == LABEL:
+            return name
+    raise StateError(
+        f"No label maps found in subject, which has {list(images)}: name one with label_name",
+        code="NO_LABEL_MAP",
+    )
