@@ -18,6 +18,9 @@ The tour:
 * `Subject`: the images of one patient by name, with metadata; sliced and checked together.
 * `Compose`, `ToCanonical`, `Resample`, `CropOrPad` and the other subclasses of `Transform`:
   preprocessing under TorchIO's names, lazily. `replay` makes a result again from its history.
+* `UniformSampler`, `LabelSampler`, `WeightedSampler` with `PatchDataset` or `IterablePatchDataset`:
+  patches for training; `GridSampler` and `GridAggregator`: inference over volumes of any size;
+  `TorchIOTransform`, `MonaiTransform`: augmentation of patches.
 * `Grid`: shape (W, H, D) and affine (voxel index to RAS+ mm of voxel centres) as one value.
 * `DicomReader`: which of the series in a folder of DICOM files an image is.
 * `MemoryReport`: what an image costs, in bytes.
@@ -73,6 +76,17 @@ if TYPE_CHECKING:
         TYPE,
     )
     from voxarray.memory import MemoryReport
+    from voxarray.patches import (
+        GridAggregator,
+        GridSampler,
+        IterablePatchDataset,
+        LabelSampler,
+        MonaiTransform,
+        PatchDataset,
+        TorchIOTransform,
+        UniformSampler,
+        WeightedSampler,
+    )
     from voxarray.sources.dicom.reader import DicomReader
     from voxarray.subject import Subject
     from voxarray.transforms import (
@@ -115,16 +129,22 @@ __all__ = [
     "Flip",
     "FormatError",
     "Grid",
+    "GridAggregator",
     "GridError",
+    "GridSampler",
     "Image",
+    "IterablePatchDataset",
     "LabelMap",
+    "LabelSampler",
     "MemoryBudgetError",
     "MemoryReport",
     "MissingDataError",
     "MissingFileError",
     "MissingPackageError",
+    "MonaiTransform",
     "OutOfRangeError",
     "Pad",
+    "PatchDataset",
     "Resample",
     "Resize",
     "ScalarImage",
@@ -134,13 +154,16 @@ __all__ = [
     "Subject",
     "ToCanonical",
     "ToOrientation",
+    "TorchIOTransform",
     "Transform",
     "TransportError",
     "Transpose",
     "TruncatedError",
+    "UniformSampler",
     "UnsupportedError",
     "VoxarrayError",
     "VoxarrayWarning",
+    "WeightedSampler",
     "__version__",
     "replay",
 ]
@@ -153,6 +176,15 @@ _HOMES = {
     "Image": "voxarray.image",
     "LabelMap": "voxarray.image",
     "MemoryReport": "voxarray.memory",
+    "GridAggregator": "voxarray.patches",
+    "GridSampler": "voxarray.patches",
+    "IterablePatchDataset": "voxarray.patches",
+    "LabelSampler": "voxarray.patches",
+    "MonaiTransform": "voxarray.patches",
+    "PatchDataset": "voxarray.patches",
+    "TorchIOTransform": "voxarray.patches",
+    "UniformSampler": "voxarray.patches",
+    "WeightedSampler": "voxarray.patches",
     "ScalarImage": "voxarray.image",
     "Subject": "voxarray.subject",
     # Of transforms, `voxarray.transforms` knows the modules.

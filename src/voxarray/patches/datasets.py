@@ -1,7 +1,7 @@
 """Patches for `torch.utils.data.DataLoader`, which asks for classes of torch: hence torch is
 imported here.
 
-A batch is read into its own memory, in the files' order (B, C, D, H, W), and seen as (B, C, W, H, D);
+A batch is read into its own memory, in the files' order (B, C, D, H, W), seen as (B, C, W, H, D);
 in a worker that memory is shared with the main process, so that voxels are copied once between the
 archive and the batch. `torch.utils.data.default_collate` learns here how to see that a batch is
 already one.
@@ -105,6 +105,27 @@ def _patch(
     return patch
 
 
+class SubjectPatches(Dataset):
+    """Patches of one subject by index: what `GridSampler` is made of.
+
+    Args:
+        subject: Images on one grid.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self._reading = _Reading([subject])
+
+    @property
+    def subject(self) -> Subject:
+        """What patches are taken from."""
+        return self._reading.subject(0)
+
+    def _read(self, starts: Sequence[Shape3], size: Shape3, padding: Padding | None) -> list[Patch]:
+        places = [(0, start) for start in starts]
+        shared = in_a_worker() and len(places) > 1
+        return self._reading.patches(places, size, padding, shared)
+
+
 # --- Memory of batches ----------------------------------------------------------------------------
 
 
@@ -132,8 +153,11 @@ def _allocate(shape: Sequence[int], dtype: torch.dtype, shared: bool) -> torch.T
         # Ready for an asynchronous copy to the graphics card, where there is one.
         return torch.empty(tuple(shape), dtype=dtype, pin_memory=_pins())
     # As torch's own `default_collate` does.
-    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
-    return torch.empty(0, dtype=dtype).set_(storage, 0, tuple(shape))  # type: ignore[call-overload]
+    size = math.prod(shape) * dtype.itemsize
+    storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    tensor: torch.Tensor = torch.empty(0, dtype=dtype)
+    tensor.set_(storage, 0, tuple(shape))  # type: ignore[call-overload]
+    return tensor
 
 
 def _pins() -> bool:
@@ -220,7 +244,8 @@ class _Drawn:
         self.reading = _Reading(subjects)
         self._draws: OrderedDict[int, Draw] = OrderedDict()
         # Shared memory: persistent workers see it when the main process begins an epoch.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_draws": OrderedDict()}
@@ -261,17 +286,17 @@ class _Drawn:
         patches = self.reading.patches(places, self.sampler.patch_size, shared=shared)
         if self.transform is None:
             return patches
-        return [self._transformed(p, i) for p, i in zip(patches, indices, strict=True)]
+        transform = self.transform
+        return [self._transformed(transform, p, i) for p, i in zip(patches, indices, strict=True)]
 
-    def _transformed(self, patch: Patch, index: int) -> Any:
+    def _transformed(self, transform: Transform, patch: Patch, index: int) -> Any:
         """What the transform makes of a patch, with random numbers that depend on the index."""
-        assert self.transform is not None
         seed = seed_of(self.seed, self.epoch, index)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            if hasattr(self.transform, "set_random_state"):
-                self.transform.set_random_state(seed % (1 << 32))
-            return self.transform(patch)
+            if hasattr(transform, "set_random_state"):
+                transform.set_random_state(seed % (1 << 32))
+            return transform(patch)
 
 
 class PatchDataset(Dataset):

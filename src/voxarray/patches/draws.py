@@ -134,7 +134,7 @@ class Centres:
     def of(cls, mass: Mass, patch: Shape3) -> Centres | None:
         """The centres, None if there are none. Reads at most the cells at the border."""
         cells, valid = mass.cells, centres(patch, mass.source.shape[1:])
-        numbers, masses = mass.per_cell()
+        numbers, masses = mass.numbers, mass.masses.copy()
         starts, stops = cells.bounds(numbers)
         first, last = ([r.start for r in valid], [r.stop for r in valid])
         touched = ((starts < last) & (stops > first)).all(axis=1)

@@ -1,14 +1,10 @@
-"""Where the voxels lie that a sampler may take: per cell from counts, per voxel by reading a cell."""
+"""Where the voxels lie that a sampler may take: cells by counts, voxels by reading a cell."""
 
 from __future__ import annotations
 
-import os
-import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +13,9 @@ from voxarray.errors import OutOfRangeError, UnsupportedError
 from voxarray.selection import Selection
 from voxarray.sources.archive import ArchiveSource
 from voxarray.sources.window import Window
-from voxarray.statistics.cells import Box, CellCounts, Cells, CellSums, count_cells, sum_cells
-
-_KEPT = 256
-"""Tables of this many images are kept per process."""
-
-_lock = threading.Lock()
-_tables: OrderedDict[tuple[str, str], object] = OrderedDict()
-Table = TypeVar("Table")
+from voxarray.statistics.cell_passes import count_cells, sum_cells
+from voxarray.statistics.cells import Box, CellCounts, Cells, CellSums
+from voxarray.statistics.memo import remembered
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +25,16 @@ class Mass(ABC):
     Attributes:
         source: The image.
         channel: Which of its channels.
+        cells: The cells.
+        numbers: Those that hold any mass, ascending.
+        masses: How much each of them holds.
     """
 
     source: Window
     channel: int
-
-    @property
-    @abstractmethod
-    def cells(self) -> Cells:
-        """The cells of the image."""
-
-    @abstractmethod
-    def per_cell(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Cells that hold any mass, ascending, and how much; reads no voxels if it was counted."""
+    cells: Cells
+    numbers: NDArray[np.int64]
+    masses: NDArray[np.float64]
 
     @abstractmethod
     def weigh(self, voxels: NDArray) -> NDArray:
@@ -68,17 +56,16 @@ class LabelMass(Mass):
 
     label: int | None
 
-    @property
-    def cells(self) -> Cells:
-        return label_counts(self.source).cells
+    @classmethod
+    def of(cls, source: Window, label: int | None) -> Self:
+        """Mass of a label in the first channel; reads voxels if nobody has counted them.
 
-    def per_cell(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        counts = label_counts(self.source)
-        if self.label is None:
-            cells, found = counts.positive(self.channel)
-        else:
-            cells, found = counts.of(self.channel, self.label)
-        return cells, found.astype(np.float64)
+        Raises:
+            UnsupportedError: If the image is no label map (``NO_LABELS``).
+        """
+        counts = label_counts(source)
+        cells, found = counts.positive(0) if label is None else counts.of(0, label)
+        return cls(source, 0, counts.cells, cells, found.astype(np.float64), label)
 
     def weigh(self, voxels: NDArray) -> NDArray:
         return voxels > 0 if self.label is None else voxels == self.label
@@ -88,26 +75,25 @@ class LabelMass(Mass):
 class WeightMass(Mass):
     """What the voxel says: a map of probabilities, which need not add up to one."""
 
-    @property
-    def cells(self) -> Cells:
-        return self._sums().cells
+    @classmethod
+    def of(cls, source: Window, channel: int) -> Self:
+        """Mass of a channel; reads voxels if nobody has added them up.
 
-    def per_cell(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        sums = self._sums().sums
-        found = np.flatnonzero(sums)
-        return found, sums[found]
+        Raises:
+            OutOfRangeError: If there is no such channel.
+            UnsupportedError: If voxels are negative or not finite (``BAD_WEIGHTS``).
+        """
+        if not 0 <= channel < source.shape[0]:
+            raise OutOfRangeError(
+                f"there is no channel {channel} in a map of {source.shape[0]}: of a map with "
+                "several channels, label_probabilities name channels"
+            )
+        found = remembered(f"sums of {channel}", (source,), lambda: _summed(source, channel))
+        numbers = np.flatnonzero(found.sums)
+        return cls(source, channel, found.cells, numbers, found.sums[numbers])
 
     def weigh(self, voxels: NDArray) -> NDArray:
         return voxels.astype(np.float64)
-
-    def _sums(self) -> CellSums:
-        return _once(f"sums of {self.channel}", self.source, self._summed)
-
-    def _summed(self) -> CellSums:
-        counts = _stored(self.source)
-        if counts is None or (counts.table[:, 2] < 0).any():  # the pass will say what is wrong
-            return sum_cells(self.source, self.channel)
-        return CellSums(counts.cells, counts.sums(self.channel))
 
 
 def label_counts(source: Window) -> CellCounts:
@@ -116,16 +102,7 @@ def label_counts(source: Window) -> CellCounts:
     Raises:
         UnsupportedError: If the image is no label map (``NO_LABELS``).
     """
-    return _once("labels", source, lambda: _stored(source) or count_cells(source))
-
-
-def require_channel(source: Window, channel: int) -> None:
-    """Raise OutOfRangeError unless an image has a channel of this number."""
-    if not 0 <= channel < source.shape[0]:
-        raise OutOfRangeError(
-            f"there is no channel {channel} in a map of {source.shape[0]}: with several channels, "
-            "label_probabilities name channels"
-        )
+    return remembered("labels", (source,), lambda: _stored(source) or count_cells(source))
 
 
 def require_one_channel(source: Window, name: str) -> None:
@@ -138,31 +115,13 @@ def require_one_channel(source: Window, name: str) -> None:
         )
 
 
+def _summed(source: Window, channel: int) -> CellSums:
+    counts = _stored(source)
+    if counts is None or (counts.table[:, 2] < 0).any():  # the pass will say what is wrong
+        return sum_cells(source, channel)
+    return CellSums(counts.cells, counts.sums(channel))
+
+
 def _stored(source: Window) -> CellCounts | None:
     base = source.base
     return base.label_counts if source.is_whole and isinstance(base, ArchiveSource) else None
-
-
-def _once(what: str, source: Window, make: Callable[[], Table]) -> Table:
-    """A table of a source, made when it is first needed in this process."""
-    key = (what, source.token())
-    with _lock:
-        if key in _tables:
-            _tables.move_to_end(key)
-            return _tables[key]  # type: ignore[return-value]  # made below, by the same `make`
-    table = make()
-    with _lock:
-        _tables[key] = table
-        while len(_tables) > _KEPT:
-            _tables.popitem(last=False)
-    return table
-
-
-def _renew_lock_in_child() -> None:
-    # Another thread may have held the lock at the moment of the fork.
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock_in_child)

@@ -53,7 +53,8 @@ def indices_of(part: Part, subjects: int, patches: int, seed: int, epoch: int) -
     indices = (shuffled[:, None] * patches + np.arange(patches)).reshape(-1)
     each = -(-len(indices) // part.ranks)
     own = np.arange(part.rank * each, (part.rank + 1) * each) % max(len(indices), 1)
-    return np.array_split(indices[own], part.workers)[part.worker]
+    split: NDArray[np.int64] = np.array_split(indices[own], part.workers)[part.worker]
+    return split
 
 
 def by_subject(indices: NDArray[np.int64], patches: int) -> Iterator[tuple[int, NDArray[np.int64]]]:

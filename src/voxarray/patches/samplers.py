@@ -1,4 +1,4 @@
-"""Samplers under TorchIO's names: where patches of a subject are, as a function of seed and index."""
+"""Samplers under TorchIO's names: where patches are, as a function of seed and index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from voxarray.patches.masses import (
     LabelMass,
     Mass,
     WeightMass,
-    require_channel,
     require_one_channel,
 )
 from voxarray.patches.randomness import generator
@@ -121,7 +120,7 @@ class WeightedSampler(PatchSampler):
         subject.check_consistent_space()
         source = _image(subject, self.probability_map)
         require_one_channel(source, self.probability_map)
-        mass = WeightMass(source, 0)
+        mass = WeightMass.of(source, 0)
         return CentreDraw.of(self.patch_size, [mass], [1.0], repr(self.probability_map))
 
 
@@ -162,14 +161,12 @@ class LabelSampler(PatchSampler):
         name = self.label_name or _first_label_map(subject)
         source = _image(subject, name)
         if self.label_probabilities is None:
-            masses: list[Mass] = [LabelMass(source, 0, None)]
+            masses: list[Mass] = [LabelMass.of(source, None)]
             return CentreDraw.of(self.patch_size, masses, [1.0], repr(name))
         if source.shape[0] == 1:
-            masses = [LabelMass(source, 0, int(label)) for label in self.label_probabilities]
+            masses = [LabelMass.of(source, int(label)) for label in self.label_probabilities]
         else:
-            for channel in self.label_probabilities:
-                require_channel(source, int(channel))
-            masses = [WeightMass(source, int(channel)) for channel in self.label_probabilities]
+            masses = [WeightMass.of(source, int(channel)) for channel in self.label_probabilities]
         chances = list(self.label_probabilities.values())
         return CentreDraw.of(self.patch_size, masses, chances, repr(name))
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from voxarray.errors import StateError
 from voxarray.selection import Shape3
@@ -18,11 +21,12 @@ def three(size: Size, name: str, least: int) -> Shape3:
     Raises:
         ValueError: Unless there are one or three, none below ``least``.
     """
-    numbers = list(size) if isinstance(size, Sequence) or hasattr(size, "__len__") else [size] * 3
+    numbers: list[Any] = list(np.atleast_1d(np.asarray(size, object)))
     try:
         sizes = [operator.index(number) for number in numbers]
     except TypeError:
         sizes = []
+    sizes = sizes * 3 if len(sizes) == 1 else sizes
     if len(sizes) != 3 or min(sizes) < least:
         what = "positive integers" if least else "integers of at least 0"
         raise ValueError(f"{name} must be one or three {what}, not {size!r}")

@@ -1,24 +1,20 @@
 """Where in a volume which values are: how often each occurs in each cell of a coarse lattice.
 
-From these counts a voxel with a given label is found by reading one cell. They are made in one pass,
-or while an archive is written, and stored in it.
+From these counts a voxel with a given label is found by reading one cell. They are made in one
+pass, or while an archive is written, and stored in it.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import UnsupportedError
-from voxarray.pieces import pieces
-from voxarray.selection import Selection, Shape3
-from voxarray.sources.base import Source
-from voxarray.statistics.counts import count_block
+from voxarray.selection import Shape3
+from voxarray.statistics.block import count_block
 
 EDGE = 64
 """Voxels along each side of a cell, where nothing else suggests a size."""
@@ -90,6 +86,11 @@ class CellCounts:
     cells: Cells
     table: NDArray[np.int64]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the table."""
+        return self.table.nbytes
+
     def of(self, channel: int, value: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Cells, ascending, and how many of their voxels have a value (None: any but 0)."""
         channels, cells, values, counts = self.table.T
@@ -101,7 +102,8 @@ class CellCounts:
         channels, cells, values, counts = self.table.T
         rows = channels == channel
         weights = values[rows].astype(np.float64) * counts[rows]
-        return np.bincount(cells[rows], weights=weights, minlength=self.cells.total)
+        sums = np.bincount(cells[rows], weights=weights, minlength=self.cells.total)
+        return sums.astype(np.float64, copy=False)
 
     def positive(self, channel: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Cells, ascending, and how many of their voxels are above 0."""
@@ -121,6 +123,11 @@ class CellSums:
     cells: Cells
     sums: NDArray[np.float64]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sums."""
+        return self.sums.nbytes
+
 
 def _summed(
     cells: NDArray[np.int64], counts: NDArray[np.int64], rows: NDArray[np.bool_]
@@ -137,8 +144,7 @@ def rows_of(channel: int, cell: int, voxels: NDArray) -> NDArray[np.int64] | Non
     if len(values) > MAX_VALUES_PER_CELL or not _are_whole(values):
         return None
     rows = np.empty((len(values), len(COLUMNS)), np.int64)
-    for column, content in enumerate((channel, cell, values, counts)):
-        rows[:, column] = content
+    rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3] = channel, cell, values, counts
     return rows
 
 
@@ -158,71 +164,3 @@ def as_table(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     counts = np.zeros(len(keys), np.int64)
     np.add.at(counts, places.reshape(-1), table[:, 3])
     return np.column_stack([keys, counts])
-
-
-def count_cells(source: Source, edge: int = EDGE) -> CellCounts:
-    """Count the values of every cell in one pass.
-
-    Memory: a piece of the volume, and the table.
-
-    Raises:
-        UnsupportedError: If the voxels are no labels: not whole numbers, or too many different
-            ones (code ``NO_LABELS``).
-    """
-    shape = source.shape[1:]
-    cells = Cells(shape, (edge, edge, edge))
-    rows: list[NDArray[np.int64]] = []
-    for box, voxels in pieces(source):
-        for number, inside in _parts(cells, box):
-            for channel, volume in zip(box.ranges[0], voxels, strict=True):
-                found = rows_of(channel, number, volume[inside])
-                if found is None:
-                    raise UnsupportedError(
-                        f"{source.path or 'the image'} is no label map: its voxels are not whole "
-                        f"numbers, or more than {MAX_VALUES_PER_CELL} different ones in one place; "
-                        "use WeightedSampler for a map of probabilities",
-                        code="NO_LABELS",
-                        path=source.path,
-                    )
-                rows.append(found)
-    return CellCounts(cells, as_table(rows))
-
-
-def sum_cells(source: Source, channel: int = 0, edge: int = EDGE) -> CellSums:
-    """Sum of one channel in every cell, in one pass.
-
-    Raises:
-        UnsupportedError: If a voxel is negative, NaN or infinite: no weight (``BAD_WEIGHTS``).
-    """
-    cells = Cells(source.shape[1:], (edge, edge, edge))
-    sums = np.zeros(cells.total)
-    for box, voxels in pieces(source):
-        if channel not in box.ranges[0]:
-            continue
-        volume = voxels[channel - box.ranges[0][0]]
-        for number, inside in _parts(cells, box):
-            part = volume[inside]
-            total = float(part.sum(dtype=np.float64))
-            if not math.isfinite(total) or part.min() < 0:
-                raise UnsupportedError(
-                    f"Negative values found in probability map {source.path or ''}, or NaN or "
-                    "infinity: weights are finite and at least 0",
-                    code="BAD_WEIGHTS",
-                    path=source.path,
-                )
-            sums[number] += total
-    return CellSums(cells, sums)
-
-
-def _parts(cells: Cells, box: Selection) -> Iterator[tuple[int, tuple[slice, ...]]]:
-    """Numbers of the cells that share voxels with a box, and where these are in the box."""
-    spans = [range(r[0] // e, r[-1] // e + 1) for r, e in zip(box.spatial, cells.edge, strict=True)]
-    for x, y, z in itertools.product(*spans):
-        number = cells.number(x, y, z)
-        yield (
-            number,
-            tuple(
-                slice(max(r.start - taken[0], 0), r.stop - taken[0])
-                for r, taken in zip(cells.box(number), box.spatial, strict=True)
-            ),
-        )

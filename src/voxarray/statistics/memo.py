@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -72,3 +73,13 @@ def forget() -> None:
     """Forget everything; for tests."""
     with _lock:
         _found.clear()
+
+
+def _renew_lock_in_child() -> None:
+    # Another thread may have held the lock at the moment of the fork.
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock_in_child)

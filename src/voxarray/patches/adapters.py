@@ -1,0 +1,90 @@
+"""Transforms of TorchIO and MONAI, applied to patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from voxarray.image.keys import AFFINE, DATA, INTENSITY, LABEL, TYPE
+from voxarray.optional import import_optional
+
+Patch = dict[str, Any]
+
+
+class TorchIOTransform:
+    """A transform of TorchIO 1.x as a transform of a `PatchDataset`.
+
+    The images of a patch become a `torchio.Subject` of the same types, so that intensity
+    transforms leave label maps alone; what comes back takes their place.
+
+    Args:
+        transform: Of TorchIO.
+
+    Raises:
+        MissingPackageError: When it is called and TorchIO is not installed.
+    """
+
+    def __init__(self, transform: Callable[[Any], Any]) -> None:
+        self.transform = transform
+
+    def __call__(self, patch: Patch) -> Patch:
+        tio = import_optional("torchio", "torchio>=1,<2")
+        kinds = {INTENSITY: tio.ScalarImage, LABEL: tio.LabelMap}
+        images = {
+            name: kinds.get(image[TYPE], tio.Image)(
+                tensor=image[DATA], affine=image[AFFINE], type=image[TYPE]
+            )
+            for name, image in _images(patch).items()
+        }
+        result = self.transform(tio.Subject(images))
+        return _with_images(
+            patch, {name: (result[name].data, result[name].affine) for name in images}
+        )
+
+
+class MonaiTransform:
+    """A dictionary transform of MONAI (``RandFlipd(keys=["t1", "mask"])``) for a `PatchDataset`.
+
+    The images of a patch become `monai.data.MetaTensor` by name; what comes back takes their place
+    as plain tensors. Random transforms are seeded for each patch by its index.
+
+    Args:
+        transform: Of MONAI, with ``keys``.
+
+    Raises:
+        MissingPackageError: When it is called and MONAI is not installed.
+    """
+
+    def __init__(self, transform: Callable[[Any], Any]) -> None:
+        self.transform = transform
+
+    def set_random_state(self, seed: int) -> None:
+        """Make what the transform draws depend on the seed."""
+        if hasattr(self.transform, "set_random_state"):
+            self.transform.set_random_state(seed=seed)
+
+    def __call__(self, patch: Patch) -> Patch:
+        MetaTensor = import_optional("monai.data.meta_tensor", "monai").MetaTensor
+        given = {
+            name: MetaTensor(image[DATA], affine=image[AFFINE])
+            for name, image in _images(patch).items()
+        }
+        result = self.transform(given)
+        return _with_images(
+            patch,
+            {n: (result[n].as_tensor(), np.asarray(result[n].affine, float)) for n in given},
+        )
+
+
+def _images(patch: Patch) -> Patch:
+    return {name: image for name, image in patch.items() if isinstance(image, dict)}
+
+
+def _with_images(patch: Patch, found: dict[str, tuple[Any, Any]]) -> Patch:
+    """A patch of the same class with other voxels and affines."""
+    changed = {
+        name: {**patch[name], DATA: data, AFFINE: affine} for name, (data, affine) in found.items()
+    }
+    return type(patch)({**patch, **changed})

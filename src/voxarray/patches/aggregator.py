@@ -1,0 +1,341 @@
+"""`GridAggregator`: a volume from what a network made of the patches of a `GridSampler`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray import memory
+from voxarray.errors import GridError, StateError, UnsupportedError
+from voxarray.grid import Grid
+from voxarray.image import Image, LabelMap, ScalarImage, saving
+from voxarray.materialise import projected_peak
+from voxarray.patches.accumulator import Accumulator
+from voxarray.patches.grid_sampler import GridSampler
+from voxarray.promotion import tensor_dtype
+from voxarray.selection import Selection, Shape3, Shape4
+from voxarray.sources.base import Source, digest
+
+if TYPE_CHECKING:
+    import torch
+
+MODES = ("crop", "average", "hann")
+
+Start = tuple[int, int, int]
+
+
+class GridAggregator:
+    """Puts predictions for the patches of a grid together, in RAM where they fit into the budget.
+
+    A volume that does not fit is summed in a temporary file, and comes out by `save`.
+
+    Args:
+        sampler: The sampler that the patches come from.
+        overlap_mode: Where patches overlap, ``"crop"`` takes each voxel from the patch in whose
+            middle it is, ``"average"`` takes the mean, and ``"hann"`` weighs with a Hann window.
+        downsampling_factor: By how much predictions are smaller than patches, along all axes.
+
+    Raises:
+        ValueError: For another mode.
+    """
+
+    def __init__(
+        self, sampler: GridSampler, overlap_mode: str = "crop", downsampling_factor: int = 1
+    ) -> None:
+        if overlap_mode not in MODES:
+            raise ValueError(
+                f'Overlap mode must be "crop", "average" or "hann", but {overlap_mode!r} was passed'
+            )
+        if downsampling_factor < 1:
+            raise ValueError(f"downsampling_factor must be at least 1, got {downsampling_factor}")
+        self.overlap_mode = overlap_mode
+        self._sampler = sampler
+        self._factor = downsampling_factor
+        self._sums: Accumulator | None = None
+        self._dtype = np.dtype(np.float32)
+        self._added: Counter[Start] = Counter()
+        patch = self._scaled(sampler.patch_size)
+        self._window = [_weights(overlap_mode, size) for size in patch]
+        self._starts = [[s // downsampling_factor for s in starts] for starts in sampler.starts]
+
+    def add_batch(self, batch_tensor: torch.Tensor, locations: torch.Tensor) -> None:
+        """Add predictions for some patches.
+
+        Args:
+            batch_tensor: (B, C, w, h, d), on any device.
+            locations: (B, 6), ``batch["location"]``.
+
+        Raises:
+            StateError: If the shapes do not fit each other (``BAD_BATCH``), or a location is none
+                of the sampler's (``UNKNOWN_LOCATION``).
+        """
+        from voxarray.tensors import to_numpy
+
+        batch = to_numpy(batch_tensor)
+        places = [tuple(map(int, row)) for row in to_numpy(locations)]
+        self._require_fit(batch, places)
+        starts = [self._known(place) for place in places]
+        sums = self._prepared(batch)
+        for patch, start in zip(batch, starts, strict=True):
+            if self.overlap_mode == "crop":
+                box, inside = self._cropped(start)
+                sums.region(box)[...] = patch[(slice(None), *inside)]
+            else:
+                box = [range(s, s + n) for s, n in zip(start, patch.shape[1:], strict=True)]
+                self._add(sums.region(box), patch)
+            self._added[start] += 1
+
+    def get_output_tensor(self) -> torch.Tensor:
+        """The volume (C, W, H, D), in memory order (C, D, H, W).
+
+        Raises:
+            StateError: If patches are missing (``PATCHES_MISSING``).
+            MemoryBudgetError: If it needs more memory than allowed: use `save`.
+        """
+        from voxarray.tensors import read_tensor
+
+        source = self._output()
+        memory.require(
+            projected_peak(source, tensor_dtype(source.dtype)),
+            "the aggregated volume",
+            "save(path) writes it to an archive or file piece by piece",
+        )
+        return read_tensor(source)
+
+    def get_output_image(self, image_class: type[Image] | None = None) -> Image:
+        """The volume as an image in RAM, with the affine of the source.
+
+        Args:
+            image_class: By default `LabelMap` for integers, else `ScalarImage`.
+
+        Raises:
+            StateError, MemoryBudgetError: As `get_output_tensor`.
+        """
+        tensor = self.get_output_tensor()
+        source = self._output()
+        chosen = image_class or (LabelMap if source.dtype.kind in "iu" else ScalarImage)
+        return chosen(tensor=tensor, affine=source.affine)
+
+    def save(
+        self, path: str | os.PathLike[str], *, label: bool | None = None, overwrite: bool = False
+    ) -> None:
+        """Write the volume to a file or archive, with the affine of the source, piece by piece.
+
+        Args:
+            path: Destination; the suffix says which format.
+            label: Whether it is a label map; by default integers are.
+            overwrite: Replace an archive that exists.
+
+        Raises:
+            StateError: If patches are missing (``PATCHES_MISSING``).
+            UnsupportedError: As `Image.save`.
+        """
+        source = self._output()
+        is_label = source.dtype.kind in "iu" if label is None else label
+        saving.save(source, path, label=is_label, overwrite=overwrite)
+
+    # --- What comes in --------------------------------------------------------------------------
+
+    def _scaled(self, size: Sequence[int]) -> Shape3:
+        x, y, z = (n // self._factor for n in size)
+        return x, y, z
+
+    def _require_fit(self, batch: NDArray, places: Sequence[Sequence[int]]) -> None:
+        expected = self._scaled(self._sampler.patch_size)
+        if batch.ndim != 5 or batch.shape[2:] != expected or len(batch) != len(places):
+            raise StateError(
+                f"The shape of the input batch, {batch.shape}, does not match the target: "
+                f"{len(places)} patches of {expected} in a tensor (B, C, W, H, D)",
+                code="BAD_BATCH",
+            )
+        if self._sums is not None and len(self._sums.voxels) != batch.shape[1]:
+            raise StateError(
+                f"this batch has {batch.shape[1]} channels where those before had "
+                f"{len(self._sums.voxels)}",
+                code="BAD_BATCH",
+            )
+
+    def _known(self, place: Sequence[int]) -> Start:
+        start = place[:3]
+        found = len(place) == 6 and all(
+            s in starts for s, starts in zip(start, self._sampler.starts, strict=True)
+        )
+        if not found:
+            raise StateError(
+                f"there is no patch at {tuple(place)} in the grid of the sampler: locations are "
+                'batch["location"] of its own patches',
+                code="UNKNOWN_LOCATION",
+            )
+        x, y, z = (s // self._factor for s in start)
+        return x, y, z
+
+    def _prepared(self, batch: NDArray) -> Accumulator:
+        if self._sums is None:
+            if batch.dtype.kind not in "biuf":
+                raise UnsupportedError(f"predictions of type {batch.dtype} have no order or mean")
+            shape: Shape4 = (batch.shape[1], *self._scaled(self._sampler.padded_shape))
+            self._dtype = _summed_in(batch.dtype, self.overlap_mode)
+            self._sums = Accumulator(shape, self._dtype)
+        return self._sums
+
+    def _add(self, sums: NDArray, patch: NDArray) -> None:
+        if self.overlap_mode == "hann":
+            x, y, z = self._window
+            patch = patch * x[:, None, None] * y[:, None] * z
+        np.add(sums, patch, out=sums, casting="unsafe")
+
+    def _cropped(self, start: Start) -> tuple[list[range], tuple[slice, ...]]:
+        """Voxels of the volume that a patch decides, and where they are in the patch."""
+        box, inside = [], []
+        for s, size, overlap, whole, padded in zip(
+            start,
+            self._scaled(self._sampler.patch_size),
+            self._sampler.patch_overlap,
+            self._scaled(self._sampler.padded_shape),
+            [self._sampler.padding is not None] * 3,
+            strict=True,
+        ):
+            half = overlap // 2 // self._factor
+            first = half if padded or s > 0 else 0
+            last = size - (half if padded or s + size != whole else 0)
+            box.append(range(s + first, s + last))
+            inside.append(slice(first, last))
+        return box, tuple(inside)
+
+    # --- What comes out -------------------------------------------------------------------------
+
+    def _output(self) -> Aggregated:
+        times, sums = self._times(), self._sums
+        if sums is None:
+            raise StateError("no patch was added", code="PATCHES_MISSING")
+        before = self._scaled(self._sampler.padding.before if self._sampler.padding else (0, 0, 0))
+        shape = self._scaled(self._sampler.grid.shape)
+        weights = [
+            _covered(starts, window, n)[b : b + m]
+            for starts, window, n, b, m in zip(
+                self._starts,
+                self._window,
+                self._scaled(self._sampler.padded_shape),
+                before,
+                shape,
+                strict=True,
+            )
+        ]
+        weights[0] = weights[0] * times
+        grid = _coarser(self._sampler.grid, self._factor)
+        means = self.overlap_mode != "crop"
+        return Aggregated(sums, before, grid, weights if means else None)
+
+    def _times(self) -> int:
+        """How often each patch was added, which must be equally often, and once at least."""
+        missing = len(self._sampler) - len(self._added)
+        if missing:
+            raise StateError(
+                f"{missing} of {len(self._sampler)} patches were not added: the volume would have "
+                "holes; add the predictions for all patches of the sampler",
+                code="PATCHES_MISSING",
+            )
+        often = set(self._added.values())
+        if len(often) > 1 and self.overlap_mode != "crop":
+            raise StateError(
+                f"some patches were added {min(often)} times and some {max(often)} times, so "
+                "their mean is not defined: add each as often as any other",
+                code="PATCHES_UNEVEN",
+            )
+        return max(often)
+
+
+@dataclass(frozen=True, eq=False)
+class Aggregated(Source):
+    """Sums of patches, divided by their weights, as a source.
+
+    Attributes:
+        sums: Over the padded volume.
+        before: Voxels of its border (W, H, D), which are left out.
+        grid_of_output: Where the voxels are.
+        weights: Along W, H and D: their product is the weight of a voxel. None to leave sums.
+    """
+
+    sums: Accumulator
+    before: Shape3
+    grid_of_output: Grid
+    weights: Sequence[NDArray] | None
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        return (len(self.sums.voxels), *self.grid_of_output.shape)
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.sums.voxels.dtype
+
+    @property
+    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+        return self.grid_of_output.affine
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        _, w, h, d = self.shape
+        return 1, w, h, max(1, min(d, (1 << 22) // (w * h)))
+
+    def read(self, selection: Selection) -> NDArray:
+        c, w, h, d = selection.shape
+        out = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        box = selection.bounding_box()
+        slices = selection.slices(box)
+        spatial = [
+            range(r.start + b, r.stop + b) for r, b in zip(box.spatial, self.before, strict=True)
+        ]
+        region = self.sums.region(spatial)[box.ranges[0].start : box.ranges[0].stop]
+        out[...] = region[slices]
+        if self.weights is not None:
+            x, y, z = (
+                weights[r.start : r.stop][taken]
+                for weights, r, taken in zip(self.weights, box.spatial, slices[1:], strict=True)
+            )
+            for channel in out:  # one channel at a time: temporaries stay small
+                channel /= (x[:, None, None] * y[:, None] * z).astype(out.dtype)
+        return out
+
+    def token(self) -> str:
+        return digest("aggregated", id(self.sums))
+
+
+def _summed_in(dtype: np.dtype, mode: str) -> np.dtype:
+    """Type of the volume: the predictions' own, but float32 for a mean of integers."""
+    if mode == "crop":
+        return np.dtype(np.uint8) if dtype.kind == "b" else dtype
+    return dtype if dtype in (np.float32, np.float64) else np.dtype(np.float32)
+
+
+def _weights(mode: str, size: int) -> NDArray[np.float64]:
+    """Weights of the voxels of a patch along an axis: TorchIO's Hann window has no zeros."""
+    if mode != "hann":
+        return np.ones(size)
+    return np.hanning(size + 2)[1:-1]
+
+
+def _covered(starts: Sequence[int], window: NDArray, size: int) -> NDArray[np.float64]:
+    """Sum of the windows at all starts along an axis.
+
+    Patches lie at all combinations of the starts of three axes, so the sum in the volume is the
+    product of the sums along its axes, and needs no volume of its own.
+    """
+    total = np.zeros(size)
+    for start in starts:
+        total[start : start + len(window)] += window
+    return total
+
+
+def _coarser(grid: Grid, factor: int) -> Grid:
+    if factor == 1:
+        return grid
+    if any(n < factor for n in grid.shape):
+        raise GridError(f"a volume of {grid.shape} cannot be made {factor} times smaller")
+    return grid.coarsen((factor,) * 3)

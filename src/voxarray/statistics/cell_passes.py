@@ -1,0 +1,92 @@
+"""One pass over a source that says what each cell of it holds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import UnsupportedError
+from voxarray.pieces import pieces
+from voxarray.selection import Selection
+from voxarray.sources.base import Source
+from voxarray.statistics.cells import (
+    EDGE,
+    MAX_VALUES_PER_CELL,
+    CellCounts,
+    Cells,
+    CellSums,
+    as_table,
+    rows_of,
+)
+
+
+def count_cells(source: Source, edge: int = EDGE) -> CellCounts:
+    """Count the values of every cell in one pass.
+
+    Memory: a piece of the volume, and the table.
+
+    Raises:
+        UnsupportedError: If the voxels are no labels: not whole numbers, or too many different
+            ones (code ``NO_LABELS``).
+    """
+    shape = source.shape[1:]
+    cells = Cells(shape, (edge, edge, edge))
+    rows: list[NDArray[np.int64]] = []
+    for box, voxels in pieces(source):
+        for number, inside in _parts(cells, box):
+            for channel, volume in zip(box.ranges[0], voxels, strict=True):
+                found = rows_of(channel, number, volume[inside])
+                if found is None:
+                    raise UnsupportedError(
+                        f"{source.path or 'the image'} is no label map: its voxels are not whole "
+                        f"numbers, or more than {MAX_VALUES_PER_CELL} different ones in one place; "
+                        "use WeightedSampler for a map of probabilities",
+                        code="NO_LABELS",
+                        path=source.path,
+                    )
+                rows.append(found)
+    return CellCounts(cells, as_table(rows))
+
+
+def sum_cells(source: Source, channel: int = 0, edge: int = EDGE) -> CellSums:
+    """Sum of one channel in every cell, in one pass.
+
+    Raises:
+        UnsupportedError: If a voxel is negative, NaN or infinite: no weight (``BAD_WEIGHTS``).
+    """
+    cells = Cells(source.shape[1:], (edge, edge, edge))
+    sums = np.zeros(cells.total)
+    for box, voxels in pieces(source):
+        if channel not in box.ranges[0]:
+            continue
+        volume = voxels[channel - box.ranges[0][0]]
+        for number, inside in _parts(cells, box):
+            part = volume[inside]
+            total = float(part.sum(dtype=np.float64))
+            if not math.isfinite(total) or part.min() < 0:
+                raise UnsupportedError(
+                    f"Negative values found in probability map {source.path or ''}, or NaN or "
+                    "infinity: weights are finite and at least 0",
+                    code="BAD_WEIGHTS",
+                    path=source.path,
+                )
+            sums[number] += total
+    return CellSums(cells, sums)
+
+
+def _parts(cells: Cells, box: Selection) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """Numbers of the cells that share voxels with a box, and where these are in the box."""
+    spans = [range(r[0] // e, r[-1] // e + 1) for r, e in zip(box.spatial, cells.edge, strict=True)]
+    for x, y, z in itertools.product(*spans):
+        number = cells.number(x, y, z)
+        yield (
+            number,
+            tuple(
+                slice(max(r.start - taken[0], 0), r.stop - taken[0])
+                for r, taken in zip(cells.box(number), box.spatial, strict=True)
+            ),
+        )
