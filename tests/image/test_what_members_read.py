@@ -111,6 +111,7 @@ ELSEWHERE = {
     "from_sitk": "is given voxels",
     "from_torchio": "tests of bridges",
     "set_data": "is given voxels",
+    "view": "reads the level that it shows: tests of the viewer",
     "unload": "reads nothing, and needs a tensor",
     "clear": "refused, as image['type'] cannot be removed",
     "popitem": "likewise",
