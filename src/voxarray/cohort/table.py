@@ -1,7 +1,8 @@
-"""Tables on disk: Parquet whose pages carry checksums, replaced only where they differ."""
+"""Tables on disk: Parquet that carries the sha256 of itself, replaced only where it differs."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 from voxarray.disk import refusal
 from voxarray.errors import ChecksumError
 from voxarray.writers.whole_file import whole_file
+
+_MARK = b"voxarray-sha256:"
+_UNKNOWN = b"0" * 64
+"""Stands in the file's own metadata while its digest is computed, and then makes room for it."""
 
 
 def write(path: str, schema: Any, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -27,8 +32,11 @@ def write(path: str, schema: Any, rows: Sequence[Mapping[str, Any]]) -> None:
 
     buffer = io.BytesIO()
     table = pyarrow.Table.from_pylist(list(rows), schema=schema)
-    pyarrow.parquet.write_table(table, buffer, write_page_checksum=True)
-    replace(path, buffer.getvalue())
+    with pyarrow.parquet.ParquetWriter(buffer, schema, store_schema=False) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"voxarray": (_MARK + _UNKNOWN).decode()})
+    data = buffer.getvalue()
+    replace(path, data.replace(_MARK + _UNKNOWN, _MARK + _digest(data)))
 
 
 def replace(path: str, data: bytes) -> None:
@@ -50,20 +58,26 @@ def read(path: str) -> Any:
 
     Raises:
         ChecksumError: If it is damaged.
+        FileNotFoundError: If it is not there.
     """
     import pandas
+    import pyarrow
     import pyarrow.parquet
 
-    # Whole numbers stay whole where some are missing.
-    whole = {pyarrow.int64(): pandas.Int64Dtype()}
-    try:
-        table = pyarrow.parquet.read_table(path, page_checksum_verification=True)
-        return table.to_pandas(types_mapper=whole.get)
-    except (OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    with open(path, "rb") as file:
+        data = file.read()
+    place = data.rfind(_MARK) + len(_MARK)
+    stated = data[place : place + len(_UNKNOWN)]
+    if _digest(data[:place] + _UNKNOWN + data[place + len(_UNKNOWN) :]) != stated:
         raise ChecksumError(
             f"{path} is not the table that was written: run voxarray finalise, which makes it "
             "again from the archives",
             path=path,
-        ) from None
+        )
+    # Whole numbers stay whole where some are missing.
+    whole = {pyarrow.int64(): pandas.Int64Dtype()}
+    return pyarrow.parquet.read_table(io.BytesIO(data)).to_pandas(types_mapper=whole.get)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()

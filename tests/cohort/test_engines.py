@@ -1,0 +1,159 @@
+"""The same cohort, whoever converts: this process, workers, a scheduler; workers may die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from cohort_samples import make_cohort, run, save, truth
+
+from voxarray.cohort.build import Run, build
+from voxarray.cohort.journal import records
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture
+def source(tmp_path):
+    make_cohort(tmp_path / "in", 8, 3)
+    build(tmp_path / "in", tmp_path / "whole")
+    return tmp_path / "in"
+
+
+def test_workers_make_the_same(tmp_path, source):
+    made = build(source, tmp_path / "out", run=Run(workers=2))
+    assert (made.converted, made.failed) == (8, 3)
+    assert truth(tmp_path / "out") == truth(tmp_path / "whole")
+    writers = {path.name.split("-")[-2] for path in (tmp_path / "out/journal").iterdir()}
+    assert str(os.getpid()) not in writers
+    assert build(source, tmp_path / "out", run=Run(workers=2)).converted == 0
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """Address of a scheduler with one worker, and their processes."""
+    import json
+
+    file = tmp_path / "scheduler.json"
+    place = ["--scheduler-file", str(file)]
+    base = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    started = [
+        subprocess.Popen([*base, *place, *options], **quiet),
+        subprocess.Popen([*worker, *place, "--nthreads", "1", "--no-dashboard"], **quiet),
+    ]
+    try:
+        deadline = time.monotonic() + 60
+        while not file.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.2)
+        yield json.loads(file.read_text())["address"], started[0]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_a_scheduler_that_runs(tmp_path, source, scheduler):
+    address, _ = scheduler
+    made = build(source, tmp_path / "out", run=Run(scheduler=address))
+    assert (made.converted, made.failed, made.stopped) == (8, 3, "")
+    assert truth(tmp_path / "out") == truth(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed(tmp_path, scheduler):
+    address, process = scheduler
+    for number in range(300):
+        save(tmp_path / f"in/{number}.nii.gz", number)
+    command = [sys.executable, "-m", "voxarray", "convert", tmp_path / "in", tmp_path / "out"]
+    with subprocess.Popen([*command, "--scheduler", address], stderr=subprocess.PIPE) as running:
+        while not list((tmp_path / "out").glob("subjects/*.ome.zarr")):
+            time.sleep(0.02)
+        process.kill()
+        _, told = running.communicate(timeout=120)
+    assert running.returncode == 3
+    assert b"SCHEDULER_LOST" in told
+    made = build(tmp_path / "in", tmp_path / "out")
+    assert made.present + made.converted == 300
+    assert made.present > 0
+
+
+def test_no_scheduler_is_named(tmp_path, source, monkeypatch):
+    import distributed
+
+    def refusing(*_, **__):
+        raise OSError("Timed out")
+
+    monkeypatch.setattr(distributed, "Client", refusing)
+    result = run("convert", source, tmp_path / "out", "--scheduler", "tcp://127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "NO_SCHEDULER" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(10))
+def test_killed_workers_lose_nothing(tmp_path, moment):
+    import psutil
+
+    for number in range(60):
+        save(tmp_path / f"in/{number}.nii.gz", number)
+    command = [sys.executable, "-m", "voxarray", "convert", tmp_path / "in", tmp_path / "out"]
+    with subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE) as running:
+        while not list((tmp_path / "out").glob("subjects/*.ome.zarr")):
+            time.sleep(0.02)
+        time.sleep(moment * 0.05)
+        writers = {
+            int(path.name.split("-")[-2]) for path in (tmp_path / "out/journal").glob("*.jsonl")
+        }
+        children = {child.pid for child in psutil.Process(running.pid).children(recursive=True)}
+        for pid in writers & children:
+            os.kill(pid, signal.SIGKILL)
+        _, told = running.communicate(timeout=200)
+    assert running.returncode == 0, told
+    again = build(tmp_path / "in", tmp_path / "out")
+    assert (again.present, again.converted) == (60, 0)
+    done = list(records(str(tmp_path / "out/journal")))
+    assert len(done) <= 60 + 2
+
+
+def test_shares_of_memory_and_cores(monkeypatch):
+    import dask.config
+
+    from voxarray.cohort.engine import Distributed
+
+    with dask.config.set({"voxarray.memory-budget": "1 GiB", "voxarray.threads": 8}):
+        share = Distributed(4)._share()
+    assert share == {"voxarray.memory-budget": 256 << 20, "voxarray.threads": 2}
+
+
+def test_what_no_worker_may_hold_is_done_at_the_end(tmp_path):
+    import dask.config
+
+    for number in range(3):
+        save(tmp_path / f"in/{number}.nii.gz", number)
+    with dask.config.set({"voxarray.memory-budget": "60 MiB"}):
+        made = build(tmp_path / "in", tmp_path / "out", run=Run(workers=2))
+    assert (made.converted, made.failed) == (3, 0)
+
+
+def test_the_budget_of_a_worker_is_kept(tmp_path):
+    # 64 MiB of voxels against a budget of 100 MiB for two.
+    from voxarray.testing.synthetic import Phantom, write_nifti
+
+    for number in range(2):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        write_nifti(Phantom((256, 256, 512), seed=number), tmp_path / f"in/{number}.nii.gz")
+    import dask.config
+
+    with dask.config.set({"voxarray.memory-budget": "260 MiB"}):
+        made = build(tmp_path / "in", tmp_path / "out", run=Run(workers=2))
+    assert made.converted == 2
+    peaks = [record["peak"] for record in records(str(tmp_path / "out/journal"))]
+    assert max(peaks) < 130 << 20

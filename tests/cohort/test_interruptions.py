@@ -1,0 +1,257 @@
+"""Whatever interrupts a run: nothing partial is there, and the next run makes the same cohort."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from cohort_samples import archives, make_cohort, report_codes, run, save, truth
+
+from voxarray.archive.verify import verify
+from voxarray.cohort.build import build
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.journal import Journal, records
+from voxarray.errors import VoxarrayError
+
+# Without waiting for the disk: what is tested here is the order of things, not the platters.
+_RUN = """
+import os, sys
+os.fsync = lambda _: None
+from voxarray.cli import main
+main(sys.argv[1:])
+"""
+
+
+def start(*arguments: object) -> subprocess.Popen[bytes]:
+    """The command line in a process, and processes of its own, that can be killed together."""
+    command = [sys.executable, "-c", _RUN, *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def finish(*arguments: object) -> int:
+    with start(*arguments) as process:
+        process.communicate(timeout=200)
+        return process.returncode
+
+
+def check_whole(cohort: Path) -> None:
+    """What can be seen is whole."""
+    for path in Folder.of(cohort).archives():
+        assert verify(path) == []
+
+
+def duration(*arguments: object) -> float:
+    began = time.perf_counter()
+    finish(*arguments)
+    return time.perf_counter() - began
+
+
+def kill_again_and_again(tmp_path: Path, kills: int, *options: object) -> None:
+    source, whole, cohort = (tmp_path / name for name in ("in", "whole", "out"))
+    make_cohort(source, 24, 4)
+    build(source, whole)
+    seconds = duration("convert", source, tmp_path / "timed", *options)
+    moments = random.Random(7)
+    converted = 0
+    for number in range(kills):
+        target = tmp_path / f"out-{number}" if number % 4 == 0 else cohort
+        if number % 4 == 0:
+            cohort = target
+        with start("convert", source, cohort, *options) as process:
+            time.sleep(moments.uniform(0.3 * seconds, seconds))
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        check_whole(cohort)
+        converted = max(converted, len(list(Folder.of(cohort).archives())))
+        if number % 4 == 3 or number == kills - 1:
+            assert finish("convert", source, cohort, *options) == 3
+            assert truth(cohort) == truth(whole)
+            assert not (cohort / "staging").exists() or not list((cohort / "staging").iterdir())
+    assert converted  # some kills came while images were converted
+
+
+def test_a_killed_run_goes_on(tmp_path):
+    kill_again_and_again(tmp_path, 4)
+
+
+@pytest.mark.slow
+def test_a_run_killed_a_hundred_times(tmp_path):
+    kill_again_and_again(tmp_path, 100)
+
+
+@pytest.mark.slow
+def test_a_run_with_workers_killed_twenty_times(tmp_path):
+    kill_again_and_again(tmp_path, 20, "--workers", 2)
+
+
+def test_sigterm_drops_the_image_and_writes_the_catalogue(tmp_path):
+    source, cohort = tmp_path / "in", tmp_path / "out"
+    for number in range(40):
+        save(source / f"{number}.nii.gz", number)
+    with start("convert", source, cohort) as process:
+        while not list(Folder.of(cohort).archives()):
+            time.sleep(0.01)
+        process.terminate()
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert b"asked to end" in told
+    assert (cohort / "catalogue.parquet").exists()
+    assert not (cohort / "staging").exists()
+    check_whole(cohort)
+    done = len(archives(cohort))
+    assert 0 < done < 40
+    made = build(source, cohort)
+    assert (made.present, made.converted) == (done, 40 - done)
+
+
+# --- Several at once ------------------------------------------------------------------------------
+
+
+def check_writers(tmp_path: Path, processes: int, scans: int) -> None:
+    source, whole, cohort = (tmp_path / name for name in ("in", "whole", "out"))
+    if not source.exists():
+        for number in range(scans):
+            save(source / f"{number}.nii.gz", number)
+        build(source, whole)
+    running = [start("convert", source, cohort) for _ in range(processes)]
+    for process in running:
+        _, told = process.communicate(timeout=300)
+        assert process.returncode == 0, told
+    assert truth(cohort) == truth(whole)
+    done = [record["slug"] for record in records(str(cohort / "journal"))]
+    assert len(set(done)) == scans
+
+
+def test_two_runs_at_once_agree(tmp_path):
+    check_writers(tmp_path, processes=2, scans=12)
+
+
+@pytest.mark.slow
+def test_eight_writers_twenty_rounds(tmp_path):
+    import shutil
+
+    for _ in range(20):
+        check_writers(tmp_path, processes=8, scans=40)
+        shutil.rmtree(tmp_path / "out")
+
+
+# --- A disk that refuses --------------------------------------------------------------------------
+
+
+class FailingDisk:
+    """Lets every write from the k-th on fail: of ``os.write``, and of files of Python."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+        self.number, self.calls, self.failing_from = number, 0, sys.maxsize
+        self.lock = threading.Lock()
+        self.write, self.open = os.write, open
+        monkeypatch.setattr(os, "write", self._write)
+        monkeypatch.setattr("builtins.open", self._open)
+
+    def _count(self) -> None:
+        with self.lock:
+            self.calls += 1
+            if self.calls > self.failing_from:
+                raise OSError(self.number, os.strerror(self.number))
+
+    def _write(self, fd: int, data: bytes) -> int:
+        self._count()
+        return self.write(fd, data)
+
+    def _open(self, file, mode="r", *arguments, **options):
+        if "x" in mode or "w" in mode:
+            self._count()
+        return self.open(file, mode, *arguments, **options)
+
+
+def check_disk(tmp_path, monkeypatch, number: int, step: int) -> None:
+    source = tmp_path / "in"
+    for scan in range(2):
+        save(source / f"{scan}.nii.gz", scan)
+    build(source, tmp_path / "whole")
+    disk = FailingDisk(monkeypatch, number)
+    build(source, tmp_path / "counted")
+    total, code = disk.calls, "IO_ERROR" if number == errno.EIO else "NO_SPACE"
+    assert total > 20
+    for call in range(0, total, step):
+        cohort = tmp_path / f"out-{call}"
+        disk.calls, disk.failing_from = 0, call
+        told = []
+        try:
+            made = build(source, cohort)
+            told = [made.stopped, *(one.code for one in made.summary.failed if made.summary)]
+        except VoxarrayError as error:
+            told = [error.code]
+        disk.failing_from = sys.maxsize
+        assert any(code in text for text in told), (call, told)
+        check_whole(cohort)
+        Journal.of(str(cohort / "journal")).close()
+        assert build(source, cohort).failed == 0  # goes on when there is room again
+        assert truth(cohort) == truth(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_disk_that_refuses_is_named(tmp_path, monkeypatch, number):
+    check_disk(tmp_path, monkeypatch, number, step=9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_disk_that_refuses_any_write_is_named(tmp_path, monkeypatch, number):
+    check_disk(tmp_path, monkeypatch, number, step=1)
+
+
+# --- Damage ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["plan.json", "catalogue.parquet"])
+def test_damaged_tables_are_found_out(tmp_path, name):
+    from voxarray.cohort import Cohort
+
+    for scan in range(3):
+        save(tmp_path / f"in/{scan}.nii.gz", scan)
+    build(tmp_path / "in", tmp_path / "out")
+    path = tmp_path / "out" / name
+    good = path.read_bytes()
+    flips = random.Random(3)
+    silent = 0
+    for _ in range(60):
+        bad = bytearray(good)
+        bad[flips.randrange(len(bad))] ^= 1 << flips.randrange(8)
+        path.write_bytes(bad)
+        try:
+            if name == "plan.json":
+                run_plan(tmp_path / "out")
+            else:
+                Cohort(tmp_path / "out")
+            silent += 1
+        except VoxarrayError:
+            pass
+    assert silent == 0
+    path.write_bytes(good)
+
+
+def run_plan(cohort: Path) -> None:
+    from voxarray.cohort.plan import Plan
+
+    Plan.read(str(cohort / "plan.json"))
+
+
+def test_a_torn_line_of_a_journal_is_left_out(tmp_path):
+    save(tmp_path / "in/a.nii")
+    build(tmp_path / "in", tmp_path / "out")
+    (journal,) = (tmp_path / "out/journal").iterdir()
+    journal.write_bytes(journal.read_bytes() + b'{"slug": "x", "sta')
+    assert len(list(records(str(tmp_path / "out/journal")))) == 1
+    assert run("finalise", tmp_path / "out").exit_code == 0
+    assert report_codes(tmp_path / "out") == {}
