@@ -47,7 +47,7 @@ LAYERS = (
     {"image", "bridges", "subject", "repr", "plotting", "transforms"},
     {"patches", "cohort"},
     {"__init__"},  # the public face: names to export, nothing of its own
-    {"cli"},
+    {"cli", "__main__"},
     {"testing"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from voxarray.cohort.mapped import Mapped
+    from voxarray.patches import PatchDataset
 
 _SHOWN = 10
 _COLUMNS = ("subject", "image", "width", "height", "depth", "spacing_max", "dtype", "labels")
@@ -98,6 +99,17 @@ class Cohort(Sequence[Subject]):
         from voxarray.cohort.mapped import Mapped
 
         return Mapped(self, transform)
+
+    def dataset(self, *args: Any, **kwargs: Any) -> PatchDataset:
+        """Patches of the subjects: a `PatchDataset`, whose arguments these are.
+
+        Args:
+            *args: Sampler, and what else `PatchDataset` takes after the subjects.
+            **kwargs: Likewise.
+        """
+        from voxarray.patches import PatchDataset
+
+        return PatchDataset(self, *args, **kwargs)
 
     def __len__(self) -> int:
         return len(self._subjects)

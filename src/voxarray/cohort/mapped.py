@@ -30,6 +30,7 @@ from voxarray.subject import Subject
 
 if TYPE_CHECKING:
     from voxarray.cohort.cohort import Cohort
+    from voxarray.patches import PatchDataset
 
 TransformLike = Callable[[Subject], Subject]
 
@@ -66,6 +67,15 @@ class Mapped(Sequence[Subject]):
     def map(self, transform: TransformLike) -> Mapped:
         """The same, and another transform after it."""
         return Mapped(self.cohort, Chain((self.transform, transform)))
+
+    def dataset(self, *args: Any, **kwargs: Any) -> PatchDataset:
+        """Patches of the transformed subjects, computed as they are drawn; see `Cohort.dataset`.
+
+        Saving them first is faster, unless each patch is drawn about once.
+        """
+        from voxarray.patches import PatchDataset
+
+        return PatchDataset(self, *args, **kwargs)
 
     def save(
         self,

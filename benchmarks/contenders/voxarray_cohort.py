@@ -1,0 +1,10 @@
+"""A cohort: plan, convert with checksums, pyramid and verification, catalogue, report."""
+
+from __future__ import annotations
+
+from voxarray.cohort.build import Run, build
+
+
+def run(source: str, destination: str, workers: int = 0) -> None:
+    made = build(source, destination, run=Run(workers=workers))
+    assert not made.failed, made
