@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from voxarray.image.base import Image
 from voxarray.image.keys import INTENSITY, LABEL
@@ -12,6 +12,22 @@ class ScalarImage(Image):
     """Image whose voxels are measurements, such as a CT or MR scan; arguments as for `Image`."""
 
     fixed_type: ClassVar[str | None] = INTENSITY
+
+    def clamp(self, out_min: float | None = None, out_max: float | None = None) -> Self:
+        """The image with values kept within bounds; as `Clamp`."""
+        return self._transformed("Clamp", out_min, out_max)
+
+    def rescale_intensity(
+        self, out_min_max: Any = (0, 1), percentiles: Any = (0, 100), **kwargs: Any
+    ) -> Self:
+        """The image with its range brought into another; as `RescaleIntensity`.
+
+        Args:
+            out_min_max: Range of the result.
+            percentiles: Values beyond these percentiles become them.
+            **kwargs: As for `RescaleIntensity`: ``in_min_max``, ``masking_method``.
+        """
+        return self._transformed("RescaleIntensity", out_min_max, percentiles, **kwargs)
 
 
 class LabelMap(Image):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from voxarray.errors import UnsupportedError
 from voxarray.ops.pointwise import Pointwise
 from voxarray.sources.base import Source
@@ -46,8 +48,9 @@ def _found(source: Source, mask: Source | None) -> Statistics:
     if isinstance(window.base, Pointwise) and window.base.ascends:
         before = window.base.base
         known = statistics_of(Window.of(before).take(window.selection), mask)
-        if not known.not_finite:
-            return known.through(window.base.function, before.dtype)
+        result = None if known.not_finite else known.through(window.base.function, before.dtype)
+        if result is not None and np.isfinite([result.minimum, result.maximum]).all():
+            return result
     if is_countable(source):
         return Statistics.of_counts(count_small(source, mask))
     measures = passes.count(source, Measures, mask)

@@ -13,10 +13,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Protocol, TypeVar
 
+from voxarray.ops.tree import leaves
 from voxarray.sources.array import DaskSource
 from voxarray.sources.base import Source
 from voxarray.sources.concat import ConcatSource
-from voxarray.sources.window import Window
 
 LIMIT_BYTES = 64 << 20
 """Of what is remembered: a thousand scans of 16-bit integers, or a few dozen of floats."""
@@ -62,11 +62,13 @@ def remembered(kind: str, sources: tuple[Source, ...], find: Callable[[], Found]
 
 def may_change(source: Source) -> bool:
     """Whether voxels may come to differ under the same token."""
-    base = Window.of(source).base
-    if base.in_memory or isinstance(base, DaskSource):  # a graph may hold arrays, or images of them
-        return True
-    parts = base.parts if isinstance(base, ConcatSource) else base.inputs
-    return any(may_change(one) for one in parts)
+    for leaf in leaves(source):
+        # A graph may hold arrays, or images of them.
+        if leaf.in_memory or isinstance(leaf, DaskSource):
+            return True
+        if isinstance(leaf, ConcatSource) and any(map(may_change, leaf.parts)):
+            return True
+    return False
 
 
 def forget() -> None:

@@ -12,57 +12,103 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voxarray.transforms.affine import Affine
+    from voxarray.transforms.blur import Blur
     from voxarray.transforms.bounds import Crop, Pad
+    from voxarray.transforms.clamp import Clamp, To
     from voxarray.transforms.compose import Compose
     from voxarray.transforms.crop_or_pad import CropOrPad, EnsureShapeMultiple
+    from voxarray.transforms.function import Lambda
+    from voxarray.transforms.histogram_standardization import HistogramStandardization
+    from voxarray.transforms.labels import (
+        Contour,
+        KeepLargestComponent,
+        OneHot,
+        RemapLabels,
+        RemoveLabels,
+        SequentialLabels,
+    )
+    from voxarray.transforms.mask import Mask
+    from voxarray.transforms.normalization import NormalizationTransform
     from voxarray.transforms.orientation import Flip, ToCanonical, ToOrientation, Transpose
     from voxarray.transforms.replaying import replay
     from voxarray.transforms.resample import Resample, Resize
+    from voxarray.transforms.rescale_intensity import RescaleIntensity
     from voxarray.transforms.transform import (
         IntensityTransform,
         LabelTransform,
         SpatialTransform,
         Transform,
     )
+    from voxarray.transforms.z_normalization import ZNormalization
 
 HOMES = {
-    "replay": "replaying",
     "Affine": "affine",
+    "Blur": "blur",
+    "Clamp": "clamp",
     "Compose": "compose",
+    "Contour": "labels",
     "Crop": "bounds",
     "CropOrPad": "crop_or_pad",
     "EnsureShapeMultiple": "crop_or_pad",
     "Flip": "orientation",
+    "HistogramStandardization": "histogram_standardization",
     "IntensityTransform": "transform",
+    "KeepLargestComponent": "labels",
     "LabelTransform": "transform",
+    "Lambda": "function",
+    "Mask": "mask",
+    "NormalizationTransform": "normalization",
+    "OneHot": "labels",
     "Pad": "bounds",
+    "RemapLabels": "labels",
+    "RemoveLabels": "labels",
     "Resample": "resample",
+    "RescaleIntensity": "rescale_intensity",
     "Resize": "resample",
+    "SequentialLabels": "labels",
     "SpatialTransform": "transform",
+    "To": "clamp",
     "ToCanonical": "orientation",
     "ToOrientation": "orientation",
     "Transform": "transform",
     "Transpose": "orientation",
+    "ZNormalization": "z_normalization",
+    "replay": "replaying",
 }
 """Module of each public name."""
 
 __all__ = [
     "Affine",
+    "Blur",
+    "Clamp",
     "Compose",
+    "Contour",
     "Crop",
     "CropOrPad",
     "EnsureShapeMultiple",
     "Flip",
+    "HistogramStandardization",
     "IntensityTransform",
+    "KeepLargestComponent",
     "LabelTransform",
+    "Lambda",
+    "Mask",
+    "NormalizationTransform",
+    "OneHot",
     "Pad",
+    "RemapLabels",
+    "RemoveLabels",
     "Resample",
+    "RescaleIntensity",
     "Resize",
+    "SequentialLabels",
     "SpatialTransform",
+    "To",
     "ToCanonical",
     "ToOrientation",
     "Transform",
     "Transpose",
+    "ZNormalization",
     "replay",
 ]
 

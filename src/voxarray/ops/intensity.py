@@ -1,0 +1,151 @@
+"""Intensities: clamped, rescaled, normalised, converted; each voxel by itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import UnsupportedError
+from voxarray.ops.pointwise import Pointwise
+
+SINGLE = np.dtype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Floating(Pointwise):
+    """A function whose results are float32, as TorchIO's are."""
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return SINGLE
+
+
+@dataclass(frozen=True, eq=False)
+class Clamped(Pointwise):
+    """Values below ``low`` become it, and those above ``high`` that.
+
+    Attributes:
+        low: Smallest value of the result; None for no bound.
+        high: Largest value of the result; None for no bound.
+        stored: Type of the result; holds both bounds.
+    """
+
+    low: float | None
+    high: float | None
+    stored: np.dtype
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.stored
+
+    def function(self, values: NDArray) -> NDArray:
+        bounds = (None if n is None else self.stored.type(n) for n in (self.low, self.high))
+        clipped: NDArray = np.clip(values.astype(self.stored, copy=False), *bounds)
+        return clipped
+
+
+@dataclass(frozen=True, eq=False)
+class Rescaled(Floating):
+    """A range of values becomes another, linearly.
+
+    Attributes:
+        cut: Bounds to which values are clamped first; None for none.
+        before: The range that becomes ``after``.
+        after: Its new bounds.
+    """
+
+    cut: tuple[float, float] | None
+    before: tuple[float, float]
+    after: tuple[float, float]
+
+    def function(self, values: NDArray) -> NDArray:
+        result = values.astype(SINGLE)
+        if self.cut is not None:
+            np.clip(result, *map(SINGLE.type, self.cut), out=result)
+        low, high = map(SINGLE.type, self.before)
+        result -= low
+        result /= high - low
+        result *= self.after[1] - self.after[0]
+        result += self.after[0]
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Normalised(Floating):
+    """Values less a mean, divided by a deviation.
+
+    Attributes:
+        mean: Becomes 0.
+        deviation: Becomes 1; positive.
+    """
+
+    mean: float
+    deviation: float
+
+    def function(self, values: NDArray) -> NDArray:
+        result = values.astype(SINGLE)
+        result -= SINGLE.type(self.mean)
+        result /= SINGLE.type(self.deviation)
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Standardised(Floating):
+    """Values moved so that some become others, and those between in proportion.
+
+    Attributes:
+        found: (n,) ascending values.
+        wanted: (n,) ascending values that they become; beyond the ends the last slope goes on.
+    """
+
+    found: tuple[float, ...]
+    wanted: tuple[float, ...]
+
+    def function(self, values: NDArray) -> NDArray:
+        found, wanted = np.array(self.found), np.array(self.wanted)
+        gaps = np.diff(found)
+        gaps[gaps < 1e-5] = np.inf  # landmarks that coincide: what lies there becomes the first
+        slopes = np.diff(wanted) / gaps
+        starts = wanted[:-1] - slopes * found[:-1]
+        wide = values.astype(SINGLE)
+        where = np.digitize(wide, found[1:-1])
+        result = slopes[where] * wide + starts[where]
+        rounded: NDArray = result.astype(SINGLE)
+        return rounded
+
+
+@dataclass(frozen=True, eq=False)
+class Cast(Pointwise):
+    """The same values in another type; fractions are cut off where it has none.
+
+    Attributes:
+        stored: The type.
+    """
+
+    stored: np.dtype
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.stored
+
+    def function(self, values: NDArray) -> NDArray:
+        if self.stored.kind in "iu" and not np.can_cast(values.dtype, self.stored):
+            self._require_within(values)
+        with np.errstate(over="ignore"):  # float16 has infinities for what is beyond it
+            return values.astype(self.stored)
+
+    def _require_within(self, values: NDArray) -> None:
+        """Refuse what an integer type cannot hold; NaN is within nothing."""
+        ends = values.min(), values.max()
+        limits = np.iinfo(self.stored)
+        # Of Python's numbers, none is rounded to be compared.
+        finite = all(math.isfinite(end) for end in ends)
+        if not finite or not limits.min <= int(ends[0]) <= int(ends[1]) <= limits.max:
+            raise UnsupportedError(
+                f"values from {ends[0]} to {ends[1]} do not fit into {self.stored}, which holds "
+                f"whole numbers from {limits.min} to {limits.max}: clamp or rescale them first",
+                code="OUT_OF_TYPE",
+            )

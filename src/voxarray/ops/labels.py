@@ -1,0 +1,83 @@
+"""Labels: renamed, and as one channel for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import UnsupportedError
+from voxarray.ops.operation import Operation
+from voxarray.ops.pointwise import Pointwise
+from voxarray.selection import Selection, Shape4
+
+
+@dataclass(frozen=True, eq=False)
+class Remapped(Pointwise):
+    """Labels replaced by others, all at once.
+
+    Attributes:
+        old: (n,) ascending labels.
+        new: (n,) labels that replace them.
+        stored: Type of the result; holds all of them.
+    """
+
+    ascends = False
+
+    old: tuple[float, ...]
+    new: tuple[float, ...]
+    stored: np.dtype
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.stored
+
+    def function(self, values: NDArray) -> NDArray:
+        result = values.astype(self.stored)
+        if self.old:
+            old, new = np.array(self.old), np.array(self.new).astype(self.stored)
+            where = np.minimum(np.searchsorted(old, values), len(old) - 1)
+            hit = old[where] == values
+            result[hit] = new[where[hit]]
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class OneHot(Operation):
+    """One channel per label: 1 where the base, of one channel, has the number of the channel.
+
+    Attributes:
+        classes: Number of channels.
+    """
+
+    classes: int
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        return self.classes, *self.base.shape[1:]
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        return self.classes, *self.base.chunks[1:]
+
+    def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
+        return (Selection((range(1), *selection.spatial)),)
+
+    def compute(self, selection: Selection, parts: Sequence[Any]) -> NDArray:
+        labels = parts[0][0]
+        low, high = labels.min(), labels.max()
+        if not 0 <= low <= high < self.classes:
+            raise UnsupportedError(
+                f"there are labels from {low} to {high}, and {self.classes} classes are those from "
+                f"0 to {self.classes - 1}: give more num_classes, or remap the labels",
+                code="LABEL_WITHOUT_CLASS",
+            )
+        c, w, h, d = selection.shape
+        result = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        whole = labels.astype(np.int64)
+        for channel, label in zip(result, selection.ranges[0], strict=True):
+            channel[...] = whole == label
+        return result

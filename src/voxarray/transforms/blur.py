@@ -1,0 +1,67 @@
+"""Images made smooth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from voxarray.history import Entry, entry
+from voxarray.image import Image
+from voxarray.ops.blurred import Blurred
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+from voxarray.subject import Subject
+from voxarray.transforms.masking import name_of
+from voxarray.transforms.transform import IntensityTransform
+
+Deviations = float | Sequence[float]
+
+
+class Blur(IntensityTransform):
+    """Average voxels with their neighbours under a Gaussian. Integers become float32.
+
+    Args:
+        std: Standard deviations in mm along W, H and D, or one for all; or a dict of such by the
+            names of images. 0 leaves an axis as it is. Beyond the volume lies its reflection.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        ValueError: For anything else.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("std",)
+
+    def __init__(self, std: Deviations | Mapping[str, Deviations], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.std: Any = (
+            {name: _three(one) for name, one in std.items()}
+            if isinstance(std, Mapping)
+            else _three(std)
+        )
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        std = self._std_of(image, subject)
+        x, y, z = (s / step for s, step in zip(std, source.grid.spacing, strict=True))
+        return source if not any(std) else Blurred.by(source, (x, y, z))
+
+    def entries(self, image: Image, subject: Subject) -> tuple[Entry, ...]:
+        return (entry(self.name, {"std": self._std_of(image, subject)}, self.version),)
+
+    def _std_of(self, image: Image, subject: Subject) -> tuple[float, float, float]:
+        found = self.std
+        if isinstance(found, Mapping):
+            name = name_of(image, subject)
+            if name not in found:
+                raise KeyError(f"std says nothing of the image {name!r}, only of {list(found)}")
+            found = found[name]
+        x, y, z = found
+        return x, y, z
+
+
+def _three(std: Any) -> tuple[float, float, float]:
+    values = [std] * 3 if isinstance(std, (int, float, np.number)) else list(std)
+    if len(values) != 3 or not all(np.isfinite(one) and one >= 0 for one in values):
+        raise ValueError(f"std is one number of mm from 0 or three, not {std!r}")
+    return float(values[0]), float(values[1]), float(values[2])

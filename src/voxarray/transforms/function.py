@@ -1,0 +1,66 @@
+"""Any function as a transform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from voxarray.image import Image
+from voxarray.index.lazy import to_dask
+from voxarray.sources.array import ArraySource, DaskSource
+from voxarray.sources.base import Channels, Source
+from voxarray.sources.window import Window
+from voxarray.subject import Subject
+from voxarray.transforms.transform import Transform
+
+
+class Lambda(Transform):
+    """Apply a function to the voxels, lazily.
+
+    The function is given a lazy dask array (C, W, H, D) and returns one, as ``lambda x: -x`` and
+    ``lambda x: x.clip(0, x.mean())`` do: what it needs of the whole volume it gets. What needs a
+    tensor in memory is written without a transform: ``image.set_data(function(image.data))``.
+
+    A function cannot be recorded: the history says its name, and `replay` refuses.
+
+    Args:
+        function: Takes and returns a 4D dask array; a NumPy array is taken, too.
+        types_to_apply: Types of images to apply it to, such as ``[INTENSITY]``; all by default.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        TypeError: If it cannot be called.
+        ValueError: When applied, if the function returns something else.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("function", "types_to_apply")
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        types_to_apply: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not callable(function):
+            raise TypeError(f"a function is needed, and {function!r} cannot be called")
+        self.function, self.types_to_apply = function, types_to_apply
+
+    def applies_to(self, image: Image) -> bool:
+        return self.types_to_apply is None or image.type in self.types_to_apply
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        import dask.array as da
+
+        found = self.function(to_dask(source))
+        if not isinstance(found, (da.Array, np.ndarray)) or found.ndim != 4:
+            raise ValueError(
+                f"the function must return a dask or NumPy array (C, W, H, D), not "
+                f"{type(found).__name__} of shape {getattr(found, 'shape', None)}"
+            )
+        same = found.shape[0] == source.shape[0]
+        channels = source.channels if same else Channels()
+        kind = DaskSource if isinstance(found, da.Array) else ArraySource
+        return kind(found, source.affine, channels)

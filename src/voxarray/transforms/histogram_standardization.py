@@ -1,0 +1,158 @@
+"""Intensities that mean the same in every scan, by landmarks of their histograms."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import StateError
+from voxarray.history import Entry, entry
+from voxarray.image import Image, LabelMap, ScalarImage
+from voxarray.ops.intensity import Standardised
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+from voxarray.statistics.measure import statistics_of
+from voxarray.subject import Subject
+from voxarray.transforms import landmarks as marks
+from voxarray.transforms.masking import MaskingMethod, mask_of, name_of
+from voxarray.transforms.normalization import NormalizationTransform
+
+Path = str | os.PathLike[str]
+
+
+class HistogramStandardization(NormalizationTransform):
+    """Move the percentiles of an image to where trained landmarks are; the result is float32.
+
+    Args:
+        landmarks: By the names of images: arrays as `train` returns them, or paths of ``.npy``
+            files; or the path of an ``.npz`` file of such arrays. A single array or ``.npy`` file
+            is for all images.
+        masking_method: Whose percentiles, as in `NormalizationTransform`.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        ValueError: If landmarks are not 13 ascending numbers.
+        UnsupportedError: For other files (``UNKNOWN_SUFFIX``): what is pickled is not read.
+        KeyError: When applied to an image that has no landmarks.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("landmarks", "masking_method")
+
+    def __init__(self, landmarks: Any, masking_method: MaskingMethod = None, **kwargs: Any) -> None:
+        super().__init__(masking_method=masking_method, **kwargs)
+        self.landmarks = marks.parsed(landmarks)
+
+    def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
+        wanted = self._landmarks_of(name)
+        found = self.statistics(source, mask, name)
+        if not found.count:
+            raise StateError(
+                f'the mask of image "{name}" is empty, so that it has no percentiles',
+                code="EMPTY_MASK",
+            )
+        percentiles = found.percentiles(marks.percentages(marks.DEFAULT_CUTOFF))
+        used = list(marks.USED)
+        return Standardised(source, tuple(percentiles[used].tolist()), tuple(wanted[used].tolist()))
+
+    def entries(self, image: Image, subject: Subject) -> tuple[Entry, ...]:
+        own = self._landmarks_of(name_of(image, subject))
+        arguments = {"landmarks": own, "masking_method": self.masking_method}
+        return (entry(self.name, arguments, self.version),)
+
+    def _landmarks_of(self, name: str) -> marks.Landmarks:
+        if not isinstance(self.landmarks, dict):
+            return self.landmarks
+        if name not in self.landmarks:
+            raise KeyError(
+                f'Image name "{name}" should be a key in the landmarks dictionary, whose keys are '
+                f"{tuple(self.landmarks)}"
+            )
+        return self.landmarks[name]
+
+    @classmethod
+    def train(
+        cls,
+        images_paths: Sequence[Path | Image],
+        cutoff: tuple[float, float] | None = None,
+        mask_path: Path | LabelMap | Sequence[Path | LabelMap] | None = None,
+        masking_function: Callable[[Any], Any] | None = None,
+        output_path: Path | None = None,
+        *,
+        progress: bool = True,
+    ) -> NDArray[np.float64]:
+        """Landmarks of a standard histogram, from images that are read one by one, out of core.
+
+        Args:
+            images_paths: Paths, or images.
+            cutoff: Lower and upper quantile between which intensities are of interest; by default
+                0.01 and 0.99.
+            mask_path: Label map whose voxels above 0 count: one for all images, or one for each.
+            masking_function: Instead, as ``masking_method`` of the class.
+            output_path: Where to save the landmarks: ``.npy`` or ``.txt``.
+            progress: Whether to show a bar.
+
+        Raises:
+            ValueError: Without images, for another number of masks, or a cutoff that is no range.
+            StateError: If a mask is empty, or voxels are NaN (``EMPTY_MASK``, ``NOT_FINITE``).
+        """
+        low, high = marks.DEFAULT_CUTOFF if cutoff is None else cutoff
+        wanted = marks.percentages((low, high))
+        if not 0 <= low < high <= 1 or len(wanted) != marks.NUMBER:
+            raise ValueError(f"cutoff is a quantile below 0.1 and one above 0.9, not {cutoff}")
+        if not images_paths:
+            raise ValueError("at least one image is needed to train with")
+        masks = _masks(mask_path, len(images_paths))
+        rows = []
+        for given, mask in zip(_tracked(images_paths, progress), masks, strict=True):
+            image = given if isinstance(given, Image) else ScalarImage(given)
+            method = masking_function or (None if mask is None else "mask")
+            chosen = (
+                None if mask is None else mask if isinstance(mask, LabelMap) else LabelMap(mask)
+            )
+            rows.append(_percentiles(image, chosen, method, wanted))
+        found = marks.averaged(np.vstack(rows))
+        if output_path is not None:
+            marks.write(found, output_path)
+        return found
+
+
+def _percentiles(
+    image: Image, mask: LabelMap | None, method: MaskingMethod, wanted: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    source = image.source
+    others: Mapping[str, Any] = {} if mask is None else {"mask": mask}
+    found = statistics_of(source, mask_of(method, source, Subject(image=image, **others)))
+    if found.not_finite or not found.count:
+        raise StateError(
+            f"{image!r} cannot be trained with: within the mask are {found.count:,} voxels, and "
+            f"{found.not_finite:,} that are NaN or infinite",
+            code="NOT_FINITE" if found.not_finite else "EMPTY_MASK",
+        )
+    return found.percentiles(wanted)
+
+
+def _masks(mask_path: Any, number: int) -> list[LabelMap | None]:
+    if mask_path is None:
+        return [None] * number
+    if isinstance(mask_path, (str, os.PathLike, LabelMap)):
+        mask_path = [mask_path] * number
+    masks: list[LabelMap | None] = [
+        one if isinstance(one, LabelMap) else LabelMap(one) for one in mask_path
+    ]
+    if len(masks) != number:
+        raise ValueError(
+            f"Different number of images ({number}) and mask ({len(masks)}) paths found"
+        )
+    return masks
+
+
+def _tracked(images: Sequence[Any], progress: bool) -> Iterable[Any]:
+    if not progress:
+        return images
+    from rich.progress import track
+
+    return track(images, description="Training")

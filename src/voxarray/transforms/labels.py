@@ -1,0 +1,220 @@
+"""Transforms of label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from voxarray.errors import StateError, UnsupportedError
+from voxarray.image import Image
+from voxarray.ops.components import LargestComponent, largest_component
+from voxarray.ops.contour import Contour as ContourOperation
+from voxarray.ops.labels import OneHot as OneHotOperation
+from voxarray.ops.labels import Remapped
+from voxarray.ops.masked import Chosen
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+from voxarray.statistics.counts import count_values
+from voxarray.subject import Subject
+from voxarray.transforms.masking import MaskingMethod, mask_of
+from voxarray.transforms.transform import LabelTransform
+
+
+class RemapLabels(LabelTransform):
+    """Replace labels by others, all at once.
+
+    Args:
+        remapping: New labels by old ones; others stay. An integer type that is too small for the
+            new ones becomes the next that holds them.
+        masking_method: Where labels are replaced, as in `NormalizationTransform`; everywhere by
+            default.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        ValueError: If labels are no numbers.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("remapping", "masking_method")
+
+    def __init__(
+        self,
+        remapping: Mapping[int, int],
+        masking_method: MaskingMethod = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.remapping = _labels_by_label(remapping)
+        self.masking_method = masking_method
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        return remapped(source, self.remapping, mask_of(self.masking_method, source, subject))
+
+
+class RemoveLabels(LabelTransform):
+    """Replace labels by that of the background.
+
+    Args:
+        labels: Those to remove.
+        background_label: What replaces them.
+        masking_method: As for `RemapLabels`.
+        **kwargs: As for `Transform`.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("labels", "background_label", "masking_method")
+
+    def __init__(
+        self,
+        labels: Sequence[int],
+        background_label: int = 0,
+        masking_method: MaskingMethod = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.labels, self.background_label = list(labels), background_label
+        self.masking_method = masking_method
+        self._remapping = _labels_by_label(dict.fromkeys(self.labels, background_label))
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        return remapped(source, self._remapping, mask_of(self.masking_method, source, subject))
+
+
+class SequentialLabels(LabelTransform):
+    """Number the labels that occur from 0, ascending; the label map is read once to find them.
+
+    Args:
+        masking_method: As for `RemapLabels`.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        UnsupportedError: When applied, if there are more than a million labels.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("masking_method",)
+
+    def __init__(self, masking_method: MaskingMethod = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.masking_method = masking_method
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        found = count_values(source).values.tolist()
+        remapping = {old: new for new, old in enumerate(found)}
+        return remapped(source, remapping, mask_of(self.masking_method, source, subject))
+
+
+class OneHot(LabelTransform):
+    """One channel per label, from 0: 1 where the voxel has the label of the channel, 0 elsewhere.
+
+    Args:
+        num_classes: Number of channels; by default one more than the largest label, for which
+            the label map is read once.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        ValueError: For a number that is neither positive nor -1.
+        StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.
+        UnsupportedError: If there are other labels than 0 to ``num_classes - 1``
+            (``LABEL_WITHOUT_CLASS``): when applied without ``num_classes``, else when read.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("num_classes",)
+
+    def __init__(self, num_classes: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if num_classes is None:
+            num_classes = -1
+        if num_classes != -1 and num_classes < 1:
+            raise ValueError(f"num_classes is positive, or -1 to find it, not {num_classes}")
+        self.num_classes = num_classes
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        _require_one_channel(source)
+        if self.num_classes > 0:
+            return OneHotOperation(source, int(self.num_classes))
+        found = count_values(source).values
+        if not found[0] >= 0 or not np.isfinite(found[-1]):
+            raise UnsupportedError(
+                f"labels from {found[0]} to {found[-1]} are no numbers of channels: remap them",
+                code="LABEL_WITHOUT_CLASS",
+            )
+        return OneHotOperation(source, int(found[-1]) + 1)
+
+
+class KeepLargestComponent(LabelTransform):
+    """Keep the largest object of voxels that are not 0 and share faces, as 1; the rest is 0.
+
+    The label map is read once to find it, block by block. Of objects of one size, that which
+    comes first on disk is kept. The result is uint8.
+
+    Args:
+        **kwargs: As for `Transform`.
+
+    Raises:
+        StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.
+    """
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        _require_one_channel(source)
+        return LargestComponent(source, largest_component(source))
+
+
+class Contour(LabelTransform):
+    """Keep the borders of the object of value 1: voxels with a face that touches another value.
+
+    Args:
+        **kwargs: As for `Transform`.
+
+    Raises:
+        StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.
+    """
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        _require_one_channel(source)
+        return ContourOperation(source)
+
+
+def remapped(source: Window, remapping: Mapping[Any, Any], mask: Source | None) -> Source:
+    """Labels replaced by others where a mask is not 0, or everywhere."""
+    if not remapping:
+        return source
+    dtype = source.dtype
+    if dtype.kind in "biu":
+        # Only what is too small is made larger: its new labels decide by how much.
+        for new in remapping.values():
+            if not float(new).is_integer():
+                raise ValueError(f"{new} is no label: labels of a {dtype} image are whole numbers")
+            dtype = np.promote_types(dtype, np.min_scalar_type(int(new)))
+        dtype = source.dtype if _holds(source.dtype, remapping.values()) else dtype
+    old = sorted(remapping)
+    changed = Remapped(source, tuple(old), tuple(remapping[label] for label in old), dtype)
+    if mask is None:
+        return changed
+    outside = source if dtype == source.dtype else Remapped(source, (), (), dtype)
+    return Chosen(changed, mask, outside)
+
+
+def _holds(dtype: np.dtype, labels: Any) -> bool:
+    limits = np.iinfo(np.uint8 if dtype.kind == "b" else dtype)
+    return dtype.kind != "b" and all(limits.min <= label <= limits.max for label in labels)
+
+
+def _labels_by_label(remapping: Mapping[Any, Any]) -> dict[Any, Any]:
+    pairs = {}
+    # As a history has it, where JSON knows no other keys than text.
+    recorded = remapping["pairs"] if set(remapping) == {"pairs"} else None
+    for pair in recorded or remapping.items():
+        if not all(isinstance(one, (int, float, np.number)) and one == one for one in pair):
+            raise ValueError(f"labels are numbers, and {pair[0]!r}: {pair[1]!r} are not")
+        old, new = (one.item() if isinstance(one, np.generic) else one for one in pair)
+        pairs[old] = new
+    return pairs
+
+
+def _require_one_channel(source: Source) -> None:
+    if source.shape[0] > 1:
+        raise StateError(
+            f"The number of input channels must be 1, but it is {source.shape[0]}: take one, as "
+            "image[:1, :, :, :]",
+            code="SEVERAL_CHANNELS",
+        )

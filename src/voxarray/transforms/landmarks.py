@@ -1,0 +1,127 @@
+"""Landmarks of histograms: the percentiles of a scan, and files of trained ones."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.errors import FormatError, UnsupportedError
+
+DEFAULT_CUTOFF = (0.01, 0.99)
+STANDARD_RANGE = (0.0, 100.0)
+NUMBER = 13
+"""Landmarks of an image: both cutoffs, deciles and quartiles (the median is both)."""
+
+USED = (0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12)
+"""Landmarks between which intensities are mapped: quartiles but the median are left out."""
+
+Landmarks = NDArray[np.float64]
+
+
+def percentages(cutoff: tuple[float, float]) -> NDArray[np.float64]:
+    """Percentiles that are landmarks, ascending, for a lower and an upper quantile."""
+    quartiles, deciles = range(25, 100, 25), range(10, 100, 10)
+    # In TorchIO's way: rounding makes them the same numbers.
+    return np.array(sorted({*(100 * np.array(cutoff)).tolist(), *quartiles, *deciles}))
+
+
+def averaged(percentiles: NDArray[np.float64]) -> Landmarks:
+    """Landmarks of a standard, from the percentiles (images, n) of those it is made of.
+
+    Each image's range is brought into `STANDARD_RANGE`, and the results are averaged:
+    L. G. Nyul, J. K. Udupa and X. Zhang (2000), doi:10.1109/42.836373.
+    """
+    first, last = percentiles[:, 0], percentiles[:, -1]
+    start, stop = STANDARD_RANGE
+    with np.errstate(divide="ignore"):
+        slopes = np.nan_to_num((stop - start) / (last - first))
+    intercept = np.mean(start - slopes * first)
+    return np.asarray(slopes @ percentiles / len(percentiles) + intercept)
+
+
+def parsed(landmarks: Any) -> dict[str, Landmarks] | Landmarks:
+    """Landmarks by the names of images, or those of any image, from what a user gives.
+
+    Args:
+        landmarks: Path of an ``.npz`` file or a dict, of arrays or paths of ``.npy`` files, by the
+            names of images; or a single array or ``.npy`` file for all images.
+
+    Raises:
+        ValueError: If they are no ascending numbers, or not `NUMBER`.
+        UnsupportedError: For a file of another kind (``UNKNOWN_SUFFIX``).
+    """
+    if isinstance(landmarks, (str, os.PathLike)):
+        found = read(landmarks)
+        return parsed(found)
+    if isinstance(landmarks, Mapping):
+        result = {}
+        for name, one in landmarks.items():
+            single = read(one) if isinstance(one, (str, os.PathLike)) else one
+            if isinstance(single, Mapping):
+                raise ValueError(f"the landmarks of {name!r} are one array, not a file of several")
+            result[str(name)] = _checked(single)
+        return result
+    return _checked(landmarks)
+
+
+def _checked(landmarks: Any) -> Landmarks:
+    array = np.asarray(landmarks, np.float64)
+    if array.shape != (NUMBER,) or not np.all(np.diff(array) >= 0):
+        raise ValueError(
+            f"landmarks are {NUMBER} ascending numbers, as HistogramStandardization.train returns "
+            f"them, and not an array of shape {array.shape}: {landmarks!r}"
+        )
+    return array
+
+
+def read(path: str | os.PathLike[str]) -> Landmarks | dict[str, Landmarks]:
+    """An ``.npy`` file, or all arrays of an ``.npz`` file by name; nothing in it is run."""
+    place = Path(path).expanduser()
+    if place.suffix == ".npy":
+        with place.open("rb") as file:
+            return _array(file, place)
+    if place.suffix == ".npz":
+        with zipfile.ZipFile(place) as archive:
+            found = {}
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    found[name.removesuffix(".npy")] = _array(file, place)  # type: ignore[arg-type]
+            return found
+    raise UnsupportedError(
+        f"landmarks are read from .npy and .npz files, and not from {place.name}: files that are "
+        "pickled, as .pt and .pth, can run code; save them with numpy.savez",
+        code="UNKNOWN_SUFFIX",
+        path=place,
+    )
+
+
+def _array(file: BinaryIO, path: Path) -> Landmarks:
+    try:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False), np.float64)
+    except ValueError as error:
+        raise FormatError(f"{path} holds no landmarks: {error}", path=path) from error
+
+
+def write(landmarks: Landmarks, path: str | os.PathLike[str]) -> None:
+    """Write landmarks as ``.npy``, or as one line of ``.txt``.
+
+    Raises:
+        UnsupportedError: For another suffix (``UNKNOWN_SUFFIX``).
+    """
+    place = Path(path).expanduser()
+    if place.suffix == ".npy":
+        np.save(place, landmarks, allow_pickle=False)
+    elif place.suffix == ".txt":
+        place.write_text(" ".join(["image", *map(str, landmarks.tolist())]))
+    else:
+        raise UnsupportedError(
+            f"landmarks are written as .npy or .txt, not as {place.name}",
+            code="UNKNOWN_SUFFIX",
+            path=place,
+        )

@@ -1,0 +1,71 @@
+"""What lies outside a mask, replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from voxarray.errors import UnsupportedError
+from voxarray.image import Image
+from voxarray.ops.masked import Chosen
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+from voxarray.subject import Subject
+from voxarray.transforms.masking import MaskingMethod, mask_of
+from voxarray.transforms.transform import IntensityTransform
+
+
+class Mask(IntensityTransform):
+    """Set the voxels outside a mask to a value.
+
+    Args:
+        masking_method: The mask, as in `NormalizationTransform`. One of a single channel masks all
+            channels of an image.
+        outside_value: New value of the voxels outside.
+        labels: Of a label map, the labels that are inside; by default all but 0.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        ValueError: Without a mask.
+        UnsupportedError: When applied, if the type of the image cannot hold the value
+            (``OUT_OF_TYPE``).
+        GridError: When applied, if the mask is on another grid (``MASK_MISMATCH``).
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("masking_method", "outside_value", "labels")
+
+    def __init__(
+        self,
+        masking_method: MaskingMethod,
+        outside_value: float = 0,
+        labels: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if masking_method is None:
+            raise ValueError("a mask is needed: the name of a label map, a side, or a function")
+        self.masking_method, self.outside_value, self.labels = masking_method, outside_value, labels
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        mask = mask_of(self.masking_method, source, subject, self.labels)
+        require_value(self.outside_value, source.dtype)
+        return source if mask is None else Chosen(source, mask, self.outside_value)
+
+
+def require_value(value: float, dtype: np.dtype) -> None:
+    """Refuse a value that integer voxels cannot have.
+
+    Raises:
+        UnsupportedError: ``OUT_OF_TYPE``.
+    """
+    if dtype.kind not in "iu":
+        return
+    limits = np.iinfo(dtype)
+    if value != value or int(value) != value or not limits.min <= value <= limits.max:
+        raise UnsupportedError(
+            f"{value} is no value of {dtype} voxels: convert the image first, for example with "
+            "To('float32')",
+            code="OUT_OF_TYPE",
+        )

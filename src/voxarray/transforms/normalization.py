@@ -1,0 +1,67 @@
+"""What transforms that need statistics of an image have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from voxarray.errors import StateError
+from voxarray.image import Image
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+from voxarray.statistics.measure import statistics_of
+from voxarray.statistics.summary import Statistics
+from voxarray.subject import Subject
+from voxarray.transforms.masking import MaskingMethod, mask_of, name_of
+from voxarray.transforms.transform import IntensityTransform
+
+
+class NormalizationTransform(IntensityTransform):
+    """A transform of intensities that depends on statistics of the image.
+
+    They are found when the transform is applied, in one pass over the image, and are numbers from
+    then on: slices, patches and the workers of a cluster compute with them and never find them
+    again. Of voxels in files they are remembered, so that the next transform or image that needs
+    them reads nothing; of the result of `RescaleIntensity` and the like they follow from those
+    before it.
+
+    Args:
+        masking_method: Which voxels the statistics are of: None for all; the name of a label map in
+            the subject, whose voxels other than 0 count; ``"Left"``, ``"Right"``, ``"Anterior"``,
+            ``"Posterior"``, ``"Inferior"`` or ``"Superior"`` for half of the volume; one, three or
+            six numbers of voxels to leave out at the ends of the axes; or a function of a lazy
+            dask array (C, W, H, D) that returns truth values, as ``lambda x: x > x.mean()``.
+        **kwargs: As for `Transform`.
+    """
+
+    def __init__(self, masking_method: MaskingMethod = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.masking_method = masking_method
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        mask = mask_of(self.masking_method, source, subject)
+        return self.normalised(source, mask, name_of(image, subject))
+
+    def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
+        """The voxels after the transform.
+
+        Args:
+            source: The voxels of the image.
+            mask: Whose voxels other than 0 count; None for all.
+            name: Of the image, for messages.
+        """
+        raise NotImplementedError(f"{self.name} does not define normalised")
+
+    def statistics(self, source: Source, mask: Source | None, name: str) -> Statistics:
+        """Statistics of the voxels that the mask chooses.
+
+        Raises:
+            StateError: If some of them are NaN or infinite (``NOT_FINITE``).
+        """
+        found = statistics_of(source, mask)
+        if found.not_finite:
+            raise StateError(
+                f'{self.name} of image "{name}" is not possible, because {found.not_finite:,} of '
+                "its voxels are NaN or infinite: mask them out, or replace them first",
+                code="NOT_FINITE",
+            )
+        return found

@@ -1,0 +1,103 @@
+"""Intensities brought into a range."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+
+from voxarray.ops.intensity import Rescaled
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+from voxarray.transforms.masking import MaskingMethod
+from voxarray.transforms.normalization import NormalizationTransform
+
+Range = float | tuple[float, float]
+
+
+class RescaleIntensity(NormalizationTransform):
+    """Bring a range of intensities linearly into another one; the result is float32.
+
+    Args:
+        out_min_max: Range of the result; one number ``d`` stands for ``(-d, d)``.
+        percentiles: Values beyond these percentiles become them; one number ``d`` stands for
+            ``(0, d)``. By default only the range of the voxels matters.
+        masking_method: Whose percentiles, as in `NormalizationTransform`; all voxels are rescaled.
+        in_min_max: The range that becomes ``out_min_max``; by default that of the percentiles.
+        **kwargs: As for `Transform`.
+
+    An image whose voxels are all the same, and one with an empty mask, is left as it is, with a
+    `RuntimeWarning`.
+
+    Raises:
+        ValueError: For numbers that are no range.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = (
+        *("out_min_max", "percentiles", "masking_method", "in_min_max"),
+    )
+
+    def __init__(
+        self,
+        out_min_max: Range = (0, 1),
+        percentiles: Range = (0, 100),
+        masking_method: MaskingMethod = None,
+        in_min_max: Range | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(masking_method=masking_method, **kwargs)
+        self.out_min_max = range_argument(out_min_max, "out_min_max")
+        self.percentiles = range_argument(percentiles, "percentiles", 0, 100)
+        self.in_min_max = None if in_min_max is None else range_argument(in_min_max, "in_min_max")
+
+    def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
+        if self.in_min_max is not None and mask is None and self.percentiles == (0, 100):
+            return self._rescaled(source, None, self.in_min_max, name)  # nothing need be known
+        found = self.statistics(source, mask, name)
+        if not found.count:
+            return _left_alone(source, name, "the mask to compute the statistics is empty")
+        low, high = found.percentiles(self.percentiles).tolist()
+        return self._rescaled(source, (low, high), self.in_min_max or (low, high), name)
+
+    def _rescaled(
+        self,
+        source: Window,
+        cut: tuple[float, float] | None,
+        before: tuple[float, float],
+        name: str,
+    ) -> Source:
+        # The difference in float32, in which it is divided by.
+        if np.float32(before[0]) == np.float32(before[1]):
+            return _left_alone(source, name, "all the intensity values are the same")
+        return Rescaled(source, cut, before, self.out_min_max)
+
+
+def range_argument(
+    value: Any, name: str, lowest: float | None = None, highest: float | None = None
+) -> tuple[float, float]:
+    """Two ascending numbers; of a single one, from its negative or ``lowest`` to itself.
+
+    Raises:
+        ValueError: If it is something else, or reaches beyond ``lowest`` or ``highest``.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value < 0:
+            raise ValueError(f"{name} as a single number is positive, not {value}")
+        value = (-value if lowest is None else lowest, value)
+    try:
+        low, high = (float(number) for number in value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is one number or two, not {value!r}") from None
+    if not low <= high:
+        raise ValueError(f"{name} ascends, and {value!r} does not")
+    beyond = (lowest is not None and low < lowest) or (highest is not None and high > highest)
+    if beyond or not np.isfinite([low, high]).all():
+        raise ValueError(f"{name} lies between {lowest} and {highest}, not at {value!r}")
+    return low, high
+
+
+def _left_alone(source: Window, name: str, reason: str) -> Window:
+    message = f'Rescaling image "{name}" not possible because {reason}'
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
+    return source

@@ -1,0 +1,41 @@
+"""Intensities with mean 0 and deviation 1."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from voxarray.errors import StateError
+from voxarray.ops.intensity import Normalised
+from voxarray.sources.base import Source
+from voxarray.sources.window import Window
+from voxarray.transforms.normalization import NormalizationTransform
+
+
+class ZNormalization(NormalizationTransform):
+    """Subtract the mean and divide by the standard deviation (``n - 1``); the result is float32.
+
+    Args:
+        masking_method: Of which voxels, as in `NormalizationTransform`; all voxels are normalised.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        StateError: When applied, if the deviation is 0 (``CONSTANT``), or there are fewer than two
+            voxels (``TOO_FEW_VOXELS``); also a RuntimeError.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("masking_method",)
+
+    def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
+        found = self.statistics(source, mask, name)
+        where = f'in image "{name}" ({source.path})'
+        if found.count < 2:
+            raise StateError(
+                f"a standard deviation needs two voxels, and the mask leaves {found.count} {where}",
+                code="TOO_FEW_VOXELS",
+            )
+        if found.minimum == found.maximum:
+            raise StateError(
+                f"Standard deviation is 0 for masked values {where}: all are {found.minimum}",
+                code="CONSTANT",
+            )
+        return Normalised(source, found.mean, found.sample_std)

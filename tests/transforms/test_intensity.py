@@ -1,0 +1,563 @@
+"""Intensity transforms against TorchIO 1.2.1, against themselves in parts, and what they refuse."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pickle
+
+import dask
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+import torchio as tio
+from hypothesis import HealthCheck, given, settings
+
+import voxarray as vx
+from real_files import real_files
+from voxarray.statistics import memo
+from voxarray.testing.counting import count_reads
+from voxarray.testing.peak_memory import can_measure, peak_above_imports
+from voxarray.testing.strategies import affines, index_expressions
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Expanding mask"),
+    pytest.mark.filterwarnings("ignore:Rescaling image:RuntimeWarning"),
+]
+
+LANDMARKS = np.array([0, 5, 11, 20, 28, 35, 44, 50, 62, 71, 80, 94, 100.0])
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered():
+    memo.forget()
+
+
+def above_mean(x):
+    return x > (x.float().mean() if isinstance(x, torch.Tensor) else x.mean())
+
+
+def negated(x):
+    return -x
+
+
+CASES = {
+    "rescale": ("RescaleIntensity", {}),
+    "rescale-percentiles": (
+        "RescaleIntensity",
+        {"out_min_max": (-1, 2), "percentiles": (0.5, 99.5)},
+    ),
+    "rescale-one-number": ("RescaleIntensity", {"out_min_max": 5, "percentiles": 90}),
+    "rescale-mask": ("RescaleIntensity", {"percentiles": (1, 99), "masking_method": "seg"}),
+    "rescale-range": ("RescaleIntensity", {"in_min_max": (-100, 400)}),
+    "rescale-range-mask": (
+        "RescaleIntensity",
+        {"in_min_max": (0, 400), "percentiles": (2, 90), "masking_method": "seg"},
+    ),
+    "z": ("ZNormalization", {}),
+    "z-mask": ("ZNormalization", {"masking_method": "seg"}),
+    "z-function": ("ZNormalization", {"masking_method": above_mean}),
+    "z-bounds": ("ZNormalization", {"masking_method": (2, 1, 3)}),
+    "z-six-bounds": ("ZNormalization", {"masking_method": (2, 1, 3, 0, 0, 2)}),
+    **{
+        f"z-{side}": ("ZNormalization", {"masking_method": side})
+        for side in ("Left", "right", "Anterior", "Posterior", "Superior", "Inferior")
+    },
+    "clamp": ("Clamp", {"out_min": -50, "out_max": 300}),
+    "clamp-fraction": ("Clamp", {"out_max": 300.5}),
+    "standardise": ("HistogramStandardization", {"landmarks": {"t1": LANDMARKS}}),
+    "standardise-mask": (
+        "HistogramStandardization",
+        {"landmarks": {"t1": LANDMARKS}, "masking_method": "seg"},
+    ),
+    "mask": ("Mask", {"masking_method": "seg"}),
+    "mask-labels": (
+        "Mask",
+        {"masking_method": "seg", "labels": [1, 3], "outside_value": -3},
+    ),
+    "mask-function": ("Mask", {"masking_method": above_mean}),
+    "to": ("To", {"target": torch.int32}),
+    "to-float": ("To", {"target": torch.float64}),
+    "lambda": ("Lambda", {"function": negated, "types_to_apply": [tio.INTENSITY]}),
+    "blur": ("Blur", {"std": (1, 2, 0.5)}),
+    "blur-names": ("Blur", {"std": {"t1": (0, 1.5, 3)}}),
+}
+
+
+def volume(dtype, shape=(1, 14, 13, 12), seed=0):
+    rng = np.random.default_rng(seed)
+    scan = rng.normal(200, 150, shape)
+    scan[:, :2] = 0  # air
+    return scan.astype(dtype), rng.integers(0, 4, (1, *shape[1:])).astype("u1")
+
+
+def both(scan, labels, affine):
+    return [
+        lib.Subject(
+            t1=lib.ScalarImage(tensor=scan, affine=affine),
+            seg=lib.LabelMap(tensor=labels, affine=affine),
+        )
+        for lib in (vx, tio)
+    ]
+
+
+def compare(name, arguments, ours, theirs):
+    found = getattr(vx, name)(**arguments)(ours)
+    expected = getattr(tio, name)(**arguments)(theirs)
+    assert np.array_equal(found["seg"].numpy(), expected["seg"].numpy())
+    voxels, wanted = found["t1"].numpy(), expected["t1"].numpy()
+    assert voxels.shape == wanted.shape
+    integers = ours["t1"].dtype.kind in "iu"
+    assert voxels.dtype == (np.dtype("f4") if name == "Blur" and integers else wanted.dtype)
+    assert np.array_equal(found["t1"].affine, ours["t1"].affine)
+    if name == "Blur":  # integers are cut off after each axis there
+        wide = tio.Subject(theirs)
+        wide["t1"].set_data(theirs["t1"].data.float())
+        wanted = tio.Blur(**arguments)(wide)["t1"].numpy()
+    # Single values of floats are known to 2^-16 of themselves, and TorchIO sums in float32.
+    scale = np.abs(wanted).max()
+    exact = name in ("Clamp", "Mask", "To", "Lambda") or (integers and name != "Blur")
+    if name == "ZNormalization" or (name == "Blur"):
+        exact = False
+    tolerance = 0 if exact else 1e-5 if integers or name in ("ZNormalization", "Blur") else 2.0**-14
+    np.testing.assert_allclose(voxels, wanted, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+@pytest.mark.parametrize("case", CASES)
+def test_as_torchio(case, dtype):
+    name, arguments = CASES[case]
+    sides = str(arguments.get("masking_method", "")).capitalize() in vx.transforms.masking.SIDES
+    rng = np.random.default_rng(1)
+    for seed in range(2):
+        # TorchIO takes every image for RAS.
+        affine = np.diag([1.5, 2, 0.7, 1])
+        if not sides:
+            affine[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0] * [1.5, 2, 0.7]
+        affine[:3, 3] = rng.normal(0, 50, 3)
+        scan, labels = volume(dtype, seed=seed)
+        compare(name, arguments, *both(scan, labels, affine))
+
+
+REAL = ("rescale-percentiles", "z", "z-function", "clamp", "standardise", "mask-function", "blur")
+
+
+@pytest.mark.parametrize("path", real_files())
+def test_real_scans_as_torchio(path):
+    image = vx.ScalarImage(path)[:1, :48, :48, :48]
+    voxels = image.numpy()
+    if voxels.dtype.kind == "c" or not np.isfinite(voxels).all() or len(np.unique(voxels)) < 3:
+        pytest.skip("complex, a mask, or not all numbers")
+    # Voxels as TorchIO should read them: what it does is the subject of other tests.
+    ours, theirs = both(voxels, np.zeros(voxels.shape, "u1"), image.affine)
+    for case in REAL:
+        name, arguments = CASES[case]
+        if name != "Clamp" or voxels.dtype != np.uint8:  # where TorchIO refuses -50
+            compare(name, arguments, ours, theirs)
+
+
+def test_sides_of_any_orientation():
+    """As if the image were brought to RAS, where TorchIO takes the first axis for that."""
+    scan, labels = volume("int16")
+    for axes in itertools.permutations(range(3)):
+        for signs in itertools.product((1, -1), repeat=3):
+            affine = np.eye(4)
+            affine[:3, :3] = np.eye(3)[:, axes] * signs
+            ours, _ = both(scan, labels, affine)
+            canonical = vx.ToCanonical()(ours)
+            for side in vx.transforms.masking.SIDES:
+                mask = vx.Mask(side)
+                expected = mask(canonical)["t1"].numpy()
+                found = vx.ToCanonical()(mask(ours))["t1"].numpy()
+                assert np.array_equal(found, expected), (axes, signs, side)
+
+
+# --- Parts, laziness ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), affine=affines(max_spacing=2))
+def test_parts_are_the_whole(case, data, affine):
+    name, arguments = CASES[case]
+    dtype = data.draw(st.sampled_from(["int16", "float32"]))
+    shape = (data.draw(st.integers(1, 2)), *data.draw(st.tuples(*[st.integers(7, 14)] * 3)))
+    scan, labels = volume(dtype, shape, seed=data.draw(st.integers(0, 99)))
+    subject, _ = both(scan, labels, affine)
+    chunks = data.draw(st.tuples(*[st.integers((n + 1) // 2, n) for n in shape]))
+    chunked = vx.Subject({**subject, "t1": subject["t1"].rechunk(chunks)})
+    transform = getattr(vx, name)(**arguments)
+    result = transform(subject)["t1"]
+    whole = result.numpy()
+    lazy = transform(chunked)["t1"]
+    # Statistics of other parts may differ in the last digit of a float64.
+    np.testing.assert_allclose(lazy.numpy(), whole, rtol=1e-6, atol=1e-6 * np.abs(whole).max())
+    fresh = transform(subject)["t1"]
+    key = data.draw(index_expressions(shape))
+    assert np.array_equal(fresh[key].numpy(), result[key].numpy())
+    assert np.array_equal(fresh.rechunk(chunks).numpy(), whole)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".ome.zarr"])
+def test_reads(tmp_path, suffix):
+    scan, labels = volume("int16", (1, 40, 30, 20))
+    vx.ScalarImage(tensor=scan).save(tmp_path / f"t1{suffix}")
+    vx.LabelMap(tensor=labels).save(tmp_path / f"seg{suffix}")
+    subject = vx.Subject(
+        t1=vx.ScalarImage(tmp_path / f"t1{suffix}"), seg=vx.LabelMap(tmp_path / f"seg{suffix}")
+    )
+    needs = {"RescaleIntensity": 1, "ZNormalization": 1, "HistogramStandardization": 1}
+    for case, (name, arguments) in CASES.items():
+        memo.forget()
+        method = arguments.get("masking_method")
+        passes = needs.get(name, 0)
+        if case in ("rescale-range",):
+            passes = 0  # nothing need be known
+        passes *= 1 if method is None else 2 if isinstance(method, str) else 3
+        with count_reads() as reads:
+            result = getattr(vx, name)(**arguments)(subject)
+            assert repr(result["t1"])
+            assert reads.voxels <= passes * scan.size, case
+            assert reads.voxels >= scan.size or not passes, case
+            before = reads.voxels
+            getattr(vx, name)(**arguments)(subject)
+            # Remembered, but for masks that a graph computes.
+            assert reads.voxels == before or callable(method), case
+            if suffix == ".nii":
+                before = reads.voxels
+                result["t1"][3:5, 4:6, 7:9].numpy()
+                limit = scan.size + 99 if callable(method) or name == "Lambda" else 14 * 30 * 20
+                assert reads.voxels - before <= (8 if name == "Clamp" else limit), case
+
+
+def test_statistics_follow_from_those_before(tmp_path):
+    for dtype, tolerance in (("int16", 0), ("float32", 1e-5)):
+        scan, _ = volume(dtype, (1, 60, 50, 40))
+        vx.ScalarImage(tensor=scan).save(tmp_path / f"{dtype}.nii")
+        image = vx.ScalarImage(tmp_path / f"{dtype}.nii")
+        pipeline = vx.Compose(
+            [
+                vx.Clamp(-100, 600),
+                vx.RescaleIntensity(percentiles=(0.5, 99.5)),
+                vx.ZNormalization(),
+            ]
+        )
+        with count_reads() as reads:
+            result = pipeline(image)
+            assert reads.voxels == scan.size
+        rescaled = vx.Compose(pipeline.transforms[:2])(image).numpy()
+        expected = tio.ZNormalization()(tio.ScalarImage(tensor=rescaled)).numpy()
+        np.testing.assert_allclose(result.numpy(), expected, atol=max(tolerance, 2e-6))
+        exact = vx.ZNormalization()(vx.ScalarImage(tensor=rescaled)).numpy()
+        np.testing.assert_allclose(result.numpy(), exact, atol=max(tolerance, 1e-6))
+
+
+def test_numbers_go_with_the_graph(tmp_path):
+    """What is sent to a worker holds the statistics: there nothing is read but the patch."""
+    scan, _ = volume("int16", (1, 40, 30, 20))
+    vx.ScalarImage(tensor=scan).save(tmp_path / "a.nii")
+    result = vx.ZNormalization()(vx.ScalarImage(tmp_path / "a.nii"))
+    sent = pickle.dumps((result, result.array))
+    memo.forget()
+    with count_reads() as reads:
+        image, array = pickle.loads(sent)
+        for corner in (image[:4, :4, :4].numpy(), np.asarray(array[:, :4, :4, :4])):
+            assert np.array_equal(corner, result[:4, :4, :4].numpy())
+    assert reads.voxels <= 3 * 64 + scan.size  # of the array, one block
+    assert image.source.token() == result.source.token()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_kinds(case):
+    name, arguments = CASES[case]
+    if arguments.get("masking_method") == "seg" or "t1" in str(arguments):
+        return  # needs other images, or a name
+    scan, _ = volume("int16", (2, 9, 8, 7))
+    transform = getattr(vx, name)(**arguments)
+    image = vx.ScalarImage(tensor=scan)
+    expected = transform(image).numpy()
+    array = transform(vx.ScalarImage(tensor=scan).array)
+    assert array.chunks is not None
+    assert np.array_equal(array, expected)
+    assert np.array_equal(transform(torch.from_numpy(scan)), expected)
+    assert np.array_equal(transform({"a": image})["a"].numpy(), expected)
+    assert json.dumps(transform(image).history)
+    assert np.array_equal(pickle.loads(pickle.dumps(transform(image))).numpy(), expected)
+
+
+def test_channels():
+    """Statistics are of all channels together, as in TorchIO; masks of one channel are for all."""
+    scan, labels = volume("float32", (3, 9, 8, 7))
+    ours, theirs = both(scan, labels, np.eye(4))
+    for name, arguments in (("ZNormalization", {}), ("Mask", {"masking_method": "seg"})):
+        compare(name, arguments, ours, theirs)
+    whole = np.broadcast_to(labels, scan.shape) > 0
+    found = vx.ZNormalization("seg")(ours)["t1"].numpy()
+    wide = scan.astype(float)
+    expected = (wide - wide[whole].mean()) / wide[whole].std(ddof=1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+# --- What is refused, and what is left alone -----------------------------------------------------
+
+
+def image_of(voxels):
+    return vx.ScalarImage(tensor=np.asarray(voxels).reshape(1, -1, 1, 1))
+
+
+def test_constant_images():
+    constant = image_of(np.full(9, 7, "int16"))
+    with pytest.warns(RuntimeWarning, match="all the intensity values are the same"):
+        result = vx.RescaleIntensity()(constant)
+    assert np.array_equal(result.numpy(), constant.numpy())
+    assert result.history == ()
+    with pytest.raises(vx.StateError, match=r'Standard deviation is 0 .* "image"') as error:
+        vx.ZNormalization()(constant)
+    assert error.value.code == "CONSTANT"
+    with pytest.raises(vx.StateError, match="needs two voxels"):
+        vx.ZNormalization()(image_of([3.0]))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [vx.RescaleIntensity(), vx.ZNormalization(), vx.HistogramStandardization(LANDMARKS)],
+)
+def test_voxels_that_are_no_numbers(transform):
+    for bad in (np.nan, np.inf):
+        image = image_of([1, 2, 3, bad])
+        with pytest.raises(vx.StateError, match="1 of its voxels are NaN or infinite") as error:
+            transform(image)
+        assert error.value.code == "NOT_FINITE"
+    chosen = vx.Subject(
+        t1=image_of([1, 2, 3, np.nan]),
+        seg=vx.LabelMap(tensor=np.array([1, 1, 1, 0], "u1").reshape(1, 4, 1, 1)),
+    )
+    transform = type(transform)(**{**transform.arguments, "masking_method": "seg"})
+    assert np.isfinite(transform(chosen)["t1"].numpy()[0, :3]).all()
+    if transform.name == "RescaleIntensity":
+        ranged = vx.RescaleIntensity(in_min_max=(0, 4))(image_of([1, np.nan, 3.0]))
+        np.testing.assert_array_equal(ranged.numpy().ravel(), np.float32([0.25, np.nan, 0.75]))
+
+
+def test_masks_that_do_not_fit():
+    image = vx.ScalarImage(tensor=np.arange(8.0).reshape(1, 2, 2, 2))
+    other = vx.LabelMap(tensor=np.ones((1, 2, 2, 2), "u1"), affine=np.diag([1, 1, 3, 1.0]))
+    subject = vx.Subject(t1=image, seg=other)
+    for transform in (vx.ZNormalization("seg"), vx.Mask("seg")):
+        with pytest.raises(vx.GridError, match="resample it onto the image") as error:
+            transform(subject)
+        assert error.value.code == "MASK_MISMATCH"
+    for method, message in (
+        ("brain", "is the name of a label map"),
+        (1.5, "is the name of a label map"),
+        (lambda _: 3, "must return a dask or NumPy array"),
+        (lambda x: x.clamp(0), "failed on a lazy dask array"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            vx.ZNormalization(method)(subject)
+    with pytest.raises(vx.GridError, match="made a mask of shape"):
+        vx.ZNormalization(lambda x: x[:, :1] > 0)(subject)
+    empty = vx.Subject(t1=image, seg=vx.LabelMap(tensor=np.zeros((1, 2, 2, 2), "u1")))
+    with pytest.warns(RuntimeWarning, match="the mask to compute the statistics is empty"):
+        vx.RescaleIntensity(masking_method="seg")(empty)
+    with pytest.raises(vx.StateError, match="mask leaves 0"):
+        vx.ZNormalization("seg")(empty)
+    with pytest.raises(vx.StateError, match="is empty"):
+        vx.HistogramStandardization(LANDMARKS, "seg")(empty)
+
+
+def test_types():
+    small = image_of(np.arange(250, 256, dtype="uint8"))
+    assert vx.Clamp(-5, 252)(small).dtype == np.dtype("uint8")
+    assert vx.Clamp(-5, 252)(small).numpy().max() == 252
+    assert np.array_equal(vx.Clamp(-5, 999)(small).numpy(), small.numpy())
+    with pytest.raises(vx.UnsupportedError, match="does not hold"):
+        vx.Clamp(300, 400)(small)
+    for voxels, target in (
+        ([300], "uint8"),
+        ([-1.5], "uint8"),
+        ([np.nan], "int16"),
+        ([2**31], "i4"),
+    ):
+        with pytest.raises(vx.UnsupportedError, match="clamp or rescale them first") as error:
+            vx.To(target)(image_of(np.array(voxels, "f8"))).numpy()
+        assert error.value.code == "OUT_OF_TYPE"
+    cut = vx.To(np.uint8)(image_of([-0.7, 0.7, 255.9]))
+    assert cut.numpy().ravel().tolist() == [0, 0, 255]
+    assert vx.To("uint8")(small).history == ()
+    with pytest.raises(vx.UnsupportedError, match="no value of uint8"):
+        vx.Mask("Left", outside_value=-1)(small)
+    with pytest.raises(vx.UnsupportedError, match="complex voxels"):
+        vx.To("float32")(image_of(np.zeros(3, complex)))
+    half = vx.To("float16")(image_of([1.5, 1e6])).array
+    assert half.values.ravel().tolist() == [1.5, np.inf]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: vx.RescaleIntensity((3, 1)), "ascends"),
+        (lambda: vx.RescaleIntensity(-1), "positive"),
+        (lambda: vx.RescaleIntensity(percentiles=(0, 101)), "between 0 and 100"),
+        (lambda: vx.RescaleIntensity(in_min_max="ab"), "one number or two"),
+        (lambda: vx.Clamp(), "a minimum is needed"),
+        (lambda: vx.Clamp(3, 1), "above the maximum"),
+        (lambda: vx.Mask(None), "a mask is needed"),
+        (lambda: vx.To("cuda"), "to_tensor"),
+        (lambda: vx.To(torch.bfloat16), "a type of numbers that NumPy has"),
+        (lambda: vx.To("int16", {"copy": True}), "means nothing"),
+        (lambda: vx.Blur((1, 2)), "one number of mm from 0 or three"),
+        (lambda: vx.Blur(-1), "one number of mm"),
+        (lambda: vx.HistogramStandardization([1, 2, 3]), "13 ascending numbers"),
+    ],
+)
+def test_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_functions():
+    image = image_of([1, 2, 3.0])
+    assert vx.Lambda(lambda x: x.clip(2, x.max()))(image).numpy().ravel().tolist() == [2, 2, 3]
+    assert vx.Lambda(lambda x: np.ones(x.shape))(image).numpy().sum() == 3
+    with pytest.raises(ValueError, match="must return a dask or NumPy array"):
+        vx.Lambda(lambda x: x[0])(image)
+    with pytest.raises(TypeError, match="cannot be called"):
+        vx.Lambda(3)
+    assert "not recorded" in str(vx.Lambda(negated)(image).history)
+
+
+def test_methods():
+    image = image_of([1, 2, 3, 4, 5.0])
+    assert image.clamp(2, 4).numpy().ravel().tolist() == [2, 2, 3, 4, 4]
+    assert image.rescale_intensity((0, 4)).numpy().ravel().tolist() == [0, 1, 2, 3, 4]
+
+
+# --- Histogram standardisation ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_training_as_torchio(tmp_path, dtype):
+    paths, masks = [], []
+    for seed in range(3):
+        scan, labels = volume(dtype, (1, 20, 19, 18), seed)
+        paths.append(tmp_path / f"{seed}.nii")
+        masks.append(tmp_path / f"mask{seed}.nii")
+        vx.ScalarImage(tensor=scan * (1 + seed) + 3).save(paths[-1])
+        vx.LabelMap(tensor=labels).save(masks[-1])
+    for arguments in (
+        {},
+        {"cutoff": (0.05, 0.95)},
+        {"mask_path": masks},
+        {"mask_path": masks[0]},
+        {"masking_function": above_mean},
+    ):
+        found = vx.HistogramStandardization.train(paths, progress=False, **arguments)
+        if "masking_function" in arguments:
+            arguments["masking_function"] = lambda x: above_mean(x).numpy()
+        expected = tio.HistogramStandardization.train(paths, progress=False, **arguments)
+        rtol = 1e-12 if dtype == "int16" else 1e-4
+        np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-3 if rtol > 1e-9 else 1e-9)
+    images = [vx.ScalarImage(path) for path in paths]
+    trained = vx.HistogramStandardization.train(
+        images, output_path=tmp_path / "marks.npy", progress=True
+    )
+    assert np.array_equal(np.load(tmp_path / "marks.npy"), trained)
+    vx.HistogramStandardization.train(paths, output_path=tmp_path / "marks.txt", progress=False)
+    assert (tmp_path / "marks.txt").read_text().startswith("image 0.0 ")
+    np.savez(tmp_path / "all.npz", t1=trained, t2=trained + 1)
+    subject = vx.Subject(t1=images[0])
+    results = [
+        vx.HistogramStandardization(given)(subject)["t1"].numpy()
+        for given in (
+            {"t1": trained},
+            {"t1": tmp_path / "marks.npy"},
+            tmp_path / "all.npz",
+            str(tmp_path / "marks.npy"),
+            trained.tolist(),
+        )
+    ]
+    assert all(np.array_equal(one, results[0]) for one in results)
+    with pytest.raises(KeyError, match='"t9" should be a key'):
+        vx.HistogramStandardization({"t1": trained})(vx.Subject(t9=images[0]))
+
+
+def test_training_refuses(tmp_path):
+    scan, labels = volume("float32")
+    image, mask = vx.ScalarImage(tensor=scan), vx.LabelMap(tensor=labels)
+    train = vx.HistogramStandardization.train
+    for arguments, message in (
+        ({"images_paths": []}, "at least one image"),
+        ({"images_paths": [image], "cutoff": (0.5, 0.6)}, "below 0.1"),
+        ({"images_paths": [image], "mask_path": [mask, mask]}, "Different number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(**arguments, progress=False)
+    with pytest.raises(vx.StateError, match="cannot be trained with"):
+        train([vx.ScalarImage(tensor=scan * np.nan)], progress=False)
+    pickled = tmp_path / "a.pt"
+    torch.save({"t1": LANDMARKS}, pickled)
+    with pytest.raises(vx.UnsupportedError, match="can run code"):
+        vx.HistogramStandardization(pickled)
+    np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(vx.FormatError, match="holds no landmarks"):
+        vx.HistogramStandardization(tmp_path / "objects.npy")
+    with pytest.raises(vx.UnsupportedError, match=r"written as \.npy or \.txt"):
+        train([image], output_path=tmp_path / "a.pt", progress=False)
+
+
+# --- A cluster, and memory ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_on_a_cluster(tmp_path):
+    """Processes compute the same, with statistics that were found once."""
+    from distributed import Client
+
+    scan, _ = volume("int16", (1, 64, 64, 64))
+    vx.ScalarImage(tensor=scan).save(tmp_path / "a.nii")
+    pipeline = vx.Compose([vx.Clamp(-100, 600), vx.Blur(1), vx.ZNormalization()])
+    expected = pipeline(vx.ScalarImage(tmp_path / "a.nii")).numpy()
+    with (
+        dask.config.set({"distributed.worker.daemon": False}),
+        Client(n_workers=2, threads_per_worker=1, dashboard_address=None),
+    ):
+        lazy = pipeline(vx.ScalarImage(tmp_path / "a.nii")).rechunk((1, 16, 64, 64))
+        assert np.array_equal(np.asarray(lazy.array), expected)
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.skipif(not can_measure(), reason="peaks are read from Linux's /proc")
+@pytest.mark.parametrize(
+    ("code", "suffix"),
+    [
+        ("vx.Compose([vx.RescaleIntensity(percentiles=(1, 99)), vx.ZNormalization()])", ".nii"),
+        ("vx.Compose([vx.Blur(1), vx.ZNormalization()])", ".nii"),
+        ("vx.Mask(lambda x: x > 0)", ".nii"),
+        ("vx.To('uint8')", ".nii.gz"),
+    ],
+)
+@pytest.mark.slow
+def test_peak(tmp_path, code, suffix):
+    """A volume of four times the budget, transformed into an archive."""
+    budget = 400 * MIB
+    plane = np.random.default_rng(0).integers(1, 200, (512, 512)).astype("int16")
+    depth = 4 * budget // plane.nbytes
+    volume = np.broadcast_to(plane[None, :, :, None], (1, 512, 512, depth))
+    vx.ScalarImage(tensor=volume).save(tmp_path / f"a{suffix}")
+    vx.ScalarImage(tensor=volume[..., :2]).save(tmp_path / f"tiny{suffix}")
+    setup = f"""
+import voxarray as vx
+def run(name):
+    {code}(vx.ScalarImage({str(tmp_path)!r} + "/" + name + {suffix!r})).save(
+        {str(tmp_path)!r} + "/" + name + ".ome.zarr"
+    )
+run("tiny")
+"""
+    environment = {"DASK_VOXARRAY__MEMORY_BUDGET": str(budget), "MALLOC_ARENA_MAX": "2"}
+    peak = peak_above_imports(setup, "run('a')", environment=environment)
+    print(f"{code} {suffix}: {peak.bytes / MIB:.1f} MiB in {peak.seconds:.2f} s")
+    assert peak.bytes <= budget
