@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench soak clean
+.PHONY: fuzz help demo test lint docs bench soak clean
 
 help:
 	@echo "make demo    convert, slice and preview a scan that is larger than its memory budget"
@@ -24,6 +24,7 @@ help:
 	@echo "make docs    the site, in build/site, with the notebooks run"
 	@echo "make bench   measure against other libraries and update the table in the README"
 	@echo "make soak    the tests that take minutes, and the others with new random examples"
+	@echo "make fuzz    coverage-guided attacks on the readers, MINUTES=20 for each"
 	@echo "make clean   remove what was built, measured and cached"
 
 $(READY): pyproject.toml
@@ -51,9 +52,15 @@ soak: $(READY)
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f notebooks/mkdocs.yml -d ../build/site
 
+MINUTES ?= 20
+
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python tests/fuzz/fuzz.py --minutes $(MINUTES)
+
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache build dist
+	rm -rf $(VENV) .bench .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache build dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -113,9 +113,40 @@ def _promises_of(kind: str, times_igzip: float) -> list[Promise]:
     ]
 
 
+def _formats(*keys: str) -> Callable[[Results], float]:
+    def figure(results: Results) -> float:
+        found = results["formats"]
+        for key in keys:
+            found = found[key]
+        return float(found)
+
+    return figure
+
+
+def _promises_of_files() -> list[Promise]:
+    """Promises made for files that are read as they are."""
+    promises = []
+    for suffix, limit, bound in (
+        ("nii", "np.memmap and copy", 1.5),
+        ("nii.gz", "RAM: slice and copy", 2),
+    ):
+        ratio = _ratio(_formats(suffix, "voxarray"), _formats(suffix, limit))
+        promises.append(Promise(f"patch of .{suffix} / {limit}", ratio, bound))
+    peer = _formats("pass", "TorchIO 2", "seconds")
+    for way, decodings in (("voxarray", 1.01), ("voxarray, by seek index", 2.01)):
+        faster = _ratio(peer, _formats("pass", way, "seconds"))
+        promises += [
+            Promise(f"pass over .nii.gz, TorchIO 2 / {way}", faster, None, 10),
+            Promise(f"{way}: decoded / voxels", _formats("pass", way, "decoded"), decodings),
+        ]
+    headers = _formats("dicom", "voxarray: headers")
+    return [*promises, Promise("headers of 1000 DICOM slices, s", headers, 2)]
+
+
 PROMISES = [
     *_promises_of("head", 1.8),
     *_promises_of("noisy", 1.3),
+    *_promises_of_files(),
     Promise("peak, four times deeper / cube, base", _deeper(BASE), 1.1, 0.9),
     Promise("peak, four times deeper / cube, full", _deeper(FULL), 1.1, 0.9),
     Promise(

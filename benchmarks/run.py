@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 
 import convert
+import formats
 import imports
 import patches
 import promises
@@ -20,6 +21,7 @@ def main() -> None:
     large = ["--large"] if parser.parse_args().large else []
     convert.main(large)
     patches.main([])
+    formats.main([])
     imports.main([])
     promises.main()
     table.main()

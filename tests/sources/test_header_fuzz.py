@@ -60,6 +60,24 @@ def test_what_was_found(tmp_path, what):
     Attack(name, tmp_path).lie(changes)
 
 
+def test_an_analyze_image_of_one_axis(tmp_path):
+    """Found by atheris."""
+    attack = Attack("analyze", tmp_path)
+    assert attack(attack.data[:40] + (1).to_bytes(2, "little") + attack.data[42:]) is None
+
+
+@pytest.mark.parametrize("number", [-256, 2**31 - 1])
+def test_every_number_of_a_netcdf_header(tmp_path, number):
+    """Found by atheris: a variable before the beginning of the file."""
+    attack = Attack("minc_1", tmp_path)
+    lie = number.to_bytes(4, "big", signed=True)
+    codes = set()
+    for at in range(4, 1000, 4):
+        refusal = attack(attack.data[:at] + lie + attack.data[at + 4 :])
+        codes.add(refusal and refusal.code)
+    assert {"BAD_HEADER", "BAD_OFFSET" if number < 0 else "TRUNCATED"} <= codes
+
+
 def test_a_dicom_header_that_does_not_end(tmp_path):
     """Zeros are elements without a value: a GB of them took minutes."""
     attack = Attack("dicom", tmp_path)

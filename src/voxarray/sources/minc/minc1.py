@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import FormatError
+from voxarray.errors import FormatError, TruncatedError
 from voxarray.sources.base import FileIdentity, Source
 from voxarray.sources.file_array import PlainFile, StoredVoxels
 from voxarray.sources.header_text import LARGEST_TEXT, beginning
@@ -84,10 +84,16 @@ def _table(
 
     Raises:
         FormatError: ``BAD_SCALE``.
+        TruncatedError: They lie beyond the end of the file.
     """
     variable = variables.get(name)
     if variable is None or not 0 < variable.nbytes <= LARGEST_TEXT or len(variable.shape) > 2:
         raise FormatError(f"there is no usable variable {name!r}", code="BAD_SCALE")
+    if variable.offset + variable.nbytes > identity.size:
+        raise TruncatedError(
+            f"{name!r} ends at byte {variable.offset + variable.nbytes}, and the file at "
+            f"{identity.size}"
+        )
     numbers = np.empty(math.prod(variable.shape), variable.dtype)
     fd = identity.open()
     try:

@@ -101,6 +101,8 @@ class _Cursor:
         dtype = self._type()
         self._whole()  # its size in bytes, which follows from the rest
         offset = int.from_bytes(self._take(8 if self._wide else 4), "big", signed=True)
+        if offset < 0:
+            raise FormatError(f"a variable begins at byte {offset}", code="BAD_OFFSET")
         names, sizes = zip(*(dimensions[n] for n in ids), strict=True) if ids else ((), ())
         return Variable(names, sizes, dtype, offset, attributes)
 

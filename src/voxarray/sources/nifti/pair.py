@@ -106,7 +106,7 @@ def _open_analyze(identity: FileIdentity, data: FileIdentity) -> FileArray:
         offset, dtype = int(proxy.offset), np.dtype(proxy.dtype)
         slope, intercept = float(proxy.slope), float(proxy.inter)
         affine, sizes = np.array(image.affine), [int(n) for n in proxy.shape]
-    sizes = [*checked_sizes(sizes, 7), 1, 1]
+    sizes = [*checked_sizes(sizes, 7), 1, 1, 1]
     w, h, d, *more = sizes
     count = max(more)
     if dtype.fields is not None or dtype.kind not in "iufc":
