@@ -1,4 +1,4 @@
-"""Every file that pydicom bundles: opened and compared with pydicom, or refused by name.
+"""Every DICOM file that pydicom and nibabel bundle: compared with them, or refused by name.
 
 ``python tests/dicom_coverage.py`` writes the table in ``notebooks/dicom-coverage.md``; a test
 checks that it is still true.
@@ -6,9 +6,13 @@ checks that it is still true.
 
 from __future__ import annotations
 
+import gzip
+import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pydicom
 
@@ -17,14 +21,25 @@ from voxarray.selection import Selection
 from voxarray.sources.dicom.reader import open_dicom
 
 TABLE = Path(__file__).parents[1] / "notebooks" / "dicom-coverage.md"
+_STACKS = {"philips_mprage"}
+"""Frames that make one volume, in the order of the slices."""
+
 _FOLDER = Path(pydicom.__file__).parent / "data"
+_NIBABEL = Path(nib.__file__).parent
 
 _HEAD = """\
-# DICOM files that pydicom bundles
+# DICOM files that pydicom and nibabel bundle
 
-Each file is opened alone. "opens" means that its voxels equal those of `pydicom.pixel_array` after
-slope and intercept; everything else is an error with the code that is shown. The table is made, and
-checked by the tests, with pydicom {pydicom} and the extras `dicom` and `plot`.
+Each file is opened alone, those of nibabel that are deflated (`.gz`) after they were inflated.
+"opens" means that its voxels equal those of `pydicom.pixel_array` after slope and intercept;
+everything else is an error with the code that is shown. The table is made, and checked by the
+tests, with pydicom {pydicom}, nibabel {nibabel} and the extras `dicom` and `plot`.
+
+Siemens mosaics are unpacked where the header says how: the number of slices (the CSA header and
+element (0019,100A) have to agree), the direction in which they follow one another (CSA header in
+the format SV10) and their distance (Spacing Between Slices). Otherwise they are refused (`MOSAIC`),
+never guessed. Voxels and place are compared with nibabel's and with dcm2niix's, on two of a
+scanner's headers, whose pixels nibabel has blanked and the tests fill.
 
 | file | result |
 |---|---|
@@ -36,6 +51,20 @@ def bundled_files() -> list[Path]:
     found = (path for path in _FOLDER.rglob("*") if path.is_file())
     known = {".py", ".pyc", ".json", ".txt", ".md", ".typed"}
     return sorted(path for path in found if path.suffix not in known)
+
+
+def files_of_nibabel(folder: Path) -> list[tuple[str, Path]]:
+    """DICOM files that nibabel ships, by their names there; deflated ones are inflated into a
+    folder."""
+    found = []
+    for path in sorted([*_NIBABEL.rglob("*.dcm"), *_NIBABEL.rglob("*.dcm.gz")]):
+        name = path.relative_to(_NIBABEL).as_posix()
+        if path.suffix == ".gz":
+            inflated = folder / path.stem
+            inflated.write_bytes(gzip.decompress(path.read_bytes()))
+            path = inflated
+        found.append((name, path))
+    return found
 
 
 def outcome(path: Path) -> str:
@@ -54,8 +83,12 @@ def outcome(path: Path) -> str:
 
 def expected_voxels(path: Path) -> np.ndarray:
     """Voxels (C, W, H, D) as pydicom decodes them, with slope and intercept."""
-    dataset = pydicom.dcmread(path)
+    with warnings.catch_warnings():  # one of nibabel's says explicit where it is implicit
+        warnings.simplefilter("ignore", UserWarning)
+        dataset = pydicom.dcmread(path)
     pixels = dataset.pixel_array
+    if "MOSAIC" in dataset.get("ImageType", ()):
+        pixels = tiles(pixels, int(dataset[0x0019100A].value))
     if int(dataset.get("SamplesPerPixel", 1)) == 1:
         pixels = pixels[..., None]
     if pixels.ndim == 3:
@@ -63,22 +96,36 @@ def expected_voxels(path: Path) -> np.ndarray:
     slope = dataset.get("RescaleSlope", dataset.get("DoseGridScaling", 1))
     scaled = pixels * float(slope) + float(dataset.get("RescaleIntercept", 0))
     planes = scaled.transpose(3, 2, 1, 0)
+    if path.stem in _STACKS:
+        return planes
     return (
         planes
-        if "GridFrameOffsetVector" in dataset or len(pixels) == 1
+        if "GridFrameOffsetVector" in dataset
+        or len(pixels) == 1
+        or "MOSAIC" in dataset.get("ImageType", ())
         else planes.transpose(3, 1, 2, 0)
     )
+
+
+def tiles(plane: np.ndarray, count: int) -> np.ndarray:
+    """Slices (D, H, W) of a mosaic."""
+    across = int(np.ceil(np.sqrt(count)))
+    halves = [np.split(row, across, axis=1) for row in np.split(plane, across)]
+    return np.stack([tile for row in halves for tile in row])[:count]
 
 
 def rows() -> Iterator[str]:
     """A row of the table per file."""
     for path in bundled_files():
         yield f"| `{path.relative_to(_FOLDER).as_posix()}` | {outcome(path)} |\n"
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in files_of_nibabel(Path(folder)):
+            yield f"| nibabel: `{name}` | {outcome(path)} |\n"
 
 
 def table() -> str:
     """The document."""
-    return _HEAD.format(pydicom=pydicom.__version__) + "".join(rows())
+    return _HEAD.format(pydicom=pydicom.__version__, nibabel=nib.__version__) + "".join(rows())
 
 
 if __name__ == "__main__":

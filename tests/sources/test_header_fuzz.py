@@ -66,6 +66,16 @@ def test_an_analyze_image_of_one_axis(tmp_path):
     assert attack(attack.data[:40] + (1).to_bytes(2, "little") + attack.data[42:]) is None
 
 
+def test_an_afni_data_set_of_many_volumes(tmp_path):
+    """Found by atheris: nibabel makes a factor for each, before anything compares with the file."""
+    attack = Attack("afni", tmp_path)
+    text = attack.data.decode()
+    start = text.index("DATASET_RANK")
+    rank = text[start:].split("\n")[2].split()
+    lying = text[:start] + text[start:].replace(rank[1], "24294967296", 1)
+    assert attack(lying.encode()).code in ("TRUNCATED", "DIMS_EXCEED_FILE")
+
+
 @pytest.mark.parametrize("number", [-256, 2**31 - 1])
 def test_every_number_of_a_netcdf_header(tmp_path, number):
     """Found by atheris: a variable before the beginning of the file."""

@@ -44,7 +44,6 @@ def open_afni(path: str | os.PathLike[str]) -> Source:
             facts = AFNIHeader.from_fileobj(io.StringIO(text))
             sizes = [int(n) for n in facts.get_data_shape()]
             dtype, affine = np.dtype(facts.get_data_dtype()), facts.get_affine()
-            factors = facts.get_data_scaling()
             channels = _channels(facts.info)
         w, h, d, count = (*checked_sizes(sizes, 4), 1)[:4]
         base = _voxels(
@@ -54,6 +53,8 @@ def open_afni(path: str | os.PathLike[str]) -> Source:
             affine=affine,
             channels=channels,
         )
+        with nibabel_errors("AFNI"):  # one for each volume: only now their number is believable
+            factors = facts.get_data_scaling()
         if factors is None:
             return base
         slopes = np.asarray(factors, np.float64).reshape(-1, 1, 1, 1)
