@@ -63,6 +63,14 @@ def _whole(kind: str, name: str) -> Callable[[Results], float]:
     return lambda results: results["patches"]["scans"][kind]["whole"][name]
 
 
+def _statistics(kind: str) -> Callable[[Results], float]:
+    def ratio(results: Results) -> float:
+        ours, dasks = results["statistics"]["scans"][kind].values()
+        return float(dasks / ours)
+
+    return ratio
+
+
 def _import(name: str) -> Callable[[Results], float]:
     return lambda results: results["imports"]["seconds"][name]
 
@@ -110,6 +118,7 @@ def _promises_of(kind: str, times_igzip: float) -> list[Promise]:
             300,
         ),
         Promise(f"{kind}: whole as tensor, zarr-python / ours", whole, None, 2),
+        Promise(f"{kind}: dask's histogram / all statistics", _statistics(kind), None, 3),
     ]
 
 

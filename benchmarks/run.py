@@ -12,6 +12,7 @@ import formats
 import imports
 import patches
 import promises
+import statistics_of_archives
 import table
 
 
@@ -23,6 +24,7 @@ def main() -> None:
     patches.main([])
     formats.main([])
     imports.main([])
+    statistics_of_archives.main([])
     promises.main()
     table.main()
 

@@ -338,3 +338,69 @@ def test_warnings_of_sheared_files(tmp_path):
         vx.ScalarImage(path).load()
     with pytest.warns(UserWarning, match="Trying NiBabel"):
         tio.ScalarImage(path).load()
+
+
+# --- Intensities and labels ---------------------------------------------------------------------
+
+
+def both(voxels, affine=None, kind="ScalarImage"):
+    array = np.asarray(voxels).reshape(1, -1, 1, 1)
+    affine = np.eye(4) if affine is None else affine
+    return [getattr(lib, kind)(tensor=array, affine=affine) for lib in (vx, tio)]
+
+
+def test_sides_of_the_patient():
+    ours, theirs = both(np.arange(1, 5), np.diag([-1, 1, 1, 1.0]))  # runs to the left
+    assert vx.Mask("Left")(ours).numpy().ravel().tolist() == [0, 0, 3, 4]
+    assert tio.Mask("Left")(theirs).numpy().ravel().tolist() == [1, 2, 0, 0]
+
+
+def test_functions_of_lazy_arrays():
+    given = []
+    ours, theirs = both([1.0, 2, 3])
+    for lib, image in ((vx, ours), (tio, theirs)):
+        lib.Lambda(lambda x: given.append(type(x).__name__) or -x)(image)
+        lib.ZNormalization(lambda x: given.append(type(x).__name__) or x > 1)(image)
+    assert given == ["Array", "Array", "Tensor", "Tensor"]
+
+
+def test_statistics_of_nan():
+    ours, theirs = both([1, 2, 3, np.nan])
+    for name in ("RescaleIntensity", "ZNormalization"):
+        assert np.isnan(getattr(tio, name)()(theirs).numpy()).all()
+        with pytest.raises(vx.StateError) as error:
+            getattr(vx, name)()(ours)
+        assert error.value.code == "NOT_FINITE"
+
+
+def test_blur_of_integers():
+    voxels = np.random.default_rng(0).integers(0, 9, 99).astype("int16")
+    ours, theirs = both(voxels)
+    found, expected = vx.Blur(1)(ours), tio.Blur((1, 1, 1))(theirs)
+    assert (found.dtype, expected.data.dtype) == (np.dtype("float32"), torch.int16)
+    assert abs(found.numpy().mean() - voxels.mean()) < 0.1
+    assert expected.numpy().mean() < voxels.mean() - 0.3
+
+
+def test_integers_that_wrap():
+    ours, theirs = both(np.array([300], "int32"))
+    assert tio.To(torch.uint8)(theirs).numpy().item() == 44
+    with pytest.raises(vx.UnsupportedError) as error:
+        vx.To(torch.uint8)(ours).numpy()
+    assert error.value.code == "OUT_OF_TYPE"
+
+
+def test_labels_beyond_the_type():
+    ours, theirs = both(np.array([1], "uint8"), kind="LabelMap")
+    assert vx.RemapLabels({1: 300})(ours).numpy().item() == 300
+    with pytest.raises(RuntimeError, match="overflow"):
+        tio.RemapLabels({1: 300})(theirs)
+
+
+def test_landmarks_without_pickle(tmp_path):
+    np.savez(tmp_path / "a.npz", t1=np.arange(13.0))
+    assert list(vx.HistogramStandardization(tmp_path / "a.npz").landmarks) == ["t1"]
+    with pytest.raises(ValueError, match=r"\.pt or \.pth"):
+        tio.HistogramStandardization(tmp_path / "a.npz")
+    with pytest.raises(vx.UnsupportedError, match="can run code"):
+        vx.HistogramStandardization(tmp_path / "a.pt")

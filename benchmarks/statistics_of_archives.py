@@ -1,0 +1,74 @@
+"""How fast an archive is measured: everything in one pass, against dask's histogram alone.
+
+python benchmarks/statistics_of_archives.py [--size 512] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import dask.array as da
+import numpy as np
+
+import volumes
+import voxarray as vx
+from environments import OWN
+from harness import save
+from patches import archive_of
+from voxarray.statistics.memo import forget
+
+SIZE = 512
+PERCENTS = (0.5, 50, 99.5)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=SIZE, help="voxels along each side of the scan")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each")
+    options = parser.parse_args(arguments)
+    scans = {}
+    for kind in ("head", "noisy"):
+        store = archive_of(volumes.phantom(kind, (options.size,) * 3))
+        scans[kind] = _seconds(vx.ScalarImage(store), options.rounds)
+    content = {"size": options.size, "scans": scans}
+    save("statistics", content, (OWN,), trial=options.size != SIZE)
+
+
+def _seconds(image: vx.ScalarImage, rounds: int) -> dict[str, float]:
+    """Median seconds of each way, in turns."""
+
+    def everything() -> np.ndarray:
+        forget()  # what the round before found
+        found = image.statistics()
+        assert found.mean < found.maximum
+        assert np.all(np.diff(found.percentiles(PERCENTS)) >= 0)
+        assert found.std > 0
+        return np.array(list(found.as_dict().values()))
+
+    def histogram() -> np.ndarray:
+        counts, _ = da.histogram(image.dask, bins=1 << 16, range=(-(2**15) - 0.5, 2**15 - 0.5))
+        found: np.ndarray = counts.compute()
+        return found[found > 0]
+
+    ways: dict[str, Callable[[], np.ndarray]] = {
+        "voxarray: mean, deviation, percentiles, counts": everything,
+        "dask: histogram alone": histogram,
+    }
+    assert np.array_equal(everything(), histogram())
+    runs: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            runs[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(seconds) for name, seconds in runs.items()}
+    for name, seconds in medians.items():
+        print(f"  {name:<48}{seconds:9.3f} s", flush=True)
+    return medians
+
+
+if __name__ == "__main__":
+    main()
