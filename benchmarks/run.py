@@ -11,7 +11,10 @@ import convert
 import formats
 import imports
 import patches
+import plots
 import promises
+import scaling
+import simulation
 import statistics_of_archives
 import table
 
@@ -25,7 +28,10 @@ def main() -> None:
     formats.main([])
     imports.main([])
     statistics_of_archives.main([])
+    scaling.main([])
+    simulation.main([])
     promises.main()
+    plots.main()
     table.main()
 
 

@@ -1,11 +1,11 @@
-"""The results as Markdown, between two markers in the README.
+"""The results as Markdown: the main ones between two markers in the README, all on the site.
 
 python benchmarks/table.py
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from harness import HERE
@@ -14,23 +14,41 @@ from promises import FULL, results
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 KINDS = {"head": "head-like", "noisy": "noisy"}
+_ABOUT = {"suite", "date", "machine", "versions"}
+_HEADING = """# Benchmark results
+
+Written by `make bench` from `benchmarks/results/*.json`. [What is compared with what, and
+how](benchmarks.md), stands
+beside the scripts.
+"""
 
 
 def main() -> None:
-    text = README.read_text()
+    text = README.read_text("utf-8")
     if BEGIN not in text or END not in text:
         raise SystemExit(f"README.md has no place for the table: add {BEGIN} and {END}")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}\n{markdown()}\n{END}{after}")
+    README.write_text(with_tables(text), "utf-8")
     print("updated README.md")
 
 
-def markdown() -> str:
-    """All tables of the suites that have results."""
+def with_tables(text: str) -> str:
+    """The README with the results as they are now."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
     found = results()
-    makers = {"convert": _convert, "patches": _patches, "imports": _imports}
-    return "\n\n".join(make(found[suite]) for suite, make in makers.items() if suite in found)
+    shown = (_MAKERS[suite](found[suite]) for suite in _MAKERS if suite in found)
+    tables = "\n\n".join(shown)
+    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+
+
+def page() -> str:
+    """All results, for the site: those of the README, and every figure of the other suites."""
+    parts = [_HEADING]
+    for suite, result in results().items():
+        make = _MAKERS.get(suite, _figures)
+        text = make(result).replace("notebooks/pictures/", "pictures/")
+        parts.append(f"## {suite.replace('_', ' ').capitalize()}\n\n{text}\n")
+    return "\n".join(parts)
 
 
 def _convert(result: dict[str, Any]) -> str:
@@ -50,7 +68,8 @@ def _convert(result: dict[str, Any]) -> str:
     titles = [*(f"{text}, s" for text in KINDS.values()), "peak, MiB", "leaves out"]
     caption = (
         f"**Converting a {size}³ int16 `.nii.gz`** ({gigabytes:,.0f} MiB of voxels): median wall "
-        "time, in brackets as a multiple of voxarray's, and peak memory above the imports."
+        "time, in brackets as a multiple of voxarray's, and peak memory above the imports.\n\n"
+        "![Time and peak memory of each](notebooks/pictures/bench-convert.png)"
     )
     return "\n\n".join([caption, _grid(["", *titles], lines), _where(result)])
 
@@ -87,6 +106,80 @@ def _imports(result: dict[str, Any]) -> str:
     return "\n\n".join([caption, _grid(["", "s"], lines), _where(result)])
 
 
+def _volumes(result: dict[str, Any]) -> str:
+    sizes = result["volumes"]
+    names = list(dict.fromkeys(row["name"] for rows in sizes.values() for row in rows))
+    by_size = [{row["name"]: row for row in rows} for rows in sizes.values()]
+    lines = [[name, *(_cost(rows.get(name)) for rows in by_size)] for name in names]
+    caption = (
+        "**Converting larger and larger scans**, one run each: seconds, and peak memory in MiB.\n\n"
+        "![Time and peak memory over the size of a volume](notebooks/pictures/bench-volumes.png)"
+    )
+    return "\n\n".join([caption, _grid(["", *(f"{n} GiB" for n in sizes)], lines), _where(result)])
+
+
+def _cost(row: dict[str, Any] | None) -> str:
+    return "-" if row is None else f"{row['seconds']:.1f} s, {row['peak_mib']:,.0f}"
+
+
+def _images(result: dict[str, Any]) -> str:
+    rows = result["images"]
+    counts = sorted({row["images"] for row in rows})
+    seconds = {(row["workers"], row["images"]): row["seconds"] for row in rows}
+    lines = [
+        [f"{workers} worker{'s' * (workers > 1)}", *(f"{seconds[workers, n]:.1f}" for n in counts)]
+        for workers in sorted({row["workers"] for row in rows})
+    ]
+    caption = (
+        f"**`voxarray convert FOLDER ARCHIVE`** for images of "
+        f"{' x '.join(map(str, result['shape']))} voxels, processes and imports included, in s.\n\n"
+        "![Time over the number of images](notebooks/pictures/bench-images.png)"
+    )
+    return "\n\n".join(
+        [caption, _grid(["", *(f"{n} images" for n in counts)], lines), _where(result)]
+    )
+
+
+def _simulation(result: dict[str, Any]) -> str:
+    assumed, curve = result["assumed"], result["curve"]
+    lines = [
+        ["hours", *(f"{point['hours']:.2f}" for point in curve)],
+        ["of what they could do", *(f"{point['efficiency']:.0%}" for point in curve)],
+    ]
+    caption = (
+        f"**{result['images']:,} images on a cluster, simulated**: costs of single images are "
+        f"measured here, on {result['workers_per_node']} workers a node; assumed are a file "
+        f"system of {assumed['gigabytes_per_second']:g} GB/s, {assumed['starts_per_minute']:g} job "
+        f"starts a minute that take {assumed['start_seconds']:g} s, and a node lost every "
+        f"{assumed['hours_between_losses']:g} hours of work.\n\n"
+        "![Hours over nodes](notebooks/pictures/bench-nodes.png)"
+    )
+    titles = ["nodes", *(str(point["nodes"]) for point in curve)]
+    return "\n\n".join([caption, _grid(titles, lines), _where(result)])
+
+
+def _figures(result: dict[str, Any]) -> str:
+    """Every number of a result, whatever its form."""
+    content = {key: value for key, value in result.items() if key not in _ABOUT}
+    lines = [[f"`{name}`", text] for name, text in _leaves("", content)]
+    return "\n\n".join([_grid(["", "figure"], lines), _where(result)])
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from _leaves(f"{name} / {key}" if name else str(key), one)
+    elif isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        for number, one in enumerate(value):
+            inner = dict(one)
+            label = inner.pop("name", number)
+            yield from _leaves(f"{name} / {label}", inner)
+    elif isinstance(value, float):
+        yield name, f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    else:
+        yield name, str(value)
+
+
 def _grid(titles: list[str], lines: Iterable[list[str]]) -> str:
     numbers = ["---:" if title != "leaves out" else "---" for title in titles[1:]]
     rows = [titles, ["---", *numbers], *lines]
@@ -105,6 +198,16 @@ def _where(result: dict[str, Any]) -> str:
         f"<sub>{result['date'][:10]}, {machine['cores']} cores of {machine['cpu']}, Python "
         f"{versions['python']}{', ' + shown if shown else ''}; `make bench` repeats it.</sub>"
     )
+
+
+_MAKERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "convert": _convert,
+    "patches": _patches,
+    "scaling_volumes": _volumes,
+    "scaling_images": _images,
+    "simulation": _simulation,
+    "imports": _imports,
+}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -27,4 +28,33 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File(uri, str(HERE), config.site_dir, config.use_directory_urls))
     for uri, path in ELSEWHERE.items():
         files.append(File.generated(config, uri, abs_src_path=str(path)))
+    for uri, text in (
+        ("benchmark-results.md", _results()),
+        ("reference/transforms.md", _transforms()),
+    ):
+        files.append(File.generated(config, uri, content=text))
     return files
+
+
+def _results() -> str:
+    """All figures of all suites, as they are now."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import table
+    finally:
+        sys.path.pop(0)
+    return table.page()
+
+
+def _transforms() -> str:
+    """The reference of all public transforms: `Transform` and `Compose` first."""
+    sys.path.insert(0, str(ROOT / "src"))
+    try:
+        from voxarray.transforms import HOMES
+    finally:
+        sys.path.pop(0)
+    first = ["Transform", "Compose"]
+    names = [*first, *sorted(HOMES.keys() - set(first))]
+    inherits = "    options: {inherited_members: false}"
+    entries = (f"::: voxarray.transforms.{HOMES[name]}.{name}\n{inherits}\n" for name in names)
+    return "\n".join(["# Transforms\n", *entries])

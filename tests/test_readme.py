@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from click.testing import CliRunner
+
+from voxarray.cli import main
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -17,11 +21,18 @@ def test_python_blocks_run(tmp_path, monkeypatch):
     voxels = np.arange(96 * 80 * 70, dtype=np.int16).reshape(96, 80, 70)
     nib.save(nib.Nifti1Image(voxels, np.diag([-1, 1, 1.5, 1])), tmp_path / "t1.nii.gz")
     monkeypatch.chdir(tmp_path)
+    for name in ("sub-01", "sub-02"):
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        shutil.copy("t1.nii.gz", f"scans/{name}.nii.gz")
+    converted = CliRunner().invoke(main, ["convert", "scans", "cohort"])
+    assert converted.exit_code == 0, converted.output
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)
     assert names["tensor"].shape == (1, 64, 80, 1)
     assert (names["tensor"].numpy() == voxels[20:84, ::-1, 30:31]).all()
+    assert len(names["cohort"]) == 2
+    assert len(names["patches"]) == 8
     doubled = nib.load(tmp_path / "doubled.nii.gz")
     assert (np.asarray(doubled.dataobj) == voxels * 2).all()
     for opened in (names["plain"], names["again"]):

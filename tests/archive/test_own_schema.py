@@ -47,6 +47,12 @@ def test_types(tmp_path, dtype):
     validate(archive(tmp_path / "a.ome.zarr", voxels((1, 5, 4, 3), dtype)))
 
 
+def test_booleans(tmp_path):
+    path = archive(tmp_path / "a.ome.zarr", np.ones((1, 5, 4, 3), bool))
+    validate(path)
+    assert document(path / "zarr.json")["attributes"]["voxarray"]["dtype"] == "bool"
+
+
 @pytest.mark.parametrize("codec", [None, "raw", "label", "training"])
 @pytest.mark.parametrize("channels", [Channels(), Channels("time", 2.5), Channels("time", 0.0)])
 def test_codecs_and_series(tmp_path, codec, channels):

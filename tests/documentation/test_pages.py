@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -29,6 +31,12 @@ def folder(tmp_path, monkeypatch):
     affine = np.diag([-1, 1, 1.5, 1])
     nib.save(nib.Nifti1Image(voxels, affine), tmp_path / "t1.nii.gz")
     nib.save(nib.Nifti1Image((voxels > 200).astype(np.uint8), affine), tmp_path / "seg.nii.gz")
+    for name in ("sub-01", "sub-02"):
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(voxels, affine), tmp_path / f"scans/{name}.nii.gz")
+    monkeypatch.setenv(
+        "PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    )
     (tmp_path / "broken.nii").write_bytes(b"nothing")
     monkeypatch.chdir(tmp_path)
     yield tmp_path
