@@ -19,7 +19,7 @@ OWN = "own"
 
 # Exact, and first: an open requirement may bring gigabytes of GPU libraries.
 TORCH = "torch==2.13.0"
-NEED_TORCH = ("tio1", "tio2")
+NEED_TORCH = ("mlarray", "tio1", "tio2")
 
 _FACTS = """
 import json, platform, importlib.metadata as m
@@ -27,7 +27,18 @@ print(json.dumps({"python": platform.python_version(),
                   **{d.metadata["Name"].lower(): d.version for d in m.distributions()}}))
 """
 _REPORTED = {
-    *("dask", "isal", "ngff-zarr", "nibabel", "nifti-zarr", "numcodecs", "numpy", "python"),
+    *(
+        "blosc2",
+        "dask",
+        "isal",
+        "mlarray",
+        "ngff-zarr",
+        "nibabel",
+        "nifti-zarr",
+        "numcodecs",
+        "numpy",
+        "python",
+    ),
     *("simpleitk", "tensorstore", "torch", "torchio", "voxarray", "xarray", "zarr"),
 }
 

@@ -1,0 +1,174 @@
+"""Patches per second through a `DataLoader`, against the libraries that do the same.
+
+python benchmarks/loading.py [--size 512] [--patch 96] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import volumes
+from environments import BENCH, OWN, python_of
+from harness import HERE, save
+from voxarray.archive.convert import convert
+from voxarray.archive.options import Options
+from voxarray.selection import Selection
+from voxarray.sources.registry import open_source
+from voxarray.testing.peak_memory import peak_above_imports
+from voxarray.testing.synthetic import Phantom
+
+SIZE, PATCH = 512, 96
+PROFILES = ("intensity", "training", "raw")
+LOADERS = HERE / "loaders"
+
+
+@dataclass(frozen=True)
+class Loader:
+    """A way to load patches.
+
+    Attributes:
+        name: What the table calls it.
+        module: Of ``loaders/``.
+        store: Which of the stores it reads.
+        environment: Where it runs.
+        patches: In one round; fewer where each takes seconds.
+    """
+
+    name: str
+    module: str
+    store: str
+    environment: str = OWN
+    patches: int = 240
+
+    def rates(self, path: Path, size: int, patch: int, workers: int, rounds: int) -> list[float]:
+        """Patches per second of each round."""
+        numbers = (size, patch, self.patches, workers, rounds)
+        command = [
+            python_of(self.environment), LOADERS / "measure.py", self.module, path,
+            *map(str, numbers),
+        ]  # fmt: skip
+        answer = subprocess.run(command, check=True, capture_output=True, text=True)
+        return list(json.loads(answer.stdout))
+
+
+TENSORSTORE, ZARR, DASK = "tensorstore", "zarr-python", "dask graph"
+MLARRAY = "mlarray (blosc2)"
+TORCHIO1, TORCHIO2 = "TorchIO 1.2.1, .nii.gz", "TorchIO 2, .nii.zarr"
+CONTENDERS = [
+    *(Loader(f"voxarray, {profile}", "by_voxarray", profile) for profile in PROFILES),
+    Loader(TENSORSTORE, "by_tensorstore", "intensity"),
+    Loader(ZARR, "by_zarr", "intensity", patches=80),
+    Loader(DASK, "by_dask", "intensity", patches=40),
+    Loader(MLARRAY, "by_mlarray", "mlarray", "mlarray"),
+    Loader(TORCHIO2, "by_torchio2", "nii.zarr", "tio2", patches=24),
+    Loader(TORCHIO1, "by_torchio1", "nii.gz", "tio1", patches=4),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=SIZE, help="voxels along each side of the scan")
+    parser.add_argument("--patch", type=int, default=PATCH, help="voxels along a side of a patch")
+    parser.add_argument("--rounds", type=int, default=3, help="passes of each loader")
+    parser.add_argument("--kinds", nargs="+", default=["head", "noisy"], help="which scans")
+    options = parser.parse_args(arguments)
+    scans = {kind: _scan(kind, options) for kind in options.kinds}
+    content = {"size": options.size, "patch": options.patch, "scans": scans}
+    trial = (options.size, options.patch) != (SIZE, PATCH) or len(scans) < 2
+    save("loading", content, (OWN, "tio1", "tio2", "mlarray"), trial=trial)
+
+
+def _scan(kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    volume = volumes.phantom(kind, (options.size,) * 3)
+    stores = _stores(volume, options.patch)
+    two: dict[str, list[float]] = {}
+    one: dict[str, list[float]] = {}
+    for loader in CONTENDERS:
+        path = stores.get(loader.store)
+        if path is None:
+            continue
+        for workers, found in ((2, two), (1, one)):
+            if workers == 1 and loader.module != "by_voxarray":
+                continue
+            try:
+                rates = loader.rates(path, options.size, options.patch, workers, options.rounds)
+            except subprocess.CalledProcessError as error:
+                print(f"  {loader.name}: left out, {error.stderr[-300:]}", file=sys.stderr)
+                continue
+            found[loader.name] = rates
+            rate = statistics.median(rates)
+            print(f"  {kind:<6} {workers} {loader.name:<30}{rate:9.1f} patches/s", flush=True)
+    return {
+        "two_workers": {name: statistics.median(rates) for name, rates in two.items()},
+        "one_worker": {name: statistics.median(rates) for name, rates in one.items()},
+        "runs": {name: [round(rate, 2) for rate in rates] for name, rates in two.items()},
+        "mib_on_disk": {name: _size(path) / 2**20 for name, path in stores.items()},
+        "peak": {profile: _peak(stores[profile], options.patch) for profile in PROFILES},
+    }
+
+
+def _stores(volume: Phantom, patch: int) -> dict[str, Path]:
+    """The scan in every form, made anew by the code as it stands; a peer's own by the peer."""
+    source = volumes.scan(volume)
+    stores = {"nii.gz": source}
+    stem = str(BENCH / "data" / source.name.removesuffix(".nii.gz"))
+    for profile in PROFILES:
+        stores[profile] = Path(f"{stem}-{profile}.ome.zarr")
+        choices = Options(overwrite=True, codec=profile, levels=1)
+        convert(open_source(source), stores[profile], options=choices)
+    mla, zarr = Path(f"{stem}.mla"), Path(f"{stem}.nii.zarr")
+    if not mla.exists():
+        plain = BENCH / "data" / "plain.npy"
+        archived = open_source(stores["raw"])
+        voxels = archived.read(Selection.whole(archived.shape))[0].transpose(2, 1, 0)
+        np.save(plain, np.ascontiguousarray(voxels))
+        _write("mlarray", "by_mlarray", plain, mla, patch)
+        plain.unlink()
+    if not zarr.exists():
+        _write("tio2", "by_torchio2", source, zarr)
+    return stores | {
+        name: path for name, path in (("mlarray", mla), ("nii.zarr", zarr)) if path.exists()
+    }
+
+
+def _write(environment: str, module: str, *arguments: object) -> None:
+    code = f"import sys; from {module} import write; write(*sys.argv[1:])"
+    command = [python_of(environment), "-c", code, *map(str, arguments)]
+    subprocess.run(command, check=True, cwd=LOADERS)
+
+
+def _peak(store: Path, patch: int) -> dict[str, float]:
+    """MiB above the imports that reading 500 patches takes, as a worker reads them."""
+    setup = (
+        "import dask.config; import voxarray as vx, voxarray.sources.archive\n"
+        "import torch.utils.data, voxarray.patches\n"
+        'dask.config.set({"voxarray.threads": 1})'
+    )
+    statement = (
+        f"data = vx.PatchDataset([dict(t1=vx.ScalarImage({str(store)!r}))], "
+        f"vx.UniformSampler({patch}), 500)\n"
+        "for index in range(500): data[index]"
+    )
+    peak = peak_above_imports(setup, statement)
+    found = {"resident_mib": peak.bytes / 2**20, "anonymous_mib": peak.anonymous / 2**20}
+    print(f"  peak of {store.name}: {found}", flush=True)
+    return found
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+if __name__ == "__main__":
+    main()

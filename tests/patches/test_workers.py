@@ -1,0 +1,102 @@
+"""Workers: never a deadlock after a fork, little memory, no growth."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from patches.conftest import archived
+from voxarray.testing.peak_memory import can_measure, peak_above_imports
+
+MIB = 1 << 20
+
+FORK = """
+import sys, torch
+import voxarray as vx
+from torch.utils.data import DataLoader
+
+subject = vx.Subject(
+    t1=vx.ScalarImage(sys.argv[1] + "/t1.ome.zarr"), seg=vx.LabelMap(sys.argv[1] + "/seg.ome.zarr")
+)
+whole = subject.t1.to_tensor()  # in several threads, whose pool the fork does not copy
+patches = vx.PatchDataset([subject], vx.LabelSampler(8, "seg"), 24)
+before = [patches[index]["t1"]["data"] for index in range(24)]
+for attempt in range(int(sys.argv[2])):
+    loader = DataLoader(
+        patches, batch_size=4, num_workers=2, multiprocessing_context="fork", timeout=20
+    )
+    found = torch.cat([batch["t1"]["data"] for batch in loader])
+    assert torch.equal(found, torch.stack(before))
+print("done")
+"""
+
+
+@pytest.mark.parametrize("attempts", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_forks_after_the_parent_has_read_never_wait(tmp_path: Path, attempts):
+    archived(tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-c", FORK, str(tmp_path), str(attempts)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert result.stdout.strip() == "done", result.stderr[-3000:]
+
+
+SETUP = """
+import dask.config, numpy as np, torch, torch.utils.data
+import voxarray as vx, voxarray.patches, voxarray.sources.archive, voxarray.archive.convert
+dask.config.set({"voxarray.threads": 1})
+
+def resident():
+    import gc
+    gc.collect()
+    with open("/proc/self/status") as status:
+        rows = dict(line.split(":", 1) for line in status)
+    return int(rows["RssAnon"].split()[0]) * 1024
+"""
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    """A volume of 64 MiB, and its labels, that no codec squeezes to nothing."""
+    import numpy as np
+
+    import voxarray as vx
+
+    values = np.random.default_rng(0).integers(0, 3000, (1, 256, 256, 256), np.int32)
+    vx.ScalarImage(tensor=values).save(tmp_path / "t1.ome.zarr")
+    vx.LabelMap(tensor=(values % 3).astype("u1")).save(tmp_path / "seg.ome.zarr")
+    return tmp_path
+
+
+def reading(volume: Path, count: int, every: int) -> str:
+    return f"""
+subject = vx.Subject(
+    t1=vx.ScalarImage("{volume}/t1.ome.zarr"), seg=vx.LabelMap("{volume}/seg.ome.zarr")
+)
+patches = vx.PatchDataset([subject], vx.LabelSampler(96, "seg", {{1: 1, 2: 1}}), {count})
+result = []
+for index in range({count}):
+    patches[index]
+    if index % {every} == 0:
+        result.append(resident())
+"""
+
+
+@pytest.mark.skipif(not can_measure(), reason="this system does not tell peaks")
+def test_a_worker_needs_little_memory(volume):
+    peak = peak_above_imports(SETUP, reading(volume, 40, 40))
+    assert peak.bytes < 128 * MIB
+    assert peak.bytes < 48 * MIB  # a patch of 3.4 MiB, decoded chunks, one cell of the label map
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_measure(), reason="this system does not tell peaks")
+def test_twenty_thousand_patches_leave_nothing_behind(volume):
+    seen = peak_above_imports(SETUP, reading(volume, 20_000, 1000)).result
+    growth = (seen[-1] - seen[1]) / (len(seen) - 2)
+    assert growth < MIB, [round(bytes_ / MIB, 1) for bytes_ in seen]
