@@ -179,6 +179,57 @@ PROMISES = [
 ]
 
 
+def _rate(kind: str, name: str, workers: str = "two_workers") -> Callable[[Results], float]:
+    return lambda results: results["loading"]["scans"][kind][workers][name]
+
+
+def _loading(kind: str) -> list[Promise]:
+    """Promises about patches through a loader with two workers."""
+    ours = _rate(kind, "voxarray, intensity")
+    peers = (
+        ("tensorstore", 1),
+        ("zarr-python", 4),
+        ("dask graph", 10),
+        ("TorchIO 1.2.1, .nii.gz", 300),
+        ("TorchIO 2, .nii.zarr", 8),
+    )
+    peak = "anonymous_mib"
+    return [
+        *(
+            Promise(f"{kind}: loading, ours / {peer}", _ratio(ours, _rate(kind, peer)), None, bound)
+            for peer, bound in peers
+        ),
+        *(
+            Promise(
+                f"{kind}: loading, {profile} / mlarray",
+                _ratio(_rate(kind, f"voxarray, {profile}"), _rate(kind, "mlarray (blosc2)")),
+                None,
+                bound,
+            )
+            for profile, bound in (("raw", 1.8), ("training", 0.65))
+        ),
+        Promise(
+            f"{kind}: loading, 2 workers / 1",
+            _ratio(ours, _rate(kind, "voxarray, intensity", "one_worker")),
+            None,
+            1.8,
+        ),
+        *(
+            Promise(
+                f"{kind}: anonymous peak of a worker, {profile}, MiB",
+                lambda results, profile=profile: results["loading"]["scans"][kind]["peak"][profile][
+                    peak
+                ],
+                128,
+            )
+            for profile in ("intensity", "training", "raw")
+        ),
+    ]
+
+
+PROMISES += [promise for kind in ("head", "noisy") for promise in _loading(kind)]
+
+
 def results() -> Results:
     """Results of all suites that were run, by suite."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}

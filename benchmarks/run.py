@@ -10,6 +10,7 @@ import argparse
 import convert
 import formats
 import imports
+import loading
 import patches
 import plots
 import promises
@@ -26,6 +27,7 @@ def main() -> None:
     convert.main(large)
     patches.main([])
     formats.main([])
+    loading.main([])
     imports.main([])
     statistics_of_archives.main([])
     scaling.main([])

@@ -21,11 +21,3 @@ def real_files():
     return [pytest.param(path, id=path.name) for path in [*found, *scans]] + (
         [] if scans else [missing]
     )
-
-
-def shared_scan(name):
-    """A public scan by its name; skips the test where it is not there."""
-    path = _SHARED / name
-    if not path.exists():
-        pytest.skip(f"no {name} in {_SHARED}")
-    return path
