@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -44,7 +46,6 @@ def test_a_lazy_sequence(cohort):
         assert cohort[1:].names == ["1", "2"]
         assert "3 subjects; 3 images" in repr(cohort)
         assert "1 not there" in repr(cohort)
-        assert "<table" in cohort._repr_html_()
     assert reads.voxels == 0
     assert np.array_equal(first["image"].numpy()[0], array(0))
     assert np.array_equal(cohort["1"]["seg"].numpy()[0], array(1) > 100)
@@ -53,6 +54,24 @@ def test_a_lazy_sequence(cohort):
         cohort[3]
     with pytest.raises(KeyError):
         cohort["nobody"]
+
+
+def test_notebooks_show_rows_with_pictures(cohort):
+    with count_reads() as reads:
+        shown = cohort._repr_html_()
+    assert reads.voxels == 3 * 10 * 8  # an axial plane of each image
+    assert shown.count('<img alt="axial plane" src="data:image/png;base64,') == 3
+    shutil.rmtree(Path(cohort.path) / cohort.table.archive[cohort.table.subject == "1"].item())
+    damaged = vx.Cohort(cohort.path)._repr_html_()
+    assert damaged.count("<img") == 2
+    assert "NOT_FOUND" in damaged
+
+
+def test_names_in_notebooks_are_text(cohort):
+    cohort._table.loc[0, "subject"] = "<script>alert(1)</script>"
+    shown = cohort._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
 
 
 def test_the_table(cohort):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from voxarray.cohort import table
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.member import Member, Part
-from voxarray.errors import MissingFileError, OutOfRangeError
+from voxarray.errors import MissingFileError, OutOfRangeError, VoxarrayError
 from voxarray.memory import format_bytes
 from voxarray.subject import Subject
 
@@ -155,9 +156,25 @@ class Cohort(Sequence[Subject]):
         return f"Cohort({self._description()}; path: {self.path!r})"
 
     def _repr_html_(self) -> str:
+        """The first rows with a small picture of each image, for notebooks."""
         columns = [name for name in _COLUMNS if name in self._table]
-        head = self._done.head(_SHOWN)[columns]
-        return f"<p><b>Cohort</b>: {self._description()}</p>{head.to_html(index=False)}"
+        rows = self._done.head(_SHOWN)
+        # What names bring along is text, whatever it looks like; the pictures are ours.
+        shown = rows[columns].map(_cell)
+        shown.insert(0, "", [self._picture(row) for row in rows.itertuples()])
+        table = shown.to_html(index=False, escape=False)
+        return f"<p><b>Cohort</b>: {html.escape(self._description())}</p>{table}"
+
+    def _picture(self, row: Any) -> str:
+        """A thumbnail, or why there is none: the table is shown all the same."""
+        from voxarray.image import LabelMap, ScalarImage
+        from voxarray.plotting.thumbnail import thumbnail
+
+        kind = LabelMap if row.kind == "label" else ScalarImage
+        try:
+            return thumbnail(kind(os.path.join(self.path, row.archive), verify_path=False))
+        except VoxarrayError as error:
+            return html.escape(error.code)
 
     def _description(self) -> str:
         done = self._done
@@ -188,3 +205,10 @@ class Cohort(Sequence[Subject]):
         part = object.__new__(type(self))
         part._set(self._folder, rows.reset_index(drop=True))
         return part
+
+
+def _cell(value: Any) -> str:
+    """A value as a cell of HTML."""
+    if getattr(value, "ndim", 0) or isinstance(value, (list, tuple)):  # labels
+        return html.escape(", ".join(map(str, value)))
+    return html.escape(f"{value:.3g}" if isinstance(value, float) else str(value))
