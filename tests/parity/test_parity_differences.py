@@ -285,6 +285,142 @@ def test_dicom_time_series():
     assert theirs.spacing[2] < 1 < truth.header.get_zooms()[2]
 
 
+# --- Transforms -----------------------------------------------------------------------------------
+
+
+def pair(voxels, affine=None, kind="ScalarImage", **metadata):
+    affine = np.eye(4) if affine is None else affine
+    return [getattr(one, kind)(tensor=voxels, affine=affine, **metadata) for one in (tio, vx)]
+
+
+def oblique(degrees):
+    affine = np.eye(4)
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    affine[:2, :2] = [[cos, -sin], [sin, cos]]
+    return affine
+
+
+def test_ties_of_labels():
+    labels = np.arange(8**3, dtype="int16").reshape(1, 8, 8, 8)
+    differ = 0
+    for degrees in range(1, 40, 3):
+        affine = oblique(degrees) @ np.diag([1.1, 0.9, 1.3, 1])
+        theirs, ours = pair(labels, affine, "LabelMap")
+        theirs, ours = (one.Resample(3)(image) for one, image in ((tio, theirs), (vx, ours)))
+        if theirs.shape == ours.shape:
+            differ += not np.array_equal(theirs.numpy(), ours.numpy())
+    assert differ
+    even = vx.LabelMap(tensor=labels).resample(2)
+    assert even.numpy()[0, 0, 0, 0] == labels[0, 1, 1, 1]
+
+
+def test_whole_numbers():
+    noise = np.random.default_rng(1).integers(0, 99, (1, 20, 23, 17)).astype("int16")
+    lower = 0
+    for degrees in range(1, 40, 3):
+        theirs, ours = pair(noise, oblique(degrees) @ np.diag([1.1, 0.9, 2.3, 1]))
+        theirs, ours = (one.Resample(1)(image) for one, image in ((tio, theirs), (vx, ours)))
+        lower += (theirs.numpy() < ours.numpy()).sum()
+        assert (theirs.numpy() <= ours.numpy()).all()
+    assert lower
+
+
+def test_labels_of_affine():
+    theirs, ours = pair(np.ones((1, 5, 5, 5), "uint8"), kind="LabelMap")
+    args = (1, 1, 1), (0, 0, 30), (0, 0, 0)
+    assert tio.Affine(*args)(theirs).data.dtype == torch.float32
+    assert vx.Affine(*args)(ours).data.dtype == torch.uint8
+
+
+def test_label_interpolation():
+    labels = np.zeros((1, 5, 5, 5), "float32")
+    labels[:, 2] = 1
+    theirs, ours = pair(labels, kind="LabelMap")
+    made = tio.Resample(0.7, label_interpolation="linear")(theirs)
+    assert len(np.unique(made.numpy())) > 2
+    with pytest.raises(vx.UnsupportedError, match="NOT_FOR_LABELS"):
+        vx.Resample(0.7, label_interpolation="linear")(ours)
+
+
+def test_resize_off_by_one():
+    lost = 0
+    for size in range(5, 40):
+        theirs, ours = pair(np.ones((1, size, 4, 4), "float32"), np.diag([0.7, 1, 1, 1.0]))
+        target = (size + 8, 4, 4)
+        lost += not tio.Resize(target)(theirs).numpy().all()
+        result = vx.Resize(target)(ours)
+        assert result.numpy().all()
+        assert result.spatial_shape == target
+    assert lost
+
+
+def test_resize_remembers():
+    for one, shape in ((tio, (5, 5, 5)), (vx, (9, 5, 5))):
+        transform = one.Resize((-1, 5, 5))
+        transform(one.ScalarImage(tensor=torch.ones(1, 5, 6, 7)))
+        assert transform(one.ScalarImage(tensor=torch.ones(1, 9, 6, 7))).spatial_shape == shape
+
+
+def test_include_of_orientations():
+    for one, code in ((tio, "LPS"), (vx, "RAS")):
+        subject = one.Subject(a=one.ScalarImage(tensor=torch.ones(1, 2, 3, 4)))
+        assert one.ToOrientation("LPS", include=["b"])(subject)["a"].orientation_str == code
+
+
+def test_metadata_of_crops():
+    theirs, ours = pair(torch.ones(1, 5, 5, 5), age=3)
+    assert "age" not in tio.Crop(1)(theirs)
+    assert vx.Crop(1)(ours)["age"] == 3
+
+
+def test_nothing_left():
+    theirs, ours = pair(torch.ones(1, 5, 5, 5))
+    try:
+        voxels = tio.Crop(3)(theirs).data.numel()
+    except Exception:
+        voxels = 0
+    assert voxels == 0
+    with pytest.raises(vx.SelectionError):
+        vx.Crop(3)(ours)
+
+
+def test_cubic():
+    with pytest.raises(ValueError, match="Interpolation"):
+        tio.Resample(2, image_interpolation="cubic")
+    assert vx.Resample(2, image_interpolation="cubic").image_interpolation == "cubic"
+
+
+def test_antialias():
+    noise = np.random.default_rng(0).normal(size=(1, 20, 20, 20)).astype("float32")
+    theirs, ours = pair(noise)
+    theirs = tio.Resample(3, antialias=True)(theirs).numpy()
+    ours = vx.Resample(3, antialias=True)(ours).numpy()
+    assert 1e-5 < abs(theirs - ours).max() < 0.01
+
+
+def test_padding_by_functions():
+    theirs, ours = pair(torch.ones(1, 5, 5, 5))
+
+    def twos(vector, widths, axis, kwargs):
+        vector[: widths[0]] = 2
+
+    assert tio.Pad(1, padding_mode=twos)(theirs).data.max() == 2
+    with pytest.raises(TypeError, match="whole volume"):
+        vx.Pad(1, padding_mode=twos)(ours)
+
+
+def test_random_crops():
+    tio.CropOrPad(3, location="random")
+    with pytest.raises(TypeError, match="location"):
+        vx.CropOrPad(3, location="random")
+
+
+def test_unsigned_16_bit():
+    theirs, ours = pair(np.ones((1, 5, 5, 5), "uint16"))
+    assert tio.Crop(1)(theirs).data.dtype == torch.int32
+    assert vx.Crop(1)(ours).dtype == np.dtype("uint16")
+
+
 # --- The rest -------------------------------------------------------------------------------------
 
 

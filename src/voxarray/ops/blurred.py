@@ -54,6 +54,10 @@ class Blurred(Operation):
         """Voxels to each side that have weight."""
         return tuple(int(TRUNCATE * sigma + 0.5) for sigma in self.sigmas)
 
+    @property
+    def part_bytes(self) -> int:
+        return super().part_bytes * (1 + max(self.reach) // 4)
+
     def cost(self, selection: Selection) -> int:
         part = self._footprint(selection)
         return math.prod(part.shape) * (self.base.dtype.itemsize + 3 * 8)

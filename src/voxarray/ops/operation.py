@@ -23,7 +23,7 @@ from voxarray.selection import Selection, Shape4
 from voxarray.sources.base import Channels, Source, digest
 from voxarray.workers import computing_pool
 
-PART_BYTES = 48 << 20
+PART_BYTES = 12 << 20
 """What computing one part may hold: large enough that borders cost little, small for any budget."""
 
 _THIN = 32
@@ -73,6 +73,11 @@ class Operation(Source):
         )
         return read + math.prod(selection.shape) * self.dtype.itemsize
 
+    @property
+    def part_bytes(self) -> int:
+        """What computing one part may hold; more for those that read far around each voxel."""
+        return PART_BYTES
+
     # --- What every source has --------------------------------------------------------------------
 
     @property
@@ -117,7 +122,7 @@ class Operation(Source):
     def reading_bytes(self) -> int:
         whole = self.cost(Selection.whole(self.shape))
         below = max((one.reading_bytes for one in self.inputs), default=0)
-        return settings.threads() * min(PART_BYTES, whole) + below
+        return settings.threads() * min(self.part_bytes, whole) + below
 
     def token(self) -> str:
         values = (getattr(self, field.name) for field in fields(self))
@@ -146,12 +151,13 @@ class Operation(Source):
         return self.compute(selection, parts)
 
     def _cut(self, selection: Selection) -> Iterator[Selection]:
-        """Parts of a selection, as indices into it, that cost no more than `PART_BYTES` each."""
+        """Parts of a selection, as indices into it, that cost no more than `part_bytes` each."""
+        limit = self.part_bytes
         pending = [Selection.whole(selection.shape)]
         while pending:
             inner = pending.pop()
             axis = self._longest_slow(inner)
-            if len(inner.ranges[axis]) == 1 or self.cost(selection.compose(inner)) <= PART_BYTES:
+            if len(inner.ranges[axis]) == 1 or self.cost(selection.compose(inner)) <= limit:
                 yield inner
                 continue
             ranges, half = list(inner.ranges), len(inner.ranges[axis]) // 2

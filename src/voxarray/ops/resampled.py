@@ -161,6 +161,10 @@ class Resampled(Operation):
             + result * self.dtype.itemsize
         )
 
+    @property
+    def part_bytes(self) -> int:
+        return super().part_bytes * (8 if self.kernel.margin else 1)
+
     def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
         beyond = self.kernel.reach + self.kernel.margin
         ends = itertools.product(*[(min(r[0], r[-1]), max(r[0], r[-1])) for r in selection.spatial])

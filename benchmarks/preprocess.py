@@ -1,0 +1,87 @@
+"""How long preprocessing a scan takes and how much memory, against TorchIO 1 doing the same.
+
+python benchmarks/preprocess.py [--sizes 160 512] [--rounds 3] [--large]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+import volumes
+import voxarray as vx
+from environments import OWN
+from harness import Contender, in_turns, save
+
+VOXARRAY = Contender("voxarray, to an archive", "preprocess_voxarray")
+TORCHIO = Contender(
+    "TorchIO 1.2.1, to a .nii",
+    "preprocess_torchio1",
+    leaves_out="compression, pyramid, checksums, verification, fsync",
+    suffix=".nii",
+)
+
+SIZES = (160, 512)
+TINY = (32, 32, 32)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="voxels along a side")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each contender")
+    parser.add_argument("--large", action="store_true", help="also a scan of 4 GiB")
+    options = parser.parse_args(arguments)
+    content: dict[str, Any] = {
+        str(size): {
+            suffix: _compared((size,) * 3, suffix, (VOXARRAY, TORCHIO), options.rounds)
+            for suffix in (".nii", ".nii.gz")
+        }
+        for size in options.sizes
+    }
+    if options.large:
+        content["four_gib"] = {
+            suffix: _compared((1024, 1024, 2048), suffix, (VOXARRAY,), 1)
+            for suffix in (".nii", ".nii.gz")
+        }
+    save("preprocess", content, (OWN,), trial=tuple(options.sizes) != SIZES)
+
+
+def _compared(
+    shape: tuple[int, int, int], suffix: str, contenders: Sequence[Contender], rounds: int
+) -> list[dict[str, Any]]:
+    source = volumes.scan(volumes.phantom("head", shape), suffix)
+    tiny = volumes.scan(volumes.phantom("head", TINY), suffix)
+    print(f"preprocessing {source.name}", flush=True)
+    return in_turns(contenders, source, tiny, rounds, _same_as_before())
+
+
+def _same_as_before() -> Callable[[Path], None]:
+    """A check that contenders of one scan wrote the same voxels in the same places."""
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def check(path: Path) -> None:
+        if path.suffix == ".nii":
+            image = nib.load(path)
+            voxels, affine = np.asarray(image.dataobj), image.affine
+        else:
+            opened = vx.ScalarImage(path)
+            voxels, affine = opened.compute().source.base.array[0], opened.affine
+        if seen:
+            assert voxels.shape == seen[0][0].shape
+            assert np.allclose(affine, seen[0][1], atol=1e-3)
+            # TorchIO cuts whole numbers off where rounding noise has made them smaller.
+            difference = np.abs(voxels - seen[0][0])
+            assert difference.mean() < 1e-3
+            assert np.quantile(difference[::4, ::4, ::4], 0.999) < 0.05
+        seen.append((voxels, affine))
+
+    return check
+
+
+if __name__ == "__main__":
+    main()
