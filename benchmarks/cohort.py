@@ -150,7 +150,7 @@ def _catalogue() -> float:
     from voxarray.cohort.folder import Folder
 
     folder = Folder.of(BENCH / "data" / "catalogue")
-    Path(folder.subjects).mkdir(parents=True, exist_ok=True)
+    Path(folder.archive("0", False)).mkdir(parents=True, exist_ok=True)
     rows = [
         {
             "status": "done",
@@ -173,7 +173,7 @@ def _catalogue() -> float:
     ]
     catalogue.write(folder, rows)
     small = Folder.of(BENCH / "data" / "catalogue-of-one")
-    Path(small.subjects).mkdir(parents=True, exist_ok=True)
+    Path(small.archive("0", False)).mkdir(parents=True, exist_ok=True)
     catalogue.write(small, rows[:1])
     setup = f"import voxarray\nvoxarray.Cohort({small.root!r}).query('spacing_max < 2')"
     return float(peak_above_imports(setup, _CATALOGUE.replace("FOLDER", repr(folder.root))).result)

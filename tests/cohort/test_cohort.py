@@ -101,7 +101,7 @@ def test_queries(cohort):
 
 def test_a_hundred_thousand_rows_open_and_filter(tmp_path):
     folder = Folder.of(tmp_path)
-    (tmp_path / "subjects").mkdir()
+    (tmp_path / "subjects/0.ome.zarr").mkdir(parents=True)
     rows = [
         {
             "status": "done",

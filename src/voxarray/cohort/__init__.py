@@ -11,28 +11,26 @@ On disk::
       catalogue.parquet      a row per image; made again from the archives at any time
       report.parquet, report.txt   what failed or is missing: code, message, file
 
-The archives are the truth: whatever else is lost or old, `finalise` makes it again.
+The archives are the truth: whatever else is lost or old, `voxarray.cohort.finalise.finalise` makes
+it again.
 
-`build` converts, `Cohort` opens.
+`voxarray.cohort.build.build` converts, `Cohort` opens.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from voxarray.cohort.build import build
     from voxarray.cohort.cohort import Cohort
-    from voxarray.cohort.finalise import finalise
 
-_HOMES = {"Cohort": "cohort", "build": "build", "finalise": "finalise"}
-
-__all__ = ["Cohort", "build", "finalise"]
+__all__ = ["Cohort"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name on first use (PEP 562): a worker that converts needs no pandas."""
-    if name not in _HOMES:
+    """Import `Cohort` on first use (PEP 562): a worker that converts needs no pandas."""
+    if name not in __all__:
         raise AttributeError(f"module 'voxarray.cohort' has no attribute {name!r}")
-    return getattr(import_module(f"voxarray.cohort.{_HOMES[name]}"), name)
+    from voxarray.cohort.cohort import Cohort
+
+    return Cohort

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from voxarray.archive.staging import is_hidden_staging
 from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
+from voxarray.cohort.folder import Folder
 from voxarray.sources.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from voxarray.sources.dicom.files import is_dicom_folder
 from voxarray.sources.registry import known_suffixes, suffix_of
@@ -52,7 +53,7 @@ def _below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
         if entry.is_dir():
             if is_archive(path):
                 yield path
-            else:
+            elif not Folder.of(path).is_cohort():  # results of another run are no scans
                 yield from _below(path, suffixes)
         elif (suffix := suffix_of(path)) in suffixes and not has_header_beside(entry.path, suffix):
             yield path

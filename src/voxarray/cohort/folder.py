@@ -82,14 +82,15 @@ class Folder:
 
     def is_cohort(self) -> bool:
         """Whether a cohort was planned or made here."""
-        return os.path.isfile(self.plan) or os.path.isdir(self.subjects)
+        made = os.path.isfile(self.plan) or os.path.isfile(self.catalogue)
+        return made or any(self.archives())
 
     def require(self) -> None:
         """Raise `MissingFileError` (``NO_COHORT``) unless there is a cohort."""
         if not self.is_cohort():
             raise MissingFileError(
-                f"{self.root} holds no cohort (no plan.json, no subjects/): name the DEST of "
-                "voxarray plan or convert",
+                f"{self.root} holds no cohort (no plan.json, no archives in subjects/): name the "
+                "DEST of voxarray plan or convert",
                 code="NO_COHORT",
                 path=self.root,
             )
