@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from scipy.ndimage import gaussian_filter, label
 
 import voxarray as vx
+from voxarray.ops import components
 from voxarray.ops.components import LargestComponent, largest_component
 from voxarray.sources.array import ArraySource
 from voxarray.statistics import memo
@@ -116,13 +117,25 @@ def test_components_across_blocks(seed, shape, density, block):
     found = LargestComponent(source, largest_component(source, block), block)
     image = vx.LabelMap(tensor=vx.LabelMap(tensor=voxels).array)
     # Numbered in the order of the disk, which decides among components of one size.
-    components, number = label(voxels[0].transpose(2, 1, 0))
-    expected = np.zeros(components.shape, bool)
+    objects, number = label(voxels[0].transpose(2, 1, 0))
+    expected = np.zeros(objects.shape, bool)
     if number:
-        expected = components == 1 + np.argmax(np.bincount(components.ravel())[1:])
+        expected = objects == 1 + np.argmax(np.bincount(objects.ravel())[1:])
     whole = found.read(vx.LabelMap(tensor=voxels).source.selection)
     assert np.array_equal(whole[0].transpose(2, 1, 0), expected)
     assert image.shape == voxels.shape
+
+
+def test_each_block_is_labelled_once(monkeypatch):
+    voxels = segmentation("uint8", (9, 20, 30))
+    source = ArraySource(voxels, np.eye(4))
+    found = LargestComponent(source, largest_component(source, 8), 8)
+    labelled = []
+    original = components._labelled
+    monkeypatch.setattr(components, "_labelled", lambda v: labelled.append(v) or original(v))
+    monkeypatch.setattr("voxarray.ops.operation.PART_BYTES", 1)  # less than any block costs
+    found.read(vx.LabelMap(tensor=voxels).source.selection)
+    assert len(labelled) <= 2 * 3 * 4
 
 
 def test_reads(tmp_path):

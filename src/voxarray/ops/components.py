@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.ops.operation import Operation
+from voxarray.pieces import cuts
 from voxarray.selection import Selection
 from voxarray.sources.base import Source
 
-BLOCK = 128
+BLOCK = 64
 """Voxels along each side of a block."""
 
 Index = tuple[int, int, int]
@@ -57,14 +58,22 @@ class LargestComponent(Operation):
     def cost(self, selection: Selection) -> int:
         return math.prod(self._blocks(selection).shape) * (self.base.dtype.itemsize + 6)
 
+    def _cut(self, selection: Selection) -> Iterator[Selection]:
+        """One part per block: in smaller ones it would be labelled again for each."""
+        axes = [list(cuts(taken, self.block)) for taken in selection.spatial]
+        for z, y, x in itertools.product(*reversed(axes)):
+            yield Selection((range(len(selection.ranges[0])), x, y, z))
+
     def compute(self, selection: Selection, parts: Sequence[Any]) -> NDArray:
         read = self._blocks(selection)
         result = np.zeros(read.shape, np.uint8)
         kept = dict(self.kept)
         for index, place in _blocks_of(read.spatial, self.block):
             if index in kept:
-                components = _labelled(parts[0][0][place])[0]
-                result[0][place] = np.isin(components, kept[index])
+                components, number = _labelled(parts[0][0][place])
+                chosen = np.zeros(number + 1, np.uint8)
+                chosen[list(kept[index])] = 1
+                result[0][place] = chosen[components]
         return result[selection.slices(read)]
 
 
