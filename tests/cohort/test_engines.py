@@ -78,7 +78,8 @@ def test_a_scheduler_that_is_killed(tmp_path, scheduler):
             time.sleep(0.02)
         process.kill()
         _, told = running.communicate(timeout=120)
-    assert running.returncode == 3
+    # It may not have heard of any before: then, as far as it knows, nothing was done.
+    assert running.returncode in (1, 3)
     assert b"SCHEDULER_LOST" in told
     made = build(tmp_path / "in", tmp_path / "out")
     assert made.present + made.converted == 300
