@@ -43,7 +43,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 soak: $(READY)
 	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -m slow
