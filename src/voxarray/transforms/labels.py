@@ -147,8 +147,7 @@ class KeepLargestComponent(LabelTransform):
     The label map is read once to find it, block by block. Of objects of one size, that which
     comes first on disk is kept. The result is uint8.
 
-    Args:
-        **kwargs: As for `Transform`.
+    The arguments are those of `Transform`.
 
     Raises:
         StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.
@@ -162,8 +161,7 @@ class KeepLargestComponent(LabelTransform):
 class Contour(LabelTransform):
     """Keep the borders of the object of value 1: voxels with a face that touches another value.
 
-    Args:
-        **kwargs: As for `Transform`.
+    The arguments are those of `Transform`.
 
     Raises:
         StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.

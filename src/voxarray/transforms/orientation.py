@@ -56,8 +56,7 @@ class ToCanonical(ToOrientation):
 class Transpose(SpatialTransform):
     """Exchange the first and the last spatial axis; every voxel stays in its place.
 
-    Args:
-        **kwargs: As for `Transform`.
+    The arguments are those of `Transform`.
     """
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Window:
