@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,7 +40,6 @@ def bar(title: str) -> Iterator[Progress]:
 
 def display(title: str) -> Any:
     """A `rich.progress.Progress` with one task; it shows nothing where nobody watches."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -56,8 +56,22 @@ def display(title: str) -> Any:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
-    watched = console.is_terminal or console.is_jupyter
-    display = Progress(*columns, console=console, transient=True, disable=not watched)
+    where = console()
+    display = Progress(*columns, console=where, transient=True, disable=not watched(where))
     display.add_task(title, total=None)
     return display
+
+
+def console() -> Any:
+    """Where bars are shown: a terminal, or below the cell of a notebook.
+
+    A pipe is no terminal, whatever ``FORCE_COLOR`` says: notebooks set it for what ``!`` runs.
+    """
+    from rich.console import Console
+
+    return Console(stderr=True, force_terminal=None if sys.stderr.isatty() else False)
+
+
+def watched(where: Any) -> bool:
+    """Whether somebody sees a bar on a console move."""
+    return bool(where.is_terminal or where.is_jupyter)

@@ -210,6 +210,7 @@ def _convert(engine: Engine, job: Job, run: Run, watcher: Watcher, tally: _Tally
     """Run the engine until it is done or has to stop; says why it stopped."""
     if not job.items:
         return ""
+    watcher.start(job.items)
     results = engine.run(job, watcher.begin)
     try:
         with stoppable():

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from voxarray.cohort.item import Item
 from voxarray.cohort.task import Progress, Result
+from voxarray.progress import console, watched
 
 
 class Watcher:
     """Told what happens; this one says nothing."""
+
+    def start(self, items: Sequence[Item]) -> None:
+        """Headers are looked at, and these images are to be converted."""
 
     def begin(self, item: Item) -> Progress | None:
         """An image is begun; gives what to call with bytes done and in all."""
@@ -33,6 +37,10 @@ class Bars(Watcher):
     bytes: Any
     failures: int = 0
     before: int = 0
+
+    def start(self, items: Sequence[Item]) -> None:
+        self.progress.update(self.images, completed=0, total=len(items), name="")
+        self.progress.update(self.bytes, total=sum(item.size for item in items))
 
     def begin(self, item: Item) -> Progress:
         self.progress.update(self.images, name=item.image)
@@ -58,7 +66,7 @@ class Bars(Watcher):
 @contextmanager
 def bars() -> Iterator[Watcher]:
     """Bars on stderr, or below the cell of a notebook; nothing in pipes and logs of jobs."""
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
     from rich.progress import (
         BarColumn,
@@ -70,8 +78,8 @@ def bars() -> Iterator[Watcher]:
         TransferSpeedColumn,
     )
 
-    console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):
+    where = console()
+    if not watched(where):
         yield Watcher()
         return
     images = Progress(
@@ -94,7 +102,7 @@ def bars() -> Iterator[Watcher]:
         ("images", images.add_task("", total=None, failures=0, name="")),
         ("bytes", volume.add_task("", total=None)),
     )
-    with Live(Group(images, volume), console=console, transient=True, refresh_per_second=5):
+    with Live(Group(images, volume), console=where, transient=True, refresh_per_second=5):
         yield watcher
 
 
