@@ -1,9 +1,6 @@
-"""Transforms of dask arrays, and on a cluster: the same voxels, no nested computing."""
+"""Transforms of dask arrays: the same voxels, no nested computing."""
 
 from __future__ import annotations
-
-import os
-import signal
 
 import dask
 import numpy as np
@@ -64,35 +61,6 @@ def test_images_of_graphs(voxels):
     assert np.array_equal(result.numpy(), expected.numpy())
     assert np.array_equal(PIPELINE(lazy).dask.compute(), expected.numpy())
     assert PIPELINE(lazy).dask.name == PIPELINE(lazy).dask.name
-
-
-@pytest.fixture
-def cluster():
-    distributed = pytest.importorskip("distributed")
-    settings = {"distributed.admin.tick.limit": "1h", "distributed.scheduler.allowed-failures": 9}
-    with (
-        dask.config.set(settings),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
-@pytest.mark.slow  # processes take seconds to start
-@pytest.mark.filterwarnings("ignore")
-def test_a_worker_that_is_killed_changes_nothing(cluster, voxels, tmp_path):
-    path = tmp_path / "a.nii"
-    vx.ScalarImage(tensor=voxels, affine=oblique(0)).save(path)
-    expected = PIPELINE(vx.ScalarImage(path)).numpy()
-    image = PIPELINE(vx.ScalarImage(path))
-    arrays = [image.dask.rechunk((1, 5, 5, 5)), PIPELINE(vx.ScalarImage(path).array * 1).data]
-    for array in arrays:
-        future = cluster.compute(array)
-        pids = cluster.run(os.getpid)
-        os.kill(next(iter(pids.values())), signal.SIGKILL)
-        assert np.array_equal(future.result(timeout=120), expected)
 
 
 def test_tokens_are_those_of_other_processes(tmp_path):

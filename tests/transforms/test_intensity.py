@@ -6,7 +6,6 @@ import itertools
 import json
 import pickle
 
-import dask
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ import voxarray as vx
 from real_files import real_files
 from voxarray.statistics import memo
 from voxarray.testing.counting import count_reads
-from voxarray.testing.peak_memory import can_measure, peak_above_imports
 from voxarray.testing.strategies import affines, index_expressions
 
 pytestmark = [
@@ -505,59 +503,3 @@ def test_training_refuses(tmp_path):
         vx.HistogramStandardization(tmp_path / "objects.npy")
     with pytest.raises(vx.UnsupportedError, match=r"written as \.npy or \.txt"):
         train([image], output_path=tmp_path / "a.pt", progress=False)
-
-
-# --- A cluster, and memory ------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_on_a_cluster(tmp_path):
-    """Processes compute the same, with statistics that were found once."""
-    from distributed import Client
-
-    scan, _ = volume("int16", (1, 64, 64, 64))
-    vx.ScalarImage(tensor=scan).save(tmp_path / "a.nii")
-    pipeline = vx.Compose([vx.Clamp(-100, 600), vx.Blur(1), vx.ZNormalization()])
-    expected = pipeline(vx.ScalarImage(tmp_path / "a.nii")).numpy()
-    with (
-        dask.config.set({"distributed.worker.daemon": False}),
-        Client(n_workers=2, threads_per_worker=1, dashboard_address=None),
-    ):
-        lazy = pipeline(vx.ScalarImage(tmp_path / "a.nii")).rechunk((1, 16, 64, 64))
-        assert np.array_equal(np.asarray(lazy.array), expected)
-
-
-MIB = 1 << 20
-
-
-@pytest.mark.skipif(not can_measure(), reason="peaks are read from Linux's /proc")
-@pytest.mark.parametrize(
-    ("code", "suffix"),
-    [
-        ("vx.Compose([vx.RescaleIntensity(percentiles=(1, 99)), vx.ZNormalization()])", ".nii"),
-        ("vx.Compose([vx.Blur(1), vx.ZNormalization()])", ".nii"),
-        ("vx.Mask(lambda x: x > 0)", ".nii"),
-        ("vx.To('uint8')", ".nii.gz"),
-    ],
-)
-@pytest.mark.slow
-def test_peak(tmp_path, code, suffix):
-    """A volume of four times the budget, transformed into an archive."""
-    budget = 400 * MIB
-    plane = np.random.default_rng(0).integers(1, 200, (512, 512)).astype("int16")
-    depth = 4 * budget // plane.nbytes
-    volume = np.broadcast_to(plane[None, :, :, None], (1, 512, 512, depth))
-    vx.ScalarImage(tensor=volume).save(tmp_path / f"a{suffix}")
-    vx.ScalarImage(tensor=volume[..., :2]).save(tmp_path / f"tiny{suffix}")
-    setup = f"""
-import voxarray as vx
-def run(name):
-    {code}(vx.ScalarImage({str(tmp_path)!r} + "/" + name + {suffix!r})).save(
-        {str(tmp_path)!r} + "/" + name + ".ome.zarr"
-    )
-run("tiny")
-"""
-    environment = {"DASK_VOXARRAY__MEMORY_BUDGET": str(budget), "MALLOC_ARENA_MAX": "2"}
-    peak = peak_above_imports(setup, "run('a')", environment=environment)
-    print(f"{code} {suffix}: {peak.bytes / MIB:.1f} MiB in {peak.seconds:.2f} s")
-    assert peak.bytes <= budget

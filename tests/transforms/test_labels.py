@@ -18,7 +18,6 @@ from voxarray.ops.components import LargestComponent, largest_component
 from voxarray.sources.array import ArraySource
 from voxarray.statistics import memo
 from voxarray.testing.counting import count_reads
-from voxarray.testing.peak_memory import can_measure, peak_above_imports
 from voxarray.testing.strategies import affines, index_expressions
 
 CASES = {
@@ -187,34 +186,3 @@ def test_refusals():
         vx.RemapLabels({"a": 1})
     with pytest.raises(ValueError, match="are whole numbers"):
         vx.RemapLabels({1: 0.5})(image)
-
-
-MIB = 1 << 20
-
-
-@pytest.mark.skipif(not can_measure(), reason="peaks are read from Linux's /proc")
-@pytest.mark.parametrize(
-    "code",
-    ["vx.KeepLargestComponent()", "vx.OneHot(3)", "vx.Contour()", "vx.RemapLabels({1: 5})"],
-)
-@pytest.mark.slow
-def test_peak(tmp_path, code):
-    """A volume of four times the budget, transformed into an archive."""
-    budget = 256 * MIB
-    plane = (gaussian_filter(np.random.default_rng(0).normal(size=(512, 512)), 8) > 0).astype("u1")
-    depth = 4 * budget // plane.nbytes
-    volume = np.broadcast_to(plane[None, :, :, None], (1, 512, 512, depth))
-    vx.LabelMap(tensor=volume).save(tmp_path / "a.nii")
-    vx.LabelMap(tensor=volume[..., :2]).save(tmp_path / "tiny.nii")
-    setup = f"""
-import voxarray as vx
-def run(name):
-    {code}(vx.LabelMap({str(tmp_path)!r} + "/" + name + ".nii")).save(
-        {str(tmp_path)!r} + "/" + name + ".ome.zarr"
-    )
-run("tiny")
-"""
-    environment = {"DASK_VOXARRAY__MEMORY_BUDGET": str(budget), "MALLOC_ARENA_MAX": "2"}
-    peak = peak_above_imports(setup, "run('a')", environment=environment)
-    print(f"{code}: {peak.bytes / MIB:.1f} MiB in {peak.seconds:.2f} s")
-    assert peak.bytes <= budget

@@ -75,6 +75,86 @@ def test_labels_and_references(tmp_path):
     assert np.array_equal(again.numpy(), result.numpy())
 
 
+FULL = [
+    vx.ToCanonical(),
+    vx.Resample(1),
+    vx.CropOrPad((40, 44, 48)),
+    vx.RescaleIntensity(percentiles=(0.5, 99.5)),
+    vx.ZNormalization(),
+]
+LANDMARKS = np.array([0, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100.0])
+FAMILIES = {
+    "full pipeline": FULL,
+    "moving": [vx.Transpose(), vx.ToOrientation("PIL"), vx.Flip((0, "Superior")), vx.Crop(1)],
+    "padding": [vx.Pad((1, 2, 3), "reflect"), vx.Pad(1, "mean"), vx.EnsureShapeMultiple(7)],
+    "sampling": [
+        vx.Resample((1, 2, 0.7), antialias=True),
+        vx.Resize((13, 12, 11)),
+        vx.Affine(1.1, (3, 4, 5), (1, 0, -2), image_interpolation="bspline"),
+    ],
+    "intensities": [
+        vx.Clamp(-90, 80.5),
+        vx.RescaleIntensity((0, 100), (1, 99), masking_method=1),
+        vx.Blur((1, 0, 2.5)),
+        vx.Mask("Left", outside_value=3),
+        vx.To("int16"),
+    ],
+    "statistics of a side": [vx.ZNormalization("Anterior")],
+    "landmarks": [vx.HistogramStandardization({"t1": LANDMARKS}), vx.ZNormalization()],
+    "masks of the subject": [
+        vx.CropOrPad(mask_name="seg"),
+        vx.ZNormalization("seg"),
+        vx.Mask("seg", labels=[1, 2]),
+    ],
+    "labels": [
+        vx.RemapLabels({1: 300, 2: 4}),
+        vx.RemoveLabels([3], masking_method="Right"),
+        vx.SequentialLabels(),
+        vx.Resample(1.7, label_interpolation="label_gaussian"),
+    ],
+    "one label": [vx.RemapLabels({2: 1, 3: 1}), vx.KeepLargestComponent(), vx.Contour()],
+    "channels of labels": [vx.OneHot(), vx.ToCanonical()],
+}
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_makes_its_archive_again(tmp_path, family, suffix):
+    """Archive, replayed from the source, and archived: the same voxels and places in both."""
+    subject = both(5)[1]
+    for name in ("t1", "seg"):
+        subject[name].save(tmp_path / f"{name}{suffix}")
+    subject = vx.Subject(
+        t1=vx.ScalarImage(tmp_path / f"t1{suffix}"), seg=vx.LabelMap(tmp_path / f"seg{suffix}")
+    )
+    vx.Compose(FAMILIES[family])(subject).save(tmp_path / "done")
+    for name, image in subject.items():
+        first = type(image)(tmp_path / "done" / f"{name}.ome.zarr")
+        needs_masks = family == "masks of the subject"
+        again = vx.replay(first.path, subject if needs_masks else image.path)
+        again = again[name] if needs_masks else again
+        again.save(tmp_path / f"{name}.ome.zarr")
+        second = type(image)(tmp_path / f"{name}.ome.zarr")
+        assert second.dtype == first.dtype
+        assert np.array_equal(second.numpy(), first.numpy())
+        assert np.array_equal(second.affine, first.affine)
+        assert second.history == first.history
+        if needs_masks and name == "t1":
+            with pytest.raises(vx.StateError, match="give the subject") as caught:
+                vx.replay(first.path, image.path)
+            assert caught.value.code == "CANNOT_REPLAY"
+
+
+def test_landmarks_that_were_saved(scan, tmp_path):
+    """The numbers are in the archive: the file that they came from may be gone."""
+    path = tmp_path / "landmarks.npy"
+    vx.HistogramStandardization.train([scan], output_path=path, progress=False)
+    vx.HistogramStandardization(path)(vx.ScalarImage(scan)).save(tmp_path / "a.ome.zarr")
+    path.unlink()
+    again = vx.replay(tmp_path / "a.ome.zarr", scan)
+    assert np.array_equal(again.numpy(), vx.ScalarImage(tmp_path / "a.ome.zarr").numpy())
+
+
 def image_with(*history):
     image = vx.ScalarImage(tensor=np.ones((1, 4, 4, 4)))
     return image._on(image.source.recorded(*history))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from voxarray.errors import UnsupportedError, VoxarrayError
+from voxarray.memory import require
 from voxarray.sources.base import Source
 
 
@@ -43,7 +44,17 @@ class Request:
             )
 
 
-Writer = Callable[[Request], None]
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """How images are saved in one format.
+
+    Attributes:
+        write: Saves one.
+        peak: Bytes of memory that this needs, told from a source of which nothing is read.
+    """
+
+    write: Callable[[Request], None]
+    peak: Callable[[Source], int]
 
 
 def save(
@@ -60,14 +71,20 @@ def save(
         UnsupportedError: If it names none (code ``UNKNOWN_SUFFIX``), or the format cannot hold the
             image; the writers say what they can.
         ArchiveExistsError: If an archive exists and ``overwrite`` is not set.
+        MemoryBudgetError: If it needs more memory than allowed; nothing was read or written.
     """
-    from voxarray.ops.staged import staged
+    from voxarray.ops.staged import staged, when_staged
 
     destination = os.path.expanduser(os.fspath(path))
     writer = _writer(destination)
     try:
+        require(
+            writer.peak(when_staged(source)),
+            f"saving {os.path.basename(destination)}",
+            "give a lazy array smaller blocks (image.rechunk), or raise the budget",
+        )
         with staged(source, is_last=True) as ready:
-            writer(Request(ready, destination, label, overwrite, squeeze))
+            writer.write(Request(ready, destination, label, overwrite, squeeze))
     except VoxarrayError as error:
         error.path = error.path or destination
         raise
@@ -174,34 +191,56 @@ def _archive(request: Request) -> None:
         )
 
 
+def _streamed_peak(source: Source) -> int:
+    from voxarray.writers.voxels import projected_peak
+
+    return projected_peak(source)
+
+
+def _archive_peak(source: Source) -> int:
+    from voxarray.archive.convert import projected_peak
+
+    return projected_peak(source)
+
+
+def _held_peak(source: Source) -> int:
+    from voxarray.writers.itk import projected_peak
+
+    return projected_peak(source)
+
+
+def _streamed(write: Callable[[Request], None]) -> Writer:
+    return Writer(write, _streamed_peak)
+
+
 WRITERS: dict[str, Writer] = {
-    ".nii": _nifti,
-    ".nii.gz": _nifti,
-    ".img": _nifti_pair,
-    ".hdr": _nifti_pair,
-    ".img.gz": _nifti_pair,
-    ".hdr.gz": _nifti_pair,
-    ".nrrd": _nrrd,
-    ".nhdr": _nrrd,
-    ".mha": _meta_image,
-    ".mhd": _meta_image,
-    ".mgh": _mgh,
-    ".mgz": _mgh,
-    ".mnc": _minc,
-    ".vtk": _vtk,
-    ".gipl": _gipl,
-    ".gipl.gz": _gipl,
-    ".h5": _hdf5,
-    ".hdf5": _hdf5,
-    ".tif": _tiff,
-    ".tiff": _tiff,
-    ".png": _picture,
-    ".jpg": _picture,
-    ".jpeg": _picture,
-    ".bmp": _picture,
-    ".ome.zarr": _archive,
-    ".zarr": _archive,
-    ".nii.zarr": _archive,
-    ".ozx": _archive,
+    ".nii": _streamed(_nifti),
+    ".nii.gz": _streamed(_nifti),
+    ".img": _streamed(_nifti_pair),
+    ".hdr": _streamed(_nifti_pair),
+    ".img.gz": _streamed(_nifti_pair),
+    ".hdr.gz": _streamed(_nifti_pair),
+    ".nrrd": _streamed(_nrrd),
+    ".nhdr": _streamed(_nrrd),
+    ".mha": _streamed(_meta_image),
+    ".mhd": _streamed(_meta_image),
+    ".mgh": _streamed(_mgh),
+    ".mgz": _streamed(_mgh),
+    ".mnc": Writer(_minc, _held_peak),
+    ".vtk": _streamed(_vtk),
+    ".gipl": _streamed(_gipl),
+    ".gipl.gz": _streamed(_gipl),
+    ".h5": Writer(_hdf5, _held_peak),
+    ".hdf5": Writer(_hdf5, _held_peak),
+    ".tif": _streamed(_tiff),
+    ".tiff": _streamed(_tiff),
+    ".png": _streamed(_picture),
+    ".jpg": _streamed(_picture),
+    ".jpeg": _streamed(_picture),
+    ".bmp": _streamed(_picture),
+    ".ome.zarr": Writer(_archive, _archive_peak),
+    ".zarr": Writer(_archive, _archive_peak),
+    ".nii.zarr": Writer(_archive, _archive_peak),
+    ".ozx": Writer(_archive, _archive_peak),
 }
 """Writer of each suffix, in the order in which an error lists them."""

@@ -8,44 +8,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import dask
 import dask.array as da
-import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import StateError
 from voxarray.ops.operation import Operation
 from voxarray.ops.tree import leaves
-from voxarray.selection import Selection, Shape4
+from voxarray.selection import Selection
+from voxarray.sources.absent import Absent
 from voxarray.sources.array import DaskSource
-from voxarray.sources.base import Channels, Source, digest
+from voxarray.sources.base import Source, digest
 
 Blocks = tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Absent(Source):
-    """What a task knows of an input: everything but its voxels, which are the task's argument."""
-
-    shape: Shape4
-    dtype: np.dtype
-    affine: NDArray[np.float64]
-    chunks: Shape4
-    channels: Channels = Channels()
-
-    @classmethod
-    def of(cls, source: Source) -> Absent:
-        """The facts of a source."""
-        return cls(source.shape, source.dtype, source.affine, source.chunks, source.channels)
-
-    def read(self, selection: Selection) -> NDArray:
-        raise StateError(f"voxels of a graph are arguments of its tasks: {selection} is not read")
-
-    def token(self) -> str:
-        return digest("absent", self.shape, self.dtype.name, self.affine)
 
 
 def holds_graph(source: Source) -> bool:

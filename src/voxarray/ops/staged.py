@@ -17,8 +17,10 @@ from typing import Any
 from voxarray.ops.tree import is_computed, leaves, with_leaves
 from voxarray.pieces import is_sequential
 from voxarray.remote.copies import Copies
+from voxarray.sources.absent import Absent
 from voxarray.sources.base import Source
 from voxarray.sources.nifti.fields import EXTENSION_FLAG_BYTES
+from voxarray.sources.slabs import SLAB_BYTES, Slabs
 from voxarray.sources.window import Window
 
 IN_MEMORY_BYTES = 64 << 20
@@ -103,6 +105,23 @@ def staged(source: Source, *, is_last: bool = False) -> Iterator[Source]:
         if is_last:
             for stage in stages.values():
                 DECODED.forget(stage)
+
+
+def when_staged(source: Source) -> Source:
+    """What `staged` will compute from, without its voxels: nothing is decoded for it.
+
+    How much memory it needs can be told from it before.
+    """
+    if not is_computed(source):
+        return source
+    return with_leaves(source, lambda leaf: _promised(leaf) if _is_worth_it(leaf) else leaf)
+
+
+def _promised(leaf: Source) -> Source:
+    """A copy that is not there yet, with the chunks that a NIfTI file has."""
+    c, w, h, d = leaf.shape
+    volumes, planes, height, width = Slabs.of((c, d, h, w), leaf.dtype.itemsize, SLAB_BYTES).largest
+    return Absent.of(leaf, (volumes, width, height, planes))
 
 
 def _is_worth_it(leaf: Source) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,31 +14,36 @@ from voxarray.errors import StateError
 from voxarray.history import Entry, History, opaque
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.selection import Selection
+from voxarray.subject import Subject
+from voxarray.transforms.masking import SIDES
 from voxarray.transforms.transform import Transform
 
 
-def replay(archive: Any, source: Any) -> Image:
+def replay(archive: Any, source: Any) -> Any:
     """Do to an image what was done to the one in an archive: the same voxels, lazily.
 
     Args:
         archive: Path of the archive, or an image; its history is what is done.
         source: The image that it was made of, or its path. Of what its own history has in common
-            with the archive's, nothing is done again.
+            with the archive's, nothing is done again. Where masks from other images of a subject
+            were used, that subject: it is done to all its images, from the start.
 
     Returns:
         An image of the class of ``source``; of a path, a `LabelMap` if the archive holds labels,
-        else a `ScalarImage`.
+        else a `ScalarImage`; of a subject, a subject.
 
     Raises:
-        StateError: ``CANNOT_REPLAY`` if an operation or its version is unknown, or an argument
-            could not be recorded; the message names it, and nothing was done.
+        StateError: ``CANNOT_REPLAY`` if an operation or its version is unknown, an argument could
+            not be recorded, or a mask is not there; the message names it.
     """
     result = archive if isinstance(archive, Image) else ScalarImage(archive)
-    image = source if isinstance(source, Image) else _opened(source, result)
-    steps = [_step(entry) for entry in _rest(result.history, image.history)]
+    if not isinstance(source, (Image, Subject)):
+        source = _opened(source, result)
+    already = source.history if isinstance(source, Image) else ()
+    steps = [_step(entry) for entry in _rest(result.history, already)]
     for step in steps:
-        image = step(image)
-    return image
+        source = step(source)
+    return source
 
 
 def _opened(path: str | os.PathLike[str], result: Image) -> Image:
@@ -51,7 +57,7 @@ def _rest(done: History, already: History) -> History:
     return done[common:] if done[:common] == already else done
 
 
-def _step(entry: Entry) -> Callable[[Image], Image]:
+def _step(entry: Entry) -> Callable[[Any], Any]:
     """What an entry did, as a function.
 
     Raises:
@@ -64,15 +70,38 @@ def _step(entry: Entry) -> Callable[[Image], Image]:
     method = METHODS.get(name)
     if method is not None:
         _require_version(name, version, 1)
-        return lambda image: method(image, **arguments)
+        return lambda data: _each(data, lambda image: method(image, **arguments))
     transform = getattr(transforms, name, None) if name in transforms.__all__ else None
     if not (isinstance(transform, type) and issubclass(transform, Transform)):
         raise _refusal(f"voxarray has no operation {name!r}")
     _require_version(name, version, transform.version)
     try:
-        return transform(**arguments)
+        known = transform(**arguments)
     except (TypeError, ValueError, KeyError) as error:
         raise _refusal(f"{name} does not take {arguments} ({error})") from error
+    return lambda data: _applied(known, data)
+
+
+def _applied(transform: Transform, data: Any) -> Any:
+    mask = transform.arguments.get("masking_method")
+    if isinstance(mask, str) and mask.capitalize() not in SIDES:
+        images = data if isinstance(data, Subject) else ()
+        if mask not in images:
+            raise _refusal(
+                f"{transform.name} used the label map {mask!r} of the subject: give the subject "
+                "that has it instead of a single image"
+            )
+    return transform(data)
+
+
+def _each(data: Any, change: Callable[[Image], Image]) -> Any:
+    """An image changed, or a subject with all its images changed."""
+    if isinstance(data, Image):
+        return change(data)
+    result = copy.copy(data)
+    for name, image in data.get_images_dict(intensity_only=False).items():
+        result[name] = change(image)
+    return result
 
 
 def _facts(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any], Any]:

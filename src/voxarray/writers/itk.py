@@ -84,9 +84,17 @@ def write_minc(source: Source, path: str) -> None:
              f"so that they are read as {found.dtype.name}; their values are the same")  # fmt: skip
 
 
+def projected_peak(source: Source) -> int:
+    """Bytes that saving needs at its peak: the voxels, ITK's copy, and what its writer makes."""
+    return 3 * math.prod(source.shape) * source.dtype.itemsize
+
+
 def _voxels(source: Source) -> NDArray:
-    nbytes = math.prod(source.shape) * source.dtype.itemsize
-    require(3 * nbytes, "saving through SimpleITK", "save it as .nrrd or .nii, which is streamed")
+    require(
+        projected_peak(source),
+        "saving through SimpleITK",
+        "save it as .nrrd or .nii, which is streamed",
+    )
     voxels = source.read(Selection.whole(source.shape))
     return voxels.astype(np.uint8) if voxels.dtype == np.bool_ else voxels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol
@@ -16,6 +17,9 @@ from voxarray.sources.raw_voxels import as_bytes
 from voxarray.sources.slabs import Slabs
 
 _SLAB_BYTES = 32 << 20
+
+_FREED_BYTES = 48 << 20
+"""What the allocator holds of what the threads that compute have freed."""
 
 _LEVEL = 2  # ISA-L's own choice: level 3 takes three times as long and gains nothing on scans
 
@@ -70,6 +74,15 @@ def write_components(source: Source, sink: Sink, stored: np.dtype) -> None:
         box = (0, count), (0, width), (0, height), (start, min(start + planes, depth))
         voxels = source.read(Selection.box(*box)).transpose(3, 2, 1, 0)
         sink.write(as_bytes(np.ascontiguousarray(voxels, stored)))
+
+
+def projected_peak(source: Source) -> int:
+    """Bytes above what the process uses already that writing needs at its peak: a slab as it is
+    read, in the buffer and as it is stored, what computing it needs, and the allocator.
+    """
+    plane = math.prod(source.shape[:3])
+    voxels = max(math.prod(_slabs(source).largest), plane) * source.dtype.itemsize
+    return 3 * voxels + (source.reading_bytes + _FREED_BYTES if source.inputs else 0)
 
 
 def _slabs(source: Source) -> Slabs:
