@@ -6,7 +6,6 @@ and zarrs read, and that the shard reader decodes with one call into the output.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from numcodecs import blosc
 from numpy.typing import NDArray
 
+from voxarray.archive.blosc_frame import BloscFrame
 from voxarray.errors import ChecksumError, FormatError, UnsupportedError
 
 # Blosc's own threads share one global lock; ours run one chunk each.
@@ -23,8 +23,6 @@ blosc.use_threads = False
 
 CRC_BYTES = 4
 _RESIDUE = 0x48674BC7  # crc32c of anything that ends with its own crc32c (little-endian)
-_BLOSC_SIZES = struct.Struct("<III")  # decoded, block and encoded bytes, at offset 4 of the header
-_BLOSC_HEADER = 16
 _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 
 
@@ -36,11 +34,14 @@ class Codec:
         cname: Compressor inside blosc (``lz4``, ``lz4hc``, ``zstd``); empty for none.
         level: Effort of the compressor, 1 to 9.
         shuffle: ``noshuffle``, ``shuffle`` (bytes) or ``bitshuffle``.
+        block: Bytes of a chunk that are compressed, and can be read, by themselves; 0 leaves it to
+            blosc, which takes more.
     """
 
     cname: str = "lz4"
     level: int = 5
     shuffle: str = "bitshuffle"
+    block: int = 0
 
     def encode(self, chunk: NDArray) -> tuple[bytes, bytes]:
         """Bytes of a C-contiguous little-endian chunk, and their crc32c, which follows them.
@@ -52,21 +53,36 @@ class Codec:
             shuffle = _SHUFFLES[self.shuffle]
             itemsize = chunk.dtype.itemsize
             name = self.cname.encode()
-            body = blosc.compress(_as_bytes(chunk), name, self.level, shuffle, 0, itemsize)
+            block = self._block_size(itemsize)
+            body = blosc.compress(_as_bytes(chunk), name, self.level, shuffle, block, itemsize)
         else:
             body = chunk.tobytes()
         crc: int = google_crc32c.value(body)
         return body, crc.to_bytes(CRC_BYTES, "little")
 
-    def decode(self, encoded: bytes, out: NDArray) -> None:
-        """Decode into ``out``, a C-contiguous chunk.
+    def decode(
+        self, encoded: NDArray[np.uint8], out: NDArray, begin: int = 0, end: int = -1
+    ) -> None:
+        """Decode into ``out``, a C-contiguous chunk; perhaps only what is needed of it.
+
+        Args:
+            encoded: What `encode` made; what it holds afterwards is of no use.
+            out: The whole chunk; voxels that are not needed may stay what they were.
+            begin: First byte of the chunk that is needed.
+            end: The one after the last; -1 for all.
 
         Raises:
             ChecksumError: If the bytes are not those that were written.
             FormatError: If they would decode to another size than the chunk's.
         """
         check(encoded)
-        self.decode_body(memoryview(encoded)[:-CRC_BYTES], out)
+        body = encoded[:-CRC_BYTES].data
+        if end < 0 or not self.cname:
+            self.decode_body(body, out)
+            return
+        frame = BloscFrame.parse(body)
+        require_size(frame.decoded, out.nbytes)
+        frame.decode_part(_as_bytes(out), begin, end)
 
     def decode_body(self, body: bytes | memoryview, out: NDArray) -> None:
         """Decode the first part of what `encode` made, whose crc32c was checked or is not known.
@@ -74,18 +90,13 @@ class Codec:
         Raises:
             FormatError: If it would decode to another size than the chunk's.
         """
-        size = len(body)
         if not self.cname:
-            require_size(size, out.nbytes)
+            require_size(len(body), out.nbytes)
             _as_bytes(out)[:] = np.frombuffer(body, np.uint8)
             return
-        if size < _BLOSC_HEADER:
-            raise FormatError(f"a blosc chunk has a header of 16 bytes, this one has {size} bytes")
-        decoded, _, stated = _BLOSC_SIZES.unpack_from(body, 4)
-        require_size(decoded, out.nbytes)
-        if stated != size:
-            raise FormatError(f"a blosc chunk of {size} bytes says that it has {stated}")
-        blosc.decompress(body, out)
+        frame = BloscFrame.parse(body)
+        require_size(frame.decoded, out.nbytes)
+        frame.decode(_as_bytes(out))
 
     def to_json(self, dtype: np.dtype) -> list[dict[str, Any]]:
         """The chain as Zarr 3 metadata (specification, section "codecs")."""
@@ -98,10 +109,14 @@ class Codec:
                 "clevel": self.level,
                 "shuffle": self.shuffle,
                 "typesize": dtype.itemsize,
-                "blocksize": 0,
+                "blocksize": self._block_size(dtype.itemsize),
             }
             chain.append({"name": "blosc", "configuration": configuration})
         return [*chain, {"name": "crc32c"}]
+
+    def _block_size(self, itemsize: int) -> int:
+        # Of codecs that it makes a stream per byte of an item for, blosc multiplies the size.
+        return self.block // itemsize if self.cname == "lz4" else self.block
 
     @classmethod
     def from_json(cls, chain: list[Mapping[str, Any]]) -> Codec:
@@ -121,15 +136,20 @@ class Codec:
         if len(names) == 2:
             return RAW
         settings = chain[1]["configuration"]
-        return cls(str(settings["cname"]), int(settings["clevel"]), str(settings["shuffle"]))
+        cname, block = str(settings["cname"]), int(settings.get("blocksize", 0))
+        if cname == "lz4":
+            block *= int(settings.get("typesize", 1))
+        return cls(cname, int(settings["clevel"]), str(settings["shuffle"]), block)
 
 
 RAW = Codec("", 0, "noshuffle")
 
 
-def check(encoded: bytes | NDArray[np.uint8]) -> None:
+def check(encoded: NDArray[np.uint8]) -> None:
     """Raise `ChecksumError` unless a chunk ends with the crc32c of what comes before."""
-    if google_crc32c.value(encoded) != _RESIDUE:
+    read_only = encoded.view()  # as google_crc32c will have it
+    read_only.flags.writeable = False
+    if google_crc32c.value(read_only) != _RESIDUE:
         raise ChecksumError(
             "the chunk does not have the crc32c that was written with it: "
             "the archive is damaged here, restore it or convert the source again"
@@ -137,7 +157,7 @@ def check(encoded: bytes | NDArray[np.uint8]) -> None:
 
 
 PROFILES = {
-    "intensity": Codec("lz4", 5, "bitshuffle"),
+    "intensity": Codec("lz4", 5, "bitshuffle", 1 << 16),
     "label": Codec("zstd", 5, "shuffle"),
     "training": Codec("lz4hc", 9, "shuffle"),
     "raw": RAW,

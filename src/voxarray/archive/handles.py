@@ -37,7 +37,9 @@ class ShardHandle:
     def mapped(self) -> MappedShard | None:
         """The bytes as memory, mapped when first asked for; None where that is not possible."""
         if self._mapped is None:
-            self._mapped = self.blob.mapped()
+            with _lock:  # two maps would each have chunks of their own to check
+                if self._mapped is None:
+                    self._mapped = self.blob.mapped()
         return self._mapped
 
     def __del__(self) -> None:

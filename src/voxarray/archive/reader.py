@@ -26,6 +26,8 @@ from voxarray.layout import Index4, Layout, chunk_bytes
 Receive = Callable[[NDArray | None, int], None]
 """Takes a chunk of voxels and their number; None if all are background."""
 
+_BYTE = np.dtype(np.uint8)
+
 _SHARDS_AT_HAND = 64
 """Shards that one read keeps open beside those that the process does."""
 
@@ -40,6 +42,8 @@ class Piece:
         slot: What the position adds to the chunk's place in the index of the shard.
         inside: What is taken from the chunk.
         out: Where it goes.
+        begin: What the first of it adds to the place of a voxel in the chunk.
+        last: What the last of it adds.
     """
 
     chunk: int
@@ -47,6 +51,8 @@ class Piece:
     slot: int
     inside: slice
     out: slice
+    begin: int
+    last: int
 
 
 Job = tuple[Piece, Piece, Piece, Piece]
@@ -110,10 +116,11 @@ class ShardedArray:
 
     def _jobs(self, ranges: Sequence[range]) -> list[Job]:
         _, z, y, x = per = self.layout.chunks_per_shard
-        strides = (z * y * x, y * x, x, 1)
+        slots = (z * y * x, y * x, x, 1)
+        _, depth, height, width = chunks = self.layout.chunk
+        voxels = (depth * height * width, height * width, width, 1)
         axes = [
-            list(_pieces(r, chunk, count, stride))
-            for r, chunk, count, stride in zip(ranges, self.layout.chunk, per, strides, strict=True)
+            list(_pieces(*axis)) for axis in zip(ranges, chunks, per, slots, voxels, strict=True)
         ]
         return list(itertools.product(*axes))  # type: ignore[arg-type]  # four axes
 
@@ -155,7 +162,7 @@ class ShardedArray:
         # Runs once per chunk, hundreds of thousands of times a minute: attributes are looked up
         # once, and a patch seldom leaves the few shards that are open already.
         scratched = scratch("decoded", self.layout.chunk, self.dtype)
-        as_stored = not self.codec.cname
+        as_stored, size = not self.codec.cname, self.dtype.itemsize
         shards: dict[Index4, ShardHandle] = {}
         for job in jobs:
             n, z, y, x = job
@@ -176,7 +183,11 @@ class ShardedArray:
                 if mapped is not None:
                     chunk = self._seen(mapped, offset, length)
                 else:
-                    chunk = self._decoded(handle.blob.read(offset, length), length, scratched)
+                    begin = n.begin + z.begin + y.begin + x.begin
+                    last = n.last + z.last + y.last + x.last
+                    encoded = self._encoded(handle, offset, length)
+                    self.codec.decode(encoded, scratched, begin * size, (last + 1) * size)
+                    chunk = scratched
             except (VoxarrayError, RuntimeError, ValueError) as error:
                 index = (n.chunk, z.chunk, y.chunk, x.chunk)
                 raise self._named(error, index, position) from error
@@ -187,11 +198,12 @@ class ShardedArray:
         slots = math.prod(self.layout.chunks_per_shard)
         return handles.shard(self.store, self.opened, key, slots)
 
-    def _decoded(self, encoded: bytes, length: int, out: NDArray) -> NDArray:
-        if len(encoded) != length:
+    def _encoded(self, shard: ShardHandle, offset: int, length: int) -> NDArray[np.uint8]:
+        """The bytes of a chunk, in memory that is used for the next one too."""
+        encoded = scratch("encoded", (1, 1, 1, length), _BYTE).reshape(-1)
+        if shard.blob.read_into(offset, encoded) != length:
             raise TruncatedError("the shard ends inside the chunk")
-        self.codec.decode(encoded, out)
-        return out
+        return encoded
 
     def _seen(self, shard: MappedShard, offset: int, length: int) -> NDArray:
         """A chunk that is stored as it is, in place."""
@@ -225,14 +237,15 @@ class ShardedArray:
             )
 
 
-def _pieces(wanted: range, chunk: int, per_shard: int, stride: int) -> Iterator[Piece]:
-    """Cut an ascending range at chunk borders."""
+def _pieces(wanted: range, chunk: int, per_shard: int, slots: int, voxels: int) -> Iterator[Piece]:
+    """Cut an ascending range at chunk borders; steps along the axis are so many slots or voxels."""
     done = 0
     while done < len(wanted):
         index = wanted[done] // chunk
         first = wanted[done] - index * chunk
         count = min(len(wanted) - done, -(-(chunk - first) // wanted.step))
-        inside = slice(first, first + (count - 1) * wanted.step + 1, wanted.step)
+        last = first + (count - 1) * wanted.step
         shard, place = divmod(index, per_shard)
-        yield Piece(index, shard, place * stride, inside, slice(done, done + count))
+        inside, out = slice(first, last + 1, wanted.step), slice(done, done + count)
+        yield Piece(index, shard, place * slots, inside, out, first * voxels, last * voxels)
         done += count

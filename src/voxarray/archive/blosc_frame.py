@@ -1,0 +1,84 @@
+"""Part of a blosc chunk, without decoding the rest of it.
+
+A frame of blosc 1 is a header of 16 bytes (versions, flags and item size in a byte each; then the
+decoded, block and encoded bytes, little-endian 32-bit integers), a table of where each block
+begins, and the blocks, which know nothing of each other (c-blosc's ``README_CHUNK_FORMAT.rst``). A
+frame whose header and table tell of some of its blocks only is a frame too: so it is narrowed in
+place, and decoded by the library as any other.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numcodecs import blosc
+from numpy.typing import NDArray
+
+from voxarray.errors import FormatError
+
+_SIZES = struct.Struct("<III")
+_HEADER = 16
+_FLAGS = 2
+_AS_IT_IS = 0x2
+"""Flag of a chunk that would not get smaller: its bytes follow the header."""
+
+
+@dataclass(frozen=True, slots=True)
+class BloscFrame:
+    """The encoded bytes of one chunk.
+
+    Attributes:
+        body: The bytes; `decode_part` changes them.
+        decoded: Bytes that they decode to.
+        block: Decoded bytes of each block; the last may have fewer.
+    """
+
+    body: memoryview
+    decoded: int
+    block: int
+
+    @classmethod
+    def parse(cls, body: bytes | memoryview) -> BloscFrame:
+        """Read the header.
+
+        Raises:
+            FormatError: If there is none, or it tells of another size than that of the bytes.
+        """
+        size = len(body)
+        if size < _HEADER:
+            raise FormatError(f"a blosc chunk has a header of 16 bytes, this one has {size} bytes")
+        decoded, block, stated = _SIZES.unpack_from(body, 4)
+        if stated != size:
+            raise FormatError(f"a blosc chunk of {size} bytes says that it has {stated}")
+        return cls(memoryview(body), decoded, block)
+
+    def decode(self, out: NDArray[np.uint8]) -> None:
+        """Decode all of it into bytes of its decoded size."""
+        blosc.decompress(self.body, out)
+
+    def decode_part(self, out: NDArray[np.uint8], begin: int, end: int) -> None:
+        """Decode the blocks that hold the decoded bytes from ``begin`` to ``end``.
+
+        Args:
+            out: Bytes of the whole decoded size; what is decoded goes where it belongs.
+            begin: First byte that is needed.
+            end: The one after the last.
+        """
+        body, block = self.body, self.block
+        if body[_FLAGS] & _AS_IT_IS or block <= 0:
+            self.decode(out)
+            return
+        first, last = begin // block, -(-end // block)
+        start, stop = first * block, min(last * block, self.decoded)
+        if stop - start == self.decoded:
+            self.decode(out)
+            return
+        if _HEADER + 4 * last > len(body):
+            raise FormatError("a blosc chunk ends inside the table of its blocks")
+        body[_HEADER : _HEADER + 4 * (last - first)] = bytes(
+            body[_HEADER + 4 * first : _HEADER + 4 * last]
+        )
+        _SIZES.pack_into(body, 4, stop - start, block, len(body))
+        blosc.decompress(body, out[start:stop])

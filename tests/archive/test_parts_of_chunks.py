@@ -1,0 +1,73 @@
+"""Chunks of which only some blocks are decoded: the voxels are those of the whole."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+from archive_samples import archive, voxels
+
+from voxarray.archive.blosc_frame import BloscFrame
+from voxarray.archive.codecs import PROFILES, Codec
+from voxarray.errors import FormatError
+from voxarray.selection import Selection
+from voxarray.sources.archive import open_archive
+
+SIZE = 1 << 17
+CODECS = [
+    *(pytest.param(codec, id=name) for name, codec in PROFILES.items()),
+    pytest.param(Codec("zstd", 1, "bitshuffle", 4096), id="small blocks"),
+]
+
+
+def smooth(dtype: str) -> np.ndarray:
+    return (np.arange(SIZE) // 7 % 1000).astype(dtype)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("make", [smooth, lambda dtype: voxels((SIZE,), dtype)])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+@pytest.mark.parametrize(("begin", "end"), [(0, 1), (70_000, 70_002), (1000, -9), (-1, -0), (0, 0)])
+def test_the_bytes_that_are_needed_are_those_of_the_whole(codec, make, dtype, begin, end):
+    chunk = make(dtype)
+    begin, end = begin % chunk.nbytes, end % chunk.nbytes or chunk.nbytes
+    encoded = np.frombuffer(bytearray(b"".join(codec.encode(chunk))), np.uint8)
+    out = np.zeros_like(chunk)
+    codec.decode(encoded, out, begin, end)
+    needed = slice(begin, end)
+    assert out.view("u1")[needed].tobytes() == chunk.view("u1")[needed].tobytes()
+
+
+def test_blocks_that_are_not_needed_are_left_alone():
+    chunk = smooth("i2")
+    codec = PROFILES["intensity"]
+    encoded = np.frombuffer(bytearray(b"".join(codec.encode(chunk))), np.uint8)
+    out = np.full_like(chunk, -1)
+    codec.decode(encoded, out, 1 << 16, (1 << 16) + 2)
+    block = (1 << 16) // 2
+    assert (out[:block] == -1).all()
+    np.testing.assert_array_equal(out[block : 2 * block], chunk[block : 2 * block])
+    assert (out[2 * block : 3 * block] == -1).all()
+
+
+def test_a_table_of_blocks_that_is_cut_off():
+    header = struct.pack("<4B3I", 2, 1, 0x31, 2, 1 << 20, 1 << 10, 20)
+    frame = BloscFrame.parse(bytearray(header + bytes(4)))
+    with pytest.raises(FormatError, match="table of its blocks"):
+        frame.decode_part(np.empty(1 << 20, np.uint8), 1 << 19, (1 << 19) + 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_boxes_of_an_archive(tmp_path, seed):
+    random = np.random.default_rng(seed)
+    shape = (2, 70, 66, 129)
+    stored = voxels(shape, "i2")
+    stored[0] = np.arange(129) // 3  # of which there is something to compress
+    source = open_archive(archive(tmp_path / "a.ome.zarr", stored, levels=1))
+    starts = [int(random.integers(0, n)) for n in shape]
+    stops = [int(random.integers(a + 1, n + 1)) for a, n in zip(starts, shape, strict=True)]
+    steps = random.choice([1, 1, 2, 5], 4)
+    ranges = [range(a, b, int(s)) for a, b, s in zip(starts, stops, steps, strict=True)]
+    selection = Selection(tuple(r if random.random() < 0.7 else r[::-1] for r in ranges))
+    np.testing.assert_array_equal(source.read(selection), stored[selection.slices()])
