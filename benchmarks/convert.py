@@ -44,6 +44,21 @@ CONTENDERS = (
         suffix=".nii.zarr",
     ),
     Contender(
+        "nifti-zarr",
+        "nifti_zarr",
+        "nizarr",
+        "shards, checksums, verification, fsync",
+        suffix=".nii.zarr",
+    ),
+    Contender(
+        "mlarray (blosc2)",
+        "mlarray_save",
+        "mlarray",
+        "pyramid, checksums, verification, OME-Zarr, fsync",
+        suffix=".mla",
+        reads_back=True,
+    ),
+    Contender(
         "nibabel + zarr-python",
         "nibabel_zarr",
         "nizarr",

@@ -30,8 +30,10 @@ _REPORTED = {
     *(
         "blosc2",
         "dask",
+        "dask-image",
         "isal",
         "mlarray",
+        "monai",
         "ngff-zarr",
         "nibabel",
         "nifti-zarr",

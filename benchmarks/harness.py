@@ -35,6 +35,8 @@ class Contender:
         leaves_out: What it does not do that voxarray's full conversion does.
         suffix: Ending of what it writes.
         command: Whether it is a command line, whose imports are part of what it costs.
+        reads_back: Whether its module has a function ``read_back`` that makes a ``.npy`` of what
+            it wrote, which nobody else can read.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Contender:
     leaves_out: str = ""
     suffix: str = ".ome.zarr"
     command: bool = False
+    reads_back: bool = False
 
     def measure(self, source: Path, destination: Path, tiny: Path) -> Peak:
         """Cost of one run in a fresh process.
@@ -50,10 +53,7 @@ class Contender:
         Before it is measured, a library converts the scan ``tiny``, so that everything is
         imported that it imports on first use.
         """
-        setup = (
-            f"import sys; sys.path.insert(0, {str(HERE / 'contenders')!r})\n"
-            f"import {self.module} as contender\n"
-        )
+        setup = self._importing()
         warmed = destination.with_name("tiny" + self.suffix)
         if not self.command:
             setup += f"contender.run({str(tiny)!r}, {str(warmed)!r})\n"
@@ -61,6 +61,21 @@ class Contender:
             setup,
             f"result = contender.run({str(source)!r}, {str(destination)!r})",
             python=environments.python_of(self.environment),
+        )
+
+    def readable(self, destination: Path) -> Path:
+        """What it wrote, in a form that the process of the benchmark can read."""
+        if not self.reads_back:
+            return destination
+        path = destination.with_suffix(".npy")
+        call = f"{self._importing()}contender.read_back({str(destination)!r}, {str(path)!r})"
+        subprocess.run([environments.python_of(self.environment), "-c", call], check=True)
+        return path
+
+    def _importing(self) -> str:
+        return (
+            f"import sys; sys.path.insert(0, {str(HERE / 'contenders')!r})\n"
+            f"import {self.module} as contender\n"
         )
 
 
@@ -97,7 +112,7 @@ def in_turns(
             try:
                 peak = contender.measure(source, destination, tiny)
                 if check and contender.name not in runs and destination.exists():
-                    check(destination)
+                    check(contender.readable(destination))
             except (StateError, AssertionError, subprocess.CalledProcessError) as error:
                 print(f"  {contender.name}: left out, {error}", file=sys.stderr, flush=True)
                 failed.add(contender.name)

@@ -34,7 +34,10 @@ def scan(volume: Phantom, suffix: str = ".nii.gz") -> Path:
 
 
 def holds(volume: Phantom) -> Callable[[Path], None]:
-    """A check that the largest array of a Zarr store is the volume, in whatever axis order."""
+    """A check that the largest array of a Zarr store, or a ``.npy``, is the volume.
+
+    In whatever axis order.
+    """
     depth = volume.shape[2]
     planes = {z: volume.planes(z, z + 1)[0] for z in (0, depth // 3, depth - 1)}
 
@@ -51,7 +54,9 @@ def holds(volume: Phantom) -> Callable[[Path], None]:
     return check
 
 
-def _largest_array(store: Path) -> zarr.Array:
+def _largest_array(store: Path) -> zarr.Array | np.ndarray:
+    if store.suffix == ".npy":
+        return np.load(store, mmap_mode="r")
     root = zarr.open(store, mode="r")
     if isinstance(root, zarr.Array):
         return root
