@@ -108,9 +108,7 @@ def digests(archive: Path) -> dict[str, tuple[int, int]]:
     """Size and checksum of every file that holds voxels."""
     files = json.loads((archive / "manifest.json").read_text())["files"]
     return {
-        name: tuple(facts)
-        for name, facts in files.items()
-        if "/c/" in name and "scale" in name
+        name: tuple(facts) for name, facts in files.items() if "/c/" in name and "scale" in name
     }
 
 
