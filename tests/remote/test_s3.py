@@ -7,13 +7,21 @@ import pickle
 import dask.config
 import numpy as np
 import pytest
+import zarr
 
 import voxarray as vx
 from voxarray.archive.verify import verify
-from voxarray.errors import AccessDeniedError, MissingDataError, MissingFileError, VoxarrayError
+from voxarray.errors import (
+    AccessDeniedError,
+    MissingDataError,
+    MissingFileError,
+    SourceChangedError,
+    VoxarrayError,
+)
 from voxarray.remote import obstore_objects
 from voxarray.remote.address import Address
 from voxarray.remote.objects import Failure, forget
+from voxarray.selection import Selection
 from voxarray.sources.registry import open_source
 
 boto3 = pytest.importorskip("boto3")
@@ -121,6 +129,38 @@ def test_zarr_of_others(client, tmp_path):
         np.testing.assert_array_equal(
             vx.ScalarImage(url).numpy()[0, :, :, 0], np.arange(6).reshape(2, 3).T
         )
+
+
+@pytest.mark.parametrize("change", ["written again", "deleted"])
+@pytest.mark.parametrize("shards", [None, (4, 4)])
+@pytest.mark.filterwarnings("ignore::voxarray.errors.VoxarrayWarning")  # it has no scale
+def test_chunks_of_others_that_change(client, tmp_path, change, shards):
+    voxels = np.arange(16, dtype="i2").reshape(4, 4)
+    shape = {"shape": (4, 4), "chunks": (2, 2), "shards": shards, "dimension_names": ["y", "x"]}
+    array = zarr.create_array(tmp_path / "b.zarr", dtype="i2", **shape)
+    array[...] = voxels
+    for file in (tmp_path / "b.zarr").rglob("*"):
+        if file.is_file():
+            key = f"changing/{file.relative_to(tmp_path).as_posix()}"
+            client.put_object(Bucket=BUCKET, Key=key, Body=file.read_bytes())
+    url = f"s3://{BUCKET}/changing/b.zarr"
+    source = open_source(url)
+    whole = Selection.whole(source.shape)
+    for _ in range(2):
+        np.testing.assert_array_equal(source.read(whole)[0, ..., 0], voxels.T)
+    key = "changing/b.zarr/c/0/0"
+    if change == "deleted":
+        client.delete_object(Bucket=BUCKET, Key=key)
+    else:
+        array[...] = 3  # the same number of bytes, but for compression
+        data = (tmp_path / "b.zarr/c/0/0").read_bytes()
+        client.put_object(Bucket=BUCKET, Key=key, Body=data)
+    forget()  # what was asked about within the last second
+    for _ in range(2):
+        with pytest.raises(SourceChangedError):
+            source.read(whole)
+    if change == "written again":
+        assert (open_source(url).read(whole)[0, :2, :2] == 3).all()
 
 
 def test_what_is_not_there():

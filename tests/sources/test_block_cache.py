@@ -104,3 +104,13 @@ def test_a_child_waits_for_no_thread_of_its_parent():
     proceed.set()
     thread.join()
     assert "a" in cache
+
+
+def test_no_more_blocks_than_can_be_kept_track_of(monkeypatch):
+    """What names a block takes memory, too: a hundred thousand tiny ones took gigabytes."""
+    monkeypatch.setattr("voxarray.sources.block_cache.MOST_BLOCKS", 3)
+    cache = BlockCache(lambda: 100)
+    for key in "abcd":
+        cache.get(key, lambda: block(1))
+    assert [key in cache for key in "abcd"] == [False, True, True, True]
+    assert cache.nbytes == 3

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -586,6 +588,85 @@ def test_changed_after_it_was_opened(tmp_path):
     shutil.rmtree(path)
     with pytest.raises(SourceChangedError):
         whole(source)
+
+
+def chunked(folder):
+    """An array of 2 x 2 x 2 chunks, of which one file each is the first and the last."""
+    voxels = numbers((4, 4, 4))
+    path = plain(folder / "a.zarr", voxels, ["z", "y", "x"], chunks=(2, 2, 2))
+    return voxels, path / "c/0/0/0", path / "c/1/1/1"
+
+
+CHANGES = {
+    "written again": lambda chunk: chunk.write_bytes(chunk.read_bytes()[::-1]),
+    "cut short": lambda chunk: os.truncate(chunk, 7),
+    "deleted": lambda chunk: chunk.unlink(),
+    "its folder deleted": lambda chunk: shutil.rmtree(chunk.parents[1]),
+    "replaced": lambda chunk: os.replace(shutil.copy(chunk, chunk.with_name("new")), chunk),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("first_read", [True, False])
+def test_chunks_that_change_after_the_array_was_opened(tmp_path, change, first_read):
+    voxels, _, last = chunked(tmp_path)
+    with pytest.warns(VoxarrayWarning):
+        source = open_source(tmp_path / "a.zarr")
+    if first_read:
+        np.testing.assert_array_equal(whole(source)[0], voxels.T)
+    time.sleep(0.02)  # files are stamped with a clock that ticks
+    change(last)
+    corner = Selection.box((0, 1), (0, 2), (0, 2), (0, 2))
+    np.testing.assert_array_equal(source.read(corner)[0], voxels[:2, :2, :2].T)  # another chunk
+    for _ in range(2):
+        with pytest.raises(SourceChangedError, match=r"c/1/.* of .*: open it again"):
+            whole(source)
+
+
+def test_chunks_that_appear_after_the_array_was_opened(tmp_path):
+    _, _, last = chunked(tmp_path)
+    kept = last.read_bytes()
+    last.unlink()
+    with pytest.warns(VoxarrayWarning):
+        source = open_source(tmp_path / "a.zarr")
+    assert (whole(source)[0, 2:, 2:, 2:] == 0).all()  # Zarr's rule
+    last.write_bytes(kept)
+    with pytest.raises(SourceChangedError):
+        whole(source)
+
+
+def test_rights_links_and_times_are_no_change(tmp_path):
+    """Backups make links, and clocks were wrong when files were made."""
+    voxels, first, last = chunked(tmp_path)
+    os.utime(first, (2e9, 2e9))
+    with pytest.warns(VoxarrayWarning):
+        source = open_source(tmp_path / "a.zarr")
+    time.sleep(0.02)
+    last.chmod(0o600)
+    os.link(last, tmp_path / "backup")
+    np.testing.assert_array_equal(whole(pickle.loads(pickle.dumps(source)))[0], voxels.T)
+
+
+@pytest.mark.filterwarnings("ignore::voxarray.errors.VoxarrayWarning")
+def test_opened_again_it_is_the_new_image(tmp_path):
+    chunked(tmp_path)
+    old = open_source(tmp_path / "a.zarr")
+    whole(old)
+    zarr.open_array(tmp_path / "a.zarr")[2:] = 7
+    time.sleep(0.02)
+    new = open_source(tmp_path / "a.zarr")
+    assert (whole(new)[0, ..., 2:] == 7).all()
+    with pytest.raises(SourceChangedError):
+        whole(old)
+
+
+def test_as_many_chunks_are_remembered_as_there_is_room(tmp_path, monkeypatch):
+    monkeypatch.setattr("voxarray.sources.zarr.witness.MOST_REMEMBERED", 2)
+    voxels, *_ = chunked(tmp_path)
+    with pytest.warns(VoxarrayWarning):
+        source = open_source(tmp_path / "a.zarr")
+    for _ in range(2):
+        np.testing.assert_array_equal(whole(source)[0], voxels.T)
 
 
 def test_pickles_slices_and_counts(tmp_path):

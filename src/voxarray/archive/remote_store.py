@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from voxarray import settings
@@ -32,6 +33,10 @@ class RemoteBlob(Blob):
     def part(self, start: int, size: int) -> RemoteBlob:
         return RemoteBlob(self.file, self.start + start, size)
 
+    @property
+    def identity(self) -> ObjectIdentity:
+        return self.file.identity
+
     def close(self) -> None:
         pass
 
@@ -61,11 +66,18 @@ class RemoteTree(Store):
             raise self._missing(key) from None
         return RemoteBlob(file, 0, file.size)
 
-    def read(self, key: str, limit: int = SMALL) -> bytes:
+    def fetch(self, key: str, limit: int = SMALL) -> tuple[bytes, ObjectIdentity]:
+        objects = usable(self.objects)
         try:
-            return usable(self.objects).fetch(key, limit)[0]
+            data, stamp = objects.fetch(key, limit)
         except MissingFileError:
             raise self._missing(key) from None
+        return data, RemoteFile(self.objects, key, stamp).identity
+
+    def is_same(self, one: Hashable, other: Hashable) -> bool:
+        if isinstance(one, ObjectIdentity) and isinstance(other, ObjectIdentity):
+            return one.url == other.url and one.stamp.fits(other.stamp)
+        return one == other
 
     def __contains__(self, key: str) -> bool:
         try:

@@ -50,6 +50,11 @@ class Blob(ABC):
     def part(self, start: int, size: int) -> Blob:
         """Some of the bytes, in place of this blob: only one of the two is to be closed."""
 
+    @property
+    @abstractmethod
+    def identity(self) -> Hashable:
+        """What makes the file that is open the one that it is."""
+
     @abstractmethod
     def close(self) -> None:
         """Release what is open."""
@@ -86,6 +91,11 @@ class FileBlob(Blob):
 
     def part(self, start: int, size: int) -> FileBlob:
         return FileBlob(self.fd, self.start + start, size)
+
+    @property
+    def identity(self) -> tuple[int, int, int]:
+        status = os.fstat(self.fd)
+        return status.st_size, status.st_mtime_ns, status.st_ino
 
     def close(self) -> None:
         os.close(self.fd)
@@ -129,6 +139,14 @@ class Store(ABC):
     def identity(self, key: str) -> Hashable:
         """What makes a file the one that it is now, in any process."""
 
+    def changed_since(self, key: str, opened: int) -> bool:  # noqa: ARG002
+        """Whether a file was changed or deleted after a time (ns), where that can be told."""
+        return False
+
+    def is_same(self, one: Hashable, other: Hashable) -> bool:
+        """Whether two identities, either of which may be None, can be those of one file."""
+        return one == other
+
     def read(self, key: str, limit: int = SMALL) -> bytes:
         """All bytes of a key.
 
@@ -136,6 +154,10 @@ class Store(ABC):
             MissingDataError: If the archive has no such file.
             FormatError: If it has more than ``limit`` bytes (``BOMB``).
         """
+        return self.fetch(key, limit)[0]
+
+    def fetch(self, key: str, limit: int = SMALL) -> tuple[bytes, Hashable]:
+        """As `read`, with the identity of the file that the bytes are of."""
         with self.open(key) as blob:
             if blob.size > limit:
                 raise FormatError(
@@ -144,7 +166,7 @@ class Store(ABC):
                     code="BOMB",
                     path=self.path,
                 )
-            return blob.read(0, blob.size)
+            return blob.read(0, blob.size), blob.identity
 
     def _missing(self, key: str) -> MissingDataError:
         return MissingDataError(
@@ -205,3 +227,16 @@ class TreeStore(Store):
 
     def identity(self, key: str) -> FileIdentity:
         return FileIdentity.of(f"{self.path}/{key}")
+
+    def changed_since(self, key: str, opened: int) -> bool:
+        # Of what is gone, the folder that it was in tells when something in it was made or deleted.
+        # Both times: one may be set to any, the other changes with rights and links.
+        while True:
+            try:
+                status = os.lstat(f"{self.path}/{key}")
+            except (FileNotFoundError, NotADirectoryError):
+                if not key:
+                    return True
+                key = key.rpartition("/")[0]
+            else:
+                return min(status.st_mtime_ns, status.st_ctime_ns) > opened

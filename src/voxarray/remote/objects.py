@@ -56,6 +56,11 @@ class Stamp:
     size: int
     version: str = ""
 
+    def fits(self, other: Stamp) -> bool:
+        """Whether both may be of one object; not every answer of a server tells a version."""
+        versions = (self.version, other.version)
+        return self.size == other.size and (not all(versions) or versions[0] == versions[1])
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectIdentity:
@@ -189,8 +194,7 @@ class Objects(ABC):
 
     def require_same(self, key: str, opened: Stamp, seen: Stamp) -> None:
         """Raise `SourceChangedError` unless an object is the one that was opened."""
-        versions = (opened.version, seen.version)
-        if opened.size != seen.size or (all(versions) and versions[0] != versions[1]):
+        if not opened.fits(seen):
             raise SourceChangedError(
                 f"{self.where(key)} changed after it was opened (was {opened.size} bytes, "
                 f"{opened.version}; is {seen.size} bytes, {seen.version}): open it again",

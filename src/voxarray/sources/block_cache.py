@@ -21,6 +21,10 @@ class Sized(Protocol):
 
 Block = TypeVar("Block", bound=Sized)
 
+MOST_BLOCKS = 1 << 14
+"""Blocks that are kept at most: of small ones, keys and objects take more than voxels (20 KB each
+were seen where a library decodes)."""
+
 
 class BlockCache:
     """Blocks by key, the least recently used ones dropped when they exceed a limit.
@@ -90,7 +94,7 @@ class BlockCache:
             return
         self._blocks[key] = block
         self.nbytes += block.nbytes
-        while self.nbytes > limit:
+        while self.nbytes > limit or len(self._blocks) > MOST_BLOCKS:
             self.nbytes -= self._blocks.popitem(last=False)[1].nbytes
 
     def _forget_threads(self) -> None:

@@ -16,6 +16,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 from voxarray.archive.store import Store as Files
 from voxarray.errors import MissingDataError, UnsupportedError
+from voxarray.sources.zarr.witness import Witness
 
 
 class ReadOnlyStore(Store):  # type: ignore[misc]  # zarr is not followed by mypy
@@ -25,11 +26,13 @@ class ReadOnlyStore(Store):  # type: ignore[misc]  # zarr is not followed by myp
 
     Args:
         files: What is read.
+        witness: Is told of everything that is read.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, witness: Witness) -> None:
         super().__init__(read_only=True)
         self.files = files
+        self.witness = witness
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ReadOnlyStore) and self.files == other.files
@@ -51,7 +54,7 @@ class ReadOnlyStore(Store):  # type: ignore[misc]  # zarr is not followed by myp
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        data = await asyncio.to_thread(_read, self.files, key, byte_range)
+        data = await asyncio.to_thread(_read, self.files, self.witness, key, byte_range)
         return None if data is None else prototype.buffer.from_bytes(data)
 
     async def get_partial_values(
@@ -79,14 +82,18 @@ class ReadOnlyStore(Store):  # type: ignore[misc]  # zarr is not followed by myp
         raise _read_only(self.files)
 
 
-def _read(files: Files, key: str, request: Any) -> bytes | None:
+def _read(files: Files, witness: Witness, key: str, request: Any) -> bytes | None:
     try:
         if request is None:
-            return files.read(key)
+            data, identity = files.fetch(key)
+            witness.require_same(key, identity)
+            return data
         blob = files.open(key)
     except MissingDataError:
+        witness.require_same(key, None)
         return None
     with blob:
+        witness.require_same(key, blob.identity)
         if isinstance(request, RangeByteRequest):
             return blob.read(request.start, request.end - request.start)
         if isinstance(request, OffsetByteRequest):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +22,7 @@ from voxarray.errors import (
     VoxarrayError,
 )
 from voxarray.sources.zarr.node import Node
+from voxarray.sources.zarr.witness import Witness, now_ns
 
 # Codecs that only turn numbers into bytes and back. Others decode objects, or run what is
 # installed under their name.
@@ -63,6 +64,7 @@ class ZarrVoxels:
         shape: Sizes in the array's own order.
         chunks: Of what is decoded at once: chunks inside shards where there are shards.
         dtype: Native byte order.
+        opened: When it was opened, ns: chunks that are younger are another image's.
     """
 
     store: Store
@@ -71,6 +73,7 @@ class ZarrVoxels:
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     dtype: np.dtype
+    opened: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, store: Store, node: Node, above: tuple[Node, ...] = ()) -> ZarrVoxels:
@@ -89,7 +92,8 @@ class ZarrVoxels:
         """
         _require_known(node.document, store)
         documents = tuple(doc for one in (node, *above) for doc in one.documents)
-        array = _array(store, node.key, documents)
+        opened = now_ns()
+        array = _array(store, node.key, documents, opened)
         dtype = np.dtype(array.dtype)
         if dtype.kind not in "biufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
             raise UnsupportedError(
@@ -112,7 +116,7 @@ class ZarrVoxels:
                 path=store.path,
             )
         native = dtype.newbyteorder("=")
-        found = cls(store, node.key, documents, array.shape, array.chunks, native)
+        found = cls(store, node.key, documents, array.shape, array.chunks, native, opened)
         found.require_bounded()
         return found
 
@@ -136,14 +140,15 @@ class ZarrVoxels:
         Chunks that are not there are the array's fill value: that is Zarr's rule.
 
         Raises:
-            SourceChangedError: The metadata are not those that were opened.
+            SourceChangedError: The metadata are not those that were opened, or a chunk is known to
+                have changed since (`voxarray.sources.zarr.witness`).
             FormatError: A chunk cannot be decoded (``BAD_CHUNK``).
         """
         self.require_bounded()
         self._require_unchanged()
         ascending = [r if r.step > 0 else r[::-1] for r in ranges]
         key = tuple(slice(r.start, r[-1] + 1, r.step) for r in ascending)
-        array = _array(self.store, self.key, self.documents)
+        array = _array(self.store, self.key, self.documents, self.opened)
         with _named(self.store, self.key):
             voxels = np.asarray(array[key] if key else array[()])
         flips = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
@@ -163,15 +168,16 @@ class ZarrVoxels:
 
 
 @lru_cache(maxsize=256)
-def _array(store: Store, key: str, documents: tuple[tuple[str, Hashable], ...]) -> Any:
-    """The opened array, kept until its documents have other identities."""
+def _array(store: Store, key: str, documents: tuple[tuple[str, Hashable], ...], opened: int) -> Any:
+    """The opened array, with what was seen of its chunks; one for each time it is opened."""
     import zarr  # 0.2 s, and not needed for archives of ours
 
     from voxarray.sources.zarr.adapter import ReadOnlyStore
 
+    files = ReadOnlyStore(store, Witness(store, opened))
     version = 3 if documents[0][0].endswith("zarr.json") else 2
     with _named(store, key, "BAD_METADATA"):
-        return zarr.open_array(ReadOnlyStore(store), path=key, mode="r", zarr_format=version)
+        return zarr.open_array(files, path=key, mode="r", zarr_format=version)
 
 
 class _named:  # noqa: N801  # used as a function
