@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -22,6 +23,7 @@ from cohort_samples import (
 )
 
 from voxarray.archive.verify import compare, verify
+from voxarray.cohort import Cohort
 from voxarray.cohort.build import Run, build
 from voxarray.cohort.options import CohortOptions
 from voxarray.errors import FormatError, MissingFileError
@@ -54,8 +56,23 @@ def check_cohort(tmp_path, good: int, bad: int) -> None:
 def test_a_cohort_with_bad_scans(tmp_path):
     check_cohort(tmp_path, good=30, bad=20)
     assert "BAD_CRC" in (tmp_path / "out/report.txt").read_text()
-    logs = list((tmp_path / "out/logs").iterdir())
-    assert any("BAD_CRC" in log.read_text() for log in logs)
+
+
+def test_each_image_has_a_log(tmp_path):
+    save(tmp_path / "in/good.nii.gz")
+    bad = save(tmp_path / "in/bad.nii.gz")
+    bad.write_bytes(bad.read_bytes()[:-8] + b"12345678")
+    build(tmp_path / "in", tmp_path / "out")
+    cohort = Cohort(tmp_path / "out")
+    good_log, bad_log = cohort.log("good"), cohort.log("bad")
+    assert [event["status"] for event in good_log] == ["begun", "converted"]
+    assert good_log[1]["seconds"] > 0
+    assert good_log[1]["voxel_bytes"] == 12 * 10 * 8 * 2
+    assert [event["status"] for event in bad_log] == ["begun", "failed"]
+    assert bad_log[1]["failure"]["code"] == "BAD_CRC"
+    told = run("catalogue", tmp_path / "out", "--log", "bad").output
+    assert [json.loads(line) for line in told.splitlines()] == bad_log
+    assert run("catalogue", tmp_path / "out", "--log", "nobody").exit_code == 2
 
 
 @pytest.mark.slow

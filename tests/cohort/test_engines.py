@@ -127,7 +127,7 @@ def test_killed_workers_lose_nothing(tmp_path, moment):
 def test_shares_of_memory_and_cores(monkeypatch):
     import dask.config
 
-    from voxarray.cohort.engine import Distributed
+    from voxarray.cohort.on_dask import Distributed
 
     with dask.config.set({"voxarray.memory-budget": "1 GiB", "voxarray.threads": 8}):
         share = Distributed(4)._share()

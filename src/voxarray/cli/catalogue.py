@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 import click
 
 from voxarray.cli.fatal import fatal
+
+if TYPE_CHECKING:
+    from voxarray.cohort.cohort import Cohort
 
 _SHOWN = (
     *("status", "subject", "image", "labels", "channels", "width", "height", "depth"),
@@ -17,12 +23,17 @@ _SHOWN = (
 @click.argument("destination")
 @click.option("--query", help='Rows for which this holds, such as "spacing_max < 2"')
 @click.option("--csv", "as_csv", is_flag=True, help="All columns, as CSV")
-def command(destination: str, query: str | None, as_csv: bool) -> None:
+@click.option("--log", metavar="SUBJECT", help="What happened to its images: JSON, line by line")
+def command(destination: str, query: str | None, as_csv: bool, log: str | None) -> None:
     """Print the catalogue of the cohort in DESTINATION: a row per image."""
     from voxarray.cohort.cohort import Cohort
 
     with fatal():
-        rows = Cohort(destination).table
+        cohort = Cohort(destination)
+    if log is not None:
+        _print_log(cohort, log)
+        return
+    rows = cohort.table
     if query is not None:
         try:
             rows = rows.query(query)
@@ -33,3 +44,12 @@ def command(destination: str, query: str | None, as_csv: bool) -> None:
         return
     shown = rows[[name for name in _SHOWN if name in rows]]
     click.echo(shown.to_string(index=False, na_rep="-"))
+
+
+def _print_log(cohort: Cohort, subject: str) -> None:
+    try:
+        events = cohort.log(subject)
+    except KeyError:
+        raise click.UsageError(f"there is no subject {subject!r} in the catalogue") from None
+    for event in events:
+        click.echo(json.dumps(event))

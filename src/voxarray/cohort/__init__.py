@@ -6,8 +6,8 @@ On disk::
       plan.json              what was asked for: inputs, grids, projected memory; frozen, sealed
       subjects/<slug>.ome.zarr   one archive per image, with its label maps; published by a rename
       staging/               archives that grow; readers never look here
-      journal/<host>-<pid>-<n>.jsonl   what became of each image; one writer per file, synced
-      logs/<slug>.log        of images that failed, or that a warning was given about
+      journal/<host>-<pid>-<n>.jsonl   the log of each image, a line per event: begun, converted
+                             or failed, with seconds, memory, warnings; one writer per file, synced
       catalogue.parquet      a row per image; made again from the archives at any time
       report.parquet, report.txt   what failed or is missing: code, message, file
 

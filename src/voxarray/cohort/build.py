@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from voxarray.archive.staging import remove_abandoned
 from voxarray.cohort import catalogue
-from voxarray.cohort.engine import Engine, Job, chosen
+from voxarray.cohort.engine import chosen
 from voxarray.cohort.failures import FATAL
 from voxarray.cohort.finalise import Summary, conclude, last_failures, missing_of
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.found import Found
 from voxarray.cohort.item import Item
+from voxarray.cohort.job import Engine, Job
 from voxarray.cohort.journal import Journal
 from voxarray.cohort.opening import FileOpener, Opener
 from voxarray.cohort.options import Choice, CohortOptions
@@ -169,8 +170,19 @@ def execute(
     options: CohortOptions,
     run: Run,
     watcher: Watcher,
+    *,
+    overlapping: bool = True,
 ) -> Made:
     """Convert what a plan wants and is not there, and finalise.
+
+    Args:
+        plan: What is wanted.
+        opener_of: What opens an item.
+        destination: Folder of the cohort.
+        options: How archives are made.
+        run: Who converts, and when to stop.
+        watcher: Told what happens.
+        overlapping: Whether items may be opened by several threads at once.
 
     Raises:
         ArchiveError: As `build`; what was converted stays.
@@ -184,7 +196,7 @@ def execute(
     items = by_size(plan.items) if run.partition is None else plan.part(*run.partition)
     todo, present, hopeless = _sorted_out(items, plan, folder, run)
     tally = _Tally(present=present, failed=len(hopeless))
-    job = Job(todo, opener_of, folder.root, options, run.again)
+    job = Job(todo, opener_of, folder.root, options, run.again, overlapping)
     stopped = _convert(engine, job, run, watcher, tally)
     Journal.of(folder.journal).close()
     with suppress(OSError):

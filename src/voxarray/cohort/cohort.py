@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from voxarray.cohort import table
+from voxarray.cohort import journal, table
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.member import Member, Part
+from voxarray.cohort.names import slug
 from voxarray.errors import MissingFileError, OutOfRangeError, VoxarrayError
 from voxarray.memory import format_bytes
 from voxarray.subject import Subject
@@ -77,6 +78,24 @@ class Cohort(Sequence[Subject]):
     def names(self) -> list[str]:
         """Names of the subjects, in order."""
         return list(self._subjects)
+
+    def log(self, subject: str) -> list[dict[str, Any]]:
+        """What happened to the images of a subject, oldest first: one record per event.
+
+        An event is an attempt that was begun, or what came of it: when, how long it took, peak of
+        memory in bytes, warnings, and the failure if there was one.
+
+        Args:
+            subject: Its name.
+
+        Raises:
+            KeyError: If the catalogue has no such subject.
+        """
+        rows = self._table[self._table["subject"] == subject]
+        if rows.empty:
+            raise KeyError(subject)
+        slugs = {slug(subject, image) for image in rows["image"]}
+        return [one for one in journal.lines(self._folder.journal) if one["slug"] in slugs]
 
     def query(self, expression: str) -> Cohort:
         """The images for which an expression of columns holds, as `pandas.DataFrame.query` reads

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from voxarray.cohort import bids, catalogue, report, table
+from voxarray.cohort import bids, catalogue, report
 from voxarray.cohort.entry import Entry
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.item import Failure, Item
@@ -17,6 +17,7 @@ from voxarray.cohort.plan import Plan
 from voxarray.cohort.report import Missing
 from voxarray.errors import MissingFileError
 from voxarray.version import __version__
+from voxarray.writers.whole_file import write_if_other
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +130,4 @@ def _describe(folder: Folder) -> None:
         "GeneratedBy": [{"Name": "voxarray", "Version": __version__}],
     }
     path = os.path.join(folder.root, bids.DESCRIPTION)
-    table.replace(path, json.dumps(content, indent=1).encode())
+    write_if_other(path, json.dumps(content, indent=1).encode())

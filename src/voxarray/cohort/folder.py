@@ -44,11 +44,6 @@ class Folder:
         return os.path.join(self.root, "journal")
 
     @property
-    def logs(self) -> str:
-        """Folder of the logs."""
-        return os.path.join(self.root, "logs")
-
-    @property
     def plan(self) -> str:
         """File of the plan."""
         return os.path.join(self.root, "plan.json")

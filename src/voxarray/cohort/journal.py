@@ -1,4 +1,4 @@
-"""What became of each image: one file of lines per writing process, synced line by line.
+"""The log of each image: one file of lines per writing process, synced line by line.
 
 Nobody ever writes into somebody else's journal, so that none needs a lock, on any file system.
 """
@@ -15,6 +15,9 @@ from typing import Any
 from voxarray.archive.staging import host
 from voxarray.disk import sync
 from voxarray.errors import StateError
+
+BEGUN = "begun"
+"""Status of an image that somebody is at; where nothing follows, whoever it was has died."""
 
 _SUFFIX = ".jsonl"
 _lock = threading.Lock()
@@ -41,6 +44,17 @@ class Journal:
         Raises:
             OSError: What the disk refuses.
         """
+        self._write(record, synced=True)
+
+    def note(self, record: dict[str, Any]) -> None:
+        """Add a record that nothing depends on: it may be lost with the power.
+
+        Raises:
+            OSError: What the disk refuses.
+        """
+        self._write(record, synced=False)
+
+    def _write(self, record: dict[str, Any], *, synced: bool) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         line = json.dumps({**record, "time": now}).encode() + b"\n"
         with self._lock:
@@ -49,7 +63,8 @@ class Journal:
             # In front of what a full disk may have left of another line.
             if os.write(self._fd, line) != len(line):
                 raise OSError(28, os.strerror(28), self._folder)
-            os.fsync(self._fd)
+            if synced:
+                os.fsync(self._fd)
 
     def close(self) -> None:
         """Release the file; the next record begins another one."""
@@ -72,7 +87,15 @@ class Journal:
 
 
 def records(folder: str) -> Iterator[dict[str, Any]]:
-    """All records of all writers, oldest first; lines that a crash cut short are left out."""
+    """What became of images, by all writers, oldest first.
+
+    Lines that a crash cut short are left out.
+    """
+    return (one for one in lines(folder) if one["status"] != BEGUN)
+
+
+def lines(folder: str) -> Iterator[dict[str, Any]]:
+    """As `records`, and the attempts that were begun."""
     found: list[dict[str, Any]] = []
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     for name in names:

@@ -115,7 +115,15 @@ class Mapped(Sequence[Subject]):
             item.slug: MappedOpener(self.cohort.member(item.subject), self.transform)
             for item in plan.items
         }
-        made = execute(plan, lambda item: openers[item.slug], destination, options, run, watcher)
+        made = execute(
+            plan,
+            lambda item: openers[item.slug],
+            destination,
+            options,
+            run,
+            watcher,
+            overlapping=False,
+        )
         _require_all(made, folder)
         return type(self.cohort)(destination)
 

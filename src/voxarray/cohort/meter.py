@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,21 +26,43 @@ class Cost:
     seconds: float = 0.0
     read: int | None = None
     peak: int | None = None
+    _highest: int = 0
+
+
+_lock = threading.Lock()
+_running: list[Cost] = []
 
 
 @contextmanager
 def metered() -> Iterator[Cost]:
-    """Measure the body; the cost is complete when it ends."""
+    """Measure the body; the cost is complete when it ends.
+
+    Bodies that run at once in several threads are told what the process needed meanwhile.
+    """
     cost = Cost()
-    resident, asked = _reset_peak(), _field("io", "rchar")
+    with _lock:
+        _keep_peak()
+        resident, asked = _reset_peak(), _field("io", "rchar")
+        _running.append(cost)
     began = time.perf_counter()
     try:
         yield cost
     finally:
         cost.seconds = time.perf_counter() - began
-        now, peak = _field("io", "rchar"), _field("status", "VmHWM")
+        with _lock:
+            _keep_peak()
+            # By identity: costs that have measured the same are equal.
+            _running[:] = [one for one in _running if one is not cost]
+        now = _field("io", "rchar")
         cost.read = None if now is None or asked is None else now - asked
-        cost.peak = None if peak is None or resident is None else 1024 * peak - resident
+        cost.peak = None if resident is None else cost._highest - resident
+
+
+def _keep_peak() -> None:
+    """Note the peak so far with all that run, before somebody makes the kernel forget it."""
+    peak = 1024 * (_field("status", "VmHWM") or 0)
+    for cost in _running:
+        cost._highest = max(cost._highest, peak)
 
 
 def _reset_peak() -> int | None:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from voxarray.cohort.item import Item
-from voxarray.disk import refusal
 from voxarray.errors import ChecksumError, FormatError, MissingFileError
 from voxarray.memory import format_bytes
-from voxarray.writers.whole_file import whole_file
+from voxarray.writers.whole_file import write_if_other
 
 FORMAT = "voxarray-cohort-plan"
 VERSION = 1
@@ -40,17 +39,7 @@ class Plan:
         Raises:
             ArchiveError: What the disk refuses.
         """
-        data = self.to_bytes()
-        try:
-            with open(path, "rb") as file:
-                if file.read() == data:
-                    return
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise refusal(error, path) from error
-        with whole_file(path, overwrite=True) as file:
-            file.write(data)
+        write_if_other(path, self.to_bytes())
 
     def to_bytes(self) -> bytes:
         """The file, whose last line is the sha256 of all before it."""

@@ -10,6 +10,7 @@ from voxarray.cohort import table
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.item import Failure
 from voxarray.cohort.names import shown
+from voxarray.writers.whole_file import write_if_other
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class Missing:
     """An image that was planned and is not there.
 
     Attributes:
-        slug: Name of the archive that it would have, and of its log.
+        slug: Name of the archive that it would have.
         subject: Whose it is.
         image: Its name in the subject.
         failure: Why it failed; None if nobody has tried yet.
@@ -50,7 +51,7 @@ def write(folder: Folder, done: int, missing: Sequence[Missing]) -> None:
     text, number = pyarrow.string(), pyarrow.float64()
     schema = pyarrow.schema(
         [
-            *((name, text) for name in ("code", "message", "file", "subject", "image", "log")),
+            *((name, text) for name in ("code", "message", "file", "subject", "image")),
             ("seconds", number),
             ("peak_bytes", number),
         ]
@@ -62,14 +63,13 @@ def write(folder: Folder, done: int, missing: Sequence[Missing]) -> None:
             "file": shown(one.failure.file) if one.failure else None,
             "subject": shown(one.subject),
             "image": shown(one.image),
-            "log": f"logs/{one.slug}.log" if one.failure else None,
             "seconds": one.seconds,
             "peak_bytes": one.peak,
         }
         for one in missing
     ]
     table.write(folder.report, schema, rows)
-    table.replace(folder.readable_report, readable(done, missing).encode())
+    write_if_other(folder.readable_report, readable(done, missing).encode())
 
 
 def readable(done: int, missing: Sequence[Missing]) -> str:

@@ -7,9 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from voxarray.disk import refusal
 from voxarray.errors import ChecksumError
-from voxarray.writers.whole_file import whole_file
+from voxarray.writers.whole_file import write_if_other
 
 _MARK = b"voxarray-sha256:"
 _UNKNOWN = b"0" * 64
@@ -36,21 +35,7 @@ def write(path: str, schema: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.write_table(table)
         writer.add_key_value_metadata({"voxarray": (_MARK + _UNKNOWN).decode()})
     data = buffer.getvalue()
-    replace(path, data.replace(_MARK + _UNKNOWN, _MARK + _digest(data)))
-
-
-def replace(path: str, data: bytes) -> None:
-    """Write a small file in one step, unless it holds the same bytes."""
-    try:
-        with open(path, "rb") as file:
-            if file.read() == data:
-                return
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise refusal(error, path) from error
-    with whole_file(path, overwrite=True) as file:
-        file.write(data)
+    write_if_other(path, data.replace(_MARK + _UNKNOWN, _MARK + _digest(data)))
 
 
 def read(path: str) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -15,11 +14,12 @@ from voxarray.cohort.entry import entry_of, facts_of
 from voxarray.cohort.failures import UNEXPECTED, failure_of, without_places
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.item import Failure, Item
-from voxarray.cohort.journal import Journal
+from voxarray.cohort.journal import BEGUN, Journal
 from voxarray.cohort.meter import metered
 from voxarray.cohort.opening import Opener
 from voxarray.cohort.options import CohortOptions
-from voxarray.errors import ArchiveExistsError, VoxarrayWarning
+from voxarray.cohort.remarks import noted
+from voxarray.errors import ArchiveExistsError
 
 Status = Literal["converted", "present", "busy", "failed"]
 Progress = Callable[[int, int], None]
@@ -35,7 +35,8 @@ class Result:
         key: Of the item.
         failure: Why it failed.
         seconds: Wall time.
-        peak: Bytes of memory above what the process used before; None where nobody knows.
+        peak: Bytes of memory above what the process used before, at the peak, those of images that
+            were converted meanwhile included; None where nobody knows.
         voxel_bytes: Of what was read.
         remarks: Warnings.
     """
@@ -80,7 +81,7 @@ def convert_item(
     import dask.config
 
     folder = Folder.of(root)
-    with dask.config.set(dict(settings)), metered() as cost, _noted() as remarks:
+    with dask.config.set(dict(settings)), metered() as cost, noted() as remarks:
         status, failure, trace = _attempt(item, opener, folder, options, again, insist, progress)
     texts = tuple(without_places(text, opener.places) for text in dict.fromkeys(remarks))
     result = Result(
@@ -114,6 +115,7 @@ def _attempt(
     if not insist and _is_under_way(folder.staging, os.path.basename(archive)):
         return "busy", None, ""
     try:
+        Journal.of(folder.journal).note({"slug": item.slug, "status": BEGUN, "key": item.key})
         opened = opener.open(item)
         convert(
             opened.source,
@@ -151,44 +153,12 @@ def _is_under_way(staging: str, name: str) -> bool:
     return False
 
 
-@contextmanager
-def _noted() -> Iterator[list[str]]:
-    """Our warnings as texts; others stay what they are."""
-    texts: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", VoxarrayWarning)
-        try:
-            yield texts
-        finally:
-            texts += [str(one.message) for one in caught if _is_ours(one)]
-    for one in caught:
-        if not _is_ours(one):
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-
-
-def _is_ours(warning: warnings.WarningMessage) -> bool:
-    return issubclass(warning.category, VoxarrayWarning)
-
-
 def _noted_down(result: Result, folder: Folder, trace: str) -> Result:
-    """Write journal and log; a disk that has no room for them has none for the rest either."""
+    """Write it down; a disk that has no room for a line has none for the rest either."""
+    record = result.record() | ({"trace": trace} if trace else {})
     try:
-        Journal.of(folder.journal).append(result.record())
-        if result.failure is not None or result.remarks:
-            _write_log(result, folder, trace)
+        Journal.of(folder.journal).append(record)
     except OSError as error:
         failure = failure_of(error, result.slug, {folder.root: "the archive"})
         return Result(result.slug, "failed", result.key, failure, result.seconds, result.peak)
     return result
-
-
-def _write_log(result: Result, folder: Folder, trace: str) -> None:
-    lines = [f"{result.status} after {result.seconds:.2f} s"]
-    lines += [f"warning: {text}" for text in result.remarks]
-    if result.failure is not None:
-        failure = result.failure
-        lines += [f"{failure.code}: {failure.message}", f"file: {failure.file}", trace]
-    os.makedirs(folder.logs, exist_ok=True)
-    path = os.path.join(folder.logs, f"{result.slug}.log")
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write("\n".join(line for line in lines if line) + "\n")

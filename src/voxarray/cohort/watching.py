@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from voxarray.cohort.item import Item
@@ -30,13 +31,15 @@ class Watcher:
 
 @dataclass(slots=True)
 class Bars(Watcher):
-    """Images and bytes done, rate, time that remains, failures."""
+    """Images and bytes done, rate, time that remains, failures; told by several threads."""
 
     progress: Any
     images: Any
     bytes: Any
     failures: int = 0
-    before: int = 0
+    done: int = 0
+    _under_way: dict[str, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, items: Sequence[Item]) -> None:
         self.progress.update(self.images, completed=0, total=len(items), name="")
@@ -44,20 +47,25 @@ class Bars(Watcher):
 
     def begin(self, item: Item) -> Progress:
         self.progress.update(self.images, name=item.image)
-        start = self.before
 
         def report(done: int, total: int) -> None:
             # Label maps and unscaled voxels may make it a little more or less than was planned.
-            share = item.size * done // total if total else 0
-            self.progress.update(self.bytes, completed=start + share)
+            with self._lock:
+                self._under_way[item.slug] = item.size * done // total if total else 0
+                self._show()
 
         return report
 
     def end(self, result: Result) -> None:
-        self.failures += result.status == "failed"
-        self.before += result.voxel_bytes
-        self.progress.update(self.bytes, completed=self.before)
+        with self._lock:
+            self.failures += result.status == "failed"
+            self.done += result.voxel_bytes
+            self._under_way.pop(result.slug, None)
+            self._show()
         self.progress.update(self.images, advance=1, failures=self.failures)
+
+    def _show(self) -> None:
+        self.progress.update(self.bytes, completed=self.done + sum(self._under_way.values()))
 
     def planned(self, done: int, total: int) -> None:
         self.progress.update(self.images, completed=done, total=total, name="headers")

@@ -92,7 +92,8 @@ class GzipFeed:
 
     def finish(self) -> None:
         """Decode what is left, so that the last trailer is checked; errors as `read_some`."""
-        scratch = memoryview(bytearray(_BUFFER))
+        # As a rule nothing is left: a large buffer would be cleared for nothing, with the GIL held.
+        scratch = memoryview(bytearray(_PEEK))
         while self.read_some(scratch):
             pass
 

@@ -78,6 +78,24 @@ def whole_files(*paths: str | os.PathLike[str], overwrite: bool) -> Iterator[lis
         shutil.rmtree(hidden, ignore_errors=True)
 
 
+def write_if_other(path: str, data: bytes) -> None:
+    """Put a small file in its place in one step, unless one of the same bytes is there.
+
+    Raises:
+        ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
+    """
+    try:
+        with open(path, "rb") as file:
+            if file.read() == data:
+                return
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise refusal(error, path) from error
+    with whole_file(path, overwrite=True) as file:
+        file.write(data)
+
+
 def _refuse_existing(target: str, overwrite: bool) -> None:
     if os.path.lexists(target) and not overwrite:
         raise ArchiveExistsError(

@@ -1,0 +1,163 @@
+"""Converting on `dask.distributed`: workers of our own here, or a scheduler that runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from voxarray import memory, settings
+from voxarray.cohort.failures import failure_of
+from voxarray.cohort.in_process import InProcess
+from voxarray.cohort.item import Failure, Item
+from voxarray.cohort.job import Begin, Job
+from voxarray.cohort.task import Result, convert_item
+from voxarray.errors import ArchiveError, TransportError
+
+
+@dataclass(frozen=True, slots=True)
+class Distributed:
+    """One task per image on `dask.distributed`.
+
+    Attributes:
+        workers: Processes to start on this machine; each takes its share of cores and memory.
+        scheduler: Address of a scheduler that runs, instead.
+    """
+
+    workers: int = 0
+    scheduler: str | None = None
+
+    def run(self, job: Job, begin: Begin) -> Iterator[Result]:
+        share = self._share()
+        budget = share.get("voxarray.memory-budget", memory.budget())
+        # What one worker may not hold is done at the end by this process, which may hold more.
+        large = [item for item in job.items if item.header and item.header.peak > budget]
+        small = [item for item in job.items if item not in large] if large else list(job.items)
+        if small:
+            with self._client() as client:
+                yield from _spread(client, job, small, share)
+        yield from InProcess().run(replace(job, items=large), begin)
+
+    def _share(self) -> dict[str, Any]:
+        if self.scheduler is not None or not self.workers:
+            return {}
+        return {
+            "voxarray.memory-budget": memory.budget() // self.workers,
+            "voxarray.threads": max(1, settings.threads() // self.workers),
+        }
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        if self.scheduler is None and not self.workers:
+            from distributed import default_client
+
+            yield default_client()
+            return
+        with _quiet(), self._connected() as client:
+            yield client
+
+    @contextmanager
+    def _connected(self) -> Iterator[Any]:
+        from distributed import Client, LocalCluster
+
+        if self.scheduler is not None:
+            try:
+                client = Client(self.scheduler, timeout="20 s")
+            except (OSError, ValueError, TimeoutError) as error:
+                raise TransportError(
+                    f"no scheduler answers at {self.scheduler} ({type(error).__name__}): start one "
+                    "with dask scheduler, or use --workers",
+                    code="NO_SCHEDULER",
+                ) from error
+            with client:
+                yield client
+            return
+        # Its port speaks pickle: whoever reaches it runs code, so nobody else's machine may.
+        with (
+            LocalCluster(
+                n_workers=self.workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                memory_limit=0,  # our own budget is kept before memory is taken
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+
+def _spread(
+    client: Any, job: Job, items: Sequence[Item], share: dict[str, Any]
+) -> Iterator[Result]:
+    from distributed import as_completed
+
+    def submit(item: Item, priority: int, insist: bool) -> Any:
+        future = client.submit(
+            convert_item,
+            item,
+            job.opener_of(item),
+            job.root,
+            job.options,
+            share,
+            again=job.again,
+            insist=insist,
+            pure=False,
+            priority=priority,
+        )
+        owners[future.key] = item
+        return future
+
+    owners: dict[str, Item] = {}
+    waiting = as_completed([submit(item, -number, False) for number, item in enumerate(items)])
+    try:
+        for future in waiting:
+            item = owners.pop(future.key)
+            result = _result(client, future, item)
+            if result.status == "busy":
+                waiting.add(submit(item, -len(items), True))
+            else:
+                yield result
+            future.release()
+    finally:
+        client.cancel(list(waiting.futures), force=True) if client.status == "running" else None
+
+
+def _result(client: Any, future: Any, item: Item) -> Result:
+    from distributed.scheduler import KilledWorker
+
+    try:
+        result: Result = future.result()
+    except KilledWorker:
+        failure = Failure(
+            "WORKER_LOST",
+            "every worker that converted it died: it may need more memory than there is",
+            item.origin.source,
+        )
+        return Result(item.slug, "failed", item.key, failure)
+    except (CancelledError, OSError) as error:
+        if isinstance(error, CancelledError) or client.status != "running":
+            raise ArchiveError(
+                "the scheduler is gone: run the same command again, what is done stays done",
+                code="SCHEDULER_LOST",
+            ) from error
+        return Result(item.slug, "failed", item.key, failure_of(error, item.origin.source, {}))
+    except Exception as error:  # a worker that cannot import what it is sent, for one
+        return Result(item.slug, "failed", item.key, failure_of(error, item.origin.source, {}))
+    return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what distributed logs of workers that come and go: failures are ours to tell."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

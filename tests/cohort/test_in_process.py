@@ -1,0 +1,93 @@
+"""Several images at once in one process: as many as fit, each with its own warnings and peak."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+
+import dask.config
+import pytest
+from cohort_samples import save, truth
+
+from voxarray.cohort import in_process
+from voxarray.cohort.build import build
+from voxarray.cohort.meter import metered
+from voxarray.cohort.remarks import noted
+from voxarray.errors import VoxarrayWarning
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Most images that were under way at the same time."""
+    lock, seen = threading.Lock(), {"now": 0, "most": 0}
+    convert = in_process.convert_item
+
+    def counted(*arguments, **options):
+        with lock:
+            seen["now"] += 1
+            seen["most"] = max(seen["most"], seen["now"])
+        try:
+            time.sleep(0.02)
+            return convert(*arguments, **options)
+        finally:
+            with lock:
+                seen["now"] -= 1
+
+    monkeypatch.setattr(in_process, "convert_item", counted)
+    return seen
+
+
+def make(tmp_path, destination: str, threads: int, budget: str) -> None:
+    with dask.config.set({"voxarray.threads": threads, "voxarray.memory-budget": budget}):
+        made = build(tmp_path / "in", tmp_path / destination)
+    assert (made.converted, made.failed) == (9, 0)
+
+
+def test_as_many_at_once_as_fit_into_the_budget(tmp_path, at_once):
+    for number in range(9):
+        save(tmp_path / f"in/{number}.nii.gz", number)
+    make(tmp_path, "few", 4, "80 MiB")  # what one needs, with the allocator, is above half of it
+    assert at_once["most"] == 1
+    make(tmp_path, "many", 4, "1 GiB")
+    assert at_once["most"] == 3
+    assert truth(tmp_path / "few") == truth(tmp_path / "many")
+
+
+def test_warnings_go_to_the_image_that_they_are_about():
+    ready = threading.Barrier(2)
+    heard: dict[str, list[str]] = {}
+
+    def convert(name: str) -> None:
+        with noted() as texts:
+            ready.wait()
+            warnings.warn(f"{name} is odd", VoxarrayWarning, stacklevel=1)
+            ready.wait()
+        heard[name] = texts
+
+    threads = [threading.Thread(target=convert, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert heard == {"a": ["a is odd"], "b": ["b is odd"]}
+    with pytest.warns(VoxarrayWarning, match="again"):
+        warnings.warn("again", VoxarrayWarning, stacklevel=1)
+
+
+def test_warnings_of_others_are_shown():
+    with pytest.warns(RuntimeWarning, match="by numpy"), noted() as texts:
+        warnings.warn("by numpy", RuntimeWarning, stacklevel=1)
+    assert texts == []
+
+
+def test_a_peak_is_not_forgotten_when_another_measurement_begins():
+    with metered() as outer:
+        block = bytearray(64 << 20)
+        del block
+        with metered() as inner:
+            pass
+    assert outer.peak is not None
+    assert outer.peak >= 60 << 20
+    assert inner.peak is not None
+    assert inner.peak < 30 << 20
