@@ -62,6 +62,32 @@ def test_labels_have_the_colours_of_plot():
     np.testing.assert_array_equal(rgba[:256, :3], palette())
 
 
+@pytest.mark.parametrize(
+    ("largest", "dtype", "sent"),
+    [
+        (3, np.int32, np.uint8),
+        (3, np.float32, np.uint8),
+        (255, np.int16, np.uint8),
+        (300, np.uint16, np.int16),
+        (40_000, np.int64, np.uint16),
+        (70_000, np.int32, np.int32),
+    ],
+)
+def test_labels_are_sent_as_what_the_viewer_takes_for_labels(largest, dtype, sent):
+    """Seen in a browser: without the intent, or in other types, all labels had one colour."""
+    voxels = np.zeros((1, 6, 5, 4), dtype)
+    voxels[0, 1:4] = largest
+    nifti = shown(vx.LabelMap(tensor=voxels, affine=AFFINE).view())
+    assert nifti.header["intent_code"] == 1002
+    assert nifti.get_data_dtype() == sent
+    np.testing.assert_array_equal(np.asarray(nifti.dataobj), voxels[0])
+    np.testing.assert_allclose(nifti.affine, AFFINE, atol=1e-6)
+
+
+def test_intensities_are_not_sent_as_labels(archive):
+    assert shown(archive.view()).header["intent_code"] == 0
+
+
 def test_what_nifti_has_no_type_for_is_refused():
     with pytest.raises(vx.UnsupportedError):
         vx.ScalarImage(tensor=VOXELS.astype(np.float16)).view()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from voxarray.colours import PALETTE_SIZE, paint
 from voxarray.errors import MemoryBudgetError
 from voxarray.image.keys import LABEL
 from voxarray.memory import format_bytes
+from voxarray.ops.intensity import Cast
 from voxarray.optional import import_optional
 from voxarray.sources.nifti.build import stored_dtype
 from voxarray.sources.nifti.fields import EXTENSION_FLAG_BYTES
+from voxarray.sources.nifti.header import NiftiHeader
 from voxarray.sources.window import Window
 from voxarray.statistics.counts import count_values
 from voxarray.writers.nifti import representation
@@ -25,6 +28,12 @@ if TYPE_CHECKING:
 
 _INSTALL = "voxarray[notebook]"
 _LARGEST_TABLE = 1 << 16  # labels with a colour of their own; those above share the last one
+
+_LABEL_INTENT = 1002
+"""NIFTI_INTENT_LABEL: without it the viewer takes labels for intensities, and paints all alike."""
+
+_LABEL_TYPES = (np.uint8, np.int16, np.uint16)
+"""Types of labels that the viewer looks up in a table; of others it does not."""
 
 
 def view(image: Pictured, *, limit: int | str, height: int, **options: Any) -> Any:
@@ -48,10 +57,13 @@ def view(image: Pictured, *, limit: int | str, height: int, **options: Any) -> A
 
     niivue = import_optional("ipyniivue", _INSTALL)
     number, window = _level_within(image.source, parse_bytes(limit))
-    shown: dict[str, Any] = {"name": _name(image, number), "data": _as_nifti(window)}
+    shown: dict[str, Any] = {"name": _name(image, number)}
     if image.type == LABEL:
-        shown["colormap_label"] = _table(niivue, image, window)
+        values = list(count_values(window).as_dict())
+        shown["data"] = _as_nifti(_as_labels(window, values), _LABEL_INTENT)
+        shown["colormap_label"] = _table(niivue, image, values)
     else:
+        shown["data"] = _as_nifti(window)
         shown["colormap"] = "gray"
     widget = niivue.NiiVue(height=height, **options)
     widget.load_volumes([niivue.Volume(**shown)])
@@ -74,9 +86,22 @@ def _level_within(source: Window, limit: int) -> tuple[int, Window]:
     )
 
 
-def _as_nifti(window: Window) -> bytes:
+def _as_labels(window: Window, values: Sequence[int | float]) -> Window:
+    """The same labels in the smallest type that the viewer takes for labels, if one holds them."""
+    for kind in _LABEL_TYPES:
+        known = np.iinfo(kind)
+        if all(value == int(value) and known.min <= value <= known.max for value in values):
+            return Window.of(Cast(window, np.dtype(kind)))
+    return window
+
+
+def _as_nifti(window: Window, intent: int = 0) -> bytes:
     """The bytes of a ``.nii`` file of what a window shows."""
     voxels, header = representation(window)
+    if intent:
+        record = NiftiHeader.parse(header).record.copy()
+        record["intent_code"] = intent
+        header = record.tobytes()
     file = io.BytesIO()
     file.write(header + bytes(EXTENSION_FLAG_BYTES))
     write_volumes(voxels, file, stored_dtype(voxels.dtype))
@@ -88,9 +113,9 @@ def _name(image: Pictured, number: int) -> str:
     return f"{stem}, level {number}.nii" if number else f"{stem}.nii"
 
 
-def _table(niivue: Any, image: Pictured, window: Window) -> Any:
+def _table(niivue: Any, image: Pictured, labels: Sequence[int | float]) -> Any:
     """The colours that `plot` gives the labels; 0 is transparent."""
-    largest = max((int(value) for value in count_values(window).as_dict()), default=0)
+    largest = max(map(int, labels), default=0)
     values = np.arange(min(max(largest, PALETTE_SIZE) + 1, _LARGEST_TABLE))
     colours = paint(values, image.label_colours or {})
     opaque = np.where(values == 0, 0, 255)
