@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -33,6 +35,8 @@ def test_python_blocks_run(tmp_path, monkeypatch):
     assert (names["tensor"].numpy() == voxels[20:84, ::-1, 30:31]).all()
     assert len(names["cohort"]) == 2
     assert len(names["patches"]) == 8
+    assert names["batch"]["image"]["data"].shape == (2, 1, 32, 32, 32)
+    assert (tmp_path / "preview.png").stat().st_size > 10_000
     doubled = nib.load(tmp_path / "doubled.nii.gz")
     assert (np.asarray(doubled.dataobj) == voxels * 2).all()
     for opened in (names["plain"], names["again"]):
@@ -40,6 +44,26 @@ def test_python_blocks_run(tmp_path, monkeypatch):
             np.squeeze(opened.values).T if opened.dims[-1] == "x" else np.squeeze(opened.values),
             voxels,
         )
+
+
+def test_the_demo_prints_what_is_shown(tmp_path):
+    """Sizes and shapes to the letter; what a machine needs of time and memory may differ."""
+    shown = README.read_text(encoding="utf-8").partition("```text\na real scan")[2]
+    shown = "a real scan" + shown.partition("```")[0]
+    answer = subprocess.run(
+        [sys.executable, "-m", "voxarray", "demo"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for ours, theirs in zip(shown.splitlines(), answer.stdout.splitlines(), strict=True):
+        if ours.startswith(" "):  # seconds, bytes
+            assert re.sub(r"[\d.]+( [KM]iB)?", "#", ours) == re.sub(
+                r"[\d.]+( [KM]iB)?", "#", theirs
+            )
+        else:
+            assert theirs.startswith(ours.removesuffix("..."))
 
 
 def test_pictures_exist():
