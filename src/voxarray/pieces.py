@@ -74,6 +74,13 @@ def is_sequential(source: Source) -> bool:
     return has_stream(source) and (Window.of(source).base.bytes_on_disk or nbytes) < nbytes
 
 
+def is_decoded_anew(source: Source) -> bool:
+    """Whether all of a file is decoded for each part: one block, too large to be kept."""
+    base = Window.of(source).base
+    block = math.prod(base.chunks) * base.dtype.itemsize
+    return base.chunks == base.shape and not base.in_memory and block > cache_limit()
+
+
 def _streamed(source: Source) -> Iterator[Piece]:
     c, w, h, d = source.shape
     slabs = Slabs.of((c, d, h, w), source.dtype.itemsize, PIECE_BYTES)
@@ -108,11 +115,7 @@ def cuts(taken: range, block: int) -> Iterator[range]:
 
 def _divided(window: Window, box: Selection) -> Iterator[Selection]:
     """The box, cut into pieces where reading its block several times costs nothing."""
-    base = window.base
-    block = math.prod(base.chunks) * base.dtype.itemsize
-    # What is decoded as one block, and is too large to be kept, would be decoded for each piece.
-    is_decoded_anew = base.chunks == base.shape and not base.in_memory and block > cache_limit()
-    if base.lazy or is_decoded_anew:
+    if window.base.lazy or is_decoded_anew(window):
         yield box
         return
     c, w, h, d = box.shape

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
+
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 from spatial_samples import both, oblique
 
 import voxarray as vx
+from voxarray.index import lazy
+from voxarray.testing.counting import count_reads
 
 PIPELINE = vx.Compose(
     [
@@ -80,3 +85,57 @@ def test_tokens_are_those_of_other_processes(tmp_path):
         [sys.executable, "-c", code, tmp_path / "image"], check=True, capture_output=True, text=True
     )
     assert done.stdout.split() == [image.source.token(), image.dask.name]
+
+
+FUNCTIONS = {
+    "elementwise": (lambda x: -x, 0),
+    "mean": (lambda x: x > x.mean(), 1),
+    "deviations": (lambda x: (x - x.mean()) / x.std(), 1),
+    "two extremes": (lambda x: (x - x.min()) / (x.max() - x.min()), 1),
+    "neighbours": (lambda x: x.map_overlap(np.negative, depth=1, boundary="nearest"), 0),
+    "sums along an axis": (lambda x: x.cumsum(3), 0),
+    "means of planes": (lambda x: x - x.mean(axis=(1, 2), keepdims=True), 0),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_taken_from_all_blocks_is_found_once(tmp_path, name, monkeypatch):
+    """Not once per part: the mean in ``x > x.mean()`` is of the whole volume."""
+    function, passes = FUNCTIONS[name]
+    voxels = np.random.default_rng(0).normal(0, 100, (1, 20, 21, 64)).astype("float32")
+    vx.ScalarImage(tensor=voxels).save(tmp_path / "a.nii")
+    plane = 20 * 21
+    monkeypatch.setattr(lazy, "_FUNCTION_BYTES", 8 * plane * 4)
+    result = vx.Lambda(function)(vx.ScalarImage(tmp_path / "a.nii"))
+    expected = function(da.from_array(voxels, chunks=(1, 20, 21, 8))).compute()
+    whole = np.asarray(result.array)
+    np.testing.assert_allclose(whole, expected, rtol=1e-5, atol=1e-4)
+    around = 24 if name == "neighbours" else 64 if name == "sums along an axis" else 8
+    for start, found in ((16, passes * voxels.size), (32, 0)):
+        with count_reads() as reads:
+            part = result[..., start : start + 8].numpy()
+        assert np.array_equal(part, whole[..., start : start + 8])
+        assert reads.voxels <= found + around * plane + part.size  # what is given counts, too
+    again = pickle.loads(pickle.dumps(result))
+    assert np.array_equal(again[..., 20:30].numpy(), whole[..., 20:30])
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".ome.zarr"])
+def test_blocks_of_functions_are_computed_once(tmp_path, suffix, monkeypatch):
+    """Slabs of the archive are made of whole blocks, whatever the file is cut into."""
+    monkeypatch.setattr(lazy, "_FUNCTION_BYTES", 1 << 18)
+    voxels = np.random.default_rng(0).integers(0, 99, (1, 60, 70, 150)).astype("int16")
+    vx.ScalarImage(tensor=voxels).save(tmp_path / f"a{suffix}")
+    computed = []
+
+    def negative(block):
+        computed.append(block.size)
+        return -block
+
+    result = vx.Lambda(lambda x: x.map_blocks(negative, dtype="int16", meta=x._meta))(
+        vx.ScalarImage(tmp_path / f"a{suffix}")
+    )
+    result.save(tmp_path / "result.ome.zarr")
+    assert sum(computed) == voxels.size
+    assert len(computed) > 3
+    assert np.array_equal(vx.ScalarImage(tmp_path / "result.ome.zarr").numpy(), -voxels)

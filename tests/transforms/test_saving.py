@@ -89,9 +89,9 @@ def test_what_needs_too_much_memory_is_refused_first(scan, tmp_path, suffix, mon
 
 
 def test_blocks_of_graphs_that_are_too_large_are_refused(tmp_path):
-    voxels = da.zeros((1, 512, 512, 512), "int16", chunks=(1, 512, 512, 512))
+    voxels = da.zeros((1, 512, 512, 512), dtype="int16", chunks=(1, 512, 512, 512))
     image = vx.ScalarImage(tensor=voxels)
-    with dask.config.set({"voxarray.memory-budget": "200 MiB"}):
+    with dask.config.set({"voxarray.memory-budget": "300 MiB", "voxarray.threads": 2}):
         with pytest.raises(vx.MemoryBudgetError, match="rechunk"):
             image.save(tmp_path / "a.nii")
         assert not os.listdir(tmp_path)

@@ -1,8 +1,8 @@
 """The voxels of a source in the order in which an archive is written, a block ahead of the writer.
 
 Files, and what is computed from them, are read as slabs in the order of the disk, into two buffers
-that are used in turn: one is filled while the other is encoded. Lazy arrays are computed shard by
-shard, so that a voxel is computed once.
+that are used in turn: one is filled while the other is encoded. Lazy arrays whose blocks are no
+parts of slabs are computed shard by shard, so that a voxel is computed once.
 """
 
 from __future__ import annotations
@@ -35,16 +35,28 @@ def blocks(
     Raises:
         VoxarrayError: What the source finds wrong, also after its last voxel (its CRC).
     """
-    if is_by_shard(source):
+    if is_by_shard(source, layout):
         return _shards(source, layout, finished)
     return _slabs(source, layout, finished)
 
 
-def is_by_shard(source: Source) -> bool:
+def is_by_shard(source: Source, layout: Layout) -> bool:
     """Whether a source is read shard by shard: graphs, whose blocks would be computed once per
-    slab, and files whose axes were exchanged, of which a slab is a little of every plane.
+    slab, unless slabs are made of whole ones; and files whose axes were exchanged, of which a slab
+    is a little of every plane.
     """
-    return (source.lazy and not source.inputs) or source.slow_axes[0] != 2
+    is_graph = source.lazy and not source.inputs
+    return (is_graph and not _in_slabs(source, layout)) or source.slow_axes[0] != 2
+
+
+def _in_slabs(source: Source, layout: Layout) -> bool:
+    """Whether every block of a source lies in one slab."""
+    volumes, width, height, depth = source.chunks
+    _, planes, *plane = layout.shape
+    is_whole = (height, width) == tuple(plane)
+    count, thickness = layout.slab
+    fits = thickness % depth == 0 or thickness == planes
+    return is_whole and fits and count % volumes == 0
 
 
 def _slabs(

@@ -95,7 +95,7 @@ class Plan:
         finest = self.layouts[0]
         count, depth = finest.slab
         block = count * depth * math.prod(finest.shape[2:])
-        if is_by_shard(self.storage.source):
+        if is_by_shard(self.storage.source, finest):
             block = math.prod(finest.shard)
         rows = sum(math.prod((*level.chunk[:2], *level.shape[2:])) for level in self.layouts[1:])
         chunk = chunk_bytes(finest, self.storage.dtype)
@@ -104,7 +104,7 @@ class Plan:
             + rows * self.storage.dtype.itemsize
             + _CHUNKS_PER_THREAD * settings.threads() * chunk
             + _FREED_BYTES
-            + (self.source.reading_bytes if self.source.inputs else 0)
+            + (self.source.reading_bytes if self.source.inputs or self.source.lazy else 0)
         )
 
     def write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -17,9 +18,12 @@ from voxarray.index.composed import compose, holds_graph
 from voxarray.index.source_array import SourceArray
 from voxarray.ops.operation import Operation
 from voxarray.ops.permuted import Permuted
+from voxarray.pieces import is_decoded_anew
 from voxarray.sources.array import DaskSource
 from voxarray.sources.base import Channels, Source, digest
 from voxarray.sources.window import Window
+
+_FUNCTION_BYTES = 8 << 20
 
 
 def to_dask(source: Source, chunks: Any = None) -> da.Array:
@@ -62,6 +66,20 @@ def _graph(source: Source, blocks: Any = None) -> da.Array:
     else:
         return to_dask(source, blocks)
     return array if blocks is None else array.rechunk(blocks)
+
+
+def for_function(source: Source) -> da.Array:
+    """The voxels as a dask array for a function of a user, who may make several times as many.
+
+    Blocks are smaller than those of a file, and such that slabs of an archive are made of whole
+    ones.
+    """
+    if source.lazy or is_decoded_anew(source):
+        return to_dask(source)
+    sizes, axis = list(source.chunks), source.slow_axes[0] + 1
+    while math.prod(sizes) * source.dtype.itemsize > _FUNCTION_BYTES and sizes[axis] > 1:
+        sizes[axis] = 1 << ((sizes[axis] - 1).bit_length() - 1)
+    return to_dask(source, tuple(sizes))
 
 
 def to_dataarray(source: Source, chunks: Any = None, *, name: str = "image") -> xr.DataArray:

@@ -69,12 +69,13 @@ def _along(values: NDArray, axis: int, one: Axis, is_linear: bool, work: np.dtyp
     shape[place] = len(one.indices)
     result = np.empty(shape, work)
     weights = one.weights.astype(work)
+    # Plane by plane: what is read and written stays in the processor's cache.
     if place == 3:
-        taps = [np.take(ordered, column, axis=3) for column in one.indices.T]
-        _weigh(taps, list(weights.T), is_linear, result)
+        for plane in np.ndindex(*ordered.shape[:2]):
+            taps = [np.take(ordered[plane], column, axis=1) for column in one.indices.T]
+            _weigh(taps, list(weights.T), is_linear, result[plane])
     else:
         planes, out = (np.moveaxis(array, place, 0) for array in (ordered, result))
-        # Plane by plane: what is read and written stays in the processor's cache.
         for number, (found, weighed) in enumerate(zip(one.indices.tolist(), weights, strict=True)):
             _weigh([planes[index] for index in found], list(weighed), is_linear, out[number])
     return result.transpose(np.argsort(order))

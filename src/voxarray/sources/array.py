@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray import settings
 from voxarray.selection import Selection, Shape4
 from voxarray.sources.base import Channels, Source, digest
+from voxarray.sources.reductions import with_reductions_found
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,8 @@ class ArraySource(Source):
 class DaskSource(Source):
     """A lazy dask array (C, W, H, D): each read computes the blocks that it touches.
 
+    What the blocks take from all of the array, such as its mean, the first read finds for all.
+
     Attributes:
         array: The dask array.
         affine: (4, 4) voxel index to RAS+ mm.
@@ -83,9 +89,21 @@ class DaskSource(Source):
         c, w, h, d = self.array.chunksize
         return c, w, h, d
 
+    @property
+    def reading_bytes(self) -> int:
+        """Blocks that threads compute at once: what each is computed from, between, and itself."""
+        block, whole = (math.prod(sizes) for sizes in (self.chunks, self.shape))
+        return 3 * min(settings.threads() * block, whole) * self.dtype.itemsize
+
     def read(self, selection: Selection) -> NDArray:
-        computed = self.array[selection.slices()].compute()
+        is_all = selection == Selection.whole(self.shape)
+        array = self.array if is_all else self._in_parts
+        computed = array[selection.slices()].compute()
         return np.asarray(computed).astype(self.dtype, copy=False)
 
     def token(self) -> str:
         return digest("dask", self.array.name, self.affine)
+
+    @cached_property
+    def _in_parts(self) -> Any:
+        return with_reductions_found(self.array)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from voxarray.image import Image
-from voxarray.index.lazy import to_dask
+from voxarray.index.lazy import for_function
 from voxarray.sources.array import ArraySource, DaskSource
 from voxarray.sources.base import Channels, Source
 from voxarray.sources.window import Window
@@ -54,7 +54,7 @@ class Lambda(Transform):
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
         import dask.array as da
 
-        found = self.function(to_dask(source))
+        found = self.function(for_function(source))
         if not isinstance(found, (da.Array, np.ndarray)) or found.ndim != 4:
             raise ValueError(
                 f"the function must return a dask or NumPy array (C, W, H, D), not "

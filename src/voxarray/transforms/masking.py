@@ -77,10 +77,10 @@ def _mask_of(
 def _by_function(function: Callable[[Any], Any], source: Window) -> Source:
     import dask.array as da
 
-    from voxarray.index.lazy import to_dask
+    from voxarray.index.lazy import for_function
 
     try:
-        found = function(to_dask(source))
+        found = function(for_function(source))
     except Exception as error:
         raise ValueError(
             f"the masking function {function!r} failed on a lazy dask array (C, W, H, D), where "

@@ -82,7 +82,8 @@ def projected_peak(source: Source) -> int:
     """
     plane = math.prod(source.shape[:3])
     voxels = max(math.prod(_slabs(source).largest), plane) * source.dtype.itemsize
-    return 3 * voxels + (source.reading_bytes + _FREED_BYTES if source.inputs else 0)
+    is_computed = source.inputs or source.lazy
+    return 3 * voxels + (source.reading_bytes + _FREED_BYTES if is_computed else 0)
 
 
 def _slabs(source: Source) -> Slabs:
