@@ -174,12 +174,13 @@ def test_nothing_runs_code_from_a_file(name: str) -> None:
     assert not list(banned_calls(parse(name)))
 
 
-# One module for tensors, and one for what a loader of torch only takes as a class of torch's own.
-WITH_TORCH = {"tensors", "patches.datasets"}
+# One module for tensors, and those that make what a loader of torch takes: its classes and memory.
+LOADED = {"batches", "datasets", "drawn", "iterable", "lent", "subject_patches"}
+WITH_TORCH = {"tensors", *(f"patches.{name}" for name in LOADED)}
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - WITH_TORCH))
-def test_torch_in_two_modules(name: str) -> None:
+def test_torch_in_few_modules(name: str) -> None:
     names = imports(parse_as_run(name))
     assert not [dotted for dotted in names if dotted.split(".")[0] == "torch"]
 

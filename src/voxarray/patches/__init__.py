@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from voxarray.patches.adapters import MonaiTransform, TorchIOTransform
 from voxarray.patches.aggregator import GridAggregator
-from voxarray.patches.datasets import IterablePatchDataset, PatchDataset
+from voxarray.patches.datasets import PatchDataset
 from voxarray.patches.grid_sampler import GridSampler
+from voxarray.patches.iterable import IterablePatchDataset
 from voxarray.patches.samplers import LabelSampler, UniformSampler, WeightedSampler
 
 __all__ = [

@@ -8,9 +8,10 @@ from typing import Any
 
 from voxarray.errors import OutOfRangeError
 from voxarray.grid import Grid
-from voxarray.patches.datasets import Patch, SubjectPatches
+from voxarray.patches.batches import Patch
 from voxarray.patches.padding import Padding
 from voxarray.patches.sizes import Size, require_fit, three
+from voxarray.patches.subject_patches import SubjectPatches
 from voxarray.selection import Shape3
 from voxarray.subject import Subject
 

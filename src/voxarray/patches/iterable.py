@@ -1,0 +1,97 @@
+"""Patches in the order of the disk, for `torch.utils.data.DataLoader`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from voxarray.patches.drawn import Drawn, Transform
+from voxarray.patches.order import Part, by_shard, by_subject, indices_of
+from voxarray.patches.randomness import ORDER, generator
+from voxarray.patches.samplers import PatchSampler
+
+
+class IterablePatchDataset(IterableDataset):
+    """The same patches in an order for spinning disks and object stores.
+
+    Subjects come in random order, the patches of a subject in the order of its shards on disk, and
+    a buffer of patches that are read already is drawn from at random. The patches are those of
+    `PatchDataset`, each once in an epoch. Workers and the ranks of an initialised
+    `torch.distributed` group take different ones.
+
+    Args:
+        subjects: As for `PatchDataset`.
+        sampler: As for `PatchDataset`.
+        patches_per_image: As for `PatchDataset`.
+        transform: As for `PatchDataset`.
+        seed: As for `PatchDataset`.
+        shuffle_buffer: Patches that each worker holds to draw from; 1 keeps the order of the disk.
+    """
+
+    def __init__(
+        self,
+        subjects: Sequence[Any],
+        sampler: PatchSampler,
+        patches_per_image: int = 1,
+        transform: Transform | None = None,
+        seed: int = 0,
+        shuffle_buffer: int = 64,
+    ) -> None:
+        if shuffle_buffer < 1:
+            raise ValueError(f"shuffle_buffer must be at least 1, got {shuffle_buffer}")
+        self._drawn = Drawn(subjects, sampler, patches_per_image, transform, seed)
+        self.shuffle_buffer = shuffle_buffer
+
+    def __len__(self) -> int:
+        return -(-self._drawn.total // _part().ranks)
+
+    def __iter__(self) -> Iterator[Any]:
+        drawn, part = self._drawn, _part()
+        random = generator(drawn.seed, drawn.epoch, 1 + part.number, ORDER)
+        held: list[Any] = []
+        for patch in self._in_order(part):
+            held.append(patch)
+            if len(held) >= self.shuffle_buffer:
+                yield _taken(held, random)
+        while held:
+            yield _taken(held, random)
+
+    def _in_order(self, part: Part) -> Iterator[Any]:
+        drawn = self._drawn
+        indices = indices_of(
+            part, len(drawn.subjects), drawn.patches_per_image, drawn.seed, drawn.epoch
+        )
+        for number, run in by_subject(indices, drawn.patches_per_image):
+            places = [drawn.start(int(index)) for index in run]
+            shard = drawn.reading.reader(number).images[0].source.chunks[1:]
+            for position in by_shard([start for _, start in places], shard):
+                yield drawn.read([int(run[position])], [places[position]])[0]
+
+    @property
+    def epoch(self) -> int:
+        """Which pass over the data is drawn."""
+        return self._drawn.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin another pass; call it before the loader's iterator is made. Workers follow."""
+        self._drawn.set_epoch(epoch)
+
+
+def _taken(held: list[Any], random: np.random.Generator) -> Any:
+    """Take one of the patches; the last takes its place."""
+    place = int(random.integers(len(held)))
+    held[place], held[-1] = held[-1], held[place]
+    return held.pop()
+
+
+def _part() -> Part:
+    info = get_worker_info()
+    worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+    group = torch.distributed
+    if group.is_available() and group.is_initialized():
+        return Part(group.get_rank(), group.get_world_size(), worker, workers)
+    return Part(0, 1, worker, workers)

@@ -1,0 +1,102 @@
+"""Patches that are read of subjects which stay open."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from voxarray import workers
+from voxarray.image.keys import AFFINE, DATA
+from voxarray.patches.batches import Patch, batches, in_a_worker
+from voxarray.patches.padding import Padding
+from voxarray.patches.reading import SubjectReader
+from voxarray.patches.samplers import LOCATION
+from voxarray.selection import Shape3
+from voxarray.subject import Subject
+
+KEPT = 1024
+"""Subjects that a process keeps open: what is kept is metadata and counts, no voxels."""
+
+
+class Reading:
+    """Subjects that have been opened, and patches that are read of them."""
+
+    def __init__(self, subjects: Sequence[Any]) -> None:
+        self.subjects = subjects
+        self._readers: OrderedDict[int, SubjectReader] = OrderedDict()
+
+    def __getstate__(self) -> Sequence[Any]:
+        return self.subjects  # a process opens files for itself
+
+    def __setstate__(self, subjects: Sequence[Any]) -> None:
+        self.__init__(subjects)  # type: ignore[misc]  # there is nothing else to set
+
+    def subject(self, number: int) -> Subject:
+        return Subject.of(self.subjects[number])
+
+    def reader(self, number: int) -> SubjectReader:
+        reader = self._readers.get(number)
+        if reader is None:
+            if in_a_worker():
+                workers.work_alone()
+            reader = self._readers[number] = SubjectReader(self.subject(number))
+            while len(self._readers) > KEPT:
+                self._readers.popitem(last=False)
+        return reader
+
+    def patches(
+        self,
+        places: Sequence[tuple[int, Sequence[int]]],
+        size: Shape3,
+        padding: Padding | None = None,
+        shared: bool = False,
+    ) -> list[Patch]:
+        """Read patches, given by subject and first voxel, into one memory where they allow it."""
+        readers = [self.reader(number) for number, _ in places]
+        memory = batches([reader.layout() for reader in readers], size, shared)
+        patches = []
+        for (_, start), reader, tensors in zip(places, readers, memory, strict=True):
+            reader.read(start, [tensor.numpy() for tensor in tensors], padding)
+            patches.append(_patch(reader, start, size, tensors, padding))
+        return patches
+
+
+def _patch(
+    reader: SubjectReader,
+    start: Sequence[int],
+    size: Shape3,
+    tensors: Sequence[torch.Tensor],
+    padding: Padding | None,
+) -> Patch:
+    patch = Patch(reader.facts)
+    for one, tensor in zip(reader.images, tensors, strict=True):
+        affine = reader.affine(start, padding)
+        patch[one.name] = {DATA: tensor, AFFINE: affine, **one.facts}
+    stop = [s + n for s, n in zip(start, size, strict=True)]
+    patch[LOCATION] = torch.tensor([*start, *stop], dtype=torch.int64)
+    return patch
+
+
+class SubjectPatches(Dataset):
+    """Patches of one subject by index: what `GridSampler` is made of.
+
+    Args:
+        subject: Images on one grid.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self._reading = Reading([subject])
+
+    @property
+    def subject(self) -> Subject:
+        """What patches are taken from."""
+        return self._reading.subject(0)
+
+    def _read(self, starts: Sequence[Shape3], size: Shape3, padding: Padding | None) -> list[Patch]:
+        places = [(0, start) for start in starts]
+        shared = in_a_worker() and len(places) > 1
+        return self._reading.patches(places, size, padding, shared)
