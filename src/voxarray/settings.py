@@ -21,6 +21,9 @@ DEFAULTS: dict[str, Any] = {
     "gzip-whole-limit": "512 MiB",
     # Threads that encode and decode; None is the number of usable cores, at most eight.
     "threads": None,
+    # Images of a cohort that are stored so that any part can be read (no compressed streams) and
+    # have this many bytes of voxels are divided among workers, if one alone would be waited for.
+    "split-from": "2 GiB",
     # Largest size that one chunk of an archive may decode to, against decompression bombs.
     "chunk-limit": "256 MiB",
     # How often a request over a network is made before it counts as failed, and the seconds that

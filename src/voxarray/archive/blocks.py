@@ -8,7 +8,7 @@ parts of slabs are computed shard by shard, so that a voxel is computed once.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -87,6 +87,23 @@ def _slabs(
         finished(stream.source_digest())
 
 
+def planes_between(source: Source, layout: Layout, planes: range) -> Generator[Block]:
+    """Blocks (1, z, y, x) of some planes of a single volume, read by place, one ahead.
+
+    Args:
+        source: Of one volume; any of its planes can be read without those before.
+        layout: Of the finest level.
+        planes: Begin and end at its chunk borders.
+    """
+    boxes = [box for box in _slab_boxes(layout) if box[1].start in planes]
+    return _read_ahead(source, boxes)
+
+
+def first_slab(source: Source, layout: Layout) -> NDArray:
+    """The first block of those that `blocks` gives, by which a codec is chosen."""
+    return _read(source, next(_slab_boxes(layout)))
+
+
 def _slab_boxes(layout: Layout) -> Iterator[Box]:
     count, depth = layout.slab
     volumes, planes, height, width = layout.shape
@@ -102,20 +119,23 @@ def _slab_boxes(layout: Layout) -> Iterator[Box]:
 def _shards(
     source: Source, layout: Layout, finished: Callable[[str | None], None]
 ) -> Generator[Block]:
-    boxes = [_shard_box(layout, position) for position in layout.shards()]
+    yield from _read_ahead(source, [_shard_box(layout, one) for one in layout.shards()])
+    finished(None)
 
-    def compute(box: Box) -> NDArray:
-        n, z, y, x = box
-        return source.read(Selection((n, x, y, z))).transpose(0, 3, 2, 1)
 
+def _read_ahead(source: Source, boxes: Sequence[Box]) -> Generator[Block]:
     with ThreadPoolExecutor(1, "voxarray-compute") as reader:
-        ahead = reader.submit(compute, boxes[0])
+        ahead = reader.submit(_read, source, boxes[0])
         for number, box in enumerate(boxes):
             block = ahead.result()
             if number + 1 < len(boxes):
-                ahead = reader.submit(compute, boxes[number + 1])
+                ahead = reader.submit(_read, source, boxes[number + 1])
             yield box, block
-    finished(None)
+
+
+def _read(source: Source, box: Box) -> NDArray:
+    n, z, y, x = box
+    return source.read(Selection((n, x, y, z))).transpose(0, 3, 2, 1)
 
 
 def _shard_box(layout: Layout, position: tuple[int, int, int, int]) -> Box:

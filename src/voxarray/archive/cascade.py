@@ -14,16 +14,29 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive.downsample import Reduction
-from voxarray.archive.level_writer import Encoded, LevelWriter
+from voxarray.archive.level_writer import Encoded
 from voxarray.layout import Factors, Index4, Layout
 
 Box = tuple[range, range, range, range]
 Chunk = tuple[Index4, NDArray]
+
+
+class Level(Protocol):
+    """Where the chunks of a level go; see `LevelWriter`, which is one."""
+
+    layout: Layout
+    dtype: np.dtype
+
+    def encode(self, index: Index4, block: NDArray) -> Encoded: ...
+    def append(self, encoded: Encoded) -> None: ...
+    def close(self) -> None: ...
+    def abandon(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -47,7 +60,7 @@ class Cascade:
         observe: Called with place and voxels of every chunk of the finest level, by these threads.
     """
 
-    levels: Sequence[LevelWriter]
+    levels: Sequence[Level]
     factors: Sequence[Factors]
     reduce: Reduction
     convert: Callable[[NDArray], NDArray]

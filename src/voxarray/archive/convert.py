@@ -13,6 +13,7 @@ from voxarray.archive import documents, zip_file
 from voxarray.archive.extremes import Extremes
 from voxarray.archive.metadata import OME_VERSION, Kind, Label
 from voxarray.archive.options import Conversion, LabelLayer, Options
+from voxarray.archive.parts import Part, complete
 from voxarray.archive.plan import Plan
 from voxarray.archive.staging import publish, staging
 from voxarray.errors import FormatError, GridError
@@ -34,6 +35,7 @@ def convert(
     progress: Progress | None = None,
     facts: Mapping[str, Any] | None = None,
     extremes: bool = False,
+    parts: Sequence[Part] = (),
 ) -> Conversion:
     """Archive a source at ``destination``: a directory, or one file if it ends with ``.ozx``.
 
@@ -51,6 +53,7 @@ def convert(
         facts: What the manifest says of the source besides its size and sha256; JSON.
         extremes: Whether it also says the smallest and the largest value, which are found while
             chunks are encoded.
+        parts: All parts of the image, if they were written before by `write_part`.
 
     Raises:
         ArchiveExistsError: If the destination exists and may not be overwritten.
@@ -71,7 +74,9 @@ def convert(
     found = Extremes() if extremes else None
     with staging(target, options.overwrite, options.staging) as area:
         digests = [
-            plan.write(area, prefix, report, None if prefix else found)
+            complete(plan, area, parts, found)
+            if parts and not prefix
+            else plan.write(area, prefix, report, None if prefix else found)
             for prefix, plan in plans.items()
         ]
         if labels:
@@ -93,7 +98,12 @@ def convert(
 
 def projected_peak(source: Source, options: Options = Options()) -> int:
     """Bytes above what the process uses already that `convert` needs at its peak."""
-    return Plan.of(source, "intensity", (), options).projected_peak
+    return planned(source, options=options).projected_peak
+
+
+def planned(source: Source, kind: Kind = "intensity", options: Options = Options()) -> Plan:
+    """What `convert` would do with an image; nothing is read."""
+    return Plan.of(source, kind, (), options)
 
 
 def _plans(

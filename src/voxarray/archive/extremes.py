@@ -11,16 +11,22 @@ from numpy.typing import NDArray
 
 from voxarray.scaling import Scaling
 
+Ends = tuple[Any, Any]
+"""The smallest and the largest of some voxels, as stored."""
+
 
 class Extremes:
     """Smallest and largest finite value of all voxels that pass through `watching`.
 
     Chunks come from several threads, each while it is in the processor's cache.
+
+    Attributes:
+        ends: What was found; None as long as no value was finite.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ends: tuple[Any, Any] | None = None
+        self.ends: Ends | None = None
 
     def watching(self, convert: Callable[[NDArray], NDArray]) -> Callable[[NDArray], NDArray]:
         """A function that does what ``convert`` does and looks at its result."""
@@ -35,11 +41,14 @@ class Extremes:
     def add(self, voxels: NDArray) -> None:
         """Look at voxels of any shape; complex ones have no order and are left out."""
         ends = _ends(voxels)
-        if ends is None:
-            return
+        if ends is not None:
+            self.include(ends)
+
+    def include(self, ends: Ends) -> None:
+        """Take into account the smallest and the largest of voxels that were seen elsewhere."""
         with self._lock:
-            seen = ends if self._ends is None else (*self._ends, *ends)
-            self._ends = min(seen), max(seen)
+            seen = ends if self.ends is None else (*self.ends, *ends)
+            self.ends = min(seen), max(seen)
 
     def of(self, scaling: Scaling | None) -> dict[str, Any]:
         """``minimum`` and ``maximum`` as JSON; None where no value is finite.
@@ -47,16 +56,16 @@ class Extremes:
         Args:
             scaling: What makes intensities of the voxels that were seen.
         """
-        if self._ends is None:
+        if self.ends is None:
             return {"minimum": None, "maximum": None}
-        ends = np.array(self._ends)
+        ends = np.array(self.ends)
         if scaling is not None:
             ends = np.sort(scaling.apply(ends))
         low, high = ends.tolist()
         return {"minimum": low, "maximum": high}
 
 
-def _ends(voxels: NDArray) -> tuple[Any, Any] | None:
+def _ends(voxels: NDArray) -> Ends | None:
     if voxels.dtype.kind == "c" or not voxels.size:
         return None
     low, high = voxels.min(), voxels.max()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,12 @@ from voxarray.archive import documents
 from voxarray.archive.blocks import blocks, is_by_shard
 from voxarray.archive.cascade import Cascade
 from voxarray.archive.codecs import Codec, profile
-from voxarray.archive.downsample import mean, mode
+from voxarray.archive.downsample import Reduction, mean, mode
 from voxarray.archive.extremes import Extremes
 from voxarray.archive.geometry import write_level_frame, write_nifti_header
 from voxarray.archive.label_counts import LabelTally
 from voxarray.archive.level_writer import LevelWriter
+from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_name
 from voxarray.archive.options import Options
 from voxarray.archive.staging import Staging
@@ -134,7 +135,7 @@ class Plan:
             ThreadPoolExecutor(1, "voxarray-sync") as disk,
         ):
             box, block = next(stream)
-            codec = profile(self.codec or _suitable(block))
+            codec = profile(self.codec_of(block))
             cascade = self._cascade(area, prefix, codec, cpu, disk, extremes, tally)
             try:
                 cascade.put(box, block)
@@ -146,10 +147,33 @@ class Plan:
             except BaseException:
                 cascade.abandon()
                 raise
-        self._write_documents(area, prefix, codec)
+        self.write_documents(area, prefix, codec)
         if tally is not None:
             tally.write(area, prefix)
         return digests[0]
+
+    def writer(
+        self,
+        number: int,
+        root: str,
+        prefix: str,
+        codec: Codec,
+        disk: Executor,
+        record: Callable[[str, FileEntry], None],
+    ) -> LevelWriter:
+        """What writes a level below a folder."""
+        key = f"{prefix}{level_name(number)}/{IMAGE}"
+        layout, dtype = self.layouts[number], self.storage.dtype
+        return LevelWriter(root, key, layout, dtype, codec, disk, record)
+
+    @property
+    def reduction(self) -> Reduction:
+        """How voxels of a level become one of the next."""
+        return mode if self.metadata.kind == "label" else mean
+
+    def codec_of(self, block: NDArray | None) -> str:
+        """Name of the profile, by the first voxels; they are needed for floats alone."""
+        return self.codec or ("intensity" if block is None else _suitable(block))
 
     def _tally(self) -> LabelTally | None:
         """What counts labels on the way; None for intensities, and for numbers that are scaled."""
@@ -168,27 +192,18 @@ class Plan:
         extremes: Extremes | None,
         tally: LabelTally | None,
     ) -> Cascade:
-        dtype = self.storage.dtype
         writers = [
-            LevelWriter(
-                area.root,
-                f"{prefix}{level_name(number)}/{IMAGE}",
-                layout,
-                dtype,
-                codec,
-                disk,
-                area.record,
-            )
-            for number, layout in enumerate(self.layouts)
+            self.writer(number, area.root, prefix, codec, disk, area.record)
+            for number in range(len(self.layouts))
         ]
-        reduce = mode if self.metadata.kind == "label" else mean
         convert = self.storage.convert
         if extremes is not None:
             convert = extremes.watching(convert)
         observe = None if tally is None else tally.add
-        return Cascade(writers, self.metadata.factors, reduce, convert, cpu, observe)
+        return Cascade(writers, self.metadata.factors, self.reduction, convert, cpu, observe)
 
-    def _write_documents(self, area: Staging, prefix: str, codec: Codec) -> None:
+    def write_documents(self, area: Staging, prefix: str, codec: Codec) -> None:
+        """Write what is no voxel: metadata of all levels, coordinates, the NIfTI header."""
         shape = self.source.grid.shape
         attributes = self.metadata.attributes(shape, of_image=bool(prefix))
         area.write(f"{prefix}zarr.json", documents.dump(documents.group(attributes)))

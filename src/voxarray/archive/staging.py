@@ -95,9 +95,8 @@ def staging(
     target = os.path.abspath(destination)
     refuse_existing(target, overwrite)
     parent, name = os.path.split(target)
-    owner = f"{host()}-{os.getpid()}-{secrets.token_hex(4)}"
     place = parent if folder is None else os.path.abspath(folder)
-    root = os.path.join(place, f".{name}.{owner}.staging")
+    root = os.path.join(place, hidden_name(name))
     try:
         os.makedirs(parent, exist_ok=True)
         os.makedirs(place, exist_ok=True)
@@ -172,6 +171,11 @@ def _may_be_archive(path: str) -> bool:
         return True
     names = os.listdir(path)
     return not names or "zarr.json" in names or manifests.KEY in names
+
+
+def hidden_name(name: str) -> str:
+    """Name of a folder in which this process builds an archive of a name; a new one each time."""
+    return f".{name}.{host()}-{os.getpid()}-{secrets.token_hex(4)}.staging"
 
 
 def is_hidden_staging(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from voxarray.cohort.failures import failure_of
 from voxarray.cohort.in_process import InProcess
 from voxarray.cohort.item import Failure, Item
 from voxarray.cohort.job import Begin, Job
+from voxarray.cohort.splitting import convert_part, folder_for_parts, parts_of
 from voxarray.cohort.task import Result, convert_item
 from voxarray.errors import ArchiveError, TransportError
 
@@ -97,27 +99,40 @@ def _spread(
     from distributed import as_completed
 
     def submit(item: Item, priority: int, insist: bool) -> Any:
+        opener = job.opener_of(item)
+        parts = [
+            client.submit(
+                *(convert_part, item, opener, job.options, share, planes, folders[item.slug]),
+                pure=False,
+                priority=priority,
+            )
+            for planes in divided.get(item.slug, ())
+        ]
         future = client.submit(
-            convert_item,
-            item,
-            job.opener_of(item),
-            job.root,
-            job.options,
-            share,
+            *(convert_item, item, opener, job.root, job.options, share),
             again=job.again,
-            insist=insist,
+            insist=insist or bool(parts),
+            parts=parts,
             pure=False,
             priority=priority,
         )
         owners[future.key] = item
         return future
 
+    divided = parts_of(replace(job, items=items), sum(client.nthreads().values()))
+    folders = {
+        item.slug: folder_for_parts(item, job.root, job.options)
+        for item in items
+        if item.slug in divided
+    }
     owners: dict[str, Item] = {}
     waiting = as_completed([submit(item, -number, False) for number, item in enumerate(items)])
     try:
         for future in waiting:
             item = owners.pop(future.key)
             result = _result(client, future, item)
+            if item.slug in folders:
+                shutil.rmtree(folders[item.slug], ignore_errors=True)
             if result.status == "busy":
                 waiting.add(submit(item, -len(items), True))
             else:
@@ -125,6 +140,8 @@ def _spread(
             future.release()
     finally:
         client.cancel(list(waiting.futures), force=True) if client.status == "running" else None
+        for folder in folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _result(client: Any, future: Any, item: Item) -> Result:

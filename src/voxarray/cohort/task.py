@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from voxarray.archive.convert import convert
+from voxarray.archive.parts import Part
 from voxarray.cohort.entry import entry_of, facts_of
 from voxarray.cohort.failures import UNEXPECTED, failure_of, without_places
 from voxarray.cohort.folder import Folder
@@ -65,6 +66,7 @@ def convert_item(
     again: bool = False,
     insist: bool = True,
     progress: Progress | None = None,
+    parts: Sequence[Part | Failure] = (),
 ) -> Result:
     """Convert one image of a plan, unless its archive is there; note in the journal what happened.
 
@@ -77,12 +79,15 @@ def convert_item(
         again: Convert it also if the archive is there.
         insist: Convert it also if another process seems to be at it.
         progress: Called with the bytes of voxels done and in all.
+        parts: All parts of the image, if others have written them; one may have failed.
     """
     import dask.config
 
     folder = Folder.of(root)
     with dask.config.set(dict(settings)), metered() as cost, noted() as remarks:
-        status, failure, trace = _attempt(item, opener, folder, options, again, insist, progress)
+        status, failure, trace = _attempt(
+            item, opener, folder, options, again, insist, progress, parts
+        )
     texts = tuple(without_places(text, opener.places) for text in dict.fromkeys(remarks))
     result = Result(
         item.slug,
@@ -107,6 +112,7 @@ def _attempt(
     again: bool,
     insist: bool,
     progress: Progress | None,
+    parts: Sequence[Part | Failure],
 ) -> tuple[Status, Failure | None, str]:
     archive = folder.archive(item.slug, options.zipped)
     exists = os.path.lexists(archive)
@@ -114,6 +120,9 @@ def _attempt(
         return "present", None, ""
     if not insist and _is_under_way(folder.staging, os.path.basename(archive)):
         return "busy", None, ""
+    lost = next((one for one in parts if isinstance(one, Failure)), None)
+    if lost is not None:
+        return "failed", lost, ""
     try:
         Journal.of(folder.journal).note({"slug": item.slug, "status": BEGUN, "key": item.key})
         opened = opener.open(item)
@@ -127,6 +136,7 @@ def _attempt(
             progress=progress,
             facts=facts_of(item, opened),
             extremes=True,
+            parts=[one for one in parts if isinstance(one, Part)],
         )
     except ArchiveExistsError as error:
         if is_made(archive, item):  # by another process, while this one was at it

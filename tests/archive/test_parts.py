@@ -1,0 +1,112 @@
+"""An archive that was written in parts is the archive, byte for byte."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from voxarray.archive.convert import convert, planned
+from voxarray.archive.options import Options
+from voxarray.archive.parts import divided, write_part
+from voxarray.archive.verify import verify
+from voxarray.errors import ArchiveError, MemoryBudgetError
+from voxarray.sources.registry import open_source
+from voxarray.testing.peak_memory import can_measure, peak_above_imports
+
+OPTIONS = Options(chunk=8)
+
+
+def scan(path: Path, shape, dtype=np.int16, scale: float = 1, spacing=(1, 1, 1)) -> Path:
+    voxels = np.random.default_rng(3).integers(-90, 900, shape) / (7 if dtype == "f4" else 1)
+    voxels[: shape[0] // 2] = 0  # background chunks are left out of shards
+    image = nib.Nifti1Image(voxels.astype(dtype), np.diag([*spacing, 1]))
+    image.header.set_slope_inter(scale, 0)
+    nib.save(image, path)
+    return path
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+@pytest.mark.parametrize(
+    "shape", [(20, 33, 131), (26, 25, 65), (40, 32, 64), (33, 31, 97)], ids=str
+)
+@pytest.mark.parametrize("levels", [None, 1, 2])
+@pytest.mark.parametrize("kind", ["int16", "float32", "whole", "scaled", "flat"])
+def test_parts_make_the_same_bytes(tmp_path, shape, levels, kind):
+    dtype = "f4" if kind == "float32" else np.float64 if kind == "whole" else np.int16
+    spacing = (1, 1, 4) if kind == "flat" else (1, 1, 1)
+    file = scan(tmp_path / "scan.nii", shape, dtype, 0.3 if kind == "scaled" else 1, spacing)
+    source = open_source(file)
+    options = Options(chunk=8, levels=levels)
+    convert(source, tmp_path / "whole.ome.zarr", options=options, extremes=True)
+    plan = planned(source, options=options)
+    planes = divided(plan, 3)
+    assert 1 < len(planes) <= 3
+    assert [z for part in planes for z in part] == list(range(shape[2]))
+    parts = [write_part(plan, part, str(tmp_path / "parts")) for part in reversed(planes)]
+    convert(source, tmp_path / "out.ome.zarr", options=options, extremes=True, parts=parts)
+    assert tree(tmp_path / "out.ome.zarr") == tree(tmp_path / "whole.ome.zarr")
+    assert verify(tmp_path / "out.ome.zarr") == []
+
+
+def test_what_is_not_divided(tmp_path):
+    flat = open_source(scan(tmp_path / "flat.nii", (20, 20, 32)))
+    assert divided(planned(flat, options=OPTIONS), 4) == []
+    series = open_source(scan(tmp_path / "series.nii", (8, 8, 80, 3)))
+    assert divided(planned(series, options=OPTIONS), 4) == []
+    deep = open_source(scan(tmp_path / "deep.nii", (8, 8, 200)))
+    assert divided(planned(deep, "label", OPTIONS), 4) == []
+    assert divided(planned(deep, options=OPTIONS), 1) == []
+
+
+def test_a_part_that_changed_on_the_disk_is_refused(tmp_path):
+    source = open_source(scan(tmp_path / "scan.nii", (20, 33, 131)))
+    plan = planned(source, options=OPTIONS)
+    parts = [write_part(plan, one, str(tmp_path / "parts")) for one in divided(plan, 2)]
+    file = Path(parts[1].folder) / "next-level.raw"
+    raw = bytearray(file.read_bytes())
+    raw[11] ^= 4
+    file.write_bytes(raw)
+    with pytest.raises(ArchiveError) as error:
+        convert(source, tmp_path / "out.ome.zarr", options=OPTIONS, parts=parts)
+    assert error.value.code == "VERIFY_FAILED"
+    assert sorted(os.listdir(tmp_path)) == ["parts", "scan.nii"]
+
+
+def test_a_budget_is_kept_before_anything_is_read(tmp_path):
+    import dask.config
+
+    plan = planned(open_source(scan(tmp_path / "scan.nii", (20, 33, 131))), options=OPTIONS)
+    with dask.config.set({"voxarray.memory-budget": "1 MiB"}), pytest.raises(MemoryBudgetError):
+        write_part(plan, divided(plan, 2)[0], str(tmp_path / "parts"))
+
+
+@pytest.mark.skipif(not can_measure(), reason="Linux tells peaks")
+def test_memory_of_a_part_is_what_was_projected(tmp_path):
+    from voxarray.testing.synthetic import Phantom, write_nifti
+
+    write_nifti(Phantom((256, 256, 1024)), tmp_path / "scan.nii")  # 128 MiB of voxels
+    setup = f"""
+from voxarray.archive.convert import convert, planned
+from voxarray.archive.parts import divided, write_part
+from voxarray.sources.registry import open_source
+source = open_source({str(tmp_path / "scan.nii")!r})
+plan = planned(source)
+parts = [write_part(plan, one, {str(tmp_path)!r}) for one in divided(plan, 2)[1:]]
+"""
+    part = f"write_part(plan, divided(plan, 2)[0], {str(tmp_path)!r}); result = plan.projected_peak"
+    cost = peak_above_imports(setup, part)
+    assert cost.bytes < cost.result
+    setup += f"parts += [write_part(plan, divided(plan, 2)[0], {str(tmp_path)!r})]\n"
+    rest = f"convert(source, {str(tmp_path / 'out.ome.zarr')!r}, parts=parts)"
+    assert peak_above_imports(setup, rest).bytes < cost.result
