@@ -193,11 +193,20 @@ def _loading(kind: str) -> list[Promise]:
         ("TorchIO 1.2.1, .nii.gz", 300),
         ("TorchIO 2, .nii.zarr", 8),
     )
-    peak = "anonymous_mib"
+    peak = "resident_mib"
     return [
         *(
             Promise(f"{kind}: loading, ours / {peer}", _ratio(ours, _rate(kind, peer)), None, bound)
             for peer, bound in peers
+        ),
+        *(
+            Promise(
+                f"{kind}: loading a training archive, ours / {peer}",
+                _ratio(_rate(kind, "voxarray, training"), _rate(kind, f"{peer}, training")),
+                None,
+                bound,
+            )
+            for peer, bound in peers[:3]
         ),
         *(
             Promise(
@@ -216,7 +225,7 @@ def _loading(kind: str) -> list[Promise]:
         ),
         *(
             Promise(
-                f"{kind}: anonymous peak of a worker, {profile}, MiB",
+                f"{kind}: peak of a worker, {profile}, MiB",
                 lambda results, profile=profile: results["loading"]["scans"][kind]["peak"][profile][
                     peak
                 ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 
 import dask.config
@@ -58,6 +59,18 @@ def test_pages_are_given_back_beyond_the_limit_of_caches(source, monkeypatch):
     with dask.config.set({"voxarray.block-cache": 1000}):
         source.read(Selection.whole(SHAPE))
     assert given
+
+
+def test_pages_that_count_as_resident_are_few(tmp_path, monkeypatch):
+    source = open_archive(archive(tmp_path / "a.ome.zarr", blobs(SHAPE), chunk=4, codec="raw"))
+    monkeypatch.setattr(mapped, "_RESIDENT_LIMIT", 200)
+    monkeypatch.setattr(mapped, "_open", weakref.WeakSet())
+    dropped = []
+    monkeypatch.setattr(mapped.MappedShard, "drop", lambda shard: dropped.append(shard))
+    with dask.config.set({"voxarray.threads": 1}):
+        np.testing.assert_array_equal(source.read(Selection.whole(SHAPE)), blobs(SHAPE))
+    assert len(dropped) > 3
+    assert dropped[-1].checked  # what is intact is known to be
 
 
 def damage(path: Path) -> None:

@@ -3,9 +3,9 @@ result in one copy.
 
 Only shards of a published archive are mapped, which nobody changes in place; their size is checked
 against the manifest first. A chunk is checked against its crc32c when it is touched first, not
-each time, and again after its pages were given back. Touched pages are the kernel's cache, which it
-can take back at any time, but they count as resident: beyond the limit for caches
-(`voxarray.memory.cache_limit`) all are given back.
+each time, and again when as much was touched as caches may hold (`voxarray.memory.cache_limit`).
+Touched pages are the kernel's cache, which it can take back at any time, but they count as
+resident: every 64 MiB all are given back, and stay in that cache.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ from voxarray import memory
 _LOOK_AT_LIMIT = 16 << 20
 """Bytes to touch between looks at the limit, which asks the system."""
 
+_RESIDENT_LIMIT = 64 << 20
+"""Bytes to see before all pages are given back: a loader's worker promises 128 MiB in all."""
+
 _lock = threading.Lock()
 _touched = 0
+_seen = 0
 _open: weakref.WeakSet[MappedShard] = weakref.WeakSet()
 
 
@@ -61,8 +65,24 @@ class MappedShard:
     def forget(self) -> None:
         """Let the kernel have the pages; they come back, and are checked, when they are touched."""
         self.checked.clear()
+        self.drop()
+
+    def drop(self) -> None:
+        """Let the kernel have the pages; its cache keeps them."""
         if hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def see(size: int) -> None:
+    """Say that so many bytes of mapped chunks are about to be read."""
+    global _seen
+    _seen += size  # a lost update between threads costs nothing
+    if _seen > _RESIDENT_LIMIT:
+        _seen = size
+        with _lock:
+            shards = list(_open)
+        for shard in shards:
+            shard.drop()
 
 
 def give_back() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray import settings, workers
-from voxarray.archive import codecs, handles
+from voxarray.archive import codecs, handles, mapped
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
 from voxarray.archive.handles import ShardHandle
@@ -179,14 +179,15 @@ class ShardedArray:
                 continue
             length = handle.index.lengths[slot]
             try:
-                mapped = handle.mapped() if as_stored else None
-                if mapped is not None:
-                    chunk = self._seen(mapped, offset, length)
+                begin = (n.begin + z.begin + y.begin + x.begin) * size
+                end = (n.last + z.last + y.last + x.last + 1) * size
+                shard = handle.mapped() if as_stored else None
+                if shard is not None:
+                    mapped.see(end - begin)
+                    chunk = self._seen(shard, offset, length)
                 else:
-                    begin = n.begin + z.begin + y.begin + x.begin
-                    last = n.last + z.last + y.last + x.last
                     encoded = self._encoded(handle, offset, length)
-                    self.codec.decode(encoded, scratched, begin * size, (last + 1) * size)
+                    self.codec.decode(encoded, scratched, begin, end)
                     chunk = scratched
             except (VoxarrayError, RuntimeError, ValueError) as error:
                 index = (n.chunk, z.chunk, y.chunk, x.chunk)
