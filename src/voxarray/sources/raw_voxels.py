@@ -1,7 +1,8 @@
 """Uncompressed voxels in a file: reading any box of them with few calls and few bytes.
 
-Files are read, never mapped: a mapped file that somebody truncates kills the process with SIGBUS,
-and a read of it is an error that can be named.
+Files are read: a mapped file that somebody truncates kills the process with SIGBUS, and a read of
+it is an error that can be named. Only boxes of short rows are copied from a map, while a lease
+keeps everybody from changing the file (`voxarray.sources.leased`).
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.errors import TruncatedError
+from voxarray.sources import leased
 
 MAX_SPAN = 8 << 20
 """Bytes that one call may read beside the output."""
+
+LEAST_LEASED = 64 << 10
+"""Bytes of a result for which taking a lease is worth it."""
 
 _LARGEST_CALL = 1 << 30  # Linux reads at most 2 GiB at once
 
@@ -61,7 +66,30 @@ class RawVoxels:
 
     def read(self, fd: int, ranges: Sequence[range], out: NDArray) -> None:
         """Fill ``out`` with the voxels that ``ranges`` select; as `fetch`, from a local file."""
-        self.fetch(partial(read_exactly, fd), ranges, out)
+        if not (self._has_short_rows(ranges, out.nbytes) and self._copy_leased(fd, ranges, out)):
+            self.fetch(partial(read_exactly, fd), ranges, out)
+
+    def _copy_leased(self, fd: int, ranges: Sequence[range], out: NDArray) -> bool:
+        """As `fetch`, if the file can be leased and has the voxels; says whether."""
+        strides = self._strides
+        steps = [size * r.step for size, r in zip(strides, ranges, strict=True)]
+        first = self.offset + sum(r[0] * s for r, s in zip(ranges, strides, strict=True))
+        with leased.leased(fd) as data:
+            if data is None or first + self._span(ranges, steps) > data.size:
+                return False
+            out[...] = np.ndarray(out.shape, self.dtype, data, first, steps)
+        leased.note(self._touched(ranges))
+        return True
+
+    def _has_short_rows(self, ranges: Sequence[range], nbytes: int) -> bool:
+        """Whether more than twice the wanted bytes would be read, and enough for it to matter."""
+        return nbytes >= LEAST_LEASED and self._touched(ranges) > 2 * nbytes
+
+    def _touched(self, ranges: Sequence[range]) -> int:
+        """Bytes of the planes' rows from the first that is wanted to the last."""
+        *outer, row, voxel = ranges
+        steps = [s * r.step for s, r in zip(self._strides[-2:], (row, voxel), strict=True)]
+        return math.prod(map(len, outer)) * self._span((row, voxel), steps)
 
     def fetch(
         self, read: Fetch, ranges: Sequence[range], out: NDArray, costs: Costs = LOCAL

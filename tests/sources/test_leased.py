@@ -1,0 +1,177 @@
+"""Patches that are copied from a map: only while nobody may change the file."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from voxarray.errors import TruncatedError, VoxarrayError
+from voxarray.selection import Selection
+from voxarray.sources import leased, raw_voxels
+from voxarray.sources.npy import open_npy
+from voxarray.sources.raw_voxels import RawVoxels
+
+SHAPE = (1, 40, 256, 256)
+BOX = [range(1), range(2, 40, 3), range(5, 90), range(7, 100, 2)]
+
+pytestmark = pytest.mark.skipif(not hasattr(fcntl, "F_SETLEASE"), reason="leases are Linux's")
+
+
+@pytest.fixture(params=["<i2", ">f4"])
+def stored(request, tmp_path):
+    array = np.random.default_rng(0).integers(0, 200, SHAPE).astype(request.param)
+    (tmp_path / "a.raw").write_bytes(b"x" * 77 + array.tobytes())
+    return tmp_path / "a.raw", array
+
+
+def read(path, dtype, box=BOX, shape=SHAPE):
+    out = np.empty([len(r) for r in box], dtype.newbyteorder("="))
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        RawVoxels(77, shape, dtype).read(fd, box, out)
+    finally:
+        os.close(fd)
+    return out
+
+
+@pytest.fixture
+def no_reading(monkeypatch):
+    """Only maps."""
+
+    def refuse(*_):
+        raise AssertionError("the file was read")
+
+    monkeypatch.setattr(raw_voxels, "read_exactly", refuse)
+
+
+def can_lease(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        with leased.leased(fd) as data:
+            return data is not None
+    finally:
+        os.close(fd)
+
+
+def test_the_same_voxels_from_the_map(stored, no_reading):
+    path, array = stored
+    if not can_lease(path):
+        pytest.skip("this file system has no leases")
+    assert np.array_equal(read(path, array.dtype), array[np.ix_(*BOX)])
+
+
+def test_who_writes_keeps_it_from_being_mapped(stored):
+    path, array = stored
+    with open(path, "r+b"):
+        assert not can_lease(path)
+        assert np.array_equal(read(path, array.dtype), array[np.ix_(*BOX)])
+
+
+def test_without_leases_it_is_read(stored, monkeypatch):
+    path, array = stored
+    monkeypatch.setattr(leased, "fcntl", None)
+    assert np.array_equal(read(path, array.dtype), array[np.ix_(*BOX)])
+
+
+def test_large_boxes_of_whole_rows_are_read(stored, monkeypatch):
+    path, array = stored
+    monkeypatch.setattr(leased, "leased", lambda _: pytest.fail("mapped"))
+    box = [range(1), range(2, 40), range(256), range(256)]
+    assert np.array_equal(read(path, array.dtype, box), array[np.ix_(*box)])
+
+
+def test_a_file_that_ends_too_early(stored):
+    path, array = stored
+    longer = (1, 41, *SHAPE[2:])
+    with pytest.raises(TruncatedError):
+        read(path, array.dtype, [range(1), range(41), *BOX[2:]], longer)
+
+
+def test_who_wants_to_truncate_waits_for_the_copy(stored):
+    path, _ = stored
+    if not can_lease(path):
+        pytest.skip("this file system has no leases")
+    fd = os.open(path, os.O_RDONLY)
+    thread = threading.Thread(target=os.truncate, args=(path, 10))
+    with leased.leased(fd) as data:
+        thread.start()
+        time.sleep(0.1)
+        assert thread.is_alive()  # and no signal has ended us
+        assert data[-1] >= 0  # the last byte is still there
+        del data
+    thread.join(10)
+    os.close(fd)
+    assert os.path.getsize(path) == 10
+
+
+def test_pages_are_given_back(stored, monkeypatch, no_reading):
+    path, array = stored
+    if not can_lease(path):
+        pytest.skip("this file system has no leases")
+    monkeypatch.setattr(leased, "_LOOK_AT_LIMIT", 1)
+    monkeypatch.setattr("voxarray.memory.cache_limit", lambda: 0)
+    for _ in range(2):
+        assert np.array_equal(read(path, array.dtype), array[np.ix_(*BOX)])
+    assert leased._touched == 0
+    monkeypatch.setattr(leased, "MOST_MAPS", 0)
+    leased._maps.clear()
+    assert np.array_equal(read(path, array.dtype), array[np.ix_(*BOX)])
+    assert not leased._maps
+
+
+READS = """
+import sys, time
+import numpy as np
+from voxarray.errors import VoxarrayError
+from voxarray.selection import Selection
+from voxarray.sources.npy import open_npy
+
+path, ends = sys.argv[1], time.monotonic() + 3
+right = refused = 0
+while time.monotonic() < ends:
+    try:
+        source = open_npy(path)
+        whole = Selection.whole(source.shape)
+        for _ in range(5):
+            voxels = source.read(whole[5:100, 5:100, 2:38])
+            assert (voxels == voxels.flat[0]).all(), "parts of two files"
+            right += 1
+    except VoxarrayError:
+        refused += 1
+print(right, refused)
+"""
+
+
+def test_a_file_that_is_rewritten_all_the_time(tmp_path):
+    """Neither killed (SIGBUS, SIGIO) nor given what never was in one file."""
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((160, 160, 40), "i2", order="F"))
+    arguments = [sys.executable, "-c", READS, str(path)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as reader:
+        number = 0
+        while reader.poll() is None:
+            number += 1
+            np.save(path, np.full((160, 160, 40), number % 1000, "i2", order="F"))
+            time.sleep(0.002 * (number % 5))
+            os.truncate(path, 1000 * (number % 7))
+        _, refused = map(int, reader.stdout.read().split())
+    assert reader.returncode == 0
+    assert refused > 0
+
+
+def test_truncated_after_it_was_opened(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.ones((160, 160, 40), "i2", order="F"))
+    source = open_npy(path)
+    part = Selection.whole(source.shape)[5:100, 5:100, 2:38]
+    assert (source.read(part) == 1).all()
+    os.truncate(path, 5000)
+    with pytest.raises(VoxarrayError):
+        source.read(part)
