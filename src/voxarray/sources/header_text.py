@@ -1,4 +1,4 @@
-"""Headers that are text: reading a bounded beginning of a file, and strict numbers."""
+"""Headers that are text: opening what they describe, a bounded beginning, strict numbers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import math
 import os
 import re
 import stat
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
-from voxarray.errors import FormatError, MissingFileError
+from voxarray.errors import FormatError, MissingFileError, UnsupportedError, VoxarrayWarning
 from voxarray.sources.base import FileIdentity
+from voxarray.sources.file_array import FileArray
 
 LARGEST_TEXT = 1 << 20
 """Bytes that a header may have. Gradient tables take some kilobytes, a bomb what it likes."""
@@ -19,6 +21,26 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 _REAL = re.compile(
     r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?|[+-]?(?:nan|inf)", re.I
 )
+
+
+def described(
+    path: str | os.PathLike[str], read: Callable[[FileIdentity], tuple[FileArray, list[str]]]
+) -> FileArray:
+    """The image that a header describes, with its remarks as warnings to who opened it.
+
+    Args:
+        path: Of the header.
+        read: Makes the image and the remarks; called once, errors of ours name the file.
+
+    Raises:
+        MissingFileError: There is no such file.
+    """
+    identity = FileIdentity.of(path)
+    with identity.blamed():
+        source, remarks = read(identity)
+    for remark in remarks:
+        warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=4)
+    return source
 
 
 def beginning(identity: FileIdentity, count: int = LARGEST_TEXT) -> bytes:
@@ -32,14 +54,25 @@ def beginning(identity: FileIdentity, count: int = LARGEST_TEXT) -> bytes:
     return start
 
 
-def detached(header: FileIdentity, name: str) -> FileIdentity:
+def detached(header: FileIdentity, name: str, *, is_pattern: bool) -> FileIdentity:
     """The file of voxels that a header names, which must lie in the header's folder or below.
 
+    Args:
+        header: The file of the header.
+        name: What it says.
+        is_pattern: Whether that stands for the names of several files.
+
     Raises:
+        UnsupportedError: It names several files, or lists them (``SEVERAL_DATA_FILES``).
         FormatError: It lies elsewhere (``OUTSIDE_ROOT``): a header could otherwise show any file
             that its reader may read as voxels.
         MissingFileError: There is no such file.
     """
+    if is_pattern or name.split()[:1] == ["LIST"]:
+        raise UnsupportedError(
+            "the voxels are spread over several files: join them into one",
+            code="SEVERAL_DATA_FILES",
+        )
     if not name.isprintable():  # among them the null byte, which no path may hold
         raise FormatError(f"the file of voxels is named {name!r}", code="BAD_HEADER")
     folder = os.path.dirname(header.path)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import replace
 from typing import Any
 
-from voxarray.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayWarning
+from voxarray.errors import FormatError, TruncatedError
 from voxarray.sources.base import FileIdentity
 from voxarray.sources.codecs import Deflated, Text
 from voxarray.sources.decoded_file import DecodedFile
 from voxarray.sources.file_array import FileArray, PlainFile, StoredVoxels
-from voxarray.sources.header_text import beginning, detached, whole_numbers
+from voxarray.sources.header_text import beginning, described, detached, whole_numbers
 from voxarray.sources.meta_image.header import MetaHeader
 
 
@@ -30,12 +29,7 @@ def open_meta_image(path: str | os.PathLike[str]) -> FileArray:
         TruncatedError: The file is shorter than its header says.
         UnsupportedError: Valid, but no image of one (C, W, H, D) array in one file.
     """
-    identity = FileIdentity.of(path)
-    with identity.blamed():
-        source, remarks = _open(identity)
-    for remark in remarks:
-        warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=3)
-    return source
+    return described(path, _open)
 
 
 def _open(identity: FileIdentity) -> tuple[FileArray, list[str]]:
@@ -62,12 +56,7 @@ def _data_file(identity: FileIdentity, header: MetaHeader) -> FileIdentity | Non
     name = header.fields["ElementDataFile"]
     if name.upper() == "LOCAL":
         return None
-    if name.split()[:1] == ["LIST"] or "%" in name:
-        raise UnsupportedError(
-            "the voxels are spread over several files: join them into one",
-            code="SEVERAL_DATA_FILES",
-        )
-    return detached(identity, name)
+    return detached(identity, name, is_pattern="%" in name)
 
 
 def _start(header: MetaHeader, stored: StoredVoxels, data: FileIdentity | None) -> int:

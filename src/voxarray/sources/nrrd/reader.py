@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from voxarray.errors import FormatError, UnsupportedError, VoxarrayWarning
+from voxarray.errors import FormatError, UnsupportedError
 from voxarray.sources.base import FileIdentity
 from voxarray.sources.codecs import Bzipped, Deflated, Hexadecimal, Text
 from voxarray.sources.decoded_file import DecodedFile, Decoder
 from voxarray.sources.file_array import FileArray, PlainFile, StoredVoxels
-from voxarray.sources.header_text import beginning, detached
+from voxarray.sources.header_text import beginning, described, detached
 from voxarray.sources.nrrd.axes import NrrdAxes
 from voxarray.sources.nrrd.header import NrrdHeader
 
@@ -43,12 +42,7 @@ def open_nrrd(path: str | os.PathLike[str]) -> FileArray:
         TruncatedError: The file is shorter than its header says.
         UnsupportedError: Valid, but no image of one (C, W, H, D) array in one file.
     """
-    identity = FileIdentity.of(path)
-    with identity.blamed():
-        source, remarks = _open(identity)
-    for remark in remarks:
-        warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=3)
-    return source
+    return described(path, _open)
 
 
 def _open(identity: FileIdentity) -> tuple[FileArray, list[str]]:
@@ -83,12 +77,7 @@ def _data_file(identity: FileIdentity, header: NrrdHeader) -> FileIdentity | Non
     name = header.fields.get("datafile")
     if name is None:
         return None
-    if name.split()[:1] == ["LIST"] or _PATTERN.fullmatch(name):
-        raise UnsupportedError(
-            "the voxels are spread over several files: join them into one",
-            code="SEVERAL_DATA_FILES",
-        )
-    return detached(identity, name)
+    return detached(identity, name, is_pattern=_PATTERN.fullmatch(name) is not None)
 
 
 def _start(data: FileIdentity, header: NrrdHeader, position: int) -> int:
