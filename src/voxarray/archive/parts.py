@@ -71,7 +71,11 @@ def divided(plan: Plan, most: int) -> list[range]:
         plane by plane.
     """
     finest = plan.layouts[0]
-    if finest.shape[0] != 1 or is_by_shard(plan.storage.source) or plan.metadata.kind == "label":
+    if (
+        finest.shape[0] != 1
+        or is_by_shard(plan.storage.source, finest)
+        or plan.metadata.kind == "label"
+    ):
         return []
     step = finest.shard[1]
     if len(plan.layouts) > 1:
