@@ -7,6 +7,7 @@ Layout of an archive (OME-Zarr 0.5, NIfTI-Zarr and xarray read it as it is)::
       manifest.json          size and crc32c of every other file; written last
       nifti/                 NIfTI header as bytes (NIfTI-Zarr), scrubbed of free text
       label_counts/          label maps: rows (channel, chunk, value, count)
+      weight_sums/           maps of probabilities: sums (channel, chunk)
       scale0/                group that xarray opens
         image/               (c or t, z, y, x), chunks in shards, every chunk with a crc32c
         x/ y/ z/             mm along the voxel axes

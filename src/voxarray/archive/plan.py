@@ -27,6 +27,7 @@ from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_n
 from voxarray.archive.options import Options
 from voxarray.archive.staging import Staging
 from voxarray.archive.storage import Storage, storage_of
+from voxarray.archive.weight_sums import WeightTally
 from voxarray.errors import FormatError
 from voxarray.history import entry
 from voxarray.layout import Layout, choose, chunk_bytes, coarser, pyramid_factors
@@ -175,12 +176,14 @@ class Plan:
         """Name of the profile, by the first voxels; they are needed for floats alone."""
         return self.codec or ("intensity" if block is None else _suitable(block))
 
-    def _tally(self) -> LabelTally | None:
-        """What counts labels on the way; None for intensities, and for numbers that are scaled."""
-        storage = self.storage
-        if self.metadata.kind != "label" or storage.kept or storage.dtype.kind not in "iuf":
+    def _tally(self) -> LabelTally | WeightTally | None:
+        """What counts labels, or sums weights, on the way; None for numbers that are scaled."""
+        storage, layout = self.storage, self.layouts[0]
+        if storage.kept:
             return None
-        return LabelTally(self.layouts[0])
+        if self.metadata.kind == "label":
+            return LabelTally(layout) if storage.dtype.kind in "iuf" else None
+        return WeightTally(layout) if storage.dtype.kind == "f" else None
 
     def _cascade(
         self,
@@ -190,7 +193,7 @@ class Plan:
         cpu: ThreadPoolExecutor,
         disk: ThreadPoolExecutor,
         extremes: Extremes | None,
-        tally: LabelTally | None,
+        tally: LabelTally | WeightTally | None,
     ) -> Cascade:
         writers = [
             self.writer(number, area.root, prefix, codec, disk, area.record)

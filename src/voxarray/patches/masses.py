@@ -116,12 +116,22 @@ def require_one_channel(source: Window, name: str) -> None:
 
 
 def _summed(source: Window, channel: int) -> CellSums:
-    counts = _stored(source)
+    base = _archive(source)
+    sums = None if base is None else base.weight_sums(channel)
+    if sums is not None:
+        return sums
+    counts = None if base is None else base.label_counts
     if counts is None or (counts.table[:, 2] < 0).any():  # the pass will say what is wrong
         return sum_cells(source, channel)
     return CellSums(counts.cells, counts.sums(channel))
 
 
 def _stored(source: Window) -> CellCounts | None:
+    base = _archive(source)
+    return None if base is None else base.label_counts
+
+
+def _archive(source: Window) -> ArchiveSource | None:
+    """The archive that all of this is."""
     base = source.base
-    return base.label_counts if source.is_whole and isinstance(base, ArchiveSource) else None
+    return base if source.is_whole and isinstance(base, ArchiveSource) else None

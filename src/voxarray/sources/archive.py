@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import handles, label_counts
+from voxarray.archive import handles, label_counts, weight_sums
 from voxarray.archive.documents import ArrayDocument, attributes_of
 from voxarray.archive.geometry import NIFTI
 from voxarray.archive.located import Place, locate
@@ -23,7 +23,7 @@ from voxarray.history import History
 from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4
 from voxarray.sources.base import Channels, Source, digest
-from voxarray.statistics.cells import CellCounts
+from voxarray.statistics.cells import CellCounts, CellSums
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +100,20 @@ class ArchiveSource(Source):
     @property
     def label_counts(self) -> CellCounts | None:
         """How often each label occurs in each chunk; None where that was not counted."""
-        key = f"{self.prefix}{label_counts.KEY}/c/0/0"
+        raw = self._beside(label_counts.KEY)
+        return None if raw is None else label_counts.parse(raw, self.array.layout)
+
+    def weight_sums(self, channel: int) -> CellSums | None:
+        """What the voxels of each chunk add up to; None where nobody added them up."""
+        raw = self._beside(weight_sums.KEY)
+        return None if raw is None else weight_sums.parse(raw, self.array.layout, channel)
+
+    def _beside(self, name: str) -> bytes | None:
+        """The only chunk of a table that tells of the full resolution."""
+        key = f"{self.prefix}{name}/c/0/0"
         if self.number or key not in handles.manifest(self.store, self.opened).files:
             return None
-        raw = handles.document(self.store, self.opened, key)
-        return label_counts.parse(raw, self.array.layout)
+        return handles.document(self.store, self.opened, key)
 
     @property
     def bytes_on_disk(self) -> int:

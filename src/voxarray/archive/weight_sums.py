@@ -1,0 +1,72 @@
+"""How much the voxels of each chunk of an archived map of probabilities add up to, summed while it
+is written.
+
+Stored beside the NIfTI header as the array ``weight_sums`` (channel, cell), where a cell is a chunk
+of the full resolution. Samplers find voxels by their weight with it. Any image of floating-point
+numbers may be such a map, as long as none is negative, NaN or infinite.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive import documents
+from voxarray.archive.label_counts import cells_of
+from voxarray.archive.staging import Staging
+from voxarray.layout import Index4, Layout
+from voxarray.statistics.cells import CellSums
+
+KEY = "weight_sums"
+
+
+@dataclass(slots=True)
+class WeightTally:
+    """Sums of all chunks of one map; chunks may be given by several threads.
+
+    Attributes:
+        layout: Of the full resolution.
+    """
+
+    layout: Layout
+    _sums: NDArray[np.float64] = field(init=False)
+    _are_weights: bool = True
+
+    def __post_init__(self) -> None:
+        self._sums = np.zeros((self.layout.shape[0], cells_of(self.layout).total))
+
+    def add(self, index: Index4, voxels: NDArray) -> None:
+        """Sum the voxels (n, z, y, x) of the chunk at ``index``."""
+        if not self._are_weights:
+            return
+        n, z, y, x = index
+        number = cells_of(self.layout).number(x, y, z)
+        for channel, volume in enumerate(voxels, n * self.layout.chunk[0]):
+            # A NaN is the minimum of what it is in; an infinity is in the sum.
+            total = float(volume.sum(dtype=np.float64)) if volume.min() >= 0 else math.nan
+            if not math.isfinite(total):
+                self._are_weights = False
+                return
+            self._sums[channel, number] = total
+
+    def write(self, area: Staging, prefix: str) -> None:
+        """Store the sums in the group at ``prefix``, if these can be weights."""
+        if not self._are_weights:
+            return
+        sums = self._sums.astype("<f8")
+        attributes = {"cell": list(cells_of(self.layout).edge)}
+        document = documents.plain_array(sums.shape, sums.dtype, ("channel", "cell"), attributes)
+        area.write(f"{prefix}{KEY}/zarr.json", documents.dump(document))
+        data = sums.tobytes()
+        crc = google_crc32c.value(data).to_bytes(4, "little")
+        area.write(f"{prefix}{KEY}/{documents.chunk_key((0, 0))}", data + crc)
+
+
+def parse(raw: bytes, layout: Layout, channel: int) -> CellSums:
+    """The sums of a channel that `WeightTally.write` stored, from the bytes of their only chunk."""
+    sums = np.frombuffer(raw[:-4], "<f8").reshape(layout.shape[0], -1)[channel]
+    return CellSums(cells_of(layout), sums.astype(np.float64))
