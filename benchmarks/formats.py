@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ import voxarray as vx
 from environments import BENCH, OWN, python_of
 from harness import HERE, save
 from patches import PATCH, PATCHES_PER_ROUND, SIZE
+from timing import medians, report, seconds
+from volumes import Box
 from voxarray.selection import Selection
 from voxarray.sources.dicom.reader import open_dicom
 from voxarray.sources.registry import open_source
@@ -38,7 +39,6 @@ TORCHIO2_PATCHES = 8
 
 TINY = (32, 32, 32)
 
-Box = tuple[slice, slice, slice]
 _TEMPLATE = Path(nib.__file__).parent / "nicom/tests/data/0.dcm"
 
 
@@ -83,23 +83,28 @@ def _patches(volume: Phantom, suffix: str, patch: int, rounds: int) -> dict[str,
     if suffix == ".nii":
         ways["voxarray"] = lambda box: source.read(whole[box])  # its own memory already
         ways["nibabel: dataobj[...]"] = lambda box: stored[box]
-    boxes = _boxes(volume.shape[0], patch)
+        ways["SimpleITK: extract"] = lambda box: _by_simpleitk(path, box)
+    boxes = volumes.boxes(volume.shape[0], patch, PATCHES_PER_ROUND)
     for way in ways.values():
         for box in boxes:  # warms, and shows that all read the same
             assert np.array_equal(np.squeeze(np.asarray(way(box))), limit[box])
-    passes: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            passes[name].append(_seconds(lambda way=way: [way(box) for box in boxes]))
-    figures = {n: statistics.median(s) / len(boxes) * 1e3 for n, s in passes.items()}
-    return _report(figures, f"ms a patch of {suffix}")
 
+    def all_boxes(way: Callable[[Box], Any]) -> Callable[[], object]:
+        return lambda: [way(box) for box in boxes]
 
-def _boxes(size: int, patch: int) -> list[Box]:
-    starts = np.random.default_rng(volumes.SEED).integers(
-        0, size - patch + 1, (PATCHES_PER_ROUND, 3)
+    found = medians({name: all_boxes(way) for name, way in ways.items()}, rounds)
+    return report(
+        {name: s / len(boxes) * 1e3 for name, s in found.items()}, f"ms a patch of {suffix}"
     )
-    return [tuple(slice(int(s), int(s) + patch) for s in row) for row in starts]  # type: ignore[misc]
+
+
+def _by_simpleitk(path: Path, box: Box) -> np.ndarray:
+    """A region, which its reader of NIfTI cuts out of the whole volume."""
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetExtractIndex([side.start for side in box])
+    reader.SetExtractSize([side.stop - side.start for side in box])
+    return SimpleITK.GetArrayFromImage(reader.Execute()).T
 
 
 def _pass(volume: Phantom) -> dict[str, Any]:
@@ -151,10 +156,10 @@ def _dicom(count: int, rounds: int) -> dict[str, float]:
     plane = Selection.box((0, 1), (0, width), (0, height), (depth // 2, depth // 2 + 1))
     ways["voxarray: one plane"] = lambda: source.read(plane)
     figures = {
-        name: statistics.median(_seconds(way) for _ in range(1 if "pydicom" in name else rounds))
+        name: statistics.median(seconds(way) for _ in range(1 if "pydicom" in name else rounds))
         for name, way in ways.items()
     }
-    return _report(figures, f"s, {count} slices")
+    return report(figures, f"s, {count} slices")
 
 
 def _series(count: int) -> Path:
@@ -174,18 +179,6 @@ def _series(count: int) -> Path:
             dataset.save_as(partial / f"{number:05d}.dcm")
         partial.rename(folder)
     return folder
-
-
-def _seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def _report(figures: dict[str, float], unit: str) -> dict[str, float]:
-    for name, figure in figures.items():
-        print(f"  {name:<44}{figure:9.3f} {unit}", flush=True)
-    return figures
 
 
 if __name__ == "__main__":

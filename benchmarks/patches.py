@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ import volumes
 import voxarray as vx
 from environments import BENCH, OWN, python_of
 from harness import HERE, save
-from readers import LEVEL, READERS, Box
+from readers import LEVEL, READERS, Reader
+from timing import medians, report, seconds
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
 from voxarray.sources.array import ArraySource
@@ -63,15 +63,9 @@ def archive_of(volume: Phantom) -> Path:
     return store
 
 
-def _boxes(size: int, patch: int, count: int) -> list[Box]:
-    """Patches anywhere in the volume, the same for every reader."""
-    starts = np.random.default_rng(volumes.SEED).integers(0, size - patch + 1, (count, 3))
-    return [tuple(slice(int(s), int(s) + patch) for s in row) for row in starts]  # type: ignore[misc]
-
-
 def _patches(volume: Phantom, store: Path, patch: int, rounds: int) -> dict[str, float]:
     """Milliseconds per patch of each reader, opened and warm, in turns."""
-    boxes = _boxes(volume.shape[0], patch, PATCHES_PER_ROUND)
+    boxes = volumes.boxes(volume.shape[0], patch, PATCHES_PER_ROUND)
     readers = {name: open_reader(store) for name, open_reader in READERS.items()}
     for name, read in readers.items():
         for box in boxes:  # warms, and shows that all read the same
@@ -79,13 +73,12 @@ def _patches(volume: Phantom, store: Path, patch: int, rounds: int) -> dict[str,
             found = np.squeeze(np.asarray(read(box)))  # (z, y, x), or an image's (W, H, D)
             same = [np.array_equal(found[0], expected), np.array_equal(found.T[0], expected)]
             assert any(same), f"{name} reads other voxels"
-    passes: dict[str, list[float]] = {name: [] for name in readers}
-    for _ in range(rounds):
-        for name, read in readers.items():
-            passes[name].append(_seconds(lambda read=read: [read(box) for box in boxes]))
-    return _report(
-        {name: statistics.median(s) / len(boxes) * 1e3 for name, s in passes.items()}, "ms a patch"
-    )
+
+    def all_boxes(read: Reader) -> Callable[[], object]:
+        return lambda: [read(box) for box in boxes]
+
+    found = medians({name: all_boxes(read) for name, read in readers.items()}, rounds)
+    return report({name: s / len(boxes) * 1e3 for name, s in found.items()}, "ms a patch")
 
 
 def _whole(store: Path, rounds: int) -> dict[str, float]:
@@ -98,20 +91,18 @@ def _whole(store: Path, rounds: int) -> dict[str, float]:
         "voxarray": lambda: vx.ScalarImage(store).data,
         "zarr-python": by_zarr,
     }
-    passes: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, load in ways.items():
-            passes[name].append(_seconds(load))
-    return _report({n: statistics.median(s) for n, s in passes.items()}, "s the whole volume")
+    return report(medians(ways, rounds), "s the whole volume")
 
 
 def _torchio1(volume: Phantom, patch: int) -> float:
     """Milliseconds of TorchIO 1 for a patch of the compressed file that is not loaded yet."""
-    boxes = [[[s.start, s.stop] for s in box[::-1]] for box in _boxes(volume.shape[0], patch, 3)]
+    boxes = [
+        [[s.start, s.stop] for s in box[::-1]] for box in volumes.boxes(volume.shape[0], patch, 3)
+    ]
     setup = f"import sys; sys.path.insert(0, {str(HERE / 'contenders')!r}); import torchio1_patch"
     call = f"torchio1_patch.run({str(volumes.scan(volume))!r}, {boxes})"
     seconds = peak_above_imports(setup, f"result = {call}", python=python_of("tio1")).result
-    return _report({"TorchIO 1": statistics.median(seconds) * 1e3}, "ms a patch")["TorchIO 1"]
+    return report({"TorchIO 1": statistics.median(seconds) * 1e3}, "ms a patch")["TorchIO 1"]
 
 
 def _opening() -> dict[str, Any]:
@@ -126,10 +117,10 @@ def _opening() -> dict[str, Any]:
     for step in steps.values():
         step()
     medians = {
-        name: statistics.median(_seconds(step) for _ in range(50)) * 1e3
+        name: statistics.median(seconds(step) for _ in range(50)) * 1e3
         for name, step in steps.items()
     }
-    return {"shape": HUGE, **_report(medians, "ms")}
+    return {"shape": HUGE, **report(medians, "ms")}
 
 
 def _huge_archive() -> Path:
@@ -140,18 +131,6 @@ def _huge_archive() -> Path:
         zeros = np.broadcast_to(np.int16(0), (1, *HUGE))
         convert(ArraySource(zeros, np.eye(4)), store)
     return store
-
-
-def _seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def _report(figures: dict[str, float], unit: str) -> dict[str, float]:
-    for name, figure in figures.items():
-        print(f"  {name:<44}{figure:9.3f} {unit}", flush=True)
-    return figures
 
 
 if __name__ == "__main__":

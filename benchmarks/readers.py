@@ -13,13 +13,13 @@ import tensorstore
 import zarr
 
 import voxarray as vx
+from volumes import Box
 from voxarray.selection import Selection
 from voxarray.sources.registry import open_source
 
-Box = tuple[slice, slice, slice]
-"""Slices along z, y, x."""
-
 Reader = Callable[[Box], Any]
+"""Of slices along z, y, x."""
+
 LEVEL = "scale0/image"
 
 

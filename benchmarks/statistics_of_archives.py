@@ -6,8 +6,6 @@ python benchmarks/statistics_of_archives.py [--size 512] [--rounds 3]
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable, Sequence
 
 import dask.array as da
@@ -18,6 +16,7 @@ import voxarray as vx
 from environments import OWN
 from harness import save
 from patches import archive_of
+from timing import medians, report
 from voxarray.statistics.memo import forget
 
 SIZE = 512
@@ -58,16 +57,7 @@ def _seconds(image: vx.ScalarImage, rounds: int) -> dict[str, float]:
         "dask: histogram alone": histogram,
     }
     assert np.array_equal(everything(), histogram())
-    runs: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            runs[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(seconds) for name, seconds in runs.items()}
-    for name, seconds in medians.items():
-        print(f"  {name:<48}{seconds:9.3f} s", flush=True)
-    return medians
+    return report(medians(ways, rounds), "s")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from voxarray.testing.synthetic import Phantom, write_nifti
 
 SEED = 20240501
 
+Box = tuple[slice, slice, slice]
+
 
 def phantom(kind: str, shape: Shape3) -> Phantom:
     return Phantom(shape, kind, SEED)  # type: ignore[arg-type]  # "head" or "noisy"
@@ -31,6 +33,12 @@ def scan(volume: Phantom, suffix: str = ".nii.gz") -> Path:
         write_nifti(volume, partial)
         partial.rename(path)
     return path
+
+
+def boxes(size: int, patch: int, count: int) -> list[Box]:
+    """Patches anywhere in a cube, the same for every reader."""
+    starts = np.random.default_rng(SEED).integers(0, size - patch + 1, (count, 3))
+    return [tuple(slice(int(s), int(s) + patch) for s in row) for row in starts]  # type: ignore[misc]
 
 
 def holds(volume: Phantom) -> Callable[[Path], None]:
