@@ -239,6 +239,32 @@ def _loading(kind: str) -> list[Promise]:
 PROMISES += [promise for kind in ("head", "noisy") for promise in _loading(kind)]
 
 
+VOXARRAY, TORCHIO = "voxarray, to an archive", "TorchIO 1.2.1, to a .nii"
+
+
+def _preprocess(size: str, suffix: str, name: str, field: str) -> Callable[[Results], float]:
+    return lambda results: _row(results["preprocess"][size][suffix], name)[field]
+
+
+def _preprocessing() -> list[Promise]:
+    """Promises about a pipeline of transforms, against TorchIO doing the same."""
+    promises = []
+    for suffix in (".nii", ".nii.gz"):
+        for size, smaller in (("160", 2), ("512", 10)):
+            for field, text, bound in (("seconds", "time", 1), ("peak_mib", "peak", smaller)):
+                ours, theirs = (
+                    _preprocess(size, suffix, name, field) for name in (VOXARRAY, TORCHIO)
+                )
+                text = f"preprocessing {size}³ {suffix}: {text}, TorchIO / ours"
+                promises.append(Promise(text, _ratio(theirs, ours), None, bound))
+        peak = _preprocess("four_gib", suffix, VOXARRAY, "peak_mib")
+        promises.append(Promise(f"preprocessing 4 GiB {suffix}: peak, MiB", peak, 600))
+    return promises
+
+
+PROMISES += _preprocessing()
+
+
 def results() -> Results:
     """Results of all suites that were run, by suite."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}

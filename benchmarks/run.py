@@ -13,6 +13,7 @@ import imports
 import loading
 import patches
 import plots
+import preprocess
 import promises
 import scaling
 import simulation
@@ -30,6 +31,7 @@ def main() -> None:
     loading.main([])
     imports.main([])
     statistics_of_archives.main([])
+    preprocess.main(large)
     scaling.main([])
     simulation.main([])
     promises.main()

@@ -122,6 +122,26 @@ def _cost(row: dict[str, Any] | None) -> str:
     return "-" if row is None else f"{row['seconds']:.1f} s, {row['peak_mib']:,.0f}"
 
 
+def _preprocess(result: dict[str, Any]) -> str:
+    scans = {
+        f"{_SIZES.get(size, f'{size}³')} `{suffix}`": {row["name"]: row for row in rows}
+        for size, of_size in result.items()
+        if size not in _ABOUT
+        for suffix, rows in of_size.items()
+    }
+    names = list(dict.fromkeys(name for rows in scans.values() for name in rows))
+    lines = [[name, *(_cost(rows.get(name)) for rows in scans.values())] for name in names]
+    caption = (
+        "**Preprocessing a scan**, `ToCanonical`, `Resample(1)`, `CropOrPad((256, 256, 256))`, "
+        "`RescaleIntensity(percentiles=(0.5, 99.5))` and `ZNormalization`, from file to file: "
+        "seconds, and peak memory in MiB."
+    )
+    return "\n\n".join([caption, _grid(["", *scans], lines), _where(result)])
+
+
+_SIZES = {"four_gib": "4 GiB"}
+
+
 def _images(result: dict[str, Any]) -> str:
     rows = result["images"]
     counts = sorted({row["images"] for row in rows})
@@ -203,6 +223,7 @@ def _where(result: dict[str, Any]) -> str:
 _MAKERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "convert": _convert,
     "patches": _patches,
+    "preprocess": _preprocess,
     "scaling_volumes": _volumes,
     "scaling_images": _images,
     "simulation": _simulation,
