@@ -380,6 +380,14 @@ def test_only_the_files_of_a_slab_are_read(tmp_path, opened):
     assert sorted(opened) == sorted(str(paths[z]) for z in (4, 5))
 
 
+def test_one_plane_of_five_hundred_slices_reads_one_file(tmp_path, opened):
+    paths = samples.series(tmp_path, samples.volume(500))
+    plane = vx.ScalarImage(tmp_path)[..., 321]
+    assert opened == []
+    assert np.array_equal(plane.numpy(), as_image(samples.volume(500))[..., 321:322])
+    assert opened == [str(paths[321])]
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_box(tmp_path_factory, data):
