@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4
-from voxarray.sources.base import Channels, Source, digest
+from voxarray.sources.base import Source, digest
+from voxarray.sources.seen import Seen
 from voxarray.sources.window import Window
 
 
 @dataclass(frozen=True, eq=False)
-class Permuted(Source):
+class Permuted(Seen):
     """The voxels of a source with W, H and D exchanged; the voxels stay where they are.
 
     Attributes:
@@ -38,33 +38,9 @@ class Permuted(Source):
         return self.base.grid.permute(self.axes).affine
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
-        return self.base.dtype
-
-    @property
-    def channels(self) -> Channels:  # type: ignore[override]
-        return self.base.channels
-
-    @property
-    def scaling(self) -> Scaling | None:  # type: ignore[override]
-        return self.base.scaling
-
-    @property
-    def lazy(self) -> bool:  # type: ignore[override]
-        return self.base.lazy
-
-    @property
-    def inputs(self) -> tuple[Source, ...]:  # type: ignore[override]
-        return self.base.inputs
-
-    @property
     def slow_axes(self) -> tuple[int, int, int]:  # type: ignore[override]
         first, second, third = (self.axes.index(axis) for axis in self.base.slow_axes)
         return first, second, third
-
-    @property
-    def reading_bytes(self) -> int:
-        return self.base.reading_bytes
 
     def read(self, selection: Selection) -> NDArray:
         channels, *spatial = selection.ranges

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from voxarray.grid import checked_affine
 from voxarray.history import Entry, History, entry
-from voxarray.scaling import Scaling
 from voxarray.selection import Selection, Shape4, matrix
 from voxarray.sources.base import Channels, Source, digest
+from voxarray.sources.seen import Seen
 
 
 @dataclass(frozen=True, eq=False)
-class Window(Source):
+class Window(Seen):
     """Part of a source, or all of it under another affine; windows compose into one.
 
     Attributes:
@@ -72,10 +72,6 @@ class Window(Source):
         return self.selection.shape
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
-        return self.base.dtype
-
-    @property
     def chunks(self) -> Shape4:  # type: ignore[override]
         c, w, h, d = (
             max(1, min(len(r), chunk // abs(r.step)))
@@ -91,10 +87,6 @@ class Window(Source):
         )
 
     @property
-    def scaling(self) -> Scaling | None:  # type: ignore[override]
-        return self.base.scaling
-
-    @property
     def path(self) -> str | None:  # type: ignore[override]
         return self.base.path
 
@@ -106,22 +98,6 @@ class Window(Source):
     @property
     def metadata(self) -> Mapping[str, Any]:  # type: ignore[override]
         return self.base.metadata
-
-    @property
-    def lazy(self) -> bool:  # type: ignore[override]
-        return self.base.lazy
-
-    @property
-    def inputs(self) -> tuple[Source, ...]:  # type: ignore[override]
-        return self.base.inputs
-
-    @property
-    def slow_axes(self) -> tuple[int, int, int]:  # type: ignore[override]
-        return self.base.slow_axes
-
-    @property
-    def reading_bytes(self) -> int:
-        return self.base.reading_bytes
 
     @property
     def levels(self) -> int:  # type: ignore[override]
