@@ -74,7 +74,7 @@ def vast(tmp_path_factory) -> Path:
                 shard.finish()
                 os.close(shard.fd)
                 area.record(key, FileEntry(shard.size, shard.crc))
-        plan._write_documents(area, "", profile("intensity"))
+        plan.write_documents(area, "", profile("intensity"))
         area._unsynced.clear()  # nobody needs it to survive a power loss
         area.seal({})
         publish(area.root, str(path), overwrite=False)
