@@ -93,6 +93,7 @@ def images(result: dict[str, Any]) -> Figure:
             counts, seconds, marker, color=colour, label=f"{workers} worker{'s' * (workers > 1)}"
         )
     _logarithmic(axes, sorted({row["images"] for row in result["images"]}), "images", "seconds")
+    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))  # not two decades
     axes.legend(frameon=False)
     shape = " x ".join(map(str, result["shape"]))
     axes.set_title(f"voxarray convert, images of {shape}{_where(result)}", fontsize=9)
