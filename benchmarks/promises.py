@@ -265,6 +265,39 @@ def _preprocessing() -> list[Promise]:
 PROMISES += _preprocessing()
 
 
+def _cohort(name: str) -> Callable[[Results], float]:
+    return lambda results: _row(results["cohort"]["rows"], name)["seconds"]
+
+
+def _of_ideal(results: Results, *place: str) -> float:
+    found = results["cohort"]
+    for key in place:
+        found = found[key]
+    return float(found["throughput_of_ideal"])
+
+
+PROMISES += [
+    Promise(
+        "cohort: of the ideal throughput, 300 scans", lambda r: _of_ideal(r, "long"), None, 0.85
+    ),
+    Promise("cohort: of the ideal throughput, 30 scans", _of_ideal, None, 0.85),
+    *(
+        Promise(
+            f"cohort: {peer} / voxarray convert",
+            _ratio(_cohort(peer), _cohort("voxarray convert")),
+            None,
+            10,
+        )
+        for peer in ("looping ngff-zarr's Python API", "looping TorchIO 2's save to .nii.zarr")
+    ),
+    Promise(
+        "cohort: 100,000 rows open and filter, s",
+        lambda results: results["cohort"]["catalogue_seconds"],
+        1,
+    ),
+]
+
+
 def results() -> Results:
     """Results of all suites that were run, by suite."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}

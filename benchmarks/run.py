@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 
+import cohort
 import convert
 import formats
 import imports
@@ -32,6 +33,7 @@ def main() -> None:
     imports.main([])
     statistics_of_archives.main([])
     preprocess.main(large)
+    cohort.main([])
     scaling.main([])
     simulation.main([])
     promises.main()
