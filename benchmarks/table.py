@@ -100,6 +100,29 @@ def _patches(result: dict[str, Any]) -> str:
     return "\n\n".join([caption, _grid(["", *KINDS.values()], lines), _where(result)])
 
 
+def _loading(result: dict[str, Any]) -> str:
+    scans = result["scans"]
+    names = list(scans["head"]["two_workers"])
+    ours = names[0]
+    lines = [
+        [name, *(_rate(scans[kind]["two_workers"], name, ours) for kind in KINDS)] for name in names
+    ]
+    peaks = [peak["resident_mib"] for scan in scans.values() for peak in scan["peak"].values()]
+    caption = (
+        f"**Training on {result['patch']}³ patches** of that scan: patches per second out of a "
+        "`torch.utils.data.DataLoader` with two workers, in brackets how many times as many those "
+        f"of {ours.replace(', ', ' from an archive of profile ')} are. A worker needs "
+        f"{min(peaks):.0f} to {max(peaks):.0f} MiB above its imports."
+    )
+    return "\n\n".join([caption, _grid(["", *KINDS.values()], lines), _where(result)])
+
+
+def _rate(rates: dict[str, float], name: str, ours: str) -> str:
+    if name not in rates:
+        return "-"
+    return f"{rates[name]:,.{0 if rates[name] >= 10 else 2}f} ({rates[ours] / rates[name]:.1f}x)"
+
+
 def _imports(result: dict[str, Any]) -> str:
     lines = [[f"`{name}`", f"{seconds:.2f}"] for name, seconds in result["seconds"].items()]
     caption = "**Starting**: wall time of a whole process."
@@ -246,6 +269,7 @@ _MAKERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "convert": _convert,
     "patches": _patches,
     "preprocess": _preprocess,
+    "loading": _loading,
     "scaling_volumes": _volumes,
     "scaling_images": _images,
     "cohort": _cohort,
