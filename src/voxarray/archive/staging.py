@@ -237,7 +237,19 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_ended(pid)
+
+
+def _is_ended(pid: int) -> bool:
+    """Whether a process has ended, and only nobody asked yet how (proc(5), stat).
+
+    Killed workers are left to the first process of the system, which in a container may take its
+    time, or never ask.
+    """
+    with suppress(OSError):
+        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return status.rpartition(")")[2].split()[0] in ("Z", "X")
+    return False
 
 
 def host() -> str:
