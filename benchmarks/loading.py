@@ -100,17 +100,22 @@ def _scan(kind: str, options: argparse.Namespace) -> dict[str, Any]:
         path = stores.get(loader.store)
         if path is None:
             continue
-        for workers, found in ((2, two), (1, one)):
-            if workers == 1 and loader.module != "by_voxarray":
-                continue
+        # Two workers and one in turns: what disturbs the machine for a while disturbs both.
+        both = loader.module == "by_voxarray"
+        turns = [(w, 1) for _ in range(options.rounds) for w in (2, 1)] if both else [(2, None)]
+        for workers, rounds in turns:
+            found = two if workers == 2 else one
+            numbers = (options.size, options.patch, workers, rounds or options.rounds)
             try:
-                rates = loader.rates(path, options.size, options.patch, workers, options.rounds)
+                rates = loader.rates(path, *numbers)
             except subprocess.CalledProcessError as error:
                 print(f"  {loader.name}: left out, {error.stderr[-300:]}", file=sys.stderr)
                 continue
-            found[loader.name] = rates
-            rate = statistics.median(rates)
-            print(f"  {kind:<6} {workers} {loader.name:<30}{rate:9.1f} patches/s", flush=True)
+            found.setdefault(loader.name, []).extend(rates)
+        for workers, found in ((2, two), (1, one)):
+            if loader.name in found:
+                rate = statistics.median(found[loader.name])
+                print(f"  {kind:<6} {workers} {loader.name:<30}{rate:9.1f} patches/s", flush=True)
     return {
         "two_workers": {name: statistics.median(rates) for name, rates in two.items()},
         "one_worker": {name: statistics.median(rates) for name, rates in one.items()},

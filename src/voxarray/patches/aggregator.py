@@ -18,7 +18,7 @@ from voxarray.image import Image, LabelMap, ScalarImage, saving
 from voxarray.materialise import projected_peak
 from voxarray.patches.accumulator import Accumulator
 from voxarray.patches.grid_sampler import GridSampler
-from voxarray.promotion import tensor_dtype
+from voxarray.promotion import cast, tensor_dtype
 from voxarray.selection import Selection, Shape3, Shape4
 from voxarray.sources.base import Source, digest
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import torch
 
 MODES = ("crop", "average", "hann")
+
+_PIECE = 1 << 20
+"""Voxels that are divided at once."""
 
 Start = tuple[int, int, int]
 
@@ -287,21 +290,36 @@ class Aggregated(Source):
     def read(self, selection: Selection) -> NDArray:
         c, w, h, d = selection.shape
         out = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        self.read_into(selection, out)
+        return out
+
+    def read_into(self, selection: Selection, out: NDArray) -> None:
+        # A few planes at a time: temporaries stay small, and so does what is touched of a file.
+        c, w, h, d = selection.shape
+        channels, x, y, z = selection.ranges
+        planes = max(1, _PIECE // max(1, c * w * h))
+        for first in range(0, d, planes):
+            taken = slice(first, first + planes)
+            part = Selection((channels, x, y, z[taken]))
+            cast(self._means(part), out[..., taken])
+
+    def _means(self, selection: Selection) -> NDArray:
+        """Voxels of a few planes: a view of the sums where nothing is to be divided."""
         box = selection.bounding_box()
         slices = selection.slices(box)
         spatial = [
             range(r.start + b, r.stop + b) for r, b in zip(box.spatial, self.before, strict=True)
         ]
-        region = self.sums.region(spatial)[box.ranges[0].start : box.ranges[0].stop]
-        out[...] = region[slices]
-        if self.weights is not None:
-            x, y, z = (
-                weights[r.start : r.stop][taken]
-                for weights, r, taken in zip(self.weights, box.spatial, slices[1:], strict=True)
-            )
-            for channel in out:  # one channel at a time: temporaries stay small
-                channel /= (x[:, None, None] * y[:, None] * z).astype(out.dtype)
-        return out
+        channels = slice(box.ranges[0].start, box.ranges[0].stop)
+        found: NDArray = self.sums.region(spatial)[channels][slices]
+        if self.weights is None:
+            return found
+        x, y, z = (
+            weights[r.start : r.stop][taken]
+            for weights, r, taken in zip(self.weights, box.spatial, slices[1:], strict=True)
+        )
+        means: NDArray = found / (x[:, None, None] * y[:, None] * z).astype(found.dtype)
+        return means
 
     def token(self) -> str:
         return digest("aggregated", id(self.sums))

@@ -252,7 +252,7 @@ class VoxelStream(ABC):
 
 @dataclass(slots=True)
 class SequentialReads(VoxelStream):
-    """A stream over any source with random access: one `Source.read` per slab."""
+    """A stream over any source with random access: one `Source.read_into` per slab."""
 
     source: Source
     channel: int = field(default=0, init=False)
@@ -267,7 +267,7 @@ class SequentialReads(VoxelStream):
             (0, height),
             (self.depth, self.depth + planes),
         )
-        out[...] = self.source.read(selection).transpose(0, 3, 2, 1)
+        self.source.read_into(selection, out.transpose(0, 3, 2, 1))
         self.depth += planes
         if self.depth == depth:
             self.depth, self.channel = 0, self.channel + channels
