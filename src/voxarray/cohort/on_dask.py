@@ -19,6 +19,12 @@ from voxarray.cohort.splitting import convert_part, folder_for_parts, parts_of
 from voxarray.cohort.task import Result, convert_item
 from voxarray.errors import ArchiveError, TransportError
 
+_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": 32 << 20, "MALLOC_TRIM_THRESHOLD_": 64 << 20}
+"""Where glibc's allocator ends by itself (mallopt(3)), in bytes. `distributed` starts its workers
+with a trim threshold of 64 KiB, which also keeps the other one at 128 KiB: each buffer of a chunk
+would be fresh pages, twenty times as many as without."""
+
 
 @dataclass(frozen=True, slots=True)
 class Distributed:
@@ -63,6 +69,7 @@ class Distributed:
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
+        import dask.config
         from distributed import Client, LocalCluster
 
         if self.scheduler is not None:
@@ -77,8 +84,10 @@ class Distributed:
             with client:
                 yield client
             return
+        environment = {**dask.config.get(_ENVIRONMENT), **_ALLOCATOR}
         # Its port speaks pickle: whoever reaches it runs code, so nobody else's machine may.
         with (
+            dask.config.set({_ENVIRONMENT: environment}),
             LocalCluster(
                 n_workers=self.workers,
                 threads_per_worker=1,
