@@ -14,18 +14,20 @@ from voxarray.selection import Shape3
 from voxarray.testing.synthetic import Phantom, write_nifti
 
 SEED = 20240501
+SPACING = 0.5
 
 Box = tuple[slice, slice, slice]
 
 
-def phantom(kind: str, shape: Shape3) -> Phantom:
-    return Phantom(shape, kind, SEED)  # type: ignore[arg-type]  # "head" or "noisy"
+def phantom(kind: str, shape: Shape3, spacing: float = SPACING) -> Phantom:
+    return Phantom(shape, kind, SEED, spacing)  # type: ignore[arg-type]  # "head" or "noisy"
 
 
 def scan(volume: Phantom, suffix: str = ".nii.gz") -> Path:
     """The file of a phantom, written if it is not there yet."""
     size = "x".join(map(str, volume.shape))
-    path = BENCH / "data" / f"{volume.kind}-{size}-{volume.seed}{suffix}"
+    spacing = "" if volume.spacing == SPACING else f"-{volume.spacing:g}mm"
+    path = BENCH / "data" / f"{volume.kind}-{size}{spacing}-{volume.seed}{suffix}"
     if not path.exists():
         print(f"writing {path.name}", flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
