@@ -114,6 +114,11 @@ def test_axes_longer_than_16_bits():
     assert (labels[0, found, 1, 1] == 1).all()
     observed = np.histogram(found, bins=20, range=(66_000, 69_990))[0]
     assert scipy.stats.chisquare(observed).pvalue > 1e-3
+    weighted = vx.Subject(w=vx.ScalarImage(tensor=labels.astype("f4")))
+    found = starts(vx.WeightedSampler((8, 2, 2), "w"), weighted)[:, 0] + 4
+    observed = np.histogram(found, bins=20, range=(66_000, 69_990))[0]
+    assert observed.sum() == DRAWS
+    assert scipy.stats.chisquare(observed).pvalue > 1e-3
     location = next(vx.LabelSampler((8, 2, 2), "seg")(subject))["location"]
     assert location.dtype == torch.int64
     assert location[0] > 65_535

@@ -94,6 +94,42 @@ def test_a_worker_needs_little_memory(volume):
     assert peak.bytes < 48 * MIB  # a patch of 3.4 MiB, decoded chunks, one cell of the label map
 
 
+LOADING = """
+import sys, torch
+import voxarray as vx
+from torch.utils.data import DataLoader, default_collate
+
+def resident():
+    with open("/proc/self/status") as status:
+        rows = dict(line.split(":", 1) for line in status)
+    return int(rows["VmRSS"].split()[0]) * 1024
+
+def begin(number):
+    global before
+    before = resident()
+
+def collate(items):
+    return default_collate(items), resident() - before
+
+subject = vx.Subject(t1=vx.ScalarImage(sys.argv[1] + "/t1.ome.zarr"))
+patches = vx.PatchDataset([subject], vx.UniformSampler(96), 400)
+loader = DataLoader(patches, batch_size=4, num_workers=1, worker_init_fn=begin, collate_fn=collate)
+seen = [needed for batch, needed in loader]
+print(max(seen), seen[-1] - seen[len(seen) // 2])
+"""
+
+
+@pytest.mark.skipif(not can_measure(), reason="this system does not tell of memory")
+def test_a_worker_of_a_loader_keeps_the_memory_of_a_few_batches(volume):
+    result = subprocess.run(
+        [sys.executable, "-c", LOADING, str(volume)], capture_output=True, text=True, timeout=200
+    )
+    assert result.stdout, result.stderr[-3000:]
+    needed, growth = map(int, result.stdout.split())
+    assert needed < 128 * MIB  # of it 13.5 MiB for each batch of 4 that is on its way
+    assert growth < 2 * MIB
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not can_measure(), reason="this system does not tell peaks")
 def test_twenty_thousand_patches_leave_nothing_behind(volume):
