@@ -87,6 +87,16 @@ def test_large_boxes_of_whole_rows_are_read(stored, monkeypatch):
     assert np.array_equal(read(path, array.dtype, box), array[np.ix_(*box)])
 
 
+def test_a_plane_across_all_rows_is_read(stored, monkeypatch):
+    """It would make the whole volume resident."""
+    path, array = stored
+    monkeypatch.setattr(raw_voxels, "MOST_LEASED", array.nbytes // 2)
+    monkeypatch.setattr(raw_voxels, "LEAST_LEASED", 1)
+    monkeypatch.setattr(leased, "leased", lambda _: pytest.fail("mapped"))
+    box = [range(1), range(40), range(256), range(100, 101)]
+    assert np.array_equal(read(path, array.dtype, box), array[np.ix_(*box)])
+
+
 def test_a_file_that_ends_too_early(stored):
     path, array = stored
     longer = (1, 41, *SHAPE[2:])

@@ -34,6 +34,10 @@ MOST_MAPS = 8
 """Files that stay mapped; a file that is deleted takes its space until it is mapped no more."""
 
 _LOOK_AT_LIMIT = 16 << 20
+"""Bytes to touch between looks at the limit, which asks the system."""
+
+_RESIDENT_LIMIT = 64 << 20
+"""Bytes to touch before all pages are given back: they are resident. Small budgets have less."""
 
 _maps: OrderedDict[tuple[int, int, int], mmap.mmap] = OrderedDict()
 _touched = 0
@@ -61,7 +65,7 @@ def note(count: int) -> None:
     before = _touched
     _touched = before + count  # a lost update between threads costs nothing
     due = before // _LOOK_AT_LIMIT != _touched // _LOOK_AT_LIMIT
-    if due and _touched > memory.cache_limit():
+    if due and _touched > min(_RESIDENT_LIMIT, memory.cache_limit()):
         _touched = 0
         for found in list(_maps.values()):
             found.madvise(mmap.MADV_DONTNEED)

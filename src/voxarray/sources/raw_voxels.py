@@ -26,6 +26,9 @@ MAX_SPAN = 8 << 20
 LEAST_LEASED = 64 << 10
 """Bytes of a result for which taking a lease is worth it."""
 
+MOST_LEASED = 24 << 20
+"""Bytes that one read may make resident: a plane across all rows of a volume would be all of it."""
+
 _LARGEST_CALL = 1 << 30  # Linux reads at most 2 GiB at once
 
 Fetch = Callable[[memoryview, int], None]
@@ -82,8 +85,8 @@ class RawVoxels:
         return True
 
     def _has_short_rows(self, ranges: Sequence[range], nbytes: int) -> bool:
-        """Whether more than twice the wanted bytes would be read, and enough for it to matter."""
-        return nbytes >= LEAST_LEASED and self._touched(ranges) > 2 * nbytes
+        """Whether more than twice the wanted bytes would be read: enough to matter, and no more."""
+        return nbytes >= LEAST_LEASED and 2 * nbytes < self._touched(ranges) <= MOST_LEASED
 
     def _touched(self, ranges: Sequence[range]) -> int:
         """Bytes of the planes' rows from the first that is wanted to the last."""
