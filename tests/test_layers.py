@@ -29,6 +29,7 @@ LAYERS = (
         "progress",
         "promotion",
         "remote",
+        "resident",
         "workers",
     },
     {

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from archive_samples import archive, blobs
 
+from voxarray import resident
 from voxarray.archive import mapped
 from voxarray.errors import ChecksumError
 from voxarray.selection import Selection
@@ -46,16 +47,16 @@ def test_a_chunk_is_checked_again_after_its_pages_were_given_back(source):
     shard = file if file.is_file() else file / "scale0/image/c/0/0/0/0"
     damage(shard)
     source.read(whole)  # found intact before: not checked again
-    mapped.give_back()
+    mapped.forget()
     with pytest.raises(ChecksumError, match="chunk"):
         source.read(whole)
 
 
-def test_pages_are_given_back_beyond_the_limit_of_caches(source, monkeypatch):
+def test_chunks_are_checked_again_beyond_the_limit_of_caches(source, monkeypatch):
     monkeypatch.setattr(mapped, "_LOOK_AT_LIMIT", 256)
     given = []
-    monkeypatch.setattr(mapped, "give_back", lambda: given.append(1))
-    mapped._touched = 0
+    monkeypatch.setattr(mapped, "forget", lambda: given.append(1))
+    mapped._noted = 0
     with dask.config.set({"voxarray.block-cache": 1000}):
         source.read(Selection.whole(SHAPE))
     assert given
@@ -63,14 +64,18 @@ def test_pages_are_given_back_beyond_the_limit_of_caches(source, monkeypatch):
 
 def test_pages_that_count_as_resident_are_few(tmp_path, monkeypatch):
     source = open_archive(archive(tmp_path / "a.ome.zarr", blobs(SHAPE), chunk=4, codec="raw"))
-    monkeypatch.setattr(mapped, "_RESIDENT_LIMIT", 200)
+    monkeypatch.setattr(resident, "MOST_BYTES", 200)
+    monkeypatch.setattr(resident, "LOOK_EVERY", 100)
+    monkeypatch.setattr(resident, "_maps", weakref.WeakSet())
     monkeypatch.setattr(mapped, "_open", weakref.WeakSet())
     dropped = []
-    monkeypatch.setattr(mapped.MappedShard, "drop", lambda shard: dropped.append(shard))
+    give_back = resident.give_back
+    monkeypatch.setattr(resident, "give_back", lambda: dropped.append(give_back()))
     with dask.config.set({"voxarray.threads": 1}):
         np.testing.assert_array_equal(source.read(Selection.whole(SHAPE)), blobs(SHAPE))
     assert len(dropped) > 3
-    assert dropped[-1].checked  # what is intact is known to be
+    assert len(resident._maps) == len(mapped._open) > 0
+    assert all(shard.checked for shard in mapped._open)  # what is intact is known to be
 
 
 def damage(path: Path) -> None:

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from voxarray import resident
 from voxarray.errors import TruncatedError, VoxarrayError
 from voxarray.selection import Selection
 from voxarray.sources import leased, raw_voxels
@@ -125,11 +126,14 @@ def test_pages_are_given_back(stored, monkeypatch, no_reading):
     path, array = stored
     if not can_lease(path):
         pytest.skip("this file system has no leases")
-    monkeypatch.setattr(leased, "_LOOK_AT_LIMIT", 1)
+    monkeypatch.setattr(resident, "LOOK_EVERY", 1)
+    given = []
+    give_back = resident.give_back
+    monkeypatch.setattr(resident, "give_back", lambda: given.append(give_back()))
     monkeypatch.setattr("voxarray.memory.cache_limit", lambda: 0)
     for _ in range(2):
         assert np.array_equal(read(path, array.dtype), array[np.ix_(*BOX)])
-    assert leased._touched == 0
+    assert len(given) == 2
     monkeypatch.setattr(leased, "MOST_MAPS", 0)
     leased._maps.clear()
     assert np.array_equal(read(path, array.dtype), array[np.ix_(*BOX)])

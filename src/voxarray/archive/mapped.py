@@ -3,9 +3,8 @@ result in one copy.
 
 Only shards of a published archive are mapped, which nobody changes in place; their size is checked
 against the manifest first. A chunk is checked against its crc32c when it is touched first, not
-each time, and again when as much was touched as caches may hold (`voxarray.memory.cache_limit`).
-Touched pages are the kernel's cache, which it can take back at any time, but they count as
-resident: every 64 MiB all are given back, and stay in that cache.
+each time, and again when as much was checked as caches may hold (`voxarray.memory.cache_limit`).
+What of it is resident is bounded by `voxarray.resident`.
 """
 
 from __future__ import annotations
@@ -18,17 +17,13 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray import memory
+from voxarray import memory, resident
 
 _LOOK_AT_LIMIT = 16 << 20
-"""Bytes to touch between looks at the limit, which asks the system."""
-
-_RESIDENT_LIMIT = 64 << 20
-"""Bytes to see before all pages are given back: a loader's worker promises 128 MiB in all."""
+"""Bytes to check between looks at the limit, which asks the system."""
 
 _lock = threading.Lock()
-_touched = 0
-_seen = 0
+_noted = 0
 _open: weakref.WeakSet[MappedShard] = weakref.WeakSet()
 
 
@@ -41,58 +36,39 @@ class MappedShard:
         size: Bytes of the shard.
     """
 
-    __slots__ = ("__weakref__", "_map", "bytes", "checked")
+    __slots__ = ("__weakref__", "bytes", "checked")
 
     def __init__(self, fd: int, start: int, size: int) -> None:
         before = start % mmap.ALLOCATIONGRANULARITY
-        self._map = mmap.mmap(fd, before + size, access=mmap.ACCESS_READ, offset=start - before)
-        self.bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8, size, before)
+        pages = mmap.mmap(fd, before + size, access=mmap.ACCESS_READ, offset=start - before)
+        self.bytes: NDArray[np.uint8] = np.frombuffer(
+            resident.register(pages), np.uint8, size, before
+        )
         self.checked: set[int] = set()
-        """Offsets of chunks that have been found intact since their pages came."""
+        """Offsets of chunks that have been found intact, and need not be checked again yet."""
         with _lock:
             _open.add(self)
 
     def note(self, offset: int, length: int) -> None:
-        """Remember that the chunk at ``offset`` is intact; give pages back when they are many."""
-        global _touched
+        """Remember that the chunk at ``offset`` is intact, unless that is long ago for many."""
+        global _noted
         self.checked.add(offset)
-        before = _touched
-        _touched = before + length  # a lost update between threads costs nothing
-        due = before // _LOOK_AT_LIMIT != _touched // _LOOK_AT_LIMIT
-        if due and _touched > memory.cache_limit():
-            give_back()
-
-    def forget(self) -> None:
-        """Let the kernel have the pages; they come back, and are checked, when they are touched."""
-        self.checked.clear()
-        self.drop()
-
-    def drop(self) -> None:
-        """Let the kernel have the pages; its cache keeps them."""
-        if hasattr(self._map, "madvise"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+        before = _noted
+        _noted = before + length  # a lost update between threads costs nothing
+        due = before // _LOOK_AT_LIMIT != _noted // _LOOK_AT_LIMIT
+        if due and _noted > memory.cache_limit():
+            forget()
 
 
-def see(size: int) -> None:
-    """Say that so many bytes of mapped chunks are about to be read."""
-    global _seen
-    _seen += size  # a lost update between threads costs nothing
-    if _seen > _RESIDENT_LIMIT:
-        _seen = size
-        with _lock:
-            shards = list(_open)
-        for shard in shards:
-            shard.drop()
-
-
-def give_back() -> None:
-    """Give back all pages that this process has touched."""
-    global _touched
+def forget() -> None:
+    """Check all chunks again when they are touched, as the disk has them unless its cache does."""
+    global _noted
     with _lock:
-        _touched = 0
+        _noted = 0
         shards = list(_open)
     for shard in shards:
-        shard.forget()
+        shard.checked.clear()
+    resident.give_back()
 
 
 def _renew_lock_in_child() -> None:

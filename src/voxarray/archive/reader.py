@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray import settings, workers
-from voxarray.archive import codecs, handles, mapped
+from voxarray import resident, settings, workers
+from voxarray.archive import codecs, handles
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
 from voxarray.archive.handles import ShardHandle
@@ -183,7 +183,7 @@ class ShardedArray:
                 end = (n.last + z.last + y.last + x.last + 1) * size
                 shard = handle.mapped() if as_stored else None
                 if shard is not None:
-                    mapped.see(end - begin)
+                    resident.touch(end - begin)
                     chunk = self._seen(shard, offset, length)
                 else:
                     encoded = self._encoded(handle, offset, length)

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray import memory
+from voxarray import resident
 
 try:
     import fcntl
@@ -33,14 +33,7 @@ except ImportError:  # Windows
 MOST_MAPS = 8
 """Files that stay mapped; a file that is deleted takes its space until it is mapped no more."""
 
-_LOOK_AT_LIMIT = 16 << 20
-"""Bytes to touch between looks at the limit, which asks the system."""
-
-_RESIDENT_LIMIT = 64 << 20
-"""Bytes to touch before all pages are given back: they are resident. Small budgets have less."""
-
 _maps: OrderedDict[tuple[int, int, int], mmap.mmap] = OrderedDict()
-_touched = 0
 
 
 @contextmanager
@@ -57,18 +50,6 @@ def leased(fd: int) -> Iterator[NDArray[np.uint8] | None]:
         yield np.frombuffer(_mapped(fd), np.uint8)
     finally:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-
-
-def note(count: int) -> None:
-    """Say how many bytes of pages were touched, so that they are given back when they are many."""
-    global _touched
-    before = _touched
-    _touched = before + count  # a lost update between threads costs nothing
-    due = before // _LOOK_AT_LIMIT != _touched // _LOOK_AT_LIMIT
-    if due and _touched > min(_RESIDENT_LIMIT, memory.cache_limit()):
-        _touched = 0
-        for found in list(_maps.values()):
-            found.madvise(mmap.MADV_DONTNEED)
 
 
 def _take(fd: int) -> bool:
@@ -94,7 +75,8 @@ def _mapped(fd: int) -> mmap.mmap:
     found = _maps.get(key)
     if found is None:
         # No other file gets this inode while the map holds it.
-        found = _maps.setdefault(key, mmap.mmap(fd, status.st_size, access=mmap.ACCESS_READ))
+        pages = resident.register(mmap.mmap(fd, status.st_size, access=mmap.ACCESS_READ))
+        found = _maps.setdefault(key, pages)
         while len(_maps) > MOST_MAPS:
             _maps.popitem(last=False)
     return found

@@ -17,6 +17,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray import resident
 from voxarray.errors import TruncatedError
 from voxarray.sources import leased
 
@@ -80,8 +81,8 @@ class RawVoxels:
         with leased.leased(fd) as data:
             if data is None or first + self._span(ranges, steps) > data.size:
                 return False
+            resident.touch(self._touched(ranges))
             out[...] = np.ndarray(out.shape, self.dtype, data, first, steps)
-        leased.note(self._touched(ranges))
         return True
 
     def _has_short_rows(self, ranges: Sequence[range], nbytes: int) -> bool:
