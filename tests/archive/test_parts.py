@@ -20,8 +20,8 @@ from voxarray.testing.peak_memory import can_measure, peak_above_imports
 OPTIONS = Options(chunk=8)
 
 
-def scan(path: Path, shape, dtype=np.int16, scale: float = 1, spacing=(1, 1, 1)) -> Path:
-    voxels = np.random.default_rng(3).integers(-90, 900, shape) / (7 if dtype == "f4" else 1)
+def scan(path: Path, shape, dtype=np.int16, scale: float = 1, spacing=(1, 1, 1), least=-90) -> Path:
+    voxels = np.random.default_rng(3).integers(least, 900, shape) / (7 if dtype == "f4" else 1)
     voxels[: shape[0] // 2] = 0  # background chunks are left out of shards
     image = nib.Nifti1Image(voxels.astype(dtype), np.diag([*spacing, 1]))
     image.header.set_slope_inter(scale, 0)
@@ -41,11 +41,13 @@ def tree(folder: Path) -> dict[str, bytes]:
     "shape", [(20, 33, 131), (26, 25, 65), (40, 32, 64), (33, 31, 97)], ids=str
 )
 @pytest.mark.parametrize("levels", [None, 1, 2])
-@pytest.mark.parametrize("kind", ["int16", "float32", "whole", "scaled", "flat"])
+@pytest.mark.parametrize("kind", ["int16", "float32", "weights", "whole", "scaled", "flat"])
 def test_parts_make_the_same_bytes(tmp_path, shape, levels, kind):
-    dtype = "f4" if kind == "float32" else np.float64 if kind == "whole" else np.int16
+    dtype = "f4" if kind in ("float32", "weights") else np.float64 if kind == "whole" else np.int16
     spacing = (1, 1, 4) if kind == "flat" else (1, 1, 1)
-    file = scan(tmp_path / "scan.nii", shape, dtype, 0.3 if kind == "scaled" else 1, spacing)
+    least = 0 if kind == "weights" else -90
+    slope = 0.3 if kind == "scaled" else 1
+    file = scan(tmp_path / "scan.nii", shape, dtype, slope, spacing, least)
     source = open_source(file)
     options = Options(chunk=8, levels=levels)
     convert(source, tmp_path / "whole.ome.zarr", options=options, extremes=True)
@@ -57,6 +59,7 @@ def test_parts_make_the_same_bytes(tmp_path, shape, levels, kind):
     convert(source, tmp_path / "out.ome.zarr", options=options, extremes=True, parts=parts)
     assert tree(tmp_path / "out.ome.zarr") == tree(tmp_path / "whole.ome.zarr")
     assert verify(tmp_path / "out.ome.zarr") == []
+    assert (tmp_path / "out.ome.zarr/weight_sums").exists() == (kind == "weights")
 
 
 def test_what_is_not_divided(tmp_path):
@@ -67,6 +70,18 @@ def test_what_is_not_divided(tmp_path):
     deep = open_source(scan(tmp_path / "deep.nii", (8, 8, 200)))
     assert divided(planned(deep, "label", OPTIONS), 4) == []
     assert divided(planned(deep, options=OPTIONS), 1) == []
+
+
+@pytest.mark.parametrize("kept", [[0], [1], [0, 0], [1, 1, 0]])
+def test_a_part_that_is_not_there_is_missed(tmp_path, kept):
+    """Its planes would read as background."""
+    source = open_source(scan(tmp_path / "scan.nii", (20, 33, 131)))
+    plan = planned(source, options=OPTIONS)
+    parts = [write_part(plan, one, str(tmp_path / "parts")) for one in divided(plan, 2)]
+    with pytest.raises(ArchiveError, match="of 131: convert it again") as error:
+        convert(source, tmp_path / "out.ome.zarr", options=OPTIONS, parts=[parts[n] for n in kept])
+    assert error.value.code == "MISSING_PART"
+    assert sorted(os.listdir(tmp_path)) == ["parts", "scan.nii"]
 
 
 def test_a_part_that_changed_on_the_disk_is_refused(tmp_path):

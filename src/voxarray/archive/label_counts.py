@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import documents
+from voxarray.archive import cell_tables
+from voxarray.archive.cell_tables import cells_of
 from voxarray.archive.staging import Staging
 from voxarray.layout import Index4, Layout
-from voxarray.statistics.cells import COLUMNS, CellCounts, Cells, as_table, rows_of
+from voxarray.statistics.cells import COLUMNS, CellCounts, as_table, rows_of
 
 KEY = "label_counts"
 
@@ -51,18 +51,7 @@ class LabelTally:
             return
         table = as_table(self._rows).astype("<i8")
         attributes = {"columns": list(COLUMNS), "cell": list(cells_of(self.layout).edge)}
-        document = documents.plain_array(table.shape, table.dtype, ("row", "column"), attributes)
-        area.write(f"{prefix}{KEY}/zarr.json", documents.dump(document))
-        data = table.tobytes()
-        crc = google_crc32c.value(data).to_bytes(4, "little")
-        area.write(f"{prefix}{KEY}/{documents.chunk_key((0, 0))}", data + crc)
-
-
-def cells_of(layout: Layout) -> Cells:
-    """The chunks of a layout as cells of the volume."""
-    _, depth, height, width = layout.shape
-    _, z, y, x = layout.chunk
-    return Cells((width, height, depth), (x, y, z))
+        cell_tables.write(area, f"{prefix}{KEY}", table, ("row", "column"), attributes)
 
 
 def parse(raw: bytes, layout: Layout) -> CellCounts:

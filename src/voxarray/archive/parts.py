@@ -29,6 +29,7 @@ from voxarray.archive.level_writer import Encoded, LevelWriter
 from voxarray.archive.manifest import FileEntry
 from voxarray.archive.plan import Plan
 from voxarray.archive.staging import Staging
+from voxarray.archive.weight_sums import WeightTally
 from voxarray.errors import ArchiveError
 from voxarray.layout import Index4, Layout
 from voxarray.sources.raw_voxels import as_bytes, read_exactly
@@ -47,6 +48,7 @@ class Part:
         next_level: crc32c of each chunk of the next level.
         codec: Name of the profile that was taken.
         ends: Smallest and largest voxel, as stored.
+        weights: Sums of its chunks, if these can be weights.
         digest: sha256 of the source's file; None but in the part that begins the image.
     """
 
@@ -56,6 +58,7 @@ class Part:
     next_level: dict[Index4, int]
     codec: str
     ends: Ends | None
+    weights: WeightTally | None
     digest: str | None
 
 
@@ -123,7 +126,9 @@ def write_part(plan: Plan, planes: range, folder: str) -> Part:
         if len(layouts) > 1:
             levels.append(ChunkFile.of(plan, planes, root, crcs))
         convert = found.watching(plan.storage.convert)
-        cascade = Cascade(levels, plan.metadata.factors[:1], plan.reduction, convert, cpu)
+        weights = _weights_of(plan)
+        observe = None if weights is None else weights.add
+        cascade = Cascade(levels, plan.metadata.factors[:1], plan.reduction, convert, cpu, observe)
         try:
             for box, block in planes_between(source, layouts[0], planes):
                 cascade.put(box, block)
@@ -133,14 +138,27 @@ def write_part(plan: Plan, planes: range, folder: str) -> Part:
             raise
         if planes.start == 0:
             whole.finish()
-        return Part(root, planes, files, crcs, name, found.ends, whole.source_digest())
+        return Part(root, planes, files, crcs, name, found.ends, weights, whole.source_digest())
 
 
 def complete(
     plan: Plan, area: Staging, parts: Sequence[Part], found: Extremes | None
 ) -> str | None:
-    """Make an image of its parts; gives the sha256 of the source's file."""
+    """Make an image of its parts; gives the sha256 of the source's file.
+
+    Raises:
+        ArchiveError: If they are not all planes once (``MISSING_PART``): what is not written would
+            read as background.
+    """
     ordered = sorted(parts, key=lambda part: part.planes.start)
+    depth, ends = plan.layouts[0].shape[1], [0, *(part.planes.stop for part in ordered)]
+    if [*(part.planes.start for part in ordered), depth] != ends:
+        raise ArchiveError(
+            f"the parts of {plan.source.path or 'the image'} hold the planes "
+            f"{', '.join(f'{p.planes.start} to {p.planes.stop}' for p in ordered)} of {depth}: "
+            "convert it again",
+            code="MISSING_PART",
+        )
     for part in ordered:
         for key, entry in part.files.items():
             os.makedirs(os.path.dirname(f"{area.root}/{key}"), exist_ok=True)
@@ -151,7 +169,18 @@ def complete(
     if len(plan.layouts) > 1:
         _write_coarser(plan, area, ordered)
     plan.write_documents(area, "", profile(ordered[0].codec))
+    weights = _weights_of(plan)
+    if weights is not None:
+        for part in ordered:
+            if part.weights is not None:
+                weights.include(part.weights)
+        weights.write(area, "")
     return ordered[0].digest
+
+
+def _weights_of(plan: Plan) -> WeightTally | None:
+    tally = plan.tally()
+    return tally if isinstance(tally, WeightTally) else None
 
 
 def _write_coarser(plan: Plan, area: Staging, parts: Sequence[Part]) -> None:

@@ -128,7 +128,7 @@ class Plan:
             The sha256 of the source's file, None if there is no file.
         """
         digests: list[str | None] = []
-        tally = self._tally()
+        tally = self.tally()
         with (
             # Closed here and now after a failure, with its file and its thread.
             closing(blocks(self.storage.source, self.layouts[0], digests.append)) as stream,
@@ -176,7 +176,7 @@ class Plan:
         """Name of the profile, by the first voxels; they are needed for floats alone."""
         return self.codec or ("intensity" if block is None else _suitable(block))
 
-    def _tally(self) -> LabelTally | WeightTally | None:
+    def tally(self) -> LabelTally | WeightTally | None:
         """What counts labels, or sums weights, on the way; None for numbers that are scaled."""
         storage, layout = self.storage, self.layouts[0]
         if storage.kept:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import documents
-from voxarray.archive.label_counts import cells_of
+from voxarray.archive import cell_tables
+from voxarray.archive.cell_tables import cells_of
 from voxarray.archive.staging import Staging
 from voxarray.layout import Index4, Layout
 from voxarray.statistics.cells import CellSums
@@ -53,17 +52,18 @@ class WeightTally:
                 return
             self._sums[channel, number] = total
 
+    def include(self, other: WeightTally) -> None:
+        """Take the sums of another tally, which was given other chunks of the same map."""
+        self._sums += other._sums
+        self._are_weights = self._are_weights and other._are_weights
+
     def write(self, area: Staging, prefix: str) -> None:
         """Store the sums in the group at ``prefix``, if these can be weights."""
         if not self._are_weights:
             return
         sums = self._sums.astype("<f8")
         attributes = {"cell": list(cells_of(self.layout).edge)}
-        document = documents.plain_array(sums.shape, sums.dtype, ("channel", "cell"), attributes)
-        area.write(f"{prefix}{KEY}/zarr.json", documents.dump(document))
-        data = sums.tobytes()
-        crc = google_crc32c.value(data).to_bytes(4, "little")
-        area.write(f"{prefix}{KEY}/{documents.chunk_key((0, 0))}", data + crc)
+        cell_tables.write(area, f"{prefix}{KEY}", sums, ("channel", "cell"), attributes)
 
 
 def parse(raw: bytes, layout: Layout, channel: int) -> CellSums:

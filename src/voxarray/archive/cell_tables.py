@@ -1,0 +1,40 @@
+"""Numbers about each chunk of the full resolution, stored beside the NIfTI header."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import google_crc32c
+from numpy.typing import NDArray
+
+from voxarray.archive import documents
+from voxarray.archive.staging import Staging
+from voxarray.layout import Layout
+from voxarray.statistics.cells import Cells
+
+
+def cells_of(layout: Layout) -> Cells:
+    """The chunks of a layout as cells of the volume."""
+    _, depth, height, width = layout.shape
+    _, z, y, x = layout.chunk
+    return Cells((width, height, depth), (x, y, z))
+
+
+def write(
+    area: Staging, key: str, table: NDArray, names: Sequence[str], facts: Mapping[str, Any]
+) -> None:
+    """Store a table as a Zarr array of one chunk, followed by its crc32c.
+
+    Args:
+        area: The archive that is being written.
+        key: Of the array.
+        table: Two-dimensional, little-endian.
+        names: Of its dimensions.
+        facts: Attributes of the array.
+    """
+    document = documents.plain_array(table.shape, table.dtype, names, facts)
+    area.write(f"{key}/zarr.json", documents.dump(document))
+    data = table.tobytes()
+    crc = google_crc32c.value(data).to_bytes(4, "little")
+    area.write(f"{key}/{documents.chunk_key((0, 0))}", data + crc)
