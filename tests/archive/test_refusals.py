@@ -397,3 +397,17 @@ def test_python_and_unzip_see_a_plain_zip(tmp_path):
         assert json.loads(opened.comment)["ome"]["version"] == "0.5"
         opened.extractall(tmp_path / "unzipped.ome.zarr")
     assert verify(tmp_path / "unzipped.ome.zarr") == []
+
+
+@pytest.mark.parametrize("shift", [1000, -1000])
+def test_a_zip_whose_directory_lies_of_where_it_begins(tmp_path, shift):
+    """Readers shift all members by what was put before the zip, here to before its beginning."""
+    packed = archive(tmp_path / "a.ozx", blobs((1, 9, 5, 7)), chunk=2)
+    data = bytearray(packed.read_bytes())
+    at = data.rindex(b"PK\x05\x06") + 16  # offset of the directory (APPNOTE 4.3.16)
+    (offset,) = struct.unpack_from("<I", data, at)
+    struct.pack_into("<I", data, at, offset + shift)
+    packed.write_bytes(data)
+    with pytest.raises(FormatError, match="damaged before") as caught:
+        open_archive(packed)
+    assert caught.value.code == "BAD_ZIP"

@@ -101,11 +101,13 @@ def _require_stored(member: zipfile.ZipInfo, path: str) -> None:
 
 def _span(blob: Blob, member: zipfile.ZipInfo, path: str) -> tuple[int, int]:
     """Offset and size of a member, whose own header may be longer than the directory says."""
-    header = blob.read(member.header_offset, _LOCAL_HEADER)
+    offset = member.header_offset
+    inside = 0 <= offset <= blob.size  # what a directory that lies makes of it may be neither
+    header = blob.read(offset, _LOCAL_HEADER) if inside else b""
     if len(header) != _LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
         raise FormatError(f"{path} is damaged before {member.filename}", code="BAD_ZIP", path=path)
     name, extra = _LOCAL_LENGTHS.unpack_from(header, 26)
-    start = member.header_offset + _LOCAL_HEADER + name + extra
+    start = offset + _LOCAL_HEADER + name + extra
     if start + member.file_size > blob.size:
         raise FormatError(f"{path} ends inside {member.filename}", code="BAD_ZIP", path=path)
     return start, member.file_size
