@@ -42,6 +42,7 @@ LAYERS = (
         "planes",
         "statistics",
         "tensors",
+        "upload",
         "colours",
         "ops",
     },
@@ -175,9 +176,9 @@ def test_nothing_runs_code_from_a_file(name: str) -> None:
     assert not list(banned_calls(parse(name)))
 
 
-# One module for tensors, and those that make what a loader of torch takes: its classes and memory.
+# Tensors in RAM and on their way to a card, and what a loader of torch takes: classes and memory.
 LOADED = {"batches", "datasets", "drawn", "iterable", "lent", "subject_patches"}
-WITH_TORCH = {"tensors", *(f"patches.{name}" for name in LOADED)}
+WITH_TORCH = {"tensors", "upload", *(f"patches.{name}" for name in LOADED)}
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - WITH_TORCH))

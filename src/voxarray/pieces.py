@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.memory import cache_limit
-from voxarray.selection import Selection
+from voxarray.promotion import cast
+from voxarray.selection import Selection, Shape4
 from voxarray.sources.base import Source
 from voxarray.sources.slabs import Slabs
 from voxarray.sources.window import Window
@@ -24,6 +25,9 @@ PIECE_BYTES = 16 << 20
 
 Piece = tuple[Selection, NDArray]
 """Where voxels are in the source, and the voxels, of the selection's shape (C, W, H, D)."""
+
+Room = Callable[[Shape4], NDArray]
+"""Memory, C-contiguous, for the (C, D, H, W) voxels of the next piece."""
 
 
 def pieces(source: Source) -> Iterator[Piece]:
@@ -41,6 +45,33 @@ def pieces(source: Source) -> Iterator[Piece]:
         return
     for box in _boxes(source):
         yield box, source.read(box)
+
+
+def pieces_into(source: Source, dtype: np.dtype, room: Room) -> Iterator[Piece]:
+    """As `pieces`, in memory of the caller, without a copy in between where that is possible.
+
+    Args:
+        source: Whose voxels are wanted.
+        dtype: Of the memory: the source's own, or one that its voxels are to be cast to.
+        room: Asked for memory before each piece is read, which is then the caller's.
+    """
+    if not is_sequential(source):
+        for box in _boxes(source):
+            out = _room_for(box, room)
+            source.read_into(box, out)
+            yield box, out
+    elif source.dtype == dtype:
+        yield from _streamed(source, room)
+    else:
+        for box, voxels in _streamed(source):
+            out = _room_for(box, room)
+            cast(voxels, out)
+            yield box, out
+
+
+def _room_for(box: Selection, room: Room) -> NDArray:
+    c, w, h, d = box.shape
+    return room((c, d, h, w)).transpose(0, 3, 2, 1)
 
 
 def read_parts(source: Source, parts: Sequence[Selection]) -> list[NDArray]:
@@ -81,13 +112,15 @@ def is_decoded_anew(source: Source) -> bool:
     return base.chunks == base.shape and not base.in_memory and block > cache_limit()
 
 
-def _streamed(source: Source) -> Iterator[Piece]:
+def _streamed(source: Source, room: Room | None = None) -> Iterator[Piece]:
     c, w, h, d = source.shape
     slabs = Slabs.of((c, d, h, w), source.dtype.itemsize, PIECE_BYTES)
-    buffer = np.empty(slabs.largest, source.dtype)
+    if room is None:
+        buffer = np.empty(slabs.largest, source.dtype)
+        room = lambda shape: buffer[: shape[0], : shape[1]]  # noqa: E731
     with source.stream() as stream:
         for outer, inner in slabs:
-            slab = buffer[: len(outer), : len(inner)]
+            slab = room((len(outer), len(inner), h, w))
             stream.read_into(slab)
             box = Selection((outer, range(w), range(h), inner))
             yield box, slab.transpose(0, 3, 2, 1)

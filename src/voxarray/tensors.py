@@ -1,4 +1,4 @@
-"""The only module that imports torch: tensors in and out of sources.
+"""Tensors in and out of sources.
 
 Tensors have shape (C, W, H, D). They keep the (C, D, H, W) memory order of the files, so they are
 permuted views and seldom contiguous; ``tensor.contiguous()`` costs a copy.
@@ -45,6 +45,12 @@ def reading_dtype(source: Source, dtype: torch.dtype | None) -> np.dtype:
     if dtype in (torch.float16, torch.float32, torch.float64) and source.dtype.kind in "biuf":
         return _numpy_dtype(dtype)
     return tensor_dtype(source.dtype)
+
+
+def torch_dtype(dtype: np.dtype) -> torch.dtype:
+    """Type of the tensor that `torch.from_numpy` makes of an array."""
+    found: torch.dtype = getattr(torch, dtype.name)
+    return found
 
 
 def without_bool(tensor: torch.Tensor) -> torch.Tensor:

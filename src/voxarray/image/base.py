@@ -15,7 +15,7 @@ from voxarray.image.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE
 from voxarray.image.origin import Origin, PathLike
 from voxarray.image.preprocessed import Preprocessed
 from voxarray.image.text import describe
-from voxarray.materialise import materialise
+from voxarray.materialise import materialise, projected_peak
 from voxarray.selection import Selection
 from voxarray.sources.array import ArraySource, DaskSource
 from voxarray.sources.reader import Reader
@@ -157,7 +157,7 @@ class Image(Preprocessed):
 
         if not has_cluster():
             source = self.source
-            self._require_memory(source, source.dtype, "persist()")
+            self._require_memory(projected_peak(source, source.dtype), "persist()")
         return self._with_dask(self.dask.persist())
 
     def compute(self) -> Self:
@@ -167,7 +167,7 @@ class Image(Preprocessed):
             MemoryBudgetError: If they need more memory than allowed.
         """
         source = self.source
-        self._require_memory(source, source.dtype, "compute()")
+        self._require_memory(projected_peak(source, source.dtype), "compute()")
         voxels = materialise(source, source.dtype)
         window = Window.of(ArraySource(voxels, source.affine, source.channels))
         return self._on(window.recorded(*source.history))

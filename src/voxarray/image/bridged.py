@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from voxarray.image.keys import DATA
 from voxarray.image.measured import Measured
+from voxarray.materialise import projected_peak
 
 if TYPE_CHECKING:
     import torch
@@ -21,17 +22,27 @@ class Bridged(Measured):
 
         Args:
             dtype: Type of the tensor; by default the one that `data` has.
-            device: Where it goes; by default RAM.
+            device: Where it goes; by default RAM. To a CUDA device voxels of a file go piece by
+                piece, through pinned memory: RAM need not hold the volume. The last copies may be
+                under way still, as after ``tensor.to(device, non_blocking=True)``: the current
+                stream is where they are queued.
 
         Raises:
             MemoryBudgetError: If it needs more memory than allowed; nothing was read.
         """
+        from voxarray import upload
         from voxarray.tensors import read_tensor, reading_dtype
 
         if DATA in self:
             return self.data.to(device=device, dtype=dtype)
-        self._require_memory(self._backing, reading_dtype(self._backing, dtype), "to_tensor()")
-        tensor = read_tensor(self._backing, dtype)
+        source, read_as = self._backing, reading_dtype(self._backing, dtype)
+        if upload.can_upload(source, device):
+            self._require_memory(upload.projected_peak(source, read_as), "to_tensor()")
+            tensor = upload.upload(source, dtype, device)
+            self._warn_of_nans(tensor)
+            return tensor
+        self._require_memory(projected_peak(source, read_as), "to_tensor()")
+        tensor = read_tensor(source, dtype)
         self._warn_of_nans(tensor)
         return tensor.to(device=device)
 

@@ -127,7 +127,8 @@ class Holder(Opened):
             return
         from voxarray.tensors import read_tensor
 
-        self._require_memory(self._backing, tensor_dtype(self._backing.dtype), "load()")
+        backing = self._backing
+        self._require_memory(projected_peak(backing, tensor_dtype(backing.dtype)), "load()")
         tensor = read_tensor(self._backing)
         self._warn_of_nans(tensor)
         # Atomic: where threads come here together, all get the tensor that was there first.
@@ -235,9 +236,9 @@ class Holder(Opened):
             child._store(AFFINE, window.affine)
         return child
 
-    def _require_memory(self, source: Source, dtype: np.dtype, operation: str) -> None:
+    def _require_memory(self, needed: int, operation: str) -> None:
         require(
-            projected_peak(source, dtype),
+            needed,
             f"{operation} of {self!r}",
             "slice it, take a coarser level(n), work on image.array, save it to an archive "
             "and read patches of that, or raise the budget",

@@ -52,7 +52,7 @@ def batches(layouts: Sequence[Layout], size: Shape3, shared: bool) -> list[list[
 def _allocate(shape: Sequence[int], dtype: torch.dtype, shared: bool) -> torch.Tensor:
     """Uninitialised memory, which another process may see if it is shared."""
     if not shared:
-        # Ready for an asynchronous copy to the graphics card, where there is one.
+        # Ready for an asynchronous copy, in a process that uses a graphics card.
         return torch.empty(tuple(shape), dtype=dtype, pin_memory=_pins())
     size = math.prod(shape) * dtype.itemsize
     borrowed = borrow(size)
@@ -62,7 +62,8 @@ def _allocate(shape: Sequence[int], dtype: torch.dtype, shared: bool) -> torch.T
 
 
 def _pins() -> bool:
-    return not in_a_worker() and torch.cuda.is_available()
+    """Asking whether there is a card would begin to use it, and what forks then could not."""
+    return not in_a_worker() and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def _stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
