@@ -67,7 +67,8 @@ def _volume(path: Path, rounds: int) -> dict[str, Any]:
     setup = f"""
 import torch, voxarray
 image = voxarray.ScalarImage({str(path)!r})
-image[..., :8].to_tensor(device="cuda"), image[..., :8].to_tensor().to("cuda")
+torch.ones(8, pin_memory=True).to("cuda") * 2, image[..., :8].load()
+from voxarray import upload
 torch.cuda.synchronize()
 """
     ways = {

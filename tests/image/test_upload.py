@@ -82,6 +82,14 @@ def test_on_a_stream_of_its_own(image):
 
 
 @CARD
+def test_a_card_that_is_behind(image):
+    """A buffer is filled again only when what was in it has arrived."""
+    expected = image.to_tensor()
+    torch.cuda._sleep(400_000_000)  # cycles before the first copy
+    assert torch.equal(upload.upload(image.source, None, "cuda").cpu(), expected)
+
+
+@CARD
 def test_refused_before_it_is_read(image):
     small = dask.config.set({"voxarray.memory-budget": 4000})
     with small, pytest.raises(MemoryBudgetError, match="to_tensor"):
@@ -97,8 +105,7 @@ def test_ram_need_not_hold_the_volume(tmp_path):
 import torch, voxarray
 from voxarray import upload
 image = voxarray.ScalarImage({str(path)!r})
-torch.ones(8, device="cuda") * 2
-image[..., :16].to_tensor(device="cuda")
+torch.ones(8, pin_memory=True).to("cuda").sum(), image[..., :8].load()
 projected = upload.projected_peak(image.source, image.source.dtype)
 """
     call = "assert int(image.to_tensor(device='cuda').sum()) == 512**3"
