@@ -4,7 +4,7 @@ A whole volume: `Image.to_tensor` with the device, which decodes into pinned mem
 copies, and the same tensor made in RAM and then sent. Patches: the loader's rate alone, and with
 every batch sent to the card, from pinned memory and not.
 
-python benchmarks/graphics_card.py [--size 512] [--patch 96] [--workers 4] [--rounds 7]
+python benchmarks/graphics_card.py [--size 512] [--patch 96] [--workers 4] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=SIZE, help="voxels along each side of the scan")
     parser.add_argument("--patch", type=int, default=PATCH, help="voxels along a side of a patch")
     parser.add_argument("--workers", type=int, default=4, help="of the loader")
-    parser.add_argument("--rounds", type=int, default=7, help="of each")
+    parser.add_argument("--rounds", type=int, default=3, help="of each")
     options = parser.parse_args(arguments)
     files = _files(options.size)
     content: dict[str, Any] = {
