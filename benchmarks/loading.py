@@ -41,14 +41,14 @@ class Loader:
         module: Of ``loaders/``.
         store: Which of the stores it reads.
         environment: Where it runs.
-        patches: In one round; fewer where each takes seconds.
+        patches: In one round, which should last seconds: the first batches of an epoch come late.
     """
 
     name: str
     module: str
     store: str
     environment: str = OWN
-    patches: int = 240
+    patches: int = 1200
 
     def rates(self, path: Path, size: int, patch: int, workers: int, rounds: int) -> list[float]:
         """Patches per second of each round."""
