@@ -179,6 +179,10 @@ PROMISES = [
 ]
 
 
+def _stored(kind: str, store: str) -> Callable[[Results], float]:
+    return lambda results: float(results["loading"]["scans"][kind]["mib_on_disk"][store])
+
+
 def _rate(kind: str, name: str, workers: str = "two_workers") -> Callable[[Results], float]:
     return lambda results: results["loading"]["scans"][kind][workers][name]
 
@@ -216,6 +220,11 @@ def _loading(kind: str) -> list[Promise]:
                 bound,
             )
             for profile, bound in (("raw", 1.8), ("training", 0.65))
+        ),
+        Promise(
+            f"{kind}: size on disk, training / mlarray",
+            _ratio(_stored(kind, "training"), _stored(kind, "mlarray")),
+            1.0,
         ),
         Promise(
             f"{kind}: loading, 2 workers / 1",
