@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -103,6 +105,41 @@ def test_reading_leaves_no_trace(tmp_path, name):
         tmp_path.chmod(0o755)
         for path in tmp_path.rglob("*"):
             path.chmod(0o755)
+
+
+_READS_ALL = """
+import sys, warnings
+sys.path[:0] = sys.argv[1].split(":")
+from header_samples import everything
+from voxarray.sources.registry import open_source
+warnings.simplefilter("ignore")
+for path in sys.argv[3:]:
+    everything(open_source(path))
+open(sys.argv[2] + "/new", "w")
+"""
+
+
+def test_a_file_system_that_is_mounted_read_only(tmp_path):
+    """Where `chmod` stops no superuser, a mount does: every format opens, and writing fails."""
+    paths = []
+    for name in SAMPLES:
+        (tmp_path / name).mkdir()
+        paths.append(made(name, tmp_path / name)[1])
+    mounts = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" || exit 77; exec "$@"'
+    program = [sys.executable, "-c", _READS_ALL, ":".join(sys.path), tmp_path, *paths]
+    try:
+        run = subprocess.run(
+            ["unshare", "--map-root-user", "--mount", "sh", "-c", mounts, tmp_path, *program],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        pytest.skip("no program unshare")
+    if run.returncode == 77 or "unshare failed" in run.stderr:
+        pytest.skip(f"this system lets nobody mount: {run.stderr}")
+    assert run.stderr.splitlines()[-1].startswith("OSError: [Errno 30]"), run.stderr
+    assert str(tmp_path / "new") in run.stderr
 
 
 def rewritten(path):
