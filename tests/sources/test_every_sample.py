@@ -17,6 +17,7 @@ import pytest
 from header_samples import everything
 from lying_headers import SAMPLES
 
+import voxarray as vx
 from voxarray.errors import SourceChangedError, VoxarrayError
 from voxarray.selection import Selection
 from voxarray.sources.registry import open_source
@@ -140,6 +141,19 @@ def test_a_file_system_that_is_mounted_read_only(tmp_path):
         pytest.skip(f"this system lets nobody mount: {run.stderr}")
     assert run.stderr.splitlines()[-1].startswith("OSError: [Errno 30]"), run.stderr
     assert str(tmp_path / "new") in run.stderr
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_two_files_of_any_format_along_channels(tmp_path, name):
+    paths = []
+    for folder in (tmp_path / "0", tmp_path / "1"):
+        folder.mkdir()
+        paths.append(made(name, folder)[1])
+    one = everything(quietly(paths[0]))
+    both = pickle.loads(pickle.dumps(vx.ScalarImage(paths))).source
+    np.testing.assert_array_equal(everything(both), np.concatenate([one, one]))
+    last = Selection.whole(both.shape)[-1:, :1]
+    np.testing.assert_array_equal(both.read(last), one[-1:, :1])
 
 
 def rewritten(path):
