@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pickle
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -18,6 +23,14 @@ from voxarray.sources.registry import open_source
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 
 OPTIONS = Options(chunk=8)
+_DIES = """
+import os, pickle, signal, sys
+from voxarray.archive import convert, parts
+from voxarray.archive.options import Options
+parts._write_coarser = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+source, written = pickle.load(sys.stdin.buffer)
+convert.convert(source, sys.argv[1], options=Options(chunk=8), parts=written)
+"""
 
 
 def scan(path: Path, shape, dtype=np.int16, scale: float = 1, spacing=(1, 1, 1), least=-90) -> Path:
@@ -82,6 +95,36 @@ def test_a_part_that_is_not_there_is_missed(tmp_path, kept):
         convert(source, tmp_path / "out.ome.zarr", options=OPTIONS, parts=[parts[n] for n in kept])
     assert error.value.code == "MISSING_PART"
     assert sorted(os.listdir(tmp_path)) == ["parts", "scan.nii"]
+
+
+def test_who_dies_while_parts_are_put_together_leaves_them(tmp_path):
+    """Another worker is given the same parts then, and finds all of their files."""
+    source = open_source(scan(tmp_path / "scan.nii", (20, 33, 131)))
+    convert(source, tmp_path / "whole.ome.zarr", options=OPTIONS)
+    plan = planned(source, options=OPTIONS)
+    parts = [write_part(plan, one, str(tmp_path / "parts")) for one in divided(plan, 2)]
+    died = subprocess.run(
+        [sys.executable, "-c", _DIES, tmp_path / "out.ome.zarr"],
+        input=pickle.dumps((source, parts)),
+    )
+    assert died.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".out*/scale0/**/c"))) == 1  # it had begun
+    convert(source, tmp_path / "out.ome.zarr", options=OPTIONS, parts=parts)
+    assert tree(tmp_path / "out.ome.zarr") == tree(tmp_path / "whole.ome.zarr")
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_parts_are_moved_where_links_are_refused(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    source = open_source(scan(tmp_path / "scan.nii", (20, 33, 131)))
+    convert(source, tmp_path / "whole.ome.zarr", options=OPTIONS)
+    plan = planned(source, options=OPTIONS)
+    parts = [write_part(plan, one, str(tmp_path / "parts")) for one in divided(plan, 2)]
+    monkeypatch.setattr(os, "link", refused)
+    convert(source, tmp_path / "out.ome.zarr", options=OPTIONS, parts=parts)
+    assert tree(tmp_path / "out.ome.zarr") == tree(tmp_path / "whole.ome.zarr")
 
 
 def test_a_part_that_changed_on_the_disk_is_refused(tmp_path):

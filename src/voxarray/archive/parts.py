@@ -2,8 +2,9 @@
 
 A part is a run of whole shards of the finest level, and what it comes to in the next level: shards
 as they will stand in the archive, and voxels of the next level as plain chunks. Whoever has all
-parts moves the shards into place and makes the coarser levels, so that every byte is the one that
-`voxarray.archive.convert.convert` alone writes. Until it publishes, nothing of this can be seen.
+parts links the shards into place and makes the coarser levels, so that every byte is the one that
+`voxarray.archive.convert.convert` alone writes. Until it publishes, nothing of this can be seen;
+should it die before, whoever tries again has the parts as they were.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def complete(
     for part in ordered:
         for key, entry in part.files.items():
             os.makedirs(os.path.dirname(f"{area.root}/{key}"), exist_ok=True)
-            os.rename(f"{part.folder}/{key}", f"{area.root}/{key}")
+            _put(f"{part.folder}/{key}", f"{area.root}/{key}")
             area.record(key, entry)
         if found is not None and part.ends is not None:
             found.include(part.ends)
@@ -176,6 +177,16 @@ def complete(
                 weights.include(part.weights)
         weights.write(area, "")
     return ordered[0].digest
+
+
+def _put(file: str, place: str) -> None:
+    """A second name for a file; on file systems that have no links, its only one from now on."""
+    try:
+        os.link(file, place)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        os.rename(file, place)
 
 
 def _weights_of(plan: Plan) -> WeightTally | None:
