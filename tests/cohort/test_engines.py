@@ -98,6 +98,19 @@ def test_no_scheduler_is_named(tmp_path, source, monkeypatch):
     assert "NO_SCHEDULER" in result.stderr
 
 
+def test_workers_that_do_not_start_are_named(tmp_path, source, monkeypatch):
+    import distributed
+
+    def dying(*_, **__):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", dying)
+    result = run("convert", source, tmp_path / "out", "--workers", "2")
+    assert result.exit_code == 1
+    assert "NO_WORKERS" in result.stderr
+    assert "fewer --workers" in result.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", range(10))
 def test_killed_workers_lose_nothing(tmp_path, moment):

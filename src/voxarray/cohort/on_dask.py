@@ -70,7 +70,7 @@ class Distributed:
     @contextmanager
     def _connected(self) -> Iterator[Any]:
         import dask.config
-        from distributed import Client, LocalCluster
+        from distributed import Client
 
         if self.scheduler is not None:
             try:
@@ -85,10 +85,19 @@ class Distributed:
                 yield client
             return
         environment = {**dask.config.get(_ENVIRONMENT), **_ALLOCATOR}
-        # Its port speaks pickle: whoever reaches it runs code, so nobody else's machine may.
         with (
             dask.config.set({_ENVIRONMENT: environment}),
-            LocalCluster(
+            self._cluster() as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+    def _cluster(self) -> Any:
+        from distributed import LocalCluster
+
+        try:
+            # Its port speaks pickle: whoever reaches it runs code, so nobody else's machine may.
+            return LocalCluster(
                 n_workers=self.workers,
                 threads_per_worker=1,
                 processes=True,
@@ -96,10 +105,13 @@ class Distributed:
                 dashboard_address=None,
                 memory_limit=0,  # our own budget is kept before memory is taken
                 silence_logs=logging.CRITICAL,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            yield client
+            )
+        except (RuntimeError, OSError) as error:
+            raise TransportError(
+                f"the {self.workers} workers do not start ({type(error).__name__}), one may have "
+                "died of a lack of memory: run the same command again, or with fewer --workers",
+                code="NO_WORKERS",
+            ) from error
 
 
 def _spread(
