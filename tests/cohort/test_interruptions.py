@@ -249,6 +249,17 @@ def run_plan(cohort: Path) -> None:
     Plan.read(str(cohort / "plan.json"))
 
 
+def test_who_outlives_a_cohort_writes_into_the_next(tmp_path):
+    import shutil
+
+    journal = Journal.of(str(tmp_path / "out/journal"))
+    for number in range(2):
+        journal.append({"slug": str(number), "status": "failed"})
+        assert [one["slug"] for one in records(str(tmp_path / "out/journal"))] == [str(number)]
+        shutil.rmtree(tmp_path / "out")
+    journal.close()
+
+
 def test_a_torn_line_of_a_journal_is_left_out(tmp_path):
     save(tmp_path / "in/a.nii")
     build(tmp_path / "in", tmp_path / "out")

@@ -58,6 +58,10 @@ class Journal:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         line = json.dumps({**record, "time": now}).encode() + b"\n"
         with self._lock:
+            # A worker may outlive a cohort that is deleted and made again at the same place.
+            if self._fd is not None and os.fstat(self._fd).st_nlink == 0:
+                os.close(self._fd)
+                self._fd = None
             if self._fd is None:
                 self._fd = self._create()
             # In front of what a full disk may have left of another line.
