@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import volumes
 from environments import BENCH, OWN
-from harness import Contender, fresh_output, save
-from voxarray.errors import StateError
+from harness import Contender, fresh_output, left_out, save
 from voxarray.testing.peak_memory import Peak, peak_above_imports
 from voxarray.testing.synthetic import Phantom, write_nifti
 
@@ -152,10 +150,9 @@ def _measured(contender: Contender, source: Path, tiny: Path, rounds: int) -> di
         for scan in source.iterdir():
             scan.read_bytes()
         os.sync()
-        try:
+        with left_out(contender.name) as without:
             runs.append(contender.measure(source, fresh_output("cohort"), tiny))
-        except StateError as error:
-            print(f"  {contender.name}: left out, {error}", file=sys.stderr, flush=True)
+        if without:
             return None
     best = min(runs, key=lambda run: run.seconds)
     print(f"  {contender.name:<44}{best.seconds:9.3f} s", flush=True)

@@ -10,7 +10,8 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,11 @@ from voxarray.testing.peak_memory import Peak, peak_above_imports
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+TRIALS = environments.BENCH / "trials"
 OUTPUT = environments.BENCH / "output"
+
+FAILURES = (StateError, AssertionError, subprocess.CalledProcessError)
+"""What a contender raises whose environment cannot be made, which fails, or writes other voxels."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def in_turns(
     In turns, so that what disturbs the machine for a while disturbs them all.
 
     Args:
-        contenders: Those to compare; one that fails is reported and left out.
+        contenders: Those to compare; a peer that fails is reported and left out.
         source: The file to convert; read once before, so that all find it in the page cache.
         tiny: A small file for each to warm up with.
         rounds: Runs of each.
@@ -109,17 +114,31 @@ def in_turns(
                 continue
             destination = fresh_output(contender.module + contender.suffix)
             os.sync()  # no contender pays for what the one before left to be written
-            try:
+            with left_out(contender.name) as without:
                 peak = contender.measure(source, destination, tiny)
                 if check and contender.name not in runs and destination.exists():
                     check(contender.readable(destination))
-            except (StateError, AssertionError, subprocess.CalledProcessError) as error:
-                print(f"  {contender.name}: left out, {error}", file=sys.stderr, flush=True)
-                failed.add(contender.name)
-                continue
-            runs.setdefault(contender.name, []).append(peak)
-            print(f"  {contender.name:<44}{peak.seconds:9.3f} s", flush=True)
+                runs.setdefault(contender.name, []).append(peak)
+                print(f"  {contender.name:<44}{peak.seconds:9.3f} s", flush=True)
+            failed.update(without)
     return [_row(c, runs[c.name]) for c in contenders if c.name in runs and c.name not in failed]
+
+
+@contextmanager
+def left_out(name: str) -> Iterator[list[str]]:
+    """Go on without a peer that fails here: its name is printed, and put into the list given.
+
+    voxarray itself is never left out: where it fails, there is nothing to compare.
+    """
+    without: list[str] = []
+    try:
+        yield without
+    except FAILURES as error:
+        if name.startswith("voxarray"):
+            raise
+        said = f"\n{error.stderr[-300:]}" if getattr(error, "stderr", None) else ""
+        print(f"  {name}: left out, {error}{said}", file=sys.stderr, flush=True)
+        without.append(name)
 
 
 def fresh_output(name: str) -> Path:
@@ -147,19 +166,34 @@ def save(suite: str, content: dict[str, Any], used: Iterable[str], *, trial: boo
 
     A trial, on scans of another size than the table shows, is kept out of ``results/``.
     """
-    folder = environments.BENCH / "trials" if trial else RESULTS
+    folder = TRIALS if trial else RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{suite}.json"
     document = {
         "suite": suite,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
-        "versions": {name: environments.versions(name) for name in sorted(set(used))},
+        "versions": _versions(used),
         **content,
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(f"wrote {path.relative_to(HERE.parent)}", flush=True)
     return path
+
+
+def results(*, trial: bool = False) -> dict[str, Any]:
+    """Results of all suites that were run, by suite."""
+    files = sorted((TRIALS if trial else RESULTS).glob("*.json"))
+    return {path.stem: json.loads(path.read_text()) for path in files}
+
+
+def _versions(used: Iterable[str]) -> dict[str, dict[str, str]]:
+    """What was installed in each environment that there is."""
+    found = {}
+    for name in sorted(set(used)):
+        with left_out(f"versions of {name}"):
+            found[name] = environments.versions(name)
+    return found
 
 
 def machine() -> dict[str, Any]:

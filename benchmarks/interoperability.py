@@ -1,25 +1,28 @@
 """Whether other libraries find the same voxels at the same places in our archives.
 
-python benchmarks/interoperability.py
+python benchmarks/interoperability.py [--trial]
 
 Makes small archives of each kind and opens each in each library, in its own environment (see
-`environments.py`). Prints a table; ends with 1 if anything differs. OME-Zarr 0.5 holds no
-directions, so of its readers spacing and translation are compared, and of those that read the
-NIfTI header the whole affine.
+`environments.py`). Prints a table and saves it; ends with 1 if anything differs. OME-Zarr 0.5
+holds no directions, so of its readers spacing and translation are compared, and of those that read
+the NIfTI header the whole affine.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from environments import python_of
+from environments import OWN, python_of
+from harness import left_out, save
 from voxarray.archive.convert import convert
 from voxarray.archive.options import LabelLayer, Options
 from voxarray.sources.archive import open_archive
@@ -34,6 +37,7 @@ AFFINE = np.array(
 )
 SINGLE = 1e-6  # NIfTI-1 holds float32
 SHAPE = (20, 16, 12)
+SAME = "the same"
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,16 @@ PEERS = (
 )
 
 
-def main() -> int:
-    failures = 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trial", action="store_true", help="keep what is found out of results/")
+    trial = parser.parse_args(arguments).trial
+    found: dict[str, dict[str, str]] = {}
+    missing: list[str] = []
+    for peer in PEERS:
+        with left_out(peer.name) as without:
+            python_of(peer.environment)
+        missing += without
     with tempfile.TemporaryDirectory() as folder:
         for suffix in (".ome.zarr", ".nii.zarr"):
             for case in CASES:
@@ -104,11 +116,17 @@ def main() -> int:
                 for peer in PEERS:
                     if suffix not in peer.suffixes or (case.inside and not peer.inside):
                         continue
-                    verdict = _verdict(peer, case, archive)
-                    failures += bool(verdict)
-                    print(f"{peer.name:<12} {case.name:<17} {suffix:<10} {verdict or 'the same'}")
-    print(f"{failures} differences")
-    return min(failures, 1)
+                    if peer.name in missing:
+                        continue
+                    verdict = _verdict(peer, case, archive) or SAME
+                    print(f"{peer.name:<12} {case.name:<17} {suffix:<10} {verdict}", flush=True)
+                    found.setdefault(peer.name, {})[f"{case.name}, {suffix}"] = verdict
+    differences = sum(v != SAME for verdicts in found.values() for v in verdicts.values())
+    print(f"{differences} differences")
+    content = {"differences": differences, "opened": found}
+    used = (OWN, *(peer.environment for peer in PEERS))
+    save("interoperability", content, used, trial=trial)
+    return min(differences, 1)
 
 
 def _made(folder: Path, case: Case, suffix: str) -> Path:

@@ -9,7 +9,6 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 import volumes
 from environments import BENCH, OWN, python_of
-from harness import HERE, save
+from harness import HERE, left_out, save
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
 from voxarray.selection import Selection
@@ -106,12 +105,8 @@ def _scan(kind: str, options: argparse.Namespace) -> dict[str, Any]:
         for workers, rounds in turns:
             found = two if workers == 2 else one
             numbers = (options.size, options.patch, workers, rounds or options.rounds)
-            try:
-                rates = loader.rates(path, *numbers)
-            except subprocess.CalledProcessError as error:
-                print(f"  {loader.name}: left out, {error.stderr[-300:]}", file=sys.stderr)
-                continue
-            found.setdefault(loader.name, []).extend(rates)
+            with left_out(loader.name):
+                found.setdefault(loader.name, []).extend(loader.rates(path, *numbers))
         for workers, found in ((2, two), (1, one)):
             if loader.name in found:
                 rate = statistics.median(found[loader.name])
@@ -140,10 +135,12 @@ def _stores(volume: Phantom, patch: int) -> dict[str, Path]:
         archived = open_source(stores["raw"])
         voxels = archived.read(Selection.whole(archived.shape))[0].transpose(2, 1, 0)
         np.save(plain, np.ascontiguousarray(voxels))
-        _write("mlarray", "by_mlarray", plain, mla, patch)
+        with left_out(MLARRAY):
+            _write("mlarray", "by_mlarray", plain, mla, patch)
         plain.unlink()
     if not zarr.exists():
-        _write("tio2", "by_torchio2", source, zarr)
+        with left_out(TORCHIO2):
+            _write("tio2", "by_torchio2", source, zarr)
     return stores | {
         name: path for name, path in (("mlarray", mla), ("nii.zarr", zarr)) if path.exists()
     }

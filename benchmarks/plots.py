@@ -1,19 +1,20 @@
 """The results as pictures for the README and the site, under ``notebooks/pictures``.
 
-python benchmarks/plots.py
+python benchmarks/plots.py [--trial]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness import HERE
-from promises import BASE, FULL, IGZIP, results
+from harness import HERE, TRIALS, results
+from promises import BASE, FULL, IGZIP
 
 PICTURES = HERE.parent / "notebooks" / "pictures"
 OURS, THEIRS, LIMIT = "#00897b", "#9aa5ad", "#d5b26b"
@@ -21,14 +22,17 @@ SHADES = {FULL: OURS, "nibabel + zarr-python, sharded as here": "#6d7f8b"}
 OTHER = "#b08968"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trial", action="store_true", help="of a trial, beside its results")
+    trial = parser.parse_args(arguments).trial
     mpl.use("Agg")
     mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    found = results()
+    found = results(trial=trial)
     for name, (needed, draw) in FIGURES.items():
         if all(suite in found for suite in needed):
             figure = draw(*(found[suite] for suite in needed))
-            path = PICTURES / f"{name}.png"
+            path = (TRIALS if trial else PICTURES) / f"{name}.png"
             figure.savefig(path, dpi=130, metadata={"Software": None})
             print(f"wrote {path.relative_to(HERE.parent)}")
 

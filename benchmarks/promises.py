@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness import RESULTS
+from harness import results
 
 Results = dict[str, Any]
 
@@ -307,13 +307,10 @@ PROMISES += [
 ]
 
 
-def results() -> Results:
-    """Results of all suites that were run, by suite."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
-
-
-def main() -> None:
-    found = results()
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trial", action="store_true", help="the figures of the last trial")
+    found = results(trial=parser.parse_args(arguments).trial)
     for promise in PROMISES:
         print(promise.verdict(found))
 

@@ -1,15 +1,16 @@
 """The results as Markdown: the main ones between two markers in the README, all on the site.
 
-python benchmarks/table.py
+python benchmarks/table.py [--trial]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import argparse
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from harness import HERE
-from promises import FULL, results
+from harness import HERE, TRIALS, results
+from promises import FULL
 
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
@@ -23,7 +24,14 @@ beside the scripts.
 """
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trial", action="store_true", help="of a trial, beside its results")
+    if parser.parse_args(arguments).trial:
+        path = TRIALS / "tables.md"
+        path.write_text(page(results(trial=True)), "utf-8")
+        print(f"wrote {path.relative_to(HERE.parent)}")
+        return
     text = README.read_text("utf-8")
     if BEGIN not in text or END not in text:
         raise SystemExit(f"README.md has no place for the table: add {BEGIN} and {END}")
@@ -41,10 +49,10 @@ def with_tables(text: str) -> str:
     return f"{before}{BEGIN}\n{tables}\n{END}{after}"
 
 
-def page() -> str:
+def page(found: dict[str, Any] | None = None) -> str:
     """All results, for the site: those of the README, and every figure of the other suites."""
     parts = [_HEADING]
-    for suite, result in results().items():
+    for suite, result in (results() if found is None else found).items():
         make = _MAKERS.get(suite, _figures)
         text = make(result).replace("notebooks/pictures/", "pictures/")
         parts.append(f"## {suite.replace('_', ' ').capitalize()}\n\n{text}\n")
@@ -80,10 +88,13 @@ def _compared(row: dict[str, Any] | None, ours: float) -> str:
 
 def _patches(result: dict[str, Any]) -> str:
     scans = result["scans"]
-    names = [*scans["head"]["patches"], "TorchIO 1.2.1, from the `.nii.gz`"]
-    figures = {kind: [*scans[kind]["patches"].values(), scans[kind]["torchio1"]] for kind in KINDS}
+    figures = {kind: dict(scans[kind]["patches"]) for kind in KINDS}
+    for kind in KINDS:
+        if "torchio1" in scans[kind]:  # which may have been left out
+            figures[kind]["TorchIO 1.2.1, from the `.nii.gz`"] = scans[kind]["torchio1"]
     lines = [
-        [name, *(f"{figures[kind][row]:,.2f}" for kind in KINDS)] for row, name in enumerate(names)
+        [name, *(f"{figures[kind][name]:,.2f}" if name in figures[kind] else "-" for kind in KINDS)]
+        for name in figures["head"]
     ]
     whole = ", ".join(
         f"{scans[kind]['whole']['voxarray']:.2f} s {text} "
