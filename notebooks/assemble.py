@@ -8,6 +8,7 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -34,6 +35,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     ):
         files.append(File.generated(config, uri, content=text))
     return files
+
+
+def on_page_content(html: str, page: Page, **_: object) -> str:
+    """Bars of notebooks as they stood at the end."""
+    sys.path.insert(0, str(HERE))
+    try:
+        from bars import settled
+    finally:
+        sys.path.pop(0)
+    return settled(html) if page.file.src_uri.endswith(".ipynb") else html
 
 
 def _results() -> str:

@@ -67,6 +67,12 @@ def test_notebooks_show_rows_with_pictures(cohort):
     assert "NOT_FOUND" in damaged
 
 
+def test_notebooks_say_how_many_rows_are_not_shown(cohort, monkeypatch):
+    assert "more</p>" not in cohort._repr_html_()
+    monkeypatch.setattr("voxarray.cohort.cohort._SHOWN", 2)
+    assert cohort._repr_html_().endswith("<p>and 1 more</p>")
+
+
 def test_names_in_notebooks_are_text(cohort):
     cohort._table.loc[0, "subject"] = "<script>alert(1)</script>"
     shown = cohort._repr_html_()

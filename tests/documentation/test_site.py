@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CONFIGURATION = Path(__file__).parents[2] / "notebooks" / "mkdocs.yml"
 
 
@@ -32,3 +34,45 @@ def test_builds_strictly(tmp_path):
     reference = (tmp_path / "site/reference/images/index.html").read_text("utf-8")
     assert "Nothing is read before it is needed" in reference
     assert "memory_report" in reference
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    monkeypatch.syspath_prepend(CONFIGURATION.parent)
+    from bars import settled
+
+    yield settled
+    del sys.modules["bars"]
+
+
+def page(model: str) -> str:
+    """What nbconvert makes of a cell with a bar."""
+    return f"""<p>before</p>
+<script type="application/vnd.jupyter.widget-view+json">
+{{"version_major": 2, "model_id": "{model}"}}
+</script>
+<script>
+(function() {{
+  function addWidgetsRenderer() {{ scriptElement.src = "https://elsewhere"; }}
+}}());
+</script>
+<script type="application/vnd.jupyter.widget-state+json">
+{{"state": {{
+  "bar": {{"model_name": "OutputModel", "state": {{
+    "outputs": [{{"data": {{"text/html": "<pre>images 13/13</pre>"}}}}]}}}},
+  "viewer": {{"model_name": "AnyModel", "state": {{}}}}
+}}}}
+</script><p>after</p>"""
+
+
+def test_bars_stand_as_they_ended(settled):
+    assert settled(page("bar")).split() == (
+        ["<p>before</p>", "<pre>images", "13/13</pre>", "<p>after</p>"]
+    )
+    assert settled("<p>no widgets</p>") == "<p>no widgets</p>"
+
+
+@pytest.mark.parametrize("model", ["viewer", "gone"])
+def test_other_widgets_are_refused(settled, model):
+    with pytest.raises(ValueError, match="a widget of which a page shows nothing"):
+        settled(page(model))

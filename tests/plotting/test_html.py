@@ -9,6 +9,7 @@ import re
 import dask
 import dask.array as da
 import numpy as np
+import pytest
 from PIL import Image
 
 import voxarray as vx
@@ -40,6 +41,22 @@ def test_facts_and_planes(tmp_path):
     assert "a &lt;b&gt;.nii" in html
     image.load()
     assert "loaded" in image._repr_html_()
+
+
+@pytest.mark.parametrize("kind", [vx.ScalarImage, vx.LabelMap])
+def test_the_theme_of_the_notebook_shines_through(kind):
+    values = np.random.default_rng(0).integers(0, 2000, (1, 60, 50, 40)).astype("int16")
+    shown = picture(kind(tensor=values)._repr_html_())
+    assert shown.mode == ("LA" if kind is vx.ScalarImage else "RGBA")
+    pixels = np.asarray(shown.convert("RGBA"))
+    assert pixels[0, 0, 3] == 0
+    # Of letters alone, at the edges: neither light nor dark.
+    letters = pixels[:, :20][pixels[:, :20, 3] > 64][:, :3]
+    assert 100 < letters.min() <= letters.max() < 160
+    grey = pixels[pixels[..., 3] == 255]
+    if kind is vx.ScalarImage:
+        assert len(np.unique(grey)) <= 128
+        assert np.ptp(grey[:, 0]) > 200
 
 
 def test_levels(tmp_path):

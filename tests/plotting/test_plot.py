@@ -44,6 +44,19 @@ def _plot(image, **kwargs):
     return image.plot(return_fig=True, show=False, **kwargs)
 
 
+def test_flat_images_leave_no_empty_band():
+    width, most = plt.rcParams["figure.figsize"]
+    flat = np.diag([1, 1, 0.1, 1.0])
+    values = np.zeros(SHAPE, np.int16)
+    figure = _plot(vx.ScalarImage(tensor=values, affine=flat))
+    high = width * 10 / (10 + 9 + 9)  # mm: of the axial plane, and the widths of all three
+    np.testing.assert_allclose(figure.get_size_inches(), (width, high + 1))
+    titled = _plot(vx.ScalarImage(tensor=values, affine=flat), title="T1")
+    np.testing.assert_allclose(titled.get_size_inches(), (width, high + 1.4))
+    tall = _plot(vx.ScalarImage(tensor=values, affine=np.diag([1, 1, 9, 1.0])))
+    np.testing.assert_allclose(tall.get_size_inches(), (width, most))
+
+
 def test_a_file_is_not_loaded(tmp_path):
     scan().save(tmp_path / "scan.nii")
     image = vx.ScalarImage(tmp_path / "scan.nii")

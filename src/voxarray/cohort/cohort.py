@@ -182,7 +182,9 @@ class Cohort(Sequence[Subject]):
         shown = rows[columns].map(_cell)
         shown.insert(0, "", [self._picture(row) for row in rows.itertuples()])
         table = shown.to_html(index=False, escape=False)
-        return f"<p><b>Cohort</b>: {html.escape(self._description())}</p>{table}"
+        more = len(self._done) - len(rows)
+        rest = f"<p>and {more:,} more</p>" if more else ""
+        return f"<p><b>Cohort</b>: {html.escape(self._description())}</p>{table}{rest}"
 
     def _picture(self, row: Any) -> str:
         """A thumbnail, or why there is none: the table is shown all the same."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 PIXELS = 256
 _WIDTH, _HEIGHT = 7.2, 3.0  # inches at most, at 100 pixels each, without letters
-_COLOURS = 128  # in the file: the eye tells fewer shades of grey, and notebooks stay small
+_SHADES = 128  # of grey in the file: the eye tells fewer, and notebooks stay small
+_LETTERS = "#808080"  # to be read on white and on black: the notebook's theme shines through
 _PERCENTILES = (0.5, 99.5)
 
 
@@ -82,17 +83,27 @@ def _picture(image: Pictured) -> str:
     draw(found, axes, _style(image, found), xlabels=True)
     for axis in axes:
         axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_color(_LETTERS)
+        for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
+            text.set_color(_LETTERS)
     buffer = io.BytesIO()
-    drawing.savefig(buffer, format="png", bbox_inches="tight")
-    encoded = base64.b64encode(_fewer_colours(buffer)).decode()
+    drawing.savefig(buffer, format="png", bbox_inches="tight", transparent=True)
+    encoded = base64.b64encode(_smaller(buffer)).decode()
     return f'<p><img alt="{html.escape(repr(image))}" src="data:image/png;base64,{encoded}"/></p>'
 
 
-def _fewer_colours(png: io.BytesIO) -> bytes:
-    from PIL import Image  # matplotlib, which made the picture, needs it too
+def _smaller(png: io.BytesIO) -> bytes:
+    """The picture in fewer shades of grey, if it has no colours; what is transparent stays so."""
+    from PIL import Image, ImageChops  # matplotlib, which made the picture, needs it too
 
+    picture = Image.open(png).convert("RGBA")
+    red, green, blue, opacity = picture.split()
+    if not any(ImageChops.difference(red, other).getbbox() for other in (green, blue)):
+        step = 256 // _SHADES
+        grey = red.point([value // step * 255 // (_SHADES - 1) for value in range(256)])
+        picture = Image.merge("LA", (grey, opacity))
     smaller = io.BytesIO()
-    Image.open(png).convert("RGB").quantize(_COLOURS).save(smaller, "PNG", optimize=True)
+    picture.save(smaller, "PNG", optimize=True)
     return smaller.getvalue()
 
 

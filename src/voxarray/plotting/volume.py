@@ -58,7 +58,8 @@ def plot(
         show: Whether to show it.
         xlabels: Whether to say which sides are left and right.
         percentiles: Of the drawn intensities, which become black and white.
-        figsize: Width and height of the figure in inches.
+        figsize: Width and height of the figure in inches; as wide as matplotlib's, and as high
+            as the planes need, by default.
         title: Above the figure.
         reorient: Whether to look along the patient's axes, else along W, H and D as stored.
         indices: The voxel that the planes meet in, of the reoriented image; by default its middle.
@@ -93,6 +94,8 @@ def plot(
     if axes is None:
         # Widths as in the patient give all planes the same scale.
         widths = [plane.width for plane in found]
+        if figsize is None:
+            size = (size[0], min(size[1], _height(found, size[0], titled=title is not None)))
         figure, made = plt.subplots(
             1, len(found), figsize=size, squeeze=False, layout="tight", width_ratios=widths
         )
@@ -107,6 +110,12 @@ def plot(
     if show:
         plt.show()
     return figure
+
+
+def _height(found: list[Plane], width: float, *, titled: bool) -> float:
+    """Inches that planes side by side need, with their letters: flat ones leave no empty band."""
+    tallest = max(plane.height for plane in found)
+    return width * tallest / sum(plane.width for plane in found) + (1.4 if titled else 1)
 
 
 def _channels(image: Pictured, channel: int | None, *, rgb: bool) -> range:
