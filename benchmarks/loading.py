@@ -106,7 +106,8 @@ def _scan(kind: str, options: argparse.Namespace) -> dict[str, Any]:
             found = two if workers == 2 else one
             numbers = (options.size, options.patch, workers, rounds or options.rounds)
             with left_out(loader.name):
-                found.setdefault(loader.name, []).extend(loader.rates(path, *numbers))
+                rates = loader.rates(path, *numbers)
+                found.setdefault(loader.name, []).extend(rates)
         for workers, found in ((2, two), (1, one)):
             if loader.name in found:
                 rate = statistics.median(found[loader.name])

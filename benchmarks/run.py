@@ -1,6 +1,6 @@
 """All suites at their default sizes, then promises, plots and tables: what ``make bench`` runs.
 
-python benchmarks/run.py [--large] [--trial] [--only SCRIPT ...]
+python benchmarks/run.py [--trial] [--only SUITE ...]
 
 Each script is a process of its own, and each suite saves its own results, so that one that fails
 takes nothing with it: the others run, what is there is shown, and the end names those that failed.
@@ -13,44 +13,48 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from harness import HERE
 
-SUITES: dict[str, Sequence[str]] = {
-    "interoperability": ("--trial",),
-    "convert": ("--size", "64", "--rounds", "1"),
-    "patches": ("--size", "64", "--patch", "16", "--rounds", "1"),
-    "formats": ("--size", "64", "--patch", "16", "--rounds", "1", "--slices", "20"),
-    "loading": ("--size", "64", "--patch", "16", "--rounds", "1"),
-    "imports": ("--rounds", "1"),
-    "statistics_of_archives": ("--size", "64", "--rounds", "1"),
-    "preprocess": ("--sizes", "64", "--rounds", "1"),
-    "cohort": ("--size", "48", "--scans", "3"),
-    "scaling": ("--largest", "0.25", "--most", "10"),
-    "simulation": ("--images", "1000"),
+
+class Arguments(NamedTuple):
+    """Of a script: in full, and for a trial."""
+
+    full: Sequence[str]
+    trial: Sequence[str]
+
+
+SUITES = {
+    "interoperability": Arguments((), ("--trial",)),
+    "convert": Arguments(("--large",), ("--size", "64", "--rounds", "1")),
+    "patches": Arguments((), ("--size", "64", "--patch", "16", "--rounds", "1")),
+    "formats": Arguments((), ("--size", "64", "--patch", "16", "--rounds", "1", "--slices", "20")),
+    "loading": Arguments((), ("--size", "64", "--patch", "16", "--rounds", "1")),
+    "imports": Arguments((), ("--rounds", "1")),
+    "statistics_of_archives": Arguments((), ("--size", "64", "--rounds", "1")),
+    "preprocess": Arguments(("--large",), ("--sizes", "64", "--rounds", "1")),
+    "cohort": Arguments((), ("--size", "48", "--scans", "3")),
+    "scaling": Arguments((), ("--largest", "0.25", "--most", "10")),
+    "simulation": Arguments((), ("--images", "1000")),
 }
-"""What measures, in this order, and the arguments that make a trial of each."""
+"""What measures, in this order."""
 
-SHOWN = {"promises": ("--trial",), "plots": ("--trial",), "table": ("--trial",)}
+SHOWING = dict.fromkeys(("promises", "plots", "table"), Arguments((), ("--trial",)))
 """What shows the results that are there."""
-
-LARGE = ("convert", "preprocess")
 
 
 def main() -> None:
-    scripts = SUITES | SHOWN
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--large", action="store_true", help="also scans of 4 GiB")
     parser.add_argument(
-        "--trial", action="store_true", help="tiny sizes; all that it writes is in .bench/trials"
+        "--trial", action="store_true", help="tiny sizes; all that it writes is in .bench"
     )
-    parser.add_argument("--only", nargs="+", choices=scripts, default=scripts, metavar="SCRIPT")
+    parser.add_argument("--only", nargs="+", choices=SUITES, default=SUITES, metavar="SUITE")
     options = parser.parse_args()
     lines, failed = [], []
-    for script in options.only:
-        arguments = [*scripts[script]] if options.trial else []
-        if options.large and script in LARGE:
-            arguments.append("--large")
+    for script in (*options.only, *SHOWING):
+        both = (SUITES | SHOWING)[script]
+        arguments = both.trial if options.trial else both.full
         print(f"== {' '.join([script, *arguments])}", flush=True)
         began = time.perf_counter()
         code = subprocess.run([sys.executable, HERE / f"{script}.py", *arguments]).returncode
