@@ -171,3 +171,21 @@ def test_the_budget_of_a_worker_is_kept(tmp_path):
     assert made.converted == 2
     peaks = [record["peak"] for record in records(str(tmp_path / "out/journal"))]
     assert max(peaks) < 130 << 20
+
+
+@pytest.mark.parametrize(("overlapping", "threads"), [(True, 3), (False, 1)])
+def test_workers_keep_to_their_share(monkeypatch, overlapping, threads):
+    import dask.config
+
+    from voxarray import memory, settings
+    from voxarray.cohort.on_dask import Distributed
+
+    monkeypatch.setenv("DASK_VOXARRAY__MEMORY_BUDGET", "3 GiB")  # which each of them inherits
+    with (
+        dask.config.set({"voxarray.memory-budget": "1 GiB", "voxarray.threads": 4}),
+        Distributed(2)._client(overlapping) as client,
+    ):
+        found = client.run(lambda: (memory.budget(), settings.threads()))
+        assert list(client.nthreads().values()) == [threads] * 2
+        assert memory.budget() == 1 << 30
+    assert list(found.values()) == [(512 << 20, 2)] * 2

@@ -10,7 +10,7 @@ import dask.config
 import pytest
 from cohort_samples import save, truth
 
-from voxarray.cohort import in_process
+from voxarray.cohort import task
 from voxarray.cohort.build import build
 from voxarray.cohort.meter import metered
 from voxarray.cohort.remarks import noted
@@ -19,22 +19,20 @@ from voxarray.errors import VoxarrayWarning
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """Most images that were under way at the same time."""
+    """Most images that were about to be encoded at the same time."""
     lock, seen = threading.Lock(), {"now": 0, "most": 0}
-    convert = in_process.convert_item
+    convert = task.convert_item
 
     def counted(*arguments, **options):
         with lock:
             seen["now"] += 1
             seen["most"] = max(seen["most"], seen["now"])
-        try:
-            time.sleep(0.02)
-            return convert(*arguments, **options)
-        finally:
-            with lock:
-                seen["now"] -= 1
+        time.sleep(0.02)
+        with lock:
+            seen["now"] -= 1
+        return convert(*arguments, **options)
 
-    monkeypatch.setattr(in_process, "convert_item", counted)
+    monkeypatch.setattr(task, "convert_item", counted)
     return seen
 
 

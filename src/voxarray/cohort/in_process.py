@@ -1,22 +1,18 @@
-"""Converting in this process: a few images at once, so that cores do not wait for one of them.
-
-One image alone leaves cores idle: a stream is decoded by one thread, and at the end the disk is
-waited for. While one image does that, another is encoded.
-"""
+"""Converting in this process: a few images at once, so that cores do not wait for one of them."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from voxarray import memory, settings
+from voxarray.cohort import turns
 from voxarray.cohort.item import Item
 from voxarray.cohort.job import Begin, Job
 from voxarray.cohort.stopping import Stopped
-from voxarray.cohort.task import Progress, Result, convert_item
+from voxarray.cohort.task import Progress, Result, convert_in_turn, convert_item
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +20,8 @@ class InProcess:
     """Images overlap as far as their projected memory fits into the budget together."""
 
     def run(self, job: Job, begin: Begin) -> Iterator[Result]:
-        most = 1 + settings.threads() // 2 if job.overlapping else 1
-        overlap = most > 1 and len(job.items) > 1
-        results = _overlapping(job, begin, most) if overlap else _one_by_one(job, job.items, begin)
+        overlap = job.overlapping and len(job.items) > 1 and turns.at_work() > 1
+        results = _overlapping(job, begin) if overlap else _one_by_one(job, job.items, begin)
         busy: list[Item] = []
         for item, result in results:
             if result.status == "busy":
@@ -42,33 +37,43 @@ def _one_by_one(
 ) -> Iterator[tuple[Item, Result]]:
     """In this very thread, which an exception of a signal interrupts."""
     for item in items:
-        yield item, _converted(job, item, begin(item), insist)
+        yield (
+            item,
+            convert_item(
+                *(item, job.opener_of(item), job.root, job.options),
+                again=job.again,
+                insist=insist,
+                progress=begin(item),
+            ),
+        )
 
 
-def _overlapping(job: Job, begin: Begin, most: int) -> Iterator[tuple[Item, Result]]:
-    """Up to ``most`` at once, begun in order."""
+def _overlapping(job: Job, begin: Begin) -> Iterator[tuple[Item, Result]]:
+    """As many at once as may be, begun in order."""
     stop = threading.Event()
     flying: dict[Future[Result], Item] = {}
     waiting = deque(job.items)
-    budget = memory.budget()
+
+    def convert(item: Item) -> Result:
+        return convert_in_turn(
+            *(item, job.opener_of(item), job.root, job.options),
+            again=job.again,
+            insist=False,
+            begin=lambda: _unless_stopped(stop, begin(item)),
+        )
+
+    most = turns.at_work()
     with ThreadPoolExecutor(most, "voxarray-image") as threads:
         try:
             while waiting or flying:
-                while waiting and len(flying) < most and _fits(waiting[0], flying.values(), budget):
+                while waiting and len(flying) < most:
                     item = waiting.popleft()
-                    progress = _unless_stopped(stop, begin(item))
-                    flying[threads.submit(_converted, job, item, progress, False)] = item
+                    flying[threads.submit(convert, item)] = item
                 done, _ = wait(flying, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield flying.pop(future), future.result()
         finally:
             stop.set()
-
-
-def _fits(item: Item, others: Collection[Item], budget: int) -> bool:
-    """Whether an image may be converted beside others; alone it always may try."""
-    peaks = [one.header.peak if one.header else budget for one in (item, *others)]
-    return not others or sum(peaks) <= budget
 
 
 def _unless_stopped(stop: threading.Event, progress: Progress | None) -> Progress:
@@ -80,17 +85,6 @@ def _unless_stopped(stop: threading.Event, progress: Progress | None) -> Progres
         if progress is not None:
             progress(done, total)
 
+    if stop.is_set():
+        raise Stopped
     return report
-
-
-def _converted(job: Job, item: Item, progress: Progress | None, insist: bool) -> Result:
-    return convert_item(
-        item,
-        job.opener_of(item),
-        job.root,
-        job.options,
-        {},
-        again=job.again,
-        insist=insist,
-        progress=progress,
-    )

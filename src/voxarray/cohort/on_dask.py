@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from voxarray import memory, settings
+from voxarray.cohort import turns
 from voxarray.cohort.failures import failure_of
 from voxarray.cohort.in_process import InProcess
 from voxarray.cohort.item import Failure, Item
 from voxarray.cohort.job import Begin, Job
 from voxarray.cohort.splitting import convert_part, folder_for_parts, parts_of
-from voxarray.cohort.task import Result, convert_item
+from voxarray.cohort.task import Result, convert_in_turn
 from voxarray.errors import ArchiveError, TransportError
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
@@ -45,8 +46,10 @@ class Distributed:
         large = [item for item in job.items if item.header and item.header.peak > budget]
         small = [item for item in job.items if item not in large] if large else list(job.items)
         if small:
-            with self._client() as client:
-                yield from _spread(client, job, small, share)
+            with self._client(job.overlapping) as client:
+                # Not threads: those of a worker take turns.
+                workers = self.workers or sum(client.nthreads().values())
+                yield from _spread(client, job, small, workers)
         yield from InProcess().run(replace(job, items=large), begin)
 
     def _share(self) -> dict[str, Any]:
@@ -58,17 +61,17 @@ class Distributed:
         }
 
     @contextmanager
-    def _client(self) -> Iterator[Any]:
+    def _client(self, overlapping: bool = True) -> Iterator[Any]:
         if self.scheduler is None and not self.workers:
             from distributed import default_client
 
             yield default_client()
             return
-        with _quiet(), self._connected() as client:
+        with _quiet(), self._connected(overlapping) as client:
             yield client
 
     @contextmanager
-    def _connected(self) -> Iterator[Any]:
+    def _connected(self, overlapping: bool) -> Iterator[Any]:
         import dask.config
         from distributed import Client
 
@@ -87,24 +90,29 @@ class Distributed:
         environment = {**dask.config.get(_ENVIRONMENT), **_ALLOCATOR}
         with (
             dask.config.set({_ENVIRONMENT: environment}),
-            self._cluster() as cluster,
+            self._cluster(overlapping) as cluster,
             Client(cluster) as client,
         ):
             yield client
 
-    def _cluster(self) -> Any:
+    def _cluster(self, overlapping: bool) -> Any:
+        import dask.config
         from distributed import LocalCluster
 
+        share = self._share()
+        with dask.config.set(share):
+            threads = turns.at_once() if overlapping else 1
         try:
             # Its port speaks pickle: whoever reaches it runs code, so nobody else's machine may.
             return LocalCluster(
                 n_workers=self.workers,
-                threads_per_worker=1,
+                threads_per_worker=threads,  # which take turns; some wait for the disk
                 processes=True,
                 host="127.0.0.1",
                 dashboard_address=None,
                 memory_limit=0,  # our own budget is kept before memory is taken
                 silence_logs=logging.CRITICAL,
+                config=_nested(share),
             )
         except (RuntimeError, OSError) as error:
             raise TransportError(
@@ -114,23 +122,26 @@ class Distributed:
             ) from error
 
 
-def _spread(
-    client: Any, job: Job, items: Sequence[Item], share: dict[str, Any]
-) -> Iterator[Result]:
+def _nested(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings as dask keeps them, for a worker and whoever takes its place when it dies."""
+    return {"voxarray": {key.removeprefix("voxarray."): value for key, value in values.items()}}
+
+
+def _spread(client: Any, job: Job, items: Sequence[Item], workers: int) -> Iterator[Result]:
     from distributed import as_completed
 
     def submit(item: Item, priority: int, insist: bool) -> Any:
         opener = job.opener_of(item)
         parts = [
             client.submit(
-                *(convert_part, item, opener, job.options, share, planes, folders[item.slug]),
+                *(convert_part, item, opener, job.options, planes, folders[item.slug]),
                 pure=False,
                 priority=priority,
             )
             for planes in divided.get(item.slug, ())
         ]
         future = client.submit(
-            *(convert_item, item, opener, job.root, job.options, share),
+            *(convert_in_turn, item, opener, job.root, job.options),
             again=job.again,
             insist=insist or bool(parts),
             parts=parts,
@@ -140,7 +151,7 @@ def _spread(
         owners[future.key] = item
         return future
 
-    divided = parts_of(replace(job, items=items), sum(client.nthreads().values()))
+    divided = parts_of(replace(job, items=items), workers)
     folders = {
         item.slug: folder_for_parts(item, job.root, job.options)
         for item in items

@@ -7,8 +7,6 @@ busy for longer than the others need for all the rest.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
 
 from voxarray import settings
 from voxarray.archive.convert import planned
@@ -20,6 +18,8 @@ from voxarray.cohort.item import Failure, Item
 from voxarray.cohort.job import Job
 from voxarray.cohort.opening import Opener
 from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.task import peak_of
+from voxarray.cohort.turns import HERE
 from voxarray.sources.archive import ArchiveSource
 from voxarray.sources.base import Source
 from voxarray.sources.file_array import PlainFile
@@ -73,7 +73,6 @@ def convert_part(
     item: Item,
     opener: Opener,
     options: CohortOptions,
-    shares: Mapping[str, Any],
     planes: range,
     folder: str,
 ) -> Part | Failure:
@@ -83,14 +82,11 @@ def convert_part(
         item: Of the plan.
         opener: Opens what it is made from.
         options: Of the cohort.
-        shares: For ``dask.config``: memory budget and threads of this worker.
         planes: Which.
         folder: Of the parts of this image.
     """
-    import dask.config
-
     try:
-        with dask.config.set(dict(shares)):
+        with HERE.taken(peak_of(item)):
             source: Source = opener.open(item).source
             plan = planned(source, item.kind, options.of_archive("", False))
             return write_part(plan, planes, folder)

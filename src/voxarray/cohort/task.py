@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from voxarray.cohort.meter import metered
 from voxarray.cohort.opening import Opener
 from voxarray.cohort.options import CohortOptions
 from voxarray.cohort.remarks import noted
+from voxarray.cohort.turns import HERE
 from voxarray.errors import ArchiveExistsError
 
 Status = Literal["converted", "present", "busy", "failed"]
@@ -61,7 +62,6 @@ def convert_item(
     opener: Opener,
     root: str,
     options: CohortOptions,
-    settings: Mapping[str, Any],
     *,
     again: bool = False,
     insist: bool = True,
@@ -75,16 +75,13 @@ def convert_item(
         opener: Opens what it is made from.
         root: Folder of the cohort.
         options: Of the cohort.
-        settings: For ``dask.config``: memory budget and threads of this worker.
         again: Convert it also if the archive is there.
         insist: Convert it also if another process seems to be at it.
         progress: Called with the bytes of voxels done and in all.
         parts: All parts of the image, if others have written them; one may have failed.
     """
-    import dask.config
-
     folder = Folder.of(root)
-    with dask.config.set(dict(settings)), metered() as cost, noted() as remarks:
+    with metered() as cost, noted() as remarks:
         status, failure, trace = _attempt(
             item, opener, folder, options, again, insist, progress, parts
         )
@@ -102,6 +99,52 @@ def convert_item(
     if status in ("converted", "failed"):
         result = _noted_down(result, folder, trace)
     return result
+
+
+def convert_in_turn(
+    item: Item,
+    opener: Opener,
+    root: str,
+    options: CohortOptions,
+    *,
+    again: bool = False,
+    insist: bool = True,
+    begin: Callable[[], Progress | None] = lambda: None,
+    parts: Sequence[Part | Failure] = (),
+) -> Result:
+    """As `convert_item`, beside others in this process, when it has room for this one.
+
+    Args:
+        item: Of the plan.
+        opener: Opens what it is made from.
+        root: Folder of the cohort.
+        options: Of the cohort.
+        again: As there.
+        insist: As there.
+        begin: Called when it has, and gives what to call with the bytes done.
+        parts: As there.
+    """
+    with HERE.taken(peak_of(item)) as settles:
+        told = begin()
+
+        def progress(done: int, total: int) -> None:
+            if told is not None:
+                told(done, total)
+            if done >= total:
+                settles()
+
+        return convert_item(
+            *(item, opener, root, options),
+            again=again,
+            insist=insist,
+            progress=progress,
+            parts=parts,
+        )
+
+
+def peak_of(item: Item) -> int | None:
+    """Bytes that converting it needs at the peak; None if nobody could tell."""
+    return item.header.peak if item.header else None
 
 
 def _attempt(

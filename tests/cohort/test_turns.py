@@ -1,0 +1,126 @@
+"""Turns of images in one process: in order, within the budget, the next while one settles."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+
+import dask.config
+import pytest
+
+from voxarray.cohort.turns import Turns, at_once, at_work
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def share():
+    with dask.config.set({"voxarray.threads": 1, "voxarray.memory-budget": 100 * MIB}):
+        yield
+
+
+class Taker(threading.Thread):
+    """Takes a turn and keeps it until told."""
+
+    def __init__(self, turns: Turns, peak: int | None) -> None:
+        super().__init__(daemon=True)
+        self._turns, self._peak = turns, peak
+        self._leave, self._settle = threading.Event(), threading.Event()
+        self.has = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        with self._turns.taken(self._peak) as settles:
+            self.has.set()
+            self._settle.wait()
+            settles()
+            self._leave.wait()
+
+    def settle(self) -> None:
+        self._settle.set()
+
+    def leave(self) -> None:
+        self._settle.set()
+        self._leave.set()
+        self.join(10)
+
+
+def waits(taker: Taker) -> bool:
+    return not taker.has.wait(0.1)
+
+
+def test_one_at_work_and_the_next_while_it_settles(share):
+    assert (at_work(), at_once()) == (1, 2)
+    turns = Turns()
+    first = Taker(turns, 40 * MIB)
+    assert first.has.wait(10)
+    second = Taker(turns, 40 * MIB)
+    assert waits(second)
+    first.settle()
+    assert second.has.wait(10)
+    first.leave()
+    second.leave()
+
+
+@pytest.mark.parametrize("peak", [61 * MIB, None])
+def test_images_that_settle_still_need_their_memory(share, peak):
+    turns = Turns()
+    first = Taker(turns, 40 * MIB)
+    assert first.has.wait(10)
+    first.settle()
+    second = Taker(turns, peak)
+    assert waits(second)
+    third = Taker(turns, 1)  # fits, but the order is kept: else a large one might never begin
+    assert waits(third)
+    first.leave()
+    assert second.has.wait(10)
+    second.leave()
+    assert third.has.wait(10)
+    third.leave()
+
+
+def test_one_alone_always_has_its_turn(share):
+    turns = Turns()
+    with turns.taken(500 * MIB):
+        other = Taker(turns, 1)
+        assert waits(other)
+    assert other.has.wait(10)
+    other.leave()
+
+
+def test_a_turn_ends_with_an_error(share):
+    turns = Turns()
+    with pytest.raises(ValueError, match="bad"), turns.taken(None):
+        raise ValueError("bad")
+    with ExitStack() as stack:
+        stack.enter_context(turns.taken(None))
+
+
+def test_what_is_under_way_never_exceeds_the_budget():
+    with dask.config.set({"voxarray.threads": 8, "voxarray.memory-budget": 100 * MIB}):
+        turns, lock = Turns(), threading.Lock()
+        now, most = 0, 0
+
+        def convert(peak: int) -> None:
+            nonlocal now, most
+            with turns.taken(peak) as settles:
+                with lock:
+                    now += peak
+                    most = max(most, now)
+                time.sleep(0.001)
+                settles()
+                time.sleep(0.001)
+                with lock:
+                    now -= peak
+
+        threads = [
+            threading.Thread(target=convert, args=((10 + 7 * number % 50) * MIB,))
+            for number in range(60)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    assert now == 0
+    assert 60 * MIB < most <= 100 * MIB
