@@ -58,6 +58,20 @@ def test_bars_count_images_and_voxels_to_their_end(tmp_path, monkeypatch):
     assert "7.5/7.5 KiB" in last  # 4 scans of 12 x 10 x 8 int16
 
 
+def test_notebooks_keep_the_end_of_bars(tmp_path, monkeypatch):
+    shown = []
+    real = rich.console.Console
+    monkeypatch.setattr(rich.console, "Console", lambda **_: real(force_jupyter=True, width=200))
+    monkeypatch.setattr("rich.jupyter.display", lambda _, text: shown.append(text))
+    monkeypatch.setattr("rich.live._RefreshThread.run", lambda _: None)  # the end alone
+    make_cohort(tmp_path / "scans", 4, 0)
+    with bars() as watcher:
+        build(tmp_path / "scans", tmp_path / "cohort", watcher=watcher)
+    last = next(text for text in reversed(shown) if "images" in text)
+    assert "4/4" in last
+    assert "7.5/7.5 KiB" in last
+
+
 @pytest.mark.parametrize("command", ["convert", "plan", "verify"])
 def test_no_bars_in_pipes_that_force_colours(command, tmp_path):
     make_cohort(tmp_path / "scans", 2, 0)

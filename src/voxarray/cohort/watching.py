@@ -110,8 +110,11 @@ def bars() -> Iterator[Watcher]:
         ("images", images.add_task("", total=None, failures=0, name="")),
         ("bytes", volume.add_task("", total=None)),
     )
-    with Live(Group(images, volume), console=where, transient=True, refresh_per_second=5):
-        yield watcher
+    with Live(Group(images, volume), console=where, transient=True, refresh_per_second=5) as live:
+        try:
+            yield watcher
+        finally:
+            live.refresh()  # what a notebook keeps is what was shown last
 
 
 @dataclass(slots=True)
