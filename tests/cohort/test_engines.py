@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from cohort_samples import make_cohort, run, save, truth
 
@@ -189,3 +192,26 @@ def test_workers_keep_to_their_share(monkeypatch, overlapping, threads):
         assert list(client.nthreads().values()) == [threads] * 2
         assert memory.budget() == 1 << 30
     assert list(found.values()) == [(512 << 20, 2)] * 2
+
+
+def test_an_image_that_kills_its_workers_takes_no_other_with_it(tmp_path, source, monkeypatch):
+    """Others die with it, and again where they are tried together; not those that are lost last."""
+    from voxarray.cohort.on_dask import Distributed
+
+    original = Distributed.run
+
+    def run(engine, job, begin):
+        deadly = next(item for item in job.items if item.slug.startswith("site"))
+
+        def opener_of(item):
+            if item is not deadly:
+                return job.opener_of(item)
+            return SimpleNamespace(open=lambda _: os.kill(os.getpid(), signal.SIGKILL), places={})
+
+        return original(engine, replace(job, opener_of=opener_of), begin)
+
+    monkeypatch.setattr(Distributed, "run", run)
+    made = build(source, tmp_path / "out", run=Run(workers=1))
+    assert (made.converted, made.failed) == (7, 4)
+    report = pd.read_parquet(tmp_path / "out/report.parquet")
+    assert list(report.code).count("WORKER_LOST") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -13,14 +14,16 @@ from typing import Any
 from voxarray import memory, settings
 from voxarray.cohort import turns
 from voxarray.cohort.failures import failure_of
+from voxarray.cohort.folder import Folder
 from voxarray.cohort.in_process import InProcess
 from voxarray.cohort.item import Failure, Item
 from voxarray.cohort.job import Begin, Job
 from voxarray.cohort.splitting import convert_part, folder_for_parts, parts_of
-from voxarray.cohort.task import Result, convert_in_turn
+from voxarray.cohort.task import Result, convert_in_turn, noted_down
 from voxarray.errors import ArchiveError, TransportError
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+_LOST = "WORKER_LOST"
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": 32 << 20, "MALLOC_TRIM_THRESHOLD_": 64 << 20}
 """Where glibc's allocator ends by itself (mallopt(3)), in bytes. `distributed` starts its workers
 with a trim threshold of 64 KiB, which also keeps the other one at 128 KiB: each buffer of a chunk
@@ -158,45 +161,58 @@ def _spread(client: Any, job: Job, items: Sequence[Item], workers: int) -> Itera
         if item.slug in divided
     }
     owners: dict[str, Item] = {}
+    lost: deque[Item] = deque()
+    alone: set[str] = set()
     waiting = as_completed([submit(item, -number, False) for number, item in enumerate(items)])
     try:
         for future in waiting:
             item = owners.pop(future.key)
-            result = _result(client, future, item)
+            found = _result(client, future, item)
             if item.slug in folders:
                 shutil.rmtree(folders[item.slug], ignore_errors=True)
-            if result.status == "busy":
+            if isinstance(found, Failure) and found.code == _LOST and item.slug not in alone:
+                lost.append(item)
+            elif isinstance(found, Failure):  # of which no worker can tell
+                result = Result(item.slug, "failed", item.key, found)
+                yield noted_down(result, Folder.of(job.root))
+            elif found.status == "busy":
                 waiting.add(submit(item, -len(items), True))
             else:
-                yield result
+                yield found
             future.release()
+            if lost and not owners:
+                # Workers die with all that they have under way. Whose fault it was shows when
+                # those that were lost are tried again at the end, one after another.
+                alone.add(lost[0].slug)
+                waiting.add(submit(lost.popleft(), 0, False))
     finally:
         client.cancel(list(waiting.futures), force=True) if client.status == "running" else None
         for folder in folders.values():
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _result(client: Any, future: Any, item: Item) -> Result:
+def _result(client: Any, future: Any, item: Item) -> Result | Failure:
+    """What a worker says of an image, or what is known instead."""
     from distributed.scheduler import KilledWorker
 
     try:
         result: Result = future.result()
     except KilledWorker:
-        failure = Failure(
-            "WORKER_LOST",
-            "every worker that converted it died: it may need more memory than there is",
+        return Failure(
+            _LOST,
+            "every worker that converted it died, also when it was alone there: it may need more "
+            "memory than there is",
             item.origin.source,
         )
-        return Result(item.slug, "failed", item.key, failure)
     except (CancelledError, OSError) as error:
         if isinstance(error, CancelledError) or client.status != "running":
             raise ArchiveError(
                 "the scheduler is gone: run the same command again, what is done stays done",
                 code="SCHEDULER_LOST",
             ) from error
-        return Result(item.slug, "failed", item.key, failure_of(error, item.origin.source, {}))
+        return failure_of(error, item.origin.source, {})
     except Exception as error:  # a worker that cannot import what it is sent, for one
-        return Result(item.slug, "failed", item.key, failure_of(error, item.origin.source, {}))
+        return failure_of(error, item.origin.source, {})
     return result
 
 

@@ -97,7 +97,7 @@ def convert_item(
         texts,
     )
     if status in ("converted", "failed"):
-        result = _noted_down(result, folder, trace)
+        result = noted_down(result, folder, trace)
     return result
 
 
@@ -206,8 +206,11 @@ def _is_under_way(staging: str, name: str) -> bool:
     return False
 
 
-def _noted_down(result: Result, folder: Folder, trace: str) -> Result:
-    """Write it down; a disk that has no room for a line has none for the rest either."""
+def noted_down(result: Result, folder: Folder, trace: str = "") -> Result:
+    """Write a result into the journal.
+
+    A disk that has no room for a line has none for the rest either: then that is the result.
+    """
     record = result.record() | ({"trace": trace} if trace else {})
     try:
         Journal.of(folder.journal).append(record)
