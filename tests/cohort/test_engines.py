@@ -185,13 +185,21 @@ def test_workers_keep_to_their_share(monkeypatch, overlapping, threads):
 
     monkeypatch.setenv("DASK_VOXARRAY__MEMORY_BUDGET", "3 GiB")  # which each of them inherits
     with (
-        dask.config.set({"voxarray.memory-budget": "1 GiB", "voxarray.threads": 4}),
+        dask.config.set(
+            {
+                "voxarray.memory-budget": "1 GiB",
+                "voxarray.threads": 4,
+                "voxarray.chunk-limit": "9 MiB",
+            }
+        ),
         Distributed(2)._client(overlapping) as client,
     ):
-        found = client.run(lambda: (memory.budget(), settings.threads()))
+        found = client.run(
+            lambda: (memory.budget(), settings.threads(), settings.get_bytes("chunk-limit"))
+        )
         assert list(client.nthreads().values()) == [threads] * 2
         assert memory.budget() == 1 << 30
-    assert list(found.values()) == [(512 << 20, 2)] * 2
+    assert list(found.values()) == [(512 << 20, 2, 9 << 20)] * 2
 
 
 def test_an_image_that_kills_its_workers_takes_no_other_with_it(tmp_path, source, monkeypatch):

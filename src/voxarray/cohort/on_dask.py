@@ -28,6 +28,8 @@ _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": 32 << 20, "MALLOC_TRIM_THRESHOLD_": 64 <
 """Where glibc's allocator ends by itself (mallopt(3)), in bytes. `distributed` starts its workers
 with a trim threshold of 64 KiB, which also keeps the other one at 128 KiB: each buffer of a chunk
 would be fresh pages, twenty times as many as without."""
+_UNWATCHED = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1 s"}
+"""No stacks of our own workers are sampled for a dashboard that nobody sees, a hundred a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Distributed:
             return
         environment = {**dask.config.get(_ENVIRONMENT), **_ALLOCATOR}
         with (
-            dask.config.set({_ENVIRONMENT: environment}),
+            dask.config.set({_ENVIRONMENT: environment, **_UNWATCHED}),
             self._cluster(overlapping) as cluster,
             Client(cluster) as client,
         ):
@@ -102,32 +104,27 @@ class Distributed:
         import dask.config
         from distributed import LocalCluster
 
-        share = self._share()
-        with dask.config.set(share):
-            threads = turns.at_once() if overlapping else 1
         try:
-            # Its port speaks pickle: whoever reaches it runs code, so nobody else's machine may.
-            return LocalCluster(
-                n_workers=self.workers,
-                threads_per_worker=threads,  # which take turns; some wait for the disk
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address=None,
-                memory_limit=0,  # our own budget is kept before memory is taken
-                silence_logs=logging.CRITICAL,
-                config=_nested(share),
-            )
+            # A nanny keeps the settings that there are when it is made, for whoever takes the place
+            # of a worker that dies, too.
+            with dask.config.set(self._share()):
+                return LocalCluster(
+                    n_workers=self.workers,
+                    # They take turns; some wait for the disk.
+                    threads_per_worker=turns.at_once() if overlapping else 1,
+                    processes=True,
+                    # Its port speaks pickle: whoever reaches it runs code, so no other machine may.
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    memory_limit=0,  # our own budget is kept before memory is taken
+                    silence_logs=logging.CRITICAL,
+                )
         except (RuntimeError, OSError) as error:
             raise TransportError(
                 f"the {self.workers} workers do not start ({type(error).__name__}), one may have "
                 "died of a lack of memory: run the same command again, or with fewer --workers",
                 code="NO_WORKERS",
             ) from error
-
-
-def _nested(values: dict[str, Any]) -> dict[str, Any]:
-    """Settings as dask keeps them, for a worker and whoever takes its place when it dies."""
-    return {"voxarray": {key.removeprefix("voxarray."): value for key, value in values.items()}}
 
 
 def _spread(client: Any, job: Job, items: Sequence[Item], workers: int) -> Iterator[Result]:
