@@ -138,8 +138,6 @@ class Plan:
             box, block = next(stream)
             codec = profile(self.codec_of(block))
             cascade = self._cascade(area, prefix, codec, cpu, disk, extremes, tally)
-            # While voxels are encoded: at the end, cores would wait for it.
-            described = disk.submit(self._describe, area, prefix, codec)
             try:
                 cascade.put(box, block)
                 report(block.nbytes)
@@ -147,10 +145,10 @@ class Plan:
                     cascade.put(box, block)
                     report(block.nbytes)
                 cascade.close()
-                described.result()
             except BaseException:
                 cascade.abandon()
                 raise
+        self.write_documents(area, prefix, codec)
         if tally is not None:
             tally.write(area, prefix)
         return digests[0]
@@ -206,10 +204,6 @@ class Plan:
             convert = extremes.watching(convert)
         observe = None if tally is None else tally.add
         return Cascade(writers, self.metadata.factors, self.reduction, convert, cpu, observe)
-
-    def _describe(self, area: Staging, prefix: str, codec: Codec) -> None:
-        self.write_documents(area, prefix, codec)
-        area.settle()
 
     def write_documents(self, area: Staging, prefix: str, codec: Codec) -> None:
         """Write what is no voxel: metadata of all levels, coordinates, the NIfTI header."""

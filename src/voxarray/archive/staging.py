@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -65,26 +65,16 @@ class Staging:
         """Note a file that somebody else has written and synced."""
         self.files[key] = entry
 
-    def settle(self) -> None:
-        """Sync the small files written so far, so that `seal` has less to wait for.
-
-        Others may write and record meanwhile.
-        """
-        _sync_all([self._unsynced.pop() for _ in range(len(self._unsynced))])
-
     def seal(self, source: Mapping[str, Any]) -> None:
         """Sync everything, then write and sync the manifest: from now on the archive is whole."""
-        _sync_all([*self._unsynced, *(folder for folder, _, _ in os.walk(self.root))])
+        folders = [folder for folder, _, _ in os.walk(self.root)]
+        with ThreadPoolExecutor(_SYNC_THREADS) as threads:
+            list(threads.map(sync, [*self._unsynced, *folders]))
         path = f"{self.root}/{manifests.KEY}"
         with open(path, "xb") as file:
             file.write(Manifest(self.files, source).to_bytes())
         sync(path)
         sync(self.root)
-
-
-def _sync_all(paths: Sequence[str]) -> None:
-    with ThreadPoolExecutor(_SYNC_THREADS) as threads:
-        list(threads.map(sync, paths))
 
 
 @contextmanager
