@@ -72,7 +72,7 @@ CONTENDERS = [
     Loader(f"{ZARR}, training", "by_zarr", "training", patches=240),
     Loader(f"{DASK}, training", "by_dask", "training", patches=200),
     Loader(MLARRAY, "by_mlarray", "mlarray", "mlarray"),
-    Loader(TORCHIO2, "by_torchio2", "nii.zarr", "tio2", patches=24),
+    Loader(TORCHIO2, "by_torchio2", "nii.zarr", "tio2", patches=160),
     Loader(TORCHIO1, "by_torchio1", "nii.gz", "tio1", patches=4),
 ]
 
@@ -95,23 +95,20 @@ def _scan(kind: str, options: argparse.Namespace) -> dict[str, Any]:
     stores = _stores(volume, options.patch)
     two: dict[str, list[float]] = {}
     one: dict[str, list[float]] = {}
-    for loader in CONTENDERS:
+    # All in turns: what disturbs the machine for a while disturbs them all.
+    for loader in CONTENDERS * options.rounds:
         path = stores.get(loader.store)
         if path is None:
             continue
-        # Two workers and one in turns: what disturbs the machine for a while disturbs both.
-        both = loader.module == "by_voxarray"
-        turns = [(w, 1) for _ in range(options.rounds) for w in (2, 1)] if both else [(2, None)]
-        for workers, rounds in turns:
-            found = two if workers == 2 else one
-            numbers = (options.size, options.patch, workers, rounds or options.rounds)
+        ours = loader.module == "by_voxarray"
+        for workers, found in ((2, two), (1, one)) if ours else ((2, two),):
             with left_out(loader.name):
-                rates = loader.rates(path, *numbers)
+                rates = loader.rates(path, options.size, options.patch, workers, 1)
                 found.setdefault(loader.name, []).extend(rates)
-        for workers, found in ((2, two), (1, one)):
-            if loader.name in found:
-                rate = statistics.median(found[loader.name])
-                print(f"  {kind:<6} {workers} {loader.name:<30}{rate:9.1f} patches/s", flush=True)
+    for workers, found in ((2, two), (1, one)):
+        for name, rates in found.items():
+            rate = statistics.median(rates)
+            print(f"  {kind:<6} {workers} {name:<30}{rate:9.1f} patches/s", flush=True)
     return {
         "two_workers": {name: statistics.median(rates) for name, rates in two.items()},
         "one_worker": {name: statistics.median(rates) for name, rates in one.items()},
