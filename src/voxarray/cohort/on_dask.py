@@ -169,9 +169,11 @@ def _spread(client: Any, job: Job, items: Sequence[Item], workers: int) -> Itera
                 shutil.rmtree(folders[item.slug], ignore_errors=True)
             if isinstance(found, Failure) and found.code == _LOST and item.slug not in alone:
                 lost.append(item)
-            elif isinstance(found, Failure):  # of which no worker can tell
+            elif isinstance(found, Failure):
                 result = Result(item.slug, "failed", item.key, found)
-                yield noted_down(result, Folder.of(job.root))
+                # No worker can tell of its death. Other errors may be those of a scheduler that is
+                # about to be lost, and are none of the image.
+                yield noted_down(result, Folder.of(job.root)) if found.code == _LOST else result
             elif found.status == "busy":
                 waiting.add(submit(item, -len(items), True))
             else:
