@@ -127,7 +127,8 @@ def test_a_worker_of_a_loader_keeps_the_memory_of_a_few_batches(volume):
     assert result.stdout, result.stderr[-3000:]
     needed, growth = map(int, result.stdout.split())
     assert needed < 128 * MIB  # of it 13.5 MiB for each batch of 4 that is on its way
-    assert growth < 2 * MIB
+    # At most one more batch, where the main process was slow to give one back, of fifty.
+    assert growth < 16 * MIB
 
 
 @pytest.mark.slow
