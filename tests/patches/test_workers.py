@@ -96,6 +96,7 @@ def test_a_worker_needs_little_memory(volume):
 
 LOADING = """
 import sys, torch
+from collections import deque
 import voxarray as vx
 from torch.utils.data import DataLoader, default_collate
 
@@ -114,7 +115,12 @@ def collate(items):
 subject = vx.Subject(t1=vx.ScalarImage(sys.argv[1] + "/t1.ome.zarr"))
 patches = vx.PatchDataset([subject], vx.UniformSampler(96), 400)
 loader = DataLoader(patches, batch_size=4, num_workers=1, worker_init_fn=begin, collate_fn=collate)
-seen = [needed for batch, needed in loader]
+# In the first half three batches are held, so that none is missing in the second one, however slow
+# this process is to give one back.
+held, seen = deque(maxlen=3), []
+for batch, needed in loader:
+    seen.append(needed)
+    held.append(batch) if len(seen) < 45 else held.clear()
 print(max(seen), seen[-1] - seen[len(seen) // 2])
 """
 
@@ -127,8 +133,7 @@ def test_a_worker_of_a_loader_keeps_the_memory_of_a_few_batches(volume):
     assert result.stdout, result.stderr[-3000:]
     needed, growth = map(int, result.stdout.split())
     assert needed < 128 * MIB  # of it 13.5 MiB for each batch of 4 that is on its way
-    # At most one more batch, where the main process was slow to give one back, of fifty.
-    assert growth < 16 * MIB
+    assert growth < 2 * MIB
 
 
 @pytest.mark.slow
