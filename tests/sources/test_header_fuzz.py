@@ -76,6 +76,25 @@ def test_an_afni_data_set_of_many_volumes(tmp_path):
     assert attack(lying.encode()).code in ("TRUNCATED", "DIMS_EXCEED_FILE")
 
 
+@pytest.mark.parametrize(("field", "numbers"), [("RANK", "2 4"), ("DIMENSIONS", "47 54")])
+def test_an_afni_data_set_of_planes(tmp_path, field, numbers):
+    """Found by atheris; four planes in a file of 43 would have been read as one volume."""
+    attack = Attack("afni", tmp_path)
+    text = attack.data.decode()
+    for name, values in (("DELTA", "-3 -3"), (f"DATASET_{field}", numbers)):
+        start, rest = text.split(f"name  = {name}" if name == "DELTA" else f"name = {name}")
+        _, end = rest.split("\n\n", 1)
+        text = f"{start}name = {name}\ncount = 2\n {values}\n\n{end}"
+    assert attack(text.encode()).code == "BAD_DIMS"
+
+
+def test_an_afni_data_set_that_lacks_a_factor(tmp_path):
+    """AFNI takes those that are missing for 0, nibabel for 1."""
+    attack = Attack("afni", tmp_path)
+    text = attack.data.decode().replace("\n 3 1 0", "\n 3 2 0").replace("47 54 43", "47 27 43")
+    assert attack(text.encode()).code == "BAD_SCALE"
+
+
 @pytest.mark.parametrize("number", [-256, 2**31 - 1])
 def test_every_number_of_a_netcdf_header(tmp_path, number):
     """Found by atheris: a variable before the beginning of the file."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from voxarray.errors import FormatError
+from voxarray.selection import Shape4
 from voxarray.sources import gzip_stream
 from voxarray.sources.base import Channels, FileIdentity, Source
 from voxarray.sources.borrowed import nibabel_errors
@@ -42,10 +44,9 @@ def open_afni(path: str | os.PathLike[str]) -> Source:
             from nibabel.brikhead import AFNIHeader
 
             facts = AFNIHeader.from_fileobj(io.StringIO(text))
-            sizes = [int(n) for n in facts.get_data_shape()]
             dtype, affine = np.dtype(facts.get_data_dtype()), facts.get_affine()
             channels = _channels(facts.info)
-        w, h, d, count = (*checked_sizes(sizes, 4), 1)[:4]
+        count, w, h, d = _shape(facts.info)
         base = _voxels(
             header,
             data,
@@ -55,8 +56,15 @@ def open_afni(path: str | os.PathLike[str]) -> Source:
         )
         with nibabel_errors("AFNI"):  # one for each volume: only now their number is believable
             factors = facts.get_data_scaling()
+            said = np.size(facts.info.get("BRICK_FLOAT_FACS", ()))
         if factors is None:
             return base
+        if said != count:
+            raise FormatError(
+                f"BRICK_FLOAT_FACS holds {said} factors for {count} sub-bricks: expected one each; "
+                "repair the header",
+                code="BAD_SCALE",
+            )
         slopes = np.asarray(factors, np.float64).reshape(-1, 1, 1, 1)
         return PartScaled.of(base, slopes, np.zeros_like(slopes))
 
@@ -66,6 +74,26 @@ def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
     if suffix == ".head":
         return given, sibling(given.path, suffix, _BRIKS)
     return sibling(given.path, suffix, HEADERS[suffix]), given
+
+
+def _shape(info: dict) -> Shape4:
+    """(C, W, H, D); nibabel takes sub-bricks for planes where there are fewer than three sizes.
+
+    Format: README.attributes of AFNI; space has three dimensions, the second rank is of sub-bricks.
+
+    Raises:
+        FormatError: ``BAD_DIMS``.
+    """
+    rank, sizes = (np.ravel(info.get(key, ())) for key in ("DATASET_RANK", "DATASET_DIMENSIONS"))
+    known = [*rank[:2].tolist(), *sizes[:3].tolist()]
+    if len(known) != 5 or not all(isinstance(n, int) for n in known) or known[0] != 3:
+        raise FormatError(
+            f"DATASET_RANK is {rank[:2].tolist()} and DATASET_DIMENSIONS {sizes[:3].tolist()}: "
+            "expected 3 and the number of sub-bricks, and three sizes; repair the header",
+            code="BAD_DIMS",
+        )
+    count, w, h, d = checked_sizes(known[1:], 4)
+    return count, w, h, d
 
 
 def _channels(info: dict) -> Channels:
