@@ -21,6 +21,7 @@ from voxarray.errors import (
     UnsupportedError,
     VoxarrayError,
 )
+from voxarray.sources.zarr.division import divided
 from voxarray.sources.zarr.node import Node
 from voxarray.sources.zarr.witness import Witness, now_ns
 
@@ -147,12 +148,20 @@ class ZarrVoxels:
         self.require_bounded()
         self._require_unchanged()
         ascending = [r if r.step > 0 else r[::-1] for r in ranges]
-        key = tuple(slice(r.start, r[-1] + 1, r.step) for r in ascending)
         array = _array(self.store, self.key, self.documents, self.opened)
         with _named(self.store, self.key):
-            voxels = np.asarray(array[key] if key else array[()])
+            voxels = self._decoded(array, ascending)
         flips = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
         return voxels.astype(self.dtype, copy=False)[flips]
+
+    def _decoded(self, array: Any, ascending: Sequence[range]) -> NDArray:
+        parts = list(divided(ascending, self.chunks))
+        if len(parts) == 1:
+            return np.asarray(array[_key(ascending)])
+        voxels = np.empty([len(r) for r in ascending], self.dtype)
+        for part in parts:
+            voxels[part] = array[_key([r[some] for r, some in zip(ascending, part, strict=True)])]
+        return voxels
 
     def _require_unchanged(self) -> None:
         for key, identity in self.documents:
@@ -165,6 +174,10 @@ class ZarrVoxels:
                     f"{key} of {self.store.path} changed after it was opened: open it again",
                     path=self.store.path,
                 )
+
+
+def _key(ascending: Sequence[range]) -> tuple[slice, ...]:
+    return tuple(slice(r.start, r[-1] + 1, r.step) for r in ascending)
 
 
 @lru_cache(maxsize=256)
