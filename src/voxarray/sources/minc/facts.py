@@ -35,6 +35,7 @@ class MincFacts:
         valid_range: Stored numbers that mean least and most; None for the whole type.
         least: Intensity of the least valid number, for each index of leading axes.
         most: Intensity of the largest.
+        extremes: Names of the axes of ``least``, then of those of ``most``.
     """
 
     names: tuple[str, ...]
@@ -44,6 +45,7 @@ class MincFacts:
     valid_range: NDArray[np.float64] | None
     least: NDArray[np.float64]
     most: NDArray[np.float64]
+    extremes: tuple[tuple[str, ...], tuple[str, ...]]
 
     def check(self) -> None:
         """Refuse what is no image of one (C, W, H, D) array.
@@ -134,23 +136,25 @@ class MincFacts:
         low, high = (info.min, info.max) if self.valid_range is None else self.valid_range
         if not (info.min <= low < high <= info.max):
             raise FormatError(f"the valid range is {low} to {high}", code="BAD_SCALE")
+        self._check_tables()
         slopes = (self.most - self.least) / (high - low)
         intercepts = self.least - low * slopes
         valid = None if (low, high) == (info.min, info.max) else (float(low), float(high))
         return PartScaled.of(base, self._spread(slopes), self._spread(intercepts), valid)
 
-    def _spread(self, table: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A table over the leading axes of the file as one over (C, W, H, D), of size 1 elsewhere.
+    def _check_tables(self) -> None:
+        for table, names in zip((self.least, self.most), self.extremes, strict=True):
+            known = self.least.ndim
+            if names != self.names[:known] or table.shape != self.sizes[:known]:
+                raise FormatError(
+                    f"image-min and image-max have the axes {self.extremes} and the shapes "
+                    f"{self.least.shape} and {self.most.shape}, and the image {self.names} and "
+                    f"{self.sizes}: expected the same first axes; repair the header",
+                    code="BAD_SCALE",
+                )
 
-        Raises:
-            FormatError: ``BAD_SCALE``.
-        """
-        if table.shape != self.sizes[: table.ndim]:
-            raise FormatError(
-                f"image-min and image-max are of shape {table.shape}, and the image of "
-                f"{self.sizes}: they must follow its first axes",
-                code="BAD_SCALE",
-            )
+    def _spread(self, table: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A table over the leading axes of the file as one over (C, W, H, D), 1 elsewhere."""
         shape = [1, 1, 1, 1]
         for role, size in zip(self.roles, table.shape, strict=False):
             shape[role] = size

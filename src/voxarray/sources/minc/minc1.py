@@ -36,6 +36,7 @@ def open_minc1(identity: FileIdentity) -> Source:
         _valid_range(image),
         _table(identity, variables, "image-min"),
         _table(identity, variables, "image-max"),
+        (variables["image-min"].dimensions, variables["image-max"].dimensions),
     )
     facts.check()
     base = PlainFile(

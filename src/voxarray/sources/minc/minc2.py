@@ -36,9 +36,8 @@ def open_minc2(identity: FileIdentity) -> Source:
 
 
 def _facts(file: Any) -> MincFacts:
-    image = file[f"{_IMAGE}/image"]
-    # An order that is left behind may name more axes than there are; nibabel's rule.
-    names = tuple(as_text(image.attrs["dimorder"]).split(",")[: len(image.shape)])
+    image, least, most = (file[f"{_IMAGE}/{name}"] for name in ("image", "image-min", "image-max"))
+    names = _axes(image)
     if len(names) != len(image.shape):
         raise FormatError(f"{len(image.shape)} axes are named {names}", code="BAD_HEADER")
     found = image.attrs.get("valid_range")
@@ -48,9 +47,15 @@ def _facts(file: Any) -> MincFacts:
         dataset_dtype(image),
         [dict(file[f"{_DIMENSIONS}/{name}"].attrs) for name in names],
         None if found is None else _pair(found),
-        _table(file[f"{_IMAGE}/image-min"]),
-        _table(file[f"{_IMAGE}/image-max"]),
+        _table(least),
+        _table(most),
+        (_axes(least), _axes(most)),
     )
+
+
+def _axes(dataset: Any) -> tuple[str, ...]:
+    """Names of the axes; an order that is left behind may name more of them: nibabel's rule."""
+    return tuple(as_text(dataset.attrs.get("dimorder", "")).split(",")[: len(dataset.shape)])
 
 
 def _pair(found: Any) -> NDArray[np.float64]:
