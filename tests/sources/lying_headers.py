@@ -422,7 +422,8 @@ class Cost:
 
     Attributes:
         refusal: The error of ours, if there was one.
-        seconds: Until then.
+        seconds: Until then; without one, until the file was open: an image of many chunks may take
+            its time.
         traced: Bytes that Python and NumPy asked for at most, also if never touched.
         resident: Bytes of memory at most, of C libraries too, above those before.
     """
@@ -447,12 +448,13 @@ def measured(path: Path) -> Cost:
     """
     tracemalloc.start()
     before = forget_peak()
-    started = time.monotonic()
+    started = ended = time.monotonic()
     refusal = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             source = open_source(path)
+            ended = time.monotonic()
             assert all(n > 0 for n in (*source.shape, *source.chunks))
             assert np.isfinite(source.affine).all()
             assert np.linalg.det(source.affine) != 0
@@ -461,11 +463,11 @@ def measured(path: Path) -> Cost:
                 assert voxels.shape == source.shape
                 assert voxels.dtype == source.dtype
     except VoxarrayError as error:
-        refusal = error
+        refusal, ended = error, time.monotonic()
     finally:
         traced = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    return Cost(refusal, time.monotonic() - started, traced, peak() - before)
+    return Cost(refusal, ended - started, traced, peak() - before)
 
 
 def forget_peak() -> int:
