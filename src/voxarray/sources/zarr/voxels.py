@@ -21,7 +21,7 @@ from voxarray.errors import (
     UnsupportedError,
     VoxarrayError,
 )
-from voxarray.sources.zarr.division import divided
+from voxarray.sources.zarr.division import Part, divided
 from voxarray.sources.zarr.node import Node
 from voxarray.sources.zarr.witness import Witness, now_ns
 
@@ -155,13 +155,17 @@ class ZarrVoxels:
         return voxels.astype(self.dtype, copy=False)[flips]
 
     def _decoded(self, array: Any, ascending: Sequence[range]) -> NDArray:
-        parts = list(divided(ascending, self.chunks))
-        if len(parts) == 1:
-            return np.asarray(array[_key(ascending)])
-        voxels = np.empty([len(r) for r in ascending], self.dtype)
+        parts = divided(ascending, self.chunks)
+        part = next(parts)
+        voxels = _decoded_part(array, ascending, part)
+        shape = tuple(map(len, ascending))
+        if voxels.shape == shape:
+            return voxels  # as nearly always: nothing is copied
+        whole = np.empty(shape, self.dtype)
+        whole[part] = voxels
         for part in parts:
-            voxels[part] = array[_key([r[some] for r, some in zip(ascending, part, strict=True)])]
-        return voxels
+            whole[part] = _decoded_part(array, ascending, part)
+        return whole
 
     def _require_unchanged(self) -> None:
         for key, identity in self.documents:
@@ -176,8 +180,9 @@ class ZarrVoxels:
                 )
 
 
-def _key(ascending: Sequence[range]) -> tuple[slice, ...]:
-    return tuple(slice(r.start, r[-1] + 1, r.step) for r in ascending)
+def _decoded_part(array: Any, ascending: Sequence[range], part: Part) -> NDArray:
+    inside = [r[some] for r, some in zip(ascending, part, strict=True)]
+    return np.asarray(array[tuple(slice(r.start, r[-1] + 1, r.step) for r in inside)])
 
 
 @lru_cache(maxsize=256)
