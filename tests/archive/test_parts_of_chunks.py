@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from archive_samples import archive, voxels
 
+import voxarray as vx
 from voxarray.archive.blosc_frame import BloscFrame
 from voxarray.archive.codecs import PROFILES, Codec
 from voxarray.errors import FormatError
@@ -37,6 +38,37 @@ def test_the_bytes_that_are_needed_are_those_of_the_whole(codec, make, dtype, be
     codec.decode(encoded, out, begin, end)
     needed = slice(begin, end)
     assert out.view("u1")[needed].tobytes() == chunk.view("u1")[needed].tobytes()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("itemsize", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("extra", [1, 7, 300, 40_000])
+def test_the_shorter_last_block_of_a_chunk_is_decoded_alone(codec, itemsize, extra):
+    # Three blocks of 64 KiB and a part of one: a frame with the last alone is none to c-blosc.
+    items = (3 << 16) // itemsize + extra
+    random = np.random.default_rng(extra)
+    chunk = random.integers(0, 3, items * itemsize, np.uint8).view(f"V{itemsize}")
+    encoded = np.frombuffer(b"".join(codec.encode(chunk)), np.uint8)
+    size = chunk.nbytes
+    for begin, end in [(size - itemsize, size), (3 << 16, size), ((3 << 16) - itemsize, size)]:
+        out = np.zeros_like(chunk)
+        codec.decode(encoded.copy(), out, begin, end)
+        assert out.view("u1")[begin:end].tobytes() == chunk.view("u1")[begin:end].tobytes()
+
+
+@pytest.mark.parametrize("name", ["a.ome.zarr", "a.ozx"])
+@pytest.mark.parametrize("codec", ["intensity", "label", "training", "raw"])
+@pytest.mark.parametrize("shape", [(1, 48, 48, 48), (2, 64, 64, 36), (12, 20, 22, 18)])
+def test_each_plane_of_an_archive_is_read_alone(tmp_path, name, codec, shape):
+    stored = np.random.default_rng(1).integers(0, 200, shape).astype("i2")
+    opened = vx.ScalarImage(archive(tmp_path / name, stored, codec=codec, levels=2))
+    for level in (opened, opened.level(1)):
+        expected = level.numpy()
+        for axis in (1, 2, 3):
+            for place in range(expected.shape[axis]):
+                window = [slice(None)] * 4
+                window[axis] = slice(place, place + 1)
+                np.testing.assert_array_equal(level[tuple(window)].numpy(), expected[tuple(window)])
 
 
 def test_blocks_that_are_not_needed_are_left_alone():

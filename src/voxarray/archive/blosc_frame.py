@@ -71,7 +71,10 @@ class BloscFrame:
             self.decode(out)
             return
         first, last = begin // block, -(-end // block)
-        start, stop = first * block, min(last * block, self.decoded)
+        stop = min(last * block, self.decoded)
+        if first and stop - first * block < block:
+            first -= 1  # c-blosc refuses a frame that is shorter than one of its blocks
+        start = first * block
         if stop - start == self.decoded:
             self.decode(out)
             return
