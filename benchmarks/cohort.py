@@ -179,7 +179,7 @@ def _single(source: Path, tiny: Path) -> float:
 
 def _catalogue() -> float:
     """Seconds to open and filter a catalogue of `ROWS` rows, pandas and pyarrow imported."""
-    from voxarray.cohort import catalogue
+    from voxarray.cohort.catalogue import rows as catalogue
     from voxarray.cohort.folder import Folder
 
     folder = Folder.of(BENCH / "data" / "catalogue")

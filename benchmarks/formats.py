@@ -24,9 +24,9 @@ from harness import HERE, left_out, save
 from patches import PATCH, PATCHES_PER_ROUND, SIZE
 from timing import medians, report, seconds
 from volumes import Box
-from voxarray.selection import Selection
-from voxarray.sources.dicom.reader import open_dicom
-from voxarray.sources.registry import open_source
+from voxarray.formats.dicom.read import open_dicom
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
 from voxarray.testing.peak_memory import peak_above_imports
 from voxarray.testing.synthetic import Phantom
 

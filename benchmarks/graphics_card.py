@@ -24,7 +24,7 @@ from environments import BENCH, OWN
 from harness import save
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
 from voxarray.testing.peak_memory import peak_above_imports
 from voxarray.testing.synthetic import Phantom, write_nifti
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import environments
-from voxarray.errors import StateError
+from voxarray.core.errors import StateError
 from voxarray.testing.peak_memory import Peak, peak_above_imports
 
 HERE = Path(__file__).parent

@@ -25,9 +25,9 @@ from environments import OWN, python_of
 from harness import left_out, save
 from voxarray.archive.convert import convert
 from voxarray.archive.options import LabelLayer, Options
-from voxarray.sources.archive import open_archive
-from voxarray.sources.array import ArraySource
-from voxarray.sources.base import Channels
+from voxarray.archive.source import open_archive
+from voxarray.source.array import ArraySource
+from voxarray.source.base import Channels
 
 HERE = Path(__file__).parent
 

@@ -21,8 +21,8 @@ from environments import BENCH, OWN, python_of
 from harness import HERE, left_out, save
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
-from voxarray.selection import Selection
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
 from voxarray.testing.peak_memory import peak_above_imports
 from voxarray.testing.synthetic import Phantom
 
@@ -153,7 +153,7 @@ def _write(environment: str, module: str, *arguments: object) -> None:
 def _peak(store: Path, patch: int) -> dict[str, float]:
     """MiB above the imports that reading 500 patches takes, as a worker reads them."""
     setup = (
-        "import dask.config; import voxarray as vx, voxarray.sources.archive\n"
+        "import dask.config; import voxarray as vx, voxarray.archive.source\n"
         "import torch.utils.data, voxarray.patches\n"
         'dask.config.set({"voxarray.threads": 1})'
     )

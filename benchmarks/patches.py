@@ -23,8 +23,8 @@ from readers import LEVEL, READERS, Reader
 from timing import medians, report, seconds
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
-from voxarray.sources.array import ArraySource
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
+from voxarray.source.array import ArraySource
 from voxarray.testing.peak_memory import peak_above_imports
 from voxarray.testing.synthetic import Phantom
 

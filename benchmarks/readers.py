@@ -14,8 +14,8 @@ import zarr
 
 import voxarray as vx
 from volumes import Box
-from voxarray.selection import Selection
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
 
 Reader = Callable[[Box], Any]
 """Of slices along z, y, x."""

@@ -22,7 +22,7 @@ import volumes
 from convert import FULL, TINY
 from environments import BENCH, OWN
 from harness import Contender, fresh_output, in_turns, save
-from voxarray.selection import Shape3
+from voxarray.geometry.selection import Shape3
 
 SHAPES: dict[float, Shape3] = {
     0.25: (512, 512, 512),

@@ -136,7 +136,7 @@ def _convert(source: str, destination: str) -> float:
     import dask.config
 
     from voxarray.archive.convert import convert
-    from voxarray.sources.registry import open_source
+    from voxarray.formats.registry import open_source
 
     start = time.perf_counter()
     with dask.config.set({"voxarray.threads": 1}):  # a worker has one core

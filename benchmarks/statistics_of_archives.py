@@ -17,7 +17,7 @@ from environments import OWN
 from harness import save
 from patches import archive_of
 from timing import medians, report
-from voxarray.statistics.memo import forget
+from voxarray.statistics.cache import forget
 
 SIZE = 512
 PERCENTS = (0.5, 50, 99.5)

@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 
 from environments import BENCH
-from voxarray.selection import Shape3
+from voxarray.geometry.selection import Shape3
 from voxarray.testing.synthetic import Phantom, write_nifti
 
 SEED = 20240501

@@ -16,9 +16,9 @@ import nibabel as nib
 import numpy as np
 import pydicom
 
-from voxarray.errors import VoxarrayError
-from voxarray.selection import Selection
-from voxarray.sources.dicom.reader import open_dicom
+from voxarray.core.errors import VoxarrayError
+from voxarray.formats.dicom.read import open_dicom
+from voxarray.geometry.selection import Selection
 
 TABLE = Path(__file__).parents[1] / "notebooks" / "dicom-coverage.md"
 _STACKS = {"philips_mprage"}

@@ -14,9 +14,9 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
-from voxarray.errors import VoxarrayError
-from voxarray.selection import Selection
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import VoxarrayError
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
 
 TABLE = Path(__file__).parents[1] / "notebooks" / "nibabel-coverage.md"
 _FOLDER = Path(nib.__file__).parent / "tests/data"

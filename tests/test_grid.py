@@ -12,8 +12,8 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxarray.errors import GridError, VoxarrayError
-from voxarray.grid import Grid, checked_affine
+from voxarray.core.errors import GridError, VoxarrayError
+from voxarray.geometry.grid import Grid, checked_affine
 from voxarray.testing.strategies import affines, index_expressions, shapes
 
 GRIDS = st.builds(lambda shape, affine: Grid(shape[1:], affine), shapes(), affines())

@@ -207,4 +207,6 @@ def test_rules_see_what_they_forbid(code: str, rule: object) -> None:
 
 
 def test_imports_inside_functions_are_seen() -> None:
-    assert own_imports(ast.parse("def f():\n    from voxarray.grid import Grid")) == {"grid"}
+    assert own_imports(ast.parse("def f():\n    from voxarray.geometry.grid import Grid")) == {
+        "grid"
+    }

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxarray.errors import FormatError
-from voxarray.layout import (
+from voxarray.core.errors import FormatError
+from voxarray.geometry.layout import (
     MAX_SLAB_BYTES,
     Layout,
     choose,

@@ -9,8 +9,8 @@ import sys
 import dask.config
 import pytest
 
-from voxarray import memory, settings
-from voxarray.errors import MemoryBudgetError
+from voxarray.core import memory, settings
+from voxarray.core.errors import MemoryBudgetError
 
 MIB = 1 << 20
 

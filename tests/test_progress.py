@@ -9,7 +9,7 @@ import pytest
 import rich.console
 
 import voxarray as vx
-from voxarray import progress
+from voxarray.core import progress
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from voxarray import scaling as module
-from voxarray.scaling import Scaling
+from voxarray.core import scaling as module
+from voxarray.core.scaling import Scaling
 
 SMALL = ("u1", "i1", "u2", "i2", "f2", "f4")
 WIDE = ("u4", "i4", "u8", "i8", "f8")

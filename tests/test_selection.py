@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxarray.errors import OutOfRangeError, SelectionError
-from voxarray.selection import Selection, matrix
+from voxarray.core.errors import OutOfRangeError, SelectionError
+from voxarray.geometry.selection import Selection, matrix
 from voxarray.testing.strategies import index_expressions, shapes
 
 WHOLE = Selection.whole((3, 10, 8, 6))

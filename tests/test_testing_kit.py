@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from voxarray.errors import StateError, UnsupportedError
+from voxarray.core.errors import StateError, UnsupportedError
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 from voxarray.testing.synthetic import Phantom, write_nifti
 

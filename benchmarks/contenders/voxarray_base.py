@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
 
 
 def run(source: str, destination: str) -> None:

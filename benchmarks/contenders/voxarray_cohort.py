@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voxarray.cohort.build import Run, build
+from voxarray.cohort.run.build import Run, build
 
 
 def run(source: str, destination: str, workers: int = 0) -> None:

@@ -39,11 +39,11 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from voxarray.version import __version__
+from voxarray.core.version import __version__
 
 if TYPE_CHECKING:
     from voxarray.cohort import Cohort
-    from voxarray.errors import (
+    from voxarray.core.errors import (
         AccessDeniedError,
         ArchiveError,
         ArchiveExistsError,
@@ -64,19 +64,11 @@ if TYPE_CHECKING:
         VoxarrayError,
         VoxarrayWarning,
     )
-    from voxarray.grid import Grid
+    from voxarray.core.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, SAMPLING_MAP, STEM, TYPE
+    from voxarray.core.memory import MemoryReport
+    from voxarray.formats.dicom.read import DicomReader
+    from voxarray.geometry.grid import Grid
     from voxarray.image import Image, LabelMap, ScalarImage
-    from voxarray.image.keys import (
-        AFFINE,
-        DATA,
-        INTENSITY,
-        LABEL,
-        PATH,
-        SAMPLING_MAP,
-        STEM,
-        TYPE,
-    )
-    from voxarray.memory import MemoryReport
     from voxarray.patches import (
         GridAggregator,
         GridSampler,
@@ -88,7 +80,6 @@ if TYPE_CHECKING:
         UniformSampler,
         WeightedSampler,
     )
-    from voxarray.sources.dicom.reader import DicomReader
     from voxarray.statistics.summary import Statistics
     from voxarray.subject import Subject
     from voxarray.transforms import (
@@ -202,11 +193,11 @@ __all__ = [
 _KEYS = {"AFFINE", "DATA", "INTENSITY", "LABEL", "PATH", "SAMPLING_MAP", "STEM", "TYPE"}
 _HOMES = {
     "Cohort": "voxarray.cohort",
-    "DicomReader": "voxarray.sources.dicom.reader",
-    "Grid": "voxarray.grid",
+    "DicomReader": "voxarray.formats.dicom.read",
+    "Grid": "voxarray.geometry.grid",
     "Image": "voxarray.image",
     "LabelMap": "voxarray.image",
-    "MemoryReport": "voxarray.memory",
+    "MemoryReport": "voxarray.core.memory",
     "GridAggregator": "voxarray.patches",
     "GridSampler": "voxarray.patches",
     "IterablePatchDataset": "voxarray.patches",
@@ -255,7 +246,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module 'voxarray' has no attribute {name!r}")
-    home = "voxarray.image.keys" if name in _KEYS else _HOMES.get(name, "voxarray.errors")
+    home = "voxarray.core.keys" if name in _KEYS else _HOMES.get(name, "voxarray.core.errors")
     value = getattr(import_module(home), name)
     globals()[name] = value  # the next access finds it without coming here
     return value
@@ -266,4 +257,4 @@ def __dir__() -> list[str]:
 
 
 if "xarray" in sys.modules:
-    import_module("voxarray.index.accessor")
+    import_module("voxarray.xarray_index.accessor")

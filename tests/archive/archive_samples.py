@@ -15,11 +15,11 @@ from voxarray.archive.convert import convert
 from voxarray.archive.manifest import KEY, FileEntry, Manifest
 from voxarray.archive.metadata import Kind, Label
 from voxarray.archive.options import LabelLayer, Options
-from voxarray.archive.store import TreeStore
-from voxarray.selection import Selection
-from voxarray.sources.archive import open_archive
-from voxarray.sources.array import ArraySource, DaskSource
-from voxarray.sources.base import Channels, Source
+from voxarray.archive.source import open_archive
+from voxarray.geometry.selection import Selection
+from voxarray.source.array import ArraySource, DaskSource
+from voxarray.source.base import Channels, Source
+from voxarray.storage.store import TreeStore
 
 DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", "c8", "c16")
 

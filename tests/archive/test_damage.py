@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from archive_samples import archive, blobs
 
+from voxarray.archive.source import label_names, open_archive
 from voxarray.archive.verify import verify
-from voxarray.errors import VoxarrayError
-from voxarray.selection import Selection
-from voxarray.sources.archive import label_names, open_archive
+from voxarray.core.errors import VoxarrayError
+from voxarray.geometry.selection import Selection
 
 SHAPE = (1, 9, 5, 7)
 

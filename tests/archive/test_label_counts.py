@@ -7,9 +7,9 @@ import pytest
 import zarr
 from archive_samples import archive, voxels
 
+from voxarray.archive.source import open_archive
 from voxarray.archive.verify import verify
-from voxarray.sources.archive import open_archive
-from voxarray.sources.array import ArraySource
+from voxarray.source.array import ArraySource
 from voxarray.statistics.cell_passes import count_cells, sum_cells
 
 SHAPE = (2, 17, 20, 23)

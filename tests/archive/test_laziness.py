@@ -15,20 +15,20 @@ import pytest
 from archive_samples import OBLIQUE, archive, blobs
 
 import voxarray as vx
-from voxarray.archive import handles
+from voxarray.archive import handle_cache
 from voxarray.archive.codecs import Codec, profile
 from voxarray.archive.documents import chunk_key
 from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import IMAGE, level_name
 from voxarray.archive.options import Options
-from voxarray.archive.plan import Plan
 from voxarray.archive.shard import ShardWriter
+from voxarray.archive.source import open_archive
 from voxarray.archive.staging import publish, staging
 from voxarray.archive.verify import verify
+from voxarray.archive.write_plan import Plan
 from voxarray.cli.info import describe
-from voxarray.selection import Selection
-from voxarray.sources.archive import open_archive
-from voxarray.sources.array import ArraySource
+from voxarray.geometry.selection import Selection
+from voxarray.source.array import ArraySource
 
 VAST = (1, 2048, 2048, 4096)  # 16 GiB as bytes
 
@@ -44,7 +44,7 @@ class Counts:
 @contextmanager
 def counting(monkeypatch: pytest.MonkeyPatch):
     counts = Counts()
-    decode, opening = Codec.decode, handles._open
+    decode, opening = Codec.decode, handle_cache._open
 
     def counted_decode(self, *arguments):
         counts.chunks += 1
@@ -56,7 +56,7 @@ def counting(monkeypatch: pytest.MonkeyPatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Codec, "decode", counted_decode)
-        patch.setattr(handles, "_open", counted_open)
+        patch.setattr(handle_cache, "_open", counted_open)
         yield counts
 
 

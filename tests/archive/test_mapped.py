@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from archive_samples import archive, blobs
 
-from voxarray import resident
-from voxarray.archive import mapped
-from voxarray.errors import ChecksumError
-from voxarray.selection import Selection
-from voxarray.sources.archive import open_archive
+from voxarray.archive.source import open_archive
+from voxarray.core import page_cache
+from voxarray.core.errors import ChecksumError
+from voxarray.geometry.selection import Selection
+from voxarray.storage import mapped
 
 SHAPE = (2, 9, 10, 11)
 
@@ -64,17 +64,17 @@ def test_chunks_are_checked_again_beyond_the_limit_of_caches(source, monkeypatch
 
 def test_pages_that_count_as_resident_are_few(tmp_path, monkeypatch):
     source = open_archive(archive(tmp_path / "a.ome.zarr", blobs(SHAPE), chunk=4, codec="raw"))
-    monkeypatch.setattr(resident, "MOST_BYTES", 200)
-    monkeypatch.setattr(resident, "LOOK_EVERY", 100)
-    monkeypatch.setattr(resident, "_maps", weakref.WeakSet())
+    monkeypatch.setattr(page_cache, "MOST_BYTES", 200)
+    monkeypatch.setattr(page_cache, "LOOK_EVERY", 100)
+    monkeypatch.setattr(page_cache, "_maps", weakref.WeakSet())
     monkeypatch.setattr(mapped, "_open", weakref.WeakSet())
     dropped = []
-    give_back = resident.give_back
-    monkeypatch.setattr(resident, "give_back", lambda: dropped.append(give_back()))
+    give_back = page_cache.give_back
+    monkeypatch.setattr(page_cache, "give_back", lambda: dropped.append(give_back()))
     with dask.config.set({"voxarray.threads": 1}):
         np.testing.assert_array_equal(source.read(Selection.whole(SHAPE)), blobs(SHAPE))
     assert len(dropped) > 3
-    assert len(resident._maps) == len(mapped._open) > 0
+    assert len(page_cache._maps) == len(mapped._open) > 0
     assert all(shard.checked for shard in mapped._open)  # what is intact is known to be
 
 

@@ -14,8 +14,8 @@ from archive_samples import DTYPES, OBLIQUE, archive, blobs, reseal, same_bits, 
 from hypothesis import given, settings
 
 from voxarray.archive.codecs import PROFILES
-from voxarray.sources.archive import open_archive
-from voxarray.sources.base import Channels
+from voxarray.archive.source import open_archive
+from voxarray.source.base import Channels
 from voxarray.testing.strategies import affines
 
 

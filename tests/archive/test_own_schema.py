@@ -13,7 +13,7 @@ from archive_samples import DTYPES, archive, blobs, voxels
 
 import voxarray as vx
 from voxarray.archive.schema import NAMES, schema
-from voxarray.sources.base import Channels
+from voxarray.source.base import Channels
 
 
 def validator(name: str) -> jsonschema.Draft202012Validator:

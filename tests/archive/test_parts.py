@@ -16,10 +16,10 @@ import pytest
 
 from voxarray.archive.convert import convert, planned
 from voxarray.archive.options import Options
-from voxarray.archive.parts import divided, write_part
+from voxarray.archive.partial_writes import divided, write_part
 from voxarray.archive.verify import verify
-from voxarray.errors import ArchiveError, MemoryBudgetError
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import ArchiveError, MemoryBudgetError
+from voxarray.formats.registry import open_source
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 
 OPTIONS = Options(chunk=8)

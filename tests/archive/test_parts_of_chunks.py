@@ -11,9 +11,9 @@ from archive_samples import archive, voxels
 import voxarray as vx
 from voxarray.archive.blosc_frame import BloscFrame
 from voxarray.archive.codecs import PROFILES, Codec
-from voxarray.errors import FormatError
-from voxarray.selection import Selection
-from voxarray.sources.archive import open_archive
+from voxarray.archive.source import open_archive
+from voxarray.core.errors import FormatError
+from voxarray.geometry.selection import Selection
 
 SIZE = 1 << 17
 CODECS = [

@@ -8,7 +8,7 @@ import pytest
 
 from voxarray.archive.convert import projected_peak
 from voxarray.archive.options import Options
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 from voxarray.testing.synthetic import Phantom, write_nifti
 
@@ -20,7 +20,7 @@ MIB = 1 << 20
 SLACK = 6 * MIB
 
 SETUP = """
-import dask.config, voxarray.sources.nifti.reader
+import dask.config, voxarray.formats.nifti.read
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
 from voxarray.archive.verify import compare, verify

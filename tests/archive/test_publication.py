@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from archive_samples import archive, blobs, same_bits, whole
 
-from voxarray import settings as configuration
 from voxarray.archive import staging
 from voxarray.archive.convert import convert
 from voxarray.archive.options import LabelLayer, Options
 from voxarray.archive.verify import verify
-from voxarray.errors import (
+from voxarray.core import settings as configuration
+from voxarray.core.errors import (
     ArchiveError,
     ArchiveExistsError,
     ChecksumError,
@@ -30,8 +30,8 @@ from voxarray.errors import (
     MemoryBudgetError,
     VoxarrayError,
 )
-from voxarray.selection import Selection
-from voxarray.sources.array import ArraySource
+from voxarray.geometry.selection import Selection
+from voxarray.source.array import ArraySource
 
 OLD, NEW = blobs((1, 12, 9, 30)), blobs((1, 12, 9, 30), seed=7)
 FORMS = ("a.ome.zarr", "a.ozx")
@@ -315,7 +315,7 @@ def test_overwriting_changes_the_form(tmp_path):
 
 
 def test_an_archive_may_be_made_of_itself(tmp_path):
-    from voxarray.sources.archive import open_archive
+    from voxarray.archive.source import open_archive
 
     path = tmp_path / "a.ome.zarr"
     convert_array(OLD, path)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from voxarray.archive.downsample import mean, mode
-from voxarray.sources.archive import open_archive
+from voxarray.archive.source import open_archive
 from voxarray.testing.strategies import affines, shapes
 
 FACTORS = [(2, 2, 2), (1, 2, 2), (2, 1, 1), (2, 2, 1)]

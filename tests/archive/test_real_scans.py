@@ -11,12 +11,12 @@ from archive_samples import whole
 from click.testing import CliRunner
 
 from voxarray.archive.convert import convert
+from voxarray.archive.source import open_archive
 from voxarray.archive.verify import compare, verify
 from voxarray.cli import main
 from voxarray.cohort import Cohort
-from voxarray.selection import Selection
-from voxarray.sources.archive import open_archive
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
 
 SHARED = Path(__file__).parents[2] / "../shared/data/nifti"
 BUNDLED = Path(nib.__file__).parent / "tests/data"

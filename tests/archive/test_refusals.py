@@ -19,8 +19,9 @@ from archive_samples import archive, blobs, reseal, same_bits, whole
 
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
+from voxarray.archive.source import open_archive
 from voxarray.archive.verify import verify
-from voxarray.errors import (
+from voxarray.core.errors import (
     ArchiveError,
     ChecksumError,
     FormatError,
@@ -31,8 +32,7 @@ from voxarray.errors import (
     UnsupportedError,
     VoxarrayError,
 )
-from voxarray.sources.archive import open_archive
-from voxarray.sources.array import ArraySource
+from voxarray.source.array import ArraySource
 
 IMAGE = "scale0/image"
 SHARD = f"{IMAGE}/c/0/0/0/0"

@@ -20,13 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from voxarray.archive.codecs import PROFILES
+from voxarray.archive.source import open_archive
 from voxarray.archive.verify import compare, verify
-from voxarray.errors import OutOfRangeError, UnsupportedError
-from voxarray.selection import Selection
-from voxarray.sources.archive import open_archive
-from voxarray.sources.array import ArraySource
-from voxarray.sources.base import Channels
-from voxarray.sources.window import Window
+from voxarray.core.errors import OutOfRangeError, UnsupportedError
+from voxarray.geometry.selection import Selection
+from voxarray.source.array import ArraySource
+from voxarray.source.base import Channels
+from voxarray.source.window import Window
 from voxarray.testing.strategies import affines, index_expressions, shapes
 
 

@@ -13,7 +13,7 @@ from archive_samples import OBLIQUE, archive, blobs
 from referencing import Registry, Resource
 
 from voxarray.archive.metadata import Label
-from voxarray.sources.base import Channels
+from voxarray.source.base import Channels
 
 SCHEMAS = Path(__file__).parent / "schemas"
 

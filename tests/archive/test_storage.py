@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
+from voxarray.archive.source import open_archive
 from voxarray.archive.verify import compare, verify
-from voxarray.sources.archive import open_archive
-from voxarray.sources.nifti.reader import open_nifti
-from voxarray.sources.registry import open_source
+from voxarray.formats.nifti.read import open_nifti
+from voxarray.formats.registry import open_source
 
 SHAPE = (9, 8, 7)
 

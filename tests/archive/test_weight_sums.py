@@ -8,10 +8,10 @@ import zarr
 from archive_samples import archive
 
 import voxarray as vx
+from voxarray.archive.source import open_archive
 from voxarray.archive.verify import verify
-from voxarray.errors import UnsupportedError
-from voxarray.sources.archive import open_archive
-from voxarray.sources.array import ArraySource
+from voxarray.core.errors import UnsupportedError
+from voxarray.source.array import ArraySource
 from voxarray.statistics.cell_passes import sum_cells
 from voxarray.testing.counting import count_reads
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from voxarray.archive.source import open_archive
 from voxarray.archive.verify import verify
 from voxarray.cli import main
-from voxarray.selection import Selection
-from voxarray.sources.archive import open_archive
+from voxarray.geometry.selection import Selection
 
 AFFINE = np.array([[0, -1.0, 0, 9], [0, 0, 2.0, -4], [1.5, 0, 0, 3], [0, 0, 0, 1]])
 
@@ -125,7 +125,7 @@ def test_a_file_without_permission_does_not_stop_the_rest(tmp_path, scan):
 
 
 def test_a_system_error_does_not_stop_the_rest(tmp_path, scan, monkeypatch):
-    from voxarray.cohort import opening as module
+    from voxarray.cohort.plan import opening as module
 
     def opening(path: str):
         if "secret" in path:

@@ -14,9 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 from click.testing import CliRunner, Result
 
+from voxarray.archive.source import open_archive
 from voxarray.cli import main
-from voxarray.selection import Selection
-from voxarray.sources.archive import open_archive
+from voxarray.geometry.selection import Selection
 
 AFFINE = np.array([[0, -1.0, 0, 9], [0, 0, 2.0, -4], [1.5, 0, 0, 3], [0, 0, 0, 1]])
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mgz")

@@ -12,8 +12,8 @@ import pytest
 import rich.console
 from cohort_samples import make_cohort, run
 
-from voxarray.cohort.build import build
-from voxarray.cohort.watching import Watcher, bars
+from voxarray.cohort.run.build import build
+from voxarray.cohort.run.progress import Watcher, bars
 
 
 class Listener(Watcher):

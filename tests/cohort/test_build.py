@@ -24,10 +24,10 @@ from cohort_samples import (
 
 from voxarray.archive.verify import compare, verify
 from voxarray.cohort import Cohort
-from voxarray.cohort.build import Run, build
 from voxarray.cohort.options import CohortOptions
-from voxarray.errors import FormatError, MissingFileError
-from voxarray.sources.registry import open_source
+from voxarray.cohort.run.build import Run, build
+from voxarray.core.errors import FormatError, MissingFileError
+from voxarray.formats.registry import open_source
 from voxarray.testing.counting import count_reads
 
 

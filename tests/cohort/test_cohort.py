@@ -13,12 +13,12 @@ import pytest
 from cohort_samples import AFFINE, archives, array, report_codes, run, save, touch, truth
 
 import voxarray as vx
-from voxarray.cohort import catalogue
-from voxarray.cohort.build import Run, build
+from voxarray.cohort.catalogue import rows as catalogue
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.mapped import described
 from voxarray.cohort.options import Choice
-from voxarray.errors import FormatError, MissingFileError, OutOfRangeError, VoxarrayError
+from voxarray.cohort.run.build import Run, build
+from voxarray.core.errors import FormatError, MissingFileError, OutOfRangeError, VoxarrayError
 from voxarray.testing.counting import count_reads
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from voxarray.cohort.discover import images
+from voxarray.cohort.discover.files import images
 
 FILES = [
     *("a.hdr", "a.img", "b.img", "c.PAR", "c.REC", "d+orig.HEAD", "d+orig.BRIK.gz", "e.nii.gz"),

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from cohort_samples import make_cohort, run, save, truth
 
-from voxarray.cohort.build import Run, build
-from voxarray.cohort.journal import records
+from voxarray.cohort.catalogue.journal import records
+from voxarray.cohort.run.build import Run, build
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -146,7 +146,7 @@ def test_killed_workers_lose_nothing(tmp_path, moment):
 def test_shares_of_memory_and_cores(monkeypatch):
     import dask.config
 
-    from voxarray.cohort.on_dask import Distributed
+    from voxarray.cohort.run.dask import Distributed
 
     with dask.config.set({"voxarray.memory-budget": "1 GiB", "voxarray.threads": 8}):
         share = Distributed(4)._share()
@@ -183,8 +183,8 @@ def test_the_budget_of_a_worker_is_kept(tmp_path):
 def test_workers_keep_to_their_share(monkeypatch, overlapping, threads):
     import dask.config
 
-    from voxarray import memory, settings
-    from voxarray.cohort.on_dask import Distributed
+    from voxarray.cohort.run.dask import Distributed
+    from voxarray.core import memory, settings
 
     monkeypatch.setenv("DASK_VOXARRAY__MEMORY_BUDGET", "3 GiB")  # which each of them inherits
     with (
@@ -207,7 +207,7 @@ def test_workers_keep_to_their_share(monkeypatch, overlapping, threads):
 
 def test_an_image_that_kills_its_workers_takes_no_other_with_it(tmp_path, source, monkeypatch):
     """Others die with it, and again where they are tried together; not those that are lost last."""
-    from voxarray.cohort.on_dask import Distributed
+    from voxarray.cohort.run.dask import Distributed
 
     original = Distributed.run
 

@@ -10,11 +10,11 @@ import dask.config
 import pytest
 from cohort_samples import save, truth
 
-from voxarray.cohort import task
-from voxarray.cohort.build import build
-from voxarray.cohort.meter import metered
-from voxarray.cohort.remarks import noted
-from voxarray.errors import VoxarrayWarning
+from voxarray.cohort.run import task
+from voxarray.cohort.run.build import build
+from voxarray.cohort.run.captured_warnings import noted
+from voxarray.cohort.run.resource_usage import metered
+from voxarray.core.errors import VoxarrayWarning
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from cohort_samples import archives, make_cohort, report_codes, run, save, truth
 
-from voxarray import settings
 from voxarray.archive.verify import verify
-from voxarray.cohort.build import build
+from voxarray.cohort.catalogue.journal import Journal, records
 from voxarray.cohort.folder import Folder
-from voxarray.cohort.journal import Journal, records
-from voxarray.errors import VoxarrayError
+from voxarray.cohort.run.build import build
+from voxarray.core import settings
+from voxarray.core.errors import VoxarrayError
 
 # Without waiting for the disk: what is tested here is the order of things, not the platters.
 _RUN = """
@@ -244,7 +244,7 @@ def test_damaged_tables_are_found_out(tmp_path, name):
 
 
 def run_plan(cohort: Path) -> None:
-    from voxarray.cohort.plan import Plan
+    from voxarray.cohort.plan.plan import Plan
 
     Plan.read(str(cohort / "plan.json"))
 

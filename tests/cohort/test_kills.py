@@ -24,10 +24,10 @@ from cohort_samples import save, truth
 from test_interruptions import start
 
 from voxarray.archive.verify import verify
-from voxarray.cohort.build import build
+from voxarray.cohort.catalogue.journal import BEGUN, lines
 from voxarray.cohort.folder import Folder
-from voxarray.cohort.journal import BEGUN, lines
 from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.run.build import build
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 WORKERS = 2

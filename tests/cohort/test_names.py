@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import voxarray as vx
-from voxarray.cohort.names import slug
+from voxarray.cohort.plan.names import slug
 
 
 @given(st.text(min_size=1, max_size=300), st.text(max_size=50))

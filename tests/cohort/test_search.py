@@ -10,11 +10,11 @@ import pytest
 from cohort_samples import AFFINE, array, run, save
 
 import voxarray as vx
-from voxarray.cohort import bids
-from voxarray.cohort.build import build
+from voxarray.cohort.discover import bids
+from voxarray.cohort.discover.search import search
 from voxarray.cohort.options import Choice, CohortOptions
-from voxarray.cohort.search import search
-from voxarray.errors import FormatError
+from voxarray.cohort.run.build import build
+from voxarray.core.errors import FormatError
 
 
 def labels(path, seed=1, affine=AFFINE, shape=(12, 10, 8)):

@@ -12,12 +12,12 @@ import pytest
 from cohort_samples import report_codes, save, truth
 from test_interruptions import check_whole, start
 
-from voxarray.cohort import on_dask
-from voxarray.cohort.build import Run, build
-from voxarray.cohort.job import Job
-from voxarray.cohort.journal import records
+from voxarray.cohort.catalogue.journal import records
 from voxarray.cohort.options import CohortOptions
-from voxarray.cohort.splitting import parts_of
+from voxarray.cohort.run import dask as on_dask
+from voxarray.cohort.run.build import Run, build
+from voxarray.cohort.run.divided_images import parts_of
+from voxarray.cohort.run.job import Job
 
 OPTIONS = CohortOptions(chunk=8)
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

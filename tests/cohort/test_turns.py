@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import dask.config
 import pytest
 
-from voxarray.cohort.turns import Turns, at_once, at_work
+from voxarray.cohort.run.throttle import Turns, at_once, at_work
 
 MIB = 1 << 20
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import voxarray as vx
-from voxarray import settings
+from voxarray.core import settings
 
 PAGES = Path(__file__).parents[2] / "notebooks" / "pages"
 WITH_CODE = [page for page in sorted(PAGES.rglob("*.md")) if "```python" in page.read_text("utf-8")]

@@ -14,11 +14,11 @@ import torch
 from scans import AFFINE, SHAPE, voxels
 
 import voxarray as vx
-from voxarray.image.saving import WRITERS
-from voxarray.selection import Selection
-from voxarray.sources.block_cache import BLOCKS
-from voxarray.sources.concat import ConcatSource
-from voxarray.sources.reader import as_4d
+from voxarray.geometry.selection import Selection
+from voxarray.saving import WRITERS
+from voxarray.source.block_cache import BLOCKS
+from voxarray.source.concat import ConcatSource
+from voxarray.source.custom_reader import as_4d
 from voxarray.testing.counting import count_reads
 
 # --- Several paths ------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def test_law(tmp_path_factory, state, data, affine, shape):
 
 
 def _all(image):
-    from voxarray.selection import Selection
+    from voxarray.geometry.selection import Selection
 
     return Selection.whole(image.shape)
 

@@ -59,7 +59,7 @@ def test_names_are_sorted_and_found():
 
 
 def test_every_error_is_public():
-    from voxarray import errors
+    from voxarray.core import errors
 
     defined = {
         name

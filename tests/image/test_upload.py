@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import voxarray as vx
-from voxarray import pieces, upload
-from voxarray.errors import MemoryBudgetError
+from voxarray.core.errors import MemoryBudgetError
+from voxarray.source import pieces
+from voxarray.tensors import upload
 from voxarray.testing.peak_memory import peak_above_imports
 
 SHAPE = (23, 17, 29)

@@ -14,7 +14,7 @@ import pytest
 from scans import AFFINE, voxels, write
 
 import voxarray as vx
-from voxarray.statistics.memo import forget
+from voxarray.statistics.cache import forget
 from voxarray.testing.counting import count_reads
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from voxarray.index.attach import attach
+from voxarray.xarray_index.attach import attach
 
 OBLIQUE = np.array(
     [[0.9, 0.3, 0.1, 5], [-0.3, 0.9, 0, -7], [0, 0.2, 2, 3], [0, 0, 0, 1.0]]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from voxarray.errors import GridError, OutOfRangeError
-from voxarray.grid import Grid
-from voxarray.index.affine_index import AffineIndex, index_of
-from voxarray.index.attach import DIMS, affine_of, attach, grid_of, plain_affine, reattach
-from voxarray.index.lattice import Axis
+from voxarray.core.errors import GridError, OutOfRangeError
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.lattice import Axis
+from voxarray.xarray_index.affine_index import AffineIndex, index_of
+from voxarray.xarray_index.attach import DIMS, affine_of, attach, grid_of, plain_affine, reattach
 
 
 def code_of(error):

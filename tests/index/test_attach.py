@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from voxarray.errors import GridError
-from voxarray.index import accessor
-from voxarray.index.affine_index import index_of
-from voxarray.index.attach import DIMS, affine_of, attach, grid_of, plain_affine, reattach
+from voxarray.core.errors import GridError
+from voxarray.xarray_index import accessor
+from voxarray.xarray_index.affine_index import index_of
+from voxarray.xarray_index.attach import DIMS, affine_of, attach, grid_of, plain_affine, reattach
 
 
 def test_spatial_ref_says_all_that_coordinates_do_not(array, affine):
@@ -135,7 +135,7 @@ class TestAccessor:
         assert plane.vox.grid == grid_of(array)[:, 3:4]
 
     def test_a_second_import_registers_nothing_twice(self, recwarn):
-        import voxarray.index.accessor as again
+        import voxarray.xarray_index.accessor as again
 
         assert again is accessor
         assert not recwarn

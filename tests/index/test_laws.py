@@ -13,11 +13,11 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from voxarray.grid import Grid
-from voxarray.index.affine_index import index_of
-from voxarray.index.attach import DIMS, affine_of, attach, grid_of, plain_affine, reattach
-from voxarray.selection import matrix
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.selection import matrix
 from voxarray.testing.strategies import affines, integers, shapes, slices
+from voxarray.xarray_index.affine_index import index_of
+from voxarray.xarray_index.attach import DIMS, affine_of, attach, grid_of, plain_affine, reattach
 
 LAWS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

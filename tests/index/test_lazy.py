@@ -13,13 +13,13 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxarray.errors import GridError, OutOfRangeError
-from voxarray.index.attach import affine_of, grid_of, plain_affine
-from voxarray.index.backend import VoxarrayBackend, dataset_of
-from voxarray.index.lazy import from_dataarray, to_dask, to_dataarray
-from voxarray.index.source_array import SourceArray
-from voxarray.sources.base import Channels, Source, digest
+from voxarray.core.errors import GridError, OutOfRangeError
+from voxarray.source.base import Channels, Source, digest
+from voxarray.source.indexing import SourceArray
 from voxarray.testing.strategies import integers, shapes, slices
+from voxarray.xarray_index.attach import affine_of, grid_of, plain_affine
+from voxarray.xarray_index.backend import VoxarrayBackend, dataset_of
+from voxarray.xarray_index.lazy import from_dataarray, to_dask, to_dataarray
 
 READS: list[tuple[int, int, int, int]] = []  # a closure would be pickled by dask, and not count
 
@@ -238,7 +238,7 @@ class TestBackend:
         assert np.array_equal(got, source.voxels[:, [1, 5], [1, 5], [1, 5]])
 
     def test_chunks_are_those_of_the_source(self, source, monkeypatch):
-        monkeypatch.setattr("voxarray.sources.registry.open_source", lambda _: source)
+        monkeypatch.setattr("voxarray.formats.registry.open_source", lambda _: source)
         dataset = xr.open_dataset("any", engine=VoxarrayBackend, chunks={})
         assert dataset.image.chunks == to_dask(source).chunks
         assert grid_of(dataset) == source.grid

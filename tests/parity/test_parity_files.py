@@ -14,8 +14,8 @@ from parity_members import LABELS, READ, UNREAD, answer, same
 from parity_samples import MGH, Sample, samples
 
 import voxarray as vx
-from voxarray.promotion import tensor_dtype
-from voxarray.sources.registry import known_suffixes
+from voxarray.core.promotion import tensor_dtype
+from voxarray.formats.registry import known_suffixes
 
 tio = pytest.importorskip("torchio")
 

@@ -10,7 +10,7 @@ import pytest
 import voxarray as vx
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
-from voxarray.sources.array import ArraySource
+from voxarray.source.array import ArraySource
 
 SHAPE = (30, 41, 52)
 AFFINE = np.array([[0, 2, 0, -5], [-1.5, 0, 0, 3], [0, 0.1, 3, 7], [0, 0, 0, 1.0]])

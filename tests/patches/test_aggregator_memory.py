@@ -14,7 +14,7 @@ BUDGET = 160 * MIB  # of 216 MiB of float32
 
 SETUP = """
 import dask.config, numpy as np, torch, torch.utils.data
-import voxarray as vx, voxarray.patches, voxarray.sources.archive, voxarray.archive.convert
+import voxarray as vx, voxarray.patches, voxarray.archive.source, voxarray.archive.convert
 dask.config.set({{"voxarray.threads": 1, "voxarray.memory-budget": {budget}}})
 sampler = vx.GridSampler(vx.Subject(t1=vx.ScalarImage("{path}")), {patch}, {overlap})
 """

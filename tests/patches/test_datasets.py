@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 import voxarray as vx
 from patches.conftest import AFFINE, archived, label_voxels, t1_voxels
-from voxarray.errors import OutOfRangeError
-from voxarray.patches.order import Part, by_shard, by_subject, indices_of
+from voxarray.core.errors import OutOfRangeError
+from voxarray.patches.read_order import Part, by_shard, by_subject, indices_of
 from voxarray.testing.counting import count_reads
 
 PATCH = (9, 6, 8)
@@ -136,7 +136,7 @@ def test_types_that_torch_does_not_have():
 def test_workers_decode_alone_unless_told_otherwise(subject):
     class Threads:
         def __call__(self, _patch):
-            from voxarray import settings
+            from voxarray.core import settings
 
             return settings.threads()
 

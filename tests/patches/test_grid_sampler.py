@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 import voxarray as vx
 from patches.conftest import AFFINE, SHAPE, archived, t1_voxels
-from voxarray.errors import MemoryBudgetError, OutOfRangeError, StateError, UnsupportedError
+from voxarray.core.errors import MemoryBudgetError, OutOfRangeError, StateError, UnsupportedError
 from voxarray.testing.counting import count_reads
 
 CASES = [

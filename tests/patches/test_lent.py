@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, default_collate
 
 import voxarray as vx
 from patches.conftest import archived
-from voxarray.patches import lent
+from voxarray.patches import shared_batches
 
 COUNT = 48
 
@@ -125,24 +125,24 @@ def test_nothing_of_a_worker_is_kept_after_it(patches):
         for batch in DataLoader(patches, batch_size=4, num_workers=2):
             assert len(batch["location"]) == 4
     gc.collect()
-    assert not lent._blocks
+    assert not shared_batches._blocks
 
 
 def test_more_than_may_be_kept_is_not_lent(patches, monkeypatch):
-    monkeypatch.setattr(lent.memory, "cache_limit", lambda: 1000)
+    monkeypatch.setattr(shared_batches.memory, "cache_limit", lambda: 1000)
     loader = DataLoader(patches, batch_size=4, num_workers=1, multiprocessing_context="fork")
     for number, batch in enumerate(loader):
         assert torch.equal(batch["t1"]["data"], expected(patches, number))
-        assert not lent._blocks
+        assert not shared_batches._blocks
 
 
 def test_memory_that_is_forgotten_by_a_worker_is_so_by_its_parent(patches, monkeypatch):
     size = 4 * 16**3 * 4
-    monkeypatch.setattr(lent.memory, "cache_limit", lambda: 3 * size)
+    monkeypatch.setattr(shared_batches.memory, "cache_limit", lambda: 3 * size)
     loader = DataLoader(patches, batch_size=4, num_workers=1, multiprocessing_context="fork")
     kept = []
     for batch in loader:
         kept.append(batch)
-        assert sum(map(len, lent._blocks.values())) <= 4
+        assert sum(map(len, shared_batches._blocks.values())) <= 4
     for number, batch in enumerate(kept):
         assert torch.equal(batch["t1"]["data"], expected(patches, number))

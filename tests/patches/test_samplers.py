@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import voxarray as vx
 from patches.conftest import AFFINE, SHAPE, label_voxels
-from voxarray.errors import StateError, UnsupportedError
+from voxarray.core.errors import StateError, UnsupportedError
+from voxarray.patches.patch_sizes import centres
 from voxarray.patches.randomness import generator
-from voxarray.patches.sizes import centres
 from voxarray.testing.counting import count_reads
 
 PATCH = (9, 6, 8)

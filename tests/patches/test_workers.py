@@ -48,7 +48,7 @@ def test_forks_after_the_parent_has_read_never_wait(tmp_path: Path, attempts):
 
 SETUP = """
 import dask.config, numpy as np, torch, torch.utils.data
-import voxarray as vx, voxarray.patches, voxarray.sources.archive, voxarray.archive.convert
+import voxarray as vx, voxarray.patches, voxarray.archive.source, voxarray.archive.convert
 dask.config.set({"voxarray.threads": 1})
 
 def resident():

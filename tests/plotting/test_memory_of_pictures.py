@@ -18,9 +18,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot, PIL.Image, PIL.GifImagePlugin, PIL.PngImagePlugin, numpy as np
 import voxarray as vx
-import voxarray.plotting.volume, voxarray.plotting.bars, voxarray.plotting.html
-import voxarray.writers.gif, voxarray.writers.video, av
-import voxarray.sources.nifti.reader, voxarray.sources.archive
+import voxarray.rendering.volume, voxarray.rendering.histogram, voxarray.rendering.html
+import voxarray.rendering.gif, voxarray.rendering.video, av
+import voxarray.formats.nifti.read, voxarray.archive.source
 folder = tempfile.mkdtemp()
 # Encoders, fonts and colour tables are loaded at first use: not what is measured.
 noise = np.random.default_rng(0).integers(0, 9, (1, {w}, {h}, 40))

@@ -7,8 +7,8 @@ import pytest
 
 import voxarray as vx
 from plotting.conftest import AFFINES, canonical
-from voxarray.errors import OutOfRangeError
-from voxarray.planes import View, flat_axes, orthogonal
+from voxarray.core.errors import OutOfRangeError
+from voxarray.rendering.planes import View, flat_axes, orthogonal
 from voxarray.testing.counting import count_reads
 
 SHAPE = (9, 10, 11)

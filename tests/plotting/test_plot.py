@@ -11,8 +11,8 @@ from matplotlib import pyplot as plt
 import voxarray as vx
 from plotting.conftest import AFFINES, pixels
 from voxarray.archive.metadata import Label
-from voxarray.colours import paint, palette
-from voxarray.errors import MissingPackageError
+from voxarray.core.errors import MissingPackageError
+from voxarray.core.label_colours import paint, palette
 
 SHAPE = (1, 9, 10, 11)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import voxarray as vx
-from voxarray.colours import palette
+from voxarray.core.label_colours import palette
 from voxarray.testing.counting import count_reads
 
 VOXELS = np.random.default_rng(0).integers(0, 999, (1, 130, 70, 40)).astype(np.int16)

@@ -11,14 +11,14 @@ from web_server import WebServer
 
 from voxarray.archive.convert import convert
 from voxarray.archive.options import LabelLayer, Options
-from voxarray.remote import attempts, objects
-from voxarray.remote.copies import COPIES
-from voxarray.sources.array import ArraySource
+from voxarray.source.array import ArraySource
+from voxarray.storage.local_copies import COPIES
+from voxarray.storage.remote import objects, retries
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch, tmp_path):
-    monkeypatch.setattr(attempts, "pause", lambda _: None)
+    monkeypatch.setattr(retries, "pause", lambda _: None)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     COPIES.clear()
     with dask.config.set({"voxarray.download-directory": str(tmp_path / "copies")}):

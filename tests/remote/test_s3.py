@@ -11,18 +11,18 @@ import zarr
 
 import voxarray as vx
 from voxarray.archive.verify import verify
-from voxarray.errors import (
+from voxarray.core.errors import (
     AccessDeniedError,
     MissingDataError,
     MissingFileError,
     SourceChangedError,
     VoxarrayError,
 )
-from voxarray.remote import obstore_objects
-from voxarray.remote.address import Address
-from voxarray.remote.objects import Failure, forget
-from voxarray.selection import Selection
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
+from voxarray.storage.remote import obstore_objects
+from voxarray.storage.remote.address import Address
+from voxarray.storage.remote.objects import Failure, forget
 
 boto3 = pytest.importorskip("boto3")
 moto = pytest.importorskip("moto.server", reason="pip install 'moto[server]'")
@@ -133,7 +133,7 @@ def test_zarr_of_others(client, tmp_path):
 
 @pytest.mark.parametrize("change", ["written again", "deleted"])
 @pytest.mark.parametrize("shards", [None, (4, 4)])
-@pytest.mark.filterwarnings("ignore::voxarray.errors.VoxarrayWarning")  # it has no scale
+@pytest.mark.filterwarnings("ignore::voxarray.core.errors.VoxarrayWarning")  # it has no scale
 def test_chunks_of_others_that_change(client, tmp_path, change, shards):
     voxels = np.arange(16, dtype="i2").reshape(4, 4)
     shape = {"shape": (4, 4), "chunks": (2, 2), "shards": shards, "dimension_names": ["y", "x"]}

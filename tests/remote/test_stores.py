@@ -12,10 +12,10 @@ from remote_samples import AFFINE
 from zarr.storage import LocalStore, MemoryStore
 
 import voxarray as vx
-from voxarray.errors import MissingDataError, MissingFileError, UnsupportedError
-from voxarray.remote.address import Address
-from voxarray.remote.objects import forget
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import MissingDataError, MissingFileError, UnsupportedError
+from voxarray.formats.registry import open_source
+from voxarray.storage.remote.address import Address
+from voxarray.storage.remote.objects import forget
 
 
 @pytest.fixture

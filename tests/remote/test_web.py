@@ -18,9 +18,9 @@ from remote_samples import AFFINE
 from web_server import WebServer
 
 import voxarray as vx
-from voxarray.archive import handles
+from voxarray.archive import handle_cache
 from voxarray.archive.verify import verify
-from voxarray.errors import (
+from voxarray.core.errors import (
     AccessDeniedError,
     ArchiveError,
     FormatError,
@@ -32,10 +32,10 @@ from voxarray.errors import (
     UnsupportedError,
     VoxarrayError,
 )
-from voxarray.remote import objects, obstore_objects
-from voxarray.remote.copies import COPIES
-from voxarray.selection import Selection
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
+from voxarray.storage.local_copies import COPIES
+from voxarray.storage.remote import objects, obstore_objects
 from voxarray.testing.counting import count_reads
 
 FILES = ["a.nii", "a.nii.gz", "a.mgz", "a.ome.zarr", "a.ozx"]
@@ -140,7 +140,7 @@ def test_copies_go_with_their_process(web, tmp_path):
 
 
 def test_what_killed_processes_left_is_removed(web, tmp_path):
-    from voxarray.remote.copies import _host
+    from voxarray.storage.local_copies import _host
 
     dead = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
@@ -333,8 +333,8 @@ def forget():
     """As a new process would begin."""
     objects.forget()
     COPIES.clear()
-    handles._shards.clear()
-    handles._manifests.clear()
+    handle_cache._shards.clear()
+    handle_cache._manifests.clear()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -359,7 +359,7 @@ def test_changed_after_it_was_opened(scans, tmp_path, name, tags):
 
 
 @pytest.mark.parametrize("tags", [True, False])
-@pytest.mark.filterwarnings("ignore::voxarray.errors.VoxarrayWarning")  # it has no scale
+@pytest.mark.filterwarnings("ignore::voxarray.core.errors.VoxarrayWarning")  # it has no scale
 def test_chunks_of_others_that_change(tmp_path, tags):
     shape = {"shape": (4, 4), "chunks": (2, 2), "compressors": None}
     array = zarr.create_array(tmp_path / "b.zarr", dtype="i2", dimension_names=["y", "x"], **shape)
@@ -449,7 +449,7 @@ def test_missing_packages(package, url):
 
 def test_nothing_remote_is_loaded_for_local_files(scans):
     code = (
-        "import sys, voxarray as vx; from voxarray.sources.registry import open_source;"
+        "import sys, voxarray as vx; from voxarray.formats.registry import open_source;"
         f"print(open_source({str(scans / 'a.nii')!r}).affine is None);"
         f"print(open_source({str(scans / 'a.ome.zarr')!r}).affine is None);"
         "heavy = {'obstore', 'fsspec', 'aiohttp', 'zarr', 'asyncio'};"

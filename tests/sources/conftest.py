@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from voxarray.sources.nifti import gz as nifti_gz
+from voxarray.formats.nifti import gzip_source as nifti_gz
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 import SimpleITK as sitk
 
-from voxarray.errors import VoxarrayWarning
-from voxarray.lps import ras_from_itk
-from voxarray.selection import Selection
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import VoxarrayWarning
+from voxarray.formats.registry import open_source
+from voxarray.geometry.lps import ras_from_itk
+from voxarray.geometry.selection import Selection
 
 
 def numbers(shape, dtype="i2", seed=0):

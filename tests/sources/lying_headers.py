@@ -30,14 +30,14 @@ from voxarray.archive import manifest as manifests
 from voxarray.archive.convert import convert
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.options import Options
-from voxarray.archive.store import TreeStore
-from voxarray.errors import VoxarrayError, VoxarrayWarning
-from voxarray.image.saving import save
-from voxarray.lps import ras_from_itk
-from voxarray.sources.array import ArraySource
-from voxarray.sources.nifti.build import header_for
-from voxarray.sources.registry import open_source
-from voxarray.sources.zarr.source import ZarrSource
+from voxarray.core.errors import VoxarrayError, VoxarrayWarning
+from voxarray.formats.registry import open_source
+from voxarray.formats.zarr.source import ZarrSource
+from voxarray.geometry.lps import ras_from_itk
+from voxarray.nifti_header.build import header_for
+from voxarray.saving import save
+from voxarray.source.array import ArraySource
+from voxarray.storage.store import TreeStore
 
 AFFINE = ras_from_itk([2, 3, 4], [5, 6, 7], np.eye(3).ravel())
 BORROWED = Path(nib.__file__).parent / "tests/data"

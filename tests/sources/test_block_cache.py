@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from voxarray.sources.block_cache import BlockCache
+from voxarray.source.block_cache import BlockCache
 
 
 def block(size):
@@ -108,7 +108,7 @@ def test_a_child_waits_for_no_thread_of_its_parent():
 
 def test_no_more_blocks_than_can_be_kept_track_of(monkeypatch):
     """What names a block takes memory, too: a hundred thousand tiny ones took gigabytes."""
-    monkeypatch.setattr("voxarray.sources.block_cache.MOST_BLOCKS", 3)
+    monkeypatch.setattr("voxarray.source.block_cache.MOST_BLOCKS", 3)
     cache = BlockCache(lambda: 100)
     for key in "abcd":
         cache.get(key, lambda: block(1))

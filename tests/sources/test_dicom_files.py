@@ -24,11 +24,11 @@ import dicom_coverage
 import dicom_samples as samples
 import voxarray as vx
 from voxarray.cli.main import main
-from voxarray.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
-from voxarray.selection import Selection
-from voxarray.sources.block_cache import BLOCKS
-from voxarray.sources.dicom.header import read_header
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
+from voxarray.formats.dicom.header import read_header
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
+from voxarray.source.block_cache import BLOCKS
 from voxarray.testing.counting import count_reads
 
 SHARED = Path(__file__).parents[2] / "../shared/data"

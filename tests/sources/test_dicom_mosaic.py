@@ -17,11 +17,11 @@ from header_samples import everything
 from pydicom.uid import RLELossless
 
 import dicom_samples as samples
-from voxarray.errors import UnsupportedError
-from voxarray.selection import Selection
-from voxarray.sources import raw_voxels
-from voxarray.sources.dicom.reader import DicomReader
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import UnsupportedError
+from voxarray.formats.dicom.read import DicomReader
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
+from voxarray.storage import raw_voxels
 
 with warnings.catch_warnings():  # nibabel's DICOM is experimental, it says
     warnings.simplefilter("ignore", UserWarning)

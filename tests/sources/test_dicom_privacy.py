@@ -12,7 +12,7 @@ from pydicom.datadict import DicomDictionary
 
 import dicom_samples as samples
 import voxarray as vx
-from voxarray.errors import VoxarrayError
+from voxarray.core.errors import VoxarrayError
 
 TEXT = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
 MARK = "KANARI"

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 import dicom_samples as samples
 import voxarray as vx
-from voxarray.errors import FormatError, SourceChangedError, TruncatedError, VoxarrayError
-from voxarray.selection import Selection
-from voxarray.sources.base import FileIdentity
-from voxarray.sources.dicom import source as dicom_source
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import FormatError, SourceChangedError, TruncatedError, VoxarrayError
+from voxarray.formats.dicom import source as dicom_source
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
+from voxarray.storage.file_identity import FileIdentity
 
 LPS = np.diag([-1.0, -1, 1, 1])
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import dicom_samples as samples
-from voxarray.errors import VoxarrayError
-from voxarray.selection import Selection
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import VoxarrayError
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
 
 
 def everything(source):

@@ -18,9 +18,9 @@ from header_samples import everything
 from lying_headers import SAMPLES
 
 import voxarray as vx
-from voxarray.errors import SourceChangedError, VoxarrayError
-from voxarray.selection import Selection
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import SourceChangedError, VoxarrayError
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
 
 BUNDLED = {
     "nibabel": Path(nib.__file__).parent,

@@ -15,13 +15,13 @@ from header_samples import everything, numbers, opened
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from voxarray.errors import SourceChangedError, VoxarrayWarning
-from voxarray.image.saving import save
-from voxarray.lps import ras_from_itk
-from voxarray.selection import Selection
-from voxarray.sources.array import ArraySource
-from voxarray.sources.block_cache import BLOCKS
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import SourceChangedError, VoxarrayWarning
+from voxarray.formats.registry import open_source
+from voxarray.geometry.lps import ras_from_itk
+from voxarray.geometry.selection import Selection
+from voxarray.saving import save
+from voxarray.source.array import ArraySource
+from voxarray.source.block_cache import BLOCKS
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import index_expressions
 
@@ -164,7 +164,7 @@ def test_a_neighbour_of_the_same_name(tmp_path):
 
 
 def test_a_plain_box_reads_only_its_bytes(tmp_path, monkeypatch):
-    from voxarray.sources import raw_voxels
+    from voxarray.storage import raw_voxels
 
     array = numbers((1, 64, 64, 64))
     save(ArraySource(array, AFFINE), tmp_path / "a.nrrd", label=False, overwrite=False)

@@ -119,7 +119,7 @@ def test_a_dicom_header_that_does_not_end(tmp_path):
 @pytest.mark.parametrize(("limit", "most"), [("_MOST_ELEMENTS", 40), ("_MOST_KEPT", 20)])
 def test_dicom_sequences_that_do_not_end(tmp_path, monkeypatch, limit, most):
     attack = Attack("dicom_enhanced", tmp_path)
-    monkeypatch.setattr(f"voxarray.sources.dicom.elements.{limit}", most)
+    monkeypatch.setattr(f"voxarray.formats.dicom.elements.{limit}", most)
     assert attack(attack.data).code == "BAD_HEADER"
 
 

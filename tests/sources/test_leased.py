@@ -12,12 +12,12 @@ import time
 import numpy as np
 import pytest
 
-from voxarray import resident
-from voxarray.errors import TruncatedError, VoxarrayError
-from voxarray.selection import Selection
-from voxarray.sources import leased, raw_voxels
-from voxarray.sources.npy import open_npy
-from voxarray.sources.raw_voxels import RawVoxels
+from voxarray.core import page_cache
+from voxarray.core.errors import TruncatedError, VoxarrayError
+from voxarray.formats.npy.read import open_npy
+from voxarray.geometry.selection import Selection
+from voxarray.storage import raw_voxels, read_lease
+from voxarray.storage.raw_voxels import RawVoxels
 
 SHAPE = (1, 40, 256, 256)
 BOX = [range(1), range(2, 40, 3), range(5, 90), range(7, 100, 2)]
@@ -55,7 +55,7 @@ def no_reading(monkeypatch):
 def can_lease(path):
     fd = os.open(path, os.O_RDONLY)
     try:
-        with leased.leased(fd) as data:
+        with read_lease.leased(fd) as data:
             return data is not None
     finally:
         os.close(fd)
@@ -77,13 +77,13 @@ def test_who_writes_keeps_it_from_being_mapped(stored):
 
 def test_without_leases_it_is_read(stored, monkeypatch):
     path, array = stored
-    monkeypatch.setattr(leased, "fcntl", None)
+    monkeypatch.setattr(read_lease, "fcntl", None)
     assert np.array_equal(read(path, array.dtype), array[np.ix_(*BOX)])
 
 
 def test_large_boxes_of_whole_rows_are_read(stored, monkeypatch):
     path, array = stored
-    monkeypatch.setattr(leased, "leased", lambda _: pytest.fail("mapped"))
+    monkeypatch.setattr(read_lease, "leased", lambda _: pytest.fail("mapped"))
     box = [range(1), range(2, 40), range(256), range(256)]
     assert np.array_equal(read(path, array.dtype, box), array[np.ix_(*box)])
 
@@ -93,7 +93,7 @@ def test_a_plane_across_all_rows_is_read(stored, monkeypatch):
     path, array = stored
     monkeypatch.setattr(raw_voxels, "MOST_LEASED", array.nbytes // 2)
     monkeypatch.setattr(raw_voxels, "LEAST_LEASED", 1)
-    monkeypatch.setattr(leased, "leased", lambda _: pytest.fail("mapped"))
+    monkeypatch.setattr(read_lease, "leased", lambda _: pytest.fail("mapped"))
     box = [range(1), range(40), range(256), range(100, 101)]
     assert np.array_equal(read(path, array.dtype, box), array[np.ix_(*box)])
 
@@ -111,7 +111,7 @@ def test_who_wants_to_truncate_waits_for_the_copy(stored):
         pytest.skip("this file system has no leases")
     fd = os.open(path, os.O_RDONLY)
     thread = threading.Thread(target=os.truncate, args=(path, 10))
-    with leased.leased(fd) as data:
+    with read_lease.leased(fd) as data:
         thread.start()
         time.sleep(0.1)
         assert thread.is_alive()  # and no signal has ended us
@@ -126,18 +126,18 @@ def test_pages_are_given_back(stored, monkeypatch, no_reading):
     path, array = stored
     if not can_lease(path):
         pytest.skip("this file system has no leases")
-    monkeypatch.setattr(resident, "LOOK_EVERY", 1)
+    monkeypatch.setattr(page_cache, "LOOK_EVERY", 1)
     given = []
-    give_back = resident.give_back
-    monkeypatch.setattr(resident, "give_back", lambda: given.append(give_back()))
-    monkeypatch.setattr("voxarray.memory.cache_limit", lambda: 0)
+    give_back = page_cache.give_back
+    monkeypatch.setattr(page_cache, "give_back", lambda: given.append(give_back()))
+    monkeypatch.setattr("voxarray.core.memory.cache_limit", lambda: 0)
     for _ in range(2):
         assert np.array_equal(read(path, array.dtype), array[np.ix_(*BOX)])
     assert len(given) == 2
-    monkeypatch.setattr(leased, "MOST_MAPS", 0)
-    leased._maps.clear()
+    monkeypatch.setattr(read_lease, "MOST_MAPS", 0)
+    read_lease._maps.clear()
     assert np.array_equal(read(path, array.dtype), array[np.ix_(*BOX)])
-    assert not leased._maps
+    assert not read_lease._maps
 
 
 READS = """

@@ -10,10 +10,10 @@ import pytest
 import SimpleITK as sitk
 from header_samples import assert_as_itk, everything, numbers, opened
 
-from voxarray.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
-from voxarray.sources.base import Channels
-from voxarray.sources.decoded_file import DecodedFile
-from voxarray.sources.file_array import PlainFile
+from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
+from voxarray.formats._voxels.decoded_file import DecodedFile
+from voxarray.formats._voxels.file_array import PlainFile
+from voxarray.source.base import Channels
 
 TYPES = {
     "u1": "MET_UCHAR", "i1": "MET_CHAR", "i2": "MET_SHORT", "u2": "MET_USHORT", "i4": "MET_INT",

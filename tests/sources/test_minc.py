@@ -11,8 +11,8 @@ import pytest
 from header_samples import everything
 from scipy.io import netcdf_file
 
-from voxarray.errors import FormatError
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import FormatError
+from voxarray.formats.registry import open_source
 
 SAMPLES = Path(nibabel.__file__).parent / "tests" / "data"
 

@@ -15,20 +15,20 @@ import pytest
 from header_samples import everything, numbers, opened
 
 import nibabel_coverage
-from voxarray.errors import (
+from voxarray.core.errors import (
     FormatError,
     MissingFileError,
     SourceChangedError,
     TruncatedError,
     UnsupportedError,
 )
-from voxarray.selection import Selection
-from voxarray.sources.base import Channels
-from voxarray.sources.file_array import PlainFile
-from voxarray.sources.hdf5 import Hdf5File
-from voxarray.sources.minc import netcdf3
-from voxarray.sources.part_scaling import PartScaled
-from voxarray.sources.registry import open_source
+from voxarray.formats._voxels.file_array import PlainFile
+from voxarray.formats._voxels.hdf5_array import Hdf5File
+from voxarray.formats._voxels.slice_scaling import PartScaled
+from voxarray.formats.minc import netcdf3
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
+from voxarray.source.base import Channels
 
 DATA = Path(nib.__file__).parent / "tests/data"
 AFFINE = np.array([[0.0, -2, 0.2, 10], [1.5, 0, 0.3, -20], [0, 0.1, 3, 30], [0, 0, 0, 1]])

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from real_files import real_files
-from voxarray.errors import (
+from voxarray.core.errors import (
     FormatError,
     MissingFileError,
     OutOfRangeError,
@@ -29,9 +29,9 @@ from voxarray.errors import (
     UnsupportedError,
     VoxarrayWarning,
 )
-from voxarray.scaling import Scaling
-from voxarray.selection import Selection
-from voxarray.sources.nifti.reader import open_nifti
+from voxarray.core.scaling import Scaling
+from voxarray.formats.nifti.read import open_nifti
+from voxarray.geometry.selection import Selection
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import index_expressions
 
@@ -400,7 +400,7 @@ def test_the_folder_is_left_alone(tmp_path):
 
 
 def test_closed_streams_say_so(tmp_path):
-    from voxarray.errors import StateError
+    from voxarray.core.errors import StateError
 
     stream = open_nifti(save(tmp_path / "a.nii", volume((4, 4, 4)))).stream()
     stream.close()

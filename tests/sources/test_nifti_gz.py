@@ -12,12 +12,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from voxarray.errors import ChecksumError, FormatError, TruncatedError, VoxarrayError
-from voxarray.selection import Selection
-from voxarray.sources.block_cache import BLOCKS
-from voxarray.sources.nifti.gz import INDEXES
-from voxarray.sources.nifti.reader import open_nifti
-from voxarray.sources.seek_index import SeekIndex
+from voxarray.core.errors import ChecksumError, FormatError, TruncatedError, VoxarrayError
+from voxarray.formats._voxels.gzip_index import SeekIndex
+from voxarray.formats.nifti.gzip_source import INDEXES
+from voxarray.formats.nifti.read import open_nifti
+from voxarray.geometry.selection import Selection
+from voxarray.source.block_cache import BLOCKS
 from voxarray.testing.counting import count_reads
 
 SHAPE = (20, 24, 28)
@@ -30,7 +30,7 @@ def mode(request, monkeypatch):
     if request.param == "whole":
         yield request.param
         return
-    monkeypatch.setattr("voxarray.sources.nifti.gz.SLAB_BYTES", 4 << 10)
+    monkeypatch.setattr("voxarray.formats.nifti.gzip_source.SLAB_BYTES", 4 << 10)
     with dask.config.set({"voxarray.gzip-whole-limit": "1 kB"}):
         yield request.param
 
@@ -83,7 +83,7 @@ def survives(path, array):
     return errors == 0
 
 
-@pytest.mark.filterwarnings("ignore::voxarray.errors.VoxarrayWarning")
+@pytest.mark.filterwarnings("ignore::voxarray.core.errors.VoxarrayWarning")
 def test_bit_flips_are_never_silent(tmp_path, mode):
     array = scan()
     good = save(tmp_path / "good.nii.gz", array).read_bytes()

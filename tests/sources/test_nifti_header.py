@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nibabel.quaternions import mat2quat
 
-from voxarray.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
-from voxarray.scaling import Scaling
-from voxarray.sources.base import Channels
-from voxarray.sources.nifti.build import header_for, stored_dtype
-from voxarray.sources.nifti.fields import LAYOUT
-from voxarray.sources.nifti.header import NiftiHeader
-from voxarray.sources.nifti.remarks import remarks
+from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
+from voxarray.core.scaling import Scaling
+from voxarray.formats.nifti.warnings import remarks
+from voxarray.nifti_header.build import header_for, stored_dtype
+from voxarray.nifti_header.fields import LAYOUT
+from voxarray.nifti_header.header import NiftiHeader
+from voxarray.source.base import Channels
 from voxarray.testing.strategies import affines, shapes
 
 VERSIONS = {1: nib.Nifti1Header, 2: nib.Nifti2Header}

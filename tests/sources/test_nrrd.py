@@ -11,10 +11,10 @@ import pytest
 import SimpleITK as sitk
 from header_samples import assert_as_itk, everything, numbers, opened
 
-from voxarray.errors import FormatError, TruncatedError, UnsupportedError
-from voxarray.sources.base import Channels
-from voxarray.sources.decoded_file import DecodedFile
-from voxarray.sources.file_array import PlainFile
+from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError
+from voxarray.formats._voxels.decoded_file import DecodedFile
+from voxarray.formats._voxels.file_array import PlainFile
+from voxarray.source.base import Channels
 
 TYPES = {
     "u1": "uchar", "i1": "signed char", "i2": "short", "u2": "ushort", "i4": "int", "u4": "uint",
@@ -148,7 +148,7 @@ def test_parts_of_interleaved_channels(tmp_path):
     extra = "kinds: vector domain domain domain\n" + NONE_FIRST
     path = write(tmp_path / "a.nrrd", header((2, 3, 4, 5), extra=extra), array.tobytes())
     source, _ = opened(path)
-    from voxarray.selection import Selection
+    from voxarray.geometry.selection import Selection
 
     for key in [(1, ..., 2), (slice(None, None, -1), slice(2), 3, ...), (0, 1, 2, 3)]:
         key = key if len(key) == 4 else (key[0], slice(None), slice(None), key[-1])

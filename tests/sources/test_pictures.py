@@ -10,13 +10,13 @@ import tifffile
 from header_samples import assert_as_itk, everything, numbers, opened
 from PIL import Image
 
-from voxarray.errors import FormatError, TruncatedError, UnsupportedError
-from voxarray.lps import ras_from_itk
-from voxarray.selection import Selection
-from voxarray.sources.base import Channels
-from voxarray.sources.file_array import PlainFile
-from voxarray.sources.pictures.tiff import PagedTiff
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError
+from voxarray.formats._voxels.file_array import PlainFile
+from voxarray.formats.registry import open_source
+from voxarray.formats.tiff.read import PagedTiff
+from voxarray.geometry.lps import ras_from_itk
+from voxarray.geometry.selection import Selection
+from voxarray.source.base import Channels
 
 READERS = {
     ".png": "PNGImageIO",

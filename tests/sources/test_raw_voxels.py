@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxarray.errors import TruncatedError
-from voxarray.sources import raw_voxels
-from voxarray.sources.raw_voxels import RawVoxels
-from voxarray.sources.slabs import Slabs, overlap
+from voxarray.core.errors import TruncatedError
+from voxarray.source.slabs import Slabs, overlap
+from voxarray.storage import raw_voxels
+from voxarray.storage.raw_voxels import RawVoxels
 
 SHAPE = (3, 17, 40, 50)
 

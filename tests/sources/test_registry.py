@@ -9,10 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from voxarray.errors import MissingFileError, UnsupportedError
-from voxarray.sources import registry
-from voxarray.sources.array import ArraySource
-from voxarray.sources.registry import known_suffixes, open_source, suffix_of
+from voxarray.core.errors import MissingFileError, UnsupportedError
+from voxarray.formats import registry
+from voxarray.formats.registry import known_suffixes, open_source
+from voxarray.formats.suffixes import suffix_of
+from voxarray.source.array import ArraySource
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_archives_go_to_their_reader(tmp_path, monkeypatch, name):
     opened = []
     monkeypatch.setattr(registry, "_load", lambda place: opened.append(place) or opened.append)
     open_source(folder)
-    assert opened == ["voxarray.sources.zarr.reader:open_zarr", str(folder)]
+    assert opened == ["voxarray.formats.zarr.read:open_zarr", str(folder)]
 
 
 def test_entry_points(tmp_path, monkeypatch):
@@ -93,7 +94,7 @@ def open_anything(path):
 def test_opening_a_scan_loads_little(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((2, 3, 4), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
     code = (
-        "import sys; from voxarray.sources.registry import open_source;"
+        "import sys; from voxarray.formats.registry import open_source;"
         f"open_source({str(tmp_path / 'a.nii.gz')!r}).affine;"
         "heavy = {'torch', 'xarray', 'nibabel', 'dask', 'zarr', 'SimpleITK', 'scipy', 'pandas'};"
         "print(sorted(heavy & set(sys.modules)))"

@@ -9,13 +9,13 @@ import pytest
 import SimpleITK as sitk
 from header_samples import assert_as_itk, everything, numbers, opened
 
-from voxarray.errors import FormatError, TruncatedError, UnsupportedError
-from voxarray.lps import ras_from_itk
-from voxarray.selection import Selection
-from voxarray.sources.decoded_file import DecodedFile
-from voxarray.sources.file_array import PlainFile
-from voxarray.sources.hdf5 import Hdf5File
-from voxarray.sources.reader import as_4d
+from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError
+from voxarray.formats._voxels.decoded_file import DecodedFile
+from voxarray.formats._voxels.file_array import PlainFile
+from voxarray.formats._voxels.hdf5_array import Hdf5File
+from voxarray.geometry.lps import ras_from_itk
+from voxarray.geometry.selection import Selection
+from voxarray.source.custom_reader import as_4d
 
 READERS = {
     ".gipl": ("GiplImageIO", ["u1", "i1", "u2", "i2", "f4", "f8"]),

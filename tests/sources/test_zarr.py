@@ -25,7 +25,7 @@ import voxarray as vx
 from voxarray.archive.convert import convert
 from voxarray.archive.metadata import Label
 from voxarray.archive.options import LabelLayer, Options
-from voxarray.errors import (
+from voxarray.core.errors import (
     FormatError,
     MissingDataError,
     MissingFileError,
@@ -34,11 +34,11 @@ from voxarray.errors import (
     UnsupportedError,
     VoxarrayWarning,
 )
-from voxarray.selection import Selection
-from voxarray.sources.array import ArraySource
-from voxarray.sources.base import Channels
-from voxarray.sources.nifti.build import header_for
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
+from voxarray.nifti_header.build import header_for
+from voxarray.source.array import ArraySource
+from voxarray.source.base import Channels
 from voxarray.testing.counting import count_reads
 
 OBLIQUE = np.array(
@@ -275,7 +275,7 @@ def with_header(path, header):
 
 
 def test_a_nifti_header_places_and_scales(tmp_path):
-    from voxarray.scaling import Scaling
+    from voxarray.core.scaling import Scaling
 
     levels, datasets = pair((2.9, 1.1, 1.3), (0.0, 0.0, 0.0))
     path = ome(
@@ -647,7 +647,7 @@ def test_rights_links_and_times_are_no_change(tmp_path):
     np.testing.assert_array_equal(whole(pickle.loads(pickle.dumps(source)))[0], voxels.T)
 
 
-@pytest.mark.filterwarnings("ignore::voxarray.errors.VoxarrayWarning")
+@pytest.mark.filterwarnings("ignore::voxarray.core.errors.VoxarrayWarning")
 def test_opened_again_it_is_the_new_image(tmp_path):
     chunked(tmp_path)
     old = open_source(tmp_path / "a.zarr")
@@ -661,7 +661,7 @@ def test_opened_again_it_is_the_new_image(tmp_path):
 
 
 def test_as_many_chunks_are_remembered_as_there_is_room(tmp_path, monkeypatch):
-    monkeypatch.setattr("voxarray.sources.zarr.witness.MOST_REMEMBERED", 2)
+    monkeypatch.setattr("voxarray.formats.zarr.change_detection.MOST_REMEMBERED", 2)
     voxels, *_ = chunked(tmp_path)
     with pytest.warns(VoxarrayWarning):
         source = open_source(tmp_path / "a.zarr")
@@ -714,7 +714,7 @@ def test_a_zip_of_somebody_else(tmp_path):
 def test_our_archives_need_no_zarr_python(tmp_path):
     convert(ArraySource(numbers((1, 3, 4, 5)), OBLIQUE), tmp_path / "a.ome.zarr")
     code = (
-        "import sys; from voxarray.sources.registry import open_source;"
+        "import sys; from voxarray.formats.registry import open_source;"
         f"open_source({str(tmp_path / 'a.ome.zarr')!r}).affine; print('zarr' in sys.modules)"
     )
     printed = subprocess.run(

@@ -12,10 +12,10 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxarray.errors import VoxarrayWarning
-from voxarray.selection import Selection
-from voxarray.sources.registry import open_source
-from voxarray.sources.zarr.division import divided
+from voxarray.core.errors import VoxarrayWarning
+from voxarray.formats.registry import open_source
+from voxarray.formats.zarr.chunk_batches import divided
+from voxarray.geometry.selection import Selection
 
 MiB = 1 << 20
 

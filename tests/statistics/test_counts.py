@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 import voxarray as vx
-from voxarray.errors import UnsupportedError
-from voxarray.sources.array import ArraySource
-from voxarray.statistics import counts as module
-from voxarray.statistics.counts import count_nonzero, count_values
+from voxarray.core.errors import UnsupportedError
+from voxarray.source.array import ArraySource
+from voxarray.statistics import value_counts as module
+from voxarray.statistics.value_counts import count_nonzero, count_values
 from voxarray.testing.counting import count_reads
 
 TYPES = ["bool", "u1", "i1", "u2", "i2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis.extra import numpy as hnp
 
-from voxarray import pieces
-from voxarray.sources.array import ArraySource
+from voxarray.source import pieces
+from voxarray.source.array import ArraySource
 from voxarray.statistics.histogram import RULES, extremes, histogram
 from voxarray.testing.counting import count_reads
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis.extra import numpy as hnp
 
-from voxarray.statistics import bins
-from voxarray.statistics.moments import Moments
-from voxarray.statistics.sketch import Sketch
+from voxarray.counting import bins
+from voxarray.counting.moments import Moments
+from voxarray.counting.quantile_sketch import Sketch
 
 
 @st.composite

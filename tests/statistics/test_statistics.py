@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 import voxarray as vx
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
-from voxarray.sources.array import ArraySource
-from voxarray.statistics import memo
+from voxarray.source.array import ArraySource
+from voxarray.statistics import cache
 from voxarray.statistics.measure import statistics_of
 from voxarray.testing.counting import count_reads
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
@@ -28,7 +28,7 @@ SHAPES = st.tuples(*[st.integers(1, 5)] * 4)
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered():
-    memo.forget()
+    cache.forget()
 
 
 def image_of(array, affine=None):
@@ -160,7 +160,7 @@ def test_labels_of_any_type(monkeypatch):
             check(one, voxels[labels == label])
     odd = np.resize([np.nan, np.inf, 0.5], voxels.shape)
     assert list(image_of(voxels).statistics_by_label(image_of(odd))) == [0.5, np.inf]
-    monkeypatch.setattr("voxarray.statistics.labelled.MAX_LABELS", 100)
+    monkeypatch.setattr("voxarray.statistics.by_label.MAX_LABELS", 100)
     with pytest.raises(vx.UnsupportedError, match="not labels"):
         image_of(voxels).statistics_by_label(image_of(rng.random(voxels.shape)))
 
@@ -267,7 +267,7 @@ def test_arrays_that_change():
 def test_what_is_remembered_is_bounded(tmp_path, monkeypatch):
     image_of(np.arange(1000, dtype="i2").reshape(1, 10, 10, 10)).save(tmp_path / "a.nii")
     image = vx.ScalarImage(tmp_path / "a.nii")
-    monkeypatch.setattr(memo, "LIMIT_BYTES", 60000)
+    monkeypatch.setattr(cache, "LIMIT_BYTES", 60000)
     with count_reads() as reads:
         for start in range(8):
             image[start:].statistics()
@@ -276,7 +276,7 @@ def test_what_is_remembered_is_bounded(tmp_path, monkeypatch):
         assert reads.voxels == read
         image.statistics()
         assert reads.voxels > read
-    assert sum(one.nbytes for one in memo._found.values()) <= 60000
+    assert sum(one.nbytes for one in cache._found.values()) <= 60000
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -11,8 +11,8 @@ import pytest
 from spatial_samples import both, oblique
 
 import voxarray as vx
-from voxarray.index import lazy
 from voxarray.testing.counting import count_reads
+from voxarray.xarray_index import lazy
 
 PIPELINE = vx.Compose(
     [

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 import voxarray as vx
 from real_files import real_files
-from voxarray.statistics import memo
+from voxarray.statistics import cache
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import affines, index_expressions
 
@@ -29,7 +29,7 @@ LANDMARKS = np.array([0, 5, 11, 20, 28, 35, 44, 50, 62, 71, 80, 94, 100.0])
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered():
-    memo.forget()
+    cache.forget()
 
 
 def above_mean(x):
@@ -207,7 +207,7 @@ def test_reads(tmp_path, suffix):
     )
     needs = {"RescaleIntensity": 1, "ZNormalization": 1, "HistogramStandardization": 1}
     for case, (name, arguments) in CASES.items():
-        memo.forget()
+        cache.forget()
         method = arguments.get("masking_method")
         passes = needs.get(name, 0)
         if case in ("rescale-range",):
@@ -257,7 +257,7 @@ def test_numbers_go_with_the_graph(tmp_path):
     vx.ScalarImage(tensor=scan).save(tmp_path / "a.nii")
     result = vx.ZNormalization()(vx.ScalarImage(tmp_path / "a.nii"))
     sent = pickle.dumps((result, result.array))
-    memo.forget()
+    cache.forget()
     with count_reads() as reads:
         image, array = pickle.loads(sent)
         for corner in (image[:4, :4, :4].numpy(), np.asarray(array[:, :4, :4, :4])):

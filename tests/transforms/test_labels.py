@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, example, given, settings
 from scipy.ndimage import gaussian_filter, label
 
 import voxarray as vx
-from voxarray.ops import components
-from voxarray.ops.components import LargestComponent, largest_component
-from voxarray.sources.array import ArraySource
-from voxarray.statistics import memo
+from voxarray.ops import connected_components
+from voxarray.ops.connected_components import LargestComponent, largest_component
+from voxarray.source.array import ArraySource
+from voxarray.statistics import cache
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import affines, index_expressions
 
@@ -38,7 +38,7 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered():
-    memo.forget()
+    cache.forget()
 
 
 def segmentation(dtype="uint8", shape=(14, 13, 12), seed=0, labels=(0, 1, 3, 4)):
@@ -130,8 +130,10 @@ def test_each_block_is_labelled_once(monkeypatch):
     source = ArraySource(voxels, np.eye(4))
     found = LargestComponent(source, largest_component(source, 8), 8)
     labelled = []
-    original = components._labelled
-    monkeypatch.setattr(components, "_labelled", lambda v: labelled.append(v) or original(v))
+    original = connected_components._labelled
+    monkeypatch.setattr(
+        connected_components, "_labelled", lambda v: labelled.append(v) or original(v)
+    )
     monkeypatch.setattr("voxarray.ops.operation.PART_BYTES", 1)  # less than any block costs
     found.read(vx.LabelMap(tensor=voxels).source.selection)
     assert len(labelled) <= 2 * 3 * 4
@@ -143,7 +145,7 @@ def test_reads(tmp_path):
     image = vx.LabelMap(tmp_path / "seg.nii")
     passes = {"OneHot": 1, "SequentialLabels": 1, "KeepLargestComponent": 1}
     for case, (name, arguments) in CASES.items():
-        memo.forget()
+        cache.forget()
         needed = 0 if case == "one-hot-classes" else passes.get(name, 0)
         with count_reads() as reads:
             result = getattr(vx, name)(**arguments)(image)

@@ -11,8 +11,8 @@ from spatial_samples import assert_same, both, transformed
 
 import voxarray as vx
 from real_files import real_files
-from voxarray.ops.padded import Padded
-from voxarray.selection import Selection
+from voxarray.geometry.selection import Selection
+from voxarray.ops.padding import Padded
 from voxarray.testing.counting import count_reads
 
 SIX = (3, 2, 0, 1, 5, 9)

@@ -9,7 +9,7 @@ import pytest
 from spatial_samples import both, oblique
 
 import voxarray as vx
-from voxarray.history import entry
+from voxarray.core.history import entry
 from voxarray.testing.counting import count_reads
 
 

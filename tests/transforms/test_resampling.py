@@ -20,11 +20,11 @@ from spatial_samples import (
 
 import voxarray as vx
 from real_files import real_files
-from voxarray.grid import Grid
-from voxarray.ops.blurred import Blurred
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.selection import Selection
+from voxarray.ops.gaussian import Blurred
 from voxarray.ops.kernels import KERNELS
-from voxarray.ops.resampled import Resampled
-from voxarray.selection import Selection
+from voxarray.ops.resampling import Resampled
 from voxarray.testing.counting import count_reads
 
 OTHER = ((9, 10, 11), np.diag([1.5, -1.5, 2, 1.0]))

@@ -13,8 +13,8 @@ from spatial_samples import both, oblique
 
 import voxarray as vx
 from voxarray.archive.convert import projected_peak
-from voxarray.image.saving import WRITERS
-from voxarray.ops import staged
+from voxarray.saving import WRITERS
+from voxarray.statistics import decoded_copies
 from voxarray.testing.counting import count_reads
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 
@@ -46,7 +46,7 @@ def test_results_are_written(scan, tmp_path, suffix):
 @pytest.mark.parametrize("suffix", [".nii", ".ome.zarr"])
 def test_a_stream_is_decoded_once(scan, tmp_path, suffix, large, monkeypatch):
     if large:
-        monkeypatch.setattr(staged, "IN_MEMORY_BYTES", 1000)
+        monkeypatch.setattr(decoded_copies, "IN_MEMORY_BYTES", 1000)
     expected = PIPELINE(vx.ScalarImage(scan.with_suffix(""))).numpy()
     image = PIPELINE(vx.ScalarImage(scan))
     with dask.config.set({"voxarray.gzip-whole-limit": 1000 if large else "512 MiB"}):
@@ -54,11 +54,11 @@ def test_a_stream_is_decoded_once(scan, tmp_path, suffix, large, monkeypatch):
             image.save(tmp_path / f"result{suffix}")
         assert reads.passes == 1
     assert np.array_equal(vx.ScalarImage(tmp_path / f"result{suffix}").numpy(), expected)
-    assert not staged.DECODED._copies
+    assert not decoded_copies.DECODED._copies
 
 
 def test_statistics_and_saving_share_a_copy(scan, tmp_path, monkeypatch):
-    monkeypatch.setattr(staged, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(decoded_copies, "IN_MEMORY_BYTES", 1000)
     with (
         dask.config.set({"voxarray.gzip-whole-limit": 1000}),
         count_reads() as reads,
@@ -66,7 +66,7 @@ def test_statistics_and_saving_share_a_copy(scan, tmp_path, monkeypatch):
         image = vx.ScalarImage(scan).resample(1.3).pad(3, "maximum")
         image.save(tmp_path / "result.nii")
     assert reads.passes == 1
-    assert not staged.DECODED._copies
+    assert not decoded_copies.DECODED._copies
     saved = vx.ScalarImage(tmp_path / "result.nii").numpy()
     assert (saved[:, :3] == saved[:, 3:-3, 3:-3, 3:-3].max()).all()
 
@@ -74,7 +74,7 @@ def test_statistics_and_saving_share_a_copy(scan, tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".mgz", ".h5", ".ome.zarr"])
 def test_what_needs_too_much_memory_is_refused_first(scan, tmp_path, suffix, monkeypatch):
     """Before the stream is decoded for it, and before anything is written."""
-    monkeypatch.setattr(staged, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(decoded_copies, "IN_MEMORY_BYTES", 1000)
     settings = {"voxarray.gzip-whole-limit": 1000, "voxarray.memory-budget": 500_000}
     with (
         dask.config.set(settings),
@@ -85,7 +85,7 @@ def test_what_needs_too_much_memory_is_refused_first(scan, tmp_path, suffix, mon
     assert error.value.path == str(tmp_path / f"result{suffix}")
     assert (reads.passes, reads.voxels) == (0, 0)
     assert sorted(os.listdir(tmp_path)) == ["scan.nii", "scan.nii.gz"]
-    assert not staged.DECODED._copies
+    assert not decoded_copies.DECODED._copies
 
 
 def test_blocks_of_graphs_that_are_too_large_are_refused(tmp_path):
@@ -101,18 +101,18 @@ def test_blocks_of_graphs_that_are_too_large_are_refused(tmp_path):
 def test_a_copy_that_is_not_there_yet_needs_what_it_will_need(scan, monkeypatch):
     plain, stream = (PIPELINE(vx.ScalarImage(path)) for path in (scan.with_suffix(""), scan))
     before = projected_peak(stream.source)
-    monkeypatch.setattr(staged, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(decoded_copies, "IN_MEMORY_BYTES", 1000)
     with dask.config.set({"voxarray.gzip-whole-limit": 1000}):
         stream = PIPELINE(vx.ScalarImage(scan))
-        promised = staged.when_staged(stream.source)
-        with staged.staged(stream.source, is_last=True) as copied:
+        promised = decoded_copies.when_staged(stream.source)
+        with decoded_copies.staged(stream.source, is_last=True) as copied:
             assert projected_peak(promised) == projected_peak(copied)
     assert projected_peak(promised) == projected_peak(plain.source) <= before
-    assert staged.when_staged(plain.source).token() == plain.source.token()
+    assert decoded_copies.when_staged(plain.source).token() == plain.source.token()
 
 
 def test_a_damaged_stream_is_refused(scan, tmp_path, monkeypatch):
-    monkeypatch.setattr(staged, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(decoded_copies, "IN_MEMORY_BYTES", 1000)
     data = bytearray(scan.read_bytes())
     data[len(data) // 2] ^= 1
     scan.write_bytes(bytes(data))
@@ -122,7 +122,7 @@ def test_a_damaged_stream_is_refused(scan, tmp_path, monkeypatch):
     ):
         vx.ScalarImage(scan).resample(1.3).save(tmp_path / "result.nii")
     assert sorted(os.listdir(tmp_path)) == ["scan.nii", "scan.nii.gz"]
-    assert not staged.DECODED._copies
+    assert not decoded_copies.DECODED._copies
 
 
 def test_subjects(scan, tmp_path):
@@ -145,8 +145,8 @@ def test_subjects(scan, tmp_path):
 
 SETUP = """
 import voxarray as vx, numpy as np, dask.config
-import voxarray.archive.convert, voxarray.sources.nifti.reader, voxarray.ops.staged
-import voxarray.writers.nifti, voxarray.ops.points, scipy.ndimage
+import voxarray.archive.convert, voxarray.formats.nifti.read, voxarray.statistics.decoded_copies
+import voxarray.formats.nifti.write, voxarray.ops.points, scipy.ndimage
 from voxarray.transforms import *
 def pipeline(path):
     return vx.Compose([{steps}])(vx.ScalarImage(path))

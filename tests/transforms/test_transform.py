@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import voxarray as vx
+from voxarray.geometry.selection import Selection
 from voxarray.ops.operation import PART_BYTES, Operation
-from voxarray.selection import Selection
 from voxarray.testing.counting import count_reads
 from voxarray.transforms import IntensityTransform, LabelTransform, SpatialTransform, Transform
 

@@ -12,16 +12,16 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 
 import voxarray as vx
-from voxarray.errors import UnsupportedError, VoxarrayWarning
-from voxarray.image.saving import WRITERS
-from voxarray.lps import ras_from_itk, ras_from_lps
-from voxarray.materialise import materialise
-from voxarray.selection import Selection
-from voxarray.sources.array import ArraySource
-from voxarray.sources.base import Channels
-from voxarray.sources.registry import open_source
+from voxarray.core.errors import UnsupportedError, VoxarrayWarning
+from voxarray.formats.nrrd.write import write_nrrd
+from voxarray.formats.registry import open_source
+from voxarray.geometry.lps import ras_from_itk, ras_from_lps
+from voxarray.geometry.selection import Selection
+from voxarray.saving import WRITERS
+from voxarray.source.array import ArraySource
+from voxarray.source.base import Channels
+from voxarray.source.materialise import materialise
 from voxarray.testing.strategies import affines
-from voxarray.writers.nrrd import write_nrrd
 
 OBLIQUE = np.array([[0.0, -2, 0.2, 10], [1.5, 0, 0.3, -20], [0, 0.1, 3, 30], [0, 0, 0, 1]])
 ROTATED = ras_from_itk([2, 3, 4], [5, 6, 7], [0, 0.6, 0.8, -1, 0, 0, 0, -0.8, 0.6])
@@ -71,7 +71,7 @@ def image(shape=(1, 4, 5, 6), dtype="i2", affine=OBLIQUE):
 
 
 def source_array(source):
-    from voxarray.index.lazy import to_dataarray
+    from voxarray.xarray_index.lazy import to_dataarray
 
     return to_dataarray(source)
 
@@ -93,7 +93,7 @@ def by_itk(path):
 
 
 def save(source, path, **options):
-    from voxarray.image.saving import save as save_source
+    from voxarray.saving import save as save_source
 
     save_source(source, path, label=False, overwrite=False, **options)
 
@@ -385,7 +385,7 @@ def test_scaling_is_kept_in_a_pair(tmp_path):
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".img", ".mgz"])
 def test_writers_stream(tmp_path, suffix, monkeypatch):
     """No writer of these holds more than a slab of the image."""
-    from voxarray.writers import voxels as writer
+    from voxarray.formats._voxels import write_voxels as writer
 
     monkeypatch.setattr(writer, "_SLAB_BYTES", 1)
     array = voxels((2, 4, 5, 6))

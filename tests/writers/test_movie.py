@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import voxarray as vx
-from voxarray.colours import palette
-from voxarray.errors import MissingPackageError
+from voxarray.core.errors import MissingPackageError
+from voxarray.core.label_colours import palette
 from voxarray.testing.counting import count_reads
 
 RAS = np.eye(4)

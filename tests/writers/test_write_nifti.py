@@ -16,17 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from real_files import real_files
-from voxarray.errors import ArchiveError, ArchiveExistsError, UnsupportedError
-from voxarray.scaling import Scaling
-from voxarray.selection import Selection
-from voxarray.sources.array import ArraySource, DaskSource
-from voxarray.sources.base import Channels
-from voxarray.sources.nifti.reader import open_nifti
-from voxarray.sources.window import Window
+from voxarray.core.errors import ArchiveError, ArchiveExistsError, UnsupportedError
+from voxarray.core.scaling import Scaling
+from voxarray.formats._voxels import write_voxels as writer
+from voxarray.formats.nifti.read import open_nifti
+from voxarray.formats.nifti.write import write_nifti
+from voxarray.geometry.selection import Selection
+from voxarray.source.array import ArraySource, DaskSource
+from voxarray.source.base import Channels
+from voxarray.source.window import Window
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import affines, shapes
-from voxarray.writers import voxels as writer
-from voxarray.writers.nifti import write_nifti
 
 SUFFIXES = [".nii", ".nii.gz"]
 

@@ -15,5 +15,5 @@ Layout of an archive (OME-Zarr 0.5, NIfTI-Zarr and xarray read it as it is)::
       scale1/ ...            pyramid: mean for intensities, mode for labels
       labels/<name>/...      label maps on the image's grid, in the same form
 
-`convert` writes one, `voxarray.sources.archive.open_archive` reads one, `verify` checks one.
+`convert` writes one, `voxarray.archive.source.open_archive` reads one, `verify` checks one.
 """

@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive.cascade import Box
-from voxarray.layout import Layout
-from voxarray.selection import Selection
-from voxarray.sources.base import Source
+from voxarray.archive.pyramid import Box
+from voxarray.geometry.layout import Layout
+from voxarray.geometry.selection import Selection
+from voxarray.source.base import Source
 
 Block = tuple[Box, NDArray]
 

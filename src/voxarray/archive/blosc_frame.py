@@ -16,7 +16,7 @@ import numpy as np
 from numcodecs import blosc
 from numpy.typing import NDArray
 
-from voxarray.errors import FormatError
+from voxarray.core.errors import FormatError
 
 _SIZES = struct.Struct("<III")
 _HEADER = 16

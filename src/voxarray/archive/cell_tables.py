@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from voxarray.archive import documents
 from voxarray.archive.staging import Staging
-from voxarray.layout import Layout
-from voxarray.statistics.cells import Cells
+from voxarray.counting.cells import Cells
+from voxarray.geometry.layout import Layout
 
 
 def cells_of(layout: Layout) -> Cells:

@@ -16,7 +16,7 @@ from numcodecs import blosc
 from numpy.typing import NDArray
 
 from voxarray.archive.blosc_frame import BloscFrame
-from voxarray.errors import ChecksumError, FormatError, UnsupportedError
+from voxarray.core.errors import ChecksumError, FormatError, UnsupportedError
 
 # Blosc's own threads share one global lock; ours run one chunk each.
 blosc.use_threads = False

@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from voxarray import memory
 from voxarray.archive import documents, zip_file
 from voxarray.archive.extremes import Extremes
 from voxarray.archive.metadata import OME_VERSION, Kind, Label
 from voxarray.archive.options import Conversion, LabelLayer, Options
-from voxarray.archive.parts import Part, complete
-from voxarray.archive.plan import Plan
+from voxarray.archive.partial_writes import Part, complete
 from voxarray.archive.staging import publish, staging
-from voxarray.errors import FormatError, GridError
-from voxarray.sources.base import Source
+from voxarray.archive.write_plan import Plan
+from voxarray.core import memory
+from voxarray.core.errors import FormatError, GridError
+from voxarray.source.base import Source
 
 _LABEL_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 

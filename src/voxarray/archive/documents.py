@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from voxarray.archive.codecs import Codec
-from voxarray.errors import FormatError, UnsupportedError
-from voxarray.layout import Layout
-from voxarray.selection import Shape4
+from voxarray.core.errors import FormatError, UnsupportedError
+from voxarray.geometry.layout import Layout
+from voxarray.geometry.selection import Shape4
 
 Json = dict[str, Any]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.layout import Factors
+from voxarray.geometry.layout import Factors
 
 Reduction = Callable[[NDArray, Factors], NDArray]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.scaling import Scaling
+from voxarray.core.scaling import Scaling
 
 Ends = tuple[Any, Any]
 """The smallest and the largest of some voxels, as stored."""

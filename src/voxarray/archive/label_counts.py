@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from voxarray.archive import cell_tables
 from voxarray.archive.cell_tables import cells_of
 from voxarray.archive.staging import Staging
-from voxarray.layout import Index4, Layout
-from voxarray.statistics.cells import COLUMNS, CellCounts, as_table, rows_of
+from voxarray.counting.cells import COLUMNS, CellCounts, as_table, rows_of
+from voxarray.geometry.layout import Index4, Layout
 
 KEY = "label_counts"
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
+from voxarray.archive.durability import Settling
 from voxarray.archive.manifest import FileEntry
-from voxarray.archive.rows import copy_rows
-from voxarray.archive.scratch import scratch
-from voxarray.archive.settling import Settling
 from voxarray.archive.shard import ShardWriter
-from voxarray.errors import ArchiveError
-from voxarray.layout import Index4, Layout
+from voxarray.core.errors import ArchiveError
+from voxarray.geometry.layout import Index4, Layout
+from voxarray.storage.rows import copy_rows
+from voxarray.storage.scratch import scratch
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from voxarray.archive.store import Blob, Store
-from voxarray.errors import ArchiveError, ChecksumError, MissingDataError
+from voxarray.core.errors import ArchiveError, ChecksumError, MissingDataError
+from voxarray.storage.store import Blob, Store
 
 KEY = "manifest.json"
 FORMAT = "voxarray-manifest"

@@ -13,11 +13,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from voxarray.errors import FormatError
-from voxarray.grid import Grid
-from voxarray.layout import Factors
-from voxarray.scaling import Scaling
-from voxarray.sources.base import Channels
+from voxarray.core.errors import FormatError
+from voxarray.core.scaling import Scaling
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.layout import Factors
+from voxarray.source.base import Channels
 
 Json = dict[str, Any]
 Kind = Literal["intensity", "label"]

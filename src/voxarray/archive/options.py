@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from voxarray.archive.codecs import TRAINING_CHUNK, profile
 from voxarray.archive.metadata import Label
-from voxarray.errors import FormatError
-from voxarray.layout import DEFAULT_CHUNK
-from voxarray.sources.base import Source
+from voxarray.core.errors import FormatError
+from voxarray.geometry.layout import DEFAULT_CHUNK
+from voxarray.source.base import Source
 
 
 @dataclass(frozen=True, slots=True)

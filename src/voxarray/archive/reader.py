@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray import resident, settings, workers
-from voxarray.archive import codecs, handles
+from voxarray.archive import codecs, handle_cache
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
-from voxarray.archive.handles import ShardHandle
-from voxarray.archive.mapped import MappedShard
-from voxarray.archive.rows import copy_rows
-from voxarray.archive.scratch import scratch
-from voxarray.archive.store import Store
-from voxarray.errors import FormatError, TruncatedError, VoxarrayError
-from voxarray.layout import Index4, Layout, chunk_bytes
+from voxarray.archive.handle_cache import ShardHandle
+from voxarray.core import page_cache, settings, thread_pools
+from voxarray.core.errors import FormatError, TruncatedError, VoxarrayError
+from voxarray.geometry.layout import Index4, Layout, chunk_bytes
+from voxarray.storage.mapped import MappedShard
+from voxarray.storage.rows import copy_rows
+from voxarray.storage.scratch import scratch
+from voxarray.storage.store import Store
 
 Receive = Callable[[NDArray | None, int], None]
 """Takes a chunk of voxels and their number; None if all are background."""
@@ -131,7 +131,7 @@ class ShardedArray:
         if threads <= 1:
             work(jobs)
             return
-        pool = workers.pool(self.store.requests)
+        pool = thread_pools.pool(self.store.requests)
         todo = iter(jobs)  # shared: whoever is done with a chunk takes the next
         tasks = [pool.submit(work, todo) for _ in range(1, threads)]
         try:
@@ -183,7 +183,7 @@ class ShardedArray:
                 end = (n.last + z.last + y.last + x.last + 1) * size
                 shard = handle.mapped() if as_stored else None
                 if shard is not None:
-                    resident.touch(end - begin)
+                    page_cache.touch(end - begin)
                     chunk = self._seen(shard, offset, length)
                 else:
                     encoded = self._encoded(handle, offset, length)
@@ -197,7 +197,7 @@ class ShardedArray:
     def _shard(self, position: Index4) -> ShardHandle:
         key = f"{self.key}/{chunk_key(position)}"
         slots = math.prod(self.layout.chunks_per_shard)
-        return handles.shard(self.store, self.opened, key, slots)
+        return handle_cache.shard(self.store, self.opened, key, slots)
 
     def _encoded(self, shard: ShardHandle, offset: int, length: int) -> NDArray[np.uint8]:
         """The bytes of a chunk, in memory that is used for the next one too."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from voxarray import settings
-from voxarray.archive.store import SMALL, Blob, Store
-from voxarray.archive.zip_store import ZipStore
-from voxarray.errors import MissingFileError
-from voxarray.remote.connect import usable
-from voxarray.remote.file import RemoteFile
-from voxarray.remote.objects import ObjectIdentity, Objects
+from voxarray.core import settings
+from voxarray.core.errors import MissingFileError
+from voxarray.storage.remote.file import RemoteFile
+from voxarray.storage.remote.objects import ObjectIdentity, Objects
+from voxarray.storage.remote.transport import usable
+from voxarray.storage.store import SMALL, Blob, Store
+from voxarray.storage.zip_store import ZipStore
 
 
 class RemoteBlob(Blob):

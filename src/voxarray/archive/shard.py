@@ -16,8 +16,8 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive.store import Blob
-from voxarray.errors import ArchiveError, ChecksumError, FormatError, TruncatedError
+from voxarray.core.errors import ArchiveError, ChecksumError, FormatError, TruncatedError
+from voxarray.storage.store import Blob
 
 ABSENT = 0xFFFF_FFFF_FFFF_FFFF
 _CRC_BYTES = 4

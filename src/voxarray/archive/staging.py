@@ -26,8 +26,8 @@ import google_crc32c
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import FileEntry, Manifest
-from voxarray.disk import refusal, sync
-from voxarray.errors import ArchiveError, ArchiveExistsError, VoxarrayError
+from voxarray.core.disk import refusal, sync
+from voxarray.core.errors import ArchiveError, ArchiveExistsError, VoxarrayError
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import handles, zip_file
+from voxarray.archive import handle_cache, zip_file
 from voxarray.archive import manifest as manifests
 from voxarray.archive.documents import chunk_key
-from voxarray.archive.located import open_store
+from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
-from voxarray.archive.store import Store, TreeStore
-from voxarray.archive.zip_store import ZipStore
-from voxarray.errors import ArchiveError, UnsupportedError, VoxarrayError
-from voxarray.selection import Selection
-from voxarray.sources.archive import ArchiveSource, label_names, open_archive
-from voxarray.sources.base import Source
+from voxarray.archive.source import ArchiveSource, label_names, open_archive
+from voxarray.core.errors import ArchiveError, UnsupportedError, VoxarrayError
+from voxarray.geometry.selection import Selection
+from voxarray.source.base import Source
+from voxarray.storage.store import Store, TreeStore
+from voxarray.storage.zip_store import ZipStore
 
 Progress = Callable[[int, int], None]
 
@@ -181,7 +181,7 @@ def _check(store: Store, manifest: Manifest, key: str, quick: bool) -> None:
 
 def _require_complete(store: Store) -> None:
     """Open every image and level, and look for every shard in the manifest."""
-    manifest = handles.manifest(store, handles.identity(store))
+    manifest = handle_cache.manifest(store, handle_cache.identity(store))
     paths = [store.path, *(f"{store.path}/labels/{name}" for name in label_names(store.path))]
     for path in paths:
         image = open_archive(path)

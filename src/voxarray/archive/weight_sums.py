@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from voxarray.archive import cell_tables
 from voxarray.archive.cell_tables import cells_of
 from voxarray.archive.staging import Staging
-from voxarray.layout import Index4, Layout
-from voxarray.statistics.cells import CellSums
+from voxarray.counting.cells import CellSums
+from voxarray.geometry.layout import Index4, Layout
 
 KEY = "weight_sums"
 

@@ -17,8 +17,8 @@ import google_crc32c
 from voxarray.archive import manifest as manifests
 from voxarray.archive.metadata import OME_VERSION
 from voxarray.archive.staging import Staging
-from voxarray.disk import sync
-from voxarray.errors import ChecksumError
+from voxarray.core.disk import sync
+from voxarray.core.errors import ChecksumError
 
 SUFFIX = ".ozx"
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import UnsupportedError, VoxarrayWarning
-from voxarray.grid import checked_affine
-from voxarray.lps import itk_from_ras, ras_from_itk
-from voxarray.materialise import materialise, projected_peak
-from voxarray.memory import require
-from voxarray.promotion import tensor_dtype
-from voxarray.sources.array import ArraySource
-from voxarray.sources.base import Source
+from voxarray.core.errors import UnsupportedError, VoxarrayWarning
+from voxarray.core.memory import require
+from voxarray.core.promotion import tensor_dtype
+from voxarray.geometry.grid import checked_affine
+from voxarray.geometry.lps import itk_from_ras, ras_from_itk
+from voxarray.source.array import ArraySource
+from voxarray.source.base import Source
+from voxarray.source.materialise import materialise, projected_peak
 
 _TOLERANCE = 1e-6
 """Relative error of an affine that went through spacing and direction cosines."""

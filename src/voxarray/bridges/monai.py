@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voxarray.bridges.torchio import metadata
-from voxarray.optional import import_optional
+from voxarray.core.optional import import_optional
 
 if TYPE_CHECKING:
-    from voxarray.image.bridged import Bridged
+    from voxarray.image._conversion import Bridged
 
 
 def to_monai(image: Bridged) -> Any:

@@ -9,12 +9,12 @@ import numpy as np
 
 from voxarray.bridges.nibabel_proxy import VoxelProxy
 from voxarray.bridges.nibabel_source import ProxySource, channels_first, require_numbers
-from voxarray.grid import checked_affine
-from voxarray.sources.array import ArraySource
-from voxarray.sources.base import Channels, Source
-from voxarray.sources.nifti.build import header_for
-from voxarray.sources.nifti.header import NiftiHeader
-from voxarray.sources.window import Window
+from voxarray.geometry.grid import checked_affine
+from voxarray.nifti_header.build import header_for
+from voxarray.nifti_header.header import NiftiHeader
+from voxarray.source.array import ArraySource
+from voxarray.source.base import Channels, Source
+from voxarray.source.window import Window
 
 
 def to_nibabel(source: Source) -> Any:

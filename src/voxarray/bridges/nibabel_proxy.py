@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.materialise import projected_peak
-from voxarray.memory import require
-from voxarray.selection import Selection
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.core.memory import require
+from voxarray.geometry.selection import Selection
+from voxarray.source.base import Source
+from voxarray.source.materialise import projected_peak
+from voxarray.source.window import Window
 
 
 @dataclass(frozen=True, eq=False)

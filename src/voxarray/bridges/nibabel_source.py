@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import UnsupportedError
-from voxarray.scaling import Scaling
-from voxarray.selection import Selection, Shape4
-from voxarray.sources.base import Channels, FileIdentity, Source, digest
-from voxarray.sources.block_cache import BLOCKS
-from voxarray.sources.slabs import SLAB_BYTES, Slabs
+from voxarray.core.errors import UnsupportedError
+from voxarray.core.scaling import Scaling
+from voxarray.geometry.selection import Selection, Shape4
+from voxarray.source.base import Channels, Source, digest
+from voxarray.source.block_cache import BLOCKS
+from voxarray.source.slabs import SLAB_BYTES, Slabs
+from voxarray.storage.file_identity import FileIdentity
 
 _COMPRESSED = (".gz", ".bz2", ".zst", ".mgz")
 

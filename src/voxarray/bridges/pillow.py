@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import StateError, UnsupportedError
-from voxarray.optional import import_optional
-from voxarray.selection import Selection
-from voxarray.sources.base import Source
+from voxarray.core.errors import StateError, UnsupportedError
+from voxarray.core.optional import import_optional
+from voxarray.geometry.selection import Selection
+from voxarray.source.base import Source
 
 
 def to_pil(source: Source, *, transpose: bool = True) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from voxarray.image.keys import DATA, INTENSITY, LABEL, RESERVED
-from voxarray.optional import import_optional
+from voxarray.core.keys import DATA, INTENSITY, LABEL, RESERVED
+from voxarray.core.optional import import_optional
 
 if TYPE_CHECKING:
-    from voxarray.image.bridged import Bridged
+    from voxarray.image._conversion import Bridged
 
 INSTALL = "torchio>=1,<2"
 

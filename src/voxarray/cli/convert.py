@@ -12,18 +12,19 @@ from voxarray.archive.convert import convert
 from voxarray.archive.metadata import Kind
 from voxarray.archive.options import Options
 from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
-from voxarray.cli import choices
+from voxarray.cli import options as choices
 from voxarray.cli.fatal import NOTHING_DONE, SOME_FAILED, fatal
 from voxarray.cli.outcome import Outcome
-from voxarray.cli.progress import bar
-from voxarray.cohort.build import Made, Run, build
-from voxarray.cohort.discover import images
+from voxarray.cohort.discover.files import images
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.options import Choice, CohortOptions
-from voxarray.cohort.watching import bars
-from voxarray.memory import format_bytes
-from voxarray.remote.address import is_url
-from voxarray.sources.registry import open_source, suffix_of
+from voxarray.cohort.run.build import Made, Run, build
+from voxarray.cohort.run.progress import bars
+from voxarray.core.memory import format_bytes
+from voxarray.core.progress_bar import bar
+from voxarray.formats.registry import open_source
+from voxarray.formats.suffixes import suffix_of
+from voxarray.storage.remote.address import is_url
 
 
 def _part(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:

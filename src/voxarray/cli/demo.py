@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from voxarray.cli.enlarged import Enlarged
-from voxarray.cohort.meter import Cost, metered
-from voxarray.memory import format_bytes
+from voxarray.cohort.run.resource_usage import Cost, metered
+from voxarray.core.memory import format_bytes
 
 BUDGET = "128 MiB"
 FACTORS = (6, 6, 12)
@@ -47,9 +47,9 @@ def command(folder: Path) -> None:
 
 def _write_scan(path: Path) -> None:
     """Enlarge the first volume of the scan that ships with nibabel, and write it as .nii.gz."""
-    from voxarray.sources.nifti.reader import open_nifti
-    from voxarray.sources.window import Window
-    from voxarray.writers.nifti import write_nifti
+    from voxarray.formats.nifti.read import open_nifti
+    from voxarray.formats.nifti.write import write_nifti
+    from voxarray.source.window import Window
 
     # Its files are found without importing it: the package would load all of its formats.
     nibabel = Path(str(distribution("nibabel").locate_file("nibabel")))
@@ -62,8 +62,8 @@ def _write_scan(path: Path) -> None:
 def _convert(scan: Path, archive: Path) -> None:
     from voxarray.archive.convert import convert
     from voxarray.archive.options import Options
-    from voxarray.memory import budget
-    from voxarray.sources.registry import open_source
+    from voxarray.core.memory import budget
+    from voxarray.formats.registry import open_source
 
     source = open_source(scan)
     with metered() as cost:
@@ -92,9 +92,9 @@ def _slice(archive: Path) -> None:
 def _preview(archive: Path, picture: Path) -> None:
     from PIL import Image  # noqa: F401  # so that its import does not count
 
-    from voxarray.planes import orthogonal
-    from voxarray.sources.registry import open_source
-    from voxarray.writers.picture import write_planes
+    from voxarray.formats.registry import open_source
+    from voxarray.rendering.planes import orthogonal
+    from voxarray.rendering.png import write_planes
 
     with metered() as cost:
         width, height = write_planes(orthogonal(open_source(archive)), picture)
@@ -102,7 +102,7 @@ def _preview(archive: Path, picture: Path) -> None:
 
 
 def _patch(archive: Path) -> None:
-    import voxarray.tensors  # noqa: F401  # so that importing torch does not count
+    import voxarray.tensors.convert  # noqa: F401  # so that importing torch does not count
     from voxarray import ScalarImage
 
     with metered() as cost:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.grid import Grid
-from voxarray.selection import Selection, Shape4
-from voxarray.sources.base import Source
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.selection import Selection, Shape4
+from voxarray.source.base import Source
 
 
 @dataclass(frozen=True, eq=False)

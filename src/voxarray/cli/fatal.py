@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import click
 
 from voxarray.cli.outcome import NOTHING_DONE, SOME_FAILED
-from voxarray.errors import VoxarrayError
+from voxarray.core.errors import VoxarrayError
 
 __all__ = ["NOTHING_DONE", "SOME_FAILED", "fatal"]
 

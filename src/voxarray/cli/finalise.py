@@ -7,7 +7,7 @@ import sys
 import click
 
 from voxarray.cli.fatal import NOTHING_DONE, SOME_FAILED, fatal
-from voxarray.cohort.finalise import finalise
+from voxarray.cohort.catalogue.finalise import finalise
 
 
 @click.command("finalise")

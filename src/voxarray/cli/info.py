@@ -9,12 +9,12 @@ import numpy as np
 
 from voxarray.archive.convert import projected_peak
 from voxarray.cli.outcome import Outcome
-from voxarray.cohort.discover import images
-from voxarray.memory import format_bytes
-from voxarray.promotion import tensor_dtype
-from voxarray.remote.address import is_url
-from voxarray.sources.base import Source
-from voxarray.sources.registry import open_source
+from voxarray.cohort.discover.files import images
+from voxarray.core.memory import format_bytes
+from voxarray.core.promotion import tensor_dtype
+from voxarray.formats.registry import open_source
+from voxarray.source.base import Source
+from voxarray.storage.remote.address import is_url
 
 
 @click.command("info")

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-from voxarray.version import __version__
+from voxarray.core.version import __version__
 
 _COMMANDS = ("catalogue", "convert", "demo", "finalise", "info", "plan", "verify")
 

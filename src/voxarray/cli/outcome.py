@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from voxarray.errors import VoxarrayError
+from voxarray.core.errors import VoxarrayError
 
 SOME_FAILED = 3
 NOTHING_DONE = 1

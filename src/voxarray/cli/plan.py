@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from voxarray.cli import choices
+from voxarray.cli import options as choices
 from voxarray.cli.fatal import fatal
-from voxarray.cohort import slurm
-from voxarray.cohort.build import found_in, make_plan
-from voxarray.cohort.watching import bars
+from voxarray.cohort.run import slurm
+from voxarray.cohort.run.build import found_in, make_plan
+from voxarray.cohort.run.progress import bars
 
 
 @click.command("plan")

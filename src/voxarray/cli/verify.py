@@ -7,17 +7,17 @@ from collections.abc import Callable
 import click
 
 from voxarray.archive.verify import Problem, compare, verify
-from voxarray.cli import choices
+from voxarray.cli import options
 from voxarray.cli.fatal import fatal
 from voxarray.cli.outcome import Outcome
-from voxarray.cli.progress import bar
-from voxarray.cohort.discover import archives
+from voxarray.cohort.discover.files import archives
+from voxarray.cohort.discover.search import search
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.options import Choice
-from voxarray.cohort.search import search
-from voxarray.cohort.verifying import verify_cohort
-from voxarray.errors import ArchiveError
-from voxarray.sources.registry import open_source
+from voxarray.cohort.verify import verify_cohort
+from voxarray.core.errors import ArchiveError
+from voxarray.core.progress_bar import bar
+from voxarray.formats.registry import open_source
 
 
 @click.command("verify")
@@ -46,7 +46,7 @@ def _cohort(path: str, sources: tuple[str, ...], quick: bool, outcome: Outcome) 
     locations = None
     with fatal(), bar(len(list(Folder.of(path).archives()))) as begin:
         if sources:
-            found = search(choices.expanded(sources), path, Choice())
+            found = search(options.expanded(sources), path, Choice())
             locations = {one.source: one.location for one in found}
         for verdict in verify_cohort(path, quick=quick, locations=locations, begin=begin):
             with outcome.attempt(verdict.name):

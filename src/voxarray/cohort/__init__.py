@@ -11,10 +11,10 @@ On disk::
       catalogue.parquet      a row per image; made again from the archives at any time
       report.parquet, report.txt   what failed or is missing: code, message, file
 
-The archives are the truth: whatever else is lost or old, `voxarray.cohort.finalise.finalise` makes
+The archives are the truth: whatever else is lost or old, `voxarray.cohort.catalogue.finalise.finalise` makes
 it again.
 
-`voxarray.cohort.build.build` converts, `Cohort` opens.
+`voxarray.cohort.run.build.build` converts, `Cohort` opens.
 """
 
 from __future__ import annotations

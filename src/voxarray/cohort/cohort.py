@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from voxarray.cohort import journal, table
+from voxarray.cohort.catalogue import journal
+from voxarray.cohort.catalogue import parquet as table
+from voxarray.cohort.catalogue.member import Member, Part
 from voxarray.cohort.folder import Folder
-from voxarray.cohort.member import Member, Part
-from voxarray.cohort.names import slug
-from voxarray.errors import MissingFileError, OutOfRangeError, VoxarrayError
-from voxarray.memory import format_bytes
+from voxarray.cohort.plan.names import slug
+from voxarray.core.errors import MissingFileError, OutOfRangeError, VoxarrayError
+from voxarray.core.memory import format_bytes
 from voxarray.subject import Subject
 
 if TYPE_CHECKING:
@@ -188,8 +189,8 @@ class Cohort(Sequence[Subject]):
 
     def _picture(self, row: Any) -> str:
         """A thumbnail, or why there is none: the table is shown all the same."""
+        from voxarray.cohort.catalogue.thumbnail import thumbnail
         from voxarray.image import LabelMap, ScalarImage
-        from voxarray.plotting.thumbnail import thumbnail
 
         kind = LabelMap if row.kind == "label" else ScalarImage
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from voxarray.archive.staging import is_hidden_staging
 from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
-from voxarray.errors import MissingFileError
+from voxarray.core.errors import MissingFileError
 
 TREE_SUFFIX = ".ome.zarr"
 

@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from voxarray.archive.options import LabelLayer
-from voxarray.cohort.build import Made, Run, execute, previous_plan
-from voxarray.cohort.entry import entry_of
-from voxarray.cohort.failures import failure_of
+from voxarray.cohort.catalogue.entry import entry_of
+from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.folder import Folder
-from voxarray.cohort.item import Input, Item, Layer
-from voxarray.cohort.member import Member
-from voxarray.cohort.names import slug, text_digest
-from voxarray.cohort.opening import Opened, table_of
 from voxarray.cohort.options import CohortOptions
-from voxarray.cohort.plan import Plan, key_of
-from voxarray.cohort.planning import header_of
-from voxarray.cohort.stamp import Stamp
-from voxarray.cohort.watching import Watcher
-from voxarray.errors import FormatError, SourceChangedError, VoxarrayError
-from voxarray.history import plain
+from voxarray.cohort.plan.failures import failure_of
+from voxarray.cohort.plan.fingerprint import Stamp
+from voxarray.cohort.plan.item import Input, Item, Layer
+from voxarray.cohort.plan.names import slug, text_digest
+from voxarray.cohort.plan.opening import Opened, table_of
+from voxarray.cohort.plan.plan import Plan, key_of
+from voxarray.cohort.plan.planning import header_of
+from voxarray.cohort.run.build import Made, Run, execute, previous_plan
+from voxarray.cohort.run.progress import Watcher
+from voxarray.core.errors import FormatError, SourceChangedError, VoxarrayError
+from voxarray.core.history import plain
 from voxarray.image import LabelMap
 from voxarray.subject import Subject
 
@@ -96,7 +96,7 @@ class Mapped(Sequence[Subject]):
             options: How archives are made.
             run: Who converts: ``Run(workers=8)`` takes eight processes. The transform must then
                 be one that can be pickled.
-            watcher: Told what happens; `voxarray.cohort.watching.bars` shows bars.
+            watcher: Told what happens; `voxarray.cohort.run.progress.bars` shows bars.
 
         Raises:
             VoxarrayError: As `build`. If images failed, all others are there, and the error says

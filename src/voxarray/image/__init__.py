@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voxarray.image.base import Image
+from voxarray.image.image import Image
 from voxarray.image.kinds import LabelMap, ScalarImage
 
 __all__ = ["Image", "LabelMap", "ScalarImage"]

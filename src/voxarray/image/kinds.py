@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self
 
-from voxarray.image.base import Image
-from voxarray.image.keys import INTENSITY, LABEL
+from voxarray.core.keys import INTENSITY, LABEL
+from voxarray.image.image import Image
 
 
 class ScalarImage(Image):
@@ -42,7 +42,7 @@ class LabelMap(Image):
 
     def count_nonzero(self) -> int:
         """Number of voxels that are not 0, counted out of core."""
-        from voxarray.statistics.counts import count_nonzero
+        from voxarray.statistics.value_counts import count_nonzero
 
         return count_nonzero(self.source)
 
@@ -55,6 +55,6 @@ class LabelMap(Image):
         Raises:
             UnsupportedError: If there are more than a million different values.
         """
-        from voxarray.statistics.counts import count_values
+        from voxarray.statistics.value_counts import count_values
 
         return count_values(self.source).as_dict()

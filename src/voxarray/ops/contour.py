@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.geometry.selection import Selection
 from voxarray.ops.operation import Operation
-from voxarray.selection import Selection
 
 
 @dataclass(frozen=True, eq=False)

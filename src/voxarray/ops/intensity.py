@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import UnsupportedError
+from voxarray.core.errors import UnsupportedError
 from voxarray.ops.pointwise import Pointwise
 
 SINGLE = np.dtype(np.float32)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import UnsupportedError
+from voxarray.core.errors import UnsupportedError
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

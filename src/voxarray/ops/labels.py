@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import UnsupportedError
+from voxarray.core.errors import UnsupportedError
+from voxarray.geometry.selection import Selection, Shape4
 from voxarray.ops.operation import Operation
 from voxarray.ops.pointwise import Pointwise
-from voxarray.selection import Selection, Shape4
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,11 +17,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray import settings
-from voxarray.grid import Grid
-from voxarray.selection import Selection, Shape4
-from voxarray.sources.base import Channels, Source, digest
-from voxarray.workers import computing_pool
+from voxarray.core import settings
+from voxarray.core.thread_pools import computing_pool
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.selection import Selection, Shape4
+from voxarray.source.base import Channels, Source, digest
 
 PART_BYTES = 12 << 20
 """What computing one part may hold: large enough that borders cost little, small for any budget."""

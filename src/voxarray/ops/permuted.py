@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.selection import Selection, Shape4
-from voxarray.sources.base import Source, digest
-from voxarray.sources.seen import Seen
-from voxarray.sources.window import Window
+from voxarray.geometry.selection import Selection, Shape4
+from voxarray.source.base import Source, digest
+from voxarray.source.view import Seen
+from voxarray.source.window import Window
 
 
 @dataclass(frozen=True, eq=False)

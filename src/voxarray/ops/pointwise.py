@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.geometry.selection import Selection
 from voxarray.ops.operation import Operation
-from voxarray.selection import Selection
 
 _STEP = 1 << 16
 """Voxels computed at once, so that temporaries stay in the processor's cache."""

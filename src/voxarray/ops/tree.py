@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from voxarray.ops.operation import Operation
 from voxarray.ops.permuted import Permuted
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 
 
 def leaves(source: Source) -> Iterator[Source]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray import memory, settings
-from voxarray.selection import Shape4
+from voxarray.core import memory, settings
+from voxarray.geometry.selection import Shape4
 
 _RESIDENT = 32 << 20
 """Bytes that may be touched in the file before its pages are given back to the system."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from voxarray.image.keys import AFFINE, DATA, INTENSITY, LABEL, TYPE
-from voxarray.optional import import_optional
+from voxarray.core.keys import AFFINE, DATA, INTENSITY, LABEL, TYPE
+from voxarray.core.optional import import_optional
 
 Patch = dict[str, Any]
 

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray import memory
-from voxarray.errors import GridError, StateError, UnsupportedError
-from voxarray.grid import Grid
-from voxarray.image import Image, LabelMap, ScalarImage, saving
-from voxarray.materialise import projected_peak
+from voxarray import saving
+from voxarray.core import memory
+from voxarray.core.errors import GridError, StateError, UnsupportedError
+from voxarray.core.promotion import cast, tensor_dtype
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.selection import Selection, Shape3, Shape4
+from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.patches.accumulator import Accumulator
 from voxarray.patches.grid_sampler import GridSampler
-from voxarray.promotion import cast, tensor_dtype
-from voxarray.selection import Selection, Shape3, Shape4
-from voxarray.sources.base import Source, digest
+from voxarray.source.base import Source, digest
+from voxarray.source.materialise import projected_peak
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +79,7 @@ class GridAggregator:
             StateError: If the shapes do not fit each other (``BAD_BATCH``), or a location is none
                 of the sampler's (``UNKNOWN_LOCATION``).
         """
-        from voxarray.tensors import to_numpy
+        from voxarray.tensors.convert import to_numpy
 
         batch = to_numpy(batch_tensor)
         places = [tuple(map(int, row)) for row in to_numpy(locations)]
@@ -101,7 +102,7 @@ class GridAggregator:
             StateError: If patches are missing (``PATCHES_MISSING``).
             MemoryBudgetError: If it needs more memory than allowed: use `save`.
         """
-        from voxarray.tensors import read_tensor
+        from voxarray.tensors.convert import read_tensor
 
         source = self._output()
         memory.require(

@@ -17,10 +17,10 @@ import torch
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
-from voxarray.image.keys import DATA
-from voxarray.patches.lent import BY_VALUE, borrow, lend
+from voxarray.core.keys import DATA
+from voxarray.geometry.selection import Shape3
 from voxarray.patches.reading import Layout
-from voxarray.selection import Shape3
+from voxarray.patches.shared_batches import BY_VALUE, borrow, lend
 
 
 class Patch(dict[str, Any]):

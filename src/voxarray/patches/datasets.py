@@ -8,8 +8,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from voxarray.errors import OutOfRangeError
-from voxarray.patches.drawn import Drawn, Transform
+from voxarray.core.errors import OutOfRangeError
+from voxarray.patches.loading import Drawn, Transform
 from voxarray.patches.samplers import PatchSampler
 
 

@@ -6,13 +6,13 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from voxarray.errors import OutOfRangeError
-from voxarray.grid import Grid
+from voxarray.core.errors import OutOfRangeError
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.selection import Shape3
+from voxarray.ops.padding_copies import Padding
 from voxarray.patches.batches import Patch
-from voxarray.patches.padding import Padding
-from voxarray.patches.sizes import Size, require_fit, three
+from voxarray.patches.patch_sizes import Size, require_fit, three
 from voxarray.patches.subject_patches import SubjectPatches
-from voxarray.selection import Shape3
 from voxarray.subject import Subject
 
 
@@ -65,7 +65,7 @@ class GridSampler(SubjectPatches):
     @property
     def locations(self) -> Any:
         """First voxel and the one after the last of every patch, an int64 tensor (n, 6)."""
-        from voxarray.tensors import integers
+        from voxarray.tensors.convert import integers
 
         rows = [self.location(index) for index in range(len(self))]
         return integers([number for row in rows for number in row]).reshape(-1, 6)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from voxarray.patches.drawn import Drawn, Transform
-from voxarray.patches.order import Part, by_shard, by_subject, indices_of
+from voxarray.patches.loading import Drawn, Transform
 from voxarray.patches.randomness import ORDER, generator
+from voxarray.patches.read_order import Part, by_shard, by_subject, indices_of
 from voxarray.patches.samplers import PatchSampler
 
 

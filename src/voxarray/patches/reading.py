@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.grid import Grid
-from voxarray.image.keys import PATH, STEM, TYPE
-from voxarray.patches.padding import Padding
-from voxarray.promotion import cast, tensor_dtype
-from voxarray.selection import Selection, Shape3
-from voxarray.sources.window import Window
+from voxarray.core.keys import PATH, STEM, TYPE
+from voxarray.core.promotion import cast, tensor_dtype
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.selection import Selection, Shape3
+from voxarray.ops.padding_copies import Padding
+from voxarray.source.window import Window
 from voxarray.subject import Subject
 
 Layout = tuple[tuple[str, int, str], ...]

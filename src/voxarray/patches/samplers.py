@@ -7,19 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from voxarray.errors import StateError
-from voxarray.image.keys import LABEL, TYPE
-from voxarray.patches.draws import CentreDraw, Draw, UniformDraw
-from voxarray.patches.masses import (
-    LabelMass,
-    Mass,
-    WeightMass,
-    require_one_channel,
-)
+from voxarray.core.errors import StateError
+from voxarray.core.keys import LABEL, TYPE
+from voxarray.geometry.selection import Shape3
+from voxarray.patches.locations import CentreDraw, Draw, UniformDraw
+from voxarray.patches.patch_sizes import Size, three
 from voxarray.patches.randomness import generator
-from voxarray.patches.sizes import Size, three
-from voxarray.selection import Shape3
-from voxarray.sources.window import Window
+from voxarray.patches.weights import LabelMass, Mass, WeightMass, require_one_channel
+from voxarray.source.window import Window
 from voxarray.subject import Subject
 
 LOCATION = "location"
@@ -75,7 +70,7 @@ class PatchSampler(ABC):
             num_patches: How many.
             seed: Another one gives other patches.
         """
-        from voxarray.tensors import integers
+        from voxarray.tensors.convert import integers
 
         draw = self.draw(subject)
         numbers = itertools.count() if num_patches is None else range(num_patches)

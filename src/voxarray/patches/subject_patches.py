@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from voxarray import workers
-from voxarray.image.keys import AFFINE, DATA
+from voxarray.core import thread_pools
+from voxarray.core.keys import AFFINE, DATA
+from voxarray.geometry.selection import Shape3
+from voxarray.ops.padding_copies import Padding
 from voxarray.patches.batches import Patch, batches, in_a_worker
-from voxarray.patches.padding import Padding
 from voxarray.patches.reading import SubjectReader
 from voxarray.patches.samplers import LOCATION
-from voxarray.selection import Shape3
 from voxarray.subject import Subject
 
 KEPT = 1024
@@ -42,7 +42,7 @@ class Reading:
         reader = self._readers.get(number)
         if reader is None:
             if in_a_worker():
-                workers.work_alone()
+                thread_pools.work_alone()
             reader = self._readers[number] = SubjectReader(self.subject(number))
             while len(self._readers) > KEPT:
                 self._readers.popitem(last=False)

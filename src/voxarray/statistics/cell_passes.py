@@ -9,11 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import UnsupportedError
-from voxarray.pieces import pieces
-from voxarray.selection import Selection
-from voxarray.sources.base import Source
-from voxarray.statistics.cells import (
+from voxarray.core.errors import UnsupportedError
+from voxarray.counting.cells import (
     EDGE,
     MAX_VALUES_PER_CELL,
     CellCounts,
@@ -22,6 +19,9 @@ from voxarray.statistics.cells import (
     as_table,
     rows_of,
 )
+from voxarray.geometry.selection import Selection
+from voxarray.source.base import Source
+from voxarray.source.pieces import pieces
 
 
 def count_cells(source: Source, edge: int = EDGE) -> CellCounts:

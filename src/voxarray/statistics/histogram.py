@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.pieces import pieces
-from voxarray.sources.base import Source
-from voxarray.statistics.counts import Counts, count_values, is_small_integer
+from voxarray.source.base import Source
+from voxarray.source.pieces import pieces
+from voxarray.statistics.value_counts import Counts, count_values, is_small_integer
 
 Bins = int | str | Sequence[float] | NDArray
 

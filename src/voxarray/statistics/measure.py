@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxarray.errors import UnsupportedError
+from voxarray.core.errors import UnsupportedError
+from voxarray.counting.tally import Measures
 from voxarray.ops.pointwise import Pointwise
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 from voxarray.statistics import passes
-from voxarray.statistics.counts import count_small, is_countable
-from voxarray.statistics.memo import remembered
+from voxarray.statistics.cache import remembered
 from voxarray.statistics.summary import Statistics
-from voxarray.statistics.tally import Measures
+from voxarray.statistics.value_counts import count_small, is_countable
 
 
 def statistics_of(source: Source, mask: Source | None = None) -> Statistics:

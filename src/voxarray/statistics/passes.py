@@ -13,15 +13,15 @@ from typing import Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray import settings, workers
 from voxarray.archive.reader import Receive
-from voxarray.errors import GridError
-from voxarray.ops.staged import staged
-from voxarray.pieces import pieces
-from voxarray.selection import Selection
-from voxarray.sources.archive import ArchiveSource
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.archive.source import ArchiveSource
+from voxarray.core import settings, thread_pools
+from voxarray.core.errors import GridError
+from voxarray.geometry.selection import Selection
+from voxarray.source.base import Source
+from voxarray.source.pieces import pieces
+from voxarray.source.window import Window
+from voxarray.statistics.decoded_copies import staged
 
 _FEW = 1 << 17
 """Voxels that are not worth a second thread."""
@@ -76,7 +76,7 @@ def _count(source: Source, make: Callable[[], AnyCounter], mask: Source | None) 
             continue
         parts = np.array_split(voxels, len(counters))
         # Reading may compute, and wait for these threads: counting only ever waits for itself.
-        list(workers.pool().map(_add, counters, parts))
+        list(thread_pools.pool().map(_add, counters, parts))
     return _merged(counters)
 
 

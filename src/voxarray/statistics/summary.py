@@ -9,11 +9,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import StateError
-from voxarray.statistics.counts import Counts
+from voxarray.core.errors import StateError
+from voxarray.counting.moments import Moments
+from voxarray.counting.quantile_sketch import Sketch
 from voxarray.statistics.histogram import Bins, Histogram, from_counts
-from voxarray.statistics.moments import Moments
-from voxarray.statistics.sketch import Sketch
+from voxarray.statistics.value_counts import Counts
 
 Percents = float | Sequence[float] | NDArray
 

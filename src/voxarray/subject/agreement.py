@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import StateError
-from voxarray.grid import SAME_GRID_TOLERANCE
-from voxarray.image.geometry import Geometry
+from voxarray.core.errors import StateError
+from voxarray.geometry.grid import SAME_GRID_TOLERANCE
+from voxarray.image._geometry import Geometry
 
 Images = Mapping[str, Geometry]
 

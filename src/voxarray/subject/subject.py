@@ -12,10 +12,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import ArchiveExistsError
-from voxarray.grid import SAME_GRID_TOLERANCE, Grid
+from voxarray.core.errors import ArchiveExistsError
+from voxarray.geometry.grid import SAME_GRID_TOLERANCE, Grid
+from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.image import Image, ScalarImage
-from voxarray.selection import Shape3, Shape4
 from voxarray.subject import agreement
 
 
@@ -225,14 +225,14 @@ class Subject(dict[str, Any]):
 
         Args:
             return_fig: Whether to return the figure.
-            **kwargs: As `voxarray.plotting.subject.plot` describes them: ``cmap_dict``,
+            **kwargs: As `voxarray.rendering.subject.plot` describes them: ``cmap_dict``,
                 ``figsize``, ``output_path``, ``show``, ``savefig_kwargs``, and what `Image.plot`
                 takes.
 
         Raises:
             MissingPackageError: If matplotlib is not installed.
         """
-        from voxarray.plotting.subject import plot
+        from voxarray.rendering.subject import plot
 
         figure = plot(self._images, **kwargs)
         return figure if return_fig else None

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-from voxarray import ops, sources
-from voxarray.sources.archive import ArchiveSource
-from voxarray.sources.base import Source, VoxelStream
-from voxarray.sources.gzip_stream import GzipFeed
-from voxarray.sources.nifti.gz import NiftiGzSource
-from voxarray.sources.seek_index import SeekIndex
+from voxarray import ops
+from voxarray import source as sources
+from voxarray.archive.source import ArchiveSource
+from voxarray.formats._voxels.gzip_index import SeekIndex
+from voxarray.formats._voxels.gzip_stream import GzipFeed
+from voxarray.formats.nifti.gzip_source import NiftiGzSource
+from voxarray.source.base import Source, VoxelStream
 
 Counted = Callable[["Reads", tuple[Any, ...], Any], None]
 

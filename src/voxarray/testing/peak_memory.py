@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from voxarray.errors import StateError
+from voxarray.core.errors import StateError
 
 SAMPLING_SECONDS = 0.005
 

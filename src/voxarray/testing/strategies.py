@@ -16,7 +16,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from voxarray.selection import Shape4
+from voxarray.geometry.selection import Shape4
 
 _ROTATIONS = ("aligned", "oblique")
 

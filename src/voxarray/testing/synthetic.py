@@ -18,8 +18,8 @@ from typing import IO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import UnsupportedError
-from voxarray.selection import Shape3
+from voxarray.core.errors import UnsupportedError
+from voxarray.geometry.selection import Shape3
 
 _WAVES = 12
 _SLAB_BYTES = 8 << 20

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.keys import INTENSITY
+from voxarray.geometry.selection import Selection
 from voxarray.image import Image
-from voxarray.image.keys import INTENSITY
 from voxarray.ops.kernels import kernel
-from voxarray.ops.resampled import Resampled
-from voxarray.selection import Selection
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.ops.resampling import Resampled
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 from voxarray.subject import Subject
 from voxarray.transforms.resample import label_kernel
 from voxarray.transforms.transform import SpatialTransform

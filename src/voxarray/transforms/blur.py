@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from voxarray.history import Entry, entry
+from voxarray.core.history import Entry, entry
 from voxarray.image import Image
-from voxarray.ops.blurred import Blurred
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.ops.gaussian import Blurred
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 from voxarray.subject import Subject
 from voxarray.transforms.masking import name_of
 from voxarray.transforms.transform import IntensityTransform

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from voxarray.errors import SelectionError
+from voxarray.core.errors import SelectionError
+from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
-from voxarray.ops.padded import COPIES, Padded
-from voxarray.selection import Shape3
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.ops.padding import COPIES, Padded
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 from voxarray.subject import Subject
 from voxarray.transforms.transform import SpatialTransform
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
-from voxarray.pieces import pieces
-from voxarray.selection import Shape3
+from voxarray.source.pieces import pieces
 from voxarray.subject import Subject
 from voxarray.transforms.bounds import Crop, Pad, checked_mode
 from voxarray.transforms.transform import SpatialTransform

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from voxarray.image import Image
-from voxarray.index.lazy import for_function
-from voxarray.sources.array import ArraySource, DaskSource
-from voxarray.sources.base import Channels, Source
-from voxarray.sources.window import Window
+from voxarray.source.array import ArraySource, DaskSource
+from voxarray.source.base import Channels, Source
+from voxarray.source.window import Window
 from voxarray.subject import Subject
 from voxarray.transforms.transform import Transform
+from voxarray.xarray_index.lazy import for_function
 
 
 class Lambda(Transform):

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import StateError
-from voxarray.history import Entry, entry
+from voxarray.core.errors import StateError
+from voxarray.core.history import Entry, entry
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.ops.intensity import Standardised
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 from voxarray.statistics.measure import statistics_of
 from voxarray.subject import Subject
 from voxarray.transforms import landmarks as marks

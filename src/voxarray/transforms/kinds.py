@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from voxarray.geometry.selection import Selection
 from voxarray.image import Image, LabelMap, ScalarImage
-from voxarray.image.arguments import is_dataarray, is_tensor
-from voxarray.selection import Selection
+from voxarray.image._arguments import is_dataarray, is_tensor
 from voxarray.subject import Subject
 
 ONLY = "image"

@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from voxarray.errors import StateError, UnsupportedError
+from voxarray.core.errors import StateError, UnsupportedError
 from voxarray.image import Image
-from voxarray.ops.components import LargestComponent, largest_component
+from voxarray.ops.connected_components import LargestComponent, largest_component
 from voxarray.ops.contour import Contour as ContourOperation
 from voxarray.ops.labels import OneHot as OneHotOperation
 from voxarray.ops.labels import Remapped
-from voxarray.ops.masked import Chosen
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
-from voxarray.statistics.counts import count_values
+from voxarray.ops.masks import Chosen
+from voxarray.source.base import Source
+from voxarray.source.window import Window
+from voxarray.statistics.value_counts import count_values
 from voxarray.subject import Subject
 from voxarray.transforms.masking import MaskingMethod, mask_of
 from voxarray.transforms.transform import LabelTransform

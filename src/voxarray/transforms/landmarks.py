@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import FormatError, UnsupportedError
+from voxarray.core.errors import FormatError, UnsupportedError
 
 DEFAULT_CUTOFF = (0.01, 0.99)
 STANDARD_RANGE = (0.0, 100.0)

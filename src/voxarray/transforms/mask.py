@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from voxarray.errors import UnsupportedError
+from voxarray.core.errors import UnsupportedError
 from voxarray.image import Image
-from voxarray.ops.masked import Chosen
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.ops.masks import Chosen
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 from voxarray.subject import Subject
 from voxarray.transforms.masking import MaskingMethod, mask_of
 from voxarray.transforms.transform import IntensityTransform

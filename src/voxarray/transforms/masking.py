@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from voxarray.errors import GridError
+from voxarray.core.errors import GridError
+from voxarray.geometry.selection import Shape3
 from voxarray.image import Image, LabelMap
-from voxarray.ops.masked import AnyOf, Box
-from voxarray.selection import Shape3
-from voxarray.sources.array import ArraySource, DaskSource
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.ops.masks import AnyOf, Box
+from voxarray.source.array import ArraySource, DaskSource
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 from voxarray.statistics.passes import require_mask
 from voxarray.subject import Subject
 from voxarray.transforms.bounds import six_bounds
@@ -77,7 +77,7 @@ def _mask_of(
 def _by_function(function: Callable[[Any], Any], source: Window) -> Source:
     import dask.array as da
 
-    from voxarray.index.lazy import for_function
+    from voxarray.xarray_index.lazy import for_function
 
     try:
         found = function(for_function(source))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from voxarray.errors import StateError
+from voxarray.core.errors import StateError
 from voxarray.image import Image
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 from voxarray.statistics.measure import statistics_of
 from voxarray.statistics.summary import Statistics
 from voxarray.subject import Subject

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from voxarray.errors import GridError
-from voxarray.grid import Grid
+from voxarray.core.errors import GridError
+from voxarray.geometry.grid import Grid
 from voxarray.image import Image
 from voxarray.ops.permuted import flip, reoriented
-from voxarray.sources.window import Window
+from voxarray.source.window import Window
 from voxarray.subject import Subject
 from voxarray.transforms.transform import SpatialTransform
 

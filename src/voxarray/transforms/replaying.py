@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from voxarray import transforms
-from voxarray.errors import StateError
-from voxarray.history import Entry, History, opaque
+from voxarray.core.errors import StateError
+from voxarray.core.history import Entry, History, opaque
+from voxarray.geometry.selection import Selection
 from voxarray.image import Image, LabelMap, ScalarImage
-from voxarray.selection import Selection
 from voxarray.subject import Subject
 from voxarray.transforms.masking import SIDES
 from voxarray.transforms.transform import Transform

@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.errors import GridError, UnsupportedError
-from voxarray.grid import Grid
-from voxarray.history import Entry, entry
+from voxarray.core.errors import GridError, UnsupportedError
+from voxarray.core.history import Entry, entry
+from voxarray.geometry.grid import Grid
 from voxarray.image import Image, ScalarImage
-from voxarray.ops.blurred import Blurred
+from voxarray.ops.gaussian import Blurred
 from voxarray.ops.kernels import kernel
-from voxarray.ops.resampled import Resampled
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.ops.resampling import Resampled
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 from voxarray.subject import Subject
 from voxarray.transforms.transform import SpatialTransform
 

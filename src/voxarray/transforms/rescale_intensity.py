@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from voxarray.ops.intensity import Rescaled
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 from voxarray.transforms.masking import MaskingMethod
 from voxarray.transforms.normalization import NormalizationTransform
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
-from voxarray.history import Entry, entry
+from voxarray.core.history import Entry, entry
 from voxarray.image import Image, LabelMap, ScalarImage
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 from voxarray.subject import Subject
 from voxarray.transforms.kinds import parsed
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from voxarray.errors import StateError
+from voxarray.core.errors import StateError
 from voxarray.ops.intensity import Normalised
-from voxarray.sources.base import Source
-from voxarray.sources.window import Window
+from voxarray.source.base import Source
+from voxarray.source.window import Window
 from voxarray.transforms.normalization import NormalizationTransform
 
 

@@ -1,0 +1,70 @@
+"""Making sure that a shard is on the disk, and that its bytes are those that were written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import google_crc32c
+import numpy as np
+
+from voxarray.archive.manifest import FileEntry
+from voxarray.core.errors import ArchiveError
+from voxarray.storage.scratch import scratch
+
+_PIECE = 1 << 20
+_BYTE = np.dtype(np.uint8)
+
+
+@dataclass(slots=True)
+class Settling:
+    """A shard that is synced and read back while it grows; used by one thread at a time.
+
+    Attributes:
+        fd: Descriptor of the shard, closed by `finish` or `close`.
+        path: The shard, for messages.
+        asked: Bytes that somebody has asked to be settled; for who asks.
+    """
+
+    fd: int
+    path: str
+    asked: int = 0
+    _done: int = field(default=0, init=False)
+    _crc: int = field(default=0, init=False)
+
+    def advance(self, until: int) -> None:
+        """Sync what was written and read it back as far as ``until``."""
+        os.fsync(self.fd)
+        buffer = scratch("settling", (1, 1, 1, _PIECE), _BYTE).reshape(-1)
+        while self._done < until:
+            piece = buffer[: until - self._done]
+            count = os.preadv(self.fd, [piece.data], self._done)
+            if count == 0:
+                break  # `finish` says what is missing
+            self._crc = google_crc32c.extend(self._crc, piece[:count])
+            self._done += count
+
+    def finish(self, entry: FileEntry) -> None:
+        """Settle the rest, compare the whole with what was written, and close the file.
+
+        Raises:
+            ArchiveError: If it reads back otherwise; ``VERIFY_FAILED``.
+        """
+        try:
+            self.advance(entry.size)
+        finally:
+            self.close()
+        if (self._done, self._crc) != (entry.size, entry.crc32c):
+            raise ArchiveError(
+                f"{self.path} reads back as {self._done} bytes with crc32c {self._crc:08x} where "
+                f"{entry.size} with {entry.crc32c:08x} were written: suspect the disk or the "
+                "memory of this machine",
+                code="VERIFY_FAILED",
+                path=self.path,
+            )
+
+    def close(self) -> None:
+        """Close the file, unless that has happened."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

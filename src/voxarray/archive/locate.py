@@ -1,0 +1,145 @@
+"""From a path to the store that holds it, and the place inside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from voxarray.archive.manifest import is_published
+from voxarray.archive.remote_store import RemoteTree, RemoteZip
+from voxarray.core.errors import AccessDeniedError, FormatError, MissingFileError
+from voxarray.storage.file_identity import FileIdentity
+from voxarray.storage.remote.address import Address, is_url
+from voxarray.storage.remote.file import RemoteFile
+from voxarray.storage.remote.objects import Objects
+from voxarray.storage.remote.transport import objects_at
+from voxarray.storage.store import Store, TreeStore
+from voxarray.storage.zip_store import ZipStore
+
+NODE_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+"""Files of which a Zarr group or array has at least one; the first is Zarr 3's."""
+
+ZIPPED = (".ozx", ".zarr.zip")
+"""Suffixes of archives that are one uncompressed zip file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node in a store.
+
+    Attributes:
+        store: The files.
+        key: Folder of the node, without slashes at its ends; empty for the root.
+        is_ours: Whether the root has a manifest: what voxarray published is read strictly.
+    """
+
+    store: Store
+    key: str
+    is_ours: bool
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of the node's files start with."""
+        return f"{self.key}/" if self.key else ""
+
+
+def open_store(path: str | os.PathLike[str]) -> Store:
+    """The store at a path: a directory, a zip file, or the like behind a URL.
+
+    Raises:
+        MissingFileError: If there is nothing.
+    """
+    if is_url(path):
+        place = _remote(Address.parse(str(path)))
+        return place.store
+    absolute = os.path.abspath(path)
+    if os.path.isdir(absolute):
+        return TreeStore(absolute)
+    if not os.path.exists(absolute):
+        raise MissingFileError(f"there is no archive {absolute}", path=absolute)
+    return ZipStore(FileIdentity.of(absolute))
+
+
+def locate(path: str | os.PathLike[str]) -> Place:
+    """The archive, or other Zarr hierarchy, at a path or URL or above it.
+
+    An archive begins where its manifest is; another hierarchy at its topmost group.
+
+    Raises:
+        MissingFileError: If there is nothing at the path.
+        FormatError: If it is a folder that holds no Zarr (``NO_ARCHIVE``), or no zip file.
+    """
+    if is_url(path):
+        return _remote(Address.parse(str(path)))
+    whole = Path(os.path.abspath(path))
+    top = whole
+    for folder in _upwards(whole):
+        if folder.is_file():
+            store = open_store(folder)
+            return Place(store, _inside(whole, folder), is_published(store))
+        if is_published(TreeStore(str(folder))):
+            return Place(TreeStore(str(folder)), _inside(whole, folder), True)
+        if _is_node(folder):
+            top = folder
+    if not whole.exists():
+        raise MissingFileError(f"there is no archive {whole}", path=whole)
+    if not _is_node(whole):
+        raise FormatError(
+            f"{whole} is a folder without zarr.json: no Zarr archive", code="NO_ARCHIVE", path=whole
+        )
+    return Place(TreeStore(str(top)), _inside(whole, top), False)
+
+
+def place_in(objects: Objects, key: str = "") -> Place:
+    """The node at a key of a store that starts where these objects do."""
+    store = RemoteTree(objects)
+    return Place(store, key, is_published(store))
+
+
+def _remote(address: Address) -> Place:
+    """Where a folder ends in ``.zarr`` or a file in ``.ozx``, the store begins; else its name says
+    nothing, and it begins at the topmost of the groups that the URL lies in.
+    """
+    parts = address.path.split("/")
+    for number in range(len(parts), 0, -1):
+        root = replace(address, path="/".join(parts[:number]))
+        inside = "/".join(parts[number:])
+        if root.name.lower().endswith(ZIPPED):
+            store = RemoteZip(RemoteFile.of(objects_at(root.parent), root.name))
+            return Place(store, inside, is_published(store))
+        if root.name.lower().endswith(".zarr"):
+            return place_in(objects_at(root), inside)
+    number = len(parts)
+    while number > 1 and _is_remote_node(replace(address, path="/".join(parts[: number - 1]))):
+        number -= 1
+    root = replace(address, path="/".join(parts[:number]))
+    return place_in(objects_at(root), "/".join(parts[number:]))
+
+
+def _is_remote_node(address: Address) -> bool:
+    store = RemoteTree(objects_at(address))
+    try:
+        return any(name in store for name in NODE_DOCUMENTS)
+    except AccessDeniedError:  # of what is above nobody said that it may be read
+        return False
+
+
+def _upwards(path: Path) -> Iterator[Path]:
+    """A path and its parents as far as they can belong to one hierarchy."""
+    for folder in (path, *path.parents):
+        yield folder
+        # Above a folder that is no node nothing can be known of this one. What does not exist may
+        # be a place inside a file, or the name of a label map that is not there.
+        if folder.is_file() or (folder.is_dir() and not _is_node(folder)):
+            return
+
+
+def _is_node(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in NODE_DOCUMENTS)
+
+
+def _inside(path: Path, root: Path) -> str:
+    inside = path.relative_to(root).as_posix()
+    return "" if inside == "." else inside

@@ -1,0 +1,254 @@
+"""An archive as a source: any of its pyramid levels, or one of its label maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive import handle_cache, label_counts, weight_sums
+from voxarray.archive.documents import ArrayDocument, attributes_of
+from voxarray.archive.locate import Place, locate
+from voxarray.archive.metadata import IMAGE, ImageMetadata, Label, level_name
+from voxarray.archive.reader import Receive, ShardedArray
+from voxarray.archive.spatial_metadata import NIFTI
+from voxarray.core.errors import FormatError, MissingFileError, OutOfRangeError
+from voxarray.core.history import History
+from voxarray.core.scaling import Scaling
+from voxarray.counting.cells import CellCounts, CellSums
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.selection import Selection, Shape4
+from voxarray.source.base import Channels, Source, digest
+from voxarray.storage.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class ArchiveSource(Source):
+    """One level of an archived image.
+
+    Attributes:
+        store: Where the archive lies.
+        opened: Identity of the archive when it was opened.
+        prefix: Folder of the image in the archive, with a final slash; empty for its main image.
+        image: What the archive says about the image.
+        array: The voxels of this level.
+        grid_of_level: Where they are.
+        number: The level.
+        dtype: Type that reading presents.
+        scaling: Slope and intercept that reading applies.
+    """
+
+    store: Store
+    opened: Hashable
+    prefix: str
+    image: ImageMetadata
+    array: ShardedArray
+    grid_of_level: Grid
+    number: int
+    dtype: np.dtype = field(kw_only=True)
+    scaling: Scaling | None = field(kw_only=True)
+
+    @property
+    def path(self) -> str:  # type: ignore[override]
+        return os.path.join(self.store.path, self.prefix).rstrip("/")
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        n, z, y, x = self.array.layout.shape
+        return n, x, y, z
+
+    @property
+    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+        return self.grid_of_level.affine
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        n, z, y, x = (
+            min(shard, size)
+            for shard, size in zip(self.array.layout.shard, self.array.layout.shape, strict=True)
+        )
+        return n, x, y, z
+
+    @property
+    def channels(self) -> Channels:  # type: ignore[override]
+        return self.image.channels
+
+    @property
+    def history(self) -> History:  # type: ignore[override]
+        return self.image.history
+
+    @property
+    def levels(self) -> int:  # type: ignore[override]
+        return self.image.levels
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """Names and colours of the values of a label map."""
+        return self.image.labels
+
+    @property
+    def nifti_header(self) -> bytes | None:  # type: ignore[override]
+        key = f"{self.prefix}{NIFTI}/c/0"
+        if self.number or key not in handle_cache.manifest(self.store, self.opened).files:
+            return None
+        return handle_cache.document(self.store, self.opened, key)[:-4]  # without its crc32c
+
+    @property
+    def label_counts(self) -> CellCounts | None:
+        """How often each label occurs in each chunk; None where that was not counted."""
+        raw = self._beside(label_counts.KEY)
+        return None if raw is None else label_counts.parse(raw, self.array.layout)
+
+    def weight_sums(self, channel: int) -> CellSums | None:
+        """What the voxels of each chunk add up to; None where nobody added them up."""
+        raw = self._beside(weight_sums.KEY)
+        return None if raw is None else weight_sums.parse(raw, self.array.layout, channel)
+
+    def _beside(self, name: str) -> bytes | None:
+        """The only chunk of a table that tells of the full resolution."""
+        key = f"{self.prefix}{name}/c/0/0"
+        if self.number or key not in handle_cache.manifest(self.store, self.opened).files:
+            return None
+        return handle_cache.document(self.store, self.opened, key)
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Bytes of the files of this image, by the manifest."""
+        files = handle_cache.manifest(self.store, self.opened).files
+        return sum(entry.size for key, entry in files.items() if key.startswith(self.prefix))
+
+    def level(self, number: int) -> ArchiveSource:
+        if not 0 <= number < self.levels:
+            raise OutOfRangeError(
+                f"{self.path} has the levels 0 to {self.levels - 1}, there is no level {number}",
+                code="NO_LEVEL",
+                path=self.path,
+            )
+        return _open_level(self.store, self.opened, self.prefix, number)
+
+    def read(self, selection: Selection) -> NDArray:
+        handle_cache.require_current(self.store, self.opened)
+        n, x, y, z = selection.ranges
+        return self._presented(self.array.read((n, z, y, x)).transpose(0, 3, 2, 1))
+
+    def scan(self, selection: Selection, start: Callable[[], Receive]) -> None:
+        """Hand out the voxels of a selection chunk by chunk, in several threads at once.
+
+        Args:
+            selection: Which voxels; in whatever order its ranges run.
+            start: Called once by each thread; what it returns is given the thread's chunks, of
+                four axes in no particular order, or None and the number of voxels that are 0.
+        """
+
+        def begin() -> Receive:
+            receive = start()
+
+            def present(stored: NDArray | None, number: int) -> None:
+                if stored is None and self.scaling is not None:
+                    stored = np.zeros((number, 1, 1, 1), self.array.dtype)
+                receive(None if stored is None else self._presented(stored), number)
+
+            return present
+
+        n, x, y, z = selection.ranges
+        self.array.scan((n, z, y, x), begin)
+
+    def _presented(self, stored: NDArray) -> NDArray:
+        if self.scaling is not None:
+            return self.scaling.apply(stored)
+        return stored.astype(self.dtype, copy=False)
+
+    def read_into(self, selection: Selection, out: NDArray) -> None:
+        if self.scaling is not None or not out.dtype == self.array.dtype == self.dtype:
+            super().read_into(selection, out)
+            return
+        n, x, y, z = selection.ranges
+        self.array.read((n, z, y, x), out.transpose(0, 3, 2, 1))
+
+    def unscaled(self) -> ArchiveSource:
+        if self.scaling is None:
+            return self
+        return replace(self, scaling=None, dtype=self.array.dtype)
+
+    def token(self) -> str:
+        return digest("archive", self.opened, self.array.key, self.scaling, self.dtype.name)
+
+
+def open_archive(path: str | os.PathLike[str]) -> ArchiveSource:
+    """Open an archive that voxarray wrote, or a label map in one (``x.ome.zarr/labels/brain``).
+
+    Reads metadata only: the manifest and two small documents, each checked against it.
+
+    Raises:
+        MissingFileError: If there is nothing at the path, or no such label map.
+        MissingDataError: If it has no manifest (``NO_MANIFEST``): it was not finished.
+        ChecksumError: If metadata is damaged.
+        FormatError: If it is not an archive of ours.
+    """
+    return open_place(locate(path), path)
+
+
+def open_place(place: Place, path: str | os.PathLike[str]) -> ArchiveSource:
+    """As `open_archive`, for what was located already."""
+    store, prefix = place.store, place.prefix
+    opened = handle_cache.identity(store)
+    if prefix and f"{prefix}zarr.json" not in handle_cache.manifest(store, opened).files:
+        raise MissingFileError(
+            f"there is no image {prefix[:-1]!r} in {store.path}, whose label maps are "
+            f"{label_names(store.path)}",
+            path=path,
+        )
+    return _open_level(store, opened, prefix, 0)
+
+
+def label_names(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the label maps in an archive, sorted."""
+    place = locate(path)
+    store, prefix = place.store, place.prefix
+    manifest = handle_cache.manifest(store, handle_cache.identity(store))
+    start = f"{prefix}labels/"
+    parts = (key[len(start) :].split("/") for key in manifest.files if key.startswith(start))
+    return sorted({names[0] for names in parts if len(names) > 1})
+
+
+@lru_cache(maxsize=256)
+def _image(store: Store, opened: Hashable, prefix: str) -> ImageMetadata:
+    raw = handle_cache.document(store, opened, f"{prefix}zarr.json")
+    path = os.path.join(store.path, prefix)
+    return ImageMetadata.parse(attributes_of(raw, path), path)
+
+
+@lru_cache(maxsize=256)
+def _open_level(store: Store, opened: Hashable, prefix: str, number: int) -> ArchiveSource:
+    image = _image(store, opened, prefix)
+    key = f"{prefix}{level_name(number)}/{IMAGE}"
+    raw = handle_cache.document(store, opened, f"{key}/zarr.json")
+    document = ArrayDocument.parse(raw, f"{store.path}/{key}")
+    array = ShardedArray(store, opened, key, document.layout, document.dtype, document.codec)
+    _, depth, height, width = document.layout.shape
+    grid = Grid((width, height, depth), np.array(image.affine))
+    if number:
+        base = _open_level(store, opened, prefix, 0)
+        grid = image.grids(base.grid_of_level.shape)[number]
+        if grid.shape != (width, height, depth):
+            raise FormatError(
+                f"level {number} of {store.path} has {(width, height, depth)} voxels where its "
+                f"pyramid makes {grid.shape}",
+                code="BAD_METADATA",
+                path=store.path,
+            )
+    return ArchiveSource(
+        store,
+        opened,
+        prefix,
+        image,
+        array,
+        grid,
+        number,
+        dtype=np.dtype(image.dtype),
+        scaling=image.scaling,
+    )

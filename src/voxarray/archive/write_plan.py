@@ -1,0 +1,253 @@
+"""Everything about the archive of one image that is decided before its voxels are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive import documents
+from voxarray.archive.blocks import blocks, is_by_shard
+from voxarray.archive.codecs import Codec, profile
+from voxarray.archive.downsample import Reduction, mean, mode
+from voxarray.archive.encoding import Storage, storage_of
+from voxarray.archive.extremes import Extremes
+from voxarray.archive.label_counts import LabelTally
+from voxarray.archive.level_writer import LevelWriter
+from voxarray.archive.manifest import FileEntry
+from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_name
+from voxarray.archive.options import Options
+from voxarray.archive.pyramid import Cascade
+from voxarray.archive.spatial_metadata import write_level_frame, write_nifti_header
+from voxarray.archive.staging import Staging
+from voxarray.archive.weight_sums import WeightTally
+from voxarray.core import settings
+from voxarray.core.errors import FormatError
+from voxarray.core.history import entry
+from voxarray.geometry.layout import Layout, choose, chunk_bytes, coarser, pyramid_factors
+from voxarray.source.base import Source
+
+_CHUNKS_PER_THREAD = 6
+"""Raw, converted, padded, encoded and read-back chunk of one thread, and what numpy adds."""
+
+_FREED_BYTES = 48 << 20
+"""What the allocator holds of freed chunks in the arenas of the threads (seen: 9 to 40 MiB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one image is archived.
+
+    Attributes:
+        source: The image as it was given.
+        storage: What is read of it and how it is stored.
+        metadata: What the archive will say about it.
+        layouts: Of every level, finest first.
+        codec: Name of the profile; None decides by the first voxels.
+    """
+
+    source: Source
+    storage: Storage
+    metadata: ImageMetadata
+    layouts: list[Layout]
+    codec: str | None
+
+    @classmethod
+    def of(cls, source: Source, kind: Kind, table: Sequence[Label], options: Options) -> Plan:
+        """Plan the archive of a source; reads no voxels."""
+        storage = storage_of(source)
+        channels, width, height, depth = source.shape
+        shape = (channels, depth, height, width)
+        x, y, z = source.grid.spacing
+        factors = pyramid_factors(shape, (z, y, x), options.levels, options.chunk_edge)
+        layouts = [choose(shape, storage.dtype.itemsize, options.chunk_edge)]
+        _refuse_unreadable(layouts[0], storage.dtype)
+        for step in factors:
+            layouts.append(coarser(layouts[-1], step))
+        metadata = ImageMetadata(
+            kind=kind,
+            affine=tuple(tuple(row) for row in source.affine.tolist()),
+            dtype=source.dtype.name,
+            channels=source.channels,
+            scaling=storage.kept,
+            factors=tuple(factors),
+            labels=tuple(table),
+            history=(*source.history, entry("convert", {"kind": kind})),
+        )
+        codec = options.codec or ("label" if kind == "label" else None)
+        return cls(source, storage, metadata, layouts, codec)
+
+    @property
+    def voxel_bytes(self) -> int:
+        """Bytes of the voxels as they are read."""
+        return math.prod(self.source.shape) * self.storage.source.dtype.itemsize
+
+    @property
+    def projected_peak(self) -> int:
+        """Bytes at the peak of `write`: two blocks, the coarser chunks that are gathering their
+        voxels (a row of chunks per level), what each thread holds, the allocator, and what
+        computing needs.
+        """
+        finest = self.layouts[0]
+        count, depth = finest.slab
+        block = count * depth * math.prod(finest.shape[2:])
+        if is_by_shard(self.storage.source, finest):
+            block = math.prod(finest.shard)
+        rows = sum(math.prod((*level.chunk[:2], *level.shape[2:])) for level in self.layouts[1:])
+        chunk = chunk_bytes(finest, self.storage.dtype)
+        return (
+            2 * block * self.storage.source.dtype.itemsize
+            + rows * self.storage.dtype.itemsize
+            + _CHUNKS_PER_THREAD * settings.threads() * chunk
+            + _FREED_BYTES
+            + (self.source.reading_bytes if self.source.inputs or self.source.lazy else 0)
+        )
+
+    def write(
+        self,
+        area: Staging,
+        prefix: str,
+        report: Callable[[int], None],
+        extremes: Extremes | None = None,
+    ) -> str | None:
+        """Write the group at ``prefix`` with all levels.
+
+        Args:
+            area: Where the archive is built.
+            prefix: Folder in it, empty or with a final slash.
+            report: Called with the bytes of every block that is written.
+            extremes: Given all voxels as they are stored.
+
+        Returns:
+            The sha256 of the source's file, None if there is no file.
+        """
+        digests: list[str | None] = []
+        tally = self.tally()
+        with (
+            # Closed here and now after a failure, with its file and its thread.
+            closing(blocks(self.storage.source, self.layouts[0], digests.append)) as stream,
+            ThreadPoolExecutor(settings.threads(), "voxarray-encode") as cpu,
+            ThreadPoolExecutor(1, "voxarray-sync") as disk,
+        ):
+            box, block = next(stream)
+            codec = profile(self.codec_of(block))
+            cascade = self._cascade(area, prefix, codec, cpu, disk, extremes, tally)
+            try:
+                cascade.put(box, block)
+                report(block.nbytes)
+                for box, block in stream:
+                    cascade.put(box, block)
+                    report(block.nbytes)
+                cascade.close()
+            except BaseException:
+                cascade.abandon()
+                raise
+        self.write_documents(area, prefix, codec)
+        if tally is not None:
+            tally.write(area, prefix)
+        return digests[0]
+
+    def writer(
+        self,
+        number: int,
+        root: str,
+        prefix: str,
+        codec: Codec,
+        disk: Executor,
+        record: Callable[[str, FileEntry], None],
+    ) -> LevelWriter:
+        """What writes a level below a folder."""
+        key = f"{prefix}{level_name(number)}/{IMAGE}"
+        layout, dtype = self.layouts[number], self.storage.dtype
+        return LevelWriter(root, key, layout, dtype, codec, disk, record)
+
+    @property
+    def reduction(self) -> Reduction:
+        """How voxels of a level become one of the next."""
+        return mode if self.metadata.kind == "label" else mean
+
+    def codec_of(self, block: NDArray | None) -> str:
+        """Name of the profile, by the first voxels; they are needed for floats alone."""
+        return self.codec or ("intensity" if block is None else _suitable(block))
+
+    def tally(self) -> LabelTally | WeightTally | None:
+        """What counts labels, or sums weights, on the way; None for numbers that are scaled."""
+        storage, layout = self.storage, self.layouts[0]
+        if storage.kept:
+            return None
+        if self.metadata.kind == "label":
+            return LabelTally(layout) if storage.dtype.kind in "iuf" else None
+        return WeightTally(layout) if storage.dtype.kind == "f" else None
+
+    def _cascade(
+        self,
+        area: Staging,
+        prefix: str,
+        codec: Codec,
+        cpu: ThreadPoolExecutor,
+        disk: ThreadPoolExecutor,
+        extremes: Extremes | None,
+        tally: LabelTally | WeightTally | None,
+    ) -> Cascade:
+        writers = [
+            self.writer(number, area.root, prefix, codec, disk, area.record)
+            for number in range(len(self.layouts))
+        ]
+        convert = self.storage.convert
+        if extremes is not None:
+            convert = extremes.watching(convert)
+        observe = None if tally is None else tally.add
+        return Cascade(writers, self.metadata.factors, self.reduction, convert, cpu, observe)
+
+    def write_documents(self, area: Staging, prefix: str, codec: Codec) -> None:
+        """Write what is no voxel: metadata of all levels, coordinates, the NIfTI header."""
+        shape = self.source.grid.shape
+        attributes = self.metadata.attributes(shape, of_image=bool(prefix))
+        area.write(f"{prefix}zarr.json", documents.dump(documents.group(attributes)))
+        dimensions = (self.metadata.axis, "z", "y", "x")
+        for number, (layout, grid) in enumerate(
+            zip(self.layouts, self.metadata.grids(shape), strict=True)
+        ):
+            folder = f"{prefix}{level_name(number)}"
+            array = documents.sharded_array(
+                layout, self.storage.dtype, codec, dimensions, _array_attributes(self.storage)
+            )
+            area.write(f"{folder}/{IMAGE}/zarr.json", documents.dump(array))
+            write_level_frame(area, folder, grid)
+        write_nifti_header(area, prefix, self.source, self.storage)
+
+
+def _refuse_unreadable(layout: Layout, dtype: np.dtype) -> None:
+    """Refuse chunks that the reader would refuse as bombs."""
+    size, limit = chunk_bytes(layout, dtype), settings.get_bytes("chunk-limit")
+    if size > limit:
+        raise FormatError(
+            f"chunks of {layout.chunk} {dtype} voxels have {size} bytes, and readers take no more "
+            f"than {limit} (setting voxarray.chunk-limit): use smaller chunks (--chunk)",
+            code="BAD_CHUNK",
+        )
+
+
+def _suitable(block: NDArray) -> str:
+    """Profile for intensities: floats that are whole numbers compress as labels do."""
+    if block.dtype.kind != "f":
+        return "intensity"
+    with np.errstate(invalid="ignore"):
+        # Plane by plane: stops at the first fraction, and needs no second block.
+        planes = block.reshape(-1, *block.shape[2:])
+        whole = all(np.array_equal(np.rint(plane), plane) for plane in planes)
+    return "label" if whole else "intensity"
+
+
+def _array_attributes(storage: Storage) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"coordinates": "spatial_ref"}
+    if storage.kept is not None:  # CF conventions, section 8.1 "Packed data"
+        attributes["scale_factor"] = storage.kept.slope
+        attributes["add_offset"] = storage.kept.intercept
+    return attributes

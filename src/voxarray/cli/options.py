@@ -1,0 +1,125 @@
+"""Options that several commands have: how archives are made, and what belongs together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from voxarray.archive.codecs import PROFILES
+from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
+from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.formats.suffixes import suffix_of
+
+ARCHIVE_SUFFIXES = (".ome.zarr", ".nii.zarr", ".zarr", ZIP_SUFFIX)
+
+Command = Callable[..., Any]
+
+
+def names_archive(destination: str) -> bool:
+    """Whether a destination is the name of one archive, rather than the folder of a cohort."""
+    return suffix_of(destination) in ARCHIVE_SUFFIXES
+
+
+def checked_size(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    """A size as dask reads it."""
+    from dask.utils import parse_bytes
+
+    if text is not None:
+        try:
+            parse_bytes(text)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is no size: write 512 MiB or 4 GB") from None
+    return text
+
+
+def _named_patterns(
+    _: click.Context, __: click.Parameter, texts: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    pairs = [text.partition("=") for text in texts]
+    return tuple((name, text) if equals else ("", name) for name, equals, text in pairs)
+
+
+def how_archives_are_made(command: Command) -> Command:
+    """Options that make a `CohortOptions`."""
+    options = (
+        click.option(
+            "--levels", type=click.IntRange(1), help="Pyramid levels [default: as many as help]"
+        ),
+        click.option(
+            "--chunk", type=click.IntRange(2), help="Edge of a chunk in voxels, even [64]"
+        ),
+        click.option(
+            "--codec", type=click.Choice(sorted(PROFILES)), help="[default: by the voxels]"
+        ),
+        click.option("--label", is_flag=True, help="The images are label maps: pyramids by vote"),
+        click.option("--zip", "zipped", is_flag=True, help="One .ozx file per image, not a folder"),
+    )
+    return _with(command, options)
+
+
+def what_belongs_together(command: Command) -> Command:
+    """Options that make a `Choice`."""
+    options = (
+        click.option(
+            "--image-pattern",
+            multiple=True,
+            metavar="[NAME=]PATTERN",
+            callback=_named_patterns,
+            help='Which files are images, such as "t1=**/*_t1.nii.gz"; * is the subject',
+        ),
+        click.option(
+            "--label-pattern",
+            multiple=True,
+            metavar="[NAME=]PATTERN",
+            callback=_named_patterns,
+            help="Which files are label maps of the images with the same *",
+        ),
+        click.option("--image-column", multiple=True, help="Column of a manifest: images"),
+        click.option("--label-column", multiple=True, help="Column of a manifest: label maps"),
+        click.option("--subject-column", help="Column of a manifest: the subject"),
+        click.option(
+            "--keep-metadata",
+            multiple=True,
+            metavar="FIELD",
+            help="Header field, or column of a manifest or participants.tsv, to keep though it "
+            "may name a patient",
+        ),
+    )
+    return _with(command, options)
+
+
+def cohort_options(arguments: dict[str, Any]) -> CohortOptions:
+    """The options of a cohort, taken out of a command's arguments."""
+    return CohortOptions(
+        levels=arguments.pop("levels"),
+        chunk=arguments.pop("chunk"),
+        codec=arguments.pop("codec"),
+        zipped=arguments.pop("zipped"),
+        labels_only=arguments.pop("label"),
+        keep_metadata=arguments.pop("keep_metadata"),
+    )
+
+
+def choice(arguments: dict[str, Any]) -> Choice:
+    """What belongs together, taken out of a command's arguments."""
+    return Choice(
+        image_patterns=arguments.pop("image_pattern"),
+        label_patterns=arguments.pop("label_pattern"),
+        image_columns=arguments.pop("image_column"),
+        label_columns=arguments.pop("label_column"),
+        subject_column=arguments.pop("subject_column"),
+    )
+
+
+def expanded(paths: tuple[str, ...]) -> list[str]:
+    """Paths with ``~`` as the user's folder."""
+    return [os.path.expanduser(path) for path in paths]
+
+
+def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,135 @@
+"""Catalogue and report from what is there; and the names of what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from voxarray.cohort.catalogue import report
+from voxarray.cohort.catalogue import rows as catalogue
+from voxarray.cohort.catalogue.entry import Entry
+from voxarray.cohort.catalogue.journal import records
+from voxarray.cohort.catalogue.report import Missing
+from voxarray.cohort.discover import bids
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.plan.item import Failure, Item
+from voxarray.cohort.plan.plan import Plan
+from voxarray.core.errors import MissingFileError
+from voxarray.core.version import __version__
+from voxarray.storage.atomic_write import write_if_other
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a cohort comes to.
+
+    Attributes:
+        done: Images that are there.
+        missing: Images that were planned and are not.
+        strangers: Names of archives in the folder that no cohort made, or that are damaged.
+    """
+
+    done: int
+    missing: tuple[Missing, ...]
+    strangers: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> list[Missing]:
+        """Those that failed."""
+        return [one for one in self.missing if one.failure is not None]
+
+    def __str__(self) -> str:
+        return report.readable(self.done, self.missing)
+
+
+def finalise(destination: str | os.PathLike[str]) -> Summary:
+    """Make catalogue and report of a cohort from its archives, its plan and its journals.
+
+    Without a plan, the catalogue is of what is there.
+
+    Args:
+        destination: Folder of the cohort.
+
+    Raises:
+        MissingFileError: If there is no cohort (``NO_COHORT``).
+        ArchiveError: What the disk refuses.
+    """
+    folder = Folder.of(destination)
+    folder.require()
+    try:
+        plan = Plan.read(folder.plan)
+    except MissingFileError:
+        return conclude(folder, (), False)
+    return conclude(folder, plan.items, plan.zipped)
+
+
+def conclude(folder: Folder, items: tuple[Item, ...], zipped: bool) -> Summary:
+    """As `finalise`, of a plan that is at hand."""
+    entries = catalogue.entries(folder)
+    noted = last_failures(folder)
+    rows = [catalogue.row_of(name, entry) for name, entry in entries.items() if entry is not None]
+    missing = [
+        one
+        for item in items
+        if (one := missing_of(item, folder, zipped, entries, noted)) is not None
+    ]
+    by_slug = {item.slug: item for item in items}
+    stale = {os.path.basename(folder.archive(one.slug, zipped)) for one in missing}
+    rows = [row for row in rows if os.path.basename(row["archive"]) not in stale]
+    rows += [catalogue.row_of_missing(by_slug[one.slug], one.failure) for one in missing]
+    catalogue.write(folder, rows)
+    done = len(rows) - len(missing)
+    report.write(folder, done, missing)
+    _describe(folder)
+    strangers = tuple(name for name, entry in entries.items() if entry is None)
+    return Summary(done, tuple(missing), strangers)
+
+
+def missing_of(
+    item: Item,
+    folder: Folder,
+    zipped: bool,
+    entries: Mapping[str, Entry | None],
+    noted: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> Missing | None:
+    """Why an image is not there; None if it is."""
+    entry = entries.get(os.path.basename(folder.archive(item.slug, zipped)))
+    if entry is not None and entry.key == item.key:
+        return None
+    record = noted.get((item.slug, item.key))
+    if item.failure is not None or record is None:
+        return Missing(item.slug, item.subject, item.image, item.failure)
+    failure = Failure(**record["failure"])
+    return Missing(item.slug, item.subject, item.image, failure, record["seconds"], record["peak"])
+
+
+def last_failures(folder: Folder) -> dict[tuple[str, str], dict[str, Any]]:
+    """The last records of images that failed last, by slug and key."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in records(folder.journal):
+        name = (record["slug"], record.get("key", ""))
+        if record.get("failure"):
+            found[name] = record
+        else:
+            found.pop(name, None)
+    return found
+
+
+def _describe(folder: Folder) -> None:
+    """Say in a BIDS tree that this is a derivative, as the standard wants it said."""
+    parent = os.path.dirname(folder.root)
+    while not bids.is_dataset(parent):
+        if os.path.dirname(parent) == parent:
+            return
+        parent = os.path.dirname(parent)
+    content = {
+        "Name": "voxarray archives",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "voxarray", "Version": __version__}],
+    }
+    path = os.path.join(folder.root, bids.DESCRIPTION)
+    write_if_other(path, json.dumps(content, indent=1).encode())

@@ -1,0 +1,119 @@
+"""The log of each image: one file of lines per writing process, synced line by line.
+
+Nobody ever writes into somebody else's journal, so that none needs a lock, on any file system.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from voxarray.archive.staging import host
+from voxarray.core.disk import sync
+from voxarray.core.errors import StateError
+
+BEGUN = "begun"
+"""Status of an image that somebody is at; where nothing follows, whoever it was has died."""
+
+_SUFFIX = ".jsonl"
+_lock = threading.Lock()
+_open: dict[tuple[int, str], Journal] = {}
+
+
+class Journal:
+    """The journal of this process for one cohort; its file is made with its first record."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._fd: int | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, folder: str) -> Journal:
+        """The journal of this process in a folder; another process has another one."""
+        with _lock:
+            return _open.setdefault((os.getpid(), folder), cls(folder))
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add a record with the time; when this returns, it survives a power loss.
+
+        Raises:
+            OSError: What the disk refuses.
+        """
+        self._write(record, synced=True)
+
+    def note(self, record: dict[str, Any]) -> None:
+        """Add a record that nothing depends on: it may be lost with the power.
+
+        Raises:
+            OSError: What the disk refuses.
+        """
+        self._write(record, synced=False)
+
+    def _write(self, record: dict[str, Any], *, synced: bool) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({**record, "time": now}).encode() + b"\n"
+        with self._lock:
+            # A worker may outlive a cohort that is deleted and made again at the same place.
+            if self._fd is not None and os.fstat(self._fd).st_nlink == 0:
+                os.close(self._fd)
+                self._fd = None
+            if self._fd is None:
+                self._fd = self._create()
+            # In front of what a full disk may have left of another line.
+            if os.write(self._fd, line) != len(line):
+                raise OSError(28, os.strerror(28), self._folder)
+            if synced:
+                os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Release the file; the next record begins another one."""
+        with self._lock:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+
+    def _create(self) -> int:
+        os.makedirs(self._folder, exist_ok=True)
+        for number in range(1_000_000):
+            path = os.path.join(self._folder, f"{host()}-{os.getpid()}-{number}{_SUFFIX}")
+            try:
+                fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+            except FileExistsError:
+                continue  # of an earlier process of the same number
+            sync(self._folder)
+            return fd
+        raise StateError(f"{self._folder} holds a million journals of {host()}: remove old ones")
+
+
+def records(folder: str) -> Iterator[dict[str, Any]]:
+    """What became of images, by all writers, oldest first.
+
+    Lines that a crash cut short are left out.
+    """
+    return (one for one in lines(folder) if one["status"] != BEGUN)
+
+
+def lines(folder: str) -> Iterator[dict[str, Any]]:
+    """As `records`, and the attempts that were begun."""
+    found: list[dict[str, Any]] = []
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    for name in names:
+        if name.endswith(_SUFFIX):
+            with open(os.path.join(folder, name), "rb") as file:
+                found += [record for line in file if (record := _parsed(line))]
+    return iter(sorted(found, key=lambda record: str(record["time"])))
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return (
+        record if isinstance(record, dict) and {"slug", "status", "time"} <= set(record) else None
+    )

@@ -1,0 +1,85 @@
+"""The report: what failed or is missing, for programs and for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from voxarray.cohort.catalogue import parquet
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.plan.item import Failure
+from voxarray.cohort.plan.names import shown
+from voxarray.storage.atomic_write import write_if_other
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An image that was planned and is not there.
+
+    Attributes:
+        slug: Name of the archive that it would have.
+        subject: Whose it is.
+        image: Its name in the subject.
+        failure: Why it failed; None if nobody has tried yet.
+        seconds: That the attempt took.
+        peak: Bytes of memory that it took; None where nobody knows.
+    """
+
+    slug: str
+    subject: str
+    image: str
+    failure: Failure | None
+    seconds: float | None = None
+    peak: int | None = None
+
+    @property
+    def code(self) -> str:
+        """Code of the failure; ``MISSING`` if there is none."""
+        return "MISSING" if self.failure is None else self.failure.code
+
+    @property
+    def message(self) -> str:
+        """Of the failure."""
+        return "not converted yet" if self.failure is None else self.failure.message
+
+
+def write(folder: Folder, done: int, missing: Sequence[Missing]) -> None:
+    """Write both reports, unless they stand there already."""
+    import pyarrow
+
+    text, number = pyarrow.string(), pyarrow.float64()
+    schema = pyarrow.schema(
+        [
+            *((name, text) for name in ("code", "message", "file", "subject", "image")),
+            ("seconds", number),
+            ("peak_bytes", number),
+        ]
+    )
+    rows = [
+        {
+            "code": one.code,
+            "message": shown(one.message),
+            "file": shown(one.failure.file) if one.failure else None,
+            "subject": shown(one.subject),
+            "image": shown(one.image),
+            "seconds": one.seconds,
+            "peak_bytes": one.peak,
+        }
+        for one in missing
+    ]
+    parquet.write(folder.report, schema, rows)
+    write_if_other(folder.readable_report, readable(done, missing).encode())
+
+
+def readable(done: int, missing: Sequence[Missing]) -> str:
+    """The report as people read it: counts by code, then a paragraph per image."""
+    lines = [f"{done} of {done + len(missing)} images are there, {len(missing)} are not."]
+    if missing:
+        lines.append("")
+        counts = Counter(one.code for one in missing)
+        lines += [f"{number:>8}  {code}" for code, number in counts.most_common()]
+    for one in missing:
+        file = one.failure.file if one.failure else f"{one.subject}/{one.image}"
+        lines += ["", shown(f"{file}\n    {one.code}: {one.message}")]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,148 @@
+"""The catalogue: a row per image, from what the archives say of themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from voxarray.cohort.catalogue import parquet
+from voxarray.cohort.catalogue.entry import Entry, entry_of
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.plan.item import Failure, Item
+from voxarray.cohort.plan.names import shown
+
+_READERS = 4
+
+COLUMNS: Mapping[str, str] = {
+    "status": "string",
+    "subject": "string",
+    "image": "string",
+    "kind": "string",
+    "labels": "strings",
+    "archive": "string",
+    "source": "string",
+    "channels": "int64",
+    "width": "int64",
+    "height": "int64",
+    "depth": "int64",
+    "spacing_x": "float64",
+    "spacing_y": "float64",
+    "spacing_z": "float64",
+    "spacing_min": "float64",
+    "spacing_max": "float64",
+    "orientation": "string",
+    "dtype": "string",
+    "voxel_bytes": "int64",
+    "bytes": "int64",
+    "minimum": "float64",
+    "maximum": "float64",
+    "code": "string",
+    "modality": "string",
+}
+"""Columns that every catalogue has, and their types; after them come those of facts, by name."""
+
+Row = dict[str, Any]
+
+
+def entries(folder: Folder) -> dict[str, Entry | None]:
+    """What all archives say of themselves, by file name; None of those that no cohort made."""
+    paths = list(folder.archives())
+    with ThreadPoolExecutor(_READERS, "voxarray-catalogue") as readers:
+        found = readers.map(entry_of, paths)
+        return {os.path.basename(path): entry for path, entry in zip(paths, found, strict=True)}
+
+
+def row_of(name: str, entry: Entry, status: str = "done") -> Row:
+    """The row of an archive."""
+    facts = entry.facts
+    channels, width, height, depth = facts["shape"]
+    x, y, z = facts["spacing"]
+    voxels = channels * width * height * depth * _itemsize(facts["dtype"])
+    return {
+        **{key: _shown(value) for key, value in facts["facts"].items()},
+        "status": status,
+        **{key: shown(facts[key]) for key in ("subject", "image", "kind", "source")},
+        "labels": list(facts["labels"]),
+        "archive": f"subjects/{name}",
+        "channels": channels,
+        "width": width,
+        "height": height,
+        "depth": depth,
+        "spacing_x": x,
+        "spacing_y": y,
+        "spacing_z": z,
+        "spacing_min": min(x, y, z),
+        "spacing_max": max(x, y, z),
+        "orientation": facts["orientation"],
+        "dtype": facts["dtype"],
+        "voxel_bytes": voxels,
+        "bytes": entry.bytes,
+        "minimum": entry.minimum,
+        "maximum": entry.maximum,
+    }
+
+
+def row_of_missing(item: Item, failure: Failure | None) -> Row:
+    """The row of an image that has no archive."""
+    facts = {key: _shown(value) for key, value in item.facts.items() if not key.startswith("_")}
+    return {
+        **facts,
+        "status": "missing" if failure is None else "failed",
+        "subject": shown(item.subject),
+        "image": shown(item.image),
+        "kind": item.kind,
+        "labels": [layer.name for layer in item.layers],
+        "source": shown(item.origin.source),
+        "code": failure and failure.code,
+    }
+
+
+def write(folder: Folder, rows: Sequence[Row]) -> None:
+    """Write the catalogue; rows stand in the order of subject and image."""
+    import pyarrow
+
+    types = {
+        "string": pyarrow.string(),
+        "strings": pyarrow.list_(pyarrow.string()),
+        "int64": pyarrow.int64(),
+        "float64": pyarrow.float64(),
+    }
+    more = sorted({key for row in rows for key in row} - COLUMNS.keys())
+    fields = [pyarrow.field(name, types[kind]) for name, kind in COLUMNS.items()]
+    fields += [pyarrow.field(name, types[_kind(row.get(name) for row in rows)]) for name in more]
+    texts = {field.name for field in fields if field.type == types["string"]}
+    ordered = sorted(rows, key=lambda row: (row["subject"], row["image"], row["kind"]))
+    parquet.write(
+        folder.catalogue,
+        pyarrow.schema(fields),
+        [{name: _typed(row.get(name), name in texts) for name in row} for row in ordered],
+    )
+
+
+def _kind(values: Iterable[Any]) -> str:
+    """Type of a column of facts: numbers where all are, else texts."""
+    known = [value for value in values if value is not None]
+    if known and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known):
+        return "float64"
+    return "string"
+
+
+def _typed(value: Any, as_text: bool) -> Any:
+    if value is None or isinstance(value, list):
+        return value
+    return str(value) if as_text else value
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return shown(value)
+    return value if isinstance(value, (int, float)) or value is None else json.dumps(value)
+
+
+def _itemsize(dtype: str) -> int:
+    import numpy as np
+
+    return int(np.dtype(dtype).itemsize)

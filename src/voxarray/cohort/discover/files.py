@@ -1,0 +1,68 @@
+"""Which files of a folder are images: what can be opened, pairs once, a series of DICOM once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from voxarray.archive.staging import is_hidden_staging
+from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
+from voxarray.cohort.folder import Folder
+from voxarray.formats.companions import has_header_beside
+from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
+from voxarray.formats.dicom.detect import is_dicom_folder
+from voxarray.formats.registry import known_suffixes
+from voxarray.formats.suffixes import suffix_of
+
+ARCHIVE_SUFFIXES = (".ome.zarr", ".nii.zarr", ".zarr", ZIP_SUFFIX)
+
+_NAMED_ONLY = {".png", ".jpg", ".jpeg", ".bmp", ".npy", ".h5", ".hdf5"}
+"""Suffixes that, in a folder of scans, are those of reports and transforms rather than of scans."""
+
+
+def images(path: str) -> list[Path]:
+    """The file or archive at a path, or all that can be opened in a folder and below, sorted.
+
+    The DICOM files of a folder count as one image, named by the folder, and so do the two files of
+    a pair, named by the header. Figures, arrays and transforms have to be named one by one.
+    """
+    given = Path(path)
+    if not given.is_dir() or is_archive(given):
+        return [given]
+    return sorted(_below(given, set(known_suffixes()) - _NAMED_ONLY))
+
+
+def archives(path: str) -> list[Path]:
+    """The archive at a path, or all archives in a folder and below, sorted."""
+    return [found for found in images(path) if is_archive(found) or found == Path(path)]
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path has the name or the look of an archive."""
+    return suffix_of(path) in ARCHIVE_SUFFIXES or (path / "zarr.json").is_file()
+
+
+def _below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
+    if is_dicom_folder(folder):
+        yield folder
+        suffixes = suffixes - DICOM_SUFFIXES
+    for entry in os.scandir(folder):
+        path = Path(entry.path)
+        if is_hidden_staging(entry.name) or _leads_upwards(entry):
+            continue
+        if entry.is_dir():
+            if is_archive(path):
+                yield path
+            elif not Folder.of(path).is_cohort():  # results of another run are no scans
+                yield from _below(path, suffixes)
+        elif (suffix := suffix_of(path)) in suffixes and not has_header_beside(entry.path, suffix):
+            yield path
+
+
+def _leads_upwards(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a link to a folder that it lies in: following it would never end."""
+    if not entry.is_symlink():
+        return False
+    target, here = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path))
+    return here == target or here.startswith(target.rstrip(os.sep) + os.sep)

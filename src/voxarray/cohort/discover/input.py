@@ -1,0 +1,42 @@
+"""An input that was found: a file, folder or URL, whose it is, and what it is called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from voxarray.archive.metadata import Kind
+from voxarray.formats.suffixes import suffix_of
+
+IMAGE, LABEL = "image", "label"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One input, of which nothing was opened yet.
+
+    Attributes:
+        subject: Images of one subject belong together.
+        image: Name of the image in its subject.
+        kind: Whether it is a label map.
+        source: What the user calls it: its path below the source that was named.
+        location: Absolute path, or URL.
+        entities: Of BIDS, by their short names; empty where nobody knows.
+        kept: Columns of a table that the user asked to keep.
+    """
+
+    subject: str
+    image: str
+    kind: Kind = "intensity"
+    source: str
+    location: str
+    entities: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+
+def stem(path: str | os.PathLike[str]) -> str:
+    """A path without its suffix, double ones too; folders of DICOM files have none."""
+    text = os.fspath(path)
+    return text[: len(text) - len(suffix_of(text))] or text

@@ -1,0 +1,97 @@
+"""A manifest: a table, CSV, TSV or Parquet, of which a row is a subject."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from voxarray.cohort.discover.input import Found, stem
+from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.core.errors import FormatError
+from voxarray.storage.remote.address import Address, is_url
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+
+_IMAGE = ("image", "path", "file", "filename", "scan")
+_LABEL = ("label", "labels", "mask", "seg", "segmentation")
+_SUBJECT = ("subject", "subject_id", "participant_id", "patient_id", "case", "id")
+
+Row = Mapping[str, Any]
+
+
+def found_in(path: str, choice: Choice, options: CohortOptions) -> Iterator[Found]:
+    """The images that a manifest lists.
+
+    Paths are relative to the manifest. Without columns that were named, those called ``image``,
+    ``path`` or ``file`` are images, and ``label``, ``mask`` or ``seg`` label maps; ``subject`` or
+    ``id`` names the subject.
+
+    Raises:
+        FormatError: If it cannot be read, or a column is missing (``BAD_MANIFEST``).
+    """
+    rows = _rows(path)
+    names = list(rows[0]) if rows else []
+    images = list(choice.image_columns) or [name for name in names if name.lower() in _IMAGE]
+    labels = list(choice.label_columns) or [name for name in names if name.lower() in _LABEL]
+    subject = choice.subject_column or next((n for n in names if n.lower() in _SUBJECT), None)
+    wanted = [*images, *labels, *([subject] if subject else [])]
+    missing = [name for name in wanted if name not in names]
+    if rows and (missing or not images):
+        raise FormatError(
+            f"the manifest {path} has the columns {', '.join(names)}, and none "
+            f"{'called ' + ', '.join(missing) if missing else 'of images'}: name its columns with "
+            "--image-column, --label-column and --subject-column",
+            code="BAD_MANIFEST",
+            path=path,
+        )
+    folder = os.path.dirname(os.path.abspath(path))
+    for row in rows:
+        kept = {name: row[name] for name in options.keep_metadata if name in row}
+        cells = [(name, row[name]) for name in (*images, *labels) if row.get(name)]
+        whose = row[subject] if subject else None
+        for name, cell in cells:
+            location = cell if is_url(cell) else os.path.join(folder, os.path.expanduser(cell))
+            source = name_of(location, folder)
+            yield Found(
+                subject=str(whose or stem(name_of(_location(cells[0][1], folder), folder))),
+                image=name,
+                kind="label" if name in labels or options.labels_only else "intensity",
+                source=source,
+                location=location,
+                kept=kept,
+            )
+
+
+def name_of(location: str, folder: str) -> str:
+    """What an input is called: its path below a folder, else its own name and its folder's."""
+    if is_url(location):
+        return "/".join(Address.parse(location).path.split("/")[-2:])
+    relative = os.path.relpath(location, folder)
+    if relative.startswith(os.pardir):
+        return "/".join(os.path.abspath(location).split(os.sep)[-2:])
+    return relative.replace(os.sep, "/")
+
+
+def _location(cell: str, folder: str) -> str:
+    return cell if is_url(cell) else os.path.join(folder, os.path.expanduser(cell))
+
+
+def _rows(path: str) -> Sequence[Row]:
+    try:
+        if path.lower().endswith(".parquet"):
+            import pyarrow.parquet
+
+            table: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
+            return table
+        delimiter = "\t" if path.lower().endswith(".tsv") else ","
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file, delimiter=delimiter))
+    except (ValueError, csv.Error) as error:  # also what Arrow finds wrong
+        raise FormatError(
+            f"the manifest {path} cannot be read as a table ({type(error).__name__}): expected "
+            "CSV, TSV or Parquet with a header",
+            code="BAD_MANIFEST",
+            path=path,
+        ) from None

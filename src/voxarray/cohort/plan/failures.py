@@ -1,0 +1,86 @@
+"""From an exception to what is told of it: a code, a message and a file, and nothing private."""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+from voxarray.cohort.plan.item import Failure
+from voxarray.core.disk import is_full
+from voxarray.core.errors import FormatError, GridError, MissingFileError, VoxarrayError
+
+UNEXPECTED = "UNEXPECTED"
+FATAL = {"NO_SPACE"}
+"""Codes after which going on makes no sense: whatever comes next would meet the same."""
+
+_OF_THE_DAY = {"BAD_CHUNK", "BOMB"}
+"""Codes of errors of format that depend on the options or settings."""
+
+
+def failure_of(error: BaseException, source: str, places: dict[str, str]) -> Failure:
+    """What a report says of an error.
+
+    Args:
+        error: What was raised.
+        source: What the user calls the input.
+        places: Locations of all inputs that are involved, with what the user calls them: messages
+            name files as the user does, and nobody else's folders.
+    """
+    if isinstance(error, VoxarrayError):
+        message, code = error.message, error.code
+        source = _blamed(error.path, places) or source
+        lasting = isinstance(error, (FormatError, GridError)) and code not in _OF_THE_DAY
+    elif isinstance(error, OSError):
+        code = "NO_SPACE" if is_full(error) else "IO_ERROR"
+        if isinstance(error, PermissionError):
+            code = "ACCESS_DENIED"
+        if isinstance(error, FileNotFoundError):
+            code = MissingFileError.default_code
+        message, lasting = f"{error.strerror or type(error).__name__}", False
+        source = _blamed(error.filename, places) or source
+    elif isinstance(error, MemoryError):
+        code, lasting = "OUT_OF_MEMORY", False
+        message = "the system gave no more memory: use fewer workers, or a smaller chunk"
+    else:
+        # What somebody else's parser says may quote what it parsed.
+        code, lasting = UNEXPECTED, False
+        message = f"{type(error).__name__} in {_place(error)}: please report this"
+    return Failure(code, without_places(message, places), source, lasting)
+
+
+def without_places(text: str, places: dict[str, str]) -> str:
+    """A text in which files are called what the user calls them."""
+    for location, name in sorted(places.items(), key=lambda pair: -len(pair[0])):
+        if name != ".":
+            text = text.replace(location, name)
+        folder = _root(location, name)
+        if folder:
+            text = text.replace(folder.rstrip(os.sep) + os.sep, "").replace(folder, "the source")
+    return text
+
+
+def _root(location: str, name: str) -> str:
+    """The folder from which a name leads to a location; empty if it does not."""
+    tail = name.replace("/", os.sep)
+    if name == ".":
+        return location
+    return location[: -len(tail)] if location.endswith(tail) else ""
+
+
+def _blamed(path: object, places: dict[str, str]) -> str | None:
+    if not isinstance(path, (str, os.PathLike)):
+        return None
+    text = os.fspath(path)
+    for location, name in places.items():
+        if text == location:
+            return name
+        if text.startswith(location.rstrip(os.sep) + os.sep):
+            return f"{name}/{os.path.relpath(text, location)}".removeprefix("./")
+    return None
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "an unknown place"
+    return f"{os.path.basename(frames[-1].filename)}, line {frames[-1].lineno}"

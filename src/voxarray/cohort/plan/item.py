@@ -1,0 +1,142 @@
+"""One image of a plan: what it is made from, and what its header says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from voxarray.archive.metadata import Kind
+from voxarray.cohort.plan.fingerprint import Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an image is not there.
+
+    Attributes:
+        code: As errors have.
+        message: What was seen, what was expected, what to do; without the path of the source.
+        file: Which input is at fault, as the user calls it.
+        lasting: Whether the same bytes fail again: it is a matter of the file, not of the day.
+    """
+
+    code: str
+    message: str
+    file: str
+    lasting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A file, folder or URL, as it was when it was planned.
+
+    Attributes:
+        source: What the user calls it.
+        stamp: Of its files.
+        header: Digest of how it begins.
+        series: Digest of the UID of the series in a folder that holds several.
+    """
+
+    source: str
+    stamp: Stamp
+    header: str = ""
+    series: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A label map that is archived with its image.
+
+    Attributes:
+        name: In the archive, and in the subject.
+        origin: What it is made from.
+    """
+
+    name: str
+    origin: Input
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What was seen of an image before its voxels.
+
+    Attributes:
+        shape: (C, W, H, D).
+        spacing: mm.
+        orientation: Such as ``"LPS"``.
+        dtype: As voxels are presented.
+        voxel_bytes: Of all voxels, label maps included.
+        peak: Projected bytes of memory at the peak of its conversion.
+    """
+
+    shape: tuple[int, int, int, int]
+    spacing: tuple[float, float, float]
+    orientation: str
+    dtype: str
+    voxel_bytes: int
+    peak: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One image, and the label maps that are archived with it.
+
+    Attributes:
+        slug: Name of its archive.
+        subject: Whose it is.
+        image: Its name in the subject.
+        kind: Whether it is a label map itself.
+        origin: What it is made from.
+        layers: Its label maps.
+        header: None if it could not be opened.
+        facts: Columns of the catalogue that are known from names, headers and tables.
+        key: Differs when the archive would: of the inputs, their label maps and the options.
+        failure: Why it cannot be converted, if its header says so already.
+    """
+
+    slug: str
+    subject: str
+    image: str
+    kind: Kind
+    origin: Input
+    layers: tuple[Layer, ...] = ()
+    header: Header | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    key: str
+    failure: Failure | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of voxels, or of the file where nobody knows more."""
+        return self.origin.stamp.size if self.header is None else self.header.voxel_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` takes it."""
+        return {**asdict(self), "facts": dict(self.facts)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Item:
+        """The item that `to_json` wrote; KeyError or TypeError if it is none."""
+        header, failure = content["header"], content["failure"]
+        return cls(
+            slug=content["slug"],
+            subject=content["subject"],
+            image=content["image"],
+            kind=content["kind"],
+            origin=_input(content["origin"]),
+            layers=tuple(Layer(one["name"], _input(one["origin"])) for one in content["layers"]),
+            header=header and _header(header),
+            facts=content["facts"],
+            key=content["key"],
+            failure=failure and Failure(**failure),
+        )
+
+
+def _header(content: Mapping[str, Any]) -> Header:
+    shape, spacing = tuple(content["shape"]), tuple(content["spacing"])
+    return Header(**{**content, "shape": shape, "spacing": spacing})
+
+
+def _input(content: Mapping[str, Any]) -> Input:
+    return Input(**{**content, "stamp": Stamp(**content["stamp"])})

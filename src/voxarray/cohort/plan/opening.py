@@ -1,0 +1,107 @@
+"""Opening what an item is made from, here or in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from voxarray.archive.metadata import Label
+from voxarray.archive.options import LabelLayer
+from voxarray.archive.source import ArchiveSource
+from voxarray.cohort.plan.fingerprint import Stamp
+from voxarray.cohort.plan.item import Input, Item
+from voxarray.cohort.plan.names import text_digest
+from voxarray.core.errors import FormatError, SourceChangedError
+from voxarray.formats.registry import open_source
+from voxarray.source.base import Source
+from voxarray.source.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An image and its label maps, of which nothing but headers was read.
+
+    Attributes:
+        source: The image.
+        table: Names and colours, if it is a label map.
+        layers: Its label maps, by name.
+        kept: Fields that the user asked to keep.
+    """
+
+    source: Source
+    table: tuple[Label, ...] = ()
+    layers: Mapping[str, LabelLayer] = field(default_factory=dict)
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Opener(Protocol):
+    """Opens what an item is made from; can be pickled."""
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Locations of all inputs, with what the user calls them."""
+
+    def open(self, item: Item) -> Opened:
+        """Open the image and its label maps.
+
+        Raises:
+            VoxarrayError: What is wrong with them; `SourceChangedError` if they are no longer
+                those that were planned.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FileOpener:
+    """Opens files, folders and URLs.
+
+    Attributes:
+        locations: Where the inputs are, by what the user calls them.
+    """
+
+    locations: Mapping[str, str]
+
+    @property
+    def places(self) -> dict[str, str]:
+        return {location: name for name, location in self.locations.items()}
+
+    def open(self, item: Item) -> Opened:
+        source = self._open(item.origin)
+        layers = {}
+        for layer in item.layers:
+            opened = self._open(layer.origin)
+            layers[layer.name] = LabelLayer(opened, table_of(opened))
+        return Opened(source, table_of(source), layers)
+
+    def _open(self, origin: Input) -> Source:
+        location = self.locations[origin.source]
+        if Stamp.of(location) != origin.stamp:
+            raise SourceChangedError(
+                f"{location} was changed after it was planned: plan again", path=location
+            )
+        return open_series(location, origin.series)
+
+
+def open_series(location: str, series: str | None) -> Source:
+    """The image at a place, or one of the series in a folder, by the digest of its UID."""
+    if series is None:
+        return open_source(location)
+    from voxarray.formats.dicom.read import DicomReader
+
+    for one in DicomReader().list_series(location):
+        if text_digest(one.uid) == series:
+            return DicomReader(one.uid).open(location)
+    raise FormatError(
+        f"{location} no longer holds the series that was planned: plan again",
+        code="UNKNOWN_SERIES",
+        path=location,
+    )
+
+
+def table_of(source: Source) -> tuple[Label, ...]:
+    """Names and colours of a label map that comes, however changed, from an archive."""
+    base = Window.of(source).base
+    if isinstance(base, ArchiveSource):
+        return base.labels
+    tables = [table_of(one) for one in base.inputs[:1]]
+    return tables[0] if tables else ()

@@ -1,0 +1,131 @@
+"""The plan: what a cohort is made from, frozen in one sealed file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from voxarray.cohort.plan.item import Item
+from voxarray.core.errors import ChecksumError, FormatError, MissingFileError
+from voxarray.core.memory import format_bytes
+from voxarray.storage.atomic_write import write_if_other
+
+FORMAT = "voxarray-cohort-plan"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All images of a cohort, in the order of their names.
+
+    Attributes:
+        items: The images.
+        origin: Digest of the sources that were named: no path is kept.
+        options: Digest of the options.
+        zipped: Whether archives are single files.
+    """
+
+    items: tuple[Item, ...]
+    origin: str
+    options: str
+    zipped: bool
+
+    def write(self, path: str) -> None:
+        """Put the plan in its place in one step, unless the same one is there.
+
+        Raises:
+            ArchiveError: What the disk refuses.
+        """
+        write_if_other(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The file, whose last line is the sha256 of all before it."""
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "origin": self.origin,
+            "options": self.options,
+            "zipped": self.zipped,
+        }
+        rows = ",\n".join(json.dumps(item.to_json()) for item in self.items)
+        body = f'{json.dumps(content)[:-1]},\n"items": [\n{rows}\n],\n'.encode()
+        return body + f'"sha256": "{hashlib.sha256(body).hexdigest()}"}}\n'.encode()
+
+    @classmethod
+    def read(cls, path: str) -> Plan:
+        """The plan at a path.
+
+        Raises:
+            MissingFileError: If there is none (``NO_PLAN``).
+            ChecksumError: If it is not the one that was written.
+            FormatError: If another voxarray wrote it (``UNKNOWN_VERSION``).
+        """
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            raise MissingFileError(
+                f"there is no plan {path}: run voxarray plan SOURCE DEST first",
+                code="NO_PLAN",
+                path=path,
+            ) from None
+        body = data[: data.rfind(b'"sha256"')]
+        try:
+            content = json.loads(data)
+            intact = content["sha256"] == hashlib.sha256(body).hexdigest()
+        except (ValueError, KeyError, TypeError):
+            intact = False
+        if not intact:
+            raise ChecksumError(
+                f"the plan {path} is not the one that was written: delete it and plan again",
+                path=path,
+            )
+        if content["format"] != FORMAT or content["version"] != VERSION:
+            raise FormatError(
+                f"{path} is a plan of version {content['version']}, and this voxarray reads "
+                f"version {VERSION}: plan again",
+                code="UNKNOWN_VERSION",
+                path=path,
+            )
+        items = tuple(Item.from_json(one) for one in content["items"])
+        return cls(items, content["origin"], content["options"], content["zipped"])
+
+    def part(self, number: int, of: int) -> list[Item]:
+        """One of several parts of about the same bytes, that together are all items.
+
+        Args:
+            number: Of the part, from 1 on.
+            of: Parts.
+        """
+        return by_size(self.items)[number - 1 :: of]
+
+    def summary(self) -> str:
+        """What the plan comes to, in a few lines."""
+        good = [item for item in self.items if item.failure is None]
+        peak = max((item.header.peak for item in good if item.header), default=0)
+        rows = [
+            f"{len(self.items)} images of {len({item.subject for item in self.items})} subjects",
+            f"{sum(len(item.layers) for item in good)} label maps beside their image",
+            f"{format_bytes(sum(item.size for item in good))} of voxels, at most as much on disk "
+            "(half of it is usual)",
+            f"{format_bytes(peak)} of memory for the largest",
+        ]
+        bad = [item for item in self.items if item.failure is not None]
+        if bad:
+            rows.append(f"{len(bad)} cannot be converted:")
+            rows += [f"  {b.origin.source}: {b.failure.code}" for b in bad[:20] if b.failure]
+            rows += [f"  and {len(bad) - 20} more"] if len(bad) > 20 else []
+        return "\n".join(rows)
+
+
+def by_size(items: Sequence[Item]) -> list[Item]:
+    """The largest first: those that are begun last should not take longest."""
+    return sorted(items, key=lambda item: (-item.size, item.slug))
+
+
+def key_of(parts: Sequence[Any]) -> str:
+    """Digest of what an archive depends on."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,302 @@
+"""From inputs that were found to a plan: headers are opened, label maps find their images."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from voxarray.archive.convert import projected_peak
+from voxarray.cohort.discover import bids
+from voxarray.cohort.discover.input import Found
+from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.plan.failures import failure_of
+from voxarray.cohort.plan.fingerprint import Stamp, header_digest
+from voxarray.cohort.plan.item import Failure, Header, Input, Item, Layer
+from voxarray.cohort.plan.names import slug, text_digest
+from voxarray.cohort.plan.opening import open_series
+from voxarray.cohort.plan.plan import Plan, key_of
+from voxarray.cohort.plan.retained_fields import kept_of
+from voxarray.core import settings
+from voxarray.core.errors import FormatError, VoxarrayError
+from voxarray.geometry.grid import Grid
+from voxarray.source.base import Source
+
+_NOWHERE = Stamp(0, 0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """An input after a look at its header; without a grid if it could not be opened."""
+
+    found: Found
+    origin: Input
+    image: str
+    header: Header | None = None
+    grid: Grid | None = None
+    facts: Mapping[str, Any] | None = None
+    failure: Failure | None = None
+
+
+def plan_of(
+    found: Sequence[Found],
+    sources: Sequence[str],
+    options: CohortOptions,
+    previous: Plan | None = None,
+    looked: Callable[[int, int], None] | None = None,
+) -> Plan:
+    """Plan the archives of all inputs; voxels are not read.
+
+    Inputs whose stamps are those of the previous plan are not opened again.
+
+    Args:
+        found: The inputs.
+        sources: What the user named: the cohort remembers a digest of it.
+        options: Of the cohort.
+        previous: The plan that was there.
+        looked: Called with the inputs that were looked at and all of them.
+
+    Raises:
+        FormatError: If the cohort was made from other sources (``OTHER_SOURCE``) or in the other
+            form, zipped or not (``OTHER_FORM``).
+    """
+    origin = text_digest("\0".join(_named(sources)))
+    if previous is not None:
+        _require_same(previous, origin, options)
+    reusable = _reusable(previous, options)
+    items: list[Item] = []
+    done = 0
+    with ThreadPoolExecutor(settings.threads(), "voxarray-plan") as threads:
+        for subject in _subjects(found):
+            stamps = list(threads.map(_stamp, subject))
+            known = reusable.get(_signature(subject, stamps))
+            if known is None:
+                seen = [
+                    one
+                    for pair in zip(subject, stamps, strict=True)
+                    for one in _look(*pair, options)
+                ]
+                known = list(_items(seen, options))
+            items += known
+            done += len(subject)
+            if looked is not None:
+                looked(done, len(found))
+    items.sort(key=lambda item: item.slug)
+    _refuse_same_names(items)
+    return Plan(tuple(items), origin, options.digest(), options.zipped)
+
+
+def _named(sources: Sequence[str]) -> list[str]:
+    return [s if "://" in s else os.path.realpath(os.path.expanduser(s)) for s in sources]
+
+
+def _require_same(previous: Plan, origin: str, options: CohortOptions) -> None:
+    if previous.origin != origin:
+        raise FormatError(
+            "this folder holds a cohort of other sources, and images of the same name would be "
+            "exchanged: choose another DEST, or, if the same sources have moved, delete its "
+            "plan.json",
+            code="OTHER_SOURCE",
+        )
+    if previous.zipped != options.zipped:
+        raise FormatError(
+            f"this cohort {'is' if previous.zipped else 'is not'} zipped: "
+            f"{'add' if previous.zipped else 'leave out'} --zip, or choose another DEST",
+            code="OTHER_FORM",
+        )
+
+
+def _subjects(found: Sequence[Found]) -> list[list[Found]]:
+    groups: dict[str, list[Found]] = {}
+    for one in found:
+        groups.setdefault(one.subject, []).append(one)
+    return list(groups.values())
+
+
+def _stamp(one: Found) -> Stamp | Failure:
+    try:
+        return Stamp.of(one.location)
+    except (VoxarrayError, OSError) as error:
+        return failure_of(error, one.source, {one.location: one.source})
+
+
+Signature = frozenset[tuple[str, str]]
+
+
+def _signature(subject: Sequence[Found], stamps: Sequence[Stamp | Failure]) -> Signature | None:
+    """Names and stamps of all inputs of a subject; None if one is not there."""
+    rows = []
+    for one, stamp in zip(subject, stamps, strict=True):
+        if isinstance(stamp, Failure):
+            return None
+        rows.append((f"{one.subject}\0{one.image}\0{one.kind}\0{one.source}", stamp.digest))
+    return frozenset(rows)
+
+
+def _reusable(previous: Plan | None, options: CohortOptions) -> dict[Signature | None, list[Item]]:
+    """Items of a plan of the same options, by the signature of their subject.
+
+    A subject one of whose inputs could not be opened is looked at again if that may have been a
+    matter of the day.
+    """
+    if previous is None or previous.options != options.digest():
+        return {}
+    groups: dict[str, list[Item]] = {}
+    for item in previous.items:
+        groups.setdefault(item.subject, []).append(item)
+    found: dict[Signature | None, list[Item]] = {}
+    for items in groups.values():
+        if any(item.failure is not None and not item.failure.lasting for item in items):
+            continue
+        rows = set()
+        for item in items:
+            several = item.origin.series is not None
+            image = item.facts.get("_image", item.image) if several else item.image
+            rows.add((_row(item, image, item.kind, item.origin), item.origin.stamp.digest))
+            for layer in item.layers:
+                row = _row(item, layer.name, "label", layer.origin)
+                rows.add((row, layer.origin.stamp.digest))
+        found[frozenset(rows)] = items
+    return found
+
+
+def _row(item: Item, image: str, kind: str, origin: Input) -> str:
+    return f"{item.subject}\0{image}\0{kind}\0{origin.source}"
+
+
+def _look(found: Found, stamp: Stamp | Failure, options: CohortOptions) -> Iterator[_Seen]:
+    """Open the header of an input; a folder of several series is several images."""
+    if isinstance(stamp, Failure):
+        yield _Seen(found, Input(found.source, _NOWHERE), found.image, failure=stamp)
+        return
+    origin = Input(found.source, stamp)
+    try:
+        origin = replace(origin, header=header_digest(found.location))
+        for series, image, source in _series(found):
+            one = replace(origin, series=series)
+            try:
+                opened = source or open_series(found.location, series)
+                yield _seen(found, one, image, opened, options)
+            except (VoxarrayError, OSError) as error:
+                yield _failed(found, one, image, error)
+    except Exception as error:  # whatever a parser stumbles over is this file's failure alone
+        yield _failed(found, origin, found.image, error)
+
+
+def _series(found: Found) -> list[tuple[str | None, str, Source | None]]:
+    """The image of an input; or digests and names of the series in a folder of several."""
+    try:
+        return [(None, found.image, open_series(found.location, None))]
+    except FormatError as error:
+        if error.code != "MULTIPLE_SERIES":
+            raise
+    from voxarray.formats.dicom.read import DicomReader
+
+    series = [one for one in DicomReader().list_series(found.location) if one.images]
+    numbers = [one.number for one in series]
+    named = []
+    for one in series:
+        digest = text_digest(one.uid)
+        clear = one.number is not None and numbers.count(one.number) == 1
+        named.append((digest, f"series-{one.number if clear else digest[:8]}", None))
+    return list(named)
+
+
+def _failed(found: Found, origin: Input, image: str, error: BaseException) -> _Seen:
+    failure = failure_of(error, found.source, {found.location: found.source})
+    return _Seen(found, origin, image, failure=failure)
+
+
+def _seen(found: Found, origin: Input, image: str, source: Source, options: CohortOptions) -> _Seen:
+    header = header_of(source, options)
+    facts: dict[str, Any] = {
+        key: value
+        for key, value in source.metadata.items()
+        if isinstance(value, (bool, int, float, str))
+    }
+    # Names of files and tables of the user win over nothing that the header says.
+    facts = {**found.entities, **facts}
+    facts |= kept_of(found.location, options.keep_metadata)
+    facts |= found.kept
+    if origin.series is not None:
+        facts["_image"] = found.image
+    return _Seen(found, origin, image, header, source.grid, facts)
+
+
+def header_of(source: Source, options: CohortOptions) -> Header:
+    """What a plan says of an image that is open."""
+    return Header(
+        shape=source.shape,
+        spacing=tuple(float(mm) for mm in source.grid.spacing),  # type: ignore[arg-type]
+        orientation="".join(source.grid.orientation),
+        dtype=source.dtype.name,
+        voxel_bytes=math.prod(source.shape) * source.dtype.itemsize,
+        peak=projected_peak(source, options.of_archive("", False)),
+    )
+
+
+def _items(seen: Sequence[_Seen], options: CohortOptions) -> Iterator[Item]:
+    """The archives of one subject: label maps go with the image whose voxels they mark."""
+    images = [one for one in seen if one.found.kind == "intensity" or options.labels_only]
+    labels = [one for one in seen if one not in images]
+    layers: dict[int, list[_Seen]] = {}
+    for label in labels:
+        home = _home(label, images)
+        if home is None:
+            images.append(label)
+        else:
+            layers.setdefault(images.index(home), []).append(label)
+    for number, one in enumerate(images):
+        yield _item(one, layers.get(number, []), options)
+
+
+def _home(label: _Seen, images: Iterable[_Seen]) -> _Seen | None:
+    """The image on whose grid a label map lies and whose entities agree best with its own."""
+    best, most = None, -1
+    for image in images:
+        if label.grid is None or image.grid is None or image.found.kind == "label":
+            continue
+        shared = bids.agreement(label.found.entities, image.found.entities)
+        if shared is not None and shared > most and image.grid.isclose(label.grid):
+            best, most = image, shared
+    return best
+
+
+def _item(one: _Seen, layers: Sequence[_Seen], options: CohortOptions) -> Item:
+    found, header = one.found, one.header
+    kind = found.kind
+    if header is not None:
+        more = sum(layer.header.voxel_bytes for layer in layers if layer.header)
+        peaks = [header.peak, *(layer.header.peak for layer in layers if layer.header)]
+        header = replace(header, voxel_bytes=header.voxel_bytes + more, peak=max(peaks))
+    named = tuple(Layer(layer.image, layer.origin) for layer in layers)
+    origins = [one.origin, *(layer.origin for layer in layers)]
+    inputs = [[o.source, o.stamp.digest, o.header, o.series] for o in origins]
+    key = key_of([found.subject, one.image, kind, inputs, options.digest()])
+    return Item(
+        slug=slug(found.subject, one.image),
+        subject=found.subject,
+        image=one.image,
+        kind=kind,
+        origin=one.origin,
+        layers=named,
+        header=header,
+        facts=dict(one.facts or found.entities),
+        key=key,
+        failure=one.failure,
+    )
+
+
+def _refuse_same_names(items: Sequence[Item]) -> None:
+    owners: dict[str, Item] = {}
+    for item in items:
+        other = owners.setdefault(item.slug.lower(), item)
+        if other is not item:
+            raise FormatError(
+                f"{other.origin.source} and {item.origin.source} would both become "
+                f"{item.slug}: rename one of them",
+                code="NAME_COLLISION",
+            )

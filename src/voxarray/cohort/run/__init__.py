@@ -1,0 +1,1 @@
+"""Doing it: in this process, on dask, or as a job array."""

@@ -1,0 +1,292 @@
+"""Making a cohort: plan, convert what is missing, finalise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from voxarray.archive.staging import remove_abandoned
+from voxarray.cohort.catalogue import rows
+from voxarray.cohort.catalogue.finalise import Summary, conclude, last_failures, missing_of
+from voxarray.cohort.catalogue.journal import Journal
+from voxarray.cohort.discover.input import Found
+from voxarray.cohort.discover.search import search
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.cohort.plan.failures import FATAL
+from voxarray.cohort.plan.item import Item
+from voxarray.cohort.plan.opening import FileOpener, Opener
+from voxarray.cohort.plan.plan import Plan, by_size
+from voxarray.cohort.plan.planning import plan_of
+from voxarray.cohort.run.engine import chosen
+from voxarray.cohort.run.interrupts import Stopped, stoppable
+from voxarray.cohort.run.job import Engine, Job
+from voxarray.cohort.run.progress import Watcher
+from voxarray.cohort.run.task import Result
+from voxarray.core.disk import refusal
+from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
+
+Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a cohort is converted.
+
+    Attributes:
+        workers: Processes on this machine; 0 converts in this one.
+        scheduler: Address of a `dask.distributed` scheduler that runs.
+        partition: Number from 1 on, and how many: one part of a frozen plan, without a catalogue.
+        max_failures: Stop after so many; None never does.
+        retry: Try images again that failed for what their file says.
+        again: Convert all images, also those that are there.
+    """
+
+    workers: int = 0
+    scheduler: str | None = None
+    partition: tuple[int, int] | None = None
+    max_failures: int | None = None
+    retry: bool = False
+    again: bool = False
+
+    def __post_init__(self) -> None:
+        if self.partition is not None and not 1 <= self.partition[0] <= self.partition[1]:
+            number, of = self.partition
+            raise FormatError(f"a part is one of 1/{of} to {of}/{of}, not {number}/{of}")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a run did.
+
+    Attributes:
+        converted: Images that it converted.
+        present: Images that were there.
+        failed: Images that failed, in this run or, for good, in one before.
+        left: Images that it did not come to.
+        summary: Of the whole cohort; None after a part of it.
+        stopped: Why it did not come to all; empty if it did.
+    """
+
+    converted: int
+    present: int
+    failed: int
+    left: int
+    summary: Summary | None
+    stopped: str = ""
+
+
+def build(
+    sources: Sources,
+    destination: str | os.PathLike[str],
+    *,
+    options: CohortOptions = CohortOptions(),
+    choice: Choice = Choice(),
+    run: Run = Run(),
+    watcher: Watcher | None = None,
+) -> Made:
+    """Make a cohort of all images that some sources mean, or what is missing of one.
+
+    Args:
+        sources: One or several; see `search`.
+        destination: Folder of the cohort.
+        options: How archives are made.
+        choice: Which files or columns belong together.
+        run: Who converts, and when to stop.
+        watcher: Told what happens.
+
+    Raises:
+        MissingFileError: If a source is not there, or a part is asked for without a plan.
+        FormatError: If the cohort was made of something else (``OTHER_SOURCE``,
+            ``OTHER_FORM``), or two images would have one name (``NAME_COLLISION``).
+        ArchiveError: If the disk refuses (``NO_SPACE``, ``IO_ERROR``), or the scheduler is gone.
+    """
+    watcher = watcher or Watcher()
+    found = found_in(sources, destination, choice, options)
+    if run.partition is None:
+        plan = make_plan(found, sources, destination, options, watcher)
+    else:
+        plan = Plan.read(Folder.of(destination).plan)
+        if plan.options != options.digest():
+            raise FormatError(
+                "the plan was made with other options: give convert the options of plan",
+                code="OTHER_OPTIONS",
+            )
+    locations = {one.source: one.location for one in found}
+    return execute(plan, _file_openers(locations), destination, options, run, watcher)
+
+
+def found_in(
+    sources: Sources,
+    destination: str | os.PathLike[str],
+    choice: Choice,
+    options: CohortOptions,
+) -> list[Found]:
+    """The inputs that sources mean; see `search`.
+
+    Raises:
+        MissingFileError: If there are none at all (``NOTHING_FOUND``).
+    """
+    found = search(_texts(sources), os.fspath(destination), choice, options)
+    if not found:
+        raise MissingFileError(
+            f"nothing to do: no image was found in {', '.join(_texts(sources))} that voxarray "
+            "reads",
+            code="NOTHING_FOUND",
+        )
+    return found
+
+
+def make_plan(
+    found: Sequence[Found],
+    sources: Sources,
+    destination: str | os.PathLike[str],
+    options: CohortOptions,
+    watcher: Watcher | None = None,
+    *,
+    write: bool = True,
+) -> Plan:
+    """The plan of inputs that were found, frozen at the destination; see `plan_of`.
+
+    Raises:
+        FormatError: As `build`.
+        ArchiveError: What the disk refuses.
+    """
+    folder = Folder.of(destination)
+    looked = (watcher or Watcher()).planned
+    plan = plan_of(found, _texts(sources), options, previous_plan(folder), looked)
+    if write:
+        _make(folder.root)
+        plan.write(folder.plan)
+    return plan
+
+
+def execute(
+    plan: Plan,
+    opener_of: Callable[[Item], Opener],
+    destination: str | os.PathLike[str],
+    options: CohortOptions,
+    run: Run,
+    watcher: Watcher,
+    *,
+    overlapping: bool = True,
+) -> Made:
+    """Convert what a plan wants and is not there, and finalise.
+
+    Args:
+        plan: What is wanted.
+        opener_of: What opens an item.
+        destination: Folder of the cohort.
+        options: How archives are made.
+        run: Who converts, and when to stop.
+        watcher: Told what happens.
+        overlapping: Whether items may be opened by several threads at once.
+
+    Raises:
+        ArchiveError: As `build`; what was converted stays.
+    """
+    folder = Folder.of(destination)
+    engine = chosen(run.workers, run.scheduler)
+    _make(folder.subjects)
+    _make(folder.staging)
+    with suppress(OSError):
+        remove_abandoned(folder.staging)
+    items = by_size(plan.items) if run.partition is None else plan.part(*run.partition)
+    todo, present, hopeless = _sorted_out(items, plan, folder, run)
+    tally = _Tally(present=present, failed=len(hopeless))
+    job = Job(todo, opener_of, folder.root, options, run.again, overlapping)
+    stopped = _convert(engine, job, run, watcher, tally)
+    Journal.of(folder.journal).close()
+    with suppress(OSError):
+        os.rmdir(folder.staging)  # unless others build there
+    summary = None if run.partition else conclude(folder, plan.items, plan.zipped)
+    left = len(items) - tally.present - tally.converted - tally.failed
+    return Made(tally.converted, tally.present, tally.failed, left, summary, stopped)
+
+
+@dataclass(slots=True)
+class _Tally:
+    present: int = 0
+    converted: int = 0
+    failed: int = 0
+
+    def count(self, result: Result) -> None:
+        self.present += result.status == "present"
+        self.converted += result.status == "converted"
+        self.failed += result.status == "failed"
+
+
+def _convert(engine: Engine, job: Job, run: Run, watcher: Watcher, tally: _Tally) -> str:
+    """Run the engine until it is done or has to stop; says why it stopped."""
+    if not job.items:
+        return ""
+    watcher.start(job.items)
+    results = engine.run(job, watcher.begin)
+    try:
+        with stoppable():
+            for result in results:
+                tally.count(result)
+                watcher.end(result)
+                if result.failure is not None and result.failure.code in FATAL:
+                    return f"{result.failure.code}: {result.failure.message}"
+                if run.max_failures is not None and tally.failed >= run.max_failures:
+                    return f"{tally.failed} images failed, and --max-failures allows no more"
+    except (Stopped, KeyboardInterrupt):
+        return "the process was asked to end"
+    except VoxarrayError as error:
+        return str(error)
+    finally:
+        results.close()  # type: ignore[attr-defined]  # a generator, which lets its workers go
+    return ""
+
+
+def _sorted_out(
+    items: Sequence[Item], plan: Plan, folder: Folder, run: Run
+) -> tuple[list[Item], int, list[Item]]:
+    """What is to be converted, how many are there, and what failed for good."""
+    entries = rows.entries(folder)
+    noted = last_failures(folder)
+    todo, present, hopeless = [], 0, []
+    for item in items:
+        missing = missing_of(item, folder, plan.zipped, entries, noted)
+        failed = item.failure or (missing and missing.failure)
+        if item.failure is not None:
+            hopeless.append(item)
+        elif missing is None and not run.again:
+            present += 1
+        elif failed and failed.lasting and not run.retry and not run.again:
+            hopeless.append(item)
+        else:
+            todo.append(item)
+    return todo, present, hopeless
+
+
+def previous_plan(folder: Folder) -> Plan | None:
+    """The plan that is there; None if there is none."""
+    try:
+        return Plan.read(folder.plan)
+    except MissingFileError:
+        return None
+
+
+def _file_openers(locations: Mapping[str, str]) -> Callable[[Item], Opener]:
+    def opener_of(item: Item) -> Opener:
+        names = [item.origin.source, *(layer.origin.source for layer in item.layers)]
+        return FileOpener({name: locations.get(name, name) for name in names})
+
+    return opener_of
+
+
+def _make(folder: str) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise refusal(error, folder) from error
+
+
+def _texts(sources: Sources) -> list[str]:
+    if isinstance(sources, (str, os.PathLike)):
+        return [os.fspath(sources)]
+    return [os.fspath(one) for one in sources]

@@ -1,0 +1,227 @@
+"""Converting on `dask.distributed`: workers of our own here, or a scheduler that runs."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.plan.failures import failure_of
+from voxarray.cohort.plan.item import Failure, Item
+from voxarray.cohort.run import throttle
+from voxarray.cohort.run.divided_images import convert_part, folder_for_parts, parts_of
+from voxarray.cohort.run.in_process import InProcess
+from voxarray.cohort.run.job import Begin, Job
+from voxarray.cohort.run.task import Result, convert_in_turn, noted_down
+from voxarray.core import memory, settings
+from voxarray.core.errors import ArchiveError, TransportError
+
+_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+_LOST = "WORKER_LOST"
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": 32 << 20, "MALLOC_TRIM_THRESHOLD_": 64 << 20}
+"""Where glibc's allocator ends by itself (mallopt(3)), in bytes. `distributed` starts its workers
+with a trim threshold of 64 KiB, which also keeps the other one at 128 KiB: each buffer of a chunk
+would be fresh pages, twenty times as many as without."""
+_UNWATCHED = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1 s"}
+"""No stacks of our own workers are sampled for a dashboard that nobody sees, a hundred a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distributed:
+    """One task per image on `dask.distributed`.
+
+    Attributes:
+        workers: Processes to start on this machine; each takes its share of cores and memory.
+        scheduler: Address of a scheduler that runs, instead.
+    """
+
+    workers: int = 0
+    scheduler: str | None = None
+
+    def run(self, job: Job, begin: Begin) -> Iterator[Result]:
+        share = self._share()
+        budget = share.get("voxarray.memory-budget", memory.budget())
+        # What one worker may not hold is done at the end by this process, which may hold more.
+        large = [item for item in job.items if item.header and item.header.peak > budget]
+        small = [item for item in job.items if item not in large] if large else list(job.items)
+        if small:
+            with self._client(job.overlapping) as client:
+                # Not threads: those of a worker take turns.
+                workers = self.workers or sum(client.nthreads().values())
+                yield from _spread(client, job, small, workers)
+        yield from InProcess().run(replace(job, items=large), begin)
+
+    def _share(self) -> dict[str, Any]:
+        if self.scheduler is not None or not self.workers:
+            return {}
+        return {
+            "voxarray.memory-budget": memory.budget() // self.workers,
+            "voxarray.threads": max(1, settings.threads() // self.workers),
+        }
+
+    @contextmanager
+    def _client(self, overlapping: bool = True) -> Iterator[Any]:
+        if self.scheduler is None and not self.workers:
+            from distributed import default_client
+
+            yield default_client()
+            return
+        with _quiet(), self._connected(overlapping) as client:
+            yield client
+
+    @contextmanager
+    def _connected(self, overlapping: bool) -> Iterator[Any]:
+        import dask.config
+        from distributed import Client
+
+        if self.scheduler is not None:
+            try:
+                client = Client(self.scheduler, timeout="20 s")
+            except (OSError, ValueError, TimeoutError) as error:
+                raise TransportError(
+                    f"no scheduler answers at {self.scheduler} ({type(error).__name__}): start one "
+                    "with dask scheduler, or use --workers",
+                    code="NO_SCHEDULER",
+                ) from error
+            with client:
+                yield client
+            return
+        environment = {**dask.config.get(_ENVIRONMENT), **_ALLOCATOR}
+        with (
+            dask.config.set({_ENVIRONMENT: environment, **_UNWATCHED}),
+            self._cluster(overlapping) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+    def _cluster(self, overlapping: bool) -> Any:
+        import dask.config
+        from distributed import LocalCluster
+
+        try:
+            # A nanny keeps the settings that there are when it is made, for whoever takes the place
+            # of a worker that dies, too.
+            with dask.config.set(self._share()):
+                return LocalCluster(
+                    n_workers=self.workers,
+                    # They take turns; some wait for the disk.
+                    threads_per_worker=throttle.at_once() if overlapping else 1,
+                    processes=True,
+                    # Its port speaks pickle: whoever reaches it runs code, so no other machine may.
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    memory_limit=0,  # our own budget is kept before memory is taken
+                    silence_logs=logging.CRITICAL,
+                )
+        except (RuntimeError, OSError) as error:
+            raise TransportError(
+                f"the {self.workers} workers do not start ({type(error).__name__}), one may have "
+                "died of a lack of memory: run the same command again, or with fewer --workers",
+                code="NO_WORKERS",
+            ) from error
+
+
+def _spread(client: Any, job: Job, items: Sequence[Item], workers: int) -> Iterator[Result]:
+    from distributed import as_completed
+
+    def submit(item: Item, priority: int, insist: bool) -> Any:
+        opener = job.opener_of(item)
+        parts = [
+            client.submit(
+                *(convert_part, item, opener, job.options, planes, folders[item.slug]),
+                pure=False,
+                priority=priority,
+            )
+            for planes in divided.get(item.slug, ())
+        ]
+        future = client.submit(
+            *(convert_in_turn, item, opener, job.root, job.options),
+            again=job.again,
+            insist=insist or bool(parts),
+            parts=parts,
+            pure=False,
+            priority=priority,
+        )
+        owners[future.key] = item
+        return future
+
+    divided = parts_of(replace(job, items=items), workers)
+    folders = {
+        item.slug: folder_for_parts(item, job.root, job.options)
+        for item in items
+        if item.slug in divided
+    }
+    owners: dict[str, Item] = {}
+    lost: deque[Item] = deque()
+    alone: set[str] = set()
+    waiting = as_completed([submit(item, -number, False) for number, item in enumerate(items)])
+    try:
+        for future in waiting:
+            item = owners.pop(future.key)
+            found = _result(client, future, item)
+            if item.slug in folders:
+                shutil.rmtree(folders[item.slug], ignore_errors=True)
+            if isinstance(found, Failure) and found.code == _LOST and item.slug not in alone:
+                lost.append(item)
+            elif isinstance(found, Failure):
+                result = Result(item.slug, "failed", item.key, found)
+                # No worker can tell of its death. Other errors may be those of a scheduler that is
+                # about to be lost, and are none of the image.
+                yield noted_down(result, Folder.of(job.root)) if found.code == _LOST else result
+            elif found.status == "busy":
+                waiting.add(submit(item, -len(items), True))
+            else:
+                yield found
+            future.release()
+            if lost and not owners:
+                # Workers die with all that they have under way. Whose fault it was shows when
+                # those that were lost are tried again at the end, one after another.
+                alone.add(lost[0].slug)
+                waiting.add(submit(lost.popleft(), 0, False))
+    finally:
+        client.cancel(list(waiting.futures), force=True) if client.status == "running" else None
+        for folder in folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _result(client: Any, future: Any, item: Item) -> Result | Failure:
+    """What a worker says of an image, or what is known instead."""
+    from distributed.scheduler import KilledWorker
+
+    try:
+        result: Result = future.result()
+    except KilledWorker:
+        return Failure(
+            _LOST,
+            "every worker that converted it died, also when it was alone there: it may need more "
+            "memory than there is",
+            item.origin.source,
+        )
+    except (CancelledError, OSError) as error:
+        if isinstance(error, CancelledError) or client.status != "running":
+            raise ArchiveError(
+                "the scheduler is gone: run the same command again, what is done stays done",
+                code="SCHEDULER_LOST",
+            ) from error
+        return failure_of(error, item.origin.source, {})
+    except Exception as error:  # a worker that cannot import what it is sent, for one
+        return failure_of(error, item.origin.source, {})
+    return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what distributed logs of workers that come and go: failures are ours to tell."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,94 @@
+"""Large images that are converted by several workers at once, each a part of it.
+
+That is of use where the image can be read in any order, and where it alone would keep one worker
+busy for longer than the others need for all the rest.
+"""
+
+from __future__ import annotations
+
+import os
+
+from voxarray.archive.convert import planned
+from voxarray.archive.partial_writes import Part, divided, write_part
+from voxarray.archive.source import ArchiveSource
+from voxarray.archive.staging import hidden_name
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.plan.failures import failure_of
+from voxarray.cohort.plan.item import Failure, Item
+from voxarray.cohort.plan.opening import Opener
+from voxarray.cohort.run.job import Job
+from voxarray.cohort.run.task import peak_of
+from voxarray.cohort.run.throttle import HERE
+from voxarray.core import settings
+from voxarray.formats._voxels.file_array import PlainFile
+from voxarray.formats.nifti.source import NiftiSource
+from voxarray.source.base import Source
+from voxarray.source.window import Window
+
+_BY_PLACE = (ArchiveSource, PlainFile, NiftiSource)
+"""Sources of which any plane is read without those before it."""
+
+
+def parts_of(job: Job, workers: int) -> dict[str, list[range]]:
+    """Planes of the parts of those images that are to be divided, by the name of their archive.
+
+    An image is, if it has as many bytes as the setting ``split-from`` says, and more than half of
+    what each worker would do if all did the same.
+
+    Args:
+        job: What is to be done; headers of its large images are opened.
+        workers: That will do it.
+    """
+    least = settings.get_bytes("split-from")
+    total = sum(item.size for item in job.items)
+    found = {}
+    for item in job.items:
+        if workers < 2 or item.size < least or 2 * item.size * workers <= total:
+            continue
+        parts = _parts(item, job.opener_of(item), job.options, workers)
+        if parts:
+            found[item.slug] = parts
+    return found
+
+
+def _parts(item: Item, opener: Opener, options: CohortOptions, workers: int) -> list[range]:
+    try:
+        source = opener.open(item).source
+    except Exception:  # whoever converts it finds the same, and reports it
+        return []
+    if not isinstance(Window.of(source).base, _BY_PLACE):
+        return []
+    return divided(planned(source, item.kind, options.of_archive("", False)), workers)
+
+
+def folder_for_parts(item: Item, root: str, options: CohortOptions) -> str:
+    """Folder for the parts of an image; swept up like an archive that nobody finished."""
+    folder = Folder.of(root)
+    name = os.path.basename(folder.archive(item.slug, options.zipped))
+    return os.path.join(folder.staging, hidden_name(name))
+
+
+def convert_part(
+    item: Item,
+    opener: Opener,
+    options: CohortOptions,
+    planes: range,
+    folder: str,
+) -> Part | Failure:
+    """Write some planes of an image, which somebody else makes an archive of.
+
+    Args:
+        item: Of the plan.
+        opener: Opens what it is made from.
+        options: Of the cohort.
+        planes: Which.
+        folder: Of the parts of this image.
+    """
+    try:
+        with HERE.taken(peak_of(item)):
+            source: Source = opener.open(item).source
+            plan = planned(source, item.kind, options.of_archive("", False))
+            return write_part(plan, planes, folder)
+    except Exception as error:
+        return failure_of(error, item.origin.source, opener.places)

@@ -1,0 +1,24 @@
+"""Who converts: this process, workers of its own on this machine, or a scheduler that runs."""
+
+from __future__ import annotations
+
+import sys
+
+from voxarray.cohort.run.dask import Distributed
+from voxarray.cohort.run.in_process import InProcess
+from voxarray.cohort.run.job import Engine
+
+
+def chosen(workers: int, scheduler: str | None) -> Engine:
+    """The engine that arguments ask for; a client that exists already counts as asking."""
+    if workers > 0 or scheduler is not None:
+        return Distributed(workers, scheduler)
+    if "distributed" in sys.modules:
+        from distributed import default_client
+
+        try:
+            default_client()
+        except ValueError:
+            return InProcess()
+        return Distributed()
+    return InProcess()

@@ -1,0 +1,90 @@
+"""Converting in this process: a few images at once, so that cores do not wait for one of them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from voxarray.cohort.plan.item import Item
+from voxarray.cohort.run import throttle
+from voxarray.cohort.run.interrupts import Stopped
+from voxarray.cohort.run.job import Begin, Job
+from voxarray.cohort.run.task import Progress, Result, convert_in_turn, convert_item
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """Images overlap as far as their projected memory fits into the budget together."""
+
+    def run(self, job: Job, begin: Begin) -> Iterator[Result]:
+        overlap = job.overlapping and len(job.items) > 1 and throttle.at_work() > 1
+        results = _overlapping(job, begin) if overlap else _one_by_one(job, job.items, begin)
+        busy: list[Item] = []
+        for item, result in results:
+            if result.status == "busy":
+                busy.append(item)
+            else:
+                yield result
+        for _, result in _one_by_one(job, busy, begin, insist=True):
+            yield result
+
+
+def _one_by_one(
+    job: Job, items: Sequence[Item], begin: Begin, insist: bool = False
+) -> Iterator[tuple[Item, Result]]:
+    """In this very thread, which an exception of a signal interrupts."""
+    for item in items:
+        yield (
+            item,
+            convert_item(
+                *(item, job.opener_of(item), job.root, job.options),
+                again=job.again,
+                insist=insist,
+                progress=begin(item),
+            ),
+        )
+
+
+def _overlapping(job: Job, begin: Begin) -> Iterator[tuple[Item, Result]]:
+    """As many at once as may be, begun in order."""
+    stop = threading.Event()
+    flying: dict[Future[Result], Item] = {}
+    waiting = deque(job.items)
+
+    def convert(item: Item) -> Result:
+        return convert_in_turn(
+            *(item, job.opener_of(item), job.root, job.options),
+            again=job.again,
+            insist=False,
+            begin=lambda: _unless_stopped(stop, begin(item)),
+        )
+
+    most = throttle.at_work()
+    with ThreadPoolExecutor(most, "voxarray-image") as threads:
+        try:
+            while waiting or flying:
+                while waiting and len(flying) < most:
+                    item = waiting.popleft()
+                    flying[threads.submit(convert, item)] = item
+                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield flying.pop(future), future.result()
+        finally:
+            stop.set()
+
+
+def _unless_stopped(stop: threading.Event, progress: Progress | None) -> Progress:
+    """Drops an image between two of its blocks once nobody waits for it any more."""
+
+    def report(done: int, total: int) -> None:
+        if stop.is_set():
+            raise Stopped
+        if progress is not None:
+            progress(done, total)
+
+    if stop.is_set():
+        raise Stopped
+    return report

@@ -1,0 +1,49 @@
+"""What is to be converted, and what an engine is that converts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.plan.item import Item
+from voxarray.cohort.plan.opening import Opener
+from voxarray.cohort.run.task import Progress, Result
+
+Begin = Callable[[Item], Progress | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be converted, and into what.
+
+    Attributes:
+        items: In the order in which to begin them.
+        opener_of: What opens an item.
+        root: Folder of the cohort.
+        options: Of the cohort.
+        again: Convert also what is there.
+        overlapping: Whether items may be opened by several threads at once: files may, transforms
+            of users need not know of threads.
+    """
+
+    items: Sequence[Item]
+    opener_of: Callable[[Item], Opener]
+    root: str
+    options: CohortOptions
+    again: bool
+    overlapping: bool = True
+
+
+class Engine(Protocol):
+    """Converts the items of a job, in any order."""
+
+    def run(self, job: Job, begin: Begin) -> Iterator[Result]:
+        """Results as they come; closing the iterator stops the engine.
+
+        Args:
+            job: What to do.
+            begin: Called when an item is begun, where that is known; gives what to call with the
+                bytes done.
+        """

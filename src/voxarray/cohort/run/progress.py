@@ -1,0 +1,129 @@
+"""What is told while a cohort is made: live bars in terminals and notebooks, or nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from voxarray.cohort.plan.item import Item
+from voxarray.cohort.run.task import Progress, Result
+from voxarray.core.progress import console, watched
+
+
+class Watcher:
+    """Told what happens; this one says nothing."""
+
+    def start(self, items: Sequence[Item]) -> None:
+        """Headers are looked at, and these images are to be converted."""
+
+    def begin(self, item: Item) -> Progress | None:
+        """An image is begun; gives what to call with bytes done and in all."""
+
+    def end(self, result: Result) -> None:
+        """An image is done, or failed."""
+
+    def planned(self, done: int, total: int) -> None:
+        """Headers are looked at."""
+
+
+@dataclass(slots=True)
+class Bars(Watcher):
+    """Images and bytes done, rate, time that remains, failures; told by several threads."""
+
+    progress: Any
+    images: Any
+    bytes: Any
+    failures: int = 0
+    done: int = 0
+    _under_way: dict[str, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self, items: Sequence[Item]) -> None:
+        self.progress.update(self.images, completed=0, total=len(items), name="")
+        self.progress.update(self.bytes, total=sum(item.size for item in items))
+
+    def begin(self, item: Item) -> Progress:
+        self.progress.update(self.images, name=item.image)
+
+        def report(done: int, total: int) -> None:
+            # Label maps and unscaled voxels may make it a little more or less than was planned.
+            with self._lock:
+                self._under_way[item.slug] = item.size * done // total if total else 0
+                self._show()
+
+        return report
+
+    def end(self, result: Result) -> None:
+        with self._lock:
+            self.failures += result.status == "failed"
+            self.done += result.voxel_bytes
+            self._under_way.pop(result.slug, None)
+            self._show()
+        self.progress.update(self.images, advance=1, failures=self.failures)
+
+    def _show(self) -> None:
+        self.progress.update(self.bytes, completed=self.done + sum(self._under_way.values()))
+
+    def planned(self, done: int, total: int) -> None:
+        self.progress.update(self.images, completed=done, total=total, name="headers")
+
+
+@contextmanager
+def bars() -> Iterator[Watcher]:
+    """Bars on stderr, or below the cell of a notebook; nothing in pipes and logs of jobs."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    where = console()
+    if not watched(where):
+        yield Watcher()
+        return
+    images = Progress(
+        TextColumn("images"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failures]} failed"),
+        TextColumn("{task.fields[name]}"),
+    )
+    volume = Progress(
+        TextColumn("voxels"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    both = _Both(images, volume)
+    watcher = Bars(
+        both,
+        ("images", images.add_task("", total=None, failures=0, name="")),
+        ("bytes", volume.add_task("", total=None)),
+    )
+    with Live(Group(images, volume), console=where, transient=True, refresh_per_second=5) as live:
+        try:
+            yield watcher
+        finally:
+            live.refresh()  # what a notebook keeps is what was shown last
+
+
+@dataclass(slots=True)
+class _Both:
+    """Two progress displays of different columns, addressed as one."""
+
+    images: Any
+    volume: Any
+
+    def update(self, task: tuple[str, Any], **changes: Any) -> None:
+        which, number = task
+        (self.images if which == "images" else self.volume).update(number, **changes)

@@ -1,0 +1,85 @@
+"""Who may convert now, where one process converts several images at once.
+
+One image alone leaves cores idle: a stream is decoded by one thread, and at the end the disk is
+waited for. So another is begun as soon as one has no more voxels to encode, and more of them where
+there are more cores; together they stay within the memory budget.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from voxarray.core import memory, settings
+
+
+def at_work() -> int:
+    """How many images may be encoded at once."""
+    return 1 + settings.threads() // 2
+
+
+def at_once() -> int:
+    """How many images may be under way at once, those included that wait for the disk."""
+    return at_work() + (at_work() + 1) // 2
+
+
+@dataclass(slots=True)
+class Turns:
+    """The images that a process converts now, and those that wait for their turn, in order."""
+
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _waiting: deque[object] = field(default_factory=deque)
+    _peaks: dict[object, int] = field(default_factory=dict)
+    _encoding: set[object] = field(default_factory=set)
+
+    @contextmanager
+    def taken(self, peak: int | None) -> Iterator[Callable[[], None]]:
+        """Wait for a turn, and have it during the body.
+
+        Args:
+            peak: Bytes that are needed, above what the process uses already; None if unknown,
+                which counts as the whole budget. An image that is alone may always try.
+
+        Yields:
+            What to call when nothing is left to do but to wait for the disk.
+        """
+        one = object()
+        with self._changed:
+            self._waiting.append(one)
+            try:
+                self._changed.wait_for(lambda: self._waiting[0] is one and self._has_room(peak))
+            finally:
+                self._waiting.remove(one)
+                self._changed.notify_all()
+            self._peaks[one] = _needed(peak)
+            self._encoding.add(one)
+
+        def settles() -> None:
+            with self._changed:
+                self._encoding.discard(one)
+                self._changed.notify_all()
+
+        try:
+            yield settles
+        finally:
+            settles()
+            with self._changed:
+                del self._peaks[one]
+                self._changed.notify_all()
+
+    def _has_room(self, peak: int | None) -> bool:
+        if not self._peaks:
+            return True
+        together = sum(self._peaks.values()) + _needed(peak)
+        return len(self._encoding) < at_work() and together <= memory.budget()
+
+
+def _needed(peak: int | None) -> int:
+    return memory.budget() if peak is None else peak
+
+
+HERE = Turns()
+"""Those of this process, whoever converts in it."""

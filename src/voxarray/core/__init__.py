@@ -1,0 +1,1 @@
+"""What every package may use: errors, settings, memory, progress, and values that know no image."""

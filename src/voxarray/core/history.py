@@ -1,0 +1,70 @@
+"""What was done to voxels: entries that an archive keeps and `replay` reads.
+
+An entry is plain JSON: the name of the operation, its arguments by name, the version of what it
+computes (which changes when the same arguments give other voxels) and the version of voxarray.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from voxarray.core.version import __version__
+
+Entry = Mapping[str, Any]
+History = tuple[Entry, ...]
+
+OPAQUE = "not recorded"
+"""Key of what stands for an argument that JSON cannot hold; its value says what it was."""
+
+
+def entry(operation: str, arguments: Mapping[str, Any], version: int = 1) -> Entry:
+    """One operation.
+
+    Args:
+        operation: Name of the transform, or of a method of images.
+        arguments: By name; arrays and tuples become lists, and what is no JSON is described.
+        version: Of what the operation computes.
+    """
+    return {
+        "operation": operation,
+        "arguments": {name: plain(value) for name, value in arguments.items()},
+        "version": version,
+        "voxarray": __version__,
+    }
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it; ``{OPAQUE: description}`` if there is no such thing."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if hasattr(value, "__array__"):
+        return np.asarray(value).tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, Mapping):  # JSON has no other keys than text
+        return {"pairs": [[plain(key), plain(one)] for key, one in value.items()]}
+    if isinstance(value, (Sequence, range)) and not isinstance(value, (bytes, bytearray)):
+        return [plain(one) for one in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(one) for one in value)
+    name = getattr(value, "__qualname__", None) or type(value).__qualname__
+    return {OPAQUE: f"{getattr(value, '__module__', type(value).__module__)}.{name}"}
+
+
+def opaque(value: Any) -> str | None:
+    """What an argument was that could not be recorded; None if all of it was."""
+    if isinstance(value, Mapping):
+        if OPAQUE in value:
+            return str(value[OPAQUE])
+        return next((found for one in value.values() if (found := opaque(one))), None)
+    if isinstance(value, list):
+        return next((found for one in value if (found := opaque(one))), None)
+    return None

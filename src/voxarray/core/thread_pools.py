@@ -1,0 +1,55 @@
+"""The threads of this process: a pool that encodes and decodes, and one that computes.
+
+Both are made on first use, and survive forks. Tasks given to a pool never wait for other tasks of
+the same pool, so that it cannot deadlock, and callers may be threads of dask or of a data loader.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from voxarray.core import settings
+
+_lock = threading.Lock()
+_pools: dict[tuple[str, int], ThreadPoolExecutor] = {}
+
+
+def pool(threads: int | None = None) -> ThreadPoolExecutor:
+    """The executor with this many threads; the setting ``voxarray.threads`` by default."""
+    return _pool("voxarray", threads or settings.threads())
+
+
+def computing_pool() -> ThreadPoolExecutor:
+    """Threads that compute parts of lazy operations: these read, and reading waits for `pool`."""
+    return _pool("voxarray-compute", settings.threads())
+
+
+def _pool(name: str, count: int) -> ThreadPoolExecutor:
+    with _lock:
+        if (name, count) not in _pools:
+            _pools[name, count] = ThreadPoolExecutor(count, thread_name_prefix=name)
+        return _pools[name, count]
+
+
+def work_alone() -> None:
+    """Decode in the calling thread from now on, unless ``voxarray.threads`` is configured.
+
+    For a process that is one of several that work side by side, such as a loader's.
+    """
+    import dask.config
+
+    if settings.get("threads") is None:
+        dask.config.set({"voxarray.threads": 1})
+
+
+def _forget_in_child() -> None:
+    # A fork copies the pool without its threads: tasks given to it would never run.
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

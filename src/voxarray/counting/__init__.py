@@ -1,0 +1,1 @@
+"""Counters that merge: what passes over voxels add up, block by block."""

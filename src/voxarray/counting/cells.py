@@ -1,0 +1,166 @@
+"""Where in a volume which values are: how often each occurs in each cell of a coarse lattice.
+
+From these counts a voxel with a given label is found by reading one cell. They are made in one
+pass, or while an archive is written, and stored in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.counting.block import count_block
+from voxarray.geometry.selection import Shape3
+
+EDGE = 64
+"""Voxels along each side of a cell, where nothing else suggests a size."""
+
+MAX_VALUES_PER_CELL = 4096
+"""Voxels of more values than this in one cell are measurements, not labels."""
+
+COLUMNS = ("channel", "cell", "value", "count")
+"""Columns of a table of counts."""
+
+Box = tuple[range, range, range]
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A volume cut into boxes, numbered along D first, then H, then W.
+
+    Attributes:
+        shape: Voxels (W, H, D) of the volume.
+        edge: Voxels (W, H, D) of a cell; at the far ends cells are smaller.
+    """
+
+    shape: Shape3
+    edge: Shape3
+
+    @property
+    def counts(self) -> Shape3:
+        """Cells along W, H and D."""
+        x, y, z = (-(-n // e) for n, e in zip(self.shape, self.edge, strict=True))
+        return x, y, z
+
+    @property
+    def total(self) -> int:
+        """Number of cells."""
+        return math.prod(self.counts)
+
+    def number(self, x: int, y: int, z: int) -> int:
+        """Number of the cell at a position along W, H and D."""
+        _, rows, columns = self.counts
+        return (x * rows + y) * columns + z
+
+    def box(self, number: int) -> Box:
+        """Voxels of a cell along W, H and D."""
+        _, rows, columns = self.counts
+        rest, z = divmod(number, columns)
+        x, y = divmod(rest, rows)
+        i, j, k = (
+            range(p * e, min(p * e + e, n))
+            for p, e, n in zip((x, y, z), self.edge, self.shape, strict=True)
+        )
+        return i, j, k
+
+    def bounds(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First voxels (n, 3) of cells, and those after their last, along W, H and D."""
+        positions = np.stack(np.unravel_index(numbers, self.counts), axis=-1)
+        starts = positions * np.array(self.edge, np.int64)
+        return starts, np.minimum(starts + self.edge, self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class CellCounts:
+    """How many voxels of each cell have each value.
+
+    Attributes:
+        cells: The lattice.
+        table: (n, 4) int64 with the columns `COLUMNS`, sorted; a count is positive.
+    """
+
+    cells: Cells
+    table: NDArray[np.int64]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the table."""
+        return self.table.nbytes
+
+    def of(self, channel: int, value: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Cells, ascending, and how many of their voxels have a value (None: any but 0)."""
+        channels, cells, values, counts = self.table.T
+        wanted = values == value if value is not None else values != 0
+        return _summed(cells, counts, wanted & (channels == channel))
+
+    def sums(self, channel: int) -> NDArray[np.float64]:
+        """Sum of the values of each cell."""
+        channels, cells, values, counts = self.table.T
+        rows = channels == channel
+        weights = values[rows].astype(np.float64) * counts[rows]
+        sums = np.bincount(cells[rows], weights=weights, minlength=self.cells.total)
+        return sums.astype(np.float64, copy=False)
+
+    def positive(self, channel: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Cells, ascending, and how many of their voxels are above 0."""
+        channels, cells, values, counts = self.table.T
+        return _summed(cells, counts, (values > 0) & (channels == channel))
+
+
+@dataclass(frozen=True, eq=False)
+class CellSums:
+    """How much the voxels of each cell add up to.
+
+    Attributes:
+        cells: The lattice.
+        sums: (cells.total,) in the order of the cells' numbers.
+    """
+
+    cells: Cells
+    sums: NDArray[np.float64]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sums."""
+        return self.sums.nbytes
+
+
+def _summed(
+    cells: NDArray[np.int64], counts: NDArray[np.int64], rows: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    found, places = np.unique(cells[rows], return_inverse=True)
+    sums = np.zeros(len(found), np.int64)
+    np.add.at(sums, places, counts[rows])
+    return found, sums
+
+
+def rows_of(channel: int, cell: int, voxels: NDArray) -> NDArray[np.int64] | None:
+    """Rows of the table for voxels of one cell and channel; None if they are no labels."""
+    values, counts = count_block(voxels)
+    if len(values) > MAX_VALUES_PER_CELL or not _are_whole(values):
+        return None
+    rows = np.empty((len(values), len(COLUMNS)), np.int64)
+    rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3] = channel, cell, values, counts
+    return rows
+
+
+def _are_whole(values: NDArray) -> bool:
+    if values.dtype.kind == "f":
+        largest = 2.0**53
+        return bool(np.all(np.isfinite(values) & (np.abs(values) <= largest))) and bool(
+            np.array_equal(values, np.rint(values))
+        )
+    return values.dtype.kind in "bi" or int(values.max(initial=0)) <= np.iinfo(np.int64).max
+
+
+def as_table(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """A sorted table of rows that may name a value of a cell several times."""
+    table = np.concatenate([np.empty((0, len(COLUMNS)), np.int64), *rows])
+    keys, places = np.unique(table[:, :3], axis=0, return_inverse=True)
+    counts = np.zeros(len(keys), np.int64)
+    np.add.at(counts, places.reshape(-1), table[:, 3])
+    return np.column_stack([keys, counts])

@@ -1,0 +1,166 @@
+"""The distribution of any real numbers, in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.counting import bins
+
+Filled = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Ascending places of bins that are not empty, and their counts."""
+
+_STEP = 1 << 16
+"""Values placed at once, so that temporaries stay in the processor's cache."""
+
+_BLOCK = 1 << 20
+"""Values counted at once: enough to pay for a table of bins."""
+
+_FEW = 1 << 14
+"""Values that are sorted instead."""
+
+
+class Sketch:
+    """How many values lie in each of the `bins`; places of negative ones follow the others.
+
+    The result depends on the values alone, not on their order nor on how they were parted among
+    sketches that were merged, unlike that of sketches that sample.
+
+    Attributes:
+        zeros: Number of values that are 0.
+        exact: Whether every value is the lower end of its bin, as whole numbers below 2^17 are:
+            then the bins are the values.
+    """
+
+    def __init__(self) -> None:
+        self.zeros = 0
+        self.exact = True
+        self._exponent = bins.SMALLEST_EXPONENT
+        self._table: NDArray[np.int64] | None = None
+        self._filled: Filled = np.empty(0, np.int64), np.empty(0, np.int64)  # if no table
+
+    def add(self, values: NDArray) -> None:
+        """Count finite values (n,), float32 or float64."""
+        for start in range(0, values.size, _BLOCK):
+            self._add_block(values[start : start + _BLOCK])
+
+    def add_zeros(self, number: int) -> None:
+        """Count so many zeros."""
+        if number:
+            self.zeros += number
+            self._count(np.zeros(1, np.int64), np.array([number]))
+
+    def merge(self, other: Sketch) -> None:
+        """Count what another sketch counted."""
+        self.zeros += other.zeros
+        self._grow(other._exponent)
+        # What fits the bins of one may not fit the wider ones of both.
+        self.exact = self.exact and other.exact and other._fits(self._exponent)
+        self._count(*_moved(other._content(), other._exponent, self._exponent))
+
+    def shrink(self) -> None:
+        """Take no more memory than what is filled needs, until more is added."""
+        self._filled, self._table = self._content(), None
+
+    def intervals(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """What is filled: lower ends, upper ends (both ascending) and counts of bins, each (n,).
+
+        Zeros are an interval of their own. Of an exact sketch both ends are the value.
+        """
+        places, counts = self._content()
+        counts[places == 0] -= self.zeros
+        places, counts = places[counts > 0], counts[counts > 0]
+        split = int(np.searchsorted(places, bins.NUMBER))
+        ends = [bins.lower_ends(_unsigned(places) + upper, self._exponent) for upper in (0, 1)]
+        near, far = ends[0], ends[0 if self.exact else 1]
+        zero = np.zeros(min(self.zeros, 1))
+        zeros = np.full(zero.shape, self.zeros, np.int64)
+        return (
+            np.concatenate([-far[split:][::-1], zero, near[:split]]),
+            np.concatenate([-near[split:][::-1], zero, far[:split]]),
+            np.concatenate([counts[split:][::-1], zeros, counts[:split]]),
+        )
+
+    def _add_block(self, values: NDArray) -> None:
+        low, high = float(values.min()), float(values.max())
+        self._grow(bins.exponent_of(max(-low, high)))
+        self.zeros += values.size - int(np.count_nonzero(values))
+        where = np.empty(values.size, np.int64)
+        for start in range(0, values.size, _STEP):
+            part = slice(start, start + _STEP)
+            self._place(values[part], where[part], signed=low < 0)
+        if self._table is None and values.size <= _FEW:
+            self._count(*np.unique(where, return_counts=True))
+            return
+        first = int(where.min())
+        where -= first
+        counts = np.bincount(where)
+        self._dense()[first : first + len(counts)] += counts
+
+    def _place(self, values: NDArray, where: NDArray[np.int64], *, signed: bool) -> None:
+        magnitudes = np.abs(values)
+        found = bins.places(magnitudes, self._exponent)
+        if self.exact:
+            self.exact = bool(np.all(bins.lower_ends(found, self._exponent) == magnitudes))
+        where[:] = found
+        if signed:
+            where += (values < 0) * np.int64(bins.NUMBER)
+
+    def _count(self, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        """Add counts at distinct places."""
+        if self._table is not None or len(places) > _FEW:
+            self._dense()[places] += counts
+        else:
+            self._filled = _added(self._filled, (places, counts))
+
+    def _dense(self) -> NDArray[np.int64]:
+        if self._table is None:
+            # Memory that is never written to, as of negative values, is never taken either.
+            self._table = np.zeros(2 * bins.NUMBER, np.int64)
+            places, counts = self._filled
+            self._table[places] = counts
+        return self._table
+
+    def _content(self) -> Filled:
+        if self._table is None:
+            return self._filled[0], self._filled[1].copy()
+        places = np.flatnonzero(self._table)
+        return places, self._table[places]
+
+    def _grow(self, exponent: int) -> None:
+        """Make room for magnitudes below ``2^(exponent + 1)``."""
+        if exponent > self._exponent:
+            self.exact = self.exact and self._fits(exponent)
+            was_dense = self._table is not None
+            self._filled = _moved(self._content(), self._exponent, exponent)
+            self._table, self._exponent = None, exponent
+            if was_dense:
+                self._dense()
+
+    def _fits(self, exponent: int) -> bool:
+        """Whether what was counted would still be the lower ends of wider bins."""
+        low = bins.lower_ends(_unsigned(self._content()[0]), self._exponent)
+        return np.array_equal(bins.lower_ends(bins.places(low, exponent), exponent), low)
+
+
+def _moved(filled: Filled, old: int, new: int) -> Filled:
+    """What bins for one exponent hold, in the bins for another, which is not smaller."""
+    places, counts = filled
+    if old == new:
+        return filled
+    ends = bins.lower_ends(_unsigned(places), old)
+    return _added((bins.places(ends, new) + (places - _unsigned(places)), counts))
+
+
+def _unsigned(places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places of the magnitudes."""
+    return places % bins.NUMBER
+
+
+def _added(*parts: Filled) -> Filled:
+    """Counts at places that may occur several times, added up."""
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    places, where = np.unique(columns[0], return_inverse=True)
+    counts = np.zeros(len(places), np.int64)
+    np.add.at(counts, where, columns[1])
+    return places, counts

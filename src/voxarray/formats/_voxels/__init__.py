@@ -1,0 +1,1 @@
+"""What several formats share: decoders, streams, arrays in files, header text."""

@@ -1,0 +1,117 @@
+"""What a format can hold; everything else is refused, or remarked, before a byte is written."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import UnsupportedError, VoxarrayWarning
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.lps import lps_from_ras
+from voxarray.source.base import Source
+
+_AXIS_TOLERANCE = 1e-9  # relative to the spacing: rounding of a product of matrices
+
+
+def held_dtype(source: Source, names: Iterable[str], kind: str) -> np.dtype:
+    """The type in which a format keeps the voxels of a source, in native byte order.
+
+    Args:
+        source: What is to be written; bool counts as uint8.
+        names: NumPy types that the format has, such as ``"i2"``.
+        kind: Name of the format.
+
+    Raises:
+        UnsupportedError: It has no such type (``UNSUPPORTED_DTYPE``).
+    """
+    known = [np.dtype(name) for name in names]
+    dtype = np.dtype(np.uint8) if source.dtype == np.bool_ else source.dtype
+    if dtype not in known:
+        raise UnsupportedError(
+            f"{kind} cannot hold {dtype.name} voxels, only {', '.join(d.name for d in known)}: "
+            "convert them first, for instance to float32",
+            code="UNSUPPORTED_DTYPE",
+        )
+    return dtype
+
+
+def require_one_channel(source: Source, kind: str) -> None:
+    """Refuse several channels.
+
+    Raises:
+        UnsupportedError: ``UNSUPPORTED_DIMS``.
+    """
+    if source.shape[0] > 1:
+        raise UnsupportedError(
+            f"{kind} holds one channel and the image has {source.shape[0]}: save each of them",
+            code="UNSUPPORTED_DIMS",
+        )
+
+
+def require_lps_axes(affine: NDArray[np.float64], kind: str) -> None:
+    """Refuse voxel axes that are not the world's own in LPS, in this order.
+
+    Raises:
+        UnsupportedError: ``AFFINE_NOT_HELD``.
+    """
+    columns = lps_from_ras(affine)[:3, :3]
+    spacing = np.diag(columns)
+    stray = np.abs(columns - np.diag(spacing)).max()
+    if (spacing <= 0).any() or stray > _AXIS_TOLERANCE * spacing.max():
+        raise UnsupportedError(
+            f"{kind} holds no directions, its axes are left, posterior, superior, and those of the "
+            f"image run {''.join(Grid((1, 1, 1), affine).orientation)}: save it as .nrrd or .nii "
+            "instead, or reorient it first",
+            code="AFFINE_NOT_HELD",
+        )
+
+
+def require_held(before: Source, after: Source, kind: str) -> None:
+    """Compare what was to be written with what a reader of the file finds.
+
+    Raises:
+        UnsupportedError: Shape or affine differ (``SHAPE_NOT_HELD``, ``AFFINE_NOT_HELD``).
+    """
+    if before.shape != after.shape:
+        raise UnsupportedError(
+            f"{kind} would make {after.shape} of {before.shape} voxels", code="SHAPE_NOT_HELD"
+        )
+    if not before.grid.isclose(after.grid):
+        raise UnsupportedError(
+            f"{kind} cannot hold the affine\n{before.affine}\nit would become\n{after.affine}\n"
+            "save the image as .nrrd or .nii instead",
+            code="AFFINE_NOT_HELD",
+        )
+
+
+def remark_lost_time(source: Source, kind: str) -> None:
+    """Warn where C is time and the format will not say so."""
+    if source.channels.kind == "time":
+        warn(f"TIME_LOST: {kind} does not hold that C is time, in steps of "
+             f"{source.channels.step:g} s; it becomes channels")  # fmt: skip
+
+
+def warn(text: str) -> None:
+    """A `VoxarrayWarning` that points at whoever saves."""
+    warnings.warn(text, VoxarrayWarning, stacklevel=5)
+
+
+def plane_affine(source: Source) -> NDArray[np.float64]:
+    """(3, 3) of a slice that lies in the world's x-y plane at z = 0 and is 1 mm thick, LPS.
+
+    Only such a slice can leave out its third axis and come back where it was.
+
+    Raises:
+        UnsupportedError: It lies elsewhere (``CANNOT_SQUEEZE``).
+    """
+    lps = lps_from_ras(source.affine)
+    if not np.allclose(lps[2], (0, 0, 1, 0)) or not np.allclose(lps[:2, 2], 0):
+        raise UnsupportedError(
+            "without its third axis the slice would lose its place: it does not lie in the x-y "
+            "plane at z = 0, 1 mm thick; leave out squeeze",
+            code="CANNOT_SQUEEZE",
+        )
+    return lps[np.ix_([0, 1, 3], [0, 1, 3])]

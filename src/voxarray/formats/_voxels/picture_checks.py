@@ -1,0 +1,148 @@
+"""Whether a picture file is whole: decoders of JPEG and BMP paint what is missing, silently, and
+those of TIFF leave out the pages.
+
+Only markers and lengths are looked at, no picture is decoded.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Literal
+
+from voxarray.core.errors import FormatError, TruncatedError
+
+_PIECE = 1 << 20
+
+_TIFF_LAYOUTS: dict[bytes, tuple[Literal["little", "big"], int, int, int, int]] = {
+    b"II*\x00": ("little", 4, 2, 12, 4),
+    b"MM\x00*": ("big", 4, 2, 12, 4),
+    b"II+\x00": ("little", 8, 8, 20, 8),
+    b"MM\x00+": ("big", 8, 8, 20, 8),
+}
+"""By its first bytes: byte order, where the first directory is named, bytes of the count of its
+entries, of an entry, and of the position of the next."""
+
+_MOST_PAGES = 100_000
+"""Directories of a TIFF file that are followed, which takes a second."""
+
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+def require_whole_png(fd: int) -> None:
+    """Walk the chunks of a PNG file to its last (ISO 15948, 5.3).
+
+    The decoder sets memory aside for as many bytes as a chunk says it has.
+
+    Raises:
+        FormatError: ``NOT_PNG``.
+        TruncatedError: A chunk reaches beyond the end of the file.
+    """
+    if os.pread(fd, 8, 0) != _PNG_MAGIC:
+        raise FormatError("a PNG file starts with 89 50 4E 47, this one does not", code="NOT_PNG")
+    position, size = len(_PNG_MAGIC), os.fstat(fd).st_size
+    while True:
+        head = os.pread(fd, 8, position)
+        position += 12 + int.from_bytes(head[:4], "big")  # its length, kind and checksum
+        if len(head) < 8 or position > size:
+            raise _cut_short("PNG")
+        if head[4:] == b"IEND":
+            return
+
+
+def require_whole_jpeg(fd: int) -> None:
+    """Walk the segments of a JPEG file to its end-of-image marker (ITU T.81, annex B).
+
+    Raises:
+        FormatError: ``NOT_JPEG``.
+        TruncatedError: The file ends before the marker.
+    """
+    if os.pread(fd, 2, 0) != b"\xff\xd8":
+        raise FormatError("a JPEG file starts with FF D8, this one does not", code="NOT_JPEG")
+    position = 2
+    while True:
+        marker = _next_marker(fd, position)
+        if marker is None:
+            raise _cut_short("JPEG")
+        position, code = marker
+        if code == 0xD9:  # end of image
+            return
+        if code in (0x01, *range(0xD0, 0xD9)):  # these stand alone
+            continue
+        length = os.pread(fd, 2, position)
+        position += int.from_bytes(length, "big")
+
+
+def require_whole_bmp(fd: int) -> None:
+    """Compare the length of a BMP file with what its header promises.
+
+    Raises:
+        FormatError: ``NOT_BMP``, ``BAD_DIMS``.
+        TruncatedError: The file lacks some of its rows.
+    """
+    header = os.pread(fd, 54, 0)
+    if header[:2] != b"BM" or len(header) < 54:
+        raise FormatError("a BMP file starts with BM and 52 bytes more", code="NOT_BMP")
+    promised, _, offset, _, width, height, _, depth, compression, stored = struct.unpack_from(
+        "<IIIIiiHHII", header, 2
+    )
+    if width < 1 or height == 0:
+        raise FormatError(f"the picture has {width} x {height} pixels", code="BAD_DIMS")
+    rows = stored if compression in (1, 2) else (width * depth + 31) // 32 * 4 * abs(height)
+    if os.fstat(fd).st_size < max(offset + rows, promised if compression in (1, 2) else 0):
+        raise _cut_short("BMP")
+
+
+def require_whole_tiff(fd: int) -> None:
+    """Follow the directories of a TIFF file, one for each page, to the last.
+
+    Raises:
+        FormatError: ``NOT_TIFF``, or ``BAD_HEADER`` for directories that go in a circle.
+        TruncatedError: A directory lies beyond the end of the file.
+    """
+    start = os.pread(fd, 16, 0)
+    layout = _TIFF_LAYOUTS.get(start[:4])
+    if layout is None:
+        raise FormatError(
+            f"a TIFF file starts with II or MM and 42 or 43, this one with {start[:4]!r}",
+            code="NOT_TIFF",
+        )
+    order, first, count_bytes, entry_bytes, offset_bytes = layout
+    size = os.fstat(fd).st_size
+    position, seen = int.from_bytes(start[first : first + offset_bytes], order), set[int]()
+    while position:
+        if position in seen:
+            raise FormatError("the directories of the pages form a circle", code="BAD_HEADER")
+        if len(seen) == _MOST_PAGES:
+            raise FormatError(f"more than {_MOST_PAGES} pages: split the file", code="BAD_HEADER")
+        seen.add(position)
+        count = int.from_bytes(_all_of(fd, count_bytes, position, size), order)
+        after = position + count_bytes + count * entry_bytes
+        position = int.from_bytes(_all_of(fd, offset_bytes, after, size), order)
+
+
+def _all_of(fd: int, count: int, position: int, size: int) -> bytes:
+    data = os.pread(fd, count, position) if position < size else b""
+    if len(data) < count:
+        raise _cut_short("TIFF")
+    return data
+
+
+def _next_marker(fd: int, position: int) -> tuple[int, int] | None:
+    """The next FF that is followed by neither 00 (a stuffed FF) nor FF: where it ends, its code."""
+    last = b""
+    while piece := os.pread(fd, _PIECE, position):
+        data = last + piece
+        start = position - len(last)
+        found = data.find(b"\xff")
+        while 0 <= found < len(data) - 1:
+            if data[found + 1] not in (0x00, 0xFF):
+                return start + found + 2, data[found + 1]
+            found = data.find(b"\xff", found + 1)
+        position += len(piece)
+        last = data[-1:] if data.endswith(b"\xff") else b""
+    return None
+
+
+def _cut_short(kind: str) -> TruncatedError:
+    return TruncatedError(f"the {kind} file ends before its picture does: copy it again")

@@ -1,0 +1,1 @@
+"""AFNI data sets (.HEAD with .BRIK)."""

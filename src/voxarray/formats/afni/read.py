@@ -1,0 +1,116 @@
+"""AFNI data sets: a text header (``.HEAD``) and voxels (``.BRIK``, also compressed)."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+import numpy as np
+
+from voxarray.core.errors import FormatError
+from voxarray.formats._voxels import gzip_stream
+from voxarray.formats._voxels.decoded_file import DecodedFile
+from voxarray.formats._voxels.decoders import Bzipped, Deflated
+from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
+from voxarray.formats._voxels.header_text import beginning, checked_sizes
+from voxarray.formats._voxels.nibabel_errors import nibabel_errors
+from voxarray.formats._voxels.slice_scaling import PartScaled
+from voxarray.formats.companions import HEADERS, sibling
+from voxarray.formats.suffixes import suffix_of
+from voxarray.geometry.selection import Shape4
+from voxarray.source.base import Channels, Source
+from voxarray.storage.file_identity import FileIdentity
+
+_BRIKS = (".brik", ".brik.gz", ".brik.bz2")
+
+_SECONDS = {77001: 1e-3, 77002: 1.0}  # AFNI's codes of units of time
+
+
+def open_afni(path: str | os.PathLike[str]) -> Source:
+    """An AFNI data set; either file may be named, only the header is read.
+
+    Sub-bricks become C, each with its own factor.
+
+    Raises:
+        MissingFileError: One of the files is not there.
+        FormatError: ``BAD_HEADER``, ``BAD_DIMS``, ``BAD_AFFINE``, ``BAD_SCALE``,
+            ``DIMS_EXCEED_FILE``.
+        TruncatedError: The file of voxels is shorter than the header says.
+    """
+    header, data = _files(os.path.abspath(path))
+    with header.blamed():
+        text = beginning(header).decode("latin-1")
+        with nibabel_errors("AFNI"):
+            from nibabel.brikhead import AFNIHeader
+
+            facts = AFNIHeader.from_fileobj(io.StringIO(text))
+            dtype, affine = np.dtype(facts.get_data_dtype()), facts.get_affine()
+            channels = _channels(facts.info)
+        count, w, h, d = _shape(facts.info)
+        base = _voxels(
+            header,
+            data,
+            StoredVoxels((count, w, h, d), dtype),
+            affine=affine,
+            channels=channels,
+        )
+        with nibabel_errors("AFNI"):  # one for each volume: only now their number is believable
+            factors = facts.get_data_scaling()
+            said = np.size(facts.info.get("BRICK_FLOAT_FACS", ()))
+        if factors is None:
+            return base
+        if said != count:
+            raise FormatError(
+                f"BRICK_FLOAT_FACS holds {said} factors for {count} sub-bricks: expected one each; "
+                "repair the header",
+                code="BAD_SCALE",
+            )
+        slopes = np.asarray(factors, np.float64).reshape(-1, 1, 1, 1)
+        return PartScaled.of(base, slopes, np.zeros_like(slopes))
+
+
+def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
+    given, suffix = FileIdentity.of(path), suffix_of(path)
+    if suffix == ".head":
+        return given, sibling(given.path, suffix, _BRIKS)
+    return sibling(given.path, suffix, HEADERS[suffix]), given
+
+
+def _shape(info: dict) -> Shape4:
+    """(C, W, H, D); nibabel takes sub-bricks for planes where there are fewer than three sizes.
+
+    Format: README.attributes of AFNI; space has three dimensions, the second rank is of sub-bricks.
+
+    Raises:
+        FormatError: ``BAD_DIMS``.
+    """
+    rank, sizes = (np.ravel(info.get(key, ())) for key in ("DATASET_RANK", "DATASET_DIMENSIONS"))
+    known = [*rank[:2].tolist(), *sizes[:3].tolist()]
+    if len(known) != 5 or not all(isinstance(n, int) for n in known) or known[0] != 3:
+        raise FormatError(
+            f"DATASET_RANK is {rank[:2].tolist()} and DATASET_DIMENSIONS {sizes[:3].tolist()}: "
+            "expected 3 and the number of sub-bricks, and three sizes; repair the header",
+            code="BAD_DIMS",
+        )
+    count, w, h, d = checked_sizes(known[1:], 4)
+    return count, w, h, d
+
+
+def _channels(info: dict) -> Channels:
+    if "TAXIS_NUMS" not in info:
+        return Channels()
+    step = float(info["TAXIS_FLOATS"][1]) * _SECONDS.get(info["TAXIS_NUMS"][2], 0.0)
+    return Channels("time", step if np.isfinite(step) and step > 0 else 0.0)
+
+
+def _voxels(
+    header: FileIdentity, data: FileIdentity, stored: StoredVoxels, **facts: Any
+) -> FileArray:
+    common: dict[str, Any] = {"identity": data, "header": header, "stored": stored, **facts}
+    if data.path.lower().endswith(".bz2"):
+        return DecodedFile(decoder=Bzipped(), **common)
+    named_so = data.path.lower().endswith(".gz")  # raw voxels may begin with any two bytes
+    if named_so and beginning(data, len(gzip_stream.MAGIC)) == gzip_stream.MAGIC:
+        return DecodedFile(decoder=Deflated(), **common)
+    return PlainFile(**common)

@@ -1,0 +1,55 @@
+"""The other file of an image that is kept in two."""
+
+from __future__ import annotations
+
+import os
+
+from voxarray.core.errors import MissingFileError
+from voxarray.storage.file_identity import FileIdentity
+
+HEADERS = {
+    ".img": (".hdr", ".hdr.gz"),
+    ".img.gz": (".hdr.gz", ".hdr"),
+    ".rec": (".par",),
+    ".brik": (".head",),
+    ".brik.gz": (".head",),
+    ".brik.bz2": (".head",),
+}
+"""Where the header of a file of voxels is, by its suffix; the likeliest first."""
+
+
+def has_header_beside(path: str, suffix: str) -> bool:
+    """Whether a file is the lesser half of a pair, whose header is there."""
+    try:
+        sibling(path, suffix, HEADERS.get(suffix, ()))
+    except MissingFileError:
+        return False
+    return True
+
+
+def sibling(path: str, suffix: str, others: tuple[str, ...]) -> FileIdentity:
+    """The first file that is there of those named as ``path`` with another suffix.
+
+    Each is looked for in lower and in upper case, and with the first part alone in upper case, as
+    in ``.BRIK.gz``.
+
+    Args:
+        path: A file of the pair.
+        suffix: How it ends, in lower case.
+        others: How the other may end, in lower case, the likeliest first.
+
+    Raises:
+        MissingFileError: There is none.
+    """
+    stem, own = path[: -len(suffix)], path[-len(suffix) :]
+    for other in others:
+        _, first, *compression = other.split(".")
+        mixed = ".".join(["", first.upper(), *compression])
+        for name in (mixed, other.upper(), other) if own.isupper() else (other, mixed):
+            if os.path.isfile(stem + name):
+                return FileIdentity.of(stem + name)
+    wanted = os.path.basename(stem) + "".join(others[:1])
+    raise MissingFileError(
+        f"{path} is one file of a pair: there is no {wanted} beside it",
+        path=path,
+    )

@@ -1,0 +1,86 @@
+"""Which files are DICOM: by their bytes, not by their names, which may be anything.
+
+Nothing here loads pydicom, so that whoever looks for images may ask.
+"""
+
+from __future__ import annotations
+
+import os
+
+from voxarray.core.errors import FormatError, MissingFileError
+
+SUFFIXES = frozenset({".dcm", ".ima", ".dicom"})
+
+_PREAMBLE = 128
+_MAGIC = b"DICM"
+_INDEX = "dicomdir"
+
+
+def is_dicom(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has DICOM's mark after its preamble (PS3.10, 7.1)."""
+    try:
+        return os.path.isfile(path) and _head(path)[_PREAMBLE:] == _MAGIC
+    except OSError:  # what may not be read is for its reader to complain of
+        return False
+
+
+def is_dicom_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds DICOM files; asked of its files until one of them is."""
+    with os.scandir(path) as entries:
+        names = sorted(entry.path for entry in entries if _may_be_dicom(entry))
+    return any(is_dicom(name) for name in names)
+
+
+def dicom_files(folder: str | os.PathLike[str]) -> list[str]:
+    """Paths of the DICOM files in a folder, not below it, sorted.
+
+    An index (DICOMDIR), hidden files and what is clearly something else are left out.
+
+    Raises:
+        MissingFileError: If there is no such folder.
+        FormatError: For a file that should be DICOM by its name, or whose name says nothing, and
+            is not (``NOT_DICOM``): leaving it out might leave out a slice.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            paths = sorted(entry.path for entry in entries if _may_be_dicom(entry))
+    except FileNotFoundError:
+        raise MissingFileError(f"there is no folder {folder}", path=folder) from None
+    found = []
+    for path in paths:
+        head = _head(path)
+        if head[_PREAMBLE:] == _MAGIC:
+            found.append(path)
+        elif _suffix(path) in SUFFIXES or not (_is_named_otherwise(path) or _is_text(head)):
+            raise FormatError(
+                f"{os.path.basename(path)} is not a DICOM file, though its name does not say "
+                f"otherwise ({len(head)} bytes, no {_MAGIC.decode()} at byte {_PREAMBLE}): repair "
+                "it or move it away",
+                code="NOT_DICOM",
+                path=path,
+            )
+    return found
+
+
+def _may_be_dicom(entry: os.DirEntry[str]) -> bool:
+    name = entry.name.lower()
+    return not name.startswith((".", _INDEX)) and entry.is_file()
+
+
+def _is_named_otherwise(path: str) -> bool:
+    """Whether a file has a suffix of letters, as other formats do; numbers end UIDs."""
+    suffix = _suffix(path)[1:]
+    return bool(suffix) and suffix[0].isalpha()
+
+
+def _is_text(head: bytes) -> bool:
+    return bool(head) and all(byte >= 32 or byte in b"\t\r\n" for byte in head)
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _head(path: str | os.PathLike[str]) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read(_PREAMBLE + len(_MAGIC))

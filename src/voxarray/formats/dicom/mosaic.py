@@ -1,0 +1,198 @@
+"""Siemens mosaics: the slices of a volume as the tiles of one large plane.
+
+Tiles are square in number and stand in rows; the last ones may be empty. How many hold a slice, and
+in which direction slices follow one another, stands in private elements: in the CSA header (format
+"SV10", as SPM and nibabel's nicom describe it) and partly beside it. What they do not say is not
+guessed: such files are refused.
+
+Image Position is that of a plane as large as the mosaic around the centre of the first slice, not
+that of the slice: it is moved back by half the difference, as nibabel and dcm2niix do.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from voxarray.core.errors import UnsupportedError
+from voxarray.formats.dicom import tags
+from voxarray.formats.dicom.elements import Elements
+from voxarray.formats.dicom.pixel_layout import PixelLayout
+
+Vector = tuple[float, ...]
+
+_CREATOR = "SIEMENS CSA HEADER"
+_MR_CREATOR = "SIEMENS MR HEADER"
+
+_MAGIC = b"SV10"
+_ENTRY = struct.Struct("<64si4s3i")  # name, multiplicity, VR, type, number of items, check
+_ITEM = struct.Struct("<4i")  # its second number is the length of the value
+_MOST = 1000
+"""Entries, and items of one entry: nibabel's limit, too."""
+
+_PARALLEL = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Mosaic:
+    """How the slices of a volume stand in a plane.
+
+    Attributes:
+        slices: How many.
+        normal: Unit vector, LPS, from one slice to the next.
+        spacing: Millimetres from one slice to the next.
+        rows: Of the whole plane.
+        columns: Of the whole plane.
+    """
+
+    slices: int
+    normal: Vector
+    spacing: float
+    rows: int
+    columns: int
+
+    @property
+    def across(self) -> int:
+        """Tiles in a row of them, and rows of tiles."""
+        return math.isqrt(self.slices - 1) + 1
+
+    @classmethod
+    def of(cls, header: Elements, layout: PixelLayout) -> Mosaic | None:
+        """The mosaic that a header describes; None if its plane is none.
+
+        Raises:
+            UnsupportedError: It is one, and does not say all that must be known, or contradicts
+                itself (``MOSAIC``).
+        """
+        if "MOSAIC" not in header.texts(tags.IMAGE_TYPE):
+            return None
+        if layout.frames != 1 or layout.samples != 1:
+            raise _refusal(f"it has {layout.frames} frames of {layout.samples} samples")
+        said = _csa(header)
+        found = cls(
+            _slices(header, said),
+            _normal(said),
+            _spacing(header),
+            layout.rows,
+            layout.columns,
+        )
+        if layout.rows % found.across or layout.columns % found.across:
+            raise _refusal(
+                f"{layout.columns} x {layout.rows} pixels do not make {found.across} x "
+                f"{found.across} tiles of one size"
+            )
+        return found
+
+    def layout(self, whole: PixelLayout) -> PixelLayout:
+        """The layout of the slices, as frames, in a file with the layout of the plane."""
+        return replace(
+            whole,
+            frames=self.slices,
+            rows=self.rows // self.across,
+            columns=self.columns // self.across,
+            across=self.across,
+        )
+
+    def position(self, position: Vector, orientation: Vector, pixel: Vector, slice_: int) -> Vector:
+        """Centre of the first pixel of a slice, LPS mm.
+
+        Args:
+            position: That the header gives.
+            orientation: Directions along which columns, then rows follow one another.
+            pixel: Millimetres between rows, then between columns.
+            slice_: Its number.
+
+        Raises:
+            UnsupportedError: Slices are not stacked along their normal (``MOSAIC``).
+        """
+        along_row, along_column = np.reshape(orientation, (2, 3))
+        if abs(abs(np.cross(along_row, along_column) @ self.normal) - 1) > _PARALLEL:
+            raise _refusal("its slices do not follow one another along their normal")
+        share = (1 - 1 / self.across) / 2
+        first = (
+            np.array(position)
+            + along_row * (pixel[1] * self.columns * share)
+            + along_column * (pixel[0] * self.rows * share)
+        )
+        return tuple((first + np.multiply(self.normal, self.spacing * slice_)).tolist())
+
+
+def _slices(header: Elements, said: dict[str, Vector]) -> int:
+    """Number of slices; two elements may say it, and have to agree."""
+    stated = said.get("NumberOfImagesInMosaic", ())
+    if header.text(tags.SIEMENS_CREATOR) == _MR_CREATOR:
+        stated += header.numbers(tags.SIEMENS_MOSAIC)[:1]
+    counts = set(stated)
+    if len(counts) != 1 or not all(n >= 1 and n == int(n) and n <= _MOST for n in counts):
+        raise _refusal("how many slices it holds is not said, or not in one way")
+    return int(counts.pop())
+
+
+def _normal(said: dict[str, Vector]) -> Vector:
+    normal = said.get("SliceNormalVector", ())
+    length = math.hypot(*normal)
+    if len(normal) != 3 or abs(length - 1) > 1e-2:
+        raise _refusal("in which direction its slices follow one another is not said")
+    return tuple(part / length for part in normal)
+
+
+def _spacing(header: Elements) -> float:
+    spacing = header.number(tags.SPACING_BETWEEN_SLICES)
+    if spacing is None or not 0 < spacing < 1e4:
+        raise _refusal("how far apart its slices are is not said")
+    return spacing
+
+
+def _csa(header: Elements) -> dict[str, Vector]:
+    """Numbers in the CSA header that matter here, by name."""
+    raw = header.raw(tags.SIEMENS_CSA)
+    if header.text(tags.SIEMENS_CSA_CREATOR) != _CREATOR or not raw.startswith(_MAGIC):
+        raise _refusal("it has no CSA header in the format SV10, which would describe it")
+    try:
+        return dict(_parse(raw))
+    except (struct.error, ValueError):
+        raise _refusal("its CSA header is damaged") from None
+
+
+def _parse(raw: bytes) -> list[tuple[str, Vector]]:
+    count, _ = struct.unpack_from("<2I", raw, 8)
+    if count > _MOST:
+        raise ValueError
+    found = []
+    position = 16
+    for _ in range(count):
+        name, multiplicity, _, _, items, _ = _ENTRY.unpack_from(raw, position)
+        position += _ENTRY.size
+        values = []
+        if not 0 <= items <= _MOST:
+            raise ValueError
+        for number in range(items):
+            length = _ITEM.unpack_from(raw, position)[1]
+            position += _ITEM.size
+            if length < 0 or position + length > len(raw):
+                raise ValueError
+            if length and (number < multiplicity or multiplicity == 0):
+                values.append(raw[position : position + length].split(b"\0")[0])
+            position += length + -length % 4
+        key = name.split(b"\0")[0].decode("latin-1")
+        if key in ("NumberOfImagesInMosaic", "SliceNormalVector"):
+            found.append((key, _numbers(values)))
+    return found
+
+
+def _numbers(values: list[bytes]) -> Vector:
+    numbers = tuple(float(value) for value in values if value.strip())
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError
+    return numbers
+
+
+def _refusal(why: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"the plane is a Siemens mosaic, a volume laid out as tiles, and {why}: convert it with "
+        "dcm2niix, or export it from the scanner as enhanced DICOM",
+        code="MOSAIC",
+    )

@@ -1,0 +1,146 @@
+"""Opening a folder of DICOM files, or one of them, as an image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError
+from voxarray.core.scaling import Scaling
+from voxarray.formats.dicom import tags
+from voxarray.formats.dicom.acquisition import facts_of_volumes
+from voxarray.formats.dicom.detect import dicom_files
+from voxarray.formats.dicom.frames import Frame, frames_of
+from voxarray.formats.dicom.geometry import stack
+from voxarray.formats.dicom.header import Header, read_header
+from voxarray.formats.dicom.pixels import PixelFile
+from voxarray.formats.dicom.series import Series, choose, list_series, require_alike
+from voxarray.formats.dicom.source import DicomSource
+from voxarray.formats.dicom.volumes import EMPTY, Volumes, arrange
+from voxarray.source.base import Source
+from voxarray.source.materialise import materialise
+
+_NO_SCALING = Scaling(1.0, 0.0)
+
+Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class DicomReader:
+    """Opens DICOM with a choice: the ``reader`` of an image whose folder holds several series.
+
+    >>> ct = vx.ScalarImage("folder", reader=vx.DicomReader(series=4))
+
+    Args:
+        series: Series Number, or Series Instance UID or Series Description as text; None where
+            there is only one series.
+    """
+
+    series: str | int | None = None
+
+    def open(self, path: Files) -> Source:
+        """The image in a folder, in one file, or in a list of files; only headers are read.
+
+        Raises:
+            MissingFileError: If there is nothing there.
+            FormatError: If it is not one image; the code says why.
+        """
+        return _open(path, self.series)
+
+    def list_series(self, path: Files) -> list[Series]:
+        """All series in a folder or among files, by number."""
+        return [series for series, _ in list_series(_headers(path))]
+
+    def __call__(self, path: Files) -> tuple[NDArray, NDArray[np.float64]]:
+        """Voxels (C, W, H, D) and affine (4, 4) in RAS+ mm, read at once."""
+        source = self.open(path)
+        return materialise(source, source.dtype), source.affine
+
+
+def open_dicom(path: str) -> Source:
+    """The image in a folder of DICOM files or in one of them; only headers are read.
+
+    Raises:
+        As `DicomReader.open`.
+    """
+    return _open(path, None)
+
+
+def _open(path: Files, wanted: str | int | None) -> Source:
+    where = os.path.abspath(path if isinstance(path, (str, os.PathLike)) else path[0])
+    try:
+        return _build(where, choose(_headers(path), wanted))
+    except VoxarrayError as error:
+        error.path = error.path or where
+        raise
+
+
+def _headers(path: Files) -> list[Header]:
+    if not isinstance(path, (str, os.PathLike)):
+        return [read_header(os.path.abspath(file)) for file in path]
+    if not os.path.isdir(path):
+        return [read_header(os.path.abspath(path))]
+    found = dicom_files(os.path.abspath(path))
+    if not found:
+        raise FormatError(f"the folder {path} holds no DICOM files", code="NOT_DICOM", path=path)
+    return [read_header(file) for file in found]
+
+
+def _build(path: str, headers: Sequence[Header]) -> DicomSource:
+    frames = [frame for n, header in enumerate(headers) for frame in frames_of(header, n)]
+    layouts = [header.layout for header in headers if header.layout is not None]
+    require_alike(layouts, frames)
+    with_holes = any(h.elements.text(tags.SEGMENTATION_TYPE) for h in headers)
+    place = stack(frames, with_holes=with_holes)
+    stated = headers[0].elements.number(tags.TEMPORAL_POSITIONS)
+    volumes = arrange(
+        frames,
+        place.slices,
+        place.depth,
+        stated=None if stated is None else int(stated),
+        with_holes=with_holes,
+    )
+    if layouts[0].samples > 1 and len(volumes.planes) > 1:
+        raise UnsupportedError(
+            f"{len(volumes.planes)} volumes of {layouts[0].samples} colours each: channels can "
+            "count one or the other; convert the film to grey, or open single frames of it",
+            code="COLOUR_SERIES",
+        )
+    scalings, scaling_of = _scalings(frames, volumes)
+    return DicomSource(
+        path=path,
+        files=tuple(PixelFile(h.identity, h.layout) for h in headers if h.layout is not None),
+        planes=_by_slice(volumes, lambda f: (f.file, f.index), frames, (EMPTY, 0)),
+        scalings=scalings,
+        scaling_of=scaling_of,
+        affine=place.affine,
+        channels=volumes.channels,
+        facts=facts_of_volumes(
+            [[frames[n].facts for n in row if n != EMPTY] for row in volumes.planes]
+        ),
+    )
+
+
+def _scalings(
+    frames: Sequence[Frame], volumes: Volumes
+) -> tuple[tuple[Scaling, ...] | None, NDArray[np.intp]]:
+    """Distinct scalings, and the number of that of each plane."""
+    distinct = list(dict.fromkeys(frame.scaling or _NO_SCALING for frame in frames))
+    numbers = _by_slice(
+        volumes, lambda frame: distinct.index(frame.scaling or _NO_SCALING), frames, 0
+    )
+    return None if distinct == [_NO_SCALING] else tuple(distinct), numbers
+
+
+def _by_slice(
+    volumes: Volumes, value: Callable[[Frame], Any], frames: Sequence[Frame], empty: Any
+) -> NDArray[np.intp]:
+    rows = [
+        [empty if n == EMPTY else value(frames[n]) for n in row] for row in volumes.planes.tolist()
+    ]
+    return np.array(rows, np.intp)

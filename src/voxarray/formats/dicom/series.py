@@ -1,0 +1,159 @@
+"""Which of many files make one image, and whether they agree enough to make it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from voxarray.core.errors import FormatError
+from voxarray.formats.dicom import tags
+from voxarray.formats.dicom.acquisition import MODALITIES
+from voxarray.formats.dicom.frames import Frame
+from voxarray.formats.dicom.header import Header
+from voxarray.formats.dicom.pixel_layout import PixelLayout
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Files that share a Series Instance UID.
+
+    Attributes:
+        uid: That UID; it may lead to the patient, so that no message repeats it.
+        number: Series Number; None if there is none.
+        modality: Such as ``"CT"``; empty if it is none of the standard's.
+        files: How many.
+        images: How many of them hold pixels.
+        size: (W, H) of the first image; None if there is none.
+    """
+
+    uid: str
+    number: int | None
+    modality: str
+    files: int
+    images: int
+    size: tuple[int, int] | None
+
+    def __str__(self) -> str:
+        number = "without number" if self.number is None else f"number {self.number}"
+        size = "" if self.size is None else f" of {self.size[0]} x {self.size[1]}"
+        return f"{number} ({self.modality or 'modality unknown'}, {self.images} images{size})"
+
+
+def list_series(headers: Iterable[Header]) -> list[tuple[Series, list[Header]]]:
+    """The series among files, by number, with their files."""
+    groups: dict[str, list[Header]] = {}
+    for header in headers:
+        groups.setdefault(header.series, []).append(header)
+    found = [(_described(uid, group), group) for uid, group in groups.items()]
+    return sorted(found, key=lambda pair: (pair[0].number or 0, pair[0].uid))
+
+
+def choose(headers: Sequence[Header], wanted: str | int | None) -> list[Header]:
+    """The files of the series that is wanted, or of the only one that has images.
+
+    Args:
+        headers: Of all files.
+        wanted: Series Instance UID or Series Description as text, or Series Number.
+
+    Raises:
+        FormatError: ``MULTIPLE_SERIES``, ``UNKNOWN_SERIES``, or ``NO_PIXEL_DATA``.
+    """
+    found = list_series(headers)
+    if wanted is None:
+        # Reports, contours and plans come in series of their own, without any pixels.
+        found = [pair for pair in found if pair[0].images] or found
+        if len(found) > 1 and found[0][0].images:
+            raise FormatError(
+                f"the files are of {len(found)} series: {_listed(found)}. Choose one with "
+                "reader=vx.DicomReader(series=number), or its UID or description as text",
+                code="MULTIPLE_SERIES",
+            )
+    else:
+        found = _matching(found, wanted)
+    files = [header for _, group in found for header in group]
+    without = sum(header.layout is None for header in files)
+    if without:
+        raise FormatError(
+            f"{without} of {len(files)} files hold no pixels: expected images (a report, a plan "
+            "or an index is none)",
+            code="NO_PIXEL_DATA",
+        )
+    return files
+
+
+def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> None:
+    """Refuse planes that cannot stand in one array.
+
+    Raises:
+        FormatError: ``LOCALIZER``, ``MIXED_SIZE`` or ``MIXED_DTYPE``.
+    """
+    scouts = sum(frame.is_localizer for frame in frames)
+    if 0 < scouts < len(frames):
+        raise FormatError(
+            f"{scouts} of {len(frames)} planes are localizers: move them away, the others make "
+            "the image",
+            code="LOCALIZER",
+        )
+    sizes = Counter((layout.columns, layout.rows) for layout in layouts)
+    if len(sizes) > 1:
+        listed = ", ".join(f"{n} of {w} x {h}" for (w, h), n in sizes.most_common(8))
+        raise FormatError(
+            f"files hold planes of different size: {listed} (columns x rows); expected one size",
+            code="MIXED_SIZE",
+        )
+    kinds = Counter((layout.dtype.name, layout.samples) for layout in layouts)
+    photometric = {layout.photometric for layout in layouts if layout.samples == 1}
+    if len(kinds) > 1 or len(photometric) > 1:
+        listed = ", ".join(f"{n} of {name} x {s}" for (name, s), n in kinds.most_common(8))
+        raise FormatError(
+            f"files hold different kinds of numbers: {listed} samples"
+            f"{', some of them inverted' if len(photometric) > 1 else ''}; expected one kind",
+            code="MIXED_DTYPE",
+        )
+
+
+def _matching(
+    found: list[tuple[Series, list[Header]]], wanted: str | int
+) -> list[tuple[Series, list[Header]]]:
+    if isinstance(wanted, int):
+        matching = [pair for pair in found if pair[0].number == wanted]
+    else:
+        matching = [pair for pair in found if pair[0].uid == wanted] or [
+            pair
+            for pair in found
+            if any(h.elements.text(tags.SERIES_DESCRIPTION) == wanted for h in pair[1])
+        ]
+    if not matching:
+        raise FormatError(
+            f"no series has the number, UID or description that was given: there are "
+            f"{_listed(found)}",
+            code="UNKNOWN_SERIES",
+        )
+    if len(matching) > 1:
+        raise FormatError(
+            f"{len(matching)} series match: {_listed(matching)}. Choose one by its UID, as "
+            "vx.DicomReader().list_series(path) gives it",
+            code="MULTIPLE_SERIES",
+        )
+    return matching
+
+
+def _described(uid: str, group: Sequence[Header]) -> Series:
+    first = group[0].elements
+    number = first.number(tags.SERIES_NUMBER)
+    modality = first.text(tags.MODALITY)
+    layouts = [header.layout for header in group if header.layout is not None]
+    return Series(
+        uid,
+        None if number is None else int(number),
+        modality if modality in MODALITIES else "",
+        files=len(group),
+        images=len(layouts),
+        size=(layouts[0].columns, layouts[0].rows) if layouts else None,
+    )
+
+
+def _listed(found: Sequence[tuple[Series, list[Header]]]) -> str:
+    shown = "; ".join(str(series) for series, _ in found[:12])
+    return shown if len(found) <= 12 else f"{shown}; and {len(found) - 12} more"

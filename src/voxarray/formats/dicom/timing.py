@@ -1,0 +1,52 @@
+"""Seconds between the volumes of a time series, where the files say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from voxarray.formats.dicom.frames import CINE, Frame
+
+_SECONDS: dict[str, float] = {
+    CINE: 1e-3,
+    "temporal_offset": 1.0,
+    "frame_reference_time": 1e-3,
+    "trigger_time": 1e-3,
+    "temporal_resolution": 1e-3,
+}
+
+_EVEN = 0.01
+"""Share of the step by which one of them may differ."""
+
+
+def volume_step(frames: Sequence[Frame]) -> float:
+    """Seconds between volumes; 0 if it is not stated, or not even.
+
+    Times of the planes themselves come first. For an echo-planar series of 2-D slices without
+    them, a volume takes one repetition time; for any other sequence it would be a guess.
+
+    Args:
+        frames: The planes of one slice, one per volume, in order.
+    """
+    for key in (CINE, "temporal_offset", "frame_reference_time", "trigger_time"):
+        step = _even_step([frame.separators.get(key) for frame in frames])
+        if step:
+            return step * _SECONDS[key]
+    stated: float | None = frames[0].separators.get("temporal_resolution")
+    if stated:
+        return stated * _SECONDS["temporal_resolution"]
+    step = _even_step([frame.separators.get("acquisition_time") for frame in frames])
+    if step:
+        return step
+    if frames[0].separators.get("is_planar_epi"):
+        return float(frames[0].facts.get("repetition_time", 0.0)) * 1e-3
+    return 0.0
+
+
+def _even_step(times: Sequence[float | None]) -> float:
+    known = [time for time in times if time is not None]
+    if len(known) < len(times) or len(known) < 2:
+        return 0.0
+    step = (known[-1] - known[0]) / (len(known) - 1)
+    even = all(abs(b - a - step) <= _EVEN * abs(step) for a, b in pairwise(known))
+    return step if even and step > 0 else 0.0

@@ -1,0 +1,108 @@
+"""GIPL, the Guy's Image Processing Lab format: 256 bytes and the voxels, all big-endian.
+
+It holds spacing and origin but no directions; those are ITK's default, LPS.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError
+from voxarray.formats._voxels import gzip_stream
+from voxarray.formats._voxels.decoded_file import DecodedFile
+from voxarray.formats._voxels.decoders import Deflated
+from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
+from voxarray.formats._voxels.header_text import checked_sizes, checked_spacing
+from voxarray.geometry.lps import ras_from_itk
+from voxarray.source.base import Channels
+from voxarray.storage.file_identity import FileIdentity
+
+HEADER_BYTES = 256
+SIZES = struct.Struct(">4HH4f")
+"""Sizes, type and spacings, with which the header begins."""
+ORIGIN = struct.Struct(">4d")
+ORIGIN_AT = 204
+MAGIC_AT = 252
+MAGIC = 0xEFFFE9B0
+_MAGICS = (MAGIC, 0x2AE389B8)
+
+DTYPES = {7: "i1", 8: "u1", 15: "i2", 16: "u2", 31: "u4", 32: "i4", 64: "f4", 65: "f8"}
+
+
+def open_gipl(path: str | os.PathLike[str]) -> FileArray:
+    """A GIPL image, plain or compressed; only the header is read, a fourth dimension becomes C.
+
+    Raises:
+        MissingFileError: There is no such file.
+        FormatError: ``NOT_GIPL``, ``BAD_DIMS``, ``BAD_SPACING``, ``BAD_AFFINE``,
+            ``DIMS_EXCEED_FILE``.
+        TruncatedError: The file is shorter than its header says.
+        UnsupportedError: ``UNSUPPORTED_DTYPE``.
+    """
+    identity = FileIdentity.of(path)
+    with identity.blamed():
+        start, is_compressed = _start(identity)
+        stored, affine = _stored(start), _affine(start)
+        if not is_compressed:
+            _require_no_excess(stored, identity.size)
+    channels = Channels("time") if stored.shape[0] > 1 else Channels()
+    if is_compressed:
+        return DecodedFile(
+            identity=identity, stored=stored, affine=affine, channels=channels, decoder=Deflated()
+        )
+    return PlainFile(identity=identity, stored=stored, affine=affine, channels=channels)
+
+
+def _start(identity: FileIdentity) -> tuple[bytes, bool]:
+    fd = identity.open()
+    try:
+        start = os.pread(fd, HEADER_BYTES, 0)
+        is_compressed = start.startswith(gzip_stream.MAGIC)
+        if is_compressed:
+            start = gzip_stream.beginning(fd, HEADER_BYTES)
+    finally:
+        os.close(fd)
+    if len(start) < HEADER_BYTES:
+        raise TruncatedError(f"a GIPL header has {HEADER_BYTES} bytes, this file {len(start)}")
+    magic = int.from_bytes(start[MAGIC_AT:HEADER_BYTES], "big")
+    if magic not in _MAGICS:
+        raise FormatError(
+            f"a GIPL header ends with a magic, this one with {magic:#x}", code="NOT_GIPL"
+        )
+    return start, is_compressed
+
+
+def _stored(start: bytes) -> StoredVoxels:
+    w, h, d, count, code, *_ = SIZES.unpack_from(start)
+    checked_sizes((w, h, max(1, d), max(1, count)), 4)
+    if code not in DTYPES:
+        raise UnsupportedError(
+            f"voxels of GIPL type {code} cannot be read: known are {sorted(DTYPES)}",
+            code="UNSUPPORTED_DTYPE",
+        )
+    shape = (max(1, count), w, h, max(1, d))
+    return StoredVoxels(shape, np.dtype(">" + DTYPES[code]), offset=HEADER_BYTES)
+
+
+def _require_no_excess(stored: StoredVoxels, size: int) -> None:
+    """Refuse what ITK makes of an image of several components, whose number it does not write.
+
+    Raises:
+        FormatError: ``EXCESS_DATA``.
+    """
+    if size > stored.offset + stored.nbytes:
+        raise FormatError(
+            f"the file has {size} bytes and the header promises {stored.offset + stored.nbytes}: "
+            "it holds something that GIPL has no header for, such as vectors",
+            code="EXCESS_DATA",
+        )
+
+
+def _affine(start: bytes) -> NDArray[np.float64]:
+    spacing = checked_spacing(SIZES.unpack_from(start)[5:8])
+    origin = ORIGIN.unpack_from(start, ORIGIN_AT)[:3]
+    return ras_from_itk(spacing, origin, np.eye(3).ravel().tolist())

@@ -1,0 +1,40 @@
+"""Writing GIPL files."""
+
+from __future__ import annotations
+
+from voxarray.core.errors import UnsupportedError
+from voxarray.formats._voxels.capabilities import (
+    held_dtype,
+    require_lps_axes,
+    require_one_channel,
+)
+from voxarray.formats._voxels.write_voxels import sink_of, write_volumes
+from voxarray.formats.gipl import read as gipl
+from voxarray.formats.suffixes import suffix_of
+from voxarray.geometry.lps import itk_from_ras
+from voxarray.source.base import Source
+from voxarray.storage.atomic_write import whole_file
+
+
+def write_gipl(source: Source, path: str) -> None:
+    """Save as GIPL: one channel, axes along left, posterior, superior; spacing as float32.
+
+    Raises:
+        UnsupportedError: ``UNSUPPORTED_DTYPE``, ``UNSUPPORTED_DIMS``, ``AFFINE_NOT_HELD``.
+        ArchiveError: The disk is full or fails.
+    """
+    codes = {name: code for code, name in gipl.DTYPES.items() if name not in ("i4", "u4")}
+    dtype = held_dtype(source, codes, "GIPL")  # ITK reads no 32-bit integers
+    require_one_channel(source, "GIPL")
+    require_lps_axes(source.affine, "GIPL")
+    if max(source.shape) >= 1 << 16:
+        raise UnsupportedError("an axis of GIPL has at most 65535 voxels", code="UNSUPPORTED_DIMS")
+    spacing, origin, _ = itk_from_ras(source.affine)
+    header = bytearray(gipl.HEADER_BYTES)
+    gipl.SIZES.pack_into(header, 0, *source.shape[1:], 1, codes[dtype.str[1:]], *spacing, 1.0)
+    gipl.ORIGIN.pack_into(header, gipl.ORIGIN_AT, *origin, 0.0)
+    header[gipl.MAGIC_AT :] = gipl.MAGIC.to_bytes(4, "big")
+    compressed = suffix_of(path).endswith(".gz")
+    with whole_file(path, overwrite=True) as file, sink_of(file, compressed=compressed) as sink:
+        sink.write(bytes(header))
+        write_volumes(source, sink, dtype.newbyteorder(">"))

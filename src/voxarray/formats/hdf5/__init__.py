@@ -1,0 +1,1 @@
+"""ITK's images in HDF5 (.h5, .hdf5)."""

@@ -1,0 +1,90 @@
+"""Saving as MetaImage: raw little-endian voxels behind the header (``.mha``) or beside it.
+
+Uncompressed on purpose: any box of the file can then be read by offset.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+
+from voxarray.formats._voxels.capabilities import held_dtype, plane_affine, remark_lost_time
+from voxarray.formats._voxels.write_voxels import write_components
+from voxarray.formats.suffixes import suffix_of
+from voxarray.geometry.lps import itk_from_ras
+from voxarray.source.base import Source
+from voxarray.storage.atomic_write import whole_files
+
+_TYPES = {
+    "i1": "MET_CHAR",
+    "u1": "MET_UCHAR",
+    "i2": "MET_SHORT",
+    "u2": "MET_USHORT",
+    "i4": "MET_INT",
+    "u4": "MET_UINT",
+    "i8": "MET_LONG_LONG",
+    "u8": "MET_ULONG_LONG",
+    "f4": "MET_FLOAT",
+    "f8": "MET_DOUBLE",
+}
+
+
+def write_meta_image(source: Source, path: str, *, squeeze: bool) -> None:
+    """Save an image; it appears, or replaces another, when it is complete.
+
+    The affine is held, shear included; spacing and directions are rounded as floating-point
+    numbers are.
+
+    Args:
+        source: What to save.
+        path: Ends in ``.mha``, or ``.mhd``, whose voxels go into a ``.raw`` beside it.
+        squeeze: Whether a single slice is written as two dimensions.
+
+    Raises:
+        UnsupportedError: ``UNSUPPORTED_DTYPE``, ``CANNOT_SQUEEZE``.
+        ArchiveError: The disk is full or fails.
+    """
+    dtype = held_dtype(source, _TYPES, "MetaImage")
+    remark_lost_time(source, "MetaImage")
+    header = _header(source, dtype, is_plane=squeeze and source.shape[3] == 1)
+    stored = dtype.newbyteorder("<")
+    if suffix_of(path) == ".mha":
+        with whole_files(path, overwrite=True) as (partial,), open(partial, "xb") as file:
+            file.write(f"{header}ElementDataFile = LOCAL\n".encode("ascii"))
+            write_components(source, file, stored)
+        return
+    raw = path[: -len(".mhd")] + ".raw"
+    with whole_files(raw, path, overwrite=True) as (voxels, text):
+        with open(voxels, "xb") as file:
+            write_components(source, file, stored)
+        with open(text, "x", encoding="latin-1") as lines:
+            lines.write(f"{header}ElementDataFile = {os.path.basename(raw)}\n")
+
+
+def _header(source: Source, dtype: np.dtype, *, is_plane: bool) -> str:
+    count, *sizes = source.shape
+    dimensions = 2 if is_plane else 3
+    spacing, origin, direction = itk_from_ras(source.affine)
+    cosines = np.reshape(direction, (3, 3))[:dimensions, :dimensions]
+    if is_plane:
+        plane_affine(source)  # refuses what two dimensions cannot say
+    lines = [
+        "ObjectType = Image",
+        f"NDims = {dimensions}",
+        "BinaryData = True",
+        "BinaryDataByteOrderMSB = False",
+        "CompressedData = False",
+        f"TransformMatrix = {_numbers(cosines.T.ravel())}",
+        f"Offset = {_numbers(origin[:dimensions])}",
+        f"ElementSpacing = {_numbers(spacing[:dimensions])}",
+        f"DimSize = {' '.join(map(str, sizes[:dimensions]))}",
+        f"ElementNumberOfChannels = {count}",
+        f"ElementType = {_TYPES[dtype.str[1:]]}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return " ".join(repr(float(value)) for value in values)

@@ -1,0 +1,54 @@
+"""Opening NIfTI files: ``.nii`` and ``.nii.gz``, one or two, either byte order."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from voxarray.core.errors import UnsupportedError, VoxarrayWarning
+from voxarray.formats._voxels import gzip_stream
+from voxarray.formats.nifti.gzip_source import NiftiGzSource
+from voxarray.formats.nifti.source import NiftiFile, NiftiSource
+from voxarray.formats.nifti.warnings import remarks
+from voxarray.nifti_header.header import LARGEST_HEADER, NiftiHeader
+from voxarray.storage.file_identity import FileIdentity
+
+
+def open_nifti(path: str | os.PathLike[str]) -> NiftiFile:
+    """A NIfTI image in a single file; only the header is read.
+
+    Whether the file is compressed is seen from its first bytes, not from its name. What is odd
+    about the header but does not keep the image from being read is a `VoxarrayWarning`.
+
+    Raises:
+        MissingFileError: There is no such file.
+        FormatError: The header is wrong; codes as in `NiftiHeader.parse` and `check_extent`.
+        TruncatedError: The file is shorter than its header says.
+        UnsupportedError: It is valid, but not an image of one (C, W, H, D) array.
+    """
+    identity = FileIdentity.of(path)
+    with identity.blamed():
+        source = _open(identity)
+    for remark in remarks(source.header):
+        warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=3)
+    return source
+
+
+def _open(identity: FileIdentity) -> NiftiFile:
+    fd = identity.open()
+    try:
+        start = os.pread(fd, LARGEST_HEADER, 0)
+        is_compressed = start.startswith(gzip_stream.MAGIC)
+        if is_compressed:
+            start = gzip_stream.beginning(fd, LARGEST_HEADER)
+    finally:
+        os.close(fd)
+    header = NiftiHeader.parse(start)
+    if not header.is_single:
+        raise UnsupportedError(
+            "this is the header of an image whose voxels are in another file (.hdr and .img): "
+            "convert it to a single .nii",
+            code="NIFTI_PAIR",
+        )
+    header.check_extent(identity.size, compressed=is_compressed)
+    return (NiftiGzSource if is_compressed else NiftiSource)(identity, header)

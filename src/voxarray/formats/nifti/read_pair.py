@@ -1,0 +1,138 @@
+"""Images in two files, ``.hdr`` and ``.img``: NIfTI pairs, and ANALYZE 7.5 with SPM's dialects."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+
+from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayWarning
+from voxarray.core.scaling import Scaling
+from voxarray.formats._voxels import gzip_stream
+from voxarray.formats._voxels.decoded_file import DecodedFile
+from voxarray.formats._voxels.decoders import Deflated
+from voxarray.formats._voxels.file_array import (
+    COMPONENTS,
+    VOLUMES,
+    FileArray,
+    PlainFile,
+    StoredVoxels,
+)
+from voxarray.formats._voxels.header_text import beginning, checked_sizes
+from voxarray.formats._voxels.nibabel_errors import nibabel_errors
+from voxarray.formats.companions import HEADERS, sibling
+from voxarray.formats.nifti.warnings import remarks
+from voxarray.formats.suffixes import suffix_of
+from voxarray.nifti_header.header import LARGEST_HEADER, NiftiHeader
+from voxarray.storage.file_identity import FileIdentity
+
+_PADDING = 1 << 20  # bytes that some writers leave behind the voxels
+
+_LARGEST_MAT = 64 << 10  # SPM's holds one or two matrices
+
+
+def open_pair(path: str | os.PathLike[str]) -> FileArray:
+    """The image of a header and a file of voxels; either may be named, only the header is read.
+
+    A header with NIfTI's magic is NIfTI; any other is ANALYZE, and placed as nibabel places it
+    (SPM's ``.mat`` beside it counts). What is odd about a NIfTI header is a `VoxarrayWarning`.
+
+    Raises:
+        MissingFileError: One of the files is not there.
+        FormatError: The header is wrong; codes as in `NiftiHeader.parse`, or ``BAD_HEADER``.
+        TruncatedError: The file of voxels is shorter than the header says.
+        UnsupportedError: It is valid, but not an image of one (C, W, H, D) array.
+    """
+    header, data = _files(os.path.abspath(path))
+    with header.blamed():
+        start = _start(header)
+        if _is_nifti(start):
+            return _open_nifti(header, data, start)
+        return _open_analyze(header, data)
+
+
+def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
+    given, suffix = FileIdentity.of(path), suffix_of(path)
+    if suffix.startswith(".hdr"):
+        others = (".img.gz", ".img") if suffix.endswith(".gz") else (".img", ".img.gz")
+        return given, sibling(given.path, suffix, others)
+    return sibling(given.path, suffix, HEADERS[suffix]), given
+
+
+def _start(header: FileIdentity) -> bytes:
+    fd = header.open()
+    try:
+        start = os.pread(fd, LARGEST_HEADER, 0)
+        if start.startswith(gzip_stream.MAGIC):
+            start = gzip_stream.beginning(fd, LARGEST_HEADER)
+    finally:
+        os.close(fd)
+    return start
+
+
+def _is_nifti(start: bytes) -> bool:
+    return start[344:347] in (b"ni1", b"n+1") or start[4:7] in (b"ni2", b"n+2")
+
+
+def _open_nifti(identity: FileIdentity, data: FileIdentity, start: bytes) -> FileArray:
+    header = NiftiHeader.parse(start)
+    if header.is_single:
+        raise UnsupportedError(
+            "the header says that its voxels follow it in the same file: name it .nii",
+            code="NOT_A_PAIR",
+        )
+    axes = COMPONENTS if header.colours else VOLUMES
+    stored = StoredVoxels(header.shape, header.stored, axes, header.offset)
+    source = _voxels(
+        identity,
+        data,
+        stored,
+        affine=header.affine,
+        channels=header.channels,
+        scaling=header.scaling,
+        nifti_header=header.scrubbed(),
+    )
+    for remark in remarks(header):
+        warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=4)
+    return source
+
+
+def _open_analyze(identity: FileIdentity, data: FileIdentity) -> FileArray:
+    mat = identity.path[: -len(suffix_of(identity.path))] + ".mat"
+    placing = FileIdentity.of(mat) if os.path.isfile(mat) else None
+    if placing is not None and placing.size > _LARGEST_MAT:
+        raise FormatError(f"{mat} is too large to hold SPM's matrices", code="BAD_HEADER")
+    with nibabel_errors("ANALYZE"):
+        import nibabel
+
+        image = nibabel.load(data.path, mmap=False)
+        proxy = image.dataobj
+        offset, dtype = int(proxy.offset), np.dtype(proxy.dtype)
+        slope, intercept = float(proxy.slope), float(proxy.inter)
+        affine, sizes = np.array(image.affine), [int(n) for n in proxy.shape]
+    sizes = [*checked_sizes(sizes, 7), 1, 1, 1]
+    w, h, d, *more = sizes
+    count = max(more)
+    if dtype.fields is not None or dtype.kind not in "iufc":
+        raise UnsupportedError(f"voxels of type {dtype} cannot be read", code="UNSUPPORTED_DTYPE")
+    if np.prod(more, dtype=object) != count:
+        raise UnsupportedError(
+            f"sizes {sizes} are not the axes (C, W, H, D)", code="UNSUPPORTED_DIMS"
+        )
+    if not np.isfinite([slope, intercept]).all() or slope == 0:
+        raise FormatError(f"the scaling is {slope}, {intercept}", code="BAD_SCALE")
+    scaling = None if (slope, intercept) == (1, 0) else Scaling(slope, intercept)
+    stored = StoredVoxels((count, w, h, d), dtype, VOLUMES, offset)
+    return _voxels(identity, data, stored, affine=affine, scaling=scaling, placing=placing)
+
+
+def _voxels(
+    header: FileIdentity, data: FileIdentity, stored: StoredVoxels, **facts: Any
+) -> FileArray:
+    common: dict[str, Any] = {"identity": data, "header": header, "stored": stored, **facts}
+    named_so = suffix_of(data.path).endswith(".gz")  # raw voxels may begin with any two bytes
+    if named_so and beginning(data, len(gzip_stream.MAGIC)) == gzip_stream.MAGIC:
+        return DecodedFile(decoder=Deflated(trailer=_PADDING), **common)
+    return PlainFile(**common)

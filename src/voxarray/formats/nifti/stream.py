@@ -1,0 +1,123 @@
+"""All voxels of a NIfTI file, front to back, straight into the caller's memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import StateError
+from voxarray.core.scaling import Scaling
+from voxarray.source.base import VoxelStream
+from voxarray.source.slabs import Slabs
+from voxarray.storage.file_digest import FileDigest
+from voxarray.storage.file_identity import FileIdentity
+from voxarray.storage.raw_voxels import as_bytes, make_native, read_exactly
+
+SCALED_BYTES = 8 << 20
+"""Stored voxels that are held beside the output while slope and intercept are applied."""
+
+
+class Feed(Protocol):
+    """The bytes of an image, each once."""
+
+    def read_exactly(self, view: memoryview) -> None:
+        """Fill ``view`` with the next bytes."""
+
+    def finish(self) -> None:
+        """Check what only the end can tell."""
+
+
+class PlainFeed:
+    """The bytes of an uncompressed file from ``position`` on."""
+
+    def __init__(self, fd: int, position: int) -> None:
+        self._fd = fd
+        self._position = position
+
+    def read_exactly(self, view: memoryview) -> None:
+        read_exactly(self._fd, view, self._position)
+        self._position += len(view)
+
+    def finish(self) -> None:
+        pass
+
+
+class NiftiStream(VoxelStream):
+    """A stream of stored or scaled voxels in the order of the file.
+
+    Args:
+        identity: The file; changes of it are noticed at every read.
+        feed: Makes the bytes of the voxels from a descriptor.
+        stored: Type in the file.
+        scaling: Slope and intercept to apply, or None.
+    """
+
+    def __init__(
+        self,
+        identity: FileIdentity,
+        feed: Callable[[int], Feed],
+        stored: np.dtype,
+        scaling: Scaling | None,
+    ) -> None:
+        self._identity = identity
+        self._stored = stored
+        self._scaling = scaling
+        self._fd = identity.open()
+        self._digest: FileDigest | None = None
+        self._sha256: str | None = None
+        try:
+            with identity.blamed():
+                self._feed = feed(self._fd)
+        except BaseException:
+            self.close()
+            raise
+
+    def read_into(self, out: NDArray) -> None:
+        self._check_open()
+        with self._identity.blamed():
+            if self._scaling is None:
+                self._fill(out)
+            else:
+                self._fill_scaled(out, self._scaling)
+        self._identity.check(self._fd)
+
+    def _fill(self, out: NDArray) -> None:
+        self._feed.read_exactly(as_bytes(out))
+        make_native(out, self._stored)
+
+    def _fill_scaled(self, out: NDArray, scaling: Scaling) -> None:
+        for outer, inner in Slabs.of(out.shape, self._stored.itemsize, SCALED_BYTES):
+            part = out[outer.start : outer.stop, inner.start : inner.stop]
+            stored = np.empty(part.shape, self._stored.newbyteorder("="))
+            self._fill(stored)
+            part[...] = scaling.apply(stored)
+
+    def finish(self) -> None:
+        self._check_open()
+        with self._identity.blamed():
+            self._feed.finish()
+        if self._digest is not None:
+            self._sha256 = self._digest.result()
+        self._identity.check(self._fd)
+
+    def start_digest(self) -> None:
+        self._check_open()
+        self._digest = self._digest or FileDigest(self._fd)
+
+    def source_digest(self) -> str | None:
+        return self._sha256
+
+    def close(self) -> None:
+        if self._digest is not None:
+            self._digest.cancel()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _check_open(self) -> None:
+        if self._fd < 0:
+            raise StateError("this stream was closed: open another one", code="CLOSED")

@@ -1,0 +1,1 @@
+"""Philips PAR/REC."""

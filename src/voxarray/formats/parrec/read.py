@@ -1,0 +1,74 @@
+"""Philips PAR/REC: a text header and slices, each with its own slope and intercept."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import FormatError
+from voxarray.formats._voxels.file_array import StoredVoxels
+from voxarray.formats._voxels.header_text import beginning, checked_sizes
+from voxarray.formats._voxels.nibabel_errors import nibabel_errors
+from voxarray.formats._voxels.slice_scaling import PartScaled
+from voxarray.formats._voxels.slice_table import ScatteredSlices, slice_numbers
+from voxarray.formats.companions import HEADERS, sibling
+from voxarray.formats.suffixes import suffix_of
+from voxarray.source.base import Channels, Source
+from voxarray.storage.file_identity import FileIdentity
+
+
+def open_parrec(path: str | os.PathLike[str]) -> Source:
+    """A PAR/REC image; either file may be named, only the header is read.
+
+    Volumes (dynamics, echoes, diffusion directions) become C in nibabel's order, and intensities
+    are the values that the console shows (nibabel's scaling ``"dv"``).
+
+    Raises:
+        MissingFileError: One of the files is not there.
+        FormatError: ``BAD_HEADER`` (slices that are missing are one reason), ``BAD_AFFINE``,
+            ``BAD_DIMS``, ``BAD_SCALE``.
+        TruncatedError: The file of voxels is shorter than the header says.
+    """
+    header, data = _files(os.path.abspath(path))
+    with header.blamed():
+        text = beginning(header).decode("latin-1")
+        with nibabel_errors("PAR"):
+            from nibabel.parrec import PARRECHeader
+
+            facts = PARRECHeader.from_fileobj(io.StringIO(text))
+            sizes = [int(n) for n in facts.get_data_shape()]
+            dtype, affine = np.dtype(facts.get_data_dtype()), facts.get_affine()
+            order = np.asarray(facts.get_sorted_slice_indices())
+            slopes, intercepts = facts.get_data_scaling("dv")
+        w, h, d, count = (*checked_sizes(sizes, 4), 1)[:4]
+        if order.size != count * d:
+            raise FormatError(
+                f"{order.size} slices do not make {count} volumes of {d}", code="BAD_HEADER"
+            )
+        shape = (count, w, h, d)
+        base = ScatteredSlices(
+            identity=data,
+            header=header,
+            stored=StoredVoxels(shape, dtype),
+            affine=affine,
+            channels=Channels(),
+            numbers=slice_numbers(order, shape),
+        )
+        return PartScaled.of(base, _as_4d(slopes), _as_4d(intercepts))
+
+
+def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
+    given, suffix = FileIdentity.of(path), suffix_of(path)
+    if suffix == ".par":
+        return given, sibling(given.path, suffix, (".rec",))
+    return sibling(given.path, suffix, HEADERS[suffix]), given
+
+
+def _as_4d(table: NDArray) -> NDArray[np.float64]:
+    """A table of nibabel's, (1, 1, D) or (1, 1, D, C), as (C, 1, 1, D)."""
+    whole = np.asarray(table, np.float64)
+    whole = whole[..., None] if whole.ndim == 3 else whole
+    return whole.transpose(3, 0, 1, 2)

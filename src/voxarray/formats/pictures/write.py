@@ -1,0 +1,145 @@
+"""Saving one slice as a picture: PNG, JPEG and BMP through SimpleITK; TIFF through tifffile.
+
+Pictures hold no place in a patient. Rows run along H, columns along W.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import UnsupportedError
+from voxarray.formats._voxels.capabilities import held_dtype, warn
+from voxarray.formats.suffixes import suffix_of
+from voxarray.geometry.lps import lps_from_ras
+from voxarray.geometry.selection import Selection
+from voxarray.source.base import Source
+from voxarray.storage.atomic_write import whole_files
+
+_TIFF_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+
+_COLOURS = {".png": (1, 3, 4), ".jpg": (1, 3), ".jpeg": (1, 3), ".bmp": (3,)}
+
+_WRITERS = {
+    ".png": "PNGImageIO",
+    ".jpg": "JPEGImageIO",
+    ".jpeg": "JPEGImageIO",
+    ".bmp": "BMPImageIO",
+}
+
+
+def write_picture(source: Source, path: str) -> None:
+    """Save one slice as PNG (uint8, uint16), JPEG or BMP (uint8); other types are cast.
+
+    Values that uint8 holds are cast as TorchIO does, which cuts off fractions.
+
+    Warns:
+        VoxarrayWarning: Fractions are cut off (``CAST_TO_UINT8``), the format changes values
+            (``LOSSY``), or the place of the slice is lost (``GEOMETRY_LOST``).
+
+    Raises:
+        UnsupportedError: Several slices, or another number of channels than the format has
+            (``UNSUPPORTED_DIMS``); values beyond uint8 (``OUT_OF_RANGE``).
+        ArchiveError: The disk is full or fails.
+    """
+    import SimpleITK
+
+    suffix = suffix_of(path)
+    kind = suffix[1:].upper()
+    _require_plane(source, kind)
+    voxels = source.read(Selection.whole(source.shape))[..., 0].transpose(2, 1, 0)  # (H, W, C)
+    if suffix == ".bmp" and voxels.shape[-1] == 1:
+        voxels = np.repeat(voxels, 3, axis=-1)  # ITK reads grey BMP as three channels anyway
+        warn("GREY_AS_COLOURS: a grey BMP is read with three equal channels")
+    if voxels.shape[-1] not in _COLOURS[suffix]:
+        raise UnsupportedError(
+            f"{kind} has {' or '.join(map(str, _COLOURS[suffix]))} channels, the image "
+            f"{source.shape[0]}: select some of them",
+            code="UNSUPPORTED_DIMS",
+        )
+    pixels = voxels if suffix == ".png" and voxels.dtype == np.uint16 else _as_uint8(voxels, kind)
+    if _WRITERS[suffix] == "JPEGImageIO":
+        warn("LOSSY: JPEG changes values; save as .png to keep them")
+    _remark_geometry(source, np.eye(4), kind)
+    is_vector = pixels.shape[-1] > 1
+    array = np.ascontiguousarray(pixels if is_vector else pixels[..., 0])
+    image = SimpleITK.GetImageFromArray(array, isVector=is_vector)
+    with whole_files(path, overwrite=True) as (partial,):
+        SimpleITK.WriteImage(image, partial, imageIO=_WRITERS[suffix])
+
+
+def write_tiff(source: Source, path: str) -> None:
+    """Save slices as the pages of an uncompressed TIFF, colours (3 or 4 channels) together.
+
+    Warns:
+        VoxarrayWarning: The place of the image is lost (``GEOMETRY_LOST``).
+
+    Raises:
+        UnsupportedError: ``UNSUPPORTED_DTYPE``; channels that are no colours
+            (``UNSUPPORTED_DIMS``); tifffile is not installed (``NO_TIFFFILE``).
+        ArchiveError: The disk is full or fails.
+    """
+    try:
+        import tifffile
+    except ImportError:
+        raise UnsupportedError(
+            "TIFF needs tifffile: pip install 'voxarray[tiff]'", code="NO_TIFFFILE"
+        ) from None
+    dtype = held_dtype(source, _TIFF_TYPES, "TIFF")
+    count, width, height, depth = source.shape
+    if count not in (1, 3, 4):
+        raise UnsupportedError(
+            f"TIFF has 1, 3 or 4 channels, the image {count}: select some of them",
+            code="UNSUPPORTED_DIMS",
+        )
+    spacing = np.abs(np.diag(source.affine)[:2])
+    held = np.diag([-spacing[0], -spacing[1], 1.0, 1.0]) if spacing.all() else np.eye(4)
+    _remark_geometry(source, lps_from_ras(held), "TIFF")
+    with whole_files(path, overwrite=True) as (partial,):
+        tifffile.imwrite(
+            partial,
+            _pages(source, dtype),
+            shape=(depth, height, width, count) if count > 1 else (depth, height, width),
+            dtype=dtype,
+            photometric="rgb" if count > 1 else "minisblack",
+            resolution=tuple(10 / mm for mm in spacing) if spacing.all() else None,
+            resolutionunit="CENTIMETER" if spacing.all() else None,
+            bigtiff=count * width * height * depth * dtype.itemsize >= 1 << 31,
+        )
+
+
+def _pages(source: Source, dtype: np.dtype):  # type: ignore[no-untyped-def]  # a generator
+    count, width, height, depth = source.shape
+    for z in range(depth):
+        box = Selection.box((0, count), (0, width), (0, height), (z, z + 1))
+        page = source.read(box)[..., 0].transpose(2, 1, 0).astype(dtype)
+        yield np.ascontiguousarray(page if count > 1 else page[..., 0])
+
+
+def _require_plane(source: Source, kind: str) -> None:
+    if source.shape[3] > 1:
+        raise UnsupportedError(
+            f"{kind} holds one slice and the image has {source.shape[3]}: take one, such as "
+            "image[..., 10], or save as .tif",
+            code="UNSUPPORTED_DIMS",
+        )
+
+
+def _as_uint8(voxels: NDArray, kind: str) -> NDArray[np.uint8]:
+    if voxels.dtype in (np.uint8, np.bool_):
+        return voxels.astype(np.uint8)
+    if voxels.dtype.kind == "c" or not ((voxels >= 0) & (voxels < 256)).all():
+        raise UnsupportedError(
+            f"{kind} holds whole numbers from 0 to 255, and voxels lie outside of that: rescale "
+            "the image first",
+            code="OUT_OF_RANGE",
+        )
+    pixels = voxels.astype(np.uint8)
+    if not np.array_equal(pixels, voxels):
+        warn(f"CAST_TO_UINT8: {kind} holds whole numbers, fractions are cut off")
+    return pixels
+
+
+def _remark_geometry(source: Source, held: NDArray[np.float64], kind: str) -> None:
+    if not np.allclose(lps_from_ras(source.affine), held, rtol=1e-6, atol=1e-6):
+        warn(f"GEOMETRY_LOST: {kind} does not hold where the image is in the patient")

@@ -1,0 +1,74 @@
+"""Opening the image behind a URL."""
+
+from __future__ import annotations
+
+from voxarray.archive.locate import ZIPPED, locate, place_in
+from voxarray.core.errors import MissingFileError, UnsupportedError
+from voxarray.formats.remote.downloaded import DownloadedSource
+from voxarray.formats.remote.nifti import open_remote_nifti
+from voxarray.formats.zarr.read import open_located
+from voxarray.source.base import Source
+from voxarray.storage.remote.address import Address
+from voxarray.storage.remote.file import RemoteFile
+from voxarray.storage.remote.transport import objects_at
+from voxarray.storage.remote.zarr_objects import ZarrObjects
+
+_NIFTI = (".nii", ".nii.gz")
+
+
+def open_url(url: str, suffix: str, known: list[str]) -> Source:
+    """The image behind a URL; of a ``.nii``, ``.nii.gz`` or archive nothing but metadata is read.
+
+    Args:
+        url: Anything that obstore or fsspec can reach.
+        suffix: Of its path.
+        known: Suffixes of files that can be opened.
+
+    Raises:
+        MissingFileError: There is nothing.
+        AccessDeniedError: It may not be read.
+        TransportError: No right answer after several attempts.
+        FormatError: As for local files and archives.
+    """
+    address = Address.parse(url)
+    if _is_archive(address):
+        return open_located(locate(url), address.shown)
+    if suffix not in known:
+        return _guessed(url, address, known)
+    file = RemoteFile.of(objects_at(address.parent), address.name)
+    with file.blamed():
+        if suffix in _NIFTI:
+            return open_remote_nifti(file)
+        return DownloadedSource.open(file)
+
+
+def open_store_object(store: object) -> Source:
+    """The image at the root of a ``zarr.abc.store.Store``; ours are read strictly."""
+    objects = ZarrObjects(store)
+    return open_located(place_in(objects), objects.shown)
+
+
+def _is_archive(address: Address) -> bool:
+    endings = (".zarr", *ZIPPED)
+    return any(part.lower().endswith(endings) for part in address.path.split("/"))
+
+
+def _guessed(url: str, address: Address, known: list[str]) -> Source:
+    """A Zarr hierarchy whose name does not say so."""
+    try:
+        return open_located(locate(url), address.shown)
+    except UnsupportedError as error:
+        if error.code != "NO_NODE":
+            raise
+    try:
+        RemoteFile.of(objects_at(address.parent), address.name)
+    except MissingFileError:
+        raise MissingFileError(
+            f"there is neither a file nor a Zarr group or array {address.shown}",
+            path=address.shown,
+        ) from None
+    raise UnsupportedError(
+        f"nothing tells what {address.shown} is: known suffixes are {', '.join(known)}",
+        code="UNKNOWN_SUFFIX",
+        path=address.shown,
+    )

@@ -1,0 +1,233 @@
+"""TIFF, through tifffile: uncompressed stacks by offset, others page by page.
+
+TIFF knows the size of a pixel but no third direction: slices of a stack are taken to be 1 mm
+apart, axes as ITK's default, LPS. Rows run along H, columns along W.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import (
+    FormatError,
+    TruncatedError,
+    UnsupportedError,
+    VoxarrayError,
+    VoxarrayWarning,
+)
+from voxarray.formats._voxels.decoders import BZIP2_RATIO
+from voxarray.formats._voxels.file_array import Box, FileArray, PlainFile, StoredVoxels
+from voxarray.formats._voxels.header_text import checked_sizes
+from voxarray.formats._voxels.picture_checks import require_whole_tiff
+from voxarray.geometry.lps import ras_from_itk
+from voxarray.geometry.selection import Shape4
+from voxarray.source.base import Channels
+from voxarray.source.block_cache import BLOCKS
+from voxarray.storage.file_identity import FileIdentity
+
+_ROLES = {"S": 0, "C": 0, "T": 0, "X": 1, "Y": 2, "Z": 3, "I": 3, "Q": 3}
+"""Which of C, W, H, D the axes are that tifffile names; pages of unknown meaning are slices."""
+
+_GREY, _COLOURS = 1, 2
+
+_SILENT = logging.NullHandler()
+
+_MILLIMETRES = {2: 25.4, 3: 10.0}  # per unit of resolution: inch, centimetre
+
+_X_RESOLUTION, _Y_RESOLUTION, _UNIT, _ORIENTATION = 282, 283, 296, 274
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PagedTiff(FileArray):
+    """Pages that are compressed, tiled or scattered: each is decoded whole and kept for a while.
+
+    Attributes:
+        leading: Number of axes, from the slowest on, that count pages.
+    """
+
+    leading: int
+
+    def _check_extent(self) -> None:
+        self.stored.require_decoded(self.identity.size, BZIP2_RATIO)
+
+    @property
+    def _block(self) -> Shape4:
+        sizes = self.stored.disk_shape
+        a, b, c, d = (1 if axis < self.leading else n for axis, n in enumerate(sizes))
+        return a, b, c, d
+
+    def _read_stored(self, box: Box, out: NDArray) -> None:
+        within = tuple(slice(r.start, r.stop, r.step) for r in box[self.leading :])
+        sizes = self.stored.disk_shape[: self.leading]
+        with self.opened(), opened_tiff(self.identity.path) as file:
+            pages = file.series[0].pages
+            for place in itertools.product(*(range(len(r)) for r in box[: self.leading])):
+                index = [r[n] for r, n in zip(box, place, strict=False)]
+                number = int(np.ravel_multi_index(index, sizes)) if index else 0
+                key = self.identity, "page", number
+                page = BLOCKS.get(key, functools.partial(self._decode, pages[number]))
+                out[place] = page[within]
+
+    def _decode(self, page: Any) -> NDArray:
+        ends = zip(page.dataoffsets, page.databytecounts, strict=True)
+        if not all(
+            start and count and start + count <= self.identity.size for start, count in ends
+        ):
+            raise TruncatedError("a part of a page lies beyond the end of the file, or nowhere")
+        voxels = np.asarray(page.asarray())
+        block = voxels.astype(self.stored.native).reshape(self.stored.disk_shape[self.leading :])
+        block.flags.writeable = False
+        return block
+
+
+def open_tiff(path: str | os.PathLike[str]) -> FileArray:
+    """A TIFF plane or stack of grey or colour pages; only headers of pages are read.
+
+    Raises:
+        MissingFileError: There is no such file.
+        FormatError: ``BAD_HEADER``, ``BAD_AFFINE``, ``DIMS_EXCEED_FILE``.
+        TruncatedError: The file is shorter than its header says.
+        UnsupportedError: ``NO_TIFFFILE``, ``NO_CODEC``, ``UNSUPPORTED_DTYPE``,
+            ``UNSUPPORTED_DIMS``, ``SEVERAL_SERIES``.
+    """
+    identity = FileIdentity.of(path)
+    with identity.blamed():
+        fd = identity.open()
+        try:
+            require_whole_tiff(fd)
+        finally:
+            os.close(fd)
+        with opened_tiff(identity.path) as file:
+            source = _source(identity, file)
+    if source.shape[3] > 1:
+        warnings.warn(
+            f"NO_SLICE_SPACING: TIFF does not say how far slices are apart; taken as 1 mm, as ITK "
+            f"does [{identity.path}]",
+            VoxarrayWarning,
+            stacklevel=3,
+        )
+    return source
+
+
+@contextmanager
+def opened_tiff(path: str) -> Iterator[Any]:
+    """A `tifffile.TiffFile`; whatever it stumbles over is an error with a name.
+
+    Raises:
+        UnsupportedError: tifffile, or the package with its codecs, is not installed
+            (``NO_TIFFFILE``, ``NO_CODEC``).
+        FormatError: ``BAD_HEADER``.
+    """
+    try:
+        import tifffile
+    except ImportError:
+        raise UnsupportedError(
+            "TIFF needs tifffile: pip install 'voxarray[tiff]'", code="NO_TIFFFILE"
+        ) from None
+    # Otherwise its remarks are printed, and they quote the file.
+    logging.getLogger("tifffile").addHandler(_SILENT)
+    try:
+        with tifffile.TiffFile(path) as file:
+            yield file
+    except VoxarrayError:
+        raise
+    except Exception as error:
+        if "imagecodecs" in str(error):
+            raise UnsupportedError(
+                f"{str(error).strip(chr(34))}: pip install imagecodecs", code="NO_CODEC"
+            ) from None
+        raise FormatError(
+            f"tifffile cannot read this ({type(error).__name__}: {error}): it is another format, "
+            "or damaged",
+            code="BAD_HEADER",
+        ) from error
+
+
+def _source(identity: FileIdentity, file: Any) -> FileArray:
+    if len(file.series) != 1:
+        raise UnsupportedError(
+            f"the file holds {len(file.series)} images of different kinds: split it",
+            code="SEVERAL_SERIES",
+        )
+    series = file.series[0]
+    page = series.keyframe
+    _require_plain_pixels(page)
+    stored = _stored(series, np.dtype(page.dtype).newbyteorder(file.byteorder))
+    common: dict[str, Any] = {
+        "identity": identity,
+        "affine": _affine(page),
+        "channels": Channels("time") if "T" in series.axes else Channels(),
+    }
+    if series.dataoffset is not None:
+        return PlainFile(stored=stored, **common)
+    if any(one is None for one in series.pages):
+        raise FormatError("a page is missing", code="BAD_HEADER")
+    page.decode  # noqa: B018  # says now, not at the first read, if a codec is missing
+    leading = 4 - len(page.shape)
+    if math.prod(stored.disk_shape[:leading]) != len(series.pages):
+        raise UnsupportedError("pages do not line up with axes", code="UNSUPPORTED_DIMS")
+    return PagedTiff(stored=stored, leading=leading, **common)
+
+
+def _require_plain_pixels(page: Any) -> None:
+    dtype = np.dtype(page.dtype or "V1")
+    whole = dtype.kind in "iufc" and page.bitspersample == 8 * dtype.itemsize
+    if (
+        not whole
+        or page.photometric not in (_GREY, _COLOURS)
+        or page.tags.valueof(_ORIENTATION, 1) not in (1, None)
+    ):
+        raise UnsupportedError(
+            f"pixels of {page.bitspersample} bits, photometric interpretation {page.photometric} "
+            "are not grey or RGB numbers, top row first: convert the file",
+            code="UNSUPPORTED_DTYPE",
+        )
+
+
+def _stored(series: Any, dtype: np.dtype) -> StoredVoxels:
+    """Axes as tifffile names them, each with its role; those of size 1 may be left out."""
+    shape = checked_sizes([int(n) for n in series.shape], len(_ROLES))
+    named = list(zip(series.axes, shape, strict=True))
+    inner = len(series.keyframe.shape)
+    sizes = dict.fromkeys(range(4), 1)
+    order: list[int] = []
+    for place, (axis, size) in enumerate(named):
+        role = _ROLES.get(axis)
+        if size == 1 and (role is None or role in order) and place < len(named) - inner:
+            continue
+        if role is None or role in order:
+            raise UnsupportedError(
+                f"axes {series.axes} of {series.shape} are not (C, W, H, D): split the file",
+                code="UNSUPPORTED_DIMS",
+            )
+        order.append(role)
+        sizes[role] = size
+    a, b, c, d = (*(role for role in range(4) if role not in order), *order)
+    offset = series.dataoffset or 0
+    return StoredVoxels((sizes[0], sizes[1], sizes[2], sizes[3]), dtype, (a, b, c, d), offset)
+
+
+def _affine(page: Any) -> NDArray[np.float64]:
+    unit = _MILLIMETRES.get(int(page.tags.valueof(_UNIT, 1) or 1), 0.0)
+    spacing = [_pixel(page.tags.valueof(tag), unit) for tag in (_X_RESOLUTION, _Y_RESOLUTION)]
+    return ras_from_itk([*spacing, 1.0], [0.0, 0.0, 0.0], np.eye(3).ravel().tolist())
+
+
+def _pixel(resolution: Any, unit: float) -> float:
+    """Millimetres of a pixel; 1 where nothing usable is said."""
+    if resolution is None or not unit:
+        return 1.0
+    pixels, units = resolution
+    return unit * units / pixels if pixels and units else 1.0

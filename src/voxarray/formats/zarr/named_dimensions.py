@@ -1,0 +1,163 @@
+"""Arrays with dimension names, alone or in a group with coordinates that xarray wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import FormatError, GridError, UnsupportedError
+from voxarray.core.scaling import Scaling
+from voxarray.formats.zarr.axes import AxisOrder, canonical
+from voxarray.formats.zarr.node import Node
+from voxarray.formats.zarr.units import millimetres, seconds
+from voxarray.formats.zarr.voxels import ZarrVoxels
+from voxarray.geometry.coordinates import WORLD_KEY, WORLD_NAME, plain_axis
+from voxarray.geometry.grid import checked_affine
+from voxarray.storage.store import Store
+
+_MAX_COORDINATES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """A coordinate as `plain_axis` reads it.
+
+    Attributes:
+        dims: Its axes.
+        values: Positions.
+        attrs: Attributes.
+    """
+
+    dims: tuple[str | None, ...]
+    values: NDArray
+    attrs: Mapping[str, Any]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.values.ndim
+
+
+def names_of(array: Node, store: Store) -> tuple[str, ...]:
+    """Names of the axes of an array.
+
+    Raises:
+        UnsupportedError: It has none (``NO_AXES``).
+    """
+    names = array.dimension_names
+    if names is None or None in names:
+        raise UnsupportedError(
+            f"{array.key or 'the array'} of {store.path} does not name its dimensions, so nothing "
+            "tells x from z: write dimension_names (Zarr 3) or _ARRAY_DIMENSIONS (Zarr 2), or pass "
+            "the voxels as tensor=",
+            code="NO_AXES",
+            path=store.path,
+        )
+    return tuple(str(name) for name in names)
+
+
+def affine_beside(
+    store: Store, group: Node | None, array: Node, order: AxisOrder
+) -> NDArray[np.float64] | None:
+    """(4, 4) affine from coordinates of the axes in the group of an array; None without them.
+
+    Coordinates x, y, z are positions along the voxel axes; ``spatial_ref`` says where these point
+    in the world, and without it they are R, A and S.
+
+    Raises:
+        FormatError: The coordinates are not those of a grid; codes as in `plain_axis`.
+    """
+    names = names_of(array, store)
+    spatial = {canonical(name): name for name in names if canonical(name) in ("x", "y", "z")}
+    coordinates = {axis: _coordinate(store, group, name) for axis, name in spatial.items()}
+    present = {axis: found for axis, found in coordinates.items() if found is not None}
+    if not present:
+        return None
+    affine = np.eye(4)
+    sizes = dict(zip("xyz", order.shape[1:], strict=True))
+    try:
+        for axis, positions in present.items():
+            column, factor = "xyz".index(axis), _millimetres(positions, axis, store)
+            start, step, size = plain_axis({axis: positions}, axis)
+            if size != sizes[axis]:
+                raise GridError(f"coordinate {axis!r} has {size} values for {sizes[axis]} voxels")
+            affine[column, column], affine[column, 3] = step * factor, start * factor
+        if len(present) < len(spatial):
+            missing = sorted(set(spatial) - set(present))
+            raise GridError(f"the axes {missing} have no coordinates, and {sorted(present)} have")
+        return checked_affine(_world(store, group) @ affine)
+    except GridError as error:
+        raise FormatError(error.message, code=error.code, path=store.path) from error
+
+
+def time_step(store: Store, group: Node | None, array: Node) -> float:
+    """Seconds between volumes, by a coordinate of the time axis; 0 if unknown."""
+    name = next((n for n in array.dimension_names or () if canonical(n) == "t"), None)
+    found = None if name is None else _coordinate(store, group, name)
+    if found is None or found.values.dtype.kind not in "iuf" or found.values.size < 2:
+        return 0.0
+    steps = np.diff(found.values.astype(float))
+    even = np.allclose(steps, steps[0], rtol=1e-3) and steps[0] > 0
+    return float(steps[0]) * seconds(found.attrs.get("units")) if even else 0.0
+
+
+def scaling_of(array: Node, voxels: ZarrVoxels) -> Scaling | None:
+    """Slope and intercept by the CF conventions, which xarray writes.
+
+    Raises:
+        UnsupportedError: Some voxels stand for no value, which an integer cannot say (``MASKED``).
+        FormatError: Slope or intercept is no number (``BAD_SCALE``).
+    """
+    attributes = array.attributes
+    if voxels.dtype.kind != "f" and {"_FillValue", "missing_value"} & attributes.keys():
+        raise UnsupportedError(
+            f"{array.key} of {voxels.store.path} has a value that marks missing voxels: open it "
+            "with xarray, which makes them NaN, and pass the DataArray",
+            code="MASKED",
+            path=voxels.store.path,
+        )
+    try:
+        slope = float(attributes.get("scale_factor", 1))
+        intercept = float(attributes.get("add_offset", 0))
+        if not (np.isfinite([slope, intercept]).all() and slope):
+            raise ValueError(f"{slope} and {intercept}")
+    except (TypeError, ValueError) as error:
+        raise FormatError(
+            f"scale_factor and add_offset of {array.key} should be finite numbers ({error})",
+            code="BAD_SCALE",
+            path=voxels.store.path,
+        ) from error
+    return None if (slope, intercept) == (1, 0) else Scaling(slope, intercept)
+
+
+def _coordinate(store: Store, group: Node | None, name: str) -> Positions | None:
+    node = None if group is None else Node.read(store, group.below(name))
+    if node is None or not node.is_array:
+        return None
+    array = ZarrVoxels.of(store, node)
+    if len(array.shape) > 1 or (array.shape and array.shape[0] > _MAX_COORDINATES):
+        raise FormatError(
+            f"{node.key} of {store.path} has the shape {array.shape}, and the positions along an "
+            "axis are a row of numbers",
+            code="NOT_UNIFORM",
+            path=store.path,
+        )
+    values = array.read([range(n) for n in array.shape])
+    return Positions(node.dimension_names or (None,) * values.ndim, values, node.attributes)
+
+
+def _millimetres(positions: Positions, axis: str, store: Store) -> float:
+    unit = positions.attrs.get("units", positions.attrs.get("unit"))
+    return millimetres(unit, axis, store.path)
+
+
+def _world(store: Store, group: Node | None) -> NDArray[np.float64]:
+    node = None if group is None else Node.read(store, group.below(WORLD_NAME))
+    # Other programs call their map projections spatial_ref, too.
+    if node is None or WORLD_KEY not in node.attributes:
+        return np.eye(4)
+    return checked_affine(node.attributes[WORLD_KEY])

@@ -1,0 +1,223 @@
+"""OME-Zarr 0.4, 0.5 and 0.6: levels, axes and geometry of one multiscale image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import FormatError, UnsupportedError
+from voxarray.formats.zarr.axes import canonical
+from voxarray.formats.zarr.coordinate_frame import world_of
+from voxarray.formats.zarr.node import Node
+from voxarray.formats.zarr.transforms import composed
+from voxarray.formats.zarr.units import seconds
+from voxarray.source.base import Channels
+
+Json = Mapping[str, Any]
+Matrix = NDArray[np.float64]
+
+_FIRST_WITH_GEOMETRY = (0, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Multiscale:
+    """What the metadata of a multiscale image say.
+
+    Attributes:
+        axes: Of the arrays, as OME-Zarr describes them.
+        world: Axes of the coordinates that the transformations lead to.
+        paths: Of the levels below the group, the finest first.
+        matrices: Per level, from index to coordinates, in the order of the axes.
+    """
+
+    axes: tuple[Json, ...]
+    world: tuple[Json, ...]
+    paths: tuple[str, ...]
+    matrices: tuple[Matrix, ...]
+
+    @classmethod
+    def of(cls, group: Node, path: str) -> Multiscale:
+        """The only multiscale image of a group.
+
+        Raises:
+            UnsupportedError: There are several (``MULTIPLE_IMAGES``), the version has no geometry
+                (``OME_VERSION``), or it is not affine (``UNSUPPORTED_TRANSFORM``).
+            FormatError: ``BAD_METADATA``.
+        """
+        try:
+            return cls._parse(only(group, path), group.ome)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, FormatError):
+                error.path = path
+                raise
+            raise FormatError(
+                f"{path} does not have the metadata of an OME-Zarr image ({error!r})",
+                code="BAD_METADATA",
+                path=path,
+            ) from error
+
+    @classmethod
+    def _parse(cls, image: Json, ome: Json) -> Multiscale:
+        _require_version(image.get("version") or ome.get("version"))
+        systems = {s["name"]: tuple(s["axes"]) for s in image.get("coordinateSystems") or ()}
+        place = _target(image, systems) if systems else ""
+        axes = systems[place] if systems else tuple(image["axes"])
+        datasets = image["datasets"]
+        after, world = _after(image, systems, place, axes)
+        matrices = tuple(
+            after @ composed(dataset.get("coordinateTransformations"), len(axes))
+            for dataset in datasets
+        )
+        if not datasets or not all(isinstance(d["path"], str) for d in datasets):
+            raise FormatError("an image needs at least one level with a path", code="BAD_METADATA")
+        if not all(isinstance(axis, Mapping) for axis in (*axes, *world)):
+            raise FormatError("an axis that is not described by an object", code="BAD_METADATA")
+        return cls(axes, world, tuple(d["path"].strip("/") for d in datasets), matrices)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the axes of the arrays."""
+        return tuple(canonical(axis.get("name")) for axis in self.axes)
+
+    def world_of(self, path: str) -> Matrix:
+        """(4, 4) coordinates (x, y, z) to RAS+ mm."""
+        return world_of(self.world, path)
+
+    def intrinsic(self, level: int, path: str) -> Matrix:
+        """(4, 4) voxel index (x, y, z) of a level to coordinates (x, y, z) in their own units.
+
+        Raises:
+            FormatError: Positions in space depend on channel or time (``MIXED_AXES``).
+        """
+        matrix, size = self.matrices[level], len(self.axes)
+        outputs = [canonical(axis.get("name")) for axis in self.world]
+        result = np.eye(4)
+        for row, name in enumerate("xyz"):
+            if name not in outputs:
+                continue
+            numbers = matrix[outputs.index(name)]
+            result[row, :3] = [
+                numbers[self.names.index(n)] if n in self.names else 0.0 for n in "xyz"
+            ]
+            result[row, 3] = numbers[size]
+            others = [n for n, axis in enumerate(self.names) if axis not in ("x", "y", "z")]
+            if numbers[others].any():
+                raise FormatError(
+                    f"the {name} of {path} depends on the axes {[self.names[n] for n in others]}: "
+                    "an image has one place for all its channels",
+                    code="MIXED_AXES",
+                    path=path,
+                )
+        return result
+
+    def channels(self, counts: str) -> Channels:
+        """What C counts, with the time between volumes if it counts time."""
+        if counts != "t":
+            return Channels()
+        outputs = [canonical(axis.get("name")) for axis in self.world]
+        row, column = outputs.index("t"), self.names.index("t")
+        unit = self.world[row].get("unit")
+        step = float(self.matrices[0][row, column]) * seconds(unit)
+        return Channels("time", step if np.isfinite(step) and step > 0 else 0.0)
+
+
+def is_image(group: Node) -> bool:
+    """Whether a group holds a multiscale image."""
+    images = group.ome.get("multiscales")
+    return isinstance(images, list) and len(images) > 0
+
+
+def only(group: Node, path: str) -> Json:
+    """The only multiscale of a group.
+
+    Raises:
+        UnsupportedError: There are several (``MULTIPLE_IMAGES``).
+    """
+    images = group.ome["multiscales"]
+    if len(images) != 1:
+        names = [image.get("name", n) for n, image in enumerate(images)]
+        raise UnsupportedError(
+            f"{path} holds {len(images)} multiscale images, {names}: name the array of a level, "
+            "for example by adding its path",
+            code="MULTIPLE_IMAGES",
+            path=path,
+        )
+    image: Json = images[0]
+    return image
+
+
+def _require_version(version: Any) -> None:
+    parts = str(version or "0.4").split(".")[:2]
+    if [int(part) for part in parts] < list(_FIRST_WITH_GEOMETRY):
+        raise UnsupportedError(
+            f"this is OME-Zarr {version}, which says nothing of where voxels are: open the array "
+            "of a level by its own path, and set its affine",
+            code="OME_VERSION",
+        )
+
+
+def _after(
+    image: Json, systems: Mapping[str, tuple[Json, ...]], place: str, axes: tuple[Json, ...]
+) -> tuple[Matrix, tuple[Json, ...]]:
+    """What follows the transformations of each level, and the axes to which it leads.
+
+    Before 0.6 it is one list for all levels. From 0.6 on transformations lead from one named
+    coordinate system to another, and the world is where no transformation leads on.
+
+    Args:
+        image: The multiscale.
+        systems: Axes of the coordinate systems by name; none before 0.6.
+        place: The system to which the levels lead.
+        axes: Its axes.
+    """
+    given = image.get("coordinateTransformations") or []
+    if not systems:
+        return composed(given, len(axes)), axes
+    matrix = np.eye(len(axes) + 1)
+    for _ in range(len(given) + 1):
+        onwards = [t for t in given if _end(t.get("input")) == place]
+        if not onwards:
+            return matrix, _axes_of(systems, place, len(axes))
+        if len(onwards) > 1:
+            raise UnsupportedError(
+                f"coordinates {place!r} lead to {[_end(t.get('output')) for t in onwards]}, and "
+                "which of these is the patient's world is not said: keep one",
+                code="AMBIGUOUS_SYSTEMS",
+            )
+        matrix = composed(onwards, len(axes)) @ matrix
+        place = _end(onwards[0].get("output"))
+    raise FormatError(f"transformations lead in a circle back to {place!r}", code="BAD_METADATA")
+
+
+def _target(image: Json, systems: Mapping[str, tuple[Json, ...]]) -> str:
+    """The coordinate system to which the levels' own transformations lead."""
+    transforms = [d.get("coordinateTransformations") or [] for d in image["datasets"]]
+    targets = {_end(t.get("output")) for level in transforms for t in level}
+    if len(targets) > 1:
+        raise UnsupportedError(
+            f"levels lead to several coordinate systems, {sorted(targets)}: keep one",
+            code="AMBIGUOUS_SYSTEMS",
+        )
+    return next(iter(targets), "") or next(iter(systems))
+
+
+def _axes_of(systems: Mapping[str, tuple[Json, ...]], place: str, size: int) -> tuple[Json, ...]:
+    axes = systems.get(place, ())
+    if len(axes) != size:
+        raise FormatError(
+            f"transformations lead to the coordinate system {place!r}, which is not described "
+            f"with {size} axes",
+            code="BAD_METADATA",
+        )
+    return axes
+
+
+def _end(reference: Any) -> str:
+    """Name of the coordinate system that a transformation starts from or leads to."""
+    if isinstance(reference, Mapping):
+        return str(reference.get("name") or reference.get("path") or "")
+    return str(reference or "")

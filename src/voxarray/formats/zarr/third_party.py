@@ -1,0 +1,228 @@
+"""Opening an image in a Zarr hierarchy that another program wrote."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive.metadata import Label, parse_labels
+from voxarray.core.errors import FormatError, GridError, UnsupportedError, VoxarrayWarning
+from voxarray.formats.zarr import named_dimensions, ome
+from voxarray.formats.zarr.axes import AxisOrder, canonical
+from voxarray.formats.zarr.nifti_zarr import header_of
+from voxarray.formats.zarr.node import Node, require
+from voxarray.formats.zarr.ome import Multiscale
+from voxarray.formats.zarr.source import Level, ZarrSource
+from voxarray.formats.zarr.voxels import ZarrVoxels
+from voxarray.geometry.grid import checked_affine
+from voxarray.nifti_header.header import NiftiHeader
+from voxarray.source.base import Channels
+from voxarray.storage.store import Store
+
+
+def open_foreign(store: Store, nodes: Sequence[Node], path: str) -> ZarrSource:
+    """An image at a node.
+
+    Args:
+        store: The hierarchy.
+        nodes: The node, then the groups that it lies in.
+        path: As the user named it, for messages.
+
+    Raises:
+        UnsupportedError: It holds several images, or none, or one that has no (C, W, H, D) form.
+        FormatError: Its metadata are wrong.
+    """
+    node, above = nodes[0], nodes[1:]
+    if not node.is_array:
+        return _open_group(store, node, above, path)
+    for number, group in enumerate(above):
+        inside = node.key[len(group.key) :].strip("/")
+        if ome.is_image(group) and len(group.ome["multiscales"]) == 1:
+            image = Multiscale.of(group, path)
+            if inside in image.paths:
+                source = _open_image(store, group, above[number + 1 :], image, path)
+                return source.level(image.paths.index(inside))
+    return _open_array(store, above[0] if above else None, node, path)
+
+
+def _open_group(store: Store, group: Node, above: Sequence[Node], path: str) -> ZarrSource:
+    if ome.is_image(group):
+        return _open_image(store, group, above, Multiscale.of(group, path), path)
+    if {"plate", "well", "bioformats2raw.layout"} & group.ome.keys():
+        raise _several(path, [node.name for node in group.children(store)])
+    nodes = group.children(store)
+    images = [node for node in nodes if node.is_array and _is_image(node)]
+    if len(images) == 1:
+        return _open_array(store, group, images[0], path)
+    if images:
+        raise _several(path, [node.name for node in images])
+    raise UnsupportedError(
+        f"{path} is a Zarr group without an image: it holds {[node.name for node in nodes]}",
+        code="NO_IMAGE",
+        path=path,
+    )
+
+
+def _is_image(array: Node) -> bool:
+    """Whether an array is no coordinate: scalars and rows along an axis are."""
+    shape = array.document.get("shape", ())
+    return isinstance(shape, list) and len(shape) > 1
+
+
+def _several(path: str, names: list[str]) -> UnsupportedError:
+    example = f", for example {path}/{names[0]}" if names else ""
+    return UnsupportedError(
+        f"{path} holds several images, {names}: name one of them{example}",
+        code="MULTIPLE_IMAGES",
+        path=path,
+    )
+
+
+# --- OME-Zarr and NIfTI-Zarr ------------------------------------------------------------------
+
+
+def _open_image(
+    store: Store, group: Node, above: Sequence[Node], image: Multiscale, path: str
+) -> ZarrSource:
+    header = header_of(store, group)
+    arrays = [_array(store, group.below(level), path) for level in image.paths]
+    voxels = [ZarrVoxels.of(store, array, (group,)) for array in arrays]
+    orders = []
+    for array, values in zip(arrays, voxels, strict=True):
+        _require_same_names(array, image, path)
+        orders.append(AxisOrder.of(image.names, values.shape, path))
+    frame = _frame(store, header, image, above, path)
+    affines = [_placed(frame @ image.intrinsic(n, path), path) for n in range(len(arrays))]
+    channels = image.channels(orders[0].counts)
+    if header is not None:
+        _require_same_shape(header, orders[0], path)
+        affines[0] = header.affine  # to the bit
+        channels = header.channels
+    return ZarrSource(
+        pyramid=tuple(
+            Level(values, order, _nested(affine))
+            for values, order, affine in zip(voxels, orders, affines, strict=True)
+        ),
+        path=path,
+        channels=channels,
+        scaling=header.scaling if header else named_dimensions.scaling_of(arrays[0], voxels[0]),
+        labels=_labels(group, path),
+        header=header.scrubbed() if header else None,
+    )
+
+
+def _array(store: Store, key: str, path: str) -> Node:
+    node = require(Node.read(store, key), store, key)
+    if not node.is_array:
+        raise FormatError(
+            f"{key} of {path} should be an array, it is a group", code="BAD_METADATA", path=path
+        )
+    return node
+
+
+def _frame(
+    store: Store,
+    header: NiftiHeader | None,
+    image: Multiscale,
+    above: Sequence[Node],
+    path: str,
+) -> NDArray[np.float64]:
+    """(4, 4) from the coordinates of OME-Zarr, which know only spacings, to RAS+ mm.
+
+    A NIfTI header places level 0; other levels, and label maps below the image, lie relative to it
+    as their transformations say (as nifti-zarr's own ``zarr2nii`` has it).
+    """
+    if header is not None:
+        return _from_level_0(header, image, path)
+    for group in _image_of_labels(above):
+        parent = header_of(store, group)
+        if parent is not None:
+            return _from_level_0(parent, Multiscale.of(group, path), path)
+    return image.world_of(path)
+
+
+def _from_level_0(header: NiftiHeader, image: Multiscale, path: str) -> NDArray[np.float64]:
+    inverse = np.linalg.inv(_placed(image.intrinsic(0, path), path))
+    return np.asarray(header.affine @ inverse)
+
+
+def _image_of_labels(above: Sequence[Node]) -> list[Node]:
+    """The image to whose ``labels`` group a node belongs."""
+    if len(above) > 1 and above[0].name == "labels" and ome.is_image(above[1]):
+        return [above[1]]
+    return []
+
+
+def _require_same_names(array: Node, image: Multiscale, path: str) -> None:
+    """The array's own names of its axes may not say something else than OME-Zarr's."""
+    own = [canonical(name) for name in array.dimension_names or ()]
+    both = [(a, b) for a, b in zip(own, image.names, strict=False) if a and a in "xyzct"]
+    if any(a != b for a, b in both):
+        raise FormatError(
+            f"the dimensions of {array.key} are named {own}, and its image says {image.names}",
+            code="BAD_AXES",
+            path=path,
+        )
+
+
+def _require_same_shape(header: NiftiHeader, order: AxisOrder, path: str) -> None:
+    if header.shape != order.shape:
+        raise FormatError(
+            f"the NIfTI header of {path} describes {header.shape} (C, W, H, D) voxels, and its "
+            f"array has {order.shape}",
+            code="HEADER_MISMATCH",
+            path=path,
+        )
+
+
+def _labels(group: Node, path: str) -> tuple[Label, ...]:
+    described: Any = group.ome.get("image-label")
+    if not described:
+        return ()
+    try:
+        return parse_labels(described)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(
+            f"the image-label of {path} is not what OME-Zarr says ({error!r})",
+            code="BAD_METADATA",
+            path=path,
+        ) from error
+
+
+# --- Plain arrays -----------------------------------------------------------------------------
+
+
+def _open_array(store: Store, group: Node | None, array: Node, path: str) -> ZarrSource:
+    voxels = ZarrVoxels.of(store, array, () if group is None else (group,))
+    order = AxisOrder.of(named_dimensions.names_of(array, store), voxels.shape, path)
+    affine = named_dimensions.affine_beside(store, group, array, order)
+    if affine is None:
+        warnings.warn(
+            f"nothing says where the voxels are: an index is read as a millimetre, R, A and S; set "
+            f"image.affine [{path}]",
+            VoxarrayWarning,
+            stacklevel=2,
+        )
+        affine = np.eye(4)
+    step = named_dimensions.time_step(store, group, array) if order.counts == "t" else 0.0
+    return ZarrSource(
+        pyramid=(Level(voxels, order, _nested(affine)),),
+        path=path,
+        channels=Channels("time", step) if order.counts == "t" else Channels(),
+        scaling=named_dimensions.scaling_of(array, voxels),
+    )
+
+
+def _placed(affine: NDArray[np.float64], path: str) -> NDArray[np.float64]:
+    try:
+        return checked_affine(affine)
+    except GridError as error:
+        raise FormatError(error.message, code=error.code, path=path) from error
+
+
+def _nested(affine: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(value) for value in row) for row in affine)

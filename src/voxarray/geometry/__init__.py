@@ -1,0 +1,1 @@
+"""Where voxels are: grids, selections, lattices and the shapes of chunks; numpy only."""

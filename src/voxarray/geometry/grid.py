@@ -1,0 +1,296 @@
+"""Where voxels are: a shape and an affine, and all geometry as algebra on the two.
+
+Frame and units everywhere: voxel indices (i, j, k) along W, H, D map to world coordinates in
+millimetres, RAS+ (x to the right, y to the front, z up); the affine maps voxel *centres*, so a
+voxel reaches half an index to each side. LPS exists only where SimpleITK and DICOM are spoken.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from voxarray.core.errors import GridError
+from voxarray.geometry.selection import Selection, Shape3, matrix
+
+Points = NDArray[np.float64]
+
+SAME_GRID_TOLERANCE = 1e-3
+"""Voxels by which two grids may differ anywhere and still count as one."""
+
+_MIN_VOLUME = 1e-9
+"""Smallest |det| of the unit-column matrix: below, voxel axes are not independent."""
+
+_AXIS_CODES = (("L", "R"), ("P", "A"), ("I", "S"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """A regular lattice of voxels in the patient's world.
+
+    Attributes:
+        shape: Number of voxels along W, H and D, each at least one.
+        affine: (4, 4) float64, voxel index to RAS+ millimetres of the centre; read-only.
+
+    Raises:
+        GridError: If the affine is not finite, not (4, 4), singular, or has another last row than
+            0 0 0 1; or if the shape is not three positive integers.
+    """
+
+    shape: Shape3
+    affine: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", _checked_shape(self.shape))
+        object.__setattr__(self, "affine", checked_affine(self.affine))
+
+    @classmethod
+    def identity(cls, shape: Sequence[int]) -> Grid:
+        """Grid whose voxel indices are millimetres."""
+        return cls(tuple(shape), np.eye(4))  # type: ignore[arg-type]  # checked on construction
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Grid):
+            return NotImplemented
+        return self.shape == other.shape and bool(np.array_equal(self.affine, other.affine))
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.affine.tobytes()))
+
+    def __repr__(self) -> str:
+        spacing = ", ".join(f"{s:.2f}" for s in self.spacing)
+        origin = ", ".join(f"{o:.2f}" for o in self.origin)
+        return (
+            f"Grid(shape: {self.shape}; spacing: ({spacing}) mm; "
+            f"origin: ({origin}) mm; orientation: {''.join(self.orientation)}+)"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Grid, (self.shape, np.array(self.affine))
+
+    # --- What the affine says -----------------------------------------------------------------
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between neighbouring centres along W, H and D, in mm."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def origin(self) -> tuple[float, float, float]:
+        """World position of the centre of voxel (0, 0, 0), RAS+ mm."""
+        x, y, z = self.affine[:3, 3]
+        return float(x), float(y), float(z)
+
+    @property
+    def direction(self) -> NDArray[np.float64]:
+        """(3, 3) unit columns: world direction of each voxel axis. Shear is kept."""
+        return np.asarray(self.affine[:3, :3] / np.array(self.spacing))
+
+    @property
+    def intrinsic_origin(self) -> tuple[float, float, float]:
+        """First centre in mm along the voxel axes: ``direction^-1 @ origin``.
+
+        With it, ``world = direction @ (spacing * index + intrinsic_origin)``: what the xarray
+        coordinates and the translation of OME-Zarr hold.
+        """
+        x, y, z = np.linalg.solve(self.direction, self.affine[:3, 3])
+        return float(x), float(y), float(z)
+
+    @property
+    def orientation(self) -> tuple[str, str, str]:
+        """World direction that each voxel axis is nearest to, such as ('R', 'A', 'S')."""
+        x, y, z = (_AXIS_CODES[world][sign > 0] for world, sign in _nearest_axes(self.direction))
+        return x, y, z
+
+    def corners(self) -> Points:
+        """(8, 3) outer corners of the volume, half a voxel beyond the centres, RAS+ mm."""
+        ends = [(-0.5, n - 0.5) for n in self.shape]
+        return self.to_world(np.array(list(itertools.product(*ends))))
+
+    @property
+    def bounds(self) -> Points:
+        """(2, 3) smallest and largest world coordinates that the voxels reach, RAS+ mm."""
+        corners = self.corners()
+        return np.stack([corners.min(axis=0), corners.max(axis=0)])
+
+    @property
+    def centre(self) -> tuple[float, float, float]:
+        """World position of the middle of the volume, RAS+ mm."""
+        x, y, z = self.to_world((np.array(self.shape) - 1) / 2)
+        return float(x), float(y), float(z)
+
+    def to_world(self, indices: ArrayLike) -> Points:
+        """World positions (..., 3) in RAS+ mm of voxel indices (..., 3), fractions allowed."""
+        return np.asarray(indices, float) @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def to_index(self, points: ArrayLike) -> Points:
+        """Fractional voxel indices (..., 3) of world positions (..., 3) in RAS+ mm."""
+        shifted = np.asarray(points, float) - self.affine[:3, 3]
+        return np.asarray(np.linalg.solve(self.affine[:3, :3], shifted[..., None])[..., 0])
+
+    # --- Other grids made from this one -------------------------------------------------------
+
+    def take(self, ranges: tuple[range, range, range]) -> Grid:
+        """Grid of the voxels in these index ranges; steps may be negative."""
+        x, y, z = (len(r) for r in ranges)
+        return Grid((x, y, z), self.affine @ matrix(ranges))
+
+    def __getitem__(self, key: Any) -> Grid:
+        """Slice like an image: up to three integers, slices or ``...`` along W, H, D."""
+        return self.take(Selection.whole((1, *self.shape))[key].spatial)
+
+    def pad(self, before: Sequence[int], after: Sequence[int]) -> Grid:
+        """Grid with this many more voxels (fewer, if negative) at each end of W, H, D."""
+        ranges = [range(-b, n + a) for b, n, a in zip(before, self.shape, after, strict=True)]
+        return self.take((ranges[0], ranges[1], ranges[2]))
+
+    def zoom(self, factors: Sequence[float]) -> Grid:
+        """Grid of the same volume with ``factors`` times as many voxels per mm.
+
+        The outer corner of the first voxel stays where it is and the spacing is exact; where
+        ``n * factor`` is not whole, the far end moves by less than a voxel.
+        """
+        if not all(math.isfinite(f) and f > 0 for f in factors):
+            raise GridError(f"zoom factors must be positive, got {tuple(factors)}", code="BAD_ZOOM")
+        shape = [max(1, round(n * f)) for n, f in zip(self.shape, factors, strict=True)]
+        return self._resized(shape, [1 / f for f in factors])
+
+    def coarsen(self, factors: Sequence[int]) -> Grid:
+        """Grid of whole blocks of ``factors`` voxels; a remainder at the far end is left out."""
+        shape = [n // f for n, f in zip(self.shape, factors, strict=True)]
+        return self._resized(shape, factors)
+
+    def _resized(self, shape: Sequence[int], steps: Sequence[float]) -> Grid:
+        # A voxel that is `step` old voxels wide has its centre (step - 1) / 2 further in.
+        scale = np.diag([*steps, 1.0])
+        scale[:3, 3] = [(step - 1) / 2 for step in steps]
+        return Grid(tuple(shape), self.affine @ scale)  # type: ignore[arg-type]
+
+    def permute(self, axes: Sequence[int]) -> Grid:
+        """Grid with its voxel axes in another order; the voxels stay where they are."""
+        if sorted(axes) != [0, 1, 2]:
+            raise GridError(f"axes must be an order of 0, 1, 2, got {tuple(axes)}", code="BAD_AXES")
+        columns = [*axes, 3]
+        return Grid(tuple(self.shape[a] for a in axes), self.affine[:, columns])  # type: ignore[arg-type]
+
+    def flip(self, axes: Sequence[int]) -> Grid:
+        """Grid with these voxel axes reversed; the voxels stay where they are."""
+        ranges = [range(n)[::-1] if axis in axes else range(n) for axis, n in enumerate(self.shape)]
+        return self.take((ranges[0], ranges[1], ranges[2]))
+
+    def reorient(self, codes: str | Sequence[str]) -> Grid:
+        """Grid whose voxel axes run towards ``codes``, such as ``"RAS"``."""
+        axes, flipped = self.reorientation(codes)
+        return self.permute(axes).flip(flipped)
+
+    def reorientation(
+        self, codes: str | Sequence[str]
+    ) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+        """Permutation, then flips (in the new order), that make the orientation ``codes``."""
+        wanted = [_world_axis(code) for code in codes]
+        if len(wanted) != 3 or {axis for axis, _ in wanted} != {0, 1, 2}:
+            raise GridError(
+                f"an orientation names each of R/L, A/P and S/I once, got {''.join(codes)!r}",
+                code="BAD_ORIENTATION",
+            )
+        have = _nearest_axes(self.direction)
+        order = [[world for world, _ in have].index(axis) for axis, _ in wanted]
+        flipped = tuple(n for n, axis in enumerate(order) if have[axis][1] != wanted[n][1])
+        return (order[0], order[1], order[2]), flipped
+
+    # --- Two grids ----------------------------------------------------------------------------
+
+    def isclose(self, other: Grid, tolerance: float = SAME_GRID_TOLERANCE) -> bool:
+        """Whether every voxel of both grids is at the same place, to ``tolerance`` voxels."""
+        if self.shape != other.shape:
+            return False
+        ends = np.array(list(itertools.product(*[(0, n - 1) for n in self.shape])), float)
+        return bool(np.all(np.abs(self.to_index(other.to_world(ends)) - ends) <= tolerance))
+
+    def footprint(
+        self, box: tuple[range, range, range], other: Grid, margin: int = 0
+    ) -> tuple[range, range, range]:
+        """Voxels of ``other`` that are needed to interpolate ``box`` of this grid.
+
+        Args:
+            box: Ascending index ranges in this grid.
+            other: The grid that is sampled.
+            margin: Voxels that the interpolation reaches beyond its neighbours.
+
+        Returns:
+            Ranges in ``other``, clipped to it; empty where the box lies outside.
+        """
+        ends = itertools.product(*[(r[0], r[-1]) for r in box])
+        points = other.to_index(self.to_world(np.array(list(ends))))
+        lows = np.floor(points.min(axis=0)).astype(int) - margin
+        highs = np.ceil(points.max(axis=0)).astype(int) + margin + 1
+        x, y, z = (
+            range(max(0, int(low)), max(0, int(low), min(n, int(high))))
+            for low, high, n in zip(lows, highs, other.shape, strict=True)
+        )
+        return x, y, z
+
+
+def checked_affine(affine: ArrayLike) -> NDArray[np.float64]:
+    """A read-only (4, 4) float64 copy of a valid voxel-to-world affine.
+
+    Raises:
+        GridError: As `Grid` does; the code says which rule is broken.
+    """
+    matrix4 = np.array(affine, dtype=np.float64)
+    if matrix4.shape != (4, 4):
+        raise GridError(f"an affine has shape (4, 4), got {matrix4.shape}", code="BAD_AFFINE")
+    if not np.isfinite(matrix4).all():
+        raise GridError(f"the affine holds NaN or infinity:\n{matrix4}", code="BAD_AFFINE")
+    if not np.array_equal(matrix4[3], (0, 0, 0, 1)):
+        raise GridError(
+            f"the last row of an affine is 0 0 0 1, got {matrix4[3]}", code="BAD_AFFINE"
+        )
+    columns = matrix4[:3, :3]
+    spacing = np.linalg.norm(columns, axis=0)
+    if not spacing.all() or abs(np.linalg.det(columns / spacing)) < _MIN_VOLUME:
+        raise GridError(
+            f"the affine is singular, its voxel axes span no volume:\n{matrix4}", code="BAD_AFFINE"
+        )
+    matrix4 += 0.0  # no negative zeros: equal affines get equal bytes, hence equal hashes
+    matrix4.flags.writeable = False
+    return matrix4
+
+
+def _checked_shape(shape: Sequence[int]) -> Shape3:
+    sizes = [int(n) for n in shape]
+    if len(sizes) != 3 or any(n < 1 for n in sizes):
+        raise GridError(
+            f"a grid has three sizes of at least one voxel, got {tuple(shape)}", code="BAD_DIMS"
+        )
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _nearest_axes(direction: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """World axis and sign that each voxel axis is nearest to, each world axis used once.
+
+    The rule is nibabel's ``io_orientation``: of the orthogonal matrix nearest to the direction,
+    the largest component of one column after another, most decided column first.
+    """
+    left, _, right = np.linalg.svd(direction)
+    rotation = left @ right
+    found = [(0, 1)] * 3
+    for axis in np.argsort(-(rotation**2).max(axis=0), kind="stable"):
+        world = int(np.argmax(np.abs(rotation[:, axis])))
+        found[axis] = (world, 1 if rotation[world, axis] >= 0 else -1)
+        rotation[world, :] = 0
+    return found
+
+
+def _world_axis(code: str) -> tuple[int, int]:
+    for world, pair in enumerate(_AXIS_CODES):
+        if code.upper() in pair:
+            return world, 1 if pair.index(code.upper()) else -1
+    raise GridError(f"unknown direction {code!r}: use R, L, A, P, S or I", code="BAD_ORIENTATION")

@@ -1,0 +1,210 @@
+"""How a stored array is cut into chunks and shards, and how its pyramid shrinks.
+
+Stored axes are (n, z, y, x): n is channel or time, and x runs fastest, as in a NIfTI file. A chunk
+is what is compressed at once, a shard is a file of chunks. Everything that decides a chunk shape
+is in this module.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from voxarray.core.errors import FormatError
+from voxarray.geometry.selection import Shape4
+
+Index4 = tuple[int, int, int, int]
+Factors = tuple[int, int, int]
+
+DEFAULT_CHUNK = 64
+DEFAULT_SHARD_CHUNKS = 4
+"""Chunks per shard along each axis: shards of 256^3 voxels."""
+
+MAX_SLAB_BYTES = 48 << 20
+"""One row of chunks across a plane is held in memory twice while it is converted."""
+
+_MIN_DEPTH = 8
+_SERIES_LIMIT = 4096  # volumes per chunk, so that a series of single voxels stays seekable
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Shapes of a sharded array, all as (n, z, y, x).
+
+    Attributes:
+        shape: Voxels.
+        chunk: Voxels per chunk; a chunk at the far end may reach beyond the array.
+        shard: Voxels per shard, whole chunks.
+        chunks_per_shard: Chunks along each axis of a shard.
+    """
+
+    shape: Shape4
+    chunk: Shape4
+    shard: Shape4
+    chunks_per_shard: Index4 = field(init=False, repr=False)  # asked for once per chunk read
+
+    def __post_init__(self) -> None:
+        positive = min(*self.shape, *self.chunk, *self.shard) > 0
+        if not positive or any(s % c for s, c in zip(self.shard, self.chunk, strict=True)):
+            raise FormatError(
+                f"shards {self.shard} must be whole numbers of chunks {self.chunk}, all at least "
+                "one voxel",
+                code="BAD_LAYOUT",
+            )
+        object.__setattr__(self, "chunks_per_shard", _divide(self.shard, self.chunk))
+
+    @property
+    def chunk_counts(self) -> Index4:
+        """Chunks along each axis of the array."""
+        return _divide(self.shape, self.chunk)
+
+    @property
+    def shard_counts(self) -> Index4:
+        """Shards along each axis of the array."""
+        return _divide(self.shape, self.shard)
+
+    def shards(self) -> Iterator[Index4]:
+        """Positions of all shards."""
+        return itertools.product(*(range(n) for n in self.shard_counts))  # type: ignore[return-value]
+
+    def shard_of(self, chunk: Index4) -> Index4:
+        """Position of the shard that holds a chunk."""
+        n, z, y, x = (c // p for c, p in zip(chunk, self.chunks_per_shard, strict=True))
+        return n, z, y, x
+
+    def slot(self, chunk: Index4) -> int:
+        """Place of a chunk in the index of its shard."""
+        per = self.chunks_per_shard
+        n, z, y, x = (c % p for c, p in zip(chunk, per, strict=True))
+        return ((n * per[1] + z) * per[2] + y) * per[3] + x
+
+    def chunks_in(self, shard: Index4) -> int:
+        """Number of chunks of a shard that hold voxels of the array."""
+        return math.prod(
+            min(p, total - s * p)
+            for s, p, total in zip(shard, self.chunks_per_shard, self.chunk_counts, strict=True)
+        )
+
+    def region(self, chunk: Index4) -> tuple[range, range, range, range]:
+        """Voxels of the array that lie in a chunk."""
+        n, z, y, x = (
+            range(i * c, min(i * c + c, s))
+            for i, c, s in zip(chunk, self.chunk, self.shape, strict=True)
+        )
+        return n, z, y, x
+
+    @property
+    def slab(self) -> tuple[int, int]:
+        """Volumes and planes (n, z) that make one row of chunks, contiguous on disk."""
+        return self.chunk[0], self.chunk[1]
+
+
+def choose(
+    shape: Shape4,
+    itemsize: int,
+    chunk: int = DEFAULT_CHUNK,
+    shard_chunks: int = DEFAULT_SHARD_CHUNKS,
+) -> Layout:
+    """Layout of about ``chunk**3`` voxels per chunk, whatever the proportions of the volume.
+
+    Chunks are cubes where they fit. Where an axis is shorter, the others grow by doubling, so
+    that thin volumes and series of small volumes get chunks (and shards) of the same byte size.
+    Planes so large that a row of chunks would exceed `MAX_SLAB_BYTES` get flatter chunks.
+
+    Args:
+        shape: (n, z, y, x).
+        itemsize: Bytes per voxel.
+        chunk: Edge of a cubic chunk, even, so that pyramid levels nest.
+        shard_chunks: Edge of a cubic shard in chunks.
+    """
+    if chunk < 2 or chunk % 2:
+        raise FormatError(
+            f"the chunk edge must be even and at least 2, got {chunk}", code="BAD_CHUNK"
+        )
+    n, z, y, x = shape
+    depth = min(chunk, z)
+    while depth > _MIN_DEPTH and depth * y * x * itemsize > MAX_SLAB_BYTES:
+        depth = max(_MIN_DEPTH, depth // 4 * 2)
+    sizes = [1, depth, min(chunk, y), min(chunk, x)]
+    _grow(sizes, shape, (3, 2), chunk**3)
+    if sizes[1:] == [z, y, x]:  # a chunk holds whole volumes: let it hold several
+        sizes[0] = max(1, min(n, chunk**3 // (z * y * x), _SERIES_LIMIT))
+    counts = [min(shard_chunks, -(-s // c)) for s, c in zip(shape, sizes, strict=True)]
+    counts[0] = 1
+    _grow(counts, _divide(shape, _shape4(sizes)), (3, 2, 1, 0), shard_chunks**3)
+    return Layout(
+        shape, _shape4(sizes), _shape4([s * c for s, c in zip(sizes, counts, strict=True)])
+    )
+
+
+def coarser(layout: Layout, factors: Factors) -> Layout:
+    """Layout of the next pyramid level: the same chunks and shards, clipped to fewer voxels."""
+    steps = (1, *factors)
+    shape = [s // f for s, f in zip(layout.shape, steps, strict=True)]
+    chunk = [min(c, s) for c, s in zip(layout.chunk, shape, strict=True)]
+    shard = [
+        min(p, -(-s // c)) * c
+        for p, s, c in zip(layout.chunks_per_shard, shape, chunk, strict=True)
+    ]
+    return Layout(_shape4(shape), _shape4(chunk), _shape4(shard))
+
+
+def pyramid_factors(
+    shape: Shape4, spacing: Sequence[float], levels: int | None, chunk: int = DEFAULT_CHUNK
+) -> list[Factors]:
+    """Factors (z, y, x), each 1 or 2, from every level to the next.
+
+    An axis is halved while its spacing is below twice the finest one, so that voxels become
+    more cubic and never less; and while it has at least two voxels.
+
+    Args:
+        shape: (n, z, y, x) of the base level.
+        spacing: mm along (z, y, x).
+        levels: Number of levels including the base; None makes levels until one chunk edge
+            holds the longest axis.
+        chunk: Edge of a chunk.
+    """
+    sizes, steps = list(shape[1:]), list(spacing)
+    found: list[Factors] = []
+    while (max(sizes) > chunk) if levels is None else (len(found) + 1 < levels):
+        finest = min((step for step, size in zip(steps, sizes, strict=True) if size > 1), default=0)
+        factors = [
+            2 if size > 1 and step < 2 * finest * (1 - 1e-6) else 1
+            for size, step in zip(sizes, steps, strict=True)
+        ]
+        if factors == [1, 1, 1]:
+            break
+        sizes = [size // f for size, f in zip(sizes, factors, strict=True)]
+        steps = [step * f for step, f in zip(steps, factors, strict=True)]
+        found.append((factors[0], factors[1], factors[2]))
+    return found
+
+
+def _grow(sizes: list[int], limits: Sequence[int], axes: Sequence[int], target: int) -> None:
+    """Double sizes along ``axes`` in turn while the product stays within ``target``."""
+    grown = True
+    while grown:
+        grown = False
+        for axis in axes:
+            larger = min(2 * sizes[axis], limits[axis])
+            if larger > sizes[axis] and math.prod(sizes) // sizes[axis] * larger <= target:
+                sizes[axis], grown = larger, True
+
+
+def _divide(whole: Sequence[int], part: Sequence[int]) -> Index4:
+    n, z, y, x = (-(-w // p) for w, p in zip(whole, part, strict=True))
+    return n, z, y, x
+
+
+def _shape4(sizes: Sequence[int]) -> Shape4:
+    n, z, y, x = (int(s) for s in sizes)
+    return n, z, y, x
+
+
+def chunk_bytes(layout: Layout, dtype: np.dtype) -> int:
+    """Bytes of one decoded chunk."""
+    return math.prod(layout.chunk) * dtype.itemsize

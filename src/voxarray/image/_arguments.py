@@ -1,0 +1,100 @@
+"""What users pass as voxels and as affine, checked and brought into one form."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.geometry.grid import checked_affine
+from voxarray.source.array import ArraySource, DaskSource
+from voxarray.source.base import Channels, Source
+from voxarray.source.window import Window
+
+
+def affine_argument(affine: Any) -> NDArray[np.float64]:
+    """A read-only (4, 4) float64 copy of an affine in RAS+ mm.
+
+    Raises:
+        TypeError: If it is not an array or a tensor.
+        GridError: If it is not a valid affine; also a ValueError.
+    """
+    if not hasattr(affine, "__array__"):
+        raise TypeError(
+            f"Affine must be a NumPy array or a tensor, not {type(affine)}: use np.array(affine)"
+        )
+    return checked_affine(np.asarray(affine))
+
+
+def voxels_argument(
+    voxels: Any, affine: NDArray[np.float64] | None, channels: Channels | None = None
+) -> Source:
+    """Source of voxels that the user holds: torch, NumPy, dask or xarray; nothing is copied.
+
+    Args:
+        voxels: 4D, (C, W, H, D); what is a source already, stays it.
+        affine: (4, 4) in RAS+ mm; None for the DataArray's own, or the identity.
+        channels: What C counts, if that is known.
+
+    Raises:
+        TypeError: For anything else.
+        ValueError: If it is not 4D.
+    """
+    if isinstance(voxels, Source):
+        return voxels if affine is None else Window.of(voxels).with_affine(affine)
+    if is_dataarray(voxels):
+        return _from_xarray(voxels, affine)
+    place = checked_affine(np.eye(4)) if affine is None else affine
+    channels = channels or Channels()
+    if is_tensor(voxels):
+        from voxarray.tensors.convert import TensorSource, without_bool
+
+        _require_4d(voxels.shape)
+        return TensorSource(without_bool(voxels), place, channels)
+    is_dask = _is_instance(voxels, "dask.array", "Array")
+    if not is_dask and not isinstance(voxels, np.ndarray):
+        raise TypeError(
+            "Input tensor must be a PyTorch tensor or NumPy array, a dask array or a DataArray, "
+            f'but type "{type(voxels)}" was found'
+        )
+    _require_4d(voxels.shape)
+    if voxels.dtype.kind not in "biufc":
+        raise TypeError(f"Input tensor must hold numbers, but its type is {voxels.dtype}")
+    kind = DaskSource if is_dask else ArraySource
+    return kind(voxels, place, channels)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a torch tensor; torch is not imported to find out."""
+    return _is_instance(value, "torch", "Tensor")
+
+
+def is_dataarray(value: Any) -> bool:
+    """Whether a value is an `xarray.DataArray`."""
+    return _is_instance(value, "xarray", "DataArray")
+
+
+def _is_instance(value: Any, module: str, name: str) -> bool:
+    # Whoever holds such an object has imported its module already.
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(value, kind)
+
+
+def _from_xarray(array: Any, affine: NDArray[np.float64] | None) -> Source:
+    from voxarray.xarray_index.lazy import from_dataarray
+
+    voxels, own, channels = from_dataarray(array)
+    return voxels_argument(voxels, own if affine is None else affine, channels)
+
+
+def _require_4d(shape: Sequence[int]) -> None:
+    if len(shape) != 4:
+        raise ValueError(
+            f"Input tensor must be 4D, (C, W, H, D), but it is {len(shape)}D with shape "
+            f"{tuple(shape)}; tensor[None] adds an axis in front, tensor[..., None] behind"
+        )
+    if 0 in shape:
+        raise ValueError(f"Input tensor holds no voxels, its shape is {tuple(shape)}")

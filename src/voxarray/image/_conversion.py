@@ -1,0 +1,161 @@
+"""The members of an image that speak to other libraries; those are imported when they are used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from voxarray.core.keys import DATA
+from voxarray.image._statistics import Measured
+from voxarray.source.materialise import projected_peak
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Bridged(Measured):
+    """An image that can become another library's image, and be made of one."""
+
+    def to_tensor(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> torch.Tensor:
+        """Tensor (C, W, H, D) that the image does not keep; `data`'s own if that is loaded.
+
+        Args:
+            dtype: Type of the tensor; by default the one that `data` has.
+            device: Where it goes; by default RAM. To a CUDA device voxels of a file go piece by
+                piece, through pinned memory: RAM need not hold the volume. The last copies may be
+                under way still, as after ``tensor.to(device, non_blocking=True)``: the current
+                stream is where they are queued.
+
+        Raises:
+            MemoryBudgetError: If it needs more memory than allowed; nothing was read.
+        """
+        from voxarray.tensors import upload
+        from voxarray.tensors.convert import read_tensor, reading_dtype
+
+        if DATA in self:
+            return self.data.to(device=device, dtype=dtype)
+        source, read_as = self._backing, reading_dtype(self._backing, dtype)
+        if upload.can_upload(source, device):
+            self._require_memory(upload.projected_peak(source, read_as), "to_tensor()")
+            tensor = upload.upload(source, dtype, device)
+            self._warn_of_nans(tensor)
+            return tensor
+        self._require_memory(projected_peak(source, read_as), "to_tensor()")
+        tensor = read_tensor(source, dtype)
+        self._warn_of_nans(tensor)
+        return tensor.to(device=device)
+
+    def as_sitk(self, **kwargs: Any) -> Any:
+        """The image as a `SimpleITK.Image`, in LPS: a 2D one of a single slice, else 3D.
+
+        Args:
+            **kwargs: ``force_3d=True`` keeps a single slice three-dimensional, and its place in
+                the patient; ``force_4d=True`` makes channels the fourth axis.
+
+        Raises:
+            UnsupportedError: For voxels that ITK has no type for.
+            MemoryBudgetError: If it needs more memory than allowed; nothing was read.
+        """
+        from voxarray.bridges.itk import to_sitk
+
+        return to_sitk(self.source, **kwargs)
+
+    @classmethod
+    def from_sitk(cls, sitk_image: Any, **kwargs: Any) -> Self:
+        """Image of a `SimpleITK.Image` of two to four dimensions, whose voxels are copied.
+
+        Args:
+            sitk_image: Scalar or vector.
+            **kwargs: As for the class.
+
+        Raises:
+            TypeError: If it is something else.
+            UnsupportedError: For label maps of ITK's own kind, and for 4D images of vectors.
+        """
+        from voxarray.bridges.itk import from_sitk
+
+        return cls(tensor=from_sitk(sitk_image), **kwargs)
+
+    def as_pil(self, transpose: bool = True) -> Any:
+        """The image, a single slice of 1, 3 or 4 channels, as a `PIL.Image`.
+
+        Values are clamped to 0 to 255 and cast to bytes.
+
+        Args:
+            transpose: Whether W runs to the right, else downwards.
+
+        Raises:
+            StateError: If there is more than one slice; also a RuntimeError.
+            UnsupportedError: For another number of channels.
+            MissingPackageError: If Pillow is not installed.
+        """
+        from voxarray.bridges.pillow import to_pil
+
+        return to_pil(self.source, transpose=transpose)
+
+    def to_nibabel(self) -> Any:
+        """The image as a `nibabel.Nifti1Image` whose ``dataobj`` reads what is indexed of it.
+
+        Raises:
+            UnsupportedError: For voxels that NIfTI has no type for.
+        """
+        from voxarray.bridges.nibabel import to_nibabel
+
+        return to_nibabel(self.source)
+
+    @classmethod
+    def from_nibabel(cls, image: Any, **kwargs: Any) -> Self:
+        """Image of a spatial image of nibabel; one that is not loaded stays so.
+
+        Args:
+            image: Of any of nibabel's formats that has (W, H), (W, H, D), (W, H, D, C) or
+                (W, H, D, 1, C) voxels.
+            **kwargs: As for the class.
+
+        Raises:
+            TypeError: If it is something else.
+            UnsupportedError: For other shapes, and for voxels that are no numbers.
+        """
+        from voxarray.bridges.nibabel import from_nibabel
+
+        return cls(tensor=from_nibabel(image), **kwargs)
+
+    def to_torchio(self) -> Any:
+        """The image as TorchIO 1.x has it: same class, tensor, affine and metadata.
+
+        Raises:
+            MissingPackageError: If TorchIO is not installed.
+            MemoryBudgetError: If the tensor needs more memory than allowed; nothing was read.
+        """
+        from voxarray.bridges.torchio import to_torchio
+
+        return to_torchio(self)
+
+    @classmethod
+    def from_torchio(cls, image: Any, **kwargs: Any) -> Self:
+        """Image of one of TorchIO 1.x, with its metadata; one that is not loaded stays so.
+
+        Args:
+            image: Of the same type as the class has; `Image` takes any.
+            **kwargs: As for the class.
+
+        Raises:
+            MissingPackageError: If TorchIO is not installed.
+            TypeError: If it is something else.
+            ValueError: If it is of another type.
+        """
+        from voxarray.bridges.torchio import arguments
+
+        return cls(**{**arguments(image), **kwargs})
+
+    def to_monai(self) -> Any:
+        """The image as a `monai.data.MetaTensor` (C, W, H, D) with its affine and metadata.
+
+        Raises:
+            MissingPackageError: If MONAI is not installed.
+            MemoryBudgetError: If the tensor needs more memory than allowed; nothing was read.
+        """
+        from voxarray.bridges.monai import to_monai
+
+        return to_monai(self)

@@ -1,0 +1,140 @@
+"""The files that an image comes from, before any of them is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from voxarray.core.errors import MissingFileError, StateError
+from voxarray.formats.registry import open_source
+from voxarray.formats.suffixes import is_inside_zip
+from voxarray.source.base import Source
+from voxarray.source.concat import ConcatSource
+from voxarray.source.custom_reader import Reader, open_with
+from voxarray.storage.remote.address import Address, is_url
+from voxarray.storage.remote.zarr_objects import is_zarr_store
+
+PathLike = str | os.PathLike[str]
+OnePath = Any
+"""A `Path`, the text of a URL, whose double slash a `Path` would lose, or a Zarr store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One path, or several whose voxels are concatenated along C.
+
+    Attributes:
+        given: The paths as the user wrote them, ``~`` expanded.
+        resolved: The same, absolute: the working directory may change before they are opened.
+        single: Whether one path was given, not a sequence of them.
+        reader: What turns a path into an array and an affine; None for voxarray's own readers.
+    """
+
+    given: tuple[OnePath, ...]
+    resolved: tuple[Any, ...]
+    single: bool
+    reader: Reader | None
+
+    @classmethod
+    def of(cls, path: Any, reader: Reader | None, *, verify: bool, owner: str) -> Origin:
+        """Check a ``path`` argument and remember it.
+
+        Args:
+            path: A path or URL, or a sequence of them.
+            reader: As in `Origin`.
+            verify: Whether the files must exist now.
+            owner: Class of the image, for messages.
+
+        Raises:
+            TypeError: For anything else.
+            ValueError: For an empty sequence.
+            MissingFileError: If there is no such file and ``verify`` is set.
+            StateError: If ``~user`` names no user.
+        """
+        single = isinstance(path, (str, os.PathLike)) or is_zarr_store(path)
+        given = (_one(path, owner),) if single else _several(path, owner)
+        if verify:
+            for one in given:
+                _require_existing(one)
+        return cls(given, tuple(map(_resolved, given)), single, reader)
+
+    @property
+    def path(self) -> OnePath | list[OnePath]:
+        """What `Image.path` says."""
+        return self.given[0] if self.single else list(self.given)
+
+    @property
+    def text(self) -> str | list[str]:
+        """What ``image["path"]`` says."""
+        texts = [str(one) for one in self.given]
+        return texts[0] if self.single else texts
+
+    @property
+    def stem(self) -> str | list[str]:
+        """Names up to the first dot."""
+        stems = [_name(one).split(".")[0] for one in self.given]
+        return stems[0] if self.single else stems
+
+    def open(self) -> Source:
+        """Read the headers."""
+        sources = [self._open(one) for one in self.resolved]
+        return sources[0] if self.single else ConcatSource.of(sources)
+
+    def _open(self, path: Any) -> Source:
+        return open_source(path) if self.reader is None else open_with(path, self.reader)
+
+
+def _several(path: Any, owner: str) -> tuple[OnePath, ...]:
+    _refuse_voxels(path, owner)
+    if isinstance(path, dict):
+        raise TypeError(f"The path argument cannot be a dictionary: use {owner}(path, key=value)")
+    if not isinstance(path, Sequence) or isinstance(path, (bytes, bytearray)):
+        raise TypeError(
+            f"Input path must be a path or sequence of paths, not {type(path).__name__}"
+        )
+    if not path:
+        raise ValueError("The sequence of paths is empty; an image needs at least one")
+    return tuple(_one(one, owner) for one in path)
+
+
+def _one(path: Any, owner: str) -> OnePath:
+    _refuse_voxels(path, owner)
+    if is_zarr_store(path):
+        return path
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"Expected type str or Path but found an object of type {type(path)}")
+    text = os.fspath(path)
+    if is_url(text):
+        return text
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise StateError(
+            f"Conversion to path not possible for {text!r}: {error}", code="BAD_PATH"
+        ) from None
+
+
+def _refuse_voxels(path: Any, owner: str) -> None:
+    if hasattr(path, "__array__"):
+        raise TypeError(
+            "Expected type str or Path but found a tensor/array. Instead of "
+            f"{owner}(your_tensor), use {owner}(tensor=your_tensor)."
+        )
+
+
+def _require_existing(path: OnePath) -> None:
+    if isinstance(path, Path) and not (path.exists() or is_inside_zip(path)):
+        raise MissingFileError(f'File not found: "{path}"', path=path)
+
+
+def _resolved(path: OnePath) -> Any:
+    return os.path.abspath(path) if isinstance(path, Path) else path
+
+
+def _name(path: OnePath) -> str:
+    if isinstance(path, Path):
+        return path.name
+    return Address.parse(path).name if is_url(path) else Path(str(path)).name

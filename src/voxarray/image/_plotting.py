@@ -1,0 +1,173 @@
+"""The members of an image that draw, film or count its voxels; none of them loads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from voxarray.core.keys import LABEL
+from voxarray.image._origin import PathLike
+from voxarray.image._state import Holder
+
+
+class Pictured(Holder):
+    """An image that can be looked at."""
+
+    @property
+    def label_colours(self) -> dict[float, tuple[int, int, int]] | None:
+        """RGB that the archive carries for values of a label map; None for intensities."""
+        from voxarray.core.label_colours import own_colours
+
+        return own_colours(self._backing.base) if self.type == LABEL else None
+
+    def plot(self, return_fig: bool = False, **kwargs: Any) -> Any:
+        """Draw the sagittal, coronal and axial plane; of a single slice only that.
+
+        Nothing but the planes is read, of an archive from the coarsest level that fills the figure.
+
+        Args:
+            return_fig: Whether to return the figure.
+            **kwargs: As `voxarray.rendering.volume.plot` describes them: ``channel``, ``indices``,
+                ``cmap``, ``percentiles``, ``figsize``, ``title``, ``axes``, ``radiological``,
+                ``reorient``, ``xlabels``, ``rgb``, ``show``, ``output_path``, ``savefig_kwargs``,
+                and what ``Axes.imshow`` takes.
+
+        Raises:
+            MissingPackageError: If matplotlib is not installed.
+        """
+        from voxarray.rendering.volume import plot
+
+        figure = plot(self, **kwargs)
+        return figure if return_fig else None
+
+    def hist(self, **kwargs: Any) -> None:
+        """Draw a histogram of all voxels, counted out of core.
+
+        Args:
+            **kwargs: ``bins`` (a number, edges, or the name of a rule), ``range``, ``show``, and
+                what ``Axes.hist`` takes: ``density``, ``log``, ``color``...
+
+        Raises:
+            MissingPackageError: If matplotlib is not installed.
+        """
+        from voxarray.rendering.histogram import hist
+
+        hist(self.source, **kwargs)
+
+    def show(self, viewer_path: PathLike | None = None) -> None:
+        """Open the image in an external program, and return while it is open.
+
+        Args:
+            viewer_path: The program; by default that of the environment variable
+                ``SITK_SHOW_COMMAND``, else ITK-SNAP or 3D Slicer if one is found.
+
+        Raises:
+            StateError: If there is no such program; also a RuntimeError.
+        """
+        from voxarray.image._external_viewer import show
+
+        show(self, viewer_path)
+
+    def view(self, *, limit: int | str = "64 MiB", height: int = 400, **options: Any) -> Any:
+        """Show the image in a notebook, in an interactive viewer (NiiVue).
+
+        Of an archive, the finest level of the pyramid that is within the limit is read and sent to
+        the browser; of anything else, the whole image.
+
+        Args:
+            limit: Bytes that may be sent, also as a text such as ``"256 MiB"``.
+            height: Of the viewer, in pixels.
+            **options: For ``ipyniivue.NiiVue``.
+
+        Returns:
+            An ``ipyniivue.NiiVue``, which notebooks show.
+
+        Raises:
+            MissingPackageError: If ipyniivue is not installed (extra ``notebook``).
+            MemoryBudgetError: If not even the coarsest level is within the limit; nothing was read.
+            UnsupportedError: For voxels that NIfTI has no type for.
+        """
+        from voxarray.rendering.widget import view
+
+        return view(self, limit=limit, height=height, **options)
+
+    def to_gif(
+        self,
+        axis: int,
+        duration: float,
+        output_path: PathLike,
+        loop: int = 0,
+        rescale: bool = True,
+        optimize: bool = True,
+        reverse: bool = False,
+    ) -> None:
+        """Save an animated GIF of all slices along a voxel axis, drawn as `plot` draws them.
+
+        Args:
+            axis: 0, 1 or 2: W, H or D.
+            duration: Seconds that the whole animation takes.
+            output_path: Replaced if it exists.
+            loop: How often it is played; 0 is for ever.
+            rescale: Stretch the intensities from black to white; otherwise they are grey levels
+                already, and those beyond 0 to 255 are clipped. Labels have their colours.
+            optimize: Leave unused colours out of the tables of colours.
+            reverse: Begin at the end of the axis.
+
+        Raises:
+            MissingPackageError: If Pillow is not installed.
+            ValueError: For another axis, or a duration that is not positive.
+        """
+        from voxarray.rendering.gif import write_gif
+
+        write_gif(
+            self.source,
+            output_path,
+            axis=axis,
+            duration=duration,
+            loop=loop,
+            rescale=rescale,
+            optimize=optimize,
+            reverse=reverse,
+            colours=self.label_colours,
+        )
+
+    def to_video(
+        self,
+        output_path: PathLike,
+        frame_rate: float | None = 15,
+        seconds: float | None = None,
+        direction: str = "I",
+        verbosity: str = "error",
+    ) -> None:
+        """Save a video of all slices along a direction in the patient, drawn as `plot` draws them.
+
+        Args:
+            output_path: ``.mp4`` (H.264) or ``.webm`` (VP9), replaced if it exists.
+            frame_rate: Slices per second; ignored where ``seconds`` is given.
+            seconds: Duration of the whole video.
+            direction: Where the slices advance to: ``"I"``, ``"S"``, ``"A"``, ``"P"``, ``"R"`` or
+                ``"L"``.
+            verbosity: Level of the codec's messages: ``"quiet"``, ``"error"``, ``"warning"``,
+                ``"info"`` or ``"debug"``.
+
+        Raises:
+            MissingPackageError: If PyAV is not installed.
+            ValueError: For another suffix, direction or verbosity, if neither rate nor duration is
+                given, or both are.
+        """
+        from voxarray.rendering.video import write_video
+
+        write_video(
+            self.source,
+            output_path,
+            frame_rate=frame_rate,
+            seconds=seconds,
+            direction=direction,
+            verbosity=verbosity,
+            colours=self.label_colours,
+        )
+
+    def _repr_html_(self) -> str | None:
+        """Header facts and three planes for notebooks; None, hence text, without matplotlib."""
+        from voxarray.rendering.html import to_html
+
+        return to_html(self)

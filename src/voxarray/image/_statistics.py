@@ -1,0 +1,46 @@
+"""The members of an image that measure its voxels; none of them loads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from voxarray.image._plotting import Pictured
+
+if TYPE_CHECKING:
+    from voxarray.statistics.summary import Statistics
+
+
+class Measured(Pictured):
+    """An image whose voxels can be measured."""
+
+    def statistics(self, mask: Measured | None = None) -> Statistics:
+        """Mean, deviation, extremes, percentiles and histogram of all voxels, in one pass.
+
+        They are remembered by this process: asked again, of this image or another one of the same
+        voxels, nothing is read, unless the voxels are in memory, where they may have changed.
+
+        Args:
+            mask: Image on the same grid, with one channel or as many; only voxels where it is not 0
+                count.
+
+        Raises:
+            GridError: If the mask is on another grid (``MASK_MISMATCH``).
+            UnsupportedError: For complex voxels.
+        """
+        from voxarray.statistics.measure import statistics_of
+
+        return statistics_of(self.source, None if mask is None else mask.source)
+
+    def statistics_by_label(self, labels: Measured) -> dict[int | float, Statistics]:
+        """Statistics of the voxels of every label, ascending by label, in one pass over both.
+
+        Args:
+            labels: Label map on the same grid, with one channel or as many.
+
+        Raises:
+            GridError: If the label map is on another grid (``MASK_MISMATCH``).
+            UnsupportedError: For complex voxels, and for measurements in the place of labels.
+        """
+        from voxarray.statistics.by_label import statistics_by_label
+
+        return statistics_by_label(self.source, labels.source)

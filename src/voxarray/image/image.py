@@ -1,0 +1,256 @@
+"""`Image`: a scan that is opened, sliced and described without being read."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray import saving
+from voxarray.core.errors import StateError
+from voxarray.core.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE, require_free
+from voxarray.geometry.selection import Selection
+from voxarray.image import _equality
+from voxarray.image._arguments import affine_argument, voxels_argument
+from voxarray.image._origin import Origin, PathLike
+from voxarray.image._preprocessing import Preprocessed
+from voxarray.image._repr import describe
+from voxarray.source.array import ArraySource, DaskSource
+from voxarray.source.custom_reader import Reader
+from voxarray.source.materialise import materialise, projected_peak
+from voxarray.source.window import Window
+
+if TYPE_CHECKING:
+    import dask.array
+    import xarray as xr
+
+
+class Image(Preprocessed):
+    """One medical image: voxels (C, W, H, D) and where they are in the patient.
+
+    Nothing is read before it is needed: constructing checks that the path exists, the properties
+    read the header, slicing composes, and only `data`, `load`, `numpy`, `to_tensor`, `compute` and
+    `save` read voxels.
+
+    An image is a dict of its metadata: ``path``, ``stem``, ``type`` and whatever keywords were
+    given. ``"data"`` and ``"affine"`` are among its keys once they are known without reading, that
+    is after loading (``"affine"`` also when it was given or set); ``image["data"]`` and
+    ``image["affine"]`` always work.
+
+    Args:
+        path: File, directory, URL or `zarr.abc.store.Store`, or a sequence of them to be
+            concatenated along C.
+        type: `INTENSITY`, `LABEL`, `SAMPLING_MAP` or a name of your own; needed for a bare `Image`.
+        tensor: Voxels (C, W, H, D) instead of a path: a torch tensor, NumPy array, dask array or
+            `xarray.DataArray`. Memory is shared where the type permits.
+        affine: (4, 4) voxel index to RAS+ mm of voxel centres; by default the file's, or the
+            identity.
+        check_nans: Warn if NaNs are found when voxels become a tensor.
+        reader: Callable that takes a path and returns an array or tensor and an affine or None; or
+            an object whose ``open(path)`` returns a source to be read lazily (`DicomReader`).
+        verify_path: Check now that the path exists.
+        **kwargs: Metadata, found again as ``image[key]``.
+
+    Raises:
+        ValueError: Without path and tensor, for a reserved key, a wrong type, tensor or affine.
+        TypeError: For a path, tensor or affine that is something else.
+        FileNotFoundError: If there is no such file.
+    """
+
+    fixed_type: ClassVar[str | None] = None
+    """Type of all images of a subclass; None where the user says it."""
+
+    def __init__(
+        self,
+        path: PathLike | list[PathLike] | tuple[PathLike, ...] | None = None,
+        type: str | None = None,  # noqa: A002  # TorchIO's name
+        tensor: Any = None,
+        affine: Any = None,
+        check_nans: bool = False,
+        reader: Reader | None = None,
+        verify_path: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if path is None and tensor is None:
+            raise ValueError("A value for path or tensor must be given")
+        self.check_nans = check_nans
+        self._origin = (
+            None
+            if path is None
+            else Origin.of(path, reader, verify=verify_path, owner=self.__class__.__name__)
+        )
+        self._store(TYPE, self._checked_type(type))
+        self._store(PATH, "" if self._origin is None else self._origin.text)
+        self._store(STEM, "" if self._origin is None else self._origin.stem)
+        for key, value in kwargs.items():
+            require_free(key)
+            self._store(key, value)
+        place = None if affine is None else affine_argument(affine)
+        if tensor is not None:
+            self._hold(voxels_argument(tensor, place))
+        elif place is not None:
+            self._store(AFFINE, place)
+
+    @classmethod
+    def from_xarray(cls, array: xr.DataArray, **kwargs: Any) -> Self:
+        """Image of a DataArray with dims c, x, y, z and its affine; a lazy one stays lazy.
+
+        Args:
+            array: As `array` gives it, or the result of operations on such.
+            **kwargs: As for the class.
+        """
+        return cls(tensor=array, **kwargs)
+
+    # --- Slices, levels and blocks: lazy images of the same class -------------------------------
+
+    def __getitem__(self, key: Any) -> Any:
+        """A field for a text; else a lazy slice, whose affine follows exactly.
+
+        One to three indices address (W, H, D), as in TorchIO; four address (C, W, H, D). Integers
+        keep their axis, steps may be negative, and ``...`` expands among the addressed axes. A
+        slice of a loaded image holds a view of its tensor (a copy where an axis is reversed).
+
+        Raises:
+            KeyError: If there is no such field.
+            TypeError: For floats, lists, masks and None.
+            IndexError: For an integer beyond the image.
+            ValueError: If no voxels are selected.
+        """
+        if isinstance(key, str):
+            return super().__getitem__(key)
+        selection = Selection.whole(self.shape)[key]
+        child = self._on(self._backing.take(selection))
+        if DATA in self:
+            from voxarray.tensors.convert import take
+
+            child._adopt(take(self.data, selection))
+        return child
+
+    def level(self, number: int) -> Self:
+        """Image of a level of the pyramid; 0 is the full resolution.
+
+        Raises:
+            IndexError: If there is no such level.
+            StateError: For a slice, whose voxels may have no counterpart in a coarser level.
+        """
+        window = self._backing
+        if not window.is_whole:
+            raise StateError("a slice has no levels: take image.level(n), then slice that")
+        return self._on(window.level(number))
+
+    def rechunk(self, chunks: Any) -> Self:
+        """The same voxels as a dask graph with other blocks.
+
+        Args:
+            chunks: As `dask.array.Array.rechunk` takes them, for (C, W, H, D).
+        """
+        return self._with_dask(self.dask.rechunk(chunks))
+
+    def persist(self) -> Self:
+        """The same voxels, computed and kept by dask: in RAM, or on a cluster if there is one.
+
+        Raises:
+            MemoryBudgetError: If they need more memory than allowed, and there is no cluster.
+        """
+        from voxarray.xarray_index.lazy import has_cluster
+
+        if not has_cluster():
+            source = self.source
+            self._require_memory(projected_peak(source, source.dtype), "persist()")
+        return self._with_dask(self.dask.persist())
+
+    def compute(self) -> Self:
+        """The same voxels in RAM, in their own type, without torch.
+
+        Raises:
+            MemoryBudgetError: If they need more memory than allowed.
+        """
+        source = self.source
+        self._require_memory(projected_peak(source, source.dtype), "compute()")
+        voxels = materialise(source, source.dtype)
+        window = Window.of(ArraySource(voxels, source.affine, source.channels))
+        return self._on(window.recorded(*source.history))
+
+    # --- Voxels ---------------------------------------------------------------------------------
+
+    def numpy(self) -> NDArray:
+        """NumPy array (C, W, H, D) that shares memory with `data`, which is loaded for it."""
+        from voxarray.tensors.convert import to_numpy
+
+        return to_numpy(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        return np.asarray(self.numpy(), dtype=dtype, copy=copy)
+
+    @property
+    def array(self) -> xr.DataArray:
+        """Lazy `xarray.DataArray` with dims c, x, y, z; the affine rides along as coordinates."""
+        from voxarray.xarray_index.lazy import to_dataarray
+
+        return to_dataarray(self.source)
+
+    @property
+    def dask(self) -> dask.array.Array:
+        """Lazy dask array (C, W, H, D) whose blocks suit the file."""
+        from voxarray.xarray_index.lazy import to_dask
+
+        return to_dask(self.source)
+
+    def save(self, path: PathLike, squeeze: bool | None = None, *, overwrite: bool = False) -> None:
+        """Write the image to a file or an archive; the suffix says which.
+
+        A single file is replaced if it exists, in one step: it is never half written.
+
+        Args:
+            path: Destination.
+            squeeze: Leave out the third axis of a single slice. By default only pictures do (PNG,
+                JPEG, BMP, TIFF); NIfTI, MGH, MINC, VTK, GIPL and archives have fixed axes and
+                refuse it.
+            overwrite: Replace an archive that exists.
+
+        Raises:
+            UnsupportedError: For an unknown suffix, and for what the format cannot hold.
+            ArchiveExistsError: If an archive exists and ``overwrite`` is not set.
+        """
+        saving.save(
+            self.source, path, label=self.type == LABEL, overwrite=overwrite, squeeze=squeeze
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # mutable, as any dict
+
+    def __eq__(self, other: object) -> bool:
+        """Whether class, metadata, grid and voxels are known to be the same without reading.
+
+        Two loaded images are compared voxel by voxel; two that are not loaded must show the same
+        part of the same file. One that is loaded and one that is not are different.
+        """
+        if not isinstance(other, dict):
+            return NotImplemented
+        return isinstance(other, Image) and _equality.same(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # dict's own would compare the storage
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+    def _with_dask(self, array: Any) -> Self:
+        source = self.source
+        window = Window.of(DaskSource(array, source.affine, source.channels))
+        return self._on(window.recorded(*source.history))
+
+    def _checked_type(self, given: str | None) -> str:
+        fixed = self.fixed_type
+        if fixed is not None and given not in (None, fixed):
+            raise ValueError(
+                f"Type of {self.__class__.__name__} is always {fixed!r}, not {given!r}: use Image"
+            )
+        if fixed is None and given is None:
+            warnings.warn(
+                "Not specifying the image type is deprecated; use ScalarImage or LabelMap",
+                FutureWarning,
+                stacklevel=3,
+            )
+        return given or fixed or INTENSITY

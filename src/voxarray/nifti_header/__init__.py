@@ -1,0 +1,1 @@
+"""The NIfTI header as a value: its fields, its affine, and how one is built."""

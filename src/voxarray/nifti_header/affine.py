@@ -1,0 +1,148 @@
+"""The three ways in which a NIfTI header places voxels, chosen and computed as nibabel does.
+
+All results are (4, 4) float64, voxel index to RAS+ mm. Formulas: nifti1.h, sections
+"3D IMAGE (VOLUME) ORIENTATION AND LOCATION IN SPACE" and "QUATERNION REPRESENTATION".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import FormatError
+from voxarray.nifti_header.fields import XFORM_CODES
+
+Affine = NDArray[np.float64]
+
+_ORTHOGONAL = 1e-6
+"""Largest cosine between the voxel axes of an affine that a quaternion can hold."""
+
+
+def best_affine(record: Any) -> Affine:
+    """The sform if it has a code, else the qform if it has one, else scaling about the centre."""
+    if xform_code(record, "sform_code"):
+        return sform(record)
+    if xform_code(record, "qform_code"):
+        return qform(record)
+    return base_affine(record)
+
+
+def xform_code(record: Any, field: str) -> int:
+    """Code of a transform; 0, which means "not there", for codes that NIfTI does not know."""
+    code = int(record[field])
+    return code if code in XFORM_CODES else 0
+
+
+def sform(record: Any) -> Affine:
+    """The affine that stands in the header row by row."""
+    affine = np.eye(4)
+    affine[:3] = record["srow"]
+    return affine
+
+
+def qform(record: Any) -> Affine:
+    """The affine made of a unit quaternion, the spacings, a handedness and an offset.
+
+    Raises:
+        FormatError: If the quaternion is longer than 1 (``BAD_AFFINE``).
+    """
+    spacing = spacings(record).astype(np.longdouble)
+    spacing[2] *= handedness(record)
+    affine = np.eye(4)
+    affine[:3, :3] = _rotation(record) * spacing
+    affine[:3, 3] = record["qoffset"]
+    return affine
+
+
+def base_affine(record: Any) -> Affine:
+    """Spacings only: the world's origin is the volume's centre and x runs to the left.
+
+    ANALYZE 7.5 left it at that; nibabel's ``shape_zoom_affine`` reads it as radiological.
+    """
+    steps = spacings(record).astype(np.float64)
+    steps[int(record["dim"][0]) :] = 1  # the z of a plane, whatever its field holds
+    steps[0] *= -1
+    centre = (sizes(record)[:3] - 1) / 2
+    affine = np.diag([*steps, 1.0])
+    affine[:3, 3] = -centre * steps
+    return affine
+
+
+def sizes(record: Any) -> NDArray[np.int64]:
+    """(7,) voxels along each axis, 1 for axes beyond ``dim[0]``, whose fields may hold anything."""
+    dim = np.ones(7, np.int64)
+    used = int(record["dim"][0])
+    dim[:used] = record["dim"][1 : used + 1]
+    return dim
+
+
+def spacings(record: Any) -> NDArray:
+    """(3,) mm along x, y, z, in the header's precision, sign dropped.
+
+    An axis of a single voxel has no spacing that matters, so 0 counts as 1 mm there.
+    """
+    steps = np.abs(record["pixdim"][1:4]).astype(record["pixdim"].dtype.newbyteorder("="))
+    steps[(sizes(record)[:3] == 1) & (steps == 0)] = 1
+    return np.asarray(steps)
+
+
+def handedness(record: Any) -> int:
+    """``qfac``: -1 if the z axis of the quaternion's frame is reversed, else 1."""
+    return -1 if record["pixdim"][0] == -1 else 1
+
+
+def quaternion(affine: Affine) -> tuple[NDArray[np.float64], int] | None:
+    """Quaternion (b, c, d) and handedness of an affine, None if its axes are not orthogonal."""
+    direction = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = direction.T @ direction - np.eye(3)
+    if np.abs(cosines).max() > _ORTHOGONAL:
+        return None
+    qfac = 1 if np.linalg.det(direction) > 0 else -1
+    direction[:, 2] *= qfac
+    return _unit_quaternion(direction)[1:], qfac
+
+
+def _rotation(record: Any) -> NDArray[np.longdouble]:
+    """(3, 3) rotation of the header's quaternion, whose real part is what makes it a unit."""
+    vector = record["quatern"].astype(np.longdouble)
+    squared = 1 - vector @ vector
+    # Stored parts are rounded: a half turn may come out a little longer than 1. The threshold,
+    # 3 epsilon of the stored type, is nibabel's.
+    if abs(squared) < 3 * np.finfo(record["quatern"].dtype).eps:
+        squared = np.longdouble(0)
+    if not squared >= 0:
+        raise FormatError(
+            f"the qform's quaternion (b, c, d) = {record['quatern'].tolist()} is longer than 1: "
+            "repair it, or give the image an affine",
+            code="BAD_AFFINE",
+        )
+    real = np.sqrt(squared)
+    x, y, z = vector
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    norm = vector @ vector
+    scale = 2 / (real * real + norm)
+    rotation = np.eye(3) + scale * (real * cross + np.outer(vector, vector) - norm * np.eye(3))
+    return np.asarray(rotation)
+
+
+def _unit_quaternion(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(4,) quaternion with a real part >= 0, by Bar-Itzhack's method.
+
+    It is the eigenvector of the largest eigenvalue of a symmetric matrix made of the rotation,
+    which stays accurate for half turns, where formulas with a square root do not
+    (doi:10.2514/2.4654).
+    """
+    r = rotation
+    upper = np.array(
+        [
+            [r[0, 0] + r[1, 1] + r[2, 2], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]],
+            [0, r[0, 0] - r[1, 1] - r[2, 2], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0]],
+            [0, 0, r[1, 1] - r[0, 0] - r[2, 2], r[1, 2] + r[2, 1]],
+            [0, 0, 0, r[2, 2] - r[0, 0] - r[1, 1]],
+        ]
+    )
+    _, vectors = np.linalg.eigh(upper, UPLO="U")
+    found: NDArray[np.float64] = vectors[:, -1]
+    return -found if found[0] < 0 else found

@@ -1,0 +1,203 @@
+"""Connected components of volumes of any size.
+
+Blocks are labelled one by one and joined where they touch. What is kept of a block is which of its
+components belong to the one that is wanted: when voxels are read, the block is labelled again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.geometry.selection import Selection
+from voxarray.ops.operation import Operation
+from voxarray.source.base import Source
+from voxarray.source.pieces import cuts
+
+BLOCK = 64
+"""Voxels along each side of a block."""
+
+Index = tuple[int, int, int]
+Kept = tuple[tuple[Index, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class LargestComponent(Operation):
+    """1 in the largest object of voxels that are not 0 and share faces, 0 elsewhere.
+
+    Attributes:
+        kept: Which components of which blocks make it up, as `largest_component` finds them.
+        block: Voxels along each side of a block.
+    """
+
+    kept: Kept
+    block: int = BLOCK
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return np.dtype(np.uint8)
+
+    def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
+        return (self._blocks(selection),)
+
+    def _blocks(self, selection: Selection) -> Selection:
+        """All blocks that a selection touches."""
+        edge, box = self.block, selection.bounding_box()
+        x, y, z = (
+            range(r.start // edge * edge, min(size, -(-r.stop // edge) * edge))
+            for r, size in zip(box.spatial, self.shape[1:], strict=True)
+        )
+        return Selection((range(1), x, y, z))
+
+    def cost(self, selection: Selection) -> int:
+        return math.prod(self._blocks(selection).shape) * (self.base.dtype.itemsize + 6)
+
+    def _cut(self, selection: Selection) -> Iterator[Selection]:
+        """One part per block: in smaller ones it would be labelled again for each."""
+        axes = [list(cuts(taken, self.block)) for taken in selection.spatial]
+        for z, y, x in itertools.product(*reversed(axes)):
+            yield Selection((range(len(selection.ranges[0])), x, y, z))
+
+    def compute(self, selection: Selection, parts: Sequence[Any]) -> NDArray:
+        read = self._blocks(selection)
+        result = np.zeros(read.shape, np.uint8)
+        kept = dict(self.kept)
+        for index, place in _blocks_of(read.spatial, self.block):
+            if index in kept:
+                components, number = _labelled(parts[0][0][place])
+                chosen = np.zeros(number + 1, np.uint8)
+                chosen[list(kept[index])] = 1
+                result[0][place] = chosen[components]
+        return result[selection.slices(read)]
+
+
+def largest_component(source: Source, block: int = BLOCK) -> Kept:
+    """The largest object of voxels that are not 0 and share faces; of equals the first on disk.
+
+    Args:
+        source: Of one channel; read once, block by block.
+        block: Voxels along each side of a block.
+
+    Returns:
+        Which components of which blocks make it up, for `LargestComponent`.
+    """
+    forest = _Forest()
+    borders: dict[tuple[int, Index], NDArray[np.int64]] = {}
+    whole = [range(size) for size in source.shape[1:]]
+    for index, place in _blocks_of(whole, block):
+        ranges = [r[part] for r, part in zip(whole, place, strict=True)]
+        voxels = source.read(Selection((range(1), ranges[0], ranges[1], ranges[2])))[0]
+        components, number = _labelled(voxels)
+        numbered = forest.add(
+            index, _sizes(components, number), _firsts(components, ranges, source)
+        )
+        for axis in range(3):
+            near, far = [slice(None)] * 3, [slice(None)] * 3
+            near[axis], far[axis] = 0, -1  # type: ignore[call-overload]
+            neighbour = borders.pop((axis, index), None)
+            if neighbour is not None:
+                forest.join(neighbour, numbered[components[tuple(near)]])
+            after = list(index)
+            after[axis] += 1
+            borders[axis, (after[0], after[1], after[2])] = numbered[components[tuple(far)]]
+    return forest.largest()
+
+
+def _blocks_of(ranges: Sequence[range], block: int) -> Iterator[tuple[Index, tuple[slice, ...]]]:
+    """Blocks in ranges that begin with one: index in the volume, and place in the ranges.
+
+    x runs fastest, so that blocks come in the order of the disk.
+    """
+    counts = [range(r.start // block, -(-r.stop // block)) for r in ranges]
+    for z, y, x in itertools.product(*reversed(counts)):
+        place = tuple(
+            slice(n * block - r.start, min((n + 1) * block, r.stop) - r.start)
+            for n, r in zip((x, y, z), ranges, strict=True)
+        )
+        yield (x, y, z), place
+
+
+def _labelled(voxels: NDArray) -> tuple[NDArray[np.int32], int]:
+    """Components of voxels that share faces, numbered from 1, and how many there are."""
+    from scipy.ndimage import label
+
+    components, number = label(voxels != 0)
+    return components, int(number)
+
+
+def _sizes(components: NDArray[np.int32], number: int) -> NDArray[np.int64]:
+    return np.bincount(components.ravel(), minlength=number + 1)[1:]
+
+
+def _firsts(
+    components: NDArray[np.int32], ranges: Sequence[range], source: Source
+) -> NDArray[np.int64]:
+    """Place on disk, in the whole volume, of the first voxel of each component."""
+    flat = components.transpose(2, 1, 0).ravel()
+    filled = np.flatnonzero(flat)[::-1]
+    first = np.zeros(components.max(initial=0) + 1, np.int64)
+    first[flat[filled]] = filled  # of several assignments the last one holds: the first voxel
+    z, y, x = np.unravel_index(first[1:], components.shape[::-1])
+    _, width, height, _ = source.shape
+    return ((z + ranges[2].start) * height + y + ranges[1].start) * width + x + ranges[0].start
+
+
+@dataclass(slots=True)
+class _Forest:
+    """Components of all blocks, numbered through from 1, and which of them are one."""
+
+    parents: list[int] = field(default_factory=lambda: [0])
+    sizes: list[int] = field(default_factory=lambda: [0])
+    firsts: list[int] = field(default_factory=lambda: [0])
+    blocks: list[tuple[Index, int]] = field(default_factory=list)
+
+    def add(
+        self, index: Index, sizes: NDArray[np.int64], firsts: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Number the components of a block; returns the numbers by those in the block."""
+        start = len(self.parents)
+        self.blocks.append((index, start))
+        self.parents.extend(range(start, start + len(sizes)))
+        self.sizes.extend(sizes.tolist())
+        self.firsts.extend(firsts.tolist())
+        return np.concatenate([[0], np.arange(start, start + len(sizes))])
+
+    def join(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> None:
+        """Make one of components that touch, on two faces that lie on one another."""
+        touching = (one > 0) & (other > 0)
+        pairs = np.unique(np.stack([one[touching], other[touching]]), axis=1)
+        for a, b in pairs.T.tolist():
+            self._union(self._root(a), self._root(b))
+
+    def largest(self) -> Kept:
+        roots = [n for n in range(1, len(self.parents)) if self.parents[n] == n]
+        if not roots:
+            return ()
+        chosen = max(roots, key=lambda n: (self.sizes[n], -self.firsts[n]))
+        kept = []
+        stops = [start for _, start in self.blocks[1:]] + [len(self.parents)]
+        for (index, start), stop in zip(self.blocks, stops, strict=True):
+            own = tuple(n - start + 1 for n in range(start, stop) if self._root(n) == chosen)
+            if own:
+                kept.append((index, own))
+        return tuple(kept)
+
+    def _root(self, n: int) -> int:
+        while self.parents[n] != n:
+            self.parents[n] = n = self.parents[self.parents[n]]
+        return n
+
+    def _union(self, a: int, b: int) -> None:
+        if a == b:
+            return
+        if self.sizes[a] < self.sizes[b]:
+            a, b = b, a
+        self.parents[b] = a
+        self.sizes[a] += self.sizes[b]
+        self.firsts[a] = min(self.firsts[a], self.firsts[b])

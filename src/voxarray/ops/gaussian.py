@@ -1,0 +1,96 @@
+"""A Gaussian along the spatial axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.geometry.selection import Selection
+from voxarray.ops.operation import Operation
+from voxarray.source.base import Source
+
+TRUNCATE = 4.0
+"""Standard deviations at which the Gaussian ends, as in `scipy.ndimage.gaussian_filter`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Blurred(Operation):
+    """Voxels averaged with their neighbours under a Gaussian.
+
+    Attributes:
+        sigmas: Standard deviations along W, H and D, in voxels; 0 leaves an axis as it is.
+        stored: Type of the result.
+        mode: What lies beyond the ends, in SciPy's words: ``"reflect"``, ``"nearest"`` or
+            ``"mirror"``.
+    """
+
+    sigmas: tuple[float, float, float]
+    stored: np.dtype
+    mode: str = "reflect"
+
+    @classmethod
+    def by(
+        cls,
+        base: Source,
+        sigmas: tuple[float, float, float],
+        *,
+        mode: str = "reflect",
+        dtype: np.dtype | None = None,
+    ) -> Blurred:
+        """A source blurred; by default of its own floating-point type, or of float32."""
+        own = base.dtype if base.dtype.kind in "fc" else np.dtype(np.float32)
+        return cls(base, sigmas, own if dtype is None else dtype, mode)
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.stored
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """Voxels to each side that have weight."""
+        return tuple(int(TRUNCATE * sigma + 0.5) for sigma in self.sigmas)
+
+    @property
+    def part_bytes(self) -> int:
+        return super().part_bytes * (1 + max(self.reach) // 4)
+
+    def cost(self, selection: Selection) -> int:
+        part = self._footprint(selection)
+        return math.prod(part.shape) * (self.base.dtype.itemsize + 3 * 8)
+
+    def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
+        return (self._footprint(selection),)
+
+    def _footprint(self, selection: Selection) -> Selection:
+        box = selection.bounding_box()
+        x, y, z = (
+            range(max(0, r.start - reach), min(size, r.stop + reach))
+            for r, reach, size in zip(box.spatial, self.reach, self.base.shape[1:], strict=True)
+        )
+        return Selection((selection.ranges[0], x, y, z))
+
+    def compute(self, selection: Selection, parts: Sequence[NDArray | None]) -> NDArray:
+        from scipy.ndimage import correlate1d
+
+        values, part = np.asarray(parts[0]), self._footprint(selection)
+        # The largest axis is cut first, so that the others are computed for fewer voxels.
+        for axis, sigma in enumerate(self.sigmas, start=1):
+            if sigma > 0:
+                values = correlate1d(
+                    values, _weights(sigma), axis=axis, output=np.float64, mode=self.mode
+                )
+            taken, read = selection.ranges[axis], part.ranges[axis]
+            start, stop = taken.start - read.start, taken.stop - read.start
+            cut = slice(start, None if stop < 0 else stop, taken.step)
+            values = values[(slice(None),) * axis + (cut,)]
+        return values.astype(self.dtype, copy=False)
+
+
+def _weights(sigma: float) -> NDArray[np.float64]:
+    reach = int(TRUNCATE * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return np.asarray(weights / weights.sum())

@@ -1,0 +1,126 @@
+"""Voxels around a volume: constants, copies of what is inside, or ramps to zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.geometry.selection import Selection, Shape3, Shape4
+from voxarray.ops.operation import Operation
+
+COPIES = ("edge", "wrap", "reflect", "symmetric")
+"""Modes of `numpy.pad` whose voxels are all found inside."""
+
+_ZERO = np.int64(0)  # a number of NumPy's: with Python's the ramps of float32 round otherwise
+
+MODES = ("constant", "linear_ramp", *COPIES)
+
+
+@dataclass(frozen=True, eq=False)
+class Padded(Operation):
+    """More voxels at the ends of W, H and D, as `numpy.pad` makes them.
+
+    Attributes:
+        before: Voxels in front of each axis, at least 0.
+        after: Voxels behind each axis.
+        mode: One of `MODES`.
+        constant: Value outside, for mode ``"constant"``.
+    """
+
+    before: Shape3
+    after: Shape3
+    mode: str = "constant"
+    constant: float = 0
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        c, *sizes = self.base.shape
+        w, h, d = (b + n + a for b, n, a in zip(self.before, sizes, self.after, strict=True))
+        return c, w, h, d
+
+    @property
+    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+        return self.base.grid.pad(self.before, self.after).affine
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        # Where a block is the whole axis, so it stays.
+        c, *rest = (
+            whole if chunk >= size else chunk
+            for chunk, size, whole in zip(
+                self.base.chunks, self.base.shape, self.shape, strict=True
+            )
+        )
+        return c, rest[0], rest[1], rest[2]
+
+    @property
+    def lazy(self) -> bool:  # type: ignore[override]
+        return self.base.lazy  # to copy a voxel twice costs no more than to read it twice
+
+    def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
+        found = [self._inside(axis, r) for axis, r in enumerate(selection.spatial)]
+        if any(len(indices) == 0 for indices in found):
+            return (None,)
+        x, y, z = (range(int(i.min()), int(i.max()) + 1) for i in found)
+        return (Selection((selection.ranges[0], x, y, z)),)
+
+    def compute(self, selection: Selection, parts: Sequence[NDArray | None]) -> NDArray:
+        voxels = parts[0]
+        if self.mode == "constant" or voxels is None:
+            return self._surrounded(selection, voxels)
+        for axis, r in enumerate(selection.spatial):
+            indices = self._inside(axis, r)
+            voxels = np.take(voxels, indices - indices.min(), axis=axis + 1)
+        if self.mode == "linear_ramp":
+            for axis, r in enumerate(selection.spatial):
+                self._ramp(voxels, axis, np.array(r))
+        return voxels
+
+    def _surrounded(self, selection: Selection, voxels: NDArray | None) -> NDArray:
+        c, w, h, d = selection.shape
+        result = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        result[...] = np.asarray(self.constant).astype(self.dtype)
+        if voxels is not None:
+            places, taken = [slice(None)], [slice(None)]
+            for axis, r in enumerate(selection.spatial):
+                inside = self._inside(axis, r)
+                first = r.index(int(inside[0]) + self.before[axis])
+                places.append(slice(first, first + len(inside)))
+                taken.append(slice(int(inside[0] - inside.min()), None, r.step))
+            result[tuple(places)] = voxels[tuple(taken)]
+        return result
+
+    def _inside(self, axis: int, taken: range) -> NDArray:
+        """Voxels of the base, along an axis, that these voxels of the result are made of."""
+        size = self.base.shape[axis + 1]
+        indices = np.array(taken) - self.before[axis]
+        if self.mode == "constant":
+            return indices[(indices >= 0) & (indices < size)]
+        if self.mode == "wrap":
+            return indices % size
+        if self.mode == "symmetric":
+            folded = indices % (2 * size)
+            indices = np.minimum(folded, 2 * size - 1 - folded)
+        if self.mode == "reflect" and size > 1:
+            folded = indices % (2 * size - 2)
+            indices = np.minimum(folded, 2 * size - 2 - folded)
+        return indices.clip(0, size - 1)
+
+    def _ramp(self, voxels: NDArray, axis: int, positions: NDArray[np.intp]) -> None:
+        """Bring what lies outside along an axis down to zero; ``voxels`` hold the edge there."""
+        before, after = self.before[axis], self.after[axis]
+        total = self.shape[axis + 1]
+        for number, position in enumerate(positions.tolist()):
+            from_end = total - 1 - position
+            if position < before:
+                count, step = before, position
+            elif from_end < after:
+                count, step = after, from_end
+            else:
+                continue
+            line = np.moveaxis(voxels, axis + 1, 0)[number]
+            # What `numpy.pad` asks of `linspace`, in the same order: equal to the last bit.
+            line[...] = np.linspace(_ZERO, line, count, endpoint=False, dtype=voxels.dtype)[step]

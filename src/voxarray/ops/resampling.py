@@ -1,0 +1,266 @@
+"""A source on another grid: every voxel interpolated from its neighbours in the base.
+
+Positions in the base are computed in float64 from the indices of the result alone, in one order
+of operations, so that a voxel is the same number whichever part it is computed with.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from voxarray.core.errors import UnsupportedError
+from voxarray.geometry.grid import Grid, checked_affine
+from voxarray.geometry.selection import Selection, Shape3, Shape4
+from voxarray.ops.kernels import SNAP, Gaussian, Kernel, kernel
+from voxarray.ops.operation import Operation
+from voxarray.ops.permuted import Permuted
+from voxarray.ops.points import Lookup, at_points, votes
+from voxarray.ops.samples import as_stored, working_dtype
+from voxarray.ops.separable import Axis, along_axes
+from voxarray.source.base import Source
+
+Matrix = tuple[tuple[float, ...], ...]
+
+_ALIGNED = 1e-7
+"""Voxels by which axes may run apart over the whole volume and still count as parallel."""
+
+_WHOLE = 1e-10
+"""Voxels by which steps may differ from whole ones over the whole volume and still be copies."""
+
+_CHUNK_EDGES = 32, 128
+"""Smallest and largest edge of a block, unless the base's blocks fill the axis."""
+
+_CHUNK_VOXELS = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled(Operation):
+    """Voxels of ``base`` at the places of another grid, or of one that is moved first.
+
+    A position counts as inside the base up to half a voxel beyond its outermost centres; what lies
+    outside becomes ``fill``.
+
+    Attributes:
+        size: Voxels of the result along W, H and D.
+        place: Affine (4, 4) of the result, row by row.
+        mapping: (4, 4) from an index in the result to one in the base, row by row.
+        interpolation: Name of the kernel.
+        fill: Value outside, one for all channels or one per channel.
+        stored: Type of the result.
+    """
+
+    size: Shape3
+    place: Matrix
+    mapping: Matrix
+    interpolation: str
+    fill: tuple[float, ...]
+    stored: np.dtype
+
+    @classmethod
+    def onto(
+        cls,
+        base: Source,
+        grid: Grid,
+        interpolation: str = "linear",
+        *,
+        motion: ArrayLike | None = None,
+        fill: Sequence[float] = (0.0,),
+        dtype: np.dtype | None = None,
+    ) -> Resampled:
+        """The voxels of a source on a grid.
+
+        Args:
+            base: What is sampled.
+            grid: Where the result is.
+            interpolation: A name of `KERNELS`.
+            motion: (4, 4), RAS+ mm, from a place in the result to the place in the base that is
+                looked up; by default they are the same.
+            fill: Value outside the base, one for all channels or one per channel.
+            dtype: Type of the result; by default the base's own.
+
+        Raises:
+            UnsupportedError: For complex voxels (``UNSUPPORTED_DTYPE``), unless the interpolation
+                keeps values.
+        """
+        used = kernel(interpolation)
+        if base.dtype.kind == "c" and not used.keeps_values:
+            raise UnsupportedError(
+                f"voxels of type {base.dtype} are not interpolated: resample their parts, "
+                "array.real and array.imag",
+                code="UNSUPPORTED_DTYPE",
+            )
+        own = np.dtype(np.uint8) if base.dtype.kind == "b" and not used.keeps_values else base.dtype
+        looked_up = grid.affine if motion is None else np.asarray(motion, float) @ grid.affine
+        mapping = _straightened(np.linalg.solve(base.affine, looked_up), grid.shape)
+        axes = _exchanged(mapping)
+        if axes not in (None, (0, 1, 2)):
+            base, mapping = Permuted(base, axes), mapping[[*axes, 3]]
+        return cls(
+            base,
+            grid.shape,
+            _rows(grid.affine),
+            _rows(mapping),
+            used.name,
+            tuple(float(value) for value in fill),
+            own if dtype is None else dtype,
+        )
+
+    @cached_property
+    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+        return checked_affine(self.place)
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        return self.base.shape[0], *self.size
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.stored
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        lowest, highest = _CHUNK_EDGES
+        sizes = []
+        for axis, size in enumerate(self.size):
+            block, whole = self.base.chunks[axis + 1], self.base.shape[axis + 1]
+            edge = round(block * size / whole)
+            sizes.append(size if block >= whole else min(size, max(lowest, min(highest, edge))))
+        for axis in self.slow_axes:
+            while math.prod(sizes) > _CHUNK_VOXELS and sizes[axis] > lowest:
+                sizes[axis] = max(lowest, sizes[axis] // 2)
+        return 1, sizes[0], sizes[1], sizes[2]
+
+    @property
+    def kernel(self) -> Kernel:
+        """The interpolation."""
+        return kernel(self.interpolation)
+
+    @property
+    def is_separable(self) -> bool:
+        """Whether the axes of both grids are parallel, so that they are interpolated in turn."""
+        return not np.any(self._linear - np.diag(np.diag(self._linear)))
+
+    def cost(self, selection: Selection) -> int:
+        (part,) = self.needs(selection)
+        result = math.prod(selection.shape)
+        if part is None:
+            return result * self.dtype.itemsize
+        read = math.prod(part.shape)
+        # Two arrays of the working type live at once, the larger of input and result at worst.
+        held = 2 * max(result, read if self.kernel.margin else min(read, 2 * result))
+        return (
+            read * self.base.dtype.itemsize
+            + held * working_dtype(self.base.dtype, self.kernel).itemsize
+            + result * self.dtype.itemsize
+        )
+
+    @property
+    def part_bytes(self) -> int:
+        return super().part_bytes * (8 if self.kernel.margin else 1)
+
+    def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
+        beyond = self.kernel.reach + self.kernel.margin
+        ends = itertools.product(*[(min(r[0], r[-1]), max(r[0], r[-1])) for r in selection.spatial])
+        positions = np.array(list(ends)) @ self._linear.T + self._shift
+        ranges = []
+        for low, high, size in zip(
+            positions.min(axis=0), positions.max(axis=0), self.base.shape[1:], strict=True
+        ):
+            if high < -0.5 - SNAP or low >= size - 0.5 + SNAP:
+                return (None,)  # all of it is outside
+            start = min(max(0, math.floor(low - SNAP) - beyond), size - 1)
+            ranges.append(
+                range(start, max(start + 1, min(size, math.ceil(high + SNAP) + beyond + 1)))
+            )
+        return (Selection((selection.ranges[0], ranges[0], ranges[1], ranges[2])),)
+
+    def compute(self, selection: Selection, parts: Sequence[NDArray | None]) -> NDArray:
+        c, w, h, d = selection.shape
+        result = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        fill = np.broadcast_to(np.array(self.fill), self.base.shape[0])[selection.ranges[0]]
+        result[...] = as_stored(fill, self.dtype)[:, None, None, None]
+        (voxels,), (part,) = parts, self.needs(selection)
+        if voxels is None or part is None:
+            return result
+        starts = tuple(r.start for r in part.spatial)
+        if self.is_separable and self.interpolation != "label_gaussian":
+            self._in_turn(selection, voxels, starts, result)
+            return result
+        lookup = Lookup(self._linear, self._shift, self.base.shape[1:], starts)
+        sample = votes if self.interpolation == "label_gaussian" else at_points
+        sample(lookup, selection.spatial, voxels, self.kernel, result)
+        return result
+
+    def positions(self, axis: int, taken: range) -> NDArray[np.float64]:
+        """Fractional indices in the base along an axis, if `is_separable`."""
+        scale, shift = self._linear[axis, axis], self._shift[axis]
+        return np.asarray(scale * np.arange(taken.start, taken.stop, taken.step) + shift)
+
+    def inside(self, axis: int, positions: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which positions along an axis are those of voxels of the base."""
+        size = self.base.shape[axis + 1]
+        return (positions >= -0.5 - SNAP) & (positions < size - 0.5 - SNAP)
+
+    def _in_turn(
+        self, selection: Selection, voxels: NDArray, starts: Sequence[int], result: NDArray
+    ) -> None:
+        axes, places = [], [slice(None)]
+        for axis, taken in enumerate(selection.spatial):
+            positions = self.positions(axis, taken)
+            (within,) = np.nonzero(self.inside(axis, positions))
+            if not within.size:
+                return
+            places.append(slice(int(within[0]), int(within[-1]) + 1))
+            size = self.base.shape[axis + 1]
+            indices, weights = self.kernel.taps(positions[places[-1]], size)
+            ratio = abs(self._linear[axis, axis])
+            # Taps without weight may lie outside of what was read.
+            local = (indices - starts[axis]).clip(0, voxels.shape[axis + 1] - 1)
+            axes.append(Axis(local, weights, ratio, self._is_copied(axis)))
+        sampled = along_axes(voxels, axes, self.kernel)
+        result[tuple(places)] = as_stored(sampled, self.dtype)
+
+    def _is_copied(self, axis: int) -> bool:
+        scale, shift = float(self._linear[axis, axis]), float(self._shift[axis])
+        return scale.is_integer() and shift.is_integer() and not isinstance(self.kernel, Gaussian)
+
+    @cached_property
+    def _linear(self) -> NDArray[np.float64]:
+        return np.array(self.mapping)[:3, :3]
+
+    @cached_property
+    def _shift(self) -> NDArray[np.float64]:
+        return np.array(self.mapping)[:3, 3]
+
+
+def _straightened(mapping: NDArray, size: Shape3) -> NDArray:
+    """The mapping without what noise adds: to axes that are parallel, to steps of whole voxels."""
+    straight = mapping.copy()
+    straight[3] = 0, 0, 0, 1
+    for row, column in itertools.product(range(3), range(4)):
+        value = mapping[row, column]
+        reach = size[column] if column < 3 else 1
+        tolerance = _ALIGNED if column < 3 and round(value) == 0 else _WHOLE
+        if abs(value - round(value)) * reach < tolerance:
+            straight[row, column] = round(value)
+    return straight
+
+
+def _exchanged(mapping: NDArray[np.float64]) -> tuple[int, int, int] | None:
+    """Axis of the base that each axis of the result is parallel to; None if they are oblique."""
+    used = mapping[:3, :3] != 0
+    if (used.sum(axis=0) != 1).any() or (used.sum(axis=1) != 1).any():
+        return None
+    x, y, z = used.argmax(axis=0)
+    return int(x), int(y), int(z)
+
+
+def _rows(matrix: NDArray[np.float64]) -> Matrix:
+    return tuple(tuple(row) for row in matrix.tolist())

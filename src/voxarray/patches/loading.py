@@ -1,0 +1,94 @@
+"""Patches that a sampler draws from subjects, by index."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from voxarray.geometry.selection import Shape3
+from voxarray.patches.batches import Patch, in_a_worker
+from voxarray.patches.locations import Draw
+from voxarray.patches.randomness import generator, seed_of
+from voxarray.patches.samplers import PatchSampler
+from voxarray.patches.subject_patches import KEPT, Reading
+
+Transform = Callable[["Patch"], Any]
+
+
+class Drawn:
+    """What both datasets are made of."""
+
+    def __init__(
+        self,
+        subjects: Sequence[Any],
+        sampler: PatchSampler,
+        patches_per_image: int,
+        transform: Transform | None,
+        seed: int,
+    ) -> None:
+        if patches_per_image < 1:
+            raise ValueError(f"patches_per_image must be at least 1, got {patches_per_image}")
+        generator(seed, 0, 0)  # refuses a seed that is none
+        self.sampler = sampler
+        self.patches_per_image = patches_per_image
+        self.transform = transform
+        self.seed = seed
+        self.reading = Reading(subjects)
+        self._draws: OrderedDict[int, Draw] = OrderedDict()
+        # Shared memory: persistent workers see it when the main process begins an epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_draws": OrderedDict()}
+
+    @property
+    def epoch(self) -> int:
+        """Which pass over the data is drawn; the same index gives another patch in each."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin another pass; to be called before the loader is asked for its iterator."""
+        generator(self.seed, epoch, 0)
+        self._epoch.fill_(epoch)
+
+    @property
+    def subjects(self) -> Sequence[Any]:
+        """What patches are drawn from."""
+        return self.reading.subjects
+
+    @property
+    def total(self) -> int:
+        """Patches in an epoch."""
+        return len(self.subjects) * self.patches_per_image
+
+    def start(self, index: int) -> tuple[int, Shape3]:
+        """Subject and first voxel of the patch of an index."""
+        number = index // self.patches_per_image
+        draw = self._draws.get(number)
+        if draw is None:
+            draw = self._draws[number] = self.sampler.draw(self.reading.subject(number))
+            while len(self._draws) > KEPT:
+                self._draws.popitem(last=False)
+        return number, draw.start(generator(self.seed, self.epoch, index))
+
+    def read(self, indices: Sequence[int], places: Sequence[tuple[int, Shape3]]) -> list[Any]:
+        """Patches of indices at places, transformed."""
+        shared = in_a_worker() and len(indices) > 1 and self.transform is None
+        patches = self.reading.patches(places, self.sampler.patch_size, shared=shared)
+        if self.transform is None:
+            return patches
+        transform = self.transform
+        return [self._transformed(transform, p, i) for p, i in zip(patches, indices, strict=True)]
+
+    def _transformed(self, transform: Transform, patch: Patch, index: int) -> Any:
+        """What the transform makes of a patch, with random numbers that depend on the index."""
+        seed = seed_of(self.seed, self.epoch, index)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if hasattr(transform, "set_random_state"):
+                transform.set_random_state(seed % (1 << 32))
+            return transform(patch)

@@ -1,0 +1,211 @@
+"""Planes through an image, as they are looked at.
+
+Radiological convention, as TorchIO's: the patient's right is on the left of the coronal and axial
+pictures, the front on the left of the sagittal and at the top of the axial one, the head at the
+top. Only the voxels of the planes are read, from the coarsest level that has enough of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import OutOfRangeError
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.selection import Selection, Shape3
+from voxarray.source.base import Source
+from voxarray.source.pieces import read_parts
+
+_NAMES = {"LR": "Sagittal", "PA": "Coronal", "IS": "Axial"}
+_PAIRS = {code: pair for pair in _NAMES for code in pair}
+
+_ACROSS = ((1, 2), (0, 2), (0, 1))
+"""Axes that run along the columns and rows of the plane across each axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One plane, ready to be drawn.
+
+    Attributes:
+        name: ``Sagittal``, ``Coronal`` or ``Axial``: the nearest of the three.
+        pixels: (rows, columns, channels), from top left.
+        extent: Voxel indices at the left, right, bottom and top edge, at full resolution.
+        spacing: Millimetres per voxel index along columns and rows.
+        sides: Directions of the left, right, bottom and top edge, such as ``"RLIS"``.
+    """
+
+    name: str
+    pixels: NDArray
+    extent: tuple[float, float, float, float]
+    spacing: tuple[float, float]
+    sides: str
+
+    @property
+    def width(self) -> float:
+        """Millimetres that the columns span."""
+        return abs(self.extent[1] - self.extent[0]) * self.spacing[0]
+
+    @property
+    def height(self) -> float:
+        """Millimetres that the rows span."""
+        return abs(self.extent[3] - self.extent[2]) * self.spacing[1]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How an image is looked at.
+
+    Attributes:
+        channels: Channels or volumes to draw.
+        indices: Voxel along each axis that the planes pass through, of the image as it is looked
+            at; None for the middle. Negative ones count from the end.
+        radiological: Whether the patient's right is on the left, else everything is mirrored.
+        reorient: Whether to look along the patient's axes (RAS+), else along W, H and D.
+        pixels: Pixels that the longest axis should have at least, if the image has as many.
+    """
+
+    channels: range = range(1)
+    indices: Sequence[int] | None = None
+    radiological: bool = True
+    reorient: bool = True
+    pixels: int = 256
+
+
+def orthogonal(source: Source, view: View | None = None) -> list[Plane]:
+    """The planes across the first, second and third axis: sagittal, coronal, axial.
+
+    Args:
+        source: The image.
+        view: What to show of it, and how; by default the middle of the first channel.
+
+    Raises:
+        OutOfRangeError: If the view names a voxel or channel that does not exist.
+        VoxarrayError: What reading finds wrong.
+    """
+    return planes(source, view or View(), (0, 1, 2))
+
+
+def planes(source: Source, view: View, across: Sequence[int]) -> list[Plane]:
+    """The planes across some of the axes of an image as it is looked at; see `orthogonal`."""
+    level = sufficient_level(source, view.pixels)
+    seen, order, flipped = _looked_at(source.grid, view)
+    shown = _looked_at(level.grid, view)[0]
+    _require_channels(source, view.channels)
+    point = _point(seen, view.indices)
+    nearest = shown.to_index(seen.to_world(point)).round().astype(int)
+    inside = np.clip(nearest, 0, np.array(shown.shape) - 1)
+    parts = [
+        _part(level, view.channels, order, flipped, axis, int(inside[axis])) for axis in across
+    ]
+    volumes = [
+        np.flip(voxels.transpose(0, *(1 + axis for axis in order)), tuple(1 + n for n in flipped))
+        for voxels in read_parts(level, parts)
+    ]
+    return [
+        _plane(volume, axis, seen, shown, view.radiological)
+        for axis, volume in zip(across, volumes, strict=True)
+    ]
+
+
+def sufficient_level(source: Source, pixels: int) -> Source:
+    """The coarsest level whose longest axis has at least ``pixels`` voxels, else the finest."""
+    for number in reversed(range(source.levels)):
+        level = source.level(number)
+        if max(level.shape[1:]) >= pixels:
+            return level
+    return source
+
+
+def flat_axes(shape: Shape3) -> tuple[int, ...]:
+    """Axes of an image of one slice across which there is a picture, not a line; else all."""
+    across = tuple(
+        axis for axis, (columns, rows) in enumerate(_ACROSS) if shape[columns] > 1 < shape[rows]
+    )
+    return across or (0, 1, 2)
+
+
+def _looked_at(grid: Grid, view: View) -> tuple[Grid, tuple[int, int, int], tuple[int, ...]]:
+    """The grid in its orientation on the screen, and the permutation and flips that lead there."""
+    if not view.reorient:
+        return grid, (0, 1, 2), ()
+    order, flipped = grid.reorientation("RAS")
+    return grid.permute(order).flip(flipped), order, flipped
+
+
+def _point(seen: Grid, indices: Sequence[int] | None) -> list[int]:
+    if indices is None:
+        return [n // 2 for n in seen.shape]
+    if len(indices) != 3 or any(not -n <= i < n for i, n in zip(indices, seen.shape, strict=True)):
+        raise OutOfRangeError(
+            f"indices {tuple(indices)} are not a voxel of an image that is drawn with "
+            f"{seen.shape} voxels along {', '.join(seen.orientation)}"
+        )
+    return [int(i) % n for i, n in zip(indices, seen.shape, strict=True)]
+
+
+def _require_channels(source: Source, channels: range) -> None:
+    if not 0 <= min(channels) <= max(channels) < source.shape[0]:
+        raise OutOfRangeError(
+            f"channel {channels[0]} does not exist: the image has {source.shape[0]}"
+        )
+
+
+def _part(
+    source: Source,
+    channels: range,
+    order: tuple[int, int, int],
+    flipped: tuple[int, ...],
+    axis: int,
+    index: int,
+) -> Selection:
+    """Voxels of the plane across an axis of the image as it is looked at."""
+    ranges = [range(n) for n in source.shape[1:]]
+    own = order[axis]
+    position = len(ranges[own]) - 1 - index if axis in flipped else index
+    ranges[own] = range(position, position + 1)
+    return Selection((channels, ranges[0], ranges[1], ranges[2]))
+
+
+def _plane(volume: NDArray, axis: int, seen: Grid, shown: Grid, radiological: bool) -> Plane:
+    """A plane (C, W, H, D), of which one axis has size one, as a picture.
+
+    Args:
+        volume: Voxels in the orientation of the screen.
+        axis: The axis of size one.
+        seen: Grid of the full resolution, in the same orientation.
+        shown: Grid of the level that the voxels are from.
+        radiological: As in `View`.
+    """
+    u, v = _ACROSS[axis]
+    codes = seen.orientation
+    first = seen.to_index(shown.to_world((-0.5, -0.5, -0.5)))
+    last = seen.to_index(shown.to_world([n - 0.5 for n in shown.shape]))
+    pixels = volume.take(0, axis=1 + axis).transpose(2, 1, 0)[::-1]  # rows upwards, v before u
+    ends = [(float(first[u]), _opposite(codes[u])), (float(last[u]), codes[u])]
+    if radiological:
+        pixels, ends = pixels[:, ::-1], ends[::-1]
+    (left, west), (right, east) = ends
+    return Plane(
+        _NAMES[_PAIRS[codes[axis]]],
+        pixels,
+        (left, right, float(first[v]), float(last[v])),
+        (seen.spacing[u], seen.spacing[v]),
+        f"{west}{east}{_opposite(codes[v])}{codes[v]}",
+    )
+
+
+def _opposite(code: str) -> str:
+    return _PAIRS[code].replace(code, "")
+
+
+def as_channels(channel: int | None, count: int) -> range:
+    """The channels that an index names (negative ones from the end); all for None."""
+    if channel is None:
+        return range(count)
+    position: Any = channel + count if channel < 0 else channel
+    return range(position, position + 1)

@@ -1,0 +1,59 @@
+"""Planes as a PNG file, at their true proportions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from voxarray.core.optional import import_optional
+from voxarray.rendering.grey import to_grey, window
+from voxarray.rendering.planes import Plane
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+
+WINDOW = (0.5, 99.5)
+"""Percentiles of the drawn voxels that become black and white."""
+
+_GAP = 4
+
+
+def write_planes(
+    planes: Sequence[Plane], path: str | os.PathLike[str], height: int = 320
+) -> tuple[int, int]:
+    """Draw planes side by side, grey, with the same millimetres per pixel.
+
+    Args:
+        planes: As `voxarray.rendering.planes.orthogonal` makes them.
+        path: PNG file, replaced if it exists.
+        height: Pixels of the tallest plane.
+
+    Returns:
+        Width and height of the picture in pixels.
+
+    Raises:
+        MissingPackageError: If Pillow is not installed.
+    """
+    Image = import_optional("PIL.Image", "voxarray[plot]")
+    scale = height / max(plane.height for plane in planes)
+    shown = np.concatenate([plane.pixels[..., 0].ravel() for plane in planes])
+    low, high = window(shown, WINDOW)  # the same for all planes
+    drawn = [_picture(plane, low, high, scale) for plane in planes]
+    canvas = Image.new("L", (sum(d.width + _GAP for d in drawn) - _GAP, height))
+    left = 0
+    for picture in drawn:
+        canvas.paste(picture, (left, (height - picture.height) // 2))
+        left += picture.width + _GAP
+    canvas.save(path, "PNG")
+    return canvas.width, canvas.height
+
+
+def _picture(plane: Plane, low: float, high: float, scale: float) -> PillowImage.Image:
+    from PIL import Image
+
+    size = max(1, round(plane.width * scale)), max(1, round(plane.height * scale))
+    grey = to_grey(plane.pixels[..., 0], low, high)
+    return Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR)

@@ -1,0 +1,167 @@
+"""`Image.plot`: which voxels of an image are drawn, where, and what becomes of the figure."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from voxarray.core.keys import LABEL
+from voxarray.geometry.selection import Shape3
+from voxarray.rendering.drawing import Style, are_labels, draw
+from voxarray.rendering.matplotlib_import import pyplot, to_rgb
+from voxarray.rendering.planes import Plane, View, as_channels, flat_axes, planes
+from voxarray.source.base import Source
+
+if TYPE_CHECKING:
+    from voxarray.image._plotting import Pictured
+
+MIN_PIXELS = 256
+"""Of the longest axis, whatever the size of the figure."""
+
+
+def plot(
+    image: Pictured,
+    *,
+    radiological: bool = True,
+    channel: int | None = None,
+    axes: Sequence[Any] | None = None,
+    cmap: Any = None,
+    output_path: str | os.PathLike[str] | None = None,
+    show: bool = True,
+    xlabels: bool = True,
+    percentiles: tuple[float, float] = (0, 100),
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    reorient: bool = True,
+    indices: Sequence[int] | None = None,
+    rgb: bool = True,
+    savefig_kwargs: Mapping[str, Any] | None = None,
+    **imshow_kwargs: Any,
+) -> Any:
+    """Draw the sagittal, coronal and axial plane of an image; of a single slice only that.
+
+    The names and defaults are TorchIO's. Nothing but the planes is read, of an archive from the
+    coarsest level that fills the figure.
+
+    Args:
+        image: What to draw.
+        radiological: Whether the patient's right is on the left, else all is mirrored.
+        channel: Which channel or volume; by default the first, of label maps the last.
+        axes: Three of matplotlib's axes to draw into, or one for a single slice.
+        cmap: A colour map; for labels also a dict of colours, by name or RGB from 0 to 255.
+        output_path: Where to save the figure.
+        show: Whether to show it.
+        xlabels: Whether to say which sides are left and right.
+        percentiles: Of the drawn intensities, which become black and white.
+        figsize: Width and height of the figure in inches; as wide as matplotlib's, and as high
+            as the planes need, by default.
+        title: Above the figure.
+        reorient: Whether to look along the patient's axes, else along W, H and D as stored.
+        indices: The voxel that the planes meet in, of the reoriented image; by default its middle.
+        rgb: Whether to draw three channels as colours.
+        savefig_kwargs: For ``Figure.savefig``.
+        **imshow_kwargs: For ``Axes.imshow``.
+
+    Returns:
+        The figure; None where the axes were given.
+
+    Raises:
+        MissingPackageError: If matplotlib is not installed.
+        OutOfRangeError: If the channel or the indices do not exist.
+        ValueError: If there are not as many axes as planes.
+    """
+    plt = pyplot()
+    source = image.source
+    saving = dict(savefig_kwargs or {})
+    size = figsize or plt.rcParams["figure.figsize"]
+    dpi = saving.get("dpi", "figure")
+    view = View(
+        channels=_channels(image, channel, rgb=rgb),
+        indices=indices,
+        radiological=radiological,
+        reorient=reorient,
+        pixels=_needed_pixels(size, plt.rcParams["figure.dpi"] if isinstance(dpi, str) else dpi),
+    )
+    across = (0, 1, 2) if axes is not None and len(axes) == 3 else _across(source, view)
+    found = planes(source, view, across)
+    style = _style(image, found, cmap, percentiles, imshow_kwargs)
+    figure = None
+    if axes is None:
+        # Widths as in the patient give all planes the same scale.
+        widths = [plane.width for plane in found]
+        if figsize is None:
+            size = (size[0], min(size[1], _height(found, size[0], titled=title is not None)))
+        figure, made = plt.subplots(
+            1, len(found), figsize=size, squeeze=False, layout="tight", width_ratios=widths
+        )
+        axes = made[0]
+    elif len(axes) != len(found):
+        raise ValueError(f"there are {len(found)} planes to draw, and {len(axes)} axes were given")
+    draw(found, axes, style, xlabels=xlabels)
+    if title is not None:
+        axes[0].figure.suptitle(title)
+    if figure is not None and output_path is not None:
+        figure.savefig(output_path, **saving)
+    if show:
+        plt.show()
+    return figure
+
+
+def _height(found: list[Plane], width: float, *, titled: bool) -> float:
+    """Inches that planes side by side need, with their letters: flat ones leave no empty band."""
+    tallest = max(plane.height for plane in found)
+    return width * tallest / sum(plane.width for plane in found) + (1.4 if titled else 1)
+
+
+def _channels(image: Pictured, channel: int | None, *, rgb: bool) -> range:
+    count = image.num_channels
+    if channel is not None:
+        return as_channels(channel, count)
+    if image.type == LABEL:
+        return as_channels(-1, count)
+    if rgb and count == 3:
+        return as_channels(None, count)
+    if count > 1:
+        warnings.warn(
+            f"Multiple channels found in the image ({count}): the first is drawn. To draw another, "
+            'use the "channel" argument',
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return range(1)
+
+
+def _needed_pixels(size: Sequence[float], dpi: float) -> int:
+    """Pixels of the longest axis: each plane gets about a third of the figure's width."""
+    return max(MIN_PIXELS, math.ceil(max(size[0] / 3, min(size)) * dpi))
+
+
+def _across(source: Source, view: View) -> tuple[int, ...]:
+    shape: Shape3 = source.grid.reorient("RAS").shape if view.reorient else source.grid.shape
+    return flat_axes(shape)
+
+
+def _style(
+    image: Pictured,
+    found: Sequence[Plane],
+    cmap: Any,
+    percentiles: tuple[float, float],
+    options: Mapping[str, Any],
+) -> Style:
+    if isinstance(cmap, Mapping):
+        # As in TorchIO, what the user does not name is black.
+        shown = np.concatenate([np.unique(plane.pixels) for plane in found])
+        black = dict.fromkeys((float(value) for value in shown), (0, 0, 0))
+        named = {float(label): to_rgb(colour) for label, colour in cmap.items()}
+        return Style({**black, **named}, options=options)
+    if cmap is None and image.type == LABEL and are_labels(found):
+        return Style(image.label_colours, options=options)
+    chosen = {} if cmap is None else {"cmap": cmap}
+    if image.type == LABEL:
+        options = {**options, "interpolation": "none"}
+    return Style(percentiles=percentiles, options={**options, **chosen})

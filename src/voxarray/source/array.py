@@ -1,0 +1,109 @@
+"""Voxels that are in memory, or that dask will compute."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core import settings
+from voxarray.geometry.selection import Selection, Shape4
+from voxarray.source.base import Channels, Source, digest
+from voxarray.source.reductions import with_reductions_found
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource(Source):
+    """A NumPy array (C, W, H, D) of any memory layout, in RAM.
+
+    Attributes:
+        array: The voxels; shared, not copied.
+        affine: (4, 4) voxel index to RAS+ mm.
+    """
+
+    in_memory: ClassVar[bool] = True
+
+    array: NDArray
+    affine: NDArray[np.float64]
+    channels: Channels = Channels()
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        c, w, h, d = self.array.shape
+        return c, w, h, d
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.array.dtype.newbyteorder("=")
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        return self.shape
+
+    def read(self, selection: Selection) -> NDArray:
+        return self.array[selection.slices()].astype(self.dtype, copy=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy may be changed apart from this one, so it gets a name of its own.
+        return type(self), (self.array, self.affine, self.channels)
+
+    def token(self) -> str:
+        # An array may be changed in place, so its content names nothing; the object does.
+        return digest("array", self.name, self.affine)
+
+
+@dataclass(frozen=True, eq=False)
+class DaskSource(Source):
+    """A lazy dask array (C, W, H, D): each read computes the blocks that it touches.
+
+    What the blocks take from all of the array, such as its mean, the first read finds for all.
+
+    Attributes:
+        array: The dask array.
+        affine: (4, 4) voxel index to RAS+ mm.
+    """
+
+    array: Any
+    affine: NDArray[np.float64]
+    channels: Channels = Channels()
+    lazy: bool = True
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        c, w, h, d = self.array.shape
+        return c, w, h, d
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        native: np.dtype = np.dtype(self.array.dtype).newbyteorder("=")
+        return native
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        c, w, h, d = self.array.chunksize
+        return c, w, h, d
+
+    @property
+    def reading_bytes(self) -> int:
+        """Blocks that threads compute at once: what each is computed from, between, and itself."""
+        block, whole = (math.prod(sizes) for sizes in (self.chunks, self.shape))
+        return 3 * min(settings.threads() * block, whole) * self.dtype.itemsize
+
+    def read(self, selection: Selection) -> NDArray:
+        is_all = selection == Selection.whole(self.shape)
+        array = self.array if is_all else self._in_parts
+        computed = array[selection.slices()].compute()
+        return np.asarray(computed).astype(self.dtype, copy=False)
+
+    def token(self) -> str:
+        return digest("dask", self.array.name, self.affine)
+
+    @cached_property
+    def _in_parts(self) -> Any:
+        return with_reductions_found(self.array)

@@ -1,0 +1,215 @@
+"""The contract between a file format and everything above it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import OutOfRangeError
+from voxarray.core.history import History
+from voxarray.core.promotion import cast
+from voxarray.core.scaling import Scaling
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.selection import Selection, Shape4
+
+NO_METADATA: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """What the C axis of an image counts.
+
+    Attributes:
+        kind: ``"time"`` for the volumes of a series, else ``"channel"``.
+        step: Seconds between volumes; 0 if unknown or not time.
+    """
+
+    kind: Literal["channel", "time"] = "channel"
+    step: float = 0.0
+
+
+class Source(ABC):
+    """One image as something that can be read.
+
+    Implementations are frozen dataclasses: immutable, picklable, safe to share between threads
+    and to carry over a fork. They open files for a read and close them again, or cache handles
+    per process.
+
+    Attributes:
+        shape: (C, W, H, D).
+        dtype: Type of the voxels that `read` returns, in native byte order.
+        affine: (4, 4) voxel index to RAS+ mm; read-only.
+        chunks: Preferred block (C, W, H, D) to read at once: a slab, a chunk or a shard.
+        channels: What C counts.
+        scaling: Slope and intercept that `read` applies; None if voxels are as stored.
+        path: File or directory; None for data in memory.
+        nifti_header: Bytes of a NIfTI-1 or -2 header that describe the whole source, or None.
+        metadata: Facts for ``image[...]``; never identifying ones.
+        lazy: Whether reading computes, so that a voxel that is read twice is computed twice.
+        levels: Number of pyramid levels, the source itself included.
+        history: Operations that made the voxels, oldest first.
+        inputs: Sources that these voxels are computed from; none if they are stored.
+        slow_axes: W, H, D as 0, 1, 2, that along which neighbours lie furthest apart first.
+        in_memory: Whether the voxels lie in RAM already, where the user may change them.
+    """
+
+    shape: Shape4
+    dtype: np.dtype
+    affine: NDArray[np.float64]
+    chunks: Shape4
+    channels: Channels = Channels()
+    scaling: Scaling | None = None
+    path: str | None = None
+    nifti_header: bytes | None = None
+    metadata: Mapping[str, Any] = NO_METADATA
+    lazy: bool = False
+    levels: int = 1
+    history: History = ()
+    inputs: tuple[Source, ...] = ()
+    slow_axes: tuple[int, int, int] = (2, 1, 0)
+    in_memory: ClassVar[bool] = False
+
+    @abstractmethod
+    def read(self, selection: Selection) -> NDArray:
+        """Voxels of the selection, shape ``selection.shape``.
+
+        The memory order is the file's own: usually a (C, W, H, D) view of (C, D, H, W) memory.
+        The array may be a read-only view of a cache.
+        """
+
+    def read_into(self, selection: Selection, out: NDArray) -> None:
+        """Put voxels into memory of the caller, without a copy in between where that is possible.
+
+        Args:
+            selection: Which voxels.
+            out: (C, W, H, D) of the selection's shape, in the source's dtype or a type that
+                `voxarray.core.promotion.cast` turns it into; fastest in the source's memory order.
+        """
+        cast(self.read(selection), out)
+
+    @abstractmethod
+    def token(self) -> str:
+        """Text that differs when the voxels or the affine may differ, equal in any process."""
+
+    def unscaled(self) -> Source:
+        """The same voxels as they are stored, without slope and intercept."""
+        if self.scaling is None:
+            return self
+        raise NotImplementedError(f"{type(self).__name__} has a scaling and must override this")
+
+    def level(self, number: int) -> Source:
+        """Level ``number`` of the pyramid; 0 is this source itself.
+
+        Raises:
+            OutOfRangeError: If there is no such level.
+        """
+        if number == 0:
+            return self
+        raise OutOfRangeError(
+            f"there is no level {number}: {self.path or 'data in memory'} has no pyramid, only "
+            "level 0; convert it to an archive to get one",
+            code="NO_LEVEL",
+            path=self.path,
+        )
+
+    @property
+    def reading_bytes(self) -> int:
+        """Bytes that reading a part needs besides its result, what stays in caches included."""
+        return 0 if self.in_memory else math.prod(self.chunks) * self.dtype.itemsize
+
+    def stream(self) -> VoxelStream:
+        """A reader of all voxels in disk order, each once."""
+        return SequentialReads(self)
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels are."""
+        return Grid(self.shape[1:], self.affine)
+
+    @property
+    def bytes_on_disk(self) -> int | None:
+        """Size of the file or archive; None for data in memory."""
+        if self.path is None or not os.path.exists(self.path):
+            return None
+        if os.path.isfile(self.path):
+            return os.path.getsize(self.path)
+        return sum(file.stat().st_size for file in Path(self.path).rglob("*") if file.is_file())
+
+
+class VoxelStream(ABC):
+    """All voxels of a source in disk order (C, D, H, W: x runs fastest), handed out once.
+
+    Used by one thread at a time; a context manager.
+    """
+
+    @abstractmethod
+    def read_into(self, out: NDArray) -> None:
+        """Fill ``out``, C-contiguous (c, d, H, W) in the source's dtype, with the next voxels.
+
+        Either ``c`` is 1 (a slab of one volume) or ``d`` is D (whole volumes).
+        """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Check, after the last voxel, what only the end of the file can tell (CRC, length)."""
+
+    def start_digest(self) -> None:  # noqa: B027  # optional: not every source is one file
+        """Compute `source_digest` beside the reading; to be asked for before the first read."""
+
+    def source_digest(self) -> str | None:
+        """sha256 (hex) of all bytes of the file, once finished.
+
+        None where there is no file, or nobody asked for it (`start_digest`).
+        """
+        return None
+
+    def close(self) -> None:  # noqa: B027  # optional: most streams hold nothing open
+        """Release files."""
+
+    def __enter__(self) -> VoxelStream:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+@dataclass(slots=True)
+class SequentialReads(VoxelStream):
+    """A stream over any source with random access: one `Source.read_into` per slab."""
+
+    source: Source
+    channel: int = field(default=0, init=False)
+    depth: int = field(default=0, init=False)
+
+    def read_into(self, out: NDArray) -> None:
+        channels, planes = out.shape[:2]
+        _, width, height, depth = self.source.shape
+        selection = Selection.box(
+            (self.channel, self.channel + channels),
+            (0, width),
+            (0, height),
+            (self.depth, self.depth + planes),
+        )
+        self.source.read_into(selection, out.transpose(0, 3, 2, 1))
+        self.depth += planes
+        if self.depth == depth:
+            self.depth, self.channel = 0, self.channel + channels
+
+    def finish(self) -> None:
+        pass
+
+
+def digest(*parts: object) -> str:
+    """Short stable text for a token made of plain values and affines."""
+    texts = [p.tobytes().hex() if isinstance(p, np.ndarray) else repr(p) for p in parts]
+    return hashlib.blake2b("\x00".join(texts).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,117 @@
+"""Decoded blocks that are kept for the next read, in one bounded place per process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from voxarray.core.memory import cache_limit
+
+
+class Sized(Protocol):
+    """Something that knows how many bytes it holds."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+Block = TypeVar("Block", bound=Sized)
+
+MOST_BLOCKS = 1 << 14
+"""Blocks that are kept at most: of small ones, keys and objects take more than voxels (20 KB each
+were seen where a library decodes)."""
+
+
+class BlockCache:
+    """Blocks by key, the least recently used ones dropped when they exceed a limit.
+
+    Safe to share between threads: a block that several of them want is made once, and the others
+    wait for it. After a fork the child keeps the blocks (the memory is shared until written to,
+    and nobody writes) and forgets what threads of the parent were making.
+
+    Args:
+        limit: Says how many bytes to keep; asked whenever a block is added.
+
+    Attributes:
+        nbytes: Bytes held now.
+        made: Blocks made so far, that is, requests that could not be answered from here.
+    """
+
+    def __init__(self, limit: Callable[[], int]) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._blocks: OrderedDict[Hashable, Any] = OrderedDict()
+        self._making: dict[Hashable, Future[Any]] = {}
+        self.nbytes = 0
+        self.made = 0
+
+    def get(self, key: Hashable, make: Callable[[], Block]) -> Block:
+        """The block named ``key``, made if it is not here; never to be written to."""
+        with self._lock:
+            if key in self._blocks:
+                self._blocks.move_to_end(key)
+                found: Block = self._blocks[key]
+                return found
+            awaited = self._making.get(key)
+            if awaited is None:
+                promise = self._making[key] = Future()
+        if awaited is not None:
+            made: Block = awaited.result()
+            return made
+        return self._make(key, make, promise)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._blocks
+
+    def clear(self) -> None:
+        """Drop all blocks."""
+        with self._lock:
+            self._blocks.clear()
+            self.nbytes = 0
+
+    def _make(self, key: Hashable, make: Callable[[], Block], promise: Future[Any]) -> Block:
+        try:
+            block = make()
+            limit = self._limit()
+        except BaseException as error:  # whoever waits must hear of Ctrl-C, too
+            with self._lock:
+                self._making.pop(key, None)
+            promise.set_exception(error)
+            raise
+        with self._lock:
+            self._making.pop(key, None)
+            self.made += 1
+            self._keep(key, block, limit)
+        promise.set_result(block)
+        return block
+
+    def _keep(self, key: Hashable, block: Sized, limit: int) -> None:
+        if block.nbytes > limit:  # it would push out everything and still not fit
+            return
+        self._blocks[key] = block
+        self.nbytes += block.nbytes
+        while self.nbytes > limit or len(self._blocks) > MOST_BLOCKS:
+            self.nbytes -= self._blocks.popitem(last=False)[1].nbytes
+
+    def _forget_threads(self) -> None:
+        self._lock = threading.Lock()
+        self._making = {}
+
+    def survive_forks(self) -> None:
+        """Make the lock free, and the blocks consistent, in every child of this process."""
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=lambda: self._lock.acquire(),
+                after_in_parent=lambda: self._lock.release(),
+                after_in_child=self._forget_threads,
+            )
+
+
+BLOCKS = BlockCache(cache_limit)
+"""Decoded voxels of compressed files."""
+
+BLOCKS.survive_forks()

@@ -1,0 +1,97 @@
+"""Several files of the same grid as the channels of one image."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import StateError
+from voxarray.geometry.selection import Selection, Shape4
+from voxarray.source.base import Source, digest
+
+
+@dataclass(frozen=True, eq=False)
+class ConcatSource(Source):
+    """Sources one after another along C; the first one's affine holds for all.
+
+    Attributes:
+        parts: At least one source; their (W, H, D) agree.
+    """
+
+    parts: tuple[Source, ...]
+
+    @classmethod
+    def of(cls, parts: Sequence[Source]) -> ConcatSource:
+        """Concatenate sources.
+
+        Warns:
+            RuntimeWarning: If the affines differ.
+
+        Raises:
+            StateError: If the spatial shapes differ (code ``SHAPES_DIFFER``).
+        """
+        first = parts[0]
+        for part in parts[1:]:
+            if part.shape[1:] != first.shape[1:]:
+                raise StateError(
+                    f"Files shape do not match, found {first.shape} ({first.path}) and "
+                    f"{part.shape} ({part.path}): channels of one image share W, H and D",
+                    code="SHAPES_DIFFER",
+                    path=part.path,
+                )
+            if not part.grid.isclose(first.grid):
+                warnings.warn(
+                    f"Files have different affine matrices; the first is used.\nMatrix of "
+                    f"{first.path}:\n{first.affine}\nMatrix of {part.path}:\n{part.affine}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        return cls(tuple(parts))
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        _, width, height, depth = self.parts[0].shape
+        return sum(part.shape[0] for part in self.parts), width, height, depth
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return np.result_type(*(part.dtype for part in self.parts))
+
+    @property
+    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+        return self.parts[0].affine
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        _, width, height, depth = self.parts[0].chunks
+        return 1, width, height, depth
+
+    @property
+    def bytes_on_disk(self) -> int | None:
+        return sum(part.bytes_on_disk or 0 for part in self.parts)
+
+    def read(self, selection: Selection) -> NDArray:
+        c, w, h, d = selection.shape
+        out = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        for part, channels, positions in self._runs(selection.ranges[0]):
+            out[positions] = part.read(Selection((channels, *selection.spatial)))
+        return out
+
+    def token(self) -> str:
+        return digest("concat", *(part.token() for part in self.parts))
+
+    def _runs(self, wanted: range) -> Iterator[tuple[Source, range, slice]]:
+        """Parts that hold wanted channels, which of theirs, and where those go in the result."""
+        start = 0
+        for part in self.parts:
+            stop = start + part.shape[0]
+            inside = [n for n, channel in enumerate(wanted) if start <= channel < stop]
+            if inside:
+                taken = wanted[inside[0] : inside[-1] + 1]
+                own = range(taken.start - start, taken.stop - start, taken.step)
+                yield part, own, slice(inside[0], inside[-1] + 1)
+            start = stop

@@ -1,0 +1,174 @@
+"""All voxels of a source, each once, in pieces of bounded size.
+
+What counts, draws or films a volume goes through here, so that no voxel is decoded twice and
+memory does not depend on the size of the volume.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.memory import cache_limit
+from voxarray.core.promotion import cast
+from voxarray.geometry.selection import Selection, Shape4
+from voxarray.source.base import Source
+from voxarray.source.slabs import Slabs
+from voxarray.source.window import Window
+
+PIECE_BYTES = 16 << 20
+"""Large enough that a piece costs little beside its voxels, small enough for any budget."""
+
+Piece = tuple[Selection, NDArray]
+"""Where voxels are in the source, and the voxels, of the selection's shape (C, W, H, D)."""
+
+Room = Callable[[Shape4], NDArray]
+"""Memory, C-contiguous, for the (C, D, H, W) voxels of the next piece."""
+
+
+def pieces(source: Source) -> Iterator[Piece]:
+    """Hand out every voxel of a source once, in the order that suits the file.
+
+    A piece is valid until the next one is asked for. At most one block of the source, or
+    `PIECE_BYTES`, is held besides.
+
+    Raises:
+        VoxarrayError: What reading finds wrong. The checksum of a compressed file is checked
+            after its last piece.
+    """
+    if is_sequential(source):
+        yield from _streamed(source)
+        return
+    for box in _boxes(source):
+        yield box, source.read(box)
+
+
+def pieces_into(source: Source, dtype: np.dtype, room: Room) -> Iterator[Piece]:
+    """As `pieces`, in memory of the caller, without a copy in between where that is possible.
+
+    Args:
+        source: Whose voxels are wanted.
+        dtype: Of the memory: the source's own, or one that its voxels are to be cast to.
+        room: Asked for memory before each piece is read, which is then the caller's.
+    """
+    if not is_sequential(source):
+        for box in _boxes(source):
+            out = _room_for(box, room)
+            source.read_into(box, out)
+            yield box, out
+    elif source.dtype == dtype:
+        yield from _streamed(source, room)
+    else:
+        for box, voxels in _streamed(source):
+            out = _room_for(box, room)
+            cast(voxels, out)
+            yield box, out
+
+
+def _room_for(box: Selection, room: Room) -> NDArray:
+    c, w, h, d = box.shape
+    return room((c, d, h, w)).transpose(0, 3, 2, 1)
+
+
+def read_parts(source: Source, parts: Sequence[Selection]) -> list[NDArray]:
+    """Voxels of several selections with ascending ranges, decoding a compressed file once.
+
+    Args:
+        source: What to read.
+        parts: Which voxels; they may overlap.
+
+    Returns:
+        One array per part, of its shape.
+    """
+    if not is_sequential(source) or source.chunks == source.shape:
+        return [source.read(part) for part in parts]  # a file of one block is decoded once
+    results = [np.empty(part.shape, source.dtype) for part in parts]
+    for box, voxels in pieces(source):
+        for part, result in zip(parts, results, strict=True):
+            _copy_overlap(box, voxels, part, result)
+    return results
+
+
+def has_stream(source: Source) -> bool:
+    """Whether all voxels are wanted, and the file can be read front to back."""
+    window = Window.of(source)
+    return window.is_whole and type(window.base).stream is not Source.stream
+
+
+def is_sequential(source: Source) -> bool:
+    """Whether the file is compressed as one piece, so that parts cost as much as the whole."""
+    nbytes = math.prod(source.shape) * source.dtype.itemsize
+    return has_stream(source) and (Window.of(source).base.bytes_on_disk or nbytes) < nbytes
+
+
+def is_decoded_anew(source: Source) -> bool:
+    """Whether all of a file is decoded for each part: one block, too large to be kept."""
+    base = Window.of(source).base
+    block = math.prod(base.chunks) * base.dtype.itemsize
+    return base.chunks == base.shape and not base.in_memory and block > cache_limit()
+
+
+def _streamed(source: Source, room: Room | None = None) -> Iterator[Piece]:
+    c, w, h, d = source.shape
+    slabs = Slabs.of((c, d, h, w), source.dtype.itemsize, PIECE_BYTES)
+    if room is None:
+        buffer = np.empty(slabs.largest, source.dtype)
+        room = lambda shape: buffer[: shape[0], : shape[1]]  # noqa: E731
+    with source.stream() as stream:
+        for outer, inner in slabs:
+            slab = room((len(outer), len(inner), h, w))
+            stream.read_into(slab)
+            box = Selection((outer, range(w), range(h), inner))
+            yield box, slab.transpose(0, 3, 2, 1)
+        stream.finish()
+
+
+def _boxes(source: Source) -> Iterator[Selection]:
+    """Parts of a source that lie in one of its blocks each, in disk order."""
+    window = Window.of(source)
+    c, w, h, d = (
+        list(cuts(taken, block))
+        for taken, block in zip(window.selection, window.base.chunks, strict=True)
+    )
+    for channels, z, y, x in itertools.product(c, d, h, w):
+        yield from _divided(window, Selection((channels, x, y, z)))
+
+
+def cuts(taken: range, block: int) -> Iterator[range]:
+    """Positions in ``taken``, parted where its indices pass from one block to another."""
+    groups = itertools.groupby(range(len(taken)), lambda position: taken[position] // block)
+    for _, members in groups:
+        positions = list(members)
+        yield range(positions[0], positions[-1] + 1)
+
+
+def _divided(window: Window, box: Selection) -> Iterator[Selection]:
+    """The box, cut into pieces where reading its block several times costs nothing."""
+    if window.base.lazy or is_decoded_anew(window):
+        yield box
+        return
+    c, w, h, d = box.shape
+    for outer, inner in Slabs.of((c, d, h, w), window.dtype.itemsize, PIECE_BYTES):
+        channels, x, y, z = box.ranges
+        yield Selection((_within(channels, outer), x, y, _within(z, inner)))
+
+
+def _within(positions: range, part: range) -> range:
+    return positions[part.start : part.stop]
+
+
+def _copy_overlap(box: Selection, voxels: NDArray, part: Selection, result: NDArray) -> None:
+    """Fill those voxels of ``result`` (which shows ``part``) that lie in the box."""
+    taken, placed = [], []
+    for held, wanted in zip(box, part, strict=True):
+        inside = [n for n, index in enumerate(wanted) if index in held]
+        if not inside:
+            return
+        first = wanted[inside[0]] - held.start
+        placed.append(slice(inside[0], inside[-1] + 1))
+        taken.append(slice(first, wanted[inside[-1]] - held.start + 1, wanted.step))
+    result[tuple(placed)] = voxels[tuple(taken)]

@@ -1,0 +1,46 @@
+"""Sources that show the voxels of another one as they are, only in other places."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from voxarray.core.scaling import Scaling
+from voxarray.source.base import Channels, Source
+
+
+class Seen(Source):
+    """What every view of ``base`` has from it.
+
+    Attributes:
+        base: The source that is read.
+    """
+
+    base: Source
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.base.dtype
+
+    @property
+    def channels(self) -> Channels:  # type: ignore[override]
+        return self.base.channels
+
+    @property
+    def scaling(self) -> Scaling | None:  # type: ignore[override]
+        return self.base.scaling
+
+    @property
+    def lazy(self) -> bool:  # type: ignore[override]
+        return self.base.lazy
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:  # type: ignore[override]
+        return self.base.inputs
+
+    @property
+    def slow_axes(self) -> tuple[int, int, int]:  # type: ignore[override]
+        return self.base.slow_axes
+
+    @property
+    def reading_bytes(self) -> int:
+        return self.base.reading_bytes

@@ -1,0 +1,132 @@
+"""A source seen through a selection: what a slice of an image is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.history import Entry, History, entry
+from voxarray.geometry.grid import checked_affine
+from voxarray.geometry.selection import Selection, Shape4, matrix
+from voxarray.source.base import Channels, Source, digest
+from voxarray.source.view import Seen
+
+
+@dataclass(frozen=True, eq=False)
+class Window(Seen):
+    """Part of a source, or all of it under another affine; windows compose into one.
+
+    Attributes:
+        base: The source that is read; never a window.
+        selection: Voxels of ``base``.
+        affine: (4, 4) of the selected voxels.
+        history: Operations that made what is shown, slices of what has a history included.
+    """
+
+    base: Source
+    selection: Selection
+    affine: NDArray[np.float64]
+    history: History = ()
+
+    @classmethod
+    def of(cls, source: Source) -> Window:
+        """The window that shows all of a source."""
+        if isinstance(source, Window):
+            return source
+        return cls(source, Selection.whole(source.shape), source.affine, source.history)
+
+    def __getitem__(self, key: Any) -> Window:
+        return self.take(Selection.whole(self.shape)[key])
+
+    def take(self, selection: Selection) -> Window:
+        """The window that shows ``selection`` of what this one shows; nothing is read."""
+        if selection == Selection.whole(self.shape):
+            return self
+        affine = checked_affine(self.affine @ matrix(selection.spatial))
+        taken = replace(self, selection=self.selection.compose(selection), affine=affine)
+        ranges = [[r.start, r.stop, r.step] for r in selection]
+        return taken.recorded(entry("slice", {"ranges": ranges}))
+
+    def with_affine(self, affine: NDArray[np.float64]) -> Window:
+        """The same voxels, placed elsewhere in the world."""
+        if np.array_equal(affine, self.affine):
+            return self
+        moved = replace(self, affine=checked_affine(affine))
+        return moved.recorded(entry("set_affine", {"affine": moved.affine.tolist()}))
+
+    def recorded(self, *entries: Entry) -> Window:
+        """The same voxels, with more operations in their history."""
+        return replace(self, history=(*self.history, *entries))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every voxel of the base is shown, in its order."""
+        return self.selection == Selection.whole(self.base.shape)
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        return self.selection.shape
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        c, w, h, d = (
+            max(1, min(len(r), chunk // abs(r.step)))
+            for r, chunk in zip(self.selection, self.base.chunks, strict=True)
+        )
+        return c, w, h, d
+
+    @property
+    def channels(self) -> Channels:  # type: ignore[override]
+        return replace(
+            self.base.channels,
+            step=self.base.channels.step * abs(self.selection.ranges[0].step),
+        )
+
+    @property
+    def path(self) -> str | None:  # type: ignore[override]
+        return self.base.path
+
+    @property
+    def nifti_header(self) -> bytes | None:  # type: ignore[override]
+        same = self.is_whole and np.array_equal(self.affine, self.base.affine)
+        return self.base.nifti_header if same else None
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:  # type: ignore[override]
+        return self.base.metadata
+
+    @property
+    def levels(self) -> int:  # type: ignore[override]
+        # Voxels of a slice may have no counterpart in a coarser level.
+        return self.base.levels if self.is_whole else 1
+
+    def level(self, number: int) -> Window:
+        if not self.is_whole:
+            return self if number == 0 else self.of(super().level(number))
+        level = replace(Window.of(self.base.level(number)), history=self.history)
+        if number:
+            level = level.recorded(entry("level", {"number": number}))
+        if np.array_equal(self.affine, self.base.affine):
+            return level
+        # The affine may have been set: a level stays where it is relative to the full resolution.
+        moved = self.affine @ np.linalg.solve(self.base.affine, level.affine)
+        return replace(level, affine=checked_affine(moved))
+
+    def read(self, selection: Selection) -> NDArray:
+        return self.base.read(self.selection.compose(selection))
+
+    def read_into(self, selection: Selection, out: NDArray) -> None:
+        self.base.read_into(self.selection.compose(selection), out)
+
+    def stream(self) -> Any:
+        return self.base.stream() if self.is_whole else super().stream()
+
+    def unscaled(self) -> Window:
+        return replace(self, base=self.base.unscaled())
+
+    def token(self) -> str:
+        return digest("window", self.base.token(), self.selection.ranges, self.affine)

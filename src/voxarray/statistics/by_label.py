@@ -1,0 +1,74 @@
+"""Statistics of the voxels of every label at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import UnsupportedError
+from voxarray.counting.tally import Measures
+from voxarray.source.base import Source
+from voxarray.source.pieces import pieces
+from voxarray.statistics.passes import part_of_mask, require_mask
+from voxarray.statistics.summary import Statistics
+from voxarray.statistics.value_counts import is_countable
+
+MAX_LABELS = 1 << 14
+"""A distribution is held of each; measurements in the place of labels would ask for millions."""
+
+
+def statistics_by_label(source: Source, labels: Source) -> dict[int | float, Statistics]:
+    """Statistics of the voxels of every label, ascending by label, in one pass over both.
+
+    Args:
+        source: The voxels.
+        labels: On the same grid, with one channel or as many as the source.
+
+    Raises:
+        GridError: If the labels are on another grid (``MASK_MISMATCH``).
+        UnsupportedError: If there are more than `MAX_LABELS` labels, or voxels are complex (codes
+            ``TOO_MANY_VALUES``, ``UNSUPPORTED_DTYPE``).
+    """
+    for one in (source, labels):
+        if one.dtype.kind == "c":
+            raise UnsupportedError(
+                f"voxels of type {one.dtype} have no order: take their magnitude or real part "
+                "first, for example abs(image.array)",
+                code="UNSUPPORTED_DTYPE",
+            )
+    require_mask(source, labels)
+    if source.scaling is not None and is_countable(source):
+        scaling, stored = source.scaling, source.unscaled()
+        found = statistics_by_label(stored, labels)
+        return {n: one.through(scaling.apply, stored.dtype) for n, one in found.items()}
+    measures: dict[int | float, Measures] = {}
+    for box, voxels in pieces(source):
+        for label, values in _groups(voxels, part_of_mask(labels, box)):
+            measure = measures.setdefault(label, Measures())
+            measure.add(values)
+            measure.sketch.shrink()  # one table at a time, however many labels there are
+        if len(measures) > MAX_LABELS:
+            raise UnsupportedError(
+                f"more than {MAX_LABELS:,} different labels of type {labels.dtype}: these are "
+                "measurements, not labels",
+                code="TOO_MANY_VALUES",
+                path=labels.path,
+            )
+    return {
+        label: Statistics.of_sketch(measure.moments, measure.sketch, measure.not_finite)
+        for label, measure in sorted(measures.items())
+    }
+
+
+def _groups(voxels: NDArray, labels: NDArray) -> Iterator[tuple[int | float, NDArray]]:
+    """Each label of a piece with the values (n,) of its voxels; NaN is no label."""
+    names = np.broadcast_to(labels, voxels.shape).ravel()
+    order = np.argsort(names, kind="stable")
+    names, values = names[order], voxels.ravel()[order]
+    starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))
+    for start, stop in zip(starts, [*starts[1:], len(names)], strict=True):
+        name = names[start].item()
+        if name == name:
+            yield (int(name) if float(name).is_integer() else name), values[start:stop]

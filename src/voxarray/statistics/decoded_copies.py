@@ -1,0 +1,136 @@
+"""Decoded copies of compressed files that operations would decode again and again.
+
+An operation reads its files in parts, and a compressed stream has to be decoded from its start.
+Small ones stay in the block cache. Larger ones are decoded once, onto the disk, where parts can
+be read; the copies lie where those of remote files do, and go when they are no longer needed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Hashable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from voxarray.nifti_header.fields import EXTENSION_FLAG_BYTES
+from voxarray.ops.tree import is_computed, leaves, with_leaves
+from voxarray.source.base import Source
+from voxarray.source.header_only import Absent
+from voxarray.source.pieces import is_sequential
+from voxarray.source.slabs import SLAB_BYTES, Slabs
+from voxarray.source.window import Window
+from voxarray.storage.local_copies import Copies
+
+IN_MEMORY_BYTES = 64 << 20
+"""Decoded files up to this size stay in memory instead."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A compressed source that is to be copied.
+
+    Attributes:
+        source: What is decoded.
+    """
+
+    source: Source
+
+    @property
+    def identity(self) -> Hashable:
+        """Names the copy."""
+        return self.source.token()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the copy."""
+        return math.prod(self.source.shape) * self.source.dtype.itemsize
+
+    @property
+    def path(self) -> str:
+        """The compressed file."""
+        return self.source.path or "voxels"
+
+
+class _Decoded(Copies):
+    """Copies that are written by decoding: uncompressed NIfTI, which holds what any file held."""
+
+    def _local_name(self, file: Any) -> str:
+        return "decoded.nii"
+
+    def _write(self, file: Any, path: str) -> None:
+        from voxarray.formats._voxels.write_voxels import write_volumes
+        from voxarray.formats.nifti.write import representation
+        from voxarray.nifti_header.build import stored_dtype
+
+        voxels, header = representation(file.source)
+        with open(path, "xb") as out:
+            out.write(header + bytes(EXTENSION_FLAG_BYTES))
+            write_volumes(voxels, out, stored_dtype(voxels.dtype))
+
+
+DECODED = _Decoded()
+"""Copies that this process has made."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=DECODED._forget_parent)
+
+
+@contextmanager
+def staged(source: Source, *, is_last: bool = False) -> Iterator[Source]:
+    """The same voxels, computed from decoded copies where that saves decoding anew.
+
+    Args:
+        source: Given back as it is unless something is computed from compressed files.
+        is_last: Whether the copies are not needed again afterwards.
+
+    Raises:
+        ArchiveError: The disk is full (``NO_SPACE``).
+        UnsupportedError: A copy would exceed the setting ``download-cache`` (``TOO_LARGE``).
+        VoxarrayError: What decoding finds wrong.
+    """
+    stages = {leaf.token(): Stage(leaf) for leaf in leaves(source) if _is_worth_it(leaf)}
+    if not stages or not is_computed(source):
+        yield source
+        return
+    try:
+        with ExitStack() as held:
+            copies = {
+                token: _opened(held.enter_context(DECODED.held(stage)), stage.source)
+                for token, stage in stages.items()
+            }
+            yield with_leaves(source, lambda leaf: copies.get(leaf.token(), leaf))
+    finally:
+        if is_last:
+            for stage in stages.values():
+                DECODED.forget(stage)
+
+
+def when_staged(source: Source) -> Source:
+    """What `staged` will compute from, without its voxels: nothing is decoded for it.
+
+    How much memory it needs can be told from it before.
+    """
+    if not is_computed(source):
+        return source
+    return with_leaves(source, lambda leaf: _promised(leaf) if _is_worth_it(leaf) else leaf)
+
+
+def _promised(leaf: Source) -> Source:
+    """A copy that is not there yet, with the chunks that a NIfTI file has."""
+    c, w, h, d = leaf.shape
+    volumes, planes, height, width = Slabs.of((c, d, h, w), leaf.dtype.itemsize, SLAB_BYTES).largest
+    return Absent.of(leaf, (volumes, width, height, planes))
+
+
+def _is_worth_it(leaf: Source) -> bool:
+    return is_sequential(leaf) and Stage(leaf).size > IN_MEMORY_BYTES
+
+
+def _opened(path: str, original: Source) -> Source:
+    from voxarray.formats.registry import open_source
+
+    copy = Window.of(open_source(path))
+    # What the format rounds, or has no place for, is the original's.
+    return replace(copy, affine=original.affine, history=original.history)

@@ -1,0 +1,153 @@
+"""How often each value occurs: one pass from which every statistic of small integers follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import UnsupportedError
+from voxarray.counting.block import count_block
+from voxarray.counting.tally import Tally
+from voxarray.source.base import Source
+from voxarray.source.pieces import pieces
+from voxarray.statistics import passes
+from voxarray.statistics.cache import remembered
+
+MAX_VALUES = 1 << 20
+"""Distinct values that are counted one by one; a measurement in floats has as many as voxels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Values and how many voxels have them.
+
+    Attributes:
+        values: Distinct values, ascending, in the type of the voxels; a NaN comes last.
+        counts: (len(values),) int64, each positive.
+    """
+
+    values: NDArray
+    counts: NDArray[np.int64]
+
+    @property
+    def total(self) -> int:
+        """Number of voxels."""
+        return int(self.counts.sum())
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return int(self.values.nbytes + self.counts.nbytes)
+
+    def as_dict(self) -> dict[int | float, int]:
+        """Voxels per value, ascending; whole numbers are integers, also those of float voxels."""
+        whole = self.values.dtype.kind in "biu" or bool(np.all(self.values == self.values.round()))
+        finite = self.values.dtype.kind in "biu" or bool(np.isfinite(self.values).all())
+        values = [int(value) for value in self.values] if whole and finite else self.values.tolist()
+        return dict(zip(values, self.counts.tolist(), strict=True))
+
+    def percentiles(self, wanted: NDArray | list[float]) -> NDArray[np.float64]:
+        """What ``numpy.percentile`` (method linear) says of the voxels.
+
+        Args:
+            wanted: Between 0 and 100.
+        """
+        positions = np.asarray(wanted, float) / 100 * (self.total - 1)
+        below = np.floor(positions).astype(np.int64)
+        low, high = self._at(below), self._at(np.minimum(below + 1, self.total - 1))
+        result: NDArray[np.float64] = low + (high - low) * (positions - below)
+        return result
+
+    def _at(self, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Values at positions in the sorted sequence of all voxels."""
+        found = self.values[np.searchsorted(self._until, ranks, side="right")]
+        return found.astype(np.float64)
+
+    @cached_property
+    def _until(self) -> NDArray[np.int64]:
+        return np.cumsum(self.counts)
+
+
+def count_values(source: Source) -> Counts:
+    """Count every value of a source in one pass.
+
+    Integers of up to 16 bits, scaled or not, cost a table of 65,536 counts; other types are
+    sorted piece by piece.
+
+    Raises:
+        UnsupportedError: If there are more than `MAX_VALUES` different ones, or the voxels are
+            complex (codes ``TOO_MANY_VALUES``, ``UNSUPPORTED_DTYPE``).
+    """
+    if source.dtype.kind == "c":
+        raise UnsupportedError(
+            f"values of type {source.dtype} have no order to be counted in: take their magnitude "
+            "or real part first, for example abs(image.array)",
+            code="UNSUPPORTED_DTYPE",
+        )
+    return remembered("counts", (source,), lambda: _counted(source, None))
+
+
+def count_small(source: Source, mask: Source | None) -> Counts:
+    """Count the voxels that a mask chooses, of a source that `is_countable`, in one pass.
+
+    Args:
+        source: The voxels.
+        mask: As for `voxarray.statistics.passes.count`; None for all voxels.
+    """
+    sources = (source,) if mask is None else (source, mask)
+    return remembered("counts", sources, lambda: _counted(source, mask))
+
+
+def is_countable(source: Source) -> bool:
+    """Whether all values of a source, scaled or not, fit into a table of counts."""
+    return is_small_integer(source.unscaled().dtype)
+
+
+def _counted(source: Source, mask: Source | None) -> Counts:
+    if not is_countable(source):
+        return _count_sorted(source)
+    stored = source.unscaled()
+    tally = passes.count(stored, lambda: Tally(stored.dtype), mask)
+    values, counts = tally.found()
+    if source.scaling is None:
+        return Counts(values, counts)
+    values, places = np.unique(source.scaling.apply(values), return_inverse=True)
+    return Counts(values, _added(places, counts, len(values)))
+
+
+def count_nonzero(source: Source) -> int:
+    """Number of voxels that are not 0, in one pass; NaN is not 0."""
+    return sum(int(np.count_nonzero(voxels)) for _, voxels in pieces(source))
+
+
+def is_small_integer(dtype: np.dtype) -> bool:
+    """Whether all values of a type fit into a table of counts."""
+    return dtype.kind in "biu" and dtype.itemsize <= 2
+
+
+def _count_sorted(source: Source) -> Counts:
+    values = np.empty(0, source.dtype)
+    counts = np.empty(0, np.int64)
+    for _, voxels in pieces(source):
+        here, there = count_block(voxels)
+        merged, places = np.unique(np.concatenate([values, here]), return_inverse=True)
+        counts = _added(places, np.concatenate([counts, there]), len(merged))
+        values = merged
+        if len(values) > MAX_VALUES:
+            raise UnsupportedError(
+                f"more than {MAX_VALUES:,} different values of type {source.dtype}: these are "
+                "measurements, not labels; hist() counts them in bins",
+                code="TOO_MANY_VALUES",
+                path=source.path,
+            )
+    return Counts(values, counts)
+
+
+def _added(places: NDArray, counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Sum of the counts that belong to each place; exact, unlike ``bincount`` with weights."""
+    result = np.zeros(size, np.int64)
+    np.add.at(result, places, counts)
+    return result

@@ -1,0 +1,1 @@
+"""Where bytes are: files, stores, remote objects, local copies, and atomic writing."""

@@ -1,0 +1,285 @@
+"""What can be asked of a store behind a URL, and how failures are told apart."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, TypeVar
+
+from voxarray.core.errors import (
+    AccessDeniedError,
+    FormatError,
+    MissingFileError,
+    SourceChangedError,
+    TransportError,
+    UnsupportedError,
+    VoxarrayError,
+)
+from voxarray.storage.remote import retries
+
+Result = TypeVar("Result")
+
+FRESH_SECONDS = 1.0
+"""How long an object is taken to be what it was when it was last asked about."""
+
+_REMEMBERED = 4096
+
+# Not the network's doing.
+_BUGS = (TypeError, AttributeError, NameError, ImportError, AssertionError)
+
+
+class Failure(Enum):
+    """Why a request failed."""
+
+    MISSING = auto()
+    DENIED = auto()
+    INVALID = auto()
+    NO_RANGES = auto()
+    TRANSIENT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What makes an object the one that it was.
+
+    Attributes:
+        size: Bytes.
+        version: Entity tag, or time of the last change; empty if the server tells neither.
+    """
+
+    size: int
+    version: str = ""
+
+    def fits(self, other: Stamp) -> bool:
+        """Whether both may be of one object; not every answer of a server tells a version."""
+        versions = (self.version, other.version)
+        return self.size == other.size and (not all(versions) or versions[0] == versions[1])
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectIdentity:
+    """An object as it was when it was opened; the like of `FileIdentity`.
+
+    Attributes:
+        url: Without secrets; of a store object, with its name.
+        stamp: Its size and version.
+    """
+
+    url: str
+    stamp: Stamp
+
+
+class Objects(ABC):
+    """The objects below one place. Implementations are values: picklable, nothing kept open."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def shown(self) -> str:
+        """Where, for people."""
+
+    @property
+    def unique(self) -> str:
+        """Text that no other place has; by which what is known of objects is kept."""
+        return self.shown
+
+    @abstractmethod
+    def below(self, key: str) -> Objects:
+        """The objects below a folder of this place."""
+
+    # --- To be written per transport; errors as the transport raises them ----------------------
+
+    @abstractmethod
+    def _stat(self, key: str) -> Stamp: ...
+
+    @abstractmethod
+    def _read(self, key: str, start: int, length: int) -> tuple[bytes, Stamp | None]:
+        """Bytes, and the stamp of the object that they are from if the response tells it."""
+
+    @abstractmethod
+    def _fetch(self, key: str, limit: int) -> tuple[bytes, Stamp]:
+        """All bytes of an object; none if it is larger than ``limit``."""
+
+    @abstractmethod
+    def _folders(self, key: str) -> list[str]: ...
+
+    @abstractmethod
+    def _keys(self) -> list[str]: ...
+
+    @abstractmethod
+    def _failure(self, error: Exception) -> Failure: ...
+
+    # --- For everybody -------------------------------------------------------------------------
+
+    def where(self, key: str) -> str:
+        """An object, for people."""
+        return f"{self.shown.rstrip('/')}/{key}" if key else self.shown
+
+    def stat(self, key: str) -> Stamp:
+        """Size and version of an object, at most a second old.
+
+        Raises:
+            MissingFileError: There is none.
+            AccessDeniedError: It may not be read.
+            TransportError: No answer after several attempts.
+        """
+        found = _stats.get((self.unique, key))
+        if found is None:
+            try:
+                found = self._try(key, lambda: self._stat(key))
+            except MissingFileError as error:
+                found = error
+            _stats.put((self.unique, key), found)
+        if isinstance(found, MissingFileError):
+            raise MissingFileError(found.message, path=found.path)
+        stamp: Stamp = found
+        return stamp
+
+    def read(self, key: str, start: int, length: int, stamp: Stamp) -> bytes:
+        """Part of an object that lies within its size.
+
+        Raises:
+            SourceChangedError: The object is not the one with this stamp.
+            MissingFileError, AccessDeniedError, TransportError: As `stat`.
+            UnsupportedError: The server sends whole files only (``NO_RANGES``).
+        """
+
+        def once() -> tuple[bytes, Stamp | None]:
+            data, seen = self._read(key, start, length)
+            if len(data) != length:  # a body that was cut short, or a range that was ignored
+                raise ShortReadError(f"{len(data)} bytes came instead of {length}")
+            return data, seen
+
+        data, seen = self._try(key, once)
+        self.require_same(key, stamp, self.stat(key) if seen is None else seen)
+        return data
+
+    def fetch(self, key: str, limit: int) -> tuple[bytes, Stamp]:
+        """All of a small object.
+
+        Raises:
+            FormatError: It has more than ``limit`` bytes (``BOMB``).
+            MissingFileError, AccessDeniedError, TransportError: As `stat`.
+        """
+
+        def once() -> tuple[bytes, Stamp]:
+            data, seen = self._fetch(key, limit)
+            if seen.size <= limit and len(data) != seen.size:
+                raise ShortReadError(f"{len(data)} bytes came instead of {seen.size}")
+            return data, seen
+
+        data, seen = self._try(key, once)
+        if seen.size > limit:
+            raise FormatError(
+                f"{self.where(key)} has {seen.size} bytes, where at most {limit} are expected",
+                code="BOMB",
+                path=self.shown,
+            )
+        return data, seen
+
+    def folders(self, key: str) -> list[str]:
+        """Names of the folders in a folder, sorted."""
+        return sorted(self._listed(key, lambda: self._folders(key)))
+
+    def keys(self) -> list[str]:
+        """All objects, sorted."""
+        return sorted(self._listed("", self._keys))
+
+    def require_same(self, key: str, opened: Stamp, seen: Stamp) -> None:
+        """Raise `SourceChangedError` unless an object is the one that was opened."""
+        if not opened.fits(seen):
+            raise SourceChangedError(
+                f"{self.where(key)} changed after it was opened (was {opened.size} bytes, "
+                f"{opened.version}; is {seen.size} bytes, {seen.version}): open it again",
+                path=self.shown,
+            )
+
+    def _listed(self, key: str, request: Callable[[], Result]) -> Result:
+        try:
+            return self._try(key, request)
+        except (UnsupportedError, MissingFileError) as error:
+            raise UnsupportedError(
+                f"{self.where(key)} does not list its files: name the image or array itself",
+                code="NO_LISTING",
+                path=self.shown,
+            ) from error
+
+    def _try(self, key: str, request: Callable[[], Result]) -> Result:
+        try:
+            return retries.repeat(request, self._is_transient)
+        except (VoxarrayError, *_BUGS):
+            raise
+        except Exception as error:
+            raise self._named(error, key) from error
+
+    def _is_transient(self, error: Exception) -> bool:
+        if isinstance(error, (VoxarrayError, *_BUGS)):
+            return False
+        if isinstance(error, ShortReadError):
+            return True
+        return self._failure(error) in (Failure.TRANSIENT, Failure.NO_RANGES)
+
+    def _named(self, error: Exception, key: str) -> VoxarrayError:
+        where = self.where(key)
+        short = isinstance(error, ShortReadError)
+        kind = Failure.TRANSIENT if short else self._failure(error)
+        said = retries.without_secrets(error)
+        if kind is Failure.MISSING:
+            return MissingFileError(f"there is no {where}", path=self.shown)
+        if kind is Failure.DENIED:
+            return AccessDeniedError(
+                f"{where} may not be read ({said}): check the credentials, or for public data ask "
+                "without any (setting voxarray.remote-options)",
+                path=self.shown,
+            )
+        if kind is Failure.NO_RANGES:
+            return UnsupportedError(
+                f"the server of {where} sends whole files only", code="NO_RANGES", path=self.shown
+            )
+        return TransportError(
+            f"{where} could not be read ({said}); the last of several attempts failed: try again "
+            "later, or check the address and the network",
+            path=self.shown,
+        )
+
+
+class ShortReadError(Exception):
+    """Fewer or more bytes came than were asked for."""
+
+
+class _Memory:
+    """What was found out within the last second, so that one read asks once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: OrderedDict[tuple[str, str], tuple[float, Any]] = OrderedDict()
+
+    def get(self, key: tuple[str, str]) -> Any:
+        with self._lock:
+            when, found = self._found.get(key, (0.0, None))
+        return found if time.monotonic() - when < FRESH_SECONDS else None
+
+    def put(self, key: tuple[str, str], found: Any) -> None:
+        with self._lock:
+            self._found[key] = time.monotonic(), found
+            while len(self._found) > _REMEMBERED:
+                self._found.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all; in the child of a fork the lock may be held by a thread that is not there."""
+        self._lock = threading.Lock()
+        self._found.clear()
+
+
+_stats = _Memory()
+forget = _stats.clear
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget)

@@ -1,0 +1,149 @@
+"""Object stores and web servers through obstore."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from voxarray.core import settings
+from voxarray.core.errors import UnsupportedError
+from voxarray.core.optional import import_optional
+from voxarray.storage.remote.address import WEB, Address
+from voxarray.storage.remote.objects import Failure, Objects, Stamp
+
+SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", *WEB)
+
+_STATUS = re.compile(r"status(?: code)?:? ?(4\d\d)")
+_PASSING = ("408", "425", "429")  # request timeout, too early, too many requests
+
+# Where machines in a cloud are told who they are.
+_CREDENTIAL_SERVERS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
+
+_FAILURES = {
+    "NotFoundError": Failure.MISSING,
+    "PermissionDeniedError": Failure.DENIED,
+    "UnauthenticatedError": Failure.DENIED,
+    "NotSupportedError": Failure.NO_RANGES,
+    "InvalidPathError": Failure.INVALID,
+    "UnknownConfigurationKeyError": Failure.INVALID,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ObstoreObjects(Objects):
+    """Objects below an address.
+
+    Attributes:
+        address: The place.
+    """
+
+    address: Address
+
+    @property
+    def shown(self) -> str:
+        return self.address.shown
+
+    def below(self, key: str) -> ObstoreObjects:
+        return replace(self, address=self.address.join(key))
+
+    @property
+    def _client(self) -> Any:
+        return _connected(self.address.base, self.address.tail)
+
+    def _path(self, key: str) -> str:
+        return self.address.join(key).path
+
+    def _stat(self, key: str) -> Stamp:
+        return _stamp(_obstore().head(self._client, self._path(key)))
+
+    def _read(self, key: str, start: int, length: int) -> tuple[bytes, Stamp]:
+        options: Any = {"range": (start, start + length)}
+        result = _obstore().get(self._client, self._path(key), options=options)
+        return bytes(result.bytes()), _stamp(result.meta)
+
+    def _fetch(self, key: str, limit: int) -> tuple[bytes, Stamp]:
+        result = _obstore().get(self._client, self._path(key))
+        stamp = _stamp(result.meta)
+        return (b"" if stamp.size > limit else bytes(result.bytes())), stamp
+
+    def _folders(self, key: str) -> list[str]:
+        self._require_listing(key)
+        prefix = self._path(key)
+        listed = _obstore().list_with_delimiter(self._client, prefix=prefix or None)
+        return [str(found).rstrip("/").rpartition("/")[2] for found in listed["common_prefixes"]]
+
+    def _keys(self) -> list[str]:
+        self._require_listing("")
+        prefix = self.address.path
+        pages = _obstore().list(self._client, prefix=prefix or None)
+        start = len(prefix) + 1 if prefix else 0
+        return [str(entry["path"])[start:] for page in pages for entry in page]
+
+    def _require_listing(self, key: str) -> None:
+        if self.address.scheme in WEB:  # what obstore asks there, only WebDAV answers
+            raise UnsupportedError(f"{self.where(key)} has no listing", code="NO_LISTING")
+
+    def _failure(self, error: Exception) -> Failure:
+        found = _FAILURES.get(type(error).__name__)
+        if found is None and isinstance(error, FileNotFoundError):
+            found = Failure.MISSING
+        if found is not None:
+            return found
+        if any(host in str(error) for host in _CREDENTIAL_SERVERS):
+            return Failure.DENIED  # there are no credentials, and nobody to ask for some
+        status = _STATUS.search(str(error))
+        permanent = status is not None and status[1] not in _PASSING
+        return Failure.INVALID if permanent else Failure.TRANSIENT
+
+
+def _obstore() -> Any:
+    return import_optional("obstore", "voxarray[remote]")
+
+
+def _stamp(meta: Any) -> Stamp:
+    version = meta.get("e_tag") or str(meta.get("last_modified") or "")
+    return Stamp(int(meta["size"]), str(version))
+
+
+@dataclass
+class _Runtime:
+    """Whether this process's copy of obstore can work.
+
+    Attributes:
+        started: Whether requests were made, hence threads started.
+        lost: Whether those threads stayed behind in the parent of a fork: a request would wait
+            for them for ever.
+    """
+
+    started: bool = False
+    lost: bool = False
+
+
+RUNTIME = _Runtime()
+
+
+@lru_cache(maxsize=64)
+def _connected(base: str, tail: str) -> Any:
+    """The client of a bucket or host; obstore repeats nothing itself, for `Objects` does."""
+    stores = import_optional("obstore.store", "voxarray[remote]")
+    RUNTIME.started = True
+    address = Address(base, "", tail)
+    client: dict[str, Any] = {"timeout": f"{float(settings.get('remote-timeout')):g}s"}
+    if base.startswith("http://"):
+        client["allow_http"] = True
+    options = dict((settings.get("remote-options") or {}).get(address.scheme, {}))
+    client |= options.pop("client_options", {})
+    repeat: dict[str, Any] = {"max_retries": 0}
+    return stores.from_url(address.url, client_options=client, retry_config=repeat, **options)
+
+
+def _after_fork() -> None:
+    RUNTIME.lost = RUNTIME.lost or RUNTIME.started
+    _connected.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

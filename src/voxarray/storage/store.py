@@ -1,0 +1,242 @@
+"""The files of an archive: what a store of them can do, and the one that is a directory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import ArchiveError, FormatError, MissingDataError
+from voxarray.storage.file_identity import FileIdentity
+from voxarray.storage.mapped import MappedShard
+
+# A link inside an archive could name any file of this machine, and opening a pipe would wait.
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+SMALL = 1 << 30
+"""Bytes of the largest file that is read as a whole, unless another limit is given."""
+
+
+class Blob(ABC):
+    """Bytes of one key, open for reading; whoever opened it closes it.
+
+    Attributes:
+        size: Bytes.
+    """
+
+    __slots__ = ()
+
+    size: int
+
+    @abstractmethod
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes from ``offset`` on; fewer than ``length`` where the file ends."""
+
+    def read_into(self, offset: int, out: NDArray[np.uint8]) -> int:
+        """Fill ``out`` with bytes from ``offset`` on; says how many there were."""
+        data = np.frombuffer(self.read(offset, out.size), np.uint8)
+        out[: data.size] = data
+        return data.size
+
+    @abstractmethod
+    def part(self, start: int, size: int) -> Blob:
+        """Some of the bytes, in place of this blob: only one of the two is to be closed."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> Hashable:
+        """What makes the file that is open the one that it is."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what is open."""
+
+    def mapped(self) -> MappedShard | None:
+        """The bytes as memory; None where they are not a local file."""
+        return None
+
+    def __enter__(self) -> Blob:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class FileBlob(Blob):
+    """Part of an open file.
+
+    Attributes:
+        fd: Descriptor of the file.
+        start: Offset of the first byte.
+    """
+
+    __slots__ = ("fd", "size", "start")
+
+    def __init__(self, fd: int, start: int, size: int) -> None:
+        self.fd, self.start, self.size = fd, start, size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self.fd, length, self.start + offset)
+
+    def read_into(self, offset: int, out: NDArray[np.uint8]) -> int:
+        return os.preadv(self.fd, [out.data], self.start + offset)
+
+    def part(self, start: int, size: int) -> FileBlob:
+        return FileBlob(self.fd, self.start + start, size)
+
+    @property
+    def identity(self) -> tuple[int, int, int]:
+        status = os.fstat(self.fd)
+        return status.st_size, status.st_mtime_ns, status.st_ino
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def mapped(self) -> MappedShard:
+        return MappedShard(self.fd, self.start, self.size)
+
+
+class Store(ABC):
+    """Read-only access to the files of one archive; frozen, picklable, nothing kept open.
+
+    Attributes:
+        path: Directory, file or URL.
+        requests: How many chunks to read at once; None where the processor is the limit.
+    """
+
+    path: str
+    requests: int | None = None
+
+    @abstractmethod
+    def open(self, key: str) -> Blob:
+        """A key, open for reading.
+
+        Raises:
+            MissingDataError: If the archive has no such file.
+        """
+
+    @abstractmethod
+    def keys(self) -> list[str]:
+        """All files, sorted, with ``/`` between folders."""
+
+    @abstractmethod
+    def folders(self, key: str) -> list[str]:
+        """Names of the folders in a folder, sorted; the root is the empty text."""
+
+    @abstractmethod
+    def __contains__(self, key: str) -> bool:
+        """Whether there is such a file."""
+
+    @abstractmethod
+    def identity(self, key: str) -> Hashable:
+        """What makes a file the one that it is now, in any process."""
+
+    def changed_since(self, key: str, opened: int) -> bool:  # noqa: ARG002
+        """Whether a file was changed or deleted after a time (ns), where that can be told."""
+        return False
+
+    def is_same(self, one: Hashable, other: Hashable) -> bool:
+        """Whether two identities, either of which may be None, can be those of one file."""
+        return one == other
+
+    def read(self, key: str, limit: int = SMALL) -> bytes:
+        """All bytes of a key.
+
+        Raises:
+            MissingDataError: If the archive has no such file.
+            FormatError: If it has more than ``limit`` bytes (``BOMB``).
+        """
+        return self.fetch(key, limit)[0]
+
+    def fetch(self, key: str, limit: int = SMALL) -> tuple[bytes, Hashable]:
+        """As `read`, with the identity of the file that the bytes are of."""
+        with self.open(key) as blob:
+            if blob.size > limit:
+                raise FormatError(
+                    f"{key} of {self.path} has {blob.size} bytes, where at most {limit} are "
+                    "expected",
+                    code="BOMB",
+                    path=self.path,
+                )
+            return blob.read(0, blob.size), blob.identity
+
+    def _missing(self, key: str) -> MissingDataError:
+        return MissingDataError(
+            f"the archive {self.path} lacks its file {key}: it is damaged or was not copied whole, "
+            "restore it or convert the source again",
+            path=self.path,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TreeStore(Store):
+    """An archive as a directory.
+
+    Attributes:
+        path: Absolute path of the directory.
+    """
+
+    path: str
+
+    def open(self, key: str) -> FileBlob:
+        try:
+            fd = os.open(f"{self.path}/{key}", _READ)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._missing(key) from None
+        except OSError as error:
+            raise self._unreadable(key, error) from error
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise self._missing(key)
+        return FileBlob(fd, 0, status.st_size)
+
+    def _unreadable(self, key: str, error: OSError) -> ArchiveError:
+        if error.errno == errno.ELOOP:
+            return ArchiveError(
+                f"{key} of {self.path} is a link, and an archive holds only files of its own",
+                code="SYMLINK",
+                path=self.path,
+            )
+        return ArchiveError(
+            f"{key} of {self.path} cannot be read ({error})", code="IO_ERROR", path=self.path
+        )
+
+    def __contains__(self, key: str) -> bool:
+        return os.path.isfile(f"{self.path}/{key}")
+
+    def keys(self) -> list[str]:
+        root = Path(self.path)
+        return sorted(
+            file.relative_to(root).as_posix()
+            for file in root.rglob("*")
+            if file.is_symlink() or not file.is_dir()
+        )
+
+    def folders(self, key: str) -> list[str]:
+        with os.scandir(os.path.join(self.path, key)) as entries:
+            return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
+
+    def identity(self, key: str) -> FileIdentity:
+        return FileIdentity.of(f"{self.path}/{key}")
+
+    def changed_since(self, key: str, opened: int) -> bool:
+        # Of what is gone, the folder that it was in tells when something in it was made or deleted.
+        # Both times: one may be set to any, the other changes with rights and links.
+        while True:
+            try:
+                status = os.lstat(f"{self.path}/{key}")
+            except (FileNotFoundError, NotADirectoryError):
+                if not key:
+                    return True
+                key = key.rpartition("/")[0]
+            else:
+                return min(status.st_mtime_ns, status.st_ctime_ns) > opened

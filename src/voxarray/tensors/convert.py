@@ -1,0 +1,149 @@
+"""Tensors in and out of sources.
+
+Tensors have shape (C, W, H, D). They keep the (C, D, H, W) memory order of the files, so they are
+permuted views and seldom contiguous; ``tensor.contiguous()`` costs a copy.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from voxarray.core.errors import UnsupportedError
+from voxarray.core.promotion import tensor_dtype
+from voxarray.geometry.selection import Selection, Shape4
+from voxarray.source.base import Channels, Source, digest
+from voxarray.source.materialise import materialise
+
+
+def read_tensor(source: Source, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """All voxels of a source as a tensor in RAM.
+
+    Args:
+        source: What to read.
+        dtype: Type of the tensor; by default that of the promotion table.
+
+    Raises:
+        UnsupportedError: For voxels that no tensor type holds.
+    """
+    tensor = torch.from_numpy(materialise(source, reading_dtype(source, dtype)))
+    return tensor if dtype is None else tensor.to(dtype)
+
+
+def reading_dtype(source: Source, dtype: torch.dtype | None) -> np.dtype:
+    """NumPy type in which voxels are best read to become a tensor of ``dtype``.
+
+    Real numbers become floating-point ones slab by slab, while they are read. All else is left to
+    torch, whose rules for overflow differ from NumPy's.
+    """
+    if dtype in (torch.float16, torch.float32, torch.float64) and source.dtype.kind in "biuf":
+        return _numpy_dtype(dtype)
+    return tensor_dtype(source.dtype)
+
+
+def torch_dtype(dtype: np.dtype) -> torch.dtype:
+    """Type of the tensor that `torch.from_numpy` makes of an array."""
+    found: torch.dtype = getattr(torch, dtype.name)
+    return found
+
+
+def without_bool(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself, or uint8 if it is boolean."""
+    return tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor
+
+
+def take(tensor: torch.Tensor, selection: Selection) -> torch.Tensor:
+    """Part of a tensor: a view, or a copy where an axis is reversed (torch has no such views)."""
+    reversed_axes = [axis for axis, r in enumerate(selection) if r.step < 0]
+    forward = tuple(r[::-1] if r.step < 0 else r for r in selection)
+    view = tensor[tuple(slice(r.start, r.stop, r.step) for r in forward)]
+    return view.flip(reversed_axes) if reversed_axes else view
+
+
+def compact(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy of it if it is a view that keeps more memory alive than it shows."""
+    shown = tensor.numel() * tensor.element_size()
+    return tensor if tensor.untyped_storage().nbytes() <= shown else tensor.clone()
+
+
+def to_numpy(tensor: torch.Tensor) -> NDArray:
+    """NumPy array of a tensor, sharing its memory if that is in RAM; bfloat16 becomes float32."""
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    if plain.dtype == torch.bfloat16:
+        plain = plain.to(torch.float32)  # holds every bfloat16; NumPy has no such type
+    array: NDArray = plain.numpy()
+    return array
+
+
+def integers(numbers: Sequence[int]) -> torch.Tensor:
+    """Tensor (n,) of 64-bit integers: sizes and places of volumes of any size."""
+    return torch.tensor(numbers, dtype=torch.int64)
+
+
+def has_nans(tensor: torch.Tensor) -> bool:
+    """Whether any voxel is NaN. No temporaries: the minimum of numbers with a NaN is NaN."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    if not tensor.is_floating_point() or tensor.numel() == 0:
+        return False
+    return bool(torch.isnan(torch.amin(tensor.detach())))
+
+
+@dataclass(frozen=True, eq=False)
+class TensorSource(Source):
+    """A torch tensor (C, W, H, D) as a source; on any device, shared, not copied.
+
+    Attributes:
+        tensor: The voxels.
+        affine: (4, 4) voxel index to RAS+ mm.
+    """
+
+    in_memory: ClassVar[bool] = True
+
+    tensor: torch.Tensor
+    affine: NDArray[np.float64]
+    channels: Channels = Channels()
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def shape(self) -> Shape4:  # type: ignore[override]
+        c, w, h, d = self.tensor.shape
+        return c, w, h, d
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return _numpy_dtype(self.tensor.dtype)
+
+    @property
+    def chunks(self) -> Shape4:  # type: ignore[override]
+        return self.shape
+
+    def read(self, selection: Selection) -> NDArray:
+        return to_numpy(take(self.tensor, selection))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy may be changed apart from this one, so it gets a name of its own.
+        return type(self), (self.tensor, self.affine, self.channels)
+
+    def token(self) -> str:
+        # A tensor may be changed in place, so its content names nothing; the object does.
+        return digest("tensor", self.name, self.affine)
+
+
+def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
+    if dtype == torch.bfloat16:
+        return np.dtype(np.float32)
+    try:
+        return np.dtype(str(dtype).removeprefix("torch."))
+    except TypeError:
+        raise UnsupportedError(
+            f"NumPy has no type for tensors of {dtype}: convert them first, for example with "
+            "tensor.float()",
+            code="UNSUPPORTED_DTYPE",
+        ) from None

@@ -1,0 +1,59 @@
+"""``.vox``: geometry of any DataArray or Dataset with our coordinates, read from them alone.
+
+Importing this module registers the accessor; `import voxarray` does where xarray is in use.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from voxarray.geometry.grid import Grid
+from voxarray.xarray_index.attach import affine_of, grid_of, reattach
+
+
+@xr.register_dataset_accessor("vox")  # type: ignore[no-untyped-call]  # xarray has no types for it
+@xr.register_dataarray_accessor("vox")  # type: ignore[no-untyped-call]
+class VoxAccessor:
+    """Where the voxels are; always in the order x, y, z, however the array is transposed.
+
+    Axes that integer indices took away count as one voxel.
+    """
+
+    def __init__(self, obj: xr.DataArray | xr.Dataset) -> None:
+        self._obj: Any = obj
+
+    @property
+    def grid(self) -> Grid:
+        """Shape (W, H, D) and affine.
+
+        Raises:
+            GridError: If the coordinates are not those of a grid, for example after padding.
+        """
+        return grid_of(self._obj)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4) voxel index to RAS+ mm, voxel centres."""
+        return affine_of(self._obj)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between neighbouring centres along x, y and z, in mm."""
+        return self.grid.spacing
+
+    @property
+    def orientation(self) -> tuple[str, str, str]:
+        """World direction that each voxel axis is nearest to, such as ('R', 'A', 'S')."""
+        return self.grid.orientation
+
+    def reattach(self) -> Any:
+        """The same DataArray or Dataset with its index, after plain xarray opened it.
+
+        Raises:
+            GridError: If the coordinates are not those of a grid.
+        """
+        return reattach(self._obj)

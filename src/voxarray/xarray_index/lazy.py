@@ -1,0 +1,149 @@
+"""Sources as dask arrays and DataArrays, and DataArrays as what an image is made of."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from voxarray.core.errors import GridError
+from voxarray.ops.operation import Operation
+from voxarray.ops.permuted import Permuted
+from voxarray.source.array import DaskSource
+from voxarray.source.base import Channels, Source, digest
+from voxarray.source.indexing import SourceArray
+from voxarray.source.pieces import is_decoded_anew
+from voxarray.source.window import Window
+from voxarray.xarray_index import accessor  # noqa: F401  # arrays made here have .vox
+from voxarray.xarray_index.attach import ARRAY_DIMS, affine_of, attach
+from voxarray.xarray_index.graph import compose, holds_graph
+
+_FUNCTION_BYTES = 8 << 20
+
+
+def to_dask(source: Source, chunks: Any = None) -> da.Array:
+    """The voxels as a dask array (C, W, H, D); nothing is read.
+
+    The same source gives the same keys in every process, so dask recognises equal work.
+
+    Args:
+        source: What is read, once per block.
+        chunks: As dask understands them; the source's own blocks if None.
+    """
+    blocks = da.core.normalize_chunks(
+        source.chunks if chunks is None else chunks, source.shape, dtype=source.dtype
+    )
+    if holds_graph(source):
+        return _graph(source, blocks)
+    return da.from_array(
+        SourceArray(source),
+        chunks=blocks,
+        name=f"voxarray-{digest(source.token(), blocks)}",
+        meta=np.empty((0, 0, 0, 0), source.dtype),
+        # Lists of indices stay outside the read: a block is what a source reads well.
+        fancy=False,
+        lock=False,
+    )
+
+
+def _graph(source: Source, blocks: Any = None) -> da.Array:
+    """The graph of something that is computed from dask arrays: tasks compute nothing nested."""
+    if isinstance(source, Window):
+        array = _graph(source.base)[source.selection.slices()]
+    elif isinstance(source, Permuted):
+        array = _graph(source.base).transpose(0, *(axis + 1 for axis in source.axes))
+    elif isinstance(source, DaskSource):
+        array = source.array
+    elif isinstance(source, Operation):
+        own = da.core.normalize_chunks(source.chunks, source.shape, dtype=source.dtype)
+        inputs = [_graph(one) for one in source.inputs]
+        return compose(source, inputs, own if blocks is None else blocks)
+    else:
+        return to_dask(source, blocks)
+    return array if blocks is None else array.rechunk(blocks)
+
+
+def for_function(source: Source) -> da.Array:
+    """The voxels as a dask array for a function of a user, who may make several times as many.
+
+    Blocks are smaller than those of a file, and such that slabs of an archive are made of whole
+    ones.
+    """
+    if source.lazy or is_decoded_anew(source):
+        return to_dask(source)
+    sizes, axis = list(source.chunks), source.slow_axes[0] + 1
+    while math.prod(sizes) * source.dtype.itemsize > _FUNCTION_BYTES and sizes[axis] > 1:
+        sizes[axis] = 1 << ((sizes[axis] - 1).bit_length() - 1)
+    return to_dask(source, tuple(sizes))
+
+
+def to_dataarray(source: Source, chunks: Any = None, *, name: str = "image") -> xr.DataArray:
+    """The voxels as a lazy DataArray (c, x, y, z) whose coordinates are the affine.
+
+    Args:
+        source: What is read.
+        chunks: As `to_dask`.
+        name: Of the DataArray.
+    """
+    attrs = channel_attrs(source.channels)
+    return attach(to_dask(source, chunks), source.affine, name=name, attrs=attrs)
+
+
+def from_dataarray(array: xr.DataArray) -> tuple[NDArray | da.Array, NDArray[np.float64], Channels]:
+    """Voxels (C, W, H, D), affine and channels of a DataArray in any state.
+
+    Dimensions may be transposed; those that are missing (c, or what integers took) come back
+    with size one. What is lazy stays lazy.
+
+    Raises:
+        GridError: If the coordinates are not those of a grid; ``BAD_DIMS`` if the array has
+            other dimensions than c, x, y and z.
+    """
+    unknown = [str(d) for d in array.dims if d not in ARRAY_DIMS]
+    if unknown:
+        raise GridError(
+            f"an image has dimensions {ARRAY_DIMS}, and this array also has {unknown}: rename "
+            "them, select from them or reduce them first",
+            code="BAD_DIMS",
+        )
+    affine = affine_of(array)
+    whole = _lazy(array).variable.set_dims(ARRAY_DIMS)  # type: ignore[no-untyped-call]
+    return whole.data, affine, channels_of(array)
+
+
+def has_cluster() -> bool:
+    """Whether dask computes on the workers of a cluster, whose memory is not this process's."""
+    distributed = sys.modules.get("distributed")  # whoever has a client has imported it
+    if distributed is None:
+        return False
+    try:
+        distributed.get_client()
+    except ValueError:
+        return False
+    return True
+
+
+def channel_attrs(channels: Channels) -> dict[str, Any]:
+    """Attributes that say what c counts."""
+    return {"channel_kind": channels.kind, "channel_step": channels.step}
+
+
+def channels_of(array: xr.DataArray) -> Channels:
+    """What c counts, from the attributes; plain channels if they say nothing."""
+    if array.attrs.get("channel_kind") != "time":
+        return Channels()
+    return Channels("time", float(array.attrs.get("channel_step", 0.0)))
+
+
+def _lazy(array: xr.DataArray) -> xr.DataArray:
+    # What a backend opened without chunks is neither dask's nor in memory, and `.data` would
+    # read all of it; nothing public tells.
+    if array.chunks is not None or array.variable._in_memory:
+        return array
+    preferred = array.encoding.get("preferred_chunks", {})
+    return array.chunk({d: preferred.get(d, "auto") for d in array.dims})
