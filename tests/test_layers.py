@@ -24,6 +24,7 @@ LAYERS = (
         "optional",
         "layout",
         "lps",
+        "descriptors",
         "disk",
         "version",
         "progress",

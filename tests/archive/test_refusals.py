@@ -296,6 +296,21 @@ def test_linked_folders_are_reported(path, tmp_path):
     assert ("SYMLINK", "scale1") in problems(path)
 
 
+@pytest.mark.parametrize("folder", ["scale0", "scale0/image", "scale0/image/c/0/0"])
+def test_linked_folders_are_not_followed(path, tmp_path, folder):
+    shutil.move(path / folder, tmp_path / "elsewhere")
+    (path / folder).symlink_to(tmp_path / "elsewhere")
+    error = refusal(path)
+    assert error.code == "SYMLINK"
+    assert f"{folder} of" in error.message
+
+
+def test_a_link_to_an_archive_is_followed(path, tmp_path):
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link/a.ome.zarr").symlink_to(path)
+    assert same_bits(whole(tmp_path / "link/a.ome.zarr"), whole(path))
+
+
 def test_a_pipe_is_no_file(path):
     (path / SHARD).unlink()
     os.mkfifo(path / SHARD)

@@ -10,13 +10,13 @@ from collections.abc import Hashable
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.shard import ShardIndex
+from voxarray.core import descriptors
 from voxarray.core.errors import ArchiveError, MissingDataError, SourceChangedError
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.mapped import MappedShard
 from voxarray.storage.store import Blob, Store, TreeStore
 from voxarray.storage.zip_store import ZipStore
 
-MAX_OPEN_SHARDS = 256
 MAX_MANIFESTS = 64
 
 
@@ -35,18 +35,26 @@ class ShardHandle:
         self._mapped: MappedShard | None = None
 
     def mapped(self) -> MappedShard | None:
-        """The bytes as memory, mapped when first asked for; None where that is not possible."""
+        """The bytes as memory, mapped when first asked for; None where that is not possible.
+
+        From then on the blob is closed: the map has a descriptor of its own.
+        """
         if self._mapped is None:
-            with _lock:  # two maps would each have chunks of their own to check
+            with _mapping:  # two maps would each have chunks of their own to check
                 if self._mapped is None:
-                    self._mapped = self.blob.mapped()
+                    self._mapped = descriptors.with_room(self.blob.mapped)
+                    if self._mapped is not None:
+                        self.blob.close()
         return self._mapped
 
     def __del__(self) -> None:
-        self.blob.close()
+        if self._mapped is None:
+            self.blob.close()
 
 
 _lock = threading.Lock()
+_mapping = threading.Lock()
+_opening = [threading.Lock() for _ in range(64)]
 _shards: OrderedDict[tuple[Hashable, str], ShardHandle] = OrderedDict()
 _manifests: OrderedDict[Hashable, Manifest] = OrderedDict()
 
@@ -103,17 +111,35 @@ def shard(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
         SourceChangedError: If the archive was replaced since it was opened.
     """
     name = (opened, key)
+    handle = _open_already(name)
+    if handle is not None:
+        return handle
+    with _opening[hash(name) % len(_opening)]:  # many threads want it, and one asks for it
+        handle = _open_already(name)
+        if handle is None:
+            handle = _open(store, opened, key, chunks)
+            with _lock:
+                _shards[name] = handle
+                most = descriptors.allowance()
+                while len(_shards) > most:
+                    _shards.popitem(last=False)
+    return handle
+
+
+def _open_already(name: tuple[Hashable, str]) -> ShardHandle | None:
     with _lock:
         handle = _shards.get(name)
         if handle is not None:
             _shards.move_to_end(name)
-            return handle
-    handle = _open(store, opened, key, chunks)
+        return handle
+
+
+def _let_go() -> None:
     with _lock:
-        handle = _shards.setdefault(name, handle)
-        while len(_shards) > MAX_OPEN_SHARDS:
-            _shards.popitem(last=False)
-    return handle
+        _shards.clear()
+
+
+descriptors.release_on_shortage(_let_go)
 
 
 def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
@@ -170,9 +196,10 @@ def _require_unchanged(store: Store, opened: Hashable) -> None:
 
 
 def _renew_lock_in_child() -> None:
-    # Another thread may have held the lock at the moment of the fork.
-    global _lock
-    _lock = threading.Lock()
+    # Another thread may have held a lock at the moment of the fork.
+    global _lock, _mapping, _opening
+    _lock, _mapping = threading.Lock(), threading.Lock()
+    _opening = [threading.Lock() for _ in range(64)]
 
 
 if hasattr(os, "register_at_fork"):

@@ -15,7 +15,7 @@ from voxarray.archive import codecs, handle_cache
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
 from voxarray.archive.handle_cache import ShardHandle
-from voxarray.core import page_cache, settings, thread_pools
+from voxarray.core import descriptors, page_cache, settings, thread_pools
 from voxarray.core.errors import FormatError, TruncatedError, VoxarrayError
 from voxarray.geometry.layout import Index4, Layout, chunk_bytes
 from voxarray.storage.mapped import MappedShard
@@ -29,7 +29,7 @@ Receive = Callable[[NDArray | None, int], None]
 _BYTE = np.dtype(np.uint8)
 
 _SHARDS_AT_HAND = 64
-"""Shards that one read keeps open beside those that the process does."""
+"""Shards that a thread of a read keeps open beside those that the process does, if it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class ShardedArray:
             position = (n.shard, z.shard, y.shard, x.shard)
             handle = shards.get(position)
             if handle is None:
-                if len(shards) == _SHARDS_AT_HAND:
+                if len(shards) >= _shards_at_hand():
                     shards.clear()
                 handle = shards[position] = self._shard(position)
             slot = n.slot + z.slot + y.slot + x.slot
@@ -236,6 +236,10 @@ class ShardedArray:
                 code="BOMB",
                 path=self.store.path,
             )
+
+
+def _shards_at_hand() -> int:
+    return min(_SHARDS_AT_HAND, max(1, descriptors.allowance() // settings.threads()))
 
 
 def _pieces(wanted: range, chunk: int, per_shard: int, slots: int, voxels: int) -> Iterator[Piece]:

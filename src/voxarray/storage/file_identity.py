@@ -6,6 +6,7 @@ import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from voxarray.core import descriptors
 from voxarray.core.errors import MissingFileError, SourceChangedError, blaming
 
 
@@ -42,7 +43,7 @@ class FileIdentity:
             SourceChangedError: If the file is not the one that was opened, or is gone.
         """
         try:
-            fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            fd = descriptors.open_file(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         except FileNotFoundError:
             raise SourceChangedError(
                 f"{self.path} was deleted after it was opened", path=self.path

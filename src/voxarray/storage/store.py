@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core import descriptors
 from voxarray.core.errors import ArchiveError, FormatError, MissingDataError
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.mapped import MappedShard
@@ -188,7 +189,8 @@ class TreeStore(Store):
 
     def open(self, key: str) -> FileBlob:
         try:
-            fd = os.open(f"{self.path}/{key}", _READ)
+            self._require_own_folders(key)
+            fd = descriptors.open_file(f"{self.path}/{key}", _READ)
         except (FileNotFoundError, NotADirectoryError):
             raise self._missing(key) from None
         except OSError as error:
@@ -199,10 +201,20 @@ class TreeStore(Store):
             raise self._missing(key)
         return FileBlob(fd, 0, status.st_size)
 
+    def _require_own_folders(self, key: str) -> None:
+        """Raise ``ELOOP`` for a folder that is a link, as opening does for a file that is one."""
+        end = key.find("/")
+        while end >= 0:
+            folder = f"{self.path}/{key[:end]}"
+            if stat.S_ISLNK(os.lstat(folder).st_mode):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), folder)
+            end = key.find("/", end + 1)
+
     def _unreadable(self, key: str, error: OSError) -> ArchiveError:
         if error.errno == errno.ELOOP:
+            link = os.path.relpath(error.filename, self.path)
             return ArchiveError(
-                f"{key} of {self.path} is a link, and an archive holds only files of its own",
+                f"{link} of {self.path} is a link, and an archive holds only files of its own",
                 code="SYMLINK",
                 path=self.path,
             )
