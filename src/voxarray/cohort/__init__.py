@@ -11,8 +11,8 @@ On disk::
       catalogue.parquet      a row per image; made again from the archives at any time
       report.parquet, report.txt   what failed or is missing: code, message, file
 
-The archives are the truth: whatever else is lost or old, `voxarray.cohort.catalogue.finalise.finalise` makes
-it again.
+The archives are the truth: whatever else is lost or old,
+`voxarray.cohort.catalogue.finalise.finalise` makes it again.
 
 `voxarray.cohort.run.build.build` converts, `Cohort` opens.
 """

@@ -1,7 +1,7 @@
 """The slices of a volume as pictures, one after another, as they are looked at.
 
-Radiological convention as in `voxarray.rendering.planes`; anisotropic voxels take as many pixels as their
-size demands. Slices are read a few at a time, whatever the size of the volume.
+Radiological convention as in `voxarray.rendering.planes`; anisotropic voxels take as many pixels
+as their size demands. Slices are read a few at a time, whatever the size of the volume.
 """
 
 from __future__ import annotations

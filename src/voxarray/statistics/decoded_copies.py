@@ -56,7 +56,7 @@ class Stage:
 class _Decoded(Copies):
     """Copies that are written by decoding: uncompressed NIfTI, which holds what any file held."""
 
-    def _local_name(self, file: Any) -> str:
+    def _local_name(self, file: Any) -> str:  # noqa: ARG002
         return "decoded.nii"
 
     def _write(self, file: Any, path: str) -> None:

@@ -3,7 +3,8 @@ result in one copy.
 
 Only shards of a published archive are mapped, which nobody changes in place; their size is checked
 against the manifest first. A chunk is checked against its crc32c when it is touched first, not
-each time, and again when as much was checked as caches may hold (`voxarray.core.memory.cache_limit`).
+each time, and again when as much was checked as caches may hold
+(`voxarray.core.memory.cache_limit`).
 What of it is resident is bounded by `voxarray.core.page_cache`.
 """
 

@@ -1,8 +1,8 @@
 """All voxels of a source on a graphics card, with never more than two pieces of them in RAM.
 
 A piece is decoded straight into pinned (page-locked) memory, from which the card copies by itself
-while the next piece is decoded. Apart from `voxarray.tensors.convert` and what makes batches, no module
-imports torch.
+while the next piece is decoded. Apart from `voxarray.tensors.convert` and what makes batches, no
+module imports torch.
 """
 
 from __future__ import annotations
