@@ -13,6 +13,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import voxarray as vx
 from voxarray.core.errors import GridError, OutOfRangeError
 from voxarray.source.base import Channels, Source, digest
 from voxarray.source.indexing import SourceArray
@@ -243,3 +244,22 @@ class TestBackend:
         assert dataset.image.chunks == to_dask(source).chunks
         assert grid_of(dataset) == source.grid
         assert not READS
+
+
+class TestBlocksOfArchives:
+    def test_an_image_of_one_shard_has_several_blocks(self, tmp_path):
+        voxels = np.zeros((1, 200, 256, 200), np.int16)
+        voxels[..., ::3] = np.arange(200)[:, None, None]
+        vx.ScalarImage(tensor=voxels).save(tmp_path / "a.ome.zarr")
+        image = vx.ScalarImage(tmp_path / "a.ome.zarr")
+        assert image.chunks == image.shape
+        # Whole planes, cut at the borders of chunks: none is decoded twice.
+        assert image.array.chunks == ((1,), (200,), (256,), (64, 64, 64, 8))
+        assert np.array_equal(image.array, voxels)
+        dataset = xr.open_dataset(tmp_path / "a.ome.zarr", engine=VoxarrayBackend, chunks={})
+        assert dataset.image.chunks == image.array.chunks
+
+    def test_small_images_are_one_block(self, tmp_path):
+        vx.ScalarImage(tensor=np.zeros((1, 70, 70, 70), np.int16)).save(tmp_path / "a.ome.zarr")
+        array = vx.ScalarImage(tmp_path / "a.ome.zarr").array
+        assert array.chunks == ((1,), (70,), (70,), (70,))

@@ -15,7 +15,7 @@ from voxarray.source.base import Source
 from voxarray.source.indexing import SourceArray
 from voxarray.xarray_index import accessor  # noqa: F401  # opened datasets have .vox
 from voxarray.xarray_index.attach import ARRAY_DIMS, coordinates
-from voxarray.xarray_index.lazy import channel_attrs
+from voxarray.xarray_index.lazy import blocks_of, channel_attrs
 
 VARIABLE = "image"
 
@@ -67,7 +67,7 @@ class VoxarrayBackend(BackendEntrypoint):
 
 def dataset_of(source: Source) -> xr.Dataset:
     """A Dataset that reads the source when its variable is indexed; without dask."""
-    preferred = dict(zip(ARRAY_DIMS, source.chunks, strict=True))
+    preferred = dict(zip(ARRAY_DIMS, blocks_of(source), strict=True))
     variable = xr.Variable(
         ARRAY_DIMS,
         indexing.LazilyIndexedArray(SourceBackendArray(source)),

@@ -11,7 +11,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from voxarray.archive.source import ArchiveSource
 from voxarray.core.errors import GridError
+from voxarray.geometry.selection import Shape4
 from voxarray.ops.operation import Operation
 from voxarray.ops.permuted import Permuted
 from voxarray.source.array import DaskSource
@@ -23,7 +25,8 @@ from voxarray.xarray_index import accessor  # noqa: F401  # arrays made here hav
 from voxarray.xarray_index.attach import ARRAY_DIMS, affine_of, attach
 from voxarray.xarray_index.graph import compose, holds_graph
 
-_FUNCTION_BYTES = 8 << 20
+_BLOCK_BYTES = 8 << 20
+_ENOUGH_BLOCKS = 16
 
 
 def to_dask(source: Source, chunks: Any = None) -> da.Array:
@@ -33,10 +36,10 @@ def to_dask(source: Source, chunks: Any = None) -> da.Array:
 
     Args:
         source: What is read, once per block.
-        chunks: As dask understands them; the source's own blocks if None.
+        chunks: As dask understands them; those of `blocks_of` if None.
     """
     blocks = da.core.normalize_chunks(
-        source.chunks if chunks is None else chunks, source.shape, dtype=source.dtype
+        blocks_of(source) if chunks is None else chunks, source.shape, dtype=source.dtype
     )
     if holds_graph(source):
         return _graph(source, blocks)
@@ -76,10 +79,28 @@ def for_function(source: Source) -> da.Array:
     """
     if source.lazy or is_decoded_anew(source):
         return to_dask(source)
+    return to_dask(source, _smaller(source))
+
+
+def blocks_of(source: Source) -> Shape4:
+    """Blocks (C, W, H, D) in which dask reads a source: its own, or parts of a few large ones.
+
+    A shard of an archive is read in parts as well as whole, and an image of few shards would
+    have no blocks to work on at once.
+    """
+    shape, chunks = source.shape, source.chunks
+    number = math.prod(-(-n // chunk) for n, chunk in zip(shape, chunks, strict=True))
+    if number >= _ENOUGH_BLOCKS or not isinstance(Window.of(source).base, ArchiveSource):
+        return chunks
+    return _smaller(source)
+
+
+def _smaller(source: Source) -> Shape4:
     sizes, axis = list(source.chunks), source.slow_axes[0] + 1
-    while math.prod(sizes) * source.dtype.itemsize > _FUNCTION_BYTES and sizes[axis] > 1:
+    while math.prod(sizes) * source.dtype.itemsize > _BLOCK_BYTES and sizes[axis] > 1:
         sizes[axis] = 1 << ((sizes[axis] - 1).bit_length() - 1)
-    return to_dask(source, tuple(sizes))
+    c, w, h, d = sizes
+    return c, w, h, d
 
 
 def to_dataarray(source: Source, chunks: Any = None, *, name: str = "image") -> xr.DataArray:
