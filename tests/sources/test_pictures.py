@@ -10,7 +10,7 @@ import tifffile
 from header_samples import assert_as_itk, everything, numbers, opened
 from PIL import Image
 
-from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError
+from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayWarning
 from voxarray.formats._voxels.file_array import PlainFile
 from voxarray.formats.registry import open_source
 from voxarray.formats.tiff.read import PagedTiff
@@ -59,6 +59,31 @@ def test_rows_run_along_h(tmp_path):
     source, _ = opened(tmp_path / "a.png")
     assert np.array_equal(everything(source), array.transpose(2, 1, 0)[..., None])
     assert np.array_equal(source.affine, np.diag([-1, -1, 1, 1]))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_sizes_for_printing_are_remarked(tmp_path, suffix):
+    picture("RGB").save(tmp_path / f"a{suffix}", dpi=(72, 144))
+    with pytest.warns(VoxarrayWarning, match=r"SPACING_NOT_USED.* 0\.353 x 0\.176 mm"):
+        open_source(tmp_path / f"a{suffix}")
+    picture("RGB").save(
+        tmp_path / f"b{suffix}", **({} if suffix == ".png" else {"dpi": (25.4,) * 2})
+    )
+    assert opened(tmp_path / f"b{suffix}")[1] == []
+
+
+def test_what_a_jpeg_states_and_nobody_uses_is_remarked(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture("L").save(tmp_path / "a.jpg", exif=exif)
+    assert opened(tmp_path / "a.jpg")[1] == ["ORIENTATION_NOT_USED"]
+    picture("L").save(tmp_path / "b.jpg")
+    assert opened(tmp_path / "b.jpg")[1] == []
+    data = bytearray((tmp_path / "b.jpg").read_bytes())
+    assert data[6:11] == b"JFIF\0"
+    data[13:18] = b"\0\0\2\0\1"
+    (tmp_path / "b.jpg").write_bytes(data)
+    assert opened(tmp_path / "b.jpg")[1] == ["ASPECT_NOT_USED"]
 
 
 @pytest.mark.parametrize(("suffix", "mode"), PICTURES)
@@ -129,7 +154,9 @@ def test_tiff(tmp_path, options, planes):
     array = STACK[:planes] if planes > 1 else STACK[0]
     tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", **options)
     assert_as_itk(tmp_path / "a.tif", "TIFFImageIO")
-    assert opened(tmp_path / "a.tif")[1] == (["NO_SLICE_SPACING"] if planes > 1 else [])
+    expected = ["NO_UNIT"] if options.get("resolutionunit") == 1 else []
+    expected += ["NO_SLICE_SPACING"] if planes > 1 else []
+    assert opened(tmp_path / "a.tif")[1] == expected
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "f4", "f8", "u8", "c8"])

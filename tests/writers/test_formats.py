@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 
@@ -9,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 from hypothesis import HealthCheck, given, settings
 
 import voxarray as vx
@@ -203,6 +205,63 @@ def test_pairs_are_named_alike(tmp_path):
     ]
 
 
+# --- Axes of one voxel ------------------------------------------------------------------------
+
+EVERY_SIZE = list(itertools.product((1, 5), (1, 6), (1, 7)))
+EXACT = sorted(set(WRITERS) - {".jpg", ".jpeg"})
+
+
+@pytest.mark.parametrize("suffix", EXACT)
+@pytest.mark.parametrize(
+    "channels",
+    [Channels(), Channels("time", 2.0)],
+    ids=["channel", "time"],
+)
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_axes_of_one_voxel_come_back_or_are_refused(tmp_path, suffix, count, channels):
+    """Whatever a format holds keeps its shape, its voxels and the way of its axes."""
+    for number, size in enumerate(EVERY_SIZE):
+        path = tmp_path / f"a{number}{suffix}"
+        array = np.arange(count * np.prod(size), dtype="u1").reshape(count, *size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VoxarrayWarning)
+            try:
+                save(ArraySource(array, LPS_AXES, channels), path)
+            except UnsupportedError as error:
+                assert error.code == "UNSUPPORTED_DIMS"  # noqa: PT017
+                continue
+        source, found = reopened(path)
+        if suffix == ".bmp" and count == 1:  # a grey BMP is read with three equal channels
+            array = np.repeat(array, 3, axis=0)
+        assert found.shape == array.shape
+        assert np.array_equal(found, array)
+        directions = source.affine[:3, :3] / source.grid.spacing
+        assert np.array_equal(directions, np.diag([-1, -1, 1]))
+
+
+@pytest.mark.parametrize("size", EVERY_SIZE)
+@pytest.mark.parametrize("count", [1, 3])
+def test_tiff_planes_are_others_planes(tmp_path, size, count):
+    array = voxels((count, *size), "u1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VoxarrayWarning)
+        save(ArraySource(array, LPS_AXES), tmp_path / "a.tif")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert len(file.pages) == size[2]
+        assert {(page.imagewidth, page.imagelength) for page in file.pages} == {size[:2]}
+    assert np.array_equal(by_itk(tmp_path / "a.tif")[0], array)
+
+
+@pytest.mark.parametrize("value", [0, 5])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+def test_minc_of_one_value(tmp_path, value, dtype):
+    array = np.full((1, 4, 5, 6), value, dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VoxarrayWarning)
+        save(ArraySource(array, ROTATED), tmp_path / "a.mnc")
+    assert np.array_equal(reopened(tmp_path / "a.mnc")[1], array)
+
+
 # --- One slice --------------------------------------------------------------------------------
 
 
@@ -256,15 +315,16 @@ def test_pictures_come_back(tmp_path, suffix, channels, dtype):
         assert np.array_equal(by_itk(tmp_path / f"a{suffix}")[0], array)
 
 
-def test_tiff_stack(tmp_path):
+@pytest.mark.parametrize("spacing", [(2, 3, 1), (0.5, 0.25, 4)])
+def test_tiff_stack(tmp_path, spacing):
     array = voxels((1, 4, 5, 6))
-    save(
-        ArraySource(array, ras_from_itk([2, 3, 1], [0, 0, 0], np.eye(3).ravel())),
-        tmp_path / "a.tif",
-    )
-    source, found = reopened(tmp_path / "a.tif")
-    assert np.array_equal(found, array)
-    np.testing.assert_allclose(source.grid.spacing, (2, 3, 1), rtol=1e-6)
+    affine = ras_from_itk(spacing, [0, 0, 0], np.eye(3).ravel())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", VoxarrayWarning)
+        save(ArraySource(array, affine), tmp_path / "a.tif")
+        source = open_source(tmp_path / "a.tif")
+    assert np.array_equal(source.read(Selection.whole(source.shape)), array)
+    np.testing.assert_allclose(source.grid.spacing, spacing, rtol=1e-6)
     assert np.array_equal(by_itk(tmp_path / "a.tif")[0], array)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from voxarray.archive.staging import is_hidden_staging
 from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
 from voxarray.cohort.folder import Folder
-from voxarray.formats.companions import has_header_beside
 from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
 from voxarray.formats.dicom.detect import is_dicom_folder
+from voxarray.formats.file_sets import belongs_to_another
 from voxarray.formats.registry import known_suffixes
 from voxarray.formats.suffixes import suffix_of
 
@@ -56,7 +56,7 @@ def _below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
                 yield path
             elif not Folder.of(path).is_cohort():  # results of another run are no scans
                 yield from _below(path, suffixes)
-        elif (suffix := suffix_of(path)) in suffixes and not has_header_beside(entry.path, suffix):
+        elif (suffix := suffix_of(path)) in suffixes and not belongs_to_another(entry.path, suffix):
             yield path
 
 

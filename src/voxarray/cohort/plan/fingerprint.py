@@ -7,18 +7,10 @@ import os
 from dataclasses import dataclass
 
 from voxarray.core.errors import MissingFileError
+from voxarray.formats.file_sets import files_of
 from voxarray.formats.registry import open_source
 from voxarray.formats.suffixes import suffix_of
 from voxarray.storage.remote.address import is_url
-
-_HEADED = {
-    *(".hdr", ".img", ".hdr.gz", ".img.gz", ".mhd", ".nhdr", ".par", ".rec"),
-    *(".head", ".brik", ".brik.gz", ".brik.bz2"),
-}
-"""Suffixes of images that are kept in several files of one stem."""
-
-_BESIDE = (".json", ".tsv", ".txt", ".bval", ".bvec")
-"""Files of the same stem that hold no voxels."""
 
 _ZARR = ("manifest.json", "zarr.json", ".zattrs", ".zgroup", ".zarray")
 
@@ -41,7 +33,7 @@ class Stamp:
 
     @classmethod
     def of(cls, location: str) -> Stamp:
-        """Stamp of a file, a folder or a URL; nothing but a URL is opened.
+        """Stamp of a file, a folder or a URL; at most a header is read, to find the other files.
 
         Raises:
             MissingFileError: If it is not there.
@@ -71,7 +63,7 @@ def header_digest(location: str) -> str:
 
 
 def _files(location: str) -> list[str]:
-    """The files that an image is read from, as far as their names say; sorted."""
+    """The files that an image is read from; sorted."""
     if os.path.isdir(location):
         markers = [os.path.join(location, name) for name in _ZARR]
         found = [path for path in markers if os.path.isfile(path)]
@@ -79,17 +71,7 @@ def _files(location: str) -> list[str]:
             return found
         with os.scandir(location) as entries:
             return sorted(e.path for e in entries if e.is_file() and not e.name.startswith("."))
-    suffix = suffix_of(location)
-    if suffix not in _HEADED:
-        return [location]
-    folder, name = os.path.split(location)
-    stem = name[: len(name) - len(suffix)]
-    with os.scandir(folder or ".") as entries:
-        return sorted(
-            entry.path
-            for entry in entries
-            if entry.name.startswith(f"{stem}.") and not entry.name.lower().endswith(_BESIDE)
-        ) or [location]
+    return files_of(location, suffix_of(location))
 
 
 def _short(text: str) -> str:

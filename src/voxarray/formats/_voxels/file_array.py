@@ -122,6 +122,7 @@ class FileArray(Source):
         identity: The file that holds the voxels, as it was when it was opened.
         header: The file that describes them; None if it is the same.
         placing: A third file, which says where they are; None if there is none.
+        parts: Other files that hold voxels of the same image.
         stored: How the voxels lie in the file.
         affine: (4, 4) voxel index to RAS+ mm.
         scaling: Slope and intercept that `read` applies, or None.
@@ -133,6 +134,7 @@ class FileArray(Source):
     affine: NDArray[np.float64]
     header: FileIdentity | None = None
     placing: FileIdentity | None = None
+    parts: tuple[FileIdentity, ...] = ()
     channels: Channels = Channels()
     scaling: Scaling | None = None
     nifti_header: bytes | None = None
@@ -166,7 +168,7 @@ class FileArray(Source):
 
     @property
     def bytes_on_disk(self) -> int:
-        return self.identity.size + (0 if self.header is None else self.header.size)
+        return self.identity.size + sum(beside.size for beside in self._beside)
 
     def unscaled(self) -> Self:
         return self if self.scaling is None else replace(self, scaling=None)
@@ -176,7 +178,7 @@ class FileArray(Source):
         return digest(
             type(self).__name__,
             self.identity,
-            self.header,
+            self._beside,
             # A pickled dtype says "=" of its byte order where it said "<", so its repr differs.
             (stored.shape, stored.dtype.str, stored.axes, stored.offset),
             self.scaling,
@@ -209,15 +211,21 @@ class FileArray(Source):
         Raises:
             SourceChangedError: The file, or one beside it, is not the one that was opened.
         """
-        for beside in (self.header, self.placing):
-            if beside is not None:
-                os.close(beside.open())
+        for beside in self._beside:
+            os.close(beside.open())
         fd = self.identity.open()
         try:
             yield fd
             self.identity.check(fd)
+            for part in self.parts:
+                os.close(part.open())
         finally:
             os.close(fd)
+
+    @property
+    def _beside(self) -> tuple[FileIdentity, ...]:
+        """Files that are read besides the one of the voxels."""
+        return (*(one for one in (self.header, self.placing) if one is not None), *self.parts)
 
     @property
     @abstractmethod

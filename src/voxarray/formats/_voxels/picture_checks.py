@@ -7,6 +7,7 @@ Only markers and lengths are looked at, no picture is decoded.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from typing import Literal
 
@@ -25,6 +26,10 @@ entries, of an entry, and of the position of the next."""
 
 _MOST_PAGES = 100_000
 """Directories of a TIFF file that are followed, which takes a second."""
+
+_DESCRIPTION = 270
+_MOST_ENTRIES = 4096
+_LONGEST_DESCRIPTION = 256 << 20  # OME-XML names each plane, and there may be many
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
@@ -119,6 +124,39 @@ def require_whole_tiff(fd: int) -> None:
         count = int.from_bytes(_all_of(fd, count_bytes, position, size), order)
         after = position + count_bytes + count * entry_bytes
         position = int.from_bytes(_all_of(fd, offset_bytes, after, size), order)
+
+
+def first_description(path: str | os.PathLike[str]) -> str:
+    """ImageDescription of the first page of a TIFF file; empty if it has none, or is no TIFF.
+
+    Raises:
+        TruncatedError: It lies beyond the end of the file.
+        OSError: The file cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        status = os.fstat(fd)
+        start = os.pread(fd, 16, 0) if stat.S_ISREG(status.st_mode) else b""
+        layout = _TIFF_LAYOUTS.get(start[:4])
+        if layout is None:
+            return ""
+        order, first, count_bytes, entry_bytes, offset_bytes = layout
+        place = int.from_bytes(start[first : first + offset_bytes], order)
+        count = int.from_bytes(_all_of(fd, count_bytes, place, status.st_size), order)
+        count = min(count, _MOST_ENTRIES)
+        entries = _all_of(fd, count * entry_bytes, place + count_bytes, status.st_size)
+        for one in range(0, len(entries), entry_bytes):
+            entry = entries[one : one + entry_bytes]
+            if int.from_bytes(entry[:2], order) == _DESCRIPTION:
+                size = int.from_bytes(entry[4:-offset_bytes], order)
+                value = entry[-offset_bytes:]
+                if size > offset_bytes:
+                    size = min(size, _LONGEST_DESCRIPTION)
+                    value = _all_of(fd, size, int.from_bytes(value, order), status.st_size)
+                return value[:size].rstrip(b"\0").decode("utf-8", "replace")
+        return ""
+    finally:
+        os.close(fd)
 
 
 def _all_of(fd: int, count: int, position: int, size: int) -> bytes:

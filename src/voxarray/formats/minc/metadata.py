@@ -134,10 +134,14 @@ class MincFacts:
             return base
         info = np.iinfo(self.dtype)
         low, high = (info.min, info.max) if self.valid_range is None else self.valid_range
-        if not (info.min <= low < high <= info.max):
-            raise FormatError(f"the valid range is {low} to {high}", code="BAD_SCALE")
         self._check_tables()
-        slopes = (self.most - self.least) / (high - low)
+        # ITK writes the range that the voxels have: one number where all are the same.
+        is_constant = low == high and np.array_equal(self.most, self.least)
+        if not (info.min <= low <= high <= info.max and (low < high or is_constant)):
+            raise FormatError(f"the valid range is {low} to {high}", code="BAD_SCALE")
+        slopes = (
+            np.zeros_like(self.most) if is_constant else (self.most - self.least) / (high - low)
+        )
         intercepts = self.least - low * slopes
         valid = None if (low, high) == (info.min, info.max) else (float(low), float(high))
         return PartScaled.of(base, self._spread(slopes), self._spread(intercepts), valid)

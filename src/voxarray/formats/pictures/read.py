@@ -1,19 +1,27 @@
 """PNG, JPEG and BMP as one plane (C, W, H, 1), through SimpleITK, as TorchIO reads them.
 
 Rows of the picture run along H, columns along W. PNG and BMP hold no geometry that ITK reads;
-JPEG's dots per inch become a spacing. The axes are ITK's default, LPS.
+JPEG's dots per inch become a spacing. The axes are ITK's default, LPS. What is stated and not used
+is remarked.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
+from voxarray.core.errors import (
+    FormatError,
+    TruncatedError,
+    UnsupportedError,
+    VoxarrayError,
+    VoxarrayWarning,
+)
 from voxarray.formats._voxels.decoded_file import DecodedFile
 from voxarray.formats._voxels.decoders import DEFLATE_RATIO
 from voxarray.formats._voxels.file_array import COMPONENTS, VOLUMES, FileArray, StoredVoxels
@@ -23,6 +31,7 @@ from voxarray.formats._voxels.picture_checks import (
     require_whole_jpeg,
     require_whole_png,
 )
+from voxarray.formats.pictures.print_size import remarks
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import ras_from_itk
 from voxarray.storage.file_identity import FileIdentity
@@ -71,14 +80,17 @@ def open_picture(path: str | os.PathLike[str]) -> FileArray:
     identity = FileIdentity.of(path)
     decoder = PictureDecoder(_READERS[suffix_of(identity.path)])
     with identity.blamed():
-        facts = _header(identity, decoder.reader)
+        facts, found = _header(identity, decoder.reader)
         stored = _stored(facts)
         spacing = checked_spacing(facts.GetSpacing())
         affine = ras_from_itk(spacing, facts.GetOrigin(), facts.GetDirection())
+    for remark in found:
+        warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=3)
     return DecodedFile(identity=identity, stored=stored, affine=affine, decoder=decoder)
 
 
-def _header(identity: FileIdentity, name: str) -> Any:
+def _header(identity: FileIdentity, name: str) -> tuple[Any, list[str]]:
+    """ITK's reader of the header, and remarks."""
     import SimpleITK
 
     reader = SimpleITK.ImageFileReader()
@@ -88,6 +100,7 @@ def _header(identity: FileIdentity, name: str) -> Any:
     try:
         _CHECKS[name](fd)
         reader.ReadImageInformation()
+        found = remarks(fd, suffix_of(identity.path))
         identity.check(fd)
     except VoxarrayError:
         raise
@@ -99,7 +112,7 @@ def _header(identity: FileIdentity, name: str) -> Any:
         raise FormatError(f"ITK cannot read this: {_reason(error)}", code="BAD_HEADER") from None
     finally:
         os.close(fd)
-    return reader
+    return reader, found
 
 
 def _stored(facts: Any) -> StoredVoxels:

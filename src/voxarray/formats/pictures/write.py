@@ -92,20 +92,26 @@ def write_tiff(source: Source, path: str) -> None:
             f"TIFF has 1, 3 or 4 channels, the image {count}: select some of them",
             code="UNSUPPORTED_DIMS",
         )
-    spacing = np.abs(np.diag(source.affine)[:2])
-    held = np.diag([-spacing[0], -spacing[1], 1.0, 1.0]) if spacing.all() else np.eye(4)
-    _remark_geometry(source, lps_from_ras(held), "TIFF")
-    with whole_files(path, overwrite=True) as (partial,):
-        tifffile.imwrite(
-            partial,
-            _pages(source, dtype),
-            shape=(depth, height, width, count) if count > 1 else (depth, height, width),
-            dtype=dtype,
-            photometric="rgb" if count > 1 else "minisblack",
-            resolution=tuple(10 / mm for mm in spacing) if spacing.all() else None,
-            resolutionunit="CENTIMETER" if spacing.all() else None,
-            bigtiff=count * width * height * depth * dtype.itemsize >= 1 << 31,
-        )
+    spacing = np.abs(np.diag(source.affine)[:3])
+    if not spacing.all():
+        spacing = np.ones(3)
+    _remark_geometry(source, np.diag([*spacing, 1.0]), "TIFF")
+    options = {
+        "photometric": "rgb" if count > 1 else "minisblack",
+        "resolution": tuple(10 / mm for mm in spacing[:2]),
+        "resolutionunit": "CENTIMETER",
+        # Planes are written one by one: given the stack at once, tifffile takes a last axis of
+        # one voxel for samples, and turns the plane.
+        "contiguous": True,
+        "metadata": {"spacing": float(spacing[2]), "unit": "mm"},
+    }
+    big = count * width * height * depth * dtype.itemsize >= 1 << 31
+    with (
+        whole_files(path, overwrite=True) as (partial,),
+        tifffile.TiffWriter(partial, bigtiff=big) as file,
+    ):
+        for page in _pages(source, dtype):
+            file.write(page, **options)
 
 
 def _pages(source: Source, dtype: np.dtype):  # type: ignore[no-untyped-def]  # a generator

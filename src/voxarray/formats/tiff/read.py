@@ -1,7 +1,9 @@
 """TIFF, through tifffile: uncompressed stacks by offset, others page by page.
 
-TIFF knows the size of a pixel but no third direction: slices of a stack are taken to be 1 mm
-apart, axes as ITK's default, LPS. Rows run along H, columns along W.
+Sizes of voxels are those of OME-XML, ImageJ or the resolution; what is not said is 1 mm, with a
+warning. Axes are ITK's default, LPS. Rows run along H, columns along W.
+
+The planes of an OME-TIFF may lie in several files, of which each describes all.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ from voxarray.core.errors import (
 )
 from voxarray.formats._voxels.decoders import BZIP2_RATIO
 from voxarray.formats._voxels.file_array import Box, FileArray, PlainFile, StoredVoxels
-from voxarray.formats._voxels.header_text import checked_sizes
+from voxarray.formats._voxels.header_text import checked_sizes, detached
 from voxarray.formats._voxels.picture_checks import require_whole_tiff
+from voxarray.formats.tiff.ome_xml import OmeXml
+from voxarray.formats.tiff.size import TiffSize
 from voxarray.geometry.lps import ras_from_itk
 from voxarray.geometry.selection import Shape4
 from voxarray.source.base import Channels
@@ -44,9 +48,7 @@ _GREY, _COLOURS = 1, 2
 
 _SILENT = logging.NullHandler()
 
-_MILLIMETRES = {2: 25.4, 3: 10.0}  # per unit of resolution: inch, centimetre
-
-_X_RESOLUTION, _Y_RESOLUTION, _UNIT, _ORIENTATION = 282, 283, 296, 274
+_ORIENTATION = 274
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -76,17 +78,24 @@ class PagedTiff(FileArray):
             for place in itertools.product(*(range(len(r)) for r in box[: self.leading])):
                 index = [r[n] for r, n in zip(box, place, strict=False)]
                 number = int(np.ravel_multi_index(index, sizes)) if index else 0
-                key = self.identity, "page", number
+                key = self.identity, self.parts, "page", number
                 page = BLOCKS.get(key, functools.partial(self._decode, pages[number]))
                 out[place] = page[within]
 
     def _decode(self, page: Any) -> NDArray:
+        handle = page.parent.filehandle
+        size = os.path.getsize(handle.path)
         ends = zip(page.dataoffsets, page.databytecounts, strict=True)
-        if not all(
-            start and count and start + count <= self.identity.size for start, count in ends
-        ):
+        if not all(start and count and start + count <= size for start, count in ends):
             raise TruncatedError("a part of a page lies beyond the end of the file, or nowhere")
-        voxels = np.asarray(page.asarray())
+        is_closed = handle.closed  # as the other files of a set are
+        if is_closed:
+            handle.open()
+        try:
+            voxels = np.asarray(page.asarray())
+        finally:
+            if is_closed:
+                handle.close()
         block = voxels.astype(self.stored.native).reshape(self.stored.disk_shape[self.leading :])
         block.flags.writeable = False
         return block
@@ -110,14 +119,9 @@ def open_tiff(path: str | os.PathLike[str]) -> FileArray:
         finally:
             os.close(fd)
         with opened_tiff(identity.path) as file:
-            source = _source(identity, file)
-    if source.shape[3] > 1:
-        warnings.warn(
-            f"NO_SLICE_SPACING: TIFF does not say how far slices are apart; taken as 1 mm, as ITK "
-            f"does [{identity.path}]",
-            VoxarrayWarning,
-            stacklevel=3,
-        )
+            source, remarks = _source(identity, file)
+    for remark in remarks:
+        warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=3)
     return source
 
 
@@ -155,7 +159,9 @@ def opened_tiff(path: str) -> Iterator[Any]:
         ) from error
 
 
-def _source(identity: FileIdentity, file: Any) -> FileArray:
+def _source(identity: FileIdentity, file: Any) -> tuple[FileArray, list[str]]:
+    ome = OmeXml.parse(file.ome_metadata, file.filename) if file.is_ome else None
+    parts = _parts(identity, ome)  # before tifffile goes where the document leads
     if len(file.series) != 1:
         raise UnsupportedError(
             f"the file holds {len(file.series)} images of different kinds: split it",
@@ -165,20 +171,49 @@ def _source(identity: FileIdentity, file: Any) -> FileArray:
     page = series.keyframe
     _require_plain_pixels(page)
     stored = _stored(series, np.dtype(page.dtype).newbyteorder(file.byteorder))
+    size = TiffSize.of(file, ome)
     common: dict[str, Any] = {
         "identity": identity,
-        "affine": _affine(page),
-        "channels": Channels("time") if "T" in series.axes else Channels(),
+        "parts": parts,
+        "affine": _affine(size),
+        "channels": Channels("time", size.step) if "T" in series.axes else Channels(),
     }
-    if series.dataoffset is not None:
-        return PlainFile(stored=stored, **common)
+    remarks = _remarks(size, stored, ome)
+    if series.dataoffset is not None and not parts:
+        return PlainFile(stored=stored, **common), remarks
     if any(one is None for one in series.pages):
         raise FormatError("a page is missing", code="BAD_HEADER")
     page.decode  # noqa: B018  # says now, not at the first read, if a codec is missing
     leading = 4 - len(page.shape)
     if math.prod(stored.disk_shape[:leading]) != len(series.pages):
         raise UnsupportedError("pages do not line up with axes", code="UNSUPPORTED_DIMS")
-    return PagedTiff(stored=stored, leading=leading, **common)
+    return PagedTiff(stored=stored, leading=leading, **common), remarks
+
+
+def _parts(identity: FileIdentity, ome: OmeXml | None) -> tuple[FileIdentity, ...]:
+    """The other files that hold planes, which must lie in the folder of the file or below.
+
+    Raises:
+        FormatError: One lies elsewhere (``OUTSIDE_ROOT``).
+        MissingFileError: One is not there.
+    """
+    names = () if ome is None else tuple(name for name in ome.files if name != ome.own)
+    return tuple(detached(identity, name, is_pattern=False) for name in names)
+
+
+def _remarks(size: TiffSize, stored: StoredVoxels, ome: OmeXml | None) -> list[str]:
+    found = list(size.remarks)
+    if stored.shape[3] > 1 and size.spacing[2] is None:
+        found.append(
+            "NO_SLICE_SPACING: the file does not say how far slices are apart; taken as 1 mm, as "
+            "ITK does"
+        )
+    if ome is not None and ome.described_in:
+        found.append(
+            f"PART_OF_IMAGE: {ome.described_in!r} describes the image of which this file holds "
+            "some planes; only these are read: open that file to read all"
+        )
+    return found
 
 
 def _require_plain_pixels(page: Any) -> None:
@@ -219,15 +254,6 @@ def _stored(series: Any, dtype: np.dtype) -> StoredVoxels:
     return StoredVoxels((sizes[0], sizes[1], sizes[2], sizes[3]), dtype, (a, b, c, d), offset)
 
 
-def _affine(page: Any) -> NDArray[np.float64]:
-    unit = _MILLIMETRES.get(int(page.tags.valueof(_UNIT, 1) or 1), 0.0)
-    spacing = [_pixel(page.tags.valueof(tag), unit) for tag in (_X_RESOLUTION, _Y_RESOLUTION)]
-    return ras_from_itk([*spacing, 1.0], [0.0, 0.0, 0.0], np.eye(3).ravel().tolist())
-
-
-def _pixel(resolution: Any, unit: float) -> float:
-    """Millimetres of a pixel; 1 where nothing usable is said."""
-    if resolution is None or not unit:
-        return 1.0
-    pixels, units = resolution
-    return unit * units / pixels if pixels and units else 1.0
+def _affine(size: TiffSize) -> NDArray[np.float64]:
+    spacing = [1.0 if mm is None else mm for mm in size.spacing]
+    return ras_from_itk(spacing, [0.0, 0.0, 0.0], np.eye(3).ravel().tolist())

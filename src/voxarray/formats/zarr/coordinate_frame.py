@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError
 from voxarray.formats.zarr.axes import canonical
-from voxarray.formats.zarr.units import millimetres
+from voxarray.geometry.units import millimetres
 
 # RFC-4: the way along which coordinates increase, as a column in RAS+.
 _DIRECTIONS = {

@@ -13,10 +13,10 @@ from voxarray.core.errors import FormatError, GridError, UnsupportedError
 from voxarray.core.scaling import Scaling
 from voxarray.formats.zarr.axes import AxisOrder, canonical
 from voxarray.formats.zarr.node import Node
-from voxarray.formats.zarr.units import millimetres, seconds
 from voxarray.formats.zarr.voxels import ZarrVoxels
 from voxarray.geometry.coordinates import WORLD_KEY, WORLD_NAME, plain_axis
 from voxarray.geometry.grid import checked_affine
+from voxarray.geometry.units import millimetres, seconds
 from voxarray.storage.store import Store
 
 _MAX_COORDINATES = 1 << 20

@@ -14,7 +14,7 @@ from voxarray.formats.zarr.axes import canonical
 from voxarray.formats.zarr.coordinate_frame import world_of
 from voxarray.formats.zarr.node import Node
 from voxarray.formats.zarr.transforms import composed
-from voxarray.formats.zarr.units import seconds
+from voxarray.geometry.units import seconds
 from voxarray.source.base import Channels
 
 Json = Mapping[str, Any]
