@@ -26,6 +26,8 @@ LAYERS = (
         "lps",
         "descriptors",
         "disk",
+        "folder_lock",
+        "mounts",
         "version",
         "progress",
         "promotion",

@@ -68,11 +68,16 @@ def test_parts_make_the_same_bytes(tmp_path, shape, levels, kind):
     planes = divided(plan, 3)
     assert 1 < len(planes) <= 3
     assert [z for part in planes for z in part] == list(range(shape[2]))
-    parts = [write_part(plan, part, str(tmp_path / "parts")) for part in reversed(planes)]
+    parts = [write_part(plan, part, folder_of_parts(tmp_path)) for part in reversed(planes)]
     convert(source, tmp_path / "out.ome.zarr", options=options, extremes=True, parts=parts)
     assert tree(tmp_path / "out.ome.zarr") == tree(tmp_path / "whole.ome.zarr")
     assert verify(tmp_path / "out.ome.zarr") == []
     assert (tmp_path / "out.ome.zarr/weight_sums").exists() == (kind == "weights")
+
+
+def folder_of_parts(folder: Path) -> str:
+    (folder / "parts").mkdir(exist_ok=True)
+    return str(folder / "parts")
 
 
 def test_what_is_not_divided(tmp_path):
@@ -90,7 +95,7 @@ def test_a_part_that_is_not_there_is_missed(tmp_path, kept):
     """Its planes would read as background."""
     source = open_source(scan(tmp_path / "scan.nii", (20, 33, 131)))
     plan = planned(source, options=OPTIONS)
-    parts = [write_part(plan, one, str(tmp_path / "parts")) for one in divided(plan, 2)]
+    parts = [write_part(plan, one, folder_of_parts(tmp_path)) for one in divided(plan, 2)]
     with pytest.raises(ArchiveError, match="of 131: convert it again") as error:
         convert(source, tmp_path / "out.ome.zarr", options=OPTIONS, parts=[parts[n] for n in kept])
     assert error.value.code == "MISSING_PART"
@@ -102,13 +107,13 @@ def test_who_dies_while_parts_are_put_together_leaves_them(tmp_path):
     source = open_source(scan(tmp_path / "scan.nii", (20, 33, 131)))
     convert(source, tmp_path / "whole.ome.zarr", options=OPTIONS)
     plan = planned(source, options=OPTIONS)
-    parts = [write_part(plan, one, str(tmp_path / "parts")) for one in divided(plan, 2)]
+    parts = [write_part(plan, one, folder_of_parts(tmp_path)) for one in divided(plan, 2)]
     died = subprocess.run(
         [sys.executable, "-c", _DIES, tmp_path / "out.ome.zarr"],
         input=pickle.dumps((source, parts)),
     )
     assert died.returncode == -signal.SIGKILL
-    assert len(list(tmp_path.glob(".out*/scale0/**/c"))) == 1  # it had begun
+    assert len(list(tmp_path.glob(".out*/archive/scale0/**/c"))) == 1  # it had begun
     convert(source, tmp_path / "out.ome.zarr", options=OPTIONS, parts=parts)
     assert tree(tmp_path / "out.ome.zarr") == tree(tmp_path / "whole.ome.zarr")
     assert not list(tmp_path.glob(".out*"))
@@ -121,7 +126,7 @@ def test_parts_are_moved_where_links_are_refused(tmp_path, monkeypatch):
     source = open_source(scan(tmp_path / "scan.nii", (20, 33, 131)))
     convert(source, tmp_path / "whole.ome.zarr", options=OPTIONS)
     plan = planned(source, options=OPTIONS)
-    parts = [write_part(plan, one, str(tmp_path / "parts")) for one in divided(plan, 2)]
+    parts = [write_part(plan, one, folder_of_parts(tmp_path)) for one in divided(plan, 2)]
     monkeypatch.setattr(os, "link", refused)
     convert(source, tmp_path / "out.ome.zarr", options=OPTIONS, parts=parts)
     assert tree(tmp_path / "out.ome.zarr") == tree(tmp_path / "whole.ome.zarr")
@@ -130,7 +135,7 @@ def test_parts_are_moved_where_links_are_refused(tmp_path, monkeypatch):
 def test_a_part_that_changed_on_the_disk_is_refused(tmp_path):
     source = open_source(scan(tmp_path / "scan.nii", (20, 33, 131)))
     plan = planned(source, options=OPTIONS)
-    parts = [write_part(plan, one, str(tmp_path / "parts")) for one in divided(plan, 2)]
+    parts = [write_part(plan, one, folder_of_parts(tmp_path)) for one in divided(plan, 2)]
     file = Path(parts[1].folder) / "next-level.raw"
     raw = bytearray(file.read_bytes())
     raw[11] ^= 4
@@ -146,7 +151,7 @@ def test_a_budget_is_kept_before_anything_is_read(tmp_path):
 
     plan = planned(open_source(scan(tmp_path / "scan.nii", (20, 33, 131))), options=OPTIONS)
     with dask.config.set({"voxarray.memory-budget": "1 MiB"}), pytest.raises(MemoryBudgetError):
-        write_part(plan, divided(plan, 2)[0], str(tmp_path / "parts"))
+        write_part(plan, divided(plan, 2)[0], folder_of_parts(tmp_path))
 
 
 @pytest.mark.skipif(not can_measure(), reason="Linux tells peaks")

@@ -421,16 +421,3 @@ def test_a_file_system_without_exchange(tmp_path, monkeypatch):
     convert_array(NEW, path, overwrite=True)
     assert same_bits(whole(path), NEW)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.ome.zarr"]
-
-
-def test_what_an_ended_process_left_is_swept_up_though_nobody_waited_for_it(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", "pass"])
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still listed
-    own = tmp_path / staging.hidden_name("a.ome.zarr")
-    others = tmp_path / own.name.replace(f"-{os.getpid()}-", f"-{process.pid}-")
-    for folder in (own, others):
-        folder.mkdir()
-    os.kill(process.pid, 0)
-    staging.remove_abandoned(str(tmp_path))
-    assert list(tmp_path.iterdir()) == [own]
-    process.wait()

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from cohort_samples import make_cohort, run, save, truth
 
-from voxarray.cohort.catalogue.journal import records
+from voxarray.cohort.catalogue.journal import Journal, records
 from voxarray.cohort.run.build import Run, build
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -27,12 +27,12 @@ def source(tmp_path):
     return tmp_path / "in"
 
 
-def test_workers_make_the_same(tmp_path, source):
+def test_workers_make_the_same(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(Journal, "_create", lambda _: pytest.fail("this process wrote a journal"))
     made = build(source, tmp_path / "out", run=Run(workers=2))
     assert (made.converted, made.failed) == (8, 3)
     assert truth(tmp_path / "out") == truth(tmp_path / "whole")
-    writers = {path.name.split("-")[-2] for path in (tmp_path / "out/journal").iterdir()}
-    assert str(os.getpid()) not in writers
+    assert 1 <= len(list((tmp_path / "out/journal").iterdir())) <= 2
     assert build(source, tmp_path / "out", run=Run(workers=2)).converted == 0
 
 
@@ -117,6 +117,10 @@ def test_what_does_not_start_is_named(
     assert advice in result.stderr
 
 
+def writes_a_journal(process) -> bool:
+    return any(file.path.endswith(".jsonl") for file in process.open_files())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", range(10))
 def test_killed_workers_lose_nothing(tmp_path, moment):
@@ -129,11 +133,8 @@ def test_killed_workers_lose_nothing(tmp_path, moment):
         while not list((tmp_path / "out").glob("subjects/*.ome.zarr")):
             time.sleep(0.02)
         time.sleep(moment * 0.05)
-        writers = {
-            int(path.name.split("-")[-2]) for path in (tmp_path / "out/journal").glob("*.jsonl")
-        }
-        children = {child.pid for child in psutil.Process(running.pid).children(recursive=True)}
-        for pid in writers & children:
+        children = psutil.Process(running.pid).children(recursive=True)
+        for pid in [child.pid for child in children if writes_a_journal(child)]:
             os.kill(pid, signal.SIGKILL)
         _, told = running.communicate(timeout=200)
     assert running.returncode == 0, told

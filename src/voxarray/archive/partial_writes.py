@@ -5,6 +5,12 @@ as they will stand in the archive, and voxels of the next level as plain chunks.
 parts links the shards into place and makes the coarser levels, so that every byte is the one that
 `voxarray.archive.convert.convert` alone writes. Until it publishes, nothing of this can be seen;
 should it die before, whoever tries again has the parts as they were.
+
+The folder of the parts is hidden as that of a growing archive is, but its lock is shared: whoever
+planned the parts holds a share of it, and so does each process while it writes a part or reads all.
+The folder is abandoned when the last of them has ended. It does not matter who dies: without the
+one that planned them, those that write go on to the end of their part, and the folder stays until
+then; without one that writes, the others and the one that planned them still hold their shares.
 """
 
 from __future__ import annotations
@@ -12,9 +18,9 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import google_crc32c
@@ -33,6 +39,7 @@ from voxarray.archive.write_plan import Plan
 from voxarray.core import memory, settings
 from voxarray.core.errors import ArchiveError
 from voxarray.geometry.layout import Index4, Layout
+from voxarray.storage.folder_lock import FolderLock, random_identity
 from voxarray.storage.raw_voxels import as_bytes, read_exactly
 
 _NEXT = "next-level.raw"
@@ -100,6 +107,7 @@ def write_part(plan: Plan, planes: range, folder: str) -> Part:
         folder: In which a new folder is made: whoever tries again does not meet what another left.
 
     Raises:
+        ArchiveError: If the folder is gone (``STAGING_LOST``).
         VoxarrayError: What the source or the disk finds wrong.
         OSError: What the disk refuses.
     """
@@ -108,8 +116,24 @@ def write_part(plan: Plan, planes: range, folder: str) -> Part:
         f"converting a part of {plan.source.path or 'the image'}",
         "use smaller chunks (--chunk) or raise the budget (--memory)",
     )
-    root = os.path.join(folder, f"{planes.start}-{secrets.token_hex(4)}")
-    os.makedirs(root)
+    with _joined(folder):
+        return _written(plan, planes, os.path.join(folder, f"{planes.start}-{random_identity()}"))
+
+
+def _joined(folder: str) -> FolderLock:
+    try:
+        return FolderLock.join(folder)
+    except FileNotFoundError as error:
+        raise ArchiveError(
+            f"the folder {folder} of the parts of an image is gone, since the process that divided "
+            "the image has ended: convert it again",
+            code="STAGING_LOST",
+            path=folder,
+        ) from error
+
+
+def _written(plan: Plan, planes: range, root: str) -> Part:
+    os.mkdir(root)
     source, layouts = plan.storage.source, plan.layouts[:2]
     name = plan.codec_of(first_slab(source, layouts[0]) if source.dtype.kind == "f" else None)
     found, files = Extremes(), dict[str, FileEntry]()
@@ -160,6 +184,21 @@ def complete(
             "convert it again",
             code="MISSING_PART",
         )
+    with ExitStack() as shares:
+        for folder in {os.path.dirname(part.folder) for part in ordered}:
+            shares.enter_context(_joined(folder))
+        _assemble(plan, area, ordered, found)
+    plan.write_documents(area, "", profile(ordered[0].codec))
+    weights = _weights_of(plan)
+    if weights is not None:
+        for part in ordered:
+            if part.weights is not None:
+                weights.include(part.weights)
+        weights.write(area, "")
+    return ordered[0].digest
+
+
+def _assemble(plan: Plan, area: Staging, ordered: Sequence[Part], found: Extremes | None) -> None:
     for part in ordered:
         for key, entry in part.files.items():
             os.makedirs(os.path.dirname(f"{area.root}/{key}"), exist_ok=True)
@@ -169,14 +208,6 @@ def complete(
             found.include(part.ends)
     if len(plan.layouts) > 1:
         _write_coarser(plan, area, ordered)
-    plan.write_documents(area, "", profile(ordered[0].codec))
-    weights = _weights_of(plan)
-    if weights is not None:
-        for part in ordered:
-            if part.weights is not None:
-                weights.include(part.weights)
-        weights.write(area, "")
-    return ordered[0].digest
 
 
 def _put(file: str, place: str) -> None:

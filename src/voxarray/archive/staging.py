@@ -1,9 +1,15 @@
 """Building an archive out of sight and publishing it whole.
 
-The archive grows in a hidden sibling of its destination. Only when every file is written, synced
-to disk and named by the manifest does one rename make it visible; with ``overwrite`` the old
-archive is exchanged for the new one in the same system call and deleted afterwards. Whatever
-interrupts this, the destination is the old archive, or nothing, or the new one.
+The archive grows in a hidden folder beside its destination, which belongs to the process that holds
+its lock (see `voxarray.storage.folder_lock`)::
+
+    .NAME.0123456789abcdef.staging/lock
+    .NAME.0123456789abcdef.staging/archive/...
+
+Only when every file is written, synced to disk and named by the manifest does one rename of
+``archive`` make it visible; with ``overwrite`` the old archive is exchanged for the new one in the
+same system call and deleted afterwards. Whatever interrupts this, the destination is the old
+archive, or nothing, or the new one.
 """
 
 from __future__ import annotations
@@ -12,14 +18,11 @@ import ctypes
 import errno
 import os
 import re
-import secrets
 import shutil
-import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -28,12 +31,15 @@ from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.core.disk import refusal, sync
 from voxarray.core.errors import ArchiveError, ArchiveExistsError, VoxarrayError
+from voxarray.storage.folder_lock import FolderLock, random_identity, remove_if_abandoned
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _NOT_SUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
-_PACKED = ".ozx"  # added to the name of a staging directory that was packed into one file
+_ARCHIVE = "archive"
+_STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.staging", re.DOTALL)
+_REPLACED = ".replaced"
 _SYNC_THREADS = 4  # waits on the disk, not on a core
 
 
@@ -42,14 +48,16 @@ class Staging:
     """An archive under construction.
 
     Attributes:
-        root: The hidden directory.
+        root: The directory that will be the archive.
         destination: Where it will appear.
         files: Entries of the files written so far.
+        lock: Of the hidden folder that it is in; None of a folder that nobody else can find.
     """
 
     root: str
     destination: str
     files: dict[str, FileEntry] = field(default_factory=dict)
+    lock: FolderLock | None = None
     _unsynced: list[str] = field(default_factory=list)
 
     def write(self, key: str, data: bytes) -> None:
@@ -66,7 +74,13 @@ class Staging:
         self.files[key] = entry
 
     def seal(self, source: Mapping[str, Any]) -> None:
-        """Sync everything, then write and sync the manifest: from now on the archive is whole."""
+        """Sync everything, then write and sync the manifest: from now on the archive is whole.
+
+        Raises:
+            ArchiveError: If somebody has removed the folder (``STAGING_LOST``).
+        """
+        if self.lock is not None and not self.lock.is_there:
+            raise _lost(self.lock.folder, self.destination)  # what came later made it anew
         folders = [folder for folder, _, _ in os.walk(self.root)]
         with ThreadPoolExecutor(_SYNC_THREADS) as threads:
             list(threads.map(sync, [*self._unsynced, *folders]))
@@ -96,21 +110,33 @@ def staging(
     refuse_existing(target, overwrite)
     parent, name = os.path.split(target)
     place = parent if folder is None else os.path.abspath(folder)
-    root = os.path.join(place, hidden_name(name))
+    lock = None
     try:
         os.makedirs(parent, exist_ok=True)
         os.makedirs(place, exist_ok=True)
-        remove_abandoned(place, re.escape(name))
+        remove_abandoned(place, name)
+        lock = FolderLock.make(place, lambda: hidden_name(name))
+        root = os.path.join(lock.folder, _ARCHIVE)
         os.mkdir(root)
-        yield Staging(root, target)
+        yield Staging(root, target, lock=lock)
     except VoxarrayError:
         raise  # some of ours are OSErrors too
     except OSError as error:
+        if lock is not None and lock.is_mine and not lock.is_there:
+            raise _lost(lock.folder, target) from error
         raise refusal(error, target) from error
     finally:
-        with suppress(OSError):  # the error that brought us here says more
-            _delete(root)
-            _delete(f"{root}{_PACKED}")
+        if lock is not None:
+            lock.remove()
+
+
+def _lost(folder: str, destination: str) -> ArchiveError:
+    return ArchiveError(
+        f"{folder}, in which {destination} was being written, was removed by another process, and "
+        "nothing was put in its place: run it again, and voxarray clean only where nobody converts",
+        code="STAGING_LOST",
+        path=destination,
+    )
 
 
 def publish(staged: str, destination: str, overwrite: bool) -> None:
@@ -174,21 +200,21 @@ def _may_be_archive(path: str) -> bool:
 
 
 def hidden_name(name: str) -> str:
-    """Name of a folder in which this process builds an archive of a name; a new one each time."""
-    return f".{name}.{host()}-{os.getpid()}-{secrets.token_hex(4)}.staging"
+    """Name of a folder in which an archive of a name is built; a new one each time."""
+    return f".{name}.{random_identity()}.staging"
 
 
 def is_hidden_staging(name: str) -> bool:
-    """Whether a file name is that of an unfinished archive."""
-    return name.startswith(".") and name.endswith((".staging", f".staging{_PACKED}"))
+    """Whether a file name is that of an unfinished archive, voxarray 0.1's included."""
+    return name.startswith(".") and name.endswith((".staging", ".staging.ozx", _REPLACED))
 
 
 def _renameat2(source: str, destination: str, flags: int) -> None:
     """Linux's rename that either refuses to replace, or exchanges.
 
     Where the file system cannot (some network file systems), the steps are done one by one; then
-    a crash between the two renames of an exchange leaves the old archive under the staging name
-    with ``.old`` added, and the error of the next open says that the destination is missing.
+    a crash between the two renames of an exchange leaves the old archive beside the destination
+    under a hidden name that ends in ``.replaced``, which ``voxarray clean`` puts back.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     rename = getattr(libc, "renameat2", None)
@@ -204,54 +230,30 @@ def _renameat2(source: str, destination: str, flags: int) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), destination)
         os.rename(source, destination)
         return
-    os.rename(destination, f"{source}.old")
+    parent, name = os.path.split(destination)
+    replaced = os.path.join(parent, f".{name}.{random_identity()}{_REPLACED}")
+    os.rename(destination, replaced)
     os.rename(source, destination)
-    os.rename(f"{source}.old", source)
+    os.rename(replaced, source)
 
 
-def remove_abandoned(folder: str, name: str = ".*") -> None:
-    """Delete staging directories whose process on this host is gone.
+def remove_abandoned(folder: str, name: str | None = None) -> None:
+    """Delete the staging folders in a folder whose owners have ended, as their locks tell.
 
     Args:
         folder: Where they are.
-        name: Pattern of the names of their destinations.
+        name: Name of their destination; None takes all.
     """
-    pattern = re.compile(rf"\.{name}\.{re.escape(host())}-(\d+)-[0-9a-f]{{8}}\.staging(\.ozx)?")
-    for entry in _entries(folder):
-        match = pattern.fullmatch(entry.name)
-        if match and not _alive(int(match[1])):
-            with suppress(OSError):  # another process cleans up too
-                _delete(str(entry))
+    for found in hidden_folders(folder, name):
+        with suppress(OSError):  # another process cleans up too
+            remove_if_abandoned(os.path.join(folder, found))
 
 
-def _entries(parent: str) -> Iterable[Path]:
-    with suppress(OSError):
-        return list(Path(parent).iterdir())
-    return []
-
-
-def _alive(pid: int) -> bool:
+def hidden_folders(folder: str, name: str | None = None) -> list[str]:
+    """Names of the staging folders in a folder, of one destination or of all."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _is_ended(pid)
-
-
-def _is_ended(pid: int) -> bool:
-    """Whether a process has ended, and only nobody asked yet how (proc(5), stat).
-
-    Killed workers are left to the first process of the system, which in a container may take its
-    time, or never ask.
-    """
-    with suppress(OSError):
-        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        return status.rpartition(")")[2].split()[0] in ("Z", "X")
-    return False
-
-
-def host() -> str:
-    """Name of this machine, as file names may hold it."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname()) or "host"
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    matches = (_STAGED.fullmatch(found) for found in names if found.endswith(".staging"))
+    return [m[0] for m in matches if m and (name is None or m["name"] == name)]

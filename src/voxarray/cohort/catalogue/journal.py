@@ -1,6 +1,7 @@
 """The log of each image: one file of lines per writing process, synced line by line.
 
-Nobody ever writes into somebody else's journal, so that none needs a lock, on any file system.
+Nobody ever writes into somebody else's journal, so that none needs a lock, on any file system. Its
+name is random: hosts and processes are called alike in containers.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from voxarray.archive.staging import host
 from voxarray.core.disk import sync
-from voxarray.core.errors import StateError
+from voxarray.storage.folder_lock import random_identity
 
 BEGUN = "begun"
 """Status of an image that somebody is at; where nothing follows, whoever it was has died."""
 
 _SUFFIX = ".jsonl"
 _lock = threading.Lock()
-_open: dict[tuple[int, str], Journal] = {}
+_open: dict[str, Journal] = {}
 
 
 class Journal:
@@ -36,7 +36,7 @@ class Journal:
     def of(cls, folder: str) -> Journal:
         """The journal of this process in a folder; another process has another one."""
         with _lock:
-            return _open.setdefault((os.getpid(), folder), cls(folder))
+            return _open.setdefault(folder, cls(folder))
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a record with the time; when this returns, it survives a power loss.
@@ -79,15 +79,24 @@ class Journal:
 
     def _create(self) -> int:
         os.makedirs(self._folder, exist_ok=True)
-        for number in range(1_000_000):
-            path = os.path.join(self._folder, f"{host()}-{os.getpid()}-{number}{_SUFFIX}")
-            try:
-                fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
-            except FileExistsError:
-                continue  # of an earlier process of the same number
-            sync(self._folder)
-            return fd
-        raise StateError(f"{self._folder} holds a million journals of {host()}: remove old ones")
+        path = os.path.join(self._folder, f"{random_identity()}{_SUFFIX}")
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+        sync(self._folder)
+        return fd
+
+
+def _forget_parents() -> None:
+    """The child of a fork has journals of its own."""
+    global _lock
+    _lock = threading.Lock()
+    for journal in list(_open.values()):
+        if journal._fd is not None:
+            os.close(journal._fd)
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents)
 
 
 def records(folder: str) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -134,7 +133,7 @@ def _spread(client: Any, job: Job, items: Sequence[Item], workers: int) -> Itera
         opener = job.opener_of(item)
         parts = [
             client.submit(
-                *(convert_part, item, opener, job.options, planes, folders[item.slug]),
+                *(convert_part, item, opener, job.options, planes, folders[item.slug].folder),
                 pure=False,
                 priority=priority,
             )
@@ -166,7 +165,7 @@ def _spread(client: Any, job: Job, items: Sequence[Item], workers: int) -> Itera
             item = owners.pop(future.key)
             found = _result(client, future, item)
             if item.slug in folders:
-                shutil.rmtree(folders[item.slug], ignore_errors=True)
+                folders[item.slug].remove()
             if isinstance(found, Failure) and found.code == _LOST and item.slug not in alone:
                 lost.append(item)
             elif isinstance(found, Failure):
@@ -187,7 +186,7 @@ def _spread(client: Any, job: Job, items: Sequence[Item], workers: int) -> Itera
     finally:
         client.cancel(list(waiting.futures), force=True) if client.status == "running" else None
         for folder in folders.values():
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove()  # unless a worker still writes there: then whoever comes later does
 
 
 def _result(client: Any, future: Any, item: Item) -> Result | Failure:

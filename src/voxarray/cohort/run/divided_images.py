@@ -25,6 +25,7 @@ from voxarray.formats._voxels.file_array import PlainFile
 from voxarray.formats.nifti.source import NiftiSource
 from voxarray.source.base import Source
 from voxarray.source.window import Window
+from voxarray.storage.folder_lock import FolderLock
 
 _BY_PLACE = (ArchiveSource, PlainFile, NiftiSource)
 """Sources of which any plane is read without those before it."""
@@ -62,11 +63,11 @@ def _parts(item: Item, opener: Opener, options: CohortOptions, workers: int) -> 
     return divided(planned(source, item.kind, options.of_archive("", False)), workers)
 
 
-def folder_for_parts(item: Item, root: str, options: CohortOptions) -> str:
-    """Folder for the parts of an image; swept up like an archive that nobody finished."""
+def folder_for_parts(item: Item, root: str, options: CohortOptions) -> FolderLock:
+    """A new folder for the parts of an image, of which this process holds a share of the lock."""
     folder = Folder.of(root)
     name = os.path.basename(folder.archive(item.slug, options.zipped))
-    return os.path.join(folder.staging, hidden_name(name))
+    return FolderLock.make(folder.staging, lambda: hidden_name(name), shared=True)
 
 
 def convert_part(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from voxarray.archive.convert import convert
 from voxarray.archive.partial_writes import Part
+from voxarray.archive.staging import hidden_folders
 from voxarray.cohort.catalogue.entry import entry_of, facts_of
 from voxarray.cohort.catalogue.journal import BEGUN, Journal
 from voxarray.cohort.folder import Folder
@@ -22,6 +22,7 @@ from voxarray.cohort.run.captured_warnings import noted
 from voxarray.cohort.run.resource_usage import metered
 from voxarray.cohort.run.throttle import HERE
 from voxarray.core.errors import ArchiveExistsError
+from voxarray.storage.folder_lock import Ownership, ownership
 
 Status = Literal["converted", "present", "busy", "failed"]
 Progress = Callable[[int, int], None]
@@ -201,9 +202,10 @@ def is_made(archive: str, item: Item) -> bool:
 
 def _is_under_way(staging: str, name: str) -> bool:
     """Whether somebody is building this archive; only to save work, for it does no harm."""
-    with suppress(OSError):
-        return any(entry.startswith(f".{name}.") for entry in os.listdir(staging))
-    return False
+    return any(
+        ownership(os.path.join(staging, found)) is not Ownership.ABANDONED
+        for found in hidden_folders(staging, name)
+    )
 
 
 def noted_down(result: Result, folder: Folder, trace: str = "") -> Result:

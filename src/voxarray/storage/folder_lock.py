@@ -1,0 +1,322 @@
+"""Hidden folders that belong to whoever works in them, which a lock on a file inside tells.
+
+The owner holds the lock as long as it lives, and the system takes it back however the owner ends.
+So a folder whose lock can be taken belongs to nobody. Names of hosts and numbers of processes would
+tell less: containers share the first and begin to count the second anew.
+
+Where the file system has no locks there is no lock file, and nobody but its owner, or a user who
+says that no writer is left, removes the folder. Some network file systems grant locks that only
+processes of the same machine see; so a lock that was left by another machine counts only where
+all machines see the same locks.
+
+Whoever removes a folder of others moves it to another name first. That is one step, which either
+comes before its owner publishes what is in it, and then the owner fails by name, or after it: what
+was published is out of reach. So even a lock that lies makes no archive with holes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+
+from voxarray.core.mounts import locks_are_seen_by_all
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = "lock"
+"""Name of the lock file in its folder."""
+
+_TRIES = 100
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+_BOOT = "/proc/sys/kernel/random/boot_id"
+
+
+class Ownership(Enum):
+    """Whose a folder is."""
+
+    IN_USE = "in use"  # somebody who lives holds the lock
+    ABANDONED = "abandoned"  # nobody does
+    UNKNOWN = "unknown"  # no lock can tell
+
+
+class FolderLock:
+    """A folder, and the lock that says that somebody is at work in it.
+
+    Descriptors are not inherited by programs that are started, and the child of a fork drops its
+    copies at once: it must not keep the lock of a parent that has died.
+
+    Attributes:
+        folder: Path.
+        is_mine: Whether this process made or joined the folder, and has not left it.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder, self.is_mine = folder, True
+        self._fd = -1
+        self._shared = False
+
+    @classmethod
+    def make(cls, parent: str, name_of: Callable[[], str], *, shared: bool = False) -> FolderLock:
+        """Make a folder and lock it.
+
+        Args:
+            parent: Where.
+            name_of: Gives a new random name each time.
+            shared: Whether other processes will `join`: then each of them holds a share of the
+                lock, and the folder is abandoned when the last of them has ended.
+
+        Raises:
+            OSError: What the disk refuses.
+        """
+        for _ in range(_TRIES):
+            lock = cls(os.path.join(parent, name_of()))
+            os.mkdir(lock.folder, 0o700)
+            try:
+                if lock._acquire(shared, os.O_CREAT):
+                    return lock
+            except BaseException:
+                lock.remove()
+                raise
+            lock.release()  # somebody who tidies up was between the two steps
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), parent)
+
+    @classmethod
+    def join(cls, folder: str) -> FolderLock:
+        """Hold a share of the lock of a folder that another process made with ``shared``.
+
+        Raises:
+            FileNotFoundError: If it is gone, or being removed.
+        """
+        lock = cls(folder)
+        if lock._acquire(True, 0) or (os.path.isdir(folder) and not _has_lock(folder)):
+            return lock
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder is still the one that was locked: nobody has removed it."""
+        if self._fd < 0:
+            return os.path.isdir(self.folder)
+        return _is_same(self._fd, os.path.join(self.folder, LOCK))
+
+    def release(self) -> None:
+        """Leave the folder as it is."""
+        self.is_mine = False
+        self._close()
+
+    def remove(self) -> None:
+        """Delete the folder, unless others who joined it are still there; then leave it.
+
+        In the child of a fork nothing happens.
+        """
+        if not self.is_mine:
+            return
+        if self._fd < 0 or not self._shared or _flock(self._fd, exclusive=True):
+            with suppress(OSError):
+                _delete(self.folder)
+        self.release()
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+    def _acquire(self, shared: bool, flags: int) -> bool:
+        """Take the lock; False if somebody else has it, or the folder is gone.
+
+        Where the file system has no locks, True without one, and without a lock file.
+        """
+        path = os.path.join(self.folder, LOCK)
+        self._shared = shared
+        with _forking:  # a fork in between would inherit a descriptor that it does not know of
+            try:
+                # For writing: network file systems make of it a lock that others see only then.
+                self._fd = os.open(path, os.O_RDWR | flags, 0o600)
+            except FileNotFoundError:
+                return False
+            _held[id(self)] = self
+        granted = _flock(self._fd, exclusive=not shared)
+        if granted is None:
+            self._close()
+            if flags & os.O_CREAT:
+                os.unlink(path)
+            return True
+        if not granted or not _is_same(self._fd, path):
+            self._close()
+            return False
+        own = f"{_machine()}\n".encode()
+        if own not in os.pread(self._fd, 1 << 16, 0):
+            os.lseek(self._fd, 0, os.SEEK_END)
+            os.write(self._fd, own)
+        return True
+
+    def _close(self) -> None:
+        with _forking:
+            _held.pop(id(self), None)
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+
+def ownership(folder: str) -> Ownership:
+    """Whose a folder is, as far as its lock tells."""
+    found, lock = _judged(folder)
+    if lock is not None:
+        lock.release()
+    return found
+
+
+def remove_if_abandoned(folder: str, *, rescue: Callable[[str], None] | None = None) -> Ownership:
+    """Delete a folder whose lock can be taken; says whose it was.
+
+    Args:
+        folder: Its name holds sixteen random hexadecimal digits.
+        rescue: Called with the folder before it is deleted.
+
+    Raises:
+        OSError: What the disk refuses.
+    """
+    found, lock = _judged(folder)
+    if lock is None:
+        return found
+    try:
+        remove_aside(folder, rescue=rescue)
+    finally:
+        lock.release()
+    return found
+
+
+def remove_aside(folder: str, *, rescue: Callable[[str], None] | None = None) -> None:
+    """Delete a folder, after it was moved out of the reach of whoever may still publish from it.
+
+    Raises:
+        OSError: What the disk refuses.
+    """
+    aside = renewed(folder)
+    os.rename(folder, aside)
+    if rescue is not None:
+        rescue(aside)
+    _delete(aside)
+
+
+def random_identity() -> str:
+    """Sixteen hexadecimal digits, new each time."""
+    return secrets.token_hex(8)
+
+
+def renewed(path: str) -> str:
+    """A path whose last random identity is another one."""
+    parent, name = os.path.split(path)
+    at = [match.span() for match in re.finditer(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])", name)]
+    if not at:  # of voxarray 0.1
+        return os.path.join(parent, f".{name.lstrip('.')}.{random_identity()}.staging")
+    start, stop = at[-1]
+    return os.path.join(parent, name[:start] + random_identity() + name[stop:])
+
+
+def _judged(folder: str) -> tuple[Ownership, FolderLock | None]:
+    """Whose a folder is; and its lock, if it is nobody's."""
+    lock = FolderLock(folder)
+    path = os.path.join(folder, LOCK)
+    try:
+        with _forking:
+            lock._fd = os.open(path, os.O_RDWR)
+            _held[id(lock)] = lock
+    except OSError:  # none, or somebody else's
+        return Ownership.UNKNOWN, None
+    granted = _flock(lock._fd, exclusive=True)
+    if granted and _is_same(lock._fd, path) and _counts(lock._fd, folder):
+        return Ownership.ABANDONED, lock
+    lock.release()
+    return (Ownership.IN_USE if granted is False else Ownership.UNKNOWN), None
+
+
+def _flock(fd: int, *, exclusive: bool) -> bool | None:
+    """Take a lock without waiting; False if somebody has it, None if there are no locks here."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _BUSY:
+            return False
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+def _counts(fd: int, folder: str) -> bool:
+    """Whether a lock that could be taken proves that nobody is left on any machine."""
+    machines = set(os.pread(fd, 1 << 16, 0).decode("ascii", "replace").split())
+    return machines == {_machine()} or locks_are_seen_by_all(folder)
+
+
+def _machine() -> str:
+    """What the processes of one running kernel have in common, whatever container they are in."""
+    with suppress(OSError), open(_BOOT, encoding="ascii") as file:
+        return file.read().strip()
+    return _PROCESS
+
+
+_PROCESS = random_identity()
+"""Instead, where the system does not tell: then only this process trusts its own locks."""
+
+
+def _is_same(fd: int, path: str) -> bool:
+    try:
+        there = os.stat(path)
+    except OSError:
+        return False
+    return os.path.samestat(os.fstat(fd), there)
+
+
+def _has_lock(folder: str) -> bool:
+    return os.path.lexists(os.path.join(folder, LOCK))
+
+
+def _delete(folder: str) -> None:
+    """Delete a folder, its lock file last: what a crash leaves can be told to be abandoned."""
+    for name in sorted(os.listdir(folder), key=LOCK.__eq__):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    os.rmdir(folder)
+
+
+# --- Forks ----------------------------------------------------------------------------------------
+
+_forking = threading.RLock()
+_held: dict[int, FolderLock] = {}
+"""The locks of this process, and those that it looks at."""
+
+
+def _forget_parents() -> None:
+    for lock in list(_held.values()):
+        lock.is_mine = False
+        os.close(lock._fd)  # of a copy: the parent's own holds on
+        lock._fd = -1
+    _held.clear()
+    _forking.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_forking.acquire,
+        after_in_parent=_forking.release,
+        after_in_child=_forget_parents,
+    )
