@@ -25,7 +25,8 @@ from voxarray.testing.peak_memory import can_measure, peak_above_imports
 OPTIONS = Options(chunk=8)
 _DIES = """
 import os, pickle, signal, sys
-from voxarray.archive import convert, parts
+from voxarray.archive import convert
+from voxarray.archive import partial_writes as parts
 from voxarray.archive.options import Options
 parts._write_coarser = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 source, written = pickle.load(sys.stdin.buffer)
@@ -161,8 +162,8 @@ def test_memory_of_a_part_is_what_was_projected(tmp_path):
     write_nifti(Phantom((256, 256, 1024)), tmp_path / "scan.nii")  # 128 MiB of voxels
     setup = f"""
 from voxarray.archive.convert import convert, planned
-from voxarray.archive.parts import divided, write_part
-from voxarray.sources.registry import open_source
+from voxarray.archive.partial_writes import divided, write_part
+from voxarray.formats.registry import open_source
 source = open_source({str(tmp_path / "scan.nii")!r})
 plan = planned(source)
 parts = [write_part(plan, one, {str(tmp_path)!r}) for one in divided(plan, 2)[1:]]

@@ -41,7 +41,7 @@ _CONVERTER = """
 import sys, numpy as np
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
-from voxarray.sources.array import ArraySource
+from voxarray.source.array import ArraySource
 voxels = np.load(sys.argv[2])
 print("ready", flush=True)
 while True:
