@@ -51,7 +51,7 @@ CONTENDERS = (
 _SINGLE = """
 import glob, os, time
 from voxarray.archive.convert import convert
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
 
 def convert_all(source, folder):
     for number, scan in enumerate(sorted(glob.glob(source + "/*.nii.gz"))):

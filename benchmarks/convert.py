@@ -85,7 +85,7 @@ _SMALL_SETUP = """
 import statistics, time
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
 
 def convert_all(source, folder, count, **settings):
     seconds = []

@@ -68,7 +68,7 @@ def _volume(path: Path, rounds: int) -> dict[str, Any]:
 import torch, voxarray
 image = voxarray.ScalarImage({str(path)!r})
 torch.ones(8, pin_memory=True).to("cuda") * 2, image[..., :8].load()
-from voxarray import upload
+from voxarray.tensors import upload
 torch.cuda.synchronize()
 """
     ways = {

@@ -158,7 +158,7 @@ def _minc(request: Request) -> None:
 
 
 def _hdf5(request: Request) -> None:
-    from voxarray.formats.minc.write import write_hdf5
+    from voxarray.formats.hdf5.write import write_hdf5
 
     write_hdf5(request.source, request.path, squeeze=bool(request.squeeze))
 
@@ -204,7 +204,7 @@ def _archive_peak(source: Source) -> int:
 
 
 def _held_peak(source: Source) -> int:
-    from voxarray.formats.minc.write import projected_peak
+    from voxarray.formats._voxels.itk_writing import projected_peak
 
     return projected_peak(source)
 

@@ -24,8 +24,8 @@ import dask.config, voxarray.formats.nifti.read
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
 from voxarray.archive.verify import compare, verify
-from voxarray.selection import Selection
-from voxarray.sources.registry import open_source
+from voxarray.geometry.selection import Selection
+from voxarray.formats.registry import open_source
 """
 
 

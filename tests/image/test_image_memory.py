@@ -42,7 +42,7 @@ def test_peak_of_loading(tmp_path, case):
     )
     setup = f"""
 import numpy, torch, voxarray as vx
-from voxarray.materialise import projected_peak
+from voxarray.source.materialise import projected_peak
 vx.ScalarImage({str(tiny)!r}).load()
 image = vx.ScalarImage({str(tmp_path / name)!r})
 projected = projected_peak(image.source, numpy.dtype({result!r}))

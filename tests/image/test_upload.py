@@ -104,7 +104,7 @@ def test_ram_need_not_hold_the_volume(tmp_path):
     nib.save(nib.Nifti1Image(np.ones((512, 512, 512), "int16"), np.eye(4)), path)
     setup = f"""
 import torch, voxarray
-from voxarray import upload
+from voxarray.tensors import upload
 image = voxarray.ScalarImage({str(path)!r})
 torch.ones(8, pin_memory=True).to("cuda").sum(), image[..., :8].load()
 projected = upload.projected_peak(image.source, image.source.dtype)

@@ -112,7 +112,7 @@ _READS_ALL = """
 import sys, warnings
 sys.path[:0] = sys.argv[1].split(":")
 from header_samples import everything
-from voxarray.sources.registry import open_source
+from voxarray.formats.registry import open_source
 warnings.simplefilter("ignore")
 for path in sys.argv[3:]:
     everything(open_source(path))

@@ -143,9 +143,9 @@ def test_pages_are_given_back(stored, monkeypatch, no_reading):
 READS = """
 import sys, time
 import numpy as np
-from voxarray.errors import VoxarrayError
-from voxarray.selection import Selection
-from voxarray.sources.npy import open_npy
+from voxarray.core.errors import VoxarrayError
+from voxarray.geometry.selection import Selection
+from voxarray.formats.npy.read import open_npy
 
 path, ends = sys.argv[1], time.monotonic() + 3
 right = refused = 0

@@ -10,10 +10,10 @@ from voxarray.bridges.torchio import metadata
 from voxarray.core.optional import import_optional
 
 if TYPE_CHECKING:
-    from voxarray.image._conversion import Bridged
+    from voxarray.source.drawable import TensorLike
 
 
-def to_monai(image: Bridged) -> Any:
+def to_monai(image: TensorLike) -> Any:
     """A `monai.data.MetaTensor` (C, W, H, D), as MONAI's ``LoadImage`` makes them.
 
     It shares the tensor if the image is loaded; otherwise the voxels are read for it.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from voxarray.core.keys import DATA, INTENSITY, LABEL, RESERVED
 from voxarray.core.optional import import_optional
 
 if TYPE_CHECKING:
-    from voxarray.image._conversion import Bridged
+    from voxarray.source.drawable import Fields, TensorLike
 
 INSTALL = "torchio>=1,<2"
 
 
-def to_torchio(image: Bridged) -> Any:
+def to_torchio(image: TensorLike) -> Any:
     """A `torchio.ScalarImage`, `torchio.LabelMap` or `torchio.Image` with the same metadata.
 
     It shares the tensor if the image is loaded; otherwise the voxels are read for it. It has no
@@ -54,6 +53,6 @@ def arguments(image: Any) -> dict[str, Any]:
     return {"path": image.path, "reader": image.reader if own else None, **given}
 
 
-def metadata(image: Mapping[str, Any]) -> dict[str, Any]:
+def metadata(image: Fields) -> dict[str, Any]:
     """Fields of an image that are the user's."""
     return {key: value for key, value in image.items() if key not in RESERVED}

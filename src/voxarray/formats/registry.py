@@ -122,7 +122,8 @@ def known_suffixes() -> list[str]:
 
 def _open_url(url: str) -> Source:
     opener: Any = _load("voxarray.formats.remote.opening:open_url")
-    opened: Source = opener(url, suffix_of(Address.parse(url).path or "/"), known_suffixes())
+    suffix = suffix_of(Address.parse(url).path or "/")
+    opened: Source = opener(url, suffix, known_suffixes(), open_source)
     return opened
 
 

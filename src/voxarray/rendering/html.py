@@ -18,8 +18,8 @@ from voxarray.rendering.planes import View, as_channels, flat_axes, planes
 from voxarray.source.pieces import is_sequential
 
 if TYPE_CHECKING:
-    from voxarray.image._plotting import Pictured
     from voxarray.rendering.planes import Plane
+    from voxarray.source.drawable import Drawable
     from voxarray.source.window import Window
 
 PIXELS = 256
@@ -29,7 +29,7 @@ _LETTERS = "#808080"  # to be read on white and on black: the notebook's theme s
 _PERCENTILES = (0.5, 99.5)
 
 
-def to_html(image: Pictured) -> str | None:
+def to_html(image: Drawable) -> str | None:
     """Header facts as a table, and three planes as an inline PNG.
 
     At most the planes are read. They are left out, and the reason is given, where reading them
@@ -69,7 +69,7 @@ def _reason_to_wait(window: Window) -> str:
     return ""
 
 
-def _picture(image: Pictured) -> str:
+def _picture(image: Drawable) -> str:
     source = image.source
     shape = source.grid.reorient("RAS").shape
     channel = -1 if image.type == LABEL else 0
@@ -107,13 +107,13 @@ def _smaller(png: io.BytesIO) -> bytes:
     return smaller.getvalue()
 
 
-def _style(image: Pictured, found: list[Plane]) -> Style:
+def _style(image: Drawable, found: list[Plane]) -> Style:
     if image.type == LABEL and are_labels(found):
         return Style(image.label_colours)
     return Style(percentiles=_PERCENTILES)
 
 
-def _chunks(image: Pictured, nbytes: int) -> str:
+def _chunks(image: Drawable, nbytes: int) -> str:
     """What is read at once, how many of it there are, and what an archive compresses at once."""
     counts = [-(-n // chunk) for n, chunk in zip(image.shape, image.chunks, strict=True)]
     text = f"{image.chunks}, {format_bytes(nbytes)}, {math.prod(counts)} in all"
@@ -124,7 +124,7 @@ def _chunks(image: Pictured, nbytes: int) -> str:
     return f"{text}; shards of compressed chunks {(n, x, y, z)}"
 
 
-def _facts(image: Pictured) -> dict[str, str]:
+def _facts(image: Drawable) -> dict[str, str]:
     report = image.memory_report()
     window = image.source
     low, high = image.grid.bounds

@@ -10,13 +10,13 @@ from voxarray.rendering import volume
 from voxarray.rendering.matplotlib_import import pyplot
 
 if TYPE_CHECKING:
-    from voxarray.image._plotting import Pictured
+    from voxarray.source.drawable import Drawable
 
 _MANY = 3  # images from which on they stand in columns, not in rows
 
 
 def plot(
-    images: Mapping[str, Pictured],
+    images: Mapping[str, Drawable],
     *,
     cmap_dict: Mapping[str, Any] | None = None,
     show: bool = True,

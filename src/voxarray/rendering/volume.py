@@ -18,14 +18,14 @@ from voxarray.rendering.planes import Plane, View, as_channels, flat_axes, plane
 from voxarray.source.base import Source
 
 if TYPE_CHECKING:
-    from voxarray.image._plotting import Pictured
+    from voxarray.source.drawable import Drawable
 
 MIN_PIXELS = 256
 """Of the longest axis, whatever the size of the figure."""
 
 
 def plot(
-    image: Pictured,
+    image: Drawable,
     *,
     radiological: bool = True,
     channel: int | None = None,
@@ -118,7 +118,7 @@ def _height(found: list[Plane], width: float, *, titled: bool) -> float:
     return width * tallest / sum(plane.width for plane in found) + (1.4 if titled else 1)
 
 
-def _channels(image: Pictured, channel: int | None, *, rgb: bool) -> range:
+def _channels(image: Drawable, channel: int | None, *, rgb: bool) -> range:
     count = image.num_channels
     if channel is not None:
         return as_channels(channel, count)
@@ -147,7 +147,7 @@ def _across(source: Source, view: View) -> tuple[int, ...]:
 
 
 def _style(
-    image: Pictured,
+    image: Drawable,
     found: Sequence[Plane],
     cmap: Any,
     percentiles: tuple[float, float],

@@ -24,7 +24,7 @@ from voxarray.source.window import Window
 from voxarray.statistics.value_counts import count_values
 
 if TYPE_CHECKING:
-    from voxarray.image._plotting import Pictured
+    from voxarray.source.drawable import Drawable
 
 _INSTALL = "voxarray[notebook]"
 _LARGEST_TABLE = 1 << 16  # labels with a colour of their own; those above share the last one
@@ -36,7 +36,7 @@ _LABEL_TYPES = (np.uint8, np.int16, np.uint16)
 """Types of labels that the viewer looks up in a table; of others it does not."""
 
 
-def view(image: Pictured, *, limit: int | str, height: int, **options: Any) -> Any:
+def view(image: Drawable, *, limit: int | str, height: int, **options: Any) -> Any:
     """A widget that shows an image, or a coarser level of it.
 
     Args:
@@ -108,12 +108,12 @@ def _as_nifti(window: Window, intent: int = 0) -> bytes:
     return file.getvalue()
 
 
-def _name(image: Pictured, number: int) -> str:
+def _name(image: Drawable, number: int) -> str:
     stem = image["stem"] if isinstance(image["stem"], str) and image["stem"] else "image"
     return f"{stem}, level {number}.nii" if number else f"{stem}.nii"
 
 
-def _table(niivue: Any, image: Pictured, labels: Sequence[int | float]) -> Any:
+def _table(niivue: Any, image: Drawable, labels: Sequence[int | float]) -> Any:
     """The colours that `plot` gives the labels; 0 is transparent."""
     largest = max(map(int, labels), default=0)
     values = np.arange(min(max(largest, PALETTE_SIZE) + 1, _LARGEST_TABLE))

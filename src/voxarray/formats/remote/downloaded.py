@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,23 +30,25 @@ class DownloadedSource(Source):
 
     Attributes:
         file: The remote file.
+        open_copy: Opens a local file of any format (`voxarray.formats.registry.open_source`).
         number: Level of its pyramid.
         is_scaled: Whether `read` applies its slope and intercept.
     """
 
     file: RemoteFile
+    open_copy: Callable[[str], Source]
     number: int = 0
     is_scaled: bool = True
 
     @classmethod
-    def open(cls, file: RemoteFile) -> DownloadedSource:
+    def open(cls, file: RemoteFile, open_copy: Callable[[str], Source]) -> DownloadedSource:
         """Copy the file and read its header.
 
         Raises:
             UnsupportedError: Its voxels are in other files (``REMOTE_PARTS``), or it is larger
                 than the cache (``TOO_LARGE``).
         """
-        source = cls(file)
+        source = cls(file, open_copy)
         try:
             _ = source._facts.shape
         except MissingFileError as error:
@@ -105,10 +107,10 @@ class DownloadedSource(Source):
     def level(self, number: int) -> DownloadedSource:
         if number:
             self._facts.level(number)  # refuses what is not there
-        return DownloadedSource(self.file, number, self.is_scaled)
+        return replace(self, number=number)
 
     def unscaled(self) -> DownloadedSource:
-        return DownloadedSource(self.file, self.number, False)
+        return replace(self, is_scaled=False)
 
     def read(self, selection: Selection) -> NDArray:
         with COPIES.held(self.file) as path, self.file.blamed():
@@ -128,23 +130,20 @@ class DownloadedSource(Source):
             return self._local(path)
 
     def _local(self, path: str) -> Source:
-        source = _open(path)
+        source = self._opened_copy(path)
         if self.number:
             source = source.level(self.number)
         return source if self.is_scaled else source.unscaled()
 
-
-def _open(path: str) -> Source:
-    """The source of a copy, whose name no other copy ever has."""
-    from voxarray.formats.registry import open_source
-
-    with _lock:
-        found = _opened.get(path)
-    if found is not None:
-        return found
-    found = open_source(path)
-    with _lock:
-        _opened[path] = found
-        while len(_opened) > _MAX_OPENED:
-            _opened.popitem(last=False)
-    return found
+    def _opened_copy(self, path: str) -> Source:
+        """The source of a copy, whose name no other copy ever has."""
+        with _lock:
+            source = _opened.get(path)
+        if source is not None:
+            return source
+        source = self.open_copy(path)
+        with _lock:
+            _opened[path] = source
+            while len(_opened) > _MAX_OPENED:
+                _opened.popitem(last=False)
+        return source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ _TOGETHER = 4 << 20
 _NETWORK = Costs(5e-3, 2e-8)
 
 
-def open_remote_nifti(file: RemoteFile) -> Source:
+def open_remote_nifti(file: RemoteFile, open_copy: Callable[[str], Source]) -> Source:
     """A NIfTI image of which the header is read.
 
     Raises:
@@ -47,7 +47,7 @@ def open_remote_nifti(file: RemoteFile) -> Source:
     except UnsupportedError as error:
         if error.code != "NO_RANGES":
             raise
-        return DownloadedSource.open(file)
+        return DownloadedSource.open(file, open_copy)
     is_compressed = start.startswith(gzip_stream.MAGIC)
     header = NiftiHeader.parse(_inflated(start) if is_compressed else start[:LARGEST_HEADER])
     if not header.is_single:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from voxarray.archive.locate import ZIPPED, locate, place_in
 from voxarray.core.errors import MissingFileError, UnsupportedError
 from voxarray.formats.remote.downloaded import DownloadedSource
@@ -16,13 +18,14 @@ from voxarray.storage.remote.zarr_objects import ZarrObjects
 _NIFTI = (".nii", ".nii.gz")
 
 
-def open_url(url: str, suffix: str, known: list[str]) -> Source:
+def open_url(url: str, suffix: str, known: list[str], open_copy: Callable[[str], Source]) -> Source:
     """The image behind a URL; of a ``.nii``, ``.nii.gz`` or archive nothing but metadata is read.
 
     Args:
         url: Anything that obstore or fsspec can reach.
         suffix: Of its path.
         known: Suffixes of files that can be opened.
+        open_copy: Opens the local copy of what cannot be read in parts.
 
     Raises:
         MissingFileError: There is nothing.
@@ -38,8 +41,8 @@ def open_url(url: str, suffix: str, known: list[str]) -> Source:
     file = RemoteFile.of(objects_at(address.parent), address.name)
     with file.blamed():
         if suffix in _NIFTI:
-            return open_remote_nifti(file)
-        return DownloadedSource.open(file)
+            return open_remote_nifti(file, open_copy)
+        return DownloadedSource.open(file, open_copy)
 
 
 def open_store_object(store: object) -> Source:

@@ -1,0 +1,43 @@
+"""Saving ITK's HDF5 images."""
+
+from __future__ import annotations
+
+from voxarray.formats._voxels.capabilities import (
+    held_dtype,
+    plane_affine,
+    remark_lost_time,
+    require_held,
+)
+from voxarray.formats._voxels.itk_writing import image_of, read_whole, write_image
+from voxarray.formats.hdf5.read import open_itk_hdf5
+from voxarray.source.base import Source
+from voxarray.storage.atomic_write import whole_files
+
+_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+
+
+def write_hdf5(source: Source, path: str, *, squeeze: bool) -> None:
+    """Save as ITK's HDF5 image, with spacing, origin and directions.
+
+    Args:
+        source: What to save.
+        path: Destination.
+        squeeze: Whether a single slice is written as two dimensions.
+
+    Raises:
+        UnsupportedError: ``UNSUPPORTED_DTYPE``, ``CANNOT_SQUEEZE``, ``AFFINE_NOT_HELD``; or h5py,
+            with which the file is read again, is not installed (``NO_H5PY``).
+        MemoryBudgetError: The image and ITK's copy exceed the budget.
+        ArchiveError: The disk is full or fails.
+    """
+    held_dtype(source, _TYPES, "ITK's HDF5")
+    remark_lost_time(source, "ITK's HDF5")
+    voxels = read_whole(source).transpose(3, 2, 1, 0)
+    affine, is_plane = source.affine, squeeze and source.shape[3] == 1
+    if is_plane:
+        plane_affine(source)  # refuses what two dimensions cannot say
+        voxels = voxels[0]
+    image = image_of(voxels, affine)
+    with whole_files(path, overwrite=True) as (partial,):
+        write_image(image, partial, "HDF5ImageIO")
+        require_held(source, open_itk_hdf5(partial), "ITK's HDF5")

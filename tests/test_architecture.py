@@ -1,0 +1,297 @@
+"""The storeys of the package, and what no module may do: read from the source, nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "src" / "voxarray"
+
+# Bottom up. A package imports from lower storeys only, not from its neighbours.
+STOREYS = (
+    {"core"},
+    {"geometry"},
+    {"storage", "source", "counting"},
+    {"ops", "nifti_header", "tensors"},
+    {"archive", "bridges"},
+    {"formats"},
+    {"statistics", "xarray_index"},
+    {"saving", "rendering"},
+    {"image"},
+    {"subject"},
+    {"transforms", "patches"},
+    {"cohort"},
+    {"inference"},
+    {"cli", "testing"},
+    {"__init__", "__main__"},  # the roof: names only
+)
+STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}
+
+# Module -> (what it imports from above, why that is right). An entry without need fails.
+EXCEPTIONS = {
+    "image._preprocessing": ("transforms", "shortcut methods, looked up when they are called"),
+    "cli.demo": ("__init__", "it shows the public names"),
+}
+
+# Parts of `cohort`, bottom up; and what every format may import of `formats`.
+COHORT = ("options", "folder", "discover", "plan", "catalogue", "run", "verify", "mapped", "cohort")
+WITHIN_COHORT = {("mapped", "cohort"): "annotation only: what Mapped.save returns"}
+SHARED_BY_FORMATS = {"_voxels", "suffixes", "companions", "record"}
+TRANSPORT = {"remote": {"nifti", "zarr"}}
+
+
+def name_of(file: Path) -> str:
+    """Dotted name below the package: ``source.base``, ``source``, ``__init__`` for the root."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(file): file for file in sorted(ROOT.rglob("*.py"))}
+IN_TEXT = re.compile(r"voxarray(\.[A-Za-z_]\w*)+(:\w+)?")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Dotted names imported anywhere in a module, also inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports_by_text(tree: ast.AST) -> Iterator[str]:
+    """Dotted names in texts that are nothing but the name of a module, perhaps with a member."""
+    for node in ast.walk(tree):
+        value = getattr(node, "value", None)
+        if isinstance(value, str) and IN_TEXT.fullmatch(value):
+            yield value.replace(":", ".")
+
+
+def module_of(dotted: str) -> str | None:
+    """The module of the package that a dotted name lies in; None for what is not ours."""
+    parts = dotted.split(".")
+    if parts[0] != "voxarray":
+        return None
+    parts = parts[1:]
+    while parts and ".".join(parts) not in MODULES:
+        parts.pop()  # from here on the name is something inside a module
+    return ".".join(parts) or "__init__"
+
+
+def own_imports(names: Iterable[str]) -> set[str]:
+    return {module for dotted in names if (module := module_of(dotted)) is not None}
+
+
+def parse(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"), MODULES[name])
+
+
+class Unchecked(ast.NodeTransformer):
+    """Leaves out what only type checkers read: annotations may name what is not imported."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
+
+
+def parse_as_run(name: str) -> ast.Module:
+    return Unchecked().visit(parse(name))
+
+
+def named_in_texts(name: str) -> set[str]:
+    """Modules that a module names in texts; settings such as "voxarray.threads" name none."""
+    return {module for module in own_imports(imports_by_text(parse(name))) if module != "__init__"}
+
+
+GRAPH = {name: own_imports(imports(parse(name))) | named_in_texts(name) for name in MODULES}
+RUN_GRAPH = {name: own_imports(imports(parse_as_run(name))) for name in MODULES}
+
+
+def package(name: str) -> str:
+    return name.split(".")[0]
+
+
+def storey(name: str) -> int:
+    top = package(name)
+    assert top in STOREY, f"voxarray.{top} has no storey: give it one in STOREYS"
+    return STOREY[top]
+
+
+def upward(name: str) -> set[str]:
+    """Packages on the same storey or above that a module imports."""
+    return {
+        package(other)
+        for other in GRAPH[name]
+        if package(other) != package(name) and storey(other) >= storey(name)
+    }
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def merged(prefix: str) -> dict[str, set[str]]:
+    """Imports between the parts of a package."""
+    graph: dict[str, set[str]] = {}
+    for name, others in GRAPH.items():
+        if name.startswith(f"{prefix}."):
+            part = name.split(".")[1]
+            inside = {o.split(".")[1] for o in others if o.startswith(f"{prefix}.")}
+            graph.setdefault(part, set()).update(inside - {part})
+    return graph
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name: str) -> None:
+    allowed = {EXCEPTIONS[name][0]} if name in EXCEPTIONS else set()
+    found = upward(name) - allowed
+    assert not found, f"voxarray.{name} imports from its own storey or above: {sorted(found)}"
+
+
+@pytest.mark.parametrize("name", EXCEPTIONS)
+def test_exceptions_are_needed(name: str) -> None:
+    assert upward(name) == {EXCEPTIONS[name][0]}
+
+
+def test_few_exceptions() -> None:
+    assert len(EXCEPTIONS) <= 2
+
+
+def test_no_cycle_between_packages() -> None:
+    graph: dict[str, set[str]] = {}
+    for name, others in GRAPH.items():
+        if name not in EXCEPTIONS:
+            ours = graph.setdefault(package(name), set())
+            ours.update(package(other) for other in others if package(other) != package(name))
+    assert not cycle(graph)
+
+
+def test_no_cycle_between_modules() -> None:
+    assert not cycle(RUN_GRAPH)
+
+
+def test_formats_do_not_know_each_other() -> None:
+    for part, others in merged("formats").items():
+        if part == "registry" or part in SHARED_BY_FORMATS:
+            continue
+        extra = others - SHARED_BY_FORMATS - TRANSPORT.get(part, set())
+        assert not extra, f"voxarray.formats.{part} imports formats.{sorted(extra)}"
+
+
+def test_what_formats_share_knows_no_format() -> None:
+    for part in SHARED_BY_FORMATS & merged("formats").keys():
+        assert merged("formats")[part] <= SHARED_BY_FORMATS, part
+
+
+def test_parts_of_cohorts_point_down() -> None:
+    for part, others in merged("cohort").items():
+        assert part in COHORT, f"voxarray.cohort.{part} has no place in COHORT"
+        allowed = {other for here, other in WITHIN_COHORT if here == part}
+        above = {o for o in others - allowed if COHORT.index(o) >= COHORT.index(part)}
+        assert not above, f"voxarray.cohort.{part} imports {sorted(above)}"
+
+
+def test_no_junk_drawers() -> None:
+    assert not [name for name in MODULES if name.split(".")[-1].startswith(("utils", "helpers"))]
+
+
+def test_files_are_small() -> None:
+    long = {name: n for name in MODULES if (n := MODULES[name].read_text().count("\n")) > 400}
+    assert not long
+
+
+# --- What runs code from a file, or lets a module reach where it should not ---------------------
+
+BANNED_CALLS = {
+    "eval",
+    "exec",
+    "extractall",
+    "marshal.load",
+    "marshal.loads",
+    "np.load",
+    "numpy.load",
+    "pickle.load",
+    "pickle.loads",
+    "shelve.open",
+    "torch.load",
+    "yaml.load",
+    "yaml.unsafe_load",
+}
+INDEX_INTERNALS = {"set_xindex", "drop_indexes", "xindexes", "from_xindex"}
+
+
+def banned_calls(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if called in BANNED_CALLS or called.split(".")[-1] == "extractall":
+                yield f"line {node.lineno}: {called}"
+
+
+def index_contacts(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            text = ast.unparse(node)
+            if node.attr in INDEX_INTERNALS or text in ("xr.Index", "xarray.Index"):
+                yield f"line {node.lineno}: {text}"
+    yield from (
+        dotted
+        for dotted in imports(tree)
+        if dotted.startswith(("xarray.core", "xarray.indexes", "xarray.Index"))
+        # What xarray's guide tells authors of backends to import.
+        and not dotted.startswith("xarray.core.indexing")
+    )
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_runs_code_from_a_file(name: str) -> None:
+    assert not list(banned_calls(parse(name)))
+
+
+# Tensors in RAM and on their way to a card, and what a loader of torch takes: classes and memory.
+LOADED = {"batches", "datasets", "loading", "iterable", "shared_batches", "subject_patches"}
+WITH_TORCH = {"tensors.convert", "tensors.upload", *(f"patches.{name}" for name in LOADED)}
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - WITH_TORCH))
+def test_torch_in_few_modules(name: str) -> None:
+    names = imports(parse_as_run(name))
+    assert not [dotted for dotted in names if dotted.split(".")[0] == "torch"]
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"xarray_index.affine_index"}))
+def test_index_internals_in_one_module(name: str) -> None:
+    assert not list(index_contacts(parse(name)))
+
+
+@pytest.mark.parametrize(
+    ("code", "rule"),
+    [
+        ("import pickle\ndef f(b): return pickle.loads(b)", banned_calls),
+        ("np.load('a', allow_pickle=True)", banned_calls),
+        ("archive.extractall('.')", banned_calls),
+        ("array.set_xindex('x', Index)", index_contacts),
+        ("from xarray.core.indexes import Index", index_contacts),
+    ],
+)
+def test_rules_see_what_they_forbid(code: str, rule: object) -> None:
+    assert list(rule(ast.parse(code)))  # type: ignore[operator]
+
+
+def test_imports_inside_functions_are_seen() -> None:
+    tree = ast.parse("def f():\n    from voxarray.geometry.grid import Grid")
+    assert own_imports(imports(tree)) == {"geometry.grid"}
+
+
+def test_imports_by_text_are_seen() -> None:
+    tree = ast.parse('OPEN = "voxarray.formats.registry:open_source"')
+    assert own_imports(imports_by_text(tree)) == {"formats.registry"}
