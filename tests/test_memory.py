@@ -50,7 +50,7 @@ def test_the_limit_heeds_groups_and_processes(monkeypatch):
 def test_a_limit_of_the_process_is_seen():
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30));"
-        "from voxarray import memory; print(memory.limit())"
+        "from voxarray.core import memory; print(memory.limit())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) <= 3 << 30
@@ -94,7 +94,7 @@ def test_settings_have_defaults_and_are_daskS():
 
 
 def test_settings_come_from_the_environment():
-    code = "from voxarray import settings; print(settings.get_bytes('chunk-limit'))"
+    code = "from voxarray.core import settings; print(settings.get_bytes('chunk-limit'))"
     environment = {**os.environ, "DASK_VOXARRAY__CHUNK_LIMIT": "3 MiB"}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment

@@ -14,8 +14,8 @@ import torch
 from scans import AFFINE, SHAPE, voxels
 
 import voxarray as vx
+from voxarray.formats.registry import written_suffixes
 from voxarray.geometry.selection import Selection
-from voxarray.saving import WRITERS
 from voxarray.source.block_cache import BLOCKS
 from voxarray.source.concat import ConcatSource
 from voxarray.source.custom_reader import as_4d
@@ -224,7 +224,7 @@ def test_an_archive_is_replaced_by_request_only(scan, tmp_path):
 
 @pytest.mark.parametrize("name", ["scan.foo", "scan", ".nii", "scan.gz"])
 def test_unknown_suffixes(scan, tmp_path, name):
-    known = ", ".join(WRITERS)
+    known = ", ".join(written_suffixes())
     with pytest.raises(vx.UnsupportedError, match=f"known are {re.escape(known)}") as caught:
         vx.ScalarImage(scan).save(tmp_path / name)
     assert caught.value.code == "UNKNOWN_SUFFIX"

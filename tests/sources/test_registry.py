@@ -9,10 +9,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from voxarray.core.errors import MissingFileError, UnsupportedError
-from voxarray.formats import registry
+import voxarray as vx
+from voxarray.cohort.discover.files import images
+from voxarray.core.errors import MissingFileError, UnsupportedError, VoxarrayWarning
+from voxarray.formats import plugins, registry
+from voxarray.formats.record import Format
 from voxarray.formats.registry import known_suffixes, open_source
 from voxarray.formats.suffixes import suffix_of
+from voxarray.formats.table import FORMATS
 from voxarray.source.array import ArraySource
 
 
@@ -74,14 +78,13 @@ def test_archives_go_to_their_reader(tmp_path, monkeypatch, name):
     if name == "folder":
         (folder / "zarr.json").write_text("{}")
     opened = []
-    monkeypatch.setattr(registry, "_load", lambda place: opened.append(place) or opened.append)
+    monkeypatch.setattr(registry, "load", lambda place: opened.append(place) or opened.append)
     open_source(folder)
     assert opened == ["voxarray.formats.zarr.read:open_zarr", str(folder)]
 
 
 def test_entry_points(tmp_path, monkeypatch):
-    entry = importlib.metadata.EntryPoint("Mnc.gz", f"{__name__}:open_anything", registry.GROUP)
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [entry])
+    add_entry_points(monkeypatch, ("Mnc.gz", "open_anything", plugins.SOURCES_GROUP))
     (tmp_path / "a.mnc.gz").write_bytes(b"1")
     assert open_source(tmp_path / "a.mnc.gz").shape == (1, 2, 2, 2)
     assert ".mnc.gz" in known_suffixes()
@@ -89,6 +92,73 @@ def test_entry_points(tmp_path, monkeypatch):
 
 def open_anything(path):
     return ArraySource(np.zeros((1, 2, 2, 2)), np.eye(4))
+
+
+def save_anything(request):
+    Path(request.path).write_text(str(request.source.shape))
+
+
+ADDED = Format(
+    "made up",
+    (".xyz", ".xyz.gz"),
+    open=f"{__name__}:open_anything",
+    write=f"{__name__}:save_anything",
+)
+CLASHING = Format("another NIfTI", (".nii", ".made"), open=f"{__name__}:open_anything")
+NO_FORMAT = "a text"
+
+
+def add_entry_points(monkeypatch, *entries):
+    """Entry points (name, member of this module, group), as installed packages have them."""
+    made = [
+        importlib.metadata.EntryPoint(name, f"{__name__}:{member}", group)
+        for name, member, group in entries
+    ]
+    monkeypatch.setattr(
+        importlib.metadata,
+        "entry_points",
+        lambda group: [entry for entry in made if entry.group == group],
+    )
+
+
+def test_added_format_opens_saves_and_is_found(tmp_path, monkeypatch):
+    add_entry_points(monkeypatch, ("xyz", "ADDED", plugins.GROUP))
+    image = vx.ScalarImage(tensor=np.zeros((1, 4, 5, 6), np.float32))
+    image.save(tmp_path / "a.xyz.gz")
+    assert (tmp_path / "a.xyz.gz").read_text() == "(1, 4, 5, 6)"
+    assert vx.ScalarImage(tmp_path / "a.xyz.gz").shape == (1, 2, 2, 2)
+    assert images(str(tmp_path)) == [tmp_path / "a.xyz.gz"]
+    with pytest.raises(UnsupportedError) as caught:
+        image.save(tmp_path / "a.xyz", codec="training")
+    assert caught.value.code == "UNUSED_KEYWORD"
+
+
+@pytest.mark.parametrize(
+    ("member", "code"),
+    [
+        ("missing", "BAD_FORMAT_ENTRY"),
+        ("NO_FORMAT", "BAD_FORMAT_ENTRY"),
+        ("CLASHING", "DUPLICATE_FORMAT"),
+    ],
+)
+def test_a_bad_entry_is_named_and_the_others_work(tmp_path, monkeypatch, member, code):
+    add_entry_points(monkeypatch, ("bad", member, plugins.GROUP), ("xyz", "ADDED", plugins.GROUP))
+    (tmp_path / "a.xyz").write_bytes(b"1")
+    with pytest.warns(VoxarrayWarning, match=f"{code}.*'bad'"):
+        assert open_source(tmp_path / "a.xyz").shape == (1, 2, 2, 2)
+
+
+def test_every_suffix_has_one_format():
+    suffixes = [suffix for one in FORMATS for suffix in one.suffixes]
+    assert len(suffixes) == len(set(suffixes))
+
+
+@pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
+def test_functions_of_a_format_are_there(one):
+    for place in (one.open, one.write, one.peak):
+        assert place is None or callable(registry.load(place))
+    assert set(one.written) <= set(one.suffixes)
+    assert set(dict(one.companions)) <= set(one.suffixes)
 
 
 def test_opening_a_scan_loads_little(tmp_path):

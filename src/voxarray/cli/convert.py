@@ -22,7 +22,7 @@ from voxarray.cohort.run.build import Made, Run, build
 from voxarray.cohort.run.progress import bars
 from voxarray.core.memory import format_bytes
 from voxarray.core.progress_bar import bar
-from voxarray.formats.registry import open_source
+from voxarray.formats.registry import names_archive, open_source
 from voxarray.formats.suffixes import suffix_of
 from voxarray.storage.remote.address import is_url
 
@@ -71,7 +71,7 @@ def command(
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
     with dask.config.set(budget):
-        if choices.names_archive(destination):
+        if names_archive(destination):
             _one(sources, destination, options, arguments["overwrite"])
         else:
             _many(sources, destination, options, choice, arguments)

@@ -9,18 +9,9 @@ from typing import Any
 import click
 
 from voxarray.archive.codecs import PROFILES
-from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
 from voxarray.cohort.options import Choice, CohortOptions
-from voxarray.formats.suffixes import suffix_of
-
-ARCHIVE_SUFFIXES = (".ome.zarr", ".nii.zarr", ".zarr", ZIP_SUFFIX)
 
 Command = Callable[..., Any]
-
-
-def names_archive(destination: str) -> bool:
-    """Whether a destination is the name of one archive, rather than the folder of a cohort."""
-    return suffix_of(destination) in ARCHIVE_SUFFIXES
 
 
 def checked_size(_: click.Context, __: click.Parameter, text: str | None) -> str | None:

@@ -7,27 +7,8 @@ import os
 from voxarray.core.errors import MissingFileError
 from voxarray.storage.file_identity import FileIdentity
 
-HEADERS = {
-    ".img": (".hdr", ".hdr.gz"),
-    ".img.gz": (".hdr.gz", ".hdr"),
-    ".rec": (".par",),
-    ".brik": (".head",),
-    ".brik.gz": (".head",),
-    ".brik.bz2": (".head",),
-}
-"""Where the header of a file of voxels is, by its suffix; the likeliest first."""
 
-
-def has_header_beside(path: str, suffix: str) -> bool:
-    """Whether a file is the lesser half of a pair, whose header is there."""
-    try:
-        sibling(path, suffix, HEADERS.get(suffix, ()))
-    except MissingFileError:
-        return False
-    return True
-
-
-def sibling(path: str, suffix: str, others: tuple[str, ...]) -> FileIdentity:
+def companion_file(path: str, suffix: str, others: tuple[str, ...]) -> FileIdentity:
     """The first file that is there of those named as ``path`` with another suffix.
 
     Each is looked for in lower and in upper case, and with the first part alone in upper case, as

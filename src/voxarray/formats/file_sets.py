@@ -4,53 +4,55 @@ from __future__ import annotations
 
 import os
 
-from voxarray.core.errors import VoxarrayError
+from voxarray.core.errors import MissingFileError, VoxarrayError
 from voxarray.formats._voxels.header_text import beginning, detached
-from voxarray.formats.companions import has_header_beside
+from voxarray.formats.companions import companion_file
 from voxarray.formats.metaimage.header import MetaHeader
 from voxarray.formats.nrrd.header import NrrdHeader
+from voxarray.formats.registry import format_of, longest_suffix
 from voxarray.formats.tiff.ome_xml import files_of_set, part_of_another
 from voxarray.storage.file_identity import FileIdentity
-
-_OF_ONE_STEM = {
-    *(".hdr", ".img", ".hdr.gz", ".img.gz", ".par", ".rec"),
-    *(".head", ".brik", ".brik.gz", ".brik.bz2"),
-}
-"""Suffixes of images that are kept in several files of one stem."""
 
 _NO_VOXELS = (".json", ".tsv", ".txt", ".bval", ".bvec")
 """Files of the same stem that do not belong to the image."""
 
-_META, _NRRD = (".mhd", ".mha"), (".nhdr", ".nrrd")
-_TIFF = (".tif", ".tiff", ".ome.tif")
-
 _HEADER_BYTES = 1 << 16
 
 
-def files_of(path: str, suffix: str) -> list[str]:
+def files_of(path: str) -> list[str]:
     """The files that an image is read from, the named one among them; sorted.
 
     What cannot be read is left to whoever opens the image: then it is the named file alone.
 
     Args:
         path: A local file.
-        suffix: How it ends, as `voxarray.formats.suffixes.suffix_of` says.
     """
-    if suffix in _OF_ONE_STEM:
-        return _of_stem(path, suffix)
-    if suffix in _TIFF:
+    known = format_of(path)
+    if known is None:
+        return [path]
+    if known.identity == "stem":
+        return _of_stem(path, longest_suffix(path, known.suffixes))
+    if known.identity == "set":
         return sorted(files_of_set(path))
-    if suffix in (*_META, *_NRRD):
-        data = _detached(path, suffix)
+    if known.identity == "detached":
+        data = _detached(path, known.name)
         return sorted([path] if data is None else [path, data])
     return [path]
 
 
-def belongs_to_another(path: str, suffix: str) -> bool:
+def belongs_to_another(path: str) -> bool:
     """Whether the image that a file is part of is found by another file beside it."""
-    if suffix in _TIFF:
+    known = format_of(path)
+    if known is None:
+        return False
+    if known.identity == "set":
         return part_of_another(path)
-    return has_header_beside(path, suffix)
+    suffix = longest_suffix(path, known.suffixes)
+    try:
+        companion_file(path, suffix, dict(known.companions).get(suffix, ()))
+    except MissingFileError:
+        return False
+    return True
 
 
 def _of_stem(path: str, suffix: str) -> list[str]:
@@ -64,14 +66,14 @@ def _of_stem(path: str, suffix: str) -> list[str]:
         ) or [path]
 
 
-def _detached(path: str, suffix: str) -> str | None:
+def _detached(path: str, kind: str) -> str | None:
     """The file of voxels that a header names; None if they are in the same file."""
     try:
         if not os.path.isfile(path):
             return None
         identity = FileIdentity.of(path)
         start = beginning(identity, _HEADER_BYTES)
-        if suffix in _META:
+        if kind == "MetaImage":
             name = MetaHeader.parse(start).fields["ElementDataFile"]
             name = "" if name.upper() == "LOCAL" else name
         else:

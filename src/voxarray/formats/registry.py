@@ -1,90 +1,38 @@
-"""Which module opens which file.
+"""Which module opens and writes which file.
 
-The formats that come with voxarray stand in a table and are imported when they are needed. Other
-packages add theirs with entry points of the group ``voxarray.sources``: the name is the suffix
-without its first dot, the value a callable that takes the path and returns a `Source`::
+The formats that come with voxarray stand in a table (`voxarray.formats.table`) and are imported
+when they are needed. Other packages add theirs with entry points of the group ``voxarray.formats``,
+whose values are `Format` records::
 
-    [project.entry-points."voxarray.sources"]
-    "mnc" = "my_package.minc:open_minc"
-    "mnc.gz" = "my_package.minc:open_minc"
+    [project.entry-points."voxarray.formats"]
+    xyz = "my_package.xyz:FORMAT"
+
+The group ``voxarray.sources`` of release 0.1 is still read: there the name is a suffix without its
+first dot, and the value a callable that takes the path and returns a `Source`. An entry that cannot
+be loaded, or that names a suffix which is taken, is named in a warning and left out; the others
+work.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from voxarray.core.errors import MissingFileError, UnsupportedError
-from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
 from voxarray.formats.dicom.detect import is_dicom, is_dicom_folder
+from voxarray.formats.plugins import added_formats
+from voxarray.formats.record import Format
 from voxarray.formats.suffixes import is_inside_zip, suffix_of
+from voxarray.formats.table import FORMATS
 from voxarray.source.base import Source
 from voxarray.storage.remote.address import Address, is_url
 from voxarray.storage.remote.zarr_objects import is_zarr_store
 
-GROUP = "voxarray.sources"
-
-_AFNI = "voxarray.formats.afni.read:open_afni"
 _DICOM = "voxarray.formats.dicom.read:open_dicom"
-_META = "voxarray.formats.metaimage.read:open_meta_image"
-_GIPL = "voxarray.formats.gipl.read:open_gipl"
-_ITK_HDF5 = "voxarray.formats.hdf5.read:open_itk_hdf5"
-_MGH = "voxarray.formats.mgh.read:open_mgh"
-_MINC = "voxarray.formats.minc.read:open_minc"
-_NIFTI = "voxarray.formats.nifti.read:open_nifti"
-_NRRD = "voxarray.formats.nrrd.read:open_nrrd"
-_NPY = "voxarray.formats.npy.read:open_npy"
-_PAIR = "voxarray.formats.nifti.read_pair:open_pair"
-_PARREC = "voxarray.formats.parrec.read:open_parrec"
-_PICTURE = "voxarray.formats.pictures.read:open_picture"
-_TIFF = "voxarray.formats.tiff.read:open_tiff"
-_VTK = "voxarray.formats.vtk.read:open_vtk"
 _ZARR = "voxarray.formats.zarr.read:open_zarr"
-
-_BUILT_IN = {
-    ".nii": _NIFTI,
-    ".nii.gz": _NIFTI,
-    ".nrrd": _NRRD,
-    ".nhdr": _NRRD,
-    ".mha": _META,
-    ".mhd": _META,
-    ".hdr": _PAIR,
-    ".img": _PAIR,
-    ".hdr.gz": _PAIR,
-    ".img.gz": _PAIR,
-    ".mgh": _MGH,
-    ".mgz": _MGH,
-    ".mgh.gz": _MGH,
-    ".gipl": _GIPL,
-    ".gipl.gz": _GIPL,
-    ".vtk": _VTK,
-    ".h5": _ITK_HDF5,
-    ".hdf5": _ITK_HDF5,
-    ".png": _PICTURE,
-    ".jpg": _PICTURE,
-    ".jpeg": _PICTURE,
-    ".bmp": _PICTURE,
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-    ".ome.tif": _TIFF,
-    ".npy": _NPY,
-    ".mnc": _MINC,
-    ".par": _PARREC,
-    ".rec": _PARREC,
-    ".head": _AFNI,
-    ".brik": _AFNI,
-    ".brik.gz": _AFNI,
-    ".brik.bz2": _AFNI,
-    ".ozx": _ZARR,
-    ".zarr.zip": _ZARR,
-}
-
-_BUILT_IN |= dict.fromkeys(DICOM_SUFFIXES, _DICOM)
-
-
 _ZARR_MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")  # Zarr 3, and 2
 
 Opener = Callable[[str], Source]
@@ -104,7 +52,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         AccessDeniedError, TransportError: A server refuses, or does not answer.
     """
     if is_zarr_store(path):
-        opener: Any = _load("voxarray.formats.remote.opening:open_store_object")
+        opener: Any = load("voxarray.formats.remote.opening:open_store_object")
         store: Source = opener(path)
         return store
     text = os.fspath(path)
@@ -115,13 +63,8 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     return _opener(text)(text)
 
 
-def known_suffixes() -> list[str]:
-    """Suffixes of files and archives that can be opened, sorted."""
-    return sorted({*_BUILT_IN, ".zarr", *_entry_points()})
-
-
 def _open_url(url: str) -> Source:
-    opener: Any = _load("voxarray.formats.remote.opening:open_url")
+    opener: Any = load("voxarray.formats.remote.opening:open_url")
     suffix = suffix_of(Address.parse(url).path or "/")
     opened: Source = opener(url, suffix, known_suffixes(), open_source)
     return opened
@@ -132,9 +75,9 @@ def _opener(path: str) -> Opener:
     if os.path.isdir(path):
         # A store that lost its zarr.json is still an archive, and its reader says what is wrong.
         if suffix.endswith(".zarr") or _is_zarr(path):
-            return _load(_ZARR)
+            return load(_ZARR)
         if is_dicom_folder(path):
-            return _load(_DICOM)
+            return load(_DICOM)
         raise UnsupportedError(
             f"the directory {path} holds no {_ZARR_MARKERS[0]}, so it is not a Zarr archive, and "
             "no DICOM files: name a file, an archive, or the folder of one series",
@@ -142,39 +85,101 @@ def _opener(path: str) -> Opener:
             path=path,
         )
     if is_inside_zip(path):
-        return _load(_ZARR)
+        return load(_ZARR)
     if not os.path.exists(path):
         raise MissingFileError(f"there is no file {path}", path=path)
-    if suffix in _BUILT_IN:
-        return _load(_BUILT_IN[suffix])
+    known = BY_SUFFIX.get(suffix)
+    if known is not None and known.open is not None:
+        return load(known.open)
     if is_dicom(path):  # whose names may be anything
-        return _load(_DICOM)
-    # Looked up last: reading the metadata of all installed packages takes milliseconds.
-    added = _entry_points()
-    fitting = [known for known in added if path.lower().endswith(known)]
-    if not fitting:
+        return load(_DICOM)
+    found = format_of(path)
+    if found is None:
         raise UnsupportedError(
             f"nothing reads files that end in {suffix!r} ({path}): known are "
             f"{', '.join(known_suffixes())}",
             code="UNKNOWN_SUFFIX",
             path=path,
         )
-    opener: Opener = added[max(fitting, key=len)].load()
-    return opener
+    return load(str(found.open))
 
 
 def _is_zarr(folder: str) -> bool:
     return any(os.path.exists(os.path.join(folder, name)) for name in _ZARR_MARKERS)
 
 
-def _load(place: str) -> Opener:
+def load(place: str) -> Callable[..., Any]:
+    """The function that is named as ``"module:function"``."""
     module, name = place.split(":")
-    opener: Opener = getattr(importlib.import_module(module), name)
-    return opener
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
-def _entry_points() -> dict[str, Any]:
-    import importlib.metadata  # 40 ms, and seldom needed
+# --- The table, and what other packages add to it -----------------------------------------------
 
-    found = importlib.metadata.entry_points(group=GROUP)
-    return {f".{entry.name.lower()}": entry for entry in found}
+BY_SUFFIX: Mapping[str, Format] = {suffix: one for one in FORMATS for suffix in one.suffixes}
+"""Formats that come with voxarray, by suffix."""
+
+
+def all_formats() -> list[Format]:
+    """Formats that come with voxarray, and those that other packages add."""
+    return [*FORMATS, *added_formats(BY_SUFFIX)]
+
+
+def format_of(path: str | os.PathLike[str]) -> Format | None:
+    """The format that the longest fitting suffix of a path names; None if none does."""
+    return _fitting(path, FORMATS, _suffixes) or _fitting(path, _added(), _suffixes)
+
+
+def writable_format(path: str | os.PathLike[str]) -> Format | None:
+    """The format that is written for the suffix of a path; None if none is."""
+    return _fitting(path, FORMATS, _written) or _fitting(path, _added(), _written)
+
+
+def known_suffixes() -> list[str]:
+    """Suffixes of files and archives that can be opened, sorted."""
+    return sorted(s for one in all_formats() if one.open for s in one.suffixes)
+
+
+def written_suffixes() -> list[str]:
+    """Suffixes that can be written, format by format."""
+    return [suffix for one in all_formats() for suffix in one.written]
+
+
+def searched_suffixes() -> set[str]:
+    """Suffixes of the files that are images when a folder is searched."""
+    return {s for one in all_formats() if one.open and one.in_folders for s in one.suffixes}
+
+
+def names_archive(path: str | os.PathLike[str]) -> bool:
+    """Whether a path has the name of one archive, as voxarray writes them."""
+    found = writable_format(path)
+    return found is not None and found.identity == "zarr"
+
+
+def _added() -> list[Format]:
+    # Looked up last: reading the metadata of all installed packages takes milliseconds.
+    return added_formats(BY_SUFFIX)
+
+
+def _suffixes(one: Format) -> tuple[str, ...]:
+    return one.suffixes if one.open else ()
+
+
+def _written(one: Format) -> tuple[str, ...]:
+    return one.written
+
+
+def _fitting(
+    path: str | os.PathLike[str],
+    formats: Iterable[Format],
+    suffixes: Callable[[Format], tuple[str, ...]],
+) -> Format | None:
+    fitting = [(len(s), one) for one in formats if (s := longest_suffix(path, suffixes(one)))]
+    return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
+
+
+def longest_suffix(path: str | os.PathLike[str], suffixes: Iterable[str]) -> str:
+    """The longest of the suffixes that a name ends with; empty if there is none, or it is all."""
+    name = os.path.basename(os.path.normpath(path)).lower()
+    return max((s for s in suffixes if name.endswith(s) and name != s), key=len, default="")

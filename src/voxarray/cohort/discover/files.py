@@ -7,18 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from voxarray.archive.staging import is_hidden_staging
-from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
 from voxarray.cohort.folder import Folder
 from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
 from voxarray.formats.dicom.detect import is_dicom_folder
 from voxarray.formats.file_sets import belongs_to_another
-from voxarray.formats.registry import known_suffixes
-from voxarray.formats.suffixes import suffix_of
-
-ARCHIVE_SUFFIXES = (".ome.zarr", ".nii.zarr", ".zarr", ZIP_SUFFIX)
-
-_NAMED_ONLY = {".png", ".jpg", ".jpeg", ".bmp", ".npy", ".h5", ".hdf5"}
-"""Suffixes that, in a folder of scans, are those of reports and transforms rather than of scans."""
+from voxarray.formats.registry import longest_suffix, names_archive, searched_suffixes
 
 
 def images(path: str) -> list[Path]:
@@ -30,7 +23,7 @@ def images(path: str) -> list[Path]:
     given = Path(path)
     if not given.is_dir() or is_archive(given):
         return [given]
-    return sorted(_below(given, set(known_suffixes()) - _NAMED_ONLY))
+    return sorted(_below(given, searched_suffixes()))
 
 
 def archives(path: str) -> list[Path]:
@@ -40,7 +33,7 @@ def archives(path: str) -> list[Path]:
 
 def is_archive(path: Path) -> bool:
     """Whether a path has the name or the look of an archive."""
-    return suffix_of(path) in ARCHIVE_SUFFIXES or (path / "zarr.json").is_file()
+    return names_archive(path) or (path / "zarr.json").is_file()
 
 
 def _below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
@@ -56,7 +49,7 @@ def _below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
                 yield path
             elif not Folder.of(path).is_cohort():  # results of another run are no scans
                 yield from _below(path, suffixes)
-        elif (suffix := suffix_of(path)) in suffixes and not belongs_to_another(entry.path, suffix):
+        elif longest_suffix(path, suffixes) and not belongs_to_another(entry.path):
             yield path
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from voxarray.core.errors import MissingFileError
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.registry import open_source
-from voxarray.formats.suffixes import suffix_of
 from voxarray.storage.remote.address import is_url
 
 _ZARR = ("manifest.json", "zarr.json", ".zattrs", ".zgroup", ".zarray")
@@ -71,7 +70,7 @@ def _files(location: str) -> list[str]:
             return found
         with os.scandir(location) as entries:
             return sorted(e.path for e in entries if e.is_file() and not e.name.startswith("."))
-    return files_of(location, suffix_of(location))
+    return files_of(location)
 
 
 def _short(text: str) -> str:

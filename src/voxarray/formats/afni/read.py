@@ -16,7 +16,7 @@ from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxe
 from voxarray.formats._voxels.header_text import beginning, checked_sizes
 from voxarray.formats._voxels.nibabel_errors import nibabel_errors
 from voxarray.formats._voxels.slice_scaling import PartScaled
-from voxarray.formats.companions import HEADERS, sibling
+from voxarray.formats.companions import companion_file
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.selection import Shape4
 from voxarray.source.base import Channels, Source
@@ -73,8 +73,8 @@ def open_afni(path: str | os.PathLike[str]) -> Source:
 def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
     given, suffix = FileIdentity.of(path), suffix_of(path)
     if suffix == ".head":
-        return given, sibling(given.path, suffix, _BRIKS)
-    return sibling(given.path, suffix, HEADERS[suffix]), given
+        return given, companion_file(given.path, suffix, _BRIKS)
+    return companion_file(given.path, suffix, (".head",)), given
 
 
 def _shape(info: dict) -> Shape4:

@@ -10,6 +10,7 @@ from voxarray.formats._voxels.capabilities import (
 )
 from voxarray.formats._voxels.write_voxels import sink_of, write_volumes
 from voxarray.formats.gipl import read as gipl
+from voxarray.formats.record import Request
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import itk_from_ras
 from voxarray.source.base import Source
@@ -38,3 +39,8 @@ def write_gipl(source: Source, path: str) -> None:
     with whole_file(path, overwrite=True) as file, sink_of(file, compressed=compressed) as sink:
         sink.write(bytes(header))
         write_volumes(source, sink, dtype.newbyteorder(">"))
+
+
+def save(request: Request) -> None:
+    """Save a GIPL file as it is asked for."""
+    write_gipl(request.source, request.path)

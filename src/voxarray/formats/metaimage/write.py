@@ -12,6 +12,7 @@ import numpy as np
 
 from voxarray.formats._voxels.capabilities import held_dtype, plane_affine, remark_lost_time
 from voxarray.formats._voxels.write_voxels import write_components
+from voxarray.formats.record import Request
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import itk_from_ras
 from voxarray.source.base import Source
@@ -88,3 +89,8 @@ def _header(source: Source, dtype: np.dtype, *, is_plane: bool) -> str:
 
 def _numbers(values: Iterable[float]) -> str:
     return " ".join(repr(float(value)) for value in values)
+
+
+def save(request: Request) -> None:
+    """Save a MetaImage as it is asked for."""
+    write_meta_image(request.source, request.path, squeeze=bool(request.squeeze))

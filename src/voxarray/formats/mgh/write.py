@@ -10,6 +10,7 @@ from voxarray.formats._voxels.capabilities import (
 )
 from voxarray.formats._voxels.write_voxels import sink_of, write_volumes
 from voxarray.formats.mgh import read as mgh
+from voxarray.formats.record import Request
 from voxarray.formats.suffixes import suffix_of
 from voxarray.source.base import Source
 from voxarray.storage.atomic_write import whole_file
@@ -32,3 +33,8 @@ def write_mgh(source: Source, path: str) -> None:
     with whole_file(path, overwrite=True) as file, sink_of(file, compressed=compressed) as sink:
         sink.write(header)
         write_volumes(source, sink, np.dtype(mgh.DTYPES[codes[dtype.str[1:]]]))
+
+
+def save(request: Request) -> None:
+    """Save an MGH file as it is asked for."""
+    write_mgh(request.source, request.path)

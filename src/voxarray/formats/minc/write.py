@@ -10,6 +10,7 @@ from voxarray.formats._voxels.capabilities import (
 )
 from voxarray.formats._voxels.itk_writing import image_of, read_whole, write_image
 from voxarray.formats.minc.read import open_minc
+from voxarray.formats.record import Request
 from voxarray.geometry.lps import lps_from_ras
 from voxarray.source.base import Source
 from voxarray.storage.atomic_write import whole_files
@@ -43,3 +44,8 @@ def write_minc(source: Source, path: str) -> None:
     if found.dtype != source.dtype:
         warn(f"WIDER_DTYPE: MINC stores the {source.dtype.name} voxels with a range of their own, "
              f"so that they are read as {found.dtype.name}; their values are the same")  # fmt: skip
+
+
+def save(request: Request) -> None:
+    """Save a MINC file as it is asked for."""
+    write_minc(request.source, request.path)

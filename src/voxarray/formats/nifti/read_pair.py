@@ -22,7 +22,7 @@ from voxarray.formats._voxels.file_array import (
 )
 from voxarray.formats._voxels.header_text import beginning, checked_sizes
 from voxarray.formats._voxels.nibabel_errors import nibabel_errors
-from voxarray.formats.companions import HEADERS, sibling
+from voxarray.formats.companions import companion_file
 from voxarray.formats.nifti.warnings import remarks
 from voxarray.formats.suffixes import suffix_of
 from voxarray.nifti_header.header import LARGEST_HEADER, NiftiHeader
@@ -57,8 +57,9 @@ def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
     given, suffix = FileIdentity.of(path), suffix_of(path)
     if suffix.startswith(".hdr"):
         others = (".img.gz", ".img") if suffix.endswith(".gz") else (".img", ".img.gz")
-        return given, sibling(given.path, suffix, others)
-    return sibling(given.path, suffix, HEADERS[suffix]), given
+        return given, companion_file(given.path, suffix, others)
+    others = (".hdr.gz", ".hdr") if suffix.endswith(".gz") else (".hdr", ".hdr.gz")
+    return companion_file(given.path, suffix, others), given
 
 
 def _start(header: FileIdentity) -> bytes:

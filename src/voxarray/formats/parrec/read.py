@@ -14,7 +14,7 @@ from voxarray.formats._voxels.header_text import beginning, checked_sizes
 from voxarray.formats._voxels.nibabel_errors import nibabel_errors
 from voxarray.formats._voxels.slice_scaling import PartScaled
 from voxarray.formats._voxels.slice_table import ScatteredSlices, slice_numbers
-from voxarray.formats.companions import HEADERS, sibling
+from voxarray.formats.companions import companion_file
 from voxarray.formats.suffixes import suffix_of
 from voxarray.source.base import Channels, Source
 from voxarray.storage.file_identity import FileIdentity
@@ -63,8 +63,8 @@ def open_parrec(path: str | os.PathLike[str]) -> Source:
 def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
     given, suffix = FileIdentity.of(path), suffix_of(path)
     if suffix == ".par":
-        return given, sibling(given.path, suffix, (".rec",))
-    return sibling(given.path, suffix, HEADERS[suffix]), given
+        return given, companion_file(given.path, suffix, (".rec",))
+    return companion_file(given.path, suffix, (".par",)), given
 
 
 def _as_4d(table: NDArray) -> NDArray[np.float64]:

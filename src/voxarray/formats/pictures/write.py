@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
 from voxarray.formats._voxels.capabilities import held_dtype, warn
+from voxarray.formats.record import Request
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import lps_from_ras
 from voxarray.geometry.selection import Selection
@@ -149,3 +150,13 @@ def _as_uint8(voxels: NDArray, kind: str) -> NDArray[np.uint8]:
 def _remark_geometry(source: Source, held: NDArray[np.float64], kind: str) -> None:
     if not np.allclose(lps_from_ras(source.affine), held, rtol=1e-6, atol=1e-6):
         warn(f"GEOMETRY_LOST: {kind} does not hold where the image is in the patient")
+
+
+def save(request: Request) -> None:
+    """Save a picture as it is asked for."""
+    write_picture(request.source, request.path)
+
+
+def save_tiff(request: Request) -> None:
+    """Save a TIFF as it is asked for."""
+    write_tiff(request.source, request.path)

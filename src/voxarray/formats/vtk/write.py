@@ -8,6 +8,7 @@ from voxarray.formats._voxels.capabilities import (
     require_lps_axes,
 )
 from voxarray.formats._voxels.write_voxels import write_components
+from voxarray.formats.record import Request
 from voxarray.formats.vtk import read as vtk
 from voxarray.geometry.lps import itk_from_ras
 from voxarray.source.base import Source
@@ -42,3 +43,8 @@ def write_vtk(source: Source, path: str) -> None:
     with whole_file(path, overwrite=True) as file:
         file.write(("\n".join(lines) + "\n").encode("ascii"))
         write_components(source, file, dtype.newbyteorder(">"))
+
+
+def save(request: Request) -> None:
+    """Save a VTK file as it is asked for."""
+    write_vtk(request.source, request.path)

@@ -1,0 +1,72 @@
+"""Formats that other packages add with entry points."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from voxarray.core.errors import VoxarrayWarning
+from voxarray.formats.record import Format
+
+GROUP = "voxarray.formats"
+"""Entry points whose values are `Format` records."""
+
+SOURCES_GROUP = "voxarray.sources"
+"""Entry points of release 0.1: a suffix without its dot, and a callable that opens a path."""
+
+
+def added_formats(taken: Iterable[str]) -> list[Format]:
+    """Formats of installed packages, in the order of their names.
+
+    Args:
+        taken: Suffixes of the formats that come with voxarray.
+
+    Warns:
+        VoxarrayWarning: An entry cannot be loaded or is no `Format` (``BAD_FORMAT_ENTRY``), or a
+            suffix of it is taken (``DUPLICATE_FORMAT``). It is left out, the others are not.
+    """
+    owners = dict.fromkeys(taken, "voxarray")
+    formats = []
+    for entry, record in _records():
+        clash = [suffix for suffix in record.suffixes if suffix in owners]
+        if clash:
+            _warn(
+                "DUPLICATE_FORMAT",
+                f"the entry point {entry.name!r} ({entry.value}) names {', '.join(clash)}, which "
+                f"{owners[clash[0]]} reads: it is left out; uninstall one of the two packages",
+            )
+            continue
+        owners |= dict.fromkeys(record.suffixes, entry.value)
+        formats.append(record)
+    return formats
+
+
+def _records() -> Iterator[tuple[Any, Format]]:
+    import importlib.metadata  # 40 ms, and seldom needed
+
+    for entry in _sorted(importlib.metadata.entry_points(group=GROUP)):
+        try:
+            record = entry.load()
+        except Exception as error:  # whatever a package does when it is imported
+            _warn("BAD_FORMAT_ENTRY", f"{_named(entry)} cannot be loaded ({error!r})")
+            continue
+        if not isinstance(record, Format):
+            kind = type(record).__name__
+            _warn("BAD_FORMAT_ENTRY", f"{_named(entry)} is a {kind}, not a Format")
+            continue
+        yield entry, record
+    for entry in _sorted(importlib.metadata.entry_points(group=SOURCES_GROUP)):
+        yield entry, Format(entry.name, (f".{entry.name.lower()}",), open=entry.value)
+
+
+def _sorted(entries: Iterable[Any]) -> list[Any]:
+    return sorted(entries, key=lambda entry: (entry.name, entry.value))
+
+
+def _named(entry: Any) -> str:
+    return f"the entry point {entry.name!r} of {GROUP} ({entry.value})"
+
+
+def _warn(code: str, text: str) -> None:
+    warnings.warn(f"{code}: {text}", VoxarrayWarning, stacklevel=4)

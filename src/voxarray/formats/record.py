@@ -1,0 +1,86 @@
+"""What voxarray knows of a file format, as one value; and what it asks of the one that writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from voxarray.source.base import Source
+
+Identity = Literal["file", "stem", "detached", "set", "folder", "zarr"]
+"""Which files an image is read from: one, all of one stem, the one that a header names, those of an
+OME-TIFF set, those of a folder, or a Zarr store's."""
+
+STREAMED = "voxarray.formats._voxels.write_voxels:projected_peak"
+"""Peak of the formats that are written slab by slab."""
+
+KEYWORDS = ("squeeze", "codec", "levels", "chunks")
+"""Keywords of saving that only some formats can use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A file format.
+
+    Functions are named as ``"module:function"`` and imported when they are used.
+
+    Attributes:
+        name: For people, such as ``"MGH"``.
+        suffixes: In lower case, with the first dot; the longest that fits a name wins.
+        open: Takes the path of a file or folder and returns a `Source`.
+        write: Takes a `Request`; None if the format is only read.
+        writes: Suffixes that can be written; None for all.
+        peak: Takes a `Source` and returns the bytes of memory that writing needs.
+        companions: Of a file without a header, the suffixes that the file with its header may
+            have, the likeliest first.
+        identity: Which files an image is read from.
+        in_folders: Whether files are images when a folder is searched. Pictures and arrays, which
+            in a folder of scans are reports and transforms, have to be named one by one.
+        keywords: Those of `KEYWORDS` that writing can use.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    open: str | None = None
+    write: str | None = None
+    writes: tuple[str, ...] | None = None
+    peak: str = STREAMED
+    companions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    identity: Identity = "file"
+    in_folders: bool = True
+    keywords: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Suffixes that can be written."""
+        if self.write is None:
+            return ()
+        return self.suffixes if self.writes is None else self.writes
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be saved, and how.
+
+    Attributes:
+        source: All voxels and their place.
+        path: Destination.
+        label: Whether it is a label map.
+        overwrite: Whether to replace an archive; single files are replaced anyway.
+        squeeze: Whether a single slice is written as two dimensions; None is the format's habit.
+        codec: Profile of an archive's codec; None is the archive's habit, as for what follows.
+        levels: Pyramid levels of an archive.
+        chunks: Edge of an archive's chunks, in voxels.
+        progress: Told how many bytes of how many are done; None shows nothing.
+    """
+
+    source: Source
+    path: str
+    label: bool = False
+    overwrite: bool = False
+    squeeze: bool | None = None
+    codec: str | None = None
+    levels: int | None = None
+    chunks: int | None = None
+    progress: Callable[[int, int], None] | None = None

@@ -1,0 +1,124 @@
+"""The formats that come with voxarray: one record each."""
+
+from __future__ import annotations
+
+from voxarray.formats.record import Format
+
+_ITK_PEAK = "voxarray.formats._voxels.itk_writing:projected_peak"
+
+FORMATS = (
+    Format(
+        "NIfTI",
+        (".nii", ".nii.gz"),
+        open="voxarray.formats.nifti.read:open_nifti",
+        write="voxarray.formats.nifti.write:save",
+    ),
+    Format(
+        "NIfTI pair or Analyze",
+        (".img", ".hdr", ".img.gz", ".hdr.gz"),
+        open="voxarray.formats.nifti.read_pair:open_pair",
+        write="voxarray.formats.nifti.write_pair:save",
+        companions=((".img", (".hdr", ".hdr.gz")), (".img.gz", (".hdr.gz", ".hdr"))),
+        identity="stem",
+    ),
+    Format(
+        "NRRD",
+        (".nrrd", ".nhdr"),
+        open="voxarray.formats.nrrd.read:open_nrrd",
+        write="voxarray.formats.nrrd.write:save",
+        identity="detached",
+        keywords=("squeeze",),
+    ),
+    Format(
+        "MetaImage",
+        (".mha", ".mhd"),
+        open="voxarray.formats.metaimage.read:open_meta_image",
+        write="voxarray.formats.metaimage.write:save",
+        identity="detached",
+        keywords=("squeeze",),
+    ),
+    Format(
+        "MGH",
+        (".mgh", ".mgz", ".mgh.gz"),
+        open="voxarray.formats.mgh.read:open_mgh",
+        write="voxarray.formats.mgh.write:save",
+        writes=(".mgh", ".mgz"),
+    ),
+    Format(
+        "MINC",
+        (".mnc",),
+        open="voxarray.formats.minc.read:open_minc",
+        write="voxarray.formats.minc.write:save",
+        peak=_ITK_PEAK,
+    ),
+    Format(
+        "VTK",
+        (".vtk",),
+        open="voxarray.formats.vtk.read:open_vtk",
+        write="voxarray.formats.vtk.write:save",
+    ),
+    Format(
+        "GIPL",
+        (".gipl", ".gipl.gz"),
+        open="voxarray.formats.gipl.read:open_gipl",
+        write="voxarray.formats.gipl.write:save",
+    ),
+    Format(
+        "ITK HDF5",
+        (".h5", ".hdf5"),
+        open="voxarray.formats.hdf5.read:open_itk_hdf5",
+        write="voxarray.formats.hdf5.write:save",
+        peak=_ITK_PEAK,
+        in_folders=False,
+        keywords=("squeeze",),
+    ),
+    Format(
+        "TIFF",
+        (".tif", ".tiff", ".ome.tif"),
+        open="voxarray.formats.tiff.read:open_tiff",
+        write="voxarray.formats.pictures.write:save_tiff",
+        writes=(".tif", ".tiff"),
+        identity="set",
+        keywords=("squeeze",),
+    ),
+    Format(
+        "picture",
+        (".png", ".jpg", ".jpeg", ".bmp"),
+        open="voxarray.formats.pictures.read:open_picture",
+        write="voxarray.formats.pictures.write:save",
+        in_folders=False,
+        keywords=("squeeze",),
+    ),
+    Format(
+        "Zarr",
+        (".ome.zarr", ".zarr", ".nii.zarr", ".ozx", ".zarr.zip"),
+        open="voxarray.formats.zarr.read:open_zarr",
+        write="voxarray.formats.zarr.write:save",
+        writes=(".ome.zarr", ".zarr", ".nii.zarr", ".ozx"),
+        peak="voxarray.archive.convert:projected_peak",
+        identity="zarr",
+        keywords=("codec", "levels", "chunks"),
+    ),
+    Format(
+        "DICOM",
+        (".dcm", ".ima", ".dicom"),
+        open="voxarray.formats.dicom.read:open_dicom",
+        identity="folder",
+    ),
+    Format(
+        "PAR/REC",
+        (".par", ".rec"),
+        open="voxarray.formats.parrec.read:open_parrec",
+        companions=((".rec", (".par",)),),
+        identity="stem",
+    ),
+    Format(
+        "AFNI",
+        (".head", ".brik", ".brik.gz", ".brik.bz2"),
+        open="voxarray.formats.afni.read:open_afni",
+        companions=((".brik", (".head",)), (".brik.gz", (".head",)), (".brik.bz2", (".head",))),
+        identity="stem",
+    ),
+    Format("NumPy", (".npy",), open="voxarray.formats.npy.read:open_npy", in_folders=False),
+)
+"""In the order in which an error lists them."""
