@@ -198,7 +198,16 @@ class Image(Preprocessed):
 
         return to_dask(self.source)
 
-    def save(self, path: PathLike, squeeze: bool | None = None, *, overwrite: bool = False) -> None:
+    def save(
+        self,
+        path: PathLike,
+        squeeze: bool | None = None,
+        *,
+        overwrite: bool = False,
+        codec: str | None = None,
+        levels: int | None = None,
+        chunks: int | None = None,
+    ) -> None:
         """Write the image to a file or an archive; the suffix says which.
 
         A single file is replaced if it exists, in one step: it is never half written.
@@ -209,13 +218,24 @@ class Image(Preprocessed):
                 JPEG, BMP, TIFF); NIfTI, MGH, MINC, VTK, GIPL and archives have fixed axes and
                 refuse it.
             overwrite: Replace an archive that exists.
+            codec: Profile of an archive's codec, such as ``"training"``; chosen by default.
+            levels: Pyramid levels of an archive, the base included.
+            chunks: Edge of an archive's chunks, in voxels.
 
         Raises:
-            UnsupportedError: For an unknown suffix, and for what the format cannot hold.
+            UnsupportedError: For an unknown suffix, for what the format cannot hold, and for a
+                keyword that it cannot use (``UNUSED_KEYWORD``).
             ArchiveExistsError: If an archive exists and ``overwrite`` is not set.
         """
         saving.save(
-            self.source, path, label=self.type == LABEL, overwrite=overwrite, squeeze=squeeze
+            self.source,
+            path,
+            label=self.type == LABEL,
+            overwrite=overwrite,
+            squeeze=squeeze,
+            codec=codec,
+            levels=levels,
+            chunks=chunks,
         )
 
     __hash__ = None  # type: ignore[assignment]  # mutable, as any dict
