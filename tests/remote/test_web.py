@@ -51,7 +51,7 @@ def part(voxels):
 
 
 def copies(tmp_path):
-    return [file for file in (tmp_path / "copies").rglob("*") if file.is_file()]
+    return [file for file in (tmp_path / "copies").rglob("*.*") if file.is_file()]  # no lock
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -140,18 +140,29 @@ def test_copies_go_with_their_process(web, tmp_path):
 
 
 def test_what_killed_processes_left_is_removed(web, tmp_path):
-    from voxarray.storage.local_copies import _host
+    from voxarray.storage.folder_lock import FolderLock
 
-    dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
-    )
-    left = tmp_path / "copies" / f"voxarray-copies-{_host()}-{dead.stdout.strip()}-abc"
-    left.mkdir(parents=True)
-    other = tmp_path / "copies" / "somebody-elses"
-    other.mkdir()
+    names = iter(f"voxarray-copies-{number:016x}" for number in range(3))
+    folder = tmp_path / "copies"
+    folder.mkdir(exist_ok=True)
+    left, living = (FolderLock.make(str(folder), lambda: next(names)) for _ in range(2))
+    left.release()
+    others = [
+        folder / "somebody-elses",
+        folder / "voxarray-copies-host-1-abc",
+        folder / next(names),
+    ]
+    others[0].mkdir()
+    others[1].mkdir()
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/lock").touch()
+    others[2].symlink_to(tmp_path / "precious")
     assert open_source(f"{web.url}/a.mgz").shape
-    assert not left.exists()
-    assert other.exists()
+    assert not os.path.exists(left.folder)
+    assert living.is_there
+    assert all(other.exists() for other in others)
+    assert (tmp_path / "precious/lock").exists()
+    living.remove()
 
 
 def test_levels_and_labels(web, scans, voxels):

@@ -21,6 +21,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -231,10 +232,13 @@ def _judged(folder: str) -> tuple[Ownership, FolderLock | None]:
     lock = FolderLock(folder)
     path = os.path.join(folder, LOCK)
     try:
+        # In a folder for temporary files anybody may put anything, a link to elsewhere for one.
+        if not _is_own_folder(folder):
+            return Ownership.UNKNOWN, None
         with _forking:
-            lock._fd = os.open(path, os.O_RDWR)
+            lock._fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
             _held[id(lock)] = lock
-    except OSError:  # none, or somebody else's
+    except OSError:  # none, or none that may be opened
         return Ownership.UNKNOWN, None
     granted = _flock(lock._fd, exclusive=True)
     if granted and _is_same(lock._fd, path) and _counts(lock._fd, folder):
@@ -281,6 +285,11 @@ def _is_same(fd: int, path: str) -> bool:
     except OSError:
         return False
     return os.path.samestat(os.fstat(fd), there)
+
+
+def _is_own_folder(path: str) -> bool:
+    status = os.lstat(path)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _has_lock(folder: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import tempfile
 import threading
 from collections import OrderedDict
@@ -20,6 +19,7 @@ from voxarray.core import settings, thread_pools
 from voxarray.core.disk import is_full
 from voxarray.core.errors import ArchiveError, UnsupportedError, VoxarrayError
 from voxarray.core.memory import format_bytes
+from voxarray.storage.folder_lock import FolderLock, random_identity, remove_if_abandoned
 from voxarray.storage.remote.file import RemoteFile
 from voxarray.storage.remote.transport import usable
 
@@ -34,13 +34,13 @@ class Copy:
     Attributes:
         path: Where it is.
         size: Bytes.
-        owner: Process that made it, and alone removes it.
+        is_mine: Whether this process made it, and alone removes it; else a parent did.
         readers: How many are reading it now.
     """
 
     path: str
     size: int
-    owner: int
+    is_mine: bool = True
     readers: int = 0
 
 
@@ -55,7 +55,7 @@ class Copies:
         self._lock = threading.Lock()
         self._copies: OrderedDict[Hashable, Copy] = OrderedDict()
         self._making: dict[Hashable, Future[Copy]] = {}
-        self._folder: str | None = None
+        self._folder: FolderLock | None = None
 
     @contextmanager
     def held(self, file: Any) -> Iterator[str]:
@@ -78,7 +78,7 @@ class Copies:
         """Remove the copy of a file, unless somebody is reading it, or another process made it."""
         with self._lock:
             copy = self._copies.get(file.identity)
-            if copy is not None and not copy.readers and copy.owner == os.getpid():
+            if copy is not None and not copy.readers and copy.is_mine:
                 del self._copies[file.identity]
                 shutil.rmtree(os.path.dirname(copy.path), ignore_errors=True)
 
@@ -152,7 +152,7 @@ class Copies:
                 code="NO_SPACE",
                 path=file.path,
             ) from error
-        return Copy(path, file.size, os.getpid())
+        return Copy(path, file.size)
 
     def _local_name(self, file: Any) -> str:
         return _local_name(file)
@@ -162,7 +162,7 @@ class Copies:
 
     def _drop_to(self, limit: int, keep: Hashable | None = None) -> None:
         """Drop copies of this process until they take no more than ``limit`` bytes."""
-        mine = {k: c for k, c in self._copies.items() if c.owner == os.getpid()}
+        mine = {k: c for k, c in self._copies.items() if c.is_mine}
         total = sum(copy.size for copy in mine.values())
         for key, copy in mine.items():
             if total <= limit:
@@ -175,22 +175,22 @@ class Copies:
 
     def _own_folder(self) -> str:
         with self._lock:
-            if self._folder is None or not os.path.isdir(self._folder):
+            if self._folder is None or not self._folder.is_there:
                 parent = settings.get("download-directory") or tempfile.gettempdir()
                 os.makedirs(parent, exist_ok=True)
                 _sweep(parent)
-                name = f"{_PREFIX}-{_host()}-{os.getpid()}-"
-                self._folder = tempfile.mkdtemp(prefix=name, dir=parent)
-                # Also at the end of workers of multiprocessing, which do not run atexit.
-                util.Finalize(None, _remove, (self._folder, os.getpid()), exitpriority=10)
-            return self._folder
+                self._folder = FolderLock.make(parent, lambda: f"{_PREFIX}-{random_identity()}")
+                # Also at the end of workers of multiprocessing, which do not run atexit. Children
+                # of a fork inherit this, and the folder is not theirs.
+                util.Finalize(None, self._folder.remove, exitpriority=10)
+            return self._folder.folder
 
     def _forget_parent(self) -> None:
         self._lock = threading.Lock()
         self._making = {}
         self._folder = None
         for copy in self._copies.values():
-            copy.readers = 0
+            copy.readers, copy.is_mine = 0, False
 
 
 def download(file: RemoteFile, path: str) -> None:
@@ -248,33 +248,13 @@ def _local_name(file: RemoteFile) -> str:
     return re.sub(r"[^\w.-]", "_", name)[-100:]
 
 
-def _host() -> str:
-    return re.sub(r"[^\w.]", "", socket.gethostname()) or "localhost"
-
-
 def _sweep(parent: str) -> None:
-    """Remove folders of processes of this machine that were killed before they could."""
-    pattern = re.compile(re.escape(f"{_PREFIX}-{_host()}-") + r"(\d+)-\w+$")
-    with suppress(OSError), os.scandir(parent) as entries:
-        for entry in entries:
-            found = pattern.match(entry.name)
-            if found and entry.is_dir(follow_symlinks=False) and not _is_running(int(found[1])):
-                shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # of somebody else
-        return True
-    return True
-
-
-def _remove(folder: str, owner: int) -> None:
-    if os.getpid() == owner:  # children of a fork inherit what is to be done at the end
-        shutil.rmtree(folder, ignore_errors=True)
+    """Remove folders of processes that were killed before they could."""
+    pattern = re.compile(rf"{_PREFIX}-[0-9a-f]{{16}}")
+    with suppress(OSError):
+        for name in filter(pattern.fullmatch, os.listdir(parent)):
+            with suppress(OSError):  # another process tidies up, too
+                remove_if_abandoned(os.path.join(parent, name))
 
 
 COPIES = Copies()
