@@ -52,11 +52,11 @@ class RemoteTree(Store):
     objects: Objects
 
     @property
-    def path(self) -> str:  # type: ignore[override]
+    def path(self) -> str:
         return self.objects.shown
 
     @property
-    def requests(self) -> int:  # type: ignore[override]
+    def requests(self) -> int:
         return max(1, int(settings.get("remote-requests")))
 
     def open(self, key: str) -> RemoteBlob:
@@ -107,7 +107,7 @@ class RemoteZip(ZipStore):
     file: RemoteFile  # type: ignore[assignment]  # read alike, opened otherwise
 
     @property
-    def requests(self) -> int:  # type: ignore[override]
+    def requests(self) -> int:
         return max(1, int(settings.get("remote-requests")))
 
     def whole(self) -> RemoteBlob:

@@ -53,20 +53,20 @@ class ArchiveSource(Source):
     scaling: Scaling | None = field(kw_only=True)
 
     @property
-    def path(self) -> str:  # type: ignore[override]
+    def path(self) -> str:
         return os.path.join(self.store.path, self.prefix).rstrip("/")
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         n, z, y, x = self.array.layout.shape
         return n, x, y, z
 
     @property
-    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def affine(self) -> NDArray[np.float64]:
         return self.grid_of_level.affine
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         n, z, y, x = (
             min(shard, size)
             for shard, size in zip(self.array.layout.shard, self.array.layout.shape, strict=True)
@@ -74,15 +74,15 @@ class ArchiveSource(Source):
         return n, x, y, z
 
     @property
-    def channels(self) -> Channels:  # type: ignore[override]
+    def channels(self) -> Channels:
         return self.image.channels
 
     @property
-    def history(self) -> History:  # type: ignore[override]
+    def history(self) -> History:
         return self.image.history
 
     @property
-    def levels(self) -> int:  # type: ignore[override]
+    def levels(self) -> int:
         return self.image.levels
 
     @property
@@ -91,7 +91,7 @@ class ArchiveSource(Source):
         return self.image.labels
 
     @property
-    def nifti_header(self) -> bytes | None:  # type: ignore[override]
+    def nifti_header(self) -> bytes | None:
         key = f"{self.prefix}{NIFTI}/c/0"
         if self.number or key not in handle_cache.manifest(self.store, self.opened).files:
             return None

@@ -67,11 +67,11 @@ class ProxySource(Source):
         return cls(proxy=proxy, dtype=dtype, affine=affine, channels=channels, identity=identity)
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return as_4d(self.proxy.shape)
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         if self._is_compressed:
             return self.shape
         c, w, h, d = self.shape
@@ -79,7 +79,7 @@ class ProxySource(Source):
         return channels, w, h, planes
 
     @property
-    def path(self) -> str | None:  # type: ignore[override]
+    def path(self) -> str | None:
         return None if self.identity is None else self.identity.path
 
     def read(self, selection: Selection) -> NDArray:

@@ -27,19 +27,19 @@ class Enlarged(Source):
     factors: tuple[int, int, int]
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return (1, *self.grid_of_small.zoom(self.factors).shape)
 
     @property
-    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def affine(self) -> NDArray[np.float64]:
         return self.grid_of_small.zoom(self.factors).affine
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return self.small.dtype
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         _, width, height, _ = self.shape
         return 1, width, height, self.factors[2]
 

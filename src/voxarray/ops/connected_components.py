@@ -40,7 +40,7 @@ class LargestComponent(Operation):
     block: int = BLOCK
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return np.dtype(np.uint8)
 
     def needs(self, selection: Selection) -> tuple[Selection | None, ...]:

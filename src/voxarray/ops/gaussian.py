@@ -46,7 +46,7 @@ class Blurred(Operation):
         return cls(base, sigmas, own if dtype is None else dtype, mode)
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return self.stored
 
     @property

@@ -19,7 +19,7 @@ class Floating(Pointwise):
     """A function whose results are float32, as TorchIO's are."""
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return SINGLE
 
 
@@ -38,7 +38,7 @@ class Clamped(Pointwise):
     stored: np.dtype
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return self.stored
 
     def function(self, values: NDArray) -> NDArray:
@@ -128,7 +128,7 @@ class Cast(Pointwise):
     stored: np.dtype
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return self.stored
 
     def function(self, values: NDArray) -> NDArray:

@@ -32,7 +32,7 @@ class Remapped(Pointwise):
     stored: np.dtype
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return self.stored
 
     def function(self, values: NDArray) -> NDArray:
@@ -56,11 +56,11 @@ class OneHot(Operation):
     classes: int
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return self.classes, *self.base.shape[1:]
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         return self.classes, *self.base.chunks[1:]
 
     def needs(self, selection: Selection) -> tuple[Selection | None, ...]:

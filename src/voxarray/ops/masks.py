@@ -30,15 +30,15 @@ class Box(Source):
     bounds: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return 1, *self.grid_shape
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return np.dtype(np.uint8)
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         return self.shape
 
     def read(self, selection: Selection) -> NDArray:
@@ -66,7 +66,7 @@ class AnyOf(Pointwise):
     labels: tuple[int, ...]
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return np.dtype(np.uint8)
 
     def function(self, values: NDArray) -> NDArray:

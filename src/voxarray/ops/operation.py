@@ -81,7 +81,7 @@ class Operation(Source):
     # --- What every source has --------------------------------------------------------------------
 
     @property
-    def inputs(self) -> tuple[Source, ...]:  # type: ignore[override]
+    def inputs(self) -> tuple[Source, ...]:
         values = (getattr(self, field.name) for field in fields(self))
         return tuple(value for value in values if isinstance(value, Source))
 
@@ -91,31 +91,31 @@ class Operation(Source):
         return replace(self, **dict(zip(names, inputs, strict=True)))
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return self.base.shape
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return self.base.dtype
 
     @property
-    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def affine(self) -> NDArray[np.float64]:
         return self.base.affine
 
     @property
-    def channels(self) -> Channels:  # type: ignore[override]
+    def channels(self) -> Channels:
         return self.base.channels
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         return self.base.chunks if self.base.shape == self.shape else self.shape
 
     @property
-    def slow_axes(self) -> tuple[int, int, int]:  # type: ignore[override]
+    def slow_axes(self) -> tuple[int, int, int]:
         return self.base.slow_axes
 
     @property
-    def lazy(self) -> bool:  # type: ignore[override]
+    def lazy(self) -> bool:
         return True
 
     @property

@@ -36,17 +36,17 @@ class Padded(Operation):
     constant: float = 0
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         c, *sizes = self.base.shape
         w, h, d = (b + n + a for b, n, a in zip(self.before, sizes, self.after, strict=True))
         return c, w, h, d
 
     @property
-    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def affine(self) -> NDArray[np.float64]:
         return self.base.grid.pad(self.before, self.after).affine
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         # Where a block is the whole axis, so it stays.
         c, *rest = (
             whole if chunk >= size else chunk
@@ -57,7 +57,7 @@ class Padded(Operation):
         return c, rest[0], rest[1], rest[2]
 
     @property
-    def lazy(self) -> bool:  # type: ignore[override]
+    def lazy(self) -> bool:
         return self.base.lazy  # to copy a voxel twice costs no more than to read it twice
 
     def needs(self, selection: Selection) -> tuple[Selection | None, ...]:

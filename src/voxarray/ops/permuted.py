@@ -26,19 +26,19 @@ class Permuted(Seen):
     axes: tuple[int, int, int]
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return self._permuted(self.base.shape)
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         return self._permuted(self.base.chunks)
 
     @property
-    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def affine(self) -> NDArray[np.float64]:
         return self.base.grid.permute(self.axes).affine
 
     @property
-    def slow_axes(self) -> tuple[int, int, int]:  # type: ignore[override]
+    def slow_axes(self) -> tuple[int, int, int]:
         first, second, third = (self.axes.index(axis) for axis in self.base.slow_axes)
         return first, second, third
 

@@ -113,19 +113,19 @@ class Resampled(Operation):
         )
 
     @cached_property
-    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def affine(self) -> NDArray[np.float64]:
         return checked_affine(self.place)
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return self.base.shape[0], *self.size
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return self.stored
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         lowest, highest = _CHUNK_EDGES
         sizes = []
         for axis, size in enumerate(self.size):

@@ -272,19 +272,19 @@ class Aggregated(Source):
     weights: Sequence[NDArray] | None
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return (len(self.sums.voxels), *self.grid_of_output.shape)
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return self.sums.voxels.dtype
 
     @property
-    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def affine(self) -> NDArray[np.float64]:
         return self.grid_of_output.affine
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         _, w, h, d = self.shape
         return 1, w, h, max(1, min(d, (1 << 22) // (w * h)))
 

@@ -34,16 +34,16 @@ class ArraySource(Source):
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         c, w, h, d = self.array.shape
         return c, w, h, d
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return self.array.dtype.newbyteorder("=")
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         return self.shape
 
     def read(self, selection: Selection) -> NDArray:
@@ -75,17 +75,17 @@ class DaskSource(Source):
     lazy: bool = True
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         c, w, h, d = self.array.shape
         return c, w, h, d
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         native: np.dtype = np.dtype(self.array.dtype).newbyteorder("=")
         return native
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         c, w, h, d = self.array.chunksize
         return c, w, h, d
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,21 +63,67 @@ class Source(ABC):
         in_memory: Whether the voxels lie in RAM already, where the user may change them.
     """
 
-    shape: Shape4
-    dtype: np.dtype
-    affine: NDArray[np.float64]
-    chunks: Shape4
-    channels: Channels = Channels()
-    scaling: Scaling | None = None
-    path: str | None = None
-    nifti_header: bytes | None = None
-    metadata: Mapping[str, Any] = NO_METADATA
-    lazy: bool = False
-    levels: int = 1
-    history: History = ()
-    inputs: tuple[Source, ...] = ()
-    slow_axes: tuple[int, int, int] = (2, 1, 0)
-    in_memory: ClassVar[bool] = False
+    # A contract of properties: frozen dataclasses and read-only properties both fulfil it. At run
+    # time they are plain defaults: `dataclass` would take an inherited property for one.
+    if TYPE_CHECKING:
+
+        @property
+        def shape(self) -> Shape4: ...
+
+        @property
+        def dtype(self) -> np.dtype: ...
+
+        @property
+        def affine(self) -> NDArray[np.float64]: ...
+
+        @property
+        def chunks(self) -> Shape4: ...
+
+        @property
+        def channels(self) -> Channels: ...
+
+        @property
+        def scaling(self) -> Scaling | None: ...
+
+        @property
+        def path(self) -> str | None: ...
+
+        @property
+        def nifti_header(self) -> bytes | None: ...
+
+        @property
+        def metadata(self) -> Mapping[str, Any]: ...
+
+        @property
+        def lazy(self) -> bool: ...
+
+        @property
+        def levels(self) -> int: ...
+
+        @property
+        def history(self) -> History: ...
+
+        @property
+        def inputs(self) -> tuple[Source, ...]: ...
+
+        @property
+        def slow_axes(self) -> tuple[int, int, int]: ...
+
+        @property
+        def in_memory(self) -> bool: ...
+
+    else:
+        channels = Channels()
+        scaling = None
+        path = None
+        nifti_header = None
+        metadata = NO_METADATA
+        lazy = False
+        levels = 1
+        history = ()
+        inputs = ()
+        slow_axes = (2, 1, 0)
+        in_memory = False
 
     @abstractmethod
     def read(self, selection: Selection) -> NDArray:

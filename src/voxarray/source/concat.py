@@ -53,20 +53,20 @@ class ConcatSource(Source):
         return cls(tuple(parts))
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         _, width, height, depth = self.parts[0].shape
         return sum(part.shape[0] for part in self.parts), width, height, depth
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return np.result_type(*(part.dtype for part in self.parts))
 
     @property
-    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def affine(self) -> NDArray[np.float64]:
         return self.parts[0].affine
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         _, width, height, depth = self.parts[0].chunks
         return 1, width, height, depth
 

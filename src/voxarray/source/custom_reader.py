@@ -74,7 +74,7 @@ class ReaderSource(Source):
         return source
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         return self.shape
 
     def read(self, selection: Selection) -> NDArray:

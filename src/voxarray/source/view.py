@@ -18,27 +18,27 @@ class Seen(Source):
     base: Source
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return self.base.dtype
 
     @property
-    def channels(self) -> Channels:  # type: ignore[override]
+    def channels(self) -> Channels:
         return self.base.channels
 
     @property
-    def scaling(self) -> Scaling | None:  # type: ignore[override]
+    def scaling(self) -> Scaling | None:
         return self.base.scaling
 
     @property
-    def lazy(self) -> bool:  # type: ignore[override]
+    def lazy(self) -> bool:
         return self.base.lazy
 
     @property
-    def inputs(self) -> tuple[Source, ...]:  # type: ignore[override]
+    def inputs(self) -> tuple[Source, ...]:
         return self.base.inputs
 
     @property
-    def slow_axes(self) -> tuple[int, int, int]:  # type: ignore[override]
+    def slow_axes(self) -> tuple[int, int, int]:
         return self.base.slow_axes
 
     @property

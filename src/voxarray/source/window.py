@@ -68,11 +68,11 @@ class Window(Seen):
         return self.selection == Selection.whole(self.base.shape)
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return self.selection.shape
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         c, w, h, d = (
             max(1, min(len(r), chunk // abs(r.step)))
             for r, chunk in zip(self.selection, self.base.chunks, strict=True)
@@ -80,27 +80,27 @@ class Window(Seen):
         return c, w, h, d
 
     @property
-    def channels(self) -> Channels:  # type: ignore[override]
+    def channels(self) -> Channels:
         return replace(
             self.base.channels,
             step=self.base.channels.step * abs(self.selection.ranges[0].step),
         )
 
     @property
-    def path(self) -> str | None:  # type: ignore[override]
+    def path(self) -> str | None:
         return self.base.path
 
     @property
-    def nifti_header(self) -> bytes | None:  # type: ignore[override]
+    def nifti_header(self) -> bytes | None:
         same = self.is_whole and np.array_equal(self.affine, self.base.affine)
         return self.base.nifti_header if same else None
 
     @property
-    def metadata(self) -> Mapping[str, Any]:  # type: ignore[override]
+    def metadata(self) -> Mapping[str, Any]:
         return self.base.metadata
 
     @property
-    def levels(self) -> int:  # type: ignore[override]
+    def levels(self) -> int:
         # Voxels of a slice may have no counterpart in a coarser level.
         return self.base.levels if self.is_whole else 1
 

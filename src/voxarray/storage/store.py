@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,8 +114,16 @@ class Store(ABC):
         requests: How many chunks to read at once; None where the processor is the limit.
     """
 
-    path: str
-    requests: int | None = None
+    if TYPE_CHECKING:  # properties as in `voxarray.source.base.Source`, and for the same reason
+
+        @property
+        def path(self) -> str: ...
+
+        @property
+        def requests(self) -> int | None: ...
+
+    else:
+        requests = None
 
     @abstractmethod
     def open(self, key: str) -> Blob:

@@ -32,7 +32,7 @@ class ZipStore(Store):
     file: FileIdentity
 
     @property
-    def path(self) -> str:  # type: ignore[override]
+    def path(self) -> str:
         return self.file.path
 
     def whole(self) -> Blob:

@@ -112,16 +112,16 @@ class TensorSource(Source):
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         c, w, h, d = self.tensor.shape
         return c, w, h, d
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return _numpy_dtype(self.tensor.dtype)
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         return self.shape
 
     def read(self, selection: Selection) -> NDArray:

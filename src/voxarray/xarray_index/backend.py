@@ -33,9 +33,9 @@ class VoxarrayBackend(BackendEntrypoint):
     description = "Medical images with their affine as coordinates (NIfTI, voxarray archives)"
     open_dataset_parameters = ("filename_or_obj", "drop_variables", "level")
 
-    def open_dataset(  # type: ignore[override]  # xarray's own backends add options likewise
+    def open_dataset(
         self,
-        filename_or_obj: str | os.PathLike[str],
+        filename_or_obj: Any,
         *,
         drop_variables: str | Iterable[str] | None = None,
         level: int = 0,

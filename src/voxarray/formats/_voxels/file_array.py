@@ -149,20 +149,20 @@ class FileArray(Source):
         return _rebuild, (type(self), {f.name: getattr(self, f.name) for f in fields(self)})
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return self.stored.shape
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         native = self.stored.native
         return native if self.scaling is None else self.scaling.dtype(native)
 
     @property
-    def path(self) -> str:  # type: ignore[override]
+    def path(self) -> str:
         return (self.header or self.identity).path
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         sizes = dict(zip(self.stored.axes, self._block, strict=True))
         return sizes[0], sizes[1], sizes[2], sizes[3]
 

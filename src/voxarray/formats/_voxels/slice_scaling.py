@@ -57,31 +57,31 @@ class PartScaled(Source):
         return cls(base, slopes, intercepts, valid)
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return self.base.shape
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return Scaling(1, 0).dtype(self.base.dtype)
 
     @property
-    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def affine(self) -> NDArray[np.float64]:
         return self.base.affine
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         return self.base.chunks
 
     @property
-    def channels(self) -> Channels:  # type: ignore[override]
+    def channels(self) -> Channels:
         return self.base.channels
 
     @property
-    def path(self) -> str | None:  # type: ignore[override]
+    def path(self) -> str | None:
         return self.base.path
 
     @property
-    def metadata(self) -> Mapping[str, Any]:  # type: ignore[override]
+    def metadata(self) -> Mapping[str, Any]:
         return self.base.metadata
 
     @property

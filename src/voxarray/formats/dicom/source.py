@@ -49,13 +49,13 @@ class DicomSource(Source):
     is_scaled: bool = True
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         layout = self.files[0].layout
         volumes, depth = self.planes.shape[:2]
         return volumes * layout.samples, layout.columns, layout.rows, depth
 
     @property
-    def metadata(self) -> Mapping[str, Any]:  # type: ignore[override]
+    def metadata(self) -> Mapping[str, Any]:
         return MappingProxyType(self.facts)
 
     @property
@@ -64,18 +64,18 @@ class DicomSource(Source):
         return self.files[0].layout.dtype
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         scalings = self._applied
         return self.stored if scalings is None else scalings[0].dtype(self.stored)
 
     @property
-    def scaling(self) -> Scaling | None:  # type: ignore[override]
+    def scaling(self) -> Scaling | None:
         """The slope and intercept of all planes; None if there are none, or they differ."""
         applied = self._applied
         return applied[0] if applied is not None and len(applied) == 1 else None
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         channels, width, height, depth = self.shape
         layout = self.files[0].layout
         # The tiles of a mosaic share their rows of pixels, so that they are read together.

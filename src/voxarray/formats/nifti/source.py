@@ -44,36 +44,36 @@ class NiftiFile(Source):
     is_scaled: bool = True
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return self.header.shape
 
     @property
-    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def affine(self) -> NDArray[np.float64]:
         return self.header.affine
 
     @property
-    def channels(self) -> Channels:  # type: ignore[override]
+    def channels(self) -> Channels:
         return self.header.channels
 
     @property
-    def path(self) -> str:  # type: ignore[override]
+    def path(self) -> str:
         return self.identity.path
 
     @property
-    def scaling(self) -> Scaling | None:  # type: ignore[override]
+    def scaling(self) -> Scaling | None:
         return self.header.scaling if self.is_scaled else None
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         native = self.header.stored.newbyteorder("=")
         return native if self.scaling is None else self.scaling.dtype(native)
 
     @functools.cached_property
-    def nifti_header(self) -> bytes:  # type: ignore[override]
+    def nifti_header(self) -> bytes:
         return self.header.scrubbed()
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         return _permuted(self.slabs.largest, self._order)
 
     @property

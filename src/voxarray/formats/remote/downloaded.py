@@ -61,43 +61,43 @@ class DownloadedSource(Source):
         return source
 
     @property
-    def path(self) -> str:  # type: ignore[override]
+    def path(self) -> str:
         return self.file.path
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return self._facts.shape
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return self._facts.dtype
 
     @property
-    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def affine(self) -> NDArray[np.float64]:
         return self._facts.affine
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         return self._facts.chunks
 
     @property
-    def channels(self) -> Channels:  # type: ignore[override]
+    def channels(self) -> Channels:
         return self._facts.channels
 
     @property
-    def scaling(self) -> Scaling | None:  # type: ignore[override]
+    def scaling(self) -> Scaling | None:
         return self._facts.scaling
 
     @property
-    def nifti_header(self) -> bytes | None:  # type: ignore[override]
+    def nifti_header(self) -> bytes | None:
         return self._facts.nifti_header
 
     @property
-    def metadata(self) -> Mapping[str, Any]:  # type: ignore[override]
+    def metadata(self) -> Mapping[str, Any]:
         return self._facts.metadata
 
     @property
-    def levels(self) -> int:  # type: ignore[override]
+    def levels(self) -> int:
         return self._facts.levels
 
     @property

@@ -59,33 +59,33 @@ class ZarrSource(Source):
         return self.pyramid[self.number]
 
     @property
-    def shape(self) -> Shape4:  # type: ignore[override]
+    def shape(self) -> Shape4:
         return self._level.axes.shape
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         stored = self._level.voxels.dtype
         return stored if self.scaling is None else self.scaling.dtype(stored)
 
     @property
-    def affine(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def affine(self) -> NDArray[np.float64]:
         affine = np.array(self._level.affine)
         affine.flags.writeable = False
         return affine
 
     @property
-    def chunks(self) -> Shape4:  # type: ignore[override]
+    def chunks(self) -> Shape4:
         level = self._level
         wanted = _grown(level.axes.permuted(level.voxels.chunks), self.shape, self.dtype.itemsize)
         c, w, h, d = (min(chunk, size) for chunk, size in zip(wanted, self.shape, strict=True))
         return c, w, h, d
 
     @property
-    def levels(self) -> int:  # type: ignore[override]
+    def levels(self) -> int:
         return len(self.pyramid)
 
     @property
-    def nifti_header(self) -> bytes | None:  # type: ignore[override]
+    def nifti_header(self) -> bytes | None:
         return None if self.number else self.header
 
     def level(self, number: int) -> ZarrSource:
