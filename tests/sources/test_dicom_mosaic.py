@@ -17,7 +17,7 @@ from header_samples import everything
 from pydicom.uid import RLELossless
 
 import dicom_samples as samples
-from voxarray.core.errors import UnsupportedError
+from voxarray.core.errors import UnsupportedError, VoxarrayWarning
 from voxarray.formats.dicom.read import DicomReader
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection
@@ -185,6 +185,92 @@ def test_what_is_not_said_is_not_guessed(tmp_path, why):
         open_source(path)
     assert caught.value.code == "MOSAIC"
     assert "dcm2niix" in str(caught.value)
+
+
+def without_private(dataset):
+    dataset.remove_private_tags()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_mosaic_needs_no_word_in_image_type(tmp_path, name):
+    path = scan(tmp_path / "a.dcm", name)
+    expected = open_source(path)
+    voxels = everything(expected)
+    source = open_source(
+        changed(path, lambda d: samples.put(d, {"ImageType": ["DERIVED", "SECONDARY"]}))
+    )
+    np.testing.assert_array_equal(everything(source), voxels)
+    np.testing.assert_array_equal(source.affine, expected.affine)
+
+
+def test_private_blocks_may_have_been_moved(tmp_path):
+    path = scan(tmp_path / "a.dcm")
+    voxels = everything(open_source(path))
+
+    def move(dataset):
+        raw = dataset[CSA].value
+        dataset.remove_private_tags()
+        dataset.private_block(0x0029, "ANOTHER", create=True).add_new(0x10, "OB", b"no")
+        dataset.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", raw)
+
+    np.testing.assert_array_equal(everything(open_source(changed(path, move))), voxels)
+
+
+def test_the_word_alone_makes_no_mosaic_of_a_slice(tmp_path):
+    """Slices that were taken apart keep what their mosaic said of itself."""
+    pixels = (np.arange(128 * 128) % 4096).astype(np.uint16).reshape(128, 128)
+
+    def take_apart(dataset):
+        dataset.Rows = dataset.Columns = 128
+        dataset.PixelData = pixels.tobytes()
+
+    path = changed(scan(tmp_path / "a.dcm"), take_apart)
+    assert open_source(path).shape == (1, 128, 128, 1)
+    changed(path, without_private)
+    source = open_source(path)
+    np.testing.assert_array_equal(everything(source)[0, :, :, 0], pixels.T)
+
+
+def test_the_word_makes_no_mosaic_of_frames(tmp_path):
+    dataset = samples.enhanced(
+        samples.volume(),
+        [samples.frame_groups(2.0 * z) for z in range(6)],
+        samples.shared_groups(),
+        ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"],
+    )
+    assert open_source(samples.save(dataset, tmp_path / "a.dcm")).shape == (1, 4, 5, 6)
+    dataset.PerFrameFunctionalGroupsSequence = dataset.PerFrameFunctionalGroupsSequence[:1]
+    dataset.NumberOfFrames = 1
+    assert open_source(samples.save(dataset, tmp_path / "b.dcm")).shape == (1, 4, 5, 1)
+
+
+def test_a_mosaic_without_private_elements(tmp_path):
+    """With the word it is refused; without it, only its size is odd, and that is remarked."""
+    path = changed(scan(tmp_path / "a.dcm"), without_private)
+    with pytest.raises(UnsupportedError, match="no CSA header"):
+        open_source(path)
+    changed(path, lambda d: samples.put(d, {"ImageType": ["DERIVED", "SECONDARY"]}))
+    with pytest.warns(VoxarrayWarning, match="Acquisition Matrix"):
+        assert open_source(path).shape == (1, 896, 896, 1)
+
+
+def test_a_zero_filled_slice_is_not_remarked(tmp_path):
+    dataset = samples.placed(
+        samples.volume(1, 512, 512)[0], (0, 0, 0), AcquisitionMatrix=[128, 0, 0, 128]
+    )
+    path = samples.save(dataset, tmp_path / "a.dcm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_source(path)
+
+
+def test_grids_of_another_maker_are_refused(tmp_path):
+    dataset = samples.placed(samples.volume()[0], (0, 0, 0))
+    block = dataset.private_block(0x0065, "Image Private Header", create=True)
+    block.add_new(0x50, "DS", "4")
+    with pytest.raises(UnsupportedError, match="United Imaging") as caught:
+        open_source(samples.save(dataset, tmp_path / "a.dcm"))
+    assert caught.value.code == "MOSAIC"
 
 
 def test_a_mosaic_of_another_series_is_nobodys_concern(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dicom_samples as samples
-from voxarray.core.errors import VoxarrayError
+from voxarray.core.errors import VoxarrayError, VoxarrayWarning
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection
 
@@ -153,6 +153,49 @@ def test_siemens_b_values(tmp_path):
     assert source.metadata["gradient_direction"] == (-1, 0, 0)
 
 
+def philips_asl(v):
+    """Two phases of a cardiac cycle, each with and without label; numbers tell nothing."""
+    return {"phase": v // 2 + 1, "label": ["CONTROL", "LABEL"][v % 2]}
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_philips_phases_and_labels_tell_volumes_apart(tmp_path, moved):
+    """Also where an anonymiser has given the private elements other blocks."""
+    volumes = four(4)
+    order = np.random.default_rng(0).permutation(16).reshape(4, 4)
+    for v, z in product(range(4), range(4)):
+        dataset = samples.placed(volumes[v, z], (0, 0, 2.0 * z), int(order[v, z]) + 1)
+        for number in range(0x10, 0x14 - 4 * moved):
+            dataset.add_new((0x2005, number), "LO", f"Philips MR Imaging DD {number - 15:03}")
+        told = philips_asl(v)
+        if moved:
+            dataset.private_block(0x2001, "Another", create=True).add_new(0x08, "IS", "99")
+        block = dataset.private_block(0x2001, "Philips Imaging DD 001", create=True)
+        block.add_new(0x08, "IS", str(told["phase"]))
+        block = dataset.private_block(0x2005, "Philips MR Imaging DD 005", create=True)
+        block.add_new(0x29, "CS", told["label"])
+        samples.save(dataset, tmp_path / f"{(v * 5 + 3 * z) % 7}_{z}_{v}.dcm")
+    found = everything(open_source(tmp_path))
+    firsts = np.argsort(order.min(axis=1))
+    assert np.array_equal(found, as_image(volumes)[firsts])
+
+
+def test_enhanced_arterial_spin_labelling(tmp_path):
+    volumes = four(2)
+    frames = [
+        samples.frame_groups(
+            2.0 * z,
+            MRArterialSpinLabelingSequence=samples.group(ASLContext=["CONTROL", "LABEL"][v]),
+        )
+        for z, v in product(range(4), range(2))
+    ]
+    pixels = np.ascontiguousarray(volumes.transpose(1, 0, 2, 3)).reshape(8, 5, 4)
+    dataset = samples.enhanced(pixels, frames, samples.shared_groups())
+    source = open_source(samples.save(dataset, tmp_path / "a.dcm"))
+    assert np.array_equal(everything(source), as_image(volumes))
+    assert source.metadata["asl_context"] == ("CONTROL", "LABEL")
+
+
 def test_echo_planar_volumes_take_a_repetition_time(tmp_path):
     write(
         tmp_path,
@@ -263,7 +306,7 @@ def test_dose_grid(tmp_path):
     assert source.metadata["dose_units"] == "GY"
 
 
-def segmentation(path, places, bits=8, spacing=2.0):
+def segmentation(path, places, bits=8, spacing=2.0, **elements):
     """Segments with planes at (segment, slice); each plane holds its own number."""
     pixels = np.stack([np.full((8, 8), n + 1, np.uint8) for n in range(len(places))])
     frames = [
@@ -275,7 +318,8 @@ def segmentation(path, places, bits=8, spacing=2.0):
     dataset = samples.enhanced(
         pixels, frames, samples.shared_groups(), SOPClassUID=samples.SEG, Modality="SEG"
     )
-    dataset.SegmentationType = "FRACTIONAL"
+    dataset.SegmentationType = "LABELMAP"
+    samples.put(dataset, elements)
     if bits == 1:
         dataset.SegmentationType = "BINARY"
         dataset.BitsAllocated = dataset.BitsStored = 1
@@ -291,6 +335,21 @@ def test_segments_are_channels_and_absent_planes_are_empty(tmp_path):
     assert source.metadata["segment"] == (1, 2)
     found = everything(source)[:, 0, 0]
     assert found.tolist() == [[1, 2, 0, 0, 0], [0, 3, 0, 0, 4]]
+
+
+def test_fractions_are_shares_of_the_largest(tmp_path):
+    """PS3.3, C.8.20.2.3."""
+    stated = {"SegmentationType": "FRACTIONAL", "SegmentationFractionalType": "PROBABILITY"}
+    places = [(1, 0), (1, 1), (2, 1), (2, 4)]
+    path = segmentation(tmp_path / "a.dcm", places, MaximumFractionalValue=4, **stated)
+    source = open_source(path)
+    found = everything(source)[:, 0, 0]
+    assert found.tolist() == [[0.25, 0.5, 0, 0, 0], [0, 0.75, 0, 0, 1]]
+    assert source.metadata["maximum_fractional_value"] == 4
+    assert source.metadata["segmentation_fractional_type"] == "PROBABILITY"
+    path = segmentation(tmp_path / "b.dcm", places, **stated)
+    with pytest.warns(VoxarrayWarning, match="which number stands for 1"):
+        assert everything(open_source(path)).max() == 4
 
 
 def test_binary_segments(tmp_path):

@@ -34,7 +34,9 @@ UNITS = _words(
 
 COMPLEX_COMPONENTS = _words("MAGNITUDE PHASE REAL IMAGINARY MIXED")
 SEGMENTATION_TYPES = _words("BINARY FRACTIONAL LABELMAP")
+FRACTION_TYPES = _words("PROBABILITY OCCUPANCY")
 DOSE_UNITS = _words("GY RELATIVE")
+ASL_CONTEXTS = _words("LABEL CONTROL M_ZERO_SCAN")
 
 _SIEMENS = "SIEMENS MR HEADER"
 _PHILIPS = "Philips Imaging DD 001"
@@ -47,6 +49,7 @@ _NUMBERS = {
     "magnetic_field_strength": (tags.FIELD_STRENGTH, ()),
     "slice_thickness": (tags.SLICE_THICKNESS, (tags.MEASURES_SEQUENCE,)),
     "segment": (tags.SEGMENT_NUMBER, (tags.SEGMENT_SEQUENCE,)),
+    "maximum_fractional_value": (tags.MAXIMUM_FRACTION, ()),
 }
 _WORDS = {
     "modality": (tags.MODALITY, (), MODALITIES),
@@ -55,6 +58,8 @@ _WORDS = {
     "dose_units": (tags.DOSE_UNITS, (), DOSE_UNITS),
     "complex_component": (tags.COMPLEX_COMPONENT, tags.FRAME_TYPE_SEQUENCES, COMPLEX_COMPONENTS),
     "segmentation_type": (tags.SEGMENTATION_TYPE, (), SEGMENTATION_TYPES),
+    "segmentation_fractional_type": (tags.FRACTION_TYPE, (), FRACTION_TYPES),
+    "asl_context": (tags.ASL_CONTEXT, (tags.ASL_SEQUENCE,), ASL_CONTEXTS),
     "photometric_interpretation": (tags.PHOTOMETRIC, (), frozenset({"MONOCHROME1"})),
 }
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voxarray.core.errors import FormatError, TruncatedError
-from voxarray.formats.dicom.tags import PIXEL_TAGS, WANTED, name
+from voxarray.formats.dicom.tags import PIXEL_TAGS, PRIVATE_BLOCKS, WANTED, name
 
 UNDEFINED = 0xFFFFFFFF
 
@@ -50,6 +50,9 @@ ten thousand frames have, if each is described by a few functional groups."""
 
 _MOST_KEPT = 300_000
 """Values and items that are kept, in some 60 MiB."""
+
+_LONGEST_CREATOR = 64
+"""Bytes of the name of whoever reserves private elements; PS3.5, 6.2, VR LO."""
 
 _LONGEST_VALUE = 1 << 20
 """Bytes of one value."""
@@ -141,6 +144,13 @@ class Elements:
             )
         return found
 
+    def tags(self, tag: int) -> tuple[int, ...]:
+        """The values of an element that names other elements."""
+        order = "<" if self.little else ">"
+        raw = self.raw(tag)
+        halves = struct.unpack(f"{order}{len(raw) // 4 * 2}H", raw[: len(raw) // 4 * 4])
+        return tuple(a << 16 | b for a, b in zip(halves[::2], halves[1::2], strict=True))
+
     def number(self, tag: int) -> float | None:
         """The first value of an element of numbers; None if there is none."""
         return next(iter(self.numbers(tag)), None)
@@ -200,8 +210,11 @@ class ElementParser:
             )
         found = Elements(self._little)
         position = start
+        blocks: dict[int, int] = {}
         while position + 8 <= stop:
             tag, vr, length, value = self._element(position, explicit)
+            if tag & 0x10000 and keep:
+                tag = self._private(tag, length, value, blocks)
             if tag == _ITEM_END:
                 return found, value
             if tag in PIXEL_TAGS and depth == 0:
@@ -222,6 +235,26 @@ class ElementParser:
                 kind = wanted if vr in (b"", b"UN") else vr.decode()
                 found.values.setdefault(tag, (kind, bytes(self._at(value, length))))
         return found, position
+
+    def _private(self, tag: int, length: int, value: int, blocks: dict[int, int]) -> int:
+        """A private tag with the number of the block that its creator has here.
+
+        Args:
+            tag: As the file has it.
+            length: Bytes of its value.
+            value: Where that begins.
+            blocks: Blocks of this data set that known creators have reserved; added to.
+        """
+        group, block = tag >> 16, tag >> 8 & 0xFF
+        if block == 0 and tag & 0xFF >= 0x10 and length <= _LONGEST_CREATOR:
+            creator = bytes(self._at(value, length)).decode("latin-1").strip(" \0")
+            known = PRIVATE_BLOCKS.get((group, creator))
+            if known is None:
+                return tag & ~0xFFFF  # what it reserves is nobody's that we know
+            blocks[tag & 0xFF] = known
+            return group << 16 | known
+        known = blocks.get(block)
+        return tag & ~0xFFFF if known is None else group << 16 | known << 8 | tag & 0xFF
 
     def _count(self, is_kept: bool, *, at_top: bool = False, length: int = 0) -> None:
         """Refuse a header with more in it than any real one has."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from voxarray.core.errors import FormatError, UnsupportedError
@@ -12,51 +11,24 @@ from voxarray.core.scaling import Scaling
 from voxarray.formats.dicom import tags
 from voxarray.formats.dicom.acquisition import facts_of
 from voxarray.formats.dicom.elements import Elements
+from voxarray.formats.dicom.frame import Frame
 from voxarray.formats.dicom.functional_groups import Groups
 from voxarray.formats.dicom.header import Header
-from voxarray.formats.dicom.mosaic import Mosaic
-
-Vector = tuple[float, ...]
-
-_FARTHEST = 1e7
-"""Millimetres; nothing that is scanned is ten kilometres away."""
+from voxarray.formats.dicom.mosaic import Mosaic, looks_like_one
+from voxarray.formats.dicom.multiframe import of_many
+from voxarray.formats.dicom.pixel_layout import PixelLayout
+from voxarray.formats.dicom.place import place_of, spacing_of, vector
 
 _LARGEST_SCALE = 1e25
 """Times any integer, it still fits into float32."""
 
-CINE = "frame_time"
-"""Kind of separator for the frames of a film, which have a time and no position."""
+_PHILIPS = "Philips Imaging DD 001"
+_PHILIPS_LABEL = "Philips MR Imaging DD 005"
 
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One plane.
-
-    Attributes:
-        file: Number of its header.
-        index: Number of the frame in its file.
-        position: Centre of the first pixel, LPS mm; None if it is not said.
-        orientation: Unit vectors, LPS: along which columns follow one another, then rows.
-        spacing: Millimetres between rows, then between columns.
-        thickness: Millimetres that a single plane stands for.
-        scaling: How stored numbers become intensities; None if they are intensities.
-        separators: What may tell apart planes at one position, and what says when they were made.
-        facts: What ``image[...]`` may say.
-        order: When it was made, as far as numbers tell: Instance Number, frame.
-        is_localizer: Whether it is a scout, not part of a volume.
-    """
-
-    file: int
-    index: int
-    position: Vector | None
-    orientation: Vector | None
-    spacing: Vector | None
-    thickness: float | None
-    scaling: Scaling | None
-    separators: dict[str, Any]
-    facts: dict[str, Any]
-    order: tuple[int, int]
-    is_localizer: bool
+_MAY_BE_MOSAIC = (
+    "the plane has many times as many rows and columns as its Acquisition Matrix, as mosaics of "
+    "slices have, and nothing says that it is one: it is taken as one slice"
+)
 
 
 def frames_of(header: Header, file: int) -> Iterator[Frame]:
@@ -68,13 +40,13 @@ def frames_of(header: Header, file: int) -> Iterator[Frame]:
 
     Raises:
         FormatError: For values that make no sense, and frames without a place (``NO_POSITION``).
-        UnsupportedError: For a mosaic that does not say enough (``MOSAIC``), or a table of
-            intensities (``MODALITY_LUT``).
+        UnsupportedError: For a mosaic that does not say enough (``MOSAIC``), tiles of a larger
+            plane (``TILED``), or a table of intensities (``MODALITY_LUT``).
     """
     elements, layout = header.elements, header.layout
     if layout is None:
         return
-    _refuse_what_is_no_plane(elements)
+    _refuse_what_is_no_plane(elements, layout)
     shared = elements.item(tags.SHARED_GROUPS)
     own = elements.items(tags.FRAME_GROUPS)
     if own and len(own) != layout.frames:
@@ -91,23 +63,33 @@ def frames_of(header: Header, file: int) -> Iterator[Frame]:
     for index in range(layout.frames):
         groups = Groups(own[index] if own else nothing, shared, elements)
         frame = _frame(groups, file, index, header.number)
-        yield frame if own or layout.frames == 1 else _of_film(frame, elements, layout.frames)
+        if looks_like_one(elements, layout):
+            frame = replace(frame, remarks=(*frame.remarks, _MAY_BE_MOSAIC))
+        yield frame if own or layout.frames == 1 else of_many(frame, groups, layout.frames)
 
 
 def _frame(groups: Groups, file: int, index: int, number: int) -> Frame:
     facts = facts_of(groups)
+    place = place_of(groups)
+    spacing, remark = spacing_of(groups, is_placed=place.position is not None)
     return Frame(
         file,
         index,
-        position=_vector(groups.numbers(tags.POSITION, tags.POSITION_SEQUENCE), 3),
-        orientation=_vector(groups.numbers(tags.ORIENTATION, tags.ORIENTATION_SEQUENCE), 6),
-        spacing=_spacing(groups),
+        position=place.position,
+        orientation=place.orientation,
+        spacing=spacing,
         thickness=_thickness(groups),
         scaling=_scaling(groups),
         separators=_separators(groups, facts),
         facts=facts,
         order=(number, index),
         is_localizer="LOCALIZER" in groups.texts(tags.IMAGE_TYPE),
+        has_rescale=any(
+            groups.number(tag, tags.TRANSFORMATION_SEQUENCE) is not None
+            for tag in (tags.SLOPE, tags.INTERCEPT)
+        ),
+        axes=place.frame,
+        remarks=tuple(filter(None, (remark, _remark_on_fractions(groups.whole)))),
     )
 
 
@@ -137,29 +119,19 @@ def _tiles(mosaic: Mosaic, plane: Frame) -> Iterator[Frame]:
 
 def _thickness(groups: Groups) -> float | None:
     for tag in (tags.SPACING_BETWEEN_SLICES, tags.SLICE_THICKNESS):
-        found = _vector(groups.numbers(tag, tags.MEASURES_SEQUENCE)[:1], 1)
+        found = vector(groups.numbers(tag, tags.MEASURES_SEQUENCE)[:1], 1)
         if found is not None and found[0] != 0:
             return abs(found[0])  # nuclear medicine counts slices downwards
     return None
-
-
-def _spacing(groups: Groups) -> Vector | None:
-    # Only without a patient's frame is the spacing at the detector the best there is.
-    found = groups.numbers(tags.PIXEL_SPACING, tags.MEASURES_SEQUENCE)
-    if not found and not groups.numbers(tags.POSITION, tags.POSITION_SEQUENCE):
-        found = groups.numbers(tags.IMAGER_PIXEL_SPACING)
-    spacing = _vector(found, 2)
-    if spacing is not None and min(spacing) <= 0:
-        raise FormatError(
-            f"a pixel spacing of {spacing} mm: expected two positive numbers", code="BAD_SPACING"
-        )
-    return spacing
 
 
 def _scaling(groups: Groups) -> Scaling | None:
     slope = groups.number(tags.SLOPE, tags.TRANSFORMATION_SEQUENCE)
     if slope is None:
         slope = groups.whole.number(tags.DOSE_SCALING)
+    if slope is None and groups.whole.text(tags.SEGMENTATION_TYPE) == "FRACTIONAL":
+        largest = groups.whole.number(tags.MAXIMUM_FRACTION)  # PS3.3, C.8.20.2.3
+        slope = 1 / largest if largest else None
     intercept = groups.number(tags.INTERCEPT, tags.TRANSFORMATION_SEQUENCE) or 0.0
     if slope == 0 or max(abs(slope or 0), abs(intercept)) > _LARGEST_SCALE:
         raise FormatError(
@@ -168,6 +140,15 @@ def _scaling(groups: Groups) -> Scaling | None:
         )
     scaling = Scaling(1.0 if slope is None else slope, intercept)
     return None if scaling == Scaling(1.0, 0.0) else scaling
+
+
+def _remark_on_fractions(elements: Elements) -> str:
+    if elements.text(tags.SEGMENTATION_TYPE) != "FRACTIONAL" or tags.MAXIMUM_FRACTION in elements:
+        return ""
+    return (
+        "the segmentation is fractional and does not say which number stands for 1 (Maximum "
+        "Fractional Value): numbers are left as they are stored"
+    )
 
 
 def _separators(groups: Groups, facts: dict[str, Any]) -> dict[str, Any]:
@@ -185,6 +166,8 @@ def _separators(groups: Groups, facts: dict[str, Any]) -> dict[str, Any]:
         "acquisition_time": _seconds(groups.text(tags.ACQUISITION_TIME)),
         "temporal_resolution": groups.number(tags.TEMPORAL_RESOLUTION),
         "is_planar_epi": _is_planar_epi(groups.whole),
+        "label": _spin_label(groups),
+        "phase_number": _philips_phase(groups),
     }
     for key in ("segment", "echo_time", "inversion_time", "flip_angle", "b_value"):
         found[key] = facts.get(key)
@@ -192,6 +175,19 @@ def _separators(groups: Groups, facts: dict[str, Any]) -> dict[str, Any]:
     for number, value in enumerate(groups.numbers(tags.DIMENSION_INDICES, content)):
         found[f"dimension_{number}"] = value
     return found
+
+
+def _spin_label(groups: Groups) -> str | None:
+    """Whether arterial blood was labelled, as the standard or Philips writes it."""
+    found = groups.text(tags.ASL_CONTEXT, tags.ASL_SEQUENCE)
+    if not found and groups.text(tags.PHILIPS_LABEL_CREATOR) == _PHILIPS_LABEL:
+        found = groups.text(tags.PHILIPS_LABEL)
+    return found or None
+
+
+def _philips_phase(groups: Groups) -> float | None:
+    is_philips = groups.text(tags.PHILIPS_CREATOR) == _PHILIPS
+    return groups.number(tags.PHILIPS_PHASE) if is_philips else None
 
 
 def _is_planar_epi(elements: Elements) -> bool:
@@ -210,62 +206,15 @@ def _seconds(time: str) -> float | None:
     return hours * 3600 + minutes * 60 + seconds
 
 
-def _of_film(frame: Frame, elements: Elements, count: int) -> Frame:
-    """A frame of a multi-frame file without functional groups: a plane of a dose grid or a film."""
-    offsets = elements.numbers(tags.GRID_OFFSETS)
-    if frame.position is not None and frame.orientation is not None:
-        # PS3.3, C.8.8.3.2: relative to the first plane if the first offset is 0.
-        if len(offsets) == count and offsets[0] == 0:
-            return replace(frame, position=_shifted(frame, offsets[frame.index]))
-    elif frame.position is None:
-        vector = elements.numbers(tags.FRAME_TIME_VECTOR)
-        step = elements.number(tags.FRAME_TIME)
-        if step or len(vector) == count:
-            time = sum(vector[: frame.index + 1]) if vector else (step or 0) * frame.index
-            return replace(frame, separators={CINE: time}, orientation=None)
-    raise FormatError(
-        f"the file holds {count} frames and does not say where or when each of them was taken: "
-        "expected functional groups, a grid of offsets from 0, or the time between frames",
-        code="NO_POSITION",
-    )
-
-
-def _shifted(frame: Frame, offset: float) -> Vector:
-    rx, ry, rz, cx, cy, cz = frame.orientation or ()
-    normal = (ry * cz - rz * cy, rz * cx - rx * cz, rx * cy - ry * cx)
-    return tuple(p + offset * n for p, n in zip(frame.position or (), normal, strict=True))
-
-
-def _vector(numbers: Vector, length: int) -> Vector | None:
-    if not numbers:
-        return None
-    if len(numbers) != length:
-        raise FormatError(
-            f"a position, orientation or spacing of {len(numbers)} numbers, expected {length}",
-            code="BAD_NUMBER",
+def _refuse_what_is_no_plane(elements: Elements, layout: PixelLayout) -> None:
+    whole = (elements.integer(tags.SLIDE_COLUMNS, 0), elements.integer(tags.SLIDE_ROWS, 0))
+    if whole[0] > layout.columns or whole[1] > layout.rows:
+        raise UnsupportedError(
+            f"the frames of {layout.columns} x {layout.rows} pixels are tiles of a plane of "
+            f"{whole[0]} x {whole[1]} (Total Pixel Matrix), which are not put together here: "
+            "convert it to OME-TIFF first, for instance with bioformats2raw or wsidicom",
+            code="TILED",
         )
-    if max(map(abs, numbers)) > _FARTHEST:
-        raise FormatError(
-            f"a position or spacing of more than {_FARTHEST:g} mm: the header is damaged",
-            code="BAD_NUMBER",
-        )
-    # Orientations are unit vectors, written with few decimals by some scanners.
-    if length == 6:
-        return (*_unit(numbers[:3]), *_unit(numbers[3:]))
-    return numbers
-
-
-def _unit(vector: Vector) -> Vector:
-    length = math.hypot(*vector)
-    if abs(length - 1) > 1e-2:
-        raise FormatError(
-            f"a direction of length {length:g} in the image orientation, expected a unit vector",
-            code="BAD_ORIENTATION",
-        )
-    return tuple(part / length for part in vector)
-
-
-def _refuse_what_is_no_plane(elements: Elements) -> None:
     if elements.items(tags.MODALITY_LUT):
         raise UnsupportedError(
             "intensities are given by a table (Modality LUT Sequence), not by slope and intercept: "

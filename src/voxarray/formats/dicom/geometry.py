@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError
-from voxarray.formats.dicom.frames import Frame
+from voxarray.formats.dicom.frame import Frame
 from voxarray.geometry.grid import checked_affine
 
 TOLERANCE = 0.01
@@ -57,8 +57,10 @@ def stack(frames: Sequence[Frame], *, with_holes: bool = False) -> Stack:
     """Order planes along their normal.
 
     A single slice is as thick as Spacing Between Slices says, else Slice Thickness, else 1 mm. A
-    plane without a place in the patient (radiographs, photographs, ultrasound) gets the axes that
-    a picture has: columns to the left, rows to the back, from the origin, as in SimpleITK.
+    plane that says nothing of its place (radiographs, photographs, ultrasound) gets the axes that
+    a picture has: columns to the left, rows to the back, from the origin, as in SimpleITK. A plane
+    that has a position and no orientation, or the reverse, is refused: whatever the other half
+    were taken to be, the image would be somewhere.
 
     Args:
         frames: At least one.
@@ -69,7 +71,7 @@ def stack(frames: Sequence[Frame], *, with_holes: bool = False) -> Stack:
         FormatError: ``NO_POSITION``, ``NO_SPACING``, ``BAD_ORIENTATION``, ``MIXED_SPACING``,
             ``MIXED_ORIENTATION``, ``MISSING_SLICE``, ``NON_UNIFORM_SPACING``, ``GANTRY_TILT``.
     """
-    if all(frame.position is None or frame.orientation is None for frame in frames):
+    if all(frame.position is None and frame.orientation is None for frame in frames):
         return _without_place(frames)
     axes = _in_plane(frames)
     normal = np.cross(axes[0], axes[1])
@@ -95,13 +97,7 @@ def stack(frames: Sequence[Frame], *, with_holes: bool = False) -> Stack:
 
 def _in_plane(frames: Sequence[Frame]) -> NDArray[np.float64]:
     """Directions (2, 3) in LPS in which columns, then rows follow one another."""
-    without = sum(frame.position is None or frame.orientation is None for frame in frames)
-    if without:
-        raise FormatError(
-            f"{without} of {len(frames)} planes do not say where they are (Image Position and "
-            "Orientation): choose a series that does",
-            code="NO_POSITION",
-        )
+    _require_place(frames)
     found = np.array([frame.orientation for frame in frames]).reshape(-1, 2, 3)
     if np.abs(found - found[0]).max() > _SAME_DIRECTION:
         kinds = {tuple(np.round(axes.ravel(), 3)) for axes in found}
@@ -118,6 +114,30 @@ def _in_plane(frames: Sequence[Frame]) -> NDArray[np.float64]:
             code="BAD_ORIENTATION",
         )
     return axes
+
+
+def _require_place(frames: Sequence[Frame]) -> None:
+    """Refuse planes that state half of a place, or none where others have one."""
+    lacking = {
+        "Image Position": sum(frame.position is None for frame in frames),
+        "Image Orientation": sum(frame.orientation is None for frame in frames),
+    }
+    without = max(lacking.values())
+    if without:
+        named = " and ".join(f"{name} ({n} of them)" for name, n in lacking.items() if n)
+        raise FormatError(
+            f"{without} of {len(frames)} planes do not say where they are: they lack {named}, and "
+            "half of a place is none. Choose a series that says both, export it again, or open it "
+            "with reader=, a function of yours that returns voxels and an affine",
+            code="NO_POSITION",
+        )
+    axes = {frame.axes for frame in frames}
+    if len(axes) > 1:
+        raise FormatError(
+            f"planes are placed in the axes of different things ({', '.join(sorted(axes))}): "
+            "expected one; open them apart",
+            code="NO_POSITION",
+        )
 
 
 def _cluster(heights: NDArray[np.float64]) -> list[int]:

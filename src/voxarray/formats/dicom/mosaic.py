@@ -5,6 +5,10 @@ in which direction slices follow one another, stands in private elements: in the
 "SV10", as SPM and nibabel's nicom describe it) and partly beside it. What they do not say is not
 guessed: such files are refused.
 
+Whether a plane is a mosaic is told by the number of images in these elements. The word MOSAIC in
+Image Type is lost where anonymisers rewrite it, and stays where the slices have been taken apart;
+then the plane is no larger than the acquisition matrix, or holds one image.
+
 Image Position is that of a plane as large as the mosaic around the centre of the first slice, not
 that of the slice: it is moved back by half the difference, as nibabel and dcm2niix do.
 """
@@ -26,6 +30,7 @@ Vector = tuple[float, ...]
 
 _CREATOR = "SIEMENS CSA HEADER"
 _MR_CREATOR = "SIEMENS MR HEADER"
+_UIH_CREATOR = "Image Private Header"
 
 _MAGIC = b"SV10"
 _ENTRY = struct.Struct("<64si4s3i")  # name, multiplicity, VR, type, number of items, check
@@ -34,6 +39,9 @@ _MOST = 1000
 """Entries, and items of one entry: nibabel's limit, too."""
 
 _PARALLEL = 1e-3
+
+_MOST_INTERPOLATED = 5
+"""Pixels per acquired sample from which on a plane rather holds tiles: scanners go up to four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +75,22 @@ class Mosaic:
             UnsupportedError: It is one, and does not say all that must be known, or contradicts
                 itself (``MOSAIC``).
         """
-        if "MOSAIC" not in header.texts(tags.IMAGE_TYPE):
+        if header.items(tags.FRAME_GROUPS) or layout.frames > 1 or _is_one_slice(header, layout):
             return None
-        if layout.frames != 1 or layout.samples != 1:
-            raise _refusal(f"it has {layout.frames} frames of {layout.samples} samples")
+        _refuse_grid(header)
         said = _csa(header)
+        count = _count(header, said)
+        has_word = "MOSAIC" in header.texts(tags.IMAGE_TYPE)
+        if count == 1 or (count is None and not has_word):
+            return None
+        if layout.samples != 1:
+            raise _refusal(f"it has {layout.samples} samples per pixel")
+        if said is None:
+            raise _refusal("it has no CSA header in the format SV10, which would describe it")
+        if count is None:
+            raise _refusal("how many slices it holds is not said, or not in one way")
         found = cls(
-            _slices(header, said),
+            count,
             _normal(said),
             _spacing(header),
             layout.rows,
@@ -120,15 +137,52 @@ class Mosaic:
         return tuple((first + np.multiply(self.normal, self.spacing * slice_)).tolist())
 
 
-def _slices(header: Elements, said: dict[str, Vector]) -> int:
-    """Number of slices; two elements may say it, and have to agree."""
-    stated = said.get("NumberOfImagesInMosaic", ())
+def looks_like_one(header: Elements, layout: PixelLayout) -> bool:
+    """Whether a plane that is taken as it is may be a mosaic whose private elements were removed.
+
+    Nothing says so but its size: a reconstruction makes few more pixels than were acquired.
+    """
+    acquired = max(header.numbers(tags.ACQUISITION_MATRIX), default=0)
+    plane = (layout.columns, layout.rows)
+    return (
+        layout.frames == layout.across == 1
+        and acquired > 0
+        and all(size % acquired == 0 and size // acquired >= _MOST_INTERPOLATED for size in plane)
+    )
+
+
+def _is_one_slice(header: Elements, layout: PixelLayout) -> bool:
+    """Whether the plane is no larger than the matrix of one slice, so that it holds no tiles."""
+    acquired = max(header.numbers(tags.ACQUISITION_MATRIX), default=0)
+    return max(layout.rows, layout.columns) <= acquired
+
+
+def _count(header: Elements, said: dict[str, Vector] | None) -> int | None:
+    """Number of slices, which two elements may say; None if neither does.
+
+    Raises:
+        UnsupportedError: They do not agree, or say what cannot be (``MOSAIC``).
+    """
+    stated = (said or {}).get("NumberOfImagesInMosaic", ())
     if header.text(tags.SIEMENS_CREATOR) == _MR_CREATOR:
         stated += header.numbers(tags.SIEMENS_MOSAIC)[:1]
-    counts = set(stated)
+    counts = set(stated) - {0}
+    if not counts:
+        return None
     if len(counts) != 1 or not all(n >= 1 and n == int(n) and n <= _MOST for n in counts):
         raise _refusal("how many slices it holds is not said, or not in one way")
     return int(counts.pop())
+
+
+def _refuse_grid(header: Elements) -> None:
+    """Refuse the grids of United Imaging, which place each tile by a private sequence."""
+    slices = header.number(tags.UIH_GRID) or 0
+    if header.text(tags.UIH_CREATOR) == _UIH_CREATOR and slices > 1:
+        raise UnsupportedError(
+            f"the plane is a grid of {slices:g} slices, as scanners of United Imaging write them, "
+            "whose private description is not read: convert it with dcm2niix",
+            code="MOSAIC",
+        )
 
 
 def _normal(said: dict[str, Vector]) -> Vector:
@@ -146,14 +200,16 @@ def _spacing(header: Elements) -> float:
     return spacing
 
 
-def _csa(header: Elements) -> dict[str, Vector]:
-    """Numbers in the CSA header that matter here, by name."""
+def _csa(header: Elements) -> dict[str, Vector] | None:
+    """Numbers in the CSA header that matter here, by name; None if there is none."""
     raw = header.raw(tags.SIEMENS_CSA)
     if header.text(tags.SIEMENS_CSA_CREATOR) != _CREATOR or not raw.startswith(_MAGIC):
-        raise _refusal("it has no CSA header in the format SV10, which would describe it")
+        return None
     try:
         return dict(_parse(raw))
     except (struct.error, ValueError):
+        if "MOSAIC" not in header.texts(tags.IMAGE_TYPE) and _count(header, None) is None:
+            return None  # damaged, and nothing says that it matters
         raise _refusal("its CSA header is damaged") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,16 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError
+from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, VoxarrayWarning
 from voxarray.core.scaling import Scaling
 from voxarray.formats.dicom import tags
 from voxarray.formats.dicom.acquisition import facts_of_volumes
 from voxarray.formats.dicom.detect import dicom_files
-from voxarray.formats.dicom.frames import Frame, frames_of
-from voxarray.formats.dicom.geometry import stack
+from voxarray.formats.dicom.frame import Frame
+from voxarray.formats.dicom.frames import frames_of
+from voxarray.formats.dicom.geometry import Stack, stack
 from voxarray.formats.dicom.header import Header, read_header
 from voxarray.formats.dicom.pixels import PixelFile
-from voxarray.formats.dicom.series import Series, choose, list_series, require_alike
+from voxarray.formats.dicom.series import (
+    Series,
+    choose,
+    list_series,
+    remark_on_gaps,
+    require_alike,
+)
 from voxarray.formats.dicom.source import DicomSource
 from voxarray.formats.dicom.volumes import EMPTY, Volumes, arrange
 from voxarray.source.base import Source
@@ -97,6 +105,7 @@ def _build(path: str, headers: Sequence[Header]) -> DicomSource:
     require_alike(layouts, frames)
     with_holes = any(h.elements.text(tags.SEGMENTATION_TYPE) for h in headers)
     place = stack(frames, with_holes=with_holes)
+    _warn(path, frames, place)
     stated = headers[0].elements.number(tags.TEMPORAL_POSITIONS)
     volumes = arrange(
         frames,
@@ -124,6 +133,18 @@ def _build(path: str, headers: Sequence[Header]) -> DicomSource:
             [[frames[n].facts for n in row if n != EMPTY] for row in volumes.planes]
         ),
     )
+
+
+def _warn(path: str, frames: Sequence[Frame], place: Stack) -> None:
+    """Warn of what was taken to be so, once each."""
+    remarks = dict.fromkeys(remark for frame in frames for remark in frame.remarks)
+    if frames[0].axes != "patient":
+        said = f"planes are placed relative to the {frames[0].axes}, not to the patient"
+        remarks[f"{said}: axes of the world are those of the {frames[0].axes}"] = None
+    step = float(np.linalg.norm(place.affine[:3, 2]))
+    for remark in (*remarks, remark_on_gaps(frames, place.slices, step)):
+        if remark:
+            warnings.warn(f"{remark} [{path}]", VoxarrayWarning, stacklevel=5)
 
 
 def _scalings(

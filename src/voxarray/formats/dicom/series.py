@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from voxarray.core.errors import FormatError
 from voxarray.formats.dicom import tags
 from voxarray.formats.dicom.acquisition import MODALITIES
-from voxarray.formats.dicom.frames import Frame
+from voxarray.formats.dicom.frame import Frame
 from voxarray.formats.dicom.header import Header
 from voxarray.formats.dicom.pixel_layout import PixelLayout
+
+_EVEN = 0.05
+"""Share of the stated spacing by which a multiple of it may be off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> No
     """Refuse planes that cannot stand in one array.
 
     Raises:
-        FormatError: ``LOCALIZER``, ``MIXED_SIZE`` or ``MIXED_DTYPE``.
+        FormatError: ``LOCALIZER``, ``MIXED_SIZE``, ``MIXED_DTYPE`` or ``MIXED_SCALING``.
     """
     scouts = sum(frame.is_localizer for frame in frames)
     if 0 < scouts < len(frames):
@@ -111,6 +115,40 @@ def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> No
             f"{', some of them inverted' if len(photometric) > 1 else ''}; expected one kind",
             code="MIXED_DTYPE",
         )
+    without = sum(not frame.has_rescale for frame in frames)
+    if 0 < without < len(frames):
+        raise FormatError(
+            f"{without} of {len(frames)} planes state no rescale slope and intercept, the others "
+            "do: whether their numbers mean the same is not said; open them apart, or add slope 1 "
+            "and intercept 0 where numbers are intensities",
+            code="MIXED_SCALING",
+        )
+
+
+def remark_on_gaps(frames: Sequence[Frame], slices: Sequence[int], step: float) -> str:
+    """What hints at slices that are missing evenly, such as every second; empty if nothing does.
+
+    Positions alone do not tell. Numbers of instances that skip as many as the stated spacing goes
+    into the real one do: either alone is what some scanners write.
+
+    Args:
+        frames: The planes.
+        slices: The slice of each.
+        step: Millimetres between slices.
+    """
+    stated = frames[0].thickness
+    at = {z: frame.order[0] for frame, z in zip(frames, slices, strict=True)}
+    if len(at) != len(frames) or len(at) < 2 or not stated:
+        return ""
+    numbers = [at[z] for z in sorted(at)]
+    skipped = {abs(b - a) for a, b in pairwise(numbers)}
+    times = round(step / stated)
+    if skipped != {times} or times < 2 or abs(step / stated - times) > _EVEN:
+        return ""
+    return (
+        f"slices are {step:g} mm apart where {stated:g} mm are stated, and their numbers count "
+        f"{times} from one to the next: {times - 1} of {times} slices may be missing"
+    )
 
 
 def _matching(

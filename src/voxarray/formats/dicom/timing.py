@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from voxarray.formats.dicom.frames import CINE, Frame
+from voxarray.formats.dicom.frame import CINE, Frame
 
 _SECONDS: dict[str, float] = {
     CINE: 1e-3,

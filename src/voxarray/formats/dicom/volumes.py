@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError
-from voxarray.formats.dicom.frames import CINE, Frame
+from voxarray.formats.dicom.frame import CINE, Frame
 from voxarray.formats.dicom.timing import volume_step
 from voxarray.source.base import Channels
 
@@ -33,6 +33,10 @@ TIME = (
     "frame_reference_time",
     "acquisition_number",
     "acquisition_time",
+    "time_slot",
+    "time_slice",
+    "nuclear_phase",
+    "phase_number",
 )
 
 _SEPARATORS = (
@@ -43,6 +47,12 @@ _SEPARATORS = (
     "flip_angle",
     "b_value",
     "gradient_direction",
+    "label",
+    "energy_window",
+    "detector",
+    "rotation",
+    "rr_interval",
+    "angular_view",
     *TIME,
     "stack",
     *(f"dimension_{n}" for n in range(16)),

@@ -1,0 +1,190 @@
+"""Where a plane says that it is, and how large its pixels are: every element that may say so.
+
+A place takes two statements, a position and an orientation, from the same module. One without the
+other is half a place: it is kept as such, and refused when planes are stacked.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from voxarray.core.errors import FormatError
+from voxarray.formats.dicom import tags
+from voxarray.formats.dicom.elements import Elements
+from voxarray.formats.dicom.functional_groups import Groups
+
+Vector = tuple[float, ...]
+
+_FARTHEST = 1e7
+"""Millimetres; nothing that is scanned is ten kilometres away."""
+
+_CENTIMETRES = 3
+"""Code of a unit of ultrasound regions (PS3.3, C.8.5.5.1.15)."""
+
+_TISSUE = 1
+"""Spatial format of an ultrasound region that shows two dimensions (PS3.3, C.8.5.5.1.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a plane is.
+
+    Attributes:
+        position: Centre of the first pixel, mm; None if it is not said.
+        orientation: Unit vectors along which columns follow one another, then rows.
+        frame: What the axes are those of: ``"patient"`` (LPS), ``"transducer"`` or ``"slide"``.
+    """
+
+    position: Vector | None
+    orientation: Vector | None
+    frame: str = "patient"
+
+    @property
+    def is_said(self) -> bool:
+        """Whether there is any statement, be it half of one."""
+        return self.position is not None or self.orientation is not None
+
+
+def place_of(groups: Groups, detector: int = 0) -> Place:
+    """Where a plane is: in the patient, else before a transducer or on a slide.
+
+    Args:
+        groups: What is said of the plane.
+        detector: Number of its detector, for nuclear medicine, which places detectors.
+    """
+    found = Place(
+        vector(groups.numbers(tags.POSITION, tags.POSITION_SEQUENCE), 3),
+        vector(groups.numbers(tags.ORIENTATION, tags.ORIENTATION_SEQUENCE), 6),
+    )
+    if found.is_said:
+        return found
+    others = (
+        _at_detector(groups.whole, detector),
+        _before_transducer(groups),
+        _on_slide(groups),
+    )
+    return next((other for other in others if other.is_said), found)
+
+
+def _at_detector(whole: Elements, detector: int) -> Place:
+    """PS3.3, C.8.4.11: of reconstructed slices, where the first of them is."""
+    detectors = whole.items(tags.DETECTOR_SEQUENCE)
+    if detector >= len(detectors):
+        return Place(None, None)
+    item = detectors[detector]
+    return Place(vector(item.numbers(tags.POSITION), 3), vector(item.numbers(tags.ORIENTATION), 6))
+
+
+def _before_transducer(groups: Groups) -> Place:
+    """PS3.3, C.7.6.16.2.21 and 22: planes of an ultrasound volume."""
+    return Place(
+        vector(groups.numbers(tags.VOLUME_POSITION, tags.VOLUME_POSITION_SEQUENCE), 3),
+        vector(groups.numbers(tags.VOLUME_ORIENTATION, tags.VOLUME_ORIENTATION_SEQUENCE), 6),
+        "transducer",
+    )
+
+
+def _on_slide(groups: Groups) -> Place:
+    """PS3.3, C.8.12.6.1 and C.8.12.4: of a frame, else of the plane that it fills."""
+    x, y, z = tags.SLIDE_OFFSETS
+    item = groups.holder(x, tags.SLIDE_POSITION_SEQUENCE)
+    if x not in item:
+        item = groups.whole.item(tags.SLIDE_ORIGIN_SEQUENCE)
+    offsets = (*item.numbers(x)[:1], *item.numbers(y)[:1])
+    if offsets:
+        offsets = (*offsets, (item.number(z) or 0.0) * 1e-3)  # the only one that is in micrometres
+    orientation = vector(groups.whole.numbers(tags.SLIDE_ORIENTATION), 6)
+    return Place(vector(offsets, 3), orientation, "slide")
+
+
+def spacing_of(groups: Groups, *, is_placed: bool) -> tuple[Vector | None, str]:
+    """Millimetres between rows, then between columns, and what is to be remarked of them.
+
+    Only without a place is the spacing at the detector, the film or the scanner's glass the best
+    that there is; the order is that of how near to the patient each is measured.
+
+    Args:
+        groups: What is said of the plane.
+        is_placed: Whether it says where it is.
+
+    Raises:
+        FormatError: ``BAD_SPACING``, ``BAD_NUMBER``.
+    """
+    found = groups.numbers(tags.PIXEL_SPACING, tags.MEASURES_SEQUENCE)
+    remark = ""
+    if not found and not is_placed:
+        found, remark = _spacing_of_picture(groups)
+    spacing = vector(found, 2)
+    if spacing is not None and min(spacing) <= 0:
+        raise FormatError(
+            f"a pixel spacing of {spacing} mm: expected two positive numbers", code="BAD_SPACING"
+        )
+    return spacing, remark
+
+
+def _spacing_of_picture(groups: Groups) -> tuple[Vector, str]:
+    found = (
+        groups.numbers(tags.OBJECT_PIXEL_SPACING, tags.CALIBRATION_SEQUENCE)
+        or groups.numbers(tags.IMAGER_PIXEL_SPACING)
+        or groups.whole.numbers(tags.IMAGE_PLANE_PIXEL_SPACING)
+        or groups.whole.numbers(tags.NOMINAL_PIXEL_SPACING)
+    )
+    regions = groups.whole.items(tags.ULTRASOUND_REGIONS)
+    if not found and regions:
+        return _spacing_of_regions(regions)
+    if not found:
+        ratio = groups.whole.numbers(tags.PIXEL_ASPECT_RATIO)
+        if len(ratio) == 2 and min(ratio) > 0:
+            found = (ratio[0] / ratio[1], 1.0)  # vertical to horizontal; the size is not said
+    return found, ""
+
+
+def _spacing_of_regions(regions: list[Elements]) -> tuple[Vector, str]:
+    """That of the regions that show tissue, if they agree on it."""
+    spacings = {
+        tuple(abs(region.number(tag) or 0.0) * 10 for tag in reversed(tags.REGION_DELTAS))
+        for region in regions
+        if region.number(tags.REGION_FORMAT) == _TISSUE
+        and all(region.number(tag) == _CENTIMETRES for tag in tags.REGION_UNITS)
+    }
+    if len(spacings) == 1:
+        return spacings.pop(), ""
+    if not spacings:
+        return (), "no ultrasound region states its pixels in cm: they are taken to be 1 mm wide"
+    listed = ", ".join(f"{x:.4g} x {y:.4g}" for y, x in sorted(spacings))
+    return (), f"ultrasound regions have pixels of {listed} mm: all are taken to be 1 mm wide"
+
+
+def vector(numbers: Vector, length: int) -> Vector | None:
+    """Numbers of a position, orientation (of unit length) or spacing; None if there are none.
+
+    Raises:
+        FormatError: ``BAD_NUMBER``, ``BAD_ORIENTATION``.
+    """
+    if not numbers:
+        return None
+    if len(numbers) != length:
+        raise FormatError(
+            f"a position, orientation or spacing of {len(numbers)} numbers, expected {length}",
+            code="BAD_NUMBER",
+        )
+    if max(map(abs, numbers)) > _FARTHEST:
+        raise FormatError(
+            f"a position or spacing of more than {_FARTHEST:g} mm: the header is damaged",
+            code="BAD_NUMBER",
+        )
+    # Orientations are unit vectors, written with few decimals by some scanners.
+    if length == 6:
+        return (*_unit(numbers[:3]), *_unit(numbers[3:]))
+    return numbers
+
+
+def _unit(numbers: Vector) -> Vector:
+    length = math.hypot(*numbers)
+    if abs(length - 1) > 1e-2:
+        raise FormatError(
+            f"a direction of length {length:g} in the image orientation, expected a unit vector",
+            code="BAD_ORIENTATION",
+        )
+    return tuple(part / length for part in numbers)
