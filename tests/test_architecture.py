@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import voxarray
+
 ROOT = Path(__file__).parents[1] / "src" / "voxarray"
 
 # Bottom up. A package imports from lower storeys only, not from its neighbours.
@@ -295,3 +297,22 @@ def test_imports_inside_functions_are_seen() -> None:
 def test_imports_by_text_are_seen() -> None:
     tree = ast.parse('OPEN = "voxarray.formats.registry:open_source"')
     assert own_imports(imports_by_text(tree)) == {"formats.registry"}
+
+
+# --- The image is one class on flat parts -------------------------------------------------------
+
+MIXINS = ("_geometry", "_plotting", "_statistics", "_conversion", "_preprocessing")
+
+
+def depth(kind: type, stop: set[type]) -> int:
+    return 0 if kind in stop else 1 + max(depth(base, stop) for base in kind.__bases__)
+
+
+def test_image_is_three_steps_deep() -> None:
+    assert depth(voxarray.LabelMap, {dict, object}) - 1 == 3
+
+
+@pytest.mark.parametrize("name", MIXINS)
+def test_mixins_do_not_know_each_other(name: str) -> None:
+    inside = {other for other in GRAPH[f"image.{name}"] if other.startswith("image.")}
+    assert not inside - {"image._origin", "image._external_viewer"}

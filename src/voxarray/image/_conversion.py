@@ -5,15 +5,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from voxarray.core.keys import DATA
-from voxarray.image._statistics import Measured
+from voxarray.source.drawable import TensorLike
 from voxarray.source.materialise import projected_peak
+from voxarray.source.window import Window
 
 if TYPE_CHECKING:
     import torch
 
 
-class Bridged(Measured):
+class ConversionMixin:
     """An image that can become another library's image, and be made of one."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+        def __contains__(self, key: object, /) -> bool: ...
+
+        @property
+        def source(self) -> Window: ...
+
+        @property
+        def data(self) -> torch.Tensor: ...
+
+        @data.setter
+        def data(self, tensor: Any) -> None: ...
+
+        @property
+        def _backing(self) -> Window: ...
+
+        def _require_memory(self, needed: int, operation: str) -> None: ...
+
+        def _warn_of_nans(self, tensor: Any) -> None: ...
 
     def to_tensor(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
@@ -121,7 +144,7 @@ class Bridged(Measured):
 
         return cls(tensor=from_nibabel(image), **kwargs)
 
-    def to_torchio(self) -> Any:
+    def to_torchio(self: TensorLike) -> Any:
         """The image as TorchIO 1.x has it: same class, tensor, affine and metadata.
 
         Raises:
@@ -149,7 +172,7 @@ class Bridged(Measured):
 
         return cls(**{**arguments(image), **kwargs})
 
-    def to_monai(self) -> Any:
+    def to_monai(self: TensorLike) -> Any:
         """The image as a `monai.data.MetaTensor` (C, W, H, D) with its affine and metadata.
 
         Raises:

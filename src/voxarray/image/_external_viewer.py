@@ -17,13 +17,13 @@ from voxarray.core.keys import LABEL
 from voxarray.saving import save
 
 if TYPE_CHECKING:
-    from voxarray.image._plotting import Pictured
+    from voxarray.source.drawable import Drawable
 
 VARIABLE = "SITK_SHOW_COMMAND"
 """What SimpleITK calls it: a program, perhaps with arguments; ``%f`` is where the file goes."""
 
 
-def show(image: Pictured, viewer_path: str | os.PathLike[str] | None = None) -> None:
+def show(image: Drawable, viewer_path: str | os.PathLike[str] | None = None) -> None:
     """Open an image in a viewer, and return while it is open.
 
     A viewer is given the image's own NIfTI file if it shows all of that, unchanged; else what it
@@ -84,7 +84,7 @@ def _guesses() -> Iterator[Path]:
         yield from (Path(path) for path in found if path)
 
 
-def _own_file(image: Pictured) -> str | None:
+def _own_file(image: Drawable) -> str | None:
     """The NIfTI file that an image shows as it is; None if a viewer would show something else."""
     window = image.source
     # A slice, another affine and a loaded tensor have no header of their own.
@@ -93,7 +93,7 @@ def _own_file(image: Pictured) -> str | None:
     return path if is_nifti else None
 
 
-def _written(image: Pictured) -> str:
+def _written(image: Drawable) -> str:
     name = image["stem"] if isinstance(image["stem"], str) and image["stem"] else "image"
     path = os.path.join(tempfile.mkdtemp(prefix="voxarray-"), f"{name}.nii")
     save(image.source, path, label=image.type == LABEL, overwrite=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +16,16 @@ Interval = tuple[float, float]
 _OPPOSITES = dict(zip("LRPAISTBDV", "RLAPSIBTVD", strict=True))
 
 
-class Geometry(ABC):
+class GeometryMixin:
     """Properties of anything that has a number of channels and a grid; none reads a voxel."""
 
-    @property
-    @abstractmethod
-    def shape(self) -> Shape4:
-        """Shape (C, W, H, D)."""
+    if TYPE_CHECKING:
 
-    @property
-    @abstractmethod
-    def grid(self) -> Grid:
-        """Where the voxels are: shape (W, H, D) and affine, as one value."""
+        @property
+        def shape(self) -> Shape4: ...
+
+        @property
+        def grid(self) -> Grid: ...
 
     @property
     def spatial_shape(self) -> Shape3:

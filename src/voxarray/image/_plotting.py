@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from voxarray.core.keys import LABEL
 from voxarray.image._origin import PathLike
-from voxarray.image._state import Holder
+from voxarray.source.drawable import Drawable
+from voxarray.source.window import Window
 
 
-class Pictured(Holder):
+class PlotMixin:
     """An image that can be looked at."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def source(self) -> Window: ...
+
+        @property
+        def type(self) -> str: ...
+
+        @property
+        def _backing(self) -> Window: ...
 
     @property
     def label_colours(self) -> dict[float, tuple[int, int, int]] | None:
@@ -19,7 +31,7 @@ class Pictured(Holder):
 
         return own_colours(self._backing.base) if self.type == LABEL else None
 
-    def plot(self, return_fig: bool = False, **kwargs: Any) -> Any:
+    def plot(self: Drawable, return_fig: bool = False, **kwargs: Any) -> Any:
         """Draw the sagittal, coronal and axial plane; of a single slice only that.
 
         Nothing but the planes is read, of an archive from the coarsest level that fills the figure.
@@ -53,7 +65,7 @@ class Pictured(Holder):
 
         hist(self.source, **kwargs)
 
-    def show(self, viewer_path: PathLike | None = None) -> None:
+    def show(self: Drawable, viewer_path: PathLike | None = None) -> None:
         """Open the image in an external program, and return while it is open.
 
         Args:
@@ -67,7 +79,9 @@ class Pictured(Holder):
 
         show(self, viewer_path)
 
-    def view(self, *, limit: int | str = "64 MiB", height: int = 400, **options: Any) -> Any:
+    def view(
+        self: Drawable, *, limit: int | str = "64 MiB", height: int = 400, **options: Any
+    ) -> Any:
         """Show the image in a notebook, in an interactive viewer (NiiVue).
 
         Of an archive, the finest level of the pyramid that is within the limit is read and sent to
@@ -166,7 +180,7 @@ class Pictured(Holder):
             colours=self.label_colours,
         )
 
-    def _repr_html_(self) -> str | None:
+    def _repr_html_(self: Drawable) -> str | None:
         """Header facts and three planes for notebooks; None, hence text, without matplotlib."""
         from voxarray.rendering.html import to_html
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Self
 
-from voxarray.image._conversion import Bridged
 
-
-class Preprocessed(Bridged):
+class PreprocessingMixin:
     """An image that can be brought onto another grid."""
 
     def to_canonical(self) -> Self:

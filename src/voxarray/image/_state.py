@@ -16,7 +16,6 @@ from voxarray.core.memory import MemoryReport, require
 from voxarray.core.promotion import tensor_dtype
 from voxarray.geometry.selection import Shape4
 from voxarray.image._arguments import is_dataarray, is_tensor, voxels_argument
-from voxarray.image._opened import Opened
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels, Source
 from voxarray.source.materialise import materialise, projected_peak
@@ -25,13 +24,129 @@ from voxarray.source.window import Window
 if TYPE_CHECKING:
     import torch
 
-Copied = TypeVar("Copied", bound="Holder")
+
+from numpy.typing import NDArray
+
+from voxarray.core.keys import RESERVED, TYPE, require_free
+from voxarray.geometry.grid import Grid
+from voxarray.image._arguments import affine_argument
+from voxarray.image._origin import OnePath, Origin
+from voxarray.image._record import Record
+
+Copied = TypeVar("Copied", bound="ImageState")
 
 
-class Holder(Opened):
-    """An opened image that may hold its voxels, in one place: the dict, under ``"data"``."""
+class ImageState(Record):
+    """Fields in a dict, one window on a source, and a tensor once it is loaded, under ``"data"``.
+
+    Whoever makes one sets `_origin`, or `_window`, and stores the fields ``path``, ``stem`` and
+    ``type``. The field ``affine`` is there once it is known without opening a file.
+
+    Facts of the acquisition that the file's header states are found by ``image["modality"]``, which
+    opens the file if need be, like ``image["affine"]``. They are the header's, not fields: what
+    ``dict(image)``, ``in``, ``get`` and iteration show depends on nobody having looked. They become
+    fields where the file no longer backs the image, as after `set_data`.
+    """
 
     check_nans: bool = False
+    _origin: Origin | None = None
+    _window: Window | None = None
+
+    @property
+    def shape(self) -> Shape4:
+        """Shape (C, W, H, D)."""
+        return self._backing.shape
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels are: shape (W, H, D) and affine, as one value."""
+        return self._backing.grid
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4) voxel index to RAS+ mm of voxel centres; read-only, but another can be set."""
+        affine: NDArray[np.float64] | None = self.get(AFFINE)
+        return self._backing.affine if affine is None else affine
+
+    @affine.setter
+    def affine(self, affine: Any) -> None:
+        place = affine_argument(affine)
+        if self._window is not None:
+            self._window = self._window.with_affine(place)
+        self._store(AFFINE, place)
+
+    @property
+    def history(self) -> History:
+        """What was done to the voxels, oldest first: transforms, slices, and what the archive
+        says.
+
+        Each entry has the keys ``operation``, ``arguments`` and ``version``; `voxarray.replay`
+        makes the voxels again from what they were before.
+        """
+        return self._backing.history
+
+    @property
+    def type(self) -> str:
+        """`INTENSITY`, `LABEL`, `SAMPLING_MAP` or another name."""
+        return str(self[TYPE])
+
+    @property
+    def path(self) -> OnePath | list[OnePath] | None:
+        """Where the image comes from; None for data in memory."""
+        return None if self._origin is None else self._origin.path
+
+    def __missing__(self, key: str) -> Any:
+        if key == DATA:
+            self.load()
+            return super().__getitem__(DATA)
+        if key == AFFINE:
+            return self.affine
+        if key not in RESERVED and (self._window is not None or self._origin is not None):
+            return self._backing.metadata[key]
+        raise KeyError(key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == DATA:
+            self.set_data(value)
+            return
+        if key == AFFINE:
+            self.affine = value
+            return
+        require_free(key)
+        self._store(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        if key in RESERVED:
+            raise StateError(
+                f'"{key}" cannot be removed from an image; unload() forgets the tensor',
+                code="RESERVED_KEY",
+            )
+        super().__delitem__(key)
+
+    @property
+    def _backing(self) -> Window:
+        """What the voxels are read from, whatever the tensor; opens the file at first access."""
+        window = self._window
+        if window is None:
+            if self._origin is None:
+                raise StateError("the image has neither a path nor voxels", code="EMPTY")
+            window = Window.of(self._origin.open())
+            affine = self.get(AFFINE)
+            # Two threads may both come here; they make equal windows, and either will do.
+            self._window = window = window if affine is None else window.with_affine(affine)
+        return window
+
+    def _keep_facts(self, window: Window) -> None:
+        """Make fields of the facts that the header states and a new window does not."""
+        if self._window is not None and self._window.base is not window.base:
+            for key, value in self._window.metadata.items():
+                if key not in window.metadata and key not in self:
+                    self._store(key, value)
+
+    def _store(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+
+    # --- Voxels ---------------------------------------------------------------------------------
 
     @property
     def source(self) -> Window:
@@ -116,7 +231,7 @@ class Holder(Opened):
         if is_dataarray(tensor):
             raise TypeError("a DataArray brings its own geometry: use from_xarray(array)")
         # Another number of channels counts something else than the old ones did.
-        same = np.shape(tensor)[:1] == (self.num_channels,)
+        same = np.shape(tensor)[:1] == self.shape[:1]
         channels = self._backing.channels if same else Channels()
         history = (*self._backing.history, entry("set_data", {}))
         self._hold(voxels_argument(tensor, self.affine, channels), history)
@@ -155,20 +270,6 @@ class Holder(Opened):
     def set_check_nans(self, check_nans: bool) -> None:
         """Say whether to warn if NaNs are found when voxels become a tensor."""
         self.check_nans = check_nans
-
-    # --- Fields that are voxels -----------------------------------------------------------------
-
-    def __missing__(self, key: str) -> Any:
-        if key != DATA:
-            return super().__missing__(key)
-        self.load()
-        return super().__getitem__(DATA)
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        if key == DATA:
-            self.set_data(value)
-        else:
-            super().__setitem__(key, value)
 
     # --- Copies: never load, never look at the path ---------------------------------------------
 

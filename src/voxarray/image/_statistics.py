@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from voxarray.image._plotting import Pictured
+from voxarray.source.window import Window
 
 if TYPE_CHECKING:
     from voxarray.statistics.summary import Statistics
 
 
-class Measured(Pictured):
+class StatisticsMixin:
     """An image whose voxels can be measured."""
 
-    def statistics(self, mask: Measured | None = None) -> Statistics:
+    if TYPE_CHECKING:
+
+        @property
+        def source(self) -> Window: ...
+
+    def statistics(self, mask: StatisticsMixin | None = None) -> Statistics:
         """Mean, deviation, extremes, percentiles and histogram of all voxels, in one pass.
 
         They are remembered by this process: asked again, of this image or another one of the same
@@ -31,7 +36,7 @@ class Measured(Pictured):
 
         return statistics_of(self.source, None if mask is None else mask.source)
 
-    def statistics_by_label(self, labels: Measured) -> dict[int | float, Statistics]:
+    def statistics_by_label(self, labels: StatisticsMixin) -> dict[int | float, Statistics]:
         """Statistics of the voxels of every label, ascending by label, in one pass over both.
 
         Args:

@@ -14,9 +14,14 @@ from voxarray.core.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE,
 from voxarray.geometry.selection import Selection
 from voxarray.image import _equality
 from voxarray.image._arguments import affine_argument, voxels_argument
+from voxarray.image._conversion import ConversionMixin
+from voxarray.image._geometry import GeometryMixin
 from voxarray.image._origin import Origin, PathLike
-from voxarray.image._preprocessing import Preprocessed
+from voxarray.image._plotting import PlotMixin
+from voxarray.image._preprocessing import PreprocessingMixin
 from voxarray.image._repr import describe
+from voxarray.image._state import ImageState
+from voxarray.image._statistics import StatisticsMixin
 from voxarray.source.array import ArraySource, DaskSource
 from voxarray.source.custom_reader import Reader
 from voxarray.source.materialise import materialise, projected_peak
@@ -27,7 +32,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class Image(Preprocessed):
+class Image(
+    GeometryMixin, PlotMixin, StatisticsMixin, ConversionMixin, PreprocessingMixin, ImageState
+):
     """One medical image: voxels (C, W, H, D) and where they are in the patient.
 
     Nothing is read before it is needed: constructing checks that the path exists, the properties

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE
-from voxarray.image._geometry import Geometry
+from voxarray.image._geometry import GeometryMixin
 
-Images = Mapping[str, Geometry]
+Images = Mapping[str, GeometryMixin]
 
 
 def same_grid(images: Images, tolerance: float = SAME_GRID_TOLERANCE) -> bool:
