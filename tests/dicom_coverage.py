@@ -15,6 +15,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pydicom
+import SimpleITK as sitk
 
 from voxarray.core.errors import VoxarrayError
 from voxarray.formats.dicom.read import open_dicom
@@ -31,12 +32,12 @@ _HEAD = """\
 # DICOM files that pydicom and nibabel bundle
 
 Each file is opened alone, those of nibabel that are deflated (`.gz`) after they were inflated.
-"opens" means that its voxels equal those of `pydicom.pixel_array` after slope and intercept;
-everything else is an error with the code that is shown. The table is made, and checked by the
+"opens" means that its voxels equal those of `pydicom.pixel_array` after slope and intercept, or
+those of SimpleITK where pydicom has no decoder (lossless JPEG); everything else is an error with the code that is shown. The table is made, and checked by the
 tests, with pydicom {pydicom}, nibabel {nibabel} and the extras `dicom` and `plot`.
 
-Siemens mosaics are unpacked where the header says how: the number of slices (the CSA header and
-element (0019,100A) have to agree), the direction in which they follow one another (CSA header in
+Siemens mosaics are unpacked where the header says how, whatever Image Type says: the number of
+slices (the CSA header and element (0019,100A) have to agree), the direction in which they follow one another (CSA header in
 the format SV10) and their distance (Spacing Between Slices). Otherwise they are refused (`MOSAIC`),
 never guessed. Voxels and place are compared with nibabel's and with dcm2niix's, on two of a
 scanner's headers, whose pixels nibabel has blanked and the tests fill.
@@ -86,7 +87,10 @@ def expected_voxels(path: Path) -> np.ndarray:
     with warnings.catch_warnings():  # one of nibabel's says explicit where it is implicit
         warnings.simplefilter("ignore", UserWarning)
         dataset = pydicom.dcmread(path)
-    pixels = dataset.pixel_array
+    try:
+        pixels = dataset.pixel_array
+    except RuntimeError:  # nothing for pydicom decodes it
+        pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0]
     if "MOSAIC" in dataset.get("ImageType", ()):
         pixels = tiles(pixels, int(dataset[0x0019100A].value))
     if int(dataset.get("SamplesPerPixel", 1)) == 1:

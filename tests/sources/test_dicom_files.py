@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -147,9 +148,55 @@ def test_compressed_and_damaged(tmp_path):
     assert caught.value.code == "BAD_PIXEL_DATA"
 
 
-def test_a_missing_codec_is_named():
-    source = open_source(BUNDLED / "SC_rgb_jpeg_gdcm.dcm")
+def lossless_jpeg(path, voxels):
+    """A file of lossless JPEG that SimpleITK writes, of one frame or several (D, H, W)."""
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.UseCompressionOn()
+    writer.SetCompressor("JPEG")
+    writer.SetFileName(str(path))
+    writer.Execute(sitk.GetImageFromArray(voxels))
+    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.70"
+    return path
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16])
+def test_lossless_jpeg_is_decoded_through_simpleitk(tmp_path, dtype, depth):
+    if dtype == np.int16 and depth > 1:
+        pytest.skip("SimpleITK does not write it")
+    range_ = np.iinfo(dtype)
+    voxels = np.random.default_rng(0).integers(range_.min, range_.max, (depth, 32, 24), dtype)
+    source = open_source(lossless_jpeg(tmp_path / "a.dcm", voxels))
+    assert np.array_equal(everything(source), as_image(voxels))
+    part = Selection.box((0, 1), (3, 9), (1, 32), (0, 1))
+    assert np.array_equal(source.read(part), as_image(voxels)[part.slices()])
+
+
+def test_lossless_jpeg_of_colours(tmp_path):
+    path = BUNDLED / "SC_rgb_jpeg_gdcm.dcm"
+    source = open_source(path)
     assert source.metadata["modality"] == "OT"
+    expected = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    assert np.array_equal(everything(source), expected.transpose(3, 2, 1, 0))
+
+
+def test_damaged_lossless_jpeg(tmp_path):
+    voxels = np.random.default_rng(0).integers(0, 255, (1, 32, 24), np.uint8)
+    path = lossless_jpeg(tmp_path / "a.dcm", voxels)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"\xff\xd8\xff")
+    content[start + 2 : start + 60] = bytes(58)
+    path.write_bytes(content)
+    with pytest.raises(FormatError) as caught:
+        everything(open_source(path))
+    assert caught.value.code == "BAD_PIXEL_DATA"
+
+
+def test_a_missing_codec_is_named(tmp_path):
+    dataset = pydicom.dcmread(BUNDLED / "SC_rgb_jpeg_gdcm.dcm")
+    dataset.PhotometricInterpretation = "YBR_FULL"  # SimpleITK would convert it to RGB
+    source = open_source(samples.save(dataset, tmp_path / "a.dcm"))
     with pytest.raises(UnsupportedError, match="pip install python-gdcm, or pylibjpeg-libjpeg"):
         everything(source)
 

@@ -2,7 +2,8 @@
 
 pydicom decodes run-length encoding by itself and hands JPEG to packages that it finds. All that are
 named here have permissive licences; the only one for the old lossless JPEG besides GDCM,
-``pylibjpeg-libjpeg``, has the GPL, so it is named as a choice and never required.
+``pylibjpeg-libjpeg``, has the GPL, so it is named as a choice and never required. SimpleITK, which
+holds GDCM, decodes lossless JPEG where pydicom finds nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import re
 from typing import Any
 
 from voxarray.core.errors import UnsupportedError
+from voxarray.formats.dicom.itk_decoder import is_decoded_by_itk
+from voxarray.formats.dicom.pixel_layout import PixelLayout
 
 _UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2,31}")
 """PS3.5, 9.1."""
@@ -36,18 +39,18 @@ _PACKAGES = {
 }
 
 
-def decoder_of(syntax: str, bits: int) -> Any:
-    """The decoder that pydicom has for a transfer syntax.
+def decoder_of(layout: PixelLayout) -> Any:
+    """The decoder that pydicom has for pixels; None where SimpleITK decodes them.
 
     Args:
-        syntax: UID of the transfer syntax.
-        bits: That a sample stores.
+        layout: Of the pixels.
 
     Raises:
         UnsupportedError: If nothing decodes it, or what does is not installed (``NO_CODEC``).
     """
     from pydicom.pixels import get_decoder
 
+    syntax, bits = layout.syntax, layout.stored
     is_uid = _UID.fullmatch(syntax) is not None
     try:
         # What is no UID would be quoted in a warning, and it may be anything.
@@ -62,6 +65,8 @@ def decoder_of(syntax: str, bits: int) -> Any:
         )
     # Pillow decodes the 8-bit half of this one only, and pydicom learns it too late.
     lacking = syntax == _JPEG_EXTENDED and bits > 8 and decoder.available_plugins == ("pillow",)
+    if not decoder.is_available and is_decoded_by_itk(layout):
+        return None
     if lacking or not decoder.is_available:
         package = _PACKAGES.get(syntax, "a plug-in for pydicom")
         raise UnsupportedError(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError, VoxarrayError
-from voxarray.formats.dicom import tags
+from voxarray.formats.dicom import itk_decoder, tags
 from voxarray.formats.dicom.codecs import decoder_of
 from voxarray.formats.dicom.pixel_layout import EXPLICIT_BIG, PixelLayout
 from voxarray.source.base import digest
@@ -114,11 +114,16 @@ class PixelFile:
 
     def _decode(self, fd: int, frame: int) -> NDArray:
         layout = self.layout
-        decoder = decoder_of(layout.syntax, layout.stored)
+        decoder = decoder_of(layout)
         with open(os.dup(fd), "rb") as file:
             file.seek(layout.element.offset)
             try:
-                pixels, _ = decoder.as_array(file, index=frame, **self._options())
+                if decoder is None:
+                    pixels = itk_decoder.decode(file, layout, frame)
+                else:
+                    pixels, _ = decoder.as_array(file, index=frame, **self._options())
+            except VoxarrayError:
+                raise
             except Exception as error:  # whatever a plug-in raises, bytes are what it disliked
                 # Its text may quote the file, so that it is not repeated.
                 raise FormatError(
