@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError
 from voxarray.formats.zarr.axes import canonical
-from voxarray.geometry.units import millimetres
+from voxarray.geometry.units import millimetres, unit_of
 
 # RFC-4: the way along which coordinates increase, as a column in RAS+.
 _DIRECTIONS = {
@@ -40,7 +40,7 @@ def world_of(axes: Sequence[Mapping[str, Any]], path: str) -> NDArray[np.float64
     matrix[:3, :3] = _directions(spatial, path)
     for column, name in enumerate("xyz"):
         if name in spatial:
-            matrix[:3, column] *= millimetres(spatial[name].get("unit"), name, path)
+            matrix[:3, column] *= millimetres(unit_of(spatial[name]), name, path)
     return matrix
 
 

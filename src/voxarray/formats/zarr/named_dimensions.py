@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError, GridError, UnsupportedError
-from voxarray.core.scaling import Scaling
 from voxarray.formats.zarr.axes import AxisOrder, canonical
+from voxarray.formats.zarr.cf import Decoding
 from voxarray.formats.zarr.node import Node
 from voxarray.formats.zarr.voxels import ZarrVoxels
 from voxarray.geometry.coordinates import WORLD_KEY, WORLD_NAME, plain_axis
 from voxarray.geometry.grid import checked_affine
-from voxarray.geometry.units import millimetres, seconds
+from voxarray.geometry.units import millimetres, seconds, unit_of
 from voxarray.storage.store import Store
 
 _MAX_COORDINATES = 1 << 20
@@ -49,7 +49,10 @@ def names_of(array: Node, store: Store) -> tuple[str, ...]:
         UnsupportedError: It has none (``NO_AXES``).
     """
     names = array.dimension_names
-    if names is None or None in names:
+    sizes = array.document.get("shape", ())
+    if names is None or any(
+        name is None and size != 1 for name, size in zip(names, sizes, strict=False)
+    ):
         raise UnsupportedError(
             f"{array.key or 'the array'} of {store.path} does not name its dimensions, so nothing "
             "tells x from z: write dimension_names (Zarr 3) or _ARRAY_DIMENSIONS (Zarr 2), or pass "
@@ -57,11 +60,11 @@ def names_of(array: Node, store: Store) -> tuple[str, ...]:
             code="NO_AXES",
             path=store.path,
         )
-    return tuple(str(name) for name in names)
+    return tuple(name or "" for name in names)  # one voxel needs no name: it is left out
 
 
 def affine_beside(
-    store: Store, group: Node | None, array: Node, order: AxisOrder
+    store: Store, group: Node | None, names: Sequence[str], order: AxisOrder
 ) -> NDArray[np.float64] | None:
     """(4, 4) affine from coordinates of the axes in the group of an array; None without them.
 
@@ -71,7 +74,6 @@ def affine_beside(
     Raises:
         FormatError: The coordinates are not those of a grid; codes as in `plain_axis`.
     """
-    names = names_of(array, store)
     spatial = {canonical(name): name for name in names if canonical(name) in ("x", "y", "z")}
     coordinates = {axis: _coordinate(store, group, name) for axis, name in spatial.items()}
     present = {axis: found for axis, found in coordinates.items() if found is not None}
@@ -94,44 +96,15 @@ def affine_beside(
         raise FormatError(error.message, code=error.code, path=store.path) from error
 
 
-def time_step(store: Store, group: Node | None, array: Node) -> float:
+def time_step(store: Store, group: Node | None, names: Sequence[str]) -> float:
     """Seconds between volumes, by a coordinate of the time axis; 0 if unknown."""
-    name = next((n for n in array.dimension_names or () if canonical(n) == "t"), None)
+    name = next((n for n in names if canonical(n) == "t"), None)
     found = None if name is None else _coordinate(store, group, name)
     if found is None or found.values.dtype.kind not in "iuf" or found.values.size < 2:
         return 0.0
     steps = np.diff(found.values.astype(float))
     even = np.allclose(steps, steps[0], rtol=1e-3) and steps[0] > 0
-    return float(steps[0]) * seconds(found.attrs.get("units")) if even else 0.0
-
-
-def scaling_of(array: Node, voxels: ZarrVoxels) -> Scaling | None:
-    """Slope and intercept by the CF conventions, which xarray writes.
-
-    Raises:
-        UnsupportedError: Some voxels stand for no value, which an integer cannot say (``MASKED``).
-        FormatError: Slope or intercept is no number (``BAD_SCALE``).
-    """
-    attributes = array.attributes
-    if voxels.dtype.kind != "f" and {"_FillValue", "missing_value"} & attributes.keys():
-        raise UnsupportedError(
-            f"{array.key} of {voxels.store.path} has a value that marks missing voxels: open it "
-            "with xarray, which makes them NaN, and pass the DataArray",
-            code="MASKED",
-            path=voxels.store.path,
-        )
-    try:
-        slope = float(attributes.get("scale_factor", 1))
-        intercept = float(attributes.get("add_offset", 0))
-        if not (np.isfinite([slope, intercept]).all() and slope):
-            raise ValueError(f"{slope} and {intercept}")
-    except (TypeError, ValueError) as error:
-        raise FormatError(
-            f"scale_factor and add_offset of {array.key} should be finite numbers ({error})",
-            code="BAD_SCALE",
-            path=voxels.store.path,
-        ) from error
-    return None if (slope, intercept) == (1, 0) else Scaling(slope, intercept)
+    return float(steps[0]) * seconds(unit_of(found.attrs)) if even else 0.0
 
 
 def _coordinate(store: Store, group: Node | None, name: str) -> Positions | None:
@@ -146,13 +119,13 @@ def _coordinate(store: Store, group: Node | None, name: str) -> Positions | None
             code="NOT_UNIFORM",
             path=store.path,
         )
-    values = array.read([range(n) for n in array.shape])
+    decoding = Decoding.of(node, array.dtype, store.path)
+    values = decoding.apply(array.read([range(n) for n in array.shape]))
     return Positions(node.dimension_names or (None,) * values.ndim, values, node.attributes)
 
 
 def _millimetres(positions: Positions, axis: str, store: Store) -> float:
-    unit = positions.attrs.get("units", positions.attrs.get("unit"))
-    return millimetres(unit, axis, store.path)
+    return millimetres(unit_of(positions.attrs), axis, store.path)
 
 
 def _world(store: Store, group: Node | None) -> NDArray[np.float64]:

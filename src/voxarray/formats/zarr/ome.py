@@ -1,4 +1,8 @@
-"""OME-Zarr 0.4, 0.5 and 0.6: levels, axes and geometry of one multiscale image."""
+"""OME-Zarr 0.4, 0.5 and 0.6: levels, axes and geometry of one multiscale image.
+
+Specification: https://ngff.openmicroscopy.org. Which image a group means, where it collects
+several, is in `voxarray.formats.zarr.ome_groups`.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,13 @@ from voxarray.core.errors import FormatError, UnsupportedError
 from voxarray.formats.zarr.axes import canonical
 from voxarray.formats.zarr.coordinate_frame import world_of
 from voxarray.formats.zarr.node import Node
-from voxarray.formats.zarr.transforms import composed
-from voxarray.geometry.units import seconds
+from voxarray.formats.zarr.ome_groups import only, require_geometry
+from voxarray.formats.zarr.transforms import composed, of_level
+from voxarray.geometry.units import seconds, unit_of
 from voxarray.source.base import Channels
 
 Json = Mapping[str, Any]
 Matrix = NDArray[np.float64]
-
-_FIRST_WITH_GEOMETRY = (0, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,20 @@ class Multiscale:
             FormatError: ``BAD_METADATA``.
         """
         try:
-            return cls._parse(only(group, path), group.ome)
+            return cls.parse(only(group, path), group, path)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FormatError(
+                f"{path} does not have the metadata of an OME-Zarr image ({error!r})",
+                code="BAD_METADATA",
+                path=path,
+            ) from error
+
+    @classmethod
+    def parse(cls, image: Json, group: Node, path: str) -> Multiscale:
+        """One multiscale image of a group; raises as `of`."""
+        try:
+            require_geometry(image, group, path)
+            return cls._parse(image)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, FormatError):
                 error.path = path
@@ -61,15 +77,14 @@ class Multiscale:
             ) from error
 
     @classmethod
-    def _parse(cls, image: Json, ome: Json) -> Multiscale:
-        _require_version(image.get("version") or ome.get("version"))
+    def _parse(cls, image: Json) -> Multiscale:
         systems = {s["name"]: tuple(s["axes"]) for s in image.get("coordinateSystems") or ()}
         place = _target(image, systems) if systems else ""
         axes = systems[place] if systems else tuple(image["axes"])
         datasets = image["datasets"]
         after, world = _after(image, systems, place, axes)
         matrices = tuple(
-            after @ composed(dataset.get("coordinateTransformations"), len(axes))
+            after @ of_level(dataset.get("coordinateTransformations"), len(axes), dataset["path"])
             for dataset in datasets
         )
         if not datasets or not all(isinstance(d["path"], str) for d in datasets):
@@ -120,44 +135,9 @@ class Multiscale:
             return Channels()
         outputs = [canonical(axis.get("name")) for axis in self.world]
         row, column = outputs.index("t"), self.names.index("t")
-        unit = self.world[row].get("unit")
+        unit = unit_of(self.world[row])
         step = float(self.matrices[0][row, column]) * seconds(unit)
         return Channels("time", step if np.isfinite(step) and step > 0 else 0.0)
-
-
-def is_image(group: Node) -> bool:
-    """Whether a group holds a multiscale image."""
-    images = group.ome.get("multiscales")
-    return isinstance(images, list) and len(images) > 0
-
-
-def only(group: Node, path: str) -> Json:
-    """The only multiscale of a group.
-
-    Raises:
-        UnsupportedError: There are several (``MULTIPLE_IMAGES``).
-    """
-    images = group.ome["multiscales"]
-    if len(images) != 1:
-        names = [image.get("name", n) for n, image in enumerate(images)]
-        raise UnsupportedError(
-            f"{path} holds {len(images)} multiscale images, {names}: name the array of a level, "
-            "for example by adding its path",
-            code="MULTIPLE_IMAGES",
-            path=path,
-        )
-    image: Json = images[0]
-    return image
-
-
-def _require_version(version: Any) -> None:
-    parts = str(version or "0.4").split(".")[:2]
-    if [int(part) for part in parts] < list(_FIRST_WITH_GEOMETRY):
-        raise UnsupportedError(
-            f"this is OME-Zarr {version}, which says nothing of where voxels are: open the array "
-            "of a level by its own path, and set its affine",
-            code="OME_VERSION",
-        )
 
 
 def _after(
@@ -179,24 +159,42 @@ def _after(
         return composed(given, len(axes)), axes
     matrix = np.eye(len(axes) + 1)
     for _ in range(len(given) + 1):
-        onwards = [t for t in given if _end(t.get("input")) == place]
+        onwards = [t for t in given if _leads_on(t, place, systems)]
         if not onwards:
             return matrix, _axes_of(systems, place, len(axes))
         if len(onwards) > 1:
             raise UnsupportedError(
-                f"coordinates {place!r} lead to {[_end(t.get('output')) for t in onwards]}, and "
-                "which of these is the patient's world is not said: keep one",
+                f"coordinates {place!r} lead to {[_system(t.get('output'))[1] for t in onwards]}, "
+                "and which of these is the patient's world is not said: keep one",
                 code="AMBIGUOUS_SYSTEMS",
             )
         matrix = composed(onwards, len(axes)) @ matrix
-        place = _end(onwards[0].get("output"))
+        place = _system(onwards[0].get("output"))[1]
     raise FormatError(f"transformations lead in a circle back to {place!r}", code="BAD_METADATA")
+
+
+def _leads_on(transform: Json, place: str, systems: Mapping[str, tuple[Json, ...]]) -> bool:
+    """Whether a transformation leads from a system of this image to another place in the world.
+
+    It does not where it leads to or from the system of another image, such as a label map of it,
+    nor where it counts voxels, that is to a system without units from one with them.
+    """
+    source, target = _system(transform.get("input")), _system(transform.get("output"))
+    if source != ("", place) or target[0]:
+        return False
+    axes = systems.get(target[1])
+    return axes is None or _is_measured(axes) or not _is_measured(systems[place])
+
+
+def _is_measured(axes: tuple[Json, ...]) -> bool:
+    spatial = [axis for axis in axes if canonical(axis.get("name")) in ("x", "y", "z")]
+    return any(unit_of(axis) is not None or axis.get("orientation") for axis in spatial)
 
 
 def _target(image: Json, systems: Mapping[str, tuple[Json, ...]]) -> str:
     """The coordinate system to which the levels' own transformations lead."""
     transforms = [d.get("coordinateTransformations") or [] for d in image["datasets"]]
-    targets = {_end(t.get("output")) for level in transforms for t in level}
+    targets = {_system(t.get("output"))[1] for level in transforms for t in level}
     if len(targets) > 1:
         raise UnsupportedError(
             f"levels lead to several coordinate systems, {sorted(targets)}: keep one",
@@ -216,8 +214,12 @@ def _axes_of(systems: Mapping[str, tuple[Json, ...]], place: str, size: int) -> 
     return axes
 
 
-def _end(reference: Any) -> str:
-    """Name of the coordinate system that a transformation starts from or leads to."""
-    if isinstance(reference, Mapping):
-        return str(reference.get("name") or reference.get("path") or "")
-    return str(reference or "")
+def _system(reference: Any) -> tuple[str, str]:
+    """The image, by its path below this one, and the name of one of its coordinate systems.
+
+    Names alone tell nothing: the systems of an image and of its label maps may be called alike.
+    """
+    if not isinstance(reference, Mapping):
+        return "", str(reference or "")
+    path = str(reference.get("path") or "").strip("/")
+    return "" if path == "." else path, str(reference.get("name") or "")

@@ -12,6 +12,7 @@ from voxarray.archive.metadata import Label
 from voxarray.core.errors import OutOfRangeError
 from voxarray.core.scaling import Scaling
 from voxarray.formats.zarr.axes import AxisOrder
+from voxarray.formats.zarr.cf import Decoding
 from voxarray.formats.zarr.voxels import ZarrVoxels
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Channels, Source, digest
@@ -28,11 +29,13 @@ class Level:
         voxels: Its array.
         axes: How the array becomes (C, W, H, D).
         affine: (4, 4) voxel index to RAS+ mm, as nested tuples.
+        decoding: What its numbers stand for; slope and intercept are the source's.
     """
 
     voxels: ZarrVoxels
     axes: AxisOrder
     affine: tuple[tuple[float, ...], ...]
+    decoding: Decoding
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -64,7 +67,7 @@ class ZarrSource(Source):
 
     @property
     def dtype(self) -> np.dtype:
-        stored = self._level.voxels.dtype
+        stored = self._level.decoding.dtype
         return stored if self.scaling is None else self.scaling.dtype(stored)
 
     @property
@@ -104,7 +107,8 @@ class ZarrSource(Source):
             raise OutOfRangeError(
                 f"{selection} reaches beyond an image of {self.shape}", path=self.path
             )
-        stored = axes.as_image(self._level.voxels.read(ranges))
+        numbers = self._level.voxels.read(ranges)
+        stored = axes.as_image(self._level.decoding.unscaled(numbers))
         return stored if self.scaling is None else self.scaling.apply(stored)
 
     def unscaled(self) -> ZarrSource:
@@ -113,7 +117,7 @@ class ZarrSource(Source):
     def token(self) -> str:
         level, voxels = self._level, self._level.voxels
         array = voxels.store.path, voxels.key, voxels.documents
-        return digest("zarr", *array, level.axes, level.affine, self.scaling)
+        return digest("zarr", *array, level.axes, level.affine, level.decoding, self.scaling)
 
 
 def _grown(chunk: Shape4, shape: Shape4, itemsize: int) -> Shape4:

@@ -11,11 +11,20 @@ from numpy.typing import NDArray
 
 from voxarray.archive.metadata import Label, parse_labels
 from voxarray.core.errors import FormatError, GridError, UnsupportedError, VoxarrayWarning
-from voxarray.formats.zarr import named_dimensions, ome
+from voxarray.formats.zarr import named_dimensions
 from voxarray.formats.zarr.axes import AxisOrder, canonical
+from voxarray.formats.zarr.cf import Decoding
 from voxarray.formats.zarr.nifti_zarr import header_of
 from voxarray.formats.zarr.node import Node, require
 from voxarray.formats.zarr.ome import Multiscale
+from voxarray.formats.zarr.ome_groups import (
+    COLLECTIONS,
+    axes_before_geometry,
+    collected,
+    has_geometry,
+    image_with,
+    is_image,
+)
 from voxarray.formats.zarr.source import Level, ZarrSource
 from voxarray.formats.zarr.voxels import ZarrVoxels
 from voxarray.geometry.grid import checked_affine
@@ -41,27 +50,41 @@ def open_foreign(store: Store, nodes: Sequence[Node], path: str) -> ZarrSource:
         return _open_group(store, node, above, path)
     for number, group in enumerate(above):
         inside = node.key[len(group.key) :].strip("/")
-        if ome.is_image(group) and len(group.ome["multiscales"]) == 1:
-            image = Multiscale.of(group, path)
-            if inside in image.paths:
-                source = _open_image(store, group, above[number + 1 :], image, path)
-                return source.level(image.paths.index(inside))
+        image = image_with(group, inside, path) if is_image(group) else None
+        if image is None:
+            continue
+        if not has_geometry(image, group, path):
+            names = axes_before_geometry(image, group, path)
+            return _open_array(store, group, node, path, names)
+        multiscale = Multiscale.parse(image, group, path)
+        source = _open_image(store, group, above[number + 1 :], multiscale, path)
+        return source.level(multiscale.paths.index(inside))
     return _open_array(store, above[0] if above else None, node, path)
 
 
 def _open_group(store: Store, group: Node, above: Sequence[Node], path: str) -> ZarrSource:
-    if ome.is_image(group):
+    if is_image(group):
         return _open_image(store, group, above, Multiscale.of(group, path), path)
-    if {"plate", "well", "bioformats2raw.layout"} & group.ome.keys():
-        raise _several(path, [node.name for node in group.children(store)])
+    if COLLECTIONS & group.ome.keys():
+        names = collected(store, group, path)
+        if not names:
+            raise UnsupportedError(
+                f"{path} should collect images, and none is there", code="NO_IMAGE", path=path
+            )
+        if len(names) > 1:
+            raise _several(path, names)
+        image = require(Node.read(store, group.below(names[0])), store, group.below(names[0]))
+        return _open_image(store, image, (group, *above), Multiscale.of(image, path), path)
     nodes = group.children(store)
     images = [node for node in nodes if node.is_array and _is_image(node)]
     if len(images) == 1:
         return _open_array(store, group, images[0], path)
     if images:
         raise _several(path, [node.name for node in images])
+    inner = [node.name for node in nodes if is_image(node)]
+    hint = f"; images lie below it, for example {path}/{inner[0]}: name one" if inner else ""
     raise UnsupportedError(
-        f"{path} is a Zarr group without an image: it holds {[node.name for node in nodes]}",
+        f"{path} is a Zarr group without an image: it holds {[node.name for node in nodes]}{hint}",
         code="NO_IMAGE",
         path=path,
     )
@@ -95,6 +118,8 @@ def _open_image(
     for array, values in zip(arrays, voxels, strict=True):
         _require_same_names(array, image, path)
         orders.append(AxisOrder.of(image.names, values.shape, path))
+    decodings = [Decoding.of(a, v.dtype, path) for a, v in zip(arrays, voxels, strict=True)]
+    _require_same_decoding(decodings, path)
     frame = _frame(store, header, image, above, path)
     affines = [_placed(frame @ image.intrinsic(n, path), path) for n in range(len(arrays))]
     channels = image.channels(orders[0].counts)
@@ -104,12 +129,14 @@ def _open_image(
         channels = header.channels
     return ZarrSource(
         pyramid=tuple(
-            Level(values, order, _nested(affine))
-            for values, order, affine in zip(voxels, orders, affines, strict=True)
+            Level(values, order, _nested(affine), decoding)
+            for values, order, affine, decoding in zip(
+                voxels, orders, affines, decodings, strict=True
+            )
         ),
         path=path,
         channels=channels,
-        scaling=header.scaling if header else named_dimensions.scaling_of(arrays[0], voxels[0]),
+        scaling=header.scaling if header else decodings[0].scaling,
         labels=_labels(group, path),
         header=header.scrubbed() if header else None,
     )
@@ -152,7 +179,7 @@ def _from_level_0(header: NiftiHeader, image: Multiscale, path: str) -> NDArray[
 
 def _image_of_labels(above: Sequence[Node]) -> list[Node]:
     """The image to whose ``labels`` group a node belongs."""
-    if len(above) > 1 and above[0].name == "labels" and ome.is_image(above[1]):
+    if len(above) > 1 and above[0].name == "labels" and is_image(above[1]):
         return [above[1]]
     return []
 
@@ -165,6 +192,19 @@ def _require_same_names(array: Node, image: Multiscale, path: str) -> None:
         raise FormatError(
             f"the dimensions of {array.key} are named {own}, and its image says {image.names}",
             code="BAD_AXES",
+            path=path,
+        )
+
+
+def _require_same_decoding(decodings: Sequence[Decoding], path: str) -> None:
+    """Levels that stand for other intensities than the first would be another image."""
+    first = decodings[0]
+    if any((one.marks, one.scaling, one.meant) != (first.marks, first.scaling, first.meant)
+           for one in decodings):  # fmt: skip
+        raise FormatError(
+            f"the levels of {path} differ in their type, scale_factor, add_offset or marks of "
+            "missing voxels: repair their attributes",
+            code="MIXED_ENCODING",
             path=path,
         )
 
@@ -196,10 +236,23 @@ def _labels(group: Node, path: str) -> tuple[Label, ...]:
 # --- Plain arrays -----------------------------------------------------------------------------
 
 
-def _open_array(store: Store, group: Node | None, array: Node, path: str) -> ZarrSource:
+def _open_array(
+    store: Store, group: Node | None, array: Node, path: str, names: Sequence[str] | None = None
+) -> ZarrSource:
+    """An array of which nothing but its axes is said, and perhaps coordinates beside it.
+
+    Args:
+        store: The hierarchy.
+        group: In which it lies.
+        array: The array.
+        path: As the user named it, for messages.
+        names: Of its axes, where it does not name them itself.
+    """
     voxels = ZarrVoxels.of(store, array, () if group is None else (group,))
-    order = AxisOrder.of(named_dimensions.names_of(array, store), voxels.shape, path)
-    affine = named_dimensions.affine_beside(store, group, array, order)
+    if names is None or len(names) != len(voxels.shape):
+        names = named_dimensions.names_of(array, store)
+    order = AxisOrder.of(names, voxels.shape, path)
+    affine = named_dimensions.affine_beside(store, group, names, order)
     if affine is None:
         warnings.warn(
             f"nothing says where the voxels are: an index is read as a millimetre, R, A and S; set "
@@ -208,12 +261,14 @@ def _open_array(store: Store, group: Node | None, array: Node, path: str) -> Zar
             stacklevel=2,
         )
         affine = np.eye(4)
-    step = named_dimensions.time_step(store, group, array) if order.counts == "t" else 0.0
+    step = named_dimensions.time_step(store, group, names) if order.counts == "t" else 0.0
+    by_xarray = "_ARRAY_DIMENSIONS" in array.attributes
+    decoding = Decoding.of(array, voxels.dtype, path, by_xarray=by_xarray)
     return ZarrSource(
-        pyramid=(Level(voxels, order, _nested(affine)),),
+        pyramid=(Level(voxels, order, _nested(affine), decoding),),
         path=path,
         channels=Channels("time", step) if order.counts == "t" else Channels(),
-        scaling=named_dimensions.scaling_of(array, voxels),
+        scaling=decoding.scaling,
     )
 
 

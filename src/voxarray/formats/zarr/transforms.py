@@ -1,13 +1,13 @@
 """Coordinate transformations of OME-Zarr as matrices.
 
 The types are those of OME-Zarr 0.4 and 0.5 (``identity``, ``scale``, ``translation``) and the
-linear ones of 0.6 (RFC-5). Parameters are in the order of the array's axes, and voxel centres are
-at whole indices.
+linear ones of 0.6 (RFC-5), alone, in a sequence, per axis or as the forward half of a bijection.
+Parameters are in the order of the array's axes, and voxel centres are at whole indices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,45 @@ from voxarray.core.errors import FormatError, UnsupportedError
 Matrix = NDArray[np.float64]
 
 _MAX_DEPTH = 8
+
+
+_SIZING = {"scale", "identity", "rotation", "affine", "mapAxis"}
+"""Types that say how far voxels are apart, if only that it is one unit."""
+
+
+def of_level(transforms: Any, size: int, level: str) -> Matrix:
+    """Matrix of the transformations of a level, of which one must give its scale.
+
+    Raises:
+        FormatError: None does (``NO_SCALE``): the specification demands it, and 1 would be a
+            guess. Or several do (``BAD_METADATA``).
+    """
+    matrix = composed(transforms, size)
+    kinds = [kind for transform in _listed(transforms) for kind in _kinds(transform)]
+    if not _SIZING & set(kinds):
+        raise FormatError(
+            f"level {level!r} has no scale among its coordinateTransformations, so nothing says "
+            "how large its voxels are: add one",
+            code="NO_SCALE",
+        )
+    if kinds.count("scale") > 1:
+        raise _bad(f"level {level!r} has {kinds.count('scale')} scales: expected one")
+    return matrix
+
+
+def _kinds(transform: Any) -> Iterator[str]:
+    """Types of a transformation and of those in it; of those per axis, as if there were one."""
+    kind = transform["type"]
+    if kind == "sequence":
+        for one in _listed(transform.get("transformations")):
+            yield from _kinds(one)
+    elif kind == "bijection":
+        yield from _kinds(transform["forward"])
+    elif kind == "byDimension":
+        inner = [_one_of(one) for one in _listed(transform.get("transformations"))]
+        yield from {kind for one in inner for kind in _kinds(one)}
+    else:
+        yield kind
 
 
 def composed(transforms: Any, size: int, depth: int = 0) -> Matrix:
@@ -50,6 +89,10 @@ def _matrix(transform: Any, size: int, depth: int) -> Matrix:
         return np.eye(size + 1)
     if kind == "sequence":
         return composed(transform.get("transformations"), size, depth + 1)
+    if kind == "bijection":
+        return _matrix(transform.get("forward"), size, depth + 1)
+    if kind == "byDimension":
+        return _by_dimension(_listed(transform.get("transformations")), size, depth + 1)
     if kind in ("scale", "translation", "rotation", "affine", "mapAxis"):
         if kind not in transform:
             raise UnsupportedError(
@@ -60,9 +103,48 @@ def _matrix(transform: Any, size: int, depth: int) -> Matrix:
         return _linear(kind, _numbers(transform[kind], kind), size)
     raise UnsupportedError(
         f"coordinates are transformed by {kind!r}, and an affine image knows identity, scale, "
-        "translation, rotation, affine, mapAxis and sequences of them: resample it first",
+        "translation, rotation, affine, mapAxis, and byDimension, bijection and sequences of them: "
+        "resample it first",
         code="UNSUPPORTED_TRANSFORM",
     )
+
+
+def _by_dimension(parts: Sequence[Any], size: int, depth: int) -> Matrix:
+    """Transformations of some axes each, which together make all of them.
+
+    The specification has each beside its axes; drafts had both in one object.
+    """
+    matrix = np.zeros((size + 1, size + 1))
+    matrix[size, size] = 1
+    rows: list[int] = []
+    for part in parts:
+        inputs, outputs = (_axes(part, key, size) for key in ("inputAxes", "outputAxes"))
+        if len(inputs) != len(outputs):
+            raise UnsupportedError(
+                f"a part of byDimension makes {len(outputs)} axes of {len(inputs)}, which no "
+                "affine of an image does: resample it first",
+                code="UNSUPPORTED_TRANSFORM",
+            )
+        inner = _matrix(_one_of(part), len(inputs), depth)
+        matrix[np.ix_(outputs, [*inputs, size])] = inner[:-1]
+        rows.extend(outputs)
+    if sorted(rows) != list(range(size)):
+        raise _bad(f"byDimension makes the axes {rows}: expected each of {size} once")
+    return matrix
+
+
+def _axes(part: Any, key: str, size: int) -> list[int]:
+    axes = part.get(key) if isinstance(part, Mapping) else None
+    if not isinstance(axes, list) or not axes or len(set(map(str, axes))) != len(axes):
+        raise _bad(f"{key} of a part of byDimension is {axes!r}: expected numbers of axes")
+    if not all(type(axis) is int and 0 <= axis < size for axis in axes):
+        raise _bad(f"{key} of a part of byDimension is {axes!r}: expected 0 to {size - 1}")
+    return axes
+
+
+def _one_of(part: Any) -> Any:
+    """The transformation of a part of ``byDimension``."""
+    return part.get("transformation", part) if isinstance(part, Mapping) else part
 
 
 def _linear(kind: str, numbers: Matrix, size: int) -> Matrix:
