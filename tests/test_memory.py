@@ -36,26 +36,6 @@ def test_the_limit_is_at_most_what_the_machine_has():
     assert 0 < memory.limit() <= machine
 
 
-def test_the_limit_heeds_groups_and_processes(monkeypatch):
-    monkeypatch.setattr(memory, "_resource_limits", lambda: [-1, 0])
-    files = {"/sys/fs/cgroup/memory.max": str(100 * MIB)}
-    monkeypatch.setattr(memory, "_read", lambda file: files.get(file, ""))
-    assert memory.limit() == 100 * MIB
-    files["/sys/fs/cgroup/memory.max"] = "max"
-    assert memory.limit() > 100 * MIB
-    monkeypatch.setattr(memory, "_resource_limits", lambda: [50 * MIB])
-    assert memory.limit() == 50 * MIB
-
-
-def test_a_limit_of_the_process_is_seen():
-    code = (
-        "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30));"
-        "from voxarray.core import memory; print(memory.limit())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) <= 3 << 30
-
-
 def test_the_budget_is_half_of_the_limit_or_what_is_set():
     with dask.config.set({"voxarray.memory-budget": None}):
         assert memory.budget() == memory.limit() // 2
@@ -70,8 +50,18 @@ def test_what_needs_too_much_is_refused():
             memory.require(65 * MIB, "loading it", "load a part")
     assert caught.value.code == "OVER_BUDGET"
     assert isinstance(caught.value, MemoryError)
+    with dask.config.set({"voxarray.memory-budget": None}):
+        with pytest.raises(MemoryBudgetError, match="half of .* the machine's|cgroup|RLIMIT"):
+            memory.require(1 << 60, lambda: "this", "nothing")
     for part in ("loading it needs 65.0 MiB", "64.0 MiB", "voxarray.memory-budget", "load a part"):
         assert part in caught.value.message
+
+
+def test_a_guard_that_passes_makes_no_text():
+    def text():
+        raise AssertionError("nobody reads it")
+
+    memory.require(1, text, "nothing")
 
 
 def test_a_report_is_a_table():

@@ -44,7 +44,7 @@ def save(
     try:
         require(
             projected_peak(when_staged(source), destination),
-            f"saving {os.path.basename(destination)}",
+            lambda: f"saving {os.path.basename(destination)}",
             "give a lazy array smaller blocks (image.rechunk), or raise the budget",
         )
         with staged(source, is_last=True) as ready:

@@ -294,6 +294,16 @@ def test_info(tmp_path, scan):
     assert run("info", scan, tmp_path / "absent.nii").exit_code == 3
 
 
+def test_info_tells_limits_and_where_they_come_from(scan):
+    result = run("info", "--limits")
+    assert result.exit_code == 0
+    for part in ("the machine's memory", "sched_getaffinity", "budget", "block cache", "threads"):
+        assert part in result.output
+    assert "orientation" not in result.output
+    assert "orientation" in run("info", "--limits", scan).output
+    assert run("info").exit_code == 2
+
+
 def test_info_of_a_series_with_a_scaling(tmp_path):
     image = nib.Nifti1Image(np.zeros((4, 5, 6, 7), np.int16), AFFINE)
     image.header.set_zooms((1, 1, 1, 2.5))

@@ -151,7 +151,7 @@ def test_shares_of_memory_and_cores(monkeypatch):
 
     with dask.config.set({"voxarray.memory-budget": "1 GiB", "voxarray.threads": 8}):
         share = Distributed(4)._share()
-    assert share == {"voxarray.memory-budget": 256 << 20, "voxarray.threads": 2}
+    assert share == {"memory-budget": 256 << 20, "threads": 2}
 
 
 def test_what_no_worker_may_hold_is_done_at_the_end(tmp_path):

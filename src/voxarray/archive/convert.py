@@ -65,7 +65,7 @@ def convert(
     plans = _plans(source, kind, table, labels or {}, options)
     memory.require(
         max(plan.projected_peak for plan in plans.values()),
-        f"converting {source.path or 'the image'}",
+        lambda: f"converting {source.path or 'the image'}",
         "use smaller chunks (--chunk) or raise the budget (--memory)",
     )
     total = sum(plan.voxel_bytes for plan in plans.values())

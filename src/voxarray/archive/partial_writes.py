@@ -113,7 +113,7 @@ def write_part(plan: Plan, planes: range, folder: str) -> Part:
     """
     memory.require(
         plan.projected_peak,
-        f"converting a part of {plan.source.path or 'the image'}",
+        lambda: f"converting a part of {plan.source.path or 'the image'}",
         "use smaller chunks (--chunk) or raise the budget (--memory)",
     )
     with _joined(folder):

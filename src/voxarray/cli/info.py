@@ -10,6 +10,7 @@ import numpy as np
 from voxarray.archive.convert import projected_peak
 from voxarray.cli.outcome import Outcome
 from voxarray.cohort.discover.files import images
+from voxarray.core import limits, memory, settings
 from voxarray.core.memory import format_bytes
 from voxarray.core.promotion import tensor_dtype
 from voxarray.formats.registry import open_source
@@ -18,9 +19,18 @@ from voxarray.storage.remote.address import is_url
 
 
 @click.command("info")
-@click.argument("paths", nargs=-1, required=True)
-def command(paths: tuple[str, ...]) -> None:
+@click.argument("paths", nargs=-1)
+@click.option(
+    "--limits", "show_limits", is_flag=True, help="Show what limits memory and processors here, and who says so."
+)
+def command(paths: tuple[str, ...], show_limits: bool) -> None:
     """Show shape, geometry, chunks and memory of images, from their headers alone."""
+    if show_limits:
+        click.echo(describe_limits())
+        if not paths:
+            return
+    elif not paths:
+        raise click.UsageError("name an image, or ask for --limits")
     outcome = Outcome()
     for image in [one for path in paths for one in ([path] if is_url(path) else images(path))]:
         with outcome.attempt(str(image)):
@@ -46,6 +56,26 @@ def describe(source: Source) -> str:
     width = max(map(len, rows))
     lines = [f"  {name:<{width}}  {value}" for name, value in rows.items()]
     return "\n".join([str(source.path), *lines])
+
+
+def describe_limits() -> str:
+    """What limits this process, a line each, and what follows from it."""
+    memories = [(format_bytes(one.value), one.origin) for one in limits.memory_limits()]
+    processors = [(str(one.value), one.origin) for one in limits.core_limits()]
+    results = [
+        ("memory", format_bytes(memory.limit()), limits.memory().origin),
+        ("budget", format_bytes(memory.budget()), "of one operation"),
+        ("block cache", format_bytes(memory.cache_limit()), "of decoded blocks, in the budget"),
+        ("processors", str(limits.cores().value), limits.cores().origin),
+        ("threads", str(settings.threads()), "that encode and decode"),
+    ]
+    lines = ["limits of memory:"]
+    lines += [f"  {value:>12}  {origin}" for value, origin in memories]
+    lines += ["limits of processors:"]
+    lines += [f"  {value:>12}  {origin}" for value, origin in processors]
+    lines += ["used:"]
+    lines += [f"  {name:<12}{value:>12}  {text}" for name, value, text in results]
+    return "\n".join(lines)
 
 
 def _series(source: Source) -> str:

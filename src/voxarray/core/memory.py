@@ -6,11 +6,10 @@ says what to do instead, never an attempt.
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from voxarray.core import settings
+from voxarray.core import limits, settings
 from voxarray.core.errors import MemoryBudgetError
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -27,24 +26,20 @@ def format_bytes(count: int) -> str:
 
 
 def limit() -> int:
-    """Bytes that this process may use: physical memory, or less by its cgroup or rlimit."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for file in (
-        "/sys/fs/cgroup/memory.max",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-    ):
-        text = _read(file)
-        if text.isdigit():
-            limits.append(int(text))
-    limits.extend(_resource_limits())
-    return min(n for n in limits if n > 0)
+    """Bytes that this process may use: the least of what `voxarray.core.limits` finds."""
+    return limits.memory().value
 
 
 def budget() -> int:
-    """Bytes that one operation may use: setting ``memory-budget``, by default half the limit."""
+    """Bytes that one operation may use: setting ``memory-budget``, by default half the limit.
+
+    A setting that came with a task from another machine may ask for more than this one has: then
+    the limit counts.
+    """
     if settings.get("memory-budget") is None:
         return limit() // 2
-    return settings.get_bytes("memory-budget")
+    configured = settings.get_bytes("memory-budget")
+    return min(configured, limit()) if settings.came_with_task("memory-budget") else configured
 
 
 def cache_limit() -> int:
@@ -56,12 +51,13 @@ def cache_limit() -> int:
     return min(settings.get_bytes("block-cache"), budget() // 4)
 
 
-def require(needed: int, what: str, instead: str) -> None:
+def require(needed: int, what: str | Callable[[], str], instead: str) -> None:
     """Refuse an operation whose projected peak exceeds the budget, before it starts.
 
     Args:
         needed: Projected peak in bytes.
-        what: The operation, as the subject of a sentence.
+        what: The operation, as the subject of a sentence. Guards stand before every read: where
+            the text has to be made, a function makes it when it is needed.
         instead: What to do about it.
 
     Raises:
@@ -70,9 +66,18 @@ def require(needed: int, what: str, instead: str) -> None:
     allowed = budget()
     if needed > allowed:
         raise MemoryBudgetError(
-            f"{what} needs {format_bytes(needed)} of memory and the budget is "
-            f"{format_bytes(allowed)} (setting voxarray.memory-budget); {instead}"
+            f"{what if isinstance(what, str) else what()} needs {format_bytes(needed)} of memory "
+            f"and the budget is {format_bytes(allowed)} ({_origin()}); {instead}"
         )
+
+
+def _origin() -> str:
+    if settings.get("memory-budget") is not None:
+        return "setting voxarray.memory-budget"
+    bound = limits.memory()
+    return (
+        f"half of {format_bytes(bound.value)}, {bound.origin}; setting voxarray.memory-budget"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +109,3 @@ class MemoryReport:
         }
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {value:>10}" for name, value in rows.items())
-
-
-def _read(file: str) -> str:
-    try:
-        return Path(file).read_text().strip()
-    except OSError:  # not a cgroup of this version, or not Linux
-        return ""
-
-
-def _resource_limits() -> list[int]:
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return []
-    return [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]

@@ -9,8 +9,11 @@ Every key can be set in the environment (``VOXARRAY`` keys follow dask's rule, f
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+from voxarray.core import limits
 
 DEFAULTS: dict[str, Any] = {
     # Bytes that one operation may use; None is half of what the process may use at all.
@@ -43,12 +46,19 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+_from_tasks: list[Mapping[str, Any]] = []
+"""What came with the tasks that run in this process now, the newest last."""
+
+
 def get(key: str) -> Any:
-    """Value of ``voxarray.<key>`` as configured, or its default."""
+    """Value of ``voxarray.<key>`` as it came with a task, or as configured, or its default."""
     import dask.config  # 0.2 s, not needed to open or slice
 
     if key not in DEFAULTS:
         raise KeyError(f"voxarray has no setting {key!r}, only {sorted(DEFAULTS)}")
+    for values in _from_tasks[-1:]:  # a copy: another task may end meanwhile
+        if key in values:
+            return values[key]
     value = dask.config.get(f"voxarray.{key}", default=None)
     return DEFAULTS[key] if value is None else value
 
@@ -65,12 +75,39 @@ def threads() -> int:
     configured = get("threads")
     if configured is not None:
         return max(1, int(configured))
-    return max(
-        1,
-        min(
-            8,
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1,
-        ),
-    )
+    return min(8, limits.cores().value)
+
+
+# --- Settings of whoever gives tasks to other processes ---------------------------------------------
+
+
+def configured() -> dict[str, Any]:
+    """What is set here and differs from the defaults: what tasks for other processes take along."""
+    values = {key: get(key) for key in DEFAULTS}
+    return {key: value for key, value in values.items() if value != DEFAULTS[key]}
+
+
+@contextmanager
+def of_task(values: Mapping[str, Any]) -> Iterator[None]:
+    """Let what came with a task count while it runs, before what is configured in this process.
+
+    It counts for the whole process, because a task's work is done by several threads. Where tasks
+    of several users run in one worker at once, the newest counts for all.
+
+    Args:
+        values: Of `configured`, where the task was made.
+    """
+    if not values:
+        yield
+        return
+    own = dict(values)
+    _from_tasks.append(own)
+    try:
+        yield
+    finally:
+        _from_tasks[:] = [one for one in _from_tasks if one is not own]
+
+
+def came_with_task(key: str) -> bool:
+    """Whether a task that runs here has brought its own value of a setting."""
+    return any(key in values for values in _from_tasks[-1:])

@@ -340,7 +340,7 @@ class ImageState(Record):
     def _require_memory(self, needed: int, operation: str) -> None:
         require(
             needed,
-            f"{operation} of {self!r}",
+            lambda: f"{operation} of {self!r}",  # a repr looks at all of the header
             "slice it, take a coarser level(n), work on image.array, save it to an archive "
             "and read patches of that, or raise the budget",
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core import settings
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Source
 
@@ -24,11 +25,18 @@ class SourceArray:
     Keys are orthogonal: per axis an integer, a slice or a list of integers. Nothing is cached
     and nothing locked, for sources are safe to read from several threads.
 
+    A copy in another process (a worker's) reads with the settings of the process that sent it.
+
     Attributes:
         source: What is read.
+        settings: What is set where this was sent from; nothing for one that was made here.
     """
 
     source: Source
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.source, dict(self.settings) or settings.configured())
 
     @property
     def shape(self) -> Shape4:
@@ -49,9 +57,11 @@ class SourceArray:
         items = key if isinstance(key, tuple) else (key,)
         items = (*items, *[slice(None)] * (4 - len(items)))
         axes = [list(_pieces(item, n)) for item, n in zip(items, self.shape, strict=True)]
+        with settings.of_task(self.settings):
+            voxels = self._read(axes)
         # An integer reads one voxel and then gives up its axis.
         squeeze = tuple(0 if isinstance(i, (int, np.integer)) else slice(None) for i in items)
-        return self._read(axes)[squeeze]
+        return voxels[squeeze]
 
     def _read(self, axes: list[list[Piece]]) -> NDArray:
         if all(len(pieces) == 1 for pieces in axes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ class Distributed:
 
     def run(self, job: Job, begin: Begin) -> Iterator[Result]:
         share = self._share()
-        budget = share.get("voxarray.memory-budget", memory.budget())
+        budget = share.get("memory-budget", memory.budget())
         # What one worker may not hold is done at the end by this process, which may hold more.
         large = [item for item in job.items if item.header and item.header.peak > budget]
         small = [item for item in job.items if item not in large] if large else list(job.items)
@@ -53,15 +53,15 @@ class Distributed:
             with self._client(job.overlapping) as client:
                 # Not threads: those of a worker take turns.
                 workers = self.workers or sum(client.nthreads().values())
-                yield from _spread(client, job, small, workers)
+                yield from _spread(client, job, small, workers, settings.configured() | share)
         yield from InProcess().run(replace(job, items=large), begin)
 
     def _share(self) -> dict[str, Any]:
         if self.scheduler is not None or not self.workers:
             return {}
         return {
-            "voxarray.memory-budget": memory.budget() // self.workers,
-            "voxarray.threads": max(1, settings.threads() // self.workers),
+            "memory-budget": memory.budget() // self.workers,
+            "threads": max(1, settings.threads() // self.workers),
         }
 
     @contextmanager
@@ -106,7 +106,8 @@ class Distributed:
         try:
             # A nanny keeps the settings that there are when it is made, for whoever takes the place
             # of a worker that dies, too.
-            with dask.config.set(self._share()):
+            share = {f"voxarray.{key}": value for key, value in self._share().items()}
+            with dask.config.set(share):
                 return LocalCluster(
                     n_workers=self.workers,
                     # They take turns; some wait for the disk.
@@ -126,21 +127,31 @@ class Distributed:
             ) from error
 
 
-def _spread(client: Any, job: Job, items: Sequence[Item], workers: int) -> Iterator[Result]:
+def with_settings(ours: Mapping[str, Any], function: Any, *args: Any, **options: Any) -> Any:
+    """Call a function in a worker, with what is set where the work was given out."""
+    with settings.of_task(ours):
+        return function(*args, **options)
+
+
+def _spread(
+    client: Any, job: Job, items: Sequence[Item], workers: int, ours: Mapping[str, Any]
+) -> Iterator[Result]:
     from distributed import as_completed
 
     def submit(item: Item, priority: int, insist: bool) -> Any:
         opener = job.opener_of(item)
         parts = [
             client.submit(
-                *(convert_part, item, opener, job.options, planes, folders[item.slug].folder),
+                *(with_settings, ours, convert_part),
+                *(item, opener, job.options, planes, folders[item.slug].folder),
                 pure=False,
                 priority=priority,
             )
             for planes in divided.get(item.slug, ())
         ]
         future = client.submit(
-            *(convert_in_turn, item, opener, job.root, job.options),
+            *(with_settings, ours, convert_in_turn),
+            *(item, opener, job.root, job.options),
             again=job.again,
             insist=insist or bool(parts),
             parts=parts,
