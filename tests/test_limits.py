@@ -275,6 +275,8 @@ def test_blocks_that_dask_reads_elsewhere_have_the_settings_of_who_asked():
         made, arguments = state
         made(*arguments)[0, 0, 0, 0]
         SourceArray(source)[0, 0, 0, 0]
-        kept = pickle.loads(pickle.dumps(made(ArraySource(np.zeros((1, 2, 2, 2)), np.eye(4)), arguments[1])))
+        kept = pickle.loads(
+            pickle.dumps(made(ArraySource(np.zeros((1, 2, 2, 2)), np.eye(4)), arguments[1]))
+        )
     assert seen == ["77 MiB", "9 MiB"]
     assert kept.settings["memory-budget"] == "77 MiB"

@@ -21,7 +21,10 @@ from voxarray.storage.remote.address import is_url
 @click.command("info")
 @click.argument("paths", nargs=-1)
 @click.option(
-    "--limits", "show_limits", is_flag=True, help="Show what limits memory and processors here, and who says so."
+    "--limits",
+    "show_limits",
+    is_flag=True,
+    help="Show what limits memory and processors here, and who says so.",
 )
 def command(paths: tuple[str, ...], show_limits: bool) -> None:
     """Show shape, geometry, chunks and memory of images, from their headers alone."""

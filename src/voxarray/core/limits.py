@@ -113,7 +113,7 @@ def _resource_limits() -> Iterator[Limit]:
             yield Limit(value, name)
 
 
-# --- What schedulers say in the environment of a job ------------------------------------------------
+# --- What schedulers say in the environment of a job ----------------------------------------------
 
 
 def _memory_of_job(environment: Mapping[str, str]) -> Iterator[Limit]:
@@ -173,7 +173,7 @@ def _count(text: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
-# --- What dask says of the worker that this process is ----------------------------------------------
+# --- What dask says of the worker that this process is --------------------------------------------
 
 
 def _dask_workers() -> list[object]:

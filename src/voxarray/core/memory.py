@@ -75,9 +75,7 @@ def _origin() -> str:
     if settings.get("memory-budget") is not None:
         return "setting voxarray.memory-budget"
     bound = limits.memory()
-    return (
-        f"half of {format_bytes(bound.value)}, {bound.origin}; setting voxarray.memory-budget"
-    )
+    return f"half of {format_bytes(bound.value)}, {bound.origin}; setting voxarray.memory-budget"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def threads() -> int:
     return min(8, limits.cores().value)
 
 
-# --- Settings of whoever gives tasks to other processes ---------------------------------------------
+# --- Settings of whoever gives tasks to other processes -------------------------------------------
 
 
 def configured() -> dict[str, Any]:
