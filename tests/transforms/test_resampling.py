@@ -154,7 +154,7 @@ def test_references(tmp_path):
     unchanged = vx.Resample(reference)(vx.Subject(a=reference))["a"]
     for image in (both_on["t1"], unchanged):
         assert np.array_equal(image.numpy(), reference.numpy())
-        assert image.history == reference.history
+    assert both_on["t1"].history == reference.history
 
 
 def test_pre_affine():
@@ -172,7 +172,7 @@ def test_pre_affine():
 def test_scalars_only():
     _, ours = both(0)
     result = vx.Resample(1, scalars_only=True)(ours)
-    assert result["seg"].source.token() == ours["seg"].source.token()
+    assert np.array_equal(result["seg"].numpy(), ours["seg"].numpy())
     assert result["seg"].history == ours["seg"].history
     assert result["t1"].spacing == pytest.approx((1, 1, 1))
 

@@ -46,8 +46,7 @@ def double(subject):
 
 
 def loaded(tmp_path):
-    image = vx.ScalarImage(tensor=torch.ones(SHAPE), list=[])
-    return image
+    return vx.ScalarImage(tensor=torch.ones(SHAPE), list=[])
 
 
 def of_numpy(tmp_path):

@@ -45,7 +45,7 @@ class Compose(Transform):
         left_alone = {n: snapshot(image) for n, image in images.items() if n not in changing}
         for transform in self.transforms:
             # What is a transform but is called in a way of its own is any other function.
-            if getattr(type(transform), "__call__", None) is Transform.__call__:
+            if isinstance(transform, Transform) and type(transform).__call__ is Transform.__call__:
                 subject = transform._applied(subject, detach=False)
             else:
                 subject = transform(subject)
