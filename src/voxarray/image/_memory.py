@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,20 @@ from voxarray.ops.tree import leaves
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Source
 
+if TYPE_CHECKING:
+    import torch
+
 
 def may_alias(voxels: NDArray, source: Source) -> bool:
     """Whether an array that was read from a source may lie in memory that others can edit."""
     return any(_may_alias_leaf(voxels, leaf) for leaf in leaves(source))
+
+
+def unaliased(tensor: torch.Tensor, source: Source) -> torch.Tensor:
+    """A tensor that was read from a source, or a copy if others can edit its memory."""
+    from voxarray.tensors.convert import private_tensor, to_numpy
+
+    return private_tensor(tensor) if may_alias(to_numpy(tensor), source) else tensor
 
 
 def _may_alias_leaf(voxels: NDArray, leaf: Source) -> bool:

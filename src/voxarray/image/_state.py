@@ -16,7 +16,7 @@ from voxarray.core.memory import MemoryReport, require
 from voxarray.core.promotion import tensor_dtype
 from voxarray.geometry.selection import Shape4
 from voxarray.image._arguments import is_dataarray, is_tensor, voxels_argument
-from voxarray.image._memory import may_alias, private_copy
+from voxarray.image._memory import private_copy, unaliased
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels, Source
 from voxarray.source.materialise import materialise, projected_peak
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 from numpy.typing import NDArray
 
-from voxarray.core.keys import RESERVED, TYPE, require_free
+from voxarray.core.keys import TYPE, require_free
 from voxarray.geometry.grid import Grid
 from voxarray.image._arguments import affine_argument
 from voxarray.image._origin import OnePath, Origin
@@ -355,11 +355,7 @@ class ImageState(Record):
 
     def _own_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of the window's voxels, copied if others can edit its memory."""
-        from voxarray.tensors.convert import private_tensor, to_numpy
-
-        if self._shares and may_alias(to_numpy(tensor), self._backing):
-            return private_tensor(tensor)
-        return tensor
+        return unaliased(tensor, self._backing) if self._shares else tensor
 
     def _on(self, window: Window, *, shares: bool = True) -> Self:
         """The same image, not loaded, with other voxels.
