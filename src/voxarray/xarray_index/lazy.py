@@ -123,11 +123,17 @@ def to_dataarray(
     return attach(voxels, source.affine, name=name, attrs=attrs)
 
 
-def from_dataarray(array: xr.DataArray) -> tuple[NDArray | da.Array, NDArray[np.float64], Channels]:
+def from_dataarray(
+    array: xr.DataArray, affine: NDArray[np.float64] | None = None
+) -> tuple[NDArray | da.Array, NDArray[np.float64], Channels]:
     """Voxels (C, W, H, D), affine and channels of a DataArray in any state.
 
     Dimensions may be transposed; those that are missing (c, or what integers took) come back
     with size one. What is lazy stays lazy.
+
+    Args:
+        array: In any state.
+        affine: In place of what its coordinates say.
 
     Raises:
         GridError: If the coordinates are not those of a grid; ``BAD_DIMS`` if the array has
@@ -140,9 +146,9 @@ def from_dataarray(array: xr.DataArray) -> tuple[NDArray | da.Array, NDArray[np.
             "them, select from them or reduce them first",
             code="BAD_DIMS",
         )
-    affine = affine_of(array)
+    place = affine_of(array) if affine is None else affine
     whole = _lazy(array).variable.set_dims(ARRAY_DIMS)  # type: ignore[no-untyped-call]
-    return whole.data, affine, channels_of(array)
+    return whole.data, place, channels_of(array)
 
 
 def has_cluster() -> bool:
