@@ -207,7 +207,9 @@ def test_no_junk_drawers() -> None:
 
 
 def test_files_are_small() -> None:
-    long = {name: n for name in MODULES if (n := MODULES[name].read_text().count("\n")) > 400}
+    long = {
+        name: n for name in MODULES if (n := MODULES[name].read_text("utf-8").count("\n")) > 400
+    }
     assert not long
 
 

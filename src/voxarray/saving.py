@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from voxarray.core.errors import UnsupportedError, VoxarrayError
+from voxarray.core.errors import ArchiveExistsError, UnsupportedError, VoxarrayError
 from voxarray.core.memory import require
 from voxarray.formats.record import KEYWORDS, Format, Request
 from voxarray.formats.registry import load, writable_format, written_suffixes
@@ -32,7 +32,8 @@ def save(
         UnsupportedError: If it names none (code ``UNKNOWN_SUFFIX``), the format cannot use a
             keyword (``CANNOT_SQUEEZE``, ``UNUSED_KEYWORD``) or cannot hold the image; the writers
             say what they can.
-        ArchiveExistsError: If an archive exists and ``overwrite`` is not set.
+        ArchiveExistsError: If the file or archive exists and ``overwrite`` is not set; or if it
+            is set, and that would delete what voxarray did not write.
         MemoryBudgetError: If it needs more memory than allowed; nothing was read or written.
     """
     destination = os.path.expanduser(os.fspath(path))
@@ -41,6 +42,7 @@ def save(
         source, destination, label, overwrite, squeeze, codec, levels, chunks, progress
     )
     _refuse_unused(request, written)
+    _refuse_existing(request)
     try:
         require(
             projected_peak(when_staged(source), destination),
@@ -70,6 +72,15 @@ def _format(destination: str) -> Format:
             path=destination,
         )
     return found
+
+
+def _refuse_existing(request: Request) -> None:
+    """Refuse early, before anything is read; the writers look again."""
+    if os.path.exists(request.path) and not request.overwrite:
+        raise ArchiveExistsError(
+            f"{request.path} exists already: choose another name, or pass overwrite=True",
+            path=request.path,
+        )
 
 
 def _refuse_unused(request: Request, written: Format) -> None:

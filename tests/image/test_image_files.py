@@ -206,9 +206,9 @@ def test_what_is_saved_is_what_was_edited(scan, tmp_path):
 def test_a_file_may_replace_itself(scan):
     image = vx.ScalarImage(scan)
     image.data[:] += 1
-    image.save(scan)
+    image.save(scan, overwrite=True)
     np.testing.assert_array_equal(vx.ScalarImage(scan).data, voxels() + 1)
-    vx.ScalarImage(scan)[1:].save(str(scan))
+    vx.ScalarImage(scan)[1:].save(str(scan), overwrite=True)
     np.testing.assert_array_equal(vx.ScalarImage(scan).data, voxels()[:, 1:] + 1)
 
 

@@ -138,10 +138,22 @@ def test_shear_on_save(tmp_path):
     voxels = torch.zeros(1, 7, 6, 5)
     found = {}
     for one in (tio, vx):
-        one.ScalarImage(tensor=voxels, affine=SHEARED).save(tmp_path / "a.nii")
-        found[one] = nib.load(tmp_path / "a.nii").affine
+        one.ScalarImage(tensor=voxels, affine=SHEARED).save(tmp_path / f"{one.__name__}.nii")
+        found[one] = nib.load(tmp_path / f"{one.__name__}.nii").affine
     np.testing.assert_allclose(found[vx], SHEARED, rtol=1e-6)
     assert np.abs(found[tio] - SHEARED).max() > 0.01
+
+
+def test_what_exists(tmp_path):
+    path = tmp_path / "a.nii"
+    tio.ScalarImage(tensor=torch.zeros(1, 7, 6, 5)).save(path)
+    tio.ScalarImage(tensor=torch.ones(1, 7, 6, 5)).save(path)  # and the first one is gone
+    ours = vx.ScalarImage(tensor=torch.zeros(1, 7, 6, 5))
+    with pytest.raises(vx.ArchiveExistsError, match="overwrite=True"):
+        ours.save(path)
+    assert nib.load(path).get_fdata().all()
+    ours.save(path, overwrite=True)
+    assert not nib.load(path).get_fdata().any()
 
 
 def test_plane_to_sitk(tmp_path):

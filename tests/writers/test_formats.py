@@ -96,7 +96,7 @@ def by_itk(path):
 def save(source, path, **options):
     from voxarray.saving import save as save_source
 
-    save_source(source, path, label=False, overwrite=False, **options)
+    save_source(source, path, label=False, overwrite=True, **options)
 
 
 @pytest.mark.parametrize(("suffix", "dtype", "channels"), CASES)
@@ -467,7 +467,7 @@ def test_writers_stream(tmp_path, suffix, monkeypatch):
 def test_images_save_everywhere(tmp_path):
     scan = vx.ScalarImage(tensor=voxels((1, 4, 5, 6), "f4"), affine=LPS_AXES)
     for suffix in FORMATS:
-        scan.save(tmp_path / f"a{suffix}")
+        scan.save(tmp_path / f"a{suffix}", overwrite=True)  # .hdr is the other half of .img
         assert np.array_equal(vx.ScalarImage(tmp_path / f"a{suffix}").numpy(), scan.numpy())
     assert set(FORMATS) < set(written_suffixes())
 

@@ -183,7 +183,8 @@ def test_failures_leave_the_old_file_and_nothing_else(tmp_path, monkeypatch, suf
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "no").write_text("a file")
     with pytest.raises(ArchiveError, match="check the folder") as caught:
         write_nifti(ArraySource(volume(), np.eye(4)), tmp_path / "no" / "a.nii")
     assert caught.value.code == "IO_ERROR"

@@ -72,7 +72,7 @@ def convert(
     report = _counter(progress, total)
     target = os.path.abspath(destination)
     found = Extremes() if extremes else None
-    with staging(target, options.overwrite, options.staging) as area:
+    with staging(destination, options.overwrite, options.staging) as area:
         digests = [
             complete(plan, area, parts, found)
             if parts and not prefix
@@ -86,7 +86,7 @@ def convert(
         size = source.bytes_on_disk
         area.seal({"bytes": size, "sha256": digests[0], **(facts or {}), **values})
         staged = zip_file.pack(area) if zip_file.is_named(target) else area.root
-        publish(staged, target, options.overwrite)
+        publish(staged, area.destination, options.overwrite)
     return Conversion(
         path=target,
         source_bytes=total,

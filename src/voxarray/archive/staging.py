@@ -17,11 +17,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,17 +28,36 @@ import google_crc32c
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import FileEntry, Manifest
+from voxarray.archive.replaceable import require_replaceable
 from voxarray.core.disk import refusal, sync
 from voxarray.core.errors import ArchiveError, ArchiveExistsError, VoxarrayError
-from voxarray.storage.folder_lock import FolderLock, random_identity, remove_if_abandoned
+from voxarray.storage.atomic_write import followed, keep_mode
+from voxarray.storage.folder_lock import FolderLock, random_identity
+from voxarray.storage.hidden_folders import (
+    REPLACED,
+    hidden_folders,
+    hidden_name,
+    is_hidden_staging,
+    make_hidden_folder,
+    remove_abandoned,
+)
+
+__all__ = [
+    "Staging",
+    "hidden_folders",
+    "hidden_name",
+    "is_hidden_staging",
+    "publish",
+    "refuse_existing",
+    "remove_abandoned",
+    "staging",
+]
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _NOT_SUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 _ARCHIVE = "archive"
-_STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.staging", re.DOTALL)
-_REPLACED = ".replaced"
 _SYNC_THREADS = 4  # waits on the disk, not on a core
 
 
@@ -98,7 +116,7 @@ def staging(
     """A staging directory for an archive at ``destination``; removed unless it was published.
 
     Args:
-        destination: Where the archive will be.
+        destination: Where the archive will be; a link is followed.
         overwrite: Whether something may be there already.
         folder: Of the same file system, in which to build it; by default that of the destination.
 
@@ -106,7 +124,7 @@ def staging(
         ArchiveExistsError: If the destination exists and ``overwrite`` is False.
         ArchiveError: With code ``NO_SPACE`` or ``IO_ERROR`` for what the disk refuses.
     """
-    target = os.path.abspath(destination)
+    target = followed(destination)
     refuse_existing(target, overwrite)
     parent, name = os.path.split(target)
     place = parent if folder is None else os.path.abspath(folder)
@@ -114,8 +132,9 @@ def staging(
     try:
         os.makedirs(parent, exist_ok=True)
         os.makedirs(place, exist_ok=True)
-        remove_abandoned(place, name)
-        lock = FolderLock.make(place, lambda: hidden_name(name))
+        if os.stat(place).st_dev != os.stat(parent).st_dev:  # a link led to another disk
+            place = parent
+        lock = make_hidden_folder(place, name)
         root = os.path.join(lock.folder, _ARCHIVE)
         os.mkdir(root)
         yield Staging(root, target, lock=lock)
@@ -147,6 +166,7 @@ def publish(staged: str, destination: str, overwrite: bool) -> None:
             a moment ago.
     """
     flags = _RENAME_EXCHANGE if overwrite and os.path.lexists(destination) else _RENAME_NOREPLACE
+    keep_mode(staged, destination)
     try:
         _renameat2(staged, destination, flags)
     except FileExistsError:
@@ -168,19 +188,13 @@ def refuse_existing(destination: str, overwrite: bool) -> None:
     """Raise `ArchiveExistsError` if there is something that may not be replaced."""
     if not os.path.lexists(destination):
         return
-    if overwrite and not _may_be_archive(destination):
-        raise ArchiveExistsError(
-            f"{destination} is no archive, and overwriting would delete all that is in it: "
-            "choose another name, or delete it yourself",
-            code="NOT_AN_ARCHIVE",
-            path=destination,
-        )
     if not overwrite:
         raise ArchiveExistsError(
             f"{destination} exists already: choose another name, or pass overwrite=True "
             "(--overwrite), which keeps the old one until the new one is verified",
             path=destination,
         )
+    require_replaceable(destination)
 
 
 def _delete(path: str) -> None:
@@ -189,24 +203,6 @@ def _delete(path: str) -> None:
         shutil.rmtree(path)
     elif os.path.lexists(path):
         os.unlink(path)
-
-
-def _may_be_archive(path: str) -> bool:
-    """Whether deleting this loses an archive, also a damaged one, and nothing else."""
-    if not os.path.isdir(path):
-        return True
-    names = os.listdir(path)
-    return not names or "zarr.json" in names or manifests.KEY in names
-
-
-def hidden_name(name: str) -> str:
-    """Name of a folder in which an archive of a name is built; a new one each time."""
-    return f".{name}.{random_identity()}.staging"
-
-
-def is_hidden_staging(name: str) -> bool:
-    """Whether a file name is that of an unfinished archive, voxarray 0.1's included."""
-    return name.startswith(".") and name.endswith((".staging", ".staging.ozx", _REPLACED))
 
 
 def _renameat2(source: str, destination: str, flags: int) -> None:
@@ -231,29 +227,7 @@ def _renameat2(source: str, destination: str, flags: int) -> None:
         os.rename(source, destination)
         return
     parent, name = os.path.split(destination)
-    replaced = os.path.join(parent, f".{name}.{random_identity()}{_REPLACED}")
+    replaced = os.path.join(parent, f".{name}.{random_identity()}{REPLACED}")
     os.rename(destination, replaced)
     os.rename(source, destination)
     os.rename(replaced, source)
-
-
-def remove_abandoned(folder: str, name: str | None = None) -> None:
-    """Delete the staging folders in a folder whose owners have ended, as their locks tell.
-
-    Args:
-        folder: Where they are.
-        name: Name of their destination; None takes all.
-    """
-    for found in hidden_folders(folder, name):
-        with suppress(OSError):  # another process cleans up too
-            remove_if_abandoned(os.path.join(folder, found))
-
-
-def hidden_folders(folder: str, name: str | None = None) -> list[str]:
-    """Names of the staging folders in a folder, of one destination or of all."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
-    matches = (_STAGED.fullmatch(found) for found in names if found.endswith(".staging"))
-    return [m[0] for m in matches if m and (name is None or m["name"] == name)]

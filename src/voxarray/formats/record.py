@@ -67,7 +67,7 @@ class Request:
         source: All voxels and their place.
         path: Destination.
         label: Whether it is a label map.
-        overwrite: Whether to replace an archive; single files are replaced anyway.
+        overwrite: Whether to replace what is there.
         squeeze: Whether a single slice is written as two dimensions; None is the format's habit.
         codec: Profile of an archive's codec; None is the archive's habit, as for what follows.
         levels: Pyramid levels of an archive.

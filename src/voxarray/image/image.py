@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -17,7 +16,6 @@ from voxarray.image import _equality
 from voxarray.image._arguments import affine_argument, voxels_argument
 from voxarray.image._conversion import ConversionMixin
 from voxarray.image._geometry import GeometryMixin
-from voxarray.image._memory import may_alias
 from voxarray.image._origin import Origin, PathLike
 from voxarray.image._plotting import PlotMixin
 from voxarray.image._preprocessing import PreprocessingMixin
@@ -119,8 +117,7 @@ class Image(
 
         One to three indices address (W, H, D), as in TorchIO; four address (C, W, H, D). Integers
         keep their axis, steps may be negative, and ``...`` expands among the addressed axes. A
-        slice of a loaded image is loaded, too. No slice shares memory with the image, as in
-        TorchIO: editing one leaves the other as it is.
+        slice of a loaded image holds a view of its tensor (a copy where an axis is reversed).
 
         Raises:
             KeyError: If there is no such field.
@@ -133,10 +130,9 @@ class Image(
         selection = Selection.whole(self.shape)[key]
         child = self._on(self._backing.take(selection))
         if DATA in self:
-            from voxarray.tensors.convert import private_tensor, take
+            from voxarray.tensors.convert import take
 
-            self._require_memory(math.prod(selection.shape) * self.itemsize, "a slice")
-            child._adopt(private_tensor(take(self.data, selection)))
+            child._adopt(take(self.data, selection))
         return child
 
     def level(self, number: int) -> Self:
@@ -179,13 +175,10 @@ class Image(
             MemoryBudgetError: If they need more memory than allowed.
         """
         source = self.source
-        held = math.prod(source.shape) * source.dtype.itemsize if source.base.in_memory else 0
-        self._require_memory(max(held, projected_peak(source, source.dtype)), "compute()")
+        self._require_memory(projected_peak(source, source.dtype), "compute()")
         voxels = materialise(source, source.dtype)
-        if may_alias(voxels, source):
-            voxels = voxels.copy(order="K")
         window = Window.of(ArraySource(voxels, source.affine, source.channels))
-        return self._on(window.recorded(*source.history), shares=False)
+        return self._on(window.recorded(*source.history))
 
     # --- Voxels ---------------------------------------------------------------------------------
 
@@ -203,14 +196,14 @@ class Image(
         """Lazy `xarray.DataArray` with dims c, x, y, z; the affine rides along as coordinates."""
         from voxarray.xarray_index.lazy import to_dataarray
 
-        return to_dataarray(self.source, private=self._shares)
+        return to_dataarray(self.source)
 
     @property
     def dask(self) -> dask.array.Array:
         """Lazy dask array (C, W, H, D) whose blocks suit the file."""
         from voxarray.xarray_index.lazy import to_dask
 
-        return to_dask(self.source, private=self._shares)
+        return to_dask(self.source)
 
     def save(
         self,
@@ -224,14 +217,16 @@ class Image(
     ) -> None:
         """Write the image to a file or an archive; the suffix says which.
 
-        A single file is replaced if it exists, in one step: it is never half written.
+        Folders that are missing are made. What is there already is replaced only with
+        ``overwrite``, whatever the format, and in one step: it is never half written. A link is
+        followed, and the mode of the old file stays. (TorchIO replaces files without asking.)
 
         Args:
             path: Destination.
             squeeze: Leave out the third axis of a single slice. By default only pictures do (PNG,
                 JPEG, BMP, TIFF); NIfTI, MGH, MINC, VTK, GIPL and archives have fixed axes and
                 refuse it.
-            overwrite: Replace an archive that exists.
+            overwrite: Replace the file or archive that exists.
             codec: Profile of an archive's codec, such as ``"training"``; chosen by default.
             levels: Pyramid levels of an archive, the base included.
             chunks: Edge of an archive's chunks, in voxels.
@@ -239,7 +234,8 @@ class Image(
         Raises:
             UnsupportedError: For an unknown suffix, for what the format cannot hold, and for a
                 keyword that it cannot use (``UNUSED_KEYWORD``).
-            ArchiveExistsError: If an archive exists and ``overwrite`` is not set.
+            ArchiveExistsError: If it exists and ``overwrite`` is not set (``EXISTS``); or if it is
+                a folder that is no archive of ours (``NOT_AN_ARCHIVE``, ``FOREIGN_FILES``).
         """
         saving.save(
             self.source,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from voxarray.core.disk import refusal, sync
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
+from voxarray.storage.hidden_folders import make_hidden_folder
 
 
 @contextmanager
@@ -18,30 +18,15 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Bin
     """A file to write to, which takes the place of ``path`` on success and vanishes otherwise.
 
     It is written beside its destination, synced, and renamed: a reader sees the old file or the
-    new one, also after a crash.
+    new one, also after a crash. As with a file that is opened for writing, missing folders apart,
+    which are made: a link at the destination is followed, and the mode of the old file stays.
 
     Raises:
         ArchiveExistsError: There is a file already, and ``overwrite`` is False.
         ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
     """
-    target = os.path.abspath(path)
-    folder, name = os.path.split(target)
-    partial = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.partial")
-    try:
-        _refuse_existing(target, overwrite)
-        with open(partial, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _refuse_existing(target, overwrite)  # it may have appeared meanwhile
-        os.replace(partial, target)
-        sync(folder)
-    except BaseException as error:
-        if os.path.exists(partial):
-            os.unlink(partial)
-        if isinstance(error, OSError) and not isinstance(error, VoxarrayError):
-            raise refusal(error, target) from error
-        raise
+    with whole_files(path, overwrite=overwrite) as (partial,), open(partial, "xb") as file:
+        yield file
 
 
 @contextmanager
@@ -50,32 +35,57 @@ def whole_files(*paths: str | os.PathLike[str], overwrite: bool) -> Iterator[lis
 
     They are written in a hidden folder beside their destinations, under their own names (so that
     one may name another, and libraries see the suffix), synced, and renamed. The last one should
-    be that without which nobody looks for the others.
+    be that without which nobody looks for the others. Links and modes are as in `whole_file`.
 
     Raises:
         ArchiveExistsError: One of the files is there already, and ``overwrite`` is False.
         ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
     """
-    targets = [os.path.abspath(path) for path in paths]
-    folder, name = os.path.split(targets[-1])
-    hidden = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.partial")
-    partials = [os.path.join(hidden, os.path.basename(target)) for target in targets]
+    names = [os.path.abspath(path) for path in paths]
+    targets = [followed(name) for name in names]
+    folder = os.path.dirname(targets[-1])
+    lock = None
     try:
-        for target in targets:
-            _refuse_existing(target, overwrite)
-        os.mkdir(hidden)
+        for name in names:
+            _refuse_existing(name, overwrite)
+        os.makedirs(folder, exist_ok=True)
+        lock = make_hidden_folder(folder, os.path.basename(targets[-1]))
+        partials = [os.path.join(lock.folder, os.path.basename(name)) for name in names]
         yield partials
-        for partial, target in zip(partials, targets, strict=True):
+        for name, partial, target in zip(names, partials, targets, strict=True):
+            keep_mode(partial, target)
             sync(partial)
-            _refuse_existing(target, overwrite)  # it may have appeared meanwhile
+            _refuse_existing(name, overwrite)  # it may have appeared meanwhile
             os.replace(partial, target)
-        sync(folder)
+        for changed in {os.path.dirname(target) for target in targets}:
+            sync(changed)
     except OSError as error:
         if isinstance(error, VoxarrayError):
             raise
-        raise refusal(error, targets[-1]) from error
+        raise refusal(error, names[-1]) from error
     finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+        if lock is not None:
+            lock.remove()
+
+
+def followed(path: str | os.PathLike[str]) -> str:
+    """Absolute path of a destination; of what it leads to, if it is a link."""
+    absolute = os.path.abspath(path)
+    return os.path.realpath(absolute) if os.path.islink(absolute) else absolute
+
+
+def keep_mode(partial: str, target: str) -> None:
+    """Give a file or folder the mode of what it replaces, and its group where that is allowed."""
+    try:
+        old, new = os.stat(target), os.stat(partial)
+    except FileNotFoundError:
+        return
+    if stat.S_IFMT(old.st_mode) != stat.S_IFMT(new.st_mode):
+        return  # a folder that takes the place of a file must be one that can be entered
+    if new.st_gid != old.st_gid and hasattr(os, "chown"):
+        with suppress(OSError):
+            os.chown(partial, -1, old.st_gid)
+    os.chmod(partial, stat.S_IMODE(old.st_mode))
 
 
 def write_if_other(path: str, data: bytes) -> None:
@@ -97,7 +107,13 @@ def write_if_other(path: str, data: bytes) -> None:
 
 
 def _refuse_existing(target: str, overwrite: bool) -> None:
-    if os.path.lexists(target) and not overwrite:
+    if os.path.isdir(target):
         raise ArchiveExistsError(
-            f"{target} exists already: choose another name, or overwrite=True", path=target
+            f"{target} is a folder: choose another name, or delete it yourself",
+            code="IS_FOLDER",
+            path=target,
+        )
+    if os.path.exists(target) and not overwrite:
+        raise ArchiveExistsError(
+            f"{target} exists already: choose another name, or pass overwrite=True", path=target
         )

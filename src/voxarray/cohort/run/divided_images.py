@@ -11,7 +11,6 @@ import os
 from voxarray.archive.convert import planned
 from voxarray.archive.partial_writes import Part, divided, write_part
 from voxarray.archive.source import ArchiveSource
-from voxarray.archive.staging import hidden_name
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.options import CohortOptions
 from voxarray.cohort.plan.failures import failure_of
@@ -26,6 +25,7 @@ from voxarray.formats.nifti.source import NiftiSource
 from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.storage.folder_lock import FolderLock
+from voxarray.storage.hidden_folders import make_hidden_folder
 
 _BY_PLACE = (ArchiveSource, PlainFile, NiftiSource)
 """Sources of which any plane is read without those before it."""
@@ -67,7 +67,7 @@ def folder_for_parts(item: Item, root: str, options: CohortOptions) -> FolderLoc
     """A new folder for the parts of an image, of which this process holds a share of the lock."""
     folder = Folder.of(root)
     name = os.path.basename(folder.archive(item.slug, options.zipped))
-    return FolderLock.make(folder.staging, lambda: hidden_name(name), shared=True)
+    return make_hidden_folder(folder.staging, name, shared=True)
 
 
 def convert_part(

@@ -17,7 +17,7 @@ from voxarray.source.base import Source
 from voxarray.storage.atomic_write import whole_file
 
 
-def write_gipl(source: Source, path: str) -> None:
+def write_gipl(source: Source, path: str, *, overwrite: bool = True) -> None:
     """Save as GIPL: one channel, axes along left, posterior, superior; spacing as float32.
 
     Raises:
@@ -36,11 +36,14 @@ def write_gipl(source: Source, path: str) -> None:
     gipl.ORIGIN.pack_into(header, gipl.ORIGIN_AT, *origin, 0.0)
     header[gipl.MAGIC_AT :] = gipl.MAGIC.to_bytes(4, "big")
     compressed = suffix_of(path).endswith(".gz")
-    with whole_file(path, overwrite=True) as file, sink_of(file, compressed=compressed) as sink:
+    with (
+        whole_file(path, overwrite=overwrite) as file,
+        sink_of(file, compressed=compressed) as sink,
+    ):
         sink.write(bytes(header))
         write_volumes(source, sink, dtype.newbyteorder(">"))
 
 
 def save(request: Request) -> None:
     """Save a GIPL file as it is asked for."""
-    write_gipl(request.source, request.path)
+    write_gipl(request.source, request.path, overwrite=request.overwrite)

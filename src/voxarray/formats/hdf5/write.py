@@ -17,13 +17,14 @@ from voxarray.storage.atomic_write import whole_files
 _TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
 
 
-def write_hdf5(source: Source, path: str, *, squeeze: bool) -> None:
+def write_hdf5(source: Source, path: str, *, squeeze: bool, overwrite: bool = True) -> None:
     """Save as ITK's HDF5 image, with spacing, origin and directions.
 
     Args:
         source: What to save.
         path: Destination.
         squeeze: Whether a single slice is written as two dimensions.
+        overwrite: Whether what is there is replaced.
 
     Raises:
         UnsupportedError: ``UNSUPPORTED_DTYPE``, ``CANNOT_SQUEEZE``, ``AFFINE_NOT_HELD``; or h5py,
@@ -39,11 +40,13 @@ def write_hdf5(source: Source, path: str, *, squeeze: bool) -> None:
         plane_affine(source)  # refuses what two dimensions cannot say
         voxels = voxels[0]
     image = image_of(voxels, affine)
-    with whole_files(path, overwrite=True) as (partial,):
+    with whole_files(path, overwrite=overwrite) as (partial,):
         write_image(image, partial, "HDF5ImageIO")
         require_held(source, open_itk_hdf5(partial), "ITK's HDF5")
 
 
 def save(request: Request) -> None:
     """Save an HDF5 image as it is asked for."""
-    write_hdf5(request.source, request.path, squeeze=bool(request.squeeze))
+    write_hdf5(
+        request.source, request.path, squeeze=bool(request.squeeze), overwrite=request.overwrite
+    )

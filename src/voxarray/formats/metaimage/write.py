@@ -32,7 +32,7 @@ _TYPES = {
 }
 
 
-def write_meta_image(source: Source, path: str, *, squeeze: bool) -> None:
+def write_meta_image(source: Source, path: str, *, squeeze: bool, overwrite: bool = True) -> None:
     """Save an image; it appears, or replaces another, when it is complete.
 
     The affine is held, shear included; spacing and directions are rounded as floating-point
@@ -42,6 +42,7 @@ def write_meta_image(source: Source, path: str, *, squeeze: bool) -> None:
         source: What to save.
         path: Ends in ``.mha``, or ``.mhd``, whose voxels go into a ``.raw`` beside it.
         squeeze: Whether a single slice is written as two dimensions.
+        overwrite: Whether what is there is replaced.
 
     Raises:
         UnsupportedError: ``UNSUPPORTED_DTYPE``, ``CANNOT_SQUEEZE``.
@@ -52,12 +53,12 @@ def write_meta_image(source: Source, path: str, *, squeeze: bool) -> None:
     header = _header(source, dtype, is_plane=squeeze and source.shape[3] == 1)
     stored = dtype.newbyteorder("<")
     if suffix_of(path) == ".mha":
-        with whole_files(path, overwrite=True) as (partial,), open(partial, "xb") as file:
+        with whole_files(path, overwrite=overwrite) as (partial,), open(partial, "xb") as file:
             file.write(f"{header}ElementDataFile = LOCAL\n".encode("ascii"))
             write_components(source, file, stored)
         return
     raw = path[: -len(".mhd")] + ".raw"
-    with whole_files(raw, path, overwrite=True) as (voxels, text):
+    with whole_files(raw, path, overwrite=overwrite) as (voxels, text):
         with open(voxels, "xb") as file:
             write_components(source, file, stored)
         with open(text, "x", encoding="latin-1") as lines:
@@ -93,4 +94,6 @@ def _numbers(values: Iterable[float]) -> str:
 
 def save(request: Request) -> None:
     """Save a MetaImage as it is asked for."""
-    write_meta_image(request.source, request.path, squeeze=bool(request.squeeze))
+    write_meta_image(
+        request.source, request.path, squeeze=bool(request.squeeze), overwrite=request.overwrite
+    )

@@ -16,7 +16,7 @@ from voxarray.source.base import Source
 from voxarray.storage.atomic_write import whole_file
 
 
-def write_mgh(source: Source, path: str) -> None:
+def write_mgh(source: Source, path: str, *, overwrite: bool = True) -> None:
     """Save as FreeSurfer's MGH, compressed if the suffix says so.
 
     The affine is rounded to float32, the format's own limit.
@@ -30,11 +30,14 @@ def write_mgh(source: Source, path: str) -> None:
     remark_lost_time(source, "MGH")
     header = mgh.header_for(source.shape, codes[dtype.str[1:]], source.affine)
     compressed = suffix_of(path) != ".mgh"
-    with whole_file(path, overwrite=True) as file, sink_of(file, compressed=compressed) as sink:
+    with (
+        whole_file(path, overwrite=overwrite) as file,
+        sink_of(file, compressed=compressed) as sink,
+    ):
         sink.write(header)
         write_volumes(source, sink, np.dtype(mgh.DTYPES[codes[dtype.str[1:]]]))
 
 
 def save(request: Request) -> None:
     """Save an MGH file as it is asked for."""
-    write_mgh(request.source, request.path)
+    write_mgh(request.source, request.path, overwrite=request.overwrite)

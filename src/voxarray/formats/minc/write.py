@@ -18,7 +18,7 @@ from voxarray.storage.atomic_write import whole_files
 _MINC_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8")
 
 
-def write_minc(source: Source, path: str) -> None:
+def write_minc(source: Source, path: str, *, overwrite: bool = True) -> None:
     """Save as MINC 2: the axes in the file are W, H, D, the order in which nibabel reads them.
 
     ITK takes the fastest axis for the first, and MINC's RAS for its own LPS: it reads such files,
@@ -37,7 +37,7 @@ def write_minc(source: Source, path: str) -> None:
     # numbers makes the file right, for nibabel and MINC's tools if not for ITK itself.
     # `require_held` would notice if that changed.
     image = image_of(voxels[..., None], lps_from_ras(source.affine)[:, [2, 1, 0, 3]])
-    with whole_files(path, overwrite=True) as (partial,):
+    with whole_files(path, overwrite=overwrite) as (partial,):
         write_image(image, partial, "MINCImageIO")
         found = open_minc(partial)
         require_held(source, found, "MINC")
@@ -48,4 +48,4 @@ def write_minc(source: Source, path: str) -> None:
 
 def save(request: Request) -> None:
     """Save a MINC file as it is asked for."""
-    write_minc(request.source, request.path)
+    write_minc(request.source, request.path, overwrite=request.overwrite)

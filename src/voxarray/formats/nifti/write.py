@@ -77,4 +77,4 @@ def _header(voxels: Source, scaled: Source | None) -> bytes:
 
 def save(request: Request) -> None:
     """Save a NIfTI file as it is asked for."""
-    write_nifti(request.source, request.path)
+    write_nifti(request.source, request.path, overwrite=request.overwrite)

@@ -15,7 +15,7 @@ from voxarray.source.base import Source
 from voxarray.storage.atomic_write import whole_files
 
 
-def write_nifti_pair(source: Source, path: str) -> None:
+def write_nifti_pair(source: Source, path: str, *, overwrite: bool = True) -> None:
     """Save an image in two files, of which the header appears last.
 
     What is written is as in `write_nifti`.
@@ -24,6 +24,7 @@ def write_nifti_pair(source: Source, path: str) -> None:
         source: What to save; read once, in disk order.
         path: Either file: ``.img``, ``.hdr``, ``.img.gz`` or ``.hdr.gz``; the other gets the same
             name, in the same case of letters.
+        overwrite: Whether what is there is replaced.
 
     Raises:
         UnsupportedError: NIfTI cannot hold the data type (``UNSUPPORTED_DTYPE``).
@@ -34,7 +35,7 @@ def write_nifti_pair(source: Source, path: str) -> None:
     is_compressed = suffix.endswith(".gz")
     names = [_like(given, part + (".gz" if is_compressed else "")) for part in (".img", ".hdr")]
     voxels, header = representation(source)
-    with whole_files(*(stem + name for name in names), overwrite=True) as (image, text):
+    with whole_files(*(stem + name for name in names), overwrite=overwrite) as (image, text):
         with open(image, "xb") as file, sink_of(file, compressed=is_compressed) as sink:
             write_volumes(voxels, sink, stored_dtype(voxels.dtype))
         with open(text, "xb") as file, sink_of(file, compressed=is_compressed) as sink:
@@ -56,4 +57,4 @@ def _like(given: str, suffix: str) -> str:
 
 def save(request: Request) -> None:
     """Save a pair of NIfTI files as it is asked for."""
-    write_nifti_pair(request.source, request.path)
+    write_nifti_pair(request.source, request.path, overwrite=request.overwrite)

@@ -35,7 +35,7 @@ _TYPES = {
 }
 
 
-def write_nrrd(source: Source, path: str, *, squeeze: bool) -> None:
+def write_nrrd(source: Source, path: str, *, squeeze: bool, overwrite: bool = True) -> None:
     """Save an image; it appears, or replaces another, when it is complete.
 
     Components of a voxel stand together, as ITK wants them. The affine is held exactly, shear
@@ -45,6 +45,7 @@ def write_nrrd(source: Source, path: str, *, squeeze: bool) -> None:
         source: What to save.
         path: Ends in ``.nrrd``, or ``.nhdr``, whose voxels go into a ``.raw`` beside it.
         squeeze: Whether a single slice is written as two dimensions.
+        overwrite: Whether what is there is replaced.
 
     Raises:
         UnsupportedError: ``UNSUPPORTED_DTYPE``, ``UNSUPPORTED_DIMS`` for complex channels,
@@ -62,12 +63,12 @@ def write_nrrd(source: Source, path: str, *, squeeze: bool) -> None:
     header = _header(source, dtype, is_plane=squeeze and source.shape[3] == 1)
     stored = dtype.newbyteorder("<")
     if suffix_of(path) == ".nrrd":
-        with whole_files(path, overwrite=True) as (partial,), open(partial, "xb") as file:
+        with whole_files(path, overwrite=overwrite) as (partial,), open(partial, "xb") as file:
             file.write(header.encode("ascii") + b"\n")
             write_components(source, file, stored)
         return
     raw = path[: -len(".nhdr")] + ".raw"
-    with whole_files(raw, path, overwrite=True) as (voxels, text):
+    with whole_files(raw, path, overwrite=overwrite) as (voxels, text):
         with open(voxels, "xb") as file:
             write_components(source, file, stored)
         with open(text, "x", encoding="utf-8") as lines:
@@ -106,4 +107,6 @@ def _vector(numbers: Iterable[float]) -> str:
 
 def save(request: Request) -> None:
     """Save an NRRD file as it is asked for."""
-    write_nrrd(request.source, request.path, squeeze=bool(request.squeeze))
+    write_nrrd(
+        request.source, request.path, squeeze=bool(request.squeeze), overwrite=request.overwrite
+    )

@@ -29,7 +29,7 @@ _WRITERS = {
 }
 
 
-def write_picture(source: Source, path: str) -> None:
+def write_picture(source: Source, path: str, *, overwrite: bool = True) -> None:
     """Save one slice as PNG (uint8, uint16), JPEG or BMP (uint8); other types are cast.
 
     Values that uint8 holds are cast as TorchIO does, which cuts off fractions.
@@ -65,11 +65,11 @@ def write_picture(source: Source, path: str) -> None:
     is_vector = pixels.shape[-1] > 1
     array = np.ascontiguousarray(pixels if is_vector else pixels[..., 0])
     image = SimpleITK.GetImageFromArray(array, isVector=is_vector)
-    with whole_files(path, overwrite=True) as (partial,):
+    with whole_files(path, overwrite=overwrite) as (partial,):
         SimpleITK.WriteImage(image, partial, imageIO=_WRITERS[suffix])
 
 
-def write_tiff(source: Source, path: str) -> None:
+def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
     """Save slices as the pages of an uncompressed TIFF, colours (3 or 4 channels) together.
 
     Warns:
@@ -108,7 +108,7 @@ def write_tiff(source: Source, path: str) -> None:
     }
     big = count * width * height * depth * dtype.itemsize >= 1 << 31
     with (
-        whole_files(path, overwrite=True) as (partial,),
+        whole_files(path, overwrite=overwrite) as (partial,),
         tifffile.TiffWriter(partial, bigtiff=big) as file,
     ):
         for page in _pages(source, dtype):
@@ -154,9 +154,9 @@ def _remark_geometry(source: Source, held: NDArray[np.float64], kind: str) -> No
 
 def save(request: Request) -> None:
     """Save a picture as it is asked for."""
-    write_picture(request.source, request.path)
+    write_picture(request.source, request.path, overwrite=request.overwrite)
 
 
 def save_tiff(request: Request) -> None:
     """Save a TIFF as it is asked for."""
-    write_tiff(request.source, request.path)
+    write_tiff(request.source, request.path, overwrite=request.overwrite)

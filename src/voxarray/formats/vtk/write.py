@@ -15,7 +15,7 @@ from voxarray.source.base import Source
 from voxarray.storage.atomic_write import whole_file
 
 
-def write_vtk(source: Source, path: str) -> None:
+def write_vtk(source: Source, path: str, *, overwrite: bool = True) -> None:
     """Save in VTK's legacy format: structured points, axes along left, posterior, superior.
 
     Raises:
@@ -40,11 +40,11 @@ def write_vtk(source: Source, path: str) -> None:
         f"SCALARS scalars {names[dtype.str[1:]]} {count}",
         "LOOKUP_TABLE default",
     ]
-    with whole_file(path, overwrite=True) as file:
+    with whole_file(path, overwrite=overwrite) as file:
         file.write(("\n".join(lines) + "\n").encode("ascii"))
         write_components(source, file, dtype.newbyteorder(">"))
 
 
 def save(request: Request) -> None:
     """Save a VTK file as it is asked for."""
-    write_vtk(request.source, request.path)
+    write_vtk(request.source, request.path, overwrite=request.overwrite)

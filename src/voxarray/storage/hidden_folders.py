@@ -1,0 +1,77 @@
+"""Hidden folders beside their destinations, in which files and archives grow until they are whole.
+
+``.NAME.0123456789abcdef.staging`` holds a lock file and what becomes ``NAME``; see
+`voxarray.storage.folder_lock`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import suppress
+
+from voxarray.storage.folder_lock import FolderLock, random_identity, remove_if_abandoned
+
+REPLACED = ".replaced"
+"""End of the hidden name that an archive has while another is put in its place, where the file
+system cannot exchange them in one step."""
+
+_STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.staging", re.DOTALL)
+
+_MANY = 1000
+_SHARE = 20
+_next_look: dict[str, float] = {}
+
+
+def hidden_name(name: str) -> str:
+    """Name of a folder in which what will have a name is built; a new one each time."""
+    return f".{name}.{random_identity()}.staging"
+
+
+def is_hidden_staging(name: str) -> bool:
+    """Whether a file name is that of an unfinished archive, voxarray 0.1's included."""
+    return name.startswith(".") and name.endswith((".staging", ".staging.ozx", REPLACED))
+
+
+def make_hidden_folder(folder: str, name: str, *, shared: bool = False) -> FolderLock:
+    """A new hidden folder, of this process; those of the same name that nobody has go.
+
+    Args:
+        folder: Where.
+        name: Of what will be built.
+        shared: As `FolderLock.make` has it.
+
+    Raises:
+        OSError: What the disk refuses.
+    """
+    remove_abandoned(folder, name)
+    return FolderLock.make(folder, lambda: hidden_name(name), shared=shared)
+
+
+def remove_abandoned(folder: str, name: str | None = None) -> None:
+    """Delete the staging folders in a folder whose owners have ended, as their locks tell.
+
+    Args:
+        folder: Where they are.
+        name: Name of their destination; None takes all.
+    """
+    if name is not None and time.monotonic() < _next_look.get(folder, 0):
+        return
+    for found in hidden_folders(folder, name):
+        with suppress(OSError):  # another process cleans up too
+            remove_if_abandoned(os.path.join(folder, found))
+
+
+def hidden_folders(folder: str, name: str | None = None) -> list[str]:
+    """Names of the staging folders in a folder, of one destination or of all."""
+    began = time.monotonic()
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    if len(names) > _MANY:  # a thousand images saved into one folder list it a thousand times
+        now = time.monotonic()
+        _next_look[folder] = now + _SHARE * (now - began)
+    matches = (_STAGED.fullmatch(found) for found in names if found.endswith(".staging"))
+    return [m[0] for m in matches if m and (name is None or m["name"] == name)]
