@@ -8,7 +8,7 @@ import click
 
 from voxarray.core.version import __version__
 
-_COMMANDS = ("catalogue", "convert", "demo", "finalise", "info", "plan", "verify")
+_COMMANDS = ("catalogue", "clean", "convert", "demo", "finalise", "info", "plan", "verify")
 
 
 class _Lazy(click.Group):

@@ -1,0 +1,143 @@
+"""What interrupted processes have left, removed when a user asks for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from voxarray.core.errors import MissingFileError
+from voxarray.storage.folder_lock import (
+    Ownership,
+    ownership,
+    remove_aside,
+    remove_if_abandoned,
+)
+
+_LEFT = re.compile(
+    r"\.(?P<name>.+)\.(?:"
+    r"[0-9a-f]{16}\.(?:staging|replaced)"
+    r"|\w+-\d+-[0-9a-f]{8}\.staging(?:\.ozx|\.old)?"  # of voxarray 0.1
+    r"|[0-9a-f]{8}\.partial"
+    r")|voxarray-copies-(?:[0-9a-f]{16}|[\w.]+-\d+-\w+)",
+    re.DOTALL,
+)
+_REPLACED = (".replaced", ".staging.old")
+
+Outcome = Literal["left", "removed", "restored", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A hidden folder or file that a conversion, a download or a writer works in, or has left.
+
+    Attributes:
+        path: Where it is.
+        ownership: Whose it is, as far as its lock tells.
+        bytes: Of the files in it.
+        outcome: What became of it.
+        problem: Why it could not be removed; empty if it could, or nobody tried.
+    """
+
+    path: str
+    ownership: Ownership
+    bytes: int
+    outcome: Outcome = "left"
+    problem: str = ""
+
+
+def clean(
+    path: str | os.PathLike[str], *, unlocked: bool = False, dry_run: bool = False
+) -> list[Leftover]:
+    """Remove what processes that were interrupted have left below a folder.
+
+    Voxarray removes it by itself when it writes to the same place again, if a lock tells that its
+    owner has ended. What is in use is never removed.
+
+    Args:
+        path: A folder, such as that of a cohort.
+        unlocked: Whether also that goes of which no lock can tell whether its owner lives: where
+            the file system has no locks or keeps them to one machine, and what voxarray 0.1 left.
+            To be said only while nobody converts there. An archive that was moved out of the way of
+            another one is put back if that one never came.
+        dry_run: Whether to look only.
+
+    Returns:
+        All that was found, sorted by path.
+
+    Raises:
+        MissingFileError: If there is no such folder.
+    """
+    root = os.path.abspath(os.path.expanduser(path))
+    if not os.path.isdir(root):
+        raise MissingFileError(f"there is no folder {root}", path=root)
+    found = []
+    for left in _below(root):
+        owner = ownership(left)
+        seen = Leftover(left, owner, _bytes(left))
+        may_go = owner is Ownership.ABANDONED or (unlocked and owner is Ownership.UNKNOWN)
+        found.append(_removed(seen) if may_go and not dry_run else seen)
+    return sorted(found, key=lambda one: one.path)
+
+
+def _removed(left: Leftover) -> Leftover:
+    try:
+        if left.ownership is Ownership.ABANDONED:
+            now = remove_if_abandoned(left.path)
+            return replace(left, ownership=now, outcome=_outcome(now))
+        if left.path.endswith(_REPLACED) and _put_back(left.path):
+            return replace(left, outcome="restored")
+        if left.path.endswith(_REPLACED):
+            shutil.rmtree(left.path) if os.path.isdir(left.path) else os.unlink(left.path)
+        elif os.path.isdir(left.path):
+            remove_aside(left.path)
+        else:
+            os.unlink(left.path)
+    except OSError as error:
+        return replace(left, outcome="failed", problem=str(error))
+    return replace(left, outcome="removed")
+
+
+def _outcome(now: Ownership) -> Outcome:
+    return "removed" if now is Ownership.ABANDONED else "left"  # somebody was quicker
+
+
+def _put_back(path: str) -> bool:
+    """Give an archive its name again, if nothing has it."""
+    folder, name = os.path.split(path)
+    match = _LEFT.fullmatch(name)
+    destination = os.path.join(folder, match["name"] if match and match["name"] else name)
+    if os.path.lexists(destination):
+        return False
+    os.rename(path, destination)
+    return True
+
+
+def _below(root: str) -> Iterator[str]:
+    """Paths of what was left below a folder; archives are not looked into."""
+    for folder, folders, files in os.walk(root):
+        yield from (
+            os.path.join(folder, name) for name in (*folders, *files) if _LEFT.fullmatch(name)
+        )
+        folders[:] = [
+            name
+            for name in folders
+            if not _LEFT.fullmatch(name)
+            and not os.path.lexists(os.path.join(folder, name, "zarr.json"))
+        ]
+
+
+def _bytes(path: str) -> int:
+    if not os.path.isdir(path):
+        return os.lstat(path).st_size if os.path.lexists(path) else 0
+    total = 0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size
+            except OSError:  # it went meanwhile
+                continue
+    return total
