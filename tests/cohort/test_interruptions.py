@@ -31,9 +31,10 @@ main(sys.argv[1:])
 """
 
 
-def start(*arguments: object) -> subprocess.Popen[bytes]:
+def start(*arguments: object, ignored: int | None = None) -> subprocess.Popen[bytes]:
     """The command line in a process, and processes of its own, that can be killed together."""
-    command = [sys.executable, "-c", _RUN, *map(str, arguments)]
+    code = f"import signal; signal.signal({ignored}, signal.SIG_IGN)\n" if ignored else ""
+    command = [sys.executable, "-c", code + _RUN, *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
@@ -95,17 +96,18 @@ def test_a_run_with_workers_killed_twenty_times(tmp_path):
     kill_again_and_again(tmp_path, 20, "--workers", 2)
 
 
-def test_sigterm_drops_the_image_and_writes_the_catalogue(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_is_asked_to_end_drops_the_image_and_writes_the_catalogue(tmp_path, number):
     source, cohort = tmp_path / "in", tmp_path / "out"
-    for number in range(40):
-        save(source / f"{number}.nii.gz", number)
+    for seed in range(40):
+        save(source / f"{seed}.nii.gz", seed)
     with start("convert", source, cohort) as process:
         # More than are made at once: then one of them was counted, before another was begun.
         while len(list(Folder.of(cohort).archives())) < 2 + settings.threads() // 2:
             time.sleep(0.01)
-        process.terminate()
+        process.send_signal(number)
         _, told = process.communicate(timeout=60)
-    assert process.returncode == 3, told
+    assert process.returncode == 75, told
     assert b"asked to end" in told
     assert (cohort / "catalogue.parquet").exists()
     assert not (cohort / "staging").exists()
@@ -114,6 +116,34 @@ def test_sigterm_drops_the_image_and_writes_the_catalogue(tmp_path):
     assert 0 < done < 40
     made = build(source, cohort)
     assert (made.present, made.converted) == (done, 40 - done)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("form", ["a.ome.zarr", "a.ozx"])
+def test_one_image_that_is_asked_to_end_leaves_nothing(tmp_path, number, form):
+    scan = save(tmp_path / "scan.nii.gz", 1, (200, 200, 200))
+    with start("convert", scan, tmp_path / "new/folder" / form) as process:
+        while not list(tmp_path.glob("new/folder/.*.staging/archive/scale0")):
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 75, told
+    assert b"run the same command again" in told
+    assert os.listdir(tmp_path) == ["scan.nii.gz"]
+
+
+def test_what_nohup_ignores_is_ignored(tmp_path):
+    source, cohort = tmp_path / "in", tmp_path / "out"
+    for seed in range(8):
+        save(source / f"{seed}.nii.gz", seed)
+    with start("convert", source, cohort, ignored=signal.SIGHUP) as process:
+        while not list(Folder.of(cohort).archives()):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGHUP)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert len(archives(cohort)) == 8
 
 
 # --- Several at once ------------------------------------------------------------------------------

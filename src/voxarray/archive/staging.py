@@ -35,10 +35,11 @@ from voxarray.storage.atomic_write import followed, keep_mode
 from voxarray.storage.folder_lock import FolderLock, random_identity
 from voxarray.storage.hidden_folders import (
     REPLACED,
+    folders_made,
+    hidden_folder,
     hidden_folders,
     hidden_name,
     is_hidden_staging,
-    make_hidden_folder,
     remove_abandoned,
 )
 
@@ -128,25 +129,28 @@ def staging(
     refuse_existing(target, overwrite)
     parent, name = os.path.split(target)
     place = parent if folder is None else os.path.abspath(folder)
-    lock = None
     try:
-        os.makedirs(parent, exist_ok=True)
-        os.makedirs(place, exist_ok=True)
-        if os.stat(place).st_dev != os.stat(parent).st_dev:  # a link led to another disk
-            place = parent
-        lock = make_hidden_folder(place, name)
-        root = os.path.join(lock.folder, _ARCHIVE)
-        os.mkdir(root)
-        yield Staging(root, target, lock=lock)
+        with folders_made(parent, place):
+            if os.stat(place).st_dev != os.stat(parent).st_dev:  # a link led to another disk
+                place = parent
+            with hidden_folder(place, name) as lock, _named_if_lost(lock, target):
+                root = os.path.join(lock.folder, _ARCHIVE)
+                os.mkdir(root)
+                yield Staging(root, target, lock=lock)
     except VoxarrayError:
         raise  # some of ours are OSErrors too
     except OSError as error:
-        if lock is not None and lock.is_mine and not lock.is_there:
-            raise _lost(lock.folder, target) from error
         raise refusal(error, target) from error
-    finally:
-        if lock is not None:
-            lock.remove()
+
+
+@contextmanager
+def _named_if_lost(lock: FolderLock, destination: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, VoxarrayError) or not lock.is_mine or lock.is_there:
+            raise
+        raise _lost(lock.folder, destination) from error
 
 
 def _lost(folder: str, destination: str) -> ArchiveError:

@@ -13,12 +13,13 @@ from voxarray.archive.metadata import Kind
 from voxarray.archive.options import Options
 from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
 from voxarray.cli import options as choices
-from voxarray.cli.fatal import NOTHING_DONE, SOME_FAILED, fatal
+from voxarray.cli.fatal import NOTHING_DONE, SOME_FAILED, STOPPED, fatal, told_when_stopped
 from voxarray.cli.outcome import Outcome
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.options import Choice, CohortOptions
-from voxarray.cohort.run.build import Made, Run, build
+from voxarray.cohort.run.build import ASKED_TO_END, Made, Run, build
+from voxarray.cohort.run.interrupts import stoppable
 from voxarray.cohort.run.progress import bars
 from voxarray.core.memory import format_bytes
 from voxarray.core.progress_bar import bar
@@ -70,7 +71,7 @@ def command(
 
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
-    with dask.config.set(budget):
+    with dask.config.set(budget), told_when_stopped(destination), stoppable():
         if names_archive(destination):
             _one(sources, destination, options, arguments["overwrite"])
         else:
@@ -133,7 +134,7 @@ def _many(
 
 
 def _tell(made: Made, folder: Folder) -> None:
-    """Say what was done and end the process: 0 all good, 3 some failed, 1 nothing done."""
+    """Say what was done and end: 0 all good, 3 some failed, 1 nothing done, 75 stopped."""
     click.echo(
         f"{made.converted} converted, {made.present} there already, {made.failed} failed"
         + (f", {made.left} left" if made.left else "")
@@ -151,4 +152,6 @@ def _tell(made: Made, folder: Folder) -> None:
         click.echo(f"stopped: {made.stopped}; run the same command again to go on", err=True)
     if not (made.failed or made.left or made.stopped):
         sys.exit(0)
+    if made.stopped == ASKED_TO_END and not made.failed:
+        sys.exit(STOPPED)
     sys.exit(SOME_FAILED if made.converted + made.present else NOTHING_DONE)

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import click
 
-from voxarray.cli.outcome import NOTHING_DONE, SOME_FAILED
+from voxarray.cli.outcome import NOTHING_DONE, SOME_FAILED, STOPPED
 from voxarray.core.errors import VoxarrayError
 
-__all__ = ["NOTHING_DONE", "SOME_FAILED", "fatal"]
+__all__ = ["NOTHING_DONE", "SOME_FAILED", "STOPPED", "fatal", "told_when_stopped"]
 
 
 @contextmanager
@@ -22,3 +22,15 @@ def fatal() -> Iterator[None]:
     except (VoxarrayError, OSError) as error:
         click.echo(str(error), err=True)
         sys.exit(NOTHING_DONE)
+
+
+@contextmanager
+def told_when_stopped(destination: str) -> Iterator[None]:
+    """Whoever is asked to end by a signal or Ctrl-C says so, and exits with `STOPPED`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(
+            f"stopped: {destination} is not made; run the same command again to resume", err=True
+        )
+        sys.exit(STOPPED)

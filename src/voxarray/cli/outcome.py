@@ -14,6 +14,8 @@ from voxarray.core.errors import VoxarrayError
 
 SOME_FAILED = 3
 NOTHING_DONE = 1
+STOPPED = 75
+"""Asked to end, and the rest is good: ``EX_TEMPFAIL`` of sysexits.h, run it again."""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from voxarray.core.disk import refusal, sync
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
-from voxarray.storage.hidden_folders import make_hidden_folder
+from voxarray.storage.hidden_folders import folders_made, hidden_folder
 
 
 @contextmanager
@@ -44,28 +44,26 @@ def whole_files(*paths: str | os.PathLike[str], overwrite: bool) -> Iterator[lis
     names = [os.path.abspath(path) for path in paths]
     targets = [followed(name) for name in names]
     folder = os.path.dirname(targets[-1])
-    lock = None
     try:
         for name in names:
             _refuse_existing(name, overwrite)
-        os.makedirs(folder, exist_ok=True)
-        lock = make_hidden_folder(folder, os.path.basename(targets[-1]))
-        partials = [os.path.join(lock.folder, os.path.basename(name)) for name in names]
-        yield partials
-        for name, partial, target in zip(names, partials, targets, strict=True):
-            keep_mode(partial, target)
-            sync(partial)
-            _refuse_existing(name, overwrite)  # it may have appeared meanwhile
-            os.replace(partial, target)
-        for changed in {os.path.dirname(target) for target in targets}:
-            sync(changed)
+        with (
+            folders_made(folder),
+            hidden_folder(folder, os.path.basename(targets[-1])) as lock,
+        ):
+            partials = [os.path.join(lock.folder, os.path.basename(name)) for name in names]
+            yield partials
+            for name, partial, target in zip(names, partials, targets, strict=True):
+                keep_mode(partial, target)
+                sync(partial)
+                _refuse_existing(name, overwrite)  # it may have appeared meanwhile
+                os.replace(partial, target)
+            for changed in {os.path.dirname(target) for target in targets}:
+                sync(changed)
     except OSError as error:
         if isinstance(error, VoxarrayError):
             raise
         raise refusal(error, names[-1]) from error
-    finally:
-        if lock is not None:
-            lock.remove()
 
 
 def followed(path: str | os.PathLike[str]) -> str:

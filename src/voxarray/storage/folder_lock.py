@@ -82,7 +82,11 @@ class FolderLock:
         """
         for _ in range(_TRIES):
             lock = cls(os.path.join(parent, name_of()))
-            os.mkdir(lock.folder, 0o700)
+            try:
+                os.mkdir(lock.folder, 0o700)
+            except FileNotFoundError:  # another process may have removed it, when it was empty
+                os.makedirs(parent, exist_ok=True)
+                continue
             try:
                 if lock._acquire(shared, os.O_CREAT):
                     return lock

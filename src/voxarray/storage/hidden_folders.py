@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from voxarray.storage.folder_lock import FolderLock, random_identity, remove_if_abandoned
 
@@ -32,6 +33,43 @@ def hidden_name(name: str) -> str:
 def is_hidden_staging(name: str) -> bool:
     """Whether a file name is that of an unfinished archive, voxarray 0.1's included."""
     return name.startswith(".") and name.endswith((".staging", ".staging.ozx", REPLACED))
+
+
+@contextmanager
+def folders_made(*paths: str) -> Iterator[None]:
+    """Make folders, and those above them; those that are new go again if the body fails.
+
+    Raises:
+        OSError: What the disk refuses.
+    """
+    new = list[str]()
+    for path in paths:
+        while not os.path.isdir(path) and path not in new:
+            new.append(path)
+            path = os.path.dirname(path)
+    try:
+        for path in paths:
+            os.makedirs(path, exist_ok=True)
+        yield
+    except BaseException:
+        for path in sorted(new, key=len, reverse=True):
+            with suppress(OSError):  # somebody else has put something there
+                os.rmdir(path)
+        raise
+
+
+@contextmanager
+def hidden_folder(folder: str, name: str) -> Iterator[FolderLock]:
+    """As `make_hidden_folder`; it is deleted in the end.
+
+    Raises:
+        OSError: What the disk refuses.
+    """
+    lock = make_hidden_folder(folder, name)
+    try:
+        yield lock
+    finally:
+        lock.remove()
 
 
 def make_hidden_folder(folder: str, name: str, *, shared: bool = False) -> FolderLock:

@@ -31,6 +31,10 @@ from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
 Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
+ASKED_TO_END = "the process was asked to end"
+"""Why a run stopped that got a signal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """How a cohort is converted.
@@ -234,7 +238,7 @@ def _convert(engine: Engine, job: Job, run: Run, watcher: Watcher, tally: _Tally
                 if run.max_failures is not None and tally.failed >= run.max_failures:
                     return f"{tally.failed} images failed, and --max-failures allows no more"
     except (Stopped, KeyboardInterrupt):
-        return "the process was asked to end"
+        return ASKED_TO_END
     except VoxarrayError as error:
         return str(error)
     finally:

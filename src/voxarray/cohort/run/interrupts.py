@@ -1,4 +1,7 @@
-"""SIGTERM as an exception: what is under way is dropped, and what is done is written down."""
+"""SIGTERM and SIGHUP as exceptions: what is under way is dropped, what is done is written down.
+
+Systems of jobs send the first before they kill; the second comes when a terminal goes.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,29 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM raises `Stopped` inside; once, so that cleaning up is not interrupted.
+    """SIGTERM and SIGHUP raise `Stopped` inside; once, so that cleaning up is not interrupted.
 
-    In threads other than the main one, where Python allows no handlers, nothing changes.
+    What ``nohup`` told to ignore stays ignored. In threads other than the main one, where Python
+    allows no handlers, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before: Any = signal.signal(signal.SIGTERM, _stop)
+    before: dict[int, Any] = {}
+    for number in _ASKING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, _stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _stop(number: int, _: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)
+_ASKING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def _stop(_: int, __: FrameType | None) -> None:
+    for number in _ASKING:
+        signal.signal(number, signal.SIG_IGN)
     raise Stopped
