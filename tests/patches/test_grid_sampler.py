@@ -181,3 +181,60 @@ def test_making_a_sampler_reads_nothing(tmp_path):
         sampler = vx.GridSampler(subject, 16, 4, "reflect")
         assert len(sampler.locations) == len(sampler)
     assert reads.voxels == 0
+
+
+def _pooled(volume, patch, overlap, mode, factor, padding):
+    sampler = vx.GridSampler(vx.Subject(a=vx.ScalarImage(tensor=volume)), patch, overlap, padding)
+    aggregator = vx.GridAggregator(sampler, mode, factor)
+    for number in range(len(sampler)):
+        one = sampler[number]
+        smaller = torch.nn.functional.avg_pool3d(one["a"]["data"], factor)
+        aggregator.add_batch(smaller[None], torch.as_tensor(one["location"])[None])
+    return aggregator.get_output_image()
+
+
+@pytest.mark.parametrize("mode", ["crop", "average", "hann"])
+@pytest.mark.parametrize("padding", [None, "edge"])
+def test_downsampled_predictions_lie_where_they_belong_or_are_refused(mode, padding):
+    generator = np.random.default_rng(0)
+    right = refused = 0
+    for _ in range(60):
+        factor = int(generator.choice([1, 2, 3, 4]))
+        shape = tuple(int(n) for n in generator.integers(9, 34, 3))
+        patch = tuple(int(n) for n in generator.integers(4, 9, 3) * generator.choice([1, factor]))
+        patch = tuple(min(a, b) for a, b in zip(patch, shape, strict=True))
+        overlap = tuple(int(generator.integers(0, p // 2)) * 2 for p in patch)
+        if generator.random() < 0.5:
+            overlap = tuple(o // (2 * factor) * 2 * factor for o in overlap)
+            shape = tuple(p + (n - p) // factor * factor for p, n in zip(patch, shape, strict=True))
+        volume = torch.rand(1, *shape)
+        expected = torch.nn.functional.avg_pool3d(volume, factor)
+        try:
+            found = _pooled(volume, patch, overlap, mode, factor, padding)
+        except vx.StateError as error:
+            assert error.code == "UNALIGNED_STARTS"
+            refused += 1
+            continue
+        right += 1
+        assert found.shape == expected.shape
+
+        torch.testing.assert_close(found.data, expected)
+    assert right > 5
+    assert refused > 5 or padding is None
+
+
+def test_the_size_that_is_advised_fits():
+    volume = torch.rand(1, 16, 16, 50)
+    with pytest.raises(vx.StateError, match="for example to 52 voxels") as error:
+        _pooled(volume, 16, 4, "average", 4, None)
+    assert error.value.code == "UNALIGNED_STARTS"
+    assert _pooled(torch.rand(1, 16, 16, 52), 16, 4, "average", 4, None).shape == (1, 4, 4, 13)
+    with pytest.raises(vx.StateError, match="multiples of 8"):
+        _pooled(torch.rand(1, 32, 32, 32), 14, 4, "average", 4, None)
+
+
+@pytest.mark.parametrize("factor", [0, -1, 1.5, True, "2"])
+def test_a_downsampling_factor_is_a_positive_whole_number(factor):
+    sampler = vx.GridSampler(vx.Subject(a=vx.ScalarImage(tensor=torch.rand(1, 8, 8, 8))), 4)
+    with pytest.raises(ValueError, match="downsampling_factor"):
+        vx.GridAggregator(sampler, "crop", factor)

@@ -43,10 +43,15 @@ class GridAggregator:
         sampler: The sampler that the patches come from.
         overlap_mode: Where patches overlap, ``"crop"`` takes each voxel from the patch in whose
             middle it is, ``"average"`` takes the mean, and ``"hann"`` weighs with a Hann window.
-        downsampling_factor: By how much predictions are smaller than patches, along all axes.
+        downsampling_factor: By how much predictions are smaller than patches, along all axes. All
+            patches must start at multiples of it, or a voxel of a prediction would lie between
+            those of the volume.
 
     Raises:
-        ValueError: For another mode.
+        ValueError: For another mode, or a factor that is no positive whole number.
+        StateError: If patches of the sampler start elsewhere than at multiples of the factor
+            (``UNALIGNED_STARTS``); also a RuntimeError.
+        GridError: If the volume is smaller than the factor.
     """
 
     def __init__(
@@ -56,8 +61,12 @@ class GridAggregator:
             raise ValueError(
                 f'Overlap mode must be "crop", "average" or "hann", but {overlap_mode!r} was passed'
             )
-        if downsampling_factor < 1:
-            raise ValueError(f"downsampling_factor must be at least 1, got {downsampling_factor}")
+        factor = downsampling_factor
+        if isinstance(factor, bool) or not isinstance(factor, (int, np.integer)) or factor < 1:
+            raise ValueError(
+                f"downsampling_factor must be a whole number of at least 1, got {factor!r}"
+            )
+        _require_aligned(sampler, int(factor))
         self.overlap_mode = overlap_mode
         self._sampler = sampler
         self._factor = downsampling_factor
@@ -66,6 +75,7 @@ class GridAggregator:
         self._added: Counter[Start] = Counter()
         patch = self._scaled(sampler.patch_size)
         self._window = [_weights(overlap_mode, size) for size in patch]
+        self._grid = _coarser(sampler.grid, downsampling_factor)
         self._starts = [[s // downsampling_factor for s in starts] for starts in sampler.starts]
 
     def add_batch(self, batch_tensor: torch.Tensor, locations: torch.Tensor) -> None:
@@ -232,9 +242,8 @@ class GridAggregator:
             )
         ]
         weights[0] = weights[0] * times
-        grid = _coarser(self._sampler.grid, self._factor)
         means = self.overlap_mode != "crop"
-        return Aggregated(sums, before, grid, weights if means else None)
+        return Aggregated(sums, before, self._grid, weights if means else None)
 
     def _times(self) -> int:
         """How often each patch was added, which must be equally often, and once at least."""
@@ -350,6 +359,34 @@ def _covered(starts: Sequence[int], window: NDArray, size: int) -> NDArray[np.fl
     for start in starts:
         total[start : start + len(window)] += window
     return total
+
+
+def _require_aligned(sampler: GridSampler, factor: int) -> None:
+    """Refuse patches whose predictions would not lie on the voxels of the coarser volume.
+
+    Raises:
+        StateError: ``UNALIGNED_STARTS``.
+    """
+    before = sampler.padding.before if sampler.padding else (0, 0, 0)
+    for axis, name in enumerate("WHD"):
+        starts, patch = sampler.starts[axis], sampler.patch_size[axis]
+        odd = [start for start in (before[axis], *starts) if start % factor]
+        if not odd:
+            continue
+        overlap, size = sampler.patch_overlap[axis], sampler.padded_shape[axis]
+        steps_fit = (patch - overlap) % factor == 0 and before[axis] % factor == 0
+        larger = sampler.grid.shape[axis] + (patch - size) % factor
+        advice = (
+            f"crop or pad the volume along {name}, for example to {larger} voxels"
+            if steps_fit
+            else f"choose patch_size and patch_overlap of {name} as multiples of {2 * factor}"
+        )
+        raise StateError(
+            f"patches along {name} start at {starts} in a border of {before[axis]}, and "
+            f"{odd[0]} is no multiple of downsampling_factor={factor}: a prediction would lie "
+            f"between the voxels of the smaller volume; {advice}",
+            code="UNALIGNED_STARTS",
+        )
 
 
 def _coarser(grid: Grid, factor: int) -> Grid:
