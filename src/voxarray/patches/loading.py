@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from voxarray.geometry.selection import Shape3
+from voxarray.image import Image
 from voxarray.patches.batches import Patch, in_a_worker
 from voxarray.patches.locations import Draw
 from voxarray.patches.randomness import generator, seed_of
 from voxarray.patches.samplers import PatchSampler
 from voxarray.patches.subject_patches import KEPT, Reading
+from voxarray.subject import Subject
 
 Transform = Callable[["Patch"], Any]
+
+
+def _require_subjects(subjects: Any) -> None:
+    """Refuse what is no sequence of subjects, before a loader does so after an hour.
+
+    Raises:
+        TypeError: Naming what was found instead.
+    """
+    if isinstance(subjects, (Mapping, str, bytes)) or not hasattr(subjects, "__getitem__"):
+        hint = ": put it into a list" if isinstance(subjects, Subject) else ""
+        raise TypeError(
+            f"subjects are a sequence of subjects, such as [vx.Subject(t1=image)], and not "
+            f"{_kind(subjects)}{hint}"
+        )
+    if not isinstance(subjects, (list, tuple)):
+        return  # a cohort, or another sequence that makes its subjects when they are asked for
+    if not subjects:
+        raise TypeError("subjects are a sequence of at least one subject, and this one is empty")
+    for number, one in enumerate(subjects):
+        if not isinstance(one, Mapping) or isinstance(one, Image):
+            hint = ": give it a name, vx.Subject(t1=image)" if isinstance(one, Image) else ""
+            raise TypeError(
+                f"subjects[{number}] is {_kind(one)}, and not a Subject or a dict of images{hint}"
+            )
+
+
+def _kind(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 class Drawn:
@@ -31,6 +62,7 @@ class Drawn:
     ) -> None:
         if patches_per_image < 1:
             raise ValueError(f"patches_per_image must be at least 1, got {patches_per_image}")
+        _require_subjects(subjects)
         generator(seed, 0, 0)  # refuses a seed that is none
         self.sampler = sampler
         self.patches_per_image = patches_per_image

@@ -13,8 +13,10 @@ from voxarray.core.keys import PATH, STEM, TYPE
 from voxarray.core.promotion import cast, tensor_dtype
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape3
-from voxarray.ops.padding_copies import Padding
+from voxarray.ops.padding import Border
+from voxarray.source.base import Source
 from voxarray.source.window import Window
+from voxarray.statistics.padded import padded
 from voxarray.subject import Subject
 
 Layout = tuple[tuple[str, int, str], ...]
@@ -54,6 +56,7 @@ class SubjectReader:
         self.grid: Grid = subject.grid
         images = subject.get_images_dict(intensity_only=False)
         self.images = [_patched(name, image) for name, image in images.items()]
+        self._borders: dict[tuple[int, Border], Source] = {}
         self.facts = {k: v for k, v in subject.items() if k not in images and _can_be_batched(v)}
 
     def layout(self) -> Layout:
@@ -64,7 +67,7 @@ class SubjectReader:
         self,
         start: Sequence[int],
         outs: Sequence[NDArray],
-        padding: Padding | None = None,
+        padding: Border | None = None,
     ) -> None:
         """Read the box that begins at ``start`` (W, H, D).
 
@@ -73,7 +76,7 @@ class SubjectReader:
             outs: For each image (C, w, h, d) in its tensor type, best a view of (C, d, h, w).
             padding: What surrounds the volume.
         """
-        for one, out in zip(self.images, outs, strict=True):
+        for number, (one, out) in enumerate(zip(self.images, outs, strict=True)):
             box = [range(s, s + n) for s, n in zip(start, out.shape[1:], strict=True)]
             if padding is None or padding.is_inside(box, self.grid.shape):
                 first = padding.before if padding else (0, 0, 0)
@@ -81,9 +84,20 @@ class SubjectReader:
                 channels = range(one.source.shape[0])
                 one.source.read_into(Selection((channels, x, y, z)), out)
             else:
-                cast(padding.read(one.source, (box[0], box[1], box[2])), out)
+                channels = range(one.source.shape[0])
+                bordered = self._bordered(number, padding)
+                cast(bordered.read(Selection((channels, box[0], box[1], box[2]))), out)
 
-    def affine(self, start: Sequence[int], padding: Padding | None = None) -> NDArray[np.float64]:
+    def _bordered(self, number: int, border: Border) -> Source:
+        """An image with its border; of what needs its statistics, that is found once."""
+        known = self._borders.get((number, border))
+        if known is None:
+            source = self.images[number].source
+            known = padded(source, border.before, border.before, border.mode)
+            self._borders[number, border] = known
+        return known
+
+    def affine(self, start: Sequence[int], padding: Border | None = None) -> NDArray[np.float64]:
         """(4, 4) of the patch that begins at ``start`` (W, H, D)."""
         before: Shape3 = padding.before if padding else (0, 0, 0)
         affine = np.array(self.grid.affine)

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from voxarray.core import thread_pools
 from voxarray.core.keys import AFFINE, DATA
 from voxarray.geometry.selection import Shape3
-from voxarray.ops.padding_copies import Padding
+from voxarray.ops.padding import Border
 from voxarray.patches.batches import Patch, batches, in_a_worker
 from voxarray.patches.reading import SubjectReader
 from voxarray.patches.samplers import LOCATION
@@ -52,7 +52,7 @@ class Reading:
         self,
         places: Sequence[tuple[int, Sequence[int]]],
         size: Shape3,
-        padding: Padding | None = None,
+        padding: Border | None = None,
         shared: bool = False,
     ) -> list[Patch]:
         """Read patches, given by subject and first voxel, into one memory where they allow it."""
@@ -70,7 +70,7 @@ def _patch(
     start: Sequence[int],
     size: Shape3,
     tensors: Sequence[torch.Tensor],
-    padding: Padding | None,
+    padding: Border | None,
 ) -> Patch:
     patch = Patch(reader.facts)
     for one, tensor in zip(reader.images, tensors, strict=True):
@@ -96,7 +96,7 @@ class SubjectPatches(Dataset):
         """What patches are taken from."""
         return self._reading.subject(0)
 
-    def _read(self, starts: Sequence[Shape3], size: Shape3, padding: Padding | None) -> list[Patch]:
+    def _read(self, starts: Sequence[Shape3], size: Shape3, padding: Border | None) -> list[Patch]:
         places = [(0, start) for start in starts]
         shared = in_a_worker() and len(places) > 1
         return self._reading.patches(places, size, padding, shared)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,19 +10,15 @@ import numpy as np
 from voxarray.core.errors import SelectionError
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
-from voxarray.ops.padding import COPIES, Padded
+from voxarray.ops.padding import checked_mode
 from voxarray.source.base import Source
 from voxarray.source.window import Window
+from voxarray.statistics.padded import padded
 from voxarray.subject import Subject
 from voxarray.transforms.transform import SpatialTransform
 
 Bounds = int | Sequence[int]
 Six = tuple[int, int, int, int, int, int]
-
-STATISTICS = ("maximum", "mean", "median", "minimum")
-"""Modes of padding whose value is one number of the whole image."""
-
-PADDING_MODES = ("empty", "constant", "linear_ramp", *COPIES, *STATISTICS)
 
 
 class Crop(SpatialTransform):
@@ -82,26 +76,7 @@ class Pad(SpatialTransform):
         before, after = _ends(self.bounds_parameters)
         if not any(self.bounds_parameters):
             return source
-        mode = self.padding_mode
-        if isinstance(mode, str) and mode in STATISTICS:
-            return Padded(source, before, after, constant=self._statistic(source, mode))
-        if isinstance(mode, str) and mode in ("constant", "empty"):
-            return Padded(source, before, after)
-        if isinstance(mode, str):
-            return Padded(source, before, after, mode)
-        return Padded(source, before, after, constant=float(mode))
-
-    def _statistic(self, source: Window, mode: str) -> float:
-        from voxarray.statistics.measure import statistics_of
-
-        if mode in ("mean", "median") and source.dtype.kind != "f":
-            warnings.warn(
-                f"the {mode} becomes a whole number, for the voxels are {source.dtype}: convert "
-                "the image to floating-point numbers first if that matters",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return float(getattr(statistics_of(source), mode))
+        return padded(source, before, after, self.padding_mode)
 
 
 def six_bounds(bounds: Bounds) -> Six:
@@ -122,22 +97,6 @@ def six_bounds(bounds: Bounds) -> Six:
     if len(counts) == 3:
         counts = [n for n in counts for _ in range(2)]
     return counts[0], counts[1], counts[2], counts[3], counts[4], counts[5]
-
-
-def checked_mode(mode: Any) -> str | float:
-    """A padding mode.
-
-    Raises:
-        KeyError: If there is none of that name.
-        TypeError: For functions, which `numpy.pad` takes: they see whole lines of the volume.
-    """
-    if isinstance(mode, str) and mode in PADDING_MODES:
-        return mode
-    if isinstance(mode, Real):
-        return float(mode)
-    if callable(mode):
-        raise TypeError("padding by a function would need the whole volume: pad image.data instead")
-    raise KeyError(f"padding mode {mode!r} is not one of {', '.join(PADDING_MODES)}, nor a number")
 
 
 def _ends(bounds: Six) -> tuple[Shape3, Shape3]:

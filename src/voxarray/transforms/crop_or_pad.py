@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
+from voxarray.ops.padding import checked_mode
 from voxarray.source.pieces import pieces
 from voxarray.subject import Subject
-from voxarray.transforms.bounds import Crop, Pad, checked_mode
+from voxarray.transforms.bounds import Crop, Pad
 from voxarray.transforms.transform import SpatialTransform
 
 Target = int | float | Sequence[int | float | None]

@@ -1,0 +1,41 @@
+"""Volumes with a border, by the name of what it holds; statistics of the volume are found first."""
+
+from __future__ import annotations
+
+import warnings
+
+from voxarray.geometry.selection import Shape3
+from voxarray.ops.padding import STATISTICS, Padded, checked_mode
+from voxarray.source.base import Source
+
+
+def padded(source: Source, before: Shape3, after: Shape3, mode: str | float) -> Padded:
+    """A source with more voxels at the ends of its axes.
+
+    Args:
+        source: The volume; all of it is read now for a mode that is one of its statistics.
+        before: Voxels in front of W, H and D.
+        after: Voxels behind them.
+        mode: As `checked_mode` takes it.
+    """
+    known = checked_mode(mode)
+    if not isinstance(known, str):
+        return Padded(source, before, after, constant=known)
+    if known in STATISTICS:
+        return Padded(source, before, after, constant=_statistic(source, known))
+    if known in ("constant", "empty"):
+        return Padded(source, before, after)
+    return Padded(source, before, after, known)
+
+
+def _statistic(source: Source, mode: str) -> float:
+    from voxarray.statistics.measure import statistics_of
+
+    if mode in ("mean", "median") and source.dtype.kind != "f":
+        warnings.warn(
+            f"the {mode} becomes a whole number, for the voxels are {source.dtype}: convert "
+            "the image to floating-point numbers first if that matters",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return float(getattr(statistics_of(source), mode))
