@@ -16,6 +16,7 @@ ROOT = HERE.parent
 ELSEWHERE = {
     "archive-format.md": ROOT / "src/voxarray/archive/SPECIFICATION.md",
     "benchmarks.md": ROOT / "benchmarks/README.md",
+    "changelog.md": ROOT / "CHANGELOG.md",
 }
 """Pages that live beside what they describe."""
 

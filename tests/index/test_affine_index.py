@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from voxarray.core.errors import GridError, OutOfRangeError
+from voxarray.core.errors import GridError, OutOfRangeError, PandasIndexError
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.lattice import Axis
 from voxarray.xarray_index.affine_index import AffineIndex, index_of
@@ -327,8 +327,10 @@ class TestProtocol:
             affine_of(rolled)
 
     def test_no_pandas_index(self, array):
-        with pytest.raises(TypeError, match="which pandas cannot hold"):
+        with pytest.raises(TypeError, match=r"obj\.vox\.detach\(\)") as error:
             _ = array.indexes
+        assert isinstance(error.value, PandasIndexError)
+        assert error.value.code == "NO_PANDAS_INDEX"
 
     def test_repr(self, array):
         assert "AffineIndex(steps=(0.948683, " in repr(array)

@@ -16,6 +16,7 @@ from voxarray.core.errors import (
     MissingDataError,
     MissingFileError,
     SourceChangedError,
+    UnsupportedError,
     VoxarrayError,
 )
 from voxarray.formats.registry import open_source
@@ -198,3 +199,30 @@ def test_denied(monkeypatch):
     monkeypatch.setattr(obstore_objects.ObstoreObjects, "_stat", refuse)
     with pytest.raises(AccessDeniedError, match="credentials"):
         open_source(f"s3://{BUCKET}/study/a.nii")
+
+
+@pytest.mark.parametrize(
+    "url", [f"s3://{BUCKET}/study/", f"s3a://{BUCKET}/study", f"s3://{BUCKET}"]
+)
+def test_folders_of_a_store_are_refused_by_name(url):
+    with pytest.raises(UnsupportedError, match="list") as caught:
+        open_source(url)
+    assert caught.value.code == "REMOTE_FOLDER"
+
+
+def test_s3a_takes_the_options_of_s3(voxels):
+    scan = vx.ScalarImage(f"s3a://{BUCKET}/study/a.nii")
+    np.testing.assert_array_equal(scan.numpy()[0], voxels)
+
+
+def test_options_that_change_reach_another_store(client, server, voxels):
+    """What is known of a place holds for the options that it was asked with."""
+    url = f"s3://{BUCKET}/study/a.nii"
+    assert open_source(url).token() == open_source(url).token()
+    first = open_source(url)
+    elsewhere = {"s3": {"endpoint": "http://127.0.0.1:1", "skip_signature": True}}
+    settings = {"voxarray.remote-options": elsewhere, "voxarray.remote-attempts": 1}
+    with dask.config.set(settings), pytest.raises(VoxarrayError) as caught:
+        open_source(url)
+    assert caught.value.code == "TRANSPORT"
+    assert open_source(url).token() == first.token()

@@ -269,7 +269,7 @@ def test_denied(web, name):
     with pytest.raises(AccessDeniedError, match="credentials") as caught:
         open_source(f"{web.url}/{name}")
     assert isinstance(caught.value, PermissionError)
-    assert web.seen.total() <= 2  # asking again would not help
+    assert web.seen.total() <= 5  # the root documents of a Zarr; asking again would not help
 
 
 def test_nobody_answers(tmp_path):

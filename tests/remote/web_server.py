@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,9 @@ class WebServer:
         ranges: Whether ranges are heeded at all.
         tags: Whether entity tags are sent.
         denied: Whether everything is forbidden.
+        refuses: Called with method and path: the status to answer with, 0 to answer as usual; of
+            what is not there, ``absent`` is the status.
+        folder_of: Called with the query: the folder that is served.
     """
 
     def __init__(self, root: Path) -> None:
@@ -34,6 +38,9 @@ class WebServer:
         self.seen: Counter[str] = Counter()
         self.ranges = self.tags = True
         self.denied = False
+        self.absent = 404
+        self.refuses: Callable[[str, str], int] = lambda *_: 0
+        self.folder_of: Callable[[str], Path] = lambda _: self.root
         handler = type("Handler", (_Handler,), {"owner": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -72,9 +79,12 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "busy" or owner.denied:
             self._refuse(403 if owner.denied else 503)
             return
-        file = owner.root / unquote(urlsplit(self.path).path).lstrip("/")
-        if not file.is_file():
-            self._refuse(404)
+        url = urlsplit(self.path)
+        path = unquote(url.path).lstrip("/")
+        file = owner.folder_of(url.query) / path
+        status = owner.refuses(self.command, path) or (0 if file.is_file() else owner.absent)
+        if status:
+            self._refuse(status)
             return
         self._send(file.read_bytes(), fault)
 

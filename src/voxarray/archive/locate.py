@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voxarray.archive.manifest import is_published
-from voxarray.archive.remote_store import RemoteTree, RemoteZip
+from voxarray.archive.remote_store import NODE_DOCUMENTS, RemoteTree, RemoteZip
 from voxarray.core.errors import AccessDeniedError, FormatError, MissingFileError
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.remote.address import Address, is_url
@@ -17,9 +17,6 @@ from voxarray.storage.remote.objects import Objects
 from voxarray.storage.remote.transport import objects_at
 from voxarray.storage.store import Store, TreeStore
 from voxarray.storage.zip_store import ZipStore
-
-NODE_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-"""Files of which a Zarr group or array has at least one; the first is Zarr 3's."""
 
 ZIPPED = (".ozx", ".zarr.zip")
 """Suffixes of archives that are one uncompressed zip file."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from voxarray.core import settings
-from voxarray.core.errors import MissingFileError
+from voxarray.core.errors import AccessDeniedError, MissingFileError
 from voxarray.storage.remote.file import RemoteFile
 from voxarray.storage.remote.objects import ObjectIdentity, Objects
 from voxarray.storage.remote.transport import usable
 from voxarray.storage.store import SMALL, Blob, Store
 from voxarray.storage.zip_store import ZipStore
+
+NODE_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+"""Files of which a Zarr group or array has at least one; the first is Zarr 3's."""
 
 
 class RemoteBlob(Blob):
@@ -84,7 +88,21 @@ class RemoteTree(Store):
             usable(self.objects).stat(key)
         except MissingFileError:
             return False
+        except AccessDeniedError:
+            # A bucket that everybody may read, and nobody may list, says so of what is absent.
+            if not self._is_readable():
+                raise
+            return False
         return True
+
+    def _is_readable(self) -> bool:
+        """Whether the root's own documents can be read: so that it is not all that is denied."""
+        objects = usable(self.objects)
+        for name in NODE_DOCUMENTS:
+            with suppress(AccessDeniedError, MissingFileError):
+                objects.stat(name)
+                return True
+        return False
 
     def keys(self) -> list[str]:
         return usable(self.objects).keys()

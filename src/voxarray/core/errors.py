@@ -18,6 +18,7 @@ that a caller would expect to catch::
     ├── AccessDeniedError (PermissionError) a store or server that refuses to answer
     ├── SourceChangedError (RuntimeError)   the file is no longer the one that was opened
     ├── GridError (ValueError)              geometry that is invalid or does not match
+    │   └── PandasIndexError (TypeError)    what asks for a pandas index of x, y or z
     ├── SelectionError (ValueError)         a selection that addresses no voxels
     ├── OutOfRangeError (IndexError)        an index beyond the image
     ├── MissingPackageError (ImportError)    an optional package that is not installed
@@ -172,6 +173,12 @@ class GridError(VoxarrayError, ValueError):
     """Geometry that is invalid, or that differs where it must agree."""
 
     default_code = "BAD_AFFINE"
+
+
+class PandasIndexError(GridError, TypeError):
+    """Something of xarray's that takes coordinates one by one, where x, y and z are one index."""
+
+    default_code = "NO_PANDAS_INDEX"
 
 
 class SelectionError(VoxarrayError, ValueError):

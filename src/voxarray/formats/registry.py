@@ -19,16 +19,16 @@ import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from voxarray.core.errors import MissingFileError, UnsupportedError
+from voxarray.core.errors import FormatError, UnsupportedError
 from voxarray.formats.dicom.detect import is_dicom, is_dicom_folder
 from voxarray.formats.plugins import added_formats
 from voxarray.formats.record import Format
 from voxarray.formats.suffixes import is_inside_zip, suffix_of
 from voxarray.formats.table import FORMATS
 from voxarray.source.base import Source
-from voxarray.storage.remote.address import Address, is_url
+from voxarray.storage.file_identity import FileIdentity, explained
+from voxarray.storage.remote.address import Address, as_local, is_url
 from voxarray.storage.remote.zarr_objects import is_zarr_store
 
 _DICOM = "voxarray.formats.dicom.read:open_dicom"
@@ -55,12 +55,16 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         opener: Any = load("voxarray.formats.remote.opening:open_store_object")
         store: Source = opener(path)
         return store
-    text = os.fspath(path)
-    if text.startswith("file://"):
-        text = unquote(urlsplit(text).path)
+    text = as_local(os.fspath(path))
     if is_url(text):
         return _open_url(text)
-    return _opener(text)(text)
+    try:
+        return _opener(text)(text)
+    except FormatError as error:
+        told = explained(error, text) if os.path.isfile(text) else error
+        if told is error:
+            raise
+        raise told from error
 
 
 def _open_url(url: str) -> Source:
@@ -86,8 +90,7 @@ def _opener(path: str) -> Opener:
         )
     if is_inside_zip(path):
         return load(_ZARR)
-    if not os.path.exists(path):
-        raise MissingFileError(f"there is no file {path}", path=path)
+    FileIdentity.of(path)  # there, and a file
     known = BY_SUFFIX.get(suffix)
     if known is not None and known.open is not None:
         return load(known.open)

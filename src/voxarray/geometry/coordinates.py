@@ -2,38 +2,90 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core.errors import GridError
+from voxarray.core.errors import GridError, VoxarrayWarning
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE, checked_affine
 
 WORLD_NAME = "spatial_ref"
 WORLD_KEY = "intrinsic_to_world"
 
+_DIMS = ("x", "y", "z")
+
 
 def world_attrs(world: NDArray[np.float64]) -> dict[str, Any]:
-    """Attributes of ``spatial_ref``: W (4, 4), the frame and the unit."""
-    return {WORLD_KEY: world.tolist(), "world": "RAS+", "unit": "millimeter"}
+    """Attributes of ``spatial_ref``: W as 16 numbers, row by row, the frame and the unit.
+
+    Attributes of netCDF files have one dimension at most.
+    """
+    return {WORLD_KEY: world.ravel().tolist(), "world": "RAS+", "unit": "millimeter"}
+
+
+def world_of(attrs: Mapping[Any, Any]) -> NDArray[np.float64]:
+    """W (4, 4) of the attributes of ``spatial_ref``, as 16 numbers or as four rows of four.
+
+    Raises:
+        GridError: If they hold something else.
+    """
+    values = np.asarray(attrs[WORLD_KEY], object)
+    return checked_affine(values.reshape(4, 4).tolist() if values.size == 16 else values.tolist())
 
 
 def plain_world(coords: Mapping[Any, Any]) -> NDArray[np.float64]:
     """W (4, 4) that ``spatial_ref`` carries.
 
+    What other programs write has none. Where x, y and z say in which unit they are, they are taken
+    for R, A and S, as when such a file is opened by its path, with a `VoxarrayWarning`. Coordinates
+    of ours that have lost it carry ``step``, and are refused.
+
     Raises:
         GridError: ``NO_SPATIAL_REF`` if it is missing.
     """
     attrs = coords[WORLD_NAME].attrs if WORLD_NAME in coords else {}
-    if WORLD_KEY not in attrs:
-        raise GridError(
-            f"there is no coordinate {WORLD_NAME!r} with an attribute {WORLD_KEY!r}, so nothing "
-            "says where the voxel axes point; voxarray.xarray_index.attach(data, affine) makes one",
-            code="NO_SPATIAL_REF",
+    if WORLD_KEY in attrs:
+        return world_of(attrs)
+    axes = [coords[dim].attrs for dim in _DIMS if dim in coords]
+    if len(axes) == 3 and all("units" in axis and "step" not in axis for axis in axes):
+        warnings.warn(
+            f"there is no coordinate {WORLD_NAME!r}, so x, y and z are taken for R, A and S",
+            VoxarrayWarning,
+            stacklevel=4,
         )
-    return checked_affine(attrs[WORLD_KEY])
+        return np.eye(4)
+    raise GridError(
+        f"there is no coordinate {WORLD_NAME!r} with an attribute {WORLD_KEY!r}, so nothing "
+        "says where the voxel axes point; give an affine: vx.ScalarImage.from_xarray(array, "
+        "affine=affine), or voxarray.xarray_index.attach(data, affine) for an array",
+        code="NO_SPATIAL_REF",
+    )
+
+
+def require_positions(coords: Mapping[Any, Any]) -> None:
+    """Refuse x, y and z that only count voxels: as millimetres they would be another place.
+
+    Those of an image state their unit, and positions that somebody computes are of floating point.
+
+    Raises:
+        GridError: ``INDEX_COORDINATES``.
+    """
+    axes = [coords[dim] for dim in _DIMS if dim in coords and coords[dim].ndim]
+    if len(axes) == 3 and all(
+        axis.dtype.kind in "iu"
+        and "units" not in axis.attrs
+        and np.array_equal(axis.values, np.arange(axis.size))
+        for axis in axes
+    ):
+        raise GridError(
+            "x, y and z are the whole numbers 0, 1, 2, ... without a unit: indices of voxels, it "
+            "seems, where positions in mm are expected. Leave the coordinates as they were or, if "
+            "they are mm, assign floating-point numbers",
+            code="INDEX_COORDINATES",
+        )
 
 
 def plain_axis(coords: Mapping[Any, Any], dim: str) -> tuple[float, float, int | None]:

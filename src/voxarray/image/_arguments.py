@@ -86,8 +86,8 @@ def _is_instance(value: Any, module: str, name: str) -> bool:
 def _from_xarray(array: Any, affine: NDArray[np.float64] | None) -> Source:
     from voxarray.xarray_index.lazy import from_dataarray
 
-    voxels, own, channels = from_dataarray(array)
-    return voxels_argument(voxels, own if affine is None else affine, channels)
+    voxels, place, channels = from_dataarray(array, affine)
+    return voxels_argument(voxels, place, channels)
 
 
 def _require_4d(shape: Sequence[int]) -> None:

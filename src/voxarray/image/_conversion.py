@@ -65,7 +65,7 @@ class ConversionMixin:
             self._warn_of_nans(tensor)
             return tensor
         self._require_memory(projected_peak(source, read_as), "to_tensor()")
-        tensor = read_tensor(source, dtype)
+        tensor = self._own_tensor(read_tensor(source, dtype))
         self._warn_of_nans(tensor)
         return tensor.to(device=device)
 

@@ -14,6 +14,7 @@ from voxarray.formats.suffixes import is_inside_zip
 from voxarray.source.base import Source
 from voxarray.source.concat import ConcatSource
 from voxarray.source.custom_reader import Reader, open_with
+from voxarray.storage.file_identity import absent
 from voxarray.storage.remote.address import Address, is_url
 from voxarray.storage.remote.zarr_objects import is_zarr_store
 
@@ -127,6 +128,8 @@ def _refuse_voxels(path: Any, owner: str) -> None:
 
 def _require_existing(path: OnePath) -> None:
     if isinstance(path, Path) and not (path.exists() or is_inside_zip(path)):
+        if path.is_symlink():
+            raise absent(str(path))
         raise MissingFileError(f'File not found: "{path}"', path=path)
 
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from voxarray.core.errors import StateError
 from voxarray.core.history import History, entry
-from voxarray.core.keys import AFFINE, DATA
+from voxarray.core.keys import AFFINE, DATA, RESERVED
 from voxarray.core.memory import MemoryReport, require
 from voxarray.core.promotion import tensor_dtype
 from voxarray.geometry.selection import Shape4
 from voxarray.image._arguments import is_dataarray, is_tensor, voxels_argument
+from voxarray.image._memory import private_copy, unaliased
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels, Source
 from voxarray.source.materialise import materialise, projected_peak
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 from numpy.typing import NDArray
 
-from voxarray.core.keys import RESERVED, TYPE, require_free
+from voxarray.core.keys import TYPE, require_free
 from voxarray.geometry.grid import Grid
 from voxarray.image._arguments import affine_argument
 from voxarray.image._origin import OnePath, Origin
@@ -148,6 +149,9 @@ class ImageState(Record):
 
     # --- Voxels ---------------------------------------------------------------------------------
 
+    _shares: bool = False
+    """Whether its unloaded voxels may lie in memory of the image that it was made from."""
+
     @property
     def source(self) -> Window:
         """The voxels as they are now: those of the tensor if it is loaded, else of the file."""
@@ -240,11 +244,16 @@ class ImageState(Record):
         """Read the voxels into `data`, unless that has happened already."""
         if DATA in self:
             return
-        from voxarray.tensors.convert import read_tensor
+        from voxarray.tensors.convert import private_tensor, read_tensor
 
         backing = self._backing
-        self._require_memory(projected_peak(backing, tensor_dtype(backing.dtype)), "load()")
-        tensor = read_tensor(self._backing)
+        needed = projected_peak(backing, tensor_dtype(backing.dtype))
+        self._require_memory(max(needed, self.memory) if self._shares else needed, "load()")
+        held = getattr(backing.base, "tensor", None)
+        if self._shares and is_tensor(held) and backing.is_whole:
+            tensor = private_tensor(held)  # as it is: its device, and what NumPy has no type for
+        else:
+            tensor = self._own_tensor(read_tensor(backing))
         self._warn_of_nans(tensor)
         # Atomic: where threads come here together, all get the tensor that was there first.
         self._adopt(dict.setdefault(self, DATA, tensor))
@@ -280,6 +289,22 @@ class ImageState(Record):
     def __copy__(self) -> Self:
         return self.copy()
 
+    def _detached(self) -> Self:
+        """A new image with the same voxels that can be edited without a change to this one.
+
+        Nothing is copied now, and nothing opened: voxels in memory are copied when they are first
+        asked for, and those of files are read for each image anyway.
+        """
+        apart = self.copy()
+        if DATA in self:
+            apart._window = self.source
+            dict.pop(apart, DATA)
+        apart._shares = True
+        for key, value in self.items():
+            if key not in RESERVED:
+                apart._store(key, private_copy(value))
+        return apart
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         alone = self._alone()
         state = dict(alone.__dict__)
@@ -303,6 +328,7 @@ class ImageState(Record):
             part = materialise(window, window.dtype).copy(order="K")
             source = ArraySource(part, window.affine, window.channels)
             alone._window = Window.of(source).recorded(*window.history)
+            alone._shares = False
         return alone
 
     # --- Inside ---------------------------------------------------------------------------------
@@ -312,7 +338,7 @@ class ImageState(Record):
         dict.pop(self, DATA, None)
         window = Window.of(source).recorded(*history)
         self._keep_facts(window)
-        self._window = window
+        self._window, self._shares = window, False
         self._store(AFFINE, window.affine)
         tensor = getattr(source, "tensor", None)
         if is_tensor(tensor):
@@ -327,12 +353,21 @@ class ImageState(Record):
             # From now on the tensor is the only truth: what it was made of may be freed.
             self._window = self.source
 
-    def _on(self, window: Window) -> Self:
-        """The same image, not loaded, with other voxels."""
+    def _own_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of the window's voxels, copied if others can edit its memory."""
+        return unaliased(tensor, self._backing) if self._shares else tensor
+
+    def _on(self, window: Window, *, shares: bool = True) -> Self:
+        """The same image, not loaded, with other voxels.
+
+        Args:
+            window: The voxels.
+            shares: Whether they may lie in memory of this image.
+        """
         child = self.copy()
         dict.pop(child, DATA, None)
         child._keep_facts(window)
-        child._window = window
+        child._window, child._shares = window, shares
         if AFFINE in child:
             child._store(AFFINE, window.affine)
         return child

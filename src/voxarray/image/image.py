@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -16,6 +17,7 @@ from voxarray.image import _equality
 from voxarray.image._arguments import affine_argument, voxels_argument
 from voxarray.image._conversion import ConversionMixin
 from voxarray.image._geometry import GeometryMixin
+from voxarray.image._memory import may_alias
 from voxarray.image._origin import Origin, PathLike
 from voxarray.image._plotting import PlotMixin
 from voxarray.image._preprocessing import PreprocessingMixin
@@ -117,7 +119,8 @@ class Image(
 
         One to three indices address (W, H, D), as in TorchIO; four address (C, W, H, D). Integers
         keep their axis, steps may be negative, and ``...`` expands among the addressed axes. A
-        slice of a loaded image holds a view of its tensor (a copy where an axis is reversed).
+        slice of a loaded image is loaded, too. No slice shares memory with the image, as in
+        TorchIO: editing one leaves the other as it is.
 
         Raises:
             KeyError: If there is no such field.
@@ -130,9 +133,10 @@ class Image(
         selection = Selection.whole(self.shape)[key]
         child = self._on(self._backing.take(selection))
         if DATA in self:
-            from voxarray.tensors.convert import take
+            from voxarray.tensors.convert import private_tensor, take
 
-            child._adopt(take(self.data, selection))
+            self._require_memory(math.prod(selection.shape) * self.itemsize, "a slice")
+            child._adopt(private_tensor(take(self.data, selection)))
         return child
 
     def level(self, number: int) -> Self:
@@ -175,10 +179,13 @@ class Image(
             MemoryBudgetError: If they need more memory than allowed.
         """
         source = self.source
-        self._require_memory(projected_peak(source, source.dtype), "compute()")
+        held = math.prod(source.shape) * source.dtype.itemsize if source.base.in_memory else 0
+        self._require_memory(max(held, projected_peak(source, source.dtype)), "compute()")
         voxels = materialise(source, source.dtype)
+        if may_alias(voxels, source):
+            voxels = voxels.copy(order="K")
         window = Window.of(ArraySource(voxels, source.affine, source.channels))
-        return self._on(window.recorded(*source.history))
+        return self._on(window.recorded(*source.history), shares=False)
 
     # --- Voxels ---------------------------------------------------------------------------------
 
@@ -196,14 +203,14 @@ class Image(
         """Lazy `xarray.DataArray` with dims c, x, y, z; the affine rides along as coordinates."""
         from voxarray.xarray_index.lazy import to_dataarray
 
-        return to_dataarray(self.source)
+        return to_dataarray(self.source, private=self._shares)
 
     @property
     def dask(self) -> dask.array.Array:
         """Lazy dask array (C, W, H, D) whose blocks suit the file."""
         from voxarray.xarray_index.lazy import to_dask
 
-        return to_dask(self.source)
+        return to_dask(self.source, private=self._shares)
 
     def save(
         self,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from voxarray.geometry.selection import Selection
 from voxarray.ops.operation import Operation
+from voxarray.ops.samples import for_scipy
 from voxarray.source.base import Source
 
 TRUNCATE = 4.0
@@ -60,7 +61,7 @@ class Blurred(Operation):
 
     def cost(self, selection: Selection) -> int:
         part = self._footprint(selection)
-        return math.prod(part.shape) * (self.base.dtype.itemsize + 3 * 8)
+        return math.prod(part.shape) * (max(4, self.base.dtype.itemsize) + 3 * 8)
 
     def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
         return (self._footprint(selection),)
@@ -76,7 +77,7 @@ class Blurred(Operation):
     def compute(self, selection: Selection, parts: Sequence[NDArray | None]) -> NDArray:
         from scipy.ndimage import correlate1d
 
-        values, part = np.asarray(parts[0]), self._footprint(selection)
+        values, part = for_scipy(np.asarray(parts[0])), self._footprint(selection)
         # The largest axis is cut first, so that the others are computed for fewer voxels.
         for axis, sigma in enumerate(self.sigmas, start=1):
             if sigma > 0:

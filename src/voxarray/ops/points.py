@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.ops.kernels import SNAP, Kernel, Linear
-from voxarray.ops.samples import as_stored, spline_coefficients
+from voxarray.ops.samples import as_stored, for_scipy, spline_coefficients
 
 _POINTS = 1 << 17
 """Positions that are held at once: few enough to stay in the processor's cache."""
@@ -65,10 +65,12 @@ def at_points(
         kernel: How to interpolate.
         result: (C, W, H, D), holds the value outside already.
     """
+    sample = _mapped if isinstance(kernel, Linear) or kernel.margin else _weighed
+    if sample is _mapped:
+        voxels = for_scipy(voxels)
     if kernel.margin:
         for axis in (1, 2, 3):
             voxels = spline_coefficients(voxels, axis)
-    sample = _mapped if isinstance(kernel, Linear) or kernel.margin else _weighed
     for slab, positions, inside in lookup.slabs(taken):
         if not inside.any():
             continue

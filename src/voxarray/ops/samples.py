@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.errors import UnsupportedError
 from voxarray.ops.kernels import Kernel, Linear
 
 _NUDGE = 1 + 1e-12
@@ -20,6 +21,23 @@ def working_dtype(dtype: np.dtype, kernel: Kernel) -> np.dtype:
     return np.dtype(np.float32 if is_single and isinstance(kernel, Linear) else np.float64)
 
 
+def for_scipy(values: NDArray) -> NDArray:
+    """Values in a type that SciPy's and ITK's filters know: of half precision, in single.
+
+    Raises:
+        UnsupportedError: For floating-point numbers of more than 64 bits (``UNSUPPORTED_DTYPE``).
+    """
+    if values.dtype == np.float16:
+        return values.astype(np.float32)
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        raise UnsupportedError(
+            f"voxels of type {values.dtype} are not interpolated or averaged: convert them to "
+            "float64 first",
+            code="UNSUPPORTED_DTYPE",
+        )
+    return values
+
+
 def spline_coefficients(values: NDArray, axis: int) -> NDArray[np.float64]:
     """Weights of the cubic B-splines through the values along an axis, mirrored at its ends."""
     from scipy.ndimage import spline_filter1d
@@ -27,7 +45,7 @@ def spline_coefficients(values: NDArray, axis: int) -> NDArray[np.float64]:
     if values.shape[axis] == 1:
         return values.astype(np.float64)
     coefficients: NDArray[np.float64] = spline_filter1d(
-        values, 3, axis=axis, output=np.float64, mode="mirror"
+        for_scipy(values), 3, axis=axis, output=np.float64, mode="mirror"
     )
     return coefficients
 

@@ -30,13 +30,16 @@ class SourceArray:
     Attributes:
         source: What is read.
         settings: What is set where this was sent from; nothing for one that was made here.
+        private: Whether what is read may be edited: voxels in memory are copied then.
     """
 
     source: Source
     settings: Mapping[str, Any] = field(default_factory=dict)
+    private: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.source, dict(self.settings) or settings.configured())
+        sent = dict(self.settings) or settings.configured()
+        return type(self), (self.source, sent, self.private)
 
     @property
     def shape(self) -> Shape4:
@@ -66,7 +69,8 @@ class SourceArray:
     def _read(self, axes: list[list[Piece]]) -> NDArray:
         if all(len(pieces) == 1 for pieces in axes):
             c, w, h, d = (pieces[0][1] for pieces in axes)
-            return self.source.read(Selection((c, w, h, d)))
+            voxels = self.source.read(Selection((c, w, h, d)))
+            return voxels.copy(order="K") if self.private else voxels
         nc, nw, nh, nd = (pieces[-1][0].stop if pieces else 0 for pieces in axes)
         # x fastest in memory, as sources hand it out.
         result = np.empty((nc, nd, nh, nw), self.dtype).transpose(0, 3, 2, 1)

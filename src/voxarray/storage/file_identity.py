@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from voxarray.core import descriptors
-from voxarray.core.errors import MissingFileError, SourceChangedError, blaming
+from voxarray.core.errors import (
+    FormatError,
+    MissingFileError,
+    SourceChangedError,
+    UnsupportedError,
+    blaming,
+)
+
+# Opening a pipe would wait for somebody who writes, perhaps for ever.
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+_ANNEX = os.path.join(".git", "annex", "objects") + os.sep
+
+_POINTERS = {
+    b"/annex/objects/": "git annex get",
+    b"version https://git-lfs": "git lfs pull",
+}
+"""How the small files begin that stand for large ones, and what brings those."""
+
+_LARGEST_POINTER = 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +57,21 @@ class FileIdentity:
 
     @classmethod
     def of(cls, path: str | os.PathLike[str], fd: int | None = None) -> FileIdentity:
-        """Identity of the file at ``path``, or of its open descriptor."""
+        """Identity of the file at ``path``, or of its open descriptor.
+
+        Raises:
+            MissingFileError: There is none (as `absent`).
+            UnsupportedError: It is a pipe, a device, a folder (``NOT_A_FILE``).
+        """
         absolute = os.path.abspath(path)
         try:
             status = os.stat(absolute if fd is None else fd)
-        except FileNotFoundError:
-            raise MissingFileError(f"there is no file {absolute}", path=absolute) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            raise absent(absolute) from None
+        if fd is None:
+            require_regular(absolute, status.st_mode)
         return cls(absolute, status.st_size, status.st_mtime_ns, status.st_ino)
 
     def open(self) -> int:
@@ -43,7 +81,7 @@ class FileIdentity:
             SourceChangedError: If the file is not the one that was opened, or is gone.
         """
         try:
-            fd = descriptors.open_file(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            fd = descriptors.open_file(self.path, _READ)
         except FileNotFoundError:
             raise SourceChangedError(
                 f"{self.path} was deleted after it was opened", path=self.path
@@ -69,3 +107,68 @@ class FileIdentity:
                 f"{now.inode}, modified {now.mtime_ns} ns): open it again",
                 path=self.path,
             )
+
+
+def require_regular(path: str, mode: int) -> None:
+    """Raise `UnsupportedError` (``NOT_A_FILE``) for what is no regular file.
+
+    Args:
+        path: For the message.
+        mode: As `os.stat` gives it.
+    """
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        raise UnsupportedError(
+            f"{path} is {kind}, and an image is read from a regular file: name one",
+            code="NOT_A_FILE",
+            path=path,
+        )
+
+
+def absent(path: str) -> MissingFileError:
+    """What is said of a path with nothing behind it.
+
+    The code is ``NOT_FOUND``; ``LINK_LOOP`` for links that lead in a circle, ``NOT_FETCHED`` for a
+    link into an annex of git that lacks the file.
+    """
+    if not os.path.islink(path):
+        return MissingFileError(f"there is no file {path}", path=path)
+    target = os.readlink(path)
+    if _ANNEX in os.path.normpath(target):
+        return MissingFileError(
+            f"{path} is in git-annex, and its content is not here: run git annex get on it",
+            code="NOT_FETCHED",
+            path=path,
+        )
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return MissingFileError(
+                f"{path} is a link that leads in a circle: make it point to a file",
+                code="LINK_LOOP",
+                path=path,
+            )
+    return MissingFileError(f"{path} is a link to {target}, which is not there", path=path)
+
+
+def explained(error: FormatError, path: str) -> FormatError | MissingFileError:
+    """An error of a file that could not be understood, or what it is instead of an image.
+
+    A small file may stand for a large one that was not fetched (``NOT_FETCHED``).
+    """
+    try:
+        if os.path.getsize(path) > _LARGEST_POINTER:
+            return error
+        with open(path, "rb", buffering=0) as file:
+            start = file.read(64)
+    except OSError:
+        return error
+    for beginning, command in _POINTERS.items():
+        if start.startswith(beginning):
+            return MissingFileError(
+                f"{path} only names its content, which is not here: run {command} on it",
+                code="NOT_FETCHED",
+                path=path,
+            )
+    return error

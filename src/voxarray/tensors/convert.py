@@ -66,6 +66,13 @@ def take(tensor: torch.Tensor, selection: Selection) -> torch.Tensor:
     return view.flip(reversed_axes) if reversed_axes else view
 
 
+def private_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy (C, W, H, D) in the memory order (C, D, H, W); of a view, only what it shows."""
+    c, w, h, d = tensor.shape
+    result = torch.empty((c, d, h, w), dtype=tensor.dtype, device=tensor.device)
+    return result.permute(0, 3, 2, 1).copy_(tensor)
+
+
 def compact(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, or a copy of it if it is a view that keeps more memory alive than it shows."""
     shown = tensor.numel() * tensor.element_size()

@@ -13,6 +13,7 @@ from voxarray.geometry.selection import Selection
 from voxarray.image import Image
 from voxarray.ops.kernels import kernel
 from voxarray.ops.resampling import Resampled
+from voxarray.ops.samples import for_scipy
 from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.subject import Subject
@@ -124,6 +125,8 @@ class Affine(SpatialTransform):
 
     def _pad_values(self, source: Window) -> tuple[float, ...]:
         value = self.default_pad_value
+        if source.dtype.kind == "c":
+            return (0.0,)  # refused where they are interpolated: complex numbers have no order
         if not isinstance(value, str):
             return (float(value),)
         channels = [source[n : n + 1, :, :, :] for n in range(source.shape[0])]
@@ -143,10 +146,11 @@ def _border_mean(channel: Window, only_below_otsu: bool) -> float:
             ranges[axis] = range(end, end + 1)
             selection = Selection((ranges[0], ranges[1], ranges[2], ranges[3]))
             planes.append(channel.read(selection).ravel())
-    values = np.concatenate(planes)
+    values = for_scipy(np.concatenate(planes))
     if only_below_otsu:
         import SimpleITK
 
+        values = values.astype(np.uint8) if values.dtype.kind == "b" else values
         otsu = SimpleITK.OtsuThresholdImageFilter()
         otsu.Execute(SimpleITK.GetImageFromArray(values.reshape(1, 1, -1)))
         below = values[values < otsu.GetThreshold()]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from voxarray.subject import Subject
-from voxarray.transforms.transform import Transform
+from voxarray.transforms.transform import Transform, snapshot
 
 
 class Compose(Transform):
@@ -41,11 +41,16 @@ class Compose(Transform):
 
     def apply_transform(self, subject: Subject) -> Subject:
         images = subject.get_images_dict(intensity_only=False)
-        left_alone = images.keys() - self.get_images(subject).keys()
+        changing = self.get_images(subject)
+        left_alone = {n: snapshot(image) for n, image in images.items() if n not in changing}
         for transform in self.transforms:
-            subject = transform(subject)
-        for name in left_alone:
-            subject[name] = images[name]
+            # What is a transform but is called in a way of its own is any other function.
+            if isinstance(transform, Transform) and type(transform).__call__ is Transform.__call__:
+                subject = transform._applied(subject, detach=False)
+            else:
+                subject = transform(subject)
+        for name, image in left_alone.items():
+            subject[name] = image
         return subject
 
     def __len__(self) -> int:

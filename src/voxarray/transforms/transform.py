@@ -3,6 +3,9 @@
 A transform takes an image and makes a lazy one: a source that is computed from the image's. It
 changes nothing that it was given, reads nothing that its result does not depend on, and leaves an
 entry in the image's history.
+
+One rule holds for memory, whatever the data: a result shares none that can be edited with what it
+was made from. Voxels in memory are copied when the result's are first asked for, and only then.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from voxarray.core.history import Entry, entry
+from voxarray.core.keys import DATA
 from voxarray.image import Image, LabelMap, ScalarImage
+from voxarray.image._memory import private_copy
 from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.subject import Subject
@@ -36,8 +41,9 @@ class Transform:
         exclude: Names of images to leave alone.
         keep: Images of the input that the output holds, too: ``{"t1": "t1_original"}``.
         label_keys: Names of the arrays in a dict, and of DataArrays, that are label maps.
-        copy: Whether the result is a new image or subject. If not, the one that was given
-            changes, and is returned.
+        copy: Whether the result is a new image or subject, so that nothing that was given changes
+            whatever `apply_transform` does, and whatever is done to the result. If not, the one
+            that was given changes, and is returned.
 
     Raises:
         ValueError: If names are not a sequence of texts, or both ``include`` and ``exclude``
@@ -74,12 +80,26 @@ class Transform:
             TypeError: For anything else than the kinds that it takes.
         """
         subject, unparsed = parsed(data, self.include, self.label_keys)
-        kept = {new: subject.get_image(old) for old, new in (self.keep or {}).items()}
-        result = self.apply_transform(copies.copy(subject))
-        for name, image in kept.items():
-            result.add_image(image, name)
+        result = self._applied(subject, detach=self.copy)
         transformed: Data = unparsed(result, in_place=not self.copy)
         return transformed
+
+    def _applied(self, subject: Subject, *, detach: bool) -> Subject:
+        """The subject after the transform, and what is to be kept.
+
+        Args:
+            subject: Left as it is if it is detached; its images may be edited otherwise.
+            detach: Whether its images are those of a caller. They are detached once, here, and
+                not again by the transforms that this one is made of.
+        """
+        kept = {
+            new: subject.get_image(old)._detached() if detach else snapshot(subject.get_image(old))
+            for old, new in (self.keep or {}).items()
+        }
+        result = self.apply_transform(detached(subject) if detach else copies.copy(subject))
+        for name, image in kept.items():
+            result.add_image(image, name)
+        return result
 
     def apply_transform(self, subject: Subject) -> Subject:
         """Apply the transform to the images of a subject, which may be changed and is returned."""
@@ -157,6 +177,23 @@ class LabelTransform(Transform):
 
     def applies_to(self, image: Image) -> bool:
         return isinstance(image, LabelMap)
+
+
+def detached(subject: Subject) -> Subject:
+    """A subject that can be edited, images and all, without a change to the given one."""
+    result = copies.copy(subject)
+    for name, value in subject.items():
+        result[name] = value._detached() if isinstance(value, Image) else private_copy(value)
+    return result
+
+
+def snapshot(image: Image) -> Image:
+    """The image as it is now, whatever a transform that may edit it does to it.
+
+    Of a detached image that is not loaded this copies nothing: an edit would be one of a copy.
+    """
+    is_safe = image._shares and DATA not in image
+    return image._detached() if is_safe else copies.deepcopy(image)
 
 
 def _require_names(names: object, argument: str) -> None:

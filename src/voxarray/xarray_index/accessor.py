@@ -1,6 +1,7 @@
 """``.vox``: geometry of any DataArray or Dataset with our coordinates, read from them alone.
 
-Importing this module registers the accessor; `import voxarray` does where xarray is in use.
+Importing this module registers the accessor, and makes `interp_like` heed geometry; `import
+voxarray` does where xarray is in use.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from voxarray.geometry.grid import Grid
+from voxarray.xarray_index.affine_index import without_index
 from voxarray.xarray_index.attach import affine_of, grid_of, reattach
+from voxarray.xarray_index.interp_like import install
+
+install()
 
 
 @xr.register_dataset_accessor("vox")  # type: ignore[no-untyped-call]  # xarray has no types for it
@@ -49,6 +54,16 @@ class VoxAccessor:
     def orientation(self) -> tuple[str, str, str]:
         """World direction that each voxel axis is nearest to, such as ('R', 'A', 'S')."""
         return self.grid.orientation
+
+    def detach(self) -> Any:
+        """The same DataArray or Dataset with a plain pandas index on each of x, y and z.
+
+        For what of xarray takes coordinates one by one: `xr.map_blocks`, `to_dataframe`,
+        `drop_isel`, `reindex`, `groupby`, `combine_by_coords`, ... `reattach` goes back::
+
+            doubled = xr.map_blocks(function, array.vox.detach()).vox.reattach()
+        """
+        return without_index(self._obj)
 
     def reattach(self) -> Any:
         """The same DataArray or Dataset with its index, after plain xarray opened it.

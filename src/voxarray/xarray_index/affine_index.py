@@ -20,8 +20,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from xarray.core.indexing import IndexSelResult
 
-from voxarray.core.errors import GridError
-from voxarray.geometry.coordinates import plain_axis
+from voxarray.core.errors import GridError, PandasIndexError, SelectionError
+from voxarray.geometry.coordinates import WORLD_KEY, plain_axis, world_of
 from voxarray.geometry.lattice import DIMS, Axis, Placement
 from voxarray.xarray_index.select_mm import between, containing
 
@@ -59,7 +59,8 @@ class AffineIndex(xr.Index):
         Raises:
             GridError: If the coordinates are not those of a grid.
         """
-        return cls(Placement.of_axes(options["world"], [plain_axis(variables, d) for d in DIMS]))
+        world = world_of({WORLD_KEY: options["world"]})
+        return cls(Placement.of_axes(world, [plain_axis(variables, d) for d in DIMS]))
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -115,9 +116,14 @@ class AffineIndex(xr.Index):
 
         Raises:
             KeyError: If a position lies outside the image.
+            SelectionError: ``UNKNOWN_METHOD``.
         """
         if method not in (None, "nearest"):
-            raise ValueError(f'only method="nearest" can select voxels by mm, not {method!r}')
+            raise SelectionError(
+                f'only method="nearest" can select voxels by mm, not {method!r}: a position is in '
+                "one voxel, and there is none before or after it",
+                code="UNKNOWN_METHOD",
+            )
         return IndexSelResult({d: self._indexer(d, v, tolerance) for d, v in labels.items()})
 
     def _indexer(self, dim: str, label: Any, tolerance: float | None) -> Any:
@@ -277,10 +283,15 @@ class AffineIndex(xr.Index):
         return self
 
     def to_pandas_index(self) -> NoReturn:
-        """Refuse: three axes and a direction are no pandas index."""
-        raise TypeError(
-            "x, y and z belong to one AffineIndex, which pandas cannot hold: use the coordinates "
-            '(obj.x.values), or obj.drop_indexes(["x", "y", "z"]) first'
+        """Refuse: three axes and a direction are no pandas index.
+
+        Raises:
+            PandasIndexError: Always; it is a TypeError, as xarray's own would be.
+        """
+        raise PandasIndexError(
+            "this operation of xarray wants a pandas index for each coordinate, and x, y and z "
+            "share one that holds the affine: use obj.vox.detach(), which has an index for each, "
+            "and .vox.reattach() on what comes out"
         )
 
     def __repr__(self) -> str:
@@ -315,6 +326,20 @@ def with_index(obj: XarrayObject, world: NDArray[np.float64]) -> XarrayObject:
     """
     bare = obj.drop_indexes(DIMS, errors="ignore")
     return bare.set_xindex(DIMS, AffineIndex, world=world)
+
+
+def without_index(obj: XarrayObject) -> XarrayObject:
+    """The same object with a pandas index on each of x, y and z that is a dimension."""
+    bare = obj.drop_indexes(DIMS, errors="ignore")
+    for dim in DIMS:
+        if dim in bare.coords and bare.coords[dim].dims == (dim,):
+            bare = bare.set_xindex(dim)
+    return bare
+
+
+def has_index(obj: xr.DataArray | xr.Dataset) -> bool:
+    """Whether an affine index owns any coordinate."""
+    return any(isinstance(obj.xindexes.get(dim), AffineIndex) for dim in DIMS)
 
 
 def _same(mine: Axis, there: range, its: Axis) -> bool:

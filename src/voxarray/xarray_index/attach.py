@@ -10,7 +10,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from voxarray.core.errors import GridError
-from voxarray.geometry.coordinates import WORLD_NAME, plain_axis, plain_world, world_attrs
+from voxarray.geometry.coordinates import (
+    WORLD_NAME,
+    plain_axis,
+    plain_world,
+    require_positions,
+    world_attrs,
+)
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.lattice import DIMS, Placement
 from voxarray.xarray_index.affine_index import (
@@ -98,11 +104,13 @@ def reattach(obj: XarrayObject) -> XarrayObject:
     """
     index = index_of(obj)
     if index is None:
+        require_positions(obj.coords)
         return with_index(obj, plain_world(obj.coords))
     return obj.assign_coords({WORLD_NAME: _spatial_ref(index)})
 
 
 def _plain_placement(obj: xr.DataArray | xr.Dataset) -> Placement:
+    require_positions(obj.coords)
     axes = [plain_axis(obj.coords, d) for d in DIMS]
     return Placement.of_axes(plain_world(obj.coords), axes)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
+from voxarray.core.errors import UnsupportedError
 from voxarray.source.base import Source
 from voxarray.source.indexing import SourceArray
 from voxarray.xarray_index import accessor  # noqa: F401  # opened datasets have .vox
@@ -18,6 +19,10 @@ from voxarray.xarray_index.attach import ARRAY_DIMS, coordinates
 from voxarray.xarray_index.lazy import blocks_of, channel_attrs
 
 VARIABLE = "image"
+
+_DECODERS = frozenset(
+    {"decode_times", "decode_timedelta", "concat_characters", "use_cftime", "decode_coords"}
+)
 
 # Not .zarr: those directories are xarray's own to guess, and ours open in it as well.
 _GUESSED = (".nii", ".nii.gz")
@@ -31,7 +36,8 @@ class VoxarrayBackend(BackendEntrypoint):
     """
 
     description = "Medical images with their affine as coordinates (NIfTI, voxarray archives)"
-    open_dataset_parameters = ("filename_or_obj", "drop_variables", "level")
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "level", "mask_and_scale")
+    supports_groups = True
 
     def open_dataset(
         self,
@@ -39,30 +45,129 @@ class VoxarrayBackend(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         level: int = 0,
+        mask_and_scale: bool = True,
+        **decoders: Any,
     ) -> xr.Dataset:
         """Open a file or an archive.
 
         Args:
-            filename_or_obj: Path.
+            filename_or_obj: Path or URL.
             drop_variables: Names to leave out.
             level: Level of an archive's pyramid, 0 the finest.
+            mask_and_scale: Whether a slope and intercept are applied; if not, numbers are those
+                that are stored, and the attributes ``scale_factor`` and ``add_offset`` say what
+                would make intensities of them.
+            **decoders: Others of xarray's (``decode_times``, ...), for which there is nothing here.
 
         Raises:
             OutOfRangeError: If there is no such level.
+            UnsupportedError: For something else than a path (``NOT_A_PATH``), and if stored numbers
+                are wanted of which each plane has a scaling of its own (``MIXED_SCALING``).
         """
-        from voxarray.formats.registry import open_source  # knows every format: only to open
+        _require_known(decoders)
+        source = _opened(filename_or_obj).level(level)
+        return _without(_dataset(source, mask_and_scale), drop_variables)
 
-        dataset = dataset_of(open_source(filename_or_obj).level(level))
-        if drop_variables is None:
-            return dataset
-        names = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables)
-        return dataset.drop_vars(names, errors="ignore")
+    def open_datatree(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        mask_and_scale: bool = True,
+        **decoders: Any,
+    ) -> xr.DataTree:
+        """Open all levels of a pyramid: groups ``scale0``, the finest, ``scale1``, ...
+
+        Args:
+            filename_or_obj: Path or URL.
+            drop_variables: As `open_dataset`.
+            mask_and_scale: As `open_dataset`.
+            **decoders: As `open_dataset`.
+
+        Raises:
+            UnsupportedError: As `open_dataset`.
+        """
+        groups = self.open_groups_as_dict(
+            filename_or_obj,
+            drop_variables=drop_variables,
+            mask_and_scale=mask_and_scale,
+            **decoders,
+        )
+        return xr.DataTree.from_dict(groups)
+
+    def open_groups_as_dict(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        mask_and_scale: bool = True,
+        **decoders: Any,
+    ) -> dict[str, xr.Dataset]:
+        """The levels of a pyramid by the name of their group.
+
+        Args:
+            filename_or_obj: Path or URL.
+            drop_variables: As `open_dataset`.
+            mask_and_scale: As `open_dataset`.
+            **decoders: As `open_dataset`.
+
+        Raises:
+            UnsupportedError: As `open_dataset`.
+        """
+        _require_known(decoders)
+        source = _opened(filename_or_obj)
+        groups = {"/": xr.Dataset()}
+        for number in range(source.levels):
+            level = _dataset(source.level(number), mask_and_scale)
+            groups[f"/scale{number}"] = _without(level, drop_variables)
+        return groups
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Whether the name is that of a NIfTI file, which no other backend opens."""
         if not isinstance(filename_or_obj, (str, os.PathLike)):
             return False
         return str(os.fspath(filename_or_obj)).lower().endswith(_GUESSED)
+
+
+def _opened(path: Any) -> Source:
+    from voxarray.formats.registry import open_source  # knows every format: only to open
+
+    if not isinstance(path, (str, os.PathLike)):
+        raise UnsupportedError(
+            f"the engine voxarray opens paths and URLs, and this is of type {type(path).__name__}: "
+            "write it to a file first, for formats are read in parts and told by their names",
+            code="NOT_A_PATH",
+        )
+    return open_source(path)
+
+
+def _require_known(decoders: dict[str, Any]) -> None:
+    unknown = sorted(set(decoders) - _DECODERS)
+    if unknown:
+        raise TypeError(f"the engine voxarray knows no option {unknown}; it has level=")
+
+
+def _dataset(source: Source, is_scaled: bool) -> xr.Dataset:
+    """The source as a Dataset, of intensities or of the numbers that are stored."""
+    if is_scaled:
+        return dataset_of(source)
+    if source.scaling is None and getattr(source, "scalings", None) is not None:
+        raise UnsupportedError(
+            "planes have different slopes and intercepts, so that stored numbers cannot be "
+            "compared: open it without mask_and_scale=False",
+            code="MIXED_SCALING",
+            path=source.path,
+        )
+    dataset = dataset_of(source.unscaled())
+    if source.scaling is not None:
+        factors = {"scale_factor": source.scaling.slope, "add_offset": source.scaling.intercept}
+        dataset[VARIABLE].attrs.update(factors)
+    return dataset
+
+
+def _without(dataset: xr.Dataset, names: str | Iterable[str] | None) -> xr.Dataset:
+    listed = [names] if isinstance(names, str) else list(names or ())
+    return dataset.drop_vars(listed, errors="ignore") if listed else dataset
 
 
 def dataset_of(source: Source) -> xr.Dataset:

@@ -16,6 +16,7 @@ from voxarray.core.errors import GridError
 from voxarray.geometry.selection import Shape4
 from voxarray.ops.operation import Operation
 from voxarray.ops.permuted import Permuted
+from voxarray.ops.tree import leaves
 from voxarray.source.array import DaskSource
 from voxarray.source.base import Channels, Source, digest
 from voxarray.source.indexing import SourceArray
@@ -29,7 +30,7 @@ _BLOCK_BYTES = 8 << 20
 _ENOUGH_BLOCKS = 16
 
 
-def to_dask(source: Source, chunks: Any = None) -> da.Array:
+def to_dask(source: Source, chunks: Any = None, *, private: bool = False) -> da.Array:
     """The voxels as a dask array (C, W, H, D); nothing is read.
 
     The same source gives the same keys in every process, so dask recognises equal work.
@@ -37,16 +38,19 @@ def to_dask(source: Source, chunks: Any = None) -> da.Array:
     Args:
         source: What is read, once per block.
         chunks: As dask understands them; those of `blocks_of` if None.
+        private: Whether the blocks of voxels in memory are copies of them, for whoever edits
+            blocks in place; otherwise they are views.
     """
     blocks = da.core.normalize_chunks(
         blocks_of(source) if chunks is None else chunks, source.shape, dtype=source.dtype
     )
     if holds_graph(source):
         return _graph(source, blocks)
+    private = private and any(leaf.in_memory for leaf in leaves(source))
     return da.from_array(
-        SourceArray(source),
+        SourceArray(source, private=private),
         chunks=blocks,
-        name=f"voxarray-{digest(source.token(), blocks)}",
+        name=f"voxarray-{digest(source.token(), blocks, private)}",
         meta=np.empty((0, 0, 0, 0), source.dtype),
         # Lists of indices stay outside the read: a block is what a source reads well.
         fancy=False,
@@ -78,8 +82,8 @@ def for_function(source: Source) -> da.Array:
     ones.
     """
     if source.lazy or is_decoded_anew(source):
-        return to_dask(source)
-    return to_dask(source, _smaller(source))
+        return to_dask(source, private=True)
+    return to_dask(source, _smaller(source), private=True)
 
 
 def blocks_of(source: Source) -> Shape4:
@@ -103,23 +107,33 @@ def _smaller(source: Source) -> Shape4:
     return c, w, h, d
 
 
-def to_dataarray(source: Source, chunks: Any = None, *, name: str = "image") -> xr.DataArray:
+def to_dataarray(
+    source: Source, chunks: Any = None, *, name: str = "image", private: bool = False
+) -> xr.DataArray:
     """The voxels as a lazy DataArray (c, x, y, z) whose coordinates are the affine.
 
     Args:
         source: What is read.
         chunks: As `to_dask`.
         name: Of the DataArray.
+        private: As `to_dask`.
     """
     attrs = channel_attrs(source.channels)
-    return attach(to_dask(source, chunks), source.affine, name=name, attrs=attrs)
+    voxels = to_dask(source, chunks, private=private)
+    return attach(voxels, source.affine, name=name, attrs=attrs)
 
 
-def from_dataarray(array: xr.DataArray) -> tuple[NDArray | da.Array, NDArray[np.float64], Channels]:
+def from_dataarray(
+    array: xr.DataArray, affine: NDArray[np.float64] | None = None
+) -> tuple[NDArray | da.Array, NDArray[np.float64], Channels]:
     """Voxels (C, W, H, D), affine and channels of a DataArray in any state.
 
     Dimensions may be transposed; those that are missing (c, or what integers took) come back
     with size one. What is lazy stays lazy.
+
+    Args:
+        array: In any state.
+        affine: In place of what its coordinates say.
 
     Raises:
         GridError: If the coordinates are not those of a grid; ``BAD_DIMS`` if the array has
@@ -132,9 +146,9 @@ def from_dataarray(array: xr.DataArray) -> tuple[NDArray | da.Array, NDArray[np.
             "them, select from them or reduce them first",
             code="BAD_DIMS",
         )
-    affine = affine_of(array)
+    place = affine_of(array) if affine is None else affine
     whole = _lazy(array).variable.set_dims(ARRAY_DIMS)  # type: ignore[no-untyped-call]
-    return whole.data, affine, channels_of(array)
+    return whole.data, place, channels_of(array)
 
 
 def has_cluster() -> bool:

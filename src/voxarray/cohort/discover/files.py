@@ -44,7 +44,7 @@ def _below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
         path = Path(entry.path)
         if is_hidden_staging(entry.name) or _leads_upwards(entry):
             continue
-        if entry.is_dir():
+        if os.path.isdir(path):  # False, not an error, for links that lead in a circle
             if is_archive(path):
                 yield path
             elif not Folder.of(path).is_cohort():  # results of another run are no scans

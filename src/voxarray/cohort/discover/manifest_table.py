@@ -10,7 +10,7 @@ from typing import Any
 from voxarray.cohort.discover.input import Found, stem
 from voxarray.cohort.options import Choice, CohortOptions
 from voxarray.core.errors import FormatError
-from voxarray.storage.remote.address import Address, is_url
+from voxarray.storage.remote.address import Address, as_local, is_url
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 
@@ -52,10 +52,10 @@ def found_in(path: str, choice: Choice, options: CohortOptions) -> Iterator[Foun
         cells = [(name, row[name]) for name in (*images, *labels) if row.get(name)]
         whose = row[subject] if subject else None
         for name, cell in cells:
-            location = cell if is_url(cell) else os.path.join(folder, os.path.expanduser(cell))
+            location = location_of(cell, folder)
             source = name_of(location, folder)
             yield Found(
-                subject=str(whose or stem(name_of(_location(cells[0][1], folder), folder))),
+                subject=str(whose or stem(name_of(location_of(cells[0][1], folder), folder))),
                 image=name,
                 kind="label" if name in labels or options.labels_only else "intensity",
                 source=source,
@@ -67,14 +67,19 @@ def found_in(path: str, choice: Choice, options: CohortOptions) -> Iterator[Foun
 def name_of(location: str, folder: str) -> str:
     """What an input is called: its path below a folder, else its own name and its folder's."""
     if is_url(location):
-        return "/".join(Address.parse(location).path.split("/")[-2:])
+        address = Address.parse(location)
+        return "/".join(address.path.split("/")[-2:]) or address.shown.partition("://")[2].strip(
+            "/"
+        )
     relative = os.path.relpath(location, folder)
     if relative.startswith(os.pardir):
         return "/".join(os.path.abspath(location).split(os.sep)[-2:])
     return relative.replace(os.sep, "/")
 
 
-def _location(cell: str, folder: str) -> str:
+def location_of(cell: str, folder: str) -> str:
+    """Where an entry of a table or list is; paths are relative to its folder."""
+    cell = as_local(cell)
     return cell if is_url(cell) else os.path.join(folder, os.path.expanduser(cell))
 
 

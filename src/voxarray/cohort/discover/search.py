@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from voxarray.cohort.discover import bids, manifest_table, patterns
 from voxarray.cohort.discover.files import images, is_archive
 from voxarray.cohort.discover.input import IMAGE, LABEL, Found, stem
 from voxarray.cohort.options import Choice, CohortOptions
-from voxarray.core.errors import FormatError, MissingFileError
-from voxarray.storage.remote.address import is_url
+from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError
+from voxarray.storage.remote.address import WEB, Address, as_local, is_url
 
 LIST_SUFFIX = ".txt"
+
+_DIGITS = 8
 
 
 def search(
@@ -40,10 +44,11 @@ def search(
     for source in sources:
         # Two folders may both hold a t1.nii.gz: their own names tell them apart.
         prefix = f"{os.path.basename(os.path.normpath(source))}/" if several else ""
+        source = as_local(source)
         folder = not is_url(source) and os.path.isdir(source) and not is_archive_path(source)
         found += _one(source, destination, prefix if folder else "", choice, options)
     _refuse_collisions(found)
-    return found
+    return _told_apart(found)
 
 
 def is_archive_path(path: str) -> bool:
@@ -56,7 +61,16 @@ def is_archive_path(path: str) -> bool:
 def _one(
     source: str, destination: str, prefix: str, choice: Choice, options: CohortOptions
 ) -> Iterable[Found]:
+    source = as_local(source)
     if is_url(source):
+        address = Address.parse(source)
+        if not address.name and address.scheme not in WEB:
+            raise UnsupportedError(
+                f"{source} names a whole store, which is not searched: write the URLs of its "
+                "images into a list (.txt) or a table (.csv), one a line",
+                code="REMOTE_FOLDER",
+                path=source,
+            )
         return [_alone(source, manifest_table.name_of(source, ""), options)]
     path = os.path.expanduser(source)
     lower = path.lower()
@@ -125,7 +139,7 @@ def _listed(path: str, options: CohortOptions) -> Iterator[Found]:
         lines = [line.strip() for line in file]
     for line in lines:
         if line and not line.startswith("#"):
-            location = line if is_url(line) else os.path.join(folder, os.path.expanduser(line))
+            location = manifest_table.location_of(line, folder)
             yield _alone(location, manifest_table.name_of(location, folder), options)
 
 
@@ -172,6 +186,28 @@ def _of_dataset(
             entities=entities,
             kept=kept.get(f"sub-{entities['sub']}", {}),
         )
+
+
+def _told_apart(found: Sequence[Found]) -> list[Found]:
+    """The same inputs, of which no two are called alike unless they are one.
+
+    Of a URL the query is not shown, of a path no more than its end: where names are alike, a
+    digest of the whole stands behind each.
+    """
+    places: dict[str, set[str]] = {}
+    for one in found:
+        places.setdefault(one.source, set()).add(one.location)
+    return [
+        replace(one, source=f"{one.source}#{_digest(one.location)}")
+        if len(places[one.source]) > 1
+        else one
+        for one in found
+    ]
+
+
+def _digest(location: str) -> str:
+    whole = location.encode("utf-8", "surrogateescape")
+    return hashlib.sha256(whole).hexdigest()[:_DIGITS]
 
 
 def _refuse_collisions(found: Sequence[Found]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from voxarray.core.errors import MissingFileError
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.registry import open_source
+from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.remote.address import is_url
 
 _ZARR = ("manifest.json", "zarr.json", ".zattrs", ".zgroup", ".zarray")
@@ -43,11 +44,8 @@ class Stamp:
             return cls(source.bytes_on_disk or 0, 0, _short(source.token()))
         rows = []
         for path in _files(location):
-            try:
-                status = os.stat(path)
-            except FileNotFoundError:
-                raise MissingFileError(f"there is no file {path}", path=path) from None
-            rows.append((os.path.basename(path), status.st_size, status.st_mtime_ns))
+            file = FileIdentity.of(path)
+            rows.append((os.path.basename(path), file.size, file.mtime_ns))
         if not rows:
             raise MissingFileError(f"{location} holds no files", path=location)
         return cls(sum(row[1] for row in rows), max(row[2] for row in rows), _short(repr(rows)))

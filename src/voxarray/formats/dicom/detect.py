@@ -64,7 +64,7 @@ def dicom_files(folder: str | os.PathLike[str]) -> list[str]:
 
 def _may_be_dicom(entry: os.DirEntry[str]) -> bool:
     name = entry.name.lower()
-    return not name.startswith((".", _INDEX)) and entry.is_file()
+    return not name.startswith((".", _INDEX)) and os.path.isfile(entry.path)  # links in a circle
 
 
 def _is_named_otherwise(path: str) -> bool:

@@ -63,6 +63,14 @@ def _guessed(url: str, address: Address, known: list[str]) -> Source:
     except UnsupportedError as error:
         if error.code != "NO_NODE":
             raise
+    objects = objects_at(address)
+    if objects.is_folder():
+        raise UnsupportedError(
+            f"{address.shown} is a folder of a store, and folders are not searched there: write "
+            "the URLs of its images into a list (.txt) or a table (.csv), one a line",
+            code="REMOTE_FOLDER",
+            path=address.shown,
+        )
     try:
         RemoteFile.of(objects_at(address.parent), address.name)
     except MissingFileError:

@@ -14,7 +14,7 @@ from voxarray.formats.zarr.axes import AxisOrder, canonical
 from voxarray.formats.zarr.cf import Decoding
 from voxarray.formats.zarr.node import Node
 from voxarray.formats.zarr.voxels import ZarrVoxels
-from voxarray.geometry.coordinates import WORLD_KEY, WORLD_NAME, plain_axis
+from voxarray.geometry.coordinates import WORLD_KEY, WORLD_NAME, plain_axis, world_of
 from voxarray.geometry.grid import checked_affine
 from voxarray.geometry.units import millimetres, seconds, unit_of
 from voxarray.storage.store import Store
@@ -133,4 +133,4 @@ def _world(store: Store, group: Node | None) -> NDArray[np.float64]:
     # Other programs call their map projections spatial_ref, too.
     if node is None or WORLD_KEY not in node.attributes:
         return np.eye(4)
-    return checked_affine(node.attributes[WORLD_KEY])
+    return world_of(node.attributes)

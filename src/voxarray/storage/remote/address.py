@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
+import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
+from voxarray.core.errors import UnsupportedError
+
 WEB = ("http", "https")
+
+OBJECT_STORES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
+
+# ``::`` is also part of names, queries and IPv6 hosts: it chains only what has a scheme behind it.
+_CHAIN = re.compile(r"::(?=[A-Za-z][A-Za-z0-9_+-]*(?:://|::))")
+
+# Parameters that say who may read an object, and until when; never which object it is.
+_SIGNING = re.compile(
+    r"(?i)x-(?:amz|goog)-(?:algorithm|credential|date|expires|signedheaders|signature"
+    r"|security-token)$"
+)
 
 
 def is_url(text: object) -> bool:
     """Whether a path is a URL."""
     return isinstance(text, str) and "://" in text
+
+
+def as_local(text: str) -> str:
+    """A ``file://`` URL as the path that it is; any other text as it is.
+
+    Raises:
+        UnsupportedError: It names another machine (``BAD_URL``).
+    """
+    if text[:7].lower() != "file://":
+        return text
+    host, _, path = text[7:].partition("/")
+    if host.lower() not in ("", "localhost"):
+        raise UnsupportedError(
+            f"{text} is a file of the machine {host!r}: mount it here and name its path",
+            code="BAD_URL",
+            path=text,
+        )
+    return unquote(f"/{path}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +64,32 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """The address of a URL."""
-        first, chained, rest = url.partition("::")
-        tail = chained + rest
-        scheme, _, place = first.partition("://")
+        """The address of a URL.
+
+        Raises:
+            UnsupportedError: It is none (``BAD_URL``).
+        """
+        scheme, _, place = url.partition("://")
         if scheme.lower() in WEB:
-            parts = urlsplit(first)
+            try:
+                parts = urlsplit(url)
+                _ = parts.port
+            except ValueError as error:  # brackets of IPv6, or a port that is no number
+                raise UnsupportedError(
+                    f"{_without_secrets(url)} is no URL ({error})", code="BAD_URL"
+                ) from None
             query = f"?{parts.query}" if parts.query else ""
-            return cls(f"{scheme}://{parts.netloc}", unquote(parts.path).strip("/"), query + tail)
-        if not chained:
+            return cls(f"{scheme}://{parts.netloc}", unquote(parts.path).strip("/"), query)
+        chain = None if scheme.lower() in OBJECT_STORES else _CHAIN.search(url)
+        if chain is None:
             host, _, place = place.partition("/")
-            return cls(f"{scheme}://{host}", place.strip("/"), tail)
+            return cls(f"{scheme}://{host}", place.strip("/"))
+        first, rest = url[: chain.start()], url[chain.end() :]
         if "://" not in first:  # simplecache::s3://bucket/a.nii
             inner = cls.parse(rest)
             return replace(inner, base=f"{first}::{inner.base}")
-        return cls(f"{scheme}://", place.strip("/"), tail)
+        scheme, _, place = first.partition("://")
+        return cls(f"{scheme}://", place.strip("/"), f"::{rest}")
 
     @property
     def scheme(self) -> str:
@@ -52,18 +97,36 @@ class Address:
         return self.base.partition("://")[0].lower()
 
     @property
+    def is_chained(self) -> bool:
+        """Whether fsspec reads it through several file systems, one in another."""
+        return "::" in self.scheme or self.tail.startswith("::")
+
+    @property
     def url(self) -> str:
         """All of it, as it is requested."""
-        path = quote(self.path, safe="/!$&'()*+,;=:@~") if self.scheme in WEB else self.path
+        path = quote(self.path, safe="/!$&'()*+,;=:@~") if self._is_web else self.path
         return f"{self.base}{'' if self.base.endswith('/') else '/'}{path}{self.tail}"
 
     @property
     def shown(self) -> str:
         """For people: without query and password, which may be secrets."""
         scheme, _, host = self.base.partition("://")
-        tail = "" if self.tail.startswith("?") else self.tail
-        host = host.rpartition("@")[2] if self.scheme in WEB else host
+        user, _, rest = host.rpartition("@")
+        host = rest if self._is_web or ":" in user else host
+        tail = "::" + Address.parse(self.tail[2:]).shown if self.tail.startswith("::") else ""
         return f"{scheme}://{host}{'/' if host else ''}{self.path}{tail}"
+
+    @property
+    def digest(self) -> str:
+        """Of all of it, what is not shown included: no two places have the same.
+
+        A URL that was signed anew is still of the same object.
+        """
+        return _digest(self)
+
+    @property
+    def _is_web(self) -> bool:
+        return self.scheme.rpartition("::")[2] in WEB
 
     @property
     def name(self) -> str:
@@ -78,3 +141,17 @@ class Address:
     def join(self, key: str) -> Address:
         """A place below this one."""
         return replace(self, path=f"{self.path}/{key}".strip("/"))
+
+
+@lru_cache(maxsize=4096)
+def _digest(address: Address) -> str:
+    tail = address.tail
+    if tail.startswith("?"):
+        fields = tail[1:].split("&")
+        tail = "&".join(field for field in fields if not _SIGNING.match(field.partition("=")[0]))
+    whole = "\0".join((address.base, address.path, tail))
+    return hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _without_secrets(url: str) -> str:
+    return re.sub(r"(?<=://)[^/\s@]*@", "", url.partition("?")[0])

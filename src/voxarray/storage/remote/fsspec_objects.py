@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from voxarray.core import settings
 from voxarray.core.errors import MissingPackageError, UnsupportedError
 from voxarray.core.optional import import_optional
-from voxarray.storage.remote.address import Address
+from voxarray.storage.remote import options as remote_options
+from voxarray.storage.remote.address import WEB, Address
 from voxarray.storage.remote.objects import Failure, Objects, Stamp
+from voxarray.storage.remote.retries import without_secrets
 
 _VERSIONS = ("ETag", "etag", "version_id", "LastModified", "mtime", "last_modified", "created")
 
@@ -31,25 +32,36 @@ class FsspecObjects(Objects):
     def shown(self) -> str:
         return self.address.shown
 
+    @property
+    def unique(self) -> str:
+        place = remote_options.of_place("fsspec-options", self.address.scheme)
+        return f"{self.shown}#{self.address.digest}{place}"
+
     def below(self, key: str) -> FsspecObjects:
         return replace(self, address=self.address.join(key))
 
     def _located(self, key: str) -> tuple[Any, str]:
         core = import_optional("fsspec.core", "voxarray[remote]")
-        options = (settings.get("fsspec-options") or {}).get(self.address.scheme, {})
+        options = remote_options.configured("fsspec-options", self.address.scheme)
+        address = self.address.join(key)
         # fsspec keeps its file systems per process and notices forks.
         try:
-            fs, path = core.url_to_fs(self.address.join(key).url, **options)
+            if address.is_chained or "::" not in address.url:
+                fs, path = core.url_to_fs(address.url, **options)
+            else:  # url_to_fs would split names and hosts at it
+                fs, path = _unchained(core, address, options)
         except ImportError as error:  # says what to install
             raise MissingPackageError(f"{self.shown} cannot be read: {error}") from None
         except ValueError as error:
             if "not known" not in str(error):
-                raise
+                raise _unusable(self.shown, error) from error
             raise UnsupportedError(
                 f"neither obstore nor fsspec knows {self.address.scheme}:// ({self.shown})",
                 code="UNKNOWN_SCHEME",
                 path=self.shown,
             ) from error
+        except (TypeError, NotImplementedError) as error:
+            raise _unusable(self.shown, error) from error
         return fs, str(path)
 
     def _stat(self, key: str) -> Stamp:
@@ -84,11 +96,35 @@ class FsspecObjects(Objects):
         fs, path = self._located("")
         return [found[len(path) :].strip("/") for found in fs.find(path)]
 
+    def _holds_any(self) -> bool:
+        fs, path = self._located("")
+        return bool(fs.isdir(path))
+
     def _failure(self, error: Exception) -> Failure:
+        status = getattr(error, "status", None)
         if isinstance(error, FileNotFoundError):
-            return Failure.MISSING
-        if isinstance(error, PermissionError) or getattr(error, "status", None) in (401, 403):
+            status = getattr(error.__cause__, "status", None)
+            is_web = self.address.scheme.rpartition("::")[2] in WEB
+            # Whatever goes wrong while it asks for a size, fsspec calls FileNotFoundError.
+            if error.__cause__ is None or status in (404, 410) or not is_web:
+                return Failure.MISSING
+        if isinstance(error, PermissionError) or status in (401, 403):
             return Failure.DENIED
         if isinstance(error, NotImplementedError):
             return Failure.NO_RANGES
         return Failure.INVALID if isinstance(error, ValueError) else Failure.TRANSIENT
+
+
+def _unchained(core: Any, address: Address, options: Any) -> tuple[Any, str]:
+    kind = core.get_filesystem_class(address.scheme)
+    given = {**kind._get_kwargs_from_urls(address.url), **options}
+    return kind(**given), str(kind._strip_protocol(address.url))
+
+
+def _unusable(shown: str, error: Exception) -> UnsupportedError:
+    return UnsupportedError(
+        f"fsspec cannot use {shown} ({without_secrets(error)}): check the URL, and the setting "
+        "voxarray.fsspec-options",
+        code="BAD_URL",
+        path=shown,
+    )

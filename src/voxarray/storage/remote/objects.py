@@ -67,7 +67,7 @@ class ObjectIdentity:
     """An object as it was when it was opened; the like of `FileIdentity`.
 
     Attributes:
-        url: Without secrets; of a store object, with its name.
+        url: Without secrets, but with a digest of them; of a store object, with its name.
         stamp: Its size and version.
     """
 
@@ -86,9 +86,12 @@ class Objects(ABC):
         """Where, for people."""
 
     @property
+    @abstractmethod
     def unique(self) -> str:
-        """Text that no other place has; by which what is known of objects is kept."""
-        return self.shown
+        """Text that no other place has, by which what is known of objects is kept.
+
+        What is `shown` will not do: places may differ in what must not be shown.
+        """
 
     @abstractmethod
     def below(self, key: str) -> Objects:
@@ -112,6 +115,9 @@ class Objects(ABC):
 
     @abstractmethod
     def _keys(self) -> list[str]: ...
+
+    def _holds_any(self) -> bool:
+        return False
 
     @abstractmethod
     def _failure(self, error: Exception) -> Failure: ...
@@ -191,6 +197,13 @@ class Objects(ABC):
     def keys(self) -> list[str]:
         """All objects, sorted."""
         return sorted(self._listed("", self._keys))
+
+    def is_folder(self) -> bool:
+        """Whether there are objects below this place; False where nobody says so."""
+        try:
+            return self._try("", self._holds_any)
+        except (AccessDeniedError, UnsupportedError, MissingFileError):
+            return False
 
     def require_same(self, key: str, opened: Stamp, seen: Stamp) -> None:
         """Raise `SourceChangedError` unless an object is the one that was opened."""

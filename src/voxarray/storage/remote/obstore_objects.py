@@ -8,19 +8,23 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from voxarray.core import settings
 from voxarray.core.errors import UnsupportedError
 from voxarray.core.optional import import_optional
-from voxarray.storage.remote.address import WEB, Address
+from voxarray.storage.remote import options as remote_options
+from voxarray.storage.remote.address import OBJECT_STORES, WEB, Address
 from voxarray.storage.remote.objects import Failure, Objects, Stamp
 
-SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", *WEB)
+SCHEMES = (*OBJECT_STORES, *WEB)
 
-_STATUS = re.compile(r"status(?: code)?:? ?(4\d\d)")
+# After it comes what the server says, before it the URL: neither is to be taken for a status.
+_STATUS = re.compile(r" in [^ ]+ - Server returned non-2xx status code: (\d{3})")
+_ABSENT = ("404", "410")
 _PASSING = ("408", "425", "429")  # request timeout, too early, too many requests
 
 # Where machines in a cloud are told who they are.
 _CREDENTIAL_SERVERS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
+
+_NO_HEAD = ("405", "501")
 
 _FAILURES = {
     "NotFoundError": Failure.MISSING,
@@ -50,14 +54,27 @@ class ObstoreObjects(Objects):
         return replace(self, address=self.address.join(key))
 
     @property
+    def unique(self) -> str:
+        place = remote_options.of_place("remote-options", self.address.scheme)
+        return f"{self.shown}#{self.address.digest}{place}"
+
+    @property
     def _client(self) -> Any:
-        return _connected(self.address.base, self.address.tail)
+        address = self.address
+        plain = address.scheme == "http"
+        given = remote_options.of_client(address.scheme, is_plain=plain)
+        return _connected(address.base, address.tail, given)
 
     def _path(self, key: str) -> str:
         return self.address.join(key).path
 
     def _stat(self, key: str) -> Stamp:
-        return _stamp(_obstore().head(self._client, self._path(key)))
+        try:
+            return _stamp(_obstore().head(self._client, self._path(key)))
+        except Exception as error:
+            if _status(error) not in _NO_HEAD:
+                raise
+        return self._read(key, 0, 1)[1]  # some servers answer GET alone
 
     def _read(self, key: str, start: int, length: int) -> tuple[bytes, Stamp]:
         options: Any = {"range": (start, start + length)}
@@ -82,21 +99,36 @@ class ObstoreObjects(Objects):
         start = len(prefix) + 1 if prefix else 0
         return [str(entry["path"])[start:] for page in pages for entry in page]
 
+    def _holds_any(self) -> bool:
+        self._require_listing("")
+        prefix = f"{self.address.path}/" if self.address.path else None
+        return any(True for page in _obstore().list(self._client, prefix=prefix) for _ in page)
+
     def _require_listing(self, key: str) -> None:
         if self.address.scheme in WEB:  # what obstore asks there, only WebDAV answers
             raise UnsupportedError(f"{self.where(key)} has no listing", code="NO_LISTING")
 
     def _failure(self, error: Exception) -> Failure:
+        status = _status(error)
         found = _FAILURES.get(type(error).__name__)
         if found is None and isinstance(error, FileNotFoundError):
             found = Failure.MISSING
+        if status in _ABSENT:
+            found = Failure.MISSING
+        elif found is Failure.MISSING and status:  # obstore takes 405 for it
+            found = Failure.INVALID
         if found is not None:
             return found
         if any(host in str(error) for host in _CREDENTIAL_SERVERS):
             return Failure.DENIED  # there are no credentials, and nobody to ask for some
-        status = _STATUS.search(str(error))
-        permanent = status is not None and status[1] not in _PASSING
+        permanent = status.startswith("4") and status not in _PASSING
         return Failure.INVALID if permanent else Failure.TRANSIENT
+
+
+def _status(error: Exception) -> str:
+    """Status of the answer that an error tells of; empty if there was none."""
+    found = _STATUS.search(str(error))
+    return "" if found is None else found[1]
 
 
 def _obstore() -> Any:
@@ -126,18 +158,22 @@ RUNTIME = _Runtime()
 
 
 @lru_cache(maxsize=64)
-def _connected(base: str, tail: str) -> Any:
+def _connected(base: str, tail: str, given: remote_options.ClientOptions) -> Any:
     """The client of a bucket or host; obstore repeats nothing itself, for `Objects` does."""
     stores = import_optional("obstore.store", "voxarray[remote]")
     RUNTIME.started = True
     address = Address(base, "", tail)
-    client: dict[str, Any] = {"timeout": f"{float(settings.get('remote-timeout')):g}s"}
-    if base.startswith("http://"):
-        client["allow_http"] = True
-    options = dict((settings.get("remote-options") or {}).get(address.scheme, {}))
-    client |= options.pop("client_options", {})
     repeat: dict[str, Any] = {"max_retries": 0}
-    return stores.from_url(address.url, client_options=client, retry_config=repeat, **options)
+    options = {"client_options": dict(given.client), "retry_config": repeat}
+    try:
+        return stores.from_url(address.url, **options, **given.store)
+    except Exception as error:
+        raise remote_options.refusal(error, address.scheme, given) from error
+    except BaseException as error:
+        # A panic of Rust passes `except Exception`, and says nothing that a user could use.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise remote_options.refusal(error, address.scheme, given) from None
 
 
 def _after_fork() -> None:

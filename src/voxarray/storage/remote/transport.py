@@ -11,7 +11,7 @@ from voxarray.storage.remote.obstore_objects import RUNTIME, SCHEMES, ObstoreObj
 
 def objects_at(address: Address) -> Objects:
     """The objects below an address: through obstore where it can, else through fsspec."""
-    if address.scheme in SCHEMES and "::" not in address.base + address.tail:
+    if address.scheme in SCHEMES:
         return ObstoreObjects(address)
     return FsspecObjects(address)
 

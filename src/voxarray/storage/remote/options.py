@@ -1,0 +1,150 @@
+"""What transports are told beside the URL: settings per scheme, and the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from voxarray.core import settings
+from voxarray.core.errors import StateError
+from voxarray.storage.remote.retries import without_secrets
+
+_SAME = {
+    "s3a": "s3",
+    **dict.fromkeys(("azure", "abfs", "abfss", "adl"), "az"),
+}
+"""Schemes that are other names of one store."""
+
+_VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+"""How the variables of the environment begin that obstore heeds."""
+
+_ENDPOINTS = ("endpoint", "endpoint_url", "endpoint_url_s3", "base_url")
+
+CLIENT = frozenset(
+    (
+        *("allow_http", "allow_invalid_certificates", "connect_timeout", "default_content_type"),
+        *("default_headers", "http1_only", "http2_only", "http2_keep_alive_interval"),
+        *("http2_keep_alive_timeout", "http2_keep_alive_while_idle", "http2_max_frame_size"),
+        *("pool_idle_timeout", "pool_max_idle_per_host", "proxy_url", "proxy_ca_certificate"),
+        *("proxy_excludes", "randomize_addresses", "read_timeout", "root_certificate", "timeout"),
+        "user_agent",
+    )
+)
+"""Options of the HTTP client, which obstore takes apart from those of the store."""
+
+# What says who asks, or how patiently; all else may say where.
+_NOT_PLACE = ("key", "token", "secret", "password", "credential", "profile", "retry", "timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """How a client of obstore is made.
+
+    Attributes:
+        key: Of no other options.
+        store: Options of the store.
+        client: Options of its HTTP client.
+    """
+
+    key: str
+    store: Mapping[str, Any] = field(compare=False)
+    client: Mapping[str, Any] = field(compare=False)
+
+
+def configured(setting: str, scheme: str) -> dict[str, Any]:
+    """What a setting says of a scheme, or of the scheme that it is another name of.
+
+    Raises:
+        StateError: It is no table of tables (``BAD_REMOTE_OPTIONS``).
+    """
+    table = settings.get(setting) or {}
+    scheme = scheme.rpartition("::")[2]
+    try:
+        found = table.get(scheme)
+        return dict((table.get(_SAME.get(scheme, scheme)) if found is None else found) or {})
+    except (AttributeError, TypeError, ValueError):
+        raise StateError(
+            f"the setting voxarray.{setting} is a {type(table).__name__} that gives {scheme!r} no "
+            'table of options: write {"s3": {"region": "eu-west-1"}}',
+            code="BAD_REMOTE_OPTIONS",
+        ) from None
+
+
+def of_client(scheme: str, *, is_plain: bool) -> ClientOptions:
+    """The options of a scheme: the environment's, then ours, then those of the settings.
+
+    Args:
+        scheme: Such as ``s3``.
+        is_plain: Whether the URL itself is one of HTTP without encryption.
+    """
+    given = configured("remote-options", scheme)
+    own = given.pop("client_options", {}) or {}
+    client: dict[str, Any] = {"timeout": f"{float(settings.get('remote-timeout')):g}s"}
+    client |= _from_environment(scheme)
+    store: dict[str, Any] = {}
+    for name, value in given.items():
+        (client if _plain(name, scheme) in CLIENT else store)[_plain(name, scheme)] = value
+    client |= own
+    # obstore refuses an endpoint without encryption though it was named as such: with "builder
+    # error", which says nothing. Whoever writes http:// means it.
+    if is_plain or any(url.startswith("http://") for url in _endpoints(store, scheme)):
+        client.setdefault("allow_http", True)
+    return ClientOptions(repr((sorted(store.items()), sorted(client.items()))), store, client)
+
+
+def of_place(setting: str, scheme: str) -> str:
+    """Text of those options of a scheme that may say where an object is; empty without any."""
+    rows = _of_place(configured(setting, scheme))
+    return repr(rows) if rows else ""
+
+
+def refusal(error: BaseException, scheme: str, options: ClientOptions) -> StateError:
+    """What is said of options with which no client can be made."""
+    names = sorted({*options.store, *options.client} - {"timeout"})
+    told = without_secrets(error) if isinstance(error, Exception) else "obstore knows no such key"
+    return StateError(
+        f"the setting voxarray.remote-options of {scheme!r} cannot be used ({told}): look at "
+        f"{', '.join(names) or 'the URL'}; options of the HTTP client, such as allow_http, stand "
+        f'in it as {{"{scheme}": {{"client_options": {{...}}}}}}',
+        code="BAD_REMOTE_OPTIONS",
+    )
+
+
+def _plain(name: str, scheme: str) -> str:
+    """The name of an option of the client without the prefix that obstore also understands."""
+    prefix = _VARIABLES.get(_SAME.get(scheme, scheme), "\0").lower()
+    short = name.lower().removeprefix(prefix)
+    return short if short in CLIENT else name
+
+
+def _from_environment(scheme: str) -> dict[str, str]:
+    """What obstore itself would heed, if it were not given any options of a client."""
+    prefix = _VARIABLES.get(_SAME.get(scheme, scheme))
+    if prefix is None:
+        return {}
+    names = ((name, name.removeprefix(prefix).lower()) for name in os.environ)
+    return {
+        short: os.environ[name]
+        for name, short in names
+        if name.startswith(prefix) and short in CLIENT
+    }
+
+
+def _endpoints(store: Mapping[str, Any], scheme: str) -> Iterator[str]:
+    prefix = _VARIABLES.get(_SAME.get(scheme, scheme), "")
+    for name, value in store.items():
+        if name.lower().removeprefix(prefix.lower()) in _ENDPOINTS:
+            yield str(value)
+    for name in _ENDPOINTS if prefix else ():
+        yield os.environ.get(prefix + name.upper(), "")
+
+
+def _of_place(options: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    rows = []
+    for name, value in sorted(options.items()):
+        if not any(word in name.lower() for word in _NOT_PLACE):
+            inner = _of_place(value) if isinstance(value, Mapping) else value
+            rows.append((name, inner))
+    return rows
