@@ -12,6 +12,7 @@ from voxarray.formats.record import KEYWORDS, Format, Request
 from voxarray.formats.registry import load, writable_format, written_suffixes
 from voxarray.source.base import Source
 from voxarray.statistics.decoded_copies import staged, when_staged
+from voxarray.storage.destination import local_destination
 
 
 def save(
@@ -36,7 +37,7 @@ def save(
             is set, and that would delete what voxarray did not write.
         MemoryBudgetError: If it needs more memory than allowed; nothing was read or written.
     """
-    destination = os.path.expanduser(os.fspath(path))
+    destination = os.path.expanduser(local_destination(path))
     written = _format(destination)
     request = Request(
         source, destination, label, overwrite, squeeze, codec, levels, chunks, progress

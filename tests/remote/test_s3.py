@@ -8,9 +8,11 @@ import dask.config
 import numpy as np
 import pytest
 import zarr
+from click.testing import CliRunner
 
 import voxarray as vx
 from voxarray.archive.verify import verify
+from voxarray.cli import main
 from voxarray.core.errors import (
     AccessDeniedError,
     MissingDataError,
@@ -226,3 +228,8 @@ def test_options_that_change_reach_another_store(client, server, voxels):
         open_source(url)
     assert caught.value.code == "TRANSPORT"
     assert open_source(url).token() == first.token()
+
+
+def test_the_command_verifies_an_archive_behind_a_url():
+    result = CliRunner().invoke(main, ["verify", f"s3://{BUCKET}/study/a.ome.zarr"])
+    assert result.exit_code == 0, result.output

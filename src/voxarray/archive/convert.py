@@ -18,6 +18,7 @@ from voxarray.archive.write_plan import Plan
 from voxarray.core import memory
 from voxarray.core.errors import FormatError, GridError
 from voxarray.source.base import Source
+from voxarray.storage.destination import local_destination
 
 _LABEL_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 
@@ -62,6 +63,7 @@ def convert(
         VoxarrayError: What the source or the disk finds wrong; nothing was published.
     """
     began = time.perf_counter()
+    target = os.path.abspath(local_destination(destination))
     plans = _plans(source, kind, table, labels or {}, options)
     memory.require(
         max(plan.projected_peak for plan in plans.values()),
@@ -70,7 +72,6 @@ def convert(
     )
     total = sum(plan.voxel_bytes for plan in plans.values())
     report = _counter(progress, total)
-    target = os.path.abspath(destination)
     found = Extremes() if extremes else None
     with staging(destination, options.overwrite, options.staging) as area:
         digests = [

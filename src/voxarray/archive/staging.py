@@ -32,6 +32,7 @@ from voxarray.archive.replaceable import require_replaceable
 from voxarray.core.disk import refusal, sync
 from voxarray.core.errors import ArchiveError, ArchiveExistsError, VoxarrayError
 from voxarray.storage.atomic_write import followed, keep_mode
+from voxarray.storage.destination import local_destination
 from voxarray.storage.folder_lock import FolderLock, random_identity
 from voxarray.storage.hidden_folders import (
     REPLACED,
@@ -125,7 +126,7 @@ def staging(
         ArchiveExistsError: If the destination exists and ``overwrite`` is False.
         ArchiveError: With code ``NO_SPACE`` or ``IO_ERROR`` for what the disk refuses.
     """
-    target = followed(destination)
+    target = followed(local_destination(destination))
     refuse_existing(target, overwrite)
     parent, name = os.path.split(target)
     place = parent if folder is None else os.path.abspath(folder)

@@ -25,6 +25,7 @@ from voxarray.core.memory import format_bytes
 from voxarray.core.progress_bar import bar
 from voxarray.formats.registry import names_archive, open_source
 from voxarray.formats.suffixes import suffix_of
+from voxarray.storage.destination import local_destination
 from voxarray.storage.remote.address import is_url
 
 
@@ -71,6 +72,8 @@ def command(
 
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
+    with fatal():
+        local_destination(destination)
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
         if names_archive(destination):
             _one(sources, destination, options, arguments["overwrite"])

@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 
 from voxarray.cli.enlarged import Enlarged
+from voxarray.cli.fatal import fatal
 from voxarray.cohort.run.resource_usage import Cost, metered
 from voxarray.core.memory import format_bytes
+from voxarray.storage.destination import local_destination
 
 BUDGET = "128 MiB"
 FACTORS = (6, 6, 12)
@@ -29,6 +31,8 @@ def command(folder: Path) -> None:
     """Convert a scan larger than its memory budget, slice it, look at it, make a tensor."""
     import dask.config
 
+    with fatal():
+        local_destination(folder)
     folder.mkdir(parents=True, exist_ok=True)
     scan, archive, preview = folder / "scan.nii.gz", folder / "scan.ome.zarr", folder / "scan.png"
     # In a process of its own: what it frees would hide what the conversion takes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import click
@@ -18,6 +19,7 @@ from voxarray.cohort.verify import verify_cohort
 from voxarray.core.errors import ArchiveError
 from voxarray.core.progress_bar import bar
 from voxarray.formats.registry import open_source
+from voxarray.storage.remote.address import is_url
 
 
 @click.command("verify")
@@ -35,7 +37,7 @@ def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> No
     Of the folder of a cohort, all that was planned must be there, too.
     """
     outcome = Outcome()
-    if len(paths) == 1 and Folder.of(paths[0]).is_cohort():
+    if len(paths) == 1 and not is_url(paths[0]) and Folder.of(paths[0]).is_cohort():
         _cohort(paths[0], sources, quick, outcome)
     else:
         _archives(paths, sources, quick, outcome)
@@ -57,14 +59,15 @@ def _cohort(path: str, sources: tuple[str, ...], quick: bool, outcome: Outcome) 
 def _archives(
     paths: tuple[str, ...], sources: tuple[str, ...], quick: bool, outcome: Outcome
 ) -> None:
-    found = [archive for path in paths for archive in archives(path)]
+    found = [a for path in paths for a in ([path] if is_url(path) else map(str, archives(path)))]
     if len(sources) > 1 or (sources and len(found) != 1):
         raise click.UsageError(f"--source compares one archive, and {len(found)} are named")
     source = sources[0] if sources else None
     with bar(len(found)) as begin:
         for archive in found:
-            with outcome.attempt(str(archive)):
-                _require_none(_problems(str(archive), source, quick, begin(archive.name)))
+            with outcome.attempt(archive):
+                progress = begin(os.path.basename(archive))
+                _require_none(_problems(archive, source, quick, progress))
                 click.echo(f"{archive}: whole")
 
 

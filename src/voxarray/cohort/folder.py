@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from voxarray.archive.staging import is_hidden_staging
 from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
 from voxarray.core.errors import MissingFileError
+from voxarray.storage.destination import local_destination
 
 TREE_SUFFIX = ".ome.zarr"
 
@@ -25,8 +26,12 @@ class Folder:
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> Folder:
-        """The folder at a path, which need not exist yet."""
-        return cls(os.path.abspath(os.path.expanduser(path)))
+        """The folder at a path, which need not exist yet.
+
+        Raises:
+            UnsupportedError: It is a URL (``UNSUPPORTED_DESTINATION``).
+        """
+        return cls(os.path.abspath(os.path.expanduser(local_destination(path))))
 
     @property
     def subjects(self) -> str:

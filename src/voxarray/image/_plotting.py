@@ -8,6 +8,7 @@ from voxarray.core.keys import LABEL
 from voxarray.image._origin import PathLike
 from voxarray.source.drawable import Drawable
 from voxarray.source.window import Window
+from voxarray.storage.destination import local_destination
 
 
 class PlotMixin:
@@ -134,7 +135,7 @@ class PlotMixin:
 
         write_gif(
             self.source,
-            output_path,
+            local_destination(output_path),
             axis=axis,
             duration=duration,
             loop=loop,
@@ -172,7 +173,7 @@ class PlotMixin:
 
         write_video(
             self.source,
-            output_path,
+            local_destination(output_path),
             frame_rate=frame_rate,
             seconds=seconds,
             direction=direction,

@@ -11,6 +11,7 @@ import numpy as np
 from voxarray.core.optional import import_optional
 from voxarray.rendering.grey import to_grey, window
 from voxarray.rendering.planes import Plane
+from voxarray.storage.destination import local_destination
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -47,7 +48,7 @@ def write_planes(
     for picture in drawn:
         canvas.paste(picture, (left, (height - picture.height) // 2))
         left += picture.width + _GAP
-    canvas.save(path, "PNG")
+    canvas.save(local_destination(path), "PNG")
     return canvas.width, canvas.height
 
 

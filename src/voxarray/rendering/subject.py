@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from voxarray.rendering import volume
 from voxarray.rendering.matplotlib_import import pyplot
+from voxarray.storage.destination import local_destination
 
 if TYPE_CHECKING:
     from voxarray.source.drawable import Drawable
@@ -44,6 +45,8 @@ def plot(
     Raises:
         MissingPackageError: If matplotlib is not installed.
     """
+    if output_path is not None:
+        output_path = local_destination(output_path)
     plt = pyplot()
     in_columns = len(images) >= _MANY
     size = (3, len(images)) if in_columns else (len(images), 3)

@@ -16,6 +16,7 @@ from voxarray.rendering.drawing import Style, are_labels, draw
 from voxarray.rendering.matplotlib_import import pyplot, to_rgb
 from voxarray.rendering.planes import Plane, View, as_channels, flat_axes, planes
 from voxarray.source.base import Source
+from voxarray.storage.destination import local_destination
 
 if TYPE_CHECKING:
     from voxarray.source.drawable import Drawable
@@ -75,6 +76,8 @@ def plot(
         OutOfRangeError: If the channel or the indices do not exist.
         ValueError: If there are not as many axes as planes.
     """
+    if output_path is not None:
+        output_path = local_destination(output_path)
     plt = pyplot()
     source = image.source
     saving = dict(savefig_kwargs or {})

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from voxarray.core.disk import refusal, sync
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
+from voxarray.storage.destination import local_destination
 from voxarray.storage.hidden_folders import folders_made, hidden_folder
 
 
@@ -41,7 +42,7 @@ def whole_files(*paths: str | os.PathLike[str], overwrite: bool) -> Iterator[lis
         ArchiveExistsError: One of the files is there already, and ``overwrite`` is False.
         ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
     """
-    names = [os.path.abspath(path) for path in paths]
+    names = [os.path.abspath(local_destination(path)) for path in paths]
     targets = [followed(name) for name in names]
     folder = os.path.dirname(targets[-1])
     try:

@@ -16,6 +16,7 @@ from voxarray.core.errors import ArchiveExistsError
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE, Grid
 from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.image import Image, ScalarImage
+from voxarray.storage.destination import local_destination
 from voxarray.subject import agreement
 
 
@@ -216,7 +217,7 @@ class Subject(dict[str, Any]):
                 f"there is {existing[0]} already: use overwrite=True to replace it",
                 path=existing[0],
             )
-        Path(folder).expanduser().mkdir(parents=True, exist_ok=True)
+        Path(local_destination(folder)).expanduser().mkdir(parents=True, exist_ok=True)
         for name, path in targets.items():
             self._images[name].save(path, overwrite=overwrite)
 
@@ -329,4 +330,4 @@ class Subject(dict[str, Any]):
 def _target(folder: str | os.PathLike[str], name: str, suffix: str) -> Path:
     if name in ("", ".", "..") or "/" in name or os.sep in name or "\0" in name:
         raise ValueError(f"the image {name!r} cannot name a file: give it another name")
-    return Path(folder).expanduser() / f"{name}{suffix}"
+    return Path(local_destination(folder)).expanduser() / f"{name}{suffix}"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError, UnsupportedError
+from voxarray.storage.destination import local_destination
 
 DEFAULT_CUTOFF = (0.01, 0.99)
 STANDARD_RANGE = (0.0, 100.0)
@@ -114,7 +115,7 @@ def write(landmarks: Landmarks, path: str | os.PathLike[str]) -> None:
     Raises:
         UnsupportedError: For another suffix (``UNKNOWN_SUFFIX``).
     """
-    place = Path(path).expanduser()
+    place = Path(local_destination(path)).expanduser()
     if place.suffix == ".npy":
         np.save(place, landmarks, allow_pickle=False)
     elif place.suffix == ".txt":

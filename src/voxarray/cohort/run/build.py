@@ -108,6 +108,7 @@ def build(
         ArchiveError: If the disk refuses (``NO_SPACE``, ``IO_ERROR``), or the scheduler is gone.
     """
     watcher = watcher or Watcher()
+    Folder.of(destination)  # refuses a URL before sources are looked at
     found = found_in(sources, destination, choice, options)
     if run.partition is None:
         plan = make_plan(found, sources, destination, options, watcher)
@@ -133,7 +134,7 @@ def found_in(
     Raises:
         MissingFileError: If there are none at all (``NOTHING_FOUND``).
     """
-    found = search(_texts(sources), os.fspath(destination), choice, options)
+    found = search(_texts(sources), Folder.of(destination).root, choice, options)
     if not found:
         raise MissingFileError(
             f"nothing to do: no image was found in {', '.join(_texts(sources))} that voxarray "

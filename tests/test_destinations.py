@@ -1,0 +1,116 @@
+"""URLs as destinations are refused by name before anything is read, at every door."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import voxarray as vx
+from voxarray.archive.convert import convert
+from voxarray.cli import main
+from voxarray.cohort.catalogue.finalise import finalise
+from voxarray.cohort.run.build import build
+from voxarray.cohort.verify import verify_cohort
+from voxarray.core.errors import UnsupportedError
+from voxarray.formats.registry import open_source, written_suffixes
+from voxarray.storage.destination import local_destination
+from voxarray.testing.counting import count_reads
+
+URLS = ("s3://bucket/x", "gs://bucket/x", "az://c/x", "abfs://c@a/x", "http://h/x", "memory://x")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    (tmp_path / "scans").mkdir()
+    image = vx.ScalarImage(tensor=np.arange(512, dtype=np.int16).reshape(1, 8, 8, 8))
+    image.save(tmp_path / "scans/a.nii.gz")
+    build(tmp_path / "scans", tmp_path / "cohort")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(here, call, *args, **kwargs):
+    before = sorted(os.listdir(here))
+    with pytest.raises(UnsupportedError) as caught:
+        call(*args, **kwargs)
+    assert caught.value.code == "UNSUPPORTED_DESTINATION"
+    assert sorted(os.listdir(here)) == before
+
+
+@pytest.mark.parametrize("url", [*URLS, Path("s3://bucket/x"), Path("HTTPS://h/x")])
+def test_urls_are_no_destination(here, url):
+    refused(here, local_destination, url)
+
+
+@pytest.mark.parametrize(
+    ("path", "local"),
+    [
+        ("a/b.nii", "a/b.nii"),
+        ("file:///tmp/b", "/tmp/b"),
+        ("C:/a", "C:/a"),
+        ("data:/x", "data:/x"),
+        (Path("s3:x"), "s3:x"),
+    ],
+)
+def test_paths_are_destinations(path, local):
+    assert local_destination(path) == local
+
+
+@pytest.mark.parametrize("suffix", written_suffixes())
+def test_images_are_not_saved_to_urls(here, suffix):
+    image = vx.ScalarImage(here / "scans/a.nii.gz")
+    for folder in ("s3://bucket", Path("s3://bucket")):
+        refused(here, image.save, f"{folder}/b{suffix}")
+        refused(here, image.save, Path(f"{folder}/b{suffix}"))
+
+
+def test_nothing_is_read_for_a_destination_that_is_refused(here):
+    source = open_source(here / "scans/a.nii.gz")
+    with count_reads() as reads:
+        refused(here, convert, source, "s3://bucket/a.ome.zarr")
+        refused(here, vx.ScalarImage(here / "scans/a.nii.gz").save, "s3://bucket/a.nii")
+    assert (reads.calls, reads.streamed, reads.decoded) == (0, 0, 0)
+
+
+def test_nothing_else_is_written_to_urls(here):
+    image = vx.ScalarImage(here / "scans/a.nii.gz")
+    subject = vx.Subject(t1=image)
+    cohort = vx.Cohort(here / "cohort")
+    mapped = cohort.map(vx.ToCanonical())
+    refused(here, subject.save, "s3://bucket/subject")
+    refused(here, build, here / "scans", "s3://bucket/cohort")
+    refused(here, build, here / "nowhere", "s3://bucket/cohort")
+    refused(here, mapped.save, "s3://bucket/cohort")
+    refused(here, vx.Cohort, "s3://bucket/cohort")
+    refused(here, finalise, "s3://bucket/cohort")
+    refused(here, lambda: list(verify_cohort("s3://bucket/cohort")))
+    refused(here, image.to_gif, 0, 1.0, "s3://bucket/a.gif")
+    refused(here, image.to_video, "s3://bucket/a.mp4")
+    refused(here, image.plot, output_path="s3://bucket/a.png", show=False)
+    refused(here, subject.plot, output_path="s3://bucket/a.png", show=False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("convert", "scans/a.nii.gz", "s3://bucket/a.ome.zarr"),
+        ("convert", "scans", "s3://bucket/cohort"),
+        ("convert", "scans", "s3://bucket/cohort", "--partition", "1/2"),
+        ("plan", "scans", "s3://bucket/cohort"),
+        ("plan", "scans", "s3://bucket/cohort", "--slurm", "3"),
+        ("plan", "scans", "s3://bucket/cohort", "--dry-run"),
+        ("finalise", "s3://bucket/cohort"),
+        ("catalogue", "s3://bucket/cohort"),
+        ("demo", "--folder", "s3://bucket/demo"),
+    ],
+)
+def test_commands_refuse_urls_as_destinations(here, arguments):
+    before = sorted(os.listdir(here))
+    result = CliRunner().invoke(main, list(arguments))
+    assert result.exit_code == 1, result.output
+    assert "UNSUPPORTED_DESTINATION" in result.output
+    assert sorted(os.listdir(here)) == before
