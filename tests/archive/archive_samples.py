@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dask.array
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +16,7 @@ from voxarray.archive.convert import convert
 from voxarray.archive.manifest import KEY, FileEntry, Manifest
 from voxarray.archive.metadata import Kind, Label
 from voxarray.archive.options import LabelLayer, Options
+from voxarray.archive.shard import ABSENT, index_size, tail_size
 from voxarray.archive.source import open_archive
 from voxarray.geometry.selection import Selection
 from voxarray.source.array import ArraySource, DaskSource
@@ -106,8 +108,40 @@ def numpy_index(array: NDArray, key: Any) -> NDArray:
 def reseal(path: Path) -> None:
     """Write a manifest for the files of an archive as they are now, as if all were meant."""
     (path / KEY).unlink(missing_ok=True)
-    files = {}
-    for key in TreeStore(str(path)).keys():  # noqa: SIM118  # no mapping
-        data = (path / key).read_bytes()
-        files[key] = FileEntry(len(data), google_crc32c.value(data))
+    files = {
+        key: FileEntry.of((path / key).read_bytes(), _tail(path, key))
+        for key in TreeStore(str(path)).keys()  # noqa: SIM118  # no mapping
+    }
     (path / KEY).write_bytes(Manifest(files, {}).to_bytes())
+
+
+def add_tables(path: Path) -> None:
+    """Give the shards of another program the checksums of their chunks, and seal the archive."""
+    for file in sorted(path.rglob("c/*/*/*/*")):
+        data, slots = file.read_bytes(), _slots(path, file.relative_to(path).as_posix())
+        index = data[-index_size(slots) :]
+        crcs = b"".join(
+            b"\0" * 4 if offset == ABSENT else data[offset + length - 4 : offset + length]
+            for offset, length in np.frombuffer(index[:-4], "<u8").reshape(-1, 2).tolist()
+        )
+        file.write_bytes(data[: len(data) - len(index)] + crcs + index)
+    reseal(path)
+
+
+def _tail(path: Path, key: str) -> int:
+    """Bytes of the tail of a shard; 0 for other files, and where no layout says."""
+    slots = _slots(path, key)
+    return tail_size(slots) if slots else 0
+
+
+def _slots(path: Path, key: str) -> int:
+    """Chunks that a shard has room for; 0 for other files, and where no layout says."""
+    array, is_data, _ = key.partition("/c/")
+    try:
+        document = json.loads((path / array / "zarr.json").read_bytes())
+        shard = document["chunk_grid"]["configuration"]["chunk_shape"]
+        chunk = document["codecs"][0]["configuration"]["chunk_shape"]
+        sizes = [n // c for n, c in zip(shard, chunk, strict=True)]
+    except (OSError, KeyError, TypeError, ValueError, ArithmeticError):
+        return 0
+    return math.prod(sizes) if is_data else 0

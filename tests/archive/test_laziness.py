@@ -18,7 +18,6 @@ import voxarray as vx
 from voxarray.archive import handle_cache
 from voxarray.archive.codecs import Codec, profile
 from voxarray.archive.documents import chunk_key
-from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import IMAGE, level_name
 from voxarray.archive.options import Options
 from voxarray.archive.shard import ShardWriter
@@ -71,9 +70,8 @@ def vast(tmp_path_factory) -> Path:
             for position in layout.shards():
                 key = f"{level_name(number)}/{IMAGE}/{chunk_key(position)}"
                 shard = ShardWriter(f"{area.root}/{key}", math.prod(layout.chunks_per_shard))
-                shard.finish()
+                area.record(key, shard.finish())
                 os.close(shard.fd)
-                area.record(key, FileEntry(shard.size, shard.crc))
         plan.write_documents(area, "", profile("intensity"))
         area._unsynced.clear()  # nobody needs it to survive a power loss
         area.seal({})

@@ -10,7 +10,7 @@ import pytest
 import tensorstore as ts
 import xarray as xr
 import zarr
-from archive_samples import DTYPES, OBLIQUE, archive, blobs, reseal, same_bits, voxels, whole
+from archive_samples import DTYPES, OBLIQUE, add_tables, archive, blobs, same_bits, voxels, whole
 from hypothesis import given, settings
 
 from voxarray.archive.codecs import PROFILES
@@ -66,7 +66,7 @@ def test_what_zarr_python_writes_is_what_we_read(tmp_path, dtype, codec):
     theirs = zarr.open_array(path / "scale0/image", mode="r+", zarr_format=3)
     with zarr.config.set({"array.write_empty_chunks": False}):
         theirs[...] = array.transpose(0, 3, 2, 1)
-    reseal(path)
+    add_tables(path)
     assert same_bits(whole(path), array)
 
 

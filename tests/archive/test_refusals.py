@@ -90,12 +90,8 @@ def test_a_zarr_of_somebody_else(path):
 
 def test_a_manifest_of_the_future(path):
     document = json.loads((path / "manifest.json").read_bytes())
-    document.pop("crc32c")
-    document["version"] = 2
-    text = json.dumps(document, separators=(",", ":"))
-    crc = f"{google_crc32c.value(text.encode()):08x}"
-    sealed = json.dumps({**document, "crc32c": crc}, separators=(",", ":"))
-    (path / "manifest.json").write_text(sealed)
+    document["version"] = 3
+    (path / "manifest.json").write_text(json.dumps(document, separators=(",", ":")))
     assert refusal(path).code == "UNKNOWN_VERSION"
 
 

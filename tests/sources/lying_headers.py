@@ -14,11 +14,10 @@ import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import nibabel as nib
 import numpy as np
 import zarr_samples
@@ -402,9 +401,9 @@ def seal(root: Path, path: Path) -> None:
     stat = manifest.stat()
     found = Manifest.read(TreeStore(str(root)))
     data = path.read_bytes()
-    entry = FileEntry(len(data), google_crc32c.value(data))
-    files = found.files | {str(path.relative_to(root)): entry}
-    manifest.write_bytes(Manifest(files, found.source).to_bytes())
+    key = str(path.relative_to(root))
+    files = found.files | {key: replace(FileEntry.of(data), tail=found.files[key].tail)}
+    manifest.write_bytes(replace(found, files=files).to_bytes())
     os.utime(manifest, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))  # another archive every time
 
 

@@ -61,7 +61,12 @@ class Codec:
         return body, crc.to_bytes(CRC_BYTES, "little")
 
     def decode(
-        self, encoded: NDArray[np.uint8], out: NDArray, begin: int = 0, end: int = -1
+        self,
+        encoded: NDArray[np.uint8],
+        out: NDArray,
+        begin: int = 0,
+        end: int = -1,
+        crc: int | None = None,
     ) -> None:
         """Decode into ``out``, a C-contiguous chunk; perhaps only what is needed of it.
 
@@ -70,12 +75,13 @@ class Codec:
             out: The whole chunk; voxels that are not needed may stay what they were.
             begin: First byte of the chunk that is needed.
             end: The one after the last; -1 for all.
+            crc: crc32c of this very chunk; None if the chunk alone says it (version 1).
 
         Raises:
             ChecksumError: If the bytes are not those that were written.
             FormatError: If they would decode to another size than the chunk's.
         """
-        check(encoded)
+        check(encoded, crc)
         body = encoded[:-CRC_BYTES].data
         if end < 0 or not self.cname:
             self.decode_body(body, out)
@@ -145,14 +151,23 @@ class Codec:
 RAW = Codec("", 0, "noshuffle")
 
 
-def check(encoded: NDArray[np.uint8]) -> None:
-    """Raise `ChecksumError` unless a chunk ends with the crc32c of what comes before."""
+def check(encoded: NDArray[np.uint8], crc: int | None = None) -> None:
+    """Raise `ChecksumError` unless a chunk is the one that was written.
+
+    Args:
+        encoded: Its bytes, of which the last four are the crc32c of those before.
+        crc: What that must be; None takes any, as long as the chunk agrees with itself.
+    """
     read_only = encoded.view()  # as google_crc32c will have it
     read_only.flags.writeable = False
-    if google_crc32c.value(read_only) != _RESIDUE:
+    if crc is None:
+        is_whole = google_crc32c.value(read_only) == _RESIDUE
+    else:
+        is_whole = google_crc32c.value(read_only[:-CRC_BYTES]) == crc
+    if not is_whole:
         raise ChecksumError(
-            "the chunk does not have the crc32c that was written with it: "
-            "the archive is damaged here, restore it or convert the source again"
+            "the chunk does not have the crc32c that was written with it: the archive is damaged "
+            "here, or this is a chunk of another one; restore it or convert the source again"
         )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-import google_crc32c
 import numpy as np
 
+from voxarray.archive.digests import Hasher, hasher
 from voxarray.archive.manifest import FileEntry
 from voxarray.core.errors import ArchiveError
 from voxarray.storage.scratch import scratch
@@ -30,7 +30,7 @@ class Settling:
     path: str
     asked: int = 0
     _done: int = field(default=0, init=False)
-    _crc: int = field(default=0, init=False)
+    _digest: Hasher = field(default_factory=hasher, init=False)
 
     def advance(self, until: int) -> None:
         """Sync what was written and read it back as far as ``until``."""
@@ -41,7 +41,7 @@ class Settling:
             count = os.preadv(self.fd, [piece.data], self._done)
             if count == 0:
                 break  # `finish` says what is missing
-            self._crc = google_crc32c.extend(self._crc, piece[:count])
+            self._digest.update(piece[:count])
             self._done += count
 
     def finish(self, entry: FileEntry) -> None:
@@ -54,11 +54,12 @@ class Settling:
             self.advance(entry.size)
         finally:
             self.close()
-        if (self._done, self._crc) != (entry.size, entry.crc32c):
+        seen = self._digest.hexdigest()
+        if (self._done, seen) != (entry.size, entry.digest):
             raise ArchiveError(
-                f"{self.path} reads back as {self._done} bytes with crc32c {self._crc:08x} where "
-                f"{entry.size} with {entry.crc32c:08x} were written: suspect the disk or the "
-                "memory of this machine",
+                f"{self.path} reads back as {self._done} bytes with the digest {seen} where "
+                f"{entry.size} with {entry.digest} were written: suspect the disk or the memory "
+                "of this machine",
                 code="VERIFY_FAILED",
                 path=self.path,
             )

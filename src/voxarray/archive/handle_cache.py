@@ -143,7 +143,8 @@ descriptors.release_on_shortage(_let_go)
 
 
 def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
-    expected = manifest(store, opened).size(key, store.path)
+    entry = manifest(store, opened).shard(key, store.path)
+    expected = entry.size
     _require_unchanged(store, opened)
     blob = store.open(key)
     try:
@@ -155,7 +156,7 @@ def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
                 code="TRUNCATED" if blob.size < expected else "BAD_SIZE",
                 path=store.path,
             )
-        return ShardHandle(blob, ShardIndex.read(blob, chunks, where))
+        return ShardHandle(blob, ShardIndex.read(blob, chunks, entry.tail, where))
     except BaseException:
         blob.close()
         raise

@@ -141,8 +141,7 @@ class LevelWriter:
 
     def _finish(self, position: Index4) -> None:
         shard = self._open.pop(position)
-        shard.writer.finish()
-        entry = FileEntry(shard.writer.size, shard.writer.crc)
+        entry = shard.writer.finish()
         self.record(f"{self.key}/{chunk_key(position)}", entry)
         self._pending.append(self.disk.submit(shard.settling.finish, entry))
 

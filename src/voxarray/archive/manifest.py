@@ -1,31 +1,37 @@
 """The manifest: what makes an archive whole.
 
-``manifest.json`` is written last. It names every file with its size and crc32c, says what the
-archive was made from, and carries the crc32c of itself. An archive of ours without it was not
+``manifest.json`` is written last. It names every file with its size and digest, says what the
+archive was made from, and carries the digest of itself. An archive of ours without it was not
 finished, and is not opened.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-import google_crc32c
-import numpy as np
-
-from voxarray.core.errors import ArchiveError, ChecksumError, MissingDataError
-from voxarray.storage.store import Blob, Store
+from voxarray.archive.digests import DIGITS, digest_of, digest_of_blob
+from voxarray.core.errors import ArchiveError, ChecksumError, FormatError, MissingDataError
+from voxarray.storage.store import Store
 
 KEY = "manifest.json"
 FORMAT = "voxarray-manifest"
-VERSION = 1
-
-_PIECE = 1 << 20
-
+VERSION = 2
 
 _BEGINNING = f'{{"format":"{FORMAT}"'.encode()
+_SEALS = {1: "crc32c", 2: "digest"}
+"""Last key of the document, by version: the digest of all before it."""
+
+_DEEPEST = 32
+"""Lists and objects inside each other that ``source`` may have; what reads it may recurse."""
+
+_PART = r"(?!\.\.?(?:/|$))[^/\\\0]+"
+_IS_KEY = re.compile(rf"{_PART}(?:/{_PART})*", re.DOTALL)
+_IS_DIGEST = {version: re.compile(f"[0-9a-f]{{{n}}}") for version, n in DIGITS.items()}
+_LARGEST = 1 << 63
 
 
 def is_published(store: Store) -> bool:
@@ -36,28 +42,33 @@ def is_published(store: Store) -> bool:
         return blob.read(0, len(_BEGINNING)) == _BEGINNING
 
 
+def is_key(name: object) -> bool:
+    """Whether a file of an archive may have a name: no way out of its folder, and valid Unicode."""
+    if not isinstance(name, str) or not _IS_KEY.fullmatch(name):
+        return False
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 @dataclass(frozen=True, slots=True)
 class FileEntry:
     """A file of the archive.
 
     Attributes:
         size: Bytes.
-        crc32c: Of all its bytes.
+        digest: Of all its bytes, in hexadecimal digits.
+        tail: Of the last bytes of a shard, which say where its chunks lie and what they are; None
+            for other files, and for shards of version 1.
     """
 
     size: int
-    crc32c: int
+    digest: str
+    tail: str | None = None
 
-
-def file_entry(blob: Blob) -> FileEntry:
-    """Entry of what is open, read in pieces; of fewer bytes where it ends."""
-    crc, done = 0, 0
-    # One buffer for all pieces: fresh ones cost more in page faults than the reading itself.
-    buffer = np.empty(min(_PIECE, blob.size), np.uint8)
-    while count := blob.read_into(done, buffer[: blob.size - done]):
-        crc = google_crc32c.extend(crc, buffer[:count])
-        done += count
-    return FileEntry(done, crc)
+    @classmethod
+    def of(cls, data: bytes, tail: int = 0) -> FileEntry:
+        """Entry of bytes that are at hand, of which so many at the end are those of a shard."""
+        end = digest_of(memoryview(data)[-tail:]) if tail else None
+        return cls(len(data), digest_of(data), end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +78,42 @@ class Manifest:
     Attributes:
         files: Entry of each key.
         source: Facts about the source that identify nobody: size, sha256.
+        version: Of the format.
+        generation: How often the archive was published anew; 0 is the first time.
+        previous: Digest of the manifest of the generation before; None for the first.
+        base: Digest of the manifest of generation 0; None for that itself.
     """
 
     files: Mapping[str, FileEntry]
     source: Mapping[str, Any]
+    version: int = VERSION
+    generation: int = 0
+    previous: str | None = None
+    base: str | None = None
 
     def to_bytes(self) -> bytes:
-        """The file, of which the crc32c is the last key."""
-        content = {
-            "format": FORMAT,
-            "version": VERSION,
-            "source": dict(self.source),
-            "files": {
-                key: [entry.size, f"{entry.crc32c:08x}"]
-                for key, entry in sorted(self.files.items())
-            },
+        """The file, of which the digest is the last key."""
+        return _sealed(self._content())
+
+    @property
+    def digest(self) -> str:
+        """Of this manifest."""
+        return digest_of(_dump(self._content()), self.version)
+
+    @property
+    def identity(self) -> str:
+        """What stays the same in all generations of an archive, and no other archive has."""
+        return self.base or self.digest
+
+    def _content(self) -> dict[str, Any]:
+        files = {
+            key: [part for part in (entry.size, entry.digest, entry.tail) if part is not None]
+            for key, entry in sorted(self.files.items())
         }
-        return _sealed(content)
+        content: dict[str, Any] = {"format": FORMAT, "version": self.version}
+        if self.version > 1:
+            content |= {"generation": self.generation, "previous": self.previous, "base": self.base}
+        return {**content, "source": dict(self.source), "files": files}
 
     @classmethod
     def read(cls, store: Store) -> Manifest:
@@ -93,6 +123,9 @@ class Manifest:
             MissingDataError: If there is none: the archive was never finished. Code
                 ``NO_MANIFEST``.
             ChecksumError: If it is not the one that was written.
+            ArchiveError: If it is of a version that this voxarray does not know; code
+                ``UNKNOWN_VERSION``.
+            FormatError: If it is sealed and is no manifest all the same; code ``BAD_METADATA``.
         """
         if KEY not in store:
             raise MissingDataError(
@@ -101,63 +134,179 @@ class Manifest:
                 code="NO_MANIFEST",
                 path=store.path,
             )
-        raw = store.read(KEY)
-        try:
-            content = json.loads(raw)
-            intact = isinstance(content, dict) and _sealed(content) == raw
-        except (ValueError, TypeError):
-            intact = False
-        if not intact:
-            raise ChecksumError(
-                f"the manifest of {store.path} is not the one that was written", path=store.path
-            )
-        if content["version"] != VERSION:
+        return cls.parse(store.read(KEY), store.path)
+
+    @classmethod
+    def parse(cls, raw: bytes, path: str) -> Manifest:
+        """The manifest that some bytes are.
+
+        Raises:
+            VoxarrayError: As `read`.
+        """
+        content = _loaded(raw)
+        if content is None:
+            raise _unsealed(path)
+        version = content.get("version")
+        if isinstance(version, bool) or not isinstance(version, int):
+            _refuse(path, f"the version {version!r:.40}")
+        if version not in _SEALS:
             raise ArchiveError(
-                f"{store.path} has a manifest of version {content['version']}, this voxarray reads "
-                f"version {VERSION}: install the voxarray that wrote it, or a newer one",
+                f"{path} has a manifest of version {version}, this voxarray reads the versions "
+                f"1 to {VERSION}: install the voxarray that wrote it, or a newer one",
                 code="UNKNOWN_VERSION",
-                path=store.path,
+                path=path,
             )
-        files = {
-            key: FileEntry(int(size), int(crc, 16)) for key, (size, crc) in content["files"].items()
-        }
-        return cls(files, content["source"])
+        if not _is_sealed(content, raw):
+            raise _unsealed(path)
+        return _parsed(content, version, path)
 
     def checked(self, store: Store, key: str) -> bytes:
         """Bytes of a small file, which must be those that were written."""
         data = store.read(key)
-        self.require(key, len(data), google_crc32c.value(data), store.path)
+        self._require(key, len(data), digest_of(data, self.version), store.path)
         return data
 
     def check(self, store: Store, key: str) -> None:
         """Read a file of any size and compare it with what was written."""
         with store.open(key) as blob:
-            seen = file_entry(blob)
-        self.require(key, seen.size, seen.crc32c, store.path)
+            size, digest = digest_of_blob(blob, self.version)
+        self._require(key, size, digest, store.path)
 
-    def size(self, key: str, path: str) -> int:
-        """Bytes that a file has by the manifest."""
+    def entry(self, key: str, path: str) -> FileEntry:
+        """Entry of a file.
+
+        Raises:
+            MissingDataError: If there is none.
+        """
         if key not in self.files:
             raise MissingDataError(f"the manifest of {path} does not name {key}", path=path)
-        return self.files[key].size
+        return self.files[key]
 
-    def require(self, key: str, size: int, crc: int, path: str) -> None:
-        """Raise `ChecksumError` unless a file has the size and crc32c that were written."""
-        if self.size(key, path) != size or self.files[key].crc32c != crc:
-            entry = self.files[key]
+    def shard(self, key: str, path: str) -> FileEntry:
+        """Entry of a shard, which has the digest of its tail but in version 1.
+
+        Raises:
+            MissingDataError: If there is none.
+            FormatError: If it has none (``BAD_METADATA``).
+        """
+        entry = self.entry(key, path)
+        if entry.tail is None and self.version > 1:
+            _refuse(path, f"no digest of the tail of the shard {key}")
+        return entry
+
+    def _require(self, key: str, size: int, digest: str, path: str) -> None:
+        """Raise `ChecksumError` unless a file has the size and digest that were written."""
+        entry = self.entry(key, path)
+        if (entry.size, entry.digest) != (size, digest):
             raise ChecksumError(
-                f"{key} of {path} has {size} bytes with crc32c {crc:08x} where {entry.size} bytes "
-                f"with {entry.crc32c:08x} were written: restore it or convert the source again",
+                f"{key} of {path} has {size} bytes with the digest {digest} where {entry.size} "
+                f"bytes with {entry.digest} were written: restore it or convert the source again",
                 path=path,
             )
 
 
+def _loaded(raw: bytes) -> dict[str, Any] | None:
+    """The JSON object that some bytes are; None if they are none."""
+    try:
+        content = json.loads(raw, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _dump(content: Mapping[str, Any]) -> bytes:
+    """Canonical JSON."""
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=True).encode()
+
+
 def _sealed(content: Mapping[str, Any]) -> bytes:
-    """Canonical JSON of the content, with the crc32c of that JSON as its last key."""
-    body = {key: value for key, value in content.items() if key != "crc32c"}
-    text = json.dumps(body, separators=(",", ":"), ensure_ascii=True)
-    return json.dumps(
-        {**body, "crc32c": f"{google_crc32c.value(text.encode()):08x}"},
-        separators=(",", ":"),
-        ensure_ascii=True,
-    ).encode()
+    """Canonical JSON of the content, with the digest of that JSON as its last key."""
+    version = content.get("version", VERSION)
+    seal = _SEALS[version]
+    body = _dump({key: value for key, value in content.items() if key != seal})
+    return body[:-1] + b',"%s":"%s"}' % (seal.encode(), digest_of(body, version).encode())
+
+
+def _is_sealed(content: Mapping[str, Any], raw: bytes) -> bool:
+    try:
+        return _sealed(content) == raw
+    except (ValueError, RecursionError):
+        return False
+
+
+def _parsed(content: Mapping[str, Any], version: int, path: str) -> Manifest:
+    expected = {"format", "version", "source", "files", _SEALS[version]}
+    if version > 1:
+        expected |= {"generation", "previous", "base"}
+    if set(content) != expected:
+        _refuse(path, f"the keys {sorted(content)!r:.200} where {sorted(expected)} are expected")
+    if content["format"] != FORMAT:
+        _refuse(path, f"the format {content['format']!r:.40}")
+    source, files = content["source"], content["files"]
+    if not isinstance(source, dict) or not _is_shallow(source):
+        _refuse(path, "a source that is no object, or one of too many levels")
+    if not isinstance(files, dict):
+        _refuse(path, "files that are no object")
+    entries = {key: _entry(key, value, version, path) for key, value in files.items()}
+    if version == 1:
+        return Manifest(entries, source, 1)
+    generation, previous, base = (content[key] for key in ("generation", "previous", "base"))
+    if not _is_count(generation):
+        _refuse(path, f"the generation {generation!r:.40}")
+    for name, digest in (("previous", previous), ("base", base)):
+        if (digest is None) != (generation == 0) or not (digest is None or _is_digest(digest, 2)):
+            _refuse(path, f"generation {generation} with {name} {digest!r:.40}")
+    return Manifest(entries, source, version, generation, previous, base)
+
+
+def _entry(key: str, value: object, version: int, path: str) -> FileEntry:
+    if not is_key(key) or key == KEY:
+        _refuse(path, f"a file {key!r:.80}, which no file of an archive can be called")
+    most = 2 if version == 1 else 3
+    if not isinstance(value, list) or not 2 <= len(value) <= most:
+        _refuse(path, f"{value!r:.80} for {key!r:.80}")
+    size, *digests = value
+    if not _is_count(size) or not all(_is_digest(digest, version) for digest in digests):
+        _refuse(path, f"{value!r:.120} for {key!r:.80}")
+    return FileEntry(size, *digests)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
+
+
+def _is_digest(value: object, version: int) -> bool:
+    return isinstance(value, str) and _IS_DIGEST[version].fullmatch(value) is not None
+
+
+def _is_shallow(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        lists = [one for one in level if isinstance(one, list)]
+        objects = [one for one in level if isinstance(one, dict)]
+        level = [one for inner in lists for one in inner]
+        level += [one for inner in objects for one in inner.values()]
+        if not level:
+            return True
+    return False
+
+
+def _unsealed(path: str) -> ChecksumError:
+    return ChecksumError(
+        f"the manifest of {path} is not the one that was written: restore it or convert the "
+        "source again",
+        path=path,
+    )
+
+
+def _refuse(path: str, seen: str) -> NoReturn:
+    raise FormatError(
+        f"the manifest of {path} is whole, and no voxarray writes one like it: it has {seen}; "
+        "convert the source again",
+        code="BAD_METADATA",
+        path=path,
+    )

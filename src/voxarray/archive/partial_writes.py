@@ -33,6 +33,7 @@ from voxarray.archive.extremes import Ends, Extremes
 from voxarray.archive.level_writer import Encoded, LevelWriter
 from voxarray.archive.manifest import FileEntry
 from voxarray.archive.pyramid import Box, Cascade
+from voxarray.archive.shard import tail_size
 from voxarray.archive.staging import Staging
 from voxarray.archive.weight_sums import WeightTally
 from voxarray.archive.write_plan import Plan
@@ -202,12 +203,29 @@ def _assemble(plan: Plan, area: Staging, ordered: Sequence[Part], found: Extreme
     for part in ordered:
         for key, entry in part.files.items():
             os.makedirs(os.path.dirname(f"{area.root}/{key}"), exist_ok=True)
+            _require(plan, f"{part.folder}/{key}", entry)
             _put(f"{part.folder}/{key}", f"{area.root}/{key}")
             area.record(key, entry)
         if found is not None and part.ends is not None:
             found.include(part.ends)
     if len(plan.layouts) > 1:
         _write_coarser(plan, area, ordered)
+
+
+def _require(plan: Plan, file: str, entry: FileEntry) -> None:
+    """Raise `ArchiveError` unless a shard has the tail that was written (``VERIFY_FAILED``)."""
+    tail = tail_size(math.prod(plan.layouts[0].chunks_per_shard))
+    with open(file, "rb") as data:
+        size = os.fstat(data.fileno()).st_size
+        data.seek(max(0, size - tail))
+        seen = FileEntry.of(data.read(), tail)
+    if (size, seen.tail) != (entry.size, entry.tail):
+        raise ArchiveError(
+            f"{file} is not the shard of {entry.size} bytes that was written, but one of {size}: "
+            "convert the source again",
+            code="VERIFY_FAILED",
+            path=file,
+        )
 
 
 def _put(file: str, place: str) -> None:

@@ -177,17 +177,18 @@ class ShardedArray:
             if offset < 0:
                 yield job, None
                 continue
-            length = handle.index.lengths[slot]
+            length, crcs = handle.index.lengths[slot], handle.index.crcs
+            crc = None if crcs is None else crcs[slot]
             try:
                 begin = (n.begin + z.begin + y.begin + x.begin) * size
                 end = (n.last + z.last + y.last + x.last + 1) * size
                 shard = handle.mapped() if as_stored else None
                 if shard is not None:
                     page_cache.touch(end - begin)
-                    chunk = self._seen(shard, offset, length)
+                    chunk = self._seen(shard, offset, length, crc)
                 else:
                     encoded = self._encoded(handle, offset, length)
-                    self.codec.decode(encoded, scratched, begin, end)
+                    self.codec.decode(encoded, scratched, begin, end, crc)
                     chunk = scratched
             except (VoxarrayError, RuntimeError, ValueError) as error:
                 index = (n.chunk, z.chunk, y.chunk, x.chunk)
@@ -206,11 +207,11 @@ class ShardedArray:
             raise TruncatedError("the shard ends inside the chunk")
         return encoded
 
-    def _seen(self, shard: MappedShard, offset: int, length: int) -> NDArray:
+    def _seen(self, shard: MappedShard, offset: int, length: int, crc: int | None) -> NDArray:
         """A chunk that is stored as it is, in place."""
         size = chunk_bytes(self.layout, self.dtype)
         if offset not in shard.checked:
-            codecs.check(shard.bytes[offset : offset + length])
+            codecs.check(shard.bytes[offset : offset + length], crc)
             codecs.require_size(length - codecs.CRC_BYTES, size)
             shard.note(offset, length)
         voxels = shard.bytes[offset : offset + size].view(self.dtype)

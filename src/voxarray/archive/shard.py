@@ -1,9 +1,14 @@
-"""One shard: a file of encoded chunks with its index, written once, read in place.
+"""One shard: a file of encoded chunks with its tail, written once, read in place.
 
 Zarr 3 ``sharding_indexed`` with the index at the end: per chunk an offset and a length as
 little-endian 64-bit integers, all bits set for a chunk that is absent, then the crc32c of the
 index. An absent chunk is background by the writer's word, which the checksum protects; an absent
 *shard* is damage, so an all-background shard is a file too.
+
+Before the index, where nothing of it points, stands a table that readers of Zarr pass over: the
+crc32c of each chunk, 0 for one that is absent. Table and index are the tail, whose digest is in the
+manifest; so a chunk of another archive is told from the one that was written, however much it is
+like it. Version 1 has no table.
 """
 
 from __future__ import annotations
@@ -16,6 +21,8 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.archive.digests import Hasher, digest_of, hasher
+from voxarray.archive.manifest import FileEntry
 from voxarray.core.errors import ArchiveError, ChecksumError, FormatError, TruncatedError
 from voxarray.storage.store import Blob
 
@@ -28,9 +35,14 @@ def index_size(chunks: int) -> int:
     return chunks * 16 + _CRC_BYTES
 
 
+def tail_size(chunks: int) -> int:
+    """Bytes of the table of checksums and of the index."""
+    return chunks * _CRC_BYTES + index_size(chunks)
+
+
 @dataclass(slots=True)
 class ShardWriter:
-    """Appends encoded chunks to a new file, then the index.
+    """Appends encoded chunks to a new file, then the tail.
 
     Attributes:
         path: The file, which must not exist.
@@ -41,30 +53,36 @@ class ShardWriter:
     path: str
     slots: int
     size: int = field(default=0, init=False)
-    crc: int = field(default=0, init=False)
     fd: int = field(default=-1, init=False)
     _index: NDArray[np.uint64] = field(init=False)
+    _table: NDArray[np.uint32] = field(init=False)
+    _digest: Hasher = field(default_factory=hasher, init=False)
 
     def __post_init__(self) -> None:
         self._index = np.full((self.slots, 2), ABSENT, "<u8")
+        self._table = np.zeros(self.slots, "<u4")
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
 
     def append(self, slot: int, parts: Sequence[bytes]) -> None:
-        """Write the chunk at ``slot``, given in parts; each slot once."""
+        """Write the chunk at ``slot``, given in parts, of which its crc32c is the last; once."""
         if self._index[slot, 0] != ABSENT:
             raise ArchiveError(f"chunk {slot} of {self.path} was written twice", path=self.path)
         self._index[slot] = self.size, sum(map(len, parts))
+        self._table[slot] = int.from_bytes(parts[-1], "little")
         for part in parts:
             self._write(part)
 
-    def finish(self) -> None:
-        """Write the index: the file is complete."""
+    def finish(self) -> FileEntry:
+        """Write the tail: the file is complete, and this is what it is recognised by."""
         index = self._index.tobytes()
-        self._write(index + google_crc32c.value(index).to_bytes(_CRC_BYTES, "little"))
+        crc: int = google_crc32c.value(index)
+        tail = self._table.tobytes() + index + crc.to_bytes(_CRC_BYTES, "little")
+        self._write(tail)
+        return FileEntry(self.size, self._digest.hexdigest(), digest_of(tail))
 
     def _write(self, data: bytes) -> None:
-        self.crc = google_crc32c.extend(self.crc, data)
+        self._digest.update(data)
         self.size += len(data)
         view = memoryview(data)
         while view:  # a full disk may take a part before it refuses
@@ -73,43 +91,69 @@ class ShardWriter:
 
 @dataclass(frozen=True, slots=True)
 class ShardIndex:
-    """Where the chunks of a shard lie, checked against the file.
+    """Where the chunks of a shard lie and what they are, checked against the file.
 
     Attributes:
         offsets: Offset of each chunk from the start of the shard; -1 for background.
         lengths: Bytes of each chunk, crc32c included.
+        crcs: crc32c of each chunk; None in version 1, which has it in the chunk alone.
     """
 
     offsets: list[int]
     lengths: list[int]
+    crcs: list[int] | None
 
     @classmethod
-    def read(cls, blob: Blob, chunks: int, path: str) -> ShardIndex:
-        """Read and check the index of a shard.
+    def read(cls, blob: Blob, chunks: int, digest: str | None, path: str) -> ShardIndex:
+        """Read and check the tail of a shard.
+
+        Args:
+            blob: The shard.
+            chunks: Slots that it has.
+            digest: Of its tail; None in version 1.
+            path: The shard, for messages.
 
         Raises:
-            TruncatedError: If the shard cannot even hold its index.
-            ChecksumError: If the index is not the one that was written.
+            TruncatedError: If the shard cannot even hold its tail.
+            ChecksumError: If the tail is not the one that was written.
             FormatError: If it points outside the shard.
         """
-        tail, size = index_size(chunks), blob.size
+        size = blob.size
+        tail = index_size(chunks) if digest is None else tail_size(chunks)
         raw = blob.read(size - tail, tail) if size >= tail else b""
         if len(raw) != tail:
             raise TruncatedError(
                 f"the shard {path} has {size} bytes, fewer than the {tail} of its index", path=path
             )
-        body, crc = raw[:-_CRC_BYTES], int.from_bytes(raw[-_CRC_BYTES:], "little")
-        if google_crc32c.value(body) != crc:
+        if digest is not None and digest_of(raw) != digest:
             raise ChecksumError(
-                f"the index of the shard {path} does not have the crc32c that was written "
-                f"({crc:08x}): the archive is damaged here",
+                f"the index of the shard {path} does not have the digest that was written "
+                f"({digest}): the archive is damaged here, or this is a shard of another one",
                 path=path,
             )
-        table = np.frombuffer(body, "<u8").reshape(-1, 2)
+        crcs, index = raw[: -index_size(chunks)], raw[-index_size(chunks) :]
+        table = _checked(index, path)
         present = table[:, 0] != ABSENT
         ends = table[present].astype(object).sum(axis=1)  # Python ints: no wrap-around
         if len(ends) and max(ends) > size - tail:
             raise FormatError(f"the index of {path} points beyond its {size} bytes", path=path)
         offsets = np.where(present, table[:, 0], 0).astype(np.int64)
         offsets[~present] = -1
-        return cls(offsets.tolist(), np.where(present, table[:, 1], 0).astype(np.int64).tolist())
+        lengths = np.where(present, table[:, 1], 0).astype(np.int64)
+        return cls(
+            offsets.tolist(),
+            lengths.tolist(),
+            None if digest is None else np.frombuffer(crcs, "<u4").tolist(),
+        )
+
+
+def _checked(index: bytes, path: str) -> NDArray[np.uint64]:
+    """The offsets and lengths in the bytes of an index."""
+    body, crc = index[:-_CRC_BYTES], int.from_bytes(index[-_CRC_BYTES:], "little")
+    if google_crc32c.value(body) != crc:
+        raise ChecksumError(
+            f"the index of the shard {path} does not have the crc32c that was written "
+            f"({crc:08x}): the archive is damaged here",
+            path=path,
+        )
+    return np.frombuffer(body, "<u8").reshape(-1, 2)

@@ -24,13 +24,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import google_crc32c
-
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.replaceable import require_replaceable
 from voxarray.core.disk import refusal, sync
-from voxarray.core.errors import ArchiveError, ArchiveExistsError, VoxarrayError
+from voxarray.core.errors import ArchiveError, ArchiveExistsError, MissingDataError, VoxarrayError
 from voxarray.storage.atomic_write import followed, keep_mode
 from voxarray.storage.destination import local_destination
 from voxarray.storage.folder_lock import FolderLock, random_identity
@@ -86,7 +84,7 @@ class Staging:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "xb") as file:
             file.write(data)
-        self.files[key] = FileEntry(len(data), google_crc32c.value(data))
+        self.files[key] = FileEntry.of(data)
         self._unsynced.append(path)
 
     def record(self, key: str, entry: FileEntry) -> None:
@@ -103,12 +101,27 @@ class Staging:
             raise _lost(self.lock.folder, self.destination)  # what came later made it anew
         folders = [folder for folder, _, _ in os.walk(self.root)]
         with ThreadPoolExecutor(_SYNC_THREADS) as threads:
+            list(threads.map(self._require, self.files))
             list(threads.map(sync, [*self._unsynced, *folders]))
         path = f"{self.root}/{manifests.KEY}"
         with open(path, "xb") as file:
             file.write(Manifest(self.files, source).to_bytes())
         sync(path)
         sync(self.root)
+
+    def _require(self, key: str) -> None:
+        """Raise `MissingDataError` unless a file is still there, as long as it was."""
+        try:
+            size = os.stat(f"{self.root}/{key}", follow_symlinks=False).st_size
+        except FileNotFoundError:
+            size = -1
+        if size != self.files[key].size:
+            seen = "is gone" if size < 0 else f"has {size} bytes"
+            raise MissingDataError(
+                f"{key} {seen} where {self.files[key].size} bytes were written into {self.root}: "
+                "another process deleted or changed it while the archive was made; convert again",
+                path=self.destination,
+            )
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def verify(
         if progress is not None:
             progress(done, total)
     if isinstance(store, ZipStore) and not quick:
-        problems += _checked(store.path, lambda: zip_file.check(store.path))
+        problems += _checked(store.path, lambda: zip_file.check(store.path, manifest.version))
     if not problems:
         problems += _checked(store.path, lambda: _require_complete(store))
     return problems
@@ -188,7 +188,7 @@ def _require_complete(store: Store) -> None:
         for number in range(image.levels):
             array = image.level(number).array
             for shard in array.layout.shards():
-                manifest.size(f"{array.key}/{chunk_key(shard)}", store.path)
+                manifest.shard(f"{array.key}/{chunk_key(shard)}", store.path)
 
 
 def _checked(where: str, check: Callable[[], None]) -> list[Problem]:

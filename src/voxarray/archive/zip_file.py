@@ -1,7 +1,7 @@
 """One archive as one file: an uncompressed zip, for file systems that count files.
 
 The form is OME-NGFF RFC-9 (``.ozx``): members stored, not deflated; the root ``zarr.json`` first,
-then all other metadata; a comment that says so, and carries the crc32c of all bytes before it, for
+then all other metadata; a comment that says so, and carries the digest of all bytes before it, for
 the zip's own headers are in no manifest.
 """
 
@@ -12,9 +12,9 @@ import os
 import shutil
 import zipfile
 
-import google_crc32c
-
+from voxarray.archive import digests
 from voxarray.archive import manifest as manifests
+from voxarray.archive.digests import DIGITS, hasher
 from voxarray.archive.metadata import OME_VERSION
 from voxarray.archive.staging import Staging
 from voxarray.core.disk import sync
@@ -38,7 +38,9 @@ def pack(area: Staging) -> str:
     keys = sorted(area.files, key=_metadata_first)
     try:
         with zipfile.ZipFile(path, "x", zipfile.ZIP_STORED) as archive:
-            archive.comment = _comment(0)  # its length is written before it, so it comes now
+            archive.comment = _comment(
+                "0" * DIGITS[2]
+            )  # its length is written before it, so it comes now
             for key in [*keys, manifests.KEY]:
                 _add(archive, f"{area.root}/{key}", key)
         _seal(path)
@@ -50,13 +52,17 @@ def pack(area: Staging) -> str:
     return path
 
 
-def check(path: str) -> None:
-    """Compare all bytes of a zip with the crc32c in its comment.
+def check(path: str, version: int = manifests.VERSION) -> None:
+    """Compare all bytes of a zip with the digest in its comment.
+
+    Args:
+        path: The zip.
+        version: Of the format.
 
     Raises:
         ChecksumError: If they are not those that `pack` wrote.
     """
-    expected = _comment(_crc_before_comment(path))
+    expected = _comment_of(path, version)
     with open(path, "rb") as file:
         file.seek(max(0, os.path.getsize(path) - len(expected)))
         if file.read() == expected:
@@ -69,23 +75,27 @@ def check(path: str) -> None:
 
 
 def _seal(path: str) -> None:
-    comment = _comment(_crc_before_comment(path))
+    comment = _comment_of(path, manifests.VERSION)
     with open(path, "r+b") as file:
         file.seek(-len(comment), os.SEEK_END)
         file.write(comment)
 
 
-def _comment(crc: int) -> bytes:
-    """The comment, of the same length for every crc32c."""
-    return json.dumps({"ome": _OME, "voxarray": {"crc32c": f"{crc:08x}"}}).encode()
+def _comment(digest: str, version: int = manifests.VERSION) -> bytes:
+    """The comment, of the same length for every digest."""
+    name = "crc32c" if version == 1 else digests.NAME
+    return json.dumps({"ome": _OME, "voxarray": {name: digest}}).encode()
 
 
-def _crc_before_comment(path: str) -> int:
-    left, crc = max(0, os.path.getsize(path) - len(_comment(0))), 0
+def _comment_of(path: str, version: int) -> bytes:
+    """The comment that belongs to the bytes before it."""
+    found, length = hasher(version), len(_comment("0" * DIGITS[version], version))
+    left = max(0, os.path.getsize(path) - length)
     with open(path, "rb") as file:
         while piece := file.read(min(_PIECE, left)):
-            left, crc = left - len(piece), google_crc32c.extend(crc, piece)
-    return crc
+            left -= len(piece)
+            found.update(piece)
+    return _comment(found.hexdigest(), version)
 
 
 def _add(archive: zipfile.ZipFile, file: str, key: str) -> None:

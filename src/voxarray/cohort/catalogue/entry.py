@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
@@ -59,12 +62,58 @@ def entry_of(archive: str) -> Entry | None:
     try:
         manifest = Manifest.read(open_store(archive))
         facts = manifest.source[KEY]
+        low, high = manifest.source.get("minimum"), manifest.source.get("maximum")
+        if not _are_facts(facts) or not (_is_end(low) and _is_end(high)):
+            return None
         return Entry(
             facts["key"],
             facts,
-            manifest.source.get("minimum"),
-            manifest.source.get("maximum"),
+            low,
+            high,
             sum(file.size for file in manifest.files.values()),
         )
     except (VoxarrayError, OSError, KeyError, TypeError):
         return None
+
+
+_TEXTS = ("key", "subject", "image", "kind", "source", "orientation", "dtype")
+
+
+def _are_facts(facts: Any) -> bool:
+    """Whether these are facts of the types that `facts_of` writes."""
+    return (
+        isinstance(facts, dict)
+        and all(isinstance(facts.get(name), str) for name in _TEXTS)
+        and _is_list(facts.get("shape"), (int,), 4)
+        and _is_list(facts.get("spacing"), (int, float), 3)
+        and _is_list(facts.get("labels"), (str,))
+        and isinstance(facts.get("facts"), dict)
+        and _is_type(facts["dtype"])
+        and _is_text(facts)
+    )
+
+
+def _is_text(facts: Any) -> bool:
+    """Whether all text can be shown; what names of files hold that is no Unicode can."""
+    try:
+        json.dumps(facts, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_list(value: Any, types: tuple[type, ...], count: int | None = None) -> bool:
+    if not isinstance(value, list) or count not in (None, len(value)):
+        return False
+    return all(isinstance(one, types) and not isinstance(one, bool) for one in value)
+
+
+def _is_type(name: str) -> bool:
+    try:
+        return np.dtype(name).kind in "biufc"
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_end(value: Any) -> bool:
+    return value is None or _is_list([value], (int, float))
