@@ -62,11 +62,12 @@ def _transforms() -> str:
     """The reference of all public transforms: `Transform` and `Compose` first."""
     sys.path.insert(0, str(ROOT / "src"))
     try:
-        from voxarray.transforms import HOMES
+        from voxarray import transforms
     finally:
         sys.path.pop(0)
     first = ["Transform", "Compose"]
-    names = [*first, *sorted(HOMES.keys() - set(first))]
+    names = [*first, *sorted(set(transforms.__all__) - set(first))]
+    homes = {name: getattr(transforms, name).__module__ for name in names}
     inherits = "    options: {inherited_members: false}"
-    entries = (f"::: voxarray.transforms.{HOMES[name]}.{name}\n{inherits}\n" for name in names)
+    entries = (f"::: {homes[name]}.{name}\n{inherits}\n" for name in names)
     return "\n".join(["# Transforms\n", *entries])

@@ -41,7 +41,19 @@ EXCEPTIONS = {
 }
 
 # Parts of `cohort`, bottom up; and what every format may import of `formats`.
-COHORT = ("options", "folder", "discover", "plan", "catalogue", "run", "verify", "mapped", "cohort")
+COHORT = (
+    "options",
+    "folder",
+    "discover",
+    "plan",
+    "catalogue",
+    "run",
+    "convert",
+    "verify",
+    "verification",
+    "mapped",
+    "cohort",
+)
 WITHIN_COHORT = {("mapped", "cohort"): "annotation only: what Mapped.save returns"}
 SHARED_BY_FORMATS = {"_voxels", "suffixes", "companions", "record"}
 TRANSPORT = {"remote": {"nifti", "zarr"}}

@@ -37,225 +37,25 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from lazy_loader import attach_stub
 
 from voxarray.core.version import __version__
 
-if TYPE_CHECKING:
-    from voxarray.cohort import Cohort
-    from voxarray.core.errors import (
-        AccessDeniedError,
-        ArchiveError,
-        ArchiveExistsError,
-        ChecksumError,
-        FormatError,
-        GridError,
-        MemoryBudgetError,
-        MissingDataError,
-        MissingFileError,
-        MissingPackageError,
-        OutOfRangeError,
-        PandasIndexError,
-        SelectionError,
-        SourceChangedError,
-        StateError,
-        TransportError,
-        TruncatedError,
-        UnsupportedError,
-        VoxarrayError,
-        VoxarrayWarning,
-    )
-    from voxarray.core.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, SAMPLING_MAP, STEM, TYPE
-    from voxarray.core.memory import MemoryReport
-    from voxarray.formats.dicom.read import DicomReader
-    from voxarray.geometry.grid import Grid
-    from voxarray.image import Image, LabelMap, ScalarImage
-    from voxarray.patches import (
-        GridAggregator,
-        GridSampler,
-        IterablePatchDataset,
-        LabelSampler,
-        MonaiTransform,
-        PatchDataset,
-        TorchIOTransform,
-        UniformSampler,
-        WeightedSampler,
-    )
-    from voxarray.statistics.summary import Statistics
-    from voxarray.subject import Subject
-    from voxarray.transforms import (
-        Affine,
-        Blur,
-        Clamp,
-        Compose,
-        Contour,
-        Crop,
-        CropOrPad,
-        EnsureShapeMultiple,
-        Flip,
-        HistogramStandardization,
-        KeepLargestComponent,
-        Lambda,
-        Mask,
-        OneHot,
-        Pad,
-        RemapLabels,
-        RemoveLabels,
-        Resample,
-        RescaleIntensity,
-        Resize,
-        SequentialLabels,
-        To,
-        ToCanonical,
-        ToOrientation,
-        Transform,
-        Transpose,
-        ZNormalization,
-        replay,
-    )
-
-__all__ = [
-    "AFFINE",
-    "DATA",
-    "INTENSITY",
-    "LABEL",
-    "PATH",
-    "SAMPLING_MAP",
-    "STEM",
-    "TYPE",
-    "AccessDeniedError",
-    "Affine",
-    "ArchiveError",
-    "ArchiveExistsError",
-    "Blur",
-    "ChecksumError",
-    "Clamp",
-    "Cohort",
-    "Compose",
-    "Contour",
-    "Crop",
-    "CropOrPad",
-    "DicomReader",
-    "EnsureShapeMultiple",
-    "Flip",
-    "FormatError",
-    "Grid",
-    "GridAggregator",
-    "GridError",
-    "GridSampler",
-    "HistogramStandardization",
-    "Image",
-    "IterablePatchDataset",
-    "KeepLargestComponent",
-    "LabelMap",
-    "LabelSampler",
-    "Lambda",
-    "Mask",
-    "MemoryBudgetError",
-    "MemoryReport",
-    "MissingDataError",
-    "MissingFileError",
-    "MissingPackageError",
-    "MonaiTransform",
-    "OneHot",
-    "OutOfRangeError",
-    "Pad",
-    "PandasIndexError",
-    "PatchDataset",
-    "RemapLabels",
-    "RemoveLabels",
-    "Resample",
-    "RescaleIntensity",
-    "Resize",
-    "ScalarImage",
-    "SelectionError",
-    "SequentialLabels",
-    "SourceChangedError",
-    "StateError",
-    "Statistics",
-    "Subject",
-    "To",
-    "ToCanonical",
-    "ToOrientation",
-    "TorchIOTransform",
-    "Transform",
-    "TransportError",
-    "Transpose",
-    "TruncatedError",
-    "UniformSampler",
-    "UnsupportedError",
-    "VoxarrayError",
-    "VoxarrayWarning",
-    "WeightedSampler",
-    "ZNormalization",
-    "__version__",
-    "replay",
-]
-
-_KEYS = {"AFFINE", "DATA", "INTENSITY", "LABEL", "PATH", "SAMPLING_MAP", "STEM", "TYPE"}
-_HOMES = {
-    "Cohort": "voxarray.cohort",
-    "DicomReader": "voxarray.formats.dicom.read",
-    "Grid": "voxarray.geometry.grid",
-    "Image": "voxarray.image",
-    "LabelMap": "voxarray.image",
-    "MemoryReport": "voxarray.core.memory",
-    "GridAggregator": "voxarray.patches",
-    "GridSampler": "voxarray.patches",
-    "IterablePatchDataset": "voxarray.patches",
-    "LabelSampler": "voxarray.patches",
-    "MonaiTransform": "voxarray.patches",
-    "PatchDataset": "voxarray.patches",
-    "TorchIOTransform": "voxarray.patches",
-    "UniformSampler": "voxarray.patches",
-    "WeightedSampler": "voxarray.patches",
-    "ScalarImage": "voxarray.image",
-    "Statistics": "voxarray.statistics.summary",
-    "Subject": "voxarray.subject",
-    # Of transforms, `voxarray.transforms` knows the modules.
-    "Affine": "voxarray.transforms",
-    "Blur": "voxarray.transforms",
-    "Clamp": "voxarray.transforms",
-    "Compose": "voxarray.transforms",
-    "Contour": "voxarray.transforms",
-    "Crop": "voxarray.transforms",
-    "CropOrPad": "voxarray.transforms",
-    "EnsureShapeMultiple": "voxarray.transforms",
-    "Flip": "voxarray.transforms",
-    "HistogramStandardization": "voxarray.transforms",
-    "KeepLargestComponent": "voxarray.transforms",
-    "Lambda": "voxarray.transforms",
-    "Mask": "voxarray.transforms",
-    "OneHot": "voxarray.transforms",
-    "Pad": "voxarray.transforms",
-    "RemapLabels": "voxarray.transforms",
-    "RemoveLabels": "voxarray.transforms",
-    "Resample": "voxarray.transforms",
-    "RescaleIntensity": "voxarray.transforms",
-    "Resize": "voxarray.transforms",
-    "SequentialLabels": "voxarray.transforms",
-    "To": "voxarray.transforms",
-    "ToCanonical": "voxarray.transforms",
-    "ToOrientation": "voxarray.transforms",
-    "Transform": "voxarray.transforms",
-    "Transpose": "voxarray.transforms",
-    "ZNormalization": "voxarray.transforms",
-    "replay": "voxarray.transforms",
-}
+_lazy, _, __all__ = attach_stub(__name__, __file__)
+__all__ += ["__version__"]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
-    if name not in __all__:
-        raise AttributeError(f"module 'voxarray' has no attribute {name!r}")
-    home = "voxarray.core.keys" if name in _KEYS else _HOMES.get(name, "voxarray.core.errors")
-    value = getattr(import_module(home), name)
-    globals()[name] = value  # the next access finds it without coming here
-    return value
+    if name in __all__:
+        return _lazy(name)
+    raise AttributeError(f"module 'voxarray' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return __all__
 
 
 if "xarray" in sys.modules:

@@ -1,18 +1,28 @@
-"""Saving a source in the format that a suffix names, once its memory was checked."""
+"""Saving and converting in the format that a suffix names, once memory was checked."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Any
 
+from voxarray.archive.convert import convert as convert_to_archive
+from voxarray.archive.options import Conversion, LabelLayer, Options
+from voxarray.archive.source import is_label_map, table_of
 from voxarray.core.errors import ArchiveExistsError, UnsupportedError, VoxarrayError
+from voxarray.core.keys import LABEL
 from voxarray.core.memory import require
-from voxarray.formats.record import KEYWORDS, Format, Request
-from voxarray.formats.registry import load, writable_format, written_suffixes
+from voxarray.core.progress import ProgressOption, reporting
+from voxarray.formats.record import KEYWORDS, Format, SaveRequest
+from voxarray.formats.registry import load, open_source, writable_format, written_suffixes
 from voxarray.source.base import Source
 from voxarray.statistics.decoded_copies import staged, when_staged
 from voxarray.storage.destination import local_destination
+from voxarray.storage.remote.address import is_url
 
 
 def save(
@@ -25,7 +35,7 @@ def save(
     codec: str | None = None,
     levels: int | None = None,
     chunks: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressOption = None,
 ) -> None:
     """Write all voxels of a source in the format that the suffix of ``path`` names.
 
@@ -39,9 +49,7 @@ def save(
     """
     destination = os.path.expanduser(local_destination(path))
     written = _format(destination)
-    request = Request(
-        source, destination, label, overwrite, squeeze, codec, levels, chunks, progress
-    )
+    request = SaveRequest(source, destination, label, overwrite, squeeze, codec, levels, chunks)
     _refuse_unused(request, written)
     _refuse_existing(request)
     try:
@@ -50,11 +58,157 @@ def save(
             lambda: f"saving {os.path.basename(destination)}",
             "give a lazy array smaller blocks (image.rechunk), or raise the budget",
         )
-        with staged(source, is_last=True) as ready:
-            load(str(written.write))(replace(request, source=ready))
+        title = os.path.basename(destination)
+        with staged(source, is_last=True) as ready, reporting(progress, title) as report:
+            load(str(written.write))(replace(request, source=ready, progress=report))
     except VoxarrayError as error:
         error.path = error.path or destination
         raise
+
+
+def convert(
+    source: Any,
+    destination: str | os.PathLike[str],
+    *,
+    label: bool = False,
+    labels: Mapping[str, Any] | None = None,
+    codec: str | None = None,
+    levels: int | None = None,
+    chunks: int | None = None,
+    zip: bool = False,  # noqa: A002  # what the command line calls it
+    memory: int | str | None = None,
+    overwrite: bool = False,
+    progress: ProgressOption = None,
+) -> Conversion:
+    """Convert one image in one pass and bounded memory; the suffix of the destination says to what.
+
+    An archive (``.ome.zarr``, ``.nii.zarr``, ``.zarr``, ``.ozx``) is checksummed, verified and
+    published when it is finished. Every other format that can be written is written as
+    `Image.save` writes it. Many images become a cohort with `voxarray.convert_cohort`.
+
+    >>> import voxarray as vx
+    >>> scan = vx.testing.sample()
+    >>> done = vx.convert(scan, "scan.ome.zarr", overwrite=True)
+    >>> done.levels
+    1
+
+    Args:
+        source: Path or URL of an image, or an `Image`.
+        destination: Path of what is written.
+        label: Whether it is a label map, whose pyramid is made by majority vote. An `Image` says so
+            itself.
+        labels: Label maps on the image's grid that go into its archive, by name: paths or images.
+        codec: Profile of an archive's codec.
+        levels: Pyramid levels of an archive, the base included.
+        chunks: Edge of an archive's chunks, in voxels.
+        zip: Write one file (``.ozx``).
+        memory: Budget, in bytes or as ``"512 MiB"``; by default the setting
+            ``voxarray.memory-budget``.
+        overwrite: Replace an archive that exists. Without it, no file is replaced either.
+        progress: True, False, a function of bytes done and in all, or None: a bar where somebody
+            looks.
+
+    Returns:
+        Path, bytes, seconds and levels.
+
+    Raises:
+        MissingFileError: If there is no such image.
+        ArchiveExistsError: If the destination exists and ``overwrite`` is not set.
+        UnsupportedError: For a suffix that cannot be written (``UNKNOWN_SUFFIX``), and for a
+            keyword that the format cannot use (``UNUSED_KEYWORD``).
+        MemoryBudgetError: If the projected peak exceeds the budget; nothing was read.
+        GridError: If a label map is on another grid (``GRID_MISMATCH``).
+    """
+    target = os.path.expanduser(local_destination(destination))
+    written = _format(target)
+    if zip and not target.lower().endswith(".ozx"):
+        raise UnsupportedError(
+            f"zip=True writes one .ozx file, and {target} is none: name it .ozx",
+            code="UNUSED_KEYWORD",
+            path=target,
+        )
+    image, is_label = _opened(source)
+    is_label = label or is_label
+    with _budget(memory):
+        if written.identity != "zarr":
+            return _convert_to_file(
+                image, target, written, is_label, labels, codec, levels, chunks, overwrite, progress
+            )
+        layers = {name: _layer(one) for name, one in (labels or {}).items()}
+        with reporting(progress, os.path.basename(target)) as report:
+            return convert_to_archive(
+                image,
+                target,
+                kind="label" if is_label else "intensity",
+                table=table_of(image) if is_label else (),
+                labels=layers,
+                options=Options(levels, chunks, codec, overwrite),
+                progress=report,
+            )
+
+
+def _convert_to_file(
+    source: Source,
+    target: str,
+    written: Format,
+    label: bool,
+    labels: Mapping[str, Any] | None,
+    codec: str | None,
+    levels: int | None,
+    chunks: int | None,
+    overwrite: bool,
+    progress: ProgressOption,
+) -> Conversion:
+    if labels:
+        raise UnsupportedError(
+            f"{written.name} files hold one image, and labels= names label maps: convert each to a "
+            "file of its own, or convert to an archive (.ome.zarr)",
+            code="UNUSED_KEYWORD",
+            path=target,
+        )
+    began = time.perf_counter()
+    save(
+        source,
+        target,
+        label=label,
+        overwrite=overwrite,
+        codec=codec,
+        levels=levels,
+        chunks=chunks,
+        progress=progress,
+    )
+    return Conversion(
+        path=os.path.abspath(target),
+        source_bytes=math.prod(source.shape) * source.dtype.itemsize,
+        archive_bytes=os.path.getsize(target),
+        seconds=time.perf_counter() - began,
+        levels=1,
+    )
+
+
+def _opened(given: Any) -> tuple[Source, bool]:
+    """The source of a path or image, and whether that is a label map."""
+    if isinstance(given, Source):
+        return given, is_label_map(given)
+    source = getattr(given, "source", None)
+    if isinstance(source, Source):
+        return source, given.type == LABEL
+    source = open_source(given if is_url(given) else os.path.expanduser(given))
+    return source, is_label_map(source)
+
+
+def _layer(given: Any) -> LabelLayer:
+    source, _ = _opened(given)
+    return LabelLayer(source, table_of(source))
+
+
+def _budget(memory: int | str | None) -> AbstractContextManager[Any]:
+    if memory is None:
+        return nullcontext()
+    import dask.config
+
+    budget: AbstractContextManager[Any] = dask.config.set({"voxarray.memory-budget": memory})
+    return budget
 
 
 def projected_peak(source: Source, destination: str) -> int:
@@ -75,16 +229,16 @@ def _format(destination: str) -> Format:
     return found
 
 
-def _refuse_existing(request: Request) -> None:
+def _refuse_existing(request: SaveRequest) -> None:
     """Refuse early, before anything is read; the writers look again."""
-    if os.path.exists(request.path) and not request.overwrite:
+    if os.path.lexists(request.path) and not request.overwrite:
         raise ArchiveExistsError(
             f"{request.path} exists already: choose another name, or pass overwrite=True",
             path=request.path,
         )
 
 
-def _refuse_unused(request: Request, written: Format) -> None:
+def _refuse_unused(request: SaveRequest, written: Format) -> None:
     """Refuse keywords that mean nothing for a format, rather than leave them unheeded."""
     if request.squeeze and "squeeze" not in written.keywords:
         raise UnsupportedError(

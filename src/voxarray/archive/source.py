@@ -23,6 +23,7 @@ from voxarray.counting.cells import CellCounts, CellSums
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Channels, Source, digest
+from voxarray.source.window import Window
 from voxarray.storage.store import Store
 
 
@@ -252,3 +253,18 @@ def _open_level(store: Store, opened: Hashable, prefix: str, number: int) -> Arc
         dtype=np.dtype(image.dtype),
         scaling=image.scaling,
     )
+
+
+def table_of(source: Source) -> tuple[Label, ...]:
+    """Names and colours of a label map that comes, however changed, from an archive."""
+    base = Window.of(source).base
+    if isinstance(base, ArchiveSource):
+        return base.labels
+    tables = [table_of(one) for one in base.inputs[:1]]
+    return tables[0] if tables else ()
+
+
+def is_label_map(source: Source) -> bool:
+    """Whether a source is a label map of an archive, or a window on one."""
+    base = Window.of(source).base
+    return isinstance(base, ArchiveSource) and base.image.kind == "label"

@@ -5,26 +5,32 @@ from __future__ import annotations
 import hashlib
 import marshal
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from voxarray.archive.options import LabelLayer
+from voxarray.archive.source import table_of
 from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.catalogue.member import Member
+from voxarray.cohort.convert import watching
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.options import CohortOptions
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.fingerprint import Stamp
 from voxarray.cohort.plan.item import Input, Item, Layer
 from voxarray.cohort.plan.names import slug, text_digest
-from voxarray.cohort.plan.opening import Opened, table_of
+from voxarray.cohort.plan.opening import Opened
 from voxarray.cohort.plan.plan import Plan, key_of
 from voxarray.cohort.plan.planning import header_of
 from voxarray.cohort.run.build import Made, Run, execute, previous_plan
 from voxarray.cohort.run.progress import Watcher
 from voxarray.core.errors import FormatError, SourceChangedError, VoxarrayError
 from voxarray.core.history import plain
+from voxarray.core.progress import ProgressOption
 from voxarray.image import LabelMap
 from voxarray.subject import Subject
 
@@ -81,28 +87,70 @@ class Mapped(Sequence[Subject]):
         self,
         destination: str | os.PathLike[str],
         *,
-        options: CohortOptions = CohortOptions(),
-        run: Run = Run(),
+        codec: str | None = None,
+        levels: int | None = None,
+        chunks: int | None = None,
+        workers: int = 0,
+        scheduler: str | None = None,
+        partition: tuple[int, int] | None = None,
+        executor: Executor | None = None,
+        overwrite: bool = False,
+        progress: ProgressOption = None,
+        options: CohortOptions | None = None,
+        run: Run | None = None,
         watcher: Watcher | None = None,
-    ) -> Cohort:
+    ) -> Cohort | Made:
         """Write the transformed subjects as another cohort, or what is missing of it.
 
-        What is there already is not made again while the archives, the transform's arguments and
-        the options are the same. A function is the same while its own code is; what it calls is
-        not looked at.
+        What is up to date is not made again: archives whose inputs, transform and options are the
+        same. A function is the same while its own code is; what it calls is not looked at.
 
         Args:
             destination: Folder of the new cohort.
-            options: How archives are made.
-            run: Who converts: ``Run(workers=8)`` takes eight processes. The transform must then
-                be one that can be pickled.
-            watcher: Told what happens; `voxarray.cohort.run.progress.bars` shows bars.
+            codec: Profile of the archives' codec.
+            levels: Pyramid levels, the base included.
+            chunks: Edge of chunks, in voxels.
+            workers: Processes on this machine; the transform must then be one that can be pickled,
+                as for ``scheduler`` and ``executor``.
+            scheduler: Address of a running dask scheduler.
+            partition: Number from 1 on, and how many: only one part of the subjects.
+            executor: Any `concurrent.futures.Executor`.
+            overwrite: Replace existing archives.
+            progress: True, False, a function of bytes done and in all, or None: bars where
+                somebody looks.
+            options: Deprecated: use the keywords.
+            run: Deprecated: use the keywords.
+            watcher: Deprecated: use ``progress``.
+
+        Returns:
+            The new `Cohort`; of a partition, which has no catalogue yet, what was done of it.
 
         Raises:
-            VoxarrayError: As `build`. If images failed, all others are there, and the error says
-                how many failed (``SOME_FAILED``) and where the report is.
+            VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are there, and
+                the error says how many failed (``SOME_FAILED``) and where the report is.
         """
-        watcher = watcher or Watcher()
+        if options is not None or run is not None or watcher is not None:
+            warnings.warn(
+                "options=, run= and watcher= of save() go with the next release: use its other "
+                "keywords",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        options = options or CohortOptions(levels, chunks, codec)
+        run = run or Run(workers, scheduler, partition, again=overwrite, executor=executor)
+        with nullcontext(watcher) if watcher is not None else watching(progress) as told:
+            made = self._save(destination, options, run, told)
+        if run.partition is not None:
+            return made
+        return type(self.cohort)(destination)
+
+    def _save(
+        self,
+        destination: str | os.PathLike[str],
+        options: CohortOptions,
+        run: Run,
+        watcher: Watcher,
+    ) -> Made:
         folder = Folder.of(destination)
         if folder.root == self.cohort.path:
             raise FormatError(
@@ -125,7 +173,7 @@ class Mapped(Sequence[Subject]):
             overlapping=False,
         )
         _require_all(made, folder)
-        return type(self.cohort)(destination)
+        return made
 
     def _plan(self, folder: Folder, options: CohortOptions, watcher: Watcher) -> Plan:
         origin = text_digest(f"cohort\0{os.path.realpath(self.cohort.path)}")

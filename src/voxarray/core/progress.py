@@ -9,14 +9,39 @@ from contextlib import contextmanager
 from typing import Any
 
 Progress = Callable[[int, int], None]
+"""Called with what is done and what there is in all, in bytes."""
+
+ProgressOption = bool | Progress | None
+"""What callers say: None shows a bar where somebody looks, True shows it anywhere, False shows
+none, and a function is called with what is done and what there is in all."""
 
 DELAY_SECONDS = 0.5
 """What takes less shows no bar."""
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Progress]:
+def reporting(option: ProgressOption, title: str) -> Iterator[Progress | None]:
+    """What a `ProgressOption` asks for.
+
+    Yields:
+        What to call with the bytes that are done and in all; None if nobody is to be told.
+    """
+    if callable(option):
+        yield option
+    elif option is False:
+        yield None
+    else:
+        with bar(title, anywhere=option is True) as report:
+            yield report
+
+
+@contextmanager
+def bar(title: str, *, anywhere: bool = False) -> Iterator[Progress]:
     """A bar that appears if the block takes longer than `DELAY_SECONDS`, and then goes away.
+
+    Args:
+        title: What is done.
+        anywhere: Show it also where nobody seems to look: in pipes and logs.
 
     Yields:
         What to call with the bytes that are done and in all.
@@ -26,7 +51,7 @@ def bar(title: str) -> Iterator[Progress]:
 
     def report(done: int, total: int) -> None:
         if not shown and time.monotonic() - began > DELAY_SECONDS:
-            shown.append(display(title))
+            shown.append(display(title, anywhere=anywhere))
             shown[0].start()
         if shown:
             shown[0].update(shown[0].task_ids[0], completed=done, total=total)
@@ -38,7 +63,7 @@ def bar(title: str) -> Iterator[Progress]:
             shown[0].stop()
 
 
-def display(title: str) -> Any:
+def display(title: str, *, anywhere: bool = False) -> Any:
     """A `rich.progress.Progress` with one task; it shows nothing where nobody watches."""
     from rich.progress import (
         BarColumn,
@@ -57,7 +82,9 @@ def display(title: str) -> Any:
         TimeRemainingColumn(),
     )
     where = console()
-    display = Progress(*columns, console=where, transient=True, disable=not watched(where))
+    display = Progress(
+        *columns, console=where, transient=True, disable=not (anywhere or watched(where))
+    )
     display.add_task(title, total=None)
     return display
 

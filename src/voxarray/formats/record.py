@@ -29,7 +29,7 @@ class Format:
         name: For people, such as ``"MGH"``.
         suffixes: In lower case, with the first dot; the longest that fits a name wins.
         open: Takes the path of a file or folder and returns a `Source`.
-        write: Takes a `Request`; None if the format is only read.
+        write: Takes a `SaveRequest`; None if the format is only read.
         writes: Suffixes that can be written; None for all.
         peak: Takes a `Source` and returns the bytes of memory that writing needs.
         companions: Of a file without a header, the suffixes that the file with its header may
@@ -60,7 +60,7 @@ class Format:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SaveRequest:
     """What is to be saved, and how.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from voxarray.geometry.grid import checked_affine
 from voxarray.source.array import ArraySource, DaskSource
 from voxarray.source.base import Channels, Source
 from voxarray.source.window import Window
+
+if TYPE_CHECKING:
+    import torch
 
 
 def affine_argument(affine: Any) -> NDArray[np.float64]:
@@ -67,7 +70,7 @@ def voxels_argument(
     return kind(voxels, place, channels)
 
 
-def is_tensor(value: Any) -> bool:
+def is_tensor(value: Any) -> TypeGuard[torch.Tensor]:
     """Whether a value is a torch tensor; torch is not imported to find out."""
     return _is_instance(value, "torch", "Tensor")
 

@@ -38,6 +38,8 @@ class ConversionMixin:
 
         def _warn_of_nans(self, tensor: Any) -> None: ...
 
+        def _own_tensor(self, tensor: torch.Tensor) -> torch.Tensor: ...
+
     def to_tensor(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> torch.Tensor:

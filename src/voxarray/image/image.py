@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from voxarray import saving
 from voxarray.core.errors import StateError
 from voxarray.core.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE, require_free
+from voxarray.core.progress import ProgressOption
 from voxarray.geometry.selection import Selection
 from voxarray.image import _equality
 from voxarray.image._arguments import affine_argument, voxels_argument
@@ -221,6 +222,7 @@ class Image(
         codec: str | None = None,
         levels: int | None = None,
         chunks: int | None = None,
+        progress: ProgressOption = None,
     ) -> None:
         """Write the image to a file or an archive; the suffix says which.
 
@@ -237,6 +239,8 @@ class Image(
             codec: Profile of an archive's codec, such as ``"training"``; chosen by default.
             levels: Pyramid levels of an archive, the base included.
             chunks: Edge of an archive's chunks, in voxels.
+            progress: True, False, a function of bytes done and in all, or None: a bar where
+                somebody looks.
 
         Raises:
             UnsupportedError: For an unknown suffix, for what the format cannot hold, and for a
@@ -253,6 +257,7 @@ class Image(
             codec=codec,
             levels=levels,
             chunks=chunks,
+            progress=progress,
         )
 
     __hash__ = None  # type: ignore[assignment]  # mutable, as any dict

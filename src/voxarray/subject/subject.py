@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import ArchiveExistsError
+from voxarray.core.progress import ProgressOption
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE, Grid
 from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.image import Image, ScalarImage
@@ -194,7 +195,15 @@ class Subject(dict[str, Any]):
             image.unload()
 
     def save(
-        self, folder: str | os.PathLike[str], suffix: str = ".ome.zarr", *, overwrite: bool = False
+        self,
+        folder: str | os.PathLike[str],
+        suffix: str = ".ome.zarr",
+        *,
+        overwrite: bool = False,
+        codec: str | None = None,
+        levels: int | None = None,
+        chunks: int | None = None,
+        progress: ProgressOption = None,
     ) -> None:
         """Write every image to a file or archive of its own, named as in the subject.
 
@@ -204,6 +213,11 @@ class Subject(dict[str, Any]):
             folder: Made if it is not there.
             suffix: Which format, as `Image.save` knows them: ``".nii.gz"``...
             overwrite: Replace what exists. Without it nothing is written if any exists.
+            codec: Profile of an archive's codec; as the next two, an error for other formats.
+            levels: Pyramid levels of an archive, the base included.
+            chunks: Edge of an archive's chunks, in voxels.
+            progress: True, False, a function of bytes done and in all, image by image, or None: a
+                bar where somebody looks.
 
         Raises:
             ArchiveExistsError: If one exists and ``overwrite`` is not set.
@@ -219,7 +233,14 @@ class Subject(dict[str, Any]):
             )
         Path(local_destination(folder)).expanduser().mkdir(parents=True, exist_ok=True)
         for name, path in targets.items():
-            self._images[name].save(path, overwrite=overwrite)
+            self._images[name].save(
+                path,
+                overwrite=overwrite,
+                codec=codec,
+                levels=levels,
+                chunks=chunks,
+                progress=progress,
+            )
 
     def plot(self, return_fig: bool = False, **kwargs: Any) -> Any:
         """Draw three planes of each image.

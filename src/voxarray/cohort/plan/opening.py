@@ -8,14 +8,13 @@ from typing import Any, Protocol
 
 from voxarray.archive.metadata import Label
 from voxarray.archive.options import LabelLayer
-from voxarray.archive.source import ArchiveSource
+from voxarray.archive.source import table_of
 from voxarray.cohort.plan.fingerprint import Stamp
 from voxarray.cohort.plan.item import Input, Item
 from voxarray.cohort.plan.names import text_digest
 from voxarray.core.errors import FormatError, SourceChangedError
 from voxarray.formats.registry import open_source
 from voxarray.source.base import Source
-from voxarray.source.window import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +95,3 @@ def open_series(location: str, series: str | None) -> Source:
         code="UNKNOWN_SERIES",
         path=location,
     )
-
-
-def table_of(source: Source) -> tuple[Label, ...]:
-    """Names and colours of a label map that comes, however changed, from an archive."""
-    base = Window.of(source).base
-    if isinstance(base, ArchiveSource):
-        return base.labels
-    tables = [table_of(one) for one in base.inputs[:1]]
-    return tables[0] if tables else ()

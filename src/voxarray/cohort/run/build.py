@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -46,6 +47,7 @@ class Run:
         max_failures: Stop after so many; None never does.
         retry: Try images again that failed for what their file says.
         again: Convert all images, also those that are there.
+        executor: Runs the conversions instead, one task per image.
     """
 
     workers: int = 0
@@ -54,11 +56,15 @@ class Run:
     max_failures: int | None = None
     retry: bool = False
     again: bool = False
+    executor: Executor | None = None
 
     def __post_init__(self) -> None:
         if self.partition is not None and not 1 <= self.partition[0] <= self.partition[1]:
             number, of = self.partition
             raise FormatError(f"a part is one of 1/{of} to {of}/{of}, not {number}/{of}")
+        engines = [bool(self.workers), self.scheduler is not None, self.executor is not None]
+        if sum(engines) > 1:
+            raise FormatError("choose one of workers, scheduler and executor", code="TWO_ENGINES")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +199,7 @@ def execute(
         ArchiveError: As `build`; what was converted stays.
     """
     folder = Folder.of(destination)
-    engine = chosen(run.workers, run.scheduler)
+    engine = chosen(run.workers, run.scheduler, run.executor)
     _make(folder.subjects)
     _make(folder.staging)
     with suppress(OSError):

@@ -72,8 +72,12 @@ class Bars(Watcher):
 
 
 @contextmanager
-def bars() -> Iterator[Watcher]:
-    """Bars on stderr, or below the cell of a notebook; nothing in pipes and logs of jobs."""
+def bars(*, anywhere: bool = False) -> Iterator[Watcher]:
+    """Bars on stderr, or below the cell of a notebook.
+
+    Args:
+        anywhere: Show them also in pipes and logs of jobs.
+    """
     from rich.console import Group
     from rich.live import Live
     from rich.progress import (
@@ -87,7 +91,7 @@ def bars() -> Iterator[Watcher]:
     )
 
     where = console()
-    if not watched(where):
+    if not (anywhere or watched(where)):
         yield Watcher()
         return
     images = Progress(

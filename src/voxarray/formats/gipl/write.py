@@ -10,7 +10,7 @@ from voxarray.formats._voxels.capabilities import (
 )
 from voxarray.formats._voxels.write_voxels import sink_of, write_volumes
 from voxarray.formats.gipl import read as gipl
-from voxarray.formats.record import Request
+from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import itk_from_ras
 from voxarray.source.base import Source
@@ -44,6 +44,6 @@ def write_gipl(source: Source, path: str, *, overwrite: bool = True) -> None:
         write_volumes(source, sink, dtype.newbyteorder(">"))
 
 
-def save(request: Request) -> None:
+def save(request: SaveRequest) -> None:
     """Save a GIPL file as it is asked for."""
     write_gipl(request.source, request.path, overwrite=request.overwrite)

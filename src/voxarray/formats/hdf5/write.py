@@ -10,7 +10,7 @@ from voxarray.formats._voxels.capabilities import (
 )
 from voxarray.formats._voxels.itk_writing import image_of, read_whole, write_image
 from voxarray.formats.hdf5.read import open_itk_hdf5
-from voxarray.formats.record import Request
+from voxarray.formats.record import SaveRequest
 from voxarray.source.base import Source
 from voxarray.storage.atomic_write import whole_files
 
@@ -45,7 +45,7 @@ def write_hdf5(source: Source, path: str, *, squeeze: bool, overwrite: bool = Tr
         require_held(source, open_itk_hdf5(partial), "ITK's HDF5")
 
 
-def save(request: Request) -> None:
+def save(request: SaveRequest) -> None:
     """Save an HDF5 image as it is asked for."""
     write_hdf5(
         request.source, request.path, squeeze=bool(request.squeeze), overwrite=request.overwrite

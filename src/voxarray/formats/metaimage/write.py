@@ -12,7 +12,7 @@ import numpy as np
 
 from voxarray.formats._voxels.capabilities import held_dtype, plane_affine, remark_lost_time
 from voxarray.formats._voxels.write_voxels import write_components
-from voxarray.formats.record import Request
+from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import itk_from_ras
 from voxarray.source.base import Source
@@ -92,7 +92,7 @@ def _numbers(values: Iterable[float]) -> str:
     return " ".join(repr(float(value)) for value in values)
 
 
-def save(request: Request) -> None:
+def save(request: SaveRequest) -> None:
     """Save a MetaImage as it is asked for."""
     write_meta_image(
         request.source, request.path, squeeze=bool(request.squeeze), overwrite=request.overwrite

@@ -10,7 +10,7 @@ from voxarray.formats._voxels.capabilities import (
 )
 from voxarray.formats._voxels.write_voxels import sink_of, write_volumes
 from voxarray.formats.mgh import read as mgh
-from voxarray.formats.record import Request
+from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.source.base import Source
 from voxarray.storage.atomic_write import whole_file
@@ -38,6 +38,6 @@ def write_mgh(source: Source, path: str, *, overwrite: bool = True) -> None:
         write_volumes(source, sink, np.dtype(mgh.DTYPES[codes[dtype.str[1:]]]))
 
 
-def save(request: Request) -> None:
+def save(request: SaveRequest) -> None:
     """Save an MGH file as it is asked for."""
     write_mgh(request.source, request.path, overwrite=request.overwrite)

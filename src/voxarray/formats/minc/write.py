@@ -10,7 +10,7 @@ from voxarray.formats._voxels.capabilities import (
 )
 from voxarray.formats._voxels.itk_writing import image_of, read_whole, write_image
 from voxarray.formats.minc.read import open_minc
-from voxarray.formats.record import Request
+from voxarray.formats.record import SaveRequest
 from voxarray.geometry.lps import lps_from_ras
 from voxarray.source.base import Source
 from voxarray.storage.atomic_write import whole_files
@@ -46,6 +46,6 @@ def write_minc(source: Source, path: str, *, overwrite: bool = True) -> None:
              f"so that they are read as {found.dtype.name}; their values are the same")  # fmt: skip
 
 
-def save(request: Request) -> None:
+def save(request: SaveRequest) -> None:
     """Save a MINC file as it is asked for."""
     write_minc(request.source, request.path, overwrite=request.overwrite)

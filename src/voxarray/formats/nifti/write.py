@@ -6,7 +6,7 @@ import os
 
 from voxarray.core.errors import UnsupportedError
 from voxarray.formats._voxels.write_voxels import sink_of, write_volumes
-from voxarray.formats.record import Request
+from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.nifti_header.build import header_for, stored_dtype
 from voxarray.nifti_header.fields import EXTENSION_FLAG_BYTES
@@ -75,6 +75,6 @@ def _header(voxels: Source, scaled: Source | None) -> bytes:
     )
 
 
-def save(request: Request) -> None:
+def save(request: SaveRequest) -> None:
     """Save a NIfTI file as it is asked for."""
     write_nifti(request.source, request.path, overwrite=request.overwrite)

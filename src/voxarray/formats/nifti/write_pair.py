@@ -6,7 +6,7 @@ import numpy as np
 
 from voxarray.formats._voxels.write_voxels import sink_of, write_volumes
 from voxarray.formats.nifti.write import representation
-from voxarray.formats.record import Request
+from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.nifti_header.build import stored_dtype
 from voxarray.nifti_header.fields import PAIR_MAGIC
@@ -55,6 +55,6 @@ def _like(given: str, suffix: str) -> str:
     return suffix.upper() if given.isupper() else suffix
 
 
-def save(request: Request) -> None:
+def save(request: SaveRequest) -> None:
     """Save a pair of NIfTI files as it is asked for."""
     write_nifti_pair(request.source, request.path, overwrite=request.overwrite)

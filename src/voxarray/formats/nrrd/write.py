@@ -13,7 +13,7 @@ import numpy as np
 from voxarray.core.errors import UnsupportedError
 from voxarray.formats._voxels.capabilities import held_dtype, plane_affine, remark_lost_time
 from voxarray.formats._voxels.write_voxels import write_components
-from voxarray.formats.record import Request
+from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import lps_from_ras
 from voxarray.source.base import Source
@@ -105,7 +105,7 @@ def _vector(numbers: Iterable[float]) -> str:
     return "(" + ",".join(repr(float(number)) for number in numbers) + ")"
 
 
-def save(request: Request) -> None:
+def save(request: SaveRequest) -> None:
     """Save an NRRD file as it is asked for."""
     write_nrrd(
         request.source, request.path, squeeze=bool(request.squeeze), overwrite=request.overwrite

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
 from voxarray.formats._voxels.capabilities import held_dtype, warn
-from voxarray.formats.record import Request
+from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import lps_from_ras
 from voxarray.geometry.selection import Selection
@@ -152,11 +152,11 @@ def _remark_geometry(source: Source, held: NDArray[np.float64], kind: str) -> No
         warn(f"GEOMETRY_LOST: {kind} does not hold where the image is in the patient")
 
 
-def save(request: Request) -> None:
+def save(request: SaveRequest) -> None:
     """Save a picture as it is asked for."""
     write_picture(request.source, request.path, overwrite=request.overwrite)
 
 
-def save_tiff(request: Request) -> None:
+def save_tiff(request: SaveRequest) -> None:
     """Save a TIFF as it is asked for."""
     write_tiff(request.source, request.path, overwrite=request.overwrite)

@@ -8,7 +8,7 @@ from voxarray.formats._voxels.capabilities import (
     require_lps_axes,
 )
 from voxarray.formats._voxels.write_voxels import write_components
-from voxarray.formats.record import Request
+from voxarray.formats.record import SaveRequest
 from voxarray.formats.vtk import read as vtk
 from voxarray.geometry.lps import itk_from_ras
 from voxarray.source.base import Source
@@ -45,6 +45,6 @@ def write_vtk(source: Source, path: str, *, overwrite: bool = True) -> None:
         write_components(source, file, dtype.newbyteorder(">"))
 
 
-def save(request: Request) -> None:
+def save(request: SaveRequest) -> None:
     """Save a VTK file as it is asked for."""
     write_vtk(request.source, request.path, overwrite=request.overwrite)

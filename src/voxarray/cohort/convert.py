@@ -1,0 +1,135 @@
+"""Converting many images into a cohort, by one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+
+from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.cohort.plan.item import Item
+from voxarray.cohort.run.build import Made, Run, Sources, build
+from voxarray.cohort.run.progress import Watcher, bars
+from voxarray.cohort.run.task import Progress, Result
+from voxarray.core.progress import ProgressOption
+
+Patterns = Sequence[str] | Mapping[str, str]
+"""Patterns of paths; with names, those of the images that they find."""
+
+
+def convert_cohort(
+    sources: Sources,
+    destination: str | os.PathLike[str],
+    *,
+    image_patterns: Patterns = (),
+    label_patterns: Patterns = (),
+    image_columns: Sequence[str] = (),
+    label_columns: Sequence[str] = (),
+    subject_column: str | None = None,
+    keep_metadata: Sequence[str] = (),
+    codec: str | None = None,
+    levels: int | None = None,
+    chunks: int | None = None,
+    workers: int = 0,
+    scheduler: str | None = None,
+    partition: tuple[int, int] | None = None,
+    max_failures: int | None = None,
+    retry_failed: bool = False,
+    zip: bool = False,  # noqa: A002  # what the command line calls it
+    memory: int | str | None = None,
+    executor: Executor | None = None,
+    overwrite: bool = False,
+    progress: ProgressOption = None,
+) -> Made:
+    """Convert all images that some sources mean into a cohort, or what is missing of one.
+
+    Run it again to resume: what is up to date is not converted again. Images that cannot be
+    converted are named in the result and in the cohort's report; the others are converted.
+
+    Args:
+        sources: Files, folders, globs, a BIDS dataset, a manifest (``.csv``, ``.tsv``,
+            ``.parquet``), a list of paths or URLs (``.txt``), or URLs; one or several.
+        destination: Folder of the cohort.
+        image_patterns: Patterns of images below the sources, such as ``"**/*_t1.nii.gz"``; what
+            ``*`` stands for is the subject. A mapping names the image that each finds.
+        label_patterns: As ``image_patterns``, for label maps.
+        image_columns: Columns of a manifest that hold paths of images.
+        label_columns: Columns of a manifest that hold paths of label maps.
+        subject_column: Column of a manifest that names the subject.
+        keep_metadata: Header fields and columns that the catalogue keeps, though they may name a
+            patient.
+        codec: Profile of the archives' codec.
+        levels: Pyramid levels, the base included.
+        chunks: Edge of chunks, in voxels.
+        workers: Processes on this machine; 0 converts in this one.
+        scheduler: Address of a running dask scheduler.
+        partition: Number from 1 on, and how many: one part of a plan that was written before. The
+            result is that part's; `finalise` makes the catalogue when all parts are done.
+        max_failures: Stop after so many failures.
+        retry_failed: Also retry images that failed permanently.
+        zip: One ``.ozx`` file per image.
+        memory: Budget, in bytes or as ``"4 GiB"``.
+        executor: Any `concurrent.futures.Executor` that runs the conversions.
+        overwrite: Replace existing archives.
+        progress: True, False, a function of bytes done and in all, or None: bars where somebody
+            looks.
+
+    Returns:
+        How many images were converted, up to date, failed and left.
+
+    Raises:
+        MissingFileError: If a source is not there, or a part is asked for without a plan.
+        FormatError: If the cohort was made of something else (``OTHER_SOURCE``, ``OTHER_FORM``).
+        ArchiveError: If the disk refuses (``NO_SPACE``, ``IO_ERROR``).
+    """
+    import dask.config
+
+    options = CohortOptions(levels, chunks, codec, zip, keep_metadata=tuple(keep_metadata))
+    choice = Choice(
+        _pairs(image_patterns),
+        _pairs(label_patterns),
+        tuple(image_columns),
+        tuple(label_columns),
+        subject_column,
+    )
+    run = Run(workers, scheduler, partition, max_failures, retry_failed, overwrite, executor)
+    budget = {} if memory is None else {"voxarray.memory-budget": memory}
+    with dask.config.set(budget), watching(progress) as watcher:
+        return build(sources, destination, options=options, choice=choice, run=run, watcher=watcher)
+
+
+@contextmanager
+def watching(option: ProgressOption) -> Iterator[Watcher]:
+    """What a `ProgressOption` asks for, for many images."""
+    if callable(option):
+        yield _Counter(option)
+    elif option is False:
+        yield Watcher()
+    else:
+        with bars(anywhere=option is True) as watcher:
+            yield watcher
+
+
+class _Counter(Watcher):
+    """Tells a function the bytes of voxels that are done and in all, image by image."""
+
+    def __init__(self, report: Progress) -> None:
+        self._report, self._sizes, self._done, self._total = report, dict[str, int](), 0, 0
+
+    def start(self, items: Sequence[Item]) -> None:
+        self._sizes = {item.slug: item.size for item in items}
+        self._total = sum(self._sizes.values())
+        self._report(0, self._total)
+
+    def end(self, result: Result) -> None:
+        self._done += self._sizes.get(result.slug, 0)
+        self._report(self._done, self._total)
+
+
+def _pairs(patterns: Patterns) -> tuple[tuple[str, str], ...]:
+    if isinstance(patterns, str):
+        return (("", patterns),)
+    if isinstance(patterns, Mapping):
+        return tuple(patterns.items())
+    return tuple(("", pattern) for pattern in patterns)
