@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from voxarray.core.errors import GridError
+from voxarray.core.errors import GridError, VoxarrayWarning
 from voxarray.xarray_index import accessor
 from voxarray.xarray_index.affine_index import index_of
 from voxarray.xarray_index.attach import DIMS, affine_of, attach, grid_of, plain_affine, reattach
@@ -139,3 +139,38 @@ class TestAccessor:
 
         assert again is accessor
         assert not recwarn
+
+
+@pytest.mark.parametrize(
+    ("unit", "mm"), [("micrometer", 1e-3), ("\u03bcm", 1e-3), ("cm", 10), (None, 1)]
+)
+def test_coordinates_in_any_unit_are_millimetres(unit, mm):
+    attrs = {} if unit is None else {"units": unit}
+    axes = {
+        name: (name, np.arange(size) * 2.0, attrs)
+        for name, size in zip("zyx", (4, 6, 8), strict=True)
+    }
+    data = xr.DataArray(np.zeros((1, 4, 6, 8)), dims=list("czyx"), coords=axes)
+    data = data.assign_coords(spatial_ref=((), 0, {"intrinsic_to_world": np.eye(4).tolist()}))
+    assert np.allclose(plain_affine(data), np.diag([2 * mm, 2 * mm, 2 * mm, 1]))
+    again = reattach(data)
+    assert again.x.attrs["units"] == "mm"
+    assert np.allclose(again.x, np.arange(8) * 2 * mm)
+    assert np.allclose(affine_of(again), plain_affine(data))
+
+
+def test_coordinates_in_no_unit_of_length_are_remarked():
+    axes = {name: (name, np.arange(3.0), {"units": "degrees_north"}) for name in "zyx"}
+    data = xr.DataArray(np.zeros((1, 3, 3, 3)), dims=list("czyx"), coords=axes)
+    data = data.assign_coords(spatial_ref=((), 0, {"intrinsic_to_world": np.eye(4).tolist()}))
+    with pytest.warns(VoxarrayWarning, match="degrees_north"):
+        plain_affine(data)
+
+
+@pytest.mark.parametrize("attrs", [{"unit": "micrometer"}, {"world": "LPS+"}])
+def test_another_world_is_refused(attrs):
+    data = attach(np.zeros((1, 2, 3, 4)), np.eye(4))
+    data.spatial_ref.attrs.update(attrs)
+    with pytest.raises(GridError) as caught:
+        plain_affine(data)
+    assert caught.value.code == "UNKNOWN_FRAME"

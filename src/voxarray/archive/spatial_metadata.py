@@ -51,7 +51,7 @@ def write_nifti_header(area: Staging, prefix: str, source: Source, storage: Stor
             source.affine,
             channels=source.channels,
             scaling=storage.kept,
-            template=source.nifti_header,
+            template=source.original_header,
         )
         values = np.frombuffer(header, np.uint8)
         _write_array(area, f"{prefix}{NIFTI}", values, ("nifti_byte",), {})

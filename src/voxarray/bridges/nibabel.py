@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from voxarray.geometry.grid import checked_affine
 from voxarray.nifti_header.build import header_for
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.source.array import ArraySource
-from voxarray.source.base import Channels, Source
+from voxarray.source.base import Channels, OriginalHeader, Source
 from voxarray.source.window import Window
 
 
@@ -32,7 +33,7 @@ def to_nibabel(source: Source) -> Any:
         source.dtype,
         source.affine,
         source.channels,
-        template=source.nifti_header,
+        template=source.original_header,
     )
     kind = nib.Nifti1Image if NiftiHeader.parse(header).version == 1 else nib.Nifti2Image
     described = kind.header_class.from_fileobj(io.BytesIO(header))
@@ -42,6 +43,8 @@ def to_nibabel(source: Source) -> Any:
 
 def from_nibabel(image: Any) -> Source:
     """Voxels and affine of a spatial image of nibabel; what it would read lazily stays unread.
+
+    A NIfTI header that says metres or micrometres is believed, so that the affine is in mm.
 
     Raises:
         TypeError: If it is no spatial image of nibabel.
@@ -54,21 +57,27 @@ def from_nibabel(image: Any) -> Source:
     if not isinstance(image, SpatialImage):
         raise TypeError(f"from_nibabel takes an image of nibabel, not {type(image).__name__}")
     affine = checked_affine(np.eye(4) if image.affine is None else image.affine)
-    channels = _channels(image)
+    header = _header(image)
+    channels, origin = Channels(), None
+    if header is not None:
+        affine = checked_affine(np.diag([*[header.millimetres] * 3, 1.0]) @ affine)
+        channels = header.channels  # no other format's header can say that it is time
+        is_own = np.allclose(header.affine, affine, rtol=1e-5, atol=1e-5 * np.abs(affine).max())
+        origin = OriginalHeader(header.scrubbed(), same_space=is_own)
     voxels = image.dataobj
     if isinstance(voxels, VoxelProxy):
         return Window.of(voxels.source).with_affine(affine)
     if is_proxy(voxels):
-        return ProxySource.of(voxels, image.get_data_dtype(), affine, channels)
+        stored = image.get_data_dtype()
+        return replace(ProxySource.of(voxels, stored, affine, channels), origin=origin)
     array = np.asarray(voxels)
     require_numbers(array.dtype)
-    return ArraySource(channels_first(array), affine, channels)
+    return ArraySource(channels_first(array), affine, channels, origin=origin)
 
 
-def _channels(image: Any) -> Channels:
-    """What the fourth axis counts: only NIfTI headers can say that it is time."""
+def _header(image: Any) -> NiftiHeader | None:
     from nibabel.nifti1 import Nifti1Pair
 
     if not isinstance(image, Nifti1Pair):
-        return Channels()
-    return NiftiHeader.parse(image.header.binaryblock).channels
+        return None
+    return NiftiHeader.parse(image.header.binaryblock)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from voxarray.core.errors import UnsupportedError
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.selection import Selection, Shape4
-from voxarray.source.base import Channels, Source, digest
+from voxarray.source.base import Channels, OriginalHeader, Source, digest
 from voxarray.source.block_cache import BLOCKS
 from voxarray.source.slabs import SLAB_BYTES, Slabs
 from voxarray.storage.file_identity import FileIdentity
@@ -34,6 +34,7 @@ class ProxySource(Source):
         affine: (4, 4) voxel index to RAS+ mm.
         channels: What C counts.
         identity: The file as it was, None where the proxy does not name one.
+        origin: The image's NIfTI header, if it has one.
     """
 
     proxy: Any
@@ -42,6 +43,11 @@ class ProxySource(Source):
     channels: Channels
     identity: FileIdentity | None
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    origin: OriginalHeader | None = None
+
+    @property
+    def original_header(self) -> OriginalHeader | None:
+        return self.origin
 
     @classmethod
     def of(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import GridError, VoxarrayWarning
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE, checked_affine
+from voxarray.geometry.units import length_in_mm, millimetres, unit_of
 
 WORLD_NAME = "spatial_ref"
 WORLD_KEY = "intrinsic_to_world"
@@ -30,8 +31,16 @@ def world_of(attrs: Mapping[Any, Any]) -> NDArray[np.float64]:
     """W (4, 4) of the attributes of ``spatial_ref``, as 16 numbers or as four rows of four.
 
     Raises:
-        GridError: If they hold something else.
+        GridError: If they hold something else, or W leads elsewhere than to RAS+ mm
+            (``UNKNOWN_FRAME``).
     """
+    unit, frame = attrs.get("unit", "mm"), attrs.get("world", "RAS+")
+    if length_in_mm(unit) != 1 or frame != "RAS+":
+        raise GridError(
+            f"{WORLD_NAME!r} leads to {frame!r} in the unit {unit!r}: expected RAS+ in mm; convert "
+            f"its attribute {WORLD_KEY!r}",
+            code="UNKNOWN_FRAME",
+        )
     values = np.asarray(attrs[WORLD_KEY], object)
     return checked_affine(values.reshape(4, 4).tolist() if values.size == 16 else values.tolist())
 
@@ -44,7 +53,7 @@ def plain_world(coords: Mapping[Any, Any]) -> NDArray[np.float64]:
     of ours that have lost it carry ``step``, and are refused.
 
     Raises:
-        GridError: ``NO_SPATIAL_REF`` if it is missing.
+        GridError: ``NO_SPATIAL_REF`` if it is missing; as `world_of`.
     """
     attrs = coords[WORLD_NAME].attrs if WORLD_NAME in coords else {}
     if WORLD_KEY in attrs:
@@ -88,10 +97,13 @@ def require_positions(coords: Mapping[Any, Any]) -> None:
         )
 
 
-def plain_axis(coords: Mapping[Any, Any], dim: str) -> tuple[float, float, int | None]:
-    """First position, signed step (mm) and size of an evenly spaced coordinate.
+def plain_axis(
+    coords: Mapping[Any, Any], dim: str, *, path: str | None = None
+) -> tuple[float, float, int | None]:
+    """First position, signed step (both in mm) and size of an evenly spaced coordinate.
 
-    The size is None for a scalar, which an integer index has left.
+    The size is None for a scalar, which an integer index has left. Positions without a unit are
+    millimetres.
 
     A single position has only the attribute ``step`` to say how thick its voxel is. xarray keeps
     attributes when it coarsens, so an axis coarsened to *one* voxel tells its old thickness.
@@ -99,6 +111,10 @@ def plain_axis(coords: Mapping[Any, Any], dim: str) -> tuple[float, float, int |
     Args:
         coords: Variables or DataArrays by name.
         dim: ``"x"``, ``"y"`` or ``"z"``.
+        path: Of the store that they are read from, whose coordinates should state their unit.
+
+    Warns:
+        VoxarrayWarning: The unit is unknown, or missing in a store.
 
     Raises:
         GridError: ``NO_COORDINATES``, ``NOT_UNIFORM``, or ``UNKNOWN_SPACING`` where a single
@@ -125,7 +141,11 @@ def plain_axis(coords: Mapping[Any, Any], dim: str) -> tuple[float, float, int |
             "says where the voxels are (padding leaves NaN: pad images, not arrays)",
             code="NOT_UNIFORM",
         )
-    return float(values[0]), _step(values, variable.attrs.get("step"), dim), size
+    unit, factor = unit_of(variable.attrs), 1.0
+    if path is not None or unit is not None:
+        factor = millimetres(unit, dim, path)
+    step = _step(values, variable.attrs.get("step"), dim)
+    return float(values[0]) * factor, step * factor, size
 
 
 def _step(values: NDArray[np.float64], stated: Any, dim: str) -> float:

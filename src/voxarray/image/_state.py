@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -161,7 +162,10 @@ class ImageState(Record):
         from voxarray.tensors.convert import TensorSource
 
         backing = self._backing
-        source = TensorSource(tensor, backing.affine, backing.channels)
+        origin = backing.original_header
+        if origin is not None:  # a tensor may be changed by anybody
+            origin = replace(origin, same_values=False)
+        source = TensorSource(tensor, backing.affine, backing.channels, origin=origin)
         return Window.of(source).recorded(*backing.history)
 
     @property
@@ -326,7 +330,8 @@ class ImageState(Record):
             alone._adopt(compact(self.data))
         elif window is not None and window.base.in_memory and not window.is_whole:
             part = materialise(window, window.dtype).copy(order="K")
-            source = ArraySource(part, window.affine, window.channels)
+            origin = window.original_header
+            source = ArraySource(part, window.affine, window.channels, origin=origin)
             alone._window = Window.of(source).recorded(*window.history)
             alone._shares = False
         return alone

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError
-from voxarray.nifti_header.fields import XFORM_CODES
+from voxarray.nifti_header.fields import MILLIMETRES, XFORM_CODES
 
 Affine = NDArray[np.float64]
 
@@ -20,8 +20,23 @@ _ORTHOGONAL = 1e-6
 """Largest cosine between the voxel axes of an affine that a quaternion can hold."""
 
 
+def affine_in_mm(record: Any) -> Affine:
+    """The affine that counts, whatever the header's unit of length."""
+    affine = best_affine(record)
+    affine[:3] *= millimetres(record)
+    return affine
+
+
+def millimetres(record: Any) -> float:
+    """Millimetres per unit of length of a header."""
+    return MILLIMETRES.get(int(record["xyzt_units"]) & 7, 1.0)
+
+
 def best_affine(record: Any) -> Affine:
-    """The sform if it has a code, else the qform if it has one, else scaling about the centre."""
+    """The sform if it has a code, else the qform if it has one, else scaling about the centre.
+
+    In the header's own unit of length.
+    """
     if xform_code(record, "sform_code"):
         return sform(record)
     if xform_code(record, "qform_code"):

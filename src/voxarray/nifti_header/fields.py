@@ -129,7 +129,10 @@ XFORM_CODES = range(6)
 
 SCANNER = 1
 MILLIMETRE = 2
+ALIGNED = 2
 SPACE_UNITS: dict[int, str] = {0: "unknown", 1: "metre", 2: "mm", 3: "micron"}
+MILLIMETRES: dict[int, float] = {1: 1e3, 3: 1e-3}
+"""Per unit of length; a unit that is not given, or unknown, counts as millimetres, as in ITK."""
 
 SECOND = 8
 SECONDS: dict[int, float] = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}

@@ -14,7 +14,7 @@ from voxarray.core.errors import FormatError, GridError, TruncatedError, Unsuppo
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.grid import checked_affine
 from voxarray.geometry.selection import Shape4
-from voxarray.nifti_header.affine import best_affine, sizes, spacings
+from voxarray.nifti_header.affine import affine_in_mm, millimetres, sizes, spacings
 from voxarray.nifti_header.fields import (
     COLOURS,
     DATATYPE_NAMES,
@@ -250,13 +250,20 @@ class NiftiHeader:
     def affine(self) -> NDArray[np.float64]:
         """(4, 4) voxel index to RAS+ mm, the one that nibabel chooses; read-only.
 
+        Metres and micrometres are converted, as in ITK; nibabel keeps their numbers.
+
         Raises:
             FormatError: It is not finite, or singular (``BAD_AFFINE``).
         """
         try:
-            return checked_affine(best_affine(self.record))
+            return checked_affine(affine_in_mm(self.record))
         except GridError as error:
             raise FormatError(error.message, code=error.code) from error
+
+    @property
+    def millimetres(self) -> float:
+        """Millimetres per unit of length."""
+        return millimetres(self.record)
 
     @cached_property
     def channels(self) -> Channels:

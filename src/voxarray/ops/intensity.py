@@ -41,6 +41,10 @@ class Clamped(Pointwise):
     def dtype(self) -> np.dtype:
         return self.stored
 
+    @property
+    def keeps_intensities(self) -> bool:
+        return True
+
     def function(self, values: NDArray) -> NDArray:
         bounds = (None if n is None else self.stored.type(n) for n in (self.low, self.high))
         clipped: NDArray = np.clip(values.astype(self.stored, copy=False), *bounds)
@@ -130,6 +134,10 @@ class Cast(Pointwise):
     @property
     def dtype(self) -> np.dtype:
         return self.stored
+
+    @property
+    def keeps_intensities(self) -> bool:
+        return True
 
     def function(self, values: NDArray) -> NDArray:
         if self.stored.kind in "iu" and not np.can_cast(values.dtype, self.stored):

@@ -86,6 +86,10 @@ class Chosen(Operation):
     mask: Source
     outside: Source | float
 
+    @property
+    def keeps_intensities(self) -> bool:
+        return True
+
     def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
         channels, *spatial = selection.ranges
         if self.mask.shape[0] == 1:

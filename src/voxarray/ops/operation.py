@@ -21,7 +21,7 @@ from voxarray.core import settings
 from voxarray.core.thread_pools import computing_pool
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape4
-from voxarray.source.base import Channels, Source, digest
+from voxarray.source.base import Channels, OriginalHeader, Source, digest
 
 PART_BYTES = 12 << 20
 """What computing one part may hold: large enough that borders cost little, small for any budget."""
@@ -109,6 +109,18 @@ class Operation(Source):
     @property
     def chunks(self) -> Shape4:
         return self.base.chunks if self.base.shape == self.shape else self.shape
+
+    @property
+    def original_header(self) -> OriginalHeader | None:
+        origin = self.base.original_header
+        if origin is None or self.keeps_intensities:
+            return origin
+        return replace(origin, same_values=False)
+
+    @property
+    def keeps_intensities(self) -> bool:
+        """Whether the voxels are intensities of the base, if perhaps at other places."""
+        return False
 
     @property
     def slow_axes(self) -> tuple[int, int, int]:

@@ -96,6 +96,10 @@ class Padded(Operation):
         return c, w, h, d
 
     @property
+    def keeps_intensities(self) -> bool:
+        return True
+
+    @property
     def affine(self) -> NDArray[np.float64]:
         return self.base.grid.pad(self.before, self.after).affine
 

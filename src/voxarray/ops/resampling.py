@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,7 +24,7 @@ from voxarray.ops.permuted import Permuted
 from voxarray.ops.points import Lookup, at_points, votes
 from voxarray.ops.samples import as_stored, working_dtype
 from voxarray.ops.separable import Axis, along_axes
-from voxarray.source.base import Source
+from voxarray.source.base import OriginalHeader, Source
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -123,6 +123,20 @@ class Resampled(Operation):
     @property
     def dtype(self) -> np.dtype:
         return self.stored
+
+    @property
+    def original_header(self) -> OriginalHeader | None:
+        origin = super().original_header
+        looked_up = self.base.affine @ np.asarray(self.mapping)
+        if origin is None or np.allclose(
+            looked_up, self.affine, atol=1e-6 * np.abs(looked_up).max()
+        ):
+            return origin
+        return replace(origin, same_space=False)
+
+    @property
+    def keeps_intensities(self) -> bool:
+        return True
 
     @property
     def chunks(self) -> Shape4:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from voxarray.core import settings
 from voxarray.geometry.selection import Selection, Shape4
-from voxarray.source.base import Channels, Source, digest
+from voxarray.source.base import Channels, OriginalHeader, Source, digest
 from voxarray.source.reductions import with_reductions_found
 
 
@@ -24,6 +24,7 @@ class ArraySource(Source):
     Attributes:
         array: The voxels; shared, not copied.
         affine: (4, 4) voxel index to RAS+ mm.
+        origin: Header of the file that the voxels come from.
     """
 
     in_memory: ClassVar[bool] = True
@@ -32,6 +33,7 @@ class ArraySource(Source):
     affine: NDArray[np.float64]
     channels: Channels = Channels()
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    origin: OriginalHeader | None = None
 
     @property
     def shape(self) -> Shape4:
@@ -46,16 +48,30 @@ class ArraySource(Source):
     def chunks(self) -> Shape4:
         return self.shape
 
+    @property
+    def original_header(self) -> OriginalHeader | None:
+        return self.origin
+
     def read(self, selection: Selection) -> NDArray:
         return self.array[selection.slices()].astype(self.dtype, copy=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy may be changed apart from this one, so it gets a name of its own.
-        return type(self), (self.array, self.affine, self.channels)
+        return _renamed, (type(self), self.array, self.affine, self.channels, self.origin)
 
     def token(self) -> str:
         # An array may be changed in place, so its content names nothing; the object does.
         return digest("array", self.name, self.affine)
+
+
+def _renamed(
+    cls: type[ArraySource],
+    array: NDArray,
+    affine: NDArray[np.float64],
+    channels: Channels,
+    origin: OriginalHeader | None,
+) -> ArraySource:
+    return cls(array, affine, channels, origin=origin)
 
 
 @dataclass(frozen=True, eq=False)

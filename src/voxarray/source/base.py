@@ -38,6 +38,21 @@ class Channels:
     step: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class OriginalHeader:
+    """The NIfTI header of the file that voxels come from, whatever was done to them since.
+
+    Attributes:
+        raw: Its bytes, without text.
+        same_values: Whether the intensities are still those that it describes.
+        same_space: Whether the anatomy is still where it was in the header's space.
+    """
+
+    raw: bytes
+    same_values: bool = True
+    same_space: bool = True
+
+
 class Source(ABC):
     """One image as something that can be read.
 
@@ -124,6 +139,12 @@ class Source(ABC):
         inputs = ()
         slow_axes = (2, 1, 0)
         in_memory = False
+
+    @property
+    def original_header(self) -> OriginalHeader | None:
+        """The header whose facts are kept as far as they still hold; None if there is none."""
+        header = self.nifti_header
+        return None if header is None else OriginalHeader(header)
 
     @abstractmethod
     def read(self, selection: Selection) -> NDArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from voxarray.core.scaling import Scaling
-from voxarray.source.base import Channels, Source
+from voxarray.source.base import Channels, OriginalHeader, Source
 
 
 class Seen(Source):
@@ -28,6 +28,10 @@ class Seen(Source):
     @property
     def scaling(self) -> Scaling | None:
         return self.base.scaling
+
+    @property
+    def original_header(self) -> OriginalHeader | None:
+        return self.base.original_header
 
     @property
     def lazy(self) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from voxarray.core.history import Entry, History, entry
 from voxarray.geometry.grid import checked_affine
 from voxarray.geometry.selection import Selection, Shape4, matrix
-from voxarray.source.base import Channels, Source, digest
+from voxarray.source.base import Channels, OriginalHeader, Source, digest
 from voxarray.source.view import Seen
 
 
@@ -96,6 +96,15 @@ class Window(Seen):
         return self.base.nifti_header if same else None
 
     @property
+    def original_header(self) -> OriginalHeader | None:
+        origin = self.base.original_header
+        selected = self.base.affine @ matrix(self.selection.spatial)
+        if origin is None or _covers_the_same(selected, self.affine, self.shape[1:]):
+            return origin
+        # Who set the affine knows the space; the header does not.
+        return replace(origin, same_space=False)
+
+    @property
     def metadata(self) -> Mapping[str, Any]:
         return self.base.metadata
 
@@ -130,3 +139,18 @@ class Window(Seen):
 
     def token(self) -> str:
         return digest("window", self.base.token(), self.selection.ranges, self.affine)
+
+
+def _covers_the_same(
+    one: NDArray[np.float64], other: NDArray[np.float64], sizes: tuple[int, ...]
+) -> bool:
+    """Whether two affines differ at most in which end of an axis is its first.
+
+    The transform Flip reverses voxels and keeps the affine.
+    """
+    turned = one.copy()
+    for axis, size in enumerate(sizes):
+        if one[:3, axis] @ other[:3, axis] < 0:
+            turned[:3, 3] += one[:3, axis] * (size - 1)
+            turned[:3, axis] *= -1
+    return bool(np.allclose(turned, other, rtol=1e-9, atol=1e-9 * np.abs(other).max()))

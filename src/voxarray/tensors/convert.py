@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from voxarray.core.errors import UnsupportedError
 from voxarray.core.promotion import tensor_dtype
 from voxarray.geometry.selection import Selection, Shape4
-from voxarray.source.base import Channels, Source, digest
+from voxarray.source.base import Channels, OriginalHeader, Source, digest
 from voxarray.source.materialise import materialise
 
 
@@ -109,6 +109,7 @@ class TensorSource(Source):
     Attributes:
         tensor: The voxels.
         affine: (4, 4) voxel index to RAS+ mm.
+        origin: Header of the file that the voxels come from.
     """
 
     in_memory: ClassVar[bool] = True
@@ -117,6 +118,7 @@ class TensorSource(Source):
     affine: NDArray[np.float64]
     channels: Channels = Channels()
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    origin: OriginalHeader | None = None
 
     @property
     def shape(self) -> Shape4:
@@ -131,16 +133,30 @@ class TensorSource(Source):
     def chunks(self) -> Shape4:
         return self.shape
 
+    @property
+    def original_header(self) -> OriginalHeader | None:
+        return self.origin
+
     def read(self, selection: Selection) -> NDArray:
         return to_numpy(take(self.tensor, selection))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy may be changed apart from this one, so it gets a name of its own.
-        return type(self), (self.tensor, self.affine, self.channels)
+        return _renamed, (type(self), self.tensor, self.affine, self.channels, self.origin)
 
     def token(self) -> str:
         # A tensor may be changed in place, so its content names nothing; the object does.
         return digest("tensor", self.name, self.affine)
+
+
+def _renamed(
+    cls: type[TensorSource],
+    tensor: torch.Tensor,
+    affine: NDArray[np.float64],
+    channels: Channels,
+    origin: OriginalHeader | None,
+) -> TensorSource:
+    return cls(tensor, affine, channels, origin=origin)
 
 
 def _numpy_dtype(dtype: torch.dtype) -> np.dtype:

@@ -40,8 +40,8 @@ def _units(header: NiftiHeader) -> list[str]:
     if unit not in ("metre", "micron"):
         return []
     return [
-        f"NOT_MILLIMETRES: the header gives lengths in units of a {unit}; its numbers are taken "
-        "as millimetres, as nibabel does"
+        f"NOT_MILLIMETRES: the header gives lengths in units of a {unit}; they are converted, as "
+        "ITK does, and nibabel keeps its numbers"
     ]
 
 

@@ -71,7 +71,7 @@ def _header(voxels: Source, scaled: Source | None) -> bytes:
         voxels.affine,
         voxels.channels,
         None if scaled is None else scaled.scaling,
-        voxels.nifti_header,
+        voxels.original_header,
     )
 
 

@@ -16,7 +16,7 @@ from voxarray.formats.zarr.node import Node
 from voxarray.formats.zarr.voxels import ZarrVoxels
 from voxarray.geometry.coordinates import WORLD_KEY, WORLD_NAME, plain_axis, world_of
 from voxarray.geometry.grid import checked_affine
-from voxarray.geometry.units import millimetres, seconds, unit_of
+from voxarray.geometry.units import seconds, unit_of
 from voxarray.storage.store import Store
 
 _MAX_COORDINATES = 1 << 20
@@ -83,11 +83,11 @@ def affine_beside(
     sizes = dict(zip("xyz", order.shape[1:], strict=True))
     try:
         for axis, positions in present.items():
-            column, factor = "xyz".index(axis), _millimetres(positions, axis, store)
-            start, step, size = plain_axis({axis: positions}, axis)
+            column = "xyz".index(axis)
+            start, step, size = plain_axis({axis: positions}, axis, path=store.path)
             if size != sizes[axis]:
                 raise GridError(f"coordinate {axis!r} has {size} values for {sizes[axis]} voxels")
-            affine[column, column], affine[column, 3] = step * factor, start * factor
+            affine[column, column], affine[column, 3] = step, start
         if len(present) < len(spatial):
             missing = sorted(set(spatial) - set(present))
             raise GridError(f"the axes {missing} have no coordinates, and {sorted(present)} have")
@@ -122,10 +122,6 @@ def _coordinate(store: Store, group: Node | None, name: str) -> Positions | None
     decoding = Decoding.of(node, array.dtype, store.path)
     values = decoding.apply(array.read([range(n) for n in array.shape]))
     return Positions(node.dimension_names or (None,) * values.ndim, values, node.attributes)
-
-
-def _millimetres(positions: Positions, axis: str, store: Store) -> float:
-    return millimetres(unit_of(positions.attrs), axis, store.path)
 
 
 def _world(store: Store, group: Node | None) -> NDArray[np.float64]:
