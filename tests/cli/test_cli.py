@@ -275,7 +275,8 @@ def test_verify_source(tmp_path, scan):
     save(tmp_path / "shape.nii.gz", shape=(5, 5, 5))
     shape = run("verify", tmp_path / "a.ome.zarr", "--source", tmp_path / "shape.nii.gz")
     assert "SHAPE_MISMATCH" in shape.stderr
-    several = run("verify", tmp_path / "a.ome.zarr", tmp_path / "a.ome.zarr", "--source", scan)
+    run("convert", scan, tmp_path / "b.ome.zarr")
+    several = run("verify", tmp_path / "a.ome.zarr", tmp_path / "b.ome.zarr", "--source", scan)
     assert several.exit_code == 2
 
 
@@ -324,5 +325,5 @@ def test_the_program_runs_by_its_name(scan):
     done = subprocess.run([program, "info", scan], capture_output=True, text=True, check=True)
     assert "(1, 20, 18, 16)" in done.stdout
     listed = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
-    commands = ("catalogue", "convert", "demo", "finalise", "info", "plan", "verify")
+    commands = ("catalogue", "clean", "convert", "demo", "finalise", "info", "plan", "verify")
     assert all(name in listed.stdout for name in commands)

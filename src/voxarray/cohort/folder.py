@@ -12,6 +12,7 @@ from voxarray.core.errors import MissingFileError
 from voxarray.storage.destination import local_destination
 
 TREE_SUFFIX = ".ome.zarr"
+PLAN_FORMAT = "voxarray-cohort-plan"
 
 
 @dataclass(frozen=True, slots=True)

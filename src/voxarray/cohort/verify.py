@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from voxarray.archive.verify import Problem, compare, verify
+from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.catalogue.entry import entry_of
+from voxarray.cohort.discover.archives import holdings
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import FileOpener
 from voxarray.cohort.plan.plan import Plan
-from voxarray.core.errors import MissingFileError
+from voxarray.core.errors import MissingFileError, VoxarrayError
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is wrong with one archive.
+    """What is wrong with one archive, or with the plan or catalogue of a cohort.
 
     Attributes:
-        name: Its file name.
+        name: Its file name in a cohort, or else its path.
         problems: None if it is whole.
     """
 
@@ -51,34 +53,107 @@ def verify_cohort(
     """
     folder = Folder.of(destination)
     folder.require()
-    plan = _plan(folder)
-    wanted = (
-        {os.path.basename(folder.archive(i.slug, plan.zipped)): i for i in plan.items}
-        if plan
-        else {}
-    )
+    wanted, unreadable = _wanted(folder)
+    yield from unreadable
     for path in folder.archives():
         name = os.path.basename(path)
         progress = begin(name) if begin is not None else None
-        problems = verify(path, progress, quick=quick)
+        problems = _problems(path, progress, quick)
         item = wanted.pop(name, None)
-        if not problems and item is not None:
+        if not problems and isinstance(item, Item):
             problems += _of_plan(path, item)
-        if not problems and item is not None and locations is not None:
+        if not problems and isinstance(item, Item) and locations is not None:
             problems += _of_sources(path, item, locations, progress)
         yield Verdict(name, tuple(problems))
     for name, item in sorted(wanted.items()):
-        failure = item.failure
-        text = "was planned and is not there: convert again"
-        code, message = ("MISSING", text) if failure is None else (failure.code, failure.message)
-        yield Verdict(name, (Problem(code, item.origin.source, message),))
+        yield Verdict(name, (_missing(item),))
 
 
-def _plan(folder: Folder) -> Plan | None:
+def verify_below(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    quick: bool = False,
+    begin: Callable[[str], Progress] | None = None,
+) -> Iterator[Verdict]:
+    """Check all archives and cohorts at some paths and below them, at any depth, each once.
+
+    Of each cohort, all that was planned must be there, as `verify_cohort` has it.
+
+    Args:
+        paths: Archives, cohorts, or folders of these.
+        quick: As there.
+        begin: As there.
+
+    Yields:
+        Verdicts under whole paths. A folder that holds nothing to verify has a problem, too
+        (``NOTHING_FOUND``).
+    """
+    found = holdings(paths)
+    for path in found.barren:
+        text = "holds no archive and no cohort, at any depth"
+        yield Verdict(path, (Problem("NOTHING_FOUND", path, text),))
+    for cohort in found.cohorts:
+        for verdict in verify_cohort(cohort.root, quick=quick, begin=begin):
+            place = cohort.root if verdict.name in _TABLES else cohort.subjects
+            yield Verdict(os.path.join(place, verdict.name), verdict.problems)
+    for archive in found.archives:
+        progress = begin(os.path.basename(archive)) if begin is not None else None
+        yield Verdict(archive, tuple(_problems(archive, progress, quick)))
+
+
+def _problems(path: str, progress: Progress | None, quick: bool) -> list[Problem]:
+    """Problems of an archive; also what keeps it from being looked at, which stops no other."""
     try:
-        return Plan.read(folder.plan)
+        return verify(path, progress, quick=quick)
+    except (VoxarrayError, OSError) as error:
+        failure = failure_of(error, path, {})
+        return [Problem(failure.code, path, failure.message)]
+
+
+_TABLES = ("plan.json", "catalogue.parquet")
+
+Wanted = dict[str, Item | str]
+"""Items of a plan, or, without a plan, sources as the catalogue names them; by file name."""
+
+
+def _wanted(folder: Folder) -> tuple[Wanted, list[Verdict]]:
+    """What a cohort must hold by its plan, or by its catalogue; and which of them is damaged."""
+    unreadable = []
+    wanted: Wanted = {}
+    planned = False
+    try:
+        plan = Plan.read(folder.plan)
+        planned = True
+        wanted = {os.path.basename(folder.archive(i.slug, plan.zipped)): i for i in plan.items}
     except MissingFileError:
-        return None
+        pass
+    except (VoxarrayError, OSError) as error:
+        unreadable.append(_unreadable(folder.plan, error))
+    try:
+        rows = parquet.read(folder.catalogue)
+        done = rows[rows["status"] == "done"]
+        if not planned:
+            names = (os.path.basename(archive) for archive in done["archive"])
+            wanted = dict(zip(names, done["source"], strict=True))
+    except FileNotFoundError:
+        pass
+    except (VoxarrayError, OSError) as error:
+        unreadable.append(_unreadable(folder.catalogue, error))
+    return wanted, unreadable
+
+
+def _unreadable(path: str, error: Exception) -> Verdict:
+    name = os.path.basename(path)
+    failure = failure_of(error, name, {})
+    return Verdict(name, (Problem(failure.code, name, failure.message),))
+
+
+def _missing(item: Item | str) -> Problem:
+    if isinstance(item, str):
+        return Problem("MISSING", item, "is in the catalogue and is not there: convert again")
+    if item.failure is not None:
+        return Problem(item.failure.code, item.origin.source, item.failure.message)
+    return Problem("MISSING", item.origin.source, "was planned and is not there: convert again")
 
 
 def _of_plan(path: str, item: Item) -> list[Problem]:

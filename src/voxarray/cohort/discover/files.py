@@ -26,11 +26,6 @@ def images(path: str) -> list[Path]:
     return sorted(_below(given, searched_suffixes()))
 
 
-def archives(path: str) -> list[Path]:
-    """The archive at a path, or all archives in a folder and below, sorted."""
-    return [found for found in images(path) if is_archive(found) or found == Path(path)]
-
-
 def is_archive(path: Path) -> bool:
     """Whether a path has the name or the look of an archive."""
     return names_archive(path) or (path / "zarr.json").is_file()

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from voxarray.cohort.folder import PLAN_FORMAT
 from voxarray.cohort.plan.item import Item
 from voxarray.core.errors import ChecksumError, FormatError, MissingFileError
 from voxarray.core.memory import format_bytes
 from voxarray.storage.atomic_write import write_if_other
 
-FORMAT = "voxarray-cohort-plan"
 VERSION = 1
 
 
@@ -44,7 +44,7 @@ class Plan:
     def to_bytes(self) -> bytes:
         """The file, whose last line is the sha256 of all before it."""
         content = {
-            "format": FORMAT,
+            "format": PLAN_FORMAT,
             "version": VERSION,
             "origin": self.origin,
             "options": self.options,
@@ -83,7 +83,7 @@ class Plan:
                 f"the plan {path} is not the one that was written: delete it and plan again",
                 path=path,
             )
-        if content["format"] != FORMAT or content["version"] != VERSION:
+        if content["format"] != PLAN_FORMAT or content["version"] != VERSION:
             raise FormatError(
                 f"{path} is a plan of version {content['version']}, and this voxarray reads "
                 f"version {VERSION}: plan again",

@@ -1,0 +1,107 @@
+"""What below a path can be verified: archives and cohorts at any depth, each once.
+
+The search for sources is another one (`voxarray.cohort.discover.files`): results of other runs are
+no scans, and what is found there is to be read; here everything that was written is to be found.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxarray.archive.staging import is_hidden_staging
+from voxarray.cohort.discover.files import is_archive
+from voxarray.cohort.folder import PLAN_FORMAT, Folder
+from voxarray.storage.remote.address import is_url
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What some paths hold.
+
+    Attributes:
+        cohorts: Folders of cohorts.
+        archives: Paths or URLs of archives that are of none of these cohorts.
+        barren: Paths that are folders and hold neither.
+    """
+
+    cohorts: tuple[Folder, ...]
+    archives: tuple[str, ...]
+    barren: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """Archives in all."""
+        return len(self.archives) + sum(len(list(cohort.archives())) for cohort in self.cohorts)
+
+
+def holdings(paths: Iterable[str | os.PathLike[str]]) -> Holdings:
+    """The archives and cohorts at some paths and below them, in the order of their paths.
+
+    A path that is no folder counts as an archive, whether it is one or not: whoever opens it says.
+    """
+    cohorts: dict[str, Folder] = {}
+    archives: dict[str, str] = {}
+    barren = []
+    for path in map(os.fspath, paths):
+        found = list(_at(path))
+        if not found:
+            barren.append(path)
+        for one in found:
+            if isinstance(one, Folder):
+                cohorts.setdefault(os.path.realpath(one.root), one)
+            else:
+                archives.setdefault(one if is_url(one) else os.path.realpath(one), one)
+    for cohort in cohorts.values():
+        for archive in cohort.archives():
+            archives.pop(os.path.realpath(archive), None)
+    return Holdings(
+        tuple(sorted(cohorts.values(), key=lambda cohort: cohort.root)),
+        tuple(sorted(archives.values())),
+        tuple(barren),
+    )
+
+
+def _at(path: str) -> Iterator[Folder | str]:
+    if is_url(path):
+        yield path
+        return
+    given = os.path.expanduser(path)
+    if not os.path.isdir(given) or is_archive(Path(given)):
+        yield given
+        return
+    if Folder.of(given).is_cohort():
+        yield Folder.of(given)
+    yield from _below(given, set())
+
+
+def _below(folder: str, seen: set[tuple[int, int]]) -> Iterator[Folder | str]:
+    """What is below a folder, each folder once, whatever links lead to it."""
+    status = os.stat(folder)
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if is_hidden_staging(entry.name):
+            continue
+        path = os.path.join(folder, entry.name)
+        if is_archive(Path(path)):
+            yield path
+        elif os.path.isdir(path):
+            if _is_cohort(path):
+                yield Folder.of(path)
+            yield from _below(path, seen)
+
+
+def _is_cohort(path: str) -> bool:
+    """Whether a folder that nobody has named is a cohort's: others have a ``plan.json``, too."""
+    folder = Folder.of(path)
+    if os.path.isdir(folder.subjects):
+        return folder.is_cohort()
+    try:
+        with open(folder.plan, "rb") as file:
+            return PLAN_FORMAT.encode() in file.read(100)
+    except OSError:
+        return False
