@@ -275,7 +275,12 @@ def test_nothing_runs_code_from_a_file(name: str) -> None:
 
 # Tensors in RAM and on their way to a card, and what a loader of torch takes: classes and memory.
 LOADED = {"batches", "datasets", "loading", "iterable", "shared_batches", "subject_patches"}
-WITH_TORCH = {"tensors.convert", "tensors.upload", *(f"patches.{name}" for name in LOADED)}
+WITH_TORCH = {
+    "tensors.collate",
+    "tensors.convert",
+    "tensors.upload",
+    *(f"patches.{name}" for name in LOADED),
+}
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - WITH_TORCH))

@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxarray.bridges.torchio import metadata
+from voxarray.core.errors import GridError
 from voxarray.core.optional import import_optional
+from voxarray.geometry.grid import checked_affine
 
 if TYPE_CHECKING:
     from voxarray.source.drawable import TensorLike
+
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def is_meta_tensor(value: Any) -> bool:
+    """Whether a value is MONAI's tensor with an affine; MONAI is not imported to find out."""
+    kind = getattr(sys.modules.get("monai.data.meta_tensor"), "MetaTensor", None)
+    return kind is not None and isinstance(value, kind)
+
+
+def affine_of(tensor: Any) -> NDArray[np.float64]:
+    """(4, 4) voxel index to RAS+ mm of a MetaTensor; the identity if it was given none.
+
+    Raises:
+        GridError: If it is not one, or in axes of the world that are not known (``UNKNOWN_SPACE``).
+    """
+    affine = checked_affine(np.asarray(tensor.affine.cpu(), np.float64))
+    return checked_affine(_LPS_TO_RAS @ affine) if _is_lps(tensor) else affine
+
+
+def with_image(given: Any, image: TensorLike) -> Any:
+    """A MetaTensor of an image, with the metadata and the axes of the world of another."""
+    affine = _LPS_TO_RAS @ image.affine if _is_lps(given) else image.affine.copy()
+    meta = {key: value for key, value in given.meta.items() if key != "affine"}
+    meta["spatial_shape"] = np.array(image.spatial_shape)
+    tensor = type(given)(image.to_tensor(), affine=affine, meta=meta)
+    tensor.applied_operations = list(given.applied_operations)
+    return tensor
+
+
+def _is_lps(tensor: Any) -> bool:
+    space = str(getattr(tensor.meta.get("space"), "value", tensor.meta.get("space") or "RAS"))
+    if space not in ("RAS", "LPS"):
+        raise GridError(
+            f"the MetaTensor is placed in the space {space!r}: expected 'RAS' or 'LPS'; set "
+            'meta["space"], or pass affine=',
+            code="UNKNOWN_SPACE",
+        )
+    return space == "LPS"
 
 
 def to_monai(image: TensorLike) -> Any:

@@ -23,10 +23,14 @@ class VoxelProxy:
 
     Attributes:
         source: (C, W, H, D).
-        shape: What nibabel sees: (W, H, D), (W, H, D, C) or (W, H, D, 1, C).
+        shape: What nibabel sees: (W, H, D), (W, H, D, C) or (W, H, D, 1, C), or the same with
+            other axes of one voxel.
     """
 
     is_proxy: ClassVar[bool] = True
+    slope: ClassVar[float] = 1.0
+    """What is read is scaled already, so nothing is left to apply."""
+    inter: ClassVar[float] = 0.0
 
     source: Source
     shape: tuple[int, ...]
@@ -38,7 +42,7 @@ class VoxelProxy:
 
     @property
     def ndim(self) -> int:
-        """Number of axes, three to five."""
+        """Number of axes."""
         return len(self.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
@@ -50,6 +54,40 @@ class VoxelProxy:
             "index the dataobj, or the image's slicer, to read a part",
         )
         return self[...].astype(dtype or self.dtype, copy=False)
+
+    def get_unscaled(self) -> NDArray:
+        """All voxels; with slope 1 and intercept 0 they are what ``np.asarray`` gives.
+
+        Raises:
+            MemoryBudgetError: As ``np.asarray``.
+        """
+        return self.__array__()
+
+    def get_scaled(self, dtype: Any = None) -> NDArray:
+        """All voxels, of a type that holds ``dtype``, too.
+
+        Raises:
+            MemoryBudgetError: As ``np.asarray``.
+        """
+        return self.__array__(self.dtype if dtype is None else np.promote_types(self.dtype, dtype))
+
+    def reshape(self, shape: int | tuple[int, ...]) -> VoxelProxy | NDArray:
+        """The same voxels with other axes, the first counted fastest, as nibabel's proxies do.
+
+        A proxy, if only axes of one voxel come or go; otherwise all voxels are read.
+
+        Args:
+            shape: With at most one -1, for what is left.
+
+        Raises:
+            ValueError: For another number of voxels.
+            MemoryBudgetError: As ``np.asarray``, if voxels have to be read.
+        """
+        # NumPy resolves -1, and checks the rest, on an array without memory of its own.
+        wanted = np.broadcast_to(np.uint8(0), self.shape).reshape(shape, order="F").shape
+        if _sizes(wanted) == _sizes(self.shape):
+            return VoxelProxy(self.source, wanted)
+        return np.asarray(self).reshape(wanted, order="F")
 
     def __getitem__(self, key: Any) -> NDArray:
         """Voxels as NumPy would index them with integers, slices, ``...`` and None.
@@ -75,11 +113,18 @@ class VoxelProxy:
         lengths = [len(r) for r in ranges]
         if 0 in lengths:
             return np.empty(lengths, self.dtype)
-        w, h, d = ranges[:3]
-        channels = ranges[-1] if len(ranges) > 3 else range(1)
-        voxels = self.source.read(Selection((channels, w, h, d))).transpose(1, 2, 3, 0)
+        channels, *spatial = self.source.shape
+        # Axes of one voxel are read whole, so that it does not matter which of them is which.
+        long = (r for r, size in zip(ranges, self.shape, strict=True) if size > 1)
+        w, h, d, c = (next(long) if size > 1 else range(1) for size in (*spatial, channels))
+        voxels = self.source.read(Selection((c, w, h, d))).transpose(1, 2, 3, 0)
         shared = Window.of(self.source).base.in_memory or not voxels.flags.writeable
         return (voxels.copy(order="K") if shared else voxels).reshape(lengths, order="F")
+
+
+def _sizes(shape: tuple[int, ...]) -> list[int]:
+    """Axes of more than one voxel."""
+    return [n for n in shape if n != 1]
 
 
 def _range(item: Any, size: int) -> range:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.bridges.monai import affine_of, is_meta_tensor
+from voxarray.core.errors import GridError
 from voxarray.geometry.grid import checked_affine
 from voxarray.source.array import ArraySource, DaskSource
 from voxarray.source.base import Channels, Source
@@ -39,7 +41,8 @@ def voxels_argument(
 
     Args:
         voxels: 4D, (C, W, H, D); what is a source already, stays it.
-        affine: (4, 4) in RAS+ mm; None for the DataArray's own, or the identity.
+        affine: (4, 4) in RAS+ mm; None for the own one of a DataArray or a tensor of MONAI, or the
+            identity.
         channels: What C counts, if that is known.
 
     Raises:
@@ -50,7 +53,11 @@ def voxels_argument(
         return voxels if affine is None else Window.of(voxels).with_affine(affine)
     if is_dataarray(voxels):
         return _from_xarray(voxels, affine)
-    place = checked_affine(np.eye(4)) if affine is None else affine
+    if is_meta_tensor(voxels):
+        place = affine_of(voxels) if affine is None else affine
+        voxels = voxels.as_tensor()  # or the affine would be there twice, and once out of date
+    else:
+        place = checked_affine(np.eye(4)) if affine is None else affine
     channels = channels or Channels()
     if is_tensor(voxels):
         from voxarray.tensors.convert import TensorSource, without_bool
@@ -68,6 +75,27 @@ def voxels_argument(
         raise TypeError(f"Input tensor must hold numbers, but its type is {voxels.dtype}")
     kind = DaskSource if is_dask else ArraySource
     return kind(voxels, place, channels)
+
+
+def require_no_other_place(tensor: Any, affine: NDArray[np.float64]) -> None:
+    """Refuse voxels for an image that say themselves that they are elsewhere.
+
+    Raises:
+        TypeError: For a DataArray.
+        GridError: For a tensor of MONAI with another affine (``GRID_MISMATCH``); the identity,
+            which it has if it was given none, says nothing.
+    """
+    if is_dataarray(tensor):
+        raise TypeError("a DataArray brings its own geometry: use from_xarray(array)")
+    if not is_meta_tensor(tensor):
+        return
+    own = affine_of(tensor)
+    if not (np.array_equal(own, np.eye(4)) or np.allclose(own, affine, rtol=1e-5, atol=1e-4)):
+        raise GridError(
+            "the MetaTensor has another affine than the image: make an image of it, "
+            "vx.ScalarImage(tensor=tensor), or pass tensor.as_tensor() if no voxel has moved",
+            code="GRID_MISMATCH",
+        )
 
 
 def is_tensor(value: Any) -> TypeGuard[torch.Tensor]:

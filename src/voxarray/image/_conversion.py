@@ -184,3 +184,21 @@ class ConversionMixin:
         from voxarray.bridges.monai import to_monai
 
         return to_monai(self)
+
+    @classmethod
+    def from_monai(cls, tensor: Any, **kwargs: Any) -> Self:
+        """Image of a `monai.data.MetaTensor` (C, W, H, D), with its affine; as ``tensor=`` does.
+
+        Args:
+            tensor: In the space RAS or LPS, as its metadata say; shared, not copied.
+            **kwargs: As for the class.
+
+        Raises:
+            TypeError: If it is something else.
+            GridError: If its affine is none, or in another space.
+        """
+        from voxarray.bridges.monai import is_meta_tensor
+
+        if not is_meta_tensor(tensor):
+            raise TypeError(f"from_monai takes a MetaTensor of MONAI, not {type(tensor).__name__}")
+        return cls(tensor=tensor, **kwargs)

@@ -16,7 +16,7 @@ from voxarray.core.keys import AFFINE, DATA, RESERVED
 from voxarray.core.memory import MemoryReport, require
 from voxarray.core.promotion import tensor_dtype
 from voxarray.geometry.selection import Shape4
-from voxarray.image._arguments import is_dataarray, is_tensor, voxels_argument
+from voxarray.image._arguments import is_tensor, require_no_other_place, voxels_argument
 from voxarray.image._memory import private_copy, unaliased
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels, Source
@@ -235,9 +235,9 @@ class ImageState(Record):
         Raises:
             TypeError: For anything else.
             ValueError: If it is not 4D.
+            GridError: For a tensor of MONAI that has another affine (``GRID_MISMATCH``).
         """
-        if is_dataarray(tensor):
-            raise TypeError("a DataArray brings its own geometry: use from_xarray(array)")
+        require_no_other_place(tensor, self.affine)
         # Another number of channels counts something else than the old ones did.
         same = np.shape(tensor)[:1] == self.shape[:1]
         channels = self._backing.channels if same else Channels()

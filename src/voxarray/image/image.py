@@ -29,6 +29,7 @@ from voxarray.source.array import ArraySource, DaskSource
 from voxarray.source.custom_reader import Reader
 from voxarray.source.materialise import materialise, projected_peak
 from voxarray.source.window import Window
+from voxarray.tensors.collating import learn_to_collate
 
 if TYPE_CHECKING:
     import dask.array
@@ -85,6 +86,7 @@ class Image(
     ) -> None:
         if path is None and tensor is None:
             raise ValueError("A value for path or tensor must be given")
+        learn_to_collate(Image)
         self.check_nans = check_nans
         self._origin = (
             None
@@ -296,3 +298,6 @@ class Image(
                 stacklevel=3,
             )
         return given or fixed or INTENSITY
+
+
+learn_to_collate(Image)  # where images come to a process by other ways, such as to a worker

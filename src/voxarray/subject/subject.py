@@ -19,6 +19,7 @@ from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.image import Image, ScalarImage
 from voxarray.storage.destination import local_destination
 from voxarray.subject import agreement
+from voxarray.tensors.collating import learn_to_collate
 
 
 class Subject(dict[str, Any]):
@@ -43,6 +44,7 @@ class Subject(dict[str, Any]):
         if fields and isinstance(fields[0], Image):
             raise TypeError("an image needs a name: use Subject(t1=image)")
         super().__init__()
+        learn_to_collate(Subject)
         for key, value in {**more, **(fields[0] if fields else {})}.items():
             self[key] = value
         if not self.get_images_dict(intensity_only=False):
@@ -352,3 +354,6 @@ def _target(folder: str | os.PathLike[str], name: str, suffix: str) -> Path:
     if name in ("", ".", "..") or "/" in name or os.sep in name or "\0" in name:
         raise ValueError(f"the image {name!r} cannot name a file: give it another name")
     return Path(local_destination(folder)).expanduser() / f"{name}{suffix}"
+
+
+learn_to_collate(Subject)  # where subjects come to a process by other ways, such as to a worker

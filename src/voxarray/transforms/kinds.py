@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from voxarray.bridges.monai import is_meta_tensor, with_image
 from voxarray.geometry.selection import Selection
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.image._arguments import is_dataarray, is_tensor
@@ -84,6 +85,8 @@ def _as(given: Any, image: Image) -> Any:
         array.name = given.name
         array.attrs = {**given.attrs, **array.attrs}
         return array
+    if is_meta_tensor(given):
+        return with_image(given, image)
     if is_tensor(given):
         return image.data
     held = image.compute().source

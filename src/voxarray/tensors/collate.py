@@ -1,0 +1,69 @@
+"""Batches of images and subjects, as TorchIO's ``SubjectsLoader`` makes them.
+
+`torch.utils.data.default_collate` rebuilds a mapping as its own kind, and a batch is neither an
+image nor a subject. The table that it asks first is told here what to do instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data._utils.collate import collate, default_collate_fn_map
+
+from voxarray.core.errors import StateError
+from voxarray.core.keys import AFFINE, DATA
+
+
+def register(kind: type) -> None:
+    """Tell torch's collation of a kind of images (with ``to_tensor``), or of dicts of them."""
+    default_collate_fn_map[kind] = _collated
+
+
+def _collated(batch: Sequence[Any], **_: Any) -> dict[str, Any]:
+    return _fields([_read(one) for one in batch], type(batch[0]).__name__)
+
+
+def _read(value: Any) -> Any:
+    """An image as its fields, with its voxels; a dict of images likewise; others as they are.
+
+    Images stay unloaded.
+    """
+    if hasattr(value, "to_tensor"):
+        return {**value, DATA: value.to_tensor(), AFFINE: np.array(value.affine)}
+    if isinstance(value, dict):
+        return {key: _read(one) for key, one in value.items()}
+    return value
+
+
+def _fields(batch: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
+    lacking = [key for key in batch[0] for one in batch if key not in one]
+    if lacking:
+        raise StateError(
+            f"a {what} of the batch lacks {lacking[0]!r}, which the first one has: expected the "
+            "same fields in all of them",
+            code="FIELDS_DIFFER",
+        )
+    return {key: _stacked([one[key] for one in batch], key) for key in batch[0]}
+
+
+def _stacked(values: list[Any], key: str) -> Any:
+    first = values[0]
+    if isinstance(first, torch.Tensor):
+        shapes = sorted({tuple(value.shape) for value in values})
+        if len(shapes) > 1:
+            raise StateError(
+                f"images of the batch have the shapes {', '.join(map(str, shapes))}: expected one; "
+                "bring them to it first, with vx.CropOrPad(shape) for instance, or take patches",
+                code="SHAPES_DIFFER",
+            )
+        return collate(values, collate_fn_map=default_collate_fn_map)
+    if isinstance(first, np.ndarray):
+        return np.stack(values)
+    if isinstance(first, dict):
+        return _fields(values, key)
+    if isinstance(first, (bool, int, float)):
+        return torch.tensor(values)
+    return values

@@ -1,0 +1,117 @@
+"""Torch's DataLoader over subjects, images and cohorts; TorchIO's SubjectsLoader is the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import voxarray as vx
+
+
+def subjects(folder, count=3, shape=(1, 4, 5, 6)):
+    made = []
+    for n in range(count):
+        generator = torch.Generator().manual_seed(n)
+        path = folder / f"{n}.nii.gz"
+        vx.ScalarImage(
+            tensor=torch.rand(shape, generator=generator), affine=np.diag([1, 1, n + 1, 1])
+        ).save(path)
+        mask = torch.randint(0, 3, shape, generator=generator)
+        made.append(
+            vx.Subject(
+                t1=vx.ScalarImage(path, site="A"),
+                seg=vx.LabelMap(tensor=mask),
+                age=40 + n,
+                name=f"sub-{n}",
+                scores=np.arange(n, n + 2),
+                extra={"weight": 70.5 + n},
+            )
+        )
+    return made
+
+
+def require_same(found, expected):
+    assert type(found) is type(expected)
+    if isinstance(expected, dict):
+        for key in expected:
+            if key not in ("path", "stem"):  # ours names tensors ""
+                require_same(found[key], expected[key])
+    elif isinstance(expected, torch.Tensor):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    elif isinstance(expected, np.ndarray):
+        np.testing.assert_array_equal(found, expected)
+    else:
+        assert list(found) == list(expected)
+
+
+def test_batches_are_those_of_torchio(tmp_path):
+    tio = pytest.importorskip("torchio")
+    ours = subjects(tmp_path)
+    theirs = [
+        tio.Subject(
+            {
+                key: value.to_torchio() if isinstance(value, vx.Image) else value
+                for key, value in subject.items()
+            }
+        )
+        for subject in ours
+    ]
+    (expected,) = tio.SubjectsLoader(tio.SubjectsDataset(theirs), batch_size=3)
+    (found,) = DataLoader(ours, batch_size=3)
+    assert type(found) is dict
+    assert set(found) == set(expected)
+    require_same(found, expected)
+    assert found["t1"]["affine"].shape == (3, 4, 4)
+    assert found["t1"]["type"] == ["intensity"] * 3
+    assert found["t1"]["site"] == ["A"] * 3
+    assert not any("data" in subject.t1 for subject in ours)  # they stay unloaded
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_batches_of_workers(tmp_path, context):
+    ours = subjects(tmp_path)
+    loader = DataLoader(ours, batch_size=2, num_workers=1, multiprocessing_context=context)
+    found = list(loader)
+    expected = list(DataLoader(ours, batch_size=2))
+    for one, other in zip(found, expected, strict=True):
+        require_same(one, other)
+
+
+def test_batches_of_images_and_plain_dicts(tmp_path):
+    images = [subject.t1 for subject in subjects(tmp_path)]
+    (batch,) = DataLoader(images, batch_size=3)
+    assert batch["data"].shape == (3, 1, 4, 5, 6)
+    (batch,) = DataLoader([{"t1": image, "n": n} for n, image in enumerate(images)], batch_size=3)
+    assert batch["t1"]["data"].shape == (3, 1, 4, 5, 6)
+    assert batch["n"].tolist() == [0, 1, 2]
+
+
+def test_batches_of_transformed_subjects(tmp_path):
+    class Canonical(torch.utils.data.Dataset):
+        def __init__(self, subjects):
+            self.subjects = subjects
+
+        def __len__(self):
+            return len(self.subjects)
+
+        def __getitem__(self, index):
+            return vx.ToCanonical()(self.subjects[index])
+
+    (batch,) = DataLoader(Canonical(subjects(tmp_path)), batch_size=3)
+    assert batch["t1"]["data"].shape == (3, 1, 4, 5, 6)
+
+
+def test_what_makes_no_batch_is_named(tmp_path):
+    ours = subjects(tmp_path, 2)
+    ours[1] = vx.Crop((1, 0, 0, 0, 0, 0))(ours[1])
+    with pytest.raises(vx.StateError, match=r"\(1, 3, 5, 6\), \(1, 4, 5, 6\)") as error:
+        next(iter(DataLoader(ours, batch_size=2)))
+    assert error.value.code == "SHAPES_DIFFER"
+    (tmp_path / "again").mkdir()
+    ours = subjects(tmp_path / "again", 2)
+    del ours[1]["seg"]
+    with pytest.raises(vx.StateError, match="a Subject of the batch lacks 'seg'") as error:
+        next(iter(DataLoader(ours, batch_size=2)))
+    assert error.value.code == "FIELDS_DIFFER"
