@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 from cohort_samples import AFFINE, array, run, save
 
 import dicom_samples
@@ -115,3 +116,29 @@ def test_what_is_asked_for_is_kept(tmp_path):
     assert table.PatientComments["series"].startswith("CNRY")
     assert "aux_file" not in table
     assert np.isfinite(table.minimum).all()
+
+
+def test_fields_to_keep_are_read_within_bounds(tmp_path):
+    """A field of a header may have any length; none beyond that of a text is read."""
+    from pydicom import dcmread
+    from pydicom.dataset import Dataset
+
+    from voxarray.cohort.plan.retained_fields import kept_of
+    from voxarray.core.errors import FormatError
+
+    data = Dataset()
+    data.file_meta = Dataset()
+    data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    data.PatientComments, data.PatientAge = "x" * (1 << 20), "042Y"
+    data.save_as(
+        tmp_path / "a.dcm", implicit_vr=False, little_endian=True, enforce_file_format=False
+    )
+    raw = (tmp_path / "a.dcm").read_bytes()
+    if raw[128:132] != b"DICM":
+        (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + raw)
+    assert dcmread(tmp_path / "a.dcm").PatientAge == "042Y"
+    location = str(tmp_path / "a.dcm")
+    assert kept_of(location, ("PatientAge",)) == {"PatientAge": "042Y"}
+    with pytest.raises(FormatError) as caught:
+        kept_of(location, ("PatientComments", "PatientAge"))
+    assert caught.value.code == "FIELD_TOO_LONG"

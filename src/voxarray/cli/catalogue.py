@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from voxarray.cli.fatal import fatal
+from voxarray.core.errors import FormatError
+from voxarray.core.printable import cell, printable
 
 if TYPE_CHECKING:
     from voxarray.cohort.cohort import Cohort
@@ -35,14 +37,18 @@ def command(destination: str, query: str | None, as_csv: bool, log: str | None) 
         return
     rows = cohort.table
     if query is not None:
+        from voxarray.cohort.catalogue.query import matching
+
         try:
-            rows = rows.query(query)
-        except Exception as error:  # pandas raises whatever its parser does
-            raise click.UsageError(f"--query {query!r} cannot be evaluated: {error}") from None
+            rows = rows[matching(rows, query)]
+        except FormatError as error:
+            raise click.UsageError(str(error)) from None
     if as_csv:
+        rows = rows.map(cell).rename(columns=cell)
         click.echo(rows.to_csv(index=False), nl=False)
         return
     shown = rows[[name for name in _SHOWN if name in rows]]
+    shown = shown.map(lambda value: printable(value) if isinstance(value, str) else value)
     click.echo(shown.to_string(index=False, na_rep="-"))
 
 

@@ -22,6 +22,7 @@ from voxarray.cohort.run.build import ASKED_TO_END, Made, Run, build
 from voxarray.cohort.run.interrupts import stoppable
 from voxarray.cohort.run.progress import bars
 from voxarray.core.memory import format_bytes
+from voxarray.core.printable import printable
 from voxarray.core.progress_bar import bar
 from voxarray.formats.registry import names_archive, open_source
 from voxarray.formats.suffixes import suffix_of
@@ -144,7 +145,7 @@ def _tell(made: Made, folder: Folder) -> None:
     )
     for one in made.summary.failed[:_TOLD] if made.summary else ():
         file = one.failure.file if one.failure else one.subject
-        click.echo(f"{file}: {one.code}: {one.message}", err=True)
+        click.echo(printable(f"{file}: {one.code}: {one.message}"), err=True)
     if made.failed:
         click.echo(
             f"{made.failed} of {made.failed + made.converted + made.present} failed: see "

@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from voxarray.core.errors import VoxarrayError
+from voxarray.core.printable import printable
 
 SOME_FAILED = 3
 NOTHING_DONE = 1
@@ -47,7 +48,8 @@ class Outcome:
     def fail(self, name: str, text: str) -> None:
         """Tell and count a failure."""
         self.failed.append(name)
-        click.echo(f"{name}: {text}", err=True)
+        lines = "\n".join(map(printable, text.splitlines()))
+        click.echo(f"{printable(name)}: {lines}", err=True)
 
     def exit(self) -> NoReturn:
         """End the process: 0 all good, 3 some failed, 1 nothing done."""

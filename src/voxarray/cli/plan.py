@@ -11,6 +11,7 @@ from voxarray.cli.fatal import fatal
 from voxarray.cohort.run import slurm
 from voxarray.cohort.run.build import found_in, make_plan
 from voxarray.cohort.run.progress import bars
+from voxarray.core.printable import printable
 
 
 @click.command("plan")
@@ -44,7 +45,7 @@ def command(
             return
         if dry_run:
             for item in plan.items:
-                click.echo(_row(item))
+                click.echo(printable(_row(item)))
         click.echo(plan.summary())
 
 

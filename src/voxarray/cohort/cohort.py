@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, overload
 from voxarray.cohort.catalogue import journal
 from voxarray.cohort.catalogue import parquet as table
 from voxarray.cohort.catalogue.member import Member, Part
+from voxarray.cohort.catalogue.query import matching
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.plan.names import slug
 from voxarray.core.errors import MissingFileError, OutOfRangeError, VoxarrayError
 from voxarray.core.memory import format_bytes
+from voxarray.core.printable import printable
 from voxarray.subject import Subject
 
 if TYPE_CHECKING:
@@ -99,13 +101,20 @@ class Cohort(Sequence[Subject]):
         return [one for one in journal.lines(self._folder.journal) if one["slug"] in slugs]
 
     def query(self, expression: str) -> Cohort:
-        """The images for which an expression of columns holds, as `pandas.DataFrame.query` reads
-        it; subjects without any are gone.
+        """The images for which an expression of columns holds; subjects without any are gone.
+
+        The text is parsed and never run: it holds names of columns, texts, numbers, comparisons,
+        ``in``, ``and``, ``or`` and ``not``. For all else there is `where`.
 
         Args:
-            expression: Such as ``"modality == 'MR' and spacing_max < 2"``.
+            expression: Such as ``"modality == 'MR' and spacing_max < 2"``, ``"subject in ['a']"``
+                or ``"'brain' in labels"``; columns whose names are no Python names in backticks.
+
+        Raises:
+            FormatError: It is no query (``BAD_QUERY``), or names a column that there is not
+                (``UNKNOWN_COLUMN``).
         """
-        return self._with(self._table.query(expression))
+        return self._with(self._table[matching(self._table, expression)])
 
     def where(self, rows: Any) -> Cohort:
         """The images for which a boolean column of `table` holds."""
@@ -232,5 +241,5 @@ class Cohort(Sequence[Subject]):
 def _cell(value: Any) -> str:
     """A value as a cell of HTML."""
     if getattr(value, "ndim", 0) or isinstance(value, (list, tuple)):  # labels
-        return html.escape(", ".join(map(str, value)))
-    return html.escape(f"{value:.3g}" if isinstance(value, float) else str(value))
+        return html.escape(printable(", ".join(map(str, value))))
+    return html.escape(f"{value:.3g}" if isinstance(value, float) else printable(str(value)))

@@ -10,6 +10,7 @@ from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.plan.item import Failure
 from voxarray.cohort.plan.names import shown
+from voxarray.core.printable import printable
 from voxarray.storage.atomic_write import write_if_other
 
 
@@ -81,5 +82,5 @@ def readable(done: int, missing: Sequence[Missing]) -> str:
         lines += [f"{number:>8}  {code}" for code, number in counts.most_common()]
     for one in missing:
         file = one.failure.file if one.failure else f"{one.subject}/{one.image}"
-        lines += ["", shown(f"{file}\n    {one.code}: {one.message}")]
+        lines += ["", f"{printable(shown(file))}\n    {one.code}: {printable(shown(one.message))}"]
     return "\n".join(lines) + "\n"

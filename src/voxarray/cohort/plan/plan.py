@@ -12,6 +12,7 @@ from voxarray.cohort.folder import PLAN_FORMAT
 from voxarray.cohort.plan.item import Item
 from voxarray.core.errors import ChecksumError, FormatError, MissingFileError
 from voxarray.core.memory import format_bytes
+from voxarray.core.printable import printable
 from voxarray.storage.atomic_write import write_if_other
 
 VERSION = 1
@@ -116,7 +117,8 @@ class Plan:
         bad = [item for item in self.items if item.failure is not None]
         if bad:
             rows.append(f"{len(bad)} cannot be converted:")
-            rows += [f"  {b.origin.source}: {b.failure.code}" for b in bad[:20] if b.failure]
+            told = [f"  {b.origin.source}: {b.failure.code}" for b in bad[:20] if b.failure]
+            rows += map(printable, told)
             rows += [f"  and {len(bad) - 20} more"] if len(bad) > 20 else []
         return "\n".join(rows)
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from voxarray.cohort.plan.names import shown
+from voxarray.core.errors import FormatError, VoxarrayWarning
 from voxarray.formats.dicom.detect import dicom_files, is_dicom
+from voxarray.formats.nifti.read import open_nifti
+from voxarray.formats.nifti.read_pair import header_of_pair
+from voxarray.nifti_header.header import NiftiHeader
 
 _NIFTI_TEXTS = ("descrip", "aux_file", "intent_name", "db_name", "data_type")
+
+_LONGEST = 64 << 10
+"""Bytes of a field of DICOM; values of texts have at most 10,240 characters (PS3.5, 6.2)."""
 
 
 def kept_of(location: str, names: Sequence[str]) -> dict[str, Any]:
@@ -29,15 +37,25 @@ def _of_nifti(location: str, names: Sequence[str]) -> dict[str, Any]:
     wanted = [name for name in names if name in _NIFTI_TEXTS]
     if not wanted or not location.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
         return {}
-    import nibabel
-
-    header: Any = nibabel.load(location).header
+    header = _nifti_header(location)
+    if header is None:
+        return {}
+    record = header.record
     texts = {
-        name: bytes(header[name]).rstrip(b"\0").decode("latin-1")
+        name: bytes(record[name]).rstrip(b"\0").decode("latin-1")
         for name in wanted
-        if name in header
+        if name in (record.dtype.names or ())
     }
     return {name: text for name, text in texts.items() if text}
+
+
+def _nifti_header(location: str) -> NiftiHeader | None:
+    """The header as our readers see it, within their bounds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VoxarrayWarning)  # was said when the image was opened
+        if location.lower().endswith((".nii", ".nii.gz")):
+            return open_nifti(location).header
+        return header_of_pair(location)
 
 
 def _dicom_file(location: str) -> str | None:
@@ -55,5 +73,16 @@ def _of_dicom(path: str, names: Sequence[str]) -> dict[str, Any]:
     from pydicom.datadict import tag_for_keyword
 
     wanted = [name for name in names if tag_for_keyword(name) is not None]
-    data = dcmread(path, stop_before_pixels=True, specific_tags=list(wanted))
-    return {name: shown(str(data[name].value)) for name in wanted if name in data}
+    # What is longer is not read until somebody asks for it, and here nobody does.
+    data = dcmread(path, stop_before_pixels=True, specific_tags=list(wanted), defer_size=_LONGEST)
+    present = [name for name in wanted if name in data]
+    for name in present:
+        raw = data.get_item(name, keep_deferred=True)
+        if getattr(raw, "value", raw) is None and getattr(raw, "length", 0) > _LONGEST:
+            raise FormatError(
+                f"{name} has {raw.length} bytes, and a field of at most {_LONGEST} can be kept: "
+                f"leave out --keep-metadata {name}",
+                code="FIELD_TOO_LONG",
+                path=path,
+            )
+    return {name: shown(str(data[name].value)) for name in present}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError, VoxarrayError
+from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError
 from voxarray.formats.dicom import tags
 from voxarray.formats.dicom.elements import ElementParser, Elements
 from voxarray.formats.dicom.encapsulated import require_whole
@@ -53,12 +53,10 @@ def read_header(path: str) -> Header:
         TruncatedError: If it ends before its header or its pixels do.
         UnsupportedError: For pixels that cannot be held, and for deflated files (``DEFLATED``).
     """
+    identity = FileIdentity.of(path)
+    fd = identity.open()
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    except FileNotFoundError:
-        raise MissingFileError(f"there is no file {path}", path=path) from None
-    try:
-        return _read(fd, FileIdentity.of(path, fd))
+        return _read(fd, identity)
     except VoxarrayError as error:
         error.path = error.path or path
         raise

@@ -53,6 +53,18 @@ def open_pair(path: str | os.PathLike[str]) -> FileArray:
         return _open_analyze(header, data)
 
 
+def header_of_pair(path: str | os.PathLike[str]) -> NiftiHeader | None:
+    """The header of a pair that is NIfTI; None of Analyze's.
+
+    Raises:
+        VoxarrayError: As `open_pair`.
+    """
+    header, _ = _files(os.path.abspath(path))
+    with header.blamed():
+        start = _start(header)
+        return NiftiHeader.parse(start) if _is_nifti(start) else None
+
+
 def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
     given, suffix = FileIdentity.of(path), suffix_of(path)
     if suffix.startswith(".hdr"):

@@ -1,0 +1,224 @@
+"""Queries over a catalogue: names of columns, literals, comparisons, ``in``, ``and``, ``or``,
+``not``, and nothing else.
+
+The text is parsed, never run: no name is looked up but those of columns, nothing has attributes,
+and nothing is called. Python's own parser reads it, so that precedence and texts are Python's;
+every kind of node that is not named here is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from voxarray.core.errors import FormatError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LONGEST = 10_000
+"""Characters; a list of subjects may be long, and belongs into `Cohort.where` when it is longer."""
+
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+_WORDS: dict[type[ast.AST], str] = {ast.BitAnd: "and", ast.BitOr: "or", ast.Invert: "not"}
+
+# Texts are skipped, so that a backtick in one stays what it is.
+_QUOTED = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|`([^`]+)`""", re.DOTALL)
+
+
+def matching(table: pd.DataFrame, expression: str) -> pd.Series:
+    """Whether a query holds, row by row.
+
+    What is missing equals nothing and is neither more nor less than anything; ``not`` of that
+    holds. Columns whose names are no Python names stand in backticks.
+
+    Args:
+        table: The catalogue.
+        expression: Such as ``"modality == 'MR' and spacing_max < 2"``.
+
+    Raises:
+        FormatError: It is no query (``BAD_QUERY``), or names a column that there is not
+            (``UNKNOWN_COLUMN``).
+    """
+    return _Query(table, expression).rows()
+
+
+class _Query:
+    """One query and the table that it is asked of."""
+
+    def __init__(self, table: pd.DataFrame, expression: str) -> None:
+        self.table, self.expression = table, expression
+        self.quoted: list[str] = []
+
+    def rows(self) -> pd.Series:
+        tree = self._parsed()
+        try:
+            return self._truth(tree)
+        except RecursionError:
+            raise self._bad("it is nested too deeply") from None
+
+    def _parsed(self) -> ast.expr:
+        if not isinstance(self.expression, str):
+            raise self._bad("it is no text")
+        if len(self.expression) > _LONGEST:
+            raise self._bad(f"it has {len(self.expression)} characters, more than {_LONGEST}")
+        text = _QUOTED.sub(self._placed, self.expression).strip()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of escapes in texts
+                return ast.parse(text, mode="eval").body
+        except (SyntaxError, ValueError) as error:
+            raise self._bad(getattr(error, "msg", None) or str(error)) from None
+        except (RecursionError, MemoryError):
+            raise self._bad("it is nested too deeply") from None
+
+    def _placed(self, match: re.Match[str]) -> str:
+        """A name of Python's in place of a column in backticks."""
+        if match[2] is None:
+            return match[0]
+        self.quoted.append(match[2])
+        return f" _quoted_{len(self.quoted) - 1}_ "
+
+    def _truth(self, node: ast.expr) -> pd.Series:
+        if isinstance(node, ast.BoolOp):
+            join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
+            first, *rest = [self._truth(value) for value in node.values]
+            for one in rest:
+                first = join(first, one)
+            return first
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return ~self._truth(node.operand)
+        if isinstance(node, ast.Compare):
+            return self._chain(node)
+        if isinstance(node, ast.Name):
+            column = self._column(node)
+            if all(str(value) in ("True", "False") for value in column.dropna()):
+                return column.map(lambda value: str(value) == "True").astype(bool)
+            raise self._bad(f"{self._name(node)} alone says neither yes nor no: compare it")
+        raise self._refused(node)
+
+    def _chain(self, node: ast.Compare) -> pd.Series:
+        """``1 < width <= 64`` holds where each of its comparisons does."""
+        sides = [node.left, *node.comparators]
+        found = [self._comparison(sides[n], op, sides[n + 1]) for n, op in enumerate(node.ops)]
+        first, *rest = found
+        for one in rest:
+            first = first & one
+        return first
+
+    def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> pd.Series:
+        one, other = self._value(left), self._value(right)
+        if not (_is_column(one) or _is_column(other)):
+            raise self._bad("it compares values that are no columns")
+        try:
+            if isinstance(op, (ast.In, ast.NotIn)):
+                found = self._filled(self._inside(one, other))
+                return ~found if isinstance(op, ast.NotIn) else found
+            if type(op) not in _COMPARE:
+                raise self._bad('"is" is not understood: write ==')
+            if isinstance(one, list) or isinstance(other, list):
+                raise self._bad("a list is only compared with in")
+            return self._filled(_COMPARE[type(op)](one, other), isinstance(op, ast.NotEq))
+        except (TypeError, ValueError, ArithmeticError):
+            raise self._bad("it compares texts with numbers, or what has no order") from None
+
+    def _inside(self, one: Any, other: Any) -> pd.Series:
+        if _is_column(one) and isinstance(other, list):
+            if any(isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) for value in one):
+                raise self._bad("a column of lists stands behind in: 'brain' in labels")
+            return one.isin(other)
+        if _is_column(other) and not isinstance(one, list):
+            holder = [one] * len(other) if not _is_column(one) else one
+            return other.__class__(
+                [_holds(whole, part) for whole, part in zip(other, holder, strict=True)],
+                index=other.index,
+                dtype=bool,
+            )
+        raise self._bad("in takes a list of values, or a column of texts or lists")
+
+    def _value(self, node: ast.expr) -> Any:
+        """A column, a literal, or a list of literals."""
+        if isinstance(node, ast.Name):
+            return self._column(node)
+        if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
+            return [self._literal(one) for one in node.elts]
+        return self._literal(node)
+
+    def _literal(self, node: ast.expr) -> Any:
+        sign = 1
+        while isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+            sign = -sign if isinstance(node.op, ast.USub) else sign
+            node = node.operand
+        if isinstance(node, ast.Constant) and isinstance(node.value, (str, int, float)):
+            if sign == 1:
+                return node.value
+            if not isinstance(node.value, (str, bool)):
+                return -node.value
+        if isinstance(node, ast.Name):
+            raise self._bad(f"{self._name(node)} stands where a value should")
+        raise self._refused(node)
+
+    def _column(self, node: ast.Name) -> pd.Series:
+        name = self._name(node)
+        if name not in self.table.columns:
+            raise FormatError(
+                f"the query {self.expression!r} names {name!r}, and there is no such column; "
+                f"{self._columns()}",
+                code="UNKNOWN_COLUMN",
+            )
+        column: pd.Series = self.table[name]
+        return column
+
+    def _name(self, node: ast.Name) -> str:
+        found = re.fullmatch(r"_quoted_(\d+)_", node.id)
+        if found and int(found[1]) < len(self.quoted):
+            return self.quoted[int(found[1])]
+        return node.id
+
+    def _filled(self, found: pd.Series, missing: bool = False) -> pd.Series:
+        """Truth without a third value."""
+        return found.fillna(missing).astype(bool)
+
+    def _refused(self, node: ast.AST) -> FormatError:
+        operation: ast.AST = getattr(node, "op", node)
+        word = _WORDS.get(type(operation))
+        if word:
+            return self._bad(f"instead of the sign write {word}")
+        text = ast.get_source_segment(self.expression, node) or "" if not self.quoted else ""
+        return self._bad(f"{text or type(node).__name__} is not understood")
+
+    def _bad(self, why: str) -> FormatError:
+        return FormatError(
+            f"{self.expression!r:.200} is no query: {why}. A query compares columns with texts and "
+            f"numbers (==, !=, <, <=, >, >=, in, not in), joined by and, or, not; "
+            f"{self._columns()}",
+            code="BAD_QUERY",
+        )
+
+    def _columns(self) -> str:
+        return f"the columns are {', '.join(map(str, self.table.columns))}"
+
+
+def _is_column(value: Any) -> bool:
+    return hasattr(value, "iloc")
+
+
+def _holds(whole: Any, part: Any) -> bool:
+    """Whether a list has an item, or a text another text in it; what is missing holds nothing."""
+    if isinstance(whole, str):
+        return isinstance(part, str) and part in whole
+    if isinstance(whole, Sequence) or hasattr(whole, "tolist"):
+        return part in list(whole)
+    return False

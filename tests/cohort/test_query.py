@@ -1,0 +1,228 @@
+"""Queries over catalogues: what they hold, what they refuse, and that nothing of them runs."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from cohort_samples import save
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import voxarray as vx
+from voxarray.cli import main
+from voxarray.cohort.catalogue.query import matching
+from voxarray.cohort.run.build import build
+from voxarray.core.errors import FormatError, VoxarrayError
+
+TABLE = pd.DataFrame(
+    {
+        "subject": ["a", "b", "c", "d"],
+        "modality": ["MR", "CT", None, "MR"],
+        "spacing_max": [1.0, 2.5, np.nan, 3.0],
+        "width": pd.array([64, 128, None, 32], dtype="Int64"),
+        "labels": [["brain"], [], ["brain", "lesion"], np.array(["lesion"], object)],
+        "age at scan": [1.0, 2.0, 3.0, 4.0],
+        "is_mr": [True, False, False, True],
+        "and": [1, 2, 3, 4],
+    }
+)
+
+
+def found(expression):
+    return "".join(TABLE.subject[matching(TABLE, expression)])
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("modality == 'MR'", "ad"),
+        ('modality == "MR" and spacing_max < 2', "a"),
+        ("modality != 'MR'", "bc"),
+        ("not modality == 'MR'", "bc"),
+        ("spacing_max < 2", "a"),
+        ("spacing_max >= 2", "bd"),
+        ("not spacing_max < 2", "bcd"),
+        ("2 < spacing_max <= 3", "bd"),
+        ("1 < spacing_max", "bd"),
+        ("spacing_max > -1.5", "abd"),
+        ("spacing_max > -(1)", "abd"),
+        ("width == 64 or width == 32", "ad"),
+        ("width > 32", "ab"),
+        ("width != 64", "bcd"),
+        ("width < 1000000000000000000000000", "abd"),
+        ("spacing_max < 1e400", "abd"),
+        ("width in [64, 128]", "ab"),
+        ("width not in (64, 128)", "cd"),
+        ("subject in ['a', 'c']", "ac"),
+        ("subject in []", ""),
+        ("'brain' in labels", "ac"),
+        ("'brain' not in labels", "bd"),
+        ("'M' in modality", "ad"),
+        ("subject in labels", ""),
+        ("`age at scan` > 2", "cd"),
+        ("`and` == 1", "a"),
+        ("subject == '`age at scan`'", ""),
+        ("is_mr", "ad"),
+        ("not is_mr and width > 100", "b"),
+        ("is_mr == True", "ad"),
+        ("width > spacing_max", "abd"),
+        ("(subject == 'a' or subject == 'b') and not (width == 64)", "b"),
+        (" subject == 'a' ", "a"),
+        ("modality == '\\d'", ""),
+        ("subject == 'd' or subject == 'a' and width == 0", "d"),
+    ],
+)
+def test_what_a_query_holds_for(expression, expected):
+    assert found(expression) == expected
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "width < 60",
+        "modality == 'MR' and width >= 64",
+        "not (width == 64 or modality == 'CT')",
+        "subject in ['a', 'd'] and spacing_max > 1",
+        "width != 64",
+    ],
+)
+def test_queries_hold_where_those_of_pandas_do(expression):
+    full = TABLE.drop(columns=["and"]).dropna(subset=["width", "modality"])
+    expected = full.query(expression).subject.tolist()
+    assert full[matching(full, expression)].subject.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "",
+        "   ",
+        "subject",
+        "1",
+        "1 == 1",
+        "'a' in ['a']",
+        "subject ==",
+        "subject = 'a'",
+        "subject == 'a'; width == 1",
+        "subject == 'a'\nwidth == 1",
+        "width & 1",
+        "(width == 64) & (subject == 'a')",
+        "(width == 64) | (subject == 'a')",
+        "~is_mr",
+        "width + 1 == 65",
+        "width ** 9 ** 9 ** 9 == 1",
+        "width is None",
+        "subject.str.len() == 1",
+        "subject.to_csv('written') == 1",
+        "subject[0] == 'a'",
+        "len(subject) == 1",
+        "@os.system('true') == 0",
+        "(lambda: 1)() == 1",
+        "[s for s in subject] == 1",
+        "f'{subject}' == 'a'",
+        "b'a' == subject",
+        "1j == width",
+        "... == width",
+        "width < 'a'",
+        "modality < 1",
+        "subject == ['a']",
+        "['a'] == subject",
+        "labels in ['a']",
+        "subject in 'a'",
+        "subject in [width]",
+        "-'a' == subject",
+        "-True == width",
+        "(subject := 'a') == 'a'",
+        "subject if is_mr else width",
+        "subject == 'a' and width",
+        "not width",
+        "subject == 'a' #" + "\0",
+        "*subject == 1",
+        "`",
+        "subject == `",
+        "(" * 300 + "is_mr" + ")" * 300,
+        "not " * 5000 + "is_mr",
+        " or ".join(["subject == 'a'"] * 4000),
+    ],
+)
+def test_what_is_no_query_is_refused_and_the_columns_named(expression):
+    with pytest.raises(FormatError) as caught:
+        matching(TABLE, expression)
+    assert caught.value.code == "BAD_QUERY"
+    assert "spacing_max" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["chanels", "`no such`", "__import__", "_quoted_0_", "true"])
+def test_unknown_columns_are_named(name):
+    with pytest.raises(FormatError) as caught:
+        matching(TABLE, f"{name} == 1")
+    assert caught.value.code == "UNKNOWN_COLUMN"
+    assert name.strip("`") in str(caught.value)
+    assert "spacing_max" in str(caught.value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=40) | st.lists(
+    st.sampled_from(["subject", "width", "labels", "==", "in", "and", "not", "(", ")", "[", "]",
+                     "'a'", "1", "`", ",", ".", "-", "<", "is", "lambda", ":", "{", "}", "or"]),
+    max_size=12).map(" ".join))  # fmt: skip
+def test_any_text_is_a_query_or_one_of_our_errors(text):
+    try:
+        rows = matching(TABLE, text)
+    except VoxarrayError as error:
+        assert error.code in ("BAD_QUERY", "UNKNOWN_COLUMN")  # noqa: PT017
+    else:
+        assert rows.dtype == bool
+        assert len(rows) == len(TABLE)
+
+
+RUN = "width.to_csv.__globals__.get('sys').modules.get('os').system('touch made') == 0"
+
+
+@pytest.mark.parametrize("text", [RUN, "subject.to_csv('made') == 1", "@pd.eval('1') == 1"])
+def test_the_text_of_a_query_never_runs(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "scans/a.nii")
+    build(tmp_path / "scans", tmp_path / "cohort")
+    opened = []
+    watching = True
+    sys.addaudithook(lambda event, _: watching and opened.append(event))
+    cohort = vx.Cohort("cohort")
+    opened.clear()
+    with pytest.raises(FormatError):
+        cohort.query(text)
+    watching = False
+    assert not {"os.system", "subprocess.Popen", "exec", "open"} & set(opened)
+    result = CliRunner().invoke(main, ["catalogue", "cohort", "--query", text])
+    assert result.exit_code == 2
+    assert "BAD_QUERY" in result.output
+    assert sorted(os.listdir()) == ["cohort", "scans"]
+
+
+def test_cells_are_texts_to_a_spreadsheet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["=HYPERLINK(1)", "@SUM(1+1)", "+1+1", "-1-1", "a\u202egnp.exe", "b\x1b[31m", "-3"]
+    for number in range(len(names)):
+        save(tmp_path / f"scans/{number}.nii", number)
+    rows = [f"{name},scans/{number}.nii" for number, name in enumerate(names)]
+    (tmp_path / "m.csv").write_text("\n".join(["subject,image", *rows]) + "\n", "utf-8")
+    build("m.csv", "cohort")
+    assert set(vx.Cohort("cohort").names) == set(names)  # the catalogue keeps them as they are
+    told = CliRunner().invoke(main, ["catalogue", "cohort", "--csv"]).output
+    subjects = pd.read_csv(io.StringIO(told), dtype=str).subject.tolist()
+    assert set(subjects) == {
+        *("'=HYPERLINK(1)", "'@SUM(1+1)", "'+1+1", "'-1-1"),
+        *("a\\u202egnp.exe", "b\\x1b[31m", "-3"),
+    }
+    table = CliRunner().invoke(main, ["catalogue", "cohort"]).output
+    page = vx.Cohort("cohort")._repr_html_()
+    for text in (told, table, page):
+        assert "\u202e" not in text
+        assert "\x1b" not in text
