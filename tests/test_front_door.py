@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,6 +13,16 @@ import numpy as np
 import pytest
 
 import voxarray as vx
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("transforms", "patches", "testing", "source")
+PUBLIC = {"voxarray", *(f"voxarray.{name}" for name in PACKAGES)}
+
+ROOT = Path(__file__).parents[1]
+PUBLIC = {
+    "voxarray",
+    *(f"voxarray.{name}" for name in ("transforms", "patches", "testing", "source")),
+}
 
 
 @pytest.fixture
@@ -197,7 +208,7 @@ def test_public_names_are_all_there_and_nothing_else_is_shown():
     assert not {"Any", "TYPE_CHECKING", "annotations"} & set(dir(vx))
 
 
-@pytest.mark.parametrize("module", ["transforms", "patches", "testing", "source"])
+@pytest.mark.parametrize("module", PACKAGES)
 def test_public_packages_list_their_names(module):
     package = getattr(vx, module)
     for name in package.__all__:
@@ -209,3 +220,17 @@ def test_public_names_are_documented(name):
     value = getattr(vx, name)
     if callable(value):
         assert inspect.getdoc(value)
+
+
+SHOWN = [
+    ROOT / "README.md",
+    *sorted((ROOT / "notebooks").glob("*.ipynb")),
+    *sorted((ROOT / "notebooks").rglob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_what_people_are_shown_imports_public_names_only(page):
+    text = page.read_text("utf-8")
+    found = re.findall(r"(?:from|import) (voxarray(?:\.\w+)*)", text)
+    assert set(found) <= PUBLIC

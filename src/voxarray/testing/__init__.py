@@ -8,6 +8,6 @@ from __future__ import annotations
 from voxarray.testing.counting import count_reads
 from voxarray.testing.peak_memory import peak_above_imports
 from voxarray.testing.sample import sample
-from voxarray.testing.synthetic import Phantom
+from voxarray.testing.synthetic import Phantom, write_nifti
 
-__all__ = ["Phantom", "count_reads", "peak_above_imports", "sample"]
+__all__ = ["Phantom", "count_reads", "peak_above_imports", "sample", "write_nifti"]
