@@ -79,7 +79,6 @@ def test_what_itk_writes(tmp_path, compressed, vector, suffix):
         "Origin = 1 2 3\nRotation = 0 1 0 -1 0 0 0 0 1\n",
         "AnatomicalOrientation = LPS\nCenterOfRotation = 9 9 9\nComment = x = y\n",
         "ElementSpacing: 2 3 4\n",
-        "DistanceUnits = um\n",
     ],
 )
 def test_geometry(tmp_path, extra):
@@ -102,8 +101,11 @@ def test_layouts(tmp_path, sizes, name, dtype, extra):
     array = numbers(240, dtype)
     path = write(tmp_path / "a.mha", header(sizes, extra=extra, name=name), array.tobytes())
     assert_as_itk(path, "MetaImageIO")
-    kind = "time" if len(sizes) == 4 else "channel"
-    assert opened(path)[0].channels == Channels(kind)
+    # The fourth spacing is the time step, in the seconds that ITK reads elsewhere.
+    expected = Channels("time", opened(path)[0].channels.step) if len(sizes) == 4 else Channels()
+    assert opened(path)[0].channels == expected
+    if len(sizes) == 4 and not extra:
+        assert expected.step == 0
 
 
 def test_text(tmp_path):
@@ -201,3 +203,23 @@ def test_other_dimensions_in_the_matrix(tmp_path):
     extra = f"TransformMatrix = {' '.join(map(str, matrix.ravel()))}\n"
     with pytest.raises(UnsupportedError, match="fourth dimension"):
         opened(write(tmp_path / "a.mha", header((3, 4, 5, 2), extra=extra), bytes(240)))
+
+
+@pytest.mark.parametrize(
+    ("unit", "mm"), [("um", 1e-3), ("mm", 1), ("cm", 10), ("?", 1), ("m", 1e3)]
+)
+def test_distances_are_millimetres(tmp_path, unit, mm):
+    place = "ElementSpacing = 1 2 3\nOffset = 4 5 6\n"
+    text = header(extra=f"DistanceUnits = {unit}\n{place}")
+    source, remarks = opened(write(tmp_path / "a.mha", text, bytes(120)))
+    np.testing.assert_allclose(source.grid.spacing, np.multiply((1, 2, 3), mm))
+    np.testing.assert_allclose(source.affine[:3, 3], np.multiply((-4, -5, 6), mm))
+    assert remarks == ([] if mm == 1 else ["NOT_MILLIMETRES"])
+    text = header(extra="DistanceUnits = furlong\n")
+    assert opened(write(tmp_path / "b.mha", text, bytes(120)))[1] == ["UNKNOWN_UNIT"]
+
+
+def test_the_fourth_spacing_is_the_time_step(tmp_path):
+    text = header((3, 4, 5, 2), extra="ElementSpacing = 1 2 3 1.5\n")
+    source, _ = opened(write(tmp_path / "a.mha", text, bytes(240)))
+    assert source.channels == Channels("time", 1.5)

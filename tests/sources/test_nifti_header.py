@@ -6,6 +6,7 @@ import itertools
 import math
 import pickle
 import struct
+import warnings
 
 import nibabel as nib
 import numpy as np
@@ -14,9 +15,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nibabel.quaternions import mat2quat
 
-from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
+import voxarray as vx
+from voxarray.core.errors import (
+    FormatError,
+    TruncatedError,
+    UnsupportedError,
+    VoxarrayError,
+    VoxarrayWarning,
+)
 from voxarray.core.scaling import Scaling
 from voxarray.formats.nifti.warnings import remarks
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
 from voxarray.nifti_header.build import header_for, stored_dtype
 from voxarray.nifti_header.fields import LAYOUT
 from voxarray.nifti_header.header import NiftiHeader
@@ -400,3 +410,84 @@ def test_types_that_nifti_does_not_have():
         with pytest.raises(UnsupportedError, match="convert them first") as caught:
             header_for((1, 2, 2, 2), np.dtype(dtype), np.eye(4))
         assert caught.value.code == "UNSUPPORTED_DTYPE"
+
+
+# --- What others read -------------------------------------------------------------------------
+
+
+def rewritten(path, version=1, **fields):
+    kind = nib.Nifti1Image if version == 1 else nib.Nifti2Image
+    voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    image = kind(voxels, TURNED)
+    image.header.set_sform(TURNED, 2)
+    nib.save(image, path)
+    raw = bytearray(path.read_bytes())
+    header = np.frombuffer(raw, LAYOUT[version], 1)  # shares its memory
+    for key, value in fields.items():
+        header[key] = value
+    path.write_bytes(raw)
+    return path
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("pixdim", [0, math.nan])
+def test_an_sform_says_the_spacing_where_pixdim_does_not(tmp_path, version, pixdim):
+    path = rewritten(tmp_path / "a.nii", version, pixdim=[1, pixdim, 1, 1, 0, 0, 0, 0])
+    with pytest.warns(VoxarrayWarning, match="BAD_SPACING"):
+        source = open_source(path)
+    assert np.array_equal(source.affine, nib.load(path).affine)
+    vx.ScalarImage(path).save(tmp_path / "b.nii")
+    spacing = np.linalg.norm(TURNED[:3, :3], axis=0)
+    np.testing.assert_allclose(nib.load(tmp_path / "b.nii").header.get_zooms(), spacing, rtol=1e-5)
+    np.testing.assert_allclose(nib.load(tmp_path / "b.nii").affine, source.affine)
+
+
+@pytest.mark.parametrize("dim", [[4, 2, 3, 4, 0, 0, 0, 0], [5, 2, 3, 4, 1, 0, 0, 0]])
+def test_axes_beyond_space_without_a_size_count_as_one(tmp_path, dim):
+    path = rewritten(tmp_path / "a.nii", dim=dim)
+    with pytest.warns(VoxarrayWarning, match="ZERO_DIM"):
+        source = open_source(path)
+    assert source.shape == (1, 2, 3, 4)
+    vx.ScalarImage(path).save(tmp_path / "b.nii")
+    assert 0 not in nib.load(tmp_path / "b.nii").shape
+
+
+def test_surfaces_of_freesurfer_are_a_row_of_vertices(tmp_path):
+    voxels = np.arange(163_842, dtype=np.int32).reshape((27_307, 1, 6), order="F")
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii")
+    theirs = nib.load(tmp_path / "a.nii")
+    assert theirs.shape == (163_842, 1, 1)
+    with pytest.warns(VoxarrayWarning, match="SURFACE"):
+        source = open_source(tmp_path / "a.nii")
+    assert source.shape == (1, *theirs.shape)
+    found = source.read(Selection.whole(source.shape))[0]
+    assert np.array_equal(found, np.asanyarray(theirs.dataobj))
+    vx.ScalarImage(tmp_path / "a.nii").save(tmp_path / "b.nii")
+    assert nib.load(tmp_path / "b.nii").shape == (163_842, 1, 1)
+
+
+def test_a_long_row_stands_in_glmin(tmp_path):
+    path = rewritten(tmp_path / "a.nii", dim=[3, -1, 1, 1, 1, 1, 1, 1], glmin=24)
+    with pytest.warns(VoxarrayWarning, match="SURFACE"):
+        source = open_source(path)
+    assert source.shape == (1, *nib.load(path).shape) == (1, 24, 1, 1)
+    path = rewritten(tmp_path / "b.nii", dim=[3, -1, 1, 1, 1, 1, 1, 1], glmin=0)
+    with pytest.raises(FormatError) as caught:
+        open_source(path)
+    assert caught.value.code == "BAD_DIMS"
+
+
+@pytest.mark.parametrize(
+    ("unit", "mm"), [(b"um", 1e-3), (b"cm", 10), (b"mm", 1), (b"", 1), (b"xyz", 1)]
+)
+def test_units_of_analyze(tmp_path, unit, mm):
+    image = nib.AnalyzeImage(np.zeros((2, 3, 4), np.int16), None)
+    image.header.set_zooms((2, 3, 4))
+    image.to_filename(tmp_path / "a.img")
+    raw = bytearray((tmp_path / "a.hdr").read_bytes())
+    raw[56:60] = unit.ljust(4, b"\0")
+    (tmp_path / "a.hdr").write_bytes(raw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source = open_source(tmp_path / "a.img")
+    np.testing.assert_allclose(source.grid.spacing, np.multiply((2, 3, 4), mm))

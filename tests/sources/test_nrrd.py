@@ -312,3 +312,37 @@ def test_text_refusals(tmp_path):
         fields = header((3, 4, 5), "u1", "ascii")
         with pytest.raises(error):
             everything(opened(write(tmp_path / "a.nrrd", fields, data.ljust(119)))[0])
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("um", 1e-3), ("mm", 1), ("cm", 10), ("\u00b5m", 1e-3)])
+@pytest.mark.parametrize("by_space", [True, False])
+def test_lengths_are_millimetres(tmp_path, unit, mm, by_space):
+    named = f'"{unit}" "{unit}" "{unit}"'
+    if by_space:
+        extra = (
+            "space: left-posterior-superior\nspace directions: (1,0,0) (0,2,0) (0,0,3)\n"
+            f"space origin: (4,5,6)\nspace units: {named}\n"
+        )
+    else:
+        extra = f"spacings: 1 2 3\nunits: {named}\n"
+    path = write(tmp_path / "a.nrrd", header((3, 4, 5), extra=extra), bytes(120))
+    source, remarks = opened(path)
+    np.testing.assert_allclose(source.grid.spacing, np.multiply((1, 2, 3), mm), rtol=1e-9)
+    if by_space:
+        np.testing.assert_allclose(source.affine[:3, 3], np.multiply((-4, -5, 6), mm))
+    assert ("NOT_MILLIMETRES" in remarks) == (mm != 1)
+
+
+def test_a_unit_that_is_none_is_remarked(tmp_path):
+    extra = 'spacings: 1 2 3\nunits: "mm" "parsec" "mm"\n'
+    path = write(tmp_path / "a.nrrd", header((3, 4, 5), extra=extra), bytes(120))
+    assert "UNKNOWN_UNIT" in opened(path)[1]
+
+
+@pytest.mark.parametrize(("unit", "step"), [("s", 1.5), ("ms", 1.5e-3), ("???", 1.5)])
+def test_a_time_axis_has_a_unit(tmp_path, unit, step):
+    extra = (
+        f'kinds: domain domain domain time\nspacings: 1 1 1 1.5\nunits: "mm" "mm" "mm" "{unit}"\n'
+    )
+    path = write(tmp_path / "a.nrrd", header((3, 4, 5, 2), extra=extra), bytes(240))
+    assert opened(path)[0].channels == Channels("time", step)

@@ -413,13 +413,23 @@ def test_a_refusal_leaves_the_old_file(tmp_path):
 
 def test_time_is_remarked(tmp_path):
     series = ArraySource(voxels((3, 4, 5, 6)), OBLIQUE, Channels("time", 2.0))
-    for suffix in (".nrrd", ".mha", ".mgz", ".h5"):
+    for suffix in (".mgz", ".h5"):
         with pytest.warns(VoxarrayWarning, match="TIME_LOST"):
             save(ArraySource(series.array, ROTATED, series.channels), tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".img", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".ome.zarr"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_time_is_held(tmp_path, suffix, count):
+    series = ArraySource(voxels((count, 4, 5, 6)), OBLIQUE, Channels("time", 2.5))
     with warnings.catch_warnings():
         warnings.simplefilter("error", VoxarrayWarning)
-        save(series, tmp_path / "a.img")
-    assert reopened(tmp_path / "a.img")[0].channels == series.channels
+        save(series, tmp_path / f"a{suffix}")
+    source, found = reopened(tmp_path / f"a{suffix}")
+    assert source.channels == series.channels
+    assert np.array_equal(found, series.array)
+    if suffix in READ_BY_ITK:
+        assert np.array_equal(by_itk(tmp_path / f"a{suffix}")[0], series.array)
 
 
 def test_scaling_is_kept_in_a_pair(tmp_path):

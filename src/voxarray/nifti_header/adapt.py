@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.geometry.selection import Shape4
-from voxarray.nifti_header.affine import qform, quaternion, sform, xform_code
+from voxarray.nifti_header.affine import is_surface, qform, quaternion, sform, xform_code
 from voxarray.nifti_header.fields import ALIGNED, LARGEST_SIZE, MILLIMETRE, MILLIMETRES
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.nifti_header.write_fields import blank, set_affine, set_dimensions, set_qform
@@ -43,7 +43,8 @@ def adapted(
     if not origin.same_values:
         for field in _OF_INTENSITIES:
             record[field] = 0
-    if header.colours or (header.shape, header.channels) != (shape, channels):
+    is_odd = is_surface(header.record) or (header.record["dim"][1:] == 0).any()
+    if header.colours or is_odd or (header.shape, header.channels) != (shape, channels):
         if header.shape[0] != shape[0]:
             record["toffset"] = 0
         set_dimensions(record, shape, channels)
@@ -52,7 +53,8 @@ def adapted(
     has_sizes = header.shape[1:] == shape[1:]
     is_placed = origin.same_space and np.array_equal(header.affine, affine)
     is_placed = is_placed and (has_code or has_sizes)
-    if not is_placed or int(record["xyzt_units"]) & 7 in MILLIMETRES:
+    is_whole = header.has_spacings and int(record["xyzt_units"]) & 7 not in MILLIMETRES
+    if not is_placed or not is_whole:
         _move(record, header if origin.same_space else None, affine)
         record["xyzt_units"] = (int(record["xyzt_units"]) & ~7) | MILLIMETRE
     if not (is_placed and has_sizes):

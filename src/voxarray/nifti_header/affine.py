@@ -90,7 +90,18 @@ def sizes(record: Any) -> NDArray[np.int64]:
     dim = np.ones(7, np.int64)
     used = int(record["dim"][0])
     dim[:used] = record["dim"][1 : used + 1]
+    # FreeSurfer's surfaces have more vertices than 16 bits can say. nibabel reads them like this.
+    if is_surface(record):
+        dim[:3] = (int(record["glmin"]) or -1, 1, 1) if dim[0] == -1 else (163_842, 1, 1)
+    dim[3:][dim[3:] == 0] = 1  # axes beyond space that nobody counted
     return dim
+
+
+def is_surface(record: Any) -> bool:
+    """Whether sizes are FreeSurfer's for the vertices of a surface, which are stored in a row."""
+    if "glmin" not in record.dtype.names:  # NIfTI-2, which needs no such thing
+        return False
+    return record["dim"][1:4].tolist() in ([27_307, 1, 6], [-1, 1, 1])
 
 
 def spacings(record: Any) -> NDArray:

@@ -14,7 +14,7 @@ from voxarray.core.errors import FormatError, GridError, TruncatedError, Unsuppo
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.grid import checked_affine
 from voxarray.geometry.selection import Shape4
-from voxarray.nifti_header.affine import affine_in_mm, millimetres, sizes, spacings
+from voxarray.nifti_header.affine import affine_in_mm, millimetres, sizes, spacings, xform_code
 from voxarray.nifti_header.fields import (
     COLOURS,
     DATATYPE_NAMES,
@@ -72,11 +72,11 @@ class NiftiHeader:
 
     def _check(self) -> None:
         _ = self.is_single, self.stored, self.shape, self.offset, self.scaling
-        steps = spacings(self.record)
-        if not (np.isfinite(steps).all() and (steps > 0).all()):
+        if not self.has_spacings and not xform_code(self.record, "sform_code"):
             raise FormatError(
                 f"the spacing is {self.record['pixdim'][1:4].tolist()}: pixdim must be finite and "
-                "not 0 along axes of more than one voxel; repair the header",
+                "not 0 along axes of more than one voxel, unless there is an sform; repair the "
+                "header",
                 code="BAD_SPACING",
             )
         _ = self.affine
@@ -259,6 +259,12 @@ class NiftiHeader:
             return checked_affine(affine_in_mm(self.record))
         except GridError as error:
             raise FormatError(error.message, code=error.code) from error
+
+    @property
+    def has_spacings(self) -> bool:
+        """Whether ``pixdim`` holds spacings; where there is an sform, that says them again."""
+        steps = spacings(self.record)
+        return bool(np.isfinite(steps).all() and (steps > 0).all())
 
     @property
     def millimetres(self) -> float:

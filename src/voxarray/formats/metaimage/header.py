@@ -23,6 +23,7 @@ from voxarray.formats._voxels.header_text import (
 )
 from voxarray.geometry.lps import ras_from_itk
 from voxarray.geometry.selection import Shape4
+from voxarray.geometry.units import length_in_mm
 from voxarray.source.base import Channels
 
 _DTYPES = {
@@ -46,6 +47,9 @@ _SEPARATOR = re.compile("[=:]")
 _MATRIX = ("TransformMatrix", "Rotation", "Orientation")
 _OFFSET = ("Offset", "Position", "Origin")
 _SPACING = ("ElementSpacing", "ElementSize")
+TIME_STEP = "TimeStepInSeconds"
+"""A field of voxarray's own, which other readers keep or leave out: components count time."""
+
 _MSB = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 """Names of one thing; where there are several, the first that is given counts."""
 
@@ -153,8 +157,17 @@ class MetaHeader:
 
     @property
     def channels(self) -> Channels:
-        """What C counts: ITK's fourth dimension is time, its unit is not given."""
-        return Channels("time") if len(self.sizes) == 4 and self.components == 1 else Channels()
+        """What C counts: ITK's fourth dimension is time, in the seconds that it reads elsewhere.
+
+        Components count time where voxarray wrote so.
+        """
+        if len(self.sizes) == 4 and self.components == 1:
+            step = self._numbers(_SPACING, 4, [math.nan] * 4)[3]
+        elif TIME_STEP in self.fields:
+            step = self._numbers((TIME_STEP,), 1, [0.0])[0]
+        else:
+            return Channels()
+        return Channels("time", step if math.isfinite(step) and step > 0 else 0.0)
 
     @property
     def dtype(self) -> np.dtype:
@@ -223,15 +236,25 @@ class MetaHeader:
                 code="UNSUPPORTED_DIMS",
             )
         origin = self._numbers(_OFFSET, count, [0.0] * count)
+        scale = length_in_mm(self._unit) or 1.0
+        spacing, origin = ([scale * mm for mm in numbers] for numbers in (spacing, origin))
         return ras_from_itk(spacing, origin, rows.T.ravel().tolist())
+
+    @property
+    def _unit(self) -> str:
+        unit = self.fields.get("DistanceUnits", "mm").strip()
+        return "mm" if unit in ("", "?") else unit
 
     def remarks(self) -> list[str]:
         """What is odd about the header and does not keep the image from being read."""
         found = []
-        if self.fields.get("DistanceUnits", "mm") not in ("mm", "?"):
+        factor = length_in_mm(self._unit)
+        if factor is None:
+            found.append(f"UNKNOWN_UNIT: distances are in {self._unit!r}; taken as millimetres")
+        elif factor != 1:
             found.append(
-                f"NOT_MILLIMETRES: distances are in {self.fields['DistanceUnits']}; the numbers "
-                "are taken as millimetres, as ITK does"
+                f"NOT_MILLIMETRES: distances are in {self._unit}; they are converted, and ITK "
+                "keeps the numbers"
             )
         slope = self._numbers(("ElementToIntensityFunctionSlope",), 1, [1.0])[0]
         offset = self._numbers(("ElementToIntensityFunctionOffset",), 1, [0.0])[0]

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from voxarray.formats._voxels.capabilities import held_dtype, plane_affine, remark_lost_time
+from voxarray.formats._voxels.capabilities import held_dtype, plane_affine
 from voxarray.formats._voxels.write_voxels import write_components
+from voxarray.formats.metaimage.header import TIME_STEP
 from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import itk_from_ras
@@ -49,7 +50,6 @@ def write_meta_image(source: Source, path: str, *, squeeze: bool, overwrite: boo
         ArchiveError: The disk is full or fails.
     """
     dtype = held_dtype(source, _TYPES, "MetaImage")
-    remark_lost_time(source, "MetaImage")
     header = _header(source, dtype, is_plane=squeeze and source.shape[3] == 1)
     stored = dtype.newbyteorder("<")
     if suffix_of(path) == ".mha":
@@ -85,6 +85,8 @@ def _header(source: Source, dtype: np.dtype, *, is_plane: bool) -> str:
         f"ElementNumberOfChannels = {count}",
         f"ElementType = {_TYPES[dtype.str[1:]]}",
     ]
+    if source.channels.kind == "time":
+        lines.append(f"{TIME_STEP} = {source.channels.step!r}")
     return "\n".join(lines) + "\n"
 
 

@@ -18,6 +18,7 @@ from voxarray.formats._voxels.file_array import Axes, FileArray
 from voxarray.formats._voxels.header_text import checked_sizes
 from voxarray.formats._voxels.slice_scaling import PartScaled
 from voxarray.geometry.selection import Shape4
+from voxarray.geometry.units import length_in_mm, time_in_seconds
 from voxarray.source.base import Channels, Source
 
 _COSINES = {"xspace": (1.0, 0.0, 0.0), "yspace": (0.0, 1.0, 0.0), "zspace": (0.0, 0.0, 1.0)}
@@ -101,7 +102,9 @@ class MincFacts:
         """What C counts."""
         if "time" not in self.names:
             return Channels()
-        step = float(self.dimensions[self.names.index("time")].get("step", 0.0))
+        facts = self.dimensions[self.names.index("time")]
+        unit = time_in_seconds(as_text(facts.get("units", "s"))) or 1.0
+        step = float(facts.get("step", 0.0)) * unit
         return Channels("time", step if np.isfinite(step) and step > 0 else 0.0)
 
     @property
@@ -119,9 +122,12 @@ class MincFacts:
             if cosines.shape != (3,):
                 raise FormatError(f"direction cosines are {cosines}", code="BAD_HEADER")
             affine[:3, column] = cosines
-            starts.append(float(facts.get("start", 0.0)))
+            starts.append(float(facts.get("start", 0.0)) * _millimetres(facts))
         affine[:3, 3] = affine[:3, :3] @ starts
-        affine[:3, :3] *= [float(self.dimensions[axis].get("step", 1.0)) for axis in self.spatial]
+        affine[:3, :3] *= [
+            float(facts.get("step", 1.0)) * _millimetres(facts)
+            for facts in (self.dimensions[axis] for axis in self.spatial)
+        ]
         return affine
 
     def scaled(self, base: FileArray) -> Source:
@@ -164,6 +170,11 @@ class MincFacts:
             shape[role] = size
         in_order = np.argsort(self.roles[: table.ndim])
         return table.transpose(in_order).reshape(shape)
+
+
+def _millimetres(facts: Mapping[str, Any]) -> float:
+    """Millimetres per unit of an axis; nibabel takes all numbers for millimetres."""
+    return length_in_mm(as_text(facts.get("units", "mm"))) or 1.0
 
 
 def as_text(value: Any) -> str:

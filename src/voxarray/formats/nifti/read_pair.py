@@ -25,10 +25,13 @@ from voxarray.formats._voxels.nibabel_errors import nibabel_errors
 from voxarray.formats.companions import companion_file
 from voxarray.formats.nifti.warnings import remarks
 from voxarray.formats.suffixes import suffix_of
+from voxarray.geometry.units import length_in_mm
 from voxarray.nifti_header.header import LARGEST_HEADER, NiftiHeader
 from voxarray.storage.file_identity import FileIdentity
 
 _PADDING = 1 << 20  # bytes that some writers leave behind the voxels
+
+_VOX_UNITS = slice(56, 60)  # of ANALYZE 7.5
 
 _LARGEST_MAT = 64 << 10  # SPM's holds one or two matrices
 
@@ -50,7 +53,7 @@ def open_pair(path: str | os.PathLike[str]) -> FileArray:
         start = _start(header)
         if _is_nifti(start):
             return _open_nifti(header, data, start)
-        return _open_analyze(header, data)
+        return _open_analyze(header, data, start)
 
 
 def header_of_pair(path: str | os.PathLike[str]) -> NiftiHeader | None:
@@ -112,7 +115,7 @@ def _open_nifti(identity: FileIdentity, data: FileIdentity, start: bytes) -> Fil
     return source
 
 
-def _open_analyze(identity: FileIdentity, data: FileIdentity) -> FileArray:
+def _open_analyze(identity: FileIdentity, data: FileIdentity, start: bytes) -> FileArray:
     mat = identity.path[: -len(suffix_of(identity.path))] + ".mat"
     placing = FileIdentity.of(mat) if os.path.isfile(mat) else None
     if placing is not None and placing.size > _LARGEST_MAT:
@@ -125,6 +128,7 @@ def _open_analyze(identity: FileIdentity, data: FileIdentity) -> FileArray:
         offset, dtype = int(proxy.offset), np.dtype(proxy.dtype)
         slope, intercept = float(proxy.slope), float(proxy.inter)
         affine, sizes = np.array(image.affine), [int(n) for n in proxy.shape]
+    affine[:3] *= _analyze_millimetres(start, identity.path)
     sizes = [*checked_sizes(sizes, 7), 1, 1, 1]
     w, h, d, *more = sizes
     count = max(more)
@@ -139,6 +143,20 @@ def _open_analyze(identity: FileIdentity, data: FileIdentity) -> FileArray:
     scaling = None if (slope, intercept) == (1, 0) else Scaling(slope, intercept)
     stored = StoredVoxels((count, w, h, d), dtype, VOLUMES, offset)
     return _voxels(identity, data, stored, affine=affine, scaling=scaling, placing=placing)
+
+
+def _analyze_millimetres(start: bytes, path: str) -> float:
+    """Millimetres per unit of an ANALYZE header, whose field ``vox_units`` few programs fill."""
+    text = start[_VOX_UNITS].split(b"\0")[0].decode("latin-1").strip()
+    factor = length_in_mm(text) or 1.0
+    if factor != 1:
+        warnings.warn(
+            f"NOT_MILLIMETRES: the header gives lengths in {text}; they are converted, and nibabel "
+            f"keeps its numbers [{path}]",
+            VoxarrayWarning,
+            stacklevel=5,
+        )
+    return factor
 
 
 def _voxels(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from voxarray.core.errors import FormatError, GridError
 from voxarray.geometry.grid import Grid
-from voxarray.nifti_header.affine import qform, sform, xform_code
+from voxarray.nifti_header.affine import is_surface, qform, sform, xform_code
 from voxarray.nifti_header.fields import SPACE_UNITS, XFORM_CODES
 from voxarray.nifti_header.header import NiftiHeader
 
@@ -14,8 +14,24 @@ _SAME_PLACE = 0.5
 
 def remarks(header: NiftiHeader) -> list[str]:
     """Texts for warnings; each begins with the upper-case name of what was found."""
-    checks = (_voxels, _spacing, _units, _codes, _transforms)
+    checks = (_sizes, _voxels, _spacing, _units, _codes, _transforms)
     return [text for check in checks for text in check(header)]
+
+
+def _sizes(header: NiftiHeader) -> list[str]:
+    found = []
+    used = int(header.record["dim"][0])
+    if is_surface(header.record):
+        found.append(
+            f"SURFACE: dim is {header.record['dim'][1:4].tolist()}, by which FreeSurfer means "
+            f"{header.shape[1]} vertices in a row, as nibabel reads it"
+        )
+    if (header.record["dim"][4 : used + 1] == 0).any():
+        found.append(
+            f"ZERO_DIM: dim is {header.record['dim'].tolist()}; axes beyond the third that have no "
+            "size count as one"
+        )
+    return found
 
 
 def _voxels(header: NiftiHeader) -> list[str]:
@@ -30,6 +46,8 @@ def _voxels(header: NiftiHeader) -> list[str]:
 
 def _spacing(header: NiftiHeader) -> list[str]:
     steps = header.record["pixdim"][1:4]
+    if not header.has_spacings:
+        return [f"BAD_SPACING: pixdim is {steps.tolist()}; the spacing is that of the sform"]
     if not (steps < 0).any():
         return []
     return [f"NEGATIVE_SPACING: pixdim is {steps.tolist()}; the sign is ignored"]

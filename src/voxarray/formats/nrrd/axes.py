@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError, UnsupportedError
 from voxarray.formats._voxels.file_array import Axes
-from voxarray.formats._voxels.header_text import checked_spacing
-from voxarray.formats.nrrd.header import NrrdHeader
+from voxarray.formats._voxels.header_text import checked_spacing, real_numbers
+from voxarray.formats.nrrd.header import TIME_STEP, NrrdHeader
 from voxarray.geometry.lps import ras_from_lps
 from voxarray.geometry.selection import Shape4
+from voxarray.geometry.units import length_in_mm, time_in_seconds
 from voxarray.source.base import Channels
 
 _SPACES = {
@@ -40,6 +41,8 @@ _COMPONENTS = {
     "3d-matrix": 9, "3d-masked-matrix": 10, "scalar": 1, "stub": 1,
 }  # fmt: skip
 """Sizes that kinds of axes prescribe."""
+
+_NO_UNIT = {"", "???", "none", "unknown"}
 
 _ANY_SIZE = {"vector", "covariant-vector", "normal", "point", "list", "none", "time"}
 
@@ -114,6 +117,9 @@ class NrrdAxes:
     @property
     def channels(self) -> Channels:
         """What C counts."""
+        if TIME_STEP in self.header.fields:
+            (step,) = real_numbers(self.header.fields[TIME_STEP], TIME_STEP)[:1]
+            return Channels("time", step if math.isfinite(step) and step > 0 else 0.0)
         if not self.is_time or self.channel is None:
             return Channels()
         spacings = self.header.per_axis("spacings")
@@ -121,6 +127,7 @@ class NrrdAxes:
         step = math.nan if spacings is None else spacings[self.channel]
         if directions is not None and directions[self.channel] is not None:
             step = math.hypot(*(directions[self.channel] or ()))
+        step *= time_in_seconds(self._unit_of(self.channel)) or 1.0
         return Channels("time", step if math.isfinite(step) and step > 0 else 0.0)
 
     @property
@@ -150,6 +157,8 @@ class NrrdAxes:
         for column, axis in enumerate(self.spatial):
             affine[:size, column] = (directions[axis] or [])[:size]
         affine[:size, 3] = _origin(self.header)[:size]
+        for row, unit in enumerate(self.header.quoted("spaceunits")[:size]):
+            affine[row] *= length_in_mm(unit) or 1.0
         signs = _SPACES.get(_space_name(self.header), _UNKNOWN_FRAME)
         return np.diag([*signs, 1.0]) @ affine
 
@@ -164,21 +173,41 @@ class NrrdAxes:
             )
         if "spacedirections" in fields and "spaceorigin" not in fields:
             found.append("NO_ORIGIN: there is no space origin; taken as 0, as ITK does")
-        units = set(fields.get("spaceunits", "").replace('"', "").lower().split())
-        if units - {"mm", "millimeter", "millimeters", "millimetre", "???", "none", "s", "ms"}:
+        return found + self._remarks_on_units()
+
+    def _remarks_on_units(self) -> list[str]:
+        if _directions(self.header) is None:
+            units = [self._unit_of(axis) for axis in self.spatial]
+        else:
+            units = list(self.header.quoted("spaceunits")[: min(_space_dimension(self.header), 3)])
+        stated = [unit for unit in units if unit not in _NO_UNIT]
+        found = []
+        if any(length_in_mm(unit) not in (None, 1.0) for unit in stated):
             found.append(
-                f"NOT_MILLIMETRES: space units are {fields['spaceunits']}; the numbers are taken "
-                "as millimetres, as ITK does"
+                f"NOT_MILLIMETRES: units of length are {stated}; they are converted, and ITK keeps "
+                "the numbers"
             )
+        unknown = [unit for unit in stated if length_in_mm(unit) is None]
+        if unknown:
+            found.append(f"UNKNOWN_UNIT: units of length are {unknown}; taken as millimetres")
         return found
+
+    def _unit_of(self, axis: int) -> str:
+        """Unit of an axis of the file, or of the dimension of space along which it lies."""
+        own, world = self.header.quoted("units"), self.header.quoted("spaceunits")
+        if axis < len(own):
+            return own[axis]
+        is_last = axis == self.channel and len(world) == 4
+        return world[3] if is_last else ""
 
     def _affine_of_spacings(self) -> NDArray[np.float64]:
         spacings = self.header.per_axis("spacings") or [1.0] * len(self.header.sizes)
         spacing = checked_spacing([spacings[axis] for axis in self.spatial])
         affine = np.eye(4)
         for column, (axis, mm) in enumerate(zip(self.spatial, spacing, strict=True)):
-            affine[column, column] = mm
-            affine[column, 3] = _axis_origin(self.header, axis, mm)
+            scale = length_in_mm(self._unit_of(axis)) or 1.0
+            affine[column, column] = mm * scale
+            affine[column, 3] = _axis_origin(self.header, axis, mm) * scale
         return ras_from_lps(affine)
 
 

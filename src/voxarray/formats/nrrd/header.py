@@ -47,6 +47,9 @@ _TYPES = {
 }  # fmt: skip
 _DTYPES = {name: np.dtype(code) for code, names in _TYPES.items() for name in names}
 
+TIME_STEP = "time step in seconds"
+"""A key of voxarray's own, which other readers keep or leave out: components count time."""
+
 ENCODINGS = {
     "raw": "raw",
     "txt": "text",
@@ -182,6 +185,13 @@ class NrrdHeader:
             return None
         return self._each(field, self.fields[field].lower().split())
 
+    def quoted(self, field: str) -> list[str]:
+        """A field of words in quotation marks; empty if it is not given."""
+        return (
+            re.findall(r'"([^"]*)"', self.fields.get(field, ""))
+            or self.fields.get(field, "").split()
+        )
+
     def vectors(self, field: str) -> list[list[float] | None] | None:
         """A field of vectors ``(a,b,c)`` or ``none``; None if it is not given."""
         if field not in self.fields:
@@ -205,7 +215,12 @@ class NrrdHeader:
 
 
 def _add(fields: dict[str, str], line: str) -> None:
-    if line.startswith("#") or ":=" in line:
+    if line.startswith("#"):
+        return
+    if ":=" in line:
+        key, _, value = line.partition(":=")
+        if key == TIME_STEP:
+            fields[key] = value
         return
     name, colon, value = line.partition(": ")
     field = re.sub(r"[\s]", "", name).lower()

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from voxarray.core.errors import UnsupportedError
-from voxarray.formats._voxels.capabilities import held_dtype, plane_affine, remark_lost_time
+from voxarray.formats._voxels.capabilities import held_dtype, plane_affine
 from voxarray.formats._voxels.write_voxels import write_components
+from voxarray.formats.nrrd.header import TIME_STEP
 from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import lps_from_ras
@@ -59,7 +60,6 @@ def write_nrrd(source: Source, path: str, *, squeeze: bool, overwrite: bool = Tr
             "them",
             code="UNSUPPORTED_DIMS",
         )
-    remark_lost_time(source, "NRRD")
     header = _header(source, dtype, is_plane=squeeze and source.shape[3] == 1)
     stored = dtype.newbyteorder("<")
     if suffix_of(path) == ".nrrd":
@@ -98,6 +98,10 @@ def _header(source: Source, dtype: np.dtype, *, is_plane: bool) -> str:
         "encoding: raw",
         f"space origin: {_vector(affine[:-1, -1])}",
     ]
+    if not is_plane:
+        lines.append('space units: "mm" "mm" "mm"')
+    if source.channels.kind == "time":
+        lines.append(f"{TIME_STEP}:={source.channels.step!r}")
     return "\n".join(lines) + "\n"
 
 
