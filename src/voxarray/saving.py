@@ -231,7 +231,7 @@ def _format(destination: str) -> Format:
 
 def _refuse_existing(request: SaveRequest) -> None:
     """Refuse early, before anything is read; the writers look again."""
-    if os.path.lexists(request.path) and not request.overwrite:
+    if os.path.exists(request.path) and not request.overwrite:  # a link may lead nowhere yet
         raise ArchiveExistsError(
             f"{request.path} exists already: choose another name, or pass overwrite=True",
             path=request.path,

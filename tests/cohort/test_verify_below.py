@@ -73,6 +73,7 @@ def test_damage_in_a_cohort_is_found_at_any_depth(made, tmp_path, depth, which):
     assert list(found) == [victim.name]
     assert found[victim.name]
     assert run("verify", tmp_path).exit_code == 3
+    assert [one.code for one in vx.verify(tmp_path)] == found[victim.name]
     assert problems(tmp_path / depth.split("/")[0]) == found
 
 
@@ -82,6 +83,7 @@ def test_what_is_missing_from_a_cohort_is_found_at_any_depth(made, tmp_path, dep
     victim = archive_of(cohort, "b")
     shutil.rmtree(victim)
     assert problems(tmp_path) == {victim.name: ["MISSING"]}
+    assert [one.code for one in vx.verify(tmp_path)] == ["MISSING"]
     assert problems(tmp_path, made / "cohort") == {victim.name: ["MISSING"]}
     told = run("verify", tmp_path, made / "cohort")
     assert told.exit_code == 3

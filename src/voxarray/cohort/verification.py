@@ -9,11 +9,10 @@ from typing import Any
 
 from voxarray.archive.verify import Problem, compare
 from voxarray.archive.verify import verify as verify_archive
-from voxarray.cohort.discover.files import archives
+from voxarray.cohort.discover.archives import holdings
 from voxarray.cohort.discover.search import search
-from voxarray.cohort.folder import Folder
 from voxarray.cohort.options import Choice
-from voxarray.cohort.verify import verify_cohort
+from voxarray.cohort.verify import verify_below, verify_cohort
 from voxarray.core.errors import FormatError, MissingFileError
 from voxarray.core.progress import Progress, ProgressOption, reporting
 from voxarray.formats.registry import open_source
@@ -32,7 +31,7 @@ def verify(
     Of a cohort, all that was planned must be there, too.
 
     Args:
-        path: An archive, a cohort, or a folder of archives.
+        path: An archive, a cohort, or a folder that holds either at any depth.
         source: What the archive or cohort was made from: compare voxel by voxel, too.
         quick: Look at names and sizes alone.
         progress: True, False, a function of bytes done and in all, or None: a bar where somebody
@@ -48,18 +47,28 @@ def verify(
     """
     text = os.fspath(path)
     with reporting(progress, os.path.basename(text)) as report:
-        if not is_url(text) and Folder.of(text).is_cohort():
-            return list(_of_cohort(text, source, quick, report))
-        found = [text] if is_url(text) else [str(one) for one in archives(text)]
-        if not found:
+        found = holdings([text])
+        if found.barren:
             raise MissingFileError(f"no archive in {text}", code="NOTHING_FOUND", path=text)
-        if source is not None and len(found) > 1:
+        here = None if is_url(text) else os.path.abspath(os.path.expanduser(text))
+        alone = (len(found.cohorts), len(found.archives))
+        if alone == (0, 1):
+            return list(_of_archive(found.archives[0], source, quick, report))
+        if alone == (1, 0) and (source is not None or found.cohorts[0].root == here):
+            return list(_of_cohort(found.cohorts[0].root, source, quick, report))
+        if source is not None:
             raise FormatError(
-                f"one source is compared with one archive, and {text} holds {len(found)}",
+                f"sources are compared with one archive or one cohort, and {text} holds "
+                f"{len(found.archives)} archives and {len(found.cohorts)} cohorts",
                 code="TOO_MANY_ARCHIVES",
                 path=text,
             )
-        return [problem for one in found for problem in _of_archive(one, source, quick, report)]
+        begin = _beginner(report)
+        return [
+            replace(one, where=f"{verdict.name}: {one.where}")
+            for verdict in verify_below([text], quick=quick, begin=begin)
+            for one in verdict.problems
+        ]
 
 
 def _of_archive(path: str, source: Any, quick: bool, report: Progress | None) -> Iterator[Problem]:
@@ -75,6 +84,9 @@ def _of_cohort(path: str, source: Any, quick: bool, report: Progress | None) -> 
         given = [source] if isinstance(source, (str, os.PathLike)) else list(source)
         found = search([os.fspath(one) for one in given], path, Choice())
         locations = {one.source: one.location for one in found}
-    begin: Callable[[str], Progress] | None = None if report is None else lambda _: report
-    for verdict in verify_cohort(path, quick=quick, locations=locations, begin=begin):
+    for verdict in verify_cohort(path, quick=quick, locations=locations, begin=_beginner(report)):
         yield from (replace(one, where=f"{verdict.name}: {one.where}") for one in verdict.problems)
+
+
+def _beginner(report: Progress | None) -> Callable[[str], Progress] | None:
+    return None if report is None else lambda _: report
