@@ -9,6 +9,7 @@ import numpy as np
 
 from voxarray.archive.digests import Hasher, hasher
 from voxarray.archive.manifest import FileEntry
+from voxarray.core import portable
 from voxarray.core.errors import ArchiveError
 from voxarray.storage.scratch import scratch
 
@@ -38,7 +39,7 @@ class Settling:
         buffer = scratch("settling", (1, 1, 1, _PIECE), _BYTE).reshape(-1)
         while self._done < until:
             piece = buffer[: until - self._done]
-            count = os.preadv(self.fd, [piece.data], self._done)
+            count = portable.preadv(self.fd, [piece.data], self._done)
             if count == 0:
                 break  # `finish` says what is missing
             self._digest.update(piece[:count])

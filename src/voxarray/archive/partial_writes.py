@@ -37,7 +37,7 @@ from voxarray.archive.shard import tail_size
 from voxarray.archive.staging import Staging
 from voxarray.archive.weight_sums import WeightTally
 from voxarray.archive.write_plan import Plan
-from voxarray.core import memory, settings
+from voxarray.core import memory, portable, settings
 from voxarray.core.errors import ArchiveError
 from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.folder_lock import FolderLock, random_identity
@@ -306,11 +306,13 @@ class ChunkFile:
     def append(self, encoded: Encoded) -> None:
         """Put a chunk into its place."""
         if self._fd < 0:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            self._fd = os.open(
+                self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | portable.BINARY, 0o666
+            )
         place, view = self._place(encoded.index), memoryview(encoded.parts[0])
         self.crcs[encoded.index] = google_crc32c.value(encoded.parts[0])
         while view:
-            count = os.pwrite(self._fd, view, place)
+            count = portable.pwrite(self._fd, view, place)
             place, view = place + count, view[count:]
 
     def rows(self) -> Iterator[tuple[Box, NDArray]]:
@@ -332,7 +334,7 @@ class ChunkFile:
 
     def _read(self, index: Index4) -> NDArray:
         if self._fd < 0:
-            self._fd = os.open(self.path, os.O_RDONLY)
+            self._fd = os.open(self.path, os.O_RDONLY | portable.BINARY)
         chunk = np.empty(math.prod(map(len, self.layout.region(index))), self.dtype)
         read_exactly(self._fd, as_bytes(chunk), self._place(index))
         if google_crc32c.value(chunk.view(np.uint8)) != self.crcs.get(index):

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from voxarray.archive.digests import Hasher, digest_of, hasher
 from voxarray.archive.manifest import FileEntry
+from voxarray.core import portable
 from voxarray.core.errors import ArchiveError, ChecksumError, FormatError, TruncatedError
 from voxarray.storage.store import Blob
 
@@ -62,7 +63,7 @@ class ShardWriter:
         self._index = np.full((self.slots, 2), ABSENT, "<u8")
         self._table = np.zeros(self.slots, "<u4")
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | portable.BINARY, 0o666)
 
     def append(self, slot: int, parts: Sequence[bytes]) -> None:
         """Write the chunk at ``slot``, given in parts, of which its crc32c is the last; once."""

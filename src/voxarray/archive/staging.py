@@ -29,6 +29,7 @@ from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.replaceable import require_replaceable
 from voxarray.core.disk import refusal, sync
 from voxarray.core.errors import ArchiveError, ArchiveExistsError, MissingDataError, VoxarrayError
+from voxarray.core.portable import of_c_library
 from voxarray.storage.atomic_write import followed, keep_mode
 from voxarray.storage.destination import local_destination
 from voxarray.storage.folder_lock import FolderLock, random_identity
@@ -230,8 +231,7 @@ def _renameat2(source: str, destination: str, flags: int) -> None:
     a crash between the two renames of an exchange leaves the old archive beside the destination
     under a hidden name that ends in ``.replaced``, which ``voxarray clean`` puts back.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    rename = getattr(libc, "renameat2", None)
+    rename = of_c_library("renameat2")
     if rename is not None:
         arguments = _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(destination), flags
         if rename(*arguments) == 0:

@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+from voxarray.core.portable import BINARY
+
 Result = TypeVar("Result")
 
 MOST = 256
@@ -56,4 +58,4 @@ def with_room(open_one: Callable[[], Result]) -> Result:
 
 def open_file(path: str, flags: int) -> int:
     """`os.open`, with room made for it."""
-    return with_room(lambda: os.open(path, flags))
+    return with_room(lambda: os.open(path, flags | BINARY))

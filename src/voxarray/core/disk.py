@@ -6,11 +6,22 @@ import errno
 import os
 
 from voxarray.core.errors import ArchiveError
+from voxarray.core.portable import BINARY
+
+_SYNCED = (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | BINARY
+"""Windows syncs only what is open for writing."""
+
+_FULL = tuple(getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name))
 
 
 def sync(path: str) -> None:
     """Make the content of a file or the names in a directory survive a power loss."""
-    fd = os.open(path, os.O_RDONLY)
+    try:
+        fd = os.open(path, _SYNCED)
+    except PermissionError:
+        if os.path.isdir(path) and os.access(path, os.R_OK):
+            return  # Windows opens no folders, and keeps their names in a journal of its own
+        raise
     try:
         os.fsync(fd)
     finally:
@@ -19,7 +30,7 @@ def sync(path: str) -> None:
 
 def is_full(error: OSError) -> bool:
     """Whether the disk, or the user's share of it, has no room left."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return error.errno in _FULL
 
 
 def refusal(error: OSError, destination: str) -> ArchiveError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
+
+from voxarray.core import portable
 
 _PIECE = 1 << 20
 
@@ -33,7 +34,7 @@ class FileDigest:
         position = 0
         try:
             while not self._cancelled.is_set():
-                count = os.preadv(self._fd, [piece], position)
+                count = portable.preadv(self._fd, [piece], position)
                 if count == 0:
                     return
                 self._hash.update(piece[:count])

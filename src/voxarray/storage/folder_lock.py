@@ -27,6 +27,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 
+from voxarray.core import portable
 from voxarray.core.mounts import locks_are_seen_by_all
 
 try:
@@ -148,7 +149,7 @@ class FolderLock:
         with _forking:  # a fork in between would inherit a descriptor that it does not know of
             try:
                 # For writing: network file systems make of it a lock that others see only then.
-                self._fd = os.open(path, os.O_RDWR | flags, 0o600)
+                self._fd = os.open(path, os.O_RDWR | portable.BINARY | flags, 0o600)
             except FileNotFoundError:
                 return False
             _held[id(self)] = self
@@ -162,7 +163,7 @@ class FolderLock:
             self._close()
             return False
         own = f"{_machine()}\n".encode()
-        if own not in os.pread(self._fd, 1 << 16, 0):
+        if own not in portable.pread(self._fd, 1 << 16, 0):
             os.lseek(self._fd, 0, os.SEEK_END)
             os.write(self._fd, own)
         return True
@@ -240,7 +241,7 @@ def _judged(folder: str) -> tuple[Ownership, FolderLock | None]:
         if not _is_own_folder(folder):
             return Ownership.UNKNOWN, None
         with _forking:
-            lock._fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            lock._fd = os.open(path, os.O_RDWR | portable.NOFOLLOW | portable.BINARY)
             _held[id(lock)] = lock
     except OSError:  # none, or none that may be opened
         return Ownership.UNKNOWN, None
@@ -268,7 +269,7 @@ def _flock(fd: int, *, exclusive: bool) -> bool | None:
 
 def _counts(fd: int, folder: str) -> bool:
     """Whether a lock that could be taken proves that nobody is left on any machine."""
-    machines = set(os.pread(fd, 1 << 16, 0).decode("ascii", "replace").split())
+    machines = set(portable.pread(fd, 1 << 16, 0).decode("ascii", "replace").split())
     return machines == {_machine()} or locks_are_seen_by_all(folder)
 
 
@@ -293,7 +294,7 @@ def _is_same(fd: int, path: str) -> bool:
 
 def _is_own_folder(path: str) -> bool:
     status = os.lstat(path)
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == portable.user_id()
 
 
 def _has_lock(folder: str) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing import util
 from typing import Any
 
-from voxarray.core import settings, thread_pools
+from voxarray.core import portable, settings, thread_pools
 from voxarray.core.disk import is_full
 from voxarray.core.errors import ArchiveError, UnsupportedError, VoxarrayError
 from voxarray.core.memory import format_bytes
@@ -200,7 +200,7 @@ def download(file: RemoteFile, path: str) -> None:
         SourceChangedError, MissingFileError, AccessDeniedError, TransportError: As
             `RemoteFile.read`.
     """
-    fd = os.open(f"{path}.part", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    fd = os.open(f"{path}.part", os.O_WRONLY | os.O_CREAT | os.O_EXCL | portable.BINARY, 0o600)
     try:
         try:
             _by_ranges(file, fd)
@@ -238,7 +238,7 @@ def _as_a_whole(file: RemoteFile, fd: int) -> None:
 def _write(fd: int, data: bytes, start: int) -> None:
     view = memoryview(data)
     while view:  # a full disk may take a part before it refuses
-        count = os.pwrite(fd, view, start)
+        count = portable.pwrite(fd, view, start)
         view, start = view[count:], start + count
 
 

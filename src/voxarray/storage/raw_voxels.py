@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core import page_cache
+from voxarray.core import page_cache, portable
 from voxarray.core.errors import TruncatedError
 from voxarray.storage import read_lease
 
@@ -175,9 +174,9 @@ def read_exactly(fd: int, view: memoryview, start: int) -> None:
     Raises:
         TruncatedError: The file ends before.
     """
-    done = os.preadv(fd, [view[:_LARGEST_CALL]], start)
+    done = portable.preadv(fd, [view[:_LARGEST_CALL]], start)
     while done < len(view):
-        count = os.preadv(fd, [view[done : done + _LARGEST_CALL]], start + done)
+        count = portable.preadv(fd, [view[done : done + _LARGEST_CALL]], start + done)
         if count == 0:
             raise TruncatedError(
                 f"expected {len(view)} bytes at {start}, got {done}: the file ends there"

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core import descriptors
+from voxarray.core import descriptors, portable
 from voxarray.core.errors import ArchiveError, FormatError, MissingDataError
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.mapped import MappedShard
 
 # A link inside an archive could name any file of this machine, and opening a pipe would wait.
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_READ = os.O_RDONLY | portable.CLOEXEC | portable.NOFOLLOW | portable.NONBLOCK
 
 
 SMALL = 1 << 30
@@ -86,10 +86,10 @@ class FileBlob(Blob):
         self.fd, self.start, self.size = fd, start, size
 
     def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self.fd, length, self.start + offset)
+        return portable.pread(self.fd, length, self.start + offset)
 
     def read_into(self, offset: int, out: NDArray[np.uint8]) -> int:
-        return os.preadv(self.fd, [out.data], self.start + offset)
+        return portable.preadv(self.fd, [out.data], self.start + offset)
 
     def part(self, start: int, size: int) -> FileBlob:
         return FileBlob(self.fd, self.start + start, size)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from voxarray.core import portable
 from voxarray.core.disk import sync
 from voxarray.storage.folder_lock import random_identity
 
@@ -80,7 +81,8 @@ class Journal:
     def _create(self) -> int:
         os.makedirs(self._folder, exist_ok=True)
         path = os.path.join(self._folder, f"{random_identity()}{_SUFFIX}")
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | portable.BINARY
+        fd = os.open(path, flags, 0o644)
         sync(self._folder)
         return fd
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core import portable
 from voxarray.core.errors import ChecksumError, FormatError, TruncatedError
 from voxarray.formats._voxels.file_array import StoredVoxels
 from voxarray.formats._voxels.gzip_stream import MAGIC, GzipFeed
@@ -59,7 +59,7 @@ class Deflated:
 
     def decode(self, fd: int, stored: StoredVoxels, path: str) -> NDArray:  # noqa: ARG002
         block = np.empty(stored.disk_shape, stored.native)
-        if os.pread(fd, len(MAGIC), self.start) == MAGIC:
+        if portable.pread(fd, len(MAGIC), self.start) == MAGIC:
             _gunzip(fd, self.start, as_bytes(block), stored.offset, self.trailer)
         else:
             _inflate(fd, self.start, zlib.decompressobj(), as_bytes(block), stored.offset)
@@ -179,7 +179,7 @@ def _pieces(fd: int, position: int, decoder: _Incremental) -> Iterator[bytes]:
         if piece:
             yield piece
         elif not data:
-            data = os.pread(fd, _PIECE, position)
+            data = portable.pread(fd, _PIECE, position)
             position += len(data)
             if not data:
                 return
@@ -206,7 +206,7 @@ def _words(fd: int, start: int) -> Iterator[list[bytes]]:
 
 
 def _file_pieces(fd: int, position: int) -> Iterator[bytes]:
-    while data := os.pread(fd, _PIECE, position):
+    while data := portable.pread(fd, _PIECE, position):
         position += len(data)
         yield data
 

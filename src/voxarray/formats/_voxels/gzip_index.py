@@ -8,7 +8,6 @@ parts, on one pass through the whole file, are the index. It lives in memory, ne
 from __future__ import annotations
 
 import itertools
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from isal import isal_zlib
 
+from voxarray.core import portable
 from voxarray.core.errors import ChecksumError, TruncatedError
 from voxarray.formats._voxels.gzip_stream import named_errors
 
@@ -64,7 +64,7 @@ class Inflater:
         return b""
 
     def _take(self, fd: int) -> bytes:
-        data = os.pread(fd, _INPUT, self.taken)
+        data = portable.pread(fd, _INPUT, self.taken)
         self.taken += len(data)
         return data
 

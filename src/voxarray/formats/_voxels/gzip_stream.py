@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 from isal import isal_zlib
 
+from voxarray.core import portable
 from voxarray.core.errors import ChecksumError, FormatError, TruncatedError
 
 MAGIC = b"\x1f\x8b"
@@ -112,7 +112,7 @@ class _Descriptor(io.RawIOBase):
         self._position = position
 
     def readinto(self, view: Any) -> int:  # mypy has no word for a writable buffer before 3.12
-        count = os.preadv(self._fd, [view], self._position)
+        count = portable.preadv(self._fd, [view], self._position)
         self._position += count
         return count
 

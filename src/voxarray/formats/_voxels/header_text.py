@@ -9,6 +9,7 @@ import stat
 import warnings
 from collections.abc import Callable, Sequence
 
+from voxarray.core import portable
 from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError, VoxarrayWarning
 from voxarray.formats._voxels.file_array import FileArray
 from voxarray.storage.file_identity import FileIdentity
@@ -47,7 +48,7 @@ def beginning(identity: FileIdentity, count: int = LARGEST_TEXT) -> bytes:
     """The first bytes of a file, all of it if it is shorter."""
     fd = identity.open()
     try:
-        start = os.pread(fd, count, 0)
+        start = portable.pread(fd, count, 0)
         identity.check(fd)
     finally:
         os.close(fd)

@@ -11,6 +11,7 @@ import stat
 import struct
 from typing import Literal
 
+from voxarray.core import portable
 from voxarray.core.errors import FormatError, TruncatedError
 
 _PIECE = 1 << 20
@@ -43,11 +44,11 @@ def require_whole_png(fd: int) -> None:
         FormatError: ``NOT_PNG``.
         TruncatedError: A chunk reaches beyond the end of the file.
     """
-    if os.pread(fd, 8, 0) != _PNG_MAGIC:
+    if portable.pread(fd, 8, 0) != _PNG_MAGIC:
         raise FormatError("a PNG file starts with 89 50 4E 47, this one does not", code="NOT_PNG")
     position, size = len(_PNG_MAGIC), os.fstat(fd).st_size
     while True:
-        head = os.pread(fd, 8, position)
+        head = portable.pread(fd, 8, position)
         position += 12 + int.from_bytes(head[:4], "big")  # its length, kind and checksum
         if len(head) < 8 or position > size:
             raise _cut_short("PNG")
@@ -62,7 +63,7 @@ def require_whole_jpeg(fd: int) -> None:
         FormatError: ``NOT_JPEG``.
         TruncatedError: The file ends before the marker.
     """
-    if os.pread(fd, 2, 0) != b"\xff\xd8":
+    if portable.pread(fd, 2, 0) != b"\xff\xd8":
         raise FormatError("a JPEG file starts with FF D8, this one does not", code="NOT_JPEG")
     position = 2
     while True:
@@ -74,7 +75,7 @@ def require_whole_jpeg(fd: int) -> None:
             return
         if code in (0x01, *range(0xD0, 0xD9)):  # these stand alone
             continue
-        length = os.pread(fd, 2, position)
+        length = portable.pread(fd, 2, position)
         position += int.from_bytes(length, "big")
 
 
@@ -85,7 +86,7 @@ def require_whole_bmp(fd: int) -> None:
         FormatError: ``NOT_BMP``, ``BAD_DIMS``.
         TruncatedError: The file lacks some of its rows.
     """
-    header = os.pread(fd, 54, 0)
+    header = portable.pread(fd, 54, 0)
     if header[:2] != b"BM" or len(header) < 54:
         raise FormatError("a BMP file starts with BM and 52 bytes more", code="NOT_BMP")
     promised, _, offset, _, width, height, _, depth, compression, stored = struct.unpack_from(
@@ -105,7 +106,7 @@ def require_whole_tiff(fd: int) -> None:
         FormatError: ``NOT_TIFF``, or ``BAD_HEADER`` for directories that go in a circle.
         TruncatedError: A directory lies beyond the end of the file.
     """
-    start = os.pread(fd, 16, 0)
+    start = portable.pread(fd, 16, 0)
     layout = _TIFF_LAYOUTS.get(start[:4])
     if layout is None:
         raise FormatError(
@@ -133,10 +134,10 @@ def first_description(path: str | os.PathLike[str]) -> str:
         TruncatedError: It lies beyond the end of the file.
         OSError: The file cannot be read.
     """
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+    fd = os.open(path, os.O_RDONLY | portable.CLOEXEC | portable.NONBLOCK | portable.BINARY)
     try:
         status = os.fstat(fd)
-        start = os.pread(fd, 16, 0) if stat.S_ISREG(status.st_mode) else b""
+        start = portable.pread(fd, 16, 0) if stat.S_ISREG(status.st_mode) else b""
         layout = _TIFF_LAYOUTS.get(start[:4])
         if layout is None:
             return ""
@@ -160,7 +161,7 @@ def first_description(path: str | os.PathLike[str]) -> str:
 
 
 def _all_of(fd: int, count: int, position: int, size: int) -> bytes:
-    data = os.pread(fd, count, position) if position < size else b""
+    data = portable.pread(fd, count, position) if position < size else b""
     if len(data) < count:
         raise _cut_short("TIFF")
     return data
@@ -169,7 +170,7 @@ def _all_of(fd: int, count: int, position: int, size: int) -> bytes:
 def _next_marker(fd: int, position: int) -> tuple[int, int] | None:
     """The next FF that is followed by neither 00 (a stuffed FF) nor FF: where it ends, its code."""
     last = b""
-    while piece := os.pread(fd, _PIECE, position):
+    while piece := portable.pread(fd, _PIECE, position):
         data = last + piece
         start = position - len(last)
         found = data.find(b"\xff")

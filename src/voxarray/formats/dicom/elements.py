@@ -8,12 +8,12 @@ both may have an undefined length and then end with a delimiter.
 from __future__ import annotations
 
 import math
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from voxarray.core import portable
 from voxarray.core.errors import FormatError, TruncatedError
 from voxarray.formats.dicom.tags import PIXEL_TAGS, PRIVATE_BLOCKS, WANTED, name
 
@@ -346,5 +346,5 @@ class ElementParser:
         return memoryview(self._bytes)[start : start + length]
 
     def _load(self, position: int, length: int) -> None:
-        self._bytes = os.pread(self._fd, max(length, _WINDOW), position)
+        self._bytes = portable.pread(self._fd, max(length, _WINDOW), position)
         self._base = position

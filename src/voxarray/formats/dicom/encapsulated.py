@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import struct
 
+from voxarray.core import portable
 from voxarray.core.errors import FormatError, TruncatedError
 from voxarray.formats.dicom.elements import ITEM, SEQUENCE_END, UNDEFINED, PixelElement
 
@@ -28,7 +28,7 @@ def require_whole(fd: int, size: int, element: PixelElement) -> None:
         )
     position = element.offset
     while True:
-        head = os.pread(fd, 8, position)
+        head = portable.pread(fd, 8, position)
         if len(head) < 8:
             raise TruncatedError(
                 f"the compressed pixels end at byte {size}, without the mark of their end"

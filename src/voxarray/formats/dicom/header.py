@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from voxarray.core import portable
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError
 from voxarray.formats.dicom import tags
 from voxarray.formats.dicom.elements import ElementParser, Elements
@@ -65,7 +66,7 @@ def read_header(path: str) -> Header:
 
 
 def _read(fd: int, identity: FileIdentity) -> Header:
-    if os.pread(fd, 4, PREAMBLE) != MAGIC:
+    if portable.pread(fd, 4, PREAMBLE) != MAGIC:
         raise FormatError(
             f"{os.path.basename(identity.path)} is not a DICOM file: byte {PREAMBLE} does not "
             f"begin with {MAGIC.decode()}; a file without that prefix can be given one by "

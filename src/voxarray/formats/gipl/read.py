@@ -11,6 +11,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core import portable
 from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError
 from voxarray.formats._voxels import gzip_stream
 from voxarray.formats._voxels.decoded_file import DecodedFile
@@ -60,7 +61,7 @@ def open_gipl(path: str | os.PathLike[str]) -> FileArray:
 def _start(identity: FileIdentity) -> tuple[bytes, bool]:
     fd = identity.open()
     try:
-        start = os.pread(fd, HEADER_BYTES, 0)
+        start = portable.pread(fd, HEADER_BYTES, 0)
         is_compressed = start.startswith(gzip_stream.MAGIC)
         if is_compressed:
             start = gzip_stream.beginning(fd, HEADER_BYTES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from voxarray.core import portable
 from voxarray.core.errors import FormatError
 from voxarray.formats.minc.minc1 import open_minc1
 from voxarray.formats.minc.minc2 import open_minc2
@@ -25,7 +26,7 @@ def open_minc(path: str | os.PathLike[str]) -> Source:
     with identity.blamed():
         fd = identity.open()
         try:
-            magic = os.pread(fd, 4, 0)
+            magic = portable.pread(fd, 4, 0)
         finally:
             os.close(fd)
         if magic[:3] == b"CDF":

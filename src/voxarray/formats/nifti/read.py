@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 
+from voxarray.core import portable
 from voxarray.core.errors import UnsupportedError, VoxarrayWarning
 from voxarray.formats._voxels import gzip_stream
 from voxarray.formats.nifti.gzip_source import NiftiGzSource
@@ -37,7 +38,7 @@ def open_nifti(path: str | os.PathLike[str]) -> NiftiFile:
 def _open(identity: FileIdentity) -> NiftiFile:
     fd = identity.open()
     try:
-        start = os.pread(fd, LARGEST_HEADER, 0)
+        start = portable.pread(fd, LARGEST_HEADER, 0)
         is_compressed = start.startswith(gzip_stream.MAGIC)
         if is_compressed:
             start = gzip_stream.beginning(fd, LARGEST_HEADER)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from voxarray.core import portable
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayWarning
 from voxarray.core.scaling import Scaling
 from voxarray.formats._voxels import gzip_stream
@@ -80,7 +81,7 @@ def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
 def _start(header: FileIdentity) -> bytes:
     fd = header.open()
     try:
-        start = os.pread(fd, LARGEST_HEADER, 0)
+        start = portable.pread(fd, LARGEST_HEADER, 0)
         if start.startswith(gzip_stream.MAGIC):
             start = gzip_stream.beginning(fd, LARGEST_HEADER)
     finally:

@@ -6,9 +6,10 @@ both libraries should lie in the same place.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
+
+from voxarray.core import portable
 
 Sizes = tuple[float, float]
 
@@ -25,7 +26,7 @@ def remarks(fd: int, suffix: str) -> list[str]:
         fd: Of a file that was checked to be whole.
         suffix: How it ends.
     """
-    start = os.pread(fd, _HEADER_BYTES, 0)
+    start = portable.pread(fd, _HEADER_BYTES, 0)
     if suffix == ".png":
         return _ignored(_of_png(start))
     if suffix == ".bmp":

@@ -1,0 +1,71 @@
+"""Calls of Unix that other systems lack, with what stands in for them there.
+
+Reading at an offset is the one that matters: Windows has neither ``pread`` nor ``preadv``. There
+the position of the descriptor is moved and put to use under a lock, one read at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+"""Without it a link in the place of a file of an archive is found by `os.lstat` alone."""
+
+NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+BINARY = getattr(os, "O_BINARY", 0)
+"""Windows would translate the ends of lines otherwise."""
+
+_moving = threading.Lock()
+
+
+def _pread(fd: int, count: int, offset: int, /) -> bytes:
+    with _moving:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, count)
+
+
+def _preadv(fd: int, buffers: Sequence[Any], offset: int, /) -> int:
+    done = 0
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
+        data = pread(fd, len(view), offset + done)
+        view[: len(data)] = data
+        done += len(data)
+        if len(data) < len(view):
+            break
+    return done
+
+
+def _pwrite(fd: int, data: Any, offset: int, /) -> int:
+    with _moving:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.write(fd, data)
+
+
+pread = getattr(os, "pread", _pread)
+"""`os.pread`, or the same by moving the position of the descriptor."""
+
+preadv = getattr(os, "preadv", _preadv)
+"""`os.preadv`, likewise; macOS has it from 11 on."""
+
+pwrite = getattr(os, "pwrite", _pwrite)
+"""`os.pwrite`, likewise."""
+
+
+def user_id() -> int:
+    """Number of the user; 0 where files do not say whose they are."""
+    known: int = os.geteuid() if hasattr(os, "geteuid") else 0
+    return known
+
+
+def of_c_library(name: str) -> Any:
+    """A function of the C library that this process is linked with; None where there is none."""
+    try:
+        return getattr(ctypes.CDLL(None, use_errno=True), name, None)
+    except (OSError, TypeError):  # Windows has no library without a name
+        return None
