@@ -363,12 +363,7 @@ class ImageState(Record):
         return unaliased(tensor, self._backing) if self._shares else tensor
 
     def _on(self, window: Window, *, shares: bool = True) -> Self:
-        """The same image, not loaded, with other voxels.
-
-        Args:
-            window: The voxels.
-            shares: Whether they may lie in memory of this image.
-        """
+        """The same image, not loaded, with other voxels, which may lie in memory of this one."""
         child = self.copy()
         dict.pop(child, DATA, None)
         child._keep_facts(window)

@@ -8,7 +8,7 @@ import stat
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from voxarray.core import descriptors
+from voxarray.core import descriptors, portable
 from voxarray.core.errors import (
     FormatError,
     MissingFileError,
@@ -18,7 +18,7 @@ from voxarray.core.errors import (
 )
 
 # Opening a pipe would wait for somebody who writes, perhaps for ever.
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+_READ = os.O_RDONLY | portable.CLOEXEC | portable.NONBLOCK | portable.BINARY
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
