@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from header_samples import assert_as_itk, everything, numbers, opened
 
 from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
-from voxarray.formats._voxels.decoded_file import DecodedFile
+from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.file_array import PlainFile
 from voxarray.source.base import Channels
 
@@ -49,7 +49,7 @@ def test_types_and_byte_orders(tmp_path, dtype, msb, compressed, channels):
         extra += f"CompressedData = True\nCompressedDataSize = {len(data)}\n"
     path = write(tmp_path / "a.mha", header((3, 4, 5), dtype, extra, msb), data)
     source, _ = opened(path)
-    assert isinstance(source, DecodedFile if compressed else PlainFile)
+    assert isinstance(source, CompressedFile if compressed else PlainFile)
     assert np.array_equal(everything(source), array.transpose(3, 2, 1, 0))
     assert_as_itk(path, "MetaImageIO")
 

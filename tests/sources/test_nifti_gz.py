@@ -30,7 +30,7 @@ def mode(request, monkeypatch):
     if request.param == "whole":
         yield request.param
         return
-    monkeypatch.setattr("voxarray.formats.nifti.gzip_source.SLAB_BYTES", 4 << 10)
+    monkeypatch.setattr("voxarray.formats._voxels.compressed_file.SLAB_BYTES", 4 << 10)
     with dask.config.set({"voxarray.gzip-whole-limit": "1 kB"}):
         yield request.param
 

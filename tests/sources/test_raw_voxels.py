@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxarray.core.errors import TruncatedError
-from voxarray.source.slabs import Slabs, overlap
+from voxarray.source.slabs import Slabs, copy_held, within
 from voxarray.storage import raw_voxels
 from voxarray.storage.raw_voxels import RawVoxels
 
@@ -64,18 +64,14 @@ def test_slabs_tile_the_array_in_disk_order(shape, itemsize, target, data):
     flat = np.arange(np.prod(shape)).reshape(shape)
     seen = []
     for slab in slabs:
-        outer, inner = slab
-        part = flat[outer.start : outer.stop, inner.start : inner.stop]
-        assert part.size * itemsize <= max(target, itemsize * shape[2] * shape[3])
+        part = flat[within(slab)]
+        assert part.size * itemsize <= max(target, itemsize)
         assert slabs.voxels_before(slab) == part.ravel()[0]
         seen.append(part.ravel())
     assert np.array_equal(np.concatenate(seen), flat.ravel())
-    rows = [range(n)[data.draw(st.slices(n).filter(lambda s, n=n: range(n)[s]))] for n in shape[:2]]
-    rows = [r if r.step > 0 else r[::-1] for r in rows]
-    touched = [
-        (i, j)
-        for outer, inner in slabs.touching(*rows)
-        for i in rows[0][overlap(rows[0], outer)]
-        for j in rows[1][overlap(rows[1], inner)]
-    ]
-    assert sorted(touched) == [(i, j) for i in rows[0] for j in rows[1]]
+    box = [range(n)[data.draw(st.slices(n).filter(lambda s, n=n: range(n)[s]))] for n in shape]
+    box = [r if r.step > 0 else r[::-1] for r in box]
+    out = np.full([len(r) for r in box], -1)
+    for slab in slabs.touching(box):
+        copy_held(flat[within(slab)], slab, box, out)
+    assert np.array_equal(out, flat[np.ix_(*box)])

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from header_samples import assert_as_itk, everything, numbers, opened
 
 from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError
-from voxarray.formats._voxels.decoded_file import DecodedFile
+from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.file_array import PlainFile
 from voxarray.formats._voxels.hdf5_array import Hdf5File
 from voxarray.geometry.lps import ras_from_itk
@@ -52,7 +52,7 @@ def test_what_itk_writes(tmp_path, suffix, dtype, kind):
 
 
 def test_each_is_read_as_it_can_be(tmp_path):
-    kinds = {".gipl": PlainFile, ".gipl.gz": DecodedFile, ".vtk": PlainFile, ".h5": Hdf5File}
+    kinds = {".gipl": PlainFile, ".gipl.gz": CompressedFile, ".vtk": PlainFile, ".h5": Hdf5File}
     for suffix, cls in kinds.items():
         sitk.WriteImage(itk_image("volume"), tmp_path / f"a{suffix}")
         assert type(opened(tmp_path / f"a{suffix}")[0]) is cls

@@ -81,8 +81,8 @@ class ProxySource(Source):
         if self._is_compressed:
             return self.shape
         c, w, h, d = self.shape
-        channels, planes, *_ = Slabs.of((c, d, h, w), self.dtype.itemsize, SLAB_BYTES).largest
-        return channels, w, h, planes
+        c, d, h, w = Slabs.of((c, d, h, w), self.dtype.itemsize, SLAB_BYTES).largest
+        return c, w, h, d
 
     @property
     def path(self) -> str | None:

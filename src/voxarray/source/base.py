@@ -194,6 +194,11 @@ class Source(ABC):
         """Bytes that reading a part needs besides its result, what stays in caches included."""
         return 0 if self.in_memory else math.prod(self.chunks) * self.dtype.itemsize
 
+    @property
+    def streaming_bytes(self) -> int:
+        """Bytes that `stream` needs besides what it fills."""
+        return self.reading_bytes
+
     def stream(self) -> VoxelStream:
         """A reader of all voxels in disk order, each once."""
         return SequentialReads(self)
@@ -221,9 +226,10 @@ class VoxelStream(ABC):
 
     @abstractmethod
     def read_into(self, out: NDArray) -> None:
-        """Fill ``out``, C-contiguous (c, d, H, W) in the source's dtype, with the next voxels.
+        """Fill ``out``, C-contiguous (c, d, h, w) in the source's dtype, with the next voxels.
 
-        Either ``c`` is 1 (a slab of one volume) or ``d`` is D (whole volumes).
+        Those are contiguous: whole volumes (d, h and w are D, H and W), planes of one volume,
+        rows of one plane, or voxels of one row.
         """
 
     @abstractmethod
@@ -255,22 +261,16 @@ class SequentialReads(VoxelStream):
     """A stream over any source with random access: one `Source.read_into` per slab."""
 
     source: Source
-    channel: int = field(default=0, init=False)
-    depth: int = field(default=0, init=False)
+    done: int = field(default=0, init=False)
 
     def read_into(self, out: NDArray) -> None:
-        channels, planes = out.shape[:2]
-        _, width, height, depth = self.source.shape
-        selection = Selection.box(
-            (self.channel, self.channel + channels),
-            (0, width),
-            (0, height),
-            (self.depth, self.depth + planes),
+        c, w, h, d = self.source.shape
+        starts = (int(n) for n in np.unravel_index(self.done, (c, d, h, w)))
+        channels, z, y, x = (
+            range(start, start + size) for start, size in zip(starts, out.shape, strict=True)
         )
-        self.source.read_into(selection, out.transpose(0, 3, 2, 1))
-        self.depth += planes
-        if self.depth == depth:
-            self.depth, self.channel = 0, self.channel + channels
+        self.source.read_into(Selection((channels, x, y, z)), out.transpose(0, 3, 2, 1))
+        self.done += out.size
 
     def finish(self) -> None:
         pass

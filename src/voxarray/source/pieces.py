@@ -17,7 +17,7 @@ from voxarray.core.memory import cache_limit
 from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Source
-from voxarray.source.slabs import Slabs
+from voxarray.source.slabs import Slabs, parts_of
 from voxarray.source.window import Window
 
 PIECE_BYTES = 16 << 20
@@ -117,13 +117,12 @@ def _streamed(source: Source, room: Room | None = None) -> Iterator[Piece]:
     slabs = Slabs.of((c, d, h, w), source.dtype.itemsize, PIECE_BYTES)
     if room is None:
         buffer = np.empty(slabs.largest, source.dtype)
-        room = lambda shape: buffer[: shape[0], : shape[1]]  # noqa: E731
+        room = lambda shape: buffer.reshape(-1)[: math.prod(shape)].reshape(shape)  # noqa: E731
     with source.stream() as stream:
-        for outer, inner in slabs:
-            slab = room((len(outer), len(inner), h, w))
+        for channels, z, y, x in slabs:
+            slab = room((len(channels), len(z), len(y), len(x)))
             stream.read_into(slab)
-            box = Selection((outer, range(w), range(h), inner))
-            yield box, slab.transpose(0, 3, 2, 1)
+            yield Selection((channels, x, y, z)), slab.transpose(0, 3, 2, 1)
         stream.finish()
 
 
@@ -152,13 +151,10 @@ def _divided(window: Window, box: Selection) -> Iterator[Selection]:
         yield box
         return
     c, w, h, d = box.shape
-    for outer, inner in Slabs.of((c, d, h, w), window.dtype.itemsize, PIECE_BYTES):
-        channels, x, y, z = box.ranges
-        yield Selection((_within(channels, outer), x, y, _within(z, inner)))
-
-
-def _within(positions: range, part: range) -> range:
-    return positions[part.start : part.stop]
+    channels, x, y, z = box.ranges
+    for slab in Slabs.of((c, d, h, w), window.dtype.itemsize, PIECE_BYTES):
+        of_channels, of_z, of_y, of_x = parts_of((channels, z, y, x), slab)
+        yield Selection((of_channels, of_x, of_y, of_z))
 
 
 def _copy_overlap(box: Selection, voxels: NDArray, part: Selection, result: NDArray) -> None:

@@ -3,58 +3,67 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
+
+from numpy.typing import NDArray
 
 from voxarray.geometry.selection import Shape4
 
 SLAB_BYTES = 32 << 20
 """Enough for a large patch, small enough for a few per thread."""
 
-Slab = tuple[range, range]
-"""Indices along the two slowest axes; the other two are whole."""
+Slab = tuple[range, range, range, range]
+"""Indices of a piece along each axis, the one that runs slowest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slabs:
-    """Pieces of an array, each contiguous: several outermost items, or part of one of them.
+    """Pieces of an array, each contiguous: several volumes, else planes, else rows, else voxels.
 
     Attributes:
         shape: Sizes of the array, the axis that runs slowest first.
-        step: Indices per slab along the first two axes; the second is whole unless the first is 1.
+        step: Indices per slab along each axis: 1 up to the axis that is cut, all after it.
     """
 
     shape: Shape4
-    step: tuple[int, int]
+    step: Shape4
 
     @classmethod
     def of(cls, shape: Shape4, itemsize: int, target: int) -> Slabs:
-        """Slabs of at most ``target`` bytes, but at least one index of the second axis."""
-        row = math.prod(shape[2:]) * itemsize
-        if shape[1] * row <= target:
-            return cls(shape, (min(shape[0], target // (shape[1] * row)), shape[1]))
-        return cls(shape, (1, max(1, min(shape[1], target // row))))
+        """Slabs of at most ``target`` bytes, but at least one voxel.
+
+        A plane may be larger than any memory (60,000 x 60,000 in a slide): it is cut as well.
+        """
+        step = list(shape)
+        for axis in range(4):
+            below = math.prod(shape[axis + 1 :]) * itemsize
+            step[axis] = min(shape[axis], max(1, target // below))
+            if below <= target:
+                break
+        a, b, c, d = step
+        return cls(shape, (a, b, c, d))
 
     @property
     def largest(self) -> Shape4:
         """Shape of a full slab."""
-        return *self.step, self.shape[2], self.shape[3]
+        return self.step
 
     def __iter__(self) -> Iterator[Slab]:
-        return self.touching(range(self.shape[0]), range(self.shape[1]))
+        return self.touching([range(n) for n in self.shape])
 
-    def touching(self, outer: range, inner: range) -> Iterator[Slab]:
-        """Slabs that reach into the extent of two ascending ranges, in disk order."""
-        for first in _starts(outer, self.step[0]):
-            for second in _starts(inner, self.step[1]):
-                yield (
-                    range(first, min(first + self.step[0], self.shape[0])),
-                    range(second, min(second + self.step[1], self.shape[1])),
-                )
+    def touching(self, box: Sequence[range]) -> Iterator[Slab]:
+        """Slabs that reach into the extent of ascending ranges, one per axis, in disk order."""
+        axes = [
+            [range(start, min(start + step, size)) for start in _starts(wanted, step)]
+            for wanted, step, size in zip(box, self.step, self.shape, strict=True)
+        ]
+        return product(*axes)  # type: ignore[return-value]  # one range of each of four lists
 
     def voxels_before(self, slab: Slab) -> int:
         """Voxels that stand on disk before a slab."""
-        return (slab[0].start * self.shape[1] + slab[1].start) * math.prod(self.shape[2:])
+        return sum(part.start * math.prod(self.shape[axis + 1 :]) for axis, part in enumerate(slab))
 
 
 def overlap(wanted: range, held: range) -> slice:
@@ -62,6 +71,34 @@ def overlap(wanted: range, held: range) -> slice:
     before = -(-(held.start - wanted.start) // wanted.step)
     until = -(-(held.stop - wanted.start) // wanted.step)
     return slice(max(0, before), min(len(wanted), max(0, until)))
+
+
+def within(slab: Slab) -> tuple[slice, slice, slice, slice]:
+    """The slab as an index of the whole array."""
+    a, b, c, d = (slice(part.start, part.stop) for part in slab)
+    return a, b, c, d
+
+
+def parts_of(box: Sequence[range], slab: Slab) -> list[range]:
+    """The part of ascending ranges that stands at the positions of a slab."""
+    return [wanted[part.start : part.stop] for wanted, part in zip(box, slab, strict=True)]
+
+
+def copy_held(block: NDArray, slab: Slab, box: Sequence[range], out: NDArray) -> None:
+    """Copy what a decoded slab holds of a box.
+
+    Args:
+        block: Voxels of the slab.
+        slab: Where they are in the array.
+        box: Ascending ranges that are wanted.
+        out: Of the shape of the box.
+    """
+    places = tuple(overlap(wanted, held) for wanted, held in zip(box, slab, strict=True))
+    taken = tuple(
+        slice(r.start - held.start, r.stop - held.start, r.step)
+        for r, held in zip((w[p] for w, p in zip(box, places, strict=True)), slab, strict=True)
+    )
+    out[places] = block[taken]
 
 
 def _starts(wanted: range, step: int) -> range:

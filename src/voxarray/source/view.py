@@ -48,3 +48,7 @@ class Seen(Source):
     @property
     def reading_bytes(self) -> int:
         return self.base.reading_bytes
+
+    @property
+    def streaming_bytes(self) -> int:
+        return self.base.streaming_bytes

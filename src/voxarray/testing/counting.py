@@ -17,7 +17,7 @@ from voxarray import ops
 from voxarray import source as sources
 from voxarray.archive.source import ArchiveSource
 from voxarray.formats._voxels.gzip_index import SeekIndex
-from voxarray.formats._voxels.gzip_stream import GzipFeed
+from voxarray.formats._voxels.stream_decoders import VoxelFeed
 from voxarray.formats.nifti.gzip_source import NiftiGzSource
 from voxarray.source.base import Source, VoxelStream
 
@@ -73,7 +73,7 @@ def count_reads() -> Iterator[Reads]:
             patches.enter_context(_outermost(owner, "read_into", reads, _count_streamed))
         patches.enter_context(_outermost(ArchiveSource, "scan", reads, _count_scanned))
         patches.enter_context(_each(NiftiGzSource, "_feed", reads, _count_pass))
-        patches.enter_context(_each(GzipFeed, "read_exactly", reads, _count_decoded))
+        patches.enter_context(_each(VoxelFeed, "_read", reads, _count_decoded))
         patches.enter_context(_each(SeekIndex, "read", reads, _count_part))
         patches.enter_context(_build_pass(reads))
         yield reads
@@ -111,9 +111,9 @@ def _build_pass(reads: Reads) -> Any:
     """Count the pass on which a seek index is made; ``build`` is a class method."""
     build = SeekIndex.build
 
-    def counted(fd: int, bounds: Any) -> SeekIndex:
+    def counted(fd: int, bounds: Any, *more: Any) -> SeekIndex:
         reads.add(passes=1, decoded=bounds[-1])
-        return build(fd, bounds)
+        return build(fd, bounds, *more)
 
     return mock.patch.object(SeekIndex, "build", staticmethod(counted))
 

@@ -23,7 +23,7 @@ from voxarray.core.scaling import Scaling
 from voxarray.geometry.grid import checked_affine
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Channels, Source, digest
-from voxarray.source.slabs import SLAB_BYTES, Slabs
+from voxarray.source.slabs import SLAB_BYTES, Slabs, parts_of, within
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.raw_voxels import RawVoxels
 
@@ -245,11 +245,10 @@ class FileArray(Source):
         if self.scaling is None:
             self._read_stored(box, voxels)
             return voxels
-        for outer, inner in Slabs.of(voxels.shape, self.stored.dtype.itemsize, _SCALED_BYTES):
-            part = voxels[outer.start : outer.stop, inner.start : inner.stop]
+        for slab in Slabs.of(voxels.shape, self.stored.dtype.itemsize, _SCALED_BYTES):
+            part = voxels[within(slab)]
             stored = np.empty(part.shape, self.stored.native)
-            piece = [box[0][outer.start : outer.stop], box[1][inner.start : inner.stop], *box[2:]]
-            self._read_stored(piece, stored)
+            self._read_stored(parts_of(box, slab), stored)
             part[...] = self.scaling.apply(stored)
         return voxels
 

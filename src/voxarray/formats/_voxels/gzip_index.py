@@ -17,7 +17,7 @@ from isal import isal_zlib
 
 from voxarray.core import portable
 from voxarray.core.errors import ChecksumError, TruncatedError
-from voxarray.formats._voxels.gzip_stream import named_errors
+from voxarray.formats._voxels.gzip_stream import bomb, named_errors
 
 _INPUT = 16 << 10  # what is left of it is kept with every entry point
 _OUTPUT = 256 << 10
@@ -34,15 +34,20 @@ class Inflater:
         taken: Bytes of the file that were read.
         rest: Those of them that are not yet decoded.
         engine: State within a gzip member, None between members.
+        begun: Whether the first member has begun.
+        wbits: 31 for gzip, 15 for a zlib stream (RFC 1950), after which nothing is read.
     """
 
     taken: int = 0
     rest: bytes = b""
     engine: Any = None
+    wbits: int = _GZIP
+    begun: bool = False
 
     def copy(self) -> Inflater:
         """An independent decoder at the same place."""
-        return Inflater(self.taken, self.rest, None if self.engine is None else self.engine.copy())
+        engine = None if self.engine is None else self.engine.copy()
+        return Inflater(self.taken, self.rest, engine, self.wbits, self.begun)
 
     def read(self, fd: int, count: int) -> bytes:
         """Decode up to ``count`` bytes; none only at the end of the file.
@@ -70,13 +75,15 @@ class Inflater:
 
     def _begin_member(self, fd: int) -> bool:
         """Go to the next member, over zeros that pad the file; False at its end."""
+        if self.wbits != _GZIP and self.begun:
+            return False
         self.rest = self.rest.lstrip(b"\0")
-        while self.taken and not self.rest:
+        while self.begun and not self.rest:
             padded = self._take(fd)
             if not padded:
                 return False
             self.rest = padded.lstrip(b"\0")
-        self.engine = zlib.decompressobj(_GZIP)
+        self.engine, self.begun = zlib.decompressobj(self.wbits), True
         return True
 
 
@@ -106,13 +113,26 @@ class SeekIndex:
     points: tuple[EntryPoint, ...]
 
     @classmethod
-    def build(cls, fd: int, bounds: Sequence[int]) -> SeekIndex:
+    def build(
+        cls,
+        fd: int,
+        bounds: Sequence[int],
+        decoder: Inflater | None = None,
+        most: int | None = None,
+    ) -> SeekIndex:
         """Decode the whole file once, check it, and note where parts start.
 
+        Args:
+            fd: Descriptor of the file.
+            bounds: As the attribute.
+            decoder: At the start of the stream; None for gzip from the file's first byte.
+            most: Bytes that may follow the last part; None for any number.
+
         Raises:
+            FormatError: More bytes follow (``BOMB``).
             TruncatedError, ChecksumError, FormatError: As `GzipFeed.read_some`.
         """
-        decoder = Inflater()
+        decoder = decoder or Inflater()
         for _ in _pieces(decoder, fd, bounds[0]):
             pass
         points = []
@@ -122,8 +142,11 @@ class SeekIndex:
             for data in _pieces(decoder, fd, stop - start):
                 crc = isal_zlib.crc32(data, crc)
             points.append(EntryPoint(entry, crc))
-        while decoder.read(fd, _OUTPUT):
-            pass
+        left = 0
+        while data := decoder.read(fd, _OUTPUT):
+            left += len(data)
+            if most is not None and left > most:
+                raise bomb(bounds[-1] - bounds[0])
         return cls(tuple(bounds), tuple(points))
 
     @property

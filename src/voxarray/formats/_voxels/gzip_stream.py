@@ -104,6 +104,15 @@ def beginning(fd: int, count: int) -> bytes:
     return bytes(start[: GzipFeed(fd, buffer=_PEEK).read_some(memoryview(start))])
 
 
+def bomb(expected: int) -> FormatError:
+    """The error of a file that decompresses to more than it may."""
+    return FormatError(
+        f"the file decompresses to more than the {expected} bytes that its header promises: the "
+        "header is wrong, or the file was made to do harm",
+        code="BOMB",
+    )
+
+
 class _Descriptor(io.RawIOBase):
     """A file object that leaves its descriptor open, and the descriptor's own position alone."""
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError
-from voxarray.formats._voxels.decoders import DEFLATE_RATIO
 from voxarray.formats._voxels.file_array import Box, FileArray
+from voxarray.formats._voxels.stream_decoders import DEFLATE_RATIO
 from voxarray.geometry.selection import Shape4
 from voxarray.source.slabs import SLAB_BYTES, Slabs
 

@@ -53,10 +53,11 @@ def write_volumes(source: Source, sink: Sink, stored: np.dtype) -> None:
         stored: Type, with its byte order, of the numbers to write.
     """
     slabs = _slabs(source)
-    buffer = np.empty(slabs.largest, source.dtype)
+    buffer = np.empty(math.prod(slabs.largest), source.dtype)
     with source.stream() as stream:
-        for volumes, planes in slabs:
-            part = buffer[: len(volumes), : len(planes)]
+        for slab in slabs:
+            shape = [len(part) for part in slab]
+            part = buffer[: math.prod(shape)].reshape(shape)
             stream.read_into(part)
             sink.write(as_bytes(part.astype(stored, copy=False)))
         stream.finish()
@@ -67,12 +68,8 @@ def write_components(source: Source, sink: Sink, stored: np.dtype) -> None:
     if source.shape[0] == 1:
         write_volumes(source, sink, stored)
         return
-    count, width, height, depth = source.shape
-    plane = count * width * height * source.dtype.itemsize
-    planes = max(1, min(depth, _SLAB_BYTES // plane))
-    for start in range(0, depth, planes):
-        box = (0, count), (0, width), (0, height), (start, min(start + planes, depth))
-        voxels = source.read(Selection.box(*box)).transpose(3, 2, 1, 0)
+    for z, y, x, channels in _component_slabs(source):
+        voxels = source.read(Selection((channels, x, y, z))).transpose(3, 2, 1, 0)
         sink.write(as_bytes(np.ascontiguousarray(voxels, stored)))
 
 
@@ -80,8 +77,9 @@ def projected_peak(source: Source) -> int:
     """Bytes above what the process uses already that writing needs at its peak: a slab as it is
     read, in the buffer and as it is stored, what computing it needs, and the allocator.
     """
-    plane = math.prod(source.shape[:3])
-    voxels = max(math.prod(_slabs(source).largest), plane) * source.dtype.itemsize
+    slabs = _component_slabs(source) if source.shape[0] > 1 else _slabs(source)
+    largest = max(math.prod(slabs.largest), math.prod(_slabs(source).largest))
+    voxels = largest * source.dtype.itemsize
     is_computed = source.inputs or source.lazy
     return 3 * voxels + (source.reading_bytes + _FREED_BYTES if is_computed else 0)
 
@@ -93,10 +91,19 @@ def _slabs(source: Source) -> Slabs:
     to yield.
     """
     count, width, height, depth = source.shape
-    plane = width * height * source.dtype.itemsize
-    planes = min(source.chunks[3], depth)
+    row = width * source.dtype.itemsize
+    plane = height * row
+    planes, rows = min(source.chunks[3], depth), height
     is_graph = source.lazy and not source.inputs
     while planes > 1 and planes * plane > _SLAB_BYTES and not is_graph:
         planes = -(-planes // 2)
+    if plane > _SLAB_BYTES and not is_graph:  # one plane is too much: rows of it
+        planes, rows = 1, min(source.chunks[2], height)
+        while rows > 1 and rows * row > _SLAB_BYTES:
+            rows = -(-rows // 2)
     volumes = min(source.chunks[0], _SLAB_BYTES // (depth * plane)) if planes == depth else 1
-    return Slabs((count, depth, height, width), (max(1, volumes), planes))
+    return Slabs((count, depth, height, width), (max(1, volumes), planes, rows, width))
+
+
+def _component_slabs(source: Source) -> Slabs:
+    return Slabs.of(source.shape[::-1], source.dtype.itemsize, _SLAB_BYTES)

@@ -10,12 +10,12 @@ import numpy as np
 
 from voxarray.core.errors import FormatError
 from voxarray.formats._voxels import gzip_stream
-from voxarray.formats._voxels.decoded_file import DecodedFile
-from voxarray.formats._voxels.decoders import Bzipped, Deflated
+from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import beginning, checked_sizes
 from voxarray.formats._voxels.nibabel_errors import nibabel_errors
 from voxarray.formats._voxels.slice_scaling import PartScaled
+from voxarray.formats._voxels.stream_decoders import Bzipped, Deflated
 from voxarray.formats.companions import companion_file
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.selection import Shape4
@@ -109,8 +109,8 @@ def _voxels(
 ) -> FileArray:
     common: dict[str, Any] = {"identity": data, "header": header, "stored": stored, **facts}
     if data.path.lower().endswith(".bz2"):
-        return DecodedFile(decoder=Bzipped(), **common)
+        return CompressedFile(decoder=Bzipped(), **common)
     named_so = data.path.lower().endswith(".gz")  # raw voxels may begin with any two bytes
     if named_so and beginning(data, len(gzip_stream.MAGIC)) == gzip_stream.MAGIC:
-        return DecodedFile(decoder=Deflated(), **common)
+        return CompressedFile(decoder=Deflated(), **common)
     return PlainFile(**common)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from voxarray.core import portable
 from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError
 from voxarray.formats._voxels import gzip_stream
-from voxarray.formats._voxels.decoded_file import DecodedFile
-from voxarray.formats._voxels.decoders import Deflated
+from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import checked_sizes, checked_spacing
+from voxarray.formats._voxels.stream_decoders import Deflated
 from voxarray.geometry.lps import ras_from_itk
 from voxarray.source.base import Channels
 from voxarray.storage.file_identity import FileIdentity
@@ -52,7 +52,7 @@ def open_gipl(path: str | os.PathLike[str]) -> FileArray:
             _require_no_excess(stored, identity.size)
     channels = Channels("time") if stored.shape[0] > 1 else Channels()
     if is_compressed:
-        return DecodedFile(
+        return CompressedFile(
             identity=identity, stored=stored, affine=affine, channels=channels, decoder=Deflated()
         )
     return PlainFile(identity=identity, stored=stored, affine=affine, channels=channels)

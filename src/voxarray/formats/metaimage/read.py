@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from voxarray.core.errors import FormatError, TruncatedError
+from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.decoded_file import DecodedFile
-from voxarray.formats._voxels.decoders import Deflated, Text
+from voxarray.formats._voxels.decoders import Text
 from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import beginning, described, detached, whole_numbers
+from voxarray.formats._voxels.stream_decoders import Deflated
 from voxarray.formats.metaimage.header import MetaHeader
 from voxarray.storage.file_identity import FileIdentity
 
@@ -47,9 +49,11 @@ def _open(identity: FileIdentity) -> tuple[FileArray, list[str]]:
     }
     if header.is_binary and not header.is_compressed:
         return PlainFile(stored=replace(stored, offset=start), **placed), header.remarks()
-    decoder = Deflated(start) if header.is_compressed else Text(start)
     _check_compressed_size(header, file.size - start)
-    return DecodedFile(stored=stored, decoder=decoder, **placed), header.remarks()
+    if header.is_compressed:
+        stream = Deflated(start)
+        return CompressedFile(stored=stored, decoder=stream, **placed), header.remarks()
+    return DecodedFile(stored=stored, decoder=Text(start), **placed), header.remarks()
 
 
 def _data_file(identity: FileIdentity, header: MetaHeader) -> FileIdentity | None:

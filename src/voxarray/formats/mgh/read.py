@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from voxarray.core import portable
 from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError
 from voxarray.formats._voxels import gzip_stream
-from voxarray.formats._voxels.decoded_file import DecodedFile
-from voxarray.formats._voxels.decoders import Deflated
+from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import checked_sizes
 from voxarray.formats._voxels.nibabel_errors import nibabel_errors
+from voxarray.formats._voxels.stream_decoders import Deflated
 from voxarray.geometry.selection import Shape4
 from voxarray.storage.file_identity import FileIdentity
 
@@ -53,7 +53,7 @@ def open_mgh(path: str | os.PathLike[str]) -> FileArray:
         affine = _affine(start)
     if is_compressed:
         decoder = Deflated(trailer=_LARGEST_FOOTER)
-        return DecodedFile(identity=identity, stored=stored, affine=affine, decoder=decoder)
+        return CompressedFile(identity=identity, stored=stored, affine=affine, decoder=decoder)
     return PlainFile(identity=identity, stored=stored, affine=affine)
 
 

@@ -6,6 +6,6 @@ From bytes to voxels, each module one step::
     affine    sform and qform                            remarks: what is odd and can be read
     build     a header for an image that has none
     file      voxels of a .nii, by offset                gz: of a .nii.gz, whole or by slabs
-    stream    all voxels, each once                      pair: .hdr and .img, Analyze
+                                                         pair: .hdr and .img, Analyze
     reader    opening a single file
 """

@@ -10,48 +10,51 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core import settings
-from voxarray.core.memory import cache_limit
-from voxarray.formats._voxels.gzip_index import SeekIndex
-from voxarray.formats._voxels.gzip_stream import GzipFeed
+from voxarray.formats._voxels.compressed_file import INDEXES, reading_bytes, slabs_of
+from voxarray.formats._voxels.file_array import StoredVoxels
+from voxarray.formats._voxels.stream_decoders import (
+    WORKING_BYTES,
+    Deflated,
+    StreamDecoder,
+    VoxelFeed,
+)
 from voxarray.formats.nifti.source import Box, NiftiFile
-from voxarray.source.block_cache import BLOCKS, BlockCache
-from voxarray.source.slabs import SLAB_BYTES, Slab, Slabs, overlap
+from voxarray.source.block_cache import BLOCKS
+from voxarray.source.slabs import Slab, Slabs, copy_held
 from voxarray.storage.raw_voxels import as_bytes, make_native
 
-INDEXES = BlockCache(lambda: 256 << 20)
-"""Seek indexes of this process. They stay apart from the voxels, which would push them out: an
-index takes a thousandth of the memory of its image, and a full pass to make again."""
-
-INDEXES.survive_forks()
+_GZIP = Deflated(trailer=None)
 
 
 @dataclass(frozen=True, eq=False)
 class NiftiGzSource(NiftiFile):
-    """A ``.nii.gz``.
+    """A ``.nii.gz``, or a NIfTI file compressed by another codec.
 
-    Where its voxels come from when a part is read:
+    When a part is read, its voxels come from blocks and slabs as in
+    `voxarray.formats._voxels.compressed_file`. The whole image is always decoded straight into its
+    destination and not kept. Every full pass checks the CRC and the length of the file.
 
-    * an image that decodes to no more than ``gzip-whole-limit`` is decoded once and kept, as it
-      is stored, in the block cache;
-    * of a larger one, slabs are decoded through a seek index, made on one full pass, and kept.
-
-    The whole image is always decoded straight into its destination and not kept. Every full pass
-    checks the CRC and the length of the file.
+    Attributes:
+        decoder: Decompresses it; what follows the voxels may be of any length.
     """
+
+    decoder: StreamDecoder = _GZIP
 
     @cached_property
     def slabs(self) -> Slabs:
-        """Units of decoding; settled once, so that chunks never change under a dask graph."""
-        limit = min(settings.get_bytes("gzip-whole-limit"), cache_limit())
-        if self.header.nbytes <= limit:
-            return Slabs(self.disk_shape, self.disk_shape[:2])
-        # A slab that the cache cannot keep would be decoded again for each of its planes.
-        target = min(SLAB_BYTES, cache_limit() // 2)
-        return Slabs.of(self.disk_shape, self.header.stored.itemsize, target)
+        """Units of decoding; decided once, so that chunks never change under a dask graph."""
+        return slabs_of(self.disk_shape, self.header.stored.itemsize)
+
+    @property
+    def reading_bytes(self) -> int:
+        return reading_bytes(self.slabs, self.header.stored.itemsize)
+
+    @property
+    def streaming_bytes(self) -> int:
+        return self.reading_bytes if self.header.colours else WORKING_BYTES
 
     def _read_box(self, box: Box, out: NDArray) -> None:
-        if out.shape == self.disk_shape and not self._is_kept_whole:
+        if out.shape == self.disk_shape and self._key(self._whole) not in BLOCKS:
             with self._stream(self.scaling) as stream:
                 stream.read_into(out)
                 stream.finish()
@@ -60,35 +63,28 @@ class NiftiGzSource(NiftiFile):
 
     def _read_stored(self, box: Box, out: NDArray) -> None:
         os.close(self.identity.open())  # what is in the cache must still be what is in the file
-        for slab in self.slabs.touching(box[0], box[1]):
-            outer, inner = (overlap(r, held) for r, held in zip(box, slab, strict=False))
+        for slab in self.slabs.touching(box):
             block = BLOCKS.get(self._key(slab), lambda slab=slab: self._decode(slab))  # type: ignore[misc]
-            held = [*slab, *(range(n) for n in self.disk_shape[2:])]
-            wanted = [box[0][outer], box[1][inner], *box[2:]]
-            out[outer, inner] = block[
-                tuple(
-                    slice(r.start - h.start, r.stop - h.start, r.step)
-                    for r, h in zip(wanted, held, strict=True)
-                )
-            ]
+            copy_held(block, slab, box, out)
 
     @property
-    def _is_kept_whole(self) -> bool:
-        return self._key((range(self.disk_shape[0]), range(self.disk_shape[1]))) in BLOCKS
+    def _whole(self) -> Slab:
+        a, b, c, d = (range(size) for size in self.disk_shape)
+        return a, b, c, d
 
     def _key(self, slab: Slab) -> Hashable:
         return self.identity, slab
 
-    def _feed(self, fd: int) -> GzipFeed:
-        feed = GzipFeed(fd)
-        feed.skip(self.header.offset)
-        return feed
+    def _feed(self, fd: int) -> VoxelFeed:
+        header = self.header
+        stored = StoredVoxels(header.shape, header.stored, offset=header.offset)
+        return VoxelFeed(self.decoder.feed(fd), stored, self.decoder.trailer)
 
     # --- Decoding -----------------------------------------------------------------------------
 
     def _decode(self, slab: Slab) -> NDArray:
         """Voxels of a slab as they are stored, in native byte order; read-only."""
-        shape = (len(slab[0]), len(slab[1]), *self.disk_shape[2:])
+        shape = tuple(len(part) for part in slab)
         block = np.empty(shape, self.header.stored.newbyteorder("="))
         if shape == self.disk_shape:
             with self._stream(None) as stream:
@@ -102,16 +98,14 @@ class NiftiGzSource(NiftiFile):
     def _decode_part(self, slab: Slab, block: NDArray) -> None:
         fd = self.identity.open()
         try:
-            index = INDEXES.get((self.identity, self.slabs), lambda: self._index(fd))
-            index.read(fd, index.bounds.index(self._start(slab)), as_bytes(block))
+            bounds = [*map(self._start, self.slabs), self.header.offset + self.header.nbytes]
+            key = (self.identity, self.slabs, self.decoder)
+            index = INDEXES.get(key, lambda: self.decoder.index(fd, bounds))
+            index.read(fd, bounds.index(self._start(slab)), as_bytes(block))
             self.identity.check(fd)
         finally:
             os.close(fd)
         make_native(block, self.header.stored)
-
-    def _index(self, fd: int) -> SeekIndex:
-        starts = [self._start(slab) for slab in self.slabs]
-        return SeekIndex.build(fd, [*starts, self.header.offset + self.header.nbytes])
 
     def _start(self, slab: Slab) -> int:
         """Decoded bytes before a slab."""

@@ -12,8 +12,7 @@ from voxarray.core import portable
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayWarning
 from voxarray.core.scaling import Scaling
 from voxarray.formats._voxels import gzip_stream
-from voxarray.formats._voxels.decoded_file import DecodedFile
-from voxarray.formats._voxels.decoders import Deflated
+from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.file_array import (
     COMPONENTS,
     VOLUMES,
@@ -23,6 +22,7 @@ from voxarray.formats._voxels.file_array import (
 )
 from voxarray.formats._voxels.header_text import beginning, checked_sizes
 from voxarray.formats._voxels.nibabel_errors import nibabel_errors
+from voxarray.formats._voxels.stream_decoders import Deflated
 from voxarray.formats.companions import companion_file
 from voxarray.formats.nifti.warnings import remarks
 from voxarray.formats.suffixes import suffix_of
@@ -166,5 +166,5 @@ def _voxels(
     common: dict[str, Any] = {"identity": data, "header": header, "stored": stored, **facts}
     named_so = suffix_of(data.path).endswith(".gz")  # raw voxels may begin with any two bytes
     if named_so and beginning(data, len(gzip_stream.MAGIC)) == gzip_stream.MAGIC:
-        return DecodedFile(decoder=Deflated(trailer=_PADDING), **common)
+        return CompressedFile(decoder=Deflated(trailer=_PADDING), **common)
     return PlainFile(**common)

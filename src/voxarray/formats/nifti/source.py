@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import OutOfRangeError
 from voxarray.core.scaling import Scaling
-from voxarray.formats.nifti.stream import SCALED_BYTES, Feed, NiftiStream, PlainFeed
+from voxarray.formats._voxels.file_stream import SCALED_BYTES, Feed, FileStream, PlainFeed
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.source.base import Channels, Source, VoxelStream, digest
-from voxarray.source.slabs import SLAB_BYTES, Slabs
+from voxarray.source.slabs import SLAB_BYTES, Slabs, parts_of, within
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.raw_voxels import RawVoxels
 
@@ -130,11 +130,10 @@ class NiftiFile(Source):
         if self.scaling is None:
             self._read_stored(box, out)
             return
-        for outer, inner in Slabs.of(out.shape, self.header.stored.itemsize, SCALED_BYTES):
-            part = out[outer.start : outer.stop, inner.start : inner.stop]
+        for slab in Slabs.of(out.shape, self.header.stored.itemsize, SCALED_BYTES):
+            part = out[within(slab)]
             stored = np.empty(part.shape, self.header.stored.newbyteorder("="))
-            piece = [box[0][outer.start : outer.stop], box[1][inner.start : inner.stop], *box[2:]]
-            self._read_stored(piece, stored)
+            self._read_stored(parts_of(box, slab), stored)
             part[...] = self.scaling.apply(stored)
 
     @abstractmethod
@@ -145,8 +144,8 @@ class NiftiFile(Source):
     def _feed(self, fd: int) -> Feed:
         """The bytes of the voxels from the first one on."""
 
-    def _stream(self, scaling: Scaling | None) -> NiftiStream:
-        return NiftiStream(self.identity, self._feed, self.header.stored, scaling)
+    def _stream(self, scaling: Scaling | None) -> FileStream:
+        return FileStream(self.identity, self._feed, self.header.stored, scaling)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,28 +10,26 @@ from typing import Any
 import numpy as np
 
 from voxarray.core.errors import FormatError, UnsupportedError
+from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.decoded_file import DecodedFile, Decoder
-from voxarray.formats._voxels.decoders import Bzipped, Deflated, Hexadecimal, Text
+from voxarray.formats._voxels.decoders import Hexadecimal, Text
 from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import beginning, described, detached
+from voxarray.formats._voxels.stream_decoders import Bzipped, Deflated, StreamDecoder
 from voxarray.formats.nrrd.axes import NrrdAxes
 from voxarray.formats.nrrd.header import NrrdHeader
 from voxarray.storage.file_identity import FileIdentity
 
 _PATTERN = re.compile(r".*%\d*d.*\s[+-]?\d+\s+[+-]?\d+\s+[+-]?\d+(\s+\d+)?")
 
-_DECODERS: dict[str, Callable[[int], Decoder]] = {
-    "gzip": Deflated,
-    "bzip2": Bzipped,
-    "text": Text,
-    "hex": Hexadecimal,
-}
+_COMPRESSED: dict[str, Callable[[int], StreamDecoder]] = {"gzip": Deflated, "bzip2": Bzipped}
+_WRITTEN: dict[str, Callable[[int], Decoder]] = {"text": Text, "hex": Hexadecimal}
 
 
 def open_nrrd(path: str | os.PathLike[str]) -> FileArray:
     """An NRRD image; only the header is read.
 
-    Raw voxels are read by offset; compressed and textual ones are decoded as one block. What is
+    Raw voxels are read by offset; compressed ones as a stream, textual ones as one block. What is
     odd about the header but does not keep the image from being read is a `VoxarrayWarning`.
 
     Raises:
@@ -64,8 +62,11 @@ def _open(identity: FileIdentity) -> tuple[FileArray, list[str]]:
         return PlainFile(stored=_at(stored, offset), **placed), axes.remarks()
     if skip < 0:
         raise FormatError("byte skip: -1 is for raw voxels only", code="BAD_HEADER")
-    decoder = _DECODERS[header.encoding](start)
     stored = StoredVoxels(axes.shape, dtype, axes.order, skip)
+    if header.encoding in _COMPRESSED:
+        stream = _COMPRESSED[header.encoding](start)
+        return CompressedFile(stored=stored, decoder=stream, **placed), axes.remarks()
+    decoder = _WRITTEN[header.encoding](start)
     return DecodedFile(stored=stored, decoder=decoder, **placed), axes.remarks()
 
 

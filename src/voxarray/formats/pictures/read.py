@@ -23,7 +23,6 @@ from voxarray.core.errors import (
     VoxarrayWarning,
 )
 from voxarray.formats._voxels.decoded_file import DecodedFile
-from voxarray.formats._voxels.decoders import DEFLATE_RATIO
 from voxarray.formats._voxels.file_array import COMPONENTS, VOLUMES, FileArray, StoredVoxels
 from voxarray.formats._voxels.header_text import checked_sizes, checked_spacing
 from voxarray.formats._voxels.picture_checks import (
@@ -31,6 +30,7 @@ from voxarray.formats._voxels.picture_checks import (
     require_whole_jpeg,
     require_whole_png,
 )
+from voxarray.formats._voxels.stream_decoders import DEFLATE_RATIO
 from voxarray.formats.pictures.print_size import remarks
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import ras_from_itk
@@ -55,6 +55,9 @@ class PictureDecoder:
 
     def check(self, stored: StoredVoxels, available: int) -> None:
         stored.require_decoded(available, DEFLATE_RATIO)
+
+    def working_bytes(self, stored: StoredVoxels) -> int:
+        return stored.nbytes + (32 << 20)  # ITK's own image, and the library when it is loaded
 
     def decode(self, fd: int, stored: StoredVoxels, path: str) -> NDArray:
         import SimpleITK

@@ -29,10 +29,10 @@ from voxarray.core.errors import (
     VoxarrayError,
     VoxarrayWarning,
 )
-from voxarray.formats._voxels.decoders import BZIP2_RATIO
 from voxarray.formats._voxels.file_array import Box, FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import checked_sizes, detached
 from voxarray.formats._voxels.picture_checks import require_whole_tiff
+from voxarray.formats._voxels.stream_decoders import BZIP2_RATIO
 from voxarray.formats.tiff.ome_xml import OmeXml
 from voxarray.formats.tiff.size import TiffSize
 from voxarray.geometry.lps import ras_from_itk

@@ -1,9 +1,9 @@
-"""All voxels of a NIfTI file, front to back, straight into the caller's memory."""
+"""All voxels of a file, front to back, straight into the caller's memory."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from voxarray.core.errors import StateError
 from voxarray.core.scaling import Scaling
 from voxarray.source.base import VoxelStream
-from voxarray.source.slabs import Slabs
+from voxarray.source.slabs import Slabs, within
 from voxarray.storage.file_digest import FileDigest
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.raw_voxels import as_bytes, make_native, read_exactly
@@ -46,7 +46,7 @@ class PlainFeed:
         pass
 
 
-class NiftiStream(VoxelStream):
+class FileStream(VoxelStream):
     """A stream of stored or scaled voxels in the order of the file.
 
     Args:
@@ -54,6 +54,7 @@ class NiftiStream(VoxelStream):
         feed: Makes the bytes of the voxels from a descriptor.
         stored: Type in the file.
         scaling: Slope and intercept to apply, or None.
+        beside: Other files of the image, such as its header.
     """
 
     def __init__(
@@ -62,10 +63,13 @@ class NiftiStream(VoxelStream):
         feed: Callable[[int], Feed],
         stored: np.dtype,
         scaling: Scaling | None,
+        beside: Sequence[FileIdentity] = (),
     ) -> None:
         self._identity = identity
+        self._beside = beside
         self._stored = stored
         self._scaling = scaling
+        self._check_beside()
         self._fd = identity.open()
         self._digest: FileDigest | None = None
         self._sha256: str | None = None
@@ -90,8 +94,8 @@ class NiftiStream(VoxelStream):
         make_native(out, self._stored)
 
     def _fill_scaled(self, out: NDArray, scaling: Scaling) -> None:
-        for outer, inner in Slabs.of(out.shape, self._stored.itemsize, SCALED_BYTES):
-            part = out[outer.start : outer.stop, inner.start : inner.stop]
+        for slab in Slabs.of(out.shape, self._stored.itemsize, SCALED_BYTES):
+            part = out[within(slab)]
             stored = np.empty(part.shape, self._stored.newbyteorder("="))
             self._fill(stored)
             part[...] = scaling.apply(stored)
@@ -103,6 +107,7 @@ class NiftiStream(VoxelStream):
         if self._digest is not None:
             self._sha256 = self._digest.result()
         self._identity.check(self._fd)
+        self._check_beside()
 
     def start_digest(self) -> None:
         self._check_open()
@@ -117,6 +122,10 @@ class NiftiStream(VoxelStream):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _check_beside(self) -> None:
+        for one in self._beside:
+            os.close(one.open())
 
     def _check_open(self) -> None:
         if self._fd < 0:
