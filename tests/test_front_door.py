@@ -18,12 +18,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("transforms", "patches", "testing", "source")
 PUBLIC = {"voxarray", *(f"voxarray.{name}" for name in PACKAGES)}
 
-ROOT = Path(__file__).parents[1]
-PUBLIC = {
-    "voxarray",
-    *(f"voxarray.{name}" for name in ("transforms", "patches", "testing", "source")),
-}
-
 
 @pytest.fixture
 def scan(tmp_path: Path) -> Path:

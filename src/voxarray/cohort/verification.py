@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from voxarray.archive.verify import Problem, compare
 from voxarray.archive.verify import verify as verify_archive
-from voxarray.cohort.discover.archives import holdings
+from voxarray.cohort.discover.archives import Holdings, holdings
 from voxarray.cohort.discover.search import search
 from voxarray.cohort.options import Choice
-from voxarray.cohort.verify import verify_below, verify_cohort
+from voxarray.cohort.verify import Verdict, verify_below, verify_cohort
 from voxarray.core.errors import FormatError, MissingFileError
 from voxarray.core.progress import Progress, ProgressOption, reporting
 from voxarray.formats.registry import open_source
-from voxarray.storage.remote.address import is_url
 
 
 def verify(
@@ -42,51 +41,69 @@ def verify(
         was seen and expected (``message``).
 
     Raises:
-        MissingFileError: If there is nothing (``NOT_FOUND``), or no archive (``NOTHING_FOUND``).
-        FormatError: If there are several archives and one source (``TOO_MANY_ARCHIVES``).
+        MissingFileError: If a folder holds no archive (``NOTHING_FOUND``).
+        FormatError: If sources are given for more than one archive or cohort
+            (``TOO_MANY_ARCHIVES``).
     """
     text = os.fspath(path)
     with reporting(progress, os.path.basename(text)) as report:
+        begin: Callable[[str], Progress] | None = None if report is None else lambda _: report
         found = holdings([text])
         if found.barren:
             raise MissingFileError(f"no archive in {text}", code="NOTHING_FOUND", path=text)
-        here = None if is_url(text) else os.path.abspath(os.path.expanduser(text))
-        alone = (len(found.cohorts), len(found.archives))
-        if alone == (0, 1):
-            return list(_of_archive(found.archives[0], source, quick, report))
-        if alone == (1, 0) and (source is not None or found.cohorts[0].root == here):
-            return list(_of_cohort(found.cohorts[0].root, source, quick, report))
         if source is not None:
-            raise FormatError(
-                f"sources are compared with one archive or one cohort, and {text} holds "
-                f"{len(found.archives)} archives and {len(found.cohorts)} cohorts",
-                code="TOO_MANY_ARCHIVES",
-                path=text,
-            )
-        begin = _beginner(report)
+            verdicts = verify_against(found, source, quick=quick, begin=begin)
+        else:
+            verdicts = verify_below([text], quick=quick, begin=begin)
         return [
-            replace(one, where=f"{verdict.name}: {one.where}")
-            for verdict in verify_below([text], quick=quick, begin=begin)
-            for one in verdict.problems
+            replace(problem, where=f"{verdict.name}: {problem.where}")
+            for verdict in verdicts
+            for problem in verdict.problems
         ]
 
 
-def _of_archive(path: str, source: Any, quick: bool, report: Progress | None) -> Iterator[Problem]:
+def verify_against(
+    found: Holdings,
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    quick: bool = False,
+    begin: Callable[[str], Progress] | None = None,
+) -> Iterator[Verdict]:
+    """Check one archive or one cohort, and compare it voxel by voxel with its sources.
+
+    Args:
+        found: What is to be checked.
+        sources: What it was made from; of an archive, one.
+        quick: Look at names and sizes alone, before voxels are compared.
+        begin: Called with the name of an archive; gives what to call with bytes done and in all.
+
+    Raises:
+        FormatError: If more is to be checked, or there are several sources for one archive
+            (``TOO_MANY_ARCHIVES``).
+    """
+    given = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    require_comparable(found, given)
+    if found.cohorts:
+        root = found.cohorts[0].root
+        inputs = search([os.fspath(one) for one in given], root, Choice())
+        locations = {one.source: one.location for one in inputs}
+        yield from verify_cohort(root, quick=quick, locations=locations, begin=begin)
+        return
+    path = found.archives[0]
+    report = None if begin is None else begin(os.path.basename(path))
     problems = verify_archive(path, report, quick=quick)
-    if source is not None and not problems:
-        problems = compare(path, open_source(source), report)
-    yield from (replace(one, where=f"{path}: {one.where}") for one in problems)
+    if not problems:
+        problems = compare(path, open_source(given[0]), report)
+    yield Verdict(path, tuple(problems))
 
 
-def _of_cohort(path: str, source: Any, quick: bool, report: Progress | None) -> Iterator[Problem]:
-    locations = None
-    if source is not None:
-        given = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-        found = search([os.fspath(one) for one in given], path, Choice())
-        locations = {one.source: one.location for one in found}
-    for verdict in verify_cohort(path, quick=quick, locations=locations, begin=_beginner(report)):
-        yield from (replace(one, where=f"{verdict.name}: {one.where}") for one in verdict.problems)
-
-
-def _beginner(report: Progress | None) -> Callable[[str], Progress] | None:
-    return None if report is None else lambda _: report
+def require_comparable(found: Holdings, sources: Sequence[str | os.PathLike[str]]) -> None:
+    """Raise `FormatError` (``TOO_MANY_ARCHIVES``) unless sources belong to what was found."""
+    archives, cohorts = len(found.archives), len(found.cohorts)
+    if (cohorts, archives) == (1, 0) or ((cohorts, archives) == (0, 1) and len(sources) == 1):
+        return
+    raise FormatError(
+        f"sources are compared with one archive or one cohort, and there are {archives} archives, "
+        f"{cohorts} cohorts and {len(sources)} sources",
+        code="TOO_MANY_ARCHIVES",
+    )

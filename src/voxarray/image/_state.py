@@ -9,15 +9,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError
 from voxarray.core.history import History, entry
-from voxarray.core.keys import AFFINE, DATA, RESERVED
+from voxarray.core.keys import AFFINE, DATA, RESERVED, TYPE, require_free
 from voxarray.core.memory import MemoryReport, require
 from voxarray.core.promotion import tensor_dtype
+from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Shape4
-from voxarray.image._arguments import is_tensor, require_no_other_place, voxels_argument
+from voxarray.image._arguments import (
+    affine_argument,
+    is_tensor,
+    require_no_other_place,
+    voxels_argument,
+)
 from voxarray.image._memory import private_copy, unaliased
+from voxarray.image._origin import OnePath, Origin
+from voxarray.image._record import Record
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels, Source
 from voxarray.source.materialise import materialise, projected_peak
@@ -25,15 +34,6 @@ from voxarray.source.window import Window
 
 if TYPE_CHECKING:
     import torch
-
-
-from numpy.typing import NDArray
-
-from voxarray.core.keys import TYPE, require_free
-from voxarray.geometry.grid import Grid
-from voxarray.image._arguments import affine_argument
-from voxarray.image._origin import OnePath, Origin
-from voxarray.image._record import Record
 
 Copied = TypeVar("Copied", bound="ImageState")
 
@@ -147,8 +147,6 @@ class ImageState(Record):
 
     def _store(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
-
-    # --- Voxels ---------------------------------------------------------------------------------
 
     _shares: bool = False
     """Whether its unloaded voxels may lie in memory of the image that it was made from."""

@@ -45,7 +45,7 @@ def holdings(paths: Iterable[str | os.PathLike[str]]) -> Holdings:
     cohorts: dict[str, Folder] = {}
     archives: dict[str, str] = {}
     barren = []
-    for path in map(os.fspath, paths):
+    for path in [os.fspath(one) for one in paths]:
         found = list(_at(path))
         if not found:
             barren.append(path)
