@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -358,3 +359,19 @@ def test_an_axis_of_one_voxel_needs_no_name(tmp_path):
     with pytest.warns(VoxarrayWarning, match="nothing says where"):
         source = open_source(tmp_path / "a.zarr")
     assert source.shape == (1, 5, 4, 1)
+
+
+@pytest.mark.parametrize("suffix", [".zarr.zip", ".ozx"])
+def test_a_zip_with_a_top_folder_names_it(tmp_path, suffix):
+    image = {"axes": axes("zyx"), "datasets": [{"coordinateTransformations": [SCALE]}]}
+    folder = ome(tmp_path / "brain.zarr", [VOXELS], image)
+    path = tmp_path / f"a{suffix}"
+    with zipfile.ZipFile(path, "w") as file:
+        for part in sorted(folder.rglob("*")):
+            if part.is_file():
+                file.write(part, part.relative_to(tmp_path))
+    with pytest.raises(UnsupportedError) as caught:
+        open_source(path)
+    assert caught.value.code == "NO_NODE"
+    example = str(caught.value).split("for example ")[1].split(" ")[0]
+    assert open_source(example).grid.spacing == SPACING

@@ -5,6 +5,7 @@ from __future__ import annotations
 from voxarray.core.errors import UnsupportedError
 from voxarray.formats._voxels.capabilities import (
     held_dtype,
+    remark_lost_time,
     require_lps_axes,
     require_one_channel,
 )
@@ -27,6 +28,7 @@ def write_gipl(source: Source, path: str, *, overwrite: bool = True) -> None:
     codes = {name: code for code, name in gipl.DTYPES.items() if name not in ("i4", "u4")}
     dtype = held_dtype(source, codes, "GIPL")  # ITK reads no 32-bit integers
     require_one_channel(source, "GIPL")
+    remark_lost_time(source, "GIPL")
     require_lps_axes(source.affine, "GIPL")
     if max(source.shape) >= 1 << 16:
         raise UnsupportedError("an axis of GIPL has at most 65535 voxels", code="UNSUPPORTED_DIMS")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from voxarray.formats._voxels.capabilities import (
     held_dtype,
+    remark_lost_time,
     require_held,
     require_one_channel,
     warn,
@@ -32,6 +33,7 @@ def write_minc(source: Source, path: str, *, overwrite: bool = True) -> None:
     """
     held_dtype(source, _MINC_TYPES, "MINC")
     require_one_channel(source, "MINC")
+    remark_lost_time(source, "MINC")
     voxels = read_whole(source)[0]
     # MINC's world is RAS, and ITK writes its own LPS numbers there as they are: handing it RAS
     # numbers makes the file right, for nibabel and MINC's tools if not for ITK itself.

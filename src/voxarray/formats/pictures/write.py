@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
-from voxarray.formats._voxels.capabilities import held_dtype, warn
+from voxarray.formats._voxels.capabilities import held_dtype, remark_lost_time, warn
 from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import lps_from_ras
@@ -18,6 +18,8 @@ from voxarray.source.base import Source
 from voxarray.storage.atomic_write import whole_files
 
 _TIFF_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+
+_LEAST_PIXEL = 1e-6  # mm
 
 _COLOURS = {".png": (1, 3, 4), ".jpg": (1, 3), ".jpeg": (1, 3), ".bmp": (3,)}
 
@@ -48,6 +50,7 @@ def write_picture(source: Source, path: str, *, overwrite: bool = True) -> None:
     suffix = suffix_of(path)
     kind = suffix[1:].upper()
     _require_plane(source, kind)
+    remark_lost_time(source, kind)
     voxels = source.read(Selection.whole(source.shape))[..., 0].transpose(2, 1, 0)  # (H, W, C)
     if suffix == ".bmp" and voxels.shape[-1] == 1:
         voxels = np.repeat(voxels, 3, axis=-1)  # ITK reads grey BMP as three channels anyway
@@ -93,10 +96,11 @@ def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
             f"TIFF has 1, 3 or 4 channels, the image {count}: select some of them",
             code="UNSUPPORTED_DIMS",
         )
-    spacing = np.abs(np.diag(source.affine)[:3])
-    if not spacing.all():
-        spacing = np.ones(3)
+    spacing = np.linalg.norm(source.affine[:3, :3], axis=0)
+    if not ((spacing[:2] > _LEAST_PIXEL) & (spacing[:2] < 1 / _LEAST_PIXEL)).all():
+        spacing = np.ones(3)  # which the format's fractions of 32 bits hold
     _remark_geometry(source, np.diag([*spacing, 1.0]), "TIFF")
+    remark_lost_time(source, "TIFF")
     options = {
         "photometric": "rgb" if count > 1 else "minisblack",
         "resolution": tuple(10 / mm for mm in spacing[:2]),

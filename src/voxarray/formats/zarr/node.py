@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from voxarray.core.errors import FormatError, UnsupportedError
+from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError
 from voxarray.storage.store import Store
 
 MAX_DOCUMENT = 16 << 20
@@ -152,9 +152,20 @@ def require(node: Node | None, store: Store, key: str) -> Node:
         UnsupportedError: There is none (``NO_NODE``).
     """
     if node is None:
+        inner = _nodes_below(store, key)
+        hint = f": name what is there, for example {store.path}/{inner[0]}" if inner else ""
         raise UnsupportedError(
-            f"there is no Zarr group or array {key or '/'} in {store.path}",
+            f"there is no Zarr group or array {key or '/'} in {store.path}{hint}",
             code="NO_NODE",
             path=store.path,
         )
     return node
+
+
+def _nodes_below(store: Store, key: str) -> list[str]:
+    """Keys of nodes in a folder that is none, as in a zip file that holds a whole folder."""
+    try:
+        keys = [f"{key}/{name}".strip("/") for name in store.folders(key)]
+        return [one for one in keys if Node.read(store, one) is not None]
+    except (VoxarrayError, OSError):
+        return []
