@@ -27,7 +27,7 @@ from voxarray.testing.peak_memory import peak_above_imports
 from voxarray.testing.synthetic import Phantom
 
 SIZE, PATCH = 512, 96
-PROFILES = ("intensity", "training", "raw")
+PROFILES = ("default", "training", "raw")
 LOADERS = HERE / "loaders"
 
 
@@ -65,9 +65,9 @@ MLARRAY = "mlarray (blosc2)"
 TORCHIO1, TORCHIO2 = "TorchIO 1.2.1, .nii.gz", "TorchIO 2, .nii.zarr"
 CONTENDERS = [
     *(Loader(f"voxarray, {profile}", "by_voxarray", profile) for profile in PROFILES),
-    Loader(TENSORSTORE, "by_tensorstore", "intensity"),
-    Loader(ZARR, "by_zarr", "intensity", patches=240),
-    Loader(DASK, "by_dask", "intensity", patches=80),
+    Loader(TENSORSTORE, "by_tensorstore", "default"),
+    Loader(ZARR, "by_zarr", "default", patches=240),
+    Loader(DASK, "by_dask", "default", patches=80),
     Loader(f"{TENSORSTORE}, training", "by_tensorstore", "training"),
     Loader(f"{ZARR}, training", "by_zarr", "training", patches=240),
     Loader(f"{DASK}, training", "by_dask", "training", patches=200),

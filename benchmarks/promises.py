@@ -189,7 +189,7 @@ def _rate(kind: str, name: str, workers: str = "two_workers") -> Callable[[Resul
 
 def _loading(kind: str) -> list[Promise]:
     """Promises about patches through a loader with two workers."""
-    ours = _rate(kind, "voxarray, intensity")
+    ours = _rate(kind, "voxarray, default")
     peers = (
         ("tensorstore", 1),
         ("zarr-python", 4),
@@ -228,7 +228,7 @@ def _loading(kind: str) -> list[Promise]:
         ),
         Promise(
             f"{kind}: loading, 2 workers / 1",
-            _ratio(ours, _rate(kind, "voxarray, intensity", "one_worker")),
+            _ratio(ours, _rate(kind, "voxarray, default", "one_worker")),
             None,
             1.8,
         ),
@@ -240,7 +240,7 @@ def _loading(kind: str) -> list[Promise]:
                 ],
                 128,
             )
-            for profile in ("intensity", "training", "raw")
+            for profile in ("default", "training", "raw")
         ),
     ]
 

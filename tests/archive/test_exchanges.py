@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from archive_samples import OBLIQUE, archive
 
-from voxarray.archive.codecs import PROFILES
+from voxarray.archive.profiles import PROFILES
 from voxarray.archive.shard import index_size, tail_size
 from voxarray.archive.source import open_archive
 from voxarray.archive.verify import verify
@@ -41,10 +41,10 @@ def image(seed: int, dtype: str) -> np.ndarray:
 
 def made(folder: Path, codec: str, suffix: str) -> list[Path]:
     """Archives of one shape."""
-    dtype = {"label": "u1", "raw": "f4"}.get(codec, "u2")
+    dtype = {"labels": "u1", "raw": "f4"}.get(codec, "u2")
     made = []
     for seed, affine in enumerate(AFFINES):
-        voxels = image(seed, "u2") % 250 if codec == "label" else image(seed, dtype)
+        voxels = image(seed, "u2") % 250 if codec == "labels" else image(seed, dtype)
         seg = image(seed + 10, "u2")[:1] % 3
         made.append(
             archive(
@@ -212,7 +212,7 @@ def test_no_chunk_of_another_archive_is_taken_however_it_is_sealed(
                 if seen < 6:
                     assert exchanged(family[number], SHARD, sealed, tmp_path) == []
                     seen += 1
-        assert seen or codec == "label"
+        assert seen or codec == "labels"
 
 
 def tail_slots(path: Path) -> int:
@@ -249,7 +249,7 @@ def test_chunks_that_change_places_within_a_shard_are_seen(families, tmp_path, c
         for one, other in itertools.combinations(spans, 2)
         if one[0] >= 0 and one[1] == other[1] and shard[slice_of(one)] != shard[slice_of(other)]
     ]
-    assert pairs or codec == "label"
+    assert pairs or codec == "labels"
     for one, other in pairs[:5]:
         data = bytearray(shard)
         data[slice_of(one)], data[slice_of(other)] = shard[slice_of(other)], shard[slice_of(one)]

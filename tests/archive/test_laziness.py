@@ -16,7 +16,7 @@ from archive_samples import OBLIQUE, archive, blobs
 
 import voxarray as vx
 from voxarray.archive import handle_cache
-from voxarray.archive.codecs import Codec, profile
+from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
 from voxarray.archive.metadata import IMAGE, level_name
 from voxarray.archive.options import Options
@@ -72,7 +72,7 @@ def vast(tmp_path_factory) -> Path:
                 shard = ShardWriter(f"{area.root}/{key}", math.prod(layout.chunks_per_shard))
                 area.record(key, shard.finish())
                 os.close(shard.fd)
-        plan.write_documents(area, "", profile("intensity"))
+        plan.write_documents(area, "", plan.usual_codec)
         area._unsynced.clear()  # nobody needs it to survive a power loss
         area.seal({})
         publish(area.root, str(path), overwrite=False)

@@ -53,7 +53,7 @@ def test_booleans(tmp_path):
     assert document(path / "zarr.json")["attributes"]["voxarray"]["dtype"] == "bool"
 
 
-@pytest.mark.parametrize("codec", [None, "raw", "label", "training"])
+@pytest.mark.parametrize("codec", [None, "raw", "labels", "training"])
 @pytest.mark.parametrize("channels", [Channels(), Channels("time", 2.5), Channels("time", 0.0)])
 def test_codecs_and_series(tmp_path, codec, channels):
     path = tmp_path / "a.ome.zarr"

@@ -10,14 +10,18 @@ from archive_samples import archive, voxels
 
 import voxarray as vx
 from voxarray.archive.blosc_frame import BloscFrame
-from voxarray.archive.codecs import PROFILES, Codec
+from voxarray.archive.codecs import Codec
+from voxarray.archive.profiles import PROFILES
 from voxarray.archive.source import open_archive
 from voxarray.core.errors import FormatError
 from voxarray.geometry.selection import Selection
 
 SIZE = 1 << 17
+OFFERED = dict.fromkeys(
+    codec for profile in PROFILES.values() for codec in (*profile.wide, *profile.narrow)
+)
 CODECS = [
-    *(pytest.param(codec, id=name) for name, codec in PROFILES.items()),
+    *(pytest.param(c, id=f"{c.cname}-{c.level}-{c.shuffle}-{c.block}") for c in OFFERED),
     pytest.param(Codec("zstd", 1, "bitshuffle", 4096), id="small blocks"),
 ]
 
@@ -57,7 +61,7 @@ def test_the_shorter_last_block_of_a_chunk_is_decoded_alone(codec, itemsize, ext
 
 
 @pytest.mark.parametrize("name", ["a.ome.zarr", "a.ozx"])
-@pytest.mark.parametrize("codec", ["intensity", "label", "training", "raw"])
+@pytest.mark.parametrize("codec", sorted(PROFILES))
 @pytest.mark.parametrize("shape", [(1, 48, 48, 48), (2, 64, 64, 36), (12, 20, 22, 18)])
 def test_each_plane_of_an_archive_is_read_alone(tmp_path, name, codec, shape):
     stored = np.random.default_rng(1).integers(0, 200, shape).astype("i2")
@@ -73,7 +77,7 @@ def test_each_plane_of_an_archive_is_read_alone(tmp_path, name, codec, shape):
 
 def test_blocks_that_are_not_needed_are_left_alone():
     chunk = smooth("i2")
-    codec = PROFILES["intensity"]
+    codec = PROFILES["fast"].wide[0]
     encoded = np.frombuffer(bytearray(b"".join(codec.encode(chunk))), np.uint8)
     out = np.full_like(chunk, -1)
     codec.decode(encoded, out, 1 << 16, (1 << 16) + 2)

@@ -19,7 +19,7 @@ from archive_samples import DTYPES, archive, voxels
 from numpy.typing import NDArray
 
 import voxarray as vx
-from voxarray.archive.codecs import PROFILES
+from voxarray.archive.profiles import PROFILES
 from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.patches.samplers import PatchSampler
 

@@ -19,7 +19,7 @@ from archive_samples import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from voxarray.archive.codecs import PROFILES
+from voxarray.archive.profiles import PROFILES
 from voxarray.archive.source import open_archive
 from voxarray.archive.verify import compare, verify
 from voxarray.core.errors import OutOfRangeError, UnsupportedError

@@ -181,12 +181,12 @@ def test_chunk(tmp_path, scan):
 
 def test_codec(tmp_path, scan, truth):
     codecs = {}
-    for name in ("intensity", "label", "training", "raw"):
+    for name in ("default", "compact", "fast", "labels", "training", "raw"):
         path = tmp_path / f"{name}.ome.zarr"
         assert run("convert", scan, path, "--codec", name, "--chunk", 8).exit_code == 0
         assert np.array_equal(voxels(path), truth)
         codecs[name] = open_archive(path).array.codec
-    assert len(set(codecs.values())) == 4
+    assert len(set(codecs.values())) == 6
 
 
 def test_label_votes(tmp_path, scan, truth):

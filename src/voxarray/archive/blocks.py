@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.archive.codecs import Codec
+from voxarray.archive.profiles import Trial
 from voxarray.archive.pyramid import Box
 from voxarray.geometry.layout import Layout
 from voxarray.geometry.selection import Selection
@@ -99,9 +101,10 @@ def planes_between(source: Source, layout: Layout, planes: range) -> Generator[B
     return _read_ahead(source, boxes)
 
 
-def first_slab(source: Source, layout: Layout) -> NDArray:
-    """The first block of those that `blocks` gives, by which a codec is chosen."""
-    return _read(source, next(_slab_boxes(layout)))
+def first_signal(source: Source, layout: Layout, trial: Trial) -> Codec | None:
+    """The codec that a trial chooses of the blocks of `blocks`, of which only samples are read."""
+    found = (trial.choose(box, lambda region: _read(source, region)) for box in _slab_boxes(layout))
+    return next((codec for codec in found if codec is not None), None)
 
 
 def _slab_boxes(layout: Layout) -> Iterator[Box]:

@@ -1,6 +1,6 @@
 """How one chunk becomes bytes: blosc (or nothing), then crc32c over the result.
 
-The set is small on purpose. Every profile is a Zarr 3 codec chain that zarr-python, tensorstore
+The set is small on purpose. Every one is a Zarr 3 codec chain that zarr-python, tensorstore
 and zarrs read, and that the shard reader decodes with one call into the output.
 """
 
@@ -169,31 +169,6 @@ def check(encoded: NDArray[np.uint8], crc: int | None = None) -> None:
             "the chunk does not have the crc32c that was written with it: the archive is damaged "
             "here, or this is a chunk of another one; restore it or convert the source again"
         )
-
-
-PROFILES = {
-    "intensity": Codec("lz4", 5, "bitshuffle", 1 << 16),
-    "label": Codec("zstd", 5, "shuffle"),
-    "training": Codec("lz4hc", 9, "shuffle"),
-    "raw": RAW,
-}
-"""Named trade-offs; measured in ``benchmarks/codecs.py``."""
-
-TRAINING_CHUNK = 32
-
-
-def profile(name: str) -> Codec:
-    """The codec of a profile name.
-
-    Raises:
-        UnsupportedError: For an unknown name; code ``UNKNOWN_CODEC``.
-    """
-    if name not in PROFILES:
-        raise UnsupportedError(
-            f"unknown codec profile {name!r}, expected one of {sorted(PROFILES)}",
-            code="UNKNOWN_CODEC",
-        )
-    return PROFILES[name]
 
 
 def _as_bytes(array: NDArray) -> NDArray[np.uint8]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from voxarray.archive.codecs import TRAINING_CHUNK, profile
 from voxarray.archive.metadata import Label
+from voxarray.archive.profiles import profile
 from voxarray.core.errors import FormatError
 from voxarray.geometry.layout import DEFAULT_CHUNK
 from voxarray.source.base import Source
@@ -18,8 +18,10 @@ class Options:
 
     Attributes:
         levels: Pyramid levels, the base included; None makes as many as help.
-        chunk: Edge of a chunk in voxels, even; None takes 64, or 32 for ``training``.
-        codec: ``intensity``, ``label``, ``training`` or ``raw``; None decides from the voxels.
+        chunk: Edge of a chunk in voxels, even; None takes that of the profile: 64, or 32 for
+            ``training`` and 128 for ``compact``.
+        codec: Profile: ``default``, ``compact``, ``fast``, ``training``, ``raw`` or ``labels``;
+            None takes ``labels`` for label maps and ``default`` for all else.
         overwrite: Whether an existing archive may be exchanged for this one.
         staging: Folder, on the file system of the destination, in which the archive grows out of
             sight; None takes the folder that it will appear in.
@@ -42,7 +44,7 @@ class Options:
         """Edge of a chunk in voxels."""
         if self.chunk is not None:
             return self.chunk
-        return TRAINING_CHUNK if self.codec == "training" else DEFAULT_CHUNK
+        return profile(self.codec).chunk if self.codec else DEFAULT_CHUNK
 
 
 @dataclass(frozen=True, slots=True)

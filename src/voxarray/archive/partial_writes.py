@@ -27,8 +27,8 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive.blocks import first_slab, is_by_shard, planes_between
-from voxarray.archive.codecs import profile
+from voxarray.archive.blocks import first_signal, is_by_shard, planes_between
+from voxarray.archive.codecs import Codec
 from voxarray.archive.extremes import Ends, Extremes
 from voxarray.archive.level_writer import Encoded, LevelWriter
 from voxarray.archive.manifest import FileEntry
@@ -55,7 +55,7 @@ class Part:
         planes: Of the finest level.
         files: Entries of its shards.
         next_level: crc32c of each chunk of the next level.
-        codec: Name of the profile that was taken.
+        codec: The one that the trial chose, in all parts the same.
         ends: Smallest and largest voxel, as stored.
         weights: Sums of its chunks, if these can be weights.
         digest: sha256 of the source's file; None but in the part that begins the image.
@@ -65,7 +65,7 @@ class Part:
     planes: range
     files: Mapping[str, FileEntry]
     next_level: dict[Index4, int]
-    codec: str
+    codec: Codec
     ends: Ends | None
     weights: WeightTally | None
     digest: str | None
@@ -136,7 +136,7 @@ def _joined(folder: str) -> FolderLock:
 def _written(plan: Plan, planes: range, root: str) -> Part:
     os.mkdir(root)
     source, layouts = plan.storage.source, plan.layouts[:2]
-    name = plan.codec_of(first_slab(source, layouts[0]) if source.dtype.kind == "f" else None)
+    codec = first_signal(source, layouts[0], plan.trial) or plan.usual_codec
     found, files = Extremes(), dict[str, FileEntry]()
     with (
         source.stream() as whole,
@@ -146,7 +146,7 @@ def _written(plan: Plan, planes: range, root: str) -> Part:
         if planes.start == 0:
             whole.start_digest()
         levels: list[LevelWriter | ChunkFile] = [
-            plan.writer(0, root, "", profile(name), disk, files.__setitem__)
+            plan.writer(0, root, "", codec, disk, files.__setitem__)
         ]
         crcs: dict[Index4, int] = {}
         if len(layouts) > 1:
@@ -164,7 +164,7 @@ def _written(plan: Plan, planes: range, root: str) -> Part:
             raise
         if planes.start == 0:
             whole.finish()
-        return Part(root, planes, files, crcs, name, found.ends, weights, whole.source_digest())
+        return Part(root, planes, files, crcs, codec, found.ends, weights, whole.source_digest())
 
 
 def complete(
@@ -189,7 +189,7 @@ def complete(
         for folder in {os.path.dirname(part.folder) for part in ordered}:
             shares.enter_context(_joined(folder))
         _assemble(plan, area, ordered, found)
-    plan.write_documents(area, "", profile(ordered[0].codec))
+    plan.write_documents(area, "", ordered[0].codec)
     weights = _weights_of(plan)
     if weights is not None:
         for part in ordered:
@@ -244,7 +244,7 @@ def _weights_of(plan: Plan) -> WeightTally | None:
 
 
 def _write_coarser(plan: Plan, area: Staging, parts: Sequence[Part]) -> None:
-    codec = profile(parts[0].codec)
+    codec = parts[0].codec
     with (
         ThreadPoolExecutor(settings.threads(), "voxarray-encode") as cpu,
         ThreadPoolExecutor(1, "voxarray-sync") as disk,

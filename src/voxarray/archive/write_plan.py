@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from voxarray.archive import documents
 from voxarray.archive.blocks import blocks, is_by_shard
-from voxarray.archive.codecs import Codec, profile
+from voxarray.archive.codecs import Codec
 from voxarray.archive.downsample import Reduction, mean, mode
 from voxarray.archive.encoding import Storage, storage_of
 from voxarray.archive.extremes import Extremes
@@ -23,7 +23,8 @@ from voxarray.archive.level_writer import LevelWriter
 from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_name
 from voxarray.archive.options import Options
-from voxarray.archive.pyramid import Cascade
+from voxarray.archive.profiles import Profile, Trial, profile
+from voxarray.archive.pyramid import Box, Cascade
 from voxarray.archive.spatial_metadata import write_level_frame, write_nifti_header
 from voxarray.archive.staging import Staging
 from voxarray.archive.weight_sums import WeightTally
@@ -49,14 +50,14 @@ class Plan:
         storage: What is read of it and how it is stored.
         metadata: What the archive will say about it.
         layouts: Of every level, finest first.
-        codec: Name of the profile; None decides by the first voxels.
+        profile: Codecs to choose from.
     """
 
     source: Source
     storage: Storage
     metadata: ImageMetadata
     layouts: list[Layout]
-    codec: str | None
+    profile: Profile
 
     @classmethod
     def of(cls, source: Source, kind: Kind, table: Sequence[Label], options: Options) -> Plan:
@@ -80,8 +81,8 @@ class Plan:
             labels=tuple(table),
             history=(*source.history, entry("convert", {"kind": kind})),
         )
-        codec = options.codec or ("label" if kind == "label" else None)
-        return cls(source, storage, metadata, layouts, codec)
+        offered = profile(options.codec or ("labels" if kind == "label" else "default"))
+        return cls(source, storage, metadata, layouts, offered)
 
     @property
     def voxel_bytes(self) -> int:
@@ -135,20 +136,25 @@ class Plan:
             ThreadPoolExecutor(settings.threads(), "voxarray-encode") as cpu,
             ThreadPoolExecutor(1, "voxarray-sync") as disk,
         ):
-            box, block = next(stream)
-            codec = profile(self.codec_of(block))
-            cascade = self._cascade(area, prefix, codec, cpu, disk, extremes, tally)
+            codec: Codec | None = None
+            writers = [
+                self.writer(number, area.root, prefix, self.usual_codec, disk, area.record)
+                for number in range(len(self.layouts))
+            ]
+            cascade = self._cascade(writers, cpu, extremes, tally)
             try:
-                cascade.put(box, block)
-                report(block.nbytes)
                 for box, block in stream:
+                    if codec is None:  # so far all was background, of which nothing is stored
+                        codec = self.trial.choose(box, _reader_of(box, block))
+                        for writer in writers:
+                            writer.codec = codec or writer.codec
                     cascade.put(box, block)
                     report(block.nbytes)
                 cascade.close()
             except BaseException:
                 cascade.abandon()
                 raise
-        self.write_documents(area, prefix, codec)
+        self.write_documents(area, prefix, codec or self.usual_codec)
         if tally is not None:
             tally.write(area, prefix)
         return digests[0]
@@ -172,9 +178,17 @@ class Plan:
         """How voxels of a level become one of the next."""
         return mode if self.metadata.kind == "label" else mean
 
-    def codec_of(self, block: NDArray | None) -> str:
-        """Name of the profile, by the first voxels; they are needed for floats alone."""
-        return self.codec or ("intensity" if block is None else _suitable(block))
+    @property
+    def trial(self) -> Trial:
+        """What chooses the codec by the first voxels that are not background."""
+        dtype = self.storage.dtype
+        offered = self.profile.candidates(dtype)
+        return Trial(offered, self.layouts[0], dtype, self.storage.convert)
+
+    @property
+    def usual_codec(self) -> Codec:
+        """The codec of an image that is all background."""
+        return self.profile.candidates(self.storage.dtype)[0]
 
     def tally(self) -> LabelTally | WeightTally | None:
         """What counts labels, or sums weights, on the way; None for numbers that are scaled."""
@@ -187,18 +201,11 @@ class Plan:
 
     def _cascade(
         self,
-        area: Staging,
-        prefix: str,
-        codec: Codec,
+        writers: Sequence[LevelWriter],
         cpu: ThreadPoolExecutor,
-        disk: ThreadPoolExecutor,
         extremes: Extremes | None,
         tally: LabelTally | WeightTally | None,
     ) -> Cascade:
-        writers = [
-            self.writer(number, area.root, prefix, codec, disk, area.record)
-            for number in range(len(self.layouts))
-        ]
         convert = self.storage.convert
         if extremes is not None:
             convert = extremes.watching(convert)
@@ -234,15 +241,14 @@ def _refuse_unreadable(layout: Layout, dtype: np.dtype) -> None:
         )
 
 
-def _suitable(block: NDArray) -> str:
-    """Profile for intensities: floats that are whole numbers compress as labels do."""
-    if block.dtype.kind != "f":
-        return "intensity"
-    with np.errstate(invalid="ignore"):
-        # Plane by plane: stops at the first fraction, and needs no second block.
-        planes = block.reshape(-1, *block.shape[2:])
-        whole = all(np.array_equal(np.rint(plane), plane) for plane in planes)
-    return "label" if whole else "intensity"
+def _reader_of(box: Box, block: NDArray) -> Callable[[Box], NDArray]:
+    """Gives parts of a block by their place in the image."""
+    return lambda region: block[
+        tuple(
+            slice(r.start - whole.start, r.stop - whole.start)
+            for r, whole in zip(region, box, strict=True)
+        )
+    ]
 
 
 def _array_attributes(storage: Storage) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from voxarray.archive.codecs import PROFILES
+from voxarray.archive.profiles import PROFILES
 from voxarray.cohort.options import Choice, CohortOptions
 
 Command = Callable[..., Any]

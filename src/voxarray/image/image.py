@@ -238,7 +238,8 @@ class Image(
                 JPEG, BMP, TIFF); NIfTI, MGH, MINC, VTK, GIPL and archives have fixed axes and
                 refuse it.
             overwrite: Replace the file or archive that exists.
-            codec: Profile of an archive's codec, such as ``"training"``; chosen by default.
+            codec: Profile of an archive's codec: ``"default"``, ``"compact"``, ``"fast"``,
+                ``"training"``, ``"raw"`` or ``"labels"``.
             levels: Pyramid levels of an archive, the base included.
             chunks: Edge of an archive's chunks, in voxels.
             progress: True, False, a function of bytes done and in all, or None: a bar where

@@ -1,0 +1,169 @@
+"""Which codec an image gets: a profile offers a few, and a small trial on its voxels chooses.
+
+The trial compares sizes, never times: the same voxels make the same archive, whatever the machine,
+its threads and its load. It looks at a few pieces of the first row of chunks that holds any signal,
+which streams as well as files read by place can afford.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive.codecs import RAW, Codec
+from voxarray.core.errors import UnsupportedError
+from voxarray.geometry.layout import DEFAULT_CHUNK, Index4, Layout
+
+Region = tuple[range, range, range, range]
+
+_PIECE_BYTES = 1 << 18
+"""Of a chunk, so much is tried: several blocks of most codecs."""
+
+_PIECES = 8
+
+_GAIN = 20
+"""A codec further down the list must save a twentieth of the size: it takes longer to decode."""
+
+_EVIDENCE = 1 << 12
+"""Encoded bytes below which the pieces say too little of the image."""
+
+_GOLDEN = 0x9E37_79B1  # of 2**32: multiples of it are spread evenly
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A trade between size and speed.
+
+    Attributes:
+        wide: Codecs for voxels of several bytes; the first is the rule.
+        narrow: Codecs for voxels of one byte.
+        chunk: Edge of a chunk in voxels.
+    """
+
+    wide: tuple[Codec, ...]
+    narrow: tuple[Codec, ...]
+    chunk: int = DEFAULT_CHUNK
+
+    def candidates(self, dtype: np.dtype) -> tuple[Codec, ...]:
+        """Codecs for voxels of a type; those that decode fastest come first."""
+        return self.narrow if dtype.itemsize == 1 else self.wide
+
+
+def _filtered(cname: str, level: int, block: int, shuffles: str) -> tuple[Codec, ...]:
+    return tuple(Codec(cname, level, shuffle, block) for shuffle in shuffles.split())
+
+
+PROFILES = {
+    "default": Profile(
+        _filtered("zstd", 1, 1 << 17, "shuffle noshuffle bitshuffle"),
+        _filtered("zstd", 1, 1 << 16, "noshuffle bitshuffle"),
+    ),
+    "compact": Profile(
+        _filtered("zstd", 7, 1 << 20, "shuffle noshuffle bitshuffle"),
+        _filtered("zstd", 7, 1 << 20, "noshuffle bitshuffle"),
+        chunk=128,
+    ),
+    "fast": Profile(
+        _filtered("lz4", 5, 1 << 16, "shuffle noshuffle bitshuffle"),
+        _filtered("lz4", 5, 1 << 16, "noshuffle"),
+    ),
+    "labels": Profile(
+        _filtered("zstd", 5, 0, "shuffle noshuffle bitshuffle"),
+        _filtered("zstd", 5, 0, "noshuffle bitshuffle"),
+    ),
+    "training": Profile(
+        _filtered("lz4hc", 9, 0, "shuffle noshuffle"),
+        _filtered("lz4hc", 9, 0, "noshuffle"),
+        chunk=32,
+    ),
+    "raw": Profile((RAW,), (RAW,)),
+}
+"""Named trade-offs; measured in ``benchmarks/codecs.py``."""
+
+
+def profile(name: str) -> Profile:
+    """The profile of a name.
+
+    Raises:
+        UnsupportedError: For an unknown name; code ``UNKNOWN_CODEC``.
+    """
+    if name not in PROFILES:
+        raise UnsupportedError(
+            f"unknown codec profile {name!r}, expected one of {sorted(PROFILES)}",
+            code="UNKNOWN_CODEC",
+        )
+    return PROFILES[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Chooses among the codecs of a profile.
+
+    Attributes:
+        candidates: The codecs; the first is taken where nothing speaks for another.
+        layout: Of the finest level.
+        dtype: Stored type.
+        convert: Makes stored voxels of those of the source.
+    """
+
+    candidates: tuple[Codec, ...]
+    layout: Layout
+    dtype: np.dtype
+    convert: Callable[[NDArray], NDArray]
+
+    def choose(self, box: Region, read: Callable[[Region], NDArray]) -> Codec | None:
+        """The codec for an image whose first signal lies in a box; None if there is none in it.
+
+        Memory: some chunks, and twice a piece of one.
+
+        Args:
+            box: Begins and ends at chunk borders.
+            read: Gives voxels (n, z, y, x) of the source, of chunks in the box.
+        """
+        if len(self.candidates) == 1:
+            return self.candidates[0]
+        pieces = self._pieces(box, read)
+        if not pieces:
+            return None
+        best, least = self.candidates[0], self._size(self.candidates[0], pieces)
+        if least < _EVIDENCE:
+            return best
+        for codec in self.candidates[1:]:
+            size = self._size(codec, pieces)
+            if size < least - least // _GAIN:
+                best, least = codec, size
+        return best
+
+    def _pieces(self, box: Region, read: Callable[[Region], NDArray]) -> list[NDArray]:
+        """From the middle of chunks that hold signal, as they would be encoded."""
+        edges = self.layout.chunk
+        spans = [range(r.start // c, -(-r.stop // c)) for r, c in zip(box, edges, strict=True)]
+        chunks: list[Index4] = list(itertools.product(*spans))  # type: ignore[arg-type]  # four
+        spread = sorted(range(len(chunks)), key=lambda i: i * _GOLDEN % (1 << 32))
+        pieces: list[NDArray] = []
+        for number in spread:
+            chunk = self._chunk(read(self.layout.region(chunks[number])))
+            if chunk.view(np.uint8).any():
+                pieces.append(_middle(chunk))
+            if len(pieces) == _PIECES:
+                break
+        return pieces
+
+    def _chunk(self, block: NDArray) -> NDArray:
+        chunk = np.zeros(self.layout.chunk, self.dtype)
+        chunk[tuple(slice(0, n) for n in block.shape)] = self.convert(block)
+        return chunk.reshape(-1)
+
+    @staticmethod
+    def _size(codec: Codec, pieces: list[NDArray]) -> int:
+        return sum(len(part) for piece in pieces for part in codec.encode(piece))
+
+
+def _middle(chunk: NDArray) -> NDArray:
+    count = _PIECE_BYTES // chunk.itemsize
+    start = max(0, chunk.size - count) // 2
+    return chunk[start : start + count].copy()

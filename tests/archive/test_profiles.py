@@ -1,0 +1,113 @@
+"""Which codec an image gets: by its voxels alone, and never far from the best on offer."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import dask.config
+import nibabel as nib
+import numpy as np
+import pytest
+from archive_samples import archive, blobs
+
+import voxarray as vx
+from voxarray.archive.codecs import Codec
+from voxarray.archive.convert import convert
+from voxarray.archive.options import Options
+from voxarray.archive.profiles import PROFILES, profile
+from voxarray.archive.source import open_archive
+from voxarray.core.errors import UnsupportedError
+
+SHAPE = (1, 70, 66, 90)
+
+
+def codec_of(path: Path) -> Codec:
+    return open_archive(path).array.codec
+
+
+def size_of(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("c/*/*") if file.is_file())
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    found = sorted(path.rglob("*"))
+    return {str(file.relative_to(path)): file.read_bytes() for file in found if file.is_file()}
+
+
+def smooth(shape=SHAPE) -> np.ndarray:
+    axes = (np.linspace(-1, 1, n) for n in shape[1:])
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    noise = np.random.default_rng(0).normal(0, 0.01, shape[1:])
+    return np.where(x**2 + y**2 + z**2 < 0.8, np.cos(2 * x) * np.cos(y) + 0.2 * z + noise, 0)[None]
+
+
+KINDS = {
+    "8 bit": lambda: (smooth() * 100).astype("u1"),
+    "12 in 16 bit": lambda: (smooth() * 3000).astype("i2"),
+    "16 bit": lambda: (smooth() * 30000).astype("i2"),
+    "noise": lambda: np.random.default_rng(1).integers(0, 4096, SHAPE, "u2"),
+    "32 bit": lambda: (smooth() * 30000).astype("i4"),
+    "float32": lambda: smooth().astype("f4"),
+    "whole floats": lambda: np.rint(smooth() * 500).astype("f4"),
+    "float64": smooth,
+    "complex": lambda: smooth().astype("c8"),
+    "sparse": lambda: np.where(smooth() > 1.1, 3000 * smooth(), 0).astype("i2"),
+    "labels": lambda: blobs(SHAPE, "i4"),
+}
+
+
+@pytest.mark.parametrize("name", ["default", "compact", "fast", "labels"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_chosen_codec_is_near_the_best_on_offer(tmp_path, monkeypatch, name, kind):
+    array = KINDS[kind]()
+    chosen = archive(tmp_path / "a.ome.zarr", array, codec=name, levels=1)
+    offered = PROFILES[name].candidates(array.dtype)
+    assert codec_of(chosen) in offered
+    sizes = []
+    for number, one in enumerate(offered):
+        only = type(PROFILES[name])((one,), (one,), PROFILES[name].chunk)
+        monkeypatch.setitem(PROFILES, name, only)
+        sizes.append(size_of(archive(tmp_path / f"{number}.ome.zarr", array, codec=name, levels=1)))
+    assert size_of(chosen) <= 1.06 * min(sizes)
+
+
+def test_first_planes_of_background_do_not_decide(tmp_path):
+    array = np.random.default_rng(1).integers(0, 4096, (1, 40, 40, 200), "u2")
+    usual = archive(tmp_path / "a.ome.zarr", array, levels=1)
+    array[..., :130] = 0
+    late = archive(tmp_path / "b.ome.zarr", array, levels=1)
+    assert codec_of(usual).shuffle == "bitshuffle" == codec_of(late).shuffle
+
+
+def test_a_few_voxels_say_nothing(tmp_path):
+    array = np.zeros((1, 40, 40, 40), "i2")
+    array[0, 3, 4, 5] = 7
+    assert codec_of(archive(tmp_path / "a.ome.zarr", array)) == PROFILES["default"].wide[0]
+    array[:] = 0
+    assert codec_of(archive(tmp_path / "b.ome.zarr", array)) == PROFILES["default"].wide[0]
+
+
+@pytest.mark.parametrize("kind", ["12 in 16 bit", "noise", "float32"])
+def test_streams_arrays_and_any_threads_make_the_same_bytes(tmp_path, kind):
+    array = KINDS[kind]()[0].astype("f4" if kind == "float32" else "i2")
+    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "a.nii")
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes(), 1))
+    made = []
+    for number, (name, threads) in enumerate([("a.nii", 1), ("a.nii", 5), ("a.nii.gz", 3)]):
+        with dask.config.set({"voxarray.threads": threads}):
+            path = tmp_path / f"{number}.ome.zarr"
+            convert(vx.ScalarImage(tmp_path / name).source, path, options=Options(levels=2))
+        made.append({k: v for k, v in files_of(path).items() if k.startswith("scale")})
+    assert made[0] == made[1] == made[2]
+
+
+def test_label_maps_get_the_profile_of_labels(tmp_path):
+    path = archive(tmp_path / "a.ome.zarr", KINDS["labels"](), kind="label")
+    assert codec_of(path) in PROFILES["labels"].wide
+
+
+def test_an_unknown_profile():
+    with pytest.raises(UnsupportedError, match="compact") as caught:
+        profile("intensity")
+    assert caught.value.code == "UNKNOWN_CODEC"
