@@ -143,6 +143,8 @@ def _tell(made: Made, folder: Folder) -> None:
         f"{made.converted} converted, {made.present} there already, {made.failed} failed"
         + (f", {made.left} left" if made.left else "")
     )
+    if made.census is not None:
+        click.echo(str(made.census))
     for one in made.summary.failed[:_TOLD] if made.summary else ():
         file = one.failure.file if one.failure else one.subject
         click.echo(printable(f"{file}: {one.code}: {one.message}"), err=True)

@@ -8,6 +8,7 @@ import click
 
 from voxarray.cli import options as choices
 from voxarray.cli.fatal import fatal
+from voxarray.cohort.discover.census import Census
 from voxarray.cohort.run import slurm
 from voxarray.cohort.run.build import found_in, make_plan
 from voxarray.cohort.run.progress import bars
@@ -38,7 +39,8 @@ def command(
     named = choices.expanded(sources)
     with fatal():
         with bars() as watcher:
-            found = found_in(named, destination, choice, options)
+            census = Census()
+            found = found_in(named, destination, choice, options, census)
             plan = make_plan(found, named, destination, options, watcher, write=not dry_run)
         if jobs is not None:
             click.echo(slurm.script(plan, named, destination, jobs, arguments=same), nl=False)
@@ -47,6 +49,7 @@ def command(
             for item in plan.items:
                 click.echo(printable(_row(item)))
         click.echo(plan.summary())
+        click.echo(str(census))
 
 
 def _row(item: Any) -> str:

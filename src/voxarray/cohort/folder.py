@@ -86,6 +86,23 @@ class Folder:
         made = os.path.isfile(self.plan) or os.path.isfile(self.catalogue)
         return made or any(self.archives())
 
+    @property
+    def was_made(self) -> bool:
+        """Whether voxarray itself made a cohort here: others have a ``plan.json``, too."""
+        if os.path.isfile(self.catalogue) and os.path.isdir(self.journal):
+            return True
+        try:
+            with open(self.plan, "rb") as file:
+                return PLAN_FORMAT.encode() in file.read(100)
+        except OSError:
+            return False
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """What lies in the folder itself besides the archives."""
+        files = (self.plan, self.catalogue, self.report, self.readable_report)
+        return (*files, self.journal, self.staging)
+
     def require(self) -> None:
         """Raise `MissingFileError` (``NO_COHORT``) unless there is a cohort."""
         if not self.is_cohort():

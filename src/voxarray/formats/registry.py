@@ -78,7 +78,7 @@ def _opener(path: str) -> Opener:
     suffix = suffix_of(path)
     if os.path.isdir(path):
         # A store that lost its zarr.json is still an archive, and its reader says what is wrong.
-        if suffix.endswith(".zarr") or _is_zarr(path):
+        if suffix.endswith(".zarr") or is_zarr_folder(path):
             return load(_ZARR)
         if is_dicom_folder(path):
             return load(_DICOM)
@@ -107,7 +107,8 @@ def _opener(path: str) -> Opener:
     return load(str(found.open))
 
 
-def _is_zarr(folder: str) -> bool:
+def is_zarr_folder(folder: str) -> bool:
+    """Whether a folder is a Zarr group or array, of version 2 or 3."""
     return any(os.path.exists(os.path.join(folder, name)) for name in _ZARR_MARKERS)
 
 

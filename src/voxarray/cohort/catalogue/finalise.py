@@ -132,4 +132,14 @@ def _describe(folder: Folder) -> None:
         "GeneratedBy": [{"Name": "voxarray", "Version": __version__}],
     }
     path = os.path.join(folder.root, bids.DESCRIPTION)
+    if os.path.lexists(path) and not _is_ours(path):  # of the data set that was converted in place
+        return
     write_if_other(path, json.dumps(content, indent=1).encode())
+
+
+def _is_ours(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return bool(json.load(file)["GeneratedBy"][0]["Name"] == "voxarray")
+    except (OSError, ValueError, LookupError, TypeError):
+        return False

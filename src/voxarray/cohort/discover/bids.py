@@ -6,18 +6,25 @@ import csv
 import os
 import re
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
+
+from pathspec import GitIgnoreSpec
 
 from voxarray.cohort.discover.input import stem
+from voxarray.core.errors import FormatError
 
 DESCRIPTION = "dataset_description.json"
 PARTICIPANTS = "participants.tsv"
 
-LABEL_SUFFIXES = {"dseg", "mask"}
-"""Suffixes of label maps (BIDS derivatives, "Segmentations" and "Masks")."""
+LABEL_SUFFIXES = {"dseg", "mask", "defacemask"}
+"""Suffixes of label maps (BIDS derivatives, "Segmentations" and "Masks"; masks of defacing)."""
 
+_DATATYPES = {
+    *("anat", "func", "dwi", "fmap", "perf", "mrs", "pet", "micr"),
+    *("meg", "eeg", "ieeg", "nirs", "emg", "beh", "motion"),
+}
 _MODALITIES = {
-    **dict.fromkeys(("anat", "func", "dwi", "fmap", "perf"), "MR"),
+    **dict.fromkeys(("anat", "func", "dwi", "fmap", "perf", "mrs"), "MR"),
     "pet": "PT",
 }
 _NOT_DATA = ("sourcedata", "code", "stimuli")
@@ -44,8 +51,10 @@ def entities(path: str) -> dict[str, str]:
         return {}
     found["suffix"] = last
     datatype = os.path.basename(folder)
-    if datatype in _MODALITIES:
-        found["datatype"], found["modality"] = datatype, _MODALITIES[datatype]
+    if datatype in _DATATYPES:
+        found["datatype"] = datatype
+    if datatype in _MODALITIES:  # microscopes have no modality in common
+        found["modality"] = _MODALITIES[datatype]
     return found
 
 
@@ -60,28 +69,71 @@ def image_of(path: str) -> str:
     return "_".join(part for part in parts if part.split("-")[0] not in _OF_SUBJECT)
 
 
-def counts(path: str, ignored: Iterable[str]) -> bool:
-    """Whether a file of a dataset is an image of it, or a label map among its derivatives.
+def ruled_out(path: str, ignored: Ignored) -> str:
+    """Which rule says that a file is no image of a dataset; empty if it is one.
 
     Args:
         path: Below the root, with ``/``.
-        ignored: Lines of ``.bidsignore``.
+        ignored: What ``.bidsignore`` says.
     """
     top, *_ = path.split("/")
     found = entities(path)
-    if top in _NOT_DATA or "sub" not in found or _is_ignored(path, ignored):
+    if top in _NOT_DATA:
+        return f"in {top} of a BIDS dataset"
+    if ignored.holds(path):
+        return "by .bidsignore"
+    if "sub" not in found:
+        return "whose names do not begin with sub- in a BIDS dataset"
+    if top == _DERIVATIVES and found["suffix"] not in LABEL_SUFFIXES:
+        return "derivatives that are no label maps"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """What the ``.bidsignore`` of a dataset says, which is read as git reads ``.gitignore``.
+
+    Attributes:
+        spec: Its patterns; None without any.
+    """
+
+    spec: GitIgnoreSpec | None = None
+
+    @classmethod
+    def of(cls, folder: str) -> Ignored:
+        """What is ignored in a dataset.
+
+        Raises:
+            FormatError: The file, or a pattern, cannot be read (``BAD_BIDSIGNORE``): then nobody
+                knows what is to be left out.
+        """
+        path = os.path.join(folder, ".bidsignore")
+        try:
+            with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+                return cls(GitIgnoreSpec.from_lines(file.read().splitlines()))
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError) as error:
+            raise FormatError(
+                f"{path} cannot be read ({error}): it has a pattern of .gitignore on each line",
+                code="BAD_BIDSIGNORE",
+                path=path,
+            ) from None
+
+    def holds(self, path: str) -> bool:
+        """Whether a file of the dataset is to be left out."""
+        # As git goes down: what is in a folder that is left out cannot be taken in again, and a
+        # folder that is taken in again says nothing of what is in it.
+        parts = path.split("/")
+        folders = ("/".join(parts[:n]) + "/" for n in range(1, len(parts)))
+        return any(map(self._holds_itself, (*folders, path)))
+
+    def _holds_itself(self, path: str) -> bool:
+        """Whether the last pattern that names a file or folder itself leaves it out."""
+        for pattern in reversed(list(self.spec.patterns) if self.spec is not None else []):
+            if pattern.include is not None and _names(pattern.regex, path):
+                return bool(pattern.include)
         return False
-    return top != _DERIVATIVES or found["suffix"] in LABEL_SUFFIXES
-
-
-def ignored_patterns(folder: str) -> list[str]:
-    """Lines of ``.bidsignore``, which is written as ``.gitignore`` is."""
-    try:
-        with open(os.path.join(folder, ".bidsignore"), encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
-    except FileNotFoundError:
-        return []
-    return [line for line in lines if line and not line.startswith("#")]
 
 
 def participants(folder: str, columns: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -89,7 +141,7 @@ def participants(folder: str, columns: Iterable[str]) -> dict[str, dict[str, str
     path = os.path.join(folder, PARTICIPANTS)
     if not os.path.isfile(path):
         return {}
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     return {
         row["participant_id"]: {name: row[name] for name in columns if name in row}
@@ -110,13 +162,9 @@ def agreement(one: Mapping[str, str], other: Mapping[str, str]) -> int | None:
     return len(shared)
 
 
-def _is_ignored(path: str, patterns: Iterable[str]) -> bool:
-    parts = path.split("/")
-    for pattern in patterns:
-        if "/" in pattern.rstrip("/"):
-            whole = pattern.strip("/")
-            if fnmatchcase(path, whole) or path.startswith(f"{whole}/"):
-                return True
-        elif any(fnmatchcase(part, pattern.rstrip("/")) for part in parts):
-            return True
-    return False
+def _names(regex: re.Pattern[str], path: str) -> bool:
+    """Whether a compiled pattern names a path itself, not a folder that it lies in."""
+    if regex.groupindex:  # it ends with the name
+        return regex.fullmatch(path) is not None
+    found = regex.match(path)  # it ends in ``**``
+    return found is not None and len(path.rstrip("/")) >= found.end()

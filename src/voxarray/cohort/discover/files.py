@@ -7,23 +7,64 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from voxarray.archive.staging import is_hidden_staging
+from voxarray.cohort.discover.census import Census
 from voxarray.cohort.folder import Folder
 from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
-from voxarray.formats.dicom.detect import is_dicom_folder
-from voxarray.formats.file_sets import belongs_to_another
-from voxarray.formats.registry import longest_suffix, names_archive, searched_suffixes
+from voxarray.formats.dicom.detect import is_dicom, is_dicom_folder
+from voxarray.formats.file_sets import belongs_to_another, files_of
+from voxarray.formats.registry import (
+    is_zarr_folder,
+    known_suffixes,
+    longest_suffix,
+    names_archive,
+    searched_suffixes,
+)
+
+DOTS = "names that begin with a dot"
+RESULTS = "results of a cohort"
+NAMED_ONLY = "pictures, arrays and transforms, which have to be named"
+BESIDE = "texts, tables and programs"
+UPWARDS = "links to a folder that they lie in"
+
+# Of files that accompany scans and are none, also compressed.
+_BESIDE = (
+    *(".json", ".tsv", ".csv", ".txt", ".bval", ".bvec", ".bvals", ".bvecs", ".parquet"),
+    *(".md", ".rst", ".html", ".htm", ".css", ".js", ".pdf", ".doc", ".docx", ".xls", ".xlsx"),
+    *(".log", ".yml", ".yaml", ".xml", ".toml", ".ini", ".cfg", ".ipynb", ".py", ".m", ".r"),
+    *(".sh", ".bib", ".cff", ".mat", ".xfm", ".lta", ".1d", ".tfm", ".gif", ".svg", ".mp4"),
+    *(".webm", ".dat", ".edf", ".sqlite", ".tmp", ".lock", ".md5", ".sha256", ".cff"),
+)
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_BESIDE_NAMES = {"readme", "license", "licence", "copying", "changes", "dicomdir", "authors"}
 
 
-def images(path: str) -> list[Path]:
+def images(
+    path: str, census: Census | None = None, *, destination: str = "", alone: bool = True
+) -> list[Path]:
     """The file or archive at a path, or all that can be opened in a folder and below, sorted.
 
     The DICOM files of a folder count as one image, named by the folder, and so do the two files of
-    a pair, named by the header. Figures, arrays and transforms have to be named one by one.
+    a pair, named by the header. Figures, arrays and transforms have to be named one by one. Names
+    that begin with a dot are no scans, and neither are the results of a cohort.
+
+    Args:
+        path: File, archive or folder.
+        census: Told what was seen.
+        destination: Absolute path of a folder whose results are left out in any case.
+        alone: Whether nothing else is searched: then the archives of a cohort in which nothing
+            else is are the images.
     """
     given = Path(path)
-    if not given.is_dir() or is_archive(given):
+    told = Census() if census is None else census
+    if not given.is_dir() or is_image_folder(given):
+        told.take()
         return [given]
-    return sorted(_below(given, searched_suffixes()))
+    walk = _Walk(str(given), told, destination)
+    found = sorted(walk.below(given))
+    if not found and alone and Folder.of(given).is_cohort():
+        found = [Path(archive) for archive in Folder.of(given).archives()]
+        told.take(len(found))
+    return found
 
 
 def is_archive(path: Path) -> bool:
@@ -31,21 +72,119 @@ def is_archive(path: Path) -> bool:
     return names_archive(path) or (path / "zarr.json").is_file()
 
 
-def _below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
-    if is_dicom_folder(folder):
-        yield folder
-        suffixes = suffixes - DICOM_SUFFIXES
-    for entry in os.scandir(folder):
-        path = Path(entry.path)
-        if is_hidden_staging(entry.name) or _leads_upwards(entry):
-            continue
-        if os.path.isdir(path):  # False, not an error, for links that lead in a circle
-            if is_archive(path):
+def is_image_folder(path: Path) -> bool:
+    """Whether a folder is one image by its name or looks: an archive, or Zarr of any version."""
+    return is_archive(path) or (path.is_dir() and is_zarr_folder(str(path)))
+
+
+class _Walk:
+    """A search of a folder.
+
+    Args:
+        root: The folder, from which names begin.
+        census: Told what was seen.
+        destination: Absolute path of a folder whose results are left out in any case.
+    """
+
+    def __init__(self, root: str, census: Census, destination: str) -> None:
+        self.root, self.census, self.destination = root, census, destination
+        self.suffixes = searched_suffixes()
+        self.known = known_suffixes()
+
+    def below(self, folder: Path) -> Iterator[Path]:
+        """Images in a folder and below, in no order."""
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            holds_dicom = is_dicom_folder(folder)
+        except OSError:  # it fails as one image, by name, when it is opened
+            self.census.take()
+            yield folder
+            return
+        if holds_dicom:
+            yield folder
+        results = self._results(str(folder))
+        others: list[str] = []
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.name.startswith("."):
+                staging = is_hidden_staging(entry.name)
+                self.census.ignore(RESULTS if staging else DOTS)
+            elif entry.name in results:
+                self.census.ignore(RESULTS)
+            elif os.path.isdir(path):  # False, not an error, for links that lead in a circle
+                yield from self._folder(entry, path)
+            elif self._is_image(entry.path, holds_dicom):
+                self.census.take()
                 yield path
-            elif not Folder.of(path).is_cohort():  # results of another run are no scans
-                yield from _below(path, suffixes)
-        elif longest_suffix(path, suffixes) and not belongs_to_another(entry.path):
+            elif not self._is_part(entry.path, holds_dicom):
+                others.append(entry.path)
+        self._explain(folder, others)
+
+    def _folder(self, entry: os.DirEntry[str], path: Path) -> Iterator[Path]:
+        if _leads_upwards(entry):
+            self.census.ignore(UPWARDS)
+        elif is_image_folder(path):
+            self.census.take()
             yield path
+        else:
+            yield from self.below(path)
+
+    def _is_image(self, path: str, holds_dicom: bool) -> bool:
+        suffix = longest_suffix(path, self.suffixes)
+        if not suffix or (holds_dicom and suffix in DICOM_SUFFIXES):
+            return False
+        return not belongs_to_another(path)
+
+    def _is_part(self, path: str, holds_dicom: bool) -> bool:
+        """Whether a file belongs to an image that is found by another name; then it is counted."""
+        part = bool(longest_suffix(path, self.suffixes)) or (holds_dicom and is_dicom(path))
+        if part:
+            self.census.take()
+        return part
+
+    def _results(self, folder: str) -> set[str]:
+        """Names in a folder that are results of a cohort; scans may lie beside them."""
+        cohort, above = Folder.of(folder), Folder.of(os.path.dirname(os.path.abspath(folder)))
+        paths: set[str] = set()
+        if self._is_cohort(cohort):
+            paths.update(cohort.results)
+        if above.subjects == cohort.root and self._is_cohort(above):
+            paths.update(above.archives())
+        return {os.path.basename(path) for path in paths}
+
+    def _is_cohort(self, folder: Folder) -> bool:
+        return folder.was_made or folder.root == self.destination
+
+    def _explain(self, folder: Path, others: list[str]) -> None:
+        """Count the files of a folder that are no images: by a rule, or as not understood."""
+        wondered = []
+        for path in others:
+            if _is_beside(path):
+                self.census.ignore(BESIDE)
+            elif longest_suffix(path, self.known):
+                self.census.ignore(NAMED_ONLY)
+            else:
+                wondered.append(path)
+        parts = _detached_parts(folder) if wondered else set()
+        for path in wondered:
+            if path in parts:
+                self.census.take()
+            else:
+                self.census.wonder(os.path.relpath(path, self.root).replace(os.sep, "/"))
+
+
+def _is_beside(path: str) -> bool:
+    name = os.path.basename(path).lower()
+    for suffix in _COMPRESSED:
+        name = name.removesuffix(suffix)
+    return name.endswith(_BESIDE) or name.partition(".")[0] in _BESIDE_NAMES
+
+
+def _detached_parts(folder: Path) -> set[str]:
+    """Files of voxels that headers in a folder name."""
+    headers = [path for path in folder.iterdir() if path.name.lower().endswith((".mhd", ".nhdr"))]
+    return {os.path.join(folder, os.path.basename(p)) for h in headers for p in files_of(str(h))}
 
 
 def _leads_upwards(entry: os.DirEntry[str]) -> bool:

@@ -25,6 +25,8 @@ class Found:
         location: Absolute path, or URL.
         entities: Of BIDS, by their short names; empty where nobody knows.
         kept: Columns of a table that the user asked to keep.
+        collides_with: What else would be the same image of the same subject, as the user calls it:
+            none of them is converted.
     """
 
     subject: str
@@ -34,6 +36,7 @@ class Found:
     location: str
     entities: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, Any] = field(default_factory=dict)
+    collides_with: tuple[str, ...] = ()
 
 
 def stem(path: str | os.PathLike[str]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from voxarray.cohort.discover.input import Found, stem
 from voxarray.cohort.options import Choice, CohortOptions
-from voxarray.core.errors import FormatError
+from voxarray.core.errors import FormatError, UnsupportedError
 from voxarray.storage.remote.address import Address, as_local, is_url
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -49,7 +50,7 @@ def found_in(path: str, choice: Choice, options: CohortOptions) -> Iterator[Foun
     folder = os.path.dirname(os.path.abspath(path))
     for row in rows:
         kept = {name: row[name] for name in options.keep_metadata if name in row}
-        cells = [(name, row[name]) for name in (*images, *labels) if row.get(name)]
+        cells = [(name, str(row[name])) for name in (*images, *labels) if row.get(name)]
         whose = row[subject] if subject else None
         for name, cell in cells:
             location = location_of(cell, folder)
@@ -67,7 +68,10 @@ def found_in(path: str, choice: Choice, options: CohortOptions) -> Iterator[Foun
 def name_of(location: str, folder: str) -> str:
     """What an input is called: its path below a folder, else its own name and its folder's."""
     if is_url(location):
-        address = Address.parse(location)
+        try:
+            address = Address.parse(location)
+        except UnsupportedError:  # likewise
+            return location.partition("?")[0].rpartition("/")[2] or "?"
         return "/".join(address.path.split("/")[-2:]) or address.shown.partition("://")[2].strip(
             "/"
         )
@@ -79,7 +83,8 @@ def name_of(location: str, folder: str) -> str:
 
 def location_of(cell: str, folder: str) -> str:
     """Where an entry of a table or list is; paths are relative to its folder."""
-    cell = as_local(cell)
+    with suppress(UnsupportedError):  # what is wrong with it is said of this image alone
+        cell = as_local(cell)
     return cell if is_url(cell) else os.path.join(folder, os.path.expanduser(cell))
 
 

@@ -6,18 +6,23 @@ import glob
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from voxarray.cohort.discover import bids, manifest_table, patterns
-from voxarray.cohort.discover.files import images, is_archive
+from voxarray.cohort.discover.census import Census
+from voxarray.cohort.discover.files import images, is_image_folder
 from voxarray.cohort.discover.input import IMAGE, LABEL, Found, stem
 from voxarray.cohort.options import Choice, CohortOptions
-from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError
+from voxarray.core.errors import MissingFileError, UnsupportedError
 from voxarray.storage.remote.address import WEB, Address, as_local, is_url
 
 LIST_SUFFIX = ".txt"
 
 _DIGITS = 8
+
+_TOLD = 5
+"""Others of the same name that an image tells of."""
 
 
 def search(
@@ -25,72 +30,156 @@ def search(
     destination: str,
     choice: Choice = Choice(),
     options: CohortOptions = CohortOptions(),
+    census: Census | None = None,
 ) -> list[Found]:
     """All inputs that some sources mean, in a fixed order; nothing is opened but manifests.
+
+    Inputs that would be one image of one subject say so (`Found.collides_with`).
 
     Args:
         sources: Each a file, a folder, a glob, a BIDS dataset, a manifest (``.csv``, ``.tsv``,
             ``.parquet``), a list of paths or URLs (``.txt``), or a URL.
-        destination: Folder of the cohort: what is in it are results.
+        destination: Folder of the cohort; its results are no sources.
         choice: Which files or columns belong together.
         options: Of the cohort.
+        census: Told what was seen, and what became of it.
 
     Raises:
         MissingFileError: If a source is not there.
-        FormatError: If two inputs would have one name (``NAME_COLLISION``).
+        FormatError: If a manifest or a ``.bidsignore`` cannot be read.
     """
-    several = len(sources) > 1
+    find = _Search(destination, choice, options, Census() if census is None else census)
+    find.several = len(sources) > 1
     found: list[Found] = []
-    for source in sources:
+    for source in map(as_local, sources):
         # Two folders may both hold a t1.nii.gz: their own names tell them apart.
-        prefix = f"{os.path.basename(os.path.normpath(source))}/" if several else ""
-        source = as_local(source)
-        folder = not is_url(source) and os.path.isdir(source) and not is_archive_path(source)
-        found += _one(source, destination, prefix if folder else "", choice, options)
-    _refuse_collisions(found)
-    return _told_apart(found)
+        prefix = f"{os.path.basename(os.path.normpath(source))}/" if find.several else ""
+        folder = not is_url(source) and os.path.isdir(source) and not is_image(source)
+        found += find.in_source(source, prefix if folder else "")
+    return _told_apart(_marked(found))
 
 
-def is_archive_path(path: str) -> bool:
-    """Whether a path is that of an archive, which is one image though it is a folder."""
-    from pathlib import Path
-
-    return is_archive(Path(path))
+def is_image(path: str) -> bool:
+    """Whether a folder is one image, such as an archive."""
+    return is_image_folder(Path(path))
 
 
-def _one(
-    source: str, destination: str, prefix: str, choice: Choice, options: CohortOptions
-) -> Iterable[Found]:
-    source = as_local(source)
-    if is_url(source):
-        address = Address.parse(source)
+@dataclass(slots=True)
+class _Search:
+    """What is the same for all sources of one search.
+
+    Attributes:
+        destination: Folder of the cohort.
+        choice: Which files or columns belong together.
+        options: Of the cohort.
+        census: Told what was seen.
+        several: Whether there are several sources.
+    """
+
+    destination: str
+    choice: Choice
+    options: CohortOptions
+    census: Census
+    several: bool = False
+
+    def in_source(self, source: str, prefix: str) -> Iterable[Found]:
+        """The inputs of one source."""
+        if is_url(source):
+            return [self._at_url(source)]
+        path = os.path.expanduser(source)
+        lower = path.lower()
+        if os.path.isfile(path) and lower.endswith(manifest_table.SUFFIXES):
+            return self._counted(manifest_table.found_in(path, self.choice, self.options))
+        if os.path.isfile(path) and lower.endswith(LIST_SUFFIX):
+            return self._counted(_listed(path, self.options))
+        if os.path.isdir(path) and not is_image(path):
+            return self._in_folder(path, prefix)
+        if not os.path.lexists(path) and glob.has_magic(path):
+            return self._globbed(path)
+        if not os.path.lexists(path):
+            raise MissingFileError(f"there is nothing at {path}", path=path)
+        absolute = os.path.abspath(path)
+        return self._counted([_alone(absolute, os.path.basename(absolute), self.options)])
+
+    def _at_url(self, url: str) -> Found:
+        address = Address.parse(url)
         if not address.name and address.scheme not in WEB:
             raise UnsupportedError(
-                f"{source} names a whole store, which is not searched: write the URLs of its "
+                f"{url} names a whole store, which is not searched: write the URLs of its "
                 "images into a list (.txt) or a table (.csv), one a line",
                 code="REMOTE_FOLDER",
-                path=source,
+                path=url,
             )
-        return [_alone(source, manifest_table.name_of(source, ""), options)]
-    path = os.path.expanduser(source)
-    lower = path.lower()
-    if os.path.isfile(path) and lower.endswith(manifest_table.SUFFIXES):
-        return manifest_table.found_in(path, choice, options)
-    if os.path.isfile(path) and lower.endswith(LIST_SUFFIX):
-        return _listed(path, options)
-    if os.path.isdir(path) and not is_archive_path(path):
-        names = _below(path, destination)
-        if choice.image_patterns or choice.label_patterns:
-            return _by_pattern(path, prefix, names, choice, options)
+        self.census.take()
+        return _alone(url, manifest_table.name_of(url, ""), self.options)
+
+    def _counted(self, found: Iterable[Found]) -> Iterator[Found]:
+        for one in found:
+            self.census.take()
+            yield one
+
+    def _in_folder(self, path: str, prefix: str) -> Iterable[Found]:
+        below = images(path, self.census, destination=self.destination, alone=not self.several)
+        names = [os.path.relpath(one, path).replace(os.sep, "/") for one in below]
+        if self.choice.image_patterns or self.choice.label_patterns:
+            return self._by_pattern(path, prefix, names)
         if bids.is_dataset(path):
-            return _of_dataset(path, prefix, names, options)
-        return [_alone(os.path.join(path, name), prefix + name, options) for name in names]
-    if not os.path.exists(path) and glob.has_magic(path):
-        return _globbed(path, options)
-    if not os.path.exists(path):
-        raise MissingFileError(f"there is nothing at {path}", path=path)
-    absolute = os.path.abspath(path)
-    return [_alone(absolute, os.path.basename(absolute), options)]
+            return self._of_dataset(path, prefix, names)
+        return [_alone(os.path.join(path, name), prefix + name, self.options) for name in names]
+
+    def _globbed(self, pattern: str) -> Iterator[Found]:
+        # Names begin where the pattern begins to vary.
+        fixed = pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)]
+        root = os.path.abspath(os.path.dirname(fixed) or ".")
+        for path in sorted(glob.glob(pattern, recursive=True)):
+            for image in images(path, self.census, destination=self.destination, alone=False):
+                location = os.path.abspath(image)
+                name = os.path.relpath(location, root).replace(os.sep, "/")
+                yield _alone(location, name, self.options)
+
+    def _by_pattern(self, folder: str, prefix: str, names: Sequence[str]) -> Iterator[Found]:
+        choice, labels_only = self.choice, self.options.labels_only
+        given = [(name, text, "intensity") for name, text in choice.image_patterns]
+        given += [(name, text, "label") for name, text in choice.label_patterns]
+        rules = [(name, patterns.compiled(text), kind) for name, text, kind in given]
+        for name in names:
+            # Labels first: "*_seg.nii.gz" is also a "*.nii.gz".
+            for image, pattern, kind in reversed(rules):
+                match = pattern.fullmatch(name)
+                if match:
+                    yield Found(
+                        subject=prefix + (patterns.subject_of(match) or stem(name)),
+                        image=image or (LABEL if kind == "label" else IMAGE),
+                        kind="label" if kind == "label" or labels_only else "intensity",
+                        source=prefix + name,
+                        location=os.path.abspath(os.path.join(folder, name)),
+                    )
+                    break
+            else:
+                if choice.image_patterns:
+                    self.census.drop("that no pattern fits")
+                else:  # only label maps were named: the rest are images
+                    yield _alone(os.path.join(folder, name), prefix + name, self.options)
+
+    def _of_dataset(self, folder: str, prefix: str, names: Sequence[str]) -> Iterator[Found]:
+        ignored = bids.Ignored.of(folder)
+        kept = bids.participants(folder, self.options.keep_metadata)
+        for name in names:
+            rule = bids.ruled_out(name, ignored)
+            if rule:
+                self.census.drop(rule)
+                continue
+            entities = bids.entities(name)
+            is_label = entities["suffix"] in bids.LABEL_SUFFIXES or self.options.labels_only
+            yield Found(
+                subject=prefix + bids.subject_of(entities),
+                image=bids.image_of(name),
+                kind="label" if is_label else "intensity",
+                source=prefix + name,
+                location=os.path.abspath(os.path.join(folder, name)),
+                entities=entities,
+                kept=kept.get(f"sub-{entities['sub']}", {}),
+            )
 
 
 def _alone(location: str, name: str, options: CohortOptions) -> Found:
@@ -107,85 +196,19 @@ def _alone(location: str, name: str, options: CohortOptions) -> Found:
 
 
 def _subject(location: str, name: str) -> str:
-    if os.path.isdir(location) and not is_archive_path(location):
+    if os.path.isdir(location) and not is_image(location):
         return os.path.basename(location) if name == "." else name
     return stem(name)
 
 
-def _below(folder: str, destination: str) -> list[str]:
-    """Paths of the images below a folder, with ``/``, sorted; ``.`` if it is one itself."""
-    results = os.path.abspath(destination)
-    names = []
-    for path in images(folder):
-        if os.path.abspath(path).startswith(os.path.join(results, "subjects") + os.sep):
-            continue
-        names.append(os.path.relpath(path, folder).replace(os.sep, "/"))
-    return names
-
-
-def _globbed(pattern: str, options: CohortOptions) -> Iterator[Found]:
-    # Names begin where the pattern begins to vary.
-    fixed = pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)]
-    root = os.path.abspath(os.path.dirname(fixed) or ".")
-    for path in sorted(glob.glob(pattern, recursive=True)):
-        for image in images(path):
-            location = os.path.abspath(image)
-            yield _alone(location, os.path.relpath(location, root).replace(os.sep, "/"), options)
-
-
 def _listed(path: str, options: CohortOptions) -> Iterator[Found]:
     folder = os.path.dirname(os.path.abspath(path))
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:  # as names of files are
         lines = [line.strip() for line in file]
     for line in lines:
         if line and not line.startswith("#"):
             location = manifest_table.location_of(line, folder)
             yield _alone(location, manifest_table.name_of(location, folder), options)
-
-
-def _by_pattern(
-    folder: str, prefix: str, names: Sequence[str], choice: Choice, options: CohortOptions
-) -> Iterator[Found]:
-    given = [(name, text, "intensity") for name, text in choice.image_patterns]
-    given += [(name, text, "label") for name, text in choice.label_patterns]
-    rules = [(name, patterns.compiled(text), kind) for name, text, kind in given]
-    for name in names:
-        # Labels first: "*_seg.nii.gz" is also a "*.nii.gz".
-        for image, pattern, kind in reversed(rules):
-            match = pattern.fullmatch(name)
-            if match:
-                yield Found(
-                    subject=prefix + (patterns.subject_of(match) or stem(name)),
-                    image=image or (LABEL if kind == "label" else IMAGE),
-                    kind="label" if kind == "label" or options.labels_only else "intensity",
-                    source=prefix + name,
-                    location=os.path.abspath(os.path.join(folder, name)),
-                )
-                break
-        else:
-            if not choice.image_patterns:  # only label maps were named: the rest are images
-                yield _alone(os.path.join(folder, name), prefix + name, options)
-
-
-def _of_dataset(
-    folder: str, prefix: str, names: Sequence[str], options: CohortOptions
-) -> Iterator[Found]:
-    ignored = bids.ignored_patterns(folder)
-    kept = bids.participants(folder, options.keep_metadata)
-    for name in names:
-        if not bids.counts(name, ignored):
-            continue
-        entities = bids.entities(name)
-        is_label = entities["suffix"] in bids.LABEL_SUFFIXES or options.labels_only
-        yield Found(
-            subject=prefix + bids.subject_of(entities),
-            image=bids.image_of(name),
-            kind="label" if is_label else "intensity",
-            source=prefix + name,
-            location=os.path.abspath(os.path.join(folder, name)),
-            entities=entities,
-            kept=kept.get(f"sub-{entities['sub']}", {}),
-        )
 
 
 def _told_apart(found: Sequence[Found]) -> list[Found]:
@@ -210,14 +233,13 @@ def _digest(location: str) -> str:
     return hashlib.sha256(whole).hexdigest()[:_DIGITS]
 
 
-def _refuse_collisions(found: Sequence[Found]) -> None:
-    owners: dict[tuple[str, str], Found] = {}
+def _marked(found: Sequence[Found]) -> list[Found]:
+    """The same inputs, of which those that would be one image name each other."""
+    owners: dict[tuple[str, str], list[Found]] = {}
     for one in found:
-        other = owners.setdefault((one.subject, one.image), one)
-        if other is not one:
-            raise FormatError(
-                f"{other.source} and {one.source} would both be the image {one.image!r} of the "
-                f"subject {one.subject!r}: convert them into different folders, or tell them apart "
-                "with --image-pattern NAME=PATTERN",
-                code="NAME_COLLISION",
-            )
+        owners.setdefault((one.subject, one.image), []).append(one)
+    marked = []
+    for one in found:
+        others = [other for other in owners[one.subject, one.image] if other is not one]
+        marked.append(replace(one, collides_with=tuple(o.source for o in others[:_TOLD])))
+    return marked

@@ -84,8 +84,7 @@ def plan_of(
             done += len(subject)
             if looked is not None:
                 looked(done, len(found))
-    items.sort(key=lambda item: item.slug)
-    _refuse_same_names(items)
+    items = sorted(_told_apart(items), key=lambda item: item.slug)
     return Plan(tuple(items), origin, options.digest(), options.zipped)
 
 
@@ -117,9 +116,11 @@ def _subjects(found: Sequence[Found]) -> list[list[Found]]:
 
 
 def _stamp(one: Found) -> Stamp | Failure:
+    if one.collides_with:
+        return _collision(one.source, one.image, one.subject, one.collides_with)
     try:
         return Stamp.of(one.location)
-    except (VoxarrayError, OSError) as error:
+    except (VoxarrayError, OSError, ValueError) as error:  # such as a null byte in a path
         return failure_of(error, one.source, {one.location: one.source})
 
 
@@ -290,13 +291,27 @@ def _item(one: _Seen, layers: Sequence[_Seen], options: CohortOptions) -> Item:
     )
 
 
-def _refuse_same_names(items: Sequence[Item]) -> None:
-    owners: dict[str, Item] = {}
+def _told_apart(items: Sequence[Item]) -> list[Item]:
+    """The same items, of which those that would become one archive fail, each by its name."""
+    owners: dict[str, list[Item]] = {}
     for item in items:
-        other = owners.setdefault(item.slug.lower(), item)
-        if other is not item:
-            raise FormatError(
-                f"{other.origin.source} and {item.origin.source} would both become "
-                f"{item.slug}: rename one of them",
-                code="NAME_COLLISION",
-            )
+        owners.setdefault(item.slug.lower(), []).append(item)
+    return [
+        one if len(same) == 1 else _failing(one, same) for same in owners.values() for one in same
+    ]
+
+
+def _failing(item: Item, same: Sequence[Item]) -> Item:
+    others = [other.origin.source for other in same if other is not item]
+    source = item.origin.source
+    failure = item.failure or _collision(source, item.image, item.subject, others)
+    return replace(item, slug=slug(item.subject, item.image, source), failure=failure)
+
+
+def _collision(source: str, image: str, subject: str, others: Sequence[str]) -> Failure:
+    message = (
+        f"{source} and {', '.join(others)} would both be the image {image!r} of the subject "
+        f"{subject!r}, and none is converted: rename one of them, convert them into different "
+        "folders, or tell them apart with --image-pattern NAME=PATTERN"
+    )
+    return Failure("NAME_COLLISION", message, source, lasting=True)

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from voxarray.archive.staging import remove_abandoned
 from voxarray.cohort.catalogue import rows
 from voxarray.cohort.catalogue.finalise import Summary, conclude, last_failures, missing_of
 from voxarray.cohort.catalogue.journal import Journal
+from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import Found
 from voxarray.cohort.discover.search import search
 from voxarray.cohort.folder import Folder
@@ -78,6 +79,7 @@ class Made:
         left: Images that it did not come to.
         summary: Of the whole cohort; None after a part of it.
         stopped: Why it did not come to all; empty if it did.
+        census: What was seen in the sources, and what became of it; None where nobody looked.
     """
 
     converted: int
@@ -86,6 +88,7 @@ class Made:
     left: int
     summary: Summary | None
     stopped: str = ""
+    census: Census | None = None
 
 
 def build(
@@ -110,12 +113,13 @@ def build(
     Raises:
         MissingFileError: If a source is not there, or a part is asked for without a plan.
         FormatError: If the cohort was made of something else (``OTHER_SOURCE``,
-            ``OTHER_FORM``), or two images would have one name (``NAME_COLLISION``).
+            ``OTHER_FORM``).
         ArchiveError: If the disk refuses (``NO_SPACE``, ``IO_ERROR``), or the scheduler is gone.
     """
     watcher = watcher or Watcher()
     Folder.of(destination)  # refuses a URL before sources are looked at
-    found = found_in(sources, destination, choice, options)
+    census = Census()
+    found = found_in(sources, destination, choice, options, census)
     if run.partition is None:
         plan = make_plan(found, sources, destination, options, watcher)
     else:
@@ -126,7 +130,8 @@ def build(
                 code="OTHER_OPTIONS",
             )
     locations = {one.source: one.location for one in found}
-    return execute(plan, _file_openers(locations), destination, options, run, watcher)
+    made = execute(plan, _file_openers(locations), destination, options, run, watcher)
+    return replace(made, census=census)
 
 
 def found_in(
@@ -134,17 +139,19 @@ def found_in(
     destination: str | os.PathLike[str],
     choice: Choice,
     options: CohortOptions,
+    census: Census | None = None,
 ) -> list[Found]:
     """The inputs that sources mean; see `search`.
 
     Raises:
         MissingFileError: If there are none at all (``NOTHING_FOUND``).
     """
-    found = search(_texts(sources), Folder.of(destination).root, choice, options)
+    census = Census() if census is None else census
+    found = search(_texts(sources), Folder.of(destination).root, choice, options, census)
     if not found:
         raise MissingFileError(
             f"nothing to do: no image was found in {', '.join(_texts(sources))} that voxarray "
-            "reads",
+            f"reads\n{census}",
             code="NOTHING_FOUND",
         )
     return found

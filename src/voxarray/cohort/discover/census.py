@@ -1,0 +1,72 @@
+"""What was seen while sources were searched, and what became of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from voxarray.core.printable import printable
+
+_TOLD = 20
+"""Names that are told; all are counted."""
+
+_KEPT = 1000
+"""Names that are kept."""
+
+
+@dataclass(slots=True)
+class Census:
+    """Counts of files, archives and folders that were met.
+
+    A folder that is left out as a whole counts once. The files that an image is made of, such as
+    those of a DICOM series, count as taken.
+
+    Attributes:
+        taken: Files and archives that are images, or parts of them.
+        ignored: What was left out by a rule, by the rule.
+        unknown: Names of what no rule and no reader knows; the first thousand.
+        unknowns: How many these are.
+    """
+
+    taken: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
+    unknown: list[str] = field(default_factory=list)
+    unknowns: int = 0
+
+    @property
+    def seen(self) -> int:
+        """All that was met."""
+        return self.taken + self.ignored.total() + self.unknowns
+
+    def take(self, count: int = 1) -> None:
+        """Count what is an image, or part of one."""
+        self.taken += count
+
+    def ignore(self, rule: str, count: int = 1) -> None:
+        """Count what a rule leaves out, though it was not taken before."""
+        self.ignored[rule] += count
+
+    def drop(self, rule: str) -> None:
+        """Count as ignored by a rule what was counted as taken."""
+        self.taken -= 1
+        self.ignored[rule] += 1
+
+    def wonder(self, name: str) -> None:
+        """Note what nothing here understands."""
+        self.unknowns += 1
+        if len(self.unknown) < _KEPT:
+            self.unknown.append(name)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.seen} seen: {self.taken} taken, {self.ignored.total()} ignored, "
+            f"{self.unknowns} not understood"
+        ]
+        if self.ignored:
+            rules = (f"{count} {rule}" for rule, count in self.ignored.most_common())
+            lines.append(f"  ignored: {'; '.join(rules)}")
+        if self.unknown:
+            names = ", ".join(map(printable, sorted(self.unknown)[:_TOLD]))
+            more = self.unknowns - min(_TOLD, len(self.unknown))
+            lines.append(f"  not understood: {names}{f', and {more} more' if more else ''}")
+        return "\n".join(lines)
