@@ -40,7 +40,7 @@ def affine_of(dataset: xr.Dataset) -> np.ndarray:
             values[1] - values[0] if len(values) > 1 else dataset[name].attrs["step"]
         )
         placed[axis, 3] = values[0]
-    return np.array(dataset["spatial_ref"].attrs["intrinsic_to_world"]) @ placed
+    return np.reshape(dataset["spatial_ref"].attrs["intrinsic_to_world"], (4, 4)) @ placed
 
 
 @pytest.mark.parametrize(
