@@ -39,7 +39,7 @@ def scan(path, sform=4, qform=1, version=1, **fields):
 
 
 def header_of(image, path):
-    image.save(path)
+    image.save(path, overwrite=True)
     return nib.load(path).header
 
 
