@@ -98,6 +98,13 @@ def test_new_intensities_have_no_display_range_and_no_intent(tmp_path):
     ] * 4
 
 
+def test_files_that_become_channels_are_in_the_space_of_the_first(tmp_path):
+    paths = [scan(tmp_path / f"{n}.nii", 4, 1) for n in range(2)]
+    header = header_of(vx.ScalarImage(paths), tmp_path / "b.nii")
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (4, 1)
+    assert header["cal_max"] == 0
+
+
 def test_another_affine_is_another_space(tmp_path):
     image = vx.ScalarImage(scan(tmp_path / "a.nii"))
     image.affine = np.diag([1.0, 2, 3, 1])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError
 from voxarray.geometry.selection import Selection, Shape4
-from voxarray.source.base import Source, digest
+from voxarray.source.base import OriginalHeader, Source, digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,12 @@ class ConcatSource(Source):
                     stacklevel=2,
                 )
         return cls(tuple(parts))
+
+    @property
+    def original_header(self) -> OriginalHeader | None:
+        # The first one's affine holds for all, and so does its space; its display range does not.
+        first = self.parts[0].original_header
+        return None if first is None else replace(first, same_values=False)
 
     @property
     def shape(self) -> Shape4:
