@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -57,6 +58,7 @@ __all__ = [
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
+_LOG = logging.getLogger(__name__)
 _NOT_SUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 _ARCHIVE = "archive"
 _SYNC_THREADS = 4  # waits on the disk, not on a core
@@ -200,6 +202,7 @@ def publish(staged: str, destination: str, overwrite: bool) -> None:
             code="NOT_SYNCED",
             path=destination,
         ) from error
+    _LOG.info("published %s", destination)
     _delete(staged)  # after an exchange, what was at the destination
 
 

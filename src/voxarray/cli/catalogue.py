@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from voxarray.cli.fatal import fatal
+from voxarray.cli.console import console
+from voxarray.cli.outcome import fatal
 from voxarray.core.errors import FormatError
 from voxarray.core.printable import cell, printable
 
@@ -45,11 +46,11 @@ def command(destination: str, query: str | None, as_csv: bool, log: str | None) 
             raise click.UsageError(str(error)) from None
     if as_csv:
         rows = rows.map(cell).rename(columns=cell)
-        click.echo(rows.to_csv(index=False), nl=False)
+        console().say(rows.to_csv(index=False), newline=False)
         return
     shown = rows[[name for name in _SHOWN if name in rows]]
     shown = shown.map(lambda value: printable(value) if isinstance(value, str) else value)
-    click.echo(shown.to_string(index=False, na_rep="-"))
+    console().say(shown.to_string(index=False, na_rep="-"))
 
 
 def _print_log(cohort: Cohort, subject: str) -> None:
@@ -58,4 +59,4 @@ def _print_log(cohort: Cohort, subject: str) -> None:
     except KeyError:
         raise click.UsageError(f"there is no subject {subject!r} in the catalogue") from None
     for event in events:
-        click.echo(json.dumps(event))
+        console().say(json.dumps(event))

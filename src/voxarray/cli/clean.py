@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from voxarray.archive.cleaning import Leftover, clean
-from voxarray.cli.fatal import SOME_FAILED, fatal
+from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.outcome import SOME_FAILED
 from voxarray.core.memory import format_bytes
 from voxarray.storage.folder_lock import Ownership
 
@@ -20,6 +19,7 @@ from voxarray.storage.folder_lock import Ownership
     help="Also remove that of which no lock can tell whether its writer lives",
 )
 @click.option("--dry-run", is_flag=True, help="Say what is there, and remove nothing")
+@how_it_speaks(as_json=False)
 def command(path: str, unlocked: bool, dry_run: bool) -> None:
     """Remove what interrupted conversions have left below PATH.
 
@@ -27,23 +27,22 @@ def command(path: str, unlocked: bool, dry_run: bool) -> None:
     without them, and of what voxarray 0.1 left, --unlocked removes it: say it only while nobody
     converts there.
     """
-    with fatal():
-        found = clean(path, unlocked=unlocked, dry_run=dry_run)
+    talk = console()
+    found = clean(path, unlocked=unlocked, dry_run=dry_run)
     for left in found:
-        click.echo(f"{left.path}: {_told(left, dry_run)}, {format_bytes(left.bytes)}")
+        talk.say(f"{left.path}: {_told(left, dry_run)}, {format_bytes(left.bytes)}")
     gone = [left for left in found if left.outcome in ("removed", "restored")]
-    click.echo(f"{len(gone)} removed, {format_bytes(sum(left.bytes for left in gone))}")
+    talk.say(f"{len(gone)} removed, {format_bytes(sum(left.bytes for left in gone))}")
     doubtful = [left for left in found if left.ownership is Ownership.UNKNOWN]
     if doubtful and not unlocked:
-        click.echo(
+        talk.complain(
             f"{len(doubtful)} are left of which no lock can tell whether their writers live: if "
-            f"nobody converts here now, voxarray clean {path} --unlocked removes them",
-            err=True,
+            f"nobody converts here now, voxarray clean {path} --unlocked removes them"
         )
     failed = [left for left in found if left.outcome == "failed"]
     for left in failed:
-        click.echo(f"{left.path}: {left.problem}", err=True)
-    sys.exit(SOME_FAILED if failed else 0)
+        talk.complain(f"{left.path}: {left.problem}")
+    talk.finish(SOME_FAILED if failed else 0)
 
 
 def _told(left: Leftover, dry_run: bool) -> str:

@@ -1,33 +1,50 @@
-"""``voxarray convert``: one image into an archive, or many into a cohort of archives."""
+"""``voxarray convert``: one image into an archive or file, or many into a cohort of archives."""
 
 from __future__ import annotations
 
 import os
-import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
 
-from voxarray.archive.convert import convert
-from voxarray.archive.metadata import Kind
-from voxarray.archive.options import Options
-from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
 from voxarray.cli import options as choices
-from voxarray.cli.fatal import NOTHING_DONE, SOME_FAILED, STOPPED, fatal, told_when_stopped
-from voxarray.cli.outcome import Outcome
+from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.destinations import Destination, Kind, refuse_meaningless
+from voxarray.cli.outcome import NOTHING_DONE, SOME_FAILED, STOPPED, Outcome, told_when_stopped
+from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.folder import Folder
-from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.build import ASKED_TO_END, Made, Run, build
 from voxarray.cohort.run.interrupts import stoppable
-from voxarray.cohort.run.progress import bars
+from voxarray.cohort.run.progress import Watcher
+from voxarray.cohort.run.task import Progress, Result
 from voxarray.core.memory import format_bytes
-from voxarray.core.printable import printable
-from voxarray.core.progress_bar import bar
-from voxarray.formats.registry import names_archive, open_source
 from voxarray.formats.suffixes import suffix_of
-from voxarray.storage.destination import local_destination
+from voxarray.saving import convert
 from voxarray.storage.remote.address import is_url
+
+_TOLD = 20
+"""Failures that are shown at the end; all are in the report."""
+
+_OF_COHORTS = {
+    "workers": "--workers",
+    "scheduler": "--scheduler",
+    "partition": "--partition",
+    "max_failures": "--max-failures",
+    "retry": "--retry",
+    "image_pattern": "--image-pattern",
+    "label_pattern": "--label-pattern",
+    "image_column": "--image-column",
+    "label_column": "--label-column",
+    "subject_column": "--subject-column",
+    "keep_metadata": "--keep-metadata",
+}
+
+_OF_ARCHIVES = {"levels": "--levels", "chunk": "--chunk", "codec": "--codec", "zipped": "--zip"}
 
 
 def _part(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -39,10 +56,6 @@ def _part(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int,
     return int(number), int(of)
 
 
-_TOLD = 20
-"""Failures that are shown at the end; all are in the report."""
-
-
 @click.command("convert")
 @click.argument("sources", nargs=-1, required=True)
 @click.argument("destination")
@@ -51,72 +64,103 @@ _TOLD = 20
 @click.option(
     "--memory",
     callback=choices.checked_size,
-    help='Budget, such as "512 MiB" [default: half of what there is]',
+    help='Budget, such as "512 MiB" [default: half of the memory available to this process]',
 )
-@click.option("--overwrite", is_flag=True, help="Exchange archives that exist")
+@click.option("--overwrite", is_flag=True, help="Replace existing archives and files")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes on this machine")
-@click.option("--scheduler", help="Address of a dask scheduler that runs, such as tcp://host:8786")
-@click.option("--partition", callback=_part, metavar="I/N", help="One part of a frozen plan")
+@click.option("--scheduler", help="Address of a running dask scheduler, such as tcp://host:8786")
+@click.option("--partition", callback=_part, metavar="I/N", help="One part of a plan")
 @click.option("--max-failures", type=click.IntRange(1), help="Stop after so many")
-@click.option("--retry", is_flag=True, help="Try again what failed for good")
+@click.option("--retry", is_flag=True, help="Also retry images that failed permanently")
+@how_it_speaks(as_json=True)
 def command(
     sources: tuple[str, ...], destination: str, memory: str | None, **arguments: Any
 ) -> None:
-    """Convert SOURCES into Zarr archives at DESTINATION.
+    """Convert SOURCES at DESTINATION: one image, or many into a cohort of Zarr archives.
 
-    If DESTINATION is the name of an archive (.ome.zarr, .nii.zarr, .ozx), SOURCES is one image.
-    Otherwise it is the folder of a cohort, and SOURCES are files, folders, globs, a BIDS dataset,
-    a manifest (.csv, .tsv, .parquet), a list of paths or URLs (.txt), or URLs. What is in the
-    folder already is not made again unless its source changed: run the command again to go on.
+    If DESTINATION is the name of an archive (.ome.zarr, .nii.zarr, .ozx) or of a file in another
+    format (.nii.gz, .nrrd, .mha, ...), SOURCES is one image. Otherwise it is the folder of a
+    cohort, and SOURCES are files, folders, globs, a BIDS dataset, a manifest (.csv, .tsv,
+    .parquet), a list of paths or URLs (.txt), or URLs. What is up to date in the folder is not
+    converted again: run the command again to resume.
     """
     import dask.config
 
-    options, choice = choices.cohort_options(arguments), choices.choice(arguments)
+    target = Destination.of(destination)
+    if target.kind is not Kind.COHORT:
+        unused = _OF_COHORTS if target.kind is Kind.ARCHIVE else {**_OF_COHORTS, **_OF_ARCHIVES}
+        refuse_meaningless(target.kind, destination, unused)
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
-    with fatal():
-        local_destination(destination)
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
-        if names_archive(destination):
-            _one(sources, destination, options, arguments["overwrite"])
+        if target.kind is Kind.COHORT:
+            _many(sources, Folder.of(target.path), arguments)
         else:
-            _many(sources, destination, options, choice, arguments)
+            _one(sources, target, arguments)
 
 
-def _one(
-    sources: tuple[str, ...], destination: str, options: CohortOptions, overwrite: bool
-) -> None:
-    if options.zipped and suffix_of(destination) != ZIP_SUFFIX:
-        raise click.UsageError(f"--zip makes {ZIP_SUFFIX} files, and {destination} is none")
-    found = [one for s in sources for one in ([s] if is_url(s) else map(str, images(s)))]
-    if len(found) != 1:
-        raise click.UsageError(
-            f"{destination} names one archive, and there are {len(found)} images: give a folder "
-            "as the destination"
-        )
-    kind: Kind = "label" if options.labels_only else "intensity"
+def _one(sources: tuple[str, ...], target: Destination, arguments: dict[str, Any]) -> None:
+    if arguments["zipped"] and suffix_of(target.path) != ".ozx":
+        raise click.UsageError(f"--zip makes .ozx files, and {target.path} is none")
+    source = _single(sources, target)
     outcome = Outcome()
-    with bar(1) as begin, outcome.attempt(found[0]):
+    with outcome.attempt(source):
         done = convert(
-            open_source(os.path.expanduser(found[0])),
-            destination,
-            kind=kind,
-            options=Options(options.levels, options.chunk, options.codec, overwrite),
-            progress=begin(os.path.basename(found[0])),
+            source,
+            target.path,
+            label=arguments["label"],
+            codec=arguments["codec"],
+            levels=arguments["levels"],
+            chunks=arguments["chunk"],
+            overwrite=arguments["overwrite"],
+            progress=outcome.console.progress,
         )
-        click.echo(
-            f"{done.path}: {format_bytes(done.source_bytes)} -> "
+        outcome.console.document.update(asdict(done), source=source)
+        outcome.console.say(
+            f"{done.path}: {format_bytes(done.source_bytes)} of voxels -> "
             f"{format_bytes(done.archive_bytes)} in {done.seconds:.2f} s"
         )
     outcome.exit()
 
 
-def _many(
-    sources: tuple[str, ...],
-    destination: str,
-    options: CohortOptions,
-    choice: Choice,
-    arguments: dict[str, Any],
-) -> None:
+def _single(sources: Sequence[str], target: Destination) -> str:
+    """The one image that an archive or a file is made of.
+
+    Raises:
+        click.UsageError: There are several, or none.
+    """
+    named = choices.expanded(sources)
+    found = [one for s in named for one in ([s] if is_url(s) else map(str, images(s)))]
+    if len(found) != 1:
+        raise click.UsageError(
+            f"{target.path} names one {target.kind.value}, and {', '.join(sources[:3])} "
+            f"{'holds' if len(sources) == 1 else 'hold'} {len(found)} images: give a folder as the "
+            "destination"
+        )
+    return found[0]
+
+
+class _Totals(Watcher):
+    """Adds up what a run did, and passes on what it is told."""
+
+    def __init__(self, shown: Watcher) -> None:
+        self._shown, self.voxel_bytes = shown, 0
+
+    def start(self, items: Sequence[Item]) -> None:
+        self._shown.start(items)
+
+    def begin(self, item: Item) -> Progress | None:
+        return self._shown.begin(item)
+
+    def end(self, result: Result) -> None:
+        self.voxel_bytes += result.voxel_bytes if result.status == "converted" else 0
+        self._shown.end(result)
+
+    def planned(self, done: int, total: int) -> None:
+        self._shown.planned(done, total)
+
+
+def _many(sources: tuple[str, ...], folder: Folder, arguments: dict[str, Any]) -> None:
+    options, choice = choices.cohort_options(arguments), choices.choice(arguments)
     run = Run(
         workers=arguments["workers"],
         scheduler=arguments["scheduler"],
@@ -125,39 +169,64 @@ def _many(
         retry=arguments["retry"],
         again=arguments["overwrite"],
     )
-    with fatal(), bars() as watcher:
+    began = time.perf_counter()
+    with watching(console().progress) as shown:
+        totals = _Totals(shown)
         made = build(
             choices.expanded(sources),
-            destination,
+            folder.root,
             options=options,
             choice=choice,
             run=run,
-            watcher=watcher,
+            watcher=totals,
         )
-    _tell(made, Folder.of(destination))
+    _tell(made, folder, totals.voxel_bytes, time.perf_counter() - began)
 
 
-def _tell(made: Made, folder: Folder) -> None:
+def _tell(made: Made, folder: Folder, voxel_bytes: int, seconds: float) -> None:
     """Say what was done and end: 0 all good, 3 some failed, 1 nothing done, 75 stopped."""
-    click.echo(
-        f"{made.converted} converted, {made.present} there already, {made.failed} failed"
-        + (f", {made.left} left" if made.left else "")
+    talk = console()
+    failed = made.summary.failed if made.summary else []
+    talk.document.update(
+        destination=folder.root,
+        converted=made.converted,
+        up_to_date=made.present,
+        failed=made.failed,
+        remaining=made.left,
+        stopped=made.stopped,
+        voxel_bytes=voxel_bytes,
+        seconds=round(seconds, 3),
+        failures=[_failure(one) for one in failed],
+    )
+    talk.say(
+        f"{folder.root}: {made.converted} converted, {made.present} up to date, {made.failed} "
+        f"failed{f', {made.left} remaining' if made.left else ''}; "
+        f"{format_bytes(voxel_bytes)} of voxels in {seconds:.1f} s"
     )
     if made.census is not None:
-        click.echo(str(made.census))
-    for one in made.summary.failed[:_TOLD] if made.summary else ():
-        file = one.failure.file if one.failure else one.subject
-        click.echo(printable(f"{file}: {one.code}: {one.message}"), err=True)
+        talk.document["census"] = made.census.document()
+        talk.say(str(made.census))
+    for one in failed[:_TOLD]:
+        told = _failure(one)
+        talk.complain(f"{told['path']}: {told['code']}: {told['message']}")
     if made.failed:
-        click.echo(
+        talk.complain(
             f"{made.failed} of {made.failed + made.converted + made.present} failed: see "
-            f"{folder.readable_report}",
-            err=True,
+            f"{folder.readable_report}"
         )
     if made.stopped:
-        click.echo(f"stopped: {made.stopped}; run the same command again to go on", err=True)
+        talk.complain(f"stopped: {made.stopped}; run the same command again to resume")
+    talk.finish(_code(made))
+
+
+def _code(made: Made) -> int:
     if not (made.failed or made.left or made.stopped):
-        sys.exit(0)
+        return 0
     if made.stopped == ASKED_TO_END and not made.failed:
-        sys.exit(STOPPED)
-    sys.exit(SOME_FAILED if made.converted + made.present else NOTHING_DONE)
+        return STOPPED
+    return SOME_FAILED if made.converted + made.present else NOTHING_DONE
+
+
+def _failure(one: Any) -> dict[str, str]:
+    place = one.failure.file if one.failure else one.subject
+    return {"path": os.fspath(place), "code": one.code, "message": one.message}

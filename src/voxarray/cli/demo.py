@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from voxarray.cli.console import console
 from voxarray.cli.enlarged import Enlarged
-from voxarray.cli.fatal import fatal
+from voxarray.cli.outcome import fatal
 from voxarray.cohort.run.resource_usage import Cost, metered
 from voxarray.core.memory import format_bytes
 from voxarray.storage.destination import local_destination
@@ -41,7 +42,7 @@ def command(folder: Path) -> None:
     writer.join()
     if writer.exitcode:
         raise click.ClickException("the scan could not be written")
-    click.echo(f"a real scan, enlarged: {scan}, {format_bytes(scan.stat().st_size)}")
+    console().say(f"a real scan, enlarged: {scan}, {format_bytes(scan.stat().st_size)}")
     with dask.config.set({"voxarray.memory-budget": BUDGET}):
         _convert(scan, archive)
         _slice(archive)
@@ -77,7 +78,7 @@ def _convert(scan: Path, archive: Path) -> None:
     if cost.peak is not None:
         share = cost.peak / budget()
         verdict = "kept" if share <= 1 else "EXCEEDED"
-        click.echo(
+        console().say(
             f"    budget {BUDGET}: {verdict}, the peak is {share:.0%} of it; "
             f"the voxels alone are {done.source_bytes / budget():.1f} times the budget"
         )
@@ -124,4 +125,4 @@ def _tell(step: str, result: str, cost: Cost) -> None:
         figures.append(f"{format_bytes(cost.read)} read")
     if cost.peak is not None:
         figures.append(f"peak {format_bytes(cost.peak)}")
-    click.echo(f"{step}: {result}\n    {', '.join(figures)}")
+    console().say(f"{step}: {result}\n    {', '.join(figures)}")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from voxarray.cli.fatal import NOTHING_DONE, SOME_FAILED, fatal
+from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.destinations import Destination
+from voxarray.cli.outcome import NOTHING_DONE, SOME_FAILED
 from voxarray.cohort.catalogue.finalise import finalise
 
 
 @click.command("finalise")
 @click.argument("destination")
+@how_it_speaks(as_json=False)
 def command(destination: str) -> None:
     """Make catalogue and report of the cohort in DESTINATION, and name what is missing."""
-    with fatal():
-        summary = finalise(destination)
-    click.echo(str(summary), nl=False)
+    talk = console()
+    summary = finalise(Destination.of(destination).require_cohort("finalise").root)
+    talk.say(str(summary), newline=False)
     for name in summary.strangers:
-        click.echo(f"{name}: no whole archive that a cohort made", err=True)
+        talk.complain(f"{name}: not a complete archive of a cohort")
     if summary.missing:
-        sys.exit(SOME_FAILED if summary.done else NOTHING_DONE)
+        talk.finish(SOME_FAILED if summary.done else NOTHING_DONE)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
+from typing import Any
 
 import click
 import numpy as np
 
 from voxarray.archive.convert import projected_peak
+from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.options import expanded
 from voxarray.cli.outcome import Outcome
 from voxarray.cohort.discover.files import images
 from voxarray.core import limits, memory, settings
+from voxarray.core.lengths import millimetres
 from voxarray.core.memory import format_bytes
+from voxarray.core.printable import printable
 from voxarray.core.promotion import tensor_dtype
 from voxarray.formats.registry import open_source
 from voxarray.source.base import Source
@@ -26,19 +30,29 @@ from voxarray.storage.remote.address import is_url
     is_flag=True,
     help="Show what limits memory and processors here, and who says so.",
 )
+@how_it_speaks(as_json=True)
 def command(paths: tuple[str, ...], show_limits: bool) -> None:
     """Show shape, geometry, chunks and memory of images, from their headers alone."""
+    talk = console()
     if show_limits:
-        click.echo(describe_limits())
+        talk.say(describe_limits())
+        talk.document["limits"] = limits_of_process()
         if not paths:
-            return
+            talk.finish()
     elif not paths:
         raise click.UsageError("name an image, or ask for --limits")
     outcome = Outcome()
-    for image in [one for path in paths for one in ([path] if is_url(path) else images(path))]:
-        with outcome.attempt(str(image)):
-            click.echo(describe(open_source(os.path.expanduser(image))))
-    outcome.exit()
+    described = talk.document["images"] = []
+    for path in expanded(paths):
+        before = len(outcome.done) + len(outcome.failed)
+        for image in [path] if is_url(path) else images(path):
+            with outcome.attempt(str(image)):
+                source = open_source(image)
+                described.append(facts(source))
+                talk.say(printable_lines(describe(source)))
+        if len(outcome.done) + len(outcome.failed) == before:
+            talk.complain(f"no readable images in {path}")
+    outcome.exit(nothing="nothing to show")
 
 
 def describe(source: Source) -> str:
@@ -48,17 +62,90 @@ def describe(source: Source) -> str:
         "shape": f"{source.shape} (C, W, H, D){_series(source)}",
         "spacing": " x ".join(f"{mm:g}" for mm in grid.spacing) + " mm",
         "orientation": f"{''.join(grid.orientation)}+",
-        "origin": "(" + ", ".join(f"{mm:.2f}" for mm in grid.origin) + ") mm, RAS+",
+        "origin": "(" + ", ".join(map(millimetres, grid.origin)) + ") mm, RAS+",
         "voxels": _voxels(source),
         "levels": str(source.levels),
         "block": f"{source.chunks} is read at once, {_bytes(source.chunks, source.dtype)}",
+        **_archived(source),
+        **{str(name): str(value) for name, value in source.metadata.items()},
         "on disk": format_bytes(source.bytes_on_disk or 0),
         "as a tensor": _bytes(source.shape, tensor_dtype(source.dtype)),
         "to archive": f"{format_bytes(projected_peak(source))} of memory",
     }
+    if source.history:
+        rows["history"] = ", ".join(str(one.get("operation", "?")) for one in source.history)
     width = max(map(len, rows))
     lines = [f"  {name:<{width}}  {value}" for name, value in rows.items()]
     return "\n".join([str(source.path), *lines])
+
+
+def facts(source: Source) -> dict[str, Any]:
+    """What `describe` says, for programs."""
+    grid = source.grid
+    layout = _layout(source)
+    return {
+        "path": str(source.path),
+        "shape": list(source.shape),
+        "spacing": list(grid.spacing),
+        "origin": list(grid.origin),
+        "orientation": "".join(grid.orientation),
+        "affine": source.affine.tolist(),
+        "dtype": str(source.dtype),
+        "levels": source.levels,
+        "block": list(source.chunks),
+        "chunk": None if layout is None else list(layout),
+        "codec": _codec(source) or None,
+        "labels": {str(one.value): one.name for one in getattr(source, "labels", ())},
+        "metadata": dict(source.metadata),
+        "history": [dict(one) for one in source.history],
+        "bytes_on_disk": source.bytes_on_disk,
+        "tensor_bytes": int(np.prod(source.shape, dtype=object))
+        * tensor_dtype(source.dtype).itemsize,
+        "conversion_peak_bytes": projected_peak(source),
+    }
+
+
+def printable_lines(text: str) -> str:
+    """Lines without what would move the cursor of a terminal."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _archived(source: Source) -> dict[str, str]:
+    """What only our archives have: chunks, codec, and labels by name."""
+    layout = _layout(source)
+    if layout is None:
+        return {}
+    rows = {"chunk": f"{layout} is decoded at once", "codec": _codec(source)}
+    labels = getattr(source, "labels", ())
+    if labels:
+        rows["labels"] = ", ".join(f"{one.value} {one.name}".rstrip() for one in labels)
+    return rows
+
+
+def _layout(source: Source) -> tuple[int, ...] | None:
+    array = getattr(source, "array", None)
+    if array is None or not hasattr(array, "layout"):
+        return None
+    n, z, y, x = array.layout.chunk
+    return n, x, y, z
+
+
+def _codec(source: Source) -> str:
+    codec = getattr(getattr(source, "array", None), "codec", None)
+    if codec is None:
+        return ""
+    return f"{codec.cname} {codec.level}, {codec.shuffle}"
+
+
+def limits_of_process() -> dict[str, int]:
+    """What `describe_limits` comes to, for programs."""
+    return {
+        "memory": memory.limit(),
+        "budget": memory.budget(),
+        "block_cache": memory.cache_limit(),
+        "processors": int(limits.cores().value),
+        "threads": settings.threads(),
+    }
 
 
 def describe_limits() -> str:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from importlib import import_module
+from typing import Any
 
 import click
 
+from voxarray.cli.console import console, end_of_pipe
+from voxarray.cli.outcome import NOTHING_DONE, fatal
 from voxarray.core.version import __version__
 
 _COMMANDS = ("catalogue", "clean", "convert", "demo", "finalise", "info", "plan", "verify")
+
+INTERRUPTED = 130
+"""What a shell says of a process that Ctrl-C ended: 128 and SIGINT."""
 
 
 class _Lazy(click.Group):
@@ -22,6 +30,36 @@ class _Lazy(click.Group):
             return None
         command: click.Command = import_module(f"voxarray.cli.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever goes wrong, its user sees a sentence and no traceback."""
+        try:
+            with fatal():
+                return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit):
+            raise
+        except BrokenPipeError:
+            end_of_pipe()
+        except KeyboardInterrupt:
+            console().complain("stopped")
+            sys.exit(INTERRUPTED)
+        except MemoryError as error:
+            console().complain(f"out of memory ({error}): give --memory, or work on less at once")
+            sys.exit(NOTHING_DONE)
+        except Exception as error:
+            _own_fault(error)
+
+
+def _own_fault(error: Exception) -> None:
+    """Say what nobody foresaw in one sentence; all of it only where it was asked for."""
+    talk = console()
+    if talk.verbose:
+        talk.complain(traceback.format_exc().rstrip())
+    talk.complain(
+        f"voxarray {__version__} failed in a way that it did not foresee "
+        f"({type(error).__name__}: {error}); please report it, with what --verbose says"
+    )
+    sys.exit(NOTHING_DONE)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

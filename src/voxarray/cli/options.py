@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -37,7 +37,9 @@ def how_archives_are_made(command: Command) -> Command:
     """Options that make a `CohortOptions`."""
     options = (
         click.option(
-            "--levels", type=click.IntRange(1), help="Pyramid levels [default: as many as help]"
+            "--levels",
+            type=click.IntRange(1),
+            help="Pyramid levels [default: until the coarsest level fits into one chunk]",
         ),
         click.option(
             "--chunk", type=click.IntRange(2), help="Edge of a chunk in voxels, even [64]"
@@ -45,7 +47,9 @@ def how_archives_are_made(command: Command) -> Command:
         click.option(
             "--codec", type=click.Choice(sorted(PROFILES)), help="[default: by the voxels]"
         ),
-        click.option("--label", is_flag=True, help="The images are label maps: pyramids by vote"),
+        click.option(
+            "--label", is_flag=True, help="The images are label maps: downsample by majority vote"
+        ),
         click.option("--zip", "zipped", is_flag=True, help="One .ozx file per image, not a folder"),
     )
     return _with(command, options)
@@ -105,7 +109,7 @@ def choice(arguments: dict[str, Any]) -> Choice:
     )
 
 
-def expanded(paths: tuple[str, ...]) -> list[str]:
+def expanded(paths: Sequence[str]) -> list[str]:
     """Paths with ``~`` as the user's folder."""
     return [os.path.expanduser(path) for path in paths]
 

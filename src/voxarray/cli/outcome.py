@@ -1,4 +1,4 @@
-"""How a command over several files ends: what failed is said, and the exit code counts it."""
+"""How commands end: what failed is said, and the exit code counts it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import click
-
+from voxarray.cli.console import Console, console, end_of_pipe
 from voxarray.core.errors import VoxarrayError
-from voxarray.core.printable import printable
 
 SOME_FAILED = 3
 NOTHING_DONE = 1
@@ -26,39 +24,77 @@ class Outcome:
     Attributes:
         done: Files that went well.
         failed: Files that did not.
+        console: Where it is said.
     """
 
     done: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    console: Console = field(default_factory=console)
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[None]:
         """Work on one file; an error is told and counted, and the rest goes on.
 
         Ours, or the system's (no permission, a disk that fails); any other is a fault of voxarray
-        and ends the command with its traceback.
+        and ends the command.
         """
         try:
             yield
         except (VoxarrayError, OSError) as error:
-            self.fail(name, str(error))
+            self.fail(name, error)
         else:
             self.done.append(name)
 
-    def fail(self, name: str, text: str) -> None:
+    def fail(self, name: str, error: Exception) -> None:
         """Tell and count a failure."""
         self.failed.append(name)
-        lines = "\n".join(map(printable, text.splitlines()))
-        click.echo(f"{printable(name)}: {lines}", err=True)
+        self.console.document.setdefault("failed", []).append(failure(name, error))
+        self.console.complain(f"{name}: {error}")
 
-    def exit(self) -> NoReturn:
-        """End the process: 0 all good, 3 some failed, 1 nothing done."""
+    def exit(self, nothing: str = "nothing to do") -> NoReturn:
+        """End the process: 0 all good, 3 some failed, 1 nothing done.
+
+        Args:
+            nothing: What is said if there was nothing.
+        """
         if not self.done and not self.failed:
-            click.echo("nothing to do: nothing was found there that voxarray reads", err=True)
-        if self.failed:
-            click.echo(
-                f"{len(self.failed)} of {len(self.failed) + len(self.done)} failed", err=True
+            self.console.complain(nothing)
+        if len(self.failed) + len(self.done) > 1 and self.failed:
+            self.console.complain(
+                f"{len(self.failed)} of {len(self.failed) + len(self.done)} failed"
             )
-        sys.exit(
-            (SOME_FAILED if self.done else NOTHING_DONE) if self.failed or not self.done else 0
+        bad = SOME_FAILED if self.done else NOTHING_DONE
+        self.console.finish(bad if self.failed or not self.done else 0)
+
+
+@contextmanager
+def fatal() -> Iterator[None]:
+    """An error of ours or the system's ends the process with `NOTHING_DONE`."""
+    try:
+        yield
+    except (VoxarrayError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            end_of_pipe()
+        talk = console()
+        talk.complain(str(error))
+        talk.document["error"] = failure(getattr(error, "path", None) or "", error)
+        talk.finish(NOTHING_DONE)
+
+
+@contextmanager
+def told_when_stopped(destination: str) -> Iterator[None]:
+    """Whoever is asked to end by a signal or Ctrl-C says so, and exits with `STOPPED`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console().complain(
+            f"stopped: {destination} is not made; run the same command again to resume"
         )
+        sys.exit(STOPPED)
+
+
+def failure(name: str, error: Exception) -> dict[str, Any]:
+    """A failure as JSON says it."""
+    code = error.code if isinstance(error, VoxarrayError) else "IO_ERROR"
+    message = error.message if isinstance(error, VoxarrayError) else str(error)
+    return {"path": name, "code": code, "message": message}

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from voxarray.cli import options as choices
-from voxarray.cli.fatal import fatal
+from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.destinations import Destination
+from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.run import slurm
 from voxarray.cohort.run.build import found_in, make_plan
-from voxarray.cohort.run.progress import bars
 from voxarray.core.printable import printable
 
 
@@ -21,7 +22,10 @@ from voxarray.core.printable import printable
 @choices.how_archives_are_made
 @choices.what_belongs_together
 @click.option("--dry-run", is_flag=True, help="Print every image, and write nothing")
-@click.option("--slurm", "jobs", type=click.IntRange(1), help="Print an sbatch script of so many")
+@click.option(
+    "--slurm", "jobs", metavar="N", type=click.IntRange(1), help="Print a SLURM job array of N jobs"
+)
+@how_it_speaks(as_json=True)
 def command(
     sources: tuple[str, ...],
     destination: str,
@@ -29,27 +33,57 @@ def command(
     jobs: int | None,
     **arguments: Any,
 ) -> None:
-    """Find and open the images that SOURCES mean, and freeze what convert will do in DESTINATION.
+    """Write a plan for the images that SOURCES mean: DESTINATION/plan.json.
 
-    Headers are read, voxels are not. `voxarray convert --partition I/N` converts parts of the
-    plan, in any order, on any machine.
+    DESTINATION is the folder of a cohort. Headers are read, voxels are not. `voxarray convert
+    --partition I/N` converts parts of the plan, in any order, on any machine.
     """
     same = _repeated(arguments)
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)
     named = choices.expanded(sources)
-    with fatal():
-        with bars() as watcher:
-            census = Census()
-            found = found_in(named, destination, choice, options, census)
-            plan = make_plan(found, named, destination, options, watcher, write=not dry_run)
-        if jobs is not None:
-            click.echo(slurm.script(plan, named, destination, jobs, arguments=same), nl=False)
-            return
-        if dry_run:
-            for item in plan.items:
-                click.echo(printable(_row(item)))
-        click.echo(plan.summary())
-        click.echo(str(census))
+    talk = console()
+    if jobs is not None and (talk.as_json or talk.quiet):
+        raise click.UsageError("--slurm prints a script: leave --json and --quiet out")
+    folder = Destination.of(destination).require_cohort("plan")
+    with watching(talk.progress) as watcher:
+        census = Census()
+        found = found_in(named, folder.root, choice, options, census)
+        plan = make_plan(found, named, folder.root, options, watcher, write=not dry_run)
+    if jobs is not None:
+        talk.say(slurm.script(plan, named, destination, jobs, arguments=same), newline=False)
+        return
+    if dry_run or talk.verbose:
+        for item in plan.items:
+            talk.say(printable(_row(item)))
+    talk.say(plan.summary())
+    talk.say(str(census))
+    if not dry_run:
+        talk.say(f"written to {folder.plan}")
+    talk.document.update(
+        destination=folder.root,
+        written=not dry_run,
+        census=census.document(),
+        images=[_described(item) for item in plan.items],
+        voxel_bytes=sum(item.size for item in plan.items if item.failure is None),
+    )
+    talk.finish()
+
+
+def _described(item: Any) -> dict[str, Any]:
+    """An image of the plan as JSON says it."""
+    facts = {"source": item.origin.source, "subject": item.subject, "archive": item.slug}
+    if item.failure is not None:
+        return {**facts, "code": item.failure.code, "message": item.failure.message}
+    header = item.header
+    return {
+        **facts,
+        "labels": [layer.name for layer in item.layers],
+        "shape": list(header.shape),
+        "spacing": list(header.spacing),
+        "orientation": header.orientation,
+        "dtype": str(header.dtype),
+        "voxel_bytes": item.size,
+    }
 
 
 def _row(item: Any) -> str:

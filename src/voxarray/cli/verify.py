@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import NoReturn
+
 import click
 
 from voxarray.archive.verify import Problem
 from voxarray.cli import options
-from voxarray.cli.fatal import fatal
+from voxarray.cli.console import how_it_speaks
 from voxarray.cli.outcome import Outcome
 from voxarray.cohort.discover.archives import holdings
 from voxarray.cohort.verification import require_comparable, verify_against
 from voxarray.cohort.verify import Verdict, verify_below
-from voxarray.core.errors import ArchiveError, FormatError
+from voxarray.core.errors import FormatError, UnsupportedError
+from voxarray.core.memory import format_bytes
 from voxarray.core.progress_bar import bar
+from voxarray.formats.registry import format_of
+from voxarray.storage.remote.address import is_url
 
 
 @click.command("verify")
@@ -24,37 +32,109 @@ from voxarray.core.progress_bar import bar
     help="Compare voxel by voxel with what the archive or cohort was made from",
 )
 @click.option("--quick", is_flag=True, help="Names and sizes alone")
+@how_it_speaks(as_json=True)
 def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> None:
     """Compare every byte of archives with what was written.
 
     PATHS are archives, cohorts, and folders that hold either at any depth. Of a cohort, all that
     was planned must be there, too.
     """
-    outcome = Outcome()
-    found = holdings(paths)
+    named = tuple(options.expanded(paths))
+    for path in named:
+        _require_archive(path)
+    began = time.perf_counter()
+    found = holdings(named)
+    report = _Report(Outcome(), is_long=found.count > _SHOWN)
     inputs = options.expanded(sources)
     if inputs:
         try:
             require_comparable(found, inputs)
         except FormatError as error:
             raise click.UsageError(error.message) from None
-    with fatal(), bar(found.count) as begin:
+    with bar(found.count, hidden=report.outcome.console.quiet) as begin:
         if inputs:
             verdicts = verify_against(found, inputs, quick=quick, begin=begin)
         else:
-            verdicts = verify_below(paths, quick=quick, begin=begin)
+            verdicts = verify_below(named, quick=quick, begin=begin)
         for verdict in verdicts:
-            _tell(verdict, outcome)
-    outcome.exit()
+            report.add(verdict)
+    report.end(time.perf_counter() - began)
 
 
-def _tell(verdict: Verdict, outcome: Outcome) -> None:
-    with outcome.attempt(verdict.name):
-        _require_none(list(verdict.problems))
-        click.echo(f"{verdict.name}: whole")
+_SHOWN = 20
+"""Archives that are named each; of more, only those that are damaged, and how many were checked."""
 
 
-def _require_none(problems: list[Problem]) -> None:
-    if problems:
-        lines = [f"{problem.code}: {problem.where}: {problem.message}" for problem in problems]
-        raise ArchiveError("\n  ".join(["the archive is not what it should be", *lines]))
+@dataclass(slots=True)
+class _Report:
+    """Says what was found, archive by archive, and what it comes to."""
+
+    outcome: Outcome
+    is_long: bool
+    files: int = 0
+    bytes: int = 0
+
+    def add(self, verdict: Verdict) -> None:
+        talk, problems = self.outcome.console, list(verdict.problems)
+        talk.document.setdefault("archives", []).append(
+            {"path": verdict.name, "problems": [asdict(problem) for problem in problems]}
+        )
+        if problems:
+            self.outcome.failed.append(verdict.name)
+            talk.complain(f"{verdict.name}: {_told(problems)}")
+            return
+        self.outcome.done.append(verdict.name)
+        files, size = _size(verdict.name)
+        self.files, self.bytes = self.files + files, self.bytes + size
+        held = f" ({_files(files)}, {format_bytes(size)})" if files else ""
+        (talk.detail if self.is_long else talk.say)(f"{verdict.name}: OK{held}")
+
+    def end(self, seconds: float) -> NoReturn:
+        talk, good, bad = self.outcome.console, self.outcome.done, self.outcome.failed
+        talk.document.update(
+            checked=len(good) + len(bad), damaged=len(bad), seconds=round(seconds, 3)
+        )
+        if len(good) + len(bad) > 1:
+            talk.say(
+                f"{len(good)} OK ({_files(self.files)}, {format_bytes(self.bytes)}), {len(bad)} "
+                f"damaged or incomplete; in {seconds:.1f} s"
+            )
+        self.outcome.exit(nothing="nothing to verify: there is no archive there")
+
+
+def _require_archive(path: str) -> None:
+    """Refuse a file of images that is no archive, before its bytes are called damaged.
+
+    Raises:
+        UnsupportedError: Naming what it is (``NOT_AN_ARCHIVE``).
+    """
+    found = None if is_url(path) or not os.path.isfile(path) else format_of(path)
+    if found is not None and found.identity != "zarr":
+        raise UnsupportedError(
+            f"{path} is a file of the format {found.name}, and verify is about archives: voxarray "
+            "info says what it holds",
+            code="NOT_AN_ARCHIVE",
+            path=path,
+        )
+
+
+def _told(problems: list[Problem]) -> str:
+    lines = [f"{problem.code}: {problem.where}: {problem.message}" for problem in problems]
+    wrong = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
+    return "\n  ".join([f"the archive is damaged or incomplete: {wrong}", *lines])
+
+
+def _files(number: int) -> str:
+    return f"{number:,} file{'' if number == 1 else 's'}"
+
+
+def _size(path: str) -> tuple[int, int]:
+    """Files and bytes of a local archive; none of what is no path."""
+    if os.path.isfile(path):
+        return 1, os.path.getsize(path)
+    sizes = [
+        os.path.getsize(os.path.join(folder, name))
+        for folder, _, names in os.walk(path)
+        for name in names
+    ]
+    return len(sizes), sum(sizes)

@@ -9,13 +9,18 @@ from voxarray.core.progress import display
 
 
 @contextmanager
-def bar(total: int) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
-    """A bar for work on ``total`` files.
+def bar(
+    total: int, *, hidden: bool = False
+) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """A bar for work on ``total`` files, unless it is hidden.
 
     Yields:
         A function that begins a file of a name, and returns what to call with the bytes of it
         that are done and in all.
     """
+    if hidden:
+        yield lambda _: lambda *_: None
+        return
     with display("") as progress:
         task = progress.task_ids[0]
         begun = 0

@@ -16,6 +16,7 @@ work.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -34,6 +35,8 @@ from voxarray.storage.remote.zarr_objects import is_zarr_store
 _DICOM = "voxarray.formats.dicom.read:open_dicom"
 _ZARR = "voxarray.formats.zarr.read:open_zarr"
 _ZARR_MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")  # Zarr 3, and 2
+
+_LOG = logging.getLogger(__name__)
 
 Opener = Callable[[str], Source]
 
@@ -59,7 +62,9 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     if is_url(text):
         return _open_url(text)
     try:
-        return _opener(text)(text)
+        opener = _opener(text)
+        _LOG.debug("opening %s with %s", text, opener.__module__)
+        return opener(text)
     except FormatError as error:
         told = explained(error, text) if os.path.isfile(text) else error
         if told is error:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxarray.core.errors import GridError
+from voxarray.core.lengths import millimetres
 from voxarray.geometry.selection import Selection, Shape3, matrix
 
 Points = NDArray[np.float64]
@@ -64,8 +65,8 @@ class Grid:
         return hash((self.shape, self.affine.tobytes()))
 
     def __repr__(self) -> str:
-        spacing = ", ".join(f"{s:.2f}" for s in self.spacing)
-        origin = ", ".join(f"{o:.2f}" for o in self.origin)
+        spacing = ", ".join(map(millimetres, self.spacing))
+        origin = ", ".join(map(millimetres, self.origin))
         return (
             f"Grid(shape: {self.shape}; spacing: ({spacing}) mm; "
             f"origin: ({origin}) mm; orientation: {''.join(self.orientation)}+)"

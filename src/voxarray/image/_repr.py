@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from voxarray.core.errors import VoxarrayError
 from voxarray.core.keys import DATA
+from voxarray.core.lengths import millimetres
 from voxarray.core.memory import format_bytes
 from voxarray.core.promotion import tensor_type
 from voxarray.storage.remote.address import Address, is_url
@@ -29,7 +30,7 @@ def describe(image: Image) -> str:
 
 
 def _geometry(image: Image) -> list[str]:
-    spacing = ", ".join(f"{mm:.2f}" for mm in image.spacing)
+    spacing = ", ".join(map(millimetres, image.spacing))
     return [
         f"shape: {image.shape}",
         f"spacing: ({spacing})",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from voxarray.core import settings
 from voxarray.core.errors import MissingPackageError, VoxarrayError
 from voxarray.core.keys import DATA, LABEL
+from voxarray.core.lengths import millimetres
 from voxarray.core.memory import cache_limit, format_bytes
 from voxarray.rendering.drawing import Style, are_labels, draw
 from voxarray.rendering.matplotlib_import import figure
@@ -124,11 +125,16 @@ def _chunks(image: Drawable, nbytes: int) -> str:
     return f"{text}; shards of compressed chunks {(n, x, y, z)}"
 
 
+def _tenths(mm: float) -> str:
+    """A place to a tenth of a millimetre, or as small as it is."""
+    return f"{mm:.1f}" if abs(mm) >= 1 or mm == 0 else millimetres(mm)
+
+
 def _facts(image: Drawable) -> dict[str, str]:
     report = image.memory_report()
     window = image.source
     low, high = image.grid.bounds
-    extent = ", ".join(f"{a:.1f} to {b:.1f}" for a, b in zip(low, high, strict=True))
+    extent = ", ".join(f"{_tenths(a)} to {_tenths(b)}" for a, b in zip(low, high, strict=True))
     facts = {
         "shape (C, W, H, D)": str(image.shape),
         "spacing": " \N{MULTIPLICATION SIGN} ".join(f"{mm:.3g}" for mm in image.spacing) + " mm",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from voxarray.core.printable import printable
 
@@ -56,6 +57,16 @@ class Census:
         self.unknowns += 1
         if len(self.unknown) < _KEPT:
             self.unknown.append(name)
+
+    def document(self) -> dict[str, Any]:
+        """The counts as JSON says them."""
+        return {
+            "seen": self.seen,
+            "taken": self.taken,
+            "ignored": dict(self.ignored),
+            "not_understood": sorted(self.unknown),
+            "not_understood_in_all": self.unknowns,
+        }
 
     def __str__(self) -> str:
         lines = [
