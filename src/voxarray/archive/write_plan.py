@@ -97,9 +97,10 @@ class Plan:
         """
         finest = self.layouts[0]
         count, depth = finest.slab
-        block = count * depth * math.prod(finest.shape[2:])
-        if is_by_shard(self.storage.source, finest):
-            block = math.prod(finest.shard)
+        source = self.storage.source
+        block, reading = count * depth * math.prod(finest.shape[2:]), source.streaming_bytes
+        if is_by_shard(source, finest):
+            block, reading = math.prod(finest.shard), source.reading_bytes
         rows = sum(math.prod((*level.chunk[:2], *level.shape[2:])) for level in self.layouts[1:])
         chunk = chunk_bytes(finest, self.storage.dtype)
         return (
@@ -107,7 +108,7 @@ class Plan:
             + rows * self.storage.dtype.itemsize
             + _CHUNKS_PER_THREAD * settings.threads() * chunk
             + _FREED_BYTES
-            + (self.source.reading_bytes if self.source.inputs or self.source.lazy else 0)
+            + reading
         )
 
     def write(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from voxarray.core import settings
 from voxarray.core.memory import cache_limit
 from voxarray.formats._voxels.file_array import VOLUMES, Box, FileArray
-from voxarray.formats._voxels.file_stream import FileStream
+from voxarray.formats._voxels.file_stream import FileStream, scaling_bytes
 from voxarray.formats._voxels.stream_decoders import WORKING_BYTES, StreamDecoder, VoxelFeed
 from voxarray.geometry.selection import Shape4
 from voxarray.source.base import VoxelStream, digest
@@ -75,7 +75,9 @@ class CompressedFile(FileArray):
 
     @property
     def streaming_bytes(self) -> int:
-        return WORKING_BYTES if self.stored.axes == VOLUMES else self.reading_bytes
+        if self.stored.axes != VOLUMES:
+            return self.reading_bytes
+        return WORKING_BYTES + scaling_bytes(self.scaling)
 
     def token(self) -> str:
         return digest(super().token(), self.decoder)

@@ -21,6 +21,11 @@ SCALED_BYTES = 8 << 20
 """Stored voxels that are held beside the output while slope and intercept are applied."""
 
 
+def scaling_bytes(scaling: Scaling | None) -> int:
+    """What applying a slope and an intercept holds besides the output: stored and wide numbers."""
+    return 0 if scaling is None else 4 * SCALED_BYTES
+
+
 class Feed(Protocol):
     """The bytes of an image, each once."""
 

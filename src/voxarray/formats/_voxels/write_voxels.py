@@ -81,7 +81,8 @@ def projected_peak(source: Source) -> int:
     largest = max(math.prod(slabs.largest), math.prod(_slabs(source).largest))
     voxels = largest * source.dtype.itemsize
     is_computed = source.inputs or source.lazy
-    return 3 * voxels + (source.reading_bytes + _FREED_BYTES if is_computed else 0)
+    reading = source.streaming_bytes if source.shape[0] == 1 else source.reading_bytes
+    return 3 * voxels + reading + (_FREED_BYTES if is_computed else 0)
 
 
 def _slabs(source: Source) -> Slabs:

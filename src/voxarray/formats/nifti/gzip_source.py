@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from voxarray.formats._voxels.compressed_file import INDEXES, reading_bytes, slabs_of
 from voxarray.formats._voxels.file_array import StoredVoxels
+from voxarray.formats._voxels.file_stream import scaling_bytes
 from voxarray.formats._voxels.stream_decoders import (
     WORKING_BYTES,
     Deflated,
@@ -51,7 +52,9 @@ class NiftiGzSource(NiftiFile):
 
     @property
     def streaming_bytes(self) -> int:
-        return self.reading_bytes if self.header.colours else WORKING_BYTES
+        if self.header.colours:
+            return self.reading_bytes
+        return WORKING_BYTES + scaling_bytes(self.scaling)
 
     def _read_box(self, box: Box, out: NDArray) -> None:
         if out.shape == self.disk_shape and self._key(self._whole) not in BLOCKS:

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import OutOfRangeError
 from voxarray.core.scaling import Scaling
-from voxarray.formats._voxels.file_stream import SCALED_BYTES, Feed, FileStream, PlainFeed
+from voxarray.formats._voxels.file_stream import (
+    SCALED_BYTES,
+    Feed,
+    FileStream,
+    PlainFeed,
+    scaling_bytes,
+)
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.source.base import Channels, Source, VoxelStream, digest
@@ -155,6 +161,10 @@ class NiftiSource(NiftiFile):
     @property
     def slabs(self) -> Slabs:
         return Slabs.of(self.disk_shape, self.header.stored.itemsize, SLAB_BYTES)
+
+    @property
+    def streaming_bytes(self) -> int:
+        return self.reading_bytes if self.header.colours else scaling_bytes(self.scaling)
 
     def _read_stored(self, box: Box, out: NDArray) -> None:
         fd = self.identity.open()
