@@ -5,11 +5,20 @@ Pictures hold no place in a patient. Rows run along H, columns along W.
 
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core.errors import UnsupportedError
+from voxarray.core.errors import TruncatedError, UnsupportedError
 from voxarray.formats._voxels.capabilities import held_dtype, remark_lost_time, warn
+from voxarray.formats._voxels.itk_writing import require_room, without_geometry, write_image
+from voxarray.formats._voxels.picture_checks import (
+    require_whole_bmp,
+    require_whole_jpeg,
+    require_whole_png,
+)
 from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import lps_from_ras
@@ -30,6 +39,13 @@ _WRITERS = {
     ".bmp": "BMPImageIO",
 }
 
+_CHECKS = {
+    ".png": require_whole_png,
+    ".jpg": require_whole_jpeg,
+    ".jpeg": require_whole_jpeg,
+    ".bmp": require_whole_bmp,
+}
+
 
 def write_picture(source: Source, path: str, *, overwrite: bool = True) -> None:
     """Save one slice as PNG (uint8, uint16), JPEG or BMP (uint8); other types are cast.
@@ -45,8 +61,6 @@ def write_picture(source: Source, path: str, *, overwrite: bool = True) -> None:
             (``UNSUPPORTED_DIMS``); values beyond uint8 (``OUT_OF_RANGE``).
         ArchiveError: The disk is full or fails.
     """
-    import SimpleITK
-
     suffix = suffix_of(path)
     kind = suffix[1:].upper()
     _require_plane(source, kind)
@@ -65,11 +79,22 @@ def write_picture(source: Source, path: str, *, overwrite: bool = True) -> None:
     if _WRITERS[suffix] == "JPEGImageIO":
         warn("LOSSY: JPEG changes values; save as .png to keep them")
     _remark_geometry(source, np.eye(4), kind)
-    is_vector = pixels.shape[-1] > 1
-    array = np.ascontiguousarray(pixels if is_vector else pixels[..., 0])
-    image = SimpleITK.GetImageFromArray(array, isVector=is_vector)
+    image = without_geometry(pixels)
     with whole_files(path, overwrite=overwrite) as (partial,):
-        SimpleITK.WriteImage(image, partial, imageIO=_WRITERS[suffix])
+        if suffix == ".bmp":  # which ITK cuts short without a word
+            require_room(partial, image.voxels.nbytes)
+        write_image(image, partial, _WRITERS[suffix])
+        _require_whole(partial, suffix)
+
+
+def _require_whole(path: str, suffix: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        _CHECKS[suffix](fd)
+    except TruncatedError as error:
+        raise OSError(errno.EIO, f"the picture is cut short ({error.message})") from error
+    finally:
+        os.close(fd)
 
 
 def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
