@@ -124,3 +124,26 @@ def test_what_is_under_way_never_exceeds_the_budget():
             thread.join(30)
     assert now == 0
     assert 60 * MIB < most <= 100 * MIB
+
+
+def test_blocks_of_a_converted_image_leave_the_cache(tmp_path):
+    import gzip
+
+    import numpy as np
+
+    import voxarray as vx
+    from voxarray.cohort.run.build import build
+    from voxarray.source.block_cache import BLOCKS
+
+    BLOCKS.clear()
+    other = tmp_path / "other.nii.gz"
+    vx.ScalarImage(tensor=np.ones((1, 9, 9, 9), "i2")).save(other)
+    vx.ScalarImage(other)[..., 0].load()
+    kept = BLOCKS.nbytes
+    assert kept
+    text = "NRRD0004\ntype: int16\ndimension: 3\nsizes: 8 8 8\nencoding: ascii\n\n"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.nrrd").write_text(text + "7 " * 512)
+    (tmp_path / "in/b.nii.gz").write_bytes(gzip.compress(gzip.decompress(other.read_bytes())))
+    build([tmp_path / "in"], tmp_path / "out")
+    assert BLOCKS.nbytes == kept

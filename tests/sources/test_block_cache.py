@@ -114,3 +114,22 @@ def test_no_more_blocks_than_can_be_kept_track_of(monkeypatch):
         cache.get(key, lambda: block(1))
     assert [key in cache for key in "abcd"] == [False, True, True, True]
     assert cache.nbytes == 3
+
+
+def test_blocks_of_one_file_are_dropped_and_others_stay():
+    cache = BlockCache(lambda: 1 << 20)
+    for key in (("a", 1), ("a", 2), ("b", 1), "c"):
+        cache.get(key, lambda: np.zeros(100, "u1"))
+    cache.drop(lambda key: key[0] == "a")
+    assert cache.nbytes == 200
+    assert ("a", 1) not in cache
+    assert ("b", 1) in cache
+
+
+def test_process_near_its_limit_keeps_nothing(monkeypatch):
+    cache = BlockCache(lambda: 1 << 20)
+    cache.get("a", lambda: np.zeros(100, "u1"))
+    monkeypatch.setattr("voxarray.source.block_cache.is_pressed", lambda: True)
+    assert cache.get("b", lambda: np.ones(100, "u1")).all()
+    assert cache.nbytes == 0
+    assert "a" not in cache

@@ -6,6 +6,7 @@ says what to do instead, never an attempt.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -49,6 +50,24 @@ def cache_limit() -> int:
     in the cache counts as its memory, and it needs some besides.
     """
     return min(settings.get_bytes("block-cache"), budget() // 4)
+
+
+def is_pressed() -> bool:
+    """Whether this process has nearly all that it may use: what is only kept is let go first.
+
+    dask pauses a worker at 0.8 of its limit, and nothing that it does then makes it smaller.
+    """
+    return resident() > 0.7 * limit()
+
+
+def resident() -> int:
+    """Bytes of memory that this process has now; 0 where the system does not tell (not Linux)."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            pages = int(file.read().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * mmap.PAGESIZE
 
 
 def require(needed: int, what: str | Callable[[], str], instead: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-from voxarray.core.memory import cache_limit
+from voxarray.core.memory import cache_limit, is_pressed
 
 
 class Sized(Protocol):
@@ -73,6 +73,12 @@ class BlockCache:
             self._blocks.clear()
             self.nbytes = 0
 
+    def drop(self, named: Callable[[Hashable], bool]) -> None:
+        """Drop the blocks whose key is ``named``, such as those of a file that is done with."""
+        with self._lock:
+            for key in [key for key in self._blocks if named(key)]:
+                self.nbytes -= self._blocks.pop(key).nbytes
+
     def _make(self, key: Hashable, make: Callable[[], Block], promise: Future[Any]) -> Block:
         try:
             block = make()
@@ -90,6 +96,10 @@ class BlockCache:
         return block
 
     def _keep(self, key: Hashable, block: Sized, limit: int) -> None:
+        if is_pressed():  # a worker that dask pauses has no use of blocks
+            self._blocks.clear()
+            self.nbytes = 0
+            return
         if block.nbytes > limit:  # it would push out everything and still not fit
             return
         self._blocks[key] = block

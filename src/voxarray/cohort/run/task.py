@@ -22,6 +22,7 @@ from voxarray.cohort.run.captured_warnings import noted
 from voxarray.cohort.run.resource_usage import metered
 from voxarray.cohort.run.throttle import HERE
 from voxarray.core.errors import ArchiveExistsError
+from voxarray.source.kept_blocks import dropped_afterwards
 from voxarray.storage.folder_lock import Ownership, ownership
 
 Status = Literal["converted", "present", "busy", "failed"]
@@ -170,18 +171,20 @@ def _attempt(
     try:
         Journal.of(folder.journal).note({"slug": item.slug, "status": BEGUN, "key": item.key})
         opened = opener.open(item)
-        convert(
-            opened.source,
-            archive,
-            kind=item.kind,
-            table=opened.table,
-            labels=opened.layers,
-            options=options.of_archive(folder.staging, overwrite=exists),
-            progress=progress,
-            facts=facts_of(item, opened),
-            extremes=True,
-            parts=[one for one in parts if isinstance(one, Part)],
-        )
+        sources = [opened.source, *(layer.source for layer in opened.layers.values())]
+        with dropped_afterwards(sources):
+            convert(
+                opened.source,
+                archive,
+                kind=item.kind,
+                table=opened.table,
+                labels=opened.layers,
+                options=options.of_archive(folder.staging, overwrite=exists),
+                progress=progress,
+                facts=facts_of(item, opened),
+                extremes=True,
+                parts=[one for one in parts if isinstance(one, Part)],
+            )
     except ArchiveExistsError as error:
         if is_made(archive, item):  # by another process, while this one was at it
             return "present", None, ""
