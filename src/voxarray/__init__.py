@@ -51,7 +51,11 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
     if name in __all__:
         return _lazy(name)
-    raise AttributeError(f"module 'voxarray' has no attribute {name!r}")
+    from voxarray.core.torchio_names import advice
+
+    instead = advice(name)
+    hint = f": {instead}" if instead else ""
+    raise AttributeError(f"module 'voxarray' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

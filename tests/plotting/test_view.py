@@ -102,3 +102,18 @@ def test_not_installed(archive, monkeypatch):
         archive.view()
     assert error.value.code == "NOT_INSTALLED"
     assert reads.voxels == 0
+
+
+def test_the_viewer_has_the_convention_of_pictures():
+    image = vx.ScalarImage(tensor=np.zeros((1, 8, 8, 8), np.int16))
+    assert image.view().opts.is_radiological_convention
+    assert not image.view(is_radiological_convention=False).opts.is_radiological_convention
+
+
+def test_advice_of_the_viewer_helps():
+    image = vx.ScalarImage(tensor=np.zeros((1, 64, 64, 64), np.int16))
+    with pytest.raises(vx.MemoryBudgetError) as error:
+        image.view(limit=10_000)
+    step = int(str(error.value).split("image[::")[1].split(",")[0])
+    assert image[::step, ::step, ::step].view(limit=10_000)
+    assert image.view(limit=str(error.value).split("limit='")[1].split("'")[0])

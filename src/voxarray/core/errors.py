@@ -1,8 +1,9 @@
 """What goes wrong, by name.
 
-Every failure that voxarray can foresee is a `VoxarrayError` with a ``code`` that programs can
-branch on and, where a file is at fault, its ``path``. Each class is also the built-in error
-that a caller would expect to catch::
+Every failure of files, stores, geometry and memory that voxarray can foresee is a `VoxarrayError`
+with a ``code`` that programs can branch on and, where a file is at fault, its ``path``. Arguments
+of a wrong type or value are Python's own `TypeError` and `ValueError`, as everywhere. Each class is
+also the built-in error that a caller would expect to catch::
 
     VoxarrayError
     ├── FormatError (ValueError)            the bytes say something impossible or ambiguous
@@ -15,7 +16,7 @@ that a caller would expect to catch::
     │   └── ArchiveExistsError (FileExistsError)
     ├── MissingFileError (FileNotFoundError)
     ├── TransportError (ConnectionError)    a store or server that does not answer, or wrongly
-    ├── AccessDeniedError (PermissionError) a store or server that refuses to answer
+    ├── AccessDeniedError (PermissionError) a system, store or server that refuses to answer
     ├── SourceChangedError (RuntimeError)   the file is no longer the one that was opened
     ├── GridError (ValueError)              geometry that is invalid or does not match
     │   └── PandasIndexError (TypeError)    what asks for a pandas index of x, y or z
@@ -212,6 +213,23 @@ class StateError(VoxarrayError, RuntimeError):
     """A call that the state of the object does not permit."""
 
     default_code = "BAD_STATE"
+
+
+def of_system(error: OSError, path: str) -> VoxarrayError:
+    """An error of the system while a file was opened, as one of ours that names the file."""
+    if isinstance(error, PermissionError):
+        return AccessDeniedError(
+            f"{path} may not be read by this user ({error.strerror}): ask for the permission, or "
+            "look at that of the folders above it",
+            path=path,
+        )
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return MissingFileError(f"there is no file {path} ({error.strerror})", path=path)
+    return TransportError(
+        f"{path} cannot be read ({error.strerror or error}): look at the disk, or try again",
+        code="IO_ERROR",
+        path=path,
+    )
 
 
 class VoxarrayWarning(UserWarning):

@@ -21,7 +21,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from voxarray.core.errors import FormatError, UnsupportedError
+from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, of_system
 from voxarray.formats.dicom.detect import is_dicom, is_dicom_folder
 from voxarray.formats.plugins import added_formats
 from voxarray.formats.record import Format
@@ -52,7 +52,8 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         UnsupportedError: Nothing here reads such files (``UNKNOWN_SUFFIX``,
             ``UNKNOWN_DIRECTORY``).
         FormatError: The file is not what its name says, or damaged.
-        AccessDeniedError, TransportError: A server refuses, or does not answer.
+        AccessDeniedError: The system or a server refuses to let this user read.
+        TransportError: A server does not answer, or a disk fails to (``IO_ERROR``).
     """
     if is_zarr_store(path):
         opener: Any = load("voxarray.formats.remote.opening:open_store_object")
@@ -70,6 +71,10 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         if told is error:
             raise
         raise told from error
+    except VoxarrayError:
+        raise
+    except OSError as error:
+        raise of_system(error, text) from error
 
 
 def _open_url(url: str) -> Source:

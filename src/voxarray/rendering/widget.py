@@ -65,6 +65,8 @@ def view(image: Drawable, *, limit: int | str, height: int, **options: Any) -> A
     else:
         shown["data"] = _as_nifti(window)
         shown["colormap"] = "gray"
+    # As in the pictures of `plot` and of notebooks: the patient's right is on the left.
+    options.setdefault("is_radiological_convention", True)
     widget = niivue.NiiVue(height=height, **options)
     widget.load_volumes([niivue.Volume(**shown)])
     return widget
@@ -79,11 +81,20 @@ def _level_within(source: Window, limit: int) -> tuple[int, Window]:
         size = math.prod(level.shape) * level.dtype.itemsize
         if size <= limit:
             return number, level
+    step = math.ceil((size / max(1, limit)) ** (1 / 3))
+    thinned = ", ".join([f"::{step}"] * 3)
+    pyramid = "" if source.levels > 1 else "save the image to an archive, which has a pyramid, "
     raise MemoryBudgetError(
-        f"the viewer would be sent {format_bytes(size)} and the limit is {format_bytes(limit)}; "
-        "view a slice such as image[::2, ::2, ::2], save the image to an archive, which has a "
-        "pyramid, or raise the limit: view(limit='256 MiB')"
+        f"the viewer would be sent {format_bytes(size)}"
+        f"{' of the coarsest level' if levels > 1 else ''} and the limit is "
+        f"{format_bytes(limit)}; view a slice such as image[{thinned}], "
+        f"{pyramid}or raise the limit: view(limit='{_next_limit(size)}')"
     )
+
+
+def _next_limit(size: int) -> str:
+    """The next power of two of MiB that holds so many bytes."""
+    return f"{1 << max(0, math.ceil(size / (1 << 20)) - 1).bit_length()} MiB"
 
 
 def _as_labels(window: Window, values: Sequence[int | float]) -> Window:

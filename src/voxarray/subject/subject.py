@@ -266,7 +266,13 @@ class Subject(dict[str, Any]):
         shown = [(name, image._repr_html_()) for name, image in self._images.items()]
         if any(text is None for _, text in shown):
             return None
-        return "".join(f"<h4>{html.escape(name)}</h4>{text}" for name, text in shown)
+        facts = [(k, v) for k, v in self.items() if not isinstance(v, Image)]
+        rows = "".join(
+            f"<tr><th>{html.escape(str(key))}</th><td>{html.escape(_short(value))}</td></tr>"
+            for key, value in facts
+        )
+        table = f"<table>{rows}</table>" if facts else ""
+        return table + "".join(f"<h4>{html.escape(name)}</h4>{text}" for name, text in shown)
 
     # --- Geometry that the images share -----------------------------------------------------------
 
@@ -348,6 +354,13 @@ class Subject(dict[str, Any]):
             raise AttributeError(
                 f"{name!r} is a member of {type(self).__name__}: use subject[{name!r}] for a field"
             )
+
+
+def _short(value: Any) -> str:
+    """A field as text of one line at most; of an array, its kind and shape."""
+    shape = getattr(value, "shape", None)
+    text = repr(value) if shape is None else f"{type(value).__name__} {tuple(shape)}"
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def _target(folder: str | os.PathLike[str], name: str, suffix: str) -> Path:

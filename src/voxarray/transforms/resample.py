@@ -132,9 +132,12 @@ class Resample(SpatialTransform):
         if self.target in subject.get_images_names():
             return subject.get_image(self.target)
         if not os.path.exists(self.target):
-            raise ValueError(
+            raise GridError(
                 f"{self.target!r} is neither the name of an image in the subject, which has "
-                f"{subject.get_images_names()}, nor a path that exists"
+                f"{subject.get_images_names()}, nor a path that exists; a spacing is a number of "
+                "mm, such as 2",
+                code="NO_REFERENCE",
+                path=self.target,
             )
         return None
 
@@ -249,7 +252,9 @@ def _checked_target(target: Any) -> Any:
     if isinstance(target, os.PathLike):
         path = Path(target).expanduser()
         if not path.exists():
-            raise ValueError(f"there is no file {path} to resample onto")
+            raise GridError(
+                f"there is no file {path} to resample onto", code="NO_REFERENCE", path=path
+            )
         return str(path)
     if isinstance(target, (int, float, np.integer, np.floating)):
         return _spacing([target] * 3)

@@ -1,0 +1,79 @@
+"""Errors of the system become ours, with a code and the path; hints say what to do."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+import voxarray as vx
+from voxarray.core.errors import AccessDeniedError, MissingFileError, TransportError
+
+VOXELS = np.zeros((1, 4, 4, 4), "int16")
+
+
+@pytest.fixture
+def path(tmp_path):
+    vx.ScalarImage(tensor=VOXELS).save(tmp_path / "a.nii.gz")
+    return tmp_path / "a.nii.gz"
+
+
+SUFFIXES = [".nii", ".nii.gz", ".nrrd", ".mha", ".mgz", ".ome.zarr", ".ozx"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("raised", "kind", "code"),
+    [
+        (PermissionError(13, "Permission denied"), AccessDeniedError, "ACCESS_DENIED"),
+        (NotADirectoryError(20, "Not a directory"), MissingFileError, "NOT_FOUND"),
+        (OSError(5, "Input/output error"), TransportError, "IO_ERROR"),
+    ],
+)
+def test_an_error_of_the_system_has_a_code_and_the_path(
+    tmp_path, monkeypatch, suffix, raised, kind, code
+):
+    path = tmp_path / f"a{suffix}"
+    vx.ScalarImage(tensor=VOXELS).save(path)
+    opened = os.open
+
+    def refusing(where, *more, **named):
+        if str(where).startswith(str(path)):
+            raise raised
+        return opened(where, *more, **named)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with pytest.raises(vx.VoxarrayError) as error:
+        vx.ScalarImage(path).shape  # noqa: B018
+    if suffix != ".ome.zarr":  # a folder of many files says more of which is not there
+        assert (type(error.value), error.value.code) == (kind, code)
+    assert str(path) in str(error.value)
+
+
+def test_a_file_below_a_file_is_missing(path):
+    with pytest.raises(MissingFileError) as error:
+        vx.ScalarImage(path / "b.nii")
+    assert error.value.code == "NOT_FOUND"
+
+
+def test_what_is_no_target_of_resample_is_a_missing_file():
+    image = vx.ScalarImage(tensor=VOXELS)
+    with pytest.raises(vx.GridError, match="a spacing is a number") as error:
+        vx.Resample("2mmm")(image)
+    assert (error.value.code, error.value.path) == ("NO_REFERENCE", "2mmm")
+
+
+def test_small_lengths_keep_their_digits():
+    affine = np.diag([0.000325, 0.000325, 0.001, 1])
+    image = vx.ScalarImage(tensor=VOXELS, affine=affine)
+    assert "0.000325" in repr(image)
+    assert "0.000325" in repr(image.grid)
+    assert "0.00," not in repr(image)
+
+
+def test_the_table_of_a_subject_shows_its_metadata(path):
+    shown = vx.Subject(t1=vx.ScalarImage(path), age=43, name="<b>")._repr_html_()
+    assert "age" in shown
+    assert "43" in shown
+    assert "<b>" not in shown
