@@ -19,6 +19,7 @@ from voxarray.core.memory import require
 from voxarray.core.progress import ProgressOption, reporting
 from voxarray.formats.record import KEYWORDS, Format, SaveRequest
 from voxarray.formats.registry import load, open_source, writable_format, written_suffixes
+from voxarray.geometry.levels import Levels
 from voxarray.source.base import Source
 from voxarray.statistics.decoded_copies import staged, when_staged
 from voxarray.storage.destination import local_destination
@@ -33,7 +34,7 @@ def save(
     overwrite: bool,
     squeeze: bool | None = None,
     codec: str | None = None,
-    levels: int | None = None,
+    levels: Levels = None,
     chunks: int | None = None,
     progress: ProgressOption = None,
 ) -> None:
@@ -73,7 +74,7 @@ def convert(
     label: bool = False,
     labels: Mapping[str, Any] | None = None,
     codec: str | None = None,
-    levels: int | None = None,
+    levels: Levels = None,
     chunks: int | None = None,
     zip: bool = False,  # noqa: A002  # what the command line calls it
     memory: int | str | None = None,
@@ -99,7 +100,8 @@ def convert(
             itself.
         labels: Label maps on the image's grid that go into its archive, by name: paths or images.
         codec: Profile of an archive's codec.
-        levels: Pyramid levels of an archive, the base included.
+        levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
+                many times coarser each is, such as ``[4, 16]``.
         chunks: Edge of an archive's chunks, in voxels.
         zip: Write one file (``.ozx``).
         memory: Budget, in bytes or as ``"512 MiB"``; by default the setting
@@ -154,7 +156,7 @@ def _convert_to_file(
     label: bool,
     labels: Mapping[str, Any] | None,
     codec: str | None,
-    levels: int | None,
+    levels: Levels,
     chunks: int | None,
     overwrite: bool,
     progress: ProgressOption,

@@ -15,7 +15,7 @@ from voxarray.archive.downsample import mean, mode
 from voxarray.archive.source import open_archive
 from voxarray.testing.strategies import affines, shapes
 
-FACTORS = [(2, 2, 2), (1, 2, 2), (2, 1, 1), (2, 2, 1)]
+FACTORS = [(2, 2, 2), (1, 2, 2), (2, 1, 1), (2, 2, 1), (4, 4, 4), (1, 4, 2)]
 INTEGERS = DTYPES[:8]
 
 
@@ -88,8 +88,9 @@ def test_mode_takes_the_smallest_of_equals():
     chunk=st.sampled_from([2, 4, 8]),
     label=st.booleans(),
     lazily=st.booleans(),
+    levels=st.sampled_from([None, "all", 4, (4,), (2, 8), (8,)]),
 )
-def test_levels_of_any_archive(tmp_path_factory, shape, affine, chunk, label, lazily):
+def test_levels_of_any_archive(tmp_path_factory, shape, affine, chunk, label, lazily, levels):
     array = blobs(shape, "i2", seed=sum(shape))
     path = archive(
         tmp_path_factory.mktemp("levels") / "a.ozx",
@@ -97,7 +98,7 @@ def test_levels_of_any_archive(tmp_path_factory, shape, affine, chunk, label, la
         affine,
         kind="label" if label else "intensity",
         chunk=chunk,
-        levels=4,
+        levels=levels if chunk == 8 or not isinstance(levels, tuple) else 4,
         lazily=lazily,
     )
     opened = open_archive(path)
@@ -127,6 +128,6 @@ def test_labels_have_the_levels_of_their_image(tmp_path):
         tmp_path / "a.ome.zarr", array, labels={"seg": blobs((1, 40, 20, 9), "u1")}, chunk=8
     )
     image, label = open_archive(path), open_archive(path / "labels/seg")
-    assert image.levels == label.levels == 4
+    assert image.levels == label.levels == 3
     assert image.image.factors == label.image.factors
     assert label.image.kind == "label"

@@ -87,7 +87,7 @@ def test_compute_needs_no_promotion(save_nifti):
 def test_levels(tmp_path):
     image = vx.ScalarImage(tensor=voxels((1, 70, 80, 90)), affine=np.diag([-2.0, 2, 2, 1]))
     path = tmp_path / "scan.ome.zarr"
-    image.save(path)
+    image.save(path, levels="all")
     archived = vx.ScalarImage(path, site="A")
     assert archived.level(0) == archived
     assert archived.level(0)["path"] == str(path)

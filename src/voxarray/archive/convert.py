@@ -116,7 +116,7 @@ def _plans(
 ) -> dict[str, Plan]:
     """The plan of every image in the archive, by its folder."""
     plans = {"": Plan.of(source, kind, table, options)}
-    like_image = Options(levels=plans[""].metadata.levels, chunk=options.chunk)
+    like_image = Options(chunk=options.chunk)
     for name, layer in labels.items():
         if not _LABEL_NAME.fullmatch(name) or name == "zarr.json":
             raise FormatError(f"{name!r} cannot name a label map: use a plain word")
@@ -126,7 +126,9 @@ def _plans(
                 f"{source.grid}: resample it onto the image first",
                 code="GRID_MISMATCH",
             )
-        plans[f"labels/{name}/"] = Plan.of(layer.source, "label", layer.table, like_image)
+        plans[f"labels/{name}/"] = Plan.of(
+            layer.source, "label", layer.table, like_image, plans[""].metadata.factors
+        )
     return plans
 
 

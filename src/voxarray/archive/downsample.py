@@ -1,7 +1,7 @@
 """One pyramid level from the one above it, block by block.
 
-A block is (n, z, y, x); factors are 1 or 2 along z, y, x. A remainder at the far end of an axis is
-left out, so that every voxel of a level is made of whole cells and its position is exact.
+A block is (n, z, y, x); factors are powers of two along z, y, x. A remainder at the far end
+of an axis is left out: every voxel of a level is made of whole cells, and its position is exact.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _integer_mean(block: NDArray, factors: Factors, count: int) -> NDArray:
 
 def _sum(block: NDArray, factors: Factors, dtype: np.dtype) -> NDArray:
     for axis, factor in enumerate(factors, start=1):
-        if factor == 2:
+        for _ in range(factor.bit_length() - 1):
             even, odd = _pairs(block, axis)
             block = np.add(even, odd, dtype=dtype)
     return block.astype(dtype)
@@ -92,7 +92,7 @@ def _pairs(block: NDArray, axis: int) -> tuple[NDArray, NDArray]:
 def _members(block: NDArray, factors: Factors) -> list[NDArray]:
     members = [block]
     for axis, factor in enumerate(factors, start=1):
-        if factor == 2:
+        for _ in range(factor.bit_length() - 1):
             members = [half for member in members for half in _pairs(member, axis)]
     return members
 

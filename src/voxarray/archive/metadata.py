@@ -148,7 +148,7 @@ class ImageMetadata:
             }
             for name, code in zip("xyz", grids[0].orientation, strict=True)
         ]
-        method = "mode of 2 x 2 x 2" if self.kind == "label" else "mean of 2 x 2 x 2"
+        method = "mode of cells" if self.kind == "label" else "mean of cells"
         step = self.channels.step or 1.0
         return {
             "name": IMAGE,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from voxarray.archive.metadata import Label
 from voxarray.archive.profiles import profile
-from voxarray.core.errors import FormatError
 from voxarray.geometry.layout import DEFAULT_CHUNK
+from voxarray.geometry.levels import Levels, checked
 from voxarray.source.base import Source
 
 
@@ -17,7 +17,8 @@ class Options:
     """How an archive is made.
 
     Attributes:
-        levels: Pyramid levels, the base included; None makes as many as help.
+        levels: Pyramid levels: how many, the base included; ``"all"`` halves that help; or how
+            many times coarser than the base each is. None has all but that of half the resolution.
         chunk: Edge of a chunk in voxels, even; None takes that of the profile: 64, or 32 for
             ``training`` and 128 for ``compact``.
         codec: Profile: ``default``, ``compact``, ``fast``, ``training``, ``raw`` or ``labels``;
@@ -27,15 +28,14 @@ class Options:
             sight; None takes the folder that it will appear in.
     """
 
-    levels: int | None = None
+    levels: Levels = None
     chunk: int | None = None
     codec: str | None = None
     overwrite: bool = False
     staging: str | None = None
 
     def __post_init__(self) -> None:
-        if self.levels is not None and self.levels < 1:
-            raise FormatError(f"an archive has at least one level, got {self.levels}")
+        checked(self.levels)
         if self.codec is not None:
             profile(self.codec)
 

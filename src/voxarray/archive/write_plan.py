@@ -31,7 +31,8 @@ from voxarray.archive.weight_sums import WeightTally
 from voxarray.core import settings
 from voxarray.core.errors import FormatError
 from voxarray.core.history import entry
-from voxarray.geometry.layout import Layout, choose, chunk_bytes, coarser, pyramid_factors
+from voxarray.geometry.layout import Factors, Layout, choose, chunk_bytes, coarser
+from voxarray.geometry.levels import factors_of, require_division
 from voxarray.source.base import Source
 
 _CHUNKS_PER_THREAD = 6
@@ -60,14 +61,31 @@ class Plan:
     profile: Profile
 
     @classmethod
-    def of(cls, source: Source, kind: Kind, table: Sequence[Label], options: Options) -> Plan:
-        """Plan the archive of a source; reads no voxels."""
+    def of(
+        cls,
+        source: Source,
+        kind: Kind,
+        table: Sequence[Label],
+        options: Options,
+        factors: Sequence[Factors] | None = None,
+    ) -> Plan:
+        """Plan the archive of a source; reads no voxels.
+
+        Args:
+            source: The image.
+            kind: What its voxels are.
+            table: Names and colours of labels.
+            options: How it is archived.
+            factors: Of the pyramid of the image that it belongs to.
+        """
         storage = storage_of(source)
         channels, width, height, depth = source.shape
         shape = (channels, depth, height, width)
         x, y, z = source.grid.spacing
-        factors = pyramid_factors(shape, (z, y, x), options.levels, options.chunk_edge)
         layouts = [choose(shape, storage.dtype.itemsize, options.chunk_edge)]
+        if factors is None:
+            factors = factors_of(layouts[0], (z, y, x), options.levels, options.chunk_edge)
+        require_division(layouts[0], factors)
         _refuse_unreadable(layouts[0], storage.dtype)
         for step in factors:
             layouts.append(coarser(layouts[-1], step))

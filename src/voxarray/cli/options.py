@@ -10,6 +10,8 @@ import click
 
 from voxarray.archive.profiles import PROFILES
 from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.core.errors import FormatError
+from voxarray.geometry.levels import Levels, checked
 
 Command = Callable[..., Any]
 
@@ -26,6 +28,19 @@ def checked_size(_: click.Context, __: click.Parameter, text: str | None) -> str
     return text
 
 
+def checked_levels(_: click.Context, __: click.Parameter, text: str | None) -> Levels:
+    """Levels as `Options` has them."""
+    if text is None or text == "all":
+        return checked(text)  # type: ignore[arg-type]  # mypy widens the literal
+    try:
+        numbers = [int(part) for part in text.split(",")]
+        return checked(numbers if len(numbers) > 1 else numbers[0])
+    except (ValueError, FormatError):
+        raise click.BadParameter(
+            f"{text!r} is neither a number from 1 on, nor 'all', nor powers of two such as 4,16"
+        ) from None
+
+
 def _named_patterns(
     _: click.Context, __: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
@@ -38,8 +53,10 @@ def how_archives_are_made(command: Command) -> Command:
     options = (
         click.option(
             "--levels",
-            type=click.IntRange(1),
-            help="Pyramid levels [default: until the coarsest level fits into one chunk]",
+            callback=checked_levels,
+            metavar="N|all|F,F,...",
+            help="Pyramid levels: how many, all, or times coarser than the image, such as 4,16 "
+            "[default: all that help but that of half the resolution]",
         ),
         click.option(
             "--chunk", type=click.IntRange(2), help="Edge of a chunk in voxels, even [64]"

@@ -13,6 +13,7 @@ from voxarray.cohort.run.build import Made, Run, Sources, build
 from voxarray.cohort.run.progress import Watcher, bars
 from voxarray.cohort.run.task import Progress, Result
 from voxarray.core.progress import ProgressOption
+from voxarray.geometry.levels import Levels
 
 Patterns = Sequence[str] | Mapping[str, str]
 """Patterns of paths; with names, those of the images that they find."""
@@ -29,7 +30,7 @@ def convert_cohort(
     subject_column: str | None = None,
     keep_metadata: Sequence[str] = (),
     codec: str | None = None,
-    levels: int | None = None,
+    levels: Levels = None,
     chunks: int | None = None,
     workers: int = 0,
     scheduler: str | None = None,
@@ -60,7 +61,7 @@ def convert_cohort(
         keep_metadata: Header fields and columns that the catalogue keeps, though they may name a
             patient.
         codec: Profile of the archives' codec.
-        levels: Pyramid levels, the base included.
+        levels: Pyramid levels, as `Image.save` has them.
         chunks: Edge of chunks, in voxels.
         workers: Processes on this machine; 0 converts in this one.
         scheduler: Address of a running dask scheduler.

@@ -31,6 +31,7 @@ from voxarray.cohort.run.progress import Watcher
 from voxarray.core.errors import FormatError, SourceChangedError, VoxarrayError
 from voxarray.core.history import plain
 from voxarray.core.progress import ProgressOption
+from voxarray.geometry.levels import Levels
 from voxarray.image import LabelMap
 from voxarray.subject import Subject
 
@@ -88,7 +89,7 @@ class Mapped(Sequence[Subject]):
         destination: str | os.PathLike[str],
         *,
         codec: str | None = None,
-        levels: int | None = None,
+        levels: Levels = None,
         chunks: int | None = None,
         workers: int = 0,
         scheduler: str | None = None,
@@ -108,7 +109,7 @@ class Mapped(Sequence[Subject]):
         Args:
             destination: Folder of the new cohort.
             codec: Profile of the archives' codec.
-            levels: Pyramid levels, the base included.
+            levels: Pyramid levels, as `Image.save` has them.
             chunks: Edge of chunks, in voxels.
             workers: Processes on this machine; the transform must then be one that can be pickled,
                 as for ``scheduler`` and ``executor``.

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from voxarray.archive.options import Options
+from voxarray.geometry.levels import Levels
 
 LAYOUT_VERSION = 1
 """Of what a conversion makes of an image; another number makes all archives again."""
@@ -26,7 +27,7 @@ class CohortOptions:
             ``participants.tsv`` that the catalogue keeps, though they may name a patient.
     """
 
-    levels: int | None = None
+    levels: Levels = None
     chunk: int | None = None
     codec: str | None = None
     zipped: bool = False

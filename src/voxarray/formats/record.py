@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from voxarray.geometry.levels import Levels
 from voxarray.source.base import Source
 
 Identity = Literal["file", "stem", "detached", "set", "folder", "zarr"]
@@ -81,6 +82,6 @@ class SaveRequest:
     overwrite: bool = False
     squeeze: bool | None = None
     codec: str | None = None
-    levels: int | None = None
+    levels: Levels = None
     chunks: int | None = None
     progress: Callable[[int, int], None] | None = None

@@ -13,6 +13,7 @@ from voxarray import saving
 from voxarray.core.errors import StateError
 from voxarray.core.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE, require_free
 from voxarray.core.progress import ProgressOption
+from voxarray.geometry.levels import Levels
 from voxarray.geometry.selection import Selection
 from voxarray.image import _equality
 from voxarray.image._arguments import affine_argument, voxels_argument
@@ -222,7 +223,7 @@ class Image(
         *,
         overwrite: bool = False,
         codec: str | None = None,
-        levels: int | None = None,
+        levels: Levels = None,
         chunks: int | None = None,
         progress: ProgressOption = None,
     ) -> None:
@@ -240,7 +241,8 @@ class Image(
             overwrite: Replace the file or archive that exists.
             codec: Profile of an archive's codec: ``"default"``, ``"compact"``, ``"fast"``,
                 ``"training"``, ``"raw"`` or ``"labels"``.
-            levels: Pyramid levels of an archive, the base included.
+            levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
+                many times coarser each is, such as ``[4, 16]``.
             chunks: Edge of an archive's chunks, in voxels.
             progress: True, False, a function of bytes done and in all, or None: a bar where
                 somebody looks.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from voxarray.core.errors import ArchiveExistsError
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE, Grid
+from voxarray.geometry.levels import Levels
 from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.image import Image, ScalarImage
 from voxarray.storage.destination import local_destination
@@ -203,7 +204,7 @@ class Subject(dict[str, Any]):
         *,
         overwrite: bool = False,
         codec: str | None = None,
-        levels: int | None = None,
+        levels: Levels = None,
         chunks: int | None = None,
         progress: ProgressOption = None,
     ) -> None:
@@ -216,7 +217,8 @@ class Subject(dict[str, Any]):
             suffix: Which format, as `Image.save` knows them: ``".nii.gz"``...
             overwrite: Replace what exists. Without it nothing is written if any exists.
             codec: Profile of an archive's codec; as the next two, an error for other formats.
-            levels: Pyramid levels of an archive, the base included.
+            levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
+                many times coarser each is, such as ``[4, 16]``.
             chunks: Edge of an archive's chunks, in voxels.
             progress: True, False, a function of bytes done and in all, image by image, or None: a
                 bar where somebody looks.
