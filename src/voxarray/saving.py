@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -31,7 +32,7 @@ def save(
     path: str | os.PathLike[str],
     *,
     label: bool,
-    overwrite: bool,
+    overwrite: bool | None,
     squeeze: bool | None = None,
     codec: str | None = None,
     levels: Levels = None,
@@ -50,6 +51,7 @@ def save(
     """
     destination = os.path.expanduser(local_destination(path))
     written = _format(destination)
+    overwrite = _may_replace(destination, written) if overwrite is None else overwrite
     request = SaveRequest(source, destination, label, overwrite, squeeze, codec, levels, chunks)
     _refuse_unused(request, written)
     _refuse_existing(request)
@@ -229,6 +231,22 @@ def _format(destination: str) -> Format:
             path=destination,
         )
     return found
+
+
+def _may_replace(destination: str, written: Format) -> bool:
+    """Release 0.1 replaced files without being asked; the next one will not.
+
+    Warns:
+        FutureWarning: A file will be replaced.
+    """
+    if written.identity == "zarr" or not os.path.lexists(destination):
+        return False
+    warnings.warn(
+        f"{destination} is replaced: the next release asks for overwrite=True",
+        FutureWarning,
+        stacklevel=4,
+    )
+    return True
 
 
 def _refuse_existing(request: SaveRequest) -> None:

@@ -150,9 +150,10 @@ def test_what_exists(tmp_path):
     tio.ScalarImage(tensor=torch.ones(1, 7, 6, 5)).save(path)  # and the first one is gone
     ours = vx.ScalarImage(tensor=torch.zeros(1, 7, 6, 5))
     with pytest.raises(vx.ArchiveExistsError, match="overwrite=True"):
-        ours.save(path)
+        ours.save(path, overwrite=False)
     assert nib.load(path).get_fdata().all()
-    ours.save(path, overwrite=True)
+    with pytest.warns(FutureWarning, match="overwrite=True"):
+        ours.save(path)
     assert not nib.load(path).get_fdata().any()
 
 

@@ -88,7 +88,7 @@ CHANGERS = [
 
 def name_of(transform: object) -> str:
     """The same in every process: the repr of a function holds its address."""
-    return re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", repr(transform))
+    return re.sub(r"<function (\S+) at 0x[0-9a-f]+>", r"\1", repr(transform))
 
 
 @pytest.mark.parametrize("state", STATES)

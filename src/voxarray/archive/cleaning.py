@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from voxarray.core.disk import remove_tree
 from voxarray.core.errors import MissingFileError
 from voxarray.storage.folder_lock import (
     Ownership,
@@ -91,7 +91,7 @@ def _removed(left: Leftover) -> Leftover:
         if left.path.endswith(_REPLACED) and _put_back(left.path):
             return replace(left, outcome="restored")
         if left.path.endswith(_REPLACED):
-            shutil.rmtree(left.path) if os.path.isdir(left.path) else os.unlink(left.path)
+            remove_tree(left.path) if os.path.isdir(left.path) else os.unlink(left.path)
         elif os.path.isdir(left.path):
             remove_aside(left.path)
         else:

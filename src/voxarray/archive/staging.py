@@ -18,7 +18,6 @@ import ctypes
 import errno
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from typing import Any
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.replaceable import require_replaceable
-from voxarray.core.disk import refusal, sync
+from voxarray.core.disk import refusal, remove_tree, sync
 from voxarray.core.errors import ArchiveError, ArchiveExistsError, MissingDataError, VoxarrayError
 from voxarray.core.portable import of_c_library
 from voxarray.storage.atomic_write import followed, keep_mode
@@ -222,7 +221,7 @@ def refuse_existing(destination: str, overwrite: bool) -> None:
 def _delete(path: str) -> None:
     """Remove a directory or file, if it is there."""
     if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+        remove_tree(path)
     elif os.path.lexists(path):
         os.unlink(path)
 

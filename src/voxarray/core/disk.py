@@ -28,6 +28,20 @@ def sync(path: str) -> None:
         os.close(fd)
 
 
+def remove_tree(folder: str) -> None:
+    """Delete a folder and all that is in it, also where folders cannot be opened (Windows).
+
+    Links in it go, what they lead to stays.
+    """
+    for root, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            os.unlink(os.path.join(root, name))
+        for name in folders:
+            path = os.path.join(root, name)
+            os.unlink(path) if os.path.islink(path) else os.rmdir(path)
+    os.rmdir(folder)
+
+
 def is_full(error: OSError) -> bool:
     """Whether the disk, or the user's share of it, has no room left."""
     return error.errno in _FULL

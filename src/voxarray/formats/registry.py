@@ -65,7 +65,8 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     try:
         opener = _opener(text)
         _LOG.debug("opening %s with %s", text, opener.__module__)
-        return opener(text)
+        source: Source = opener(text)
+        return source
     except FormatError as error:
         told = explained(error, text) if os.path.isfile(text) else error
         if told is error:

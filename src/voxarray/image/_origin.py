@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from voxarray.core.errors import MissingFileError, StateError
-from voxarray.formats.registry import open_source
+from voxarray.formats.file_sets import files_of
+from voxarray.formats.registry import format_of, open_source
 from voxarray.formats.suffixes import is_inside_zip
 from voxarray.source.base import Source
 from voxarray.source.concat import ConcatSource
 from voxarray.source.custom_reader import Reader, open_with
-from voxarray.storage.file_identity import absent
+from voxarray.storage.file_identity import FileIdentity, absent
 from voxarray.storage.remote.address import Address, is_url
 from voxarray.storage.remote.zarr_objects import is_zarr_store
 
@@ -32,12 +33,15 @@ class Origin:
         resolved: The same, absolute: the working directory may change before they are opened.
         single: Whether one path was given, not a sequence of them.
         reader: What turns a path into an array and an affine; None for voxarray's own readers.
+        guarded: Files of images that lie in sets of files (OME-TIFF), as they were found: which
+            files these are is told by the files themselves.
     """
 
     given: tuple[OnePath, ...]
     resolved: tuple[Any, ...]
     single: bool
     reader: Reader | None
+    guarded: tuple[FileIdentity, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, path: Any, reader: Reader | None, *, verify: bool, owner: str) -> Origin:
@@ -60,7 +64,9 @@ class Origin:
         if verify:
             for one in given:
                 _require_existing(one)
-        return cls(given, tuple(map(_resolved, given)), single, reader)
+        resolved = tuple(map(_resolved, given))
+        guarded = tuple(_guarded(resolved)) if verify and reader is None else ()
+        return cls(given, resolved, single, reader, guarded)
 
     @property
     def path(self) -> OnePath | list[OnePath]:
@@ -80,7 +86,13 @@ class Origin:
         return stems[0] if self.single else stems
 
     def open(self) -> Source:
-        """Read the headers."""
+        """Read the headers.
+
+        Raises:
+            SourceChangedError: If a file of a set is no longer the one that was found.
+        """
+        for one in self.guarded:
+            os.close(one.open())
         sources = [self._open(one) for one in self.resolved]
         return sources[0] if self.single else ConcatSource.of(sources)
 
@@ -131,6 +143,13 @@ def _require_existing(path: OnePath) -> None:
         if path.is_symlink():
             raise absent(str(path))
         raise MissingFileError(f'File not found: "{path}"', path=path)
+
+
+def _guarded(paths: Sequence[Any]) -> Iterator[FileIdentity]:
+    for path in paths:
+        known = None if is_zarr_store(path) or is_url(path) else format_of(path)
+        if known is not None and known.identity == "set":
+            yield from (FileIdentity.of(one) for one in files_of(path) if os.path.isfile(one))
 
 
 def _resolved(path: OnePath) -> Any:

@@ -221,7 +221,7 @@ class Image(
         path: PathLike,
         squeeze: bool | None = None,
         *,
-        overwrite: bool = False,
+        overwrite: bool | None = None,
         codec: str | None = None,
         levels: Levels = None,
         chunks: int | None = None,
@@ -238,7 +238,8 @@ class Image(
             squeeze: Leave out the third axis of a single slice. By default only pictures do (PNG,
                 JPEG, BMP, TIFF); NIfTI, MGH, MINC, VTK, GIPL and archives have fixed axes and
                 refuse it.
-            overwrite: Replace the file or archive that exists.
+            overwrite: Replace the file or archive that exists. Left out, a file is still replaced
+                as in release 0.1, with a FutureWarning; an archive is not.
             codec: Profile of an archive's codec: ``"default"``, ``"compact"``, ``"fast"``,
                 ``"training"``, ``"raw"`` or ``"labels"``.
             levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how

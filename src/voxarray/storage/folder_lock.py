@@ -20,7 +20,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import stat
 import threading
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from contextlib import suppress
 from enum import Enum
 
 from voxarray.core import portable
+from voxarray.core.disk import remove_tree
 from voxarray.core.mounts import locks_are_seen_by_all
 
 try:
@@ -306,7 +306,7 @@ def _delete(folder: str) -> None:
     for name in sorted(os.listdir(folder), key=LOCK.__eq__):
         path = os.path.join(folder, name)
         if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
+            remove_tree(path)
         else:
             os.unlink(path)
     os.rmdir(folder)

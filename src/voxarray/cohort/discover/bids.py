@@ -131,7 +131,8 @@ class Ignored:
     def _holds_itself(self, path: str) -> bool:
         """Whether the last pattern that names a file or folder itself leaves it out."""
         for pattern in reversed(list(self.spec.patterns) if self.spec is not None else []):
-            if pattern.include is not None and _names(pattern.regex, path):
+            regex = pattern.regex
+            if pattern.include is not None and regex is not None and _names(regex, path):
                 return bool(pattern.include)
         return False
 
