@@ -25,7 +25,13 @@ import dicom_coverage
 import dicom_samples as samples
 import voxarray as vx
 from voxarray.cli.main import main
-from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
+from voxarray.core.errors import (
+    FormatError,
+    TruncatedError,
+    UnsupportedError,
+    VoxarrayError,
+    VoxarrayWarning,
+)
 from voxarray.formats.dicom.header import read_header
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection
@@ -342,7 +348,10 @@ def test_bytes_changed_anywhere(victims, tmp_path_factory, data):
     opened_or_refused(path)
 
 
-@settings(max_examples=100, deadline=None)
+POINTERS = [0x00181063, 0x3004000C, 0x00540080, [0x00540020, 0x00540080], 0x00280010]
+
+
+@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_numbers_that_make_no_sense(tmp_path_factory, data):
     numbers = st.sampled_from([0, 1, -1, 1e300, -1e-300, 0.5, 7])
@@ -355,11 +364,36 @@ def test_numbers_that_make_no_sense(tmp_path_factory, data):
         "Rows": data.draw(st.sampled_from([0, 1, 5, 65535])),
         "NumberOfFrames": data.draw(st.sampled_from([0, 1, 2, 2**31 - 1])),
         "BitsStored": data.draw(st.sampled_from([0, 1, 12, 16, 17])),
+        "SpacingBetweenSlices": data.draw(numbers),
+        "AcquisitionMatrix": data.draw(st.sampled_from([[], [5], [0, 1, 1, 0], [65535] * 4])),
+        "FrameTime": data.draw(numbers),
+        "PixelAspectRatio": data.draw(st.sampled_from([["0", "0"], ["1"], ["-3", "2"]])),
+        "NominalScannedPixelSpacing": [data.draw(numbers) for _ in range(2)],
+        "GridFrameOffsetVector": [data.draw(numbers) for _ in range(data.draw(st.integers(1, 3)))],
+        "FrameIncrementPointer": data.draw(st.sampled_from(POINTERS)),
+        "SliceVector": data.draw(st.sampled_from([[0], [1, 2], [65535, 1], []])),
+        "DetectorVector": data.draw(st.sampled_from([[0], [1, 0], [3, 1]])),
+        "TotalPixelMatrixColumns": data.draw(st.sampled_from([0, 4, 9])),
+        "SequenceOfUltrasoundRegions": [
+            samples.item(
+                PhysicalDeltaX=float(data.draw(numbers)),
+                PhysicalUnitsXDirection=3,
+                PhysicalUnitsYDirection=3,
+                RegionSpatialFormat=1,
+            )
+        ],
+        "DetectorInformationSequence": [samples.item(ImagePositionPatient=[1, 2, 3])],
+        "SegmentationType": "FRACTIONAL",
+        "MaximumFractionalValue": data.draw(st.sampled_from([0, 1, 65535])),
     }
     chosen = {k: v for k, v in elements.items() if data.draw(st.booleans())}
-    dataset = samples.placed(samples.volume()[0], (0, 0, 0), **chosen)
+    pixels = samples.volume(2) if data.draw(st.booleans()) else samples.volume()[0]
+    lacking = data.draw(st.sets(st.sampled_from(["ImagePositionPatient", "PixelSpacing"])))
+    dataset = samples.placed(pixels, (0, 0, 0), **(dict.fromkeys(lacking) | chosen))
     path = samples.save(dataset, tmp_path_factory.mktemp("nonsense") / "a.dcm")
-    opened_or_refused(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VoxarrayWarning)
+        opened_or_refused(path)
 
 
 def test_nested_without_end(tmp_path):

@@ -264,6 +264,12 @@ def test_a_zero_filled_slice_is_not_remarked(tmp_path):
         open_source(path)
 
 
+def test_an_acquisition_matrix_in_words_is_none(tmp_path):
+    dataset = samples.placed(samples.volume()[0], (0, 0, 0))
+    dataset.add_new(0x00181310, "SH", "64*64")
+    assert open_source(samples.save(dataset, tmp_path / "a.dcm")).shape == (1, 4, 5, 1)
+
+
 def test_grids_of_another_maker_are_refused(tmp_path):
     dataset = samples.placed(samples.volume()[0], (0, 0, 0))
     block = dataset.private_block(0x0065, "Image Private Header", create=True)

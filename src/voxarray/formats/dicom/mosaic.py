@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from voxarray.core.errors import UnsupportedError
+from voxarray.core.errors import FormatError, UnsupportedError
 from voxarray.formats.dicom import tags
 from voxarray.formats.dicom.elements import Elements
 from voxarray.formats.dicom.pixel_layout import PixelLayout
@@ -142,7 +142,7 @@ def looks_like_one(header: Elements, layout: PixelLayout) -> bool:
 
     Nothing says so but its size: a reconstruction makes few more pixels than were acquired.
     """
-    acquired = max(header.numbers(tags.ACQUISITION_MATRIX), default=0)
+    acquired = _acquired(header)
     plane = (layout.columns, layout.rows)
     return (
         layout.frames == layout.across == 1
@@ -153,8 +153,16 @@ def looks_like_one(header: Elements, layout: PixelLayout) -> bool:
 
 def _is_one_slice(header: Elements, layout: PixelLayout) -> bool:
     """Whether the plane is no larger than the matrix of one slice, so that it holds no tiles."""
-    acquired = max(header.numbers(tags.ACQUISITION_MATRIX), default=0)
+    acquired = _acquired(header)
     return max(layout.rows, layout.columns) <= acquired
+
+
+def _acquired(header: Elements) -> float:
+    """Samples along the longer side of what was acquired; 0 if that is not said in numbers."""
+    try:
+        return max(header.numbers(tags.ACQUISITION_MATRIX), default=0)
+    except FormatError:  # a hint, written as text ("64*64") by some: no reason to refuse a file
+        return 0
 
 
 def _count(header: Elements, said: dict[str, Vector] | None) -> int | None:

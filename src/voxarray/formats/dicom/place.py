@@ -70,7 +70,7 @@ def place_of(groups: Groups, detector: int = 0) -> Place:
 def _at_detector(whole: Elements, detector: int) -> Place:
     """PS3.3, C.8.4.11: of reconstructed slices, where the first of them is."""
     detectors = whole.items(tags.DETECTOR_SEQUENCE)
-    if detector >= len(detectors):
+    if not 0 <= detector < len(detectors):
         return Place(None, None)
     item = detectors[detector]
     return Place(vector(item.numbers(tags.POSITION), 3), vector(item.numbers(tags.ORIENTATION), 6))
