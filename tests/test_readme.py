@@ -38,7 +38,7 @@ def test_python_blocks_run(tmp_path, monkeypatch):
     assert names["batch"]["image"]["data"].shape == (2, 1, 32, 32, 32)
     assert (tmp_path / "preview.png").stat().st_size > 10_000
     doubled = nib.load(tmp_path / "doubled.nii.gz")
-    assert (np.asarray(doubled.dataobj) == voxels * 2).all()
+    assert (np.asarray(doubled.dataobj) == voxels.astype("float32") * 2).all()
     for opened in (names["plain"], names["again"]):
         np.testing.assert_array_equal(
             np.squeeze(opened.values).T if opened.dims[-1] == "x" else np.squeeze(opened.values),

@@ -15,7 +15,7 @@ from voxarray.cohort.run.resource_usage import Cost, metered
 from voxarray.core.memory import format_bytes
 from voxarray.storage.destination import local_destination
 
-BUDGET = "128 MiB"
+BUDGET = "192 MiB"
 FACTORS = (6, 6, 12)
 PATCH = 96
 
