@@ -13,7 +13,7 @@ from archive_samples import archive as converted
 
 from voxarray.archive import handle_cache
 from voxarray.archive.source import label_names, open_archive
-from voxarray.archive.verify import verify
+from voxarray.archive.verify import notes, verify
 from voxarray.core.errors import ChecksumError, FormatError
 
 WRITTEN = Path(__file__).parent / "version_1"
@@ -104,3 +104,10 @@ def test_damage_is_found_as_it_was(written, name):
     if path.is_dir():
         with pytest.raises((ChecksumError, FormatError)):
             whole(path)
+
+
+@pytest.mark.parametrize("name", sorted(VOXELS))
+def test_a_note_says_that_their_digests_prove_little(written, name):
+    (note,) = notes(written(name))
+    assert "version 1" in note
+    assert "convert the source again" in note

@@ -56,7 +56,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         return TreeStore(absolute)
     if not os.path.exists(absolute):
         raise MissingFileError(f"there is no archive {absolute}", path=absolute)
-    return ZipStore(FileIdentity.of(absolute))
+    return ZipStore(FileIdentity.of(absolute).without_status())
 
 
 def locate(path: str | os.PathLike[str]) -> Place:

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import handle_cache, zip_file
 from voxarray.archive import manifest as manifests
-from voxarray.archive.documents import chunk_key
+from voxarray.archive import zip_file
+from voxarray.archive.contradictions import contradictions, of_labels, of_layer
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
+from voxarray.archive.reader import ShardedArray
 from voxarray.archive.source import ArchiveSource, label_names, open_archive
-from voxarray.core.errors import ArchiveError, UnsupportedError, VoxarrayError
+from voxarray.core.errors import MissingDataError, UnsupportedError, VoxarrayError
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
-from voxarray.storage.store import Store, TreeStore
+from voxarray.storage.store import LINK, Store, TreeStore
 from voxarray.storage.zip_store import ZipStore
 
 Progress = Callable[[int, int], None]
@@ -44,14 +45,17 @@ class Problem:
 def verify(
     path: str | os.PathLike[str], progress: Progress | None = None, *, quick: bool = False
 ) -> list[Problem]:
-    """Compare every byte of an archive with its manifest, and its images with their metadata.
+    """Compare every byte of an archive with its manifest, and what it says with what it says.
 
-    Reads files in pieces of 1 MiB and decodes nothing.
+    Of an affine, a type or a size there are copies, for readers of several formats: all of them
+    must agree. Reads files in pieces of 1 MiB and decodes nothing. In archives of version 1 digests
+    of files say little more than their sizes (`notes`).
 
     Args:
         path: The archive.
         progress: Called with the bytes done and in all.
-        quick: Look at names and sizes alone; of a zip, at its directory.
+        quick: Look at names and sizes alone, and open no file but the manifest; of a zip, at its
+            directory.
 
     Returns:
         All problems; an empty list for an archive that is whole.
@@ -64,18 +68,34 @@ def verify(
         manifest = Manifest.read(store)
     except VoxarrayError as error:
         return [_problem(manifests.KEY, error)]
+    if quick:
+        return list(_by_names_and_sizes(store, manifest))
     problems = list(_unexpected(store, manifest))
     total, done = sum(entry.size for entry in manifest.files.values()), 0
     for key, entry in manifest.files.items():
-        problems += _checked(key, lambda key=key: _check(store, manifest, key, quick))  # type: ignore[misc]
+        problems += _checked(key, lambda key=key: manifest.check(store, key))  # type: ignore[misc]
         done += entry.size
         if progress is not None:
             progress(done, total)
-    if isinstance(store, ZipStore) and not quick:
+    if isinstance(store, ZipStore):
         problems += _checked(store.path, lambda: zip_file.check(store.path, manifest.version))
     if not problems:
-        problems += _checked(store.path, lambda: _require_complete(store))
+        problems += _checked(store.path, lambda: problems.extend(_inconsistent(store)))
     return problems
+
+
+def notes(path: str | os.PathLike[str]) -> list[str]:
+    """What is to be known of an archive, and no problem.
+
+    Raises:
+        VoxarrayError: If there is no archive, or its manifest is damaged.
+    """
+    if Manifest.read(open_store(path)).version > 1:
+        return []
+    return [
+        "of format version 1, whose digests of files are the same for most files of one size: that "
+        "no file is of another archive cannot be told; convert the source again for version 2"
+    ]
 
 
 def compare(
@@ -160,35 +180,69 @@ def _unexpected(store: Store, manifest: Manifest) -> Iterator[Problem]:
         return
     for key in keys:
         if isinstance(store, TreeStore) and os.path.islink(f"{store.path}/{key}"):
-            yield Problem("SYMLINK", key, "is a link, and an archive holds only files of its own")
+            yield _link(key)
         elif key not in manifest.files and key != manifests.KEY:
-            yield Problem("EXTRA_FILE", key, "is not named by the manifest")
+            yield _extra(key)
 
 
-def _check(store: Store, manifest: Manifest, key: str, quick: bool) -> None:
-    if not quick:
-        manifest.check(store, key)
-        return
-    with store.open(key) as blob:
-        if blob.size != manifest.files[key].size:
-            raise ArchiveError(
-                f"{key} of {store.path} has {blob.size} bytes where {manifest.files[key].size} "
-                "were written: restore it or convert the source again",
-                code="BAD_SIZE",
-                path=store.path,
+def _by_names_and_sizes(store: Store, manifest: Manifest) -> Iterator[Problem]:
+    """What a look at the directory tells."""
+    try:
+        sizes = store.sizes()
+    except UnsupportedError:
+        sizes = {key: _size_of(store, key) for key in manifest.files}
+    for key, size in sizes.items():
+        if size == LINK:
+            yield _link(key)
+        elif key not in manifest.files and key != manifests.KEY:
+            yield _extra(key)
+    for key, entry in manifest.files.items():
+        size = sizes.get(key)
+        if size is None:
+            text = f"the archive {store.path} lacks its file {key}: restore it or convert again"
+            yield Problem("MISSING_DATA", key, text)
+        elif size not in (entry.size, LINK):
+            text = (
+                f"{key} of {store.path} has {size} bytes where {entry.size} were written: restore "
+                "it or convert the source again"
             )
+            yield Problem("BAD_SIZE", key, text)
 
 
-def _require_complete(store: Store) -> None:
-    """Open every image and level, and look for every shard in the manifest."""
-    manifest = handle_cache.manifest(store, handle_cache.identity(store))
-    paths = [store.path, *(f"{store.path}/labels/{name}" for name in label_names(store.path))]
-    for path in paths:
-        image = open_archive(path)
+def _size_of(store: Store, key: str) -> int | None:
+    try:
+        with store.open(key) as blob:
+            return blob.size
+    except MissingDataError:
+        return None
+
+
+def _link(key: str) -> Problem:
+    return Problem("SYMLINK", key, "is a link, and an archive holds only files of its own")
+
+
+def _extra(key: str) -> Problem:
+    return Problem("EXTRA_FILE", key, "is not named by the manifest")
+
+
+def _inconsistent(store: Store) -> list[Problem]:
+    """Open every image and level, look at the tail of every shard, and compare copies of facts."""
+    base = open_archive(store.path)
+    names = label_names(store.path)
+    layers = [open_archive(f"{store.path}/labels/{name}") for name in names]
+    found = list(of_labels(base, names))
+    for image in (base, *layers):
         for number in range(image.levels):
-            array = image.level(number).array
-            for shard in array.layout.shards():
-                manifest.shard(f"{array.key}/{chunk_key(shard)}", store.path)
+            _require_shards(image.level(number).array)
+        found += contradictions(image)
+    for layer in layers:
+        found += of_layer(base, layer)
+    return [Problem("CONTRADICTION", key, text) for key, text in found]
+
+
+def _require_shards(array: ShardedArray) -> None:
+    for shard in array.layout.shards():
+        array.shard_at(shard)
 
 
 def _checked(where: str, check: Callable[[], None]) -> list[Problem]:

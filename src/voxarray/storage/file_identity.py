@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from voxarray.core import descriptors, portable
 from voxarray.core.errors import (
@@ -48,12 +48,17 @@ class FileIdentity:
         size: Bytes.
         mtime_ns: Time of the last change, in ns.
         inode: Number on its file system, which changes when the file is replaced.
+        ctime_ns: Time of the last change of content or status, in ns, which nobody can set; 0 where
+            it is not asked for, or the system has none.
+        status: Mode, links and owners: a change of these explains one of ``ctime_ns``.
     """
 
     path: str
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int = 0
+    status: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @classmethod
     def of(cls, path: str | os.PathLike[str], fd: int | None = None) -> FileIdentity:
@@ -72,7 +77,16 @@ class FileIdentity:
             raise absent(absolute) from None
         if fd is None:
             require_regular(absolute, status.st_mode)
-        return cls(absolute, status.st_size, status.st_mtime_ns, status.st_ino)
+        owners = status.st_mode, status.st_nlink, status.st_uid, status.st_gid
+        ctime = 0 if os.name == "nt" else status.st_ctime_ns  # there, when the file was made
+        return cls(absolute, status.st_size, status.st_mtime_ns, status.st_ino, ctime, owners)
+
+    def without_status(self) -> FileIdentity:
+        """The identity of a file whose content is checked whenever it is read.
+
+        Of that no second name, no right and no backup may say that it changed.
+        """
+        return replace(self, ctime_ns=0, status=(0, 0, 0, 0))
 
     def open(self) -> int:
         """Descriptor for reading; the caller closes it.
@@ -100,13 +114,29 @@ class FileIdentity:
     def check(self, fd: int) -> None:
         """Raise `SourceChangedError` unless the descriptor is of the file that was opened."""
         now = FileIdentity.of(self.path, fd)
-        if now != self:
+        if not self._can_be(now, fd):
             raise SourceChangedError(
-                f"{self.path} changed after it was opened (was {self.size} bytes, inode "
-                f"{self.inode}, modified {self.mtime_ns} ns; is {now.size} bytes, inode "
-                f"{now.inode}, modified {now.mtime_ns} ns): open it again",
+                f"{self.path} changed after it was opened (was {self._shown()}; is "
+                f"{now._shown()}): open it again",
                 path=self.path,
             )
+
+    def _can_be(self, now: FileIdentity, fd: int) -> bool:
+        """Whether a file is as it was: a new right, owner or second name changes no voxel."""
+        if now == self:
+            return True
+        if now.without_status() != self.without_status():
+            return False
+        if not self.ctime_ns or now.status != self.status or now.ctime_ns == self.ctime_ns:
+            return True
+        # Some network file systems make the time up whenever they are asked.
+        return FileIdentity.of(self.path, fd).ctime_ns != now.ctime_ns
+
+    def _shown(self) -> str:
+        return (
+            f"{self.size} bytes, inode {self.inode}, modified {self.mtime_ns} ns, changed "
+            f"{self.ctime_ns} ns"
+        )
 
 
 def require_regular(path: str, mode: int) -> None:

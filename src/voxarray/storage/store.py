@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core import descriptors, portable
-from voxarray.core.errors import ArchiveError, FormatError, MissingDataError
+from voxarray.core.errors import ArchiveError, FormatError, MissingDataError, UnsupportedError
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.mapped import MappedShard
 
@@ -25,6 +25,10 @@ _READ = os.O_RDONLY | portable.CLOEXEC | portable.NOFOLLOW | portable.NONBLOCK
 
 SMALL = 1 << 30
 """Bytes of the largest file that is read as a whole, unless another limit is given."""
+
+
+LINK = -1
+"""Stands for the size of what is a link."""
 
 
 class Blob(ABC):
@@ -137,6 +141,14 @@ class Store(ABC):
     def keys(self) -> list[str]:
         """All files, sorted, with ``/`` between folders."""
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of all files by key, without opening them; `LINK` for what is a link.
+
+        Raises:
+            UnsupportedError: If the store cannot tell.
+        """
+        raise UnsupportedError(f"{self.path} does not list sizes", path=self.path)
+
     @abstractmethod
     def folders(self, key: str) -> list[str]:
         """Names of the folders in a folder, sorted; the root is the empty text."""
@@ -242,12 +254,28 @@ class TreeStore(Store):
             if file.is_symlink() or not file.is_dir()
         )
 
+    def sizes(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            with os.scandir(f"{self.path}/{folder}") as entries:
+                for entry in entries:
+                    key = f"{folder}{entry.name}"
+                    if entry.is_symlink():
+                        found[key] = LINK
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{key}/")
+                    else:
+                        found[key] = entry.stat(follow_symlinks=False).st_size
+        return found
+
     def folders(self, key: str) -> list[str]:
         with os.scandir(os.path.join(self.path, key)) as entries:
             return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
 
     def identity(self, key: str) -> FileIdentity:
-        return FileIdentity.of(f"{self.path}/{key}")
+        return FileIdentity.of(f"{self.path}/{key}").without_status()
 
     def changed_since(self, key: str, opened: int) -> bool:
         # Of what is gone, the folder that it was in tells when something in it was made or deleted.

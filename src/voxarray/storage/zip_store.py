@@ -60,6 +60,9 @@ class ZipStore(Store):
     def keys(self) -> list[str]:
         return sorted(_members(self))
 
+    def sizes(self) -> dict[str, int]:
+        return {key: member.file_size for key, member in _members(self).items()}
+
     def folders(self, key: str) -> list[str]:
         start = f"{key}/" if key else ""
         below = (name[len(start) :].split("/") for name in _members(self) if name.startswith(start))

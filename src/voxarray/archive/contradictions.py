@@ -1,0 +1,241 @@
+"""Copies of one fact that an archive holds for several readers, and that must say the same.
+
+The affine of an image stands in our own attributes; in OME-Zarr's scale and translation, the
+coordinates and the header of NIfTI it stands again, for readers that know nothing of ours. No
+digest tells which of two is right once both were sealed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from voxarray.archive import handle_cache, label_counts, weight_sums
+from voxarray.archive.metadata import level_name
+from voxarray.archive.source import ArchiveSource
+from voxarray.archive.spatial_metadata import NIFTI
+from voxarray.core.errors import FormatError
+from voxarray.counting.cells import COLUMNS
+from voxarray.geometry.coordinates import WORLD_NAME, world_of
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.lattice import DIMS, Placement
+from voxarray.geometry.layout import coarser
+from voxarray.nifti_header.header import NiftiHeader
+
+Contradiction = tuple[str, str]
+"""A key, and what it says against what."""
+
+_TOLERANCE = 1e-9
+"""Relative; and absolute in the unit of the number, which is mm or seconds."""
+
+
+def contradictions(image: ArchiveSource) -> Iterator[Contradiction]:
+    """What does not agree in the documents of one image.
+
+    Args:
+        image: Its base level.
+
+    Raises:
+        VoxarrayError: If a document is missing, damaged or not what it should be.
+    """
+    yield from _of_ome(image)
+    before: ArchiveSource | None = None
+    for number in range(image.levels):
+        level = image.level(number)
+        yield from _of_array(level, before)
+        yield from _of_frame(level)
+        before = level
+    yield from _of_header(image)
+    yield from _of_tables(image)
+
+
+def of_labels(base: ArchiveSource, names: list[str]) -> Iterator[Contradiction]:
+    """What does not agree between an image and OME-Zarr's list of its label maps.
+
+    Args:
+        base: The image.
+        names: Of the label maps that there are.
+    """
+    key = f"{base.prefix}labels/zarr.json"
+    if not names:
+        return
+    listed = _within(_attributes(base, key), "ome", "labels")
+    if not isinstance(listed, list) or sorted(map(str, listed)) != names:
+        yield key, f"lists the label maps {listed!r:.200} where there are {names}"
+
+
+def of_layer(base: ArchiveSource, layer: ArchiveSource) -> Iterator[Contradiction]:
+    """What does not agree between an image and one of its label maps."""
+    if layer.image.kind != "label":
+        yield f"{layer.prefix}zarr.json", f"says {layer.image.kind!r} of a label map"
+    if not layer.grid_of_level.isclose(base.grid_of_level):
+        text = f"places {layer.grid_of_level} where the image has {base.grid_of_level}"
+        yield f"{layer.prefix}zarr.json", text
+
+
+def _of_ome(image: ArchiveSource) -> Iterator[Contradiction]:
+    key = f"{image.prefix}zarr.json"
+    found = _attributes(image, key)
+    expected = image.image.attributes(image.grid_of_level.shape, of_image=bool(image.prefix))
+    for name in ("axes", "datasets"):
+        place = ("ome", "multiscales", 0, name)
+        seen, made = _within(found, *place), _within(expected, *place)
+        if not _agree(seen, made):
+            yield key, f"OME-Zarr's {name} are {seen!r:.300} where our keys make {made!r:.300}"
+
+
+def _of_array(level: ArchiveSource, before: ArchiveSource | None) -> Iterator[Contradiction]:
+    key = f"{level.array.key}/zarr.json"
+    document, array, image = _document(level, key), level.array, level.image
+    names = [image.axis, "z", "y", "x"]
+    if document.get("dimension_names") != names:
+        yield key, f"names the dimensions {document.get('dimension_names')!r:.80}, not {names}"
+    if not _may_present(array.dtype, np.dtype(image.dtype), image.scaling is not None):
+        yield key, f"holds {array.dtype} where the image presents {image.dtype}"
+    packed = tuple(_within(document, "attributes", name) for name in ("scale_factor", "add_offset"))
+    scaling = image.scaling
+    expected = (None, None) if scaling is None else (scaling.slope, scaling.intercept)
+    if not _agree(list(packed), list(expected)):
+        yield key, f"scales by {packed} where the image says {expected}"
+    if before is None:
+        return
+    if array.dtype != before.array.dtype:
+        yield key, f"holds {array.dtype} where the level above holds {before.array.dtype}"
+    layout = coarser(before.array.layout, image.factors[level.number - 1])
+    if array.layout != layout:
+        yield key, f"has the layout {array.layout} where the level above makes {layout}"
+
+
+def _may_present(stored: np.dtype, presented: np.dtype, is_scaled: bool) -> bool:
+    """Whether an image of a type can be kept in numbers of another one."""
+    if stored == presented or (presented.kind == "b" and stored == np.uint8):
+        return True
+    # Integers of a file that were scaled when they were read: by now, or by whoever reads.
+    return presented.kind == "f" and stored.kind in "iu" and (is_scaled or stored.itemsize <= 4)
+
+
+def _of_frame(level: ArchiveSource) -> Iterator[Contradiction]:
+    grid = level.grid_of_level
+    placement = Placement.of_affine(grid.affine, grid.shape)
+    folder = f"{level.prefix}{level_name(level.number)}"
+    for axis, name in enumerate(DIMS):
+        expected = placement.positions(axis)
+        values = _values(level, f"{folder}/{name}", "<f8")
+        if values.shape != expected.shape or not _all_close(values, expected):
+            yield f"{folder}/{name}/c/0", f"has other positions than the affine of {folder} makes"
+        step = _within(_attributes(level, f"{folder}/{name}/zarr.json"), "step")
+        if not _agree(step, placement.step(axis)):
+            yield (
+                f"{folder}/{name}/zarr.json",
+                f"steps by {step!r:.40} mm where the affine makes {placement.step(axis)}",
+            )
+    key = f"{folder}/{WORLD_NAME}/zarr.json"
+    try:
+        world = world_of(_attributes(level, key))
+    except (KeyError, TypeError, ValueError) as error:
+        yield key, f"does not say where the voxel axes point ({error})"
+        return
+    if not _all_close(world, placement.lattice.world):
+        yield key, f"turns the voxel axes by {world.tolist()}, which the affine does not"
+
+
+def _of_header(image: ArchiveSource) -> Iterator[Contradiction]:
+    original = image.original_header
+    if original is None:
+        return
+    key, header = f"{image.prefix}{NIFTI}/c/0", NiftiHeader.parse(original.raw)
+    if header.shape != image.shape:
+        yield key, f"says {header.shape} voxels where there are {image.shape}"
+        return
+    stored = header.stored.newbyteorder("=")
+    if stored != image.array.dtype:
+        yield key, f"says {stored} where {image.array.dtype} is stored"
+    if not Grid(image.grid_of_level.shape, header.affine).isclose(image.grid_of_level):
+        yield key, f"has the affine {header.affine.tolist()} where the image has another"
+
+
+def _of_tables(image: ArchiveSource) -> Iterator[Contradiction]:
+    n, z, y, x = image.array.layout.shape
+    edge = list(image.array.layout.chunk[:0:-1])
+    files = handle_cache.manifest(image.store, image.opened).files
+    for name in (label_counts.KEY, weight_sums.KEY):
+        key = f"{image.prefix}{name}/zarr.json"
+        if key in files:
+            cell = _within(_attributes(image, key), "cell")
+            if cell != edge:
+                yield key, f"counts cells of {cell!r:.80} voxels where chunks have {edge}"
+    key = f"{image.prefix}{label_counts.KEY}/c/0/0"
+    if key in files:
+        columns = len(COLUMNS)
+        table = _values(image, f"{image.prefix}{label_counts.KEY}", "<i8", "0/0")
+        total = int(table[columns - 1 :: columns].sum()) if table.size % columns == 0 else -1
+        if total != math.prod((n, z, y, x)):
+            yield key, f"counts {total} voxels where there are {math.prod((n, z, y, x))}"
+
+
+def _document(image: ArchiveSource, key: str) -> Mapping[str, Any]:
+    """A document of the archive.
+
+    Raises:
+        FormatError: If it is no JSON object (``BAD_METADATA``).
+    """
+    try:
+        found = json.loads(handle_cache.document(image.store, image.opened, key))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, FormatError):
+            raise
+        found = None
+    if not isinstance(found, dict):
+        raise FormatError(
+            f"{key} of {image.store.path} is no JSON object", code="BAD_METADATA", path=image.path
+        )
+    return found
+
+
+def _attributes(image: ArchiveSource, key: str) -> Any:
+    return _document(image, key).get("attributes")
+
+
+def _values(image: ArchiveSource, array: str, dtype: str, chunk: str = "0") -> Any:
+    """The numbers in the only chunk of a small array, without its crc32c."""
+    raw = handle_cache.document(image.store, image.opened, f"{array}/c/{chunk}")[:-4]
+    size = np.dtype(dtype).itemsize
+    return np.frombuffer(raw[: len(raw) // size * size], dtype)
+
+
+def _within(document: Any, *keys: str | int) -> Any:
+    """What stands at a place in a document; None where there is no such place."""
+    for key in keys:
+        try:
+            document = document[key]
+        except (IndexError, KeyError, TypeError):
+            return None
+    return document
+
+
+def _agree(seen: Any, expected: Any) -> bool:
+    """Whether two documents say the same; numbers to the last digits."""
+    if isinstance(expected, (int, float)) and not isinstance(expected, bool):
+        is_number = isinstance(seen, (int, float)) and not isinstance(seen, bool)
+        return is_number and math.isclose(seen, expected, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+    if isinstance(expected, Mapping):
+        return (
+            isinstance(seen, Mapping)
+            and seen.keys() == expected.keys()
+            and all(_agree(seen[key], value) for key, value in expected.items())
+        )
+    if isinstance(expected, (list, tuple)):
+        return (
+            isinstance(seen, list)
+            and len(seen) == len(expected)
+            and all(_agree(one, other) for one, other in zip(seen, expected, strict=True))
+        )
+    return bool(seen == expected)
+
+
+def _all_close(seen: Any, expected: Any) -> bool:
+    return bool(np.allclose(seen, expected, rtol=_TOLERANCE, atol=1e-6))

@@ -1,0 +1,213 @@
+"""Copies of one fact that were changed and sealed again are held against each other by `verify`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import pytest
+from archive_samples import DTYPES, OBLIQUE, archive, blobs, reseal, voxels
+
+import voxarray as vx
+from voxarray.archive.verify import notes, verify
+from voxarray.source.base import Channels
+
+LEVEL = "scale1"
+IMAGE = "scale0/image/zarr.json"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, bytes]:
+    """Files of an archive that has all that there is: labels, counts, a pyramid, a header."""
+    path = tmp_path_factory.mktemp("facts") / "a.ome.zarr"
+    archive(path, blobs((2, 9, 8, 12)), OBLIQUE, labels={"seg": blobs((1, 9, 8, 12))}, chunk=4)
+    return {f.relative_to(path).as_posix(): f.read_bytes() for f in path.rglob("*") if f.is_file()}
+
+
+@pytest.fixture
+def path(whole, tmp_path) -> Path:
+    for key, data in whole.items():
+        (tmp_path / "a.ome.zarr" / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "a.ome.zarr" / key).write_bytes(data)
+    return tmp_path / "a.ome.zarr"
+
+
+def change(file: Path, *keys: Any, to: Any) -> None:
+    document = json.loads(file.read_bytes())
+    inner = document
+    for key in keys[:-1]:
+        inner = inner[key]
+    old = inner[keys[-1]]
+    inner[keys[-1]] = to(old) if callable(to) else to
+    assert inner[keys[-1]] != old
+    file.write_text(json.dumps(document, indent=1))
+
+
+def rewritten(file: Path, change: Any, dtype: str) -> None:
+    """Change the numbers of a small array, whose crc32c is made anew."""
+    values = np.frombuffer(file.read_bytes()[:-4], dtype).copy()
+    change(values)
+    body = values.tobytes()
+    file.write_bytes(body + google_crc32c.value(body).to_bytes(4, "little"))
+
+
+def found(path: Path) -> list[tuple[str, str]]:
+    reseal(path)
+    return [(problem.code, problem.where) for problem in verify(path)]
+
+
+MULTISCALE = ("attributes", "ome", "multiscales", 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "keys", "to"),
+    [
+        ("zarr.json", (*MULTISCALE, "axes", 1, "name"), "w"),
+        ("zarr.json", (*MULTISCALE, "axes", 1, "unit"), "micrometer"),
+        ("zarr.json", (*MULTISCALE, "axes", 1, "orientation", "value"), "left-to-right"),
+        (
+            "zarr.json",
+            (*MULTISCALE, "datasets", 0, "coordinateTransformations", 0, "scale", 2),
+            lambda mm: mm * 1.01,
+        ),
+        (
+            "zarr.json",
+            (*MULTISCALE, "datasets", 1, "coordinateTransformations", 1, "translation", 3),
+            lambda mm: mm + 0.01,
+        ),
+        ("zarr.json", (*MULTISCALE, "datasets", 1, "path"), "scale0/image"),
+        ("zarr.json", ("attributes", "voxarray", "affine", 0, 3), lambda mm: mm + 1),
+        ("zarr.json", ("attributes", "voxarray", "affine", 1, 1), lambda mm: mm * 1.01),
+        ("zarr.json", ("attributes", "voxarray", "dtype"), "int32"),
+        ("zarr.json", ("attributes", "voxarray", "scaling"), {"slope": 2.0, "intercept": 0.0}),
+        (IMAGE, ("dimension_names",), ["t", "z", "y", "x"]),
+        (IMAGE, ("dimension_names",), ["c", "x", "y", "z"]),
+        (f"{LEVEL}/image/zarr.json", ("dimension_names",), None),
+        (IMAGE, ("attributes",), {"coordinates": "spatial_ref", "scale_factor": 2.0}),
+        (f"{LEVEL}/image/zarr.json", ("data_type",), "uint16"),
+        ("scale0/x/zarr.json", ("attributes", "step"), lambda mm: -mm),
+        (f"{LEVEL}/z/zarr.json", ("attributes", "step"), None),
+        ("scale0/spatial_ref/zarr.json", ("attributes", "world"), "LPS+"),
+        ("scale0/spatial_ref/zarr.json", ("attributes", "intrinsic_to_world", 0), 0.5),
+        ("scale0/spatial_ref/zarr.json", ("attributes",), {}),
+        ("labels/zarr.json", ("attributes", "ome", "labels"), []),
+        ("labels/zarr.json", ("attributes", "ome", "labels"), ["seg", "more"]),
+        ("labels/seg/zarr.json", ("attributes", "voxarray", "affine", 0, 3), lambda mm: mm + 1),
+        ("labels/seg/zarr.json", ("attributes", "voxarray", "kind"), "intensity"),
+        ("labels/seg/label_counts/zarr.json", ("attributes", "cell"), [4, 4, 2]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_copy_in_a_document_that_was_changed_is_named(path, key, keys, to):
+    change(path / key, *keys, to=to)
+    problems = found(path)
+    assert {code for code, _ in problems} == {"CONTRADICTION"}
+
+
+def _later(values: np.ndarray) -> None:
+    values += 0.5
+
+
+def _one_more(values: np.ndarray) -> None:
+    values[3] += 1
+
+
+@pytest.mark.parametrize(
+    ("key", "how", "dtype"),
+    [
+        *((f"scale0/{axis}/c/0", _later, "<f8") for axis in "xyz"),
+        (f"{LEVEL}/y/c/0", _one_more, "<f8"),
+        ("labels/seg/scale0/x/c/0", _one_more, "<f8"),
+        ("labels/seg/label_counts/c/0/0", _one_more, "<i8"),
+    ],
+)
+def test_numbers_that_were_changed_are_named(path, key, how, dtype):
+    rewritten(path / key, how, dtype)
+    assert found(path) == [("CONTRADICTION", key)]
+
+
+@pytest.mark.parametrize(
+    ("offset", "number"),
+    [(280 + 12, np.float32(7)), (42, np.int16(8)), (70, np.int16(8))],
+    ids=["sform", "dim", "datatype"],
+)
+def test_a_header_of_nifti_that_says_otherwise_is_named(path, offset, number):
+    key = "nifti/c/0"
+
+    def put(values: np.ndarray) -> None:
+        values[offset : offset + number.nbytes] = np.frombuffer(number.tobytes(), np.uint8)
+
+    rewritten(path / key, put, "u1")
+    assert found(path) == [("CONTRADICTION", key)]
+
+
+def test_files_of_another_archive_that_were_sealed_again_are_named(path, tmp_path):
+    """Whatever says where the voxels are cannot come from another archive, not even sealed."""
+    other = tmp_path / "b.ome.zarr"
+    archive(
+        other,
+        blobs((2, 9, 8, 12), seed=1),
+        OBLIQUE + np.diag([0.25, 0, 0, 0]),
+        labels={"seg": blobs((1, 9, 8, 12), seed=1)},
+        chunk=4,
+    )
+    same = {"zarr.json", "nifti/c/0", "scale0/x/c/0", "scale1/x/c/0"}
+    same |= {"labels/seg/zarr.json", "labels/seg/nifti/c/0", "scale0/spatial_ref/zarr.json"}
+    for key in sorted(same):
+        before = (path / key).read_bytes()
+        assert before != (other / key).read_bytes()
+        (path / key).write_bytes((other / key).read_bytes())
+        assert "CONTRADICTION" in {code for code, _ in found(path)}, key
+        (path / key).write_bytes(before)
+    assert found(path) == []
+
+
+def test_chunks_of_another_shape_are_named(path):
+    """As many in a shard, as large each: every chunk decodes, into another place."""
+    for level in ("scale0", "labels/seg/scale0"):
+        file = path / level / "image/zarr.json"
+        before = file.read_bytes()
+        change(file, "codecs", 0, "configuration", "chunk_shape", to=lambda c: [c[0], 2, 4, 8])
+        assert found(path) != []
+        file.write_bytes(before)
+    assert found(path) == []
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nothing_is_said_of_any_type(tmp_path, dtype):
+    path = archive(tmp_path / "a.ome.zarr", voxels((2, 9, 5, 7), dtype), OBLIQUE, levels=2)
+    assert verify(path) == []
+
+
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".ozx"])
+@pytest.mark.parametrize("spacing", [(1e-3, 2e-3, 1e-3), (0.7, 0.7, 300), (1e4, 1e4, 1e4)])
+def test_nothing_is_said_of_any_scale(tmp_path, spacing, suffix):
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = 1234.5, -0.25, 1e5
+    path = tmp_path / f"a{suffix}"
+    archive(path, blobs((3, 9, 5, 7)), affine, channels=Channels("time", 2.5), levels=2)
+    assert verify(path) == []
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(2, -1024), (0.3, -7), (1, 0)])
+def test_nothing_is_said_of_scaled_numbers(tmp_path, slope, intercept):
+    import nibabel as nib
+
+    image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), OBLIQUE)
+    image.header.set_slope_inter(slope, intercept)
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, tmp_path / "a.nii.gz")
+    vx.ScalarImage(tmp_path / "a.nii.gz").save(tmp_path / "a.ome.zarr")
+    assert verify(tmp_path / "a.ome.zarr") == []
+
+
+def test_nothing_is_said_of_booleans_and_flat_images(tmp_path):
+    array = blobs((1, 9, 5, 1)) > 2
+    assert verify(archive(tmp_path / "a.ome.zarr", array)) == []
+
+
+def test_there_is_no_note_of_an_archive_of_today(path):
+    assert notes(path) == []
