@@ -12,7 +12,7 @@ import pytest
 from archive_samples import DTYPES, OBLIQUE, archive, blobs, reseal, voxels
 
 import voxarray as vx
-from voxarray.archive.verify import notes, verify
+from voxarray.archive.verify import examine, verify
 from voxarray.source.base import Channels
 
 LEVEL = "scale1"
@@ -210,4 +210,4 @@ def test_nothing_is_said_of_booleans_and_flat_images(tmp_path):
 
 
 def test_there_is_no_note_of_an_archive_of_today(path):
-    assert notes(path) == []
+    assert examine(path).notes == []

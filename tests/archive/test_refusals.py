@@ -33,6 +33,8 @@ from voxarray.core.errors import (
     VoxarrayError,
 )
 from voxarray.source.array import ArraySource
+from voxarray.storage.store import TreeStore
+from voxarray.storage.zip_store import ZipStore
 
 IMAGE = "scale0/image"
 SHARD = f"{IMAGE}/c/0/0/0/0"
@@ -422,3 +424,38 @@ def test_a_zip_whose_directory_lies_of_where_it_begins(tmp_path, shift):
     with pytest.raises(FormatError, match="damaged before") as caught:
         open_archive(packed)
     assert caught.value.code == "BAD_ZIP"
+
+
+# --- A quick look -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".ozx"])
+def test_a_quick_look_opens_nothing_but_the_manifest(tmp_path, monkeypatch, suffix):
+    path = archive(tmp_path / f"a{suffix}", blobs((1, 9, 5, 7)), chunk=2, levels=2)
+    opened = []
+    for store in (TreeStore, ZipStore):
+        original = store.open
+
+        def counted(self, key, original=original):
+            opened.append(key)
+            return original(self, key)
+
+        monkeypatch.setattr(store, "open", counted)
+    assert verify(path, quick=True) == []
+    assert set(opened) == {"manifest.json"}
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [
+        (lambda file: file.unlink(), "MISSING_DATA"),
+        (lambda file: os.truncate(file, 9), "BAD_SIZE"),
+        (lambda file: (file.parent / "more").write_bytes(b"1"), "EXTRA_FILE"),
+        (lambda file: (file.unlink(), file.symlink_to("elsewhere")), "SYMLINK"),
+        (lambda file: (file.unlink(), file.mkdir()), "MISSING_DATA"),
+        (lambda file: (file.unlink(), os.mkfifo(file)), "BAD_SIZE"),
+    ],
+)
+def test_a_quick_look_names_what_names_and_sizes_tell(path, harm, code):
+    harm(path / SHARD)
+    assert [problem.code for problem in verify(path, quick=True)] == [code]

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from archive_samples import OBLIQUE, blobs, same_bits, whole
 from archive_samples import archive as converted
+from click.testing import CliRunner
 
 from voxarray.archive import handle_cache
 from voxarray.archive.source import label_names, open_archive
-from voxarray.archive.verify import notes, verify
+from voxarray.archive.verify import examine, verify
+from voxarray.cli import main
 from voxarray.core.errors import ChecksumError, FormatError
 
 WRITTEN = Path(__file__).parent / "version_1"
@@ -64,7 +66,6 @@ def test_voxels_and_places_are_what_they_were(written, name):
             path.parent / "today.ome.zarr",
             VOXELS[name],
             kind="label" if name == "label" else "intensity",
-            codec=name,
             chunk=4,
             levels=2,
         )
@@ -108,6 +109,20 @@ def test_damage_is_found_as_it_was(written, name):
 
 @pytest.mark.parametrize("name", sorted(VOXELS))
 def test_a_note_says_that_their_digests_prove_little(written, name):
-    (note,) = notes(written(name))
+    (note,) = examine(written(name)).notes
+    assert verify(written(name), quick=True) == []
     assert "version 1" in note
     assert "convert the source again" in note
+
+
+def test_the_command_line_notes_how_many_there_are(written, tmp_path):
+    for name in ("intensity", "raw"):
+        written(name)
+    converted(tmp_path / "new.ome.zarr", blobs(SHAPE))
+    told = CliRunner().invoke(main, ["verify", str(tmp_path)])
+    assert told.exit_code == 0
+    old = len(list(tmp_path.glob("*.ozx"))) + len(list(tmp_path.glob("[ir]*.ome.zarr")))
+    assert f"note: {old} are of format version 1" in told.output
+    quick = CliRunner().invoke(main, ["verify", "--quick", str(tmp_path / "new.ome.zarr")])
+    assert quick.exit_code == 0
+    assert "note:" not in quick.output

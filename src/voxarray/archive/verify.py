@@ -42,6 +42,34 @@ class Problem:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was found of an archive.
+
+    Attributes:
+        problems: None if it is whole.
+        version: Of its format; None where no manifest says it.
+        files: How many its manifest names.
+        bytes: Of these.
+    """
+
+    problems: list[Problem]
+    version: int | None = None
+    files: int = 0
+    bytes: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of it, and no problem."""
+        return [VERSION_1] if self.version == 1 else []
+
+
+VERSION_1 = (
+    "of format version 1, whose digests are the same for most files of one size: whether a file is "
+    "of another archive cannot be told; convert the source again for version 2"
+)
+
+
 def verify(
     path: str | os.PathLike[str], progress: Progress | None = None, *, quick: bool = False
 ) -> list[Problem]:
@@ -49,7 +77,7 @@ def verify(
 
     Of an affine, a type or a size there are copies, for readers of several formats: all of them
     must agree. Reads files in pieces of 1 MiB and decodes nothing. In archives of version 1 digests
-    of files say little more than their sizes (`notes`).
+    of files say little more than their sizes (`VERSION_1`).
 
     Args:
         path: The archive.
@@ -63,13 +91,26 @@ def verify(
     Raises:
         MissingFileError: If there is nothing at the path.
     """
+    return examine(path, progress, quick=quick).problems
+
+
+def examine(
+    path: str | os.PathLike[str], progress: Progress | None = None, *, quick: bool = False
+) -> Examination:
+    """As `verify`, with what is to be known besides."""
     store = open_store(path)
     try:
         manifest = Manifest.read(store)
     except VoxarrayError as error:
-        return [_problem(manifests.KEY, error)]
-    if quick:
-        return list(_by_names_and_sizes(store, manifest))
+        return Examination([_problem(manifests.KEY, error)])
+    found = (
+        _by_names_and_sizes(store, manifest) if quick else _by_content(store, manifest, progress)
+    )
+    sizes = [entry.size for entry in manifest.files.values()]
+    return Examination(list(found), manifest.version, len(sizes), sum(sizes))
+
+
+def _by_content(store: Store, manifest: Manifest, progress: Progress | None) -> list[Problem]:
     problems = list(_unexpected(store, manifest))
     total, done = sum(entry.size for entry in manifest.files.values()), 0
     for key, entry in manifest.files.items():
@@ -82,20 +123,6 @@ def verify(
     if not problems:
         problems += _checked(store.path, lambda: problems.extend(_inconsistent(store)))
     return problems
-
-
-def notes(path: str | os.PathLike[str]) -> list[str]:
-    """What is to be known of an archive, and no problem.
-
-    Raises:
-        VoxarrayError: If there is no archive, or its manifest is damaged.
-    """
-    if Manifest.read(open_store(path)).version > 1:
-        return []
-    return [
-        "of format version 1, whose digests of files are the same for most files of one size: that "
-        "no file is of another archive cannot be told; convert the source again for version 2"
-    ]
 
 
 def compare(
@@ -190,21 +217,21 @@ def _by_names_and_sizes(store: Store, manifest: Manifest) -> Iterator[Problem]:
     try:
         sizes = store.sizes()
     except UnsupportedError:
-        sizes = {key: _size_of(store, key) for key in manifest.files}
+        asked = ((key, _size_of(store, key)) for key in manifest.files)
+        sizes = {key: size for key, size in asked if size is not None}
     for key, size in sizes.items():
         if size == LINK:
             yield _link(key)
         elif key not in manifest.files and key != manifests.KEY:
             yield _extra(key)
     for key, entry in manifest.files.items():
-        size = sizes.get(key)
-        if size is None:
+        if key not in sizes:
             text = f"the archive {store.path} lacks its file {key}: restore it or convert again"
             yield Problem("MISSING_DATA", key, text)
-        elif size not in (entry.size, LINK):
+        elif sizes[key] not in (entry.size, LINK):
             text = (
-                f"{key} of {store.path} has {size} bytes where {entry.size} were written: restore "
-                "it or convert the source again"
+                f"{key} of {store.path} has {sizes[key]} bytes where {entry.size} were written: "
+                "restore it or convert the source again"
             )
             yield Problem("BAD_SIZE", key, text)
 

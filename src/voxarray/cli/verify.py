@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, field
 from typing import NoReturn
 
 import click
@@ -73,6 +74,7 @@ class _Report:
     is_long: bool
     files: int = 0
     bytes: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, verdict: Verdict) -> None:
         talk, problems = self.outcome.console, list(verdict.problems)
@@ -84,16 +86,22 @@ class _Report:
             talk.complain(f"{verdict.name}: {_told(problems)}")
             return
         self.outcome.done.append(verdict.name)
-        files, size = _size(verdict.name)
-        self.files, self.bytes = self.files + files, self.bytes + size
-        held = f" ({_files(files)}, {format_bytes(size)})" if files else ""
+        self.files, self.bytes = self.files + verdict.files, self.bytes + verdict.bytes
+        self.notes.update(verdict.notes)
+        size = f" ({_files(verdict.files)}, {format_bytes(verdict.bytes)})"
+        held = size if verdict.files else ""
         (talk.detail if self.is_long else talk.say)(f"{verdict.name}: OK{held}")
 
     def end(self, seconds: float) -> NoReturn:
         talk, good, bad = self.outcome.console, self.outcome.done, self.outcome.failed
         talk.document.update(
-            checked=len(good) + len(bad), damaged=len(bad), seconds=round(seconds, 3)
+            checked=len(good) + len(bad),
+            damaged=len(bad),
+            notes=dict(self.notes),
+            seconds=round(seconds, 3),
         )
+        for note, count in self.notes.items():
+            talk.say(f"note: {count} {'is' if count == 1 else 'are'} {note}")
         if len(good) + len(bad) > 1:
             talk.say(
                 f"{len(good)} OK ({_files(self.files)}, {format_bytes(self.bytes)}), {len(bad)} "
@@ -126,15 +134,3 @@ def _told(problems: list[Problem]) -> str:
 
 def _files(number: int) -> str:
     return f"{number:,} file{'' if number == 1 else 's'}"
-
-
-def _size(path: str) -> tuple[int, int]:
-    """Files and bytes of a local archive; none of what is no path."""
-    if os.path.isfile(path):
-        return 1, os.path.getsize(path)
-    sizes = [
-        os.path.getsize(os.path.join(folder, name))
-        for folder, _, names in os.walk(path)
-        for name in names
-    ]
-    return len(sizes), sum(sizes)

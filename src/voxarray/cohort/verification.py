@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from voxarray.archive.verify import Problem, compare
-from voxarray.archive.verify import verify as verify_archive
+from voxarray.archive.verify import Problem, compare, examine
 from voxarray.cohort.discover.archives import Holdings, holdings
 from voxarray.cohort.discover.search import search
 from voxarray.cohort.options import Choice
@@ -91,10 +90,9 @@ def verify_against(
         return
     path = found.archives[0]
     report = None if begin is None else begin(os.path.basename(path))
-    problems = verify_archive(path, report, quick=quick)
-    if not problems:
-        problems = compare(path, open_source(given[0]), report)
-    yield Verdict(path, tuple(problems))
+    seen = examine(path, report, quick=quick)
+    problems = seen.problems or compare(path, open_source(given[0]), report)
+    yield Verdict.of(path, seen, problems)
 
 
 def require_comparable(found: Holdings, sources: Sequence[str | os.PathLike[str]]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from voxarray.archive.verify import Problem, compare, verify
+from voxarray.archive.verify import Examination, Problem, compare, examine
 from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.discover.archives import holdings
@@ -27,10 +27,21 @@ class Verdict:
     Attributes:
         name: Its file name in a cohort, or else its path.
         problems: None if it is whole.
+        notes: What is to be known of it, and no problem.
+        files: How many an archive has.
+        bytes: Of these.
     """
 
     name: str
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+    files: int = 0
+    bytes: int = 0
+
+    @classmethod
+    def of(cls, name: str, seen: Examination, problems: Sequence[Problem]) -> Verdict:
+        """The verdict on an archive that was examined, and perhaps compared."""
+        return cls(name, tuple(problems), tuple(seen.notes), seen.files, seen.bytes)
 
 
 def verify_cohort(
@@ -58,13 +69,14 @@ def verify_cohort(
     for path in folder.archives():
         name = os.path.basename(path)
         progress = begin(name) if begin is not None else None
-        problems = _problems(path, progress, quick)
+        seen = _examined(path, progress, quick)
+        problems = seen.problems
         item = wanted.pop(name, None)
         if not problems and isinstance(item, Item):
             problems += _of_plan(path, item)
         if not problems and isinstance(item, Item) and locations is not None:
             problems += _of_sources(path, item, locations, progress)
-        yield Verdict(name, tuple(problems))
+        yield Verdict.of(name, seen, problems)
     for name, item in sorted(wanted.items()):
         yield Verdict(name, (_missing(item),))
 
@@ -95,19 +107,20 @@ def verify_below(
     for cohort in found.cohorts:
         for verdict in verify_cohort(cohort.root, quick=quick, begin=begin):
             place = cohort.root if verdict.name in _TABLES else cohort.subjects
-            yield Verdict(os.path.join(place, verdict.name), verdict.problems)
+            yield replace(verdict, name=os.path.join(place, verdict.name))
     for archive in found.archives:
         progress = begin(os.path.basename(archive)) if begin is not None else None
-        yield Verdict(archive, tuple(_problems(archive, progress, quick)))
+        seen = _examined(archive, progress, quick)
+        yield Verdict.of(archive, seen, seen.problems)
 
 
-def _problems(path: str, progress: Progress | None, quick: bool) -> list[Problem]:
+def _examined(path: str, progress: Progress | None, quick: bool) -> Examination:
     """Problems of an archive; also what keeps it from being looked at, which stops no other."""
     try:
-        return verify(path, progress, quick=quick)
+        return examine(path, progress, quick=quick)
     except (VoxarrayError, OSError) as error:
         failure = failure_of(error, path, {})
-        return [Problem(failure.code, path, failure.message)]
+        return Examination([Problem(failure.code, path, failure.message)])
 
 
 _TABLES = ("plan.json", "catalogue.parquet")
