@@ -20,6 +20,7 @@ from voxarray.archive import staging
 from voxarray.archive.convert import convert
 from voxarray.archive.options import LabelLayer, Options
 from voxarray.archive.verify import verify
+from voxarray.core import portable
 from voxarray.core import settings as configuration
 from voxarray.core.errors import (
     ArchiveError,
@@ -145,8 +146,9 @@ class FailingDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
         self.calls, self.failing_at, self.number = 0, -1, number
-        self.original, self.lock = getattr(os, name), threading.Lock()
-        monkeypatch.setattr(os, name, self)
+        owner = portable if hasattr(portable, name) else os
+        self.original, self.lock = getattr(owner, name), threading.Lock()
+        monkeypatch.setattr(owner, name, self)
 
     def __call__(self, *arguments, **options):
         with self.lock:
