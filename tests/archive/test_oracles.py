@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
 import tensorstore as ts
@@ -14,6 +16,7 @@ from archive_samples import DTYPES, OBLIQUE, add_tables, archive, blobs, same_bi
 from hypothesis import given, settings
 
 from voxarray.archive.profiles import PROFILES
+from voxarray.archive.shard import ABSENT, index_size, tail_size
 from voxarray.archive.source import open_archive
 from voxarray.source.base import Channels
 from voxarray.testing.strategies import affines
@@ -117,3 +120,34 @@ def test_ome_zarr_says_spacing_and_origin(tmp_path):
         # In the frame of the voxel axes: the directions bring it to the patient's world.
         there = grid.direction @ translation["translation"][:0:-1]
         np.testing.assert_allclose(there, grid.origin, atol=1e-9)
+
+
+@pytest.mark.parametrize("codec", sorted(PROFILES))
+def test_readers_of_zarr_pass_over_the_checksum_table(tmp_path, codec):
+    """It stands between the chunks and the index: in a shard, nothing of the index points there."""
+    array = voxels((2, 9, 6, 11), "f4")
+    array[:, :4, :4, :4] = 0
+    path = archive(tmp_path / "a.ome.zarr", array, codec=codec, chunk=4, levels=1)
+    opened = open_archive(path)
+    slots = math.prod(opened.array.layout.chunks_per_shard)
+    shard = (path / "scale0/image/c/0/0/0/0").read_bytes()
+    index = np.frombuffer(shard[-index_size(slots) : -4], "<u8").reshape(-1, 2)
+    table = np.frombuffer(shard[-tail_size(slots) : -index_size(slots)], "<u4")
+    present = index[:, 0] != ABSENT
+    assert 0 < present.sum() < slots
+    assert index[present].sum(axis=1).max() == len(shard) - tail_size(slots)
+    for (offset, length), crc in zip(index[present].tolist(), table[present].tolist(), strict=True):
+        assert google_crc32c.value(shard[offset : offset + length - 4]) == crc
+    assert not table[~present].any()
+    assert same_bits(zarr_voxels(path, 0), array)
+    assert same_bits(tensorstore_voxels(path, 0), array)
+
+
+@pytest.mark.parametrize("codec", sorted(PROFILES))
+def test_zarrs_reads_the_same(tmp_path, codec):
+    pytest.importorskip("zarrs")
+    array = voxels((2, 9, 6, 11), "f4")
+    array[:, :4, :4, :4] = 0
+    path = archive(tmp_path / "a.ome.zarr", array, codec=codec, chunk=4, levels=1)
+    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+        assert same_bits(zarr_voxels(path, 0), array)
