@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import os
 
-_DOUBLE_SUFFIXES = (
-    ".nii.gz",
-    ".img.gz",
-    ".hdr.gz",
-    ".ome.zarr",
-    ".nii.zarr",
-    ".zarr.zip",
-    ".ome.tif",
-    ".mgh.gz",
-    ".gipl.gz",
-    ".brik.gz",
-    ".brik.bz2",
-)
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+"""What follows the suffix of a file that is compressed as a whole."""
 
+
+def compressed(*suffixes: str) -> tuple[str, ...]:
+    """Suffixes of files that were compressed: ``.nii.gz``, ``.nii.bz2``... of ``.nii``."""
+    return tuple(suffix + end for suffix in suffixes for end in COMPRESSED)
+
+
+def pair_suffixes(suffix: str, end: str) -> tuple[str, ...]:
+    """How the other file of a pair may end, the likeliest first.
+
+    Args:
+        suffix: Of the other file, such as ``".hdr"``.
+        end: What follows the suffix of this file, such as ``".gz"``, or nothing.
+    """
+    return tuple(dict.fromkeys((suffix + end, suffix, *compressed(suffix))))
+
+
+_DOUBLE_SUFFIXES = (
+    *compressed(".nii", ".img", ".hdr", ".mgh", ".gipl", ".brik"),
+    *(".ome.zarr", ".nii.zarr", ".zarr.zip", ".ome.tif"),
+)
 
 _ZIPPED = (".ozx", ".zarr.zip")
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from voxarray.formats.record import Format
+from voxarray.formats.suffixes import COMPRESSED, compressed, pair_suffixes
 
 _ITK_PEAK = "voxarray.formats._voxels.itk_writing:projected_peak"
 
 FORMATS = (
     Format(
         "NIfTI",
-        (".nii", ".nii.gz"),
+        (".nii", *compressed(".nii")),
         open="voxarray.formats.nifti.read:open_nifti",
         write="voxarray.formats.nifti.write:save",
+        writes=(".nii", ".nii.gz"),
     ),
     Format(
         "NIfTI pair or Analyze",
-        (".img", ".hdr", ".img.gz", ".hdr.gz"),
+        (".img", ".hdr", *compressed(".img", ".hdr")),
         open="voxarray.formats.nifti.read_pair:open_pair",
         write="voxarray.formats.nifti.write_pair:save",
-        companions=((".img", (".hdr", ".hdr.gz")), (".img.gz", (".hdr.gz", ".hdr"))),
+        writes=(".img", ".hdr", ".img.gz", ".hdr.gz"),
+        companions=tuple((f".img{end}", pair_suffixes(".hdr", end)) for end in ("", *COMPRESSED)),
         identity="stem",
     ),
     Format(
@@ -39,7 +42,7 @@ FORMATS = (
     ),
     Format(
         "MGH",
-        (".mgh", ".mgz", ".mgh.gz"),
+        (".mgh", ".mgz", *compressed(".mgh")),
         open="voxarray.formats.mgh.read:open_mgh",
         write="voxarray.formats.mgh.write:save",
         writes=(".mgh", ".mgz"),
@@ -59,9 +62,10 @@ FORMATS = (
     ),
     Format(
         "GIPL",
-        (".gipl", ".gipl.gz"),
+        (".gipl", *compressed(".gipl")),
         open="voxarray.formats.gipl.read:open_gipl",
         write="voxarray.formats.gipl.write:save",
+        writes=(".gipl", ".gipl.gz"),
     ),
     Format(
         "ITK HDF5",
@@ -114,9 +118,9 @@ FORMATS = (
     ),
     Format(
         "AFNI",
-        (".head", ".brik", ".brik.gz", ".brik.bz2"),
+        (".head", ".brik", *compressed(".brik")),
         open="voxarray.formats.afni.read:open_afni",
-        companions=((".brik", (".head",)), (".brik.gz", (".head",)), (".brik.bz2", (".head",))),
+        companions=tuple((suffix, (".head",)) for suffix in (".brik", *compressed(".brik"))),
         identity="stem",
     ),
     Format("NumPy", (".npy",), open="voxarray.formats.npy.read:open_npy", in_folders=False),

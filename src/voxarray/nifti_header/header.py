@@ -196,15 +196,20 @@ class NiftiHeader:
         """Where voxels start if no extensions stand before them."""
         return HEADER_BYTES[self.version] + EXTENSION_FLAG_BYTES if self.is_single else 0
 
-    def check_extent(self, available: int, *, compressed: bool) -> None:
+    def check_extent(self, available: int, *, compressed: bool, ratio: int = LARGEST_RATIO) -> None:
         """Refuse, before anything is allocated, what a file of ``available`` bytes cannot hold.
 
+        Args:
+            available: Bytes of the file.
+            compressed: Whether it is compressed.
+            ratio: Most bytes that its codec makes of one; of deflate by default.
+
         Raises:
-            FormatError: ``BAD_OFFSET``, or ``DIMS_EXCEED_FILE`` where not even deflate could
+            FormatError: ``BAD_OFFSET``, or ``DIMS_EXCEED_FILE`` where not even the codec could
                 have made the file so small.
             TruncatedError: An uncompressed file that lacks some of its voxels.
         """
-        most = available * LARGEST_RATIO
+        most = available * ratio
         if self.offset > (most if compressed else available):
             raise FormatError(
                 f"vox_offset is {self.offset} and the file has {available} bytes",

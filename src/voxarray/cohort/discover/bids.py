@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pathspec import GitIgnoreSpec
 
@@ -163,8 +164,10 @@ def agreement(one: Mapping[str, str], other: Mapping[str, str]) -> int | None:
     return len(shared)
 
 
-def _names(regex: re.Pattern[str], path: str) -> bool:
+def _names(regex: re.Pattern[Any] | None, path: str) -> bool:
     """Whether a compiled pattern names a path itself, not a folder that it lies in."""
+    if regex is None:
+        return False
     if regex.groupindex:  # it ends with the name
         return regex.fullmatch(path) is not None
     found = regex.match(path)  # it ends in ``**``

@@ -12,9 +12,13 @@ from voxarray.core.errors import FormatError, VoxarrayWarning
 from voxarray.formats.dicom.detect import dicom_files, is_dicom
 from voxarray.formats.nifti.read import open_nifti
 from voxarray.formats.nifti.read_pair import header_of_pair
+from voxarray.formats.suffixes import compressed
 from voxarray.nifti_header.header import NiftiHeader
 
 _NIFTI_TEXTS = ("descrip", "aux_file", "intent_name", "db_name", "data_type")
+
+_NIFTI = (".nii", *compressed(".nii"))
+_PAIRS = (".hdr", ".img", *compressed(".hdr", ".img"))
 
 _LONGEST = 64 << 10
 """Bytes of a field of DICOM; values of texts have at most 10,240 characters (PS3.5, 6.2)."""
@@ -35,7 +39,7 @@ def kept_of(location: str, names: Sequence[str]) -> dict[str, Any]:
 
 def _of_nifti(location: str, names: Sequence[str]) -> dict[str, Any]:
     wanted = [name for name in names if name in _NIFTI_TEXTS]
-    if not wanted or not location.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
+    if not wanted or not location.lower().endswith((*_NIFTI, *_PAIRS)):
         return {}
     header = _nifti_header(location)
     if header is None:
@@ -53,7 +57,7 @@ def _nifti_header(location: str) -> NiftiHeader | None:
     """The header as our readers see it, within their bounds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VoxarrayWarning)  # was said when the image was opened
-        if location.lower().endswith((".nii", ".nii.gz")):
+        if location.lower().endswith(_NIFTI):
             return open_nifti(location).header
         return header_of_pair(location)
 

@@ -46,12 +46,12 @@ def slabs_of(shape: Shape4, itemsize: int) -> Slabs:
     return Slabs.of(shape, itemsize, min(SLAB_BYTES, cache_limit() // 2))
 
 
-def reading_bytes(slabs: Slabs, itemsize: int) -> int:
+def reading_bytes(slabs: Slabs, itemsize: int, working: int = WORKING_BYTES) -> int:
     """What reading a part costs beside its result: blocks that stay in the cache, and decoding."""
     slab, whole = (math.prod(sizes) * itemsize for sizes in (slabs.step, slabs.shape))
     if slab == whole:
-        return whole + WORKING_BYTES
-    return min(whole, cache_limit()) + slab + 2 * WORKING_BYTES
+        return whole + working
+    return min(whole, cache_limit()) + slab + 2 * working
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -71,13 +71,13 @@ class CompressedFile(FileArray):
 
     @property
     def reading_bytes(self) -> int:
-        return reading_bytes(self.slabs, self.stored.dtype.itemsize)
+        return reading_bytes(self.slabs, self.stored.dtype.itemsize, self.decoder.working_bytes)
 
     @property
     def streaming_bytes(self) -> int:
         if self.stored.axes != VOLUMES:
             return self.reading_bytes
-        return WORKING_BYTES + scaling_bytes(self.scaling)
+        return self.decoder.working_bytes + scaling_bytes(self.scaling)
 
     def token(self) -> str:
         return digest(super().token(), self.decoder)

@@ -16,7 +16,7 @@ from typing import ClassVar, Protocol
 from isal import isal_zlib
 
 from voxarray.core import portable
-from voxarray.core.errors import ChecksumError, TruncatedError
+from voxarray.core.errors import ChecksumError, TruncatedError, VoxarrayError
 from voxarray.formats._voxels.file_array import StoredVoxels
 from voxarray.formats._voxels.gzip_index import Inflater, SeekIndex
 from voxarray.formats._voxels.gzip_stream import MAGIC, GzipFeed, bomb
@@ -75,6 +75,14 @@ class StreamDecoder(Protocol):
 
     @property
     def trailer(self) -> int | None: ...
+
+    @property
+    def ratio(self) -> int:
+        """Most bytes that the codec makes of one."""
+
+    @property
+    def working_bytes(self) -> int:
+        """What decoding holds besides its output."""
 
     def check(self, stored: StoredVoxels, available: int) -> None:
         """Refuse what a file of ``available`` bytes cannot hold; nothing is allocated.
@@ -163,6 +171,7 @@ class Deflated:
     """
 
     ratio: ClassVar[int] = DEFLATE_RATIO
+    working_bytes: ClassVar[int] = WORKING_BYTES
 
     start: int = 0
     trailer: int | None = 0
@@ -190,6 +199,7 @@ class Bzipped:
     """bzip2 from ``start`` to the end of the file."""
 
     ratio: ClassVar[int] = BZIP2_RATIO
+    working_bytes: ClassVar[int] = WORKING_BYTES
 
     start: int = 0
     trailer: int | None = 0
@@ -257,6 +267,8 @@ class IncrementalFeed:
             ended = self._decoder.needs_input and not data
             try:
                 piece = self._decoder.decompress(data, count)
+            except VoxarrayError:  # some are ValueErrors, too
+                raise
             except (OSError, EOFError, ValueError) as error:
                 raise ChecksumError(
                     f"the compressed voxels are damaged ({error}): copy or download the file again",

@@ -9,20 +9,19 @@ from typing import Any
 import numpy as np
 
 from voxarray.core.errors import FormatError
-from voxarray.formats._voxels import gzip_stream
+from voxarray.formats._voxels import compression
 from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import beginning, checked_sizes
 from voxarray.formats._voxels.nibabel_errors import nibabel_errors
 from voxarray.formats._voxels.slice_scaling import PartScaled
-from voxarray.formats._voxels.stream_decoders import Bzipped, Deflated
 from voxarray.formats.companions import companion_file
-from voxarray.formats.suffixes import suffix_of
+from voxarray.formats.suffixes import compressed, suffix_of
 from voxarray.geometry.selection import Shape4
 from voxarray.source.base import Channels, Source
 from voxarray.storage.file_identity import FileIdentity
 
-_BRIKS = (".brik", ".brik.gz", ".brik.bz2")
+_BRIKS = (".brik", *compressed(".brik"))
 
 _SECONDS = {77001: 1e-3, 77002: 1.0}  # AFNI's codes of units of time
 
@@ -108,9 +107,7 @@ def _voxels(
     header: FileIdentity, data: FileIdentity, stored: StoredVoxels, **facts: Any
 ) -> FileArray:
     common: dict[str, Any] = {"identity": data, "header": header, "stored": stored, **facts}
-    if data.path.lower().endswith(".bz2"):
-        return CompressedFile(decoder=Bzipped(), **common)
-    named_so = data.path.lower().endswith(".gz")  # raw voxels may begin with any two bytes
-    if named_so and beginning(data, len(gzip_stream.MAGIC)) == gzip_stream.MAGIC:
-        return CompressedFile(decoder=Deflated(), **common)
+    decoder = compression.named_so(data.path, ".brik", data)
+    if decoder is not None:
+        return CompressedFile(decoder=decoder, **common)
     return PlainFile(**common)

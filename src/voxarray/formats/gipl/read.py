@@ -11,13 +11,12 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core import portable
 from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError
-from voxarray.formats._voxels import gzip_stream
+from voxarray.formats._voxels import compression
 from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import checked_sizes, checked_spacing
-from voxarray.formats._voxels.stream_decoders import Deflated
+from voxarray.formats._voxels.stream_decoders import StreamDecoder
 from voxarray.geometry.lps import ras_from_itk
 from voxarray.source.base import Channels
 from voxarray.storage.file_identity import FileIdentity
@@ -46,27 +45,20 @@ def open_gipl(path: str | os.PathLike[str]) -> FileArray:
     """
     identity = FileIdentity.of(path)
     with identity.blamed():
-        start, is_compressed = _start(identity)
+        start, decoder = _start(identity)
         stored, affine = _stored(start), _affine(start)
-        if not is_compressed:
+        if decoder is None:
             _require_no_excess(stored, identity.size)
     channels = Channels("time") if stored.shape[0] > 1 else Channels()
-    if is_compressed:
+    if decoder is not None:
         return CompressedFile(
-            identity=identity, stored=stored, affine=affine, channels=channels, decoder=Deflated()
+            identity=identity, stored=stored, affine=affine, channels=channels, decoder=decoder
         )
     return PlainFile(identity=identity, stored=stored, affine=affine, channels=channels)
 
 
-def _start(identity: FileIdentity) -> tuple[bytes, bool]:
-    fd = identity.open()
-    try:
-        start = portable.pread(fd, HEADER_BYTES, 0)
-        is_compressed = start.startswith(gzip_stream.MAGIC)
-        if is_compressed:
-            start = gzip_stream.beginning(fd, HEADER_BYTES)
-    finally:
-        os.close(fd)
+def _start(identity: FileIdentity) -> tuple[bytes, StreamDecoder | None]:
+    start, decoder = compression.beginning(identity, HEADER_BYTES)
     if len(start) < HEADER_BYTES:
         raise TruncatedError(f"a GIPL header has {HEADER_BYTES} bytes, this file {len(start)}")
     magic = int.from_bytes(start[MAGIC_AT:HEADER_BYTES], "big")
@@ -74,7 +66,7 @@ def _start(identity: FileIdentity) -> tuple[bytes, bool]:
         raise FormatError(
             f"a GIPL header ends with a magic, this one with {magic:#x}", code="NOT_GIPL"
         )
-    return start, is_compressed
+    return start, decoder
 
 
 def _stored(start: bytes) -> StoredVoxels:

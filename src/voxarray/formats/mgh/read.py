@@ -12,14 +12,13 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core import portable
 from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError
-from voxarray.formats._voxels import gzip_stream
+from voxarray.formats._voxels import compression
 from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import checked_sizes
 from voxarray.formats._voxels.nibabel_errors import nibabel_errors
-from voxarray.formats._voxels.stream_decoders import Deflated
+from voxarray.formats._voxels.stream_decoders import StreamDecoder
 from voxarray.geometry.selection import Shape4
 from voxarray.storage.file_identity import FileIdentity
 
@@ -48,27 +47,19 @@ def open_mgh(path: str | os.PathLike[str]) -> FileArray:
     """
     identity = FileIdentity.of(path)
     with identity.blamed():
-        start, is_compressed = _start(identity)
+        start, decoder = _start(identity)
         stored = _stored(start)
         affine = _affine(start)
-    if is_compressed:
-        decoder = Deflated(trailer=_LARGEST_FOOTER)
+    if decoder is not None:
         return CompressedFile(identity=identity, stored=stored, affine=affine, decoder=decoder)
     return PlainFile(identity=identity, stored=stored, affine=affine)
 
 
-def _start(identity: FileIdentity) -> tuple[bytes, bool]:
-    fd = identity.open()
-    try:
-        start = portable.pread(fd, _OFFSET, 0)
-        is_compressed = start.startswith(gzip_stream.MAGIC)
-        if is_compressed:
-            start = gzip_stream.beginning(fd, _OFFSET)
-    finally:
-        os.close(fd)
+def _start(identity: FileIdentity) -> tuple[bytes, StreamDecoder | None]:
+    start, decoder = compression.beginning(identity, _OFFSET, _LARGEST_FOOTER)
     if len(start) < _OFFSET:
         raise TruncatedError(f"an MGH header has {_OFFSET} bytes, this file {len(start)}")
-    return start, is_compressed
+    return start, decoder
 
 
 def _stored(start: bytes) -> StoredVoxels:

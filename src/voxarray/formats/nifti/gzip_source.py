@@ -14,7 +14,6 @@ from voxarray.formats._voxels.compressed_file import INDEXES, reading_bytes, sla
 from voxarray.formats._voxels.file_array import StoredVoxels
 from voxarray.formats._voxels.file_stream import scaling_bytes
 from voxarray.formats._voxels.stream_decoders import (
-    WORKING_BYTES,
     Deflated,
     StreamDecoder,
     VoxelFeed,
@@ -48,13 +47,14 @@ class NiftiGzSource(NiftiFile):
 
     @property
     def reading_bytes(self) -> int:
-        return reading_bytes(self.slabs, self.header.stored.itemsize)
+        itemsize = self.header.stored.itemsize
+        return reading_bytes(self.slabs, itemsize, self.decoder.working_bytes)
 
     @property
     def streaming_bytes(self) -> int:
         if self.header.colours:
             return self.reading_bytes
-        return WORKING_BYTES + scaling_bytes(self.scaling)
+        return self.decoder.working_bytes + scaling_bytes(self.scaling)
 
     def _read_box(self, box: Box, out: NDArray) -> None:
         if out.shape == self.disk_shape and self._key(self._whole) not in BLOCKS:

@@ -1,13 +1,12 @@
-"""Opening NIfTI files: ``.nii`` and ``.nii.gz``, one or two, either byte order."""
+"""Opening NIfTI files: ``.nii``, plain or compressed, one or two, either byte order."""
 
 from __future__ import annotations
 
 import os
 import warnings
 
-from voxarray.core import portable
 from voxarray.core.errors import UnsupportedError, VoxarrayWarning
-from voxarray.formats._voxels import gzip_stream
+from voxarray.formats._voxels import compression
 from voxarray.formats.nifti.gzip_source import NiftiGzSource
 from voxarray.formats.nifti.source import NiftiFile, NiftiSource
 from voxarray.formats.nifti.warnings import remarks
@@ -36,14 +35,7 @@ def open_nifti(path: str | os.PathLike[str]) -> NiftiFile:
 
 
 def _open(identity: FileIdentity) -> NiftiFile:
-    fd = identity.open()
-    try:
-        start = portable.pread(fd, LARGEST_HEADER, 0)
-        is_compressed = start.startswith(gzip_stream.MAGIC)
-        if is_compressed:
-            start = gzip_stream.beginning(fd, LARGEST_HEADER)
-    finally:
-        os.close(fd)
+    start, decoder = compression.beginning(identity, LARGEST_HEADER, trailer=None)
     header = NiftiHeader.parse(start)
     if not header.is_single:
         raise UnsupportedError(
@@ -51,5 +43,8 @@ def _open(identity: FileIdentity) -> NiftiFile:
             "convert it to a single .nii",
             code="NIFTI_PAIR",
         )
-    header.check_extent(identity.size, compressed=is_compressed)
-    return (NiftiGzSource if is_compressed else NiftiSource)(identity, header)
+    if decoder is None:
+        header.check_extent(identity.size, compressed=False)
+        return NiftiSource(identity, header)
+    header.check_extent(identity.size, compressed=True, ratio=decoder.ratio)
+    return NiftiGzSource(identity, header, decoder=decoder)

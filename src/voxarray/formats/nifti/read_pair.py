@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from voxarray.core import portable
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayWarning
 from voxarray.core.scaling import Scaling
-from voxarray.formats._voxels import gzip_stream
+from voxarray.formats._voxels import compression
 from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.file_array import (
     COMPONENTS,
@@ -20,12 +19,11 @@ from voxarray.formats._voxels.file_array import (
     PlainFile,
     StoredVoxels,
 )
-from voxarray.formats._voxels.header_text import beginning, checked_sizes
+from voxarray.formats._voxels.header_text import checked_sizes
 from voxarray.formats._voxels.nibabel_errors import nibabel_errors
-from voxarray.formats._voxels.stream_decoders import Deflated
 from voxarray.formats.companions import companion_file
 from voxarray.formats.nifti.warnings import remarks
-from voxarray.formats.suffixes import suffix_of
+from voxarray.formats.suffixes import pair_suffixes, suffix_of
 from voxarray.geometry.units import length_in_mm
 from voxarray.nifti_header.header import LARGEST_HEADER, NiftiHeader
 from voxarray.storage.file_identity import FileIdentity
@@ -71,22 +69,14 @@ def header_of_pair(path: str | os.PathLike[str]) -> NiftiHeader | None:
 
 def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
     given, suffix = FileIdentity.of(path), suffix_of(path)
+    compressed = suffix[len(".hdr") :]
     if suffix.startswith(".hdr"):
-        others = (".img.gz", ".img") if suffix.endswith(".gz") else (".img", ".img.gz")
-        return given, companion_file(given.path, suffix, others)
-    others = (".hdr.gz", ".hdr") if suffix.endswith(".gz") else (".hdr", ".hdr.gz")
-    return companion_file(given.path, suffix, others), given
+        return given, companion_file(given.path, suffix, pair_suffixes(".img", compressed))
+    return companion_file(given.path, suffix, pair_suffixes(".hdr", compressed)), given
 
 
 def _start(header: FileIdentity) -> bytes:
-    fd = header.open()
-    try:
-        start = portable.pread(fd, LARGEST_HEADER, 0)
-        if start.startswith(gzip_stream.MAGIC):
-            start = gzip_stream.beginning(fd, LARGEST_HEADER)
-    finally:
-        os.close(fd)
-    return start
+    return compression.beginning(header, LARGEST_HEADER)[0]
 
 
 def _is_nifti(start: bytes) -> bool:
@@ -164,7 +154,7 @@ def _voxels(
     header: FileIdentity, data: FileIdentity, stored: StoredVoxels, **facts: Any
 ) -> FileArray:
     common: dict[str, Any] = {"identity": data, "header": header, "stored": stored, **facts}
-    named_so = suffix_of(data.path).endswith(".gz")  # raw voxels may begin with any two bytes
-    if named_so and beginning(data, len(gzip_stream.MAGIC)) == gzip_stream.MAGIC:
-        return CompressedFile(decoder=Deflated(trailer=_PADDING), **common)
+    decoder = compression.named_so(data.path, ".img", data, _PADDING)
+    if decoder is not None:
+        return CompressedFile(decoder=decoder, **common)
     return PlainFile(**common)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voxarray.core import settings, thread_pools
 from voxarray.core.errors import TruncatedError, UnsupportedError, VoxarrayWarning
 from voxarray.formats._voxels import gzip_stream
+from voxarray.formats._voxels.compression import decoder_of
 from voxarray.formats.nifti.gzip_source import NiftiGzSource
 from voxarray.formats.nifti.read import open_nifti
 from voxarray.formats.nifti.source import Box, NiftiFile, NiftiSource
@@ -49,6 +50,8 @@ def open_remote_nifti(file: RemoteFile, open_copy: Callable[[str], Source]) -> S
             raise
         return DownloadedSource.open(file, open_copy)
     is_compressed = start.startswith(gzip_stream.MAGIC)
+    if not is_compressed and decoder_of(start) is not None:  # bzip2, xz, Zstandard
+        return DownloadedSource.open(file, open_copy)
     header = NiftiHeader.parse(_inflated(start) if is_compressed else start[:LARGEST_HEADER])
     if not header.is_single:
         raise UnsupportedError(
