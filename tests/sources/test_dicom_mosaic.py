@@ -270,13 +270,67 @@ def test_an_acquisition_matrix_in_words_is_none(tmp_path):
     assert open_source(samples.save(dataset, tmp_path / "a.dcm")).shape == (1, 4, 5, 1)
 
 
-def test_grids_of_another_maker_are_refused(tmp_path):
-    dataset = samples.placed(samples.volume()[0], (0, 0, 0))
+# --- Grids of United Imaging ----------------------------------------------------------------------
+
+
+def grid(path, voxels, **elements):
+    """A plane of tiles (D, H, W), in rows, each with a position; the last ones may be empty."""
+    depth, rows, columns = voxels.shape
+    across = int(np.ceil(np.sqrt(depth)))
+    down = int(np.ceil(depth / across))
+    plane = np.zeros((down, across, rows, columns), voxels.dtype)
+    plane.reshape(-1, rows, columns)[:depth] = voxels
+    dataset = samples.placed(
+        plane.transpose(0, 2, 1, 3).reshape(down * rows, across * columns),
+        (0, 0, 0),
+        ImagePositionPatient=None,
+        ImageType=["ORIGINAL", "PRIMARY", "M", "VFRAME"],
+    )
     block = dataset.private_block(0x0065, "Image Private Header", create=True)
-    block.add_new(0x50, "DS", "4")
-    with pytest.raises(UnsupportedError, match="United Imaging") as caught:
-        open_source(samples.save(dataset, tmp_path / "a.dcm"))
+    block.add_new(0x50, "DS", str(depth))
+    tiles = [samples.item(ImagePositionPatient=[-10, -20, 30 + 4 * z]) for z in range(depth)]
+    block.add_new(0x51, "SQ", samples.Sequence(tiles))
+    return samples.save(samples.put(dataset, elements), path)
+
+
+@pytest.mark.parametrize("depth", [2, 4, 6, 20])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_grids_of_united_imaging(tmp_path, depth, compressed):
+    """Compared with dcm2niix on a scanner's files by `make external`."""
+    voxels = samples.volume(depth, 6, 7)
+    path = grid(tmp_path / "a.dcm", voxels)
+    if compressed:
+        changed(path, lambda dataset: dataset.compress(RLELossless))
+    source = open_source(path)
+    np.testing.assert_array_equal(everything(source)[0], voxels.transpose(2, 1, 0))
+    expected = TO_RAS @ [[0.75, 0, 0, -10], [0, 0.5, 0, -20], [0, 0, 4, 30], [0, 0, 0, 1]]
+    np.testing.assert_allclose(source.affine, expected)
+    part = Selection.box((0, 1), (2, 5), (1, 6), (depth - 1, depth))
+    np.testing.assert_array_equal(source.read(part), everything(source)[part.slices()])
+
+
+def test_grids_that_do_not_place_their_tiles_are_refused(tmp_path):
+    def forget(dataset):
+        dataset[0x0065, 0x1051].value[2].ImagePositionPatient = None
+
+    path = changed(grid(tmp_path / "a.dcm", samples.volume(6)), forget)
+    with pytest.raises(UnsupportedError, match="places 5 of 6 slices") as caught:
+        open_source(path)
     assert caught.value.code == "MOSAIC"
+    path = grid(tmp_path / "b.dcm", samples.volume(6), Columns=11)
+    with pytest.raises(UnsupportedError, match="do not make 3 x 2 tiles"):
+        open_source(path)
+
+
+def test_slices_that_were_taken_from_a_grid(tmp_path):
+    def take_apart(dataset):
+        dataset.Rows, dataset.Columns = 5, 4
+        dataset.PixelData = samples.volume()[0].tobytes()
+        dataset.ImagePositionPatient = [0, 0, 0]
+        dataset.AcquisitionMatrix = [5, 0, 0, 4]
+
+    path = changed(grid(tmp_path / "a.dcm", samples.volume(6)), take_apart)
+    assert open_source(path).shape == (1, 4, 5, 1)
 
 
 def test_a_mosaic_of_another_series_is_nobodys_concern(tmp_path):

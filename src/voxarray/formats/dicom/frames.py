@@ -18,6 +18,7 @@ from voxarray.formats.dicom.mosaic import Mosaic, looks_like_one
 from voxarray.formats.dicom.multiframe import of_many
 from voxarray.formats.dicom.pixel_layout import PixelLayout
 from voxarray.formats.dicom.place import place_of, spacing_of, vector
+from voxarray.formats.dicom.tile_grid import TileGrid
 
 _LARGEST_SCALE = 1e25
 """Times any integer, it still fits into float32."""
@@ -57,6 +58,9 @@ def frames_of(header: Header, file: int) -> Iterator[Frame]:
     nothing = Elements(elements.little)
     if isinstance(header.mosaic, UnsupportedError):
         raise header.mosaic
+    if isinstance(header.mosaic, TileGrid):
+        yield from _placed_tiles(header.mosaic, _frame(_plain(elements), file, 0, header.number))
+        return
     if header.mosaic is not None:
         yield from _tiles(header.mosaic, _frame(_plain(elements), file, 0, header.number))
         return
@@ -115,6 +119,12 @@ def _tiles(mosaic: Mosaic, plane: Frame) -> Iterator[Frame]:
             position=mosaic.position(position, orientation, spacing, index),
             order=(plane.order[0], index),
         )
+
+
+def _placed_tiles(grid: TileGrid, plane: Frame) -> Iterator[Frame]:
+    for index, position in enumerate(grid.positions):
+        order = (plane.order[0], index)
+        yield replace(plane, index=index, position=position, axes="patient", order=order)
 
 
 def _thickness(groups: Groups) -> float | None:

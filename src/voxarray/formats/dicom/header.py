@@ -12,6 +12,7 @@ from voxarray.formats.dicom.elements import ElementParser, Elements
 from voxarray.formats.dicom.encapsulated import require_whole
 from voxarray.formats.dicom.mosaic import Mosaic
 from voxarray.formats.dicom.pixel_layout import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE, PixelLayout
+from voxarray.formats.dicom.tile_grid import TileGrid
 from voxarray.storage.file_identity import FileIdentity
 
 PREAMBLE = 128
@@ -32,7 +33,7 @@ class Header:
     identity: FileIdentity
     elements: Elements
     layout: PixelLayout | None
-    mosaic: Mosaic | UnsupportedError | None = None
+    mosaic: Mosaic | TileGrid | UnsupportedError | None = None
 
     @property
     def series(self) -> str:
@@ -83,16 +84,16 @@ def _read(fd: int, identity: FileIdentity) -> Header:
     parser = ElementParser(fd, identity.size, little=syntax != EXPLICIT_BIG)
     elements = parser.parse(start, identity.size, explicit=parser.is_explicit(start))
     layout: PixelLayout | None = None
-    mosaic: Mosaic | UnsupportedError | None = None
+    mosaic: Mosaic | TileGrid | UnsupportedError | None = None
     if elements.pixels is not None:
         layout = PixelLayout.of(elements, elements.pixels, syntax, identity.size)
         if not layout.is_native:
             require_whole(fd, identity.size, elements.pixels)
         try:
-            mosaic = Mosaic.of(elements, layout)
+            mosaic = TileGrid.of(elements, layout) or Mosaic.of(elements, layout)
         except UnsupportedError as error:  # matters to whoever wants its series, and not before
             mosaic = error
-        if isinstance(mosaic, Mosaic):
+        if isinstance(mosaic, (Mosaic, TileGrid)):
             layout = mosaic.layout(layout)
     elements.values.pop(tags.SIEMENS_CSA, None)  # kilobytes in every file, and full of names
     return Header(identity, elements, layout, mosaic)

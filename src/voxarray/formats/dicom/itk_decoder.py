@@ -43,7 +43,7 @@ def decode(file: BinaryIO, layout: PixelLayout, frame: int) -> NDArray:
     """
     import SimpleITK
 
-    rows, columns = layout.rows * layout.across, layout.columns * layout.across
+    rows, columns = layout.rows * layout.down, layout.columns * layout.across
     # Tiles of a mosaic are frames to whoever reads it, and one frame of the file.
     wrapped = _wrapped(file, layout, frame, rows, columns)
     descriptor, path = tempfile.mkstemp(suffix=".dcm")
@@ -70,7 +70,7 @@ def _wrapped(file: BinaryIO, layout: PixelLayout, frame: int, rows: int, columns
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.encaps import encapsulate, get_frame
 
-    frames = 1 if layout.across > 1 else layout.frames
+    frames = 1 if layout.is_tiled else layout.frames
     compressed = get_frame(file, frame, number_of_frames=frames)
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()

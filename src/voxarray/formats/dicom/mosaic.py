@@ -30,7 +30,6 @@ Vector = tuple[float, ...]
 
 _CREATOR = "SIEMENS CSA HEADER"
 _MR_CREATOR = "SIEMENS MR HEADER"
-_UIH_CREATOR = "Image Private Header"
 
 _MAGIC = b"SV10"
 _ENTRY = struct.Struct("<64si4s3i")  # name, multiplicity, VR, type, number of items, check
@@ -75,9 +74,8 @@ class Mosaic:
             UnsupportedError: It is one, and does not say all that must be known, or contradicts
                 itself (``MOSAIC``).
         """
-        if header.items(tags.FRAME_GROUPS) or layout.frames > 1 or _is_one_slice(header, layout):
+        if header.items(tags.FRAME_GROUPS) or layout.frames > 1 or is_one_slice(header, layout):
             return None
-        _refuse_grid(header)
         said = _csa(header)
         count = _count(header, said)
         has_word = "MOSAIC" in header.texts(tags.IMAGE_TYPE)
@@ -111,6 +109,7 @@ class Mosaic:
             rows=self.rows // self.across,
             columns=self.columns // self.across,
             across=self.across,
+            down=self.across,
         )
 
     def position(self, position: Vector, orientation: Vector, pixel: Vector, slice_: int) -> Vector:
@@ -145,13 +144,14 @@ def looks_like_one(header: Elements, layout: PixelLayout) -> bool:
     acquired = _acquired(header)
     plane = (layout.columns, layout.rows)
     return (
-        layout.frames == layout.across == 1
+        layout.frames == 1
+        and not layout.is_tiled
         and acquired > 0
         and all(size % acquired == 0 and size // acquired >= _MOST_INTERPOLATED for size in plane)
     )
 
 
-def _is_one_slice(header: Elements, layout: PixelLayout) -> bool:
+def is_one_slice(header: Elements, layout: PixelLayout) -> bool:
     """Whether the plane is no larger than the matrix of one slice, so that it holds no tiles."""
     acquired = _acquired(header)
     return max(layout.rows, layout.columns) <= acquired
@@ -180,17 +180,6 @@ def _count(header: Elements, said: dict[str, Vector] | None) -> int | None:
     if len(counts) != 1 or not all(n >= 1 and n == int(n) and n <= _MOST for n in counts):
         raise _refusal("how many slices it holds is not said, or not in one way")
     return int(counts.pop())
-
-
-def _refuse_grid(header: Elements) -> None:
-    """Refuse the grids of United Imaging, which place each tile by a private sequence."""
-    slices = header.number(tags.UIH_GRID) or 0
-    if header.text(tags.UIH_CREATOR) == _UIH_CREATOR and slices > 1:
-        raise UnsupportedError(
-            f"the plane is a grid of {slices:g} slices, as scanners of United Imaging write them, "
-            "whose private description is not read: convert it with dcm2niix",
-            code="MOSAIC",
-        )
 
 
 def _normal(said: dict[str, Vector]) -> Vector:

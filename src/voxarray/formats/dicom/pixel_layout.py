@@ -39,8 +39,9 @@ class PixelLayout:
         stored: Bits of them that count, the lowest ones.
         signed: Whether samples are in two's complement.
         photometric: MONOCHROME1, MONOCHROME2, RGB or YBR_...
-        across: Frames that stand side by side in the only plane of a mosaic, and as many below
-            one another; 1 where each has a plane of its own.
+        across: Frames that stand side by side in the only plane of a mosaic; 1 where each has a
+            plane of its own.
+        down: Frames that stand there below one another.
     """
 
     element: PixelElement
@@ -55,6 +56,7 @@ class PixelLayout:
     signed: bool
     photometric: str
     across: int = 1
+    down: int = 1
 
     @classmethod
     def of(cls, header: Elements, element: PixelElement, syntax: str, size: int) -> PixelLayout:
@@ -103,6 +105,11 @@ class PixelLayout:
         swapped = self.syntax == EXPLICIT_BIG and self.allocated == 8 and self.element.vr != "OB"
         is_array = self.photometric in ("RGB", *_GREYS) and self.allocated >= 8
         return self.is_native and is_array and not swapped
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether frames share the only plane."""
+        return self.across * self.down > 1
 
     @property
     def dtype(self) -> np.dtype:

@@ -72,9 +72,9 @@ class PixelFile:
         layout = self.layout
         dtype = layout.dtype.newbyteorder(">" if layout.syntax == EXPLICIT_BIG else "<")
         channels, rows, columns = box
-        if layout.across > 1:
+        if layout.is_tiled:
             down, right = divmod(frame, layout.across)
-            shape = (layout.across, layout.rows, layout.across, layout.columns)
+            shape = (layout.down, layout.rows, layout.across, layout.columns)
             tile = (range(down, down + 1), rows, range(right, right + 1), columns)
             RawVoxels(layout.element.offset, shape, dtype).read(fd, tile, out[:, :, None])
         elif layout.samples > 1 and not layout.planar:
@@ -93,7 +93,7 @@ class PixelFile:
         """Part of a frame; the whole of it goes to the block cache, unless all is wanted."""
         layout = self.layout
         channels, rows, columns = box
-        if layout.across > 1:  # the tiles of a mosaic are decoded together
+        if layout.is_tiled:  # the tiles of a mosaic are decoded together
             down, right = divmod(frame, layout.across)
             rows = _moved(rows, down * layout.rows)
             columns = _moved(columns, right * layout.columns)
@@ -110,7 +110,7 @@ class PixelFile:
     def _decoded_shape(self) -> tuple[int, int, int]:
         """Channels, rows and columns of a plane in the file."""
         layout = self.layout
-        return layout.samples, layout.rows * layout.across, layout.columns * layout.across
+        return layout.samples, layout.rows * layout.down, layout.columns * layout.across
 
     def _decode(self, fd: int, frame: int) -> NDArray:
         layout = self.layout
@@ -144,7 +144,7 @@ class PixelFile:
             "pixel_vr": layout.element.vr or "OW",
             "rows": self._decoded_shape[1],
             "columns": self._decoded_shape[2],
-            "number_of_frames": 1 if layout.across > 1 else layout.frames,
+            "number_of_frames": 1 if layout.is_tiled else layout.frames,
             "samples_per_pixel": layout.samples,
             "planar_configuration": int(layout.planar),
             "photometric_interpretation": layout.photometric,

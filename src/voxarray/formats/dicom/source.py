@@ -79,7 +79,7 @@ class DicomSource(Source):
         channels, width, height, depth = self.shape
         layout = self.files[0].layout
         # The tiles of a mosaic share their rows of pixels, so that they are read together.
-        is_single = layout.across == 1 and channels * depth <= MOST_BLOCKS
+        is_single = not layout.is_tiled and channels * depth <= MOST_BLOCKS
         return layout.samples, width, height, 1 if is_single else depth
 
     @property
