@@ -131,3 +131,35 @@ def test_labels_have_the_levels_of_their_image(tmp_path):
     assert image.levels == label.levels == 3
     assert image.image.factors == label.image.factors
     assert label.image.kind == "label"
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 700, 900), (1, 40, 130, 150), (2, 3, 300, 333)])
+def test_planes_that_are_too_large_are_read_by_shards(tmp_path, monkeypatch, shape):
+    """The same levels, and the same digest of the source, in whatever order shards are read."""
+    import json
+
+    import nibabel as nib
+
+    from voxarray.archive import blocks
+    from voxarray.archive.convert import convert
+    from voxarray.archive.options import Options
+    from voxarray.formats.registry import open_source
+    from voxarray.geometry.selection import Selection
+
+    voxels = np.random.default_rng(2).integers(0, 900, shape).astype("i2")
+    array = voxels.transpose(3, 2, 1, 0) if shape[0] > 1 else voxels[0].T
+    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "a.nii")
+    source = open_source(tmp_path / "a.nii")
+    options = Options(chunk=16)
+    convert(source, tmp_path / "slabs.ome.zarr", options=options)
+    monkeypatch.setattr(blocks, "_LARGEST_SLAB", 1000)
+    convert(source, tmp_path / "shards.ome.zarr", options=options)
+    slabs, shards = (open_source(tmp_path / f"{one}.ome.zarr") for one in ("slabs", "shards"))
+    assert slabs.levels == shards.levels
+    for number in range(slabs.levels):
+        a, b = slabs.level(number), shards.level(number)
+        whole = Selection.whole(a.shape)
+        assert np.array_equal(a.read(whole), b.read(whole))
+    manifests = [tmp_path / f"{one}.ome.zarr/manifest.json" for one in ("slabs", "shards")]
+    facts = [json.loads(one.read_text())["source"]["sha256"] for one in manifests]
+    assert facts[0] == facts[1] is not None

@@ -125,3 +125,20 @@ def test_large_compressed_files_are_decoded_once(tmp_path):
     assert reads.passes == 1
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one.pixels, other.pixels)
+
+
+def test_plane_that_is_too_large_is_thinned_and_the_right_one_shown(monkeypatch):
+    from voxarray.rendering import planes as module
+    from voxarray.source.array import ArraySource
+
+    voxels = np.broadcast_to(np.arange(30, dtype="i2"), (1, 64, 48, 30)).copy()
+    source = ArraySource(voxels, np.eye(4))
+    view = View(pixels=8, indices=(3, 4, 17))
+    whole = orthogonal(source, view)
+    monkeypatch.setattr(module, "_LARGEST_PLANE", 100)
+    thin = orthogonal(source, view)
+    assert (thin[2].pixels == 17).all()
+    assert thin[2].pixels.size < 64 * 48
+    for large, small in zip(whole, thin, strict=True):
+        assert large.name == small.name
+        assert abs(large.width - small.width) <= 4  # a step of voxels at the edges

@@ -8,6 +8,7 @@ parts of slabs are computed shard by shard, so that a voxel is computed once.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,8 +21,12 @@ from voxarray.archive.pyramid import Box
 from voxarray.geometry.layout import Layout
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
+from voxarray.source.pieces import is_decoded_anew, is_sequential
 
 Block = tuple[Box, NDArray]
+
+_LARGEST_SLAB = 64 << 20
+"""Bytes of a row of chunks across whole planes; two are held. Larger ones are read by shards."""
 
 
 def blocks(
@@ -48,7 +53,18 @@ def is_by_shard(source: Source, layout: Layout) -> bool:
     is a little of every plane.
     """
     is_graph = source.lazy and not source.inputs
-    return (is_graph and not _in_slabs(source, layout)) or source.slow_axes[0] != 2
+    if (is_graph and not _in_slabs(source, layout)) or source.slow_axes[0] != 2:
+        return True
+    return has_large_planes(source, layout)
+
+
+def has_large_planes(source: Source, layout: Layout) -> bool:
+    """Whether a slab of whole planes is too large to be held, and any part can be read instead."""
+    count, depth = layout.slab
+    slab = count * depth * math.prod(layout.shape[2:]) * source.dtype.itemsize
+    if slab <= _LARGEST_SLAB or source.lazy:
+        return False
+    return not (is_sequential(source) or is_decoded_anew(source))
 
 
 def _in_slabs(source: Source, layout: Layout) -> bool:
@@ -122,8 +138,30 @@ def _slab_boxes(layout: Layout) -> Iterator[Box]:
 def _shards(
     source: Source, layout: Layout, finished: Callable[[str | None], None]
 ) -> Generator[Block]:
-    yield from _read_ahead(source, [_shard_box(layout, one) for one in layout.shards()])
-    finished(None)
+    if not has_large_planes(source, layout):
+        yield from _read_ahead(source, [_shard_box(layout, one) for one in layout.shards()])
+        finished(None)
+        return
+    with source.stream() as stream:  # for the digest of its file alone
+        stream.start_digest()
+        ordered = sorted(layout.shards(), key=_z_order)
+        yield from _read_ahead(source, [_shard_box(layout, one) for one in ordered])
+        stream.finish()
+        finished(stream.source_digest())
+
+
+def _z_order(position: tuple[int, int, int, int]) -> tuple[int, int]:
+    """Place on a curve that fills cubes before it goes on.
+
+    So a chunk of a coarser level is complete soon after it is begun, whatever the size of a plane.
+    """
+    n, *rest = position
+    bits = max(rest).bit_length()
+    code = 0
+    for bit in reversed(range(bits)):
+        for index in rest:
+            code = code << 1 | index >> bit & 1
+    return n, code
 
 
 def _read_ahead(source: Source, boxes: Sequence[Box]) -> Generator[Block]:

@@ -7,6 +7,7 @@ top. Only the voxels of the planes are read, from the coarsest level that has en
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,17 @@ from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape3
 from voxarray.source.base import Source
 from voxarray.source.pieces import read_parts
+from voxarray.source.window import Window
 
 _NAMES = {"LR": "Sagittal", "PA": "Coronal", "IS": "Axial"}
 _PAIRS = {code: pair for pair in _NAMES for code in pair}
 
 _ACROSS = ((1, 2), (0, 2), (0, 1))
 """Axes that run along the columns and rows of the plane across each axis."""
+
+
+_LARGEST_PLANE = 64 << 20
+"""Bytes of a plane that are read for a picture of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +100,26 @@ def planes(source: Source, view: View, across: Sequence[int]) -> list[Plane]:
     """The planes across some of the axes of an image as it is looked at; see `orthogonal`."""
     level = sufficient_level(source, view.pixels)
     seen, order, flipped = _looked_at(source.grid, view)
-    shown = _looked_at(level.grid, view)[0]
     _require_channels(source, view.channels)
     point = _point(seen, view.indices)
+    thinned = [_thinned(level, view, order[axis]) for axis in across]
+    if any(one is not level for one in thinned):
+        found = zip(across, thinned, strict=True)
+        return [_planes(one, view, (axis,), seen, order, flipped, point)[0] for axis, one in found]
+    return _planes(level, view, across, seen, order, flipped, point)
+
+
+def _planes(
+    level: Source,
+    view: View,
+    across: Sequence[int],
+    seen: Grid,
+    order: tuple[int, int, int],
+    flipped: tuple[int, ...],
+    point: list[int],
+) -> list[Plane]:
+    """Planes of one level, through a point of the image as it is looked at."""
+    shown = _looked_at(level.grid, view)[0]
     nearest = shown.to_index(seen.to_world(point)).round().astype(int)
     inside = np.clip(nearest, 0, np.array(shown.shape) - 1)
     parts = [
@@ -119,6 +142,21 @@ def sufficient_level(source: Source, pixels: int) -> Source:
         if max(level.shape[1:]) >= pixels:
             return level
     return source
+
+
+def _thinned(level: Source, view: View, across: int) -> Source:
+    """Every k-th row and column, where a plane across an axis is too large to be read for a plot.
+
+    The axis itself keeps all its planes, so that the one that was asked for is shown.
+    """
+    sizes = level.shape[1:]
+    plane = math.prod(sizes) // sizes[across] * len(view.channels) * level.dtype.itemsize
+    if plane <= _LARGEST_PLANE:
+        return level
+    steps = [
+        1 if axis == across else max(1, n // (2 * view.pixels)) for axis, n in enumerate(sizes)
+    ]
+    return Window.of(level)[(slice(None), *(slice(None, None, step) for step in steps))]
 
 
 def flat_axes(shape: Shape3) -> tuple[int, ...]:
