@@ -61,7 +61,7 @@ def test_the_theme_of_the_notebook_shines_through(kind):
 
 def test_levels(tmp_path):
     voxels = np.zeros((1, 600, 300, 128), np.int16)
-    vx.ScalarImage(tensor=voxels).save(tmp_path / "a.ome.zarr")
+    vx.ScalarImage(tensor=voxels).save(tmp_path / "a.ome.zarr", levels="all")
     image = vx.ScalarImage(tmp_path / "a.ome.zarr")
     with count_reads() as reads:
         html = image._repr_html_()

@@ -98,7 +98,7 @@ def test_the_coarsest_sufficient_level(tmp_path):
     ramp = np.add.outer(np.add.outer(np.arange(128), np.arange(130)), np.arange(131))
     path = tmp_path / "scan.ome.zarr"
     affine = np.diag([-1, -1, -1, 1.0])
-    vx.ScalarImage(tensor=ramp[None].astype(np.int16), affine=affine).save(path)
+    vx.ScalarImage(tensor=ramp[None].astype(np.int16), affine=affine).save(path, levels="all")
     source = vx.ScalarImage(path).source
     assert source.levels > 1
     with count_reads() as reads:

@@ -72,8 +72,8 @@ PROFILES = {
         _filtered("lz4", 5, 1 << 16, "noshuffle"),
     ),
     "labels": Profile(
-        _filtered("zstd", 5, 0, "shuffle noshuffle bitshuffle"),
-        _filtered("zstd", 5, 0, "noshuffle bitshuffle"),
+        _filtered("zstd", 5, 1 << 18, "shuffle noshuffle bitshuffle"),
+        _filtered("zstd", 5, 1 << 18, "noshuffle bitshuffle"),
     ),
     "training": Profile(
         _filtered("lz4hc", 9, 0, "shuffle noshuffle"),
@@ -82,7 +82,7 @@ PROFILES = {
     ),
     "raw": Profile((RAW,), (RAW,)),
 }
-"""Named trade-offs; measured in ``benchmarks/codecs.py``."""
+"""Named trade-offs; measured in ``benchmarks/archive_codecs.py``."""
 
 
 def profile(name: str) -> Profile:
