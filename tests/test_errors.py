@@ -77,3 +77,28 @@ def test_the_table_of_a_subject_shows_its_metadata(path):
     assert "age" in shown
     assert "43" in shown
     assert "<b>" not in shown
+
+
+def test_hints_name_what_to_open_instead(tmp_path, path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    os.rename(path, tmp_path / "in/a.nii.gz")
+    vx.convert_cohort(tmp_path / "in", tmp_path / "cohort")
+    with pytest.raises(vx.UnsupportedError, match=r"vx\.Cohort") as error:
+        vx.ScalarImage(tmp_path / "cohort").shape  # noqa: B018
+    assert error.value.code == "UNKNOWN_DIRECTORY"
+    vx.convert(tmp_path / "in/a.nii.gz", tmp_path / "a.ome.zarr")
+    with pytest.raises(vx.FormatError, match=r"take image\.level\(0\)"):
+        vx.ScalarImage(tmp_path / "a.ome.zarr/scale0").shape  # noqa: B018
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingFileError, match=f"looked for in {tmp_path}"):
+        vx.ScalarImage("nope.nii")
+
+
+def test_a_type_of_tensors_may_be_named():
+    import torch
+
+    image = vx.ScalarImage(tensor=VOXELS)
+    for dtype in ("float32", np.float32, np.dtype("float32"), torch.float32):
+        assert image.to_tensor(dtype=dtype).dtype == torch.float32
+    with pytest.raises(TypeError, match="dtype is a type of tensors"):
+        image.to_tensor(dtype="nonsense")

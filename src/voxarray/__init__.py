@@ -44,7 +44,8 @@ from lazy_loader import attach_stub
 from voxarray.core.version import __version__
 
 _lazy, _, __all__ = attach_stub(__name__, __file__)
-__all__ += ["__version__"]
+# Constants first, as people look for them; the stub sorts by letters alone.
+__all__ = sorted([*__all__, "__version__"], key=lambda name: (not name.isupper(), name))
 
 
 def __getattr__(name: str) -> Any:

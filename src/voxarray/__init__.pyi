@@ -65,6 +65,9 @@ from .core.errors import (
     TruncatedError as TruncatedError,
 )
 from .core.errors import (
+    UnknownModeError as UnknownModeError,
+)
+from .core.errors import (
     UnsupportedError as UnsupportedError,
 )
 from .core.errors import (

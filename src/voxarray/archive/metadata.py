@@ -7,6 +7,8 @@ right for every reader, and RFC-4 ``orientation`` names the axes.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -205,7 +207,8 @@ class ImageMetadata:
             if isinstance(error, FormatError):
                 raise
             raise FormatError(
-                f"{path} does not have the metadata of a voxarray image ({error!r})",
+                f"{path} does not have the metadata of a voxarray image ({error!r})"
+                f"{_level_hint(path)}",
                 code="BAD_METADATA",
                 path=path,
             ) from error
@@ -248,3 +251,12 @@ def parse_labels(image_label: Mapping[str, Any]) -> tuple[Label, ...]:
         Label(value, names.get(value, ""), colours.get(value))
         for value in sorted(names.keys() | colours.keys())
     )
+
+
+def _level_hint(path: str) -> str:
+    """What to do where the path is that of a level, inside of an archive."""
+    archive, name = os.path.split(path.rstrip("/"))
+    if not re.fullmatch(r"scale\d+", name):
+        return ""
+    number = name.removeprefix("scale")
+    return f": it is a level of {archive}; open that, and take image.level({number})"

@@ -70,15 +70,16 @@ def display(title: str, *, anywhere: bool = False) -> Any:
         DownloadColumn,
         Progress,
         TextColumn,
+        TimeElapsedColumn,
         TimeRemainingColumn,
-        TransferSpeedColumn,
     )
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        speed_column(),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     where = console()
@@ -87,6 +88,21 @@ def display(title: str, *, anywhere: bool = False) -> Any:
     )
     display.add_task(title, total=None)
     return display
+
+
+def speed_column() -> Any:
+    """Bytes in a second, in the binary units of the sizes beside it; empty until it is known."""
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    from voxarray.core.memory import format_bytes
+
+    class Speed(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{format_bytes(int(speed))}/s")
+
+    return Speed()
 
 
 def console() -> Any:

@@ -46,7 +46,7 @@ class ConversionMixin:
         """Tensor (C, W, H, D) that the image does not keep; `data`'s own if that is loaded.
 
         Args:
-            dtype: Type of the tensor; by default the one that `data` has.
+            dtype: Type of the tensor, also by NumPy's name; by default the one that `data` has.
             device: Where it goes; by default RAM. To a CUDA device voxels of a file go piece by
                 piece, through pinned memory: RAM need not hold the volume. The last copies may be
                 under way still, as after ``tensor.to(device, non_blocking=True)``: the current
@@ -56,8 +56,9 @@ class ConversionMixin:
             MemoryBudgetError: If it needs more memory than allowed; nothing was read.
         """
         from voxarray.tensors import upload
-        from voxarray.tensors.convert import read_tensor, reading_dtype
+        from voxarray.tensors.convert import as_torch_dtype, read_tensor, reading_dtype
 
+        dtype = None if dtype is None else as_torch_dtype(dtype)
         if DATA in self:
             return self.data.to(device=device, dtype=dtype)
         source, read_as = self._backing, reading_dtype(self._backing, dtype)

@@ -142,7 +142,8 @@ def _require_existing(path: OnePath) -> None:
     if isinstance(path, Path) and not (path.exists() or is_inside_zip(path)):
         if path.is_symlink():
             raise absent(str(path))
-        raise MissingFileError(f'File not found: "{path}"', path=path)
+        where = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"
+        raise MissingFileError(f'File not found: "{path}"{where}', path=path)
 
 
 def _guarded(paths: Sequence[Any]) -> Iterator[FileIdentity]:

@@ -53,6 +53,24 @@ def torch_dtype(dtype: np.dtype) -> torch.dtype:
     return found
 
 
+def as_torch_dtype(dtype: Any) -> torch.dtype:
+    """A type of tensors, given as one, as a type of NumPy, or by name.
+
+    Raises:
+        TypeError: If torch has no such type.
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    try:
+        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+        found = getattr(torch, name, None) or getattr(torch, np.dtype(name).name, None)
+    except TypeError:
+        found = None
+    if not isinstance(found, torch.dtype):
+        raise TypeError(f"dtype is a type of tensors, such as torch.float32, not {dtype!r}")
+    return found
+
+
 def without_bool(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor itself, or uint8 if it is boolean."""
     return tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor

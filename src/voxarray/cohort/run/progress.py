@@ -10,7 +10,7 @@ from typing import Any
 
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.task import Progress, Result
-from voxarray.core.progress import console, watched
+from voxarray.core.progress import console, speed_column, watched
 
 
 class Watcher:
@@ -46,7 +46,7 @@ class Bars(Watcher):
         self.progress.update(self.bytes, total=sum(item.size for item in items))
 
     def begin(self, item: Item) -> Progress:
-        self.progress.update(self.images, name=item.image)
+        self.progress.update(self.images, name=_name(item))
 
         def report(done: int, total: int) -> None:
             # Label maps and unscaled voxels may make it a little more or less than was planned.
@@ -71,6 +71,11 @@ class Bars(Watcher):
         self.progress.update(self.images, completed=done, total=total, name="headers")
 
 
+def _name(item: Item) -> str:
+    """What a bar calls an image: most are called ``image``, so the subject tells them apart."""
+    return item.subject if item.image == "image" else f"{item.subject} {item.image}"
+
+
 @contextmanager
 def bars(*, anywhere: bool = False) -> Iterator[Watcher]:
     """Bars on stderr, or below the cell of a notebook.
@@ -86,8 +91,8 @@ def bars(*, anywhere: bool = False) -> Iterator[Watcher]:
         MofNCompleteColumn,
         Progress,
         TextColumn,
+        TimeElapsedColumn,
         TimeRemainingColumn,
-        TransferSpeedColumn,
     )
 
     where = console()
@@ -105,7 +110,8 @@ def bars(*, anywhere: bool = False) -> Iterator[Watcher]:
         TextColumn("voxels"),
         BarColumn(),
         DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        speed_column(),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     both = _Both(images, volume)
