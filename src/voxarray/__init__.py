@@ -41,7 +41,7 @@ from typing import Any
 
 from lazy_loader import attach_stub
 
-from voxarray.core.version import __version__
+from voxarray.core.version import __version__ as __version__
 
 _lazy, _, __all__ = attach_stub(__name__, __file__)
 # Constants first, as people look for them; the stub sorts by letters alone.
