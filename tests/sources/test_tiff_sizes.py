@@ -249,3 +249,40 @@ def test_entities_are_refused(tmp_path):
         open_source(tmp_path / "a.ome.tif")
     assert caught.value.code == "BAD_HEADER"
     assert [path.name for path in images(str(tmp_path))] == ["a.ome.tif"]
+
+
+def test_strip_that_would_inflate_to_much_more_than_its_pixels_is_a_bomb(tmp_path):
+    import zlib
+
+    from voxarray.core.errors import FormatError
+    from voxarray.formats.registry import open_source
+    from voxarray.geometry.selection import Selection
+
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((64, 64), "u1"), compression="zlib", rowsperstrip=64)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        tags = file.pages[0].tags
+        bomb = zlib.compress(bytes(64 << 20), 9)
+        end = path.stat().st_size
+        tags["StripOffsets"].overwrite([end])
+        tags["StripByteCounts"].overwrite([len(bomb)])
+    with path.open("ab") as out:
+        out.write(bomb)
+    source = open_source(path)
+    with pytest.raises(FormatError) as caught:
+        source.read(Selection.whole(source.shape))
+    assert caught.value.code == "BOMB"
+
+
+def test_page_beyond_the_budget_is_refused_by_name(tmp_path):
+    import dask.config
+
+    import voxarray as vx
+
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2000, 2000), "u1"), compression="zlib")
+    image = vx.ScalarImage(tmp_path / "a.tif")
+    with (
+        dask.config.set({"voxarray.memory-budget": "4 MiB"}),
+        pytest.raises(vx.MemoryBudgetError, match=r"a\.tif"),
+    ):
+        image.array[0, :4, :4, 0].compute()

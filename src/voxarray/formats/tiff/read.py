@@ -29,6 +29,7 @@ from voxarray.core.errors import (
     VoxarrayError,
     VoxarrayWarning,
 )
+from voxarray.core.memory import require
 from voxarray.formats._voxels.file_array import Box, FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import checked_sizes, detached
 from voxarray.formats._voxels.picture_checks import require_whole_tiff
@@ -49,6 +50,9 @@ _GREY, _COLOURS = 1, 2
 _SILENT = logging.NullHandler()
 
 _ORIENTATION = 274
+
+_SEGMENT_HEADER = 4096
+"""Bytes of tables that a JPEG or other codec may put before its pixels."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -82,12 +86,23 @@ class PagedTiff(FileArray):
                 page = BLOCKS.get(key, functools.partial(self._decode, pages[number]))
                 out[place] = page[within]
 
+    @property
+    def reading_bytes(self) -> int:
+        # The page as tifffile makes it, and as it is kept.
+        return 2 * math.prod(self._block) * self.stored.dtype.itemsize
+
     def _decode(self, page: Any) -> NDArray:
         handle = page.parent.filehandle
         size = os.path.getsize(handle.path)
         ends = zip(page.dataoffsets, page.databytecounts, strict=True)
         if not all(start and count and start + count <= size for start, count in ends):
             raise TruncatedError("a part of a page lies beyond the end of the file, or nowhere")
+        _refuse_bombs(page)
+        require(
+            self.reading_bytes,
+            f"decoding a page of {self.path}, which is decoded as a whole,",
+            "convert it where there is more memory, or raise the budget",
+        )
         is_closed = handle.closed  # as the other files of a set are
         if is_closed:
             handle.open()
@@ -99,6 +114,22 @@ class PagedTiff(FileArray):
         block = voxels.astype(self.stored.native).reshape(self.stored.disk_shape[self.leading :])
         block.flags.writeable = False
         return block
+
+
+def _refuse_bombs(page: Any) -> None:
+    """Refuse a strip or tile of more compressed bytes than its pixels could ever take.
+
+    No codec of TIFF makes twice as much of what does not compress, and tifffile decodes all that
+    there is before it looks at the size.
+    """
+    raw = math.prod(page.chunks) * np.dtype(page.dtype).itemsize
+    longest = max(page.databytecounts, default=0)
+    if page.compression != 1 and longest > 2 * raw + _SEGMENT_HEADER:
+        raise FormatError(
+            f"a strip or tile of {raw} bytes of pixels is stored as {longest} compressed bytes: "
+            "the header is wrong, or the file was made to do harm",
+            code="BOMB",
+        )
 
 
 def open_tiff(path: str | os.PathLike[str]) -> FileArray:
