@@ -12,7 +12,9 @@ import pytest
 from archive_samples import DTYPES, OBLIQUE, archive, blobs, reseal, voxels
 
 import voxarray as vx
+from voxarray.archive.source import open_archive
 from voxarray.archive.verify import examine, verify
+from voxarray.core.errors import FormatError
 from voxarray.source.base import Channels
 
 LEVEL = "scale1"
@@ -112,7 +114,7 @@ def _later(values: np.ndarray) -> None:
 
 
 def _one_more(values: np.ndarray) -> None:
-    values[3] += 1
+    values[-1] += 1
 
 
 @pytest.mark.parametrize(
@@ -127,6 +129,16 @@ def _one_more(values: np.ndarray) -> None:
 def test_numbers_that_were_changed_are_named(path, key, how, dtype):
     rewritten(path / key, how, dtype)
     assert found(path) == [("CONTRADICTION", key)]
+
+
+@pytest.mark.parametrize("size", [0, 3, 7])
+def test_a_table_of_no_whole_rows_is_refused_by_name(path, size):
+    file = path / "labels/seg/label_counts/c/0/0"
+    file.write_bytes(file.read_bytes()[: -4 - size] if size else b"12")
+    reseal(path)
+    with pytest.raises(FormatError) as caught:
+        _ = open_archive(path / "labels/seg").label_counts
+    assert caught.value.code == "BAD_CHUNK_SIZE"
 
 
 @pytest.mark.parametrize(

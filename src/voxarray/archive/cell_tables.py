@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import google_crc32c
+import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import documents
 from voxarray.archive.staging import Staging
+from voxarray.core.errors import FormatError
 from voxarray.counting.cells import Cells
 from voxarray.geometry.layout import Layout
 
@@ -19,6 +21,21 @@ def cells_of(layout: Layout) -> Cells:
     _, depth, height, width = layout.shape
     _, z, y, x = layout.chunk
     return Cells((width, height, depth), (x, y, z))
+
+
+def values_of(raw: bytes, dtype: str, per_row: int) -> NDArray:
+    """The numbers of a table, from the bytes of its only chunk.
+
+    Raises:
+        FormatError: If they are no whole rows; code ``BAD_CHUNK_SIZE``.
+    """
+    size = len(raw) - 4  # its crc32c
+    if size < 0 or size % (np.dtype(dtype).itemsize * per_row):
+        raise FormatError(
+            f"a table of rows of {per_row} numbers has {size} bytes: convert the source again",
+            code="BAD_CHUNK_SIZE",
+        )
+    return np.frombuffer(raw, np.uint8, size).view(dtype)
 
 
 def write(

@@ -56,5 +56,6 @@ class LabelTally:
 
 def parse(raw: bytes, layout: Layout) -> CellCounts:
     """The counts that `LabelTally.write` stored, from the bytes of their only chunk."""
-    table = np.frombuffer(raw[:-4], "<i8").reshape(-1, len(COLUMNS))
+    columns = len(COLUMNS)
+    table = cell_tables.values_of(raw, "<i8", columns).reshape(-1, columns)
     return CellCounts(cells_of(layout), table.astype(np.int64, copy=False))

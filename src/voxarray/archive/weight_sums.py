@@ -68,5 +68,6 @@ class WeightTally:
 
 def parse(raw: bytes, layout: Layout, channel: int) -> CellSums:
     """The sums of a channel that `WeightTally.write` stored, from the bytes of their only chunk."""
-    sums = np.frombuffer(raw[:-4], "<f8").reshape(layout.shape[0], -1)[channel]
+    row = layout.shape[0] * cells_of(layout).total
+    sums = cell_tables.values_of(raw, "<f8", row).reshape(layout.shape[0], -1)[channel]
     return CellSums(cells_of(layout), sums.astype(np.float64))
