@@ -289,6 +289,6 @@ def test_reading_voxels_formats_no_text(tmp_path, monkeypatch):
 
     vx.ScalarImage(tensor=np.zeros((1, 9, 9, 9), "i2")).save(tmp_path / "a.nii")
     image = vx.ScalarImage(tmp_path / "a.nii")
-    monkeypatch.setattr(type(image), "__repr__", lambda self: 1 / 0)
+    monkeypatch.setattr(type(image), "__repr__", None)  # calling it is a TypeError
     assert image[:4, :4, :4].data.shape == (1, 4, 4, 4)
     assert image.to_tensor().shape == (1, 9, 9, 9)
