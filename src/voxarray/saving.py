@@ -9,11 +9,8 @@ import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from voxarray.archive.convert import convert as convert_to_archive
-from voxarray.archive.options import Conversion, LabelLayer, Options
-from voxarray.archive.source import is_label_map, table_of
 from voxarray.core.errors import ArchiveExistsError, UnsupportedError, VoxarrayError
 from voxarray.core.keys import LABEL
 from voxarray.core.memory import require
@@ -25,6 +22,9 @@ from voxarray.source.base import Source
 from voxarray.statistics.decoded_copies import staged, when_staged
 from voxarray.storage.destination import local_destination
 from voxarray.storage.remote.address import is_url
+
+if TYPE_CHECKING:
+    from voxarray.archive.options import Conversion, LabelLayer
 
 
 def save(
@@ -123,6 +123,11 @@ def convert(
         MemoryBudgetError: If the projected peak exceeds the budget; nothing was read.
         GridError: If a label map is on another grid (``GRID_MISMATCH``).
     """
+    # An image can be opened and sliced without the codecs, which these load.
+    from voxarray.archive.convert import convert as convert_to_archive
+    from voxarray.archive.options import Options
+    from voxarray.archive.source import table_of
+
     target = os.path.expanduser(local_destination(destination))
     written = _format(target)
     if zip and not target.lower().endswith(".ozx"):
@@ -170,6 +175,8 @@ def _convert_to_file(
             code="UNUSED_KEYWORD",
             path=target,
         )
+    from voxarray.archive.options import Conversion
+
     began = time.perf_counter()
     save(
         source,
@@ -192,6 +199,8 @@ def _convert_to_file(
 
 def _opened(given: Any) -> tuple[Source, bool]:
     """The source of a path or image, and whether that is a label map."""
+    from voxarray.archive.source import is_label_map
+
     if isinstance(given, Source):
         return given, is_label_map(given)
     source = getattr(given, "source", None)
@@ -202,6 +211,9 @@ def _opened(given: Any) -> tuple[Source, bool]:
 
 
 def _layer(given: Any) -> LabelLayer:
+    from voxarray.archive.options import LabelLayer
+    from voxarray.archive.source import table_of
+
     source, _ = _opened(given)
     return LabelLayer(source, table_of(source))
 
