@@ -171,7 +171,7 @@ class ShardedArray:
             if handle is None:
                 if len(shards) >= _shards_at_hand():
                     shards.clear()
-                handle = shards[position] = self.shard_at(position)
+                handle = shards[position] = self._shard(position)
             slot = n.slot + z.slot + y.slot + x.slot
             offset = handle.index.offsets[slot]
             if offset < 0:
@@ -195,8 +195,13 @@ class ShardedArray:
                 raise self._named(error, index, position) from error
             yield job, chunk
 
-    def shard_at(self, position: Index4) -> ShardHandle:
-        """The open shard at a position, whose tail was checked when it was opened first."""
+    def check_shard(self, position: Index4) -> None:
+        """Raise unless the shard at a position is there and has the tail that was written."""
+        key = f"{self.key}/{chunk_key(position)}"
+        slots = math.prod(self.layout.chunks_per_shard)
+        handle_cache.check_shard(self.store, self.opened, key, slots)
+
+    def _shard(self, position: Index4) -> ShardHandle:
         key = f"{self.key}/{chunk_key(position)}"
         slots = math.prod(self.layout.chunks_per_shard)
         return handle_cache.shard(self.store, self.opened, key, slots)

@@ -269,7 +269,7 @@ def _inconsistent(store: Store) -> list[Problem]:
 
 def _require_shards(array: ShardedArray) -> None:
     for shard in array.layout.shards():
-        array.shard_at(shard)
+        array.check_shard(shard)
 
 
 def _checked(where: str, check: Callable[[], None]) -> list[Problem]:
