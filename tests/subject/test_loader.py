@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -115,3 +118,19 @@ def test_what_makes_no_batch_is_named(tmp_path):
     with pytest.raises(vx.StateError, match="a Subject of the batch lacks 'seg'") as error:
         next(iter(DataLoader(ours, batch_size=2)))
     assert error.value.code == "FIELDS_DIFFER"
+
+
+def test_torch_may_come_after_the_subjects():
+    code = """
+import sys
+import numpy as np
+import voxarray as vx
+image = vx.ScalarImage(tensor=np.ones((1, 2, 3, 4), "f4"))
+subjects = [vx.Subject(t1=image, age=n) for n in range(4)]
+assert "torch" not in sys.modules
+from torch.utils.data import DataLoader
+print([(tuple(b["t1"]["data"].shape), b["age"].tolist()) for b in DataLoader(subjects, 2)])
+"""
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[((2, 1, 2, 3, 4), [0, 1]), ((2, 1, 2, 3, 4), [2, 3])]"

@@ -67,6 +67,9 @@ class Subject(dict[str, Any]):
             IndexError, TypeError, ValueError: As for images.
         """
         if isinstance(key, str):
+            # Torch may have been imported after this was made, and be collating it right now.
+            learn_to_collate(Image)
+            learn_to_collate(Subject)
             return super().__getitem__(key)
         self.check_consistent_spatial_shape()
         sliced = self.copy()
