@@ -17,7 +17,7 @@ from voxarray.cli.outcome import NOTHING_DONE, SOME_FAILED, STOPPED, Outcome, to
 from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.folder import Folder
-from voxarray.cohort.plan.item import Item
+from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.run.build import ASKED_TO_END, Made, Run, build
 from voxarray.cohort.run.interrupts import stoppable
 from voxarray.cohort.run.progress import Watcher
@@ -186,7 +186,6 @@ def _many(sources: tuple[str, ...], folder: Folder, arguments: dict[str, Any]) -
 def _tell(made: Made, folder: Folder, voxel_bytes: int, seconds: float) -> None:
     """Say what was done and end: 0 all good, 3 some failed, 1 nothing done, 75 stopped."""
     talk = console()
-    failed = made.summary.failed if made.summary else []
     talk.document.update(
         destination=folder.root,
         converted=made.converted,
@@ -196,7 +195,7 @@ def _tell(made: Made, folder: Folder, voxel_bytes: int, seconds: float) -> None:
         stopped=made.stopped,
         voxel_bytes=voxel_bytes,
         seconds=round(seconds, 3),
-        failures=[_failure(one) for one in failed],
+        failures=[_failure(one) for one in made.failures],
     )
     talk.say(
         f"{folder.root}: {made.converted} converted, {made.present} up to date, {made.failed} "
@@ -206,13 +205,13 @@ def _tell(made: Made, folder: Folder, voxel_bytes: int, seconds: float) -> None:
     if made.census is not None:
         talk.document["census"] = made.census.document()
         talk.say(str(made.census))
-    for one in failed[:_TOLD]:
+    for one in made.failures[:_TOLD]:
         told = _failure(one)
         talk.complain(f"{told['path']}: {told['code']}: {told['message']}")
     if made.failed:
         talk.complain(
             f"{made.failed} of {made.failed + made.converted + made.present} failed: see "
-            f"{folder.readable_report}"
+            f"{folder.readable_report if made.summary else folder.journal}"
         )
     if made.stopped:
         talk.complain(f"stopped: {made.stopped}; run the same command again to resume")
@@ -227,6 +226,5 @@ def _code(made: Made) -> int:
     return SOME_FAILED if made.converted + made.present else NOTHING_DONE
 
 
-def _failure(one: Any) -> dict[str, str]:
-    place = one.failure.file if one.failure else one.subject
-    return {"path": os.fspath(place), "code": one.code, "message": one.message}
+def _failure(one: Failure) -> dict[str, str]:
+    return {"path": os.fspath(one.file), "code": one.code, "message": one.message}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import marshal
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from voxarray.archive.options import LabelLayer
@@ -19,17 +17,18 @@ from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.convert import watching
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.plan.described import described
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.fingerprint import Stamp
 from voxarray.cohort.plan.item import Input, Item, Layer
 from voxarray.cohort.plan.names import slug, text_digest
 from voxarray.cohort.plan.opening import Opened
+from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, key_of
 from voxarray.cohort.plan.planning import header_of
 from voxarray.cohort.run.build import Made, Run, execute, previous_plan
 from voxarray.cohort.run.progress import Watcher
-from voxarray.core.errors import FormatError, SourceChangedError, VoxarrayError
-from voxarray.core.history import plain
+from voxarray.core.errors import FormatError, SourceChangedError
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.levels import Levels
 from voxarray.image import LabelMap
@@ -157,9 +156,14 @@ class Mapped(Sequence[Subject]):
             raise FormatError(
                 f"{folder.root} is the cohort itself: choose another folder", code="OTHER_SOURCE"
             )
-        plan = self._plan(folder, options, watcher)
-        os.makedirs(folder.root, exist_ok=True)
-        plan.write(folder.plan)
+        if run.partition is not None and os.path.exists(folder.plan):
+            plan = self._part_of_plan(folder, options, run.partition)
+        else:
+            plan = self._plan(folder, options, watcher)
+            os.makedirs(folder.root, exist_ok=True)
+            plan.write(folder.plan)
+            if run.partition is not None:
+                plan = replace(plan, items=tuple(plan.part(*run.partition)))
         openers = {
             item.slug: MappedOpener(self.cohort.member(item.subject), self.transform)
             for item in plan.items
@@ -173,24 +177,100 @@ class Mapped(Sequence[Subject]):
             watcher,
             overlapping=False,
         )
-        _require_all(made, folder)
+        made.require_all(folder)
         return made
 
-    def _plan(self, folder: Folder, options: CohortOptions, watcher: Watcher) -> Plan:
-        origin = text_digest(f"cohort\0{os.path.realpath(self.cohort.path)}")
-        previous = previous_plan(folder)
-        if previous is not None and previous.origin != origin:
+    def plan(
+        self,
+        destination: str | os.PathLike[str],
+        *,
+        codec: str | None = None,
+        levels: int | None = None,
+        chunks: int | None = None,
+        progress: ProgressOption = None,
+    ) -> str:
+        """Freeze what `save` will do, so that each part of it need look at its own images only.
+
+        Without it, each part that finds no plan looks at all subjects and makes the same one.
+
+        Args:
+            destination: Folder of the new cohort.
+            codec: As `save` will be told.
+            levels: As `save` will be told.
+            chunks: As `save` will be told.
+            progress: As in `save`.
+
+        Returns:
+            What the plan comes to, in a few lines.
+
+        Raises:
+            FormatError: If the folder holds a cohort of other sources (``OTHER_SOURCE``).
+            ArchiveError: What the disk refuses.
+        """
+        folder = Folder.of(destination)
+        with watching(progress) as told:
+            plan = self._plan(folder, CohortOptions(levels, chunks, codec), told)
+        os.makedirs(folder.root, exist_ok=True)
+        plan.write(folder.plan)
+        return plan.summary()
+
+    @property
+    def _origin(self) -> str:
+        return text_digest(f"cohort\0{os.path.realpath(self.cohort.path)}")
+
+    def _refuse_other(self, origin: str, folder: Folder) -> None:
+        if origin != self._origin:
             raise FormatError(
                 f"{folder.root} holds a cohort that was not made of {self.cohort.path}: choose "
                 "another folder",
                 code="OTHER_SOURCE",
             )
+
+    def _part_of_plan(self, folder: Folder, options: CohortOptions, part: tuple[int, int]) -> Plan:
+        """The items of one part, of which no other is looked at.
+
+        Raises:
+            FormatError: If they were planned of other archives or another transform
+                (``STALE_PLAN``).
+        """
+        plan = read_part(folder.plan, *part)
+        self._refuse_other(plan.origin, folder)
+        what = described(self.transform)
+        for item in plan.items:
+            if plan.options != options.digest() or item.key != self._key(item, what, options):
+                raise FormatError(
+                    f"the plan in {folder.root} is of other archives, another transform or other "
+                    "options: call plan() of this once, then save its parts",
+                    code="STALE_PLAN",
+                    path=folder.plan,
+                )
+        return plan
+
+    def _key(self, item: Item, what: Any, options: CohortOptions) -> str | None:
+        """Key of an item as it would be planned now; None if its subject is gone."""
+        try:
+            member = self.cohort.member(item.subject)
+        except KeyError:
+            return None
+        paths = [os.path.join(member.root, part.archive) for part in member.parts]
+        entries = [entry_of(path) for path in paths]
+        keys = ["" if entry is None else entry.key for entry in entries]
+        seen = [[part.archive, key] for part, key in zip(member.parts, keys, strict=True)]
+        if item.failure is not None:
+            return key_of([item.subject, seen, what, options.digest()])
+        layers = [layer.name for layer in item.layers]
+        return key_of([item.subject, item.image, layers, seen, what, options.digest()])
+
+    def _plan(self, folder: Folder, options: CohortOptions, watcher: Watcher) -> Plan:
+        previous = previous_plan(folder)
+        if previous is not None:
+            self._refuse_other(previous.origin, folder)
         items: list[Item] = []
         for number, name in enumerate(self.cohort.names):
             items += self._items(name, options)
             watcher.planned(number + 1, len(self))
         items.sort(key=lambda item: item.slug)
-        return Plan(tuple(items), origin, options.digest(), options.zipped)
+        return Plan(tuple(items), self._origin, options.digest(), options.zipped)
 
     def _items(self, name: str, options: CohortOptions) -> Iterator[Item]:
         member = self.cohort.member(name)
@@ -286,28 +366,6 @@ class MappedOpener:
         return Opened(source, table_of(source), layers)
 
 
-def described(transform: Any) -> Any:
-    """What makes a transform the one that it is, as JSON: its arguments, or a function's code."""
-    parts = getattr(transform, "transforms", None)
-    kind = f"{type(transform).__module__}.{type(transform).__qualname__}"
-    if parts is not None:
-        return [kind, [described(one) for one in parts], plain(_arguments(transform))]
-    if hasattr(transform, "args_names"):
-        return [kind, transform.version, plain(_arguments(transform))]
-    code = getattr(transform, "__code__", None)
-    if code is None:  # a partial, a class of the user's
-        inner = getattr(transform, "func", None)
-        more = [described(inner), plain([transform.args, transform.keywords])] if inner else []
-        state = plain(getattr(transform, "__dict__", {}))
-        return [kind, getattr(transform, "__qualname__", ""), more, state]
-    digest = hashlib.sha256(marshal.dumps(code)).hexdigest()
-    return [transform.__module__, transform.__qualname__, digest, plain(transform.__defaults__)]
-
-
-def _arguments(transform: Any) -> dict[str, Any]:
-    return {**getattr(transform, "arguments", {}), **getattr(transform, "shared_arguments", {})}
-
-
 def _archives(subject: Subject) -> Iterator[tuple[str, list[str]]]:
     """Images that get an archive, with the label maps that go with them: those on their grid."""
     images = subject.get_images_dict(intensity_only=False)
@@ -336,14 +394,3 @@ def _facts(member: Member) -> dict[str, Mapping[str, Any]]:
         if entry is not None:
             found[part.image] = entry.facts["facts"]
     return found
-
-
-def _require_all(made: Made, folder: Folder) -> None:
-    if made.stopped or made.failed or made.left:
-        why = f" ({made.stopped})" if made.stopped else ""
-        raise VoxarrayError(
-            f"{made.failed} images failed and {made.left} are left{why}; all others are there, and "
-            f"{folder.readable_report} says which are not",
-            code="SOME_FAILED",
-            path=folder.readable_report,
-        )

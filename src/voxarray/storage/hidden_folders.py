@@ -101,6 +101,11 @@ def remove_abandoned(folder: str, name: str | None = None) -> None:
             remove_if_abandoned(os.path.join(folder, found))
 
 
+def names_of_hidden(folder: str) -> set[str]:
+    """Names of what is being built in the staging folders in a folder, or was."""
+    return {match["name"] for one in hidden_folders(folder) if (match := _STAGED.fullmatch(one))}
+
+
 def hidden_folders(folder: str, name: str | None = None) -> list[str]:
     """Names of the staging folders in a folder, of one destination or of all."""
     began = time.monotonic()

@@ -49,7 +49,11 @@ Row = dict[str, Any]
 
 def entries(folder: Folder) -> dict[str, Entry | None]:
     """What all archives say of themselves, by file name; None of those that no cohort made."""
-    paths = list(folder.archives())
+    return entries_at(list(folder.archives()))
+
+
+def entries_at(paths: Sequence[str]) -> dict[str, Entry | None]:
+    """What archives say of themselves, by file name; None of those that are not there, too."""
     with ThreadPoolExecutor(_READERS, "voxarray-catalogue") as readers:
         found = readers.map(entry_of, paths)
         return {os.path.basename(path): entry for path, entry in zip(paths, found, strict=True)}

@@ -53,10 +53,20 @@ def search(
     found: list[Found] = []
     for source in map(as_local, sources):
         # Two folders may both hold a t1.nii.gz: their own names tell them apart.
-        prefix = f"{os.path.basename(os.path.normpath(source))}/" if find.several else ""
+        prefix = prefix_of(source) if find.several else ""
         folder = not is_url(source) and os.path.isdir(source) and not is_image(source)
         found += find.in_source(source, prefix if folder else "")
     return _told_apart(_marked(found))
+
+
+def prefix_of(source: str) -> str:
+    """What the names of images in one of several folders begin with."""
+    return f"{os.path.basename(os.path.normpath(source))}/"
+
+
+def found_at(source: str, choice: Choice, options: CohortOptions) -> Iterable[Found]:
+    """The inputs of one source that no folder has to be walked for."""
+    return _Search("", choice, options, Census()).in_source(source, "")
 
 
 def is_image(path: str) -> bool:
@@ -128,9 +138,7 @@ class _Search:
         return [_alone(os.path.join(path, name), prefix + name, self.options) for name in names]
 
     def _globbed(self, pattern: str) -> Iterator[Found]:
-        # Names begin where the pattern begins to vary.
-        fixed = pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)]
-        root = os.path.abspath(os.path.dirname(fixed) or ".")
+        root = fixed_part(pattern)
         for path in sorted(glob.glob(pattern, recursive=True)):
             for image in images(path, self.census, destination=self.destination, alone=False):
                 location = os.path.abspath(image)
@@ -221,14 +229,15 @@ def _told_apart(found: Sequence[Found]) -> list[Found]:
     for one in found:
         places.setdefault(one.source, set()).add(one.location)
     return [
-        replace(one, source=f"{one.source}#{_digest(one.location)}")
+        replace(one, source=f"{one.source}#{digest_of(one.location)}")
         if len(places[one.source]) > 1
         else one
         for one in found
     ]
 
 
-def _digest(location: str) -> str:
+def digest_of(location: str) -> str:
+    """What tells a place from another of the same name."""
     whole = location.encode("utf-8", "surrogateescape")
     return hashlib.sha256(whole).hexdigest()[:_DIGITS]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,8 @@ class Plan:
             "origin": self.origin,
             "options": self.options,
             "zipped": self.zipped,
+            # A part reads no more of the plan than its own rows, and this.
+            "order": [number for number, _ in _by_size(self.items)],
         }
         rows = ",\n".join(json.dumps(item.to_json()) for item in self.items)
         body = f'{json.dumps(content)[:-1]},\n"items": [\n{rows}\n],\n'.encode()
@@ -68,11 +70,7 @@ class Plan:
             with open(path, "rb") as file:
                 data = file.read()
         except FileNotFoundError:
-            raise MissingFileError(
-                f"there is no plan {path}: run voxarray plan SOURCE DEST first",
-                code="NO_PLAN",
-                path=path,
-            ) from None
+            raise missing(path) from None
         body = data[: data.rfind(b'"sha256"')]
         try:
             content = json.loads(data)
@@ -80,17 +78,8 @@ class Plan:
         except (ValueError, KeyError, TypeError):
             intact = False
         if not intact:
-            raise ChecksumError(
-                f"the plan {path} is not the one that was written: delete it and plan again",
-                path=path,
-            )
-        if content["format"] != PLAN_FORMAT or content["version"] != VERSION:
-            raise FormatError(
-                f"{path} is a plan of version {content['version']}, and this voxarray reads "
-                f"version {VERSION}: plan again",
-                code="UNKNOWN_VERSION",
-                path=path,
-            )
+            raise damaged(path)
+        refuse_version(content, path)
         items = tuple(Item.from_json(one) for one in content["items"])
         return cls(items, content["origin"], content["options"], content["zipped"])
 
@@ -123,9 +112,38 @@ class Plan:
         return "\n".join(rows)
 
 
+def missing(path: str) -> MissingFileError:
+    """The error of a plan that is not there."""
+    return MissingFileError(
+        f"there is no plan {path}: run voxarray plan SOURCE DEST first", code="NO_PLAN", path=path
+    )
+
+
+def damaged(path: str) -> ChecksumError:
+    """The error of a plan that is not as it was written."""
+    return ChecksumError(
+        f"the plan {path} is not the one that was written: delete it and plan again", path=path
+    )
+
+
+def refuse_version(content: Mapping[str, Any], path: str) -> None:
+    """Raise `FormatError` (``UNKNOWN_VERSION``) for the plan of another voxarray."""
+    if content["format"] != PLAN_FORMAT or content["version"] != VERSION:
+        raise FormatError(
+            f"{path} is a plan of version {content['version']}, and this voxarray reads version "
+            f"{VERSION}: plan again",
+            code="UNKNOWN_VERSION",
+            path=path,
+        )
+
+
 def by_size(items: Sequence[Item]) -> list[Item]:
     """The largest first: those that are begun last should not take longest."""
-    return sorted(items, key=lambda item: (-item.size, item.slug))
+    return [item for _, item in _by_size(items)]
+
+
+def _by_size(items: Sequence[Item]) -> list[tuple[int, Item]]:
+    return sorted(enumerate(items), key=lambda row: (-row[1].size, row[1].slug))
 
 
 def key_of(parts: Sequence[Any]) -> str:

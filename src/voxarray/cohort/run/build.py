@@ -6,20 +6,22 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from voxarray.archive.staging import remove_abandoned
-from voxarray.cohort.catalogue import rows
+from voxarray.cohort.catalogue import part_failures, rows
 from voxarray.cohort.catalogue.finalise import Summary, conclude, last_failures, missing_of
 from voxarray.cohort.catalogue.journal import Journal
+from voxarray.cohort.catalogue.part_failures import Failed
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import Found
+from voxarray.cohort.discover.locate import locate
 from voxarray.cohort.discover.search import search
 from voxarray.cohort.folder import Folder
 from voxarray.cohort.options import Choice, CohortOptions
 from voxarray.cohort.plan.failures import FATAL
-from voxarray.cohort.plan.item import Item
+from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import FileOpener, Opener
+from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.plan.planning import plan_of
 from voxarray.cohort.run.engine import chosen
@@ -29,9 +31,12 @@ from voxarray.cohort.run.progress import Watcher
 from voxarray.cohort.run.task import Result
 from voxarray.core.disk import refusal
 from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
+from voxarray.storage.hidden_folders import names_of_hidden, remove_abandoned
 
 Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
+
+_TOLD = 3
 
 ASKED_TO_END = "the process was asked to end"
 """Why a run stopped that got a signal."""
@@ -80,6 +85,7 @@ class Made:
         summary: Of the whole cohort; None after a part of it.
         stopped: Why it did not come to all; empty if it did.
         census: What was seen in the sources, and what became of it; None where nobody looked.
+        failures: Why images failed, in this run or, for good, in one before.
     """
 
     converted: int
@@ -89,6 +95,22 @@ class Made:
     summary: Summary | None
     stopped: str = ""
     census: Census | None = None
+    failures: tuple[Failure, ...] = ()
+
+    def require_all(self, folder: Folder) -> None:
+        """Raise an error (``SOME_FAILED``) unless all images are there."""
+        if not (self.stopped or self.failed or self.left):
+            return
+        why = f" ({self.stopped})" if self.stopped else ""
+        told = "; ".join(f"{one.file}: {one.code}" for one in self.failures[:_TOLD])
+        more = f" and {len(self.failures) - _TOLD} more" if len(self.failures) > _TOLD else ""
+        report = folder.readable_report if self.summary else "the journal of the cohort"
+        raise VoxarrayError(
+            f"{self.failed} images failed and {self.left} are left{why}; all others are there, and "
+            f"{report} says which are not{': ' if told else ''}{told}{more}",
+            code="SOME_FAILED",
+            path=folder.readable_report if self.summary else folder.journal,
+        )
 
 
 def build(
@@ -118,20 +140,43 @@ def build(
     """
     watcher = watcher or Watcher()
     Folder.of(destination)  # refuses a URL before sources are looked at
-    census = Census()
-    found = found_in(sources, destination, choice, options, census)
-    if run.partition is None:
-        plan = make_plan(found, sources, destination, options, watcher)
+    census = None
+    if run.partition is not None:
+        plan = part_of_plan(destination, options, run.partition)
+        locations = locate(_names_of(plan), _texts(sources), choice, options)
     else:
-        plan = Plan.read(Folder.of(destination).plan)
-        if plan.options != options.digest():
-            raise FormatError(
-                "the plan was made with other options: give convert the options of plan",
-                code="OTHER_OPTIONS",
-            )
-    locations = {one.source: one.location for one in found}
+        census = Census()
+        found = found_in(sources, destination, choice, options, census)
+        plan = make_plan(found, sources, destination, options, watcher)
+        locations = {one.source: one.location for one in found}
     made = execute(plan, _file_openers(locations), destination, options, run, watcher)
     return replace(made, census=census)
+
+
+def part_of_plan(
+    destination: str | os.PathLike[str], options: CohortOptions, part: tuple[int, int]
+) -> Plan:
+    """The items of one part of the plan at the destination.
+
+    Raises:
+        MissingFileError: If there is no plan.
+        FormatError: If it was made with other options (``OTHER_OPTIONS``).
+    """
+    plan = read_part(Folder.of(destination).plan, *part)
+    if plan.options != options.digest():
+        raise FormatError(
+            "the plan was made with other options: give convert the options of plan",
+            code="OTHER_OPTIONS",
+        )
+    return plan
+
+
+def _names_of(plan: Plan) -> list[str]:
+    return [
+        origin.source
+        for item in plan.items
+        for origin in (item.origin, *(layer.origin for layer in item.layers))
+    ]
 
 
 def found_in(
@@ -194,7 +239,7 @@ def execute(
     """Convert what a plan wants and is not there, and finalise.
 
     Args:
-        plan: What is wanted.
+        plan: What is wanted; of a part of a plan, the items of that part.
         opener_of: What opens an item.
         destination: Folder of the cohort.
         options: How archives are made.
@@ -209,31 +254,48 @@ def execute(
     engine = chosen(run.workers, run.scheduler, run.executor)
     _make(folder.subjects)
     _make(folder.staging)
-    with suppress(OSError):
-        remove_abandoned(folder.staging)
-    items = by_size(plan.items) if run.partition is None else plan.part(*run.partition)
+    _sweep(folder, plan, run)
+    items = by_size(plan.items)
     todo, present, hopeless = _sorted_out(items, plan, folder, run)
-    tally = _Tally(present=present, failed=len(hopeless))
+    tally = _Tally(present=present, failures=hopeless)
     job = Job(todo, opener_of, folder.root, options, run.again, overlapping)
     stopped = _convert(engine, job, run, watcher, tally)
     Journal.of(folder.journal).close()
     with suppress(OSError):
         os.rmdir(folder.staging)  # unless others build there
+    if run.partition is not None:
+        part_failures.write(folder, run.partition, tally.failures)
     summary = None if run.partition else conclude(folder, plan.items, plan.zipped)
     left = len(items) - tally.present - tally.converted - tally.failed
-    return Made(tally.converted, tally.present, tally.failed, left, summary, stopped)
+    failures = tuple(one.failure for one in tally.failures)
+    return Made(tally.converted, tally.present, tally.failed, left, summary, stopped, failures)
+
+
+def _sweep(folder: Folder, plan: Plan, run: Run) -> None:
+    """Remove what was left of interrupted conversions: by a part only of its own images."""
+    names: list[str | None] = [None]
+    if run.partition is not None:
+        own = {os.path.basename(folder.archive(item.slug, plan.zipped)) for item in plan.items}
+        names = [name for name in names_of_hidden(folder.staging) if name in own]
+    for name in names:
+        remove_abandoned(folder.staging, name)
 
 
 @dataclass(slots=True)
 class _Tally:
     present: int = 0
     converted: int = 0
-    failed: int = 0
+    failures: list[Failed] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
 
     def count(self, result: Result) -> None:
         self.present += result.status == "present"
         self.converted += result.status == "converted"
-        self.failed += result.status == "failed"
+        if result.failure is not None:
+            self.failures.append(Failed(result.slug, result.key, result.failure))
 
 
 def _convert(engine: Engine, job: Job, run: Run, watcher: Watcher, tally: _Tally) -> str:
@@ -262,20 +324,23 @@ def _convert(engine: Engine, job: Job, run: Run, watcher: Watcher, tally: _Tally
 
 def _sorted_out(
     items: Sequence[Item], plan: Plan, folder: Folder, run: Run
-) -> tuple[list[Item], int, list[Item]]:
+) -> tuple[list[Item], int, list[Failed]]:
     """What is to be converted, how many are there, and what failed for good."""
-    entries = rows.entries(folder)
-    noted = last_failures(folder)
-    todo, present, hopeless = [], 0, []
+    if run.partition is None:
+        entries, noted = rows.entries(folder), last_failures(folder)
+    else:
+        entries = rows.entries_at([folder.archive(item.slug, plan.zipped) for item in items])
+        noted = part_failures.read(folder, run.partition)
+    todo, present, hopeless = list[Item](), 0, list[Failed]()
     for item in items:
         missing = missing_of(item, folder, plan.zipped, entries, noted)
         failed = item.failure or (missing and missing.failure)
         if item.failure is not None:
-            hopeless.append(item)
+            hopeless.append(Failed(item.slug, item.key, item.failure))
         elif missing is None and not run.again:
             present += 1
         elif failed and failed.lasting and not run.retry and not run.again:
-            hopeless.append(item)
+            hopeless.append(Failed(item.slug, item.key, failed))
         else:
             todo.append(item)
     return todo, present, hopeless

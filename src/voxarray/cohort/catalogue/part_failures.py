@@ -1,0 +1,64 @@
+"""What failed for good in one part of a plan: a small file that this part alone reads and writes.
+
+The journals say it too, of all parts; to read them all would cost each part as much as the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from voxarray.cohort.folder import Folder
+from voxarray.cohort.plan.item import Failure
+from voxarray.storage.atomic_write import write_if_other
+
+Noted = dict[tuple[str, str], Mapping[str, Any]]
+"""Records of failures by the name of the archive and the key of the item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An image that failed.
+
+    Attributes:
+        slug: Name of the archive that it would have.
+        key: Of its item.
+        failure: Why.
+    """
+
+    slug: str
+    key: str
+    failure: Failure
+
+
+def read(folder: Folder, part: tuple[int, int]) -> Noted:
+    """What was noted of a part; nothing where there is no file, or none that can be read."""
+    try:
+        with open(_path(folder, part), "rb") as file:
+            lines = json.loads(file.read())
+        return {
+            (slug, key): {"failure": asdict(Failure(**failure)), "seconds": None, "peak": None}
+            for slug, key, failure in lines
+        }
+    except (OSError, ValueError, TypeError, RecursionError):
+        return {}  # then it is tried again
+
+
+def write(folder: Folder, part: tuple[int, int], failed: Iterable[Failed]) -> None:
+    """Note what failed for good, unless that is what the file says; none is made for nothing.
+
+    Raises:
+        ArchiveError: What the disk refuses.
+    """
+    path = _path(folder, part)
+    lasting = [[one.slug, one.key, asdict(one.failure)] for one in failed if one.failure.lasting]
+    if lasting or os.path.exists(path):
+        text = json.dumps(sorted(lasting, key=lambda one: one[:2]))
+        write_if_other(path, text.encode())
+
+
+def _path(folder: Folder, part: tuple[int, int]) -> str:
+    return os.path.join(folder.journal, f"part-{part[0]}-of-{part[1]}.failed.json")

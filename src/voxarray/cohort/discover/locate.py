@@ -1,0 +1,86 @@
+"""Where inputs are of which a plan says the names, without a search for all others."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+from voxarray.cohort.discover.search import digest_of, fixed_part, found_at, is_image, prefix_of
+from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.core.errors import MissingFileError
+from voxarray.storage.remote.address import as_local, is_url
+
+
+def locate(
+    names: Sequence[str], sources: Sequence[str], choice: Choice, options: CohortOptions
+) -> dict[str, str]:
+    """Locations of inputs, by the names that `search` gives them.
+
+    Folders are not looked into; tables and lists are read. Whether an input is there shows when it
+    is opened.
+
+    Args:
+        names: What the inputs are called.
+        sources: As they were searched.
+        choice: Likewise.
+        options: Likewise.
+
+    Raises:
+        MissingFileError: If a source is not there, or none can hold an input (``OTHER_SOURCE``).
+    """
+    roots: list[tuple[str, str]] = []
+    listed: dict[str, list[str]] = {}
+    several = len(sources) > 1
+    for source in map(as_local, sources):
+        path = os.path.expanduser(source)
+        if not is_url(source) and os.path.isdir(path):
+            roots.append((prefix_of(source) if several else "", os.path.abspath(path)))
+        elif not is_url(source) and not os.path.exists(path) and glob.has_magic(path):
+            roots.append(("", fixed_part(path)))
+        if _is_told_at_once(source, path):
+            for one in found_at(source, choice, options):
+                listed.setdefault(one.source, []).append(one.location)
+    return {name: _one(name, roots, listed) for name in names}
+
+
+def _is_told_at_once(source: str, path: str) -> bool:
+    """Whether the inputs of a source are known without a walk: those of all but folders and globs.
+
+    An archive, though a folder, is one input.
+    """
+    if is_url(source) or os.path.isfile(path):
+        return True
+    if os.path.isdir(path):
+        return is_image(path)
+    if glob.has_magic(path):
+        return False
+    raise MissingFileError(f"there is nothing at {path}", path=path)
+
+
+def _one(name: str, roots: Sequence[tuple[str, str]], listed: Mapping[str, list[str]]) -> str:
+    plain, mark, digest = name.rpartition("#")
+    candidates = list(_candidates(name, roots, listed))
+    if mark:
+        # Where two are called alike, a digest of the whole place stands behind the name.
+        told_apart = _candidates(plain, roots, listed)
+        candidates += [place for place in told_apart if digest_of(place) == digest]
+    if len(candidates) > 1:
+        candidates = [
+            one for one in candidates if is_url(one) or os.path.lexists(one)
+        ] or candidates
+    if not candidates:
+        raise MissingFileError(
+            f"the plan was made of other sources: none of those that are named holds {name}",
+            code="OTHER_SOURCE",
+        )
+    return candidates[0]
+
+
+def _candidates(
+    name: str, roots: Sequence[tuple[str, str]], listed: Mapping[str, list[str]]
+) -> Iterator[str]:
+    yield from listed.get(name, ())
+    for prefix, root in roots:
+        if name.startswith(prefix):
+            yield os.path.abspath(os.path.join(root, name[len(prefix) :]))
