@@ -69,6 +69,12 @@ def found_at(source: str, choice: Choice, options: CohortOptions) -> Iterable[Fo
     return _Search("", choice, options, Census()).in_source(source, "")
 
 
+def fixed_part(pattern: str) -> str:
+    """The folder below which a pattern begins to vary, and names begin."""
+    fixed = pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)]
+    return os.path.abspath(os.path.dirname(fixed) or ".")
+
+
 def is_image(path: str) -> bool:
     """Whether a folder is one image, such as an archive."""
     return is_image_folder(Path(path))

@@ -268,7 +268,9 @@ def execute(
     summary = None if run.partition else conclude(folder, plan.items, plan.zipped)
     left = len(items) - tally.present - tally.converted - tally.failed
     failures = tuple(one.failure for one in tally.failures)
-    return Made(tally.converted, tally.present, tally.failed, left, summary, stopped, failures)
+    return Made(
+        *(tally.converted, tally.present, tally.failed, left, summary, stopped), failures=failures
+    )
 
 
 def _sweep(folder: Folder, plan: Plan, run: Run) -> None:
