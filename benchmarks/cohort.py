@@ -180,9 +180,9 @@ def _single(source: Path, tiny: Path) -> float:
 def _catalogue() -> float:
     """Seconds to open and filter a catalogue of `ROWS` rows, pandas and pyarrow imported."""
     from voxarray.cohort.catalogue import rows as catalogue
-    from voxarray.cohort.folder import Folder
+    from voxarray.cohort.folder import CohortLayout
 
-    folder = Folder.of(BENCH / "data" / "catalogue")
+    folder = CohortLayout.of(BENCH / "data" / "catalogue")
     Path(folder.archive("0", False)).mkdir(parents=True, exist_ok=True)
     rows = [
         {
@@ -205,7 +205,7 @@ def _catalogue() -> float:
         for n in range(ROWS)
     ]
     catalogue.write(folder, rows)
-    small = Folder.of(BENCH / "data" / "catalogue-of-one")
+    small = CohortLayout.of(BENCH / "data" / "catalogue-of-one")
     Path(small.archive("0", False)).mkdir(parents=True, exist_ok=True)
     catalogue.write(small, rows[:1])
     setup = f"import voxarray\nvoxarray.Cohort({small.root!r}).query('spacing_max < 2')"

@@ -187,12 +187,12 @@ def test_subject_saves_as_it_is_asked(tmp_path):
 
 
 def test_old_keywords_of_mapped_save_warn(scans, tmp_path):
-    from voxarray.cohort.run.build import Run
+    from voxarray.cohort.run.build import ExecutionOptions
 
     vx.convert_cohort(scans, tmp_path / "cohort")
     mapped = vx.Cohort(tmp_path / "cohort").map(vx.ToCanonical())
     with pytest.warns(DeprecationWarning, match="run="):
-        mapped.save(tmp_path / "mapped", run=Run())
+        mapped.save(tmp_path / "mapped", run=ExecutionOptions())
 
 
 def test_public_names_are_all_there_and_nothing_else_is_shown():

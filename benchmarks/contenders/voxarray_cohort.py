@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from voxarray.cohort.run.build import Run, build
+from voxarray.cohort.run.build import ExecutionOptions, build
 
 
 def run(source: str, destination: str, workers: int = 0) -> None:
-    made = build(source, destination, run=Run(workers=workers))
+    made = build(source, destination, run=ExecutionOptions(workers=workers))
     assert not made.failed, made

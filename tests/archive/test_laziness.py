@@ -24,7 +24,7 @@ from voxarray.archive.shard import ShardWriter
 from voxarray.archive.source import open_archive
 from voxarray.archive.staging import publish, staging
 from voxarray.archive.verify import verify
-from voxarray.archive.write_plan import Plan
+from voxarray.archive.write_plan import WritePlan
 from voxarray.cli.info import describe
 from voxarray.geometry.selection import Selection
 from voxarray.source.array import ArraySource
@@ -64,7 +64,7 @@ def vast(tmp_path_factory) -> Path:
     """An archive of 16 GiB of background, as the writer makes it: shards of an index alone."""
     path = tmp_path_factory.mktemp("vast") / "a.ome.zarr"
     nothing = np.broadcast_to(np.zeros((), np.uint8), VAST)
-    plan = Plan.of(ArraySource(nothing, OBLIQUE), "intensity", (), Options())
+    plan = WritePlan.of(ArraySource(nothing, OBLIQUE), "intensity", (), Options())
     with staging(path, overwrite=False) as area:
         for number, layout in enumerate(plan.layouts):
             for position in layout.shards():

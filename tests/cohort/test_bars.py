@@ -13,10 +13,10 @@ import rich.console
 from cohort_samples import make_cohort, run
 
 from voxarray.cohort.run.build import build
-from voxarray.cohort.run.progress import Watcher, bars
+from voxarray.cohort.run.progress import ProgressListener, bars
 
 
-class Listener(Watcher):
+class Listener(ProgressListener):
     """Keeps what it is told."""
 
     def __init__(self):

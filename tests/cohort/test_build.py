@@ -24,8 +24,8 @@ from cohort_samples import (
 
 from voxarray.archive.verify import compare, verify
 from voxarray.cohort import Cohort
-from voxarray.cohort.options import CohortOptions
-from voxarray.cohort.run.build import Run, build
+from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.core.errors import FormatError, MissingFileError
 from voxarray.formats.registry import open_source
 from voxarray.testing.counting import count_reads
@@ -84,7 +84,7 @@ def test_two_thousand_scans(tmp_path):
 def test_archives_are_what_the_files_are(tmp_path, zipped):
     for number, suffix in enumerate(SUFFIXES):
         save(tmp_path / f"in/{number}{suffix}", number)
-    made = build(tmp_path / "in", tmp_path / "out", options=CohortOptions(zipped=zipped))
+    made = build(tmp_path / "in", tmp_path / "out", options=ArchiveOptions(zipped=zipped))
     assert made.converted == len(SUFFIXES)
     for number, (path, suffix) in enumerate(zip(archives(tmp_path / "out"), SUFFIXES, strict=True)):
         assert verify(path) == []
@@ -106,10 +106,10 @@ def test_a_changed_source_is_converted_again(tmp_path):
 def test_other_options_convert_again(tmp_path):
     save(tmp_path / "in/a.nii")
     build(tmp_path / "in", tmp_path / "out")
-    made = build(tmp_path / "in", tmp_path / "out", options=CohortOptions(chunk=8))
+    made = build(tmp_path / "in", tmp_path / "out", options=ArchiveOptions(chunk=8))
     assert made.converted == 1
     with pytest.raises(FormatError, match="--zip") as caught:
-        build(tmp_path / "in", tmp_path / "out", options=CohortOptions(zipped=True))
+        build(tmp_path / "in", tmp_path / "out", options=ArchiveOptions(zipped=True))
     assert caught.value.code == "OTHER_FORM"
 
 
@@ -141,7 +141,7 @@ def test_lasting_failures_are_not_tried_again_unless_asked(tmp_path):
     journals = len(list((tmp_path / "out/journal").iterdir()))
     build(tmp_path / "in", tmp_path / "out")
     assert len(list((tmp_path / "out/journal").iterdir())) == journals
-    made = build(tmp_path / "in", tmp_path / "out", run=Run(retry=True))
+    made = build(tmp_path / "in", tmp_path / "out", run=ExecutionOptions(retry=True))
     assert made.failed == 5
 
 

@@ -14,10 +14,10 @@ from cohort_samples import AFFINE, archives, array, report_codes, run, save, tou
 
 import voxarray as vx
 from voxarray.cohort.catalogue import rows as catalogue
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.mapped import described
-from voxarray.cohort.options import Choice
-from voxarray.cohort.run.build import Run, build
+from voxarray.cohort.options import InputSelection
+from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.core.errors import FormatError, MissingFileError, OutOfRangeError, VoxarrayError
 from voxarray.testing.counting import count_reads
 
@@ -30,7 +30,9 @@ def cohort(tmp_path) -> vx.Cohort:
         nib.save(nib.Nifti1Image(mask, AFFINE), tmp_path / f"in/{number}_seg.nii.gz")
     (tmp_path / "in/bad.nii").write_bytes(b"")
     build(
-        tmp_path / "in", tmp_path / "out", choice=Choice(label_patterns=(("seg", "*_seg.nii.gz"),))
+        tmp_path / "in",
+        tmp_path / "out",
+        choice=InputSelection(label_patterns=(("seg", "*_seg.nii.gz"),)),
     )
     return vx.Cohort(tmp_path / "out")
 
@@ -106,7 +108,7 @@ def test_queries(cohort):
 
 
 def test_a_hundred_thousand_rows_open_and_filter(tmp_path):
-    folder = Folder.of(tmp_path)
+    folder = CohortLayout.of(tmp_path)
     (tmp_path / "subjects/0.ome.zarr").mkdir(parents=True)
     rows = [
         {
@@ -170,7 +172,7 @@ def test_other_arguments_and_archives_save_again(tmp_path, cohort):
     assert {subject.spatial_shape for subject in other} == {(5, 5, 5)}
     save(tmp_path / "in/1.nii.gz", 50)
     touch(tmp_path / "in/1.nii.gz")
-    choice = Choice(label_patterns=(("seg", "*_seg.nii.gz"),))
+    choice = InputSelection(label_patterns=(("seg", "*_seg.nii.gz"),))
     build(tmp_path / "in", tmp_path / "out", choice=choice)
     again = vx.Cohort(cohort.path).map(vx.CropOrPad(5)).save(tmp_path / "new")
     expected = vx.CropOrPad(5)(vx.Cohort(cohort.path)["1"])["image"]
@@ -180,7 +182,7 @@ def test_other_arguments_and_archives_save_again(tmp_path, cohort):
 
 def test_saving_with_workers_makes_the_same(tmp_path, cohort):
     cohort.map(vx.ToCanonical()).save(tmp_path / "serial")
-    cohort.map(vx.ToCanonical()).save(tmp_path / "spread", run=Run(workers=2))
+    cohort.map(vx.ToCanonical()).save(tmp_path / "spread", run=ExecutionOptions(workers=2))
     assert truth(tmp_path / "serial") == truth(tmp_path / "spread")
 
 

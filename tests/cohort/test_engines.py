@@ -15,7 +15,7 @@ import pytest
 from cohort_samples import make_cohort, run, save, truth
 
 from voxarray.cohort.catalogue.journal import Journal, records
-from voxarray.cohort.run.build import Run, build
+from voxarray.cohort.run.build import ExecutionOptions, build
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -29,11 +29,11 @@ def source(tmp_path):
 
 def test_workers_make_the_same(tmp_path, source, monkeypatch):
     monkeypatch.setattr(Journal, "_create", lambda _: pytest.fail("this process wrote a journal"))
-    made = build(source, tmp_path / "out", run=Run(workers=2))
+    made = build(source, tmp_path / "out", run=ExecutionOptions(workers=2))
     assert (made.converted, made.failed) == (8, 3)
     assert truth(tmp_path / "out") == truth(tmp_path / "whole")
     assert 1 <= len(list((tmp_path / "out/journal").iterdir())) <= 2
-    assert build(source, tmp_path / "out", run=Run(workers=2)).converted == 0
+    assert build(source, tmp_path / "out", run=ExecutionOptions(workers=2)).converted == 0
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def scheduler(tmp_path):
 
 def test_a_scheduler_that_runs(tmp_path, source, scheduler):
     address, _ = scheduler
-    made = build(source, tmp_path / "out", run=Run(scheduler=address))
+    made = build(source, tmp_path / "out", run=ExecutionOptions(scheduler=address))
     assert (made.converted, made.failed, made.stopped) == (8, 3, "")
     assert truth(tmp_path / "out") == truth(tmp_path / "whole")
 
@@ -160,7 +160,7 @@ def test_what_no_worker_may_hold_is_done_at_the_end(tmp_path):
     for number in range(3):
         save(tmp_path / f"in/{number}.nii.gz", number)
     with dask.config.set({"voxarray.memory-budget": "60 MiB"}):
-        made = build(tmp_path / "in", tmp_path / "out", run=Run(workers=2))
+        made = build(tmp_path / "in", tmp_path / "out", run=ExecutionOptions(workers=2))
     assert (made.converted, made.failed) == (3, 0)
 
 
@@ -174,7 +174,7 @@ def test_the_budget_of_a_worker_is_kept(tmp_path):
     import dask.config
 
     with dask.config.set({"voxarray.memory-budget": "260 MiB"}):
-        made = build(tmp_path / "in", tmp_path / "out", run=Run(workers=2))
+        made = build(tmp_path / "in", tmp_path / "out", run=ExecutionOptions(workers=2))
     assert made.converted == 2
     peaks = [record["peak"] for record in records(str(tmp_path / "out/journal"))]
     assert max(peaks) < 130 << 20
@@ -223,7 +223,7 @@ def test_an_image_that_kills_its_workers_takes_no_other_with_it(tmp_path, source
         return original(engine, replace(job, opener_of=opener_of), begin)
 
     monkeypatch.setattr(Distributed, "run", run)
-    made = build(source, tmp_path / "out", run=Run(workers=1))
+    made = build(source, tmp_path / "out", run=ExecutionOptions(workers=1))
     assert (made.converted, made.failed) == (7, 4)
     report = pd.read_parquet(tmp_path / "out/report.parquet")
     assert list(report.code).count("WORKER_LOST") == 1

@@ -12,7 +12,7 @@ from cohort_samples import save, truth
 
 from voxarray.cohort.run import task
 from voxarray.cohort.run.build import build
-from voxarray.cohort.run.captured_warnings import noted
+from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.resource_usage import metered
 from voxarray.core.errors import VoxarrayWarning
 
@@ -57,7 +57,7 @@ def test_warnings_go_to_the_image_that_they_are_about():
     heard: dict[str, list[str]] = {}
 
     def convert(name: str) -> None:
-        with noted() as texts:
+        with capture_warnings() as texts:
             ready.wait()
             warnings.warn(f"{name} is odd", VoxarrayWarning, stacklevel=1)
             ready.wait()
@@ -74,7 +74,7 @@ def test_warnings_go_to_the_image_that_they_are_about():
 
 
 def test_warnings_of_others_are_shown():
-    with pytest.warns(RuntimeWarning, match="by numpy"), noted() as texts:
+    with pytest.warns(RuntimeWarning, match="by numpy"), capture_warnings() as texts:
         warnings.warn("by numpy", RuntimeWarning, stacklevel=1)
     assert texts == []
 

@@ -17,7 +17,7 @@ from cohort_samples import archives, make_cohort, report_codes, run, save, truth
 
 from voxarray.archive.verify import verify
 from voxarray.cohort.catalogue.journal import Journal, records
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.run.build import build
 from voxarray.core import settings
 from voxarray.core.errors import VoxarrayError
@@ -48,7 +48,7 @@ def finish(*arguments: object) -> int:
 
 def check_whole(cohort: Path) -> None:
     """What can be seen is whole."""
-    for path in Folder.of(cohort).archives():
+    for path in CohortLayout.of(cohort).archives():
         assert verify(path) == []
 
 
@@ -74,7 +74,7 @@ def kill_again_and_again(tmp_path: Path, kills: int, *options: object) -> None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         check_whole(cohort)
-        converted = max(converted, len(list(Folder.of(cohort).archives())))
+        converted = max(converted, len(list(CohortLayout.of(cohort).archives())))
         if number % 4 == 3 or number == kills - 1:
             assert finish("convert", source, cohort, *options) == 3
             assert truth(cohort) == truth(whole)
@@ -103,7 +103,7 @@ def test_who_is_asked_to_end_drops_the_image_and_writes_the_catalogue(tmp_path, 
         save(source / f"{seed}.nii.gz", seed)
     with start("convert", source, cohort) as process:
         # More than are made at once: then one of them was counted, before another was begun.
-        while len(list(Folder.of(cohort).archives())) < 2 + settings.threads() // 2:
+        while len(list(CohortLayout.of(cohort).archives())) < 2 + settings.threads() // 2:
             time.sleep(0.01)
         process.send_signal(number)
         _, told = process.communicate(timeout=60)
@@ -138,7 +138,7 @@ def test_what_nohup_ignores_is_ignored(tmp_path):
     for seed in range(8):
         save(source / f"{seed}.nii.gz", seed)
     with start("convert", source, cohort, ignored=signal.SIGHUP) as process:
-        while not list(Folder.of(cohort).archives()):
+        while not list(CohortLayout.of(cohort).archives()):
             time.sleep(0.005)
         process.send_signal(signal.SIGHUP)
         _, told = process.communicate(timeout=60)

@@ -25,8 +25,8 @@ from test_interruptions import start
 
 from voxarray.archive.verify import verify
 from voxarray.cohort.catalogue.journal import BEGUN, lines
-from voxarray.cohort.folder import Folder
-from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.build import build
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -56,7 +56,7 @@ class Work:
 
     @property
     def images(self) -> int:
-        return len(list(Folder.of(self.whole).archives()))
+        return len(list(CohortLayout.of(self.whole).archives()))
 
     def command(self, *options: object) -> subprocess.Popen[bytes]:
         return start("convert", self.source, self.cohort, *self.options, *options)
@@ -64,7 +64,7 @@ class Work:
     def readable(self) -> dict[str, tuple[int, int]]:
         """What can be read, and that it is whole; by name, which file it is and from when."""
         found = {}
-        for archive in Folder.of(self.cohort).archives():
+        for archive in CohortLayout.of(self.cohort).archives():
             assert verify(archive) == [], archive
             status = os.stat(archive)
             found[os.path.basename(archive)] = (status.st_ino, status.st_mtime_ns)
@@ -106,7 +106,7 @@ class Work:
 
     def check_nothing_left(self) -> None:
         """The same command again has nothing to do."""
-        options = CohortOptions(chunk=8) if self.options else CohortOptions()
+        options = ArchiveOptions(chunk=8) if self.options else ArchiveOptions()
         made = build(self.source, self.cohort, options=options)
         assert (made.present, made.converted, made.failed) == (self.images, 0, 0)
         assert not (self.cohort / "staging").exists()
@@ -124,7 +124,7 @@ def work(request, tmp_path, monkeypatch):
         save(source / "0-large.nii", 1, (64, 64, 400))
         monkeypatch.setenv("DASK_VOXARRAY__SPLIT_FROM", DIVIDE)
         options = ("--chunk", 8)
-    build(source, whole, options=CohortOptions(chunk=8) if options else CohortOptions())
+    build(source, whole, options=ArchiveOptions(chunk=8) if options else ArchiveOptions())
     return Work(source, whole, cohort, options, request.param)
 
 

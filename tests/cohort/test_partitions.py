@@ -16,11 +16,11 @@ from cohort_samples import make_cohort, run, save, truth
 import voxarray as vx
 from voxarray.cohort.discover.locate import locate
 from voxarray.cohort.discover.search import search
-from voxarray.cohort.folder import Folder
-from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan
-from voxarray.cohort.run.build import Run, build
+from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.core.errors import (
     ChecksumError,
     FormatError,
@@ -28,7 +28,7 @@ from voxarray.core.errors import (
     VoxarrayError,
 )
 
-OPTIONS = CohortOptions()
+OPTIONS = ArchiveOptions()
 
 
 # --- Reading a part of a plan ---------------------------------------------------------------------
@@ -44,7 +44,7 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("of", [1, 2, 5, 12, 40])
 def test_parts_are_those_of_the_whole_plan(made, of):
-    path = Folder.of(made / "out").plan
+    path = CohortLayout.of(made / "out").plan
     plan = Plan.read(path)
     for number in range(1, of + 1):
         part = read_part(path, number, of)
@@ -56,7 +56,7 @@ def test_parts_of_a_plan_that_does_not_say_its_order(made, tmp_path):
     """As voxarray 0.1 wrote it."""
     import hashlib
 
-    path = Folder.of(made / "out").plan
+    path = CohortLayout.of(made / "out").plan
     content = json.loads(Path(path).read_bytes())
     rows = content.pop("items")
     for key in ("order", "sha256"):
@@ -70,7 +70,7 @@ def test_parts_of_a_plan_that_does_not_say_its_order(made, tmp_path):
 
 @pytest.mark.parametrize("at", [0.001, 0.3, 0.7, 0.999])
 def test_a_damaged_plan_has_no_parts(made, tmp_path, at):
-    data = bytearray(Path(Folder.of(made / "out").plan).read_bytes())
+    data = bytearray(Path(CohortLayout.of(made / "out").plan).read_bytes())
     data[int(at * len(data))] ^= 1
     (tmp_path / "plan.json").write_bytes(data)
     with pytest.raises(ChecksumError):
@@ -86,7 +86,7 @@ def test_a_damaged_plan_has_no_parts(made, tmp_path, at):
 # --- Where inputs are -----------------------------------------------------------------------------
 
 
-def sources_of(folder: Path, kind: str) -> tuple[list[str], Choice]:
+def sources_of(folder: Path, kind: str) -> tuple[list[str], InputSelection]:
     """Sources of one kind, and which files belong together."""
     for name in ("one/a.nii", "one/deep/b.nii.gz", "two/a.nii", "one/a_seg.nii"):
         save(folder / name, len(name))
@@ -113,9 +113,9 @@ def sources_of(folder: Path, kind: str) -> tuple[list[str], Choice]:
         "pattern": ["one"],
         "all": ["one", "table.csv", "bids", "list.txt"],
     }[kind]
-    choice = Choice()
+    choice = InputSelection()
     if kind == "pattern":
-        choice = Choice((("t1", "**/*.nii*"),), (("seg", "*_seg.nii"),))
+        choice = InputSelection((("t1", "**/*.nii*"),), (("seg", "*_seg.nii"),))
     return [str(folder / one) for one in found], choice
 
 
@@ -141,7 +141,7 @@ def test_parts_convert_what_was_planned(tmp_path, kind):
     build(sources, tmp_path / "out", choice=choice)
     shutil.rmtree(tmp_path / "out/subjects")
     for number in (2, 1):
-        build(sources, tmp_path / "out", choice=choice, run=Run(partition=(number, 2)))
+        build(sources, tmp_path / "out", choice=choice, run=ExecutionOptions(partition=(number, 2)))
     assert run("finalise", tmp_path / "out").exit_code in (0, 3)
     assert truth(tmp_path / "out") == truth(tmp_path / "whole")
 
@@ -149,10 +149,10 @@ def test_parts_convert_what_was_planned(tmp_path, kind):
 def test_sources_that_cannot_hold_an_input_are_refused(tmp_path):
     save(tmp_path / "in/a.nii", 1)
     with pytest.raises(MissingFileError) as caught:
-        locate(["b.nii"], [str(tmp_path / "in/a.nii")], Choice(), OPTIONS)
+        locate(["b.nii"], [str(tmp_path / "in/a.nii")], InputSelection(), OPTIONS)
     assert caught.value.code == "OTHER_SOURCE"
     with pytest.raises(MissingFileError, match="nothing at"):
-        locate(["a.nii"], [str(tmp_path / "gone")], Choice(), OPTIONS)
+        locate(["a.nii"], [str(tmp_path / "gone")], InputSelection(), OPTIONS)
 
 
 # --- What a part costs ----------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def counted(name):
             seen[0] += 1
         return original(path, *more, **options)
     setattr(os, name, call)
-from voxarray.cohort.run.build import Run, build
+from voxarray.cohort.run.build import ExecutionOptions, build
 for name in ("stat", "lstat", "open", "listdir", "scandir", "mkdir", "rmdir", "rename", "unlink"):
     counted(name)
 sys.addaudithook(lambda event, of: seen.__setitem__(
@@ -180,12 +180,12 @@ print(seen[0], made.present, made.converted)
 
 def grown(made: Path, folder: Path, images: int, parts: int) -> Path:
     """A plan of many images, of which those of its first part are there."""
-    plan = Plan.read(Folder.of(made / "out").plan)
-    whole = Folder.of(made / "out")
+    plan = Plan.read(CohortLayout.of(made / "out").plan)
+    whole = CohortLayout.of(made / "out")
     one = next(i for i in plan.items if Path(whole.archive(i.slug, False)).exists())
     items = tuple(dataclasses.replace(one, slug=f"{n:06}", subject=str(n)) for n in range(images))
     grown = dataclasses.replace(plan, items=items)
-    there = Folder.of(folder)
+    there = CohortLayout.of(folder)
     Path(there.subjects).mkdir(parents=True)
     grown.write(there.plan)
     manifest = Path(whole.archive(one.slug, False), "manifest.json")
@@ -216,7 +216,7 @@ def test_a_part_with_nothing_to_do_pays_for_its_own_images(made, tmp_path, image
 def test_a_part_of_a_hundred_thousand_images_is_quick_and_small(made, tmp_path):
     cohort = grown(made, tmp_path / "big", 100_000, 1000)
     code = (
-        "import re, sys, time; from voxarray.cohort.run.build import Run, build; "
+        "import re, sys, time; from voxarray.cohort.run.build import ExecutionOptions, build; "
         "began = time.process_time(); "
         "made = build(sys.argv[1], sys.argv[2], run=Run(partition=(1, 1000))); "
         "print(made.present, time.process_time() - began, "
@@ -240,7 +240,7 @@ def test_a_part_names_what_failed_and_does_not_try_it_again(tmp_path):
     data = (tmp_path / "in/cut.nii.gz").read_bytes()
     (tmp_path / "in/cut.nii.gz").write_bytes(data[: len(data) // 2])  # its header is whole
     assert run("plan", tmp_path / "in", tmp_path / "out").exit_code in (0, 3)
-    first = build(tmp_path / "in", tmp_path / "out", run=Run(partition=(1, 1)))
+    first = build(tmp_path / "in", tmp_path / "out", run=ExecutionOptions(partition=(1, 1)))
     assert (first.converted, first.failed, first.summary) == (1, 2, None)
     assert sorted(one.file for one in first.failures) == ["bad.nii", "cut.nii.gz"]
     journals = len(list((tmp_path / "out/journal").glob("*.jsonl")))
@@ -250,7 +250,9 @@ def test_a_part_names_what_failed_and_does_not_try_it_again(tmp_path):
     assert "report.txt" not in told.stderr  # there is none before finalise
     assert str(tmp_path / "out/journal") in told.stderr
     assert len(list((tmp_path / "out/journal").glob("*.jsonl"))) == journals  # nothing was tried
-    again = build(tmp_path / "in", tmp_path / "out", run=Run(partition=(1, 1), retry=True))
+    again = build(
+        tmp_path / "in", tmp_path / "out", run=ExecutionOptions(partition=(1, 1), retry=True)
+    )
     assert (again.failed, again.present) == (2, 1)
     assert len(list((tmp_path / "out/journal").glob("*.jsonl"))) > journals
 
@@ -282,7 +284,7 @@ def test_parts_of_a_transformed_cohort_need_no_plan_before(cohort, tmp_path):
     for number in (1, 2):
         made = cohort.map(vx.ToCanonical()).save(tmp_path / "parts", partition=(number, 2))
         assert made.converted == 3
-    assert len(list(Folder.of(tmp_path / "parts").archives())) == 6
+    assert len(list(CohortLayout.of(tmp_path / "parts").archives())) == 6
 
 
 def test_parts_of_another_transform_are_refused(cohort, tmp_path):
@@ -300,7 +302,7 @@ def test_parts_of_another_transform_are_refused(cohort, tmp_path):
 def test_a_part_transforms_its_own_subjects_only(cohort, tmp_path):
     mapped = cohort.map(vx.ToCanonical())
     mapped.plan(tmp_path / "parts")
-    plan = Plan.read(Folder.of(tmp_path / "parts").plan)
+    plan = Plan.read(CohortLayout.of(tmp_path / "parts").plan)
     own = {item.subject for item in plan.part(1, 3)}
     for name in cohort.names:
         if name not in own:

@@ -12,7 +12,7 @@ from cohort_samples import AFFINE, array, run, save
 import voxarray as vx
 from voxarray.cohort.discover import bids
 from voxarray.cohort.discover.search import search
-from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.run.build import build
 from voxarray.core.errors import FormatError
 
@@ -78,7 +78,7 @@ def test_patterns_pair_labels_with_images(tmp_path):
     for number in range(2):
         save(tmp_path / f"in/imagesTr/case{number}_0000.nii.gz", number)
         labels(tmp_path / f"in/labelsTr/case{number}.nii.gz")
-    choice = Choice((("ct", "imagesTr/*_0000.nii.gz"),), (("organs", "labelsTr/*.nii.gz"),))
+    choice = InputSelection((("ct", "imagesTr/*_0000.nii.gz"),), (("organs", "labelsTr/*.nii.gz"),))
     made = build(tmp_path / "in", tmp_path / "out", choice=choice)
     assert made.converted == 2
     subject = vx.Cohort(tmp_path / "out")[0]
@@ -103,7 +103,7 @@ def test_label_patterns_alone(tmp_path):
 def test_labels_on_another_grid_stand_beside_their_image(tmp_path):
     save(tmp_path / "in/a.nii.gz")
     labels(tmp_path / "in/a_seg.nii.gz", shape=(6, 5, 4))
-    choice = Choice(label_patterns=(("seg", "*_seg.nii.gz"),))
+    choice = InputSelection(label_patterns=(("seg", "*_seg.nii.gz"),))
     made = build(tmp_path / "in", tmp_path / "out", choice=choice)
     assert made.converted == 2
     (subject,) = vx.Cohort(tmp_path / "out")
@@ -166,7 +166,7 @@ def dataset(root):
 
 def test_bids(tmp_path):
     dataset(tmp_path / "in")
-    options = CohortOptions(keep_metadata=("age",))
+    options = ArchiveOptions(keep_metadata=("age",))
     made = build(tmp_path / "in", tmp_path / "out", options=options)
     assert (made.converted, made.failed) == (3, 0)
     cohort = vx.Cohort(tmp_path / "out")

@@ -13,13 +13,13 @@ from cohort_samples import report_codes, save, truth
 from test_interruptions import check_whole, start
 
 from voxarray.cohort.catalogue.journal import records
-from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run import dask as on_dask
-from voxarray.cohort.run.build import Run, build
+from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.cohort.run.divided_images import parts_of
 from voxarray.cohort.run.job import Job
 
-OPTIONS = CohortOptions(chunk=8)
+OPTIONS = ArchiveOptions(chunk=8)
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
@@ -48,10 +48,10 @@ def jobs(monkeypatch):
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_divided_image_is_the_same(tmp_path, source, jobs, zipped):
-    options = CohortOptions(chunk=8, zipped=zipped)
+    options = ArchiveOptions(chunk=8, zipped=zipped)
     build(source, tmp_path / "like", options=options)
     with dask.config.set({"voxarray.split-from": "100 KiB"}):
-        made = build(source, tmp_path / "out", options=options, run=Run(workers=2))
+        made = build(source, tmp_path / "out", options=options, run=ExecutionOptions(workers=2))
     assert (made.converted, made.failed) == (3, 0)
     assert [slug.split("-")[0] for slug in jobs] == ["large"]  # a stream never is
     assert truth(tmp_path / "out") == truth(tmp_path / "like")
@@ -63,12 +63,12 @@ def test_only_what_would_be_waited_for_is_divided(tmp_path, source, jobs):
     for number in range(9):
         save(source / f"more-{number}.nii", number, (40, 40, 200))
     with dask.config.set({"voxarray.split-from": "100 KiB"}):
-        build(source, tmp_path / "out", options=OPTIONS, run=Run(workers=2))
+        build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(workers=2))
     assert jobs == {}
 
 
 def test_small_images_are_not_divided(tmp_path, source, jobs):
-    build(source, tmp_path / "out", options=OPTIONS, run=Run(workers=2))
+    build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(workers=2))
     assert jobs == {}
 
 
@@ -83,7 +83,7 @@ def test_what_is_wrong_with_a_part_is_reported(tmp_path, monkeypatch, source):
 
     monkeypatch.setattr(on_dask, "parts_of", planned_then_cut)
     with dask.config.set({"voxarray.split-from": "100 KiB"}):
-        made = build(source, tmp_path / "out", options=OPTIONS, run=Run(workers=2))
+        made = build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(workers=2))
     assert (made.converted, made.failed) == (2, 1)
     assert report_codes(tmp_path / "out") == {"large.nii": "SOURCE_CHANGED"}
     assert not (tmp_path / "out/staging").exists()

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import dask.config
 import pytest
 
-from voxarray.cohort.run.throttle import Turns, at_once, at_work
+from voxarray.cohort.run.throttle import MemoryThrottle, at_once, at_work
 
 MIB = 1 << 20
 
@@ -23,7 +23,7 @@ def share():
 class Taker(threading.Thread):
     """Takes a turn and keeps it until told."""
 
-    def __init__(self, turns: Turns, peak: int | None) -> None:
+    def __init__(self, turns: MemoryThrottle, peak: int | None) -> None:
         super().__init__(daemon=True)
         self._turns, self._peak = turns, peak
         self._leave, self._settle = threading.Event(), threading.Event()
@@ -52,7 +52,7 @@ def waits(taker: Taker) -> bool:
 
 def test_one_at_work_and_the_next_while_it_settles(share):
     assert (at_work(), at_once()) == (1, 2)
-    turns = Turns()
+    turns = MemoryThrottle()
     first = Taker(turns, 40 * MIB)
     assert first.has.wait(10)
     second = Taker(turns, 40 * MIB)
@@ -65,7 +65,7 @@ def test_one_at_work_and_the_next_while_it_settles(share):
 
 @pytest.mark.parametrize("peak", [61 * MIB, None])
 def test_images_that_settle_still_need_their_memory(share, peak):
-    turns = Turns()
+    turns = MemoryThrottle()
     first = Taker(turns, 40 * MIB)
     assert first.has.wait(10)
     first.settle()
@@ -81,7 +81,7 @@ def test_images_that_settle_still_need_their_memory(share, peak):
 
 
 def test_one_alone_always_has_its_turn(share):
-    turns = Turns()
+    turns = MemoryThrottle()
     with turns.taken(500 * MIB):
         other = Taker(turns, 1)
         assert waits(other)
@@ -90,7 +90,7 @@ def test_one_alone_always_has_its_turn(share):
 
 
 def test_a_turn_ends_with_an_error(share):
-    turns = Turns()
+    turns = MemoryThrottle()
     with pytest.raises(ValueError, match="bad"), turns.taken(None):
         raise ValueError("bad")
     with ExitStack() as stack:
@@ -99,7 +99,7 @@ def test_a_turn_ends_with_an_error(share):
 
 def test_what_is_under_way_never_exceeds_the_budget():
     with dask.config.set({"voxarray.threads": 8, "voxarray.memory-budget": 100 * MIB}):
-        turns, lock = Turns(), threading.Lock()
+        turns, lock = MemoryThrottle(), threading.Lock()
         now, most = 0, 0
 
         def convert(peak: int) -> None:

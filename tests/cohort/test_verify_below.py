@@ -12,8 +12,8 @@ from cohort_samples import run, save
 
 import voxarray as vx
 from voxarray.cohort.discover.archives import holdings
-from voxarray.cohort.folder import Folder
-from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.build import build
 from voxarray.cohort.verify import verify_below
 
@@ -27,7 +27,7 @@ def made(tmp_path_factory) -> Path:
     for number, name in enumerate("ab"):
         save(folder / f"scans/{name}.nii.gz", number)
     build(folder / "scans", folder / "cohort")
-    build(folder / "scans", folder / "zipped", options=CohortOptions(zipped=True))
+    build(folder / "scans", folder / "zipped", options=ArchiveOptions(zipped=True))
     vx.ScalarImage(tensor=np.ones((1, 9, 8, 7))).save(folder / "t1.ome.zarr")
     return folder
 
@@ -174,4 +174,4 @@ def test_an_archive_in_a_cohort_that_no_plan_names_is_verified(made, tmp_path):
     (cohort / "subjects/deeper").mkdir()
     shutil.copytree(stranger, cohort / "subjects/deeper/b.zarr")
     assert set(problems(tmp_path)) == {"stranger.ome.zarr", "b.zarr"}
-    assert Folder.of(cohort).is_cohort()
+    assert CohortLayout.of(cohort).is_cohort()

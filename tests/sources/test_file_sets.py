@@ -9,7 +9,7 @@ import pytest
 
 import voxarray as vx
 from voxarray.cohort.discover.files import images
-from voxarray.cohort.plan.fingerprint import Stamp
+from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.core.errors import SourceChangedError
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.registry import open_source
@@ -49,7 +49,7 @@ def test_a_change_of_either_file_is_seen(tmp_path, case, how):
         path = CASES[case](tmp_path / str(number))
         files = files_of(str(path))
         assert len(files) == 2
-        source, stamp = open_source(path), Stamp.of(str(path))
+        source, stamp = open_source(path), InputFingerprint.of(str(path))
         assert source.bytes_on_disk == stamp.size
         victim = files[number]
         if how == "touch":
@@ -62,7 +62,7 @@ def test_a_change_of_either_file_is_seen(tmp_path, case, how):
         with pytest.raises(SourceChangedError):
             source.read(Selection.whole(source.shape))
         if how != "delete":
-            assert Stamp.of(str(path)) != stamp
+            assert InputFingerprint.of(str(path)) != stamp
             assert open_source(path).token() != source.token()
 
 

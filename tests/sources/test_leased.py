@@ -55,7 +55,7 @@ def no_reading(monkeypatch):
 def can_lease(path):
     fd = os.open(path, os.O_RDONLY)
     try:
-        with read_lease.leased(fd) as data:
+        with read_lease.mapped_under_read_lease(fd) as data:
             return data is not None
     finally:
         os.close(fd)
@@ -111,7 +111,7 @@ def test_who_wants_to_truncate_waits_for_the_copy(stored):
         pytest.skip("this file system has no leases")
     fd = os.open(path, os.O_RDONLY)
     thread = threading.Thread(target=os.truncate, args=(path, 10))
-    with read_lease.leased(fd) as data:
+    with read_lease.mapped_under_read_lease(fd) as data:
         thread.start()
         time.sleep(0.1)
         assert thread.is_alive()  # and no signal has ended us

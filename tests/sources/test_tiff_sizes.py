@@ -12,7 +12,7 @@ import tifffile
 from header_samples import everything, numbers, opened
 
 from voxarray.cohort.discover.files import images
-from voxarray.cohort.plan.fingerprint import Stamp
+from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.core.errors import FormatError, MissingFileError, SourceChangedError, VoxarrayWarning
 from voxarray.formats.registry import open_source
 from voxarray.source.base import Channels
@@ -184,7 +184,7 @@ def test_a_change_of_any_file_of_the_set_is_seen(tmp_path, named, changed, how, 
     write_set(tmp_path / "a")
     write_set(tmp_path / "b", STACK + 1)
     source, _ = opened(tmp_path / "a" / named)
-    token, stamp = source.token(), Stamp.of(str(tmp_path / "a" / named))
+    token, stamp = source.token(), InputFingerprint.of(str(tmp_path / "a" / named))
     if is_warm:
         everything(source)
     victim = tmp_path / "a" / changed
@@ -200,7 +200,7 @@ def test_a_change_of_any_file_of_the_set_is_seen(tmp_path, named, changed, how, 
         everything(source)
     if how in ("replace", "touch"):
         assert opened(tmp_path / "a" / named)[0].token() != token
-        assert Stamp.of(str(tmp_path / "a" / named)) != stamp
+        assert InputFingerprint.of(str(tmp_path / "a" / named)) != stamp
 
 
 @pytest.mark.parametrize("binary_only", [None, NAMES[0]])

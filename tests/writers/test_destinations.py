@@ -12,7 +12,7 @@ import zarr
 
 import voxarray as vx
 from voxarray.formats.registry import written_suffixes
-from voxarray.storage.atomic_write import whole_files
+from voxarray.storage.atomic_write import atomic_writes
 
 SUFFIXES = sorted(written_suffixes())
 ARCHIVES = (".ome.zarr", ".zarr", ".nii.zarr")
@@ -123,7 +123,7 @@ def test_a_private_file_is_private_while_it_is_written(tmp_path):
     path = tmp_path / "a.nii"
     path.write_bytes(b"old")
     path.chmod(0o600)
-    with whole_files(path, overwrite=True) as (partial,):
+    with atomic_writes(path, overwrite=True) as (partial,):
         assert stat.S_IMODE(os.stat(os.path.dirname(partial)).st_mode) == 0o700
         with open(partial, "xb") as file:
             file.write(b"new")

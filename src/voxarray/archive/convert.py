@@ -12,9 +12,9 @@ from voxarray.archive import documents, zip_file
 from voxarray.archive.extremes import Extremes
 from voxarray.archive.metadata import OME_VERSION, Kind, Label
 from voxarray.archive.options import Conversion, LabelLayer, Options
-from voxarray.archive.partial_writes import Part, complete
+from voxarray.archive.partial_writes import PartialWrite, complete
 from voxarray.archive.staging import publish, staging
-from voxarray.archive.write_plan import Plan
+from voxarray.archive.write_plan import WritePlan
 from voxarray.core import memory
 from voxarray.core.errors import FormatError, GridError
 from voxarray.source.base import Source
@@ -36,7 +36,7 @@ def convert(
     progress: Progress | None = None,
     facts: Mapping[str, Any] | None = None,
     extremes: bool = False,
-    parts: Sequence[Part] = (),
+    parts: Sequence[PartialWrite] = (),
 ) -> Conversion:
     """Archive a source at ``destination``: a directory, or one file if it ends with ``.ozx``.
 
@@ -102,9 +102,9 @@ def projected_peak(source: Source, options: Options = Options()) -> int:
     return planned(source, options=options).projected_peak
 
 
-def planned(source: Source, kind: Kind = "intensity", options: Options = Options()) -> Plan:
+def planned(source: Source, kind: Kind = "intensity", options: Options = Options()) -> WritePlan:
     """What `convert` would do with an image; nothing is read."""
-    return Plan.of(source, kind, (), options)
+    return WritePlan.of(source, kind, (), options)
 
 
 def _plans(
@@ -113,9 +113,9 @@ def _plans(
     table: Sequence[Label],
     labels: Mapping[str, LabelLayer],
     options: Options,
-) -> dict[str, Plan]:
+) -> dict[str, WritePlan]:
     """The plan of every image in the archive, by its folder."""
-    plans = {"": Plan.of(source, kind, table, options)}
+    plans = {"": WritePlan.of(source, kind, table, options)}
     like_image = Options(chunk=options.chunk)
     for name, layer in labels.items():
         if not _LABEL_NAME.fullmatch(name) or name == "zarr.json":
@@ -126,7 +126,7 @@ def _plans(
                 f"{source.grid}: resample it onto the image first",
                 code="GRID_MISMATCH",
             )
-        plans[f"labels/{name}/"] = Plan.of(
+        plans[f"labels/{name}/"] = WritePlan.of(
             layer.source, "label", layer.table, like_image, plans[""].metadata.factors
         )
     return plans

@@ -18,7 +18,7 @@ _BYTE = np.dtype(np.uint8)
 
 
 @dataclass(slots=True)
-class Settling:
+class ShardSync:
     """A shard that is synced and read back while it grows; used by one thread at a time.
 
     Attributes:

@@ -21,7 +21,7 @@ _EXACT = {np.dtype(np.float32): 2**24, np.dtype(np.float64): 2**53}
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class VoxelEncoding:
     """What is read from a source, and what is written for it.
 
     Attributes:
@@ -53,19 +53,19 @@ class Storage:
         return bake
 
 
-def storage_of(source: Source) -> Storage:
+def encoding_of(source: Source) -> VoxelEncoding:
     """How to store a source without changing a voxel.
 
     Raises:
         UnsupportedError: If Zarr has no such type; code ``UNSUPPORTED_DTYPE``.
     """
     if source.scaling is None or source.unscaled().dtype.kind not in "iu":
-        return Storage(source, _storable(source.dtype))
+        return VoxelEncoding(source, _storable(source.dtype))
     stored = source.unscaled()
     baked = _baked_dtype(stored.dtype, source.scaling, source.dtype)
     if baked is not None:
-        return Storage(stored, baked, baked=source.scaling)
-    return Storage(stored, _storable(stored.dtype), kept=source.scaling)
+        return VoxelEncoding(stored, baked, baked=source.scaling)
+    return VoxelEncoding(stored, _storable(stored.dtype), kept=source.scaling)
 
 
 def _storable(dtype: np.dtype) -> np.dtype:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
-from voxarray.archive.durability import Settling
+from voxarray.archive.durability import ShardSync
 from voxarray.archive.manifest import FileEntry
 from voxarray.archive.shard import ShardWriter
 from voxarray.core.errors import ArchiveError
@@ -45,7 +45,7 @@ _SAMPLES = 64
 @dataclass(slots=True)
 class _OpenShard:
     writer: ShardWriter
-    settling: Settling
+    settling: ShardSync
     missing: int
 
 
@@ -71,7 +71,7 @@ class LevelWriter:
     disk: Executor
     record: Callable[[str, FileEntry], None]
     _open: dict[Index4, _OpenShard] = field(default_factory=dict)
-    _settling: list[Settling] = field(default_factory=list)
+    _settling: list[ShardSync] = field(default_factory=list)
     _pending: list[Future[None]] = field(default_factory=list)
 
     def encode(self, index: Index4, block: NDArray) -> Encoded:
@@ -135,7 +135,7 @@ class LevelWriter:
     def _begin(self, position: Index4) -> _OpenShard:
         path = f"{self.root}/{self.key}/{chunk_key(position)}"
         writer = ShardWriter(path, math.prod(self.layout.chunks_per_shard))
-        settling = Settling(writer.fd, path)
+        settling = ShardSync(writer.fd, path)
         self._settling.append(settling)
         return _OpenShard(writer, settling, self.layout.chunks_in(position))
 

@@ -23,7 +23,7 @@ ZIPPED = (".ozx", ".zarr.zip")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ArchiveLocation:
     """A node in a store.
 
     Attributes:
@@ -59,7 +59,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
     return ZipStore(FileIdentity.of(absolute).without_status())
 
 
-def locate(path: str | os.PathLike[str]) -> Place:
+def locate(path: str | os.PathLike[str]) -> ArchiveLocation:
     """The archive, or other Zarr hierarchy, at a path or URL or above it.
 
     An archive begins where its manifest is; another hierarchy at its topmost group.
@@ -75,9 +75,9 @@ def locate(path: str | os.PathLike[str]) -> Place:
     for folder in _upwards(whole):
         if folder.is_file():
             store = open_store(folder)
-            return Place(store, _inside(whole, folder), is_published(store))
+            return ArchiveLocation(store, _inside(whole, folder), is_published(store))
         if is_published(TreeStore(str(folder))):
-            return Place(TreeStore(str(folder)), _inside(whole, folder), True)
+            return ArchiveLocation(TreeStore(str(folder)), _inside(whole, folder), True)
         if _is_node(folder):
             top = folder
     if not whole.exists():
@@ -86,16 +86,16 @@ def locate(path: str | os.PathLike[str]) -> Place:
         raise FormatError(
             f"{whole} is a folder without zarr.json: no Zarr archive", code="NO_ARCHIVE", path=whole
         )
-    return Place(TreeStore(str(top)), _inside(whole, top), False)
+    return ArchiveLocation(TreeStore(str(top)), _inside(whole, top), False)
 
 
-def place_in(objects: Objects, key: str = "") -> Place:
+def place_in(objects: Objects, key: str = "") -> ArchiveLocation:
     """The node at a key of a store that starts where these objects do."""
     store = RemoteTree(objects)
-    return Place(store, key, is_published(store))
+    return ArchiveLocation(store, key, is_published(store))
 
 
-def _remote(address: Address) -> Place:
+def _remote(address: Address) -> ArchiveLocation:
     """Where a folder ends in ``.zarr`` or a file in ``.ozx``, the store begins; else its name says
     nothing, and it begins at the topmost of the groups that the URL lies in.
     """
@@ -105,7 +105,7 @@ def _remote(address: Address) -> Place:
         inside = "/".join(parts[number:])
         if root.name.lower().endswith(ZIPPED):
             store = RemoteZip(RemoteFile.of(objects_at(root.parent), root.name))
-            return Place(store, inside, is_published(store))
+            return ArchiveLocation(store, inside, is_published(store))
         if root.name.lower().endswith(".zarr"):
             return place_in(objects_at(root), inside)
     number = len(parts)

@@ -32,11 +32,11 @@ from voxarray.archive.codecs import Codec
 from voxarray.archive.extremes import Ends, Extremes
 from voxarray.archive.level_writer import Encoded, LevelWriter
 from voxarray.archive.manifest import FileEntry
-from voxarray.archive.pyramid import Box, Cascade
+from voxarray.archive.pyramid import Box, PyramidWriter
 from voxarray.archive.shard import tail_size
 from voxarray.archive.staging import Staging
 from voxarray.archive.weight_sums import WeightTally
-from voxarray.archive.write_plan import Plan
+from voxarray.archive.write_plan import WritePlan
 from voxarray.core import memory, portable, settings
 from voxarray.core.errors import ArchiveError
 from voxarray.geometry.layout import Index4, Layout
@@ -47,7 +47,7 @@ _NEXT = "next-level.raw"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartialWrite:
     """Some planes of an image, written.
 
     Attributes:
@@ -71,7 +71,7 @@ class Part:
     digest: str | None
 
 
-def divided(plan: Plan, most: int) -> list[range]:
+def divided(plan: WritePlan, most: int) -> list[range]:
     """Planes of the finest level in parts that share no shard, and no chunk of the next level.
 
     Args:
@@ -99,7 +99,7 @@ def divided(plan: Plan, most: int) -> list[range]:
     return parts if len(parts) > 1 else []
 
 
-def write_part(plan: Plan, planes: range, folder: str) -> Part:
+def write_part(plan: WritePlan, planes: range, folder: str) -> PartialWrite:
     """Write the shards of some planes.
 
     Args:
@@ -133,7 +133,7 @@ def _joined(folder: str) -> FolderLock:
         ) from error
 
 
-def _written(plan: Plan, planes: range, root: str) -> Part:
+def _written(plan: WritePlan, planes: range, root: str) -> PartialWrite:
     os.mkdir(root)
     source, layouts = plan.storage.source, plan.layouts[:2]
     codec = first_signal(source, layouts[0], plan.trial) or plan.usual_codec
@@ -154,7 +154,9 @@ def _written(plan: Plan, planes: range, root: str) -> Part:
         convert = found.watching(plan.storage.convert)
         weights = _weights_of(plan)
         observe = None if weights is None else weights.add
-        cascade = Cascade(levels, plan.metadata.factors[:1], plan.reduction, convert, cpu, observe)
+        cascade = PyramidWriter(
+            levels, plan.metadata.factors[:1], plan.reduction, convert, cpu, observe
+        )
         try:
             for box, block in planes_between(source, layouts[0], planes):
                 cascade.put(box, block)
@@ -164,11 +166,13 @@ def _written(plan: Plan, planes: range, root: str) -> Part:
             raise
         if planes.start == 0:
             whole.finish()
-        return Part(root, planes, files, crcs, codec, found.ends, weights, whole.source_digest())
+        return PartialWrite(
+            root, planes, files, crcs, codec, found.ends, weights, whole.source_digest()
+        )
 
 
 def complete(
-    plan: Plan, area: Staging, parts: Sequence[Part], found: Extremes | None
+    plan: WritePlan, area: Staging, parts: Sequence[PartialWrite], found: Extremes | None
 ) -> str | None:
     """Make an image of its parts; gives the sha256 of the source's file.
 
@@ -199,7 +203,9 @@ def complete(
     return ordered[0].digest
 
 
-def _assemble(plan: Plan, area: Staging, ordered: Sequence[Part], found: Extremes | None) -> None:
+def _assemble(
+    plan: WritePlan, area: Staging, ordered: Sequence[PartialWrite], found: Extremes | None
+) -> None:
     for part in ordered:
         for key, entry in part.files.items():
             os.makedirs(os.path.dirname(f"{area.root}/{key}"), exist_ok=True)
@@ -212,7 +218,7 @@ def _assemble(plan: Plan, area: Staging, ordered: Sequence[Part], found: Extreme
         _write_coarser(plan, area, ordered)
 
 
-def _require(plan: Plan, file: str, entry: FileEntry) -> None:
+def _require(plan: WritePlan, file: str, entry: FileEntry) -> None:
     """Raise `ArchiveError` unless a shard has the tail that was written (``VERIFY_FAILED``)."""
     tail = tail_size(math.prod(plan.layouts[0].chunks_per_shard))
     with open(file, "rb") as data:
@@ -238,12 +244,12 @@ def _put(file: str, place: str) -> None:
         os.rename(file, place)
 
 
-def _weights_of(plan: Plan) -> WeightTally | None:
+def _weights_of(plan: WritePlan) -> WeightTally | None:
     tally = plan.tally()
     return tally if isinstance(tally, WeightTally) else None
 
 
-def _write_coarser(plan: Plan, area: Staging, parts: Sequence[Part]) -> None:
+def _write_coarser(plan: WritePlan, area: Staging, parts: Sequence[PartialWrite]) -> None:
     codec = parts[0].codec
     with (
         ThreadPoolExecutor(settings.threads(), "voxarray-encode") as cpu,
@@ -253,7 +259,7 @@ def _write_coarser(plan: Plan, area: Staging, parts: Sequence[Part]) -> None:
             plan.writer(number, area.root, "", codec, disk, area.record)
             for number in range(1, len(plan.layouts))
         ]
-        cascade = Cascade(levels, plan.metadata.factors[1:], plan.reduction, _same, cpu)
+        cascade = PyramidWriter(levels, plan.metadata.factors[1:], plan.reduction, _same, cpu)
         try:
             for part in parts:
                 with ChunkFile.of(plan, part.planes, part.folder, part.next_level) as chunks:
@@ -269,7 +275,7 @@ def _write_coarser(plan: Plan, area: Staging, parts: Sequence[Part]) -> None:
 class ChunkFile:
     """The chunks of the next level that a part comes to, as they are, one after the other.
 
-    Stands where a `LevelWriter` does in a `Cascade`.
+    Stands where a `LevelWriter` does in a `PyramidWriter`.
 
     Attributes:
         path: The file.
@@ -289,7 +295,7 @@ class ChunkFile:
     _fd: int = field(default=-1, init=False)
 
     @classmethod
-    def of(cls, plan: Plan, planes: range, folder: str, crcs: dict[Index4, int]) -> ChunkFile:
+    def of(cls, plan: WritePlan, planes: range, folder: str, crcs: dict[Index4, int]) -> ChunkFile:
         """The file for some planes of the finest level."""
         layout, factor = plan.layouts[1], plan.metadata.factors[0][0]
         depth = layout.chunk[1]

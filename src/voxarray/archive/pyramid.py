@@ -48,7 +48,7 @@ class _Gathering:
 
 
 @dataclass(slots=True)
-class Cascade:
+class PyramidWriter:
     """All levels of one image while it is written; used by one thread.
 
     Attributes:

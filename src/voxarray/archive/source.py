@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from voxarray.archive import handle_cache, label_counts, weight_sums
 from voxarray.archive.documents import ArrayDocument, attributes_of
-from voxarray.archive.locate import Place, locate
+from voxarray.archive.locate import ArchiveLocation, locate
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Label, level_name
 from voxarray.archive.reader import Receive, ShardedArray
 from voxarray.archive.spatial_metadata import NIFTI
@@ -193,7 +193,7 @@ def open_archive(path: str | os.PathLike[str]) -> ArchiveSource:
     return open_place(locate(path), path)
 
 
-def open_place(place: Place, path: str | os.PathLike[str]) -> ArchiveSource:
+def open_place(place: ArchiveLocation, path: str | os.PathLike[str]) -> ArchiveSource:
     """As `open_archive`, for what was located already."""
     store, prefix = place.store, place.prefix
     opened = handle_cache.identity(store)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import documents
-from voxarray.archive.encoding import Storage
+from voxarray.archive.encoding import VoxelEncoding
 from voxarray.archive.staging import Staging
 from voxarray.core.errors import UnsupportedError
 from voxarray.geometry.coordinates import WORLD_NAME, world_attrs
@@ -39,7 +39,7 @@ def write_level_frame(area: Staging, folder: str, grid: Grid) -> None:
     area.write(f"{folder}/{WORLD_NAME}/zarr.json", documents.dump(scalar))
 
 
-def write_nifti_header(area: Staging, prefix: str, source: Source, storage: Storage) -> None:
+def write_nifti_header(area: Staging, prefix: str, source: Source, storage: VoxelEncoding) -> None:
     """The array ``nifti`` of NIfTI-Zarr 0.3: header bytes, free of text, full oblique affine.
 
     A type that NIfTI does not have (half precision) makes no header.

@@ -16,7 +16,7 @@ from voxarray.archive import documents
 from voxarray.archive.blocks import blocks, has_large_planes, is_by_shard
 from voxarray.archive.codecs import Codec
 from voxarray.archive.downsample import Reduction, mean, mode
-from voxarray.archive.encoding import Storage, storage_of
+from voxarray.archive.encoding import VoxelEncoding, encoding_of
 from voxarray.archive.extremes import Extremes
 from voxarray.archive.label_counts import LabelTally
 from voxarray.archive.level_writer import LevelWriter
@@ -24,7 +24,7 @@ from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_name
 from voxarray.archive.options import Options
 from voxarray.archive.profiles import Profile, Trial, profile
-from voxarray.archive.pyramid import Box, Cascade
+from voxarray.archive.pyramid import Box, PyramidWriter
 from voxarray.archive.spatial_metadata import write_level_frame, write_nifti_header
 from voxarray.archive.staging import Staging
 from voxarray.archive.weight_sums import WeightTally
@@ -46,7 +46,7 @@ _GATHERED_CHUNKS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WritePlan:
     """How one image is archived.
 
     Attributes:
@@ -58,7 +58,7 @@ class Plan:
     """
 
     source: Source
-    storage: Storage
+    storage: VoxelEncoding
     metadata: ImageMetadata
     layouts: list[Layout]
     profile: Profile
@@ -71,7 +71,7 @@ class Plan:
         table: Sequence[Label],
         options: Options,
         factors: Sequence[Factors] | None = None,
-    ) -> Plan:
+    ) -> WritePlan:
         """Plan the archive of a source; reads no voxels.
 
         Args:
@@ -81,7 +81,7 @@ class Plan:
             options: How it is archived.
             factors: Of the pyramid of the image that it belongs to.
         """
-        storage = storage_of(source)
+        storage = encoding_of(source)
         channels, width, height, depth = source.shape
         shape = (channels, depth, height, width)
         x, y, z = source.grid.spacing
@@ -234,12 +234,12 @@ class Plan:
         cpu: ThreadPoolExecutor,
         extremes: Extremes | None,
         tally: LabelTally | WeightTally | None,
-    ) -> Cascade:
+    ) -> PyramidWriter:
         convert = self.storage.convert
         if extremes is not None:
             convert = extremes.watching(convert)
         observe = None if tally is None else tally.add
-        return Cascade(writers, self.metadata.factors, self.reduction, convert, cpu, observe)
+        return PyramidWriter(writers, self.metadata.factors, self.reduction, convert, cpu, observe)
 
     def write_documents(self, area: Staging, prefix: str, codec: Codec) -> None:
         """Write what is no voxel: metadata of all levels, coordinates, the NIfTI header."""
@@ -280,7 +280,7 @@ def _reader_of(box: Box, block: NDArray) -> Callable[[Box], NDArray]:
     ]
 
 
-def _array_attributes(storage: Storage) -> dict[str, Any]:
+def _array_attributes(storage: VoxelEncoding) -> dict[str, Any]:
     attributes: dict[str, Any] = {"coordinates": "spatial_ref"}
     if storage.kept is not None:  # CF conventions, section 8.1 "Packed data"
         attributes["scale_factor"] = storage.kept.slope

@@ -16,11 +16,11 @@ from voxarray.cli.destinations import Destination, Kind, refuse_meaningless
 from voxarray.cli.outcome import NOTHING_DONE, SOME_FAILED, STOPPED, Outcome, told_when_stopped
 from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.files import images
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure, Item
-from voxarray.cohort.run.build import ASKED_TO_END, Made, Run, build
+from voxarray.cohort.run.build import ASKED_TO_END, CohortResult, ExecutionOptions, build
 from voxarray.cohort.run.interrupts import stoppable
-from voxarray.cohort.run.progress import Watcher
+from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.task import Progress, Result
 from voxarray.core.memory import format_bytes
 from voxarray.formats.suffixes import suffix_of
@@ -93,7 +93,7 @@ def command(
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
         if target.kind is Kind.COHORT:
-            _many(sources, Folder.of(target.path), arguments)
+            _many(sources, CohortLayout.of(target.path), arguments)
         else:
             _one(sources, target, arguments)
 
@@ -139,10 +139,10 @@ def _single(sources: Sequence[str], target: Destination) -> str:
     return found[0]
 
 
-class _Totals(Watcher):
+class _Totals(ProgressListener):
     """Adds up what a run did, and passes on what it is told."""
 
-    def __init__(self, shown: Watcher) -> None:
+    def __init__(self, shown: ProgressListener) -> None:
         self._shown, self.voxel_bytes = shown, 0
 
     def start(self, items: Sequence[Item]) -> None:
@@ -159,9 +159,9 @@ class _Totals(Watcher):
         self._shown.planned(done, total)
 
 
-def _many(sources: tuple[str, ...], folder: Folder, arguments: dict[str, Any]) -> None:
+def _many(sources: tuple[str, ...], folder: CohortLayout, arguments: dict[str, Any]) -> None:
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)
-    run = Run(
+    run = ExecutionOptions(
         workers=arguments["workers"],
         scheduler=arguments["scheduler"],
         partition=arguments["partition"],
@@ -183,7 +183,7 @@ def _many(sources: tuple[str, ...], folder: Folder, arguments: dict[str, Any]) -
     _tell(made, folder, totals.voxel_bytes, time.perf_counter() - began)
 
 
-def _tell(made: Made, folder: Folder, voxel_bytes: int, seconds: float) -> None:
+def _tell(made: CohortResult, folder: CohortLayout, voxel_bytes: int, seconds: float) -> None:
     """Say what was done and end: 0 all good, 3 some failed, 1 nothing done, 75 stopped."""
     talk = console()
     talk.document.update(
@@ -218,7 +218,7 @@ def _tell(made: Made, folder: Folder, voxel_bytes: int, seconds: float) -> None:
     talk.finish(_code(made))
 
 
-def _code(made: Made) -> int:
+def _code(made: CohortResult) -> int:
     if not (made.failed or made.left or made.stopped):
         return 0
     if made.stopped == ASKED_TO_END and not made.failed:

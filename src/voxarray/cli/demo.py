@@ -11,7 +11,7 @@ import click
 from voxarray.cli.console import console
 from voxarray.cli.enlarged import Enlarged
 from voxarray.cli.outcome import fatal
-from voxarray.cohort.run.resource_usage import Cost, metered
+from voxarray.cohort.run.resource_usage import ResourceUsage, metered
 from voxarray.core.memory import format_bytes
 from voxarray.storage.destination import local_destination
 
@@ -119,7 +119,7 @@ def _patch(archive: Path) -> None:
     _tell("a patch as a tensor", text, cost)
 
 
-def _tell(step: str, result: str, cost: Cost) -> None:
+def _tell(step: str, result: str, cost: ResourceUsage) -> None:
     figures = [f"{cost.seconds:.3f} s"]
     if cost.read is not None:
         figures.append(f"{format_bytes(cost.read)} read")

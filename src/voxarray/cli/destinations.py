@@ -11,7 +11,7 @@ from enum import Enum
 
 import click
 
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.core.errors import UnsupportedError
 from voxarray.formats.registry import format_of, longest_suffix, writable_format, written_suffixes
 from voxarray.storage.destination import local_destination
@@ -48,7 +48,7 @@ class Destination:
                 read and cannot be written (``UNKNOWN_SUFFIX``): never a folder of that name.
         """
         path = os.path.expanduser(local_destination(text))
-        if Folder.of(path).is_cohort():
+        if CohortLayout.of(path).is_cohort():
             return cls(path, Kind.COHORT)
         written = writable_format(path)
         if written is not None:
@@ -64,7 +64,7 @@ class Destination:
             )
         return cls(path, Kind.COHORT)
 
-    def require_cohort(self, command: str) -> Folder:
+    def require_cohort(self, command: str) -> CohortLayout:
         """The folder of a cohort, which alone makes sense for a command.
 
         Raises:
@@ -77,7 +77,7 @@ class Destination:
                 f"{self.kind.value} ({suffix}): voxarray convert makes that at once, or name a "
                 "folder without such a suffix"
             )
-        return Folder.of(self.path)
+        return CohortLayout.of(self.path)
 
 
 def refuse_meaningless(kind: Kind, destination: str, unused: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from voxarray.archive.profiles import PROFILES
-from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.core.errors import FormatError
 from voxarray.geometry.levels import Levels, checked
 
@@ -49,7 +49,7 @@ def _named_patterns(
 
 
 def how_archives_are_made(command: Command) -> Command:
-    """Options that make a `CohortOptions`."""
+    """Options that make a `ArchiveOptions`."""
     options = (
         click.option(
             "--levels",
@@ -73,7 +73,7 @@ def how_archives_are_made(command: Command) -> Command:
 
 
 def what_belongs_together(command: Command) -> Command:
-    """Options that make a `Choice`."""
+    """Options that make a `InputSelection`."""
     options = (
         click.option(
             "--image-pattern",
@@ -103,9 +103,9 @@ def what_belongs_together(command: Command) -> Command:
     return _with(command, options)
 
 
-def cohort_options(arguments: dict[str, Any]) -> CohortOptions:
+def cohort_options(arguments: dict[str, Any]) -> ArchiveOptions:
     """The options of a cohort, taken out of a command's arguments."""
-    return CohortOptions(
+    return ArchiveOptions(
         levels=arguments.pop("levels"),
         chunk=arguments.pop("chunk"),
         codec=arguments.pop("codec"),
@@ -115,9 +115,9 @@ def cohort_options(arguments: dict[str, Any]) -> CohortOptions:
     )
 
 
-def choice(arguments: dict[str, Any]) -> Choice:
+def choice(arguments: dict[str, Any]) -> InputSelection:
     """What belongs together, taken out of a command's arguments."""
-    return Choice(
+    return InputSelection(
         image_patterns=arguments.pop("image_pattern"),
         label_patterns=arguments.pop("label_pattern"),
         image_columns=arguments.pop("image_column"),

@@ -12,7 +12,7 @@ from voxarray.cli.destinations import Destination
 from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.run import slurm
-from voxarray.cohort.run.build import found_in, make_plan
+from voxarray.cohort.run.build import discover_inputs, make_plan
 from voxarray.core.printable import printable
 
 
@@ -47,7 +47,7 @@ def command(
     folder = Destination.of(destination).require_cohort("plan")
     with watching(talk.progress) as watcher:
         census = Census()
-        found = found_in(named, folder.root, choice, options, census)
+        found = discover_inputs(named, folder.root, choice, options, census)
         plan = make_plan(found, named, folder.root, options, watcher, write=not dry_run)
     if jobs is not None:
         talk.say(slurm.script(plan, named, destination, jobs, arguments=same), newline=False)

@@ -11,7 +11,7 @@ from voxarray.cohort.catalogue import journal
 from voxarray.cohort.catalogue import parquet as table
 from voxarray.cohort.catalogue.member import Member, Part
 from voxarray.cohort.catalogue.query import matching
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.names import slug
 from voxarray.core.errors import MissingFileError, OutOfRangeError, VoxarrayError
 from voxarray.core.memory import format_bytes
@@ -46,7 +46,7 @@ class Cohort(Sequence[Subject]):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        folder = Folder.of(path)
+        folder = CohortLayout.of(path)
         folder.require()
         try:
             rows = table.read(folder.catalogue)
@@ -58,7 +58,7 @@ class Cohort(Sequence[Subject]):
             ) from None
         self._set(folder, rows)
 
-    def _set(self, folder: Folder, rows: pd.DataFrame) -> None:
+    def _set(self, folder: CohortLayout, rows: pd.DataFrame) -> None:
         self._folder, self._table = folder, rows
         self._groups: dict[str, list[int]] | None = None
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 
-from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.plan.item import Item
-from voxarray.cohort.run.build import Made, Run, Sources, build
-from voxarray.cohort.run.progress import Watcher, bars
+from voxarray.cohort.run.build import CohortResult, ExecutionOptions, Sources, build
+from voxarray.cohort.run.progress import ProgressListener, bars
 from voxarray.cohort.run.task import Progress, Result
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.levels import Levels
@@ -42,7 +42,7 @@ def convert_cohort(
     executor: Executor | None = None,
     overwrite: bool = False,
     progress: ProgressOption = None,
-) -> Made:
+) -> CohortResult:
     """Convert all images that some sources mean into a cohort, or what is missing of one.
 
     Run it again to resume: what is up to date is not converted again. Images that cannot be
@@ -86,33 +86,35 @@ def convert_cohort(
     """
     import dask.config
 
-    options = CohortOptions(levels, chunks, codec, zip, keep_metadata=tuple(keep_metadata))
-    choice = Choice(
+    options = ArchiveOptions(levels, chunks, codec, zip, keep_metadata=tuple(keep_metadata))
+    choice = InputSelection(
         _pairs(image_patterns),
         _pairs(label_patterns),
         tuple(image_columns),
         tuple(label_columns),
         subject_column,
     )
-    run = Run(workers, scheduler, partition, max_failures, retry_failed, overwrite, executor)
+    run = ExecutionOptions(
+        workers, scheduler, partition, max_failures, retry_failed, overwrite, executor
+    )
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
     with dask.config.set(budget), watching(progress) as watcher:
         return build(sources, destination, options=options, choice=choice, run=run, watcher=watcher)
 
 
 @contextmanager
-def watching(option: ProgressOption) -> Iterator[Watcher]:
+def watching(option: ProgressOption) -> Iterator[ProgressListener]:
     """What a `ProgressOption` asks for, for many images."""
     if callable(option):
         yield _Counter(option)
     elif option is False:
-        yield Watcher()
+        yield ProgressListener()
     else:
         with bars(anywhere=option is True) as watcher:
             yield watcher
 
 
-class _Counter(Watcher):
+class _Counter(ProgressListener):
     """Tells a function the bytes of voxels that are done and in all, image by image."""
 
     def __init__(self, report: Progress) -> None:

@@ -16,7 +16,7 @@ PLAN_FORMAT = "voxarray-cohort-plan"
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class CohortLayout:
     """The folder of a cohort.
 
     Attributes:
@@ -26,7 +26,7 @@ class Folder:
     root: str
 
     @classmethod
-    def of(cls, path: str | os.PathLike[str]) -> Folder:
+    def of(cls, path: str | os.PathLike[str]) -> CohortLayout:
         """The folder at a path, which need not exist yet.
 
         Raises:

@@ -15,19 +15,19 @@ from voxarray.archive.source import table_of
 from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.convert import watching
-from voxarray.cohort.folder import Folder
-from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.described import described
 from voxarray.cohort.plan.failures import failure_of
-from voxarray.cohort.plan.fingerprint import Stamp
+from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item, Layer
 from voxarray.cohort.plan.names import slug, text_digest
 from voxarray.cohort.plan.opening import Opened
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, key_of
 from voxarray.cohort.plan.planning import header_of
-from voxarray.cohort.run.build import Made, Run, execute, previous_plan
-from voxarray.cohort.run.progress import Watcher
+from voxarray.cohort.run.build import CohortResult, ExecutionOptions, execute, previous_plan
+from voxarray.cohort.run.progress import ProgressListener
 from voxarray.core.errors import FormatError, SourceChangedError
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.levels import Levels
@@ -96,10 +96,10 @@ class Mapped(Sequence[Subject]):
         executor: Executor | None = None,
         overwrite: bool = False,
         progress: ProgressOption = None,
-        options: CohortOptions | None = None,
-        run: Run | None = None,
-        watcher: Watcher | None = None,
-    ) -> Cohort | Made:
+        options: ArchiveOptions | None = None,
+        run: ExecutionOptions | None = None,
+        watcher: ProgressListener | None = None,
+    ) -> Cohort | CohortResult:
         """Write the transformed subjects as another cohort, or what is missing of it.
 
         What is up to date is not made again: archives whose inputs, transform and options are the
@@ -136,8 +136,10 @@ class Mapped(Sequence[Subject]):
                 DeprecationWarning,
                 stacklevel=2,
             )
-        options = options or CohortOptions(levels, chunks, codec)
-        run = run or Run(workers, scheduler, partition, again=overwrite, executor=executor)
+        options = options or ArchiveOptions(levels, chunks, codec)
+        run = run or ExecutionOptions(
+            workers, scheduler, partition, again=overwrite, executor=executor
+        )
         with nullcontext(watcher) if watcher is not None else watching(progress) as told:
             made = self._save(destination, options, run, told)
         if run.partition is not None:
@@ -147,11 +149,11 @@ class Mapped(Sequence[Subject]):
     def _save(
         self,
         destination: str | os.PathLike[str],
-        options: CohortOptions,
-        run: Run,
-        watcher: Watcher,
-    ) -> Made:
-        folder = Folder.of(destination)
+        options: ArchiveOptions,
+        run: ExecutionOptions,
+        watcher: ProgressListener,
+    ) -> CohortResult:
+        folder = CohortLayout.of(destination)
         if folder.root == self.cohort.path:
             raise FormatError(
                 f"{folder.root} is the cohort itself: choose another folder", code="OTHER_SOURCE"
@@ -207,9 +209,9 @@ class Mapped(Sequence[Subject]):
             FormatError: If the folder holds a cohort of other sources (``OTHER_SOURCE``).
             ArchiveError: What the disk refuses.
         """
-        folder = Folder.of(destination)
+        folder = CohortLayout.of(destination)
         with watching(progress) as told:
-            plan = self._plan(folder, CohortOptions(levels, chunks, codec), told)
+            plan = self._plan(folder, ArchiveOptions(levels, chunks, codec), told)
         os.makedirs(folder.root, exist_ok=True)
         plan.write(folder.plan)
         return plan.summary()
@@ -218,7 +220,7 @@ class Mapped(Sequence[Subject]):
     def _origin(self) -> str:
         return text_digest(f"cohort\0{os.path.realpath(self.cohort.path)}")
 
-    def _refuse_other(self, origin: str, folder: Folder) -> None:
+    def _refuse_other(self, origin: str, folder: CohortLayout) -> None:
         if origin != self._origin:
             raise FormatError(
                 f"{folder.root} holds a cohort that was not made of {self.cohort.path}: choose "
@@ -226,7 +228,9 @@ class Mapped(Sequence[Subject]):
                 code="OTHER_SOURCE",
             )
 
-    def _part_of_plan(self, folder: Folder, options: CohortOptions, part: tuple[int, int]) -> Plan:
+    def _part_of_plan(
+        self, folder: CohortLayout, options: ArchiveOptions, part: tuple[int, int]
+    ) -> Plan:
         """The items of one part, of which no other is looked at.
 
         Raises:
@@ -246,7 +250,7 @@ class Mapped(Sequence[Subject]):
                 )
         return plan
 
-    def _key(self, item: Item, what: Any, options: CohortOptions) -> str | None:
+    def _key(self, item: Item, what: Any, options: ArchiveOptions) -> str | None:
         """Key of an item as it would be planned now; None if its subject is gone."""
         try:
             member = self.cohort.member(item.subject)
@@ -261,7 +265,9 @@ class Mapped(Sequence[Subject]):
         layers = [layer.name for layer in item.layers]
         return key_of([item.subject, item.image, layers, seen, what, options.digest()])
 
-    def _plan(self, folder: Folder, options: CohortOptions, watcher: Watcher) -> Plan:
+    def _plan(
+        self, folder: CohortLayout, options: ArchiveOptions, watcher: ProgressListener
+    ) -> Plan:
         previous = previous_plan(folder)
         if previous is not None:
             self._refuse_other(previous.origin, folder)
@@ -272,7 +278,7 @@ class Mapped(Sequence[Subject]):
         items.sort(key=lambda item: item.slug)
         return Plan(tuple(items), self._origin, options.digest(), options.zipped)
 
-    def _items(self, name: str, options: CohortOptions) -> Iterator[Item]:
+    def _items(self, name: str, options: ArchiveOptions) -> Iterator[Item]:
         member = self.cohort.member(name)
         inputs = [_input(self.cohort.path, part.archive) for part in member.parts]
         seen = [[one.source, one.header] for one in inputs]
@@ -384,7 +390,7 @@ def _input(root: str, archive: str) -> Input:
     """An archive by the key of what it was made of: the same bytes, wherever it was made."""
     path = os.path.join(root, archive)
     entry = entry_of(path)
-    return Input(archive, Stamp.of(path), "" if entry is None else entry.key)
+    return Input(archive, InputFingerprint.of(path), "" if entry is None else entry.key)
 
 
 def _facts(member: Member) -> dict[str, Mapping[str, Any]]:

@@ -14,7 +14,7 @@ LAYOUT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class CohortOptions:
+class ArchiveOptions:
     """What is the same for all archives of a cohort.
 
     Attributes:
@@ -48,7 +48,7 @@ class CohortOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class InputSelection:
     """Which files or columns are images, which are label maps, and which belong together.
 
     Attributes:

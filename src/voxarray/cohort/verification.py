@@ -10,7 +10,7 @@ from typing import Any
 from voxarray.archive.verify import Problem, compare, examine
 from voxarray.cohort.discover.archives import Holdings, holdings
 from voxarray.cohort.discover.search import search
-from voxarray.cohort.options import Choice
+from voxarray.cohort.options import InputSelection
 from voxarray.cohort.verify import Verdict, verify_below, verify_cohort
 from voxarray.core.errors import FormatError, MissingFileError
 from voxarray.core.progress import Progress, ProgressOption, reporting
@@ -84,7 +84,7 @@ def verify_against(
     require_comparable(found, given)
     if found.cohorts:
         root = found.cohorts[0].root
-        inputs = search([os.fspath(one) for one in given], root, Choice())
+        inputs = search([os.fspath(one) for one in given], root, InputSelection())
         locations = {one.source: one.location for one in inputs}
         yield from verify_cohort(root, quick=quick, locations=locations, begin=begin)
         return

@@ -10,7 +10,7 @@ from voxarray.archive.verify import Examination, Problem, compare, examine
 from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.discover.archives import holdings
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import FileOpener
@@ -62,7 +62,7 @@ def verify_cohort(
     Raises:
         MissingFileError: If there is no cohort.
     """
-    folder = Folder.of(destination)
+    folder = CohortLayout.of(destination)
     folder.require()
     wanted, unreadable = _wanted(folder)
     yield from unreadable
@@ -129,7 +129,7 @@ Wanted = dict[str, Item | str]
 """Items of a plan, or, without a plan, sources as the catalogue names them; by file name."""
 
 
-def _wanted(folder: Folder) -> tuple[Wanted, list[Verdict]]:
+def _wanted(folder: CohortLayout) -> tuple[Wanted, list[Verdict]]:
     """What a cohort must hold by its plan, or by its catalogue; and which of them is damaged."""
     unreadable = []
     wanted: Wanted = {}

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Source, digest
-from voxarray.source.view import Seen
+from voxarray.source.view import SourceView
 from voxarray.source.window import Window
 
 
 @dataclass(frozen=True, eq=False)
-class Permuted(Seen):
+class Permuted(SourceView):
     """The voxels of a source with W, H and D exchanged; the voxels stay where they are.
 
     Attributes:

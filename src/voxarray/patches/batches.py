@@ -20,7 +20,7 @@ from torch.utils.data._utils.collate import collate, default_collate_fn_map
 from voxarray.core.keys import DATA
 from voxarray.geometry.selection import Shape3
 from voxarray.patches.reading import Layout
-from voxarray.patches.shared_batches import BY_VALUE, borrow, lend
+from voxarray.patches.shared_batches import BY_VALUE, borrow, share
 
 
 class Patch(dict[str, Any]):
@@ -108,7 +108,7 @@ def _collate_field(values: Sequence[Any], collate_fn_map: Any) -> Any:
         for key in first
         if key != DATA
     }
-    return {DATA: lend(data) if in_a_worker() else data, **rest}
+    return {DATA: share(data) if in_a_worker() else data, **rest}
 
 
 def _collate_small(values: Sequence[Any], collate_fn_map: Any) -> Any:
@@ -117,7 +117,7 @@ def _collate_small(values: Sequence[Any], collate_fn_map: Any) -> Any:
     few = isinstance(first, (np.ndarray, torch.Tensor)) and first.nbytes * len(values) <= BY_VALUE
     if not in_a_worker() or not few or type(first) not in (np.ndarray, torch.Tensor):
         return collate(values, collate_fn_map=collate_fn_map)
-    return lend(torch.stack([torch.as_tensor(value) for value in values]))
+    return share(torch.stack([torch.as_tensor(value) for value in values]))
 
 
 def _are_alike(tensors: Sequence[Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from voxarray.core.errors import OutOfRangeError
-from voxarray.patches.loading import Drawn, Transform
+from voxarray.patches.loading import PatchLoader, Transform
 from voxarray.patches.samplers import PatchSampler
 
 
@@ -43,7 +43,7 @@ class PatchDataset(Dataset):
         transform: Transform | None = None,
         seed: int = 0,
     ) -> None:
-        self._drawn = Drawn(subjects, sampler, patches_per_image, transform, seed)
+        self._drawn = PatchLoader(subjects, sampler, patches_per_image, transform, seed)
 
     def __len__(self) -> int:
         return self._drawn.total

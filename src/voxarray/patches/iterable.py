@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from voxarray.patches.loading import Drawn, Transform
+from voxarray.patches.loading import PatchLoader, Transform
 from voxarray.patches.randomness import ORDER, generator
 from voxarray.patches.read_order import Part, by_shard, by_subject, indices_of
 from voxarray.patches.samplers import PatchSampler
@@ -43,7 +43,7 @@ class IterablePatchDataset(IterableDataset):
     ) -> None:
         if shuffle_buffer < 1:
             raise ValueError(f"shuffle_buffer must be at least 1, got {shuffle_buffer}")
-        self._drawn = Drawn(subjects, sampler, patches_per_image, transform, seed)
+        self._drawn = PatchLoader(subjects, sampler, patches_per_image, transform, seed)
         self.shuffle_buffer = shuffle_buffer
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ import torch
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
 from voxarray.patches.batches import Patch, in_a_worker
-from voxarray.patches.locations import Draw
+from voxarray.patches.locations import LocationDistribution
 from voxarray.patches.randomness import generator, seed_of
 from voxarray.patches.samplers import PatchSampler
 from voxarray.patches.subject_patches import KEPT, Reading
@@ -49,7 +49,7 @@ def _kind(value: Any) -> str:
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
-class Drawn:
+class PatchLoader:
     """What both datasets are made of."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Drawn:
         self.transform = transform
         self.seed = seed
         self.reading = Reading(subjects)
-        self._draws: OrderedDict[int, Draw] = OrderedDict()
+        self._draws: OrderedDict[int, LocationDistribution] = OrderedDict()
         # Shared memory: persistent workers see it when the main process begins an epoch.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]

@@ -20,7 +20,7 @@ from voxarray.core.errors import StateError
 from voxarray.counting.cells import Box
 from voxarray.geometry.selection import Shape3
 from voxarray.patches.patch_sizes import centres, require_fit
-from voxarray.patches.weights import Mass
+from voxarray.patches.weights import SamplingWeights
 
 _LEAST_INSIDE = 0.25
 """Share of the mass in cells without a border below which border cells are counted."""
@@ -29,7 +29,7 @@ _ATTEMPTS = 1000
 """So many misses in a row, each with a chance of 3/4 or less, mean that the voxels changed."""
 
 
-class Draw(ABC):
+class LocationDistribution(ABC):
     """What is needed to draw patches from one subject."""
 
     @abstractmethod
@@ -38,7 +38,7 @@ class Draw(ABC):
 
 
 @dataclass(frozen=True)
-class UniformDraw(Draw):
+class UniformDraw(LocationDistribution):
     """Every place where the patch fits is as likely as any other.
 
     Attributes:
@@ -61,7 +61,7 @@ class UniformDraw(Draw):
 
 
 @dataclass(frozen=True, eq=False)
-class CentreDraw(Draw):
+class CentreDraw(LocationDistribution):
     """Patches whose centres have one of several properties.
 
     Attributes:
@@ -76,7 +76,11 @@ class CentreDraw(Draw):
 
     @classmethod
     def of(
-        cls, patch: Shape3, masses: Sequence[Mass], probabilities: Sequence[float], what: str
+        cls,
+        patch: Shape3,
+        masses: Sequence[SamplingWeights],
+        probabilities: Sequence[float],
+        what: str,
     ) -> CentreDraw:
         """Plan draws by several masses; those that no centre has are left out, as in TorchIO.
 
@@ -124,14 +128,14 @@ class Centres:
         sums: Running sum of their masses.
     """
 
-    mass: Mass
+    mass: SamplingWeights
     valid: Box
     counted: bool
     numbers: NDArray[np.int64]
     sums: NDArray[np.float64] = field(repr=False)
 
     @classmethod
-    def of(cls, mass: Mass, patch: Shape3) -> Centres | None:
+    def of(cls, mass: SamplingWeights, patch: Shape3) -> Centres | None:
         """The centres, None if there are none. Reads at most the cells at the border."""
         cells, valid = mass.cells, centres(patch, mass.source.shape[1:])
         numbers, masses = mass.numbers, mass.masses.copy()

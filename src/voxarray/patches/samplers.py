@@ -10,10 +10,10 @@ from typing import Any
 from voxarray.core.errors import StateError
 from voxarray.core.keys import LABEL, TYPE
 from voxarray.geometry.selection import Shape3
-from voxarray.patches.locations import CentreDraw, Draw, UniformDraw
+from voxarray.patches.locations import CentreDraw, LocationDistribution, UniformDraw
 from voxarray.patches.patch_sizes import Size, three
 from voxarray.patches.randomness import generator
-from voxarray.patches.weights import LabelMass, Mass, WeightMass, require_one_channel
+from voxarray.patches.weights import LabelMass, SamplingWeights, WeightMass, require_one_channel
 from voxarray.source.window import Window
 from voxarray.subject import Subject
 
@@ -37,7 +37,7 @@ class PatchSampler(ABC):
         self.patch_size = three(patch_size, "Patch dimensions", 1)
 
     @abstractmethod
-    def draw(self, subject: Subject) -> Draw:
+    def draw(self, subject: Subject) -> LocationDistribution:
         """What is needed to draw from one subject; reads voxels only where nothing was counted.
 
         Raises:
@@ -156,7 +156,7 @@ class LabelSampler(PatchSampler):
         name = self.label_name or _first_label_map(subject)
         source = _image(subject, name)
         if self.label_probabilities is None:
-            masses: list[Mass] = [LabelMass.of(source, None)]
+            masses: list[SamplingWeights] = [LabelMass.of(source, None)]
             return CentreDraw.of(self.patch_size, masses, [1.0], repr(name))
         if source.shape[0] == 1:
             masses = [LabelMass.of(source, int(label)) for label in self.label_probabilities]

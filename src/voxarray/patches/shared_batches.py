@@ -6,7 +6,7 @@ nobody holds the batch that was in it. Whether that is so says one byte at the e
 which the worker sets before it writes, and the main process clears when its last tensor on it goes.
 
 Tensors on such memory are plain tensors for everybody. Torch believes that their memory is not
-shared, and copies where it sends them; only `lend` hands the memory itself over, and what arrives
+shared, and copies where it sends them; only `share` hands the memory itself over, and what arrives
 is a plain tensor again. Memory that does not come back, because a batch is kept, is not waited for:
 the worker takes other memory, and forgets the oldest.
 """
@@ -137,18 +137,18 @@ def borrow(size: int) -> torch.Tensor | None:
     return slot.take()
 
 
-class LentTensor(torch.Tensor):
+class SharedTensor(torch.Tensor):
     """A tensor that arrives in the main process as a plain one, in the memory that it has here."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
 
-def lend(tensor: torch.Tensor) -> torch.Tensor:
+def share(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, to be sent: in borrowed memory without a copy, and by value if it is small."""
-    return tensor.as_subclass(LentTensor)
+    return tensor.as_subclass(SharedTensor)
 
 
-def _reduce(tensor: LentTensor) -> Any:
+def _reduce(tensor: SharedTensor) -> Any:
     plain = tensor.as_subclass(torch.Tensor)
     if plain.nbytes <= BY_VALUE:
         return torch.from_numpy, (plain.contiguous().numpy(),)
@@ -165,7 +165,7 @@ def _reduce(tensor: LentTensor) -> Any:
     return _receive, (os.getpid(), slot.number, known[0].number, storage, *place)
 
 
-ForkingPickler.register(LentTensor, _reduce)
+ForkingPickler.register(SharedTensor, _reduce)
 
 
 # --- In the main process --------------------------------------------------------------------------

@@ -14,12 +14,12 @@ from voxarray.core.errors import OutOfRangeError, UnsupportedError
 from voxarray.counting.cells import Box, CellCounts, Cells, CellSums
 from voxarray.geometry.selection import Selection
 from voxarray.source.window import Window
-from voxarray.statistics.cache import remembered
+from voxarray.statistics.cache import cached
 from voxarray.statistics.cell_passes import count_cells, sum_cells
 
 
 @dataclass(frozen=True, eq=False)
-class Mass(ABC):
+class SamplingWeights(ABC):
     """How much each voxel of an image counts, known cell by cell.
 
     Attributes:
@@ -47,7 +47,7 @@ class Mass(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class LabelMass(Mass):
+class LabelMass(SamplingWeights):
     """One for each voxel of a label.
 
     Attributes:
@@ -72,7 +72,7 @@ class LabelMass(Mass):
 
 
 @dataclass(frozen=True, eq=False)
-class WeightMass(Mass):
+class WeightMass(SamplingWeights):
     """What the voxel says: a map of probabilities, which need not add up to one."""
 
     @classmethod
@@ -88,7 +88,7 @@ class WeightMass(Mass):
                 f"there is no channel {channel} in a map of {source.shape[0]}: of a map with "
                 "several channels, label_probabilities name channels"
             )
-        found = remembered(f"sums of {channel}", (source,), lambda: _summed(source, channel))
+        found = cached(f"sums of {channel}", (source,), lambda: _summed(source, channel))
         numbers = np.flatnonzero(found.sums)
         return cls(source, channel, found.cells, numbers, found.sums[numbers])
 
@@ -102,7 +102,7 @@ def label_counts(source: Window) -> CellCounts:
     Raises:
         UnsupportedError: If the image is no label map (``NO_LABELS``).
     """
-    return remembered("labels", (source,), lambda: _stored(source) or count_cells(source))
+    return cached("labels", (source,), lambda: _stored(source) or count_cells(source))
 
 
 def require_one_channel(source: Window, name: str) -> None:

@@ -21,7 +21,7 @@ from voxarray.core.optional import import_optional
 from voxarray.rendering.frames import Frames, require_filmable
 from voxarray.source.base import Source
 from voxarray.statistics.histogram import extremes
-from voxarray.storage.atomic_write import whole_file
+from voxarray.storage.atomic_write import atomic_write
 
 _SHORTEST = 0.01
 """Seconds: the format counts in hundredths."""
@@ -77,7 +77,7 @@ def write_gif(
     limits = extremes(source) if rescale and colours is None else (0.0, 255.0)
     frames = Frames.of(source, direction, limits, colours)
     delays = _delays(len(frames), duration)
-    with whole_file(path, overwrite=True) as file:
+    with atomic_write(path, overwrite=True) as file:
         file.write(b"GIF89a" + struct.pack("<HH3x", *reversed(frames.size)))
         file.write(b"\x21\xff\x0bNETSCAPE2.0" + struct.pack("<BBHx", 3, 1, loop))
         for delay, frame in zip(delays, frames, strict=True):

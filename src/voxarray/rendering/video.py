@@ -17,7 +17,7 @@ from voxarray.core.optional import import_optional
 from voxarray.rendering.frames import Frames, require_filmable
 from voxarray.source.base import Source
 from voxarray.statistics.histogram import extremes
-from voxarray.storage.atomic_write import whole_file
+from voxarray.storage.atomic_write import atomic_write
 
 DEFAULT_RATE = 15
 """Frames per second where neither a rate nor a duration is asked for."""
@@ -89,7 +89,7 @@ def write_video(
     limits = (0.0, 255.0) if colours is not None else _limits(source)
     frames = Frames.of(source, direction, limits, colours)
     rate = per_second if seconds is None else len(frames) / Fraction(seconds)
-    with _messages(av, verbosity), whole_file(path, overwrite=True) as file:
+    with _messages(av, verbosity), atomic_write(path, overwrite=True) as file:
         _encode(av, file, codec, frames, Fraction(rate).limit_denominator(1000))
 
 

@@ -13,7 +13,7 @@ from voxarray.source.base import Channels, Source, digest
 
 
 @dataclass(frozen=True, eq=False)
-class Absent(Source):
+class HeaderOnlySource(Source):
     """Everything but the voxels: these come from elsewhere, or are not there yet."""
 
     shape: Shape4
@@ -23,7 +23,7 @@ class Absent(Source):
     channels: Channels = Channels()
 
     @classmethod
-    def of(cls, source: Source, chunks: Shape4 | None = None) -> Absent:
+    def of(cls, source: Source, chunks: Shape4 | None = None) -> HeaderOnlySource:
         """The facts of a source.
 
         Args:

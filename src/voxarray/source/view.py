@@ -8,7 +8,7 @@ from voxarray.core.scaling import Scaling
 from voxarray.source.base import Channels, OriginalHeader, Source
 
 
-class Seen(Source):
+class SourceView(Source):
     """What every view of ``base`` has from it.
 
     Attributes:

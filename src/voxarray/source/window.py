@@ -13,11 +13,11 @@ from voxarray.core.history import Entry, History, entry
 from voxarray.geometry.grid import checked_affine
 from voxarray.geometry.selection import Selection, Shape4, matrix
 from voxarray.source.base import Channels, OriginalHeader, Source, digest
-from voxarray.source.view import Seen
+from voxarray.source.view import SourceView
 
 
 @dataclass(frozen=True, eq=False)
-class Window(Seen):
+class Window(SourceView):
     """Part of a source, or all of it under another affine; windows compose into one.
 
     Attributes:

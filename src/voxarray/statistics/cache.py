@@ -36,7 +36,7 @@ _lock = threading.Lock()
 _found: OrderedDict[Hashable, Sized] = OrderedDict()
 
 
-def remembered(kind: str, sources: tuple[Source, ...], find: Callable[[], Found]) -> Found:
+def cached(kind: str, sources: tuple[Source, ...], find: Callable[[], Found]) -> Found:
     """What ``find`` returns, or what it returned before for the same sources.
 
     Args:

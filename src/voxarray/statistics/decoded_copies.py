@@ -17,7 +17,7 @@ from typing import Any
 from voxarray.nifti_header.fields import EXTENSION_FLAG_BYTES
 from voxarray.ops.tree import is_computed, leaves, with_leaves
 from voxarray.source.base import Source
-from voxarray.source.header_only import Absent
+from voxarray.source.header_only import HeaderOnlySource
 from voxarray.source.pieces import is_sequential
 from voxarray.source.slabs import SLAB_BYTES, Slabs
 from voxarray.source.window import Window
@@ -28,7 +28,7 @@ IN_MEMORY_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class DecodedCopies:
     """A compressed source that is to be copied.
 
     Attributes:
@@ -90,7 +90,7 @@ def staged(source: Source, *, is_last: bool = False) -> Iterator[Source]:
         UnsupportedError: A copy would exceed the setting ``download-cache`` (``TOO_LARGE``).
         VoxarrayError: What decoding finds wrong.
     """
-    stages = {leaf.token(): Stage(leaf) for leaf in leaves(source) if _is_worth_it(leaf)}
+    stages = {leaf.token(): DecodedCopies(leaf) for leaf in leaves(source) if _is_worth_it(leaf)}
     if not stages or not is_computed(source):
         yield source
         return
@@ -121,11 +121,11 @@ def _promised(leaf: Source) -> Source:
     """A copy that is not there yet, with the chunks that a NIfTI file has."""
     c, w, h, d = leaf.shape
     volumes, planes, height, width = Slabs.of((c, d, h, w), leaf.dtype.itemsize, SLAB_BYTES).largest
-    return Absent.of(leaf, (volumes, width, height, planes))
+    return HeaderOnlySource.of(leaf, (volumes, width, height, planes))
 
 
 def _is_worth_it(leaf: Source) -> bool:
-    return is_sequential(leaf) and Stage(leaf).size > IN_MEMORY_BYTES
+    return is_sequential(leaf) and DecodedCopies(leaf).size > IN_MEMORY_BYTES
 
 
 def _opened(path: str, original: Source) -> Source:

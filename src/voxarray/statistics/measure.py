@@ -10,7 +10,7 @@ from voxarray.ops.pointwise import Pointwise
 from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.statistics import passes
-from voxarray.statistics.cache import remembered
+from voxarray.statistics.cache import cached
 from voxarray.statistics.summary import Statistics
 from voxarray.statistics.value_counts import count_small, is_countable
 
@@ -40,7 +40,7 @@ def statistics_of(source: Source, mask: Source | None = None) -> Statistics:
     if mask is not None:
         passes.require_mask(source, mask)
     sources = (source,) if mask is None else (source, mask)
-    return remembered("statistics", sources, lambda: _found(source, mask))
+    return cached("statistics", sources, lambda: _found(source, mask))
 
 
 def _found(source: Source, mask: Source | None) -> Statistics:

@@ -14,7 +14,7 @@ from voxarray.counting.tally import Tally
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces
 from voxarray.statistics import passes
-from voxarray.statistics.cache import remembered
+from voxarray.statistics.cache import cached
 
 MAX_VALUES = 1 << 20
 """Distinct values that are counted one by one; a measurement in floats has as many as voxels."""
@@ -87,7 +87,7 @@ def count_values(source: Source) -> Counts:
             "or real part first, for example abs(image.array)",
             code="UNSUPPORTED_DTYPE",
         )
-    return remembered("counts", (source,), lambda: _counted(source, None))
+    return cached("counts", (source,), lambda: _counted(source, None))
 
 
 def count_small(source: Source, mask: Source | None) -> Counts:
@@ -98,7 +98,7 @@ def count_small(source: Source, mask: Source | None) -> Counts:
         mask: As for `voxarray.statistics.passes.count`; None for all voxels.
     """
     sources = (source,) if mask is None else (source, mask)
-    return remembered("counts", sources, lambda: _counted(source, mask))
+    return cached("counts", sources, lambda: _counted(source, mask))
 
 
 def is_countable(source: Source) -> bool:

@@ -15,7 +15,7 @@ from voxarray.storage.hidden_folders import folders_made, hidden_folder
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of ``path`` on success and vanishes otherwise.
 
     It is written beside its destination, synced, and renamed: a reader sees the old file or the
@@ -26,17 +26,17 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Bin
         ArchiveExistsError: There is a file already, and ``overwrite`` is False.
         ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
     """
-    with whole_files(path, overwrite=overwrite) as (partial,), open(partial, "xb") as file:
+    with atomic_writes(path, overwrite=overwrite) as (partial,), open(partial, "xb") as file:
         yield file
 
 
 @contextmanager
-def whole_files(*paths: str | os.PathLike[str], overwrite: bool) -> Iterator[list[str]]:
+def atomic_writes(*paths: str | os.PathLike[str], overwrite: bool) -> Iterator[list[str]]:
     """Names to write files under, which take the places of ``paths``, in this order, on success.
 
     They are written in a hidden folder beside their destinations, under their own names (so that
     one may name another, and libraries see the suffix), synced, and renamed. The last one should
-    be that without which nobody looks for the others. Links and modes are as in `whole_file`.
+    be that without which nobody looks for the others. Links and modes are as in `atomic_write`.
 
     Raises:
         ArchiveExistsError: One of the files is there already, and ``overwrite`` is False.
@@ -101,7 +101,7 @@ def write_if_other(path: str, data: bytes) -> None:
         pass
     except OSError as error:
         raise refusal(error, path) from error
-    with whole_file(path, overwrite=True) as file:
+    with atomic_write(path, overwrite=True) as file:
         file.write(data)
 
 

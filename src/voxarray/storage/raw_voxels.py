@@ -77,7 +77,7 @@ class RawVoxels:
         strides = self._strides
         steps = [size * r.step for size, r in zip(strides, ranges, strict=True)]
         first = self.offset + sum(r[0] * s for r, s in zip(ranges, strides, strict=True))
-        with read_lease.leased(fd) as data:
+        with read_lease.mapped_under_read_lease(fd) as data:
             if data is None or first + self._span(ranges, steps) > data.size:
                 return False
             page_cache.touch(self._touched(ranges))

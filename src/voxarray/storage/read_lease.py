@@ -37,7 +37,7 @@ _maps: OrderedDict[tuple[int, int, int], mmap.mmap] = OrderedDict()
 
 
 @contextmanager
-def leased(fd: int) -> Iterator[NDArray[np.uint8] | None]:
+def mapped_under_read_lease(fd: int) -> Iterator[NDArray[np.uint8] | None]:
     """The bytes of an open file, which nobody changes in this block; None if that cannot be.
 
     Args:

@@ -62,7 +62,7 @@ def upload(source: Source, dtype: torch.dtype | None, device: Device) -> torch.T
     read_as = reading_dtype(source, dtype)
     c, w, h, d = source.shape
     result = torch.empty((c, d, h, w), dtype=dtype or torch_dtype(read_as), device=device)
-    stage = Stage(torch_dtype(read_as), result.device)
+    stage = PinnedBuffers(torch_dtype(read_as), result.device)
     for box, _ in pieces_into(source, read_as, stage.room):
         channels, x, y, z = box.slices()
         # What no copy converts as NumPy and torch do in RAM is converted there.
@@ -71,7 +71,7 @@ def upload(source: Source, dtype: torch.dtype | None, device: Device) -> torch.T
     return result.permute(0, 3, 2, 1)
 
 
-class Stage:
+class PinnedBuffers:
     """Two buffers in RAM: one is filled while the device copies what is in the other.
 
     Attributes:

@@ -19,7 +19,7 @@ from voxarray.ops.operation import Operation
 from voxarray.ops.tree import leaves
 from voxarray.source.array import DaskSource
 from voxarray.source.base import Source, digest
-from voxarray.source.header_only import Absent
+from voxarray.source.header_only import HeaderOnlySource
 
 Blocks = tuple[tuple[int, ...], ...]
 
@@ -37,7 +37,7 @@ def compose(operation: Operation, inputs: Sequence[da.Array], blocks: Blocks) ->
         inputs: The voxels (C, W, H, D) of its inputs.
         blocks: Sizes of the blocks of the result along C, W, H and D.
     """
-    alone = operation.with_inputs([Absent.of(one) for one in operation.inputs])
+    alone = operation.with_inputs([HeaderOnlySource.of(one) for one in operation.inputs])
     name = f"voxarray-{digest(operation.token(), blocks)}"
     edges = [[0, *itertools.accumulate(sizes)] for sizes in blocks]
     spans = [[range(a, b) for a, b in itertools.pairwise(axis)] for axis in edges]

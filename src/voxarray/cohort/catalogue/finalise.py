@@ -14,7 +14,7 @@ from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.journal import records
 from voxarray.cohort.catalogue.report import Missing
 from voxarray.cohort.discover import bids
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import MissingFileError
@@ -57,7 +57,7 @@ def finalise(destination: str | os.PathLike[str]) -> Summary:
         MissingFileError: If there is no cohort (``NO_COHORT``).
         ArchiveError: What the disk refuses.
     """
-    folder = Folder.of(destination)
+    folder = CohortLayout.of(destination)
     folder.require()
     try:
         plan = Plan.read(folder.plan)
@@ -66,7 +66,7 @@ def finalise(destination: str | os.PathLike[str]) -> Summary:
     return conclude(folder, plan.items, plan.zipped)
 
 
-def conclude(folder: Folder, items: tuple[Item, ...], zipped: bool) -> Summary:
+def conclude(folder: CohortLayout, items: tuple[Item, ...], zipped: bool) -> Summary:
     """As `finalise`, of a plan that is at hand."""
     entries = catalogue.entries(folder)
     noted = last_failures(folder)
@@ -90,7 +90,7 @@ def conclude(folder: Folder, items: tuple[Item, ...], zipped: bool) -> Summary:
 
 def missing_of(
     item: Item,
-    folder: Folder,
+    folder: CohortLayout,
     zipped: bool,
     entries: Mapping[str, Entry | None],
     noted: Mapping[tuple[str, str], Mapping[str, Any]],
@@ -106,7 +106,7 @@ def missing_of(
     return Missing(item.slug, item.subject, item.image, failure, record["seconds"], record["peak"])
 
 
-def last_failures(folder: Folder) -> dict[tuple[str, str], dict[str, Any]]:
+def last_failures(folder: CohortLayout) -> dict[tuple[str, str], dict[str, Any]]:
     """The last records of images that failed last, by slug and key."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for record in records(folder.journal):
@@ -118,7 +118,7 @@ def last_failures(folder: Folder) -> dict[tuple[str, str], dict[str, Any]]:
     return found
 
 
-def _describe(folder: Folder) -> None:
+def _describe(folder: CohortLayout) -> None:
     """Say in a BIDS tree that this is a derivative, as the standard wants it said."""
     parent = os.path.dirname(folder.root)
     while not bids.is_dataset(parent):

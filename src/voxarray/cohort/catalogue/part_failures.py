@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure
 from voxarray.storage.atomic_write import write_if_other
 
@@ -34,7 +34,7 @@ class Failed:
     failure: Failure
 
 
-def read(folder: Folder, part: tuple[int, int]) -> Noted:
+def read(folder: CohortLayout, part: tuple[int, int]) -> Noted:
     """What was noted of a part; nothing where there is no file, or none that can be read."""
     try:
         with open(_path(folder, part), "rb") as file:
@@ -47,7 +47,7 @@ def read(folder: Folder, part: tuple[int, int]) -> Noted:
         return {}  # then it is tried again
 
 
-def write(folder: Folder, part: tuple[int, int], failed: Iterable[Failed]) -> None:
+def write(folder: CohortLayout, part: tuple[int, int], failed: Iterable[Failed]) -> None:
     """Note what failed for good, unless that is what the file says; none is made for nothing.
 
     Raises:
@@ -60,5 +60,5 @@ def write(folder: Folder, part: tuple[int, int], failed: Iterable[Failed]) -> No
         write_if_other(path, text.encode())
 
 
-def _path(folder: Folder, part: tuple[int, int]) -> str:
+def _path(folder: CohortLayout, part: tuple[int, int]) -> str:
     return os.path.join(folder.journal, f"part-{part[0]}-of-{part[1]}.failed.json")

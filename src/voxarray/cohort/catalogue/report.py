@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from voxarray.cohort.catalogue import parquet
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure
 from voxarray.cohort.plan.names import shown
 from voxarray.core.printable import printable
@@ -45,7 +45,7 @@ class Missing:
         return "not converted yet" if self.failure is None else self.failure.message
 
 
-def write(folder: Folder, done: int, missing: Sequence[Missing]) -> None:
+def write(folder: CohortLayout, done: int, missing: Sequence[Missing]) -> None:
     """Write both reports, unless they stand there already."""
     import pyarrow
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.catalogue.entry import Entry, entry_of
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.names import shown
 
@@ -47,7 +47,7 @@ COLUMNS: Mapping[str, str] = {
 Row = dict[str, Any]
 
 
-def entries(folder: Folder) -> dict[str, Entry | None]:
+def entries(folder: CohortLayout) -> dict[str, Entry | None]:
     """What all archives say of themselves, by file name; None of those that no cohort made."""
     return entries_at(list(folder.archives()))
 
@@ -104,7 +104,7 @@ def row_of_missing(item: Item, failure: Failure | None) -> Row:
     }
 
 
-def write(folder: Folder, rows: Sequence[Row]) -> None:
+def write(folder: CohortLayout, rows: Sequence[Row]) -> None:
     """Write the catalogue; rows stand in the order of subject and image."""
     import pyarrow
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from voxarray.archive.staging import is_hidden_staging
 from voxarray.cohort.discover.files import is_archive
-from voxarray.cohort.folder import PLAN_FORMAT, Folder
+from voxarray.cohort.folder import PLAN_FORMAT, CohortLayout
 from voxarray.storage.remote.address import is_url
 
 
@@ -27,7 +27,7 @@ class Holdings:
         barren: Paths that are folders and hold neither.
     """
 
-    cohorts: tuple[Folder, ...]
+    cohorts: tuple[CohortLayout, ...]
     archives: tuple[str, ...]
     barren: tuple[str, ...]
 
@@ -42,7 +42,7 @@ def holdings(paths: Iterable[str | os.PathLike[str]]) -> Holdings:
 
     A path that is no folder counts as an archive, whether it is one or not: whoever opens it says.
     """
-    cohorts: dict[str, Folder] = {}
+    cohorts: dict[str, CohortLayout] = {}
     archives: dict[str, str] = {}
     barren = []
     for path in [os.fspath(one) for one in paths]:
@@ -50,7 +50,7 @@ def holdings(paths: Iterable[str | os.PathLike[str]]) -> Holdings:
         if not found:
             barren.append(path)
         for one in found:
-            if isinstance(one, Folder):
+            if isinstance(one, CohortLayout):
                 cohorts.setdefault(os.path.realpath(one.root), one)
             else:
                 archives.setdefault(one if is_url(one) else os.path.realpath(one), one)
@@ -64,7 +64,7 @@ def holdings(paths: Iterable[str | os.PathLike[str]]) -> Holdings:
     )
 
 
-def _at(path: str) -> Iterator[Folder | str]:
+def _at(path: str) -> Iterator[CohortLayout | str]:
     if is_url(path):
         yield path
         return
@@ -72,12 +72,12 @@ def _at(path: str) -> Iterator[Folder | str]:
     if not os.path.isdir(given) or is_archive(Path(given)):
         yield given
         return
-    if Folder.of(given).is_cohort():
-        yield Folder.of(given)
+    if CohortLayout.of(given).is_cohort():
+        yield CohortLayout.of(given)
     yield from _below(given, set())
 
 
-def _below(folder: str, seen: set[tuple[int, int]]) -> Iterator[Folder | str]:
+def _below(folder: str, seen: set[tuple[int, int]]) -> Iterator[CohortLayout | str]:
     """What is below a folder, each folder once, whatever links lead to it."""
     status = os.stat(folder)
     if (status.st_dev, status.st_ino) in seen:
@@ -91,13 +91,13 @@ def _below(folder: str, seen: set[tuple[int, int]]) -> Iterator[Folder | str]:
             yield path
         elif os.path.isdir(path):
             if _is_cohort(path):
-                yield Folder.of(path)
+                yield CohortLayout.of(path)
             yield from _below(path, seen)
 
 
 def _is_cohort(path: str) -> bool:
     """Whether a folder that nobody has named is a cohort's: others have a ``plan.json``, too."""
-    folder = Folder.of(path)
+    folder = CohortLayout.of(path)
     if os.path.isdir(folder.subjects):
         return folder.is_cohort()
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from voxarray.archive.staging import is_hidden_staging
 from voxarray.cohort.discover.census import Census
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
 from voxarray.formats.dicom.detect import is_dicom, is_dicom_folder
 from voxarray.formats.file_sets import belongs_to_another, files_of
@@ -61,8 +61,8 @@ def images(
         return [given]
     walk = _Walk(str(given), told, destination)
     found = sorted(walk.below(given))
-    if not found and alone and Folder.of(given).is_cohort():
-        found = [Path(archive) for archive in Folder.of(given).archives()]
+    if not found and alone and CohortLayout.of(given).is_cohort():
+        found = [Path(archive) for archive in CohortLayout.of(given).archives()]
         told.take(len(found))
     return found
 
@@ -145,7 +145,10 @@ class _Walk:
 
     def _results(self, folder: str) -> set[str]:
         """Names in a folder that are results of a cohort; scans may lie beside them."""
-        cohort, above = Folder.of(folder), Folder.of(os.path.dirname(os.path.abspath(folder)))
+        cohort, above = (
+            CohortLayout.of(folder),
+            CohortLayout.of(os.path.dirname(os.path.abspath(folder))),
+        )
         paths: set[str] = set()
         if self._is_cohort(cohort):
             paths.update(cohort.results)
@@ -153,7 +156,7 @@ class _Walk:
             paths.update(above.archives())
         return {os.path.basename(path) for path in paths}
 
-    def _is_cohort(self, folder: Folder) -> bool:
+    def _is_cohort(self, folder: CohortLayout) -> bool:
         return folder.was_made or folder.root == self.destination
 
     def _explain(self, folder: Path, others: list[str]) -> None:

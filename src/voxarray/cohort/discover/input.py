@@ -14,7 +14,7 @@ IMAGE, LABEL = "image", "label"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class DiscoveredInput:
     """One input, of which nothing was opened yet.
 
     Attributes:

@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from voxarray.cohort.discover.search import digest_of, fixed_part, found_at, is_image, prefix_of
-from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.core.errors import MissingFileError
 from voxarray.storage.remote.address import as_local, is_url
 
 
 def locate(
-    names: Sequence[str], sources: Sequence[str], choice: Choice, options: CohortOptions
+    names: Sequence[str], sources: Sequence[str], choice: InputSelection, options: ArchiveOptions
 ) -> dict[str, str]:
     """Locations of inputs, by the names that `search` gives them.
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from voxarray.cohort.discover.input import Found, stem
-from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.cohort.discover.input import DiscoveredInput, stem
+from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.core.errors import FormatError, UnsupportedError
 from voxarray.storage.remote.address import Address, as_local, is_url
 
@@ -22,7 +22,9 @@ _SUBJECT = ("subject", "subject_id", "participant_id", "patient_id", "case", "id
 Row = Mapping[str, Any]
 
 
-def found_in(path: str, choice: Choice, options: CohortOptions) -> Iterator[Found]:
+def found_in(
+    path: str, choice: InputSelection, options: ArchiveOptions
+) -> Iterator[DiscoveredInput]:
     """The images that a manifest lists.
 
     Paths are relative to the manifest. Without columns that were named, those called ``image``,
@@ -55,7 +57,7 @@ def found_in(path: str, choice: Choice, options: CohortOptions) -> Iterator[Foun
         for name, cell in cells:
             location = location_of(cell, folder)
             source = name_of(location, folder)
-            yield Found(
+            yield DiscoveredInput(
                 subject=str(whose or stem(name_of(location_of(cells[0][1], folder), folder))),
                 image=name,
                 kind="label" if name in labels or options.labels_only else "intensity",

@@ -12,8 +12,8 @@ from pathlib import Path
 from voxarray.cohort.discover import bids, manifest_table, patterns
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.files import images, is_image_folder
-from voxarray.cohort.discover.input import IMAGE, LABEL, Found, stem
-from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
+from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.core.errors import MissingFileError, UnsupportedError
 from voxarray.storage.remote.address import WEB, Address, as_local, is_url
 
@@ -28,13 +28,13 @@ _TOLD = 5
 def search(
     sources: Sequence[str],
     destination: str,
-    choice: Choice = Choice(),
-    options: CohortOptions = CohortOptions(),
+    choice: InputSelection = InputSelection(),
+    options: ArchiveOptions = ArchiveOptions(),
     census: Census | None = None,
-) -> list[Found]:
+) -> list[DiscoveredInput]:
     """All inputs that some sources mean, in a fixed order; nothing is opened but manifests.
 
-    Inputs that would be one image of one subject say so (`Found.collides_with`).
+    Inputs that would be one image of one subject say so (`DiscoveredInput.collides_with`).
 
     Args:
         sources: Each a file, a folder, a glob, a BIDS dataset, a manifest (``.csv``, ``.tsv``,
@@ -50,7 +50,7 @@ def search(
     """
     find = _Search(destination, choice, options, Census() if census is None else census)
     find.several = len(sources) > 1
-    found: list[Found] = []
+    found: list[DiscoveredInput] = []
     for source in map(as_local, sources):
         # Two folders may both hold a t1.nii.gz: their own names tell them apart.
         prefix = prefix_of(source) if find.several else ""
@@ -64,7 +64,9 @@ def prefix_of(source: str) -> str:
     return f"{os.path.basename(os.path.normpath(source))}/"
 
 
-def found_at(source: str, choice: Choice, options: CohortOptions) -> Iterable[Found]:
+def found_at(
+    source: str, choice: InputSelection, options: ArchiveOptions
+) -> Iterable[DiscoveredInput]:
     """The inputs of one source that no folder has to be walked for."""
     return _Search("", choice, options, Census()).in_source(source, "")
 
@@ -93,12 +95,12 @@ class _Search:
     """
 
     destination: str
-    choice: Choice
-    options: CohortOptions
+    choice: InputSelection
+    options: ArchiveOptions
     census: Census
     several: bool = False
 
-    def in_source(self, source: str, prefix: str) -> Iterable[Found]:
+    def in_source(self, source: str, prefix: str) -> Iterable[DiscoveredInput]:
         """The inputs of one source."""
         if is_url(source):
             return [self._at_url(source)]
@@ -117,7 +119,7 @@ class _Search:
         absolute = os.path.abspath(path)
         return self._counted([_alone(absolute, os.path.basename(absolute), self.options)])
 
-    def _at_url(self, url: str) -> Found:
+    def _at_url(self, url: str) -> DiscoveredInput:
         address = Address.parse(url)
         if not address.name and address.scheme not in WEB:
             raise UnsupportedError(
@@ -129,12 +131,12 @@ class _Search:
         self.census.take()
         return _alone(url, manifest_table.name_of(url, ""), self.options)
 
-    def _counted(self, found: Iterable[Found]) -> Iterator[Found]:
+    def _counted(self, found: Iterable[DiscoveredInput]) -> Iterator[DiscoveredInput]:
         for one in found:
             self.census.take()
             yield one
 
-    def _in_folder(self, path: str, prefix: str) -> Iterable[Found]:
+    def _in_folder(self, path: str, prefix: str) -> Iterable[DiscoveredInput]:
         below = images(path, self.census, destination=self.destination, alone=not self.several)
         names = [os.path.relpath(one, path).replace(os.sep, "/") for one in below]
         if self.choice.image_patterns or self.choice.label_patterns:
@@ -143,7 +145,7 @@ class _Search:
             return self._of_dataset(path, prefix, names)
         return [_alone(os.path.join(path, name), prefix + name, self.options) for name in names]
 
-    def _globbed(self, pattern: str) -> Iterator[Found]:
+    def _globbed(self, pattern: str) -> Iterator[DiscoveredInput]:
         root = fixed_part(pattern)
         for path in sorted(glob.glob(pattern, recursive=True)):
             for image in images(path, self.census, destination=self.destination, alone=False):
@@ -151,7 +153,9 @@ class _Search:
                 name = os.path.relpath(location, root).replace(os.sep, "/")
                 yield _alone(location, name, self.options)
 
-    def _by_pattern(self, folder: str, prefix: str, names: Sequence[str]) -> Iterator[Found]:
+    def _by_pattern(
+        self, folder: str, prefix: str, names: Sequence[str]
+    ) -> Iterator[DiscoveredInput]:
         choice, labels_only = self.choice, self.options.labels_only
         given = [(name, text, "intensity") for name, text in choice.image_patterns]
         given += [(name, text, "label") for name, text in choice.label_patterns]
@@ -161,7 +165,7 @@ class _Search:
             for image, pattern, kind in reversed(rules):
                 match = pattern.fullmatch(name)
                 if match:
-                    yield Found(
+                    yield DiscoveredInput(
                         subject=prefix + (patterns.subject_of(match) or stem(name)),
                         image=image or (LABEL if kind == "label" else IMAGE),
                         kind="label" if kind == "label" or labels_only else "intensity",
@@ -175,7 +179,9 @@ class _Search:
                 else:  # only label maps were named: the rest are images
                     yield _alone(os.path.join(folder, name), prefix + name, self.options)
 
-    def _of_dataset(self, folder: str, prefix: str, names: Sequence[str]) -> Iterator[Found]:
+    def _of_dataset(
+        self, folder: str, prefix: str, names: Sequence[str]
+    ) -> Iterator[DiscoveredInput]:
         ignored = bids.Ignored.of(folder)
         kept = bids.participants(folder, self.options.keep_metadata)
         for name in names:
@@ -185,7 +191,7 @@ class _Search:
                 continue
             entities = bids.entities(name)
             is_label = entities["suffix"] in bids.LABEL_SUFFIXES or self.options.labels_only
-            yield Found(
+            yield DiscoveredInput(
                 subject=prefix + bids.subject_of(entities),
                 image=bids.image_of(name),
                 kind="label" if is_label else "intensity",
@@ -196,11 +202,11 @@ class _Search:
             )
 
 
-def _alone(location: str, name: str, options: CohortOptions) -> Found:
+def _alone(location: str, name: str, options: ArchiveOptions) -> DiscoveredInput:
     """An image that belongs to no other."""
     if not is_url(location):
         location = os.path.abspath(location)
-    return Found(
+    return DiscoveredInput(
         subject=_subject(location, name),
         image=IMAGE,
         kind="label" if options.labels_only else "intensity",
@@ -215,7 +221,7 @@ def _subject(location: str, name: str) -> str:
     return stem(name)
 
 
-def _listed(path: str, options: CohortOptions) -> Iterator[Found]:
+def _listed(path: str, options: ArchiveOptions) -> Iterator[DiscoveredInput]:
     folder = os.path.dirname(os.path.abspath(path))
     with open(path, encoding="utf-8", errors="surrogateescape") as file:  # as names of files are
         lines = [line.strip() for line in file]
@@ -225,7 +231,7 @@ def _listed(path: str, options: CohortOptions) -> Iterator[Found]:
             yield _alone(location, manifest_table.name_of(location, folder), options)
 
 
-def _told_apart(found: Sequence[Found]) -> list[Found]:
+def _told_apart(found: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
     """The same inputs, of which no two are called alike unless they are one.
 
     Of a URL the query is not shown, of a path no more than its end: where names are alike, a
@@ -248,9 +254,9 @@ def digest_of(location: str) -> str:
     return hashlib.sha256(whole).hexdigest()[:_DIGITS]
 
 
-def _marked(found: Sequence[Found]) -> list[Found]:
+def _marked(found: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
     """The same inputs, of which those that would be one image name each other."""
-    owners: dict[tuple[str, str], list[Found]] = {}
+    owners: dict[tuple[str, str], list[DiscoveredInput]] = {}
     for one in found:
         owners.setdefault((one.subject, one.image), []).append(one)
     marked = []

@@ -45,10 +45,10 @@ def failure_of(error: BaseException, source: str, places: dict[str, str]) -> Fai
         # What somebody else's parser says may quote what it parsed.
         code, lasting = UNEXPECTED, False
         message = f"{type(error).__name__} in {_place(error)}: please report this"
-    return Failure(code, without_places(message, places), source, lasting)
+    return Failure(code, redact_paths(message, places), source, lasting)
 
 
-def without_places(text: str, places: dict[str, str]) -> str:
+def redact_paths(text: str, places: dict[str, str]) -> str:
     """A text in which files are called what the user calls them."""
     for location, name in sorted(places.items(), key=lambda pair: -len(pair[0])):
         if name != ".":

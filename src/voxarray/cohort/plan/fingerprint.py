@@ -18,7 +18,7 @@ _HEADER_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class InputFingerprint:
     """Names, sizes and times of the files of an input.
 
     Attributes:
@@ -32,7 +32,7 @@ class Stamp:
     digest: str
 
     @classmethod
-    def of(cls, location: str) -> Stamp:
+    def of(cls, location: str) -> InputFingerprint:
         """Stamp of a file, a folder or a URL; at most a header is read, to find the other files.
 
         Raises:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from voxarray.archive.metadata import Kind
-from voxarray.cohort.plan.fingerprint import Stamp
+from voxarray.cohort.plan.fingerprint import InputFingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Input:
     """
 
     source: str
-    stamp: Stamp
+    stamp: InputFingerprint
     header: str = ""
     series: str | None = None
 
@@ -139,4 +139,4 @@ def _header(content: Mapping[str, Any]) -> Header:
 
 
 def _input(content: Mapping[str, Any]) -> Input:
-    return Input(**{**content, "stamp": Stamp(**content["stamp"])})
+    return Input(**{**content, "stamp": InputFingerprint(**content["stamp"])})

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from voxarray.archive.metadata import Label
 from voxarray.archive.options import LabelLayer
 from voxarray.archive.source import table_of
-from voxarray.cohort.plan.fingerprint import Stamp
+from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item
 from voxarray.cohort.plan.names import text_digest
 from voxarray.core.errors import FormatError, SourceChangedError
@@ -74,7 +74,7 @@ class FileOpener:
 
     def _open(self, origin: Input) -> Source:
         location = self.locations[origin.source]
-        if Stamp.of(location) != origin.stamp:
+        if InputFingerprint.of(location) != origin.stamp:
             raise SourceChangedError(
                 f"{location} was changed after it was planned: plan again", path=location
             )

@@ -11,10 +11,10 @@ from typing import Any
 
 from voxarray.archive.convert import projected_peak
 from voxarray.cohort.discover import bids
-from voxarray.cohort.discover.input import Found
-from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.discover.input import DiscoveredInput
+from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import failure_of
-from voxarray.cohort.plan.fingerprint import Stamp, header_digest
+from voxarray.cohort.plan.fingerprint import InputFingerprint, header_digest
 from voxarray.cohort.plan.item import Failure, Header, Input, Item, Layer
 from voxarray.cohort.plan.names import slug, text_digest
 from voxarray.cohort.plan.opening import open_series
@@ -25,14 +25,14 @@ from voxarray.core.errors import FormatError, VoxarrayError
 from voxarray.geometry.grid import Grid
 from voxarray.source.base import Source
 
-_NOWHERE = Stamp(0, 0, "")
+_NOWHERE = InputFingerprint(0, 0, "")
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """An input after a look at its header; without a grid if it could not be opened."""
 
-    found: Found
+    found: DiscoveredInput
     origin: Input
     image: str
     header: Header | None = None
@@ -42,9 +42,9 @@ class _Seen:
 
 
 def plan_of(
-    found: Sequence[Found],
+    found: Sequence[DiscoveredInput],
     sources: Sequence[str],
-    options: CohortOptions,
+    options: ArchiveOptions,
     previous: Plan | None = None,
     looked: Callable[[int, int], None] | None = None,
 ) -> Plan:
@@ -92,7 +92,7 @@ def _named(sources: Sequence[str]) -> list[str]:
     return [s if "://" in s else os.path.realpath(os.path.expanduser(s)) for s in sources]
 
 
-def _require_same(previous: Plan, origin: str, options: CohortOptions) -> None:
+def _require_same(previous: Plan, origin: str, options: ArchiveOptions) -> None:
     if previous.origin != origin:
         raise FormatError(
             "this folder holds a cohort of other sources, and images of the same name would be "
@@ -108,18 +108,18 @@ def _require_same(previous: Plan, origin: str, options: CohortOptions) -> None:
         )
 
 
-def _subjects(found: Sequence[Found]) -> list[list[Found]]:
-    groups: dict[str, list[Found]] = {}
+def _subjects(found: Sequence[DiscoveredInput]) -> list[list[DiscoveredInput]]:
+    groups: dict[str, list[DiscoveredInput]] = {}
     for one in found:
         groups.setdefault(one.subject, []).append(one)
     return list(groups.values())
 
 
-def _stamp(one: Found) -> Stamp | Failure:
+def _stamp(one: DiscoveredInput) -> InputFingerprint | Failure:
     if one.collides_with:
         return _collision(one.source, one.image, one.subject, one.collides_with)
     try:
-        return Stamp.of(one.location)
+        return InputFingerprint.of(one.location)
     except (VoxarrayError, OSError, ValueError) as error:  # such as a null byte in a path
         return failure_of(error, one.source, {one.location: one.source})
 
@@ -127,7 +127,9 @@ def _stamp(one: Found) -> Stamp | Failure:
 Signature = frozenset[tuple[str, str]]
 
 
-def _signature(subject: Sequence[Found], stamps: Sequence[Stamp | Failure]) -> Signature | None:
+def _signature(
+    subject: Sequence[DiscoveredInput], stamps: Sequence[InputFingerprint | Failure]
+) -> Signature | None:
     """Names and stamps of all inputs of a subject; None if one is not there."""
     rows = []
     for one, stamp in zip(subject, stamps, strict=True):
@@ -137,7 +139,7 @@ def _signature(subject: Sequence[Found], stamps: Sequence[Stamp | Failure]) -> S
     return frozenset(rows)
 
 
-def _reusable(previous: Plan | None, options: CohortOptions) -> dict[Signature | None, list[Item]]:
+def _reusable(previous: Plan | None, options: ArchiveOptions) -> dict[Signature | None, list[Item]]:
     """Items of a plan of the same options, by the signature of their subject.
 
     A subject one of whose inputs could not be opened is looked at again if that may have been a
@@ -168,7 +170,9 @@ def _row(item: Item, image: str, kind: str, origin: Input) -> str:
     return f"{item.subject}\0{image}\0{kind}\0{origin.source}"
 
 
-def _look(found: Found, stamp: Stamp | Failure, options: CohortOptions) -> Iterator[_Seen]:
+def _look(
+    found: DiscoveredInput, stamp: InputFingerprint | Failure, options: ArchiveOptions
+) -> Iterator[_Seen]:
     """Open the header of an input; a folder of several series is several images."""
     if isinstance(stamp, Failure):
         yield _Seen(found, Input(found.source, _NOWHERE), found.image, failure=stamp)
@@ -187,7 +191,7 @@ def _look(found: Found, stamp: Stamp | Failure, options: CohortOptions) -> Itera
         yield _failed(found, origin, found.image, error)
 
 
-def _series(found: Found) -> list[tuple[str | None, str, Source | None]]:
+def _series(found: DiscoveredInput) -> list[tuple[str | None, str, Source | None]]:
     """The image of an input; or digests and names of the series in a folder of several."""
     try:
         return [(None, found.image, open_series(found.location, None))]
@@ -206,12 +210,14 @@ def _series(found: Found) -> list[tuple[str | None, str, Source | None]]:
     return list(named)
 
 
-def _failed(found: Found, origin: Input, image: str, error: BaseException) -> _Seen:
+def _failed(found: DiscoveredInput, origin: Input, image: str, error: BaseException) -> _Seen:
     failure = failure_of(error, found.source, {found.location: found.source})
     return _Seen(found, origin, image, failure=failure)
 
 
-def _seen(found: Found, origin: Input, image: str, source: Source, options: CohortOptions) -> _Seen:
+def _seen(
+    found: DiscoveredInput, origin: Input, image: str, source: Source, options: ArchiveOptions
+) -> _Seen:
     header = header_of(source, options)
     facts: dict[str, Any] = {
         key: value
@@ -227,7 +233,7 @@ def _seen(found: Found, origin: Input, image: str, source: Source, options: Coho
     return _Seen(found, origin, image, header, source.grid, facts)
 
 
-def header_of(source: Source, options: CohortOptions) -> Header:
+def header_of(source: Source, options: ArchiveOptions) -> Header:
     """What a plan says of an image that is open."""
     return Header(
         shape=source.shape,
@@ -239,7 +245,7 @@ def header_of(source: Source, options: CohortOptions) -> Header:
     )
 
 
-def _items(seen: Sequence[_Seen], options: CohortOptions) -> Iterator[Item]:
+def _items(seen: Sequence[_Seen], options: ArchiveOptions) -> Iterator[Item]:
     """The archives of one subject: label maps go with the image whose voxels they mark."""
     images = [one for one in seen if one.found.kind == "intensity" or options.labels_only]
     labels = [one for one in seen if one not in images]
@@ -266,7 +272,7 @@ def _home(label: _Seen, images: Iterable[_Seen]) -> _Seen | None:
     return best
 
 
-def _item(one: _Seen, layers: Sequence[_Seen], options: CohortOptions) -> Item:
+def _item(one: _Seen, layers: Sequence[_Seen], options: ArchiveOptions) -> Item:
     found, header = one.found, one.header
     kind = found.kind
     if header is not None:

@@ -13,11 +13,11 @@ from voxarray.cohort.catalogue.finalise import Summary, conclude, last_failures,
 from voxarray.cohort.catalogue.journal import Journal
 from voxarray.cohort.catalogue.part_failures import Failed
 from voxarray.cohort.discover.census import Census
-from voxarray.cohort.discover.input import Found
+from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.locate import locate
 from voxarray.cohort.discover.search import search
-from voxarray.cohort.folder import Folder
-from voxarray.cohort.options import Choice, CohortOptions
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.plan.failures import FATAL
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import FileOpener, Opener
@@ -27,7 +27,7 @@ from voxarray.cohort.plan.planning import plan_of
 from voxarray.cohort.run.engine import chosen
 from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.job import Engine, Job
-from voxarray.cohort.run.progress import Watcher
+from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.task import Result
 from voxarray.core.disk import refusal
 from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
@@ -43,7 +43,7 @@ ASKED_TO_END = "the process was asked to end"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ExecutionOptions:
     """How a cohort is converted.
 
     Attributes:
@@ -74,7 +74,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class CohortResult:
     """What a run did.
 
     Attributes:
@@ -97,7 +97,7 @@ class Made:
     census: Census | None = None
     failures: tuple[Failure, ...] = ()
 
-    def require_all(self, folder: Folder) -> None:
+    def require_all(self, folder: CohortLayout) -> None:
         """Raise an error (``SOME_FAILED``) unless all images are there."""
         if not (self.stopped or self.failed or self.left):
             return
@@ -117,11 +117,11 @@ def build(
     sources: Sources,
     destination: str | os.PathLike[str],
     *,
-    options: CohortOptions = CohortOptions(),
-    choice: Choice = Choice(),
-    run: Run = Run(),
-    watcher: Watcher | None = None,
-) -> Made:
+    options: ArchiveOptions = ArchiveOptions(),
+    choice: InputSelection = InputSelection(),
+    run: ExecutionOptions = ExecutionOptions(),
+    watcher: ProgressListener | None = None,
+) -> CohortResult:
     """Make a cohort of all images that some sources mean, or what is missing of one.
 
     Args:
@@ -138,15 +138,15 @@ def build(
             ``OTHER_FORM``).
         ArchiveError: If the disk refuses (``NO_SPACE``, ``IO_ERROR``), or the scheduler is gone.
     """
-    watcher = watcher or Watcher()
-    Folder.of(destination)  # refuses a URL before sources are looked at
+    watcher = watcher or ProgressListener()
+    CohortLayout.of(destination)  # refuses a URL before sources are looked at
     census = None
     if run.partition is not None:
         plan = part_of_plan(destination, options, run.partition)
         locations = locate(_names_of(plan), _texts(sources), choice, options)
     else:
         census = Census()
-        found = found_in(sources, destination, choice, options, census)
+        found = discover_inputs(sources, destination, choice, options, census)
         plan = make_plan(found, sources, destination, options, watcher)
         locations = {one.source: one.location for one in found}
     made = execute(plan, _file_openers(locations), destination, options, run, watcher)
@@ -154,7 +154,7 @@ def build(
 
 
 def part_of_plan(
-    destination: str | os.PathLike[str], options: CohortOptions, part: tuple[int, int]
+    destination: str | os.PathLike[str], options: ArchiveOptions, part: tuple[int, int]
 ) -> Plan:
     """The items of one part of the plan at the destination.
 
@@ -162,7 +162,7 @@ def part_of_plan(
         MissingFileError: If there is no plan.
         FormatError: If it was made with other options (``OTHER_OPTIONS``).
     """
-    plan = read_part(Folder.of(destination).plan, *part)
+    plan = read_part(CohortLayout.of(destination).plan, *part)
     if plan.options != options.digest():
         raise FormatError(
             "the plan was made with other options: give convert the options of plan",
@@ -179,20 +179,20 @@ def _names_of(plan: Plan) -> list[str]:
     ]
 
 
-def found_in(
+def discover_inputs(
     sources: Sources,
     destination: str | os.PathLike[str],
-    choice: Choice,
-    options: CohortOptions,
+    choice: InputSelection,
+    options: ArchiveOptions,
     census: Census | None = None,
-) -> list[Found]:
+) -> list[DiscoveredInput]:
     """The inputs that sources mean; see `search`.
 
     Raises:
         MissingFileError: If there are none at all (``NOTHING_FOUND``).
     """
     census = Census() if census is None else census
-    found = search(_texts(sources), Folder.of(destination).root, choice, options, census)
+    found = search(_texts(sources), CohortLayout.of(destination).root, choice, options, census)
     if not found:
         raise MissingFileError(
             f"nothing to do: no image was found in {', '.join(_texts(sources))} that voxarray "
@@ -203,11 +203,11 @@ def found_in(
 
 
 def make_plan(
-    found: Sequence[Found],
+    found: Sequence[DiscoveredInput],
     sources: Sources,
     destination: str | os.PathLike[str],
-    options: CohortOptions,
-    watcher: Watcher | None = None,
+    options: ArchiveOptions,
+    watcher: ProgressListener | None = None,
     *,
     write: bool = True,
 ) -> Plan:
@@ -217,8 +217,8 @@ def make_plan(
         FormatError: As `build`.
         ArchiveError: What the disk refuses.
     """
-    folder = Folder.of(destination)
-    looked = (watcher or Watcher()).planned
+    folder = CohortLayout.of(destination)
+    looked = (watcher or ProgressListener()).planned
     plan = plan_of(found, _texts(sources), options, previous_plan(folder), looked)
     if write:
         _make(folder.root)
@@ -230,12 +230,12 @@ def execute(
     plan: Plan,
     opener_of: Callable[[Item], Opener],
     destination: str | os.PathLike[str],
-    options: CohortOptions,
-    run: Run,
-    watcher: Watcher,
+    options: ArchiveOptions,
+    run: ExecutionOptions,
+    watcher: ProgressListener,
     *,
     overlapping: bool = True,
-) -> Made:
+) -> CohortResult:
     """Convert what a plan wants and is not there, and finalise.
 
     Args:
@@ -250,7 +250,7 @@ def execute(
     Raises:
         ArchiveError: As `build`; what was converted stays.
     """
-    folder = Folder.of(destination)
+    folder = CohortLayout.of(destination)
     engine = chosen(run.workers, run.scheduler, run.executor)
     _make(folder.subjects)
     _make(folder.staging)
@@ -268,12 +268,12 @@ def execute(
     summary = None if run.partition else conclude(folder, plan.items, plan.zipped)
     left = len(items) - tally.present - tally.converted - tally.failed
     failures = tuple(one.failure for one in tally.failures)
-    return Made(
+    return CohortResult(
         *(tally.converted, tally.present, tally.failed, left, summary, stopped), failures=failures
     )
 
 
-def _sweep(folder: Folder, plan: Plan, run: Run) -> None:
+def _sweep(folder: CohortLayout, plan: Plan, run: ExecutionOptions) -> None:
     """Remove what was left of interrupted conversions: by a part only of its own images."""
     names: list[str | None] = [None]
     if run.partition is not None:
@@ -300,7 +300,9 @@ class _Tally:
             self.failures.append(Failed(result.slug, result.key, result.failure))
 
 
-def _convert(engine: Engine, job: Job, run: Run, watcher: Watcher, tally: _Tally) -> str:
+def _convert(
+    engine: Engine, job: Job, run: ExecutionOptions, watcher: ProgressListener, tally: _Tally
+) -> str:
     """Run the engine until it is done or has to stop; says why it stopped."""
     if not job.items:
         return ""
@@ -325,7 +327,7 @@ def _convert(engine: Engine, job: Job, run: Run, watcher: Watcher, tally: _Tally
 
 
 def _sorted_out(
-    items: Sequence[Item], plan: Plan, folder: Folder, run: Run
+    items: Sequence[Item], plan: Plan, folder: CohortLayout, run: ExecutionOptions
 ) -> tuple[list[Item], int, list[Failed]]:
     """What is to be converted, how many are there, and what failed for good."""
     if run.partition is None:
@@ -348,7 +350,7 @@ def _sorted_out(
     return todo, present, hopeless
 
 
-def previous_plan(folder: Folder) -> Plan | None:
+def previous_plan(folder: CohortLayout) -> Plan | None:
     """The plan that is there; None if there is none."""
     try:
         return Plan.read(folder.plan)

@@ -20,7 +20,7 @@ _before: list[warnings.catch_warnings[Any]] = []
 
 
 @contextmanager
-def noted() -> Iterator[list[str]]:
+def capture_warnings() -> Iterator[list[str]]:
     """Texts of our warnings that this thread gives meanwhile."""
     texts: list[str] = []
     with _lock:

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.run import throttle
 from voxarray.cohort.run.divided_images import convert_part, folder_for_parts, parts_of
 from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Begin, Job
-from voxarray.cohort.run.task import Result, convert_in_turn, noted_down
+from voxarray.cohort.run.task import Result, convert_throttled, noted_down
 from voxarray.core import memory, settings
 from voxarray.core.errors import ArchiveError, TransportError
 
@@ -150,7 +150,7 @@ def _spread(
             for planes in divided.get(item.slug, ())
         ]
         future = client.submit(
-            *(with_settings, ours, convert_in_turn),
+            *(with_settings, ours, convert_throttled),
             *(item, opener, job.root, job.options),
             again=job.again,
             insist=insist or bool(parts),
@@ -183,7 +183,9 @@ def _spread(
                 result = Result(item.slug, "failed", item.key, found)
                 # No worker can tell of its death. Other errors may be those of a scheduler that is
                 # about to be lost, and are none of the image.
-                yield noted_down(result, Folder.of(job.root)) if found.code == _LOST else result
+                yield (
+                    noted_down(result, CohortLayout.of(job.root)) if found.code == _LOST else result
+                )
             elif found.status == "busy":
                 waiting.add(submit(item, -len(items), True))
             else:

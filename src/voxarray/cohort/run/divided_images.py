@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 
 from voxarray.archive.convert import planned
-from voxarray.archive.partial_writes import Part, divided, write_part
+from voxarray.archive.partial_writes import PartialWrite, divided, write_part
 from voxarray.archive.source import ArchiveSource
-from voxarray.cohort.folder import Folder
-from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import Opener
@@ -53,7 +53,7 @@ def parts_of(job: Job, workers: int) -> dict[str, list[range]]:
     return found
 
 
-def _parts(item: Item, opener: Opener, options: CohortOptions, workers: int) -> list[range]:
+def _parts(item: Item, opener: Opener, options: ArchiveOptions, workers: int) -> list[range]:
     try:
         source = opener.open(item).source
     except Exception:  # whoever converts it finds the same, and reports it
@@ -63,9 +63,9 @@ def _parts(item: Item, opener: Opener, options: CohortOptions, workers: int) -> 
     return divided(planned(source, item.kind, options.of_archive("", False)), workers)
 
 
-def folder_for_parts(item: Item, root: str, options: CohortOptions) -> FolderLock:
+def folder_for_parts(item: Item, root: str, options: ArchiveOptions) -> FolderLock:
     """A new folder for the parts of an image, of which this process holds a share of the lock."""
-    folder = Folder.of(root)
+    folder = CohortLayout.of(root)
     name = os.path.basename(folder.archive(item.slug, options.zipped))
     return make_hidden_folder(folder.staging, name, shared=True)
 
@@ -73,10 +73,10 @@ def folder_for_parts(item: Item, root: str, options: CohortOptions) -> FolderLoc
 def convert_part(
     item: Item,
     opener: Opener,
-    options: CohortOptions,
+    options: ArchiveOptions,
     planes: range,
     folder: str,
-) -> Part | Failure:
+) -> PartialWrite | Failure:
     """Write some planes of an image, which somebody else makes an archive of.
 
     Args:

@@ -7,8 +7,8 @@ from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import dataclass
 from typing import Any
 
-from voxarray.cohort.folder import Folder
-from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import Opener
@@ -48,7 +48,7 @@ def convert_elsewhere(
     item: Item,
     opener: Opener,
     root: str,
-    options: CohortOptions,
+    options: ArchiveOptions,
     again: bool,
 ) -> Result:
     """Convert one image with what is set where the work was given out."""
@@ -65,4 +65,4 @@ def _result(future: Future[Result], item: Item, job: Job) -> Result:
         failure = Failure("WORKER_LOST", text, item.origin.source)
     else:  # what it was given or gave back could not be pickled, for one
         failure = failure_of(error, item.origin.source, job.opener_of(item).places)
-    return noted_down(Result(item.slug, "failed", item.key, failure), Folder.of(job.root), "")
+    return noted_down(Result(item.slug, "failed", item.key, failure), CohortLayout.of(job.root), "")

@@ -12,7 +12,7 @@ from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run import throttle
 from voxarray.cohort.run.interrupts import Stopped
 from voxarray.cohort.run.job import Begin, Job
-from voxarray.cohort.run.task import Progress, Result, convert_in_turn, convert_item
+from voxarray.cohort.run.task import Progress, Result, convert_item, convert_throttled
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def _overlapping(job: Job, begin: Begin) -> Iterator[tuple[Item, Result]]:
     waiting = deque(job.items)
 
     def convert(item: Item) -> Result:
-        return convert_in_turn(
+        return convert_throttled(
             *(item, job.opener_of(item), job.root, job.options),
             again=job.again,
             insist=False,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from voxarray.cohort.options import CohortOptions
+from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import Opener
 from voxarray.cohort.run.task import Progress, Result
@@ -31,7 +31,7 @@ class Job:
     items: Sequence[Item]
     opener_of: Callable[[Item], Opener]
     root: str
-    options: CohortOptions
+    options: ArchiveOptions
     again: bool
     overlapping: bool = True
 

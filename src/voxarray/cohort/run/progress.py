@@ -13,7 +13,7 @@ from voxarray.cohort.run.task import Progress, Result
 from voxarray.core.progress import console, speed_column, watched
 
 
-class Watcher:
+class ProgressListener:
     """Told what happens; this one says nothing."""
 
     def start(self, items: Sequence[Item]) -> None:
@@ -30,7 +30,7 @@ class Watcher:
 
 
 @dataclass(slots=True)
-class Bars(Watcher):
+class Bars(ProgressListener):
     """Images and bytes done, rate, time that remains, failures; told by several threads."""
 
     progress: Any
@@ -77,7 +77,7 @@ def _name(item: Item) -> str:
 
 
 @contextmanager
-def bars(*, anywhere: bool = False) -> Iterator[Watcher]:
+def bars(*, anywhere: bool = False) -> Iterator[ProgressListener]:
     """Bars on stderr, or below the cell of a notebook.
 
     Args:
@@ -97,7 +97,7 @@ def bars(*, anywhere: bool = False) -> Iterator[Watcher]:
 
     where = console()
     if not (anywhere or watched(where)):
-        yield Watcher()
+        yield ProgressListener()
         return
     images = Progress(
         TextColumn("images"),

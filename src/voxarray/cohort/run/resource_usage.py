@@ -14,7 +14,7 @@ _PROC = Path("/proc/self")
 
 
 @dataclass(slots=True)
-class Cost:
+class ResourceUsage:
     """Cost of a step; memory and reading are None where the system does not tell (not Linux).
 
     Attributes:
@@ -30,16 +30,16 @@ class Cost:
 
 
 _lock = threading.Lock()
-_running: list[Cost] = []
+_running: list[ResourceUsage] = []
 
 
 @contextmanager
-def metered() -> Iterator[Cost]:
+def metered() -> Iterator[ResourceUsage]:
     """Measure the body; the cost is complete when it ends.
 
     Bodies that run at once in several threads are told what the process needed meanwhile.
     """
-    cost = Cost()
+    cost = ResourceUsage()
     with _lock:
         _keep_peak()
         resident, asked = _reset_peak(), _field("io", "rchar")

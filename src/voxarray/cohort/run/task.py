@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from voxarray.archive.convert import convert
-from voxarray.archive.partial_writes import Part
+from voxarray.archive.partial_writes import PartialWrite
 from voxarray.archive.staging import hidden_folders
 from voxarray.cohort.catalogue.entry import entry_of, facts_of
 from voxarray.cohort.catalogue.journal import BEGUN, Journal
-from voxarray.cohort.folder import Folder
-from voxarray.cohort.options import CohortOptions
-from voxarray.cohort.plan.failures import UNEXPECTED, failure_of, without_places
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.plan.failures import UNEXPECTED, failure_of, redact_paths
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import Opener
-from voxarray.cohort.run.captured_warnings import noted
+from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.resource_usage import metered
 from voxarray.cohort.run.throttle import HERE
 from voxarray.core.errors import ArchiveExistsError
@@ -63,12 +63,12 @@ def convert_item(
     item: Item,
     opener: Opener,
     root: str,
-    options: CohortOptions,
+    options: ArchiveOptions,
     *,
     again: bool = False,
     insist: bool = True,
     progress: Progress | None = None,
-    parts: Sequence[Part | Failure] = (),
+    parts: Sequence[PartialWrite | Failure] = (),
 ) -> Result:
     """Convert one image of a plan, unless its archive is there; note in the journal what happened.
 
@@ -82,12 +82,12 @@ def convert_item(
         progress: Called with the bytes of voxels done and in all.
         parts: All parts of the image, if others have written them; one may have failed.
     """
-    folder = Folder.of(root)
-    with metered() as cost, noted() as remarks:
+    folder = CohortLayout.of(root)
+    with metered() as cost, capture_warnings() as remarks:
         status, failure, trace = _attempt(
             item, opener, folder, options, again, insist, progress, parts
         )
-    texts = tuple(without_places(text, opener.places) for text in dict.fromkeys(remarks))
+    texts = tuple(redact_paths(text, opener.places) for text in dict.fromkeys(remarks))
     result = Result(
         item.slug,
         status,
@@ -103,16 +103,16 @@ def convert_item(
     return result
 
 
-def convert_in_turn(
+def convert_throttled(
     item: Item,
     opener: Opener,
     root: str,
-    options: CohortOptions,
+    options: ArchiveOptions,
     *,
     again: bool = False,
     insist: bool = True,
     begin: Callable[[], Progress | None] = lambda: None,
-    parts: Sequence[Part | Failure] = (),
+    parts: Sequence[PartialWrite | Failure] = (),
 ) -> Result:
     """As `convert_item`, beside others in this process, when it has room for this one.
 
@@ -152,12 +152,12 @@ def peak_of(item: Item) -> int | None:
 def _attempt(
     item: Item,
     opener: Opener,
-    folder: Folder,
-    options: CohortOptions,
+    folder: CohortLayout,
+    options: ArchiveOptions,
     again: bool,
     insist: bool,
     progress: Progress | None,
-    parts: Sequence[Part | Failure],
+    parts: Sequence[PartialWrite | Failure],
 ) -> tuple[Status, Failure | None, str]:
     archive = folder.archive(item.slug, options.zipped)
     exists = os.path.lexists(archive)
@@ -183,7 +183,7 @@ def _attempt(
                 progress=progress,
                 facts=facts_of(item, opened),
                 extremes=True,
-                parts=[one for one in parts if isinstance(one, Part)],
+                parts=[one for one in parts if isinstance(one, PartialWrite)],
             )
     except ArchiveExistsError as error:
         if is_made(archive, item):  # by another process, while this one was at it
@@ -211,7 +211,7 @@ def _is_under_way(staging: str, name: str) -> bool:
     )
 
 
-def noted_down(result: Result, folder: Folder, trace: str = "") -> Result:
+def noted_down(result: Result, folder: CohortLayout, trace: str = "") -> Result:
     """Write a result into the journal.
 
     A disk that has no room for a line has none for the rest either: then that is the result.

@@ -27,7 +27,7 @@ def at_once() -> int:
 
 
 @dataclass(slots=True)
-class Turns:
+class MemoryThrottle:
     """The images that a process converts now, and those that wait for their turn, in order."""
 
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -81,5 +81,5 @@ def _needed(peak: int | None) -> int:
     return memory.budget() if peak is None else peak
 
 
-HERE = Turns()
+HERE = MemoryThrottle()
 """Those of this process, whoever converts in it."""

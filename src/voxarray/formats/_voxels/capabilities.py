@@ -16,7 +16,7 @@ from voxarray.source.base import Source
 _AXIS_TOLERANCE = 1e-9  # relative to the spacing: rounding of a product of matrices
 
 
-def held_dtype(source: Source, names: Iterable[str], kind: str) -> np.dtype:
+def supported_dtype(source: Source, names: Iterable[str], kind: str) -> np.dtype:
     """The type in which a format keeps the voxels of a source, in native byte order.
 
     Args:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from voxarray.core.errors import UnsupportedError
 from voxarray.formats._voxels.capabilities import (
-    held_dtype,
     remark_lost_time,
     require_lps_axes,
     require_one_channel,
+    supported_dtype,
 )
 from voxarray.formats._voxels.write_voxels import sink_of, write_volumes
 from voxarray.formats.gipl import read as gipl
@@ -15,7 +15,7 @@ from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import itk_from_ras
 from voxarray.source.base import Source
-from voxarray.storage.atomic_write import whole_file
+from voxarray.storage.atomic_write import atomic_write
 
 
 def write_gipl(source: Source, path: str, *, overwrite: bool = True) -> None:
@@ -26,7 +26,7 @@ def write_gipl(source: Source, path: str, *, overwrite: bool = True) -> None:
         ArchiveError: The disk is full or fails.
     """
     codes = {name: code for code, name in gipl.DTYPES.items() if name not in ("i4", "u4")}
-    dtype = held_dtype(source, codes, "GIPL")  # ITK reads no 32-bit integers
+    dtype = supported_dtype(source, codes, "GIPL")  # ITK reads no 32-bit integers
     require_one_channel(source, "GIPL")
     remark_lost_time(source, "GIPL")
     require_lps_axes(source.affine, "GIPL")
@@ -39,7 +39,7 @@ def write_gipl(source: Source, path: str, *, overwrite: bool = True) -> None:
     header[gipl.MAGIC_AT :] = gipl.MAGIC.to_bytes(4, "big")
     compressed = suffix_of(path).endswith(".gz")
     with (
-        whole_file(path, overwrite=overwrite) as file,
+        atomic_write(path, overwrite=overwrite) as file,
         sink_of(file, compressed=compressed) as sink,
     ):
         sink.write(bytes(header))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from voxarray.formats._voxels.capabilities import (
-    held_dtype,
     plane_affine,
     remark_lost_time,
     require_held,
+    supported_dtype,
 )
 from voxarray.formats._voxels.itk_writing import image_of, read_whole, write_image
 from voxarray.formats.hdf5.read import open_itk_hdf5
 from voxarray.formats.record import SaveRequest
 from voxarray.source.base import Source
-from voxarray.storage.atomic_write import whole_files
+from voxarray.storage.atomic_write import atomic_writes
 
 _TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
 
@@ -32,7 +32,7 @@ def write_hdf5(source: Source, path: str, *, squeeze: bool, overwrite: bool = Tr
         MemoryBudgetError: The image and ITK's copy exceed the budget.
         ArchiveError: The disk is full or fails.
     """
-    held_dtype(source, _TYPES, "ITK's HDF5")
+    supported_dtype(source, _TYPES, "ITK's HDF5")
     remark_lost_time(source, "ITK's HDF5")
     voxels = read_whole(source).transpose(3, 2, 1, 0)
     affine, is_plane = source.affine, squeeze and source.shape[3] == 1
@@ -40,7 +40,7 @@ def write_hdf5(source: Source, path: str, *, squeeze: bool, overwrite: bool = Tr
         plane_affine(source)  # refuses what two dimensions cannot say
         voxels = voxels[0]
     image = image_of(voxels, affine)
-    with whole_files(path, overwrite=overwrite) as (partial,):
+    with atomic_writes(path, overwrite=overwrite) as (partial,):
         write_image(image, partial, "HDF5ImageIO")
         require_held(source, open_itk_hdf5(partial), "ITK's HDF5")
 

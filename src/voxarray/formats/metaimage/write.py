@@ -10,14 +10,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from voxarray.formats._voxels.capabilities import held_dtype, plane_affine
+from voxarray.formats._voxels.capabilities import plane_affine, supported_dtype
 from voxarray.formats._voxels.write_voxels import write_components
 from voxarray.formats.metaimage.header import TIME_STEP
 from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import itk_from_ras
 from voxarray.source.base import Source
-from voxarray.storage.atomic_write import whole_files
+from voxarray.storage.atomic_write import atomic_writes
 
 _TYPES = {
     "i1": "MET_CHAR",
@@ -49,16 +49,16 @@ def write_meta_image(source: Source, path: str, *, squeeze: bool, overwrite: boo
         UnsupportedError: ``UNSUPPORTED_DTYPE``, ``CANNOT_SQUEEZE``.
         ArchiveError: The disk is full or fails.
     """
-    dtype = held_dtype(source, _TYPES, "MetaImage")
+    dtype = supported_dtype(source, _TYPES, "MetaImage")
     header = _header(source, dtype, is_plane=squeeze and source.shape[3] == 1)
     stored = dtype.newbyteorder("<")
     if suffix_of(path) == ".mha":
-        with whole_files(path, overwrite=overwrite) as (partial,), open(partial, "xb") as file:
+        with atomic_writes(path, overwrite=overwrite) as (partial,), open(partial, "xb") as file:
             file.write(f"{header}ElementDataFile = LOCAL\n".encode("ascii"))
             write_components(source, file, stored)
         return
     raw = path[: -len(".mhd")] + ".raw"
-    with whole_files(raw, path, overwrite=overwrite) as (voxels, text):
+    with atomic_writes(raw, path, overwrite=overwrite) as (voxels, text):
         with open(voxels, "xb") as file:
             write_components(source, file, stored)
         with open(text, "x", encoding="latin-1") as lines:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from voxarray.formats._voxels.capabilities import (
-    held_dtype,
     remark_lost_time,
+    supported_dtype,
 )
 from voxarray.formats._voxels.write_voxels import sink_of, write_volumes
 from voxarray.formats.mgh import read as mgh
 from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.source.base import Source
-from voxarray.storage.atomic_write import whole_file
+from voxarray.storage.atomic_write import atomic_write
 
 
 def write_mgh(source: Source, path: str, *, overwrite: bool = True) -> None:
@@ -26,12 +26,12 @@ def write_mgh(source: Source, path: str, *, overwrite: bool = True) -> None:
         ArchiveError: The disk is full or fails.
     """
     codes = {dtype[1:]: code for code, dtype in mgh.DTYPES.items()}
-    dtype = held_dtype(source, codes, "MGH")
+    dtype = supported_dtype(source, codes, "MGH")
     remark_lost_time(source, "MGH")
     header = mgh.header_for(source.shape, codes[dtype.str[1:]], source.affine)
     compressed = suffix_of(path) != ".mgh"
     with (
-        whole_file(path, overwrite=overwrite) as file,
+        atomic_write(path, overwrite=overwrite) as file,
         sink_of(file, compressed=compressed) as sink,
     ):
         sink.write(header)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from voxarray.formats._voxels.capabilities import (
-    held_dtype,
     remark_lost_time,
     require_held,
     require_one_channel,
+    supported_dtype,
     warn,
 )
 from voxarray.formats._voxels.itk_writing import image_of, read_whole, write_image
@@ -14,7 +14,7 @@ from voxarray.formats.minc.read import open_minc
 from voxarray.formats.record import SaveRequest
 from voxarray.geometry.lps import lps_from_ras
 from voxarray.source.base import Source
-from voxarray.storage.atomic_write import whole_files
+from voxarray.storage.atomic_write import atomic_writes
 
 _MINC_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8")
 
@@ -31,7 +31,7 @@ def write_minc(source: Source, path: str, *, overwrite: bool = True) -> None:
         MemoryBudgetError: The image and ITK's copy exceed the budget.
         ArchiveError: The disk is full or fails.
     """
-    held_dtype(source, _MINC_TYPES, "MINC")
+    supported_dtype(source, _MINC_TYPES, "MINC")
     require_one_channel(source, "MINC")
     remark_lost_time(source, "MINC")
     voxels = read_whole(source)[0]
@@ -39,7 +39,7 @@ def write_minc(source: Source, path: str, *, overwrite: bool = True) -> None:
     # numbers makes the file right, for nibabel and MINC's tools if not for ITK itself.
     # `require_held` would notice if that changed.
     image = image_of(voxels[..., None], lps_from_ras(source.affine)[:, [2, 1, 0, 3]])
-    with whole_files(path, overwrite=overwrite) as (partial,):
+    with atomic_writes(path, overwrite=overwrite) as (partial,):
         write_image(image, partial, "MINCImageIO")
         found = open_minc(partial)
         require_held(source, found, "MINC")

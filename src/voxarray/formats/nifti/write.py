@@ -12,7 +12,7 @@ from voxarray.nifti_header.build import header_for, stored_dtype
 from voxarray.nifti_header.fields import EXTENSION_FLAG_BYTES
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.source.base import Source
-from voxarray.storage.atomic_write import whole_file
+from voxarray.storage.atomic_write import atomic_write
 
 SUFFIXES = (".nii", ".nii.gz")
 
@@ -44,7 +44,7 @@ def write_nifti(source: Source, path: str | os.PathLike[str], *, overwrite: bool
         )
     voxels, header = representation(source)
     with (
-        whole_file(path, overwrite=overwrite) as file,
+        atomic_write(path, overwrite=overwrite) as file,
         sink_of(file, compressed=suffix != ".nii") as sink,
     ):
         sink.write(header + bytes(EXTENSION_FLAG_BYTES))

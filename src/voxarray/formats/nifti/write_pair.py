@@ -12,7 +12,7 @@ from voxarray.nifti_header.build import stored_dtype
 from voxarray.nifti_header.fields import PAIR_MAGIC
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.source.base import Source
-from voxarray.storage.atomic_write import whole_files
+from voxarray.storage.atomic_write import atomic_writes
 
 
 def write_nifti_pair(source: Source, path: str, *, overwrite: bool = True) -> None:
@@ -35,7 +35,7 @@ def write_nifti_pair(source: Source, path: str, *, overwrite: bool = True) -> No
     is_compressed = suffix.endswith(".gz")
     names = [_like(given, part + (".gz" if is_compressed else "")) for part in (".img", ".hdr")]
     voxels, header = representation(source)
-    with whole_files(*(stem + name for name in names), overwrite=overwrite) as (image, text):
+    with atomic_writes(*(stem + name for name in names), overwrite=overwrite) as (image, text):
         with open(image, "xb") as file, sink_of(file, compressed=is_compressed) as sink:
             write_volumes(voxels, sink, stored_dtype(voxels.dtype))
         with open(text, "xb") as file, sink_of(file, compressed=is_compressed) as sink:

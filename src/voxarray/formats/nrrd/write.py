@@ -11,14 +11,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from voxarray.core.errors import UnsupportedError
-from voxarray.formats._voxels.capabilities import held_dtype, plane_affine
+from voxarray.formats._voxels.capabilities import plane_affine, supported_dtype
 from voxarray.formats._voxels.write_voxels import write_components
 from voxarray.formats.nrrd.header import TIME_STEP
 from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import lps_from_ras
 from voxarray.source.base import Source
-from voxarray.storage.atomic_write import whole_files
+from voxarray.storage.atomic_write import atomic_writes
 
 _TYPES = {
     "i1": "int8",
@@ -53,7 +53,7 @@ def write_nrrd(source: Source, path: str, *, squeeze: bool, overwrite: bool = Tr
             ``CANNOT_SQUEEZE``.
         ArchiveError: The disk is full or fails.
     """
-    dtype = held_dtype(source, _TYPES, "NRRD")
+    dtype = supported_dtype(source, _TYPES, "NRRD")
     if dtype.kind == "c" and source.shape[0] > 1:
         raise UnsupportedError(
             "NRRD cannot hold several channels of complex voxels that others read: save each of "
@@ -63,12 +63,12 @@ def write_nrrd(source: Source, path: str, *, squeeze: bool, overwrite: bool = Tr
     header = _header(source, dtype, is_plane=squeeze and source.shape[3] == 1)
     stored = dtype.newbyteorder("<")
     if suffix_of(path) == ".nrrd":
-        with whole_files(path, overwrite=overwrite) as (partial,), open(partial, "xb") as file:
+        with atomic_writes(path, overwrite=overwrite) as (partial,), open(partial, "xb") as file:
             file.write(header.encode("ascii") + b"\n")
             write_components(source, file, stored)
         return
     raw = path[: -len(".nhdr")] + ".raw"
-    with whole_files(raw, path, overwrite=overwrite) as (voxels, text):
+    with atomic_writes(raw, path, overwrite=overwrite) as (voxels, text):
         with open(voxels, "xb") as file:
             write_components(source, file, stored)
         with open(text, "x", encoding="utf-8") as lines:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import TruncatedError, UnsupportedError
-from voxarray.formats._voxels.capabilities import held_dtype, remark_lost_time, warn
+from voxarray.formats._voxels.capabilities import remark_lost_time, supported_dtype, warn
 from voxarray.formats._voxels.itk_writing import require_room, without_geometry, write_image
 from voxarray.formats._voxels.picture_checks import (
     require_whole_bmp,
@@ -24,7 +24,7 @@ from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import lps_from_ras
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
-from voxarray.storage.atomic_write import whole_files
+from voxarray.storage.atomic_write import atomic_writes
 
 _TIFF_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
 
@@ -80,7 +80,7 @@ def write_picture(source: Source, path: str, *, overwrite: bool = True) -> None:
         warn("LOSSY: JPEG changes values; save as .png to keep them")
     _remark_geometry(source, np.eye(4), kind)
     image = without_geometry(pixels)
-    with whole_files(path, overwrite=overwrite) as (partial,):
+    with atomic_writes(path, overwrite=overwrite) as (partial,):
         if suffix == ".bmp":  # which ITK cuts short without a word
             require_room(partial, image.voxels.nbytes)
         write_image(image, partial, _WRITERS[suffix])
@@ -114,7 +114,7 @@ def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
         raise UnsupportedError(
             "TIFF needs tifffile: pip install 'voxarray[tiff]'", code="NO_TIFFFILE"
         ) from None
-    dtype = held_dtype(source, _TIFF_TYPES, "TIFF")
+    dtype = supported_dtype(source, _TIFF_TYPES, "TIFF")
     count, width, height, depth = source.shape
     if count not in (1, 3, 4):
         raise UnsupportedError(
@@ -137,7 +137,7 @@ def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
     }
     big = count * width * height * depth * dtype.itemsize >= 1 << 31
     with (
-        whole_files(path, overwrite=overwrite) as (partial,),
+        atomic_writes(path, overwrite=overwrite) as (partial,),
         tifffile.TiffWriter(partial, bigtiff=big) as file,
     ):
         for page in _pages(source, dtype):

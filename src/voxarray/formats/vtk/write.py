@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from voxarray.formats._voxels.capabilities import (
-    held_dtype,
     remark_lost_time,
     require_lps_axes,
+    supported_dtype,
 )
 from voxarray.formats._voxels.write_voxels import write_components
 from voxarray.formats.record import SaveRequest
 from voxarray.formats.vtk import read as vtk
 from voxarray.geometry.lps import itk_from_ras
 from voxarray.source.base import Source
-from voxarray.storage.atomic_write import whole_file
+from voxarray.storage.atomic_write import atomic_write
 
 
 def write_vtk(source: Source, path: str, *, overwrite: bool = True) -> None:
@@ -23,7 +23,7 @@ def write_vtk(source: Source, path: str, *, overwrite: bool = True) -> None:
         ArchiveError: The disk is full or fails.
     """
     names = {name: text for text, name in reversed(vtk.DTYPES.items()) if "vtktype" not in text}
-    dtype = held_dtype(source, names, "VTK")
+    dtype = supported_dtype(source, names, "VTK")
     require_lps_axes(source.affine, "VTK")
     remark_lost_time(source, "VTK")
     count, w, h, d = source.shape
@@ -40,7 +40,7 @@ def write_vtk(source: Source, path: str, *, overwrite: bool = True) -> None:
         f"SCALARS scalars {names[dtype.str[1:]]} {count}",
         "LOOKUP_TABLE default",
     ]
-    with whole_file(path, overwrite=overwrite) as file:
+    with atomic_write(path, overwrite=overwrite) as file:
         file.write(("\n".join(lines) + "\n").encode("ascii"))
         write_components(source, file, dtype.newbyteorder(">"))
 

@@ -15,7 +15,7 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from voxarray.core.errors import MissingDataError, UnsupportedError
-from voxarray.formats.zarr.change_detection import Witness
+from voxarray.formats.zarr.change_detection import ChunkFingerprints
 from voxarray.storage.store import Store as Files
 
 
@@ -29,7 +29,7 @@ class ReadOnlyStore(Store):  # type: ignore[misc]  # zarr is not followed by myp
         witness: Is told of everything that is read.
     """
 
-    def __init__(self, files: Files, witness: Witness) -> None:
+    def __init__(self, files: Files, witness: ChunkFingerprints) -> None:
         super().__init__(read_only=True)
         self.files = files
         self.witness = witness
@@ -82,7 +82,7 @@ class ReadOnlyStore(Store):  # type: ignore[misc]  # zarr is not followed by myp
         raise _read_only(self.files)
 
 
-def _read(files: Files, witness: Witness, key: str, request: Any) -> bytes | None:
+def _read(files: Files, witness: ChunkFingerprints, key: str, request: Any) -> bytes | None:
     try:
         if request is None:
             data, identity = files.fetch(key)

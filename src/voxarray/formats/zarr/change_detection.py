@@ -34,7 +34,7 @@ def now_ns() -> int:
 
 
 @dataclass(eq=False, slots=True)
-class Witness:
+class ChunkFingerprints:
     """Chunks of one array since it was opened, by threads of one process.
 
     Attributes:

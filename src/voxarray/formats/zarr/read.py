@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from voxarray.archive.locate import Place, locate
+from voxarray.archive.locate import ArchiveLocation, locate
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.metadata import KEY
 from voxarray.archive.source import open_place
@@ -22,12 +22,12 @@ def open_zarr(path: str | os.PathLike[str]) -> Source:
         MissingFileError: There is nothing at the path.
         MissingDataError: An archive of ours has no manifest (``NO_MANIFEST``), or lacks a file.
         FormatError: It is no Zarr, damaged, or ambiguous; codes as in `open_archive` and in
-            `voxarray.formats.zarr.third_party.open_foreign`.
+            `voxarray.formats.zarr.third_party.open_third_party`.
     """
     return open_located(locate(path), os.path.abspath(path))
 
 
-def open_located(place: Place, path: str) -> Source:
+def open_located(place: ArchiveLocation, path: str) -> Source:
     """As `open_zarr`, for what was located already."""
     if place.is_ours:
         return open_place(place, path)
@@ -37,7 +37,7 @@ def open_located(place: Place, path: str) -> Source:
     if not nodes or nodes[0].key != place.key:
         require(None, place.store, place.key)
     from voxarray.formats.zarr.third_party import (
-        open_foreign,  # zarr-python: only where it is needed
+        open_third_party,  # zarr-python: only where it is needed
     )
 
-    return open_foreign(place.store, nodes, path)
+    return open_third_party(place.store, nodes, path)

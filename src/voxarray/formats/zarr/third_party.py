@@ -33,7 +33,7 @@ from voxarray.source.base import Channels
 from voxarray.storage.store import Store
 
 
-def open_foreign(store: Store, nodes: Sequence[Node], path: str) -> ZarrSource:
+def open_third_party(store: Store, nodes: Sequence[Node], path: str) -> ZarrSource:
     """An image at a node.
 
     Args:

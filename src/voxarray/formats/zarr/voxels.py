@@ -20,7 +20,7 @@ from voxarray.core.errors import (
     UnsupportedError,
     VoxarrayError,
 )
-from voxarray.formats.zarr.change_detection import Witness, now_ns
+from voxarray.formats.zarr.change_detection import ChunkFingerprints, now_ns
 from voxarray.formats.zarr.chunk_batches import Part, divided
 from voxarray.formats.zarr.node import Node
 from voxarray.storage.store import Store
@@ -192,7 +192,7 @@ def _array(store: Store, key: str, documents: tuple[tuple[str, Hashable], ...], 
 
     from voxarray.formats.zarr.adapter import ReadOnlyStore
 
-    files = ReadOnlyStore(store, Witness(store, opened))
+    files = ReadOnlyStore(store, ChunkFingerprints(store, opened))
     version = 3 if documents[0][0].endswith("zarr.json") else 2
     with _named(store, key, "BAD_METADATA"):
         return zarr.open_array(files, path=key, mode="r", zarr_format=version)
