@@ -106,7 +106,7 @@ def missing_of(
     return Missing(item.slug, item.subject, item.image, failure, record["seconds"], record["peak"])
 
 
-def last_failures(folder: CohortLayout) -> dict[tuple[str, str], dict[str, Any]]:
+def last_failures(folder: CohortLayout) -> Mapping[tuple[str, str], Mapping[str, Any]]:
     """The last records of images that failed last, by slug and key."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for record in records(folder.journal):

@@ -54,7 +54,7 @@ def _read(file: BinaryIO) -> tuple[dict[str, Any], list[tuple[int, int]]]:
         ValueError: If it is not as it was written.
     """
     digest = hashlib.sha256()
-    places = []
+    places: list[tuple[int, int]] = []
     lines = _lines(file)
     offset, first = next(lines)
     content = json.loads(first.rstrip(_ROW_END) + b"}")
