@@ -18,10 +18,12 @@ from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure, Item
+from voxarray.cohort.run.array_index import part_of_array
 from voxarray.cohort.run.build import ASKED_TO_END, CohortResult, ExecutionOptions, build
 from voxarray.cohort.run.interrupts import stoppable
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.task import Progress, Result
+from voxarray.core.errors import FormatError
 from voxarray.core.memory import format_bytes
 from voxarray.formats.suffixes import suffix_of
 from voxarray.saving import convert
@@ -51,8 +53,15 @@ def _part(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int,
     if text is None:
         return None
     number, slash, of = text.partition("/")
+    if number == "auto" and of.isdigit() and int(of) > 0:
+        try:
+            return part_of_array(int(of))
+        except FormatError as error:
+            raise click.BadParameter(str(error)) from None
     if not (slash and number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
-        raise click.BadParameter(f"{text!r} is no part: write 3/16, from 1/16 to 16/16")
+        raise click.BadParameter(
+            f"{text!r} is no part: write 3/16, from 1/16 to 16/16, or auto/16 in a job array"
+        )
     return int(number), int(of)
 
 
@@ -69,7 +78,12 @@ def _part(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int,
 @click.option("--overwrite", is_flag=True, help="Replace existing archives and files")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes on this machine")
 @click.option("--scheduler", help="Address of a running dask scheduler, such as tcp://host:8786")
-@click.option("--partition", callback=_part, metavar="I/N", help="One part of a plan")
+@click.option(
+    "--partition",
+    callback=_part,
+    metavar="I/N",
+    help="One part of a plan; auto/N in a job array (SLURM, PBS, LSF, SGE, Kubernetes)",
+)
 @click.option("--max-failures", type=click.IntRange(1), help="Stop after so many")
 @click.option("--retry", is_flag=True, help="Also retry images that failed permanently")
 @how_it_speaks(as_json=True)

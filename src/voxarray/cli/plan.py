@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -25,12 +26,14 @@ from voxarray.core.printable import printable
 @click.option(
     "--slurm", "jobs", metavar="N", type=click.IntRange(1), help="Print a SLURM job array of N jobs"
 )
+@click.option("--submit", is_flag=True, help="Submit the job array, and the catalogue after it")
 @how_it_speaks(as_json=True)
 def command(
     sources: tuple[str, ...],
     destination: str,
     dry_run: bool,
     jobs: int | None,
+    submit: bool,
     **arguments: Any,
 ) -> None:
     """Write a plan for the images that SOURCES mean: DESTINATION/plan.json.
@@ -42,6 +45,8 @@ def command(
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)
     named = choices.expanded(sources)
     talk = console()
+    if submit and (jobs is None or dry_run):
+        raise click.UsageError("--submit submits what --slurm N would print, without --dry-run")
     if jobs is not None and (talk.as_json or talk.quiet):
         raise click.UsageError("--slurm prints a script: leave --json and --quiet out")
     folder = Destination.of(destination).require_cohort("plan")
@@ -50,7 +55,14 @@ def command(
         found = discover_inputs(named, folder.root, choice, options, census)
         plan = make_plan(found, named, folder.root, options, watcher, write=not dry_run)
     if jobs is not None:
-        talk.say(slurm.script(plan, named, destination, jobs, arguments=same), newline=False)
+        text = slurm.script(plan, named, destination, jobs, arguments=same)
+        if submit:
+            array, last = slurm.submit(text, destination)
+            talk.say(f"submitted: array {array}, catalogue {last}; logs in {slurm.logs_of(folder)}")
+            return
+        if not dry_run:
+            os.makedirs(slurm.logs_of(folder), exist_ok=True)
+        talk.say(text, newline=False)
         return
     if dry_run or talk.verbose:
         for item in plan.items:

@@ -1,0 +1,66 @@
+"""Which task of a job array this process is, by the variables of the system that started it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from voxarray.core.errors import FormatError
+
+_VARIABLES: Mapping[str, int] = {
+    "SLURM_ARRAY_TASK_ID": 1,
+    "PBS_ARRAY_INDEX": 1,  # PBS Professional, OpenPBS
+    "PBS_ARRAYID": 1,  # Torque
+    "LSB_JOBINDEX": 1,  # LSF: 0 in a job that is no array
+    "SGE_TASK_ID": 1,  # Grid Engine: "undefined" in a job that is no array
+    "JOB_COMPLETION_INDEX": 0,  # Kubernetes, an indexed Job
+    "AWS_BATCH_JOB_ARRAY_INDEX": 0,
+}
+"""Variables, and the number that each gives to the first task of an array as we ask for it."""
+
+
+def part_of_array(of: int) -> tuple[int, int]:
+    """The part of a plan that this task of an array of ``of`` tasks is to do.
+
+    Args:
+        of: Tasks.
+
+    Raises:
+        FormatError: If no variable tells (``NO_ARRAY_INDEX``), two tell different things
+            (``AMBIGUOUS_ARRAY_INDEX``), or the number is none of 1 to ``of``
+            (``BAD_ARRAY_INDEX``).
+    """
+    told = {name: os.environ[name] for name in _VARIABLES if _is_told(name)}
+    if not told:
+        raise FormatError(
+            f"no variable says which task of an array this is ({', '.join(_VARIABLES)}): submit it "
+            f"as an array of {of}, or write the number, such as 1/{of}",
+            code="NO_ARRAY_INDEX",
+        )
+    numbers = {name: int(text) + 1 - _VARIABLES[name] for name, text in told.items()}
+    if len(set(numbers.values())) > 1:
+        raise FormatError(
+            f"several variables say different things: {_shown(told)}; write the number, such as "
+            f"1/{of}",
+            code="AMBIGUOUS_ARRAY_INDEX",
+        )
+    number = next(iter(numbers.values()))
+    if not 1 <= number <= of:
+        first = {_VARIABLES[name] for name in told}
+        raise FormatError(
+            f"{_shown(told)} is none of the {of} tasks: number them from {min(first)} on, to "
+            f"{min(first) + of - 1}",
+            code="BAD_ARRAY_INDEX",
+        )
+    return number, of
+
+
+def _is_told(name: str) -> bool:
+    text = os.environ.get(name, "")
+    if not text.isascii() or not text.isdigit():
+        return False
+    return not (name == "LSB_JOBINDEX" and int(text) == 0)
+
+
+def _shown(told: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={text}" for name, text in told.items())
