@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cohort_samples import run, save, truth
 
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.run.array_index import part_of_array
 from voxarray.cohort.run.build import build
 from voxarray.core.errors import FormatError
@@ -168,7 +168,7 @@ def test_a_task_that_is_told_of_its_end_stops_and_is_queued_again(tmp_path, rest
         save(tmp_path / f"in/{number}.nii.gz", number, (220, 220, 200))
     text, path = script_of(tmp_path, 1), tools(tmp_path / "bin")
     (tmp_path / "job.sh").write_text(text)
-    cohort = Folder.of(tmp_path / "my cohort")
+    cohort = CohortLayout.of(tmp_path / "my cohort")
     environment = bare(1, path) | {"SLURM_RESTART_COUNT": restarts}
     with subprocess.Popen(
         ["bash", str(tmp_path / "job.sh")], env=environment, stderr=subprocess.PIPE

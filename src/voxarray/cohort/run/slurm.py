@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from voxarray.cohort.folder import Folder
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.core.errors import MissingFileError, StateError
 from voxarray.storage.remote.address import is_url
@@ -90,7 +90,7 @@ def script(
     """
     count = max(1, min(jobs, len(plan.items), largest_array()))
     peak = max((item.header.peak for item in plan.items if item.header), default=0)
-    folder = Folder.of(destination)
+    folder = CohortLayout.of(destination)
     places = [source if is_url(source) else os.path.abspath(source) for source in sources]
     convert = [*_VOXARRAY, "convert", *places, folder.root, *arguments]
     return _SCRIPT.format(
@@ -114,10 +114,10 @@ _VOXARRAY = (sys.executable, "-m", "voxarray")
 
 def finalising(destination: str) -> list[str]:
     """The command that makes the catalogue."""
-    return [*_VOXARRAY, "finalise", Folder.of(destination).root]
+    return [*_VOXARRAY, "finalise", CohortLayout.of(destination).root]
 
 
-def logs_of(folder: Folder) -> str:
+def logs_of(folder: CohortLayout) -> str:
     """Folder of what the jobs print; SLURM does not make it."""
     return os.path.join(folder.root, "logs")
 
@@ -139,7 +139,7 @@ def submit(text: str, destination: str) -> tuple[str, str]:
             "and submit the script there",
             code="NO_SBATCH",
         )
-    folder = Folder.of(destination)
+    folder = CohortLayout.of(destination)
     os.makedirs(logs_of(folder), exist_ok=True)
     array = _submitted([program, "--parsable"], text)
     after = [
