@@ -216,8 +216,8 @@ def test_bad_lines_of_a_list_fail_alone(tmp_path):
     codes = sorted(one.code for one in made.summary.failed)
     assert len(codes) == 7
     assert "BAD_URL" in codes
-    report = (tmp_path / "out/report.txt").read_text()
-    assert "secret" not in report + (tmp_path / "out/plan.json").read_text()
+    report = (tmp_path / "out/report.txt").read_text("utf-8")
+    assert "secret" not in report + (tmp_path / "out/plan.json").read_text("utf-8")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -187,3 +187,44 @@ def test_a_chunk_is_not_absent_where_403_may_say_so(foreign):
     (server.root / "v3.ome.zarr/0/c/0/0/0").unlink()
     with pytest.raises(AccessDeniedError):
         _mean(f"{server.url}/v3.ome.zarr")
+
+
+# --- How often something is asked for -------------------------------------------------------------
+
+
+def test_a_first_read_asks_for_metadata_and_indexes_once(tmp_path):
+    """Three documents for the image, one range for each shard's index, one for each chunk.
+
+    Whether the manifest is the one that was opened is asked once a second.
+    """
+    values = np.random.default_rng(0).integers(0, 900, (1, 64, 64, 64)).astype("i2")
+    vx.ScalarImage(tensor=values).save(tmp_path / "a.ome.zarr", chunks=16, levels=1)
+    with WebServer(tmp_path) as server:
+        image = vx.ScalarImage(f"{server.url}/a.ome.zarr")
+        assert image.shape == (1, 64, 64, 64)
+        assert (server.seen["HEAD"], server.seen["GET"]) == (0, 3)
+        np.testing.assert_array_equal(image[:16, :16, :16].numpy(), values[:, :16, :16, :16])
+        assert server.seen["GET"] == 5
+        assert server.seen["HEAD"] <= 1
+        objects.forget()
+        np.testing.assert_array_equal(image[16:32, :16, :16].numpy(), values[:, 16:32, :16, :16])
+        assert server.seen["GET"] == 6
+        assert server.seen["HEAD"] <= 1
+
+
+@pytest.mark.parametrize("tags", [True, False])
+def test_a_shard_of_another_archive_is_no_part_of_this_one(tmp_path, tags):
+    """Nobody asks for its size or version before it is read: its index tells."""
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        values = rng.integers(0, 900, (1, 32, 32, 32)).astype("i2")
+        vx.ScalarImage(tensor=values).save(tmp_path / f"{name}.ome.zarr", codec="raw", levels=1)
+    shards = [next(p for p in (tmp_path / f"{n}.ome.zarr").rglob("c/0/*/*/*") if p.is_file())
+              for n in "ab"]  # fmt: skip
+    with WebServer(tmp_path) as server:
+        server.tags = tags
+        source = open_source(f"{server.url}/a.ome.zarr")
+        shards[0].write_bytes(shards[1].read_bytes())
+        with pytest.raises(VoxarrayError) as caught:
+            source.read(Selection.whole(source.shape))
+        assert caught.value.code in ("BAD_CHECKSUM", "BAD_CHUNK", "SOURCE_CHANGED")

@@ -11,7 +11,12 @@ from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.shard import ShardIndex
 from voxarray.core import descriptors
-from voxarray.core.errors import ArchiveError, MissingDataError, SourceChangedError
+from voxarray.core.errors import (
+    ArchiveError,
+    MissingDataError,
+    SourceChangedError,
+    VoxarrayError,
+)
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.mapped import MappedShard
 from voxarray.storage.store import Blob, Store, TreeStore
@@ -151,6 +156,14 @@ def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
     entry = manifest(store, opened).shard(key, store.path)
     expected = entry.size
     _require_unchanged(store, opened)
+    known = None if entry.tail is None else store.open_known(key, expected)
+    if known is not None:  # the digest of its tail says whether it is the one that was written
+        try:
+            return ShardHandle(
+                known, ShardIndex.read(known, chunks, entry.tail, f"{store.path}/{key}")
+            )
+        except VoxarrayError:  # what is wrong is found out below, request by request
+            known.close()
     blob = store.open(key)
     try:
         where = f"{store.path}/{key}"

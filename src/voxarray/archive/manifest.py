@@ -36,10 +36,7 @@ _LARGEST = 1 << 63
 
 def is_published(store: Store) -> bool:
     """Whether a store has a manifest of ours: other programs have a ``manifest.json``, too."""
-    if KEY not in store:
-        return False
-    with store.open(KEY) as blob:
-        return blob.read(0, len(_BEGINNING)) == _BEGINNING
+    return store.begins(KEY, _BEGINNING)
 
 
 def is_key(name: object) -> bool:

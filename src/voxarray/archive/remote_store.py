@@ -7,15 +7,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from voxarray.core import settings
-from voxarray.core.errors import AccessDeniedError, MissingFileError
+from voxarray.core.errors import (
+    AccessDeniedError,
+    FormatError,
+    MissingDataError,
+    MissingFileError,
+)
 from voxarray.storage.remote.file import RemoteFile
-from voxarray.storage.remote.objects import ObjectIdentity, Objects
+from voxarray.storage.remote.objects import ObjectIdentity, Objects, Stamp
 from voxarray.storage.remote.transport import usable
 from voxarray.storage.store import SMALL, Blob, Store
 from voxarray.storage.zip_store import ZipStore
 
 NODE_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 """Files of which a Zarr group or array has at least one; the first is Zarr 3's."""
+
+
+_LARGEST_MANIFEST = 16 << 20
+"""Bytes of a manifest that is fetched at once, to be parsed next."""
 
 
 class RemoteBlob(Blob):
@@ -45,6 +54,22 @@ class RemoteBlob(Blob):
         pass
 
 
+class _UnaskedBlob(RemoteBlob):
+    """A remote file of known size: its first read says which version it is, and holds on to it."""
+
+    __slots__ = ()
+
+    def read(self, offset: int, length: int) -> bytes:
+        if self.file.stamp.version:
+            return RemoteBlob.read(self, offset, length)
+        file = self.file
+        objects = usable(file.objects)
+        data, seen = objects.read_stamped(file.key, self.start + offset, length)
+        objects.require_same(file.key, file.stamp, seen)
+        self.file = RemoteFile(file.objects, file.key, seen)
+        return data
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteTree(Store):
     """An archive as objects below one place.
@@ -69,6 +94,21 @@ class RemoteTree(Store):
         except MissingFileError:
             raise self._missing(key) from None
         return RemoteBlob(file, 0, file.size)
+
+    def open_known(self, key: str, size: int) -> RemoteBlob:
+        return _UnaskedBlob(RemoteFile(self.objects, key, Stamp(size)), 0, size)
+
+    def begins(self, key: str, start: bytes) -> bool:
+        try:
+            return self.fetch(key, _LARGEST_MANIFEST)[0].startswith(start)
+        except MissingDataError:
+            return False
+        except FormatError:  # too large to be fetched for its first bytes
+            return Store.begins(self, key, start)
+        except AccessDeniedError:
+            if not self._is_readable():
+                raise
+            return False
 
     def fetch(self, key: str, limit: int = SMALL) -> tuple[bytes, ObjectIdentity]:
         objects = usable(self.objects)

@@ -157,6 +157,20 @@ class Store(ABC):
     def __contains__(self, key: str) -> bool:
         """Whether there is such a file."""
 
+    def begins(self, key: str, start: bytes) -> bool:
+        """Whether there is such a file, and it begins so."""
+        if key not in self:
+            return False
+        with self.open(key) as blob:
+            return blob.read(0, len(start)) == start
+
+    def open_known(self, key: str, size: int) -> Blob | None:  # noqa: ARG002
+        """A key of which the size is known, without asking for it; None where asking is cheap.
+
+        Another size, or none, is an error of the first read.
+        """
+        return None
+
     @abstractmethod
     def identity(self, key: str) -> Hashable:
         """What makes a file the one that it is now, in any process."""

@@ -30,6 +30,9 @@ FRESH_SECONDS = 1.0
 
 _REMEMBERED = 4096
 
+_DOCUMENTS = ("manifest.json", "zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
+_LARGEST_DOCUMENT = 1 << 20
+
 # Not the network's doing.
 _BUGS = (TypeError, AttributeError, NameError, ImportError, AssertionError)
 
@@ -156,6 +159,12 @@ class Objects(ABC):
             MissingFileError, AccessDeniedError, TransportError: As `stat`.
             UnsupportedError: The server sends whole files only (``NO_RANGES``).
         """
+        data, seen = self.read_stamped(key, start, length)
+        self.require_same(key, stamp, seen)
+        return data
+
+    def read_stamped(self, key: str, start: int, length: int) -> tuple[bytes, Stamp]:
+        """Part of an object, whichever it is now; with its stamp. Errors as `read`."""
 
         def once() -> tuple[bytes, Stamp | None]:
             data, seen = self._read(key, start, length)
@@ -164,8 +173,7 @@ class Objects(ABC):
             return data, seen
 
         data, seen = self._try(key, once)
-        self.require_same(key, stamp, self.stat(key) if seen is None else seen)
-        return data
+        return data, self.stat(key) if seen is None else seen
 
     def fetch(self, key: str, limit: int) -> tuple[bytes, Stamp]:
         """All of a small object.
@@ -181,7 +189,12 @@ class Objects(ABC):
                 raise ShortReadError(f"{len(data)} bytes came instead of {seen.size}")
             return data, seen
 
-        data, seen = self._try(key, once)
+        known = _documents.get((self.unique, key)) if _is_document(key) else None
+        data, seen = self._try(key, once) if known is None else known
+        if known is None:
+            _stats.put((self.unique, key), seen)
+            if _is_document(key) and seen.size <= _LARGEST_DOCUMENT:
+                _documents.put((self.unique, key), (data, seen))
         if seen.size > limit:
             raise FormatError(
                 f"{self.where(key)} has {seen.size} bytes, where at most {limit} are expected",
@@ -270,7 +283,8 @@ class ShortReadError(Exception):
 class _Memory:
     """What was found out within the last second, so that one read asks once."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = _REMEMBERED) -> None:
+        self._most = most
         self._lock = threading.Lock()
         self._found: OrderedDict[tuple[str, str], tuple[float, Any]] = OrderedDict()
 
@@ -282,7 +296,7 @@ class _Memory:
     def put(self, key: tuple[str, str], found: Any) -> None:
         with self._lock:
             self._found[key] = time.monotonic(), found
-            while len(self._found) > _REMEMBERED:
+            while len(self._found) > self._most:
                 self._found.popitem(last=False)
 
     def clear(self) -> None:
@@ -292,7 +306,19 @@ class _Memory:
 
 
 _stats = _Memory()
-forget = _stats.clear
+_documents = _Memory(16)
+
+
+def _is_document(key: str) -> bool:
+    """Whether a name is that of metadata, for which several ask while one image is opened."""
+    return key.rpartition("/")[2] in _DOCUMENTS
+
+
+def forget() -> None:
+    """Ask anew for all that was found out."""
+    _stats.clear()
+    _documents.clear()
+
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=forget)
