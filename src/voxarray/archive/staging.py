@@ -201,7 +201,7 @@ def publish(staged: str, destination: str, overwrite: bool) -> None:
             code="NOT_SYNCED",
             path=destination,
         ) from error
-    _LOG.info("published %s", destination)
+    _LOG.info("published %r", destination)
     _delete(staged)  # after an exchange, what was at the destination
 
 

@@ -64,7 +64,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         return _open_url(text)
     try:
         opener = _opener(text)
-        _LOG.debug("opening %s with %s", text, opener.__module__)
+        _LOG.debug("opening %r with %s", text, opener.__module__)
         source: Source = opener(text)
         return source
     except FormatError as error:
