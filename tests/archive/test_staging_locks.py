@@ -319,7 +319,7 @@ def test_who_sweeps_and_dies_leaves_what_the_next_one_sweeps(tmp_path, monkeypat
         raise OSError(errno.EIO, "died")
 
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "rmtree", died)
+        patch.setattr(folder_lock, "remove_tree", died)
         staging.remove_abandoned(str(tmp_path))
     assert len(hidden(tmp_path)) == 1
     assert hidden(tmp_path) != [os.path.basename(lock.folder)]

@@ -159,7 +159,7 @@ def test_what_no_worker_may_hold_is_done_at_the_end(tmp_path):
 
     for number in range(3):
         save(tmp_path / f"in/{number}.nii.gz", number)
-    with dask.config.set({"voxarray.memory-budget": "60 MiB"}):
+    with dask.config.set({"voxarray.memory-budget": "80 MiB"}):
         made = build(tmp_path / "in", tmp_path / "out", run=ExecutionOptions(workers=2))
     assert (made.converted, made.failed) == (3, 0)
 
