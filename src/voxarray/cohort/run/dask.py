@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from typing import Any
 
 from voxarray.cohort.folder import CohortLayout
@@ -107,7 +109,7 @@ class Distributed:
             # A nanny keeps the settings that there are when it is made, for whoever takes the place
             # of a worker that dies, too.
             share = {f"voxarray.{key}": value for key, value in self._share().items()}
-            with dask.config.set(share):
+            with dask.config.set(share), _interrupts_held_back():
                 return LocalCluster(
                     n_workers=self.workers,
                     # They take turns; some wait for the disk.
@@ -125,6 +127,23 @@ class Distributed:
                 "died of a lack of memory: run the same command again, or with fewer --workers",
                 code="NO_WORKERS",
             ) from error
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C reaches a whole group of processes; workers, which inherit this, leave it to us.
+
+    One that is interrupted while it starts tells of that with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # lets interrupts in again where it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def with_settings(ours: Mapping[str, Any], function: Any, *args: Any, **options: Any) -> Any:
