@@ -173,7 +173,7 @@ for name in ("stat", "lstat", "open", "listdir", "scandir", "mkdir", "rmdir", "r
     counted(name)
 sys.addaudithook(lambda event, of: seen.__setitem__(
     0, seen[0] + (event == "open" and str(of[0]).startswith(roots))))
-made = build(sys.argv[1], sys.argv[2], run=Run(partition=(1, int(sys.argv[3]))))
+made = build(sys.argv[1], sys.argv[2], run=ExecutionOptions(partition=(1, int(sys.argv[3]))))
 print(seen[0], made.present, made.converted)
 """
 
@@ -218,7 +218,7 @@ def test_a_part_of_a_hundred_thousand_images_is_quick_and_small(made, tmp_path):
     code = (
         "import re, sys, time; from voxarray.cohort.run.build import ExecutionOptions, build; "
         "began = time.process_time(); "
-        "made = build(sys.argv[1], sys.argv[2], run=Run(partition=(1, 1000))); "
+        "made = build(sys.argv[1], sys.argv[2], run=ExecutionOptions(partition=(1, 1000))); "
         "print(made.present, time.process_time() - began, "
         "int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) >> 10)"
     )

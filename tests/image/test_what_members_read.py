@@ -112,6 +112,7 @@ ELSEWHERE = {
     "save": "the writers have tests of their own",
     "from_sitk": "is given voxels",
     "from_torchio": "tests of bridges",
+    "from_monai": "tests of bridges",
     "set_data": "is given voxels",
     "view": "reads the level that it shows: tests of the viewer",
     "unload": "reads nothing, and needs a tensor",

@@ -58,7 +58,7 @@ def test_what_is_not_there(tmp_path):
 
 def test_unknown_suffix(tmp_path):
     (tmp_path / "a.xyz").write_bytes(b"1")
-    with pytest.raises(UnsupportedError, match=r"'\.xyz'.*known are.*\.nii, \.nii\.gz") as caught:
+    with pytest.raises(UnsupportedError, match=r"'\.xyz'.*known are.*\.nii, .*\.nii\.gz") as caught:
         open_source(tmp_path / "a.xyz")
     assert caught.value.code == "UNKNOWN_SUFFIX"
 

@@ -105,7 +105,7 @@ def test_what_is_taken_from_all_blocks_is_found_once(tmp_path, name, monkeypatch
     voxels = np.random.default_rng(0).normal(0, 100, (1, 20, 21, 64)).astype("float32")
     vx.ScalarImage(tensor=voxels).save(tmp_path / "a.nii")
     plane = 20 * 21
-    monkeypatch.setattr(lazy, "_FUNCTION_BYTES", 8 * plane * 4)
+    monkeypatch.setattr(lazy, "_BLOCK_BYTES", 8 * plane * 4)
     result = vx.Lambda(function)(vx.ScalarImage(tmp_path / "a.nii"))
     expected = function(da.from_array(voxels, chunks=(1, 20, 21, 8))).compute()
     whole = np.asarray(result.array)
@@ -123,7 +123,7 @@ def test_what_is_taken_from_all_blocks_is_found_once(tmp_path, name, monkeypatch
 @pytest.mark.parametrize("suffix", [".nii", ".ome.zarr"])
 def test_blocks_of_functions_are_computed_once(tmp_path, suffix, monkeypatch):
     """Slabs of the archive are made of whole blocks, whatever the file is cut into."""
-    monkeypatch.setattr(lazy, "_FUNCTION_BYTES", 1 << 18)
+    monkeypatch.setattr(lazy, "_BLOCK_BYTES", 1 << 18)
     voxels = np.random.default_rng(0).integers(0, 99, (1, 60, 70, 150)).astype("int16")
     vx.ScalarImage(tensor=voxels).save(tmp_path / f"a{suffix}")
     computed = []

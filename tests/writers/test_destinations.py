@@ -35,7 +35,7 @@ def test_what_exists_is_replaced_by_request_only(tmp_path, suffix):
     image(suffix).save(path)
     before = content(path)
     with pytest.raises(vx.ArchiveExistsError, match="overwrite=True") as caught:
-        image(suffix, 1).save(path)
+        image(suffix, 1).save(path, overwrite=False)
     assert caught.value.code == "EXISTS"
     assert content(path) == before
     image(suffix, 1).save(path, overwrite=True)

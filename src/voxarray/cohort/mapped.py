@@ -118,9 +118,7 @@ class Mapped(Sequence[Subject]):
             overwrite: Replace existing archives.
             progress: True, False, a function of bytes done and in all, or None: bars where
                 somebody looks.
-            options: Deprecated: use the keywords.
-            run: Deprecated: use the keywords.
-            watcher: Deprecated: use ``progress``.
+            options, run, watcher: Deprecated: use the keywords.
 
         Returns:
             The new `Cohort`; of a partition, which has no catalogue yet, what was done of it.
