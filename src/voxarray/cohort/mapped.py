@@ -118,7 +118,9 @@ class Mapped(Sequence[Subject]):
             overwrite: Replace existing archives.
             progress: True, False, a function of bytes done and in all, or None: bars where
                 somebody looks.
-            options, run, watcher: Deprecated: use the keywords.
+            options: Deprecated: use the keywords.
+            run: Deprecated: use the keywords.
+            watcher: Deprecated: use ``progress``.
 
         Returns:
             The new `Cohort`; of a partition, which has no catalogue yet, what was done of it.
@@ -128,12 +130,8 @@ class Mapped(Sequence[Subject]):
                 the error says how many failed (``SOME_FAILED``) and where the report is.
         """
         if options is not None or run is not None or watcher is not None:
-            warnings.warn(
-                "options=, run= and watcher= of save() go with the next release: use its other "
-                "keywords",
-                DeprecationWarning,
-                stacklevel=2,
-            )
+            text = "options=, run= and watcher= of save() go with the next release: use keywords"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
         options = options or ArchiveOptions(levels, chunks, codec)
         run = run or ExecutionOptions(
             workers, scheduler, partition, again=overwrite, executor=executor
