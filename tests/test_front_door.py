@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import dask
 import nibabel as nib
 import numpy as np
 import pytest
@@ -228,3 +229,37 @@ def test_what_people_are_shown_imports_public_names_only(page):
     text = page.read_text("utf-8")
     found = re.findall(r"(?:from|import) (voxarray(?:\.\w+)*)", text)
     assert set(found) <= PUBLIC
+
+
+@pytest.mark.parametrize("name", ["a.mhd", "a.img", "a.nii"])
+def test_bytes_of_a_converted_image_are_those_of_all_its_files(scan, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    done = vx.convert(scan, tmp_path / "out" / name)
+    assert done.archive_bytes == sum(file.stat().st_size for file in (tmp_path / "out").iterdir())
+
+
+def test_a_stream_below_operations_is_decoded_once(scan, tmp_path):
+    image = vx.ScalarImage(scan).resample(1.7)
+    with dask.config.set({"voxarray.gzip-whole-limit": 1000}):
+        with vx.testing.count_reads() as saving:
+            image.save(tmp_path / "a.ome.zarr")
+        with vx.testing.count_reads() as converting:
+            vx.convert(image, tmp_path / "b.ome.zarr")
+    assert converting.decoded == saving.decoded
+    np.testing.assert_array_equal(voxels(tmp_path / "a.ome.zarr"), voxels(tmp_path / "b.ome.zarr"))
+
+
+def test_threads_of_an_executor_keep_the_budget_together(scans, tmp_path, monkeypatch):
+    from voxarray.cohort.run.throttle import MemoryThrottle
+
+    sizes = []
+    original = MemoryThrottle.taken
+
+    def taken(throttle, size):
+        sizes.append(size)
+        return original(throttle, size)
+
+    monkeypatch.setattr(MemoryThrottle, "taken", taken)
+    with ThreadPoolExecutor(2) as executor:
+        vx.convert_cohort(scans, tmp_path / "cohort", executor=executor, progress=False)
+    assert len(sizes) == 4

@@ -15,6 +15,7 @@ from voxarray.core.errors import ArchiveExistsError, UnsupportedError, VoxarrayE
 from voxarray.core.keys import LABEL
 from voxarray.core.memory import require
 from voxarray.core.progress import ProgressOption, reporting
+from voxarray.formats.file_sets import files_of
 from voxarray.formats.record import KEYWORDS, Format, SaveRequest
 from voxarray.formats.registry import load, open_source, writable_format, written_suffixes
 from voxarray.geometry.levels import Levels
@@ -144,9 +145,10 @@ def convert(
                 image, target, written, is_label, labels, codec, levels, chunks, overwrite, progress
             )
         layers = {name: _layer(one) for name, one in (labels or {}).items()}
-        with reporting(progress, os.path.basename(target)) as report:
+        title = os.path.basename(target)
+        with staged(image, is_last=True) as ready, reporting(progress, title) as report:
             return convert_to_archive(
-                image,
+                ready,
                 target,
                 kind="label" if is_label else "intensity",
                 table=table_of(image) if is_label else (),
@@ -191,7 +193,7 @@ def _convert_to_file(
     return Conversion(
         path=os.path.abspath(target),
         source_bytes=math.prod(source.shape) * source.dtype.itemsize,
-        archive_bytes=os.path.getsize(target),
+        archive_bytes=sum(os.path.getsize(file) for file in files_of(os.path.abspath(target))),
         seconds=time.perf_counter() - began,
         levels=1,
     )

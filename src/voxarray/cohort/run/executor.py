@@ -13,7 +13,7 @@ from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import Opener
 from voxarray.cohort.run.job import Begin, Job
-from voxarray.cohort.run.task import Result, convert_item, noted_down
+from voxarray.cohort.run.task import Result, convert_throttled, noted_down
 from voxarray.core import settings
 
 
@@ -51,9 +51,12 @@ def convert_elsewhere(
     options: ArchiveOptions,
     again: bool,
 ) -> Result:
-    """Convert one image with what is set where the work was given out."""
+    """Convert one image with what is set where the work was given out.
+
+    Threads of one process wait for each other where their images exceed its budget together.
+    """
     with settings.of_task(ours):
-        return convert_item(item, opener, root, options, again=again)
+        return convert_throttled(item, opener, root, options, again=again)
 
 
 def _result(future: Future[Result], item: Item, job: Job) -> Result:
