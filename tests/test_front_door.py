@@ -263,3 +263,17 @@ def test_threads_of_an_executor_keep_the_budget_together(scans, tmp_path, monkey
     with ThreadPoolExecutor(2) as executor:
         vx.convert_cohort(scans, tmp_path / "cohort", executor=executor, progress=False)
     assert len(sizes) == 4
+
+
+def test_names_and_colours_of_labels_survive_saving(tmp_path):
+    from voxarray.archive.convert import convert
+    from voxarray.archive.metadata import Label
+    from voxarray.archive.source import table_of
+
+    labels = vx.LabelMap(tensor=np.ones((1, 8, 8, 8), np.uint8))
+    table = (Label(1, "liver", (255, 0, 0, 255)),)
+    convert(labels.source, tmp_path / "a.ome.zarr", kind="label", table=table)
+    vx.LabelMap(tmp_path / "a.ome.zarr")[2:6].save(tmp_path / "b.ome.zarr")
+    vx.convert(tmp_path / "a.ome.zarr", tmp_path / "c.ome.zarr")
+    for name in ("b", "c"):
+        assert table_of(vx.open_source(tmp_path / f"{name}.ome.zarr")) == table

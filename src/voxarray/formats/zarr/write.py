@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
+from voxarray.archive.source import table_of
 from voxarray.formats.record import SaveRequest
 
 
@@ -19,6 +20,7 @@ def save(request: SaveRequest) -> None:
         request.source,
         request.path,
         kind="label" if request.label else "intensity",
+        table=table_of(request.source) if request.label else (),
         options=options,
         progress=request.progress,
     )
