@@ -25,18 +25,18 @@ import time
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "sources")]
+sys.path[:0] = [str(TESTS / "samples")]
 
 import atheris  # noqa: E402
 
 with atheris.instrument_imports(include=["voxarray"]):
-    import voxarray.sources
+    import voxarray.formats
     from lying_headers import WORDS, Attack, packed, unpacked
 
     # Readers are imported when they are needed: now, for what is imported later is not followed.
     import voxarray.archive
 
-    for package in (voxarray.archive, voxarray.sources):
+    for package in (voxarray.archive, voxarray.formats):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
 

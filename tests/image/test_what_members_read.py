@@ -186,7 +186,7 @@ MIB = 1 << 20
 SHAPE = (1, 256, 256, 2048)  # 256 MiB of int16
 BUDGET = 64 * MIB
 
-# Pictures, films and counts of all formats: tests/plotting/test_memory_of_pictures.py.
+# Pictures, films and counts of all formats: tests/rendering/test_memory_of_pictures.py.
 CASES = [
     pytest.param(suffix, name, marks=[] if quick else [pytest.mark.slow])
     for suffix in (".nii", ".nii.gz", ".ome.zarr")

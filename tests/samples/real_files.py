@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import pytest
 
-_SHARED = Path(__file__).parents[1] / "../shared/data/nifti"
+_SHARED = Path(__file__).parents[2] / "../shared/data/nifti"
 _NIBABEL = Path(nib.__file__).parent / "tests/data"
 
 NOT_VOLUMES = {"row_major.dconn.nii"}  # a connectivity matrix of more than four dimensions

@@ -1,6 +1,6 @@
 """Every DICOM file that pydicom and nibabel bundle: compared with them, or refused by name.
 
-``python tests/dicom_coverage.py`` writes the table in ``notebooks/dicom-coverage.md``; a test
+``python tests/samples/dicom_coverage.py`` writes the table in ``notebooks/dicom-coverage.md``; a test
 checks that it is still true.
 """
 
@@ -21,7 +21,7 @@ from voxarray.core.errors import VoxarrayError
 from voxarray.formats.dicom.read import open_dicom
 from voxarray.geometry.selection import Selection
 
-TABLE = Path(__file__).parents[1] / "notebooks" / "dicom-coverage.md"
+TABLE = Path(__file__).parents[2] / "notebooks" / "dicom-coverage.md"
 _STACKS = {"philips_mprage"}
 """Frames that make one volume, in the order of the slices."""
 

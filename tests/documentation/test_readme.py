@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from voxarray.cli import main
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def test_python_blocks_run(tmp_path, monkeypatch):

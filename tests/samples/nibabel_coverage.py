@@ -1,6 +1,6 @@
 """Every file of nibabel's own test data that is an image: compared with nibabel, or refused.
 
-``python tests/nibabel_coverage.py`` writes the table in ``notebooks/nibabel-coverage.md``; a test
+``python tests/samples/nibabel_coverage.py`` writes the table in ``notebooks/nibabel-coverage.md``; a test
 checks that it is still true.
 """
 
@@ -18,7 +18,7 @@ from voxarray.core.errors import VoxarrayError
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection
 
-TABLE = Path(__file__).parents[1] / "notebooks" / "nibabel-coverage.md"
+TABLE = Path(__file__).parents[2] / "notebooks" / "nibabel-coverage.md"
 _FOLDER = Path(nib.__file__).parent / "tests/data"
 
 _NOT_IMAGES = {".py", ".m", ".rst", ".trk", ".tck", ".dcm", ""}  # .dcm: see dicom_coverage

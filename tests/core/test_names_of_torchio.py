@@ -10,7 +10,7 @@ import torchio as tio
 import voxarray as vx
 from voxarray.core.torchio_names import INSTEAD, advice
 
-PAGE = Path(__file__).parents[1] / "notebooks" / "pages" / "migration.md"
+PAGE = Path(__file__).parents[2] / "notebooks" / "pages" / "migration.md"
 
 INTERNAL = {"constants", "external", "reference", "torch", "types", "DATA_REPO", "REPO_URL"}
 INTERNAL |= {"MIN_FLOAT_32"}

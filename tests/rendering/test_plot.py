@@ -9,7 +9,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 import voxarray as vx
-from plotting.conftest import AFFINES, pixels
+from rendering.conftest import AFFINES, pixels
 from voxarray.archive.metadata import Label
 from voxarray.core.errors import MissingPackageError
 from voxarray.core.label_colours import paint, palette

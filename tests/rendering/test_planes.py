@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import voxarray as vx
-from plotting.conftest import AFFINES, canonical
+from rendering.conftest import AFFINES, canonical
 from voxarray.core.errors import OutOfRangeError
 from voxarray.rendering.planes import View, flat_axes, orthogonal
 from voxarray.testing.counting import count_reads

@@ -38,7 +38,7 @@ from voxarray.geometry.selection import Selection
 from voxarray.source.block_cache import BLOCKS
 from voxarray.testing.counting import count_reads
 
-SHARED = Path(__file__).parents[2] / "../shared/data"
+SHARED = Path(__file__).parents[3] / "../shared/data"
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no scans in {SHARED}")
