@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scans import AFFINE, voxels
 
 import voxarray as vx
+from scans import AFFINE, voxels
 
 monai = pytest.importorskip("monai.data")
 transforms = pytest.importorskip("monai.transforms")

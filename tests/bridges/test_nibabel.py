@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scans import AFFINE, voxels, write
 
 import voxarray as vx
+from scans import AFFINE, voxels, write
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import affines, shapes
 

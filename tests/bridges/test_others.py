@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from scans import AFFINE, voxels, write
 
 import voxarray as vx
+from scans import AFFINE, voxels, write
 from voxarray.testing.counting import count_reads
 
 

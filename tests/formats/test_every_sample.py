@@ -14,10 +14,10 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from header_samples import everything
-from lying_headers import SAMPLES
 
 import voxarray as vx
+from header_samples import everything
+from lying_headers import SAMPLES
 from voxarray.core.errors import SourceChangedError, VoxarrayError
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection

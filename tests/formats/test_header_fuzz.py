@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+
 from lying_headers import SAMPLES, Attack, attempt
 
 KINDS = ["byte", "number", "number", "word", "word", "line", "stretch", "cut"]

@@ -12,9 +12,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from header_samples import everything, numbers, opened
 
 import nibabel_coverage
+from header_samples import everything, numbers, opened
 from voxarray.core.errors import (
     FormatError,
     MissingFileError,

@@ -30,11 +30,10 @@ sys.path[:0] = [str(TESTS / "samples")]
 import atheris  # noqa: E402
 
 with atheris.instrument_imports(include=["voxarray"]):
-    import voxarray.formats
-    from lying_headers import WORDS, Attack, packed, unpacked
-
     # Readers are imported when they are needed: now, for what is imported later is not followed.
     import voxarray.archive
+    import voxarray.formats
+    from lying_headers import WORDS, Attack, packed, unpacked
 
     for package in (voxarray.archive, voxarray.formats):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from numpy.typing import NDArray
+
 from scans import AFFINE, voxels, write
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from scans import SHAPE, voxels
 
 import voxarray as vx
+from scans import SHAPE, voxels
 from voxarray.testing.counting import count_reads
 
 

@@ -11,9 +11,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from scans import AFFINE, SHAPE, voxels
 
 import voxarray as vx
+from scans import AFFINE, SHAPE, voxels
 from voxarray.formats.registry import written_suffixes
 from voxarray.geometry.selection import Selection
 from voxarray.source.block_cache import BLOCKS

@@ -9,9 +9,9 @@ import dask.array as da
 import numpy as np
 import pytest
 import torch
-from scans import SHAPE, voxels
 
 import voxarray as vx
+from scans import SHAPE, voxels
 from voxarray.testing.counting import count_reads
 
 

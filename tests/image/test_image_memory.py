@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scans import AFFINE, write
 
+from scans import AFFINE, write
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 
 MIB = 1 << 20

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from scans import AFFINE, SHAPE, voxels
 
 import voxarray as vx
+from scans import AFFINE, SHAPE, voxels
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import affines, shapes
 

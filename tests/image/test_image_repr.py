@@ -5,9 +5,9 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import torch
-from scans import voxels
 
 import voxarray as vx
+from scans import voxels
 
 
 def test_not_loaded_and_loaded(save_nifti):

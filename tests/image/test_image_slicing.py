@@ -11,9 +11,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scans import AFFINE, voxels, write
 
 import voxarray as vx
+from scans import AFFINE, voxels, write
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import affines, index_expressions, shapes
 

@@ -11,9 +11,9 @@ import matplotlib as mpl
 import nibabel as nib
 import numpy as np
 import pytest
-from scans import AFFINE, voxels, write
 
 import voxarray as vx
+from scans import AFFINE, voxels, write
 from voxarray.statistics.cache import forget
 from voxarray.testing.counting import count_reads
 from voxarray.testing.peak_memory import can_measure, peak_above_imports

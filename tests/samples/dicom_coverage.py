@@ -1,6 +1,6 @@
 """Every DICOM file that pydicom and nibabel bundle: compared with them, or refused by name.
 
-``python tests/samples/dicom_coverage.py`` writes the table in ``notebooks/dicom-coverage.md``; a test
+``python tests/samples/dicom_coverage.py`` writes ``notebooks/dicom-coverage.md``; a test
 checks that it is still true.
 """
 

@@ -20,11 +20,11 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import zarr_samples
-from header_samples import everything, numbers
 from pydicom.uid import RLELossless
 
 import dicom_samples
+import zarr_samples
+from header_samples import everything, numbers
 from voxarray.archive import manifest as manifests
 from voxarray.archive.convert import convert
 from voxarray.archive.manifest import FileEntry, Manifest

@@ -1,6 +1,6 @@
 """Every file of nibabel's own test data that is an image: compared with nibabel, or refused.
 
-``python tests/samples/nibabel_coverage.py`` writes the table in ``notebooks/nibabel-coverage.md``; a test
+``python tests/samples/nibabel_coverage.py`` writes ``notebooks/nibabel-coverage.md``; a test
 checks that it is still true.
 """
 

@@ -8,9 +8,9 @@ import pickle
 import matplotlib as mpl
 import numpy as np
 import pytest
-from scans import AFFINE, voxels, write
 
 import voxarray as vx
+from scans import AFFINE, voxels, write
 from voxarray.testing.counting import count_reads
 
 mpl.use("agg")

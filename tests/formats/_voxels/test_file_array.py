@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import dask
 import numpy as np
 import pytest
-from header_samples import everything, numbers, opened
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from header_samples import everything, numbers, opened
 from voxarray.core.errors import SourceChangedError, VoxarrayWarning
 from voxarray.formats.registry import open_source
 from voxarray.geometry.lps import ras_from_itk

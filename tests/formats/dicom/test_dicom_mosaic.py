@@ -13,10 +13,10 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from header_samples import everything
 from pydicom.uid import RLELossless
 
 import dicom_samples as samples
+from header_samples import everything
 from voxarray.core.errors import UnsupportedError, VoxarrayWarning
 from voxarray.formats.dicom.read import DicomReader
 from voxarray.formats.registry import open_source

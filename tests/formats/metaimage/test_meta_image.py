@@ -8,8 +8,8 @@ import zlib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from header_samples import assert_as_itk, everything, numbers, opened
 
+from header_samples import assert_as_itk, everything, numbers, opened
 from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayError
 from voxarray.formats._voxels.compressed_file import CompressedFile
 from voxarray.formats._voxels.file_array import PlainFile

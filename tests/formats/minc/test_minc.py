@@ -8,9 +8,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from header_samples import everything
 from scipy.io import netcdf_file
 
+from header_samples import everything
 from voxarray.core.errors import FormatError
 from voxarray.formats.registry import open_source
 

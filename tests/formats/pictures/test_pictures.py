@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 import tifffile
-from header_samples import assert_as_itk, everything, numbers, opened
 from PIL import Image
 
+from header_samples import assert_as_itk, everything, numbers, opened
 from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayWarning
 from voxarray.formats._voxels.file_array import PlainFile
 from voxarray.formats.registry import open_source

@@ -9,8 +9,8 @@ import warnings
 import numpy as np
 import pytest
 import tifffile
-from header_samples import everything, numbers, opened
 
+from header_samples import everything, numbers, opened
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.core.errors import FormatError, MissingFileError, SourceChangedError, VoxarrayWarning

@@ -19,7 +19,6 @@ import xarray as xr
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from zarr_samples import LPS, add_image, axes, numbers, ome, plain, scaled
 
 import voxarray as vx
 from voxarray.archive.convert import convert
@@ -40,6 +39,7 @@ from voxarray.nifti_header.build import header_for
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels
 from voxarray.testing.counting import count_reads
+from zarr_samples import LPS, add_image, axes, numbers, ome, plain, scaled
 
 OBLIQUE = np.array(
     [[-1.3, 0.21, 0.4, 41.7], [0.11, 0.9, -0.62, -17.3], [0.17, 0.33, 2.9, 5.1], [0, 0, 0, 1]]

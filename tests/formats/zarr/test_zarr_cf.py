@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from zarr_samples import axes, ome, scaled
 
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, VoxarrayWarning
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection
+from zarr_samples import axes, ome, scaled
 
 
 def dataset(values, attrs=None, steps=1.0):

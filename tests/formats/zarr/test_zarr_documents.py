@@ -8,11 +8,11 @@ import zipfile
 import numpy as np
 import pytest
 import zarr
-from zarr_samples import axes, numbers, ome, scaled
 
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, VoxarrayWarning
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection
+from zarr_samples import axes, numbers, ome, scaled
 
 VOXELS = numbers((4, 6, 8))
 SCALE = {"type": "scale", "scale": [2.0, 0.5, 0.25]}

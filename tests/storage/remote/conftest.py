@@ -6,14 +6,14 @@ import dask.config
 import nibabel as nib
 import numpy as np
 import pytest
-from remote_samples import AFFINE
-from web_server import WebServer
 
+from remote_samples import AFFINE
 from voxarray.archive.convert import convert
 from voxarray.archive.options import LabelLayer, Options
 from voxarray.source.array import ArraySource
 from voxarray.storage.local_copies import COPIES
 from voxarray.storage.remote import objects, retries
+from web_server import WebServer
 
 
 @pytest.fixture(autouse=True)

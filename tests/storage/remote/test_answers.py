@@ -8,7 +8,6 @@ import warnings
 import numpy as np
 import pytest
 import zarr
-from web_server import WebServer
 
 import voxarray as vx
 from voxarray.cohort.run.build import build
@@ -16,6 +15,7 @@ from voxarray.core.errors import AccessDeniedError, VoxarrayError
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection
 from voxarray.storage.remote import objects, obstore_objects
+from web_server import WebServer
 
 NUMBERS = (1, 2, 3)
 

@@ -8,10 +8,10 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
-from remote_samples import AFFINE
 from zarr.storage import LocalStore, MemoryStore
 
 import voxarray as vx
+from remote_samples import AFFINE
 from voxarray.core.errors import MissingDataError, MissingFileError, UnsupportedError
 from voxarray.formats.registry import open_source
 from voxarray.storage.remote.address import Address

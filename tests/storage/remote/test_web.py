@@ -14,10 +14,9 @@ import dask.config
 import numpy as np
 import pytest
 import zarr
-from remote_samples import AFFINE
-from web_server import WebServer
 
 import voxarray as vx
+from remote_samples import AFFINE
 from voxarray.archive import handle_cache
 from voxarray.archive.verify import verify
 from voxarray.core.errors import (
@@ -37,6 +36,7 @@ from voxarray.geometry.selection import Selection
 from voxarray.storage.local_copies import COPIES
 from voxarray.storage.remote import objects, obstore_objects
 from voxarray.testing.counting import count_reads
+from web_server import WebServer
 
 FILES = ["a.nii", "a.nii.gz", "a.mgz", "a.ome.zarr", "a.ozx"]
 PART = (slice(3, 20), slice(None, None, -2), 7)
