@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from voxarray.archive import documents, zip_file
-from voxarray.archive.extremes import Extremes
+from voxarray.archive.chunk_statistics import Extremes
 from voxarray.archive.metadata import OME_VERSION, Kind, Label
 from voxarray.archive.options import Conversion, LabelLayer, Options
 from voxarray.archive.partial_writes import PartialWrite, complete
@@ -17,12 +17,11 @@ from voxarray.archive.staging import publish, staging
 from voxarray.archive.write_plan import WritePlan
 from voxarray.core import memory
 from voxarray.core.errors import FormatError, GridError
+from voxarray.core.progress import Progress
 from voxarray.source.base import Source
 from voxarray.storage.destination import local_destination
 
 _LABEL_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
-
-Progress = Callable[[int, int], None]
 
 
 def convert(

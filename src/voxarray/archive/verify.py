@@ -17,12 +17,11 @@ from voxarray.archive.manifest import Manifest
 from voxarray.archive.reader import ShardedArray
 from voxarray.archive.source import ArchiveSource, label_names, open_archive
 from voxarray.core.errors import MissingDataError, UnsupportedError, VoxarrayError
+from voxarray.core.progress import Progress
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.storage.store import LINK, Store, TreeStore
 from voxarray.storage.zip_store import ZipStore
-
-Progress = Callable[[int, int], None]
 
 AFFINE_TOLERANCE_MM = 1e-6
 

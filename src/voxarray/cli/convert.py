@@ -22,9 +22,10 @@ from voxarray.cohort.run.array_index import part_of_array
 from voxarray.cohort.run.build import ASKED_TO_END, CohortResult, ExecutionOptions, build
 from voxarray.cohort.run.interrupts import stoppable
 from voxarray.cohort.run.progress import ProgressListener
-from voxarray.cohort.run.task import Progress, Result
+from voxarray.cohort.run.task import Result
 from voxarray.core.errors import FormatError
 from voxarray.core.memory import format_bytes
+from voxarray.core.progress import Progress
 from voxarray.formats.suffixes import suffix_of
 from voxarray.saving import convert
 from voxarray.storage.remote.address import is_url

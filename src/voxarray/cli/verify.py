@@ -19,7 +19,7 @@ from voxarray.cohort.verification import require_comparable, verify_against
 from voxarray.cohort.verify import Verdict, verify_below
 from voxarray.core.errors import FormatError, UnsupportedError
 from voxarray.core.memory import format_bytes
-from voxarray.core.progress_bar import bar
+from voxarray.core.progress import bar_of_files
 from voxarray.formats.registry import format_of
 from voxarray.storage.remote.address import is_url
 
@@ -52,7 +52,7 @@ def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> No
             require_comparable(found, inputs)
         except FormatError as error:
             raise click.UsageError(error.message) from None
-    with bar(found.count, hidden=report.outcome.console.quiet) as begin:
+    with bar_of_files(found.count, hidden=report.outcome.console.quiet) as begin:
         if inputs:
             verdicts = verify_against(found, inputs, quick=quick, begin=begin)
         else:

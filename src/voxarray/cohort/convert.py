@@ -11,8 +11,8 @@ from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.build import CohortResult, ExecutionOptions, Sources, build
 from voxarray.cohort.run.progress import ProgressListener, bars
-from voxarray.cohort.run.task import Progress, Result
-from voxarray.core.progress import ProgressOption
+from voxarray.cohort.run.task import Result
+from voxarray.core.progress import Progress, ProgressOption
 from voxarray.geometry.levels import Levels
 
 Patterns = Sequence[str] | Mapping[str, str]

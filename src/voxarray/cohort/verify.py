@@ -16,8 +16,7 @@ from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import FileOpener
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import MissingFileError, VoxarrayError
-
-Progress = Callable[[int, int], None]
+from voxarray.core.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

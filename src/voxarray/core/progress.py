@@ -63,31 +63,59 @@ def bar(title: str, *, anywhere: bool = False) -> Iterator[Progress]:
             shown[0].stop()
 
 
+@contextmanager
+def bar_of_files(
+    total: int, *, hidden: bool = False
+) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """A bar for work on ``total`` files, one after the other, unless it is hidden.
+
+    Yields:
+        A function that begins a file of a name, and returns what to call with the bytes of it
+        that are done and in all.
+    """
+    if hidden:
+        yield lambda _: lambda *_: None
+        return
+    with display("") as progress:
+        task = progress.task_ids[0]
+        begun = 0
+
+        def begin(name: str) -> Callable[[int, int], None]:
+            nonlocal begun
+            begun += 1
+            progress.reset(task, description=f"{begun}/{total} {name}", total=None)
+            return lambda done, size: progress.update(task, completed=done, total=size)
+
+        yield begin
+
+
 def display(title: str, *, anywhere: bool = False) -> Any:
     """A `rich.progress.Progress` with one task; it shows nothing where nobody watches."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import Progress, TextColumn
 
-    columns = (
+    where = console()
+    display = Progress(
         TextColumn("{task.description}"),
+        *byte_columns(),
+        console=where,
+        transient=True,
+        disable=not (anywhere or watched(where)),
+    )
+    display.add_task(title, total=None)
+    return display
+
+
+def byte_columns() -> tuple[Any, ...]:
+    """Columns of a bar that counts bytes: the bar, done and in all, speed, time gone and left."""
+    from rich.progress import BarColumn, DownloadColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return (
         BarColumn(),
         DownloadColumn(binary_units=True),
         speed_column(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    where = console()
-    display = Progress(
-        *columns, console=where, transient=True, disable=not (anywhere or watched(where))
-    )
-    display.add_task(title, total=None)
-    return display
 
 
 def speed_column() -> Any:

@@ -12,7 +12,8 @@ from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run import throttle
 from voxarray.cohort.run.interrupts import Stopped
 from voxarray.cohort.run.job import Begin, Job
-from voxarray.cohort.run.task import Progress, Result, convert_item, convert_throttled
+from voxarray.cohort.run.task import Result, convert_item, convert_throttled
+from voxarray.core.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

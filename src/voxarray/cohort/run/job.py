@@ -9,7 +9,8 @@ from typing import Protocol
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import Opener
-from voxarray.cohort.run.task import Progress, Result
+from voxarray.cohort.run.task import Result
+from voxarray.core.progress import Progress
 
 Begin = Callable[[Item], Progress | None]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voxarray.cohort.plan.item import Item
-from voxarray.cohort.run.task import Progress, Result
-from voxarray.core.progress import console, speed_column, watched
+from voxarray.cohort.run.task import Result
+from voxarray.core.progress import Progress, byte_columns, console, watched
 
 
 class ProgressListener:
@@ -85,15 +85,7 @@ def bars(*, anywhere: bool = False) -> Iterator[ProgressListener]:
     """
     from rich.console import Group
     from rich.live import Live
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     where = console()
     if not (anywhere or watched(where)):
@@ -106,14 +98,7 @@ def bars(*, anywhere: bool = False) -> Iterator[ProgressListener]:
         TextColumn("{task.fields[failures]} failed"),
         TextColumn("{task.fields[name]}"),
     )
-    volume = Progress(
-        TextColumn("voxels"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        speed_column(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
+    volume = Progress(TextColumn("voxels"), *byte_columns())
     both = _Both(images, volume)
     watcher = Bars(
         both,

@@ -22,11 +22,11 @@ from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.resource_usage import metered
 from voxarray.cohort.run.throttle import HERE
 from voxarray.core.errors import ArchiveExistsError
+from voxarray.core.progress import Progress
 from voxarray.source.kept_blocks import dropped_afterwards
 from voxarray.storage.folder_lock import Ownership, ownership
 
 Status = Literal["converted", "present", "busy", "failed"]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
