@@ -80,7 +80,7 @@ FORMATS = (
         "TIFF",
         (".tif", ".tiff", ".ome.tif"),
         open="voxarray.formats.tiff.read:open_tiff",
-        write="voxarray.formats.pictures.write:save_tiff",
+        write="voxarray.formats.tiff.write:save",
         writes=(".tif", ".tiff"),
         identity="set",
         keywords=("squeeze",),

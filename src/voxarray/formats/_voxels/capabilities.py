@@ -94,6 +94,12 @@ def remark_lost_time(source: Source, kind: str) -> None:
              f"{source.channels.step:g} s; it becomes channels")  # fmt: skip
 
 
+def remark_lost_geometry(source: Source, held: NDArray[np.float64], kind: str) -> None:
+    """Warn where the image does not lie where the format says, which ``held`` (4, 4; LPS) is."""
+    if not np.allclose(lps_from_ras(source.affine), held, rtol=1e-6, atol=1e-6):
+        warn(f"GEOMETRY_LOST: {kind} does not hold where the image is in the patient")
+
+
 def warn(text: str) -> None:
     """A `VoxarrayWarning` that points at whoever saves."""
     warnings.warn(text, VoxarrayWarning, stacklevel=5)

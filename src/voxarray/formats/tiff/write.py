@@ -1,0 +1,83 @@
+"""Saving slices as the pages of a TIFF, through tifffile.
+
+Pictures hold no place in a patient. Rows run along H, columns along W.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from voxarray.core.errors import UnsupportedError
+from voxarray.formats._voxels.capabilities import (
+    remark_lost_geometry,
+    remark_lost_time,
+    supported_dtype,
+)
+from voxarray.formats.record import SaveRequest
+from voxarray.geometry.selection import Selection
+from voxarray.source.base import Source
+from voxarray.storage.atomic_write import atomic_writes
+
+_TIFF_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+
+_LEAST_PIXEL = 1e-6  # mm
+
+
+def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
+    """Save slices as the pages of an uncompressed TIFF, colours (3 or 4 channels) together.
+
+    Warns:
+        VoxarrayWarning: The place of the image is lost (``GEOMETRY_LOST``).
+
+    Raises:
+        UnsupportedError: ``UNSUPPORTED_DTYPE``; channels that are no colours
+            (``UNSUPPORTED_DIMS``); tifffile is not installed (``NO_TIFFFILE``).
+        ArchiveError: The disk is full or fails.
+    """
+    try:
+        import tifffile
+    except ImportError:
+        raise UnsupportedError(
+            "TIFF needs tifffile: pip install 'voxarray[tiff]'", code="NO_TIFFFILE"
+        ) from None
+    dtype = supported_dtype(source, _TIFF_TYPES, "TIFF")
+    count, width, height, depth = source.shape
+    if count not in (1, 3, 4):
+        raise UnsupportedError(
+            f"TIFF has 1, 3 or 4 channels, the image {count}: select some of them",
+            code="UNSUPPORTED_DIMS",
+        )
+    spacing = np.linalg.norm(source.affine[:3, :3], axis=0)
+    if not ((spacing[:2] > _LEAST_PIXEL) & (spacing[:2] < 1 / _LEAST_PIXEL)).all():
+        spacing = np.ones(3)  # which the format's fractions of 32 bits hold
+    remark_lost_geometry(source, np.diag([*spacing, 1.0]), "TIFF")
+    remark_lost_time(source, "TIFF")
+    options = {
+        "photometric": "rgb" if count > 1 else "minisblack",
+        "resolution": tuple(10 / mm for mm in spacing[:2]),
+        "resolutionunit": "CENTIMETER",
+        # Planes are written one by one: given the stack at once, tifffile takes a last axis of
+        # one voxel for samples, and turns the plane.
+        "contiguous": True,
+        "metadata": {"spacing": float(spacing[2]), "unit": "mm"},
+    }
+    big = count * width * height * depth * dtype.itemsize >= 1 << 31
+    with (
+        atomic_writes(path, overwrite=overwrite) as (partial,),
+        tifffile.TiffWriter(partial, bigtiff=big) as file,
+    ):
+        for page in _pages(source, dtype):
+            file.write(page, **options)
+
+
+def _pages(source: Source, dtype: np.dtype):  # type: ignore[no-untyped-def]  # a generator
+    count, width, height, depth = source.shape
+    for z in range(depth):
+        box = Selection.box((0, count), (0, width), (0, height), (z, z + 1))
+        page = source.read(box)[..., 0].transpose(2, 1, 0).astype(dtype)
+        yield np.ascontiguousarray(page if count > 1 else page[..., 0])
+
+
+def save(request: SaveRequest) -> None:
+    """Save a TIFF as it is asked for."""
+    write_tiff(request.source, request.path, overwrite=request.overwrite)
