@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.counting.block import count_block
+from voxarray.counting.tally import Tally
 from voxarray.geometry.selection import Shape3
 
 EDGE = 64
@@ -164,3 +164,19 @@ def as_table(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     counts = np.zeros(len(keys), np.int64)
     np.add.at(counts, places.reshape(-1), table[:, 3])
     return np.column_stack([keys, counts])
+
+
+def count_block(voxels: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
+    """Values, ascending, and counts; labels in a wide type are seldom large: no sorting then."""
+    if voxels.dtype.kind in "bu" and voxels.dtype.itemsize == 1:
+        counts = np.bincount(voxels.ravel(order="K").view(np.uint8), minlength=1 << 8)
+        found = np.flatnonzero(counts)
+        return found.astype(voxels.dtype), counts[found].astype(np.int64, copy=False)
+    with np.errstate(invalid="ignore"):  # of what does not fit, which the comparison finds
+        small = voxels.astype(np.uint16)
+    if not np.array_equal(small, voxels):
+        return np.unique(voxels, return_counts=True)
+    tally = Tally(small.dtype)
+    tally.add(small.ravel(order="K"))
+    values, counts = tally.found()
+    return values.astype(voxels.dtype), counts

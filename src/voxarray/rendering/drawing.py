@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.label_colours import paint
-from voxarray.rendering.grey import to_grey, window
-from voxarray.rendering.planes import Plane
+from voxarray.rendering.planes import Plane, to_grey, window
 
 Colours = Mapping[float, tuple[int, int, int]]
 

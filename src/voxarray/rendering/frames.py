@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from voxarray.core.label_colours import paint
 from voxarray.core.memory import budget
 from voxarray.geometry.selection import Selection
-from voxarray.rendering.grey import to_grey
+from voxarray.rendering.planes import to_grey
 from voxarray.source.base import Source
 from voxarray.source.pieces import cuts
 from voxarray.source.window import Window

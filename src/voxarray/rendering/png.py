@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from voxarray.core.optional import import_optional
-from voxarray.rendering.grey import to_grey, window
-from voxarray.rendering.planes import Plane
+from voxarray.rendering.planes import Plane, to_grey, window
 from voxarray.storage.destination import local_destination
 
 if TYPE_CHECKING:

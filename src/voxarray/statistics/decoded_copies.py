@@ -17,9 +17,9 @@ from typing import Any
 from voxarray.nifti_header.fields import EXTENSION_FLAG_BYTES
 from voxarray.ops.tree import is_computed, leaves, with_leaves
 from voxarray.source.base import Source
-from voxarray.source.header_only import HeaderOnlySource
 from voxarray.source.pieces import is_sequential
 from voxarray.source.slabs import SLAB_BYTES, Slabs
+from voxarray.source.view import HeaderOnlySource
 from voxarray.source.window import Window
 from voxarray.storage.local_copies import Copies
 

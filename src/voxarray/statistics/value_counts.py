@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
-from voxarray.counting.block import count_block
+from voxarray.counting.cells import count_block
 from voxarray.counting.tally import Tally
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces

@@ -19,7 +19,7 @@ from voxarray.ops.operation import Operation
 from voxarray.ops.tree import leaves
 from voxarray.source.array import DaskSource
 from voxarray.source.base import Source, digest
-from voxarray.source.header_only import HeaderOnlySource
+from voxarray.source.view import HeaderOnlySource
 
 Blocks = tuple[tuple[int, ...], ...]
 

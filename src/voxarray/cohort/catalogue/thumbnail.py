@@ -11,8 +11,7 @@ from voxarray.core.keys import LABEL
 from voxarray.core.label_colours import paint
 from voxarray.core.optional import import_optional
 from voxarray.image import Image
-from voxarray.rendering.grey import to_grey, window
-from voxarray.rendering.planes import View, planes
+from voxarray.rendering.planes import View, planes, to_grey, window
 
 PIXELS = 64
 _PERCENTILES = (0.5, 99.5)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from voxarray.cohort.discover import bids, manifest_table, patterns
+from voxarray.cohort.discover import bids, manifest_table
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.files import images, is_image_folder
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
@@ -159,14 +160,14 @@ class _Search:
         choice, labels_only = self.choice, self.options.labels_only
         given = [(name, text, "intensity") for name, text in choice.image_patterns]
         given += [(name, text, "label") for name, text in choice.label_patterns]
-        rules = [(name, patterns.compiled(text), kind) for name, text, kind in given]
+        rules = [(name, compile_pattern(text), kind) for name, text, kind in given]
         for name in names:
             # Labels first: "*_seg.nii.gz" is also a "*.nii.gz".
             for image, pattern, kind in reversed(rules):
                 match = pattern.fullmatch(name)
                 if match:
                     yield DiscoveredInput(
-                        subject=prefix + (patterns.subject_of(match) or stem(name)),
+                        subject=prefix + (subject_of(match) or stem(name)),
                         image=image or (LABEL if kind == "label" else IMAGE),
                         kind="label" if kind == "label" or labels_only else "intensity",
                         source=prefix + name,
@@ -264,3 +265,15 @@ def _marked(found: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
         others = [other for other in owners[one.subject, one.image] if other is not one]
         marked.append(replace(one, collides_with=tuple(o.source for o in others[:_TOLD])))
     return marked
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern of whole paths with ``/``, whose groups are what its stars stand for."""
+    parts = re.split(r"(\*\*/|\*|\?)", pattern)
+    known = {"**/": "((?:.*/)?)", "*": "([^/]*)", "?": "[^/]"}
+    return re.compile("".join(known.get(part, re.escape(part)) for part in parts), re.DOTALL)
+
+
+def subject_of(match: re.Match[str]) -> str:
+    """What the stars of a pattern stood for: ``sub-1/a`` for ``**/*_t1.nii`` of sub-1/a_t1.nii."""
+    return "/".join(text.strip("/") for text in match.groups() if text)

@@ -24,7 +24,7 @@ from voxarray.cohort.plan.opening import FileOpener, Opener
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.plan.planning import plan_of
-from voxarray.cohort.run.engine import chosen
+from voxarray.cohort.run.engine import choose_engine
 from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.progress import ProgressListener
@@ -251,7 +251,7 @@ def execute(
         ArchiveError: As `build`; what was converted stays.
     """
     folder = CohortLayout.of(destination)
-    engine = chosen(run.workers, run.scheduler, run.executor)
+    engine = choose_engine(run.workers, run.scheduler, run.executor)
     _make(folder.subjects)
     _make(folder.staging)
     _sweep(folder, plan, run)

@@ -11,7 +11,7 @@ from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Engine
 
 
-def chosen(workers: int, scheduler: str | None, executor: Executor | None = None) -> Engine:
+def choose_engine(workers: int, scheduler: str | None, executor: Executor | None = None) -> Engine:
     """The engine that arguments ask for; a client that exists already counts as asking."""
     if executor is not None:
         return OnExecutor(executor)
