@@ -12,7 +12,7 @@ import pytest
 from archive_samples import DTYPES, archive, blobs, voxels
 
 import voxarray as vx
-from voxarray.archive.schema import NAMES, schema
+from voxarray.archive.documents import SCHEMAS, schema
 from voxarray.source.base import Channels
 
 
@@ -36,7 +36,7 @@ def validate(path: Path, images: tuple[str, ...] = ("",)) -> None:
 
 
 def test_schemas_are_schemas():
-    for name in NAMES:
+    for name in SCHEMAS:
         jsonschema.Draft202012Validator.check_schema(schema(name))
     with pytest.raises(KeyError, match="only array, image, manifest"):
         schema("../manifest")

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from voxarray.archive import handle_cache, label_counts, weight_sums
+from voxarray.archive import handle_cache
+from voxarray.archive.chunk_statistics import LABEL_COUNTS, WEIGHT_SUMS
 from voxarray.archive.metadata import level_name
 from voxarray.archive.source import ArchiveSource
 from voxarray.archive.spatial_metadata import NIFTI
@@ -162,16 +163,16 @@ def _of_tables(image: ArchiveSource) -> Iterator[Contradiction]:
     n, z, y, x = image.array.layout.shape
     edge = list(image.array.layout.chunk[:0:-1])
     files = handle_cache.manifest(image.store, image.opened).files
-    for name in (label_counts.KEY, weight_sums.KEY):
+    for name in (LABEL_COUNTS, WEIGHT_SUMS):
         key = f"{image.prefix}{name}/zarr.json"
         if key in files:
             cell = _within(_attributes(image, key), "cell")
             if cell != edge:
                 yield key, f"counts cells of {cell!r:.80} voxels where chunks have {edge}"
-    key = f"{image.prefix}{label_counts.KEY}/c/0/0"
+    key = f"{image.prefix}{LABEL_COUNTS}/c/0/0"
     if key in files:
         columns = len(COLUMNS)
-        table = _values(image, f"{image.prefix}{label_counts.KEY}", "<i8", "0/0")
+        table = _values(image, f"{image.prefix}{LABEL_COUNTS}", "<i8", "0/0")
         total = int(table[columns - 1 :: columns].sum()) if table.size % columns == 0 else -1
         if total != math.prod((n, z, y, x)):
             yield key, f"counts {total} voxels where there are {math.prod((n, z, y, x))}"

@@ -183,3 +183,25 @@ def _four(sizes: Sequence[int]) -> Shape4:
 def chunk_key(index: Sequence[int]) -> str:
     """Key of a chunk or shard below its array (``default`` encoding)."""
     return "/".join(["c", *map(str, index)])
+
+
+SCHEMAS = ("array", "image", "manifest")
+
+
+def schema(name: str) -> dict[str, Any]:
+    """A JSON schema (draft 2020-12) of a document in an archive.
+
+    Args:
+        name: ``"image"`` for the ``zarr.json`` of an archive and of its label maps, ``"array"`` for
+            that of the voxels of a level, ``"manifest"`` for ``manifest.json``.
+
+    Raises:
+        KeyError: For another name.
+    """
+    if name not in SCHEMAS:
+        raise KeyError(f"an archive has no schema {name!r}, only {', '.join(SCHEMAS)}")
+    from importlib.resources import files  # not needed to open an archive
+
+    text = files("voxarray.archive").joinpath("schemas", f"{name}.json").read_text("utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document

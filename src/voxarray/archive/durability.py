@@ -11,7 +11,7 @@ from voxarray.archive.digests import Hasher, hasher
 from voxarray.archive.manifest import FileEntry
 from voxarray.core import portable
 from voxarray.core.errors import ArchiveError
-from voxarray.storage.scratch import scratch
+from voxarray.storage.buffers import scratch
 
 _PIECE = 1 << 20
 _BYTE = np.dtype(np.uint8)

@@ -17,8 +17,7 @@ from voxarray.archive.manifest import FileEntry
 from voxarray.archive.shard import ShardWriter
 from voxarray.core.errors import ArchiveError
 from voxarray.geometry.layout import Index4, Layout
-from voxarray.storage.rows import copy_rows
-from voxarray.storage.scratch import scratch
+from voxarray.storage.buffers import copy_rows, scratch
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,14 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive.blocks import first_signal, is_by_shard, planes_between
+from voxarray.archive.chunk_statistics import Ends, Extremes, WeightTally
 from voxarray.archive.codecs import Codec
-from voxarray.archive.extremes import Ends, Extremes
 from voxarray.archive.level_writer import Encoded, LevelWriter
 from voxarray.archive.manifest import FileEntry
 from voxarray.archive.pyramid import Box, PyramidWriter
 from voxarray.archive.shard import tail_size
 from voxarray.archive.staging import Staging
-from voxarray.archive.weight_sums import WeightTally
 from voxarray.archive.write_plan import WritePlan
 from voxarray.core import memory, portable, settings
 from voxarray.core.errors import ArchiveError

@@ -18,9 +18,8 @@ from voxarray.archive.handle_cache import ShardHandle
 from voxarray.core import descriptors, page_cache, settings, thread_pools
 from voxarray.core.errors import FormatError, TruncatedError, VoxarrayError
 from voxarray.geometry.layout import Index4, Layout, chunk_bytes
+from voxarray.storage.buffers import copy_rows, scratch
 from voxarray.storage.mapped import MappedShard
-from voxarray.storage.rows import copy_rows
-from voxarray.storage.scratch import scratch
 from voxarray.storage.store import Store
 
 Receive = Callable[[NDArray | None, int], None]

@@ -10,7 +10,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import handle_cache, label_counts, weight_sums
+from voxarray.archive import handle_cache
+from voxarray.archive.chunk_statistics import (
+    LABEL_COUNTS,
+    WEIGHT_SUMS,
+    parse_label_counts,
+    parse_weight_sums,
+)
 from voxarray.archive.documents import ArrayDocument, attributes_of
 from voxarray.archive.locate import ArchiveLocation, locate
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Label, level_name
@@ -101,13 +107,13 @@ class ArchiveSource(Source):
     @property
     def label_counts(self) -> CellCounts | None:
         """How often each label occurs in each chunk; None where that was not counted."""
-        raw = self._beside(label_counts.KEY)
-        return None if raw is None else label_counts.parse(raw, self.array.layout)
+        raw = self._beside(LABEL_COUNTS)
+        return None if raw is None else parse_label_counts(raw, self.array.layout)
 
     def weight_sums(self, channel: int) -> CellSums | None:
         """What the voxels of each chunk add up to; None where nobody added them up."""
-        raw = self._beside(weight_sums.KEY)
-        return None if raw is None else weight_sums.parse(raw, self.array.layout, channel)
+        raw = self._beside(WEIGHT_SUMS)
+        return None if raw is None else parse_weight_sums(raw, self.array.layout, channel)
 
     def _beside(self, name: str) -> bytes | None:
         """The only chunk of a table that tells of the full resolution."""

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from voxarray.archive import documents
 from voxarray.archive.blocks import blocks, has_large_planes, is_by_shard
+from voxarray.archive.chunk_statistics import Extremes, LabelTally, WeightTally
 from voxarray.archive.codecs import Codec
 from voxarray.archive.downsample import Reduction, mean, mode
 from voxarray.archive.encoding import VoxelEncoding, encoding_of
-from voxarray.archive.extremes import Extremes
-from voxarray.archive.label_counts import LabelTally
 from voxarray.archive.level_writer import LevelWriter
 from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_name
@@ -27,7 +26,6 @@ from voxarray.archive.profiles import Profile, Trial, profile
 from voxarray.archive.pyramid import Box, PyramidWriter
 from voxarray.archive.spatial_metadata import write_level_frame, write_nifti_header
 from voxarray.archive.staging import Staging
-from voxarray.archive.weight_sums import WeightTally
 from voxarray.core import settings
 from voxarray.core.errors import FormatError
 from voxarray.core.history import entry

@@ -1,11 +1,14 @@
-"""Copying blocks of voxels row by row."""
+"""Moving voxels between buffers in memory: by whole rows, through memory that is used again."""
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from voxarray.geometry.selection import Shape4
 
 
 def copy_rows(target: NDArray, source: NDArray) -> None:
@@ -28,3 +31,16 @@ def _row(size: int) -> np.dtype:
 
 def _has_whole_rows(array: NDArray) -> bool:
     return array.strides[-1] == array.itemsize and array.shape[-1] > 1
+
+
+_held = threading.local()
+
+
+def scratch(purpose: str, shape: Shape4, dtype: np.dtype) -> NDArray:
+    """An uninitialised array that this thread had before, or has from now on, for a purpose."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    buffer: NDArray[np.uint8] | None = getattr(_held, purpose, None)
+    if buffer is None or buffer.size < size:
+        buffer = np.empty(size, np.uint8)
+        setattr(_held, purpose, buffer)
+    return buffer[:size].view(dtype).reshape(shape)
