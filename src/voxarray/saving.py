@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from voxarray.core.errors import ArchiveExistsError, UnsupportedError, VoxarrayError
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.keys import LABEL
 from voxarray.core.memory import require
 from voxarray.core.progress import ProgressOption, reporting
@@ -70,6 +71,7 @@ def save(
         raise
 
 
+@names_exhaustion
 def convert(
     source: Any,
     destination: str | os.PathLike[str],
@@ -258,7 +260,7 @@ def _may_replace(destination: str, written: Format) -> bool:
     warnings.warn(
         f"{destination} is replaced: the next release asks for overwrite=True",
         FutureWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
     return True
 

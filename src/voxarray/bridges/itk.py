@@ -133,7 +133,7 @@ def _warn_of_loss(image: Any, affine: NDArray[np.float64]) -> None:
             "a 2D SimpleITK image lies in the x-y plane at z = 0 and has no thickness, so this "
             "slice loses its place in the patient: as_sitk(force_3d=True) keeps it",
             VoxarrayWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.memory import require
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
@@ -45,6 +46,7 @@ class VoxelProxy:
         """Number of axes."""
         return len(self.shape)
 
+    @names_exhaustion
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         if copy is False:
             raise ValueError("voxels of a file are read, so they cannot be had without a copy")
@@ -63,6 +65,7 @@ class VoxelProxy:
         """
         return self.__array__()
 
+    @names_exhaustion
     def get_scaled(self, dtype: Any = None) -> NDArray:
         """All voxels, of a type that holds ``dtype``, too.
 
@@ -71,6 +74,7 @@ class VoxelProxy:
         """
         return self.__array__(self.dtype if dtype is None else np.promote_types(self.dtype, dtype))
 
+    @names_exhaustion
     def reshape(self, shape: int | tuple[int, ...]) -> VoxelProxy | NDArray:
         """The same voxels with other axes, the first counted fastest, as nibabel's proxies do.
 
@@ -89,6 +93,7 @@ class VoxelProxy:
             return VoxelProxy(self.source, wanted)
         return np.asarray(self).reshape(wanted, order="F")
 
+    @names_exhaustion
     def __getitem__(self, key: Any) -> NDArray:
         """Voxels as NumPy would index them with integers, slices, ``...`` and None.
 

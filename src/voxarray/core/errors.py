@@ -204,7 +204,10 @@ class MissingPackageError(VoxarrayError, ImportError):
 
 
 class MemoryBudgetError(VoxarrayError, MemoryError):
-    """An operation would need more memory than the budget allows; nothing was read."""
+    """An operation would need more memory than the budget allows, and nothing was read.
+
+    Or the system gave no more of it meanwhile (``OUT_OF_MEMORY``).
+    """
 
     default_code = "OVER_BUDGET"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.keys import DATA
 from voxarray.source.drawable import TensorLike
 from voxarray.source.materialise import projected_peak
@@ -40,6 +41,7 @@ class ConversionMixin:
 
         def _own_tensor(self, tensor: torch.Tensor) -> torch.Tensor: ...
 
+    @names_exhaustion
     def to_tensor(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> torch.Tensor:
@@ -72,6 +74,7 @@ class ConversionMixin:
         self._warn_of_nans(tensor)
         return tensor.to(device=device)
 
+    @names_exhaustion
     def as_sitk(self, **kwargs: Any) -> Any:
         """The image as a `SimpleITK.Image`, in LPS: a 2D one of a single slice, else 3D.
 
@@ -88,6 +91,7 @@ class ConversionMixin:
         return to_sitk(self.source, **kwargs)
 
     @classmethod
+    @names_exhaustion
     def from_sitk(cls, sitk_image: Any, **kwargs: Any) -> Self:
         """Image of a `SimpleITK.Image` of two to four dimensions, whose voxels are copied.
 
@@ -103,6 +107,7 @@ class ConversionMixin:
 
         return cls(tensor=from_sitk(sitk_image), **kwargs)
 
+    @names_exhaustion
     def as_pil(self, transpose: bool = True) -> Any:
         """The image, a single slice of 1, 3 or 4 channels, as a `PIL.Image`.
 
@@ -131,6 +136,7 @@ class ConversionMixin:
         return to_nibabel(self.source)
 
     @classmethod
+    @names_exhaustion
     def from_nibabel(cls, image: Any, **kwargs: Any) -> Self:
         """Image of a spatial image of nibabel; one that is not loaded stays so.
 
@@ -147,6 +153,7 @@ class ConversionMixin:
 
         return cls(tensor=from_nibabel(image), **kwargs)
 
+    @names_exhaustion
     def to_torchio(self: TensorLike) -> Any:
         """The image as TorchIO 1.x has it: same class, tensor, affine and metadata.
 
@@ -159,6 +166,7 @@ class ConversionMixin:
         return to_torchio(self)
 
     @classmethod
+    @names_exhaustion
     def from_torchio(cls, image: Any, **kwargs: Any) -> Self:
         """Image of one of TorchIO 1.x, with its metadata; one that is not loaded stays so.
 
@@ -175,6 +183,7 @@ class ConversionMixin:
 
         return cls(**{**arguments(image), **kwargs})
 
+    @names_exhaustion
     def to_monai(self: TensorLike) -> Any:
         """The image as a `monai.data.MetaTensor` (C, W, H, D) with its affine and metadata.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.keys import LABEL
 from voxarray.image._origin import PathLike
 from voxarray.source.drawable import Drawable
@@ -32,6 +33,7 @@ class PlotMixin:
 
         return own_colours(self._backing.base) if self.type == LABEL else None
 
+    @names_exhaustion
     def plot(self: Drawable, return_fig: bool = False, **kwargs: Any) -> Any:
         """Draw the sagittal, coronal and axial plane; of a single slice only that.
 
@@ -52,6 +54,7 @@ class PlotMixin:
         figure = plot(self, **kwargs)
         return figure if return_fig else None
 
+    @names_exhaustion
     def hist(self, **kwargs: Any) -> None:
         """Draw a histogram of all voxels, counted out of core.
 
@@ -66,6 +69,7 @@ class PlotMixin:
 
         hist(self.source, **kwargs)
 
+    @names_exhaustion
     def show(self: Drawable, viewer_path: PathLike | None = None) -> None:
         """Open the image in an external program, and return while it is open.
 
@@ -80,6 +84,7 @@ class PlotMixin:
 
         show(self, viewer_path)
 
+    @names_exhaustion
     def view(
         self: Drawable, *, limit: int | str = "64 MiB", height: int = 400, **options: Any
     ) -> Any:
@@ -105,6 +110,7 @@ class PlotMixin:
 
         return view(self, limit=limit, height=height, **options)
 
+    @names_exhaustion
     def to_gif(
         self,
         axis: int,
@@ -145,6 +151,7 @@ class PlotMixin:
             colours=self.label_colours,
         )
 
+    @names_exhaustion
     def to_video(
         self,
         output_path: PathLike,
@@ -181,6 +188,7 @@ class PlotMixin:
             colours=self.label_colours,
         )
 
+    @names_exhaustion
     def _repr_html_(self: Drawable) -> str | None:
         """Header facts and three planes for notebooks; None, hence text, without matplotlib."""
         from voxarray.rendering.html import to_html

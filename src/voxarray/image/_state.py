@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.history import History, entry
 from voxarray.core.keys import AFFINE, DATA, RESERVED, TYPE, require_free
 from voxarray.core.memory import MemoryReport, require
@@ -242,6 +243,7 @@ class ImageState(Record):
         history = (*self._backing.history, entry("set_data", {}))
         self._hold(voxels_argument(tensor, self.affine, channels), history)
 
+    @names_exhaustion
     def load(self) -> None:
         """Read the voxels into `data`, unless that has happened already."""
         if DATA in self:
@@ -307,6 +309,7 @@ class ImageState(Record):
                 apart._store(key, private_copy(value))
         return apart
 
+    @names_exhaustion
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         alone = self._alone()
         state = dict(alone.__dict__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.source.window import Window
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class StatisticsMixin:
         @property
         def source(self) -> Window: ...
 
+    @names_exhaustion
     def statistics(self, mask: StatisticsMixin | None = None) -> Statistics:
         """Mean, deviation, extremes, percentiles and histogram of all voxels, in one pass.
 
@@ -36,6 +38,7 @@ class StatisticsMixin:
 
         return statistics_of(self.source, None if mask is None else mask.source)
 
+    @names_exhaustion
     def statistics_by_label(self, labels: StatisticsMixin) -> dict[int | float, Statistics]:
         """Statistics of the voxels of every label, ascending by label, in one pass over both.
 

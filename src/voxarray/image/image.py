@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from voxarray import saving
 from voxarray.core.errors import StateError
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE, require_free
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.levels import Levels
@@ -118,6 +119,7 @@ class Image(
 
     # --- Slices, levels and blocks: lazy images of the same class -------------------------------
 
+    @names_exhaustion
     def __getitem__(self, key: Any) -> Any:
         """A field for a text; else a lazy slice, whose affine follows exactly.
 
@@ -163,6 +165,7 @@ class Image(
         """
         return self._with_dask(self.dask.rechunk(chunks))
 
+    @names_exhaustion
     def persist(self) -> Self:
         """The same voxels, computed and kept by dask: in RAM, or on a cluster if there is one.
 
@@ -176,6 +179,7 @@ class Image(
             self._require_memory(projected_peak(source, source.dtype), "persist()")
         return self._with_dask(self.dask.persist())
 
+    @names_exhaustion
     def compute(self) -> Self:
         """The same voxels in RAM, in their own type, without torch.
 
@@ -193,12 +197,14 @@ class Image(
 
     # --- Voxels ---------------------------------------------------------------------------------
 
+    @names_exhaustion
     def numpy(self) -> NDArray:
         """NumPy array (C, W, H, D) that shares memory with `data`, which is loaded for it."""
         from voxarray.tensors.convert import to_numpy
 
         return to_numpy(self.data)
 
+    @names_exhaustion
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         return np.asarray(self.numpy(), dtype=dtype, copy=copy)
 
@@ -216,6 +222,7 @@ class Image(
 
         return to_dask(self.source, private=self._shares)
 
+    @names_exhaustion
     def save(
         self,
         path: PathLike,
@@ -268,6 +275,7 @@ class Image(
 
     __hash__ = None  # type: ignore[assignment]  # mutable, as any dict
 
+    @names_exhaustion
     def __eq__(self, other: object) -> bool:
         """Whether class, metadata, grid and voxels are known to be the same without reading.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self
 
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.keys import INTENSITY, LABEL
 from voxarray.image.image import Image
 
@@ -46,6 +47,7 @@ class LabelMap(Image):
 
         return count_nonzero(self.source)
 
+    @names_exhaustion
     def count_labels(self) -> dict[int | float, int]:
         """Number of voxels of each label, ascending, counted out of core.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voxarray import saving
 from voxarray.core import memory
 from voxarray.core.errors import GridError, StateError, UnsupportedError
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.promotion import cast, tensor_dtype
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape3, Shape4
@@ -78,6 +79,7 @@ class GridAggregator:
         self._grid = _coarser(sampler.grid, downsampling_factor)
         self._starts = [[s // downsampling_factor for s in starts] for starts in sampler.starts]
 
+    @names_exhaustion
     def add_batch(self, batch_tensor: torch.Tensor, locations: torch.Tensor) -> None:
         """Add predictions for some patches.
 
@@ -105,6 +107,7 @@ class GridAggregator:
                 self._add(sums.region(box), patch)
             self._added[start] += 1
 
+    @names_exhaustion
     def get_output_tensor(self) -> torch.Tensor:
         """The volume (C, W, H, D), in memory order (C, D, H, W).
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from voxarray.core.errors import OutOfRangeError
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Shape3
 from voxarray.ops.padding import Border
@@ -81,6 +82,7 @@ class GridSampler(SubjectPatches):
         x, y, z = map(len, self.starts)
         return x * y * z
 
+    @names_exhaustion
     def __getitem__(self, index: int) -> Patch:
         return self.__getitems__([index])[0]
 

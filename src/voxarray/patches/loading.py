@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
 from voxarray.patches.batches import Patch, in_a_worker
@@ -97,6 +98,7 @@ class PatchLoader:
         """Patches in an epoch."""
         return len(self.subjects) * self.patches_per_image
 
+    @names_exhaustion
     def start(self, index: int) -> tuple[int, Shape3]:
         """Subject and first voxel of the patch of an index."""
         number = index // self.patches_per_image
@@ -107,6 +109,7 @@ class PatchLoader:
                 self._draws.popitem(last=False)
         return number, draw.start(generator(self.seed, self.epoch, index))
 
+    @names_exhaustion
     def read(self, indices: Sequence[int], places: Sequence[tuple[int, Shape3]]) -> list[Any]:
         """Patches of indices at places, transformed."""
         shared = in_a_worker() and len(indices) > 1 and self.transform is None

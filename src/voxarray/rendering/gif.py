@@ -95,7 +95,7 @@ def _delays(number: int, duration: float) -> Iterator[int]:
             f"fps. The duration has been set to {number * _SHORTEST:.1f} seconds, instead of "
             f"{duration:.1f}",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         duration = number * _SHORTEST
     ends = [round(n * duration / number / _SHORTEST) for n in range(number + 1)]

@@ -134,7 +134,7 @@ def _channels(image: Drawable, channel: int | None, *, rgb: bool) -> range:
             f"Multiple channels found in the image ({count}): the first is drawn. To draw another, "
             'use the "channel" argument',
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
     return range(1)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core import settings
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Source
 
@@ -56,6 +57,7 @@ class SourceArray:
         """Four."""
         return 4
 
+    @names_exhaustion
     def __getitem__(self, key: Any) -> NDArray:
         items = key if isinstance(key, tuple) else (key,)
         items = (*items, *[slice(None)] * (4 - len(items)))

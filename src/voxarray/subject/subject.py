@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import ArchiveExistsError
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE, Grid
 from voxarray.geometry.levels import Levels
@@ -200,6 +201,7 @@ class Subject(dict[str, Any]):
         for image in self._images.values():
             image.unload()
 
+    @names_exhaustion
     def save(
         self,
         folder: str | os.PathLike[str],
@@ -249,6 +251,7 @@ class Subject(dict[str, Any]):
                 progress=progress,
             )
 
+    @names_exhaustion
     def plot(self, return_fig: bool = False, **kwargs: Any) -> Any:
         """Draw three planes of each image.
 
@@ -266,6 +269,7 @@ class Subject(dict[str, Any]):
         figure = plot(self._images, **kwargs)
         return figure if return_fig else None
 
+    @names_exhaustion
     def _repr_html_(self) -> str | None:
         """All images as notebooks show them; None, hence text, without matplotlib."""
         shown = [(name, image._repr_html_()) for name, image in self._images.items()]

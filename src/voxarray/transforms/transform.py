@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.history import Entry, entry
 from voxarray.core.keys import DATA
 from voxarray.image import Image, LabelMap, ScalarImage
@@ -73,6 +74,7 @@ class Transform:
         self.include, self.exclude, self.keep = include, exclude, keep
         self.label_keys, self.copy = label_keys, copy
 
+    @names_exhaustion
     def __call__(self, data: Data) -> Data:
         """Apply the transform; see the class.
 

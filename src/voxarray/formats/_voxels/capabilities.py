@@ -102,7 +102,7 @@ def remark_lost_geometry(source: Source, held: NDArray[np.float64], kind: str) -
 
 def warn(text: str) -> None:
     """A `VoxarrayWarning` that points at whoever saves."""
-    warnings.warn(text, VoxarrayWarning, stacklevel=5)
+    warnings.warn(text, VoxarrayWarning, stacklevel=6)
 
 
 def plane_affine(source: Source) -> NDArray[np.float64]:
