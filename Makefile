@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz help demo test lint docs bench soak external clean
+.PHONY: fuzz help demo test lint docs bench soak external slurm clean
 
 help:
 	@echo "make demo    convert, slice and preview a scan that is larger than its memory budget"
@@ -25,6 +25,7 @@ help:
 	@echo "make bench   measure against other libraries and update the table in the README"
 	@echo "make soak    the tests that take minutes, and the others with new random examples"
 	@echo "make external  against foreign programs, and foreign data in VOXARRAY_DICOM and VOXARRAY_NGFF"
+	@echo "make slurm   on a real SLURM of one node, which is installed (apt, as root), set up and torn down"
 	@echo "make fuzz    coverage-guided attacks on the readers, MINUTES=20 for each"
 	@echo "make clean   remove what was built, measured and cached"
 
@@ -53,6 +54,10 @@ soak: $(READY)
 # Foreign data are named by variables, see tests/external/conftest.py; what lacks them is skipped.
 external: $(READY)
 	$(BIN)/python -m pytest -rs tests/external/test_*.py
+
+# Two to five minutes. Skipped by the reason where a SLURM cannot run.
+slurm: $(READY)
+	$(BIN)/python -m pytest -rs -n0 tests/slurm/test_real_slurm.py
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f notebooks/mkdocs.yml -d ../build/site

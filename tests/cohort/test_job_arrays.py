@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from cohort_samples import run, save, truth
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.run.array_index import part_of_array
 from voxarray.cohort.run.build import build
+from voxarray.cohort.run.slurm_submit import RESUBMISSIONS
 from voxarray.core.errors import FormatError
 
 VARIABLES = {
@@ -163,11 +165,15 @@ def test_a_part_that_fails_says_so_in_its_own_log(tmp_path):
 
 
 @pytest.mark.parametrize(("restarts", "requeued"), [("0", True), ("10", False)])
-def test_a_task_that_is_told_of_its_end_stops_and_is_queued_again(tmp_path, restarts, requeued):
+def test_a_task_that_is_told_of_its_end_stops_and_is_queued_again(
+    tmp_path, monkeypatch, restarts, requeued
+):
     for number in range(3):
         save(tmp_path / f"in/{number}.nii.gz", number, (220, 220, 200))
-    text, path = script_of(tmp_path, 1), tools(tmp_path / "bin")
-    (tmp_path / "job.sh").write_text(text)
+    path = tools(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{path}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "job.sh").write_text(script_of(tmp_path, 1))
+    (path / "scontrol.log").unlink()  # planning asks how large arrays may be
     cohort = CohortLayout.of(tmp_path / "my cohort")
     environment = bare(1, path) | {"SLURM_RESTART_COUNT": restarts}
     with subprocess.Popen(
@@ -194,10 +200,76 @@ def test_submit_queues_the_array_and_the_catalogue_after_it(tmp_path, monkeypatc
     assert done.exit_code == 0, done.output
     assert "77" in done.stdout
     first, second = (path / "sbatch.log").read_text().splitlines()
-    assert first == "--parsable"
+    (script,) = (tmp_path / "my cohort/logs").glob("array-*.sh")
+    assert first == f"--parsable {script}"
+    assert "#SBATCH --array=1-2" in script.read_text()
     assert "--dependency=afterany:77" in second
-    assert f"voxarray finalise '{tmp_path}/my cohort'" in second
-    assert "#SBATCH --array=1-2" in (path / "sbatch.in").read_text()
+    finalise = f"voxarray finalise '{tmp_path}/my cohort' --resubmit '{script}' --attempt 1"
+    assert second.endswith(finalise)
+
+
+def test_parts_that_were_not_done_are_submitted_again_with_more_memory(tmp_path, monkeypatch):
+    for number in range(5):
+        save(tmp_path / f"in/{number}.nii", number)
+    (tmp_path / "in/bad.nii").write_bytes(b"nothing")  # fails for good, in a part of its own
+    path = tools(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{path}{os.pathsep}{os.environ['PATH']}")
+    cohort = tmp_path / "my cohort"
+    run("plan", tmp_path / "in", cohort, "--slurm", 6, "--submit")
+    for part in (1, 4, 6):  # 6 is bad.nii; 2, 3 and 5 never ran
+        run("convert", tmp_path / "in", cohort, "--partition", f"{part}/6")
+    (path / "sbatch.log").unlink()
+    (script,) = (cohort / "logs").glob("array-*.sh")
+    monkeypatch.setenv("SLURM_JOB_PARTITION", "long")
+    done = run("finalise", cohort, "--resubmit", script, "--attempt", 2)
+    assert done.exit_code == 0, done.output
+    first, second = (path / "sbatch.log").read_text().splitlines()
+    megabytes = int(re.search(r"--mem=(\d+)M", script.read_text())[1])
+    assert first == f"--parsable --partition=long --array=2,3,5 --mem={4 * megabytes}M {script}"
+    assert second.endswith("--attempt 3")
+    assert "--partition=long" in second
+
+
+def test_enough_is_enough(tmp_path, monkeypatch):
+    save(tmp_path / "in/a.nii", 1)
+    path = tools(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{path}{os.pathsep}{os.environ['PATH']}")
+    cohort = tmp_path / "my cohort"
+    run("plan", tmp_path / "in", cohort, "--slurm", 1, "--submit")
+    (path / "sbatch.log").unlink()
+    (script,) = (cohort / "logs").glob("array-*.sh")
+    done = run("finalise", cohort, "--resubmit", script, "--attempt", RESUBMISSIONS + 1)
+    assert done.exit_code == 1
+    run("convert", tmp_path / "in", cohort)
+    done = run("finalise", cohort, "--resubmit", script)
+    assert done.exit_code == 0
+    assert not (path / "sbatch.log").exists()
+
+
+def test_only_a_script_of_ours_is_submitted_again(tmp_path):
+    save(tmp_path / "in/a.nii", 1)
+    run("plan", tmp_path / "in", tmp_path / "out")
+    other = tmp_path / "other.sh"
+    done = run("finalise", tmp_path / "out", "--resubmit", other)
+    assert done.exit_code == 1
+    assert "NOT_FOUND" in done.stderr
+    other.write_text("#!/bin/bash\n#SBATCH --array=1-4\nhostname\n")
+    done = run("finalise", tmp_path / "out", "--resubmit", other)
+    assert done.exit_code == 1
+    assert "NOT_OUR_SCRIPT" in done.stderr
+
+
+def test_jobs_that_come_after_inherit_no_limit_of_the_job_that_submits(tmp_path, monkeypatch):
+    save(tmp_path / "in/a.nii", 1)
+    path = tools(tmp_path / "bin")
+    (path / "sbatch").write_text(f"#!/bin/bash\nenv > {path}/environment\necho 77\n")
+    monkeypatch.setenv("PATH", f"{path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "4096")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    run("plan", tmp_path / "in", tmp_path / "my cohort", "--slurm", 1, "--submit")
+    told = (path / "environment").read_text()
+    assert "SLURM_CONF=" in told
+    assert "SLURM_MEM_PER_NODE" not in told
 
 
 def test_submit_without_sbatch_is_refused_by_name(tmp_path, monkeypatch):

@@ -8,17 +8,33 @@ from voxarray.cli.console import console, how_it_speaks
 from voxarray.cli.destinations import Destination
 from voxarray.cli.outcome import NOTHING_DONE, SOME_FAILED
 from voxarray.cohort.catalogue.finalise import finalise
+from voxarray.cohort.run.slurm_submit import RESUBMISSIONS, resubmit
 
 
 @click.command("finalise")
 @click.argument("destination")
+@click.option(
+    "--resubmit",
+    "script",
+    type=click.Path(),
+    metavar="SCRIPT",
+    help="Submit the parts of this SLURM script again in which images are missing that did not "
+    f"fail for good, with twice the memory; {RESUBMISSIONS} times at most",
+)
+@click.option("--attempt", type=click.IntRange(1), default=1, help="How often SCRIPT was submitted")
 @how_it_speaks(as_json=False)
-def command(destination: str) -> None:
+def command(destination: str, script: str | None, attempt: int) -> None:
     """Make catalogue and report of the cohort in DESTINATION, and name what is missing."""
     talk = console()
-    summary = finalise(Destination.of(destination).require_cohort("finalise").root)
+    folder = Destination.of(destination).require_cohort("finalise")
+    summary = finalise(folder.root)
     talk.say(str(summary), newline=False)
     for name in summary.strangers:
         talk.complain(f"{name}: not a complete archive of a cohort")
+    if script is not None:
+        submitted = resubmit(folder, script, attempt, summary.missing)
+        if submitted is not None:
+            talk.say(str(submitted))
+            return
     if summary.missing:
         talk.finish(SOME_FAILED if summary.done else NOTHING_DONE)

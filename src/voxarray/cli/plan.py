@@ -10,11 +10,12 @@ import click
 from voxarray.cli import options as choices
 from voxarray.cli.console import console, how_it_speaks
 from voxarray.cli.destinations import Destination
+from voxarray.cli.job_array import as_job_array, queue, refuse_contradictions
 from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.census import Census
-from voxarray.cohort.run import slurm
 from voxarray.cohort.run.build import discover_inputs, make_plan
 from voxarray.core.printable import printable
+from voxarray.storage.remote.address import is_url
 
 
 @click.command("plan")
@@ -23,10 +24,7 @@ from voxarray.core.printable import printable
 @choices.how_archives_are_made
 @choices.what_belongs_together
 @click.option("--dry-run", is_flag=True, help="Print every image, and write nothing")
-@click.option(
-    "--slurm", "jobs", metavar="N", type=click.IntRange(1), help="Print a SLURM job array of N jobs"
-)
-@click.option("--submit", is_flag=True, help="Submit the job array, and the catalogue after it")
+@as_job_array
 @how_it_speaks(as_json=True)
 def command(
     sources: tuple[str, ...],
@@ -45,24 +43,18 @@ def command(
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)
     named = choices.expanded(sources)
     talk = console()
-    if submit and (jobs is None or dry_run):
-        raise click.UsageError("--submit submits what --slurm N would print, without --dry-run")
-    if jobs is not None and (talk.as_json or talk.quiet):
-        raise click.UsageError("--slurm prints a script: leave --json and --quiet out")
+    refuse_contradictions(jobs, submit)
+    if submit and dry_run:
+        raise click.UsageError("--dry-run submits nothing: leave --submit out")
     folder = Destination.of(destination).require_cohort("plan")
     with watching(talk.progress) as watcher:
         census = Census()
         found = discover_inputs(named, folder.root, choice, options, census)
         plan = make_plan(found, named, folder.root, options, watcher, write=not dry_run)
     if jobs is not None:
-        text = slurm.script(plan, named, destination, jobs, arguments=same)
-        if submit:
-            array, last = slurm.submit(text, destination)
-            talk.say(f"submitted: array {array}, catalogue {last}; logs in {slurm.logs_of(folder)}")
-            return
-        if not dry_run:
-            os.makedirs(slurm.logs_of(folder), exist_ok=True)
-        talk.say(text, newline=False)
+        places = [one if is_url(one) else os.path.abspath(one) for one in named]
+        work = ["convert", *places, folder.root, *same]
+        queue(plan, work, folder, jobs, submitting=submit, written=not dry_run)
         return
     if dry_run or talk.verbose:
         for item in plan.items:

@@ -69,6 +69,16 @@ class CohortLayout:
         """File of the report that people read."""
         return os.path.join(self.root, "report.txt")
 
+    @property
+    def logs(self) -> str:
+        """Folder of what jobs print, and of the scripts that were submitted."""
+        return os.path.join(self.root, "logs")
+
+    @property
+    def pipeline(self) -> str:
+        """File of the pipeline that its images went through, as it was when it was planned."""
+        return os.path.join(self.root, "pipeline.yaml")
+
     def archive(self, slug: str, zipped: bool) -> str:
         """Path of an archive."""
         return os.path.join(self.subjects, slug + (ZIP_SUFFIX if zipped else TREE_SUFFIX))
@@ -100,8 +110,8 @@ class CohortLayout:
     @property
     def results(self) -> tuple[str, ...]:
         """What lies in the folder itself besides the archives."""
-        files = (self.plan, self.catalogue, self.report, self.readable_report)
-        return (*files, self.journal, self.staging)
+        files = (self.plan, self.pipeline, self.catalogue, self.report, self.readable_report)
+        return (*files, self.journal, self.staging, self.logs)
 
     def require(self) -> None:
         """Raise `MissingFileError` (``NO_COHORT``) unless there is a cohort."""

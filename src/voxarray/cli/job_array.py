@@ -1,0 +1,73 @@
+"""``--slurm`` and ``--submit``: the work of a command as a job array, printed or submitted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from voxarray.cli.console import console
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.plan import Plan
+from voxarray.cohort.run import slurm
+from voxarray.cohort.run.slurm_submit import submit
+
+
+def as_job_array(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that may be done by a job array."""
+    command = click.option(
+        "--submit", is_flag=True, help="Submit the job array, and the catalogue after it"
+    )(command)
+    return click.option(
+        "--slurm",
+        "jobs",
+        metavar="N",
+        type=click.IntRange(1),
+        help="Print a SLURM job array of N jobs",
+    )(command)
+
+
+def refuse_contradictions(jobs: int | None, submitting: bool) -> None:
+    """Refuse options that have no effect together.
+
+    Raises:
+        click.UsageError: Naming them.
+    """
+    talk = console()
+    if submitting and jobs is None:
+        raise click.UsageError("--submit submits what --slurm N would print: give that, too")
+    if jobs is not None and not submitting and (talk.as_json or talk.quiet):
+        raise click.UsageError("--slurm prints a script: leave --json and --quiet out")
+
+
+def queue(
+    plan: Plan,
+    work: Sequence[str],
+    folder: CohortLayout,
+    jobs: int,
+    *,
+    submitting: bool,
+    written: bool = True,
+) -> None:
+    """Print the script of a job array, or submit it.
+
+    Args:
+        plan: What was frozen.
+        work: Name and arguments of the subcommand that does it, with absolute paths.
+        folder: Of the cohort.
+        jobs: Parts.
+        submitting: Whether to submit.
+        written: Whether the plan was written; if not, no folder is made either.
+    """
+    talk = console()
+    text = slurm.script(plan, work, folder.root, jobs)
+    if submitting:
+        submitted = submit(text, folder.root)
+        talk.say(f"{submitted}; logs in {folder.logs}")
+        talk.document.update(array=submitted.array, last=submitted.last, logs=folder.logs)
+        talk.finish()
+    if written:
+        os.makedirs(folder.logs, exist_ok=True)
+    talk.say(text, newline=False)

@@ -1,0 +1,216 @@
+"""Submitting the script of a job array, and again the parts of it that were not done.
+
+A task may be killed, cancelled, be out of memory or out of time, and say nothing. So the job that
+makes the catalogue after all of them looks at what is missing, and submits those parts again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from voxarray.cohort.catalogue.report import Missing
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.plan import Plan, by_size
+from voxarray.cohort.run import slurm
+from voxarray.core.errors import FormatError, MissingFileError, StateError
+from voxarray.storage.atomic_write import write_if_other
+
+RESUBMISSIONS = 3
+"""How often parts are submitted again; each time with twice the memory of the time before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """Numbers of jobs.
+
+    Attributes:
+        array: Of the array.
+        last: Of the job after it, which makes the catalogue.
+        parts: Those that were submitted; empty means all.
+    """
+
+    array: str
+    last: str
+    parts: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        what = f" of parts {_shown(self.parts)}" if self.parts else ""
+        return (
+            f"submitted array {self.array}{what}, and {self.last}, which makes the catalogue after "
+            f"it and submits again what was not done; scancel {self.last} {self.array} stops both"
+        )
+
+
+def submit(text: str, destination: str) -> Submitted:
+    """Submit a script, and the making of the catalogue after all of its jobs.
+
+    The script is kept beside the logs, under a name that depends on its text.
+
+    Raises:
+        MissingFileError: If there is no ``sbatch`` here (``NO_SBATCH``).
+        StateError: If it refuses (``NOT_SUBMITTED``).
+    """
+    program = _sbatch()
+    folder = CohortLayout.of(destination)
+    os.makedirs(folder.logs, exist_ok=True)
+    data = os.fsencode(text)
+    file = os.path.join(folder.logs, f"array-{hashlib.sha256(data).hexdigest()[:8]}.sh")
+    write_if_other(file, data)
+    return _queue(program, folder, file, [], [], attempt=1)
+
+
+def resubmit(
+    folder: CohortLayout, file: str, attempt: int, missing: Iterable[Missing]
+) -> Submitted | None:
+    """Submit those parts of a script again in which images are missing that may yet be made.
+
+    Args:
+        folder: Of the cohort.
+        file: The script that was submitted.
+        attempt: How often it was, this time included.
+        missing: What the plan has and the cohort has not.
+
+    Returns:
+        What was submitted; None if there is nothing to do, or it has been tried often enough.
+
+    Raises:
+        MissingFileError: If there is no such script, or no ``sbatch`` here.
+        FormatError: If it is none of ours (``NOT_OUR_SCRIPT``).
+        StateError: If ``sbatch`` refuses (``NOT_SUBMITTED``).
+    """
+    text = _read(file)
+    jobs, megabytes = (int(found) for found in _asked(text, file))
+    left = {one.slug for one in missing if one.failure is None or not one.failure.lasting}
+    if not left or attempt > RESUBMISSIONS:
+        return None
+    order = by_size(Plan.read(folder.plan).items)
+    parts = {
+        number % jobs + 1
+        for number, item in enumerate(order)
+        if item.slug in left and item.failure is None
+    }
+    if not parts:
+        return None
+    chosen = tuple(sorted(parts))
+    program, place = _sbatch(), _place_of_this_job(text)
+    array = [*place, f"--array={','.join(map(str, chosen))}"]
+    larger = [*array, f"--mem={megabytes << attempt}M"]
+    try:
+        done = _queue(program, folder, file, larger, place, attempt + 1)
+    except StateError:  # no node has so much
+        done = _queue(program, folder, file, array, place, attempt + 1)
+    return Submitted(done.array, done.last, chosen)
+
+
+def _sbatch() -> str:
+    program = shutil.which("sbatch")
+    if program is None:
+        raise MissingFileError(
+            "there is no sbatch here: run this on a node that submits jobs, or leave --submit out "
+            "and submit the script there",
+            code="NO_SBATCH",
+        )
+    return program
+
+
+def _read(file: str) -> str:
+    try:
+        with open(file, encoding="utf-8", errors="replace") as opened:
+            return opened.read()
+    except OSError as error:
+        raise MissingFileError(
+            f"there is no script {file} to submit again ({error.strerror})", path=file
+        ) from error
+
+
+def _asked(text: str, file: str) -> tuple[str, str]:
+    """Jobs of the array and MiB of memory that a script of ours asks for."""
+    jobs = re.search(r"^#SBATCH --array=1-([1-9]\d*)$", text, re.MULTILINE)
+    memory = re.search(r"^#SBATCH --mem=(\d+)M$", text, re.MULTILINE)
+    if jobs is None or memory is None:
+        raise FormatError(
+            f"{file} is no script of voxarray: --array=1-N and --mem=NM were expected in it",
+            code="NOT_OUR_SCRIPT",
+            path=file,
+        )
+    return jobs[1], memory[1]
+
+
+def _queue(
+    program: str,
+    folder: CohortLayout,
+    file: str,
+    of_array: Sequence[str],
+    of_last: Sequence[str],
+    attempt: int,
+) -> Submitted:
+    """Queue an array, and what comes after it, with options for each."""
+    array = _submitted([program, "--parsable", *of_array, file])
+    command = [*slurm.finalising(folder), "--resubmit", file, "--attempt", str(attempt)]
+    after = [
+        *(program, "--parsable", *of_last),
+        f"--dependency=afterany:{array}",
+        "--job-name=voxarray-finalise",
+        f"--chdir={folder.root}",
+        f"--output={slurm.pattern_of_logs(folder)}/finalise_%j.log",
+        "--open-mode=append",
+        "--mem=4G",
+        "--requeue",
+        f"--wrap={shlex.join(command)}",
+    ]
+    return Submitted(array, _submitted(after))
+
+
+def _place_of_this_job(text: str) -> list[str]:
+    """Account and partition of this job, which those after it need, unless the script says them."""
+    names = {"account": "SLURM_JOB_ACCOUNT", "partition": "SLURM_JOB_PARTITION"}
+    named = {option: os.environ.get(name, "") for option, name in names.items()}
+    return [
+        f"--{option}={value}"
+        for option, value in named.items()
+        if value not in ("", "(null)") and f"\n#SBATCH --{option}=" not in text
+    ]
+
+
+def _submitted(command: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603  # a program on the user's own path, told by no other
+            command,
+            stdin=subprocess.DEVNULL,
+            env=_without_this_job(os.environ),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        raise StateError(
+            f"sbatch refused: {error.stderr.strip() or error.stdout.strip()}", code="NOT_SUBMITTED"
+        ) from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise StateError(f"sbatch did not answer: {error}", code="NOT_SUBMITTED") from error
+    return done.stdout.strip().split(";")[0]  # with a cluster's name behind it, where there are two
+
+
+def _without_this_job(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables without those that say what this job was given, which jobs after it would inherit.
+
+    A limit of memory, for one, would then count where a task has another.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(("SLURM_", "SLURMD_")) or name == "SLURM_CONF"
+    }
+
+
+def _shown(numbers: Sequence[int], most: int = 20) -> str:
+    told = ", ".join(map(str, numbers[:most]))
+    return f"{told} and {len(numbers) - most} more" if len(numbers) > most else told

@@ -1,0 +1,120 @@
+"""Job arrays on a real SLURM, whatever happens to their tasks: what a serial run makes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from cohort_samples import SUFFIXES, save, truth
+from one_node import OneNode
+
+from voxarray.cohort.run.build import build
+
+VOXARRAY = [sys.executable, "-m", "voxarray"]
+SCANS = 200
+TASKS = 10
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    for number in range(SCANS):
+        save(folder / f"site {number % 3}/{number:03}{SUFFIXES[number % 5]}", number, (20, 16, 12))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def serial(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process makes of them."""
+    folder = tmp_path_factory.mktemp("serial")
+    assert build(scans, folder).converted == SCANS
+    return folder
+
+
+def processes_of(task: str) -> list[psutil.Process]:
+    """Of ours in a task of an array that runs now, such as ``"7_3"``."""
+    array, number = task.split("_")
+    mine = {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": number}
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "voxarray" in process.cmdline() and mine.items() <= process.environ().items():
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def send(slurm: OneNode, task: str, number: int) -> None:
+    """A signal to the process of a task, once it runs."""
+    slurm.wait_for(lambda: processes_of(task), 120, f"{task} does not run")
+    processes_of(task)[0].send_signal(number)
+
+
+class Paused:
+    """No job starts inside."""
+
+    def __init__(self, slurm: OneNode) -> None:
+        self._slurm = slurm
+
+    def __enter__(self) -> None:
+        self._slurm.run("scontrol", "update", "PartitionName=main", "State=DOWN")
+
+    def __exit__(self, *_: object) -> None:
+        self._slurm.run("scontrol", "update", "PartitionName=main", "State=UP")
+
+
+def submit(slurm: OneNode, *command: object, **more: str) -> str:
+    """Number of the array that a command submits with --submit, from a folder that is not its."""
+    text = slurm.run(
+        *(*VOXARRAY, *map(str, command), "--slurm", str(TASKS), "--submit"),
+        cwd="/",
+        env=slurm.environment | more,
+    )
+    return text.split("submitted array ")[1].split()[0].rstrip(",")
+
+
+def logs(cohort: Path) -> str:
+    return "\n".join(file.read_text() for file in sorted((cohort / "logs").glob("*.log")))
+
+
+def test_killed_cancelled_out_of_memory_and_out_of_time(slurm, scans, serial, tmp_path):
+    cohort = tmp_path / "my cohort"
+    with Paused(slurm):
+        array = submit(slurm, "plan", scans, cohort, SBATCH_EXPORT="NONE")
+        small, short, stuck = f"{array}_2", f"{array}_3", f"{array}_4"
+        slurm.run("scontrol", "update", f"JobId={small}", "MinMemoryNode=25")
+        for task in (short, stuck):
+            slurm.run("scontrol", "update", f"JobId={task}", "TimeLimit=1")
+        slurm.run("scancel", f"{array}_5")
+    send(slurm, f"{array}_1", signal.SIGKILL)
+    send(slurm, stuck, signal.SIGSTOP)
+    slurm.wait_for(lambda: slurm.queued().get(short) != "RUNNING", 120, "no requeue")
+    slurm.run("scontrol", "update", f"JobId={short}", "TimeLimit=10", check=False)
+    slurm.wait_until_empty(600)
+    states = slurm.states()
+    print(states)
+    print(logs(cohort))
+    assert states[f"{array}_1"] == "FAILED"
+    assert states[small] == ("OUT_OF_MEMORY" if slurm.groups else "CANCELLED")
+    assert states[stuck] == "TIMEOUT"
+    assert truth(cohort) == truth(serial)
+
+
+def test_a_script_that_is_submitted_twice_at_once(slurm, scans, serial, tmp_path):
+    cohort = tmp_path / "out"
+    text = slurm.run(*VOXARRAY, "plan", str(scans), str(cohort), "--slurm", "3")
+    script = tmp_path / "job.sh"
+    script.write_text(text)
+    finalise = f"{sys.executable} -m voxarray finalise {cohort}"
+    with Paused(slurm):
+        for folder in ("/", "/tmp"):
+            array = slurm.run("sbatch", "--parsable", str(script), cwd=folder).strip()
+            after = [f"--dependency=afterany:{array}", "--mem=1G", f"--wrap={finalise}"]
+            slurm.run("sbatch", "--output=/dev/null", *after, cwd=folder)
+    slurm.wait_until_empty(300)
+    assert set(slurm.states().values()) >= {"COMPLETED"}
+    assert truth(cohort) == truth(serial), logs(cohort)
