@@ -22,8 +22,9 @@ from voxarray.formats.registry import load, open_source, writable_format, writte
 from voxarray.geometry.levels import Levels
 from voxarray.source.base import Source
 from voxarray.statistics.decoded_copies import staged, when_staged
-from voxarray.storage.destination import local_destination
+from voxarray.storage.destination import destination_of, local_destination
 from voxarray.storage.remote.address import is_url
+from voxarray.storage.uploads import refuse_existing, size_of, uploading
 
 if TYPE_CHECKING:
     from voxarray.archive.options import Conversion, LabelLayer
@@ -51,11 +52,12 @@ def save(
             is set, and that would delete what voxarray did not write.
         MemoryBudgetError: If it needs more memory than allowed; nothing was read or written.
     """
-    destination = os.path.expanduser(local_destination(path))
+    destination = _destination(path)
     written = _format(destination)
     overwrite = _may_replace(destination, written) if overwrite is None else overwrite
     request = SaveRequest(source, destination, label, overwrite, squeeze, codec, levels, chunks)
     _refuse_unused(request, written)
+    _refuse_several_files(destination, written)
     _refuse_existing(request)
     try:
         require(
@@ -65,7 +67,7 @@ def save(
         )
         title = os.path.basename(destination)
         with staged(source, is_last=True) as ready, reporting(progress, title) as report:
-            load(str(written.write))(replace(request, source=ready, progress=report))
+            _write(replace(request, source=ready, progress=report), written)
     except VoxarrayError as error:
         error.path = error.path or destination
         raise
@@ -131,7 +133,7 @@ def convert(
     from voxarray.archive.options import Options
     from voxarray.archive.source import table_of
 
-    target = os.path.expanduser(local_destination(destination))
+    target = _destination(destination)
     written = _format(target)
     if zip and not target.lower().endswith(".ozx"):
         raise UnsupportedError(
@@ -158,6 +160,39 @@ def convert(
                 options=Options(levels, chunks, codec, overwrite),
                 progress=report,
             )
+
+
+def _destination(path: str | os.PathLike[str]) -> str:
+    """A local path as it is given, or the URL of a place in a bucket."""
+    found = destination_of(path)
+    return found if is_url(found) else os.path.expanduser(local_destination(path))
+
+
+def _write(request: SaveRequest, written: Format) -> None:
+    writer = load(str(written.write))
+    if written.identity == "zarr" or not is_url(request.path):
+        writer(request)
+        return
+    with uploading(request.path, request.overwrite) as local:
+        writer(replace(request, path=local))
+        if len(files_of(local)) > 1:
+            raise _several_files(request.path, written)
+
+
+def _refuse_several_files(destination: str, written: Format) -> None:
+    """Refuse formats of several files for a bucket, where they cannot appear in one step."""
+    is_pair = written.identity == "stem" or destination.lower().endswith((".nhdr", ".mhd"))
+    if is_url(destination) and is_pair:
+        raise _several_files(destination, written)
+
+
+def _several_files(destination: str, written: Format) -> UnsupportedError:
+    return UnsupportedError(
+        f"{destination} would be several files ({written.name}), and in a bucket these cannot "
+        "appear in one step: save one file (.nii.gz, .nrrd, .mha) or an archive (.ome.zarr)",
+        code="UNSUPPORTED_DESTINATION",
+        path=destination,
+    )
 
 
 def _convert_to_file(
@@ -192,13 +227,20 @@ def _convert_to_file(
         chunks=chunks,
         progress=progress,
     )
+    path = target if is_url(target) else os.path.abspath(target)
     return Conversion(
-        path=os.path.abspath(target),
+        path=path,
         source_bytes=math.prod(source.shape) * source.dtype.itemsize,
-        archive_bytes=sum(os.path.getsize(file) for file in files_of(os.path.abspath(target))),
+        archive_bytes=_bytes_of(path),
         seconds=time.perf_counter() - began,
         levels=1,
     )
+
+
+def _bytes_of(path: str) -> int:
+    if is_url(path):
+        return size_of(path) or 0
+    return sum(os.path.getsize(file) for file in files_of(path))
 
 
 def _opened(given: Any) -> tuple[Source, bool]:
@@ -255,7 +297,7 @@ def _may_replace(destination: str, written: Format) -> bool:
     Warns:
         FutureWarning: A file will be replaced.
     """
-    if written.identity == "zarr" or not os.path.lexists(destination):
+    if written.identity == "zarr" or is_url(destination) or not os.path.lexists(destination):
         return False
     warnings.warn(
         f"{destination} is replaced: the next release asks for overwrite=True",
@@ -267,6 +309,10 @@ def _may_replace(destination: str, written: Format) -> bool:
 
 def _refuse_existing(request: SaveRequest) -> None:
     """Refuse early, before anything is read; the writers look again."""
+    if is_url(request.path):
+        if not request.overwrite:
+            refuse_existing(request.path, _format(request.path).identity == "zarr")
+        return
     if os.path.exists(request.path) and not request.overwrite:  # a link may lead nowhere yet
         raise ArchiveExistsError(
             f"{request.path} exists already: choose another name, or pass overwrite=True",

@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from voxarray.archive import documents, zip_file
+from voxarray.archive import documents
 from voxarray.archive.chunk_statistics import Extremes
 from voxarray.archive.metadata import OME_VERSION, Kind, Label
 from voxarray.archive.options import Conversion, LabelLayer, Options
 from voxarray.archive.partial_writes import PartialWrite, complete
-from voxarray.archive.staging import publish, staging
+from voxarray.archive.publication import finish, in_the_making
 from voxarray.archive.write_plan import WritePlan
 from voxarray.core import memory
 from voxarray.core.errors import FormatError, GridError
 from voxarray.core.progress import Progress
 from voxarray.source.base import Source
-from voxarray.storage.destination import local_destination
+from voxarray.storage.destination import destination_of
 
 _LABEL_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 
@@ -62,7 +62,7 @@ def convert(
         VoxarrayError: What the source or the disk finds wrong; nothing was published.
     """
     began = time.perf_counter()
-    target = os.path.abspath(local_destination(destination))
+    target = destination_of(destination)
     plans = _plans(source, kind, table, labels or {}, options)
     memory.require(
         max(plan.projected_peak for plan in plans.values()),
@@ -72,7 +72,7 @@ def convert(
     total = sum(plan.voxel_bytes for plan in plans.values())
     report = _counter(progress, total)
     found = Extremes() if extremes else None
-    with staging(destination, options.overwrite, options.staging) as area:
+    with in_the_making(target, options.overwrite, options.staging) as area:
         digests = [
             complete(plan, area, parts, found)
             if parts and not prefix
@@ -84,9 +84,8 @@ def convert(
             area.write("labels/zarr.json", documents.dump(documents.group(names)))
         values = {} if found is None else found.of(plans[""].metadata.scaling)
         size = source.bytes_on_disk
-        area.seal({"bytes": size, "sha256": digests[0], **(facts or {}), **values})
-        staged = zip_file.pack(area) if zip_file.is_named(target) else area.root
-        publish(staged, area.destination, options.overwrite)
+        said = {"bytes": size, "sha256": digests[0], **(facts or {}), **values}
+        finish(area, said, options.overwrite)
     return Conversion(
         path=target,
         source_bytes=total,

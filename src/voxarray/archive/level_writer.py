@@ -59,7 +59,7 @@ class LevelWriter:
         dtype: Stored type.
         codec: Of the chunks.
         disk: One thread in which shards are synced and read back, which waits.
-        record: Called with key and entry of every finished shard.
+        record: Called with key and entry of every finished shard, when it is settled.
     """
 
     root: str
@@ -140,9 +140,12 @@ class LevelWriter:
 
     def _finish(self, position: Index4) -> None:
         shard = self._open.pop(position)
-        entry = shard.writer.finish()
-        self.record(f"{self.key}/{chunk_key(position)}", entry)
-        self._pending.append(self.disk.submit(shard.settling.finish, entry))
+        entry, key = shard.writer.finish(), f"{self.key}/{chunk_key(position)}"
+        self._pending.append(self.disk.submit(self._settle, shard.settling, key, entry))
+
+    def _settle(self, settling: ShardSync, key: str, entry: FileEntry) -> None:
+        settling.finish(entry)
+        self.record(key, entry)  # from now on others may take it
 
 
 def _is_background(chunk: NDArray) -> bool:

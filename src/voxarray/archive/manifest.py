@@ -21,7 +21,7 @@ KEY = "manifest.json"
 FORMAT = "voxarray-manifest"
 VERSION = 2
 
-_BEGINNING = f'{{"format":"{FORMAT}"'.encode()
+BEGINNING = f'{{"format":"{FORMAT}"'.encode()
 _SEALS = {1: "crc32c", 2: "digest"}
 """Last key of the document, by version: the digest of all before it."""
 
@@ -36,7 +36,7 @@ _LARGEST = 1 << 63
 
 def is_published(store: Store) -> bool:
     """Whether a store has a manifest of ours: other programs have a ``manifest.json``, too."""
-    return store.begins(KEY, _BEGINNING)
+    return store.begins(KEY, BEGINNING)
 
 
 def is_key(name: object) -> bool:

@@ -5,18 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.metadata import KEY
+from voxarray.archive.roots import LAYOUT, TOP, is_leftover, root_of
 from voxarray.core.errors import ArchiveExistsError
-
-_BEGINNING = f'{{"format":"{manifests.FORMAT}"'.encode()
-_LAYOUT = re.compile(
-    r"(labels/[^/]+/)?(zarr\.json|(nifti|scale\d+|label_counts|weight_sums)/.+)|labels/zarr\.json"
-)
-"""Keys of an archive whose manifest cannot be read."""
 
 _OWN = re.compile(r"manifest\.json|generations/.+|labels/zarr\.json")
 """Keys that no manifest names."""
@@ -44,7 +39,36 @@ def require_replaceable(path: str) -> None:
             code="NOT_AN_ARCHIVE",
             path=path,
         )
-    foreign = [key for key in _keys(path) if not _is_known(key, named)]
+    _refuse_foreign(path, [key for key in _keys(path) if not _is_known(key, named)])
+
+
+def require_replaceable_keys(
+    url: str, keys: Iterable[str], named: set[str] | None, top: bytes | None = None
+) -> None:
+    """As `require_replaceable`, for objects below a place in a bucket.
+
+    Args:
+        url: The place.
+        keys: Of all objects there.
+        named: Keys that the manifest of ours names that is there; None if there is none.
+        top: Content of ``zarr.json``, if that is there and no manifest.
+
+    Raises:
+        ArchiveExistsError: As `require_replaceable`.
+    """
+    if top is not None and not _is_our_group(top):
+        raise ArchiveExistsError(
+            f"{url} is no archive that voxarray wrote, and writing there would mix the two: choose "
+            "another name, or delete it yourself",
+            code="NOT_AN_ARCHIVE",
+            path=url,
+        )
+    root = root_of(named or ())
+    beside = (key for key in keys if not is_leftover(key, root) and not (root and key == TOP))
+    _refuse_foreign(url, [key for key in beside if not _is_known(key, named)])
+
+
+def _refuse_foreign(path: str, foreign: list[str]) -> None:
     if foreign:
         more = f" and {len(foreign) - _TOLD} more" if len(foreign) > _TOLD else ""
         raise ArchiveExistsError(
@@ -69,11 +93,22 @@ def _is_ours(path: str) -> bool:
     """Whether a damaged archive, or one that is not whole, is of ours all the same."""
     try:
         with open(os.path.join(path, manifests.KEY), "rb") as file:
-            if file.read(len(_BEGINNING)) == _BEGINNING:
+            if file.read(len(manifests.BEGINNING)) == manifests.BEGINNING:
                 return True
     except OSError:
         pass
-    root = _json(os.path.join(path, "zarr.json"))
+    try:
+        with open(os.path.join(path, "zarr.json"), "rb") as file:
+            return _is_our_group(file.read())
+    except OSError:
+        return False
+
+
+def _is_our_group(document: bytes) -> bool:
+    try:
+        root = json.loads(document)
+    except (ValueError, RecursionError):
+        return False
     attributes = root.get("attributes") if isinstance(root, dict) else None
     own = attributes.get(KEY) if isinstance(attributes, dict) else None
     return isinstance(own, dict) and "affine" in own
@@ -85,7 +120,7 @@ def _is_known(key: str, named: set[str] | None) -> bool:
     if named is not None and key in named:
         return True
     # A label map whose addition was interrupted is named by nobody yet.
-    return (named is None or key.startswith("labels/")) and bool(_LAYOUT.fullmatch(key))
+    return (named is None or key.startswith("labels/")) and bool(LAYOUT.fullmatch(key))
 
 
 def _keys(path: str) -> Iterator[str]:

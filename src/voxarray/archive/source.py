@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import handle_cache
+from voxarray.archive import handle_cache, roots
 from voxarray.archive.chunk_statistics import (
     LABEL_COUNTS,
     WEIGHT_SUMS,
@@ -19,6 +19,7 @@ from voxarray.archive.chunk_statistics import (
 )
 from voxarray.archive.documents import ArrayDocument, attributes_of
 from voxarray.archive.locate import ArchiveLocation, locate
+from voxarray.archive.manifest import Manifest
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Label, level_name
 from voxarray.archive.reader import Receive, ShardedArray
 from voxarray.archive.spatial_metadata import NIFTI
@@ -61,7 +62,7 @@ class ArchiveSource(Source):
 
     @property
     def path(self) -> str:
-        return os.path.join(self.store.path, self.prefix).rstrip("/")
+        return os.path.join(self.store.path, roots.plain(self.prefix)).rstrip("/")
 
     @property
     def shape(self) -> Shape4:
@@ -201,11 +202,12 @@ def open_archive(path: str | os.PathLike[str]) -> ArchiveSource:
 
 def open_place(place: ArchiveLocation, path: str | os.PathLike[str]) -> ArchiveSource:
     """As `open_archive`, for what was located already."""
-    store, prefix = place.store, place.prefix
+    store = place.store
     opened = handle_cache.identity(store)
+    prefix = _prefix(place, handle_cache.manifest(store, opened))
     if prefix and f"{prefix}zarr.json" not in handle_cache.manifest(store, opened).files:
         raise MissingFileError(
-            f"there is no image {prefix[:-1]!r} in {store.path}, whose label maps are "
+            f"there is no image {place.key!r} in {store.path}, whose label maps are "
             f"{label_names(store.path)}",
             path=path,
         )
@@ -215,11 +217,18 @@ def open_place(place: ArchiveLocation, path: str | os.PathLike[str]) -> ArchiveS
 def label_names(path: str | os.PathLike[str]) -> list[str]:
     """Names of the label maps in an archive, sorted."""
     place = locate(path)
-    store, prefix = place.store, place.prefix
+    store = place.store
     manifest = handle_cache.manifest(store, handle_cache.identity(store))
-    start = f"{prefix}labels/"
+    start = f"{_prefix(place, manifest)}labels/"
     parts = (key[len(start) :].split("/") for key in manifest.files if key.startswith(start))
     return sorted({names[0] for names in parts if len(names) > 1})
+
+
+def _prefix(place: ArchiveLocation, manifest: Manifest) -> str:
+    """What the keys of the image at a place begin with."""
+    if not place.prefix or f"{place.prefix}zarr.json" not in manifest.files:
+        return roots.root_of(manifest.files) + place.prefix
+    return place.prefix
 
 
 @lru_cache(maxsize=256)

@@ -15,6 +15,7 @@ from voxarray.archive.contradictions import contradictions, of_labels, of_layer
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.reader import ShardedArray
+from voxarray.archive.roots import TOP, is_leftover, root_of
 from voxarray.archive.source import ArchiveSource, label_names, open_archive
 from voxarray.core.errors import MissingDataError, UnsupportedError, VoxarrayError
 from voxarray.core.progress import Progress
@@ -24,6 +25,8 @@ from voxarray.storage.store import LINK, Store, TreeStore
 from voxarray.storage.zip_store import ZipStore
 
 AFFINE_TOLERANCE_MM = 1e-6
+
+_LEFTOVER = "LEFTOVER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +53,29 @@ class Examination:
         version: Of its format; None where no manifest says it.
         files: How many its manifest names.
         bytes: Of these.
+        leftovers: Whether interrupted writers have left objects in a bucket, which nobody reads.
     """
 
     problems: list[Problem]
     version: int | None = None
     files: int = 0
     bytes: int = 0
+    leftovers: bool = False
 
     @property
     def notes(self) -> list[str]:
         """What is to be known of it, and no problem."""
-        return [VERSION_1] if self.version == 1 else []
+        return [VERSION_1] * (self.version == 1) + [LEFTOVERS] * self.leftovers
 
 
 VERSION_1 = (
     "of format version 1, whose digests are the same for most files of one size: whether a file is "
     "of another archive cannot be told; convert the source again for version 2"
+)
+
+LEFTOVERS = (
+    "beside which interrupted writers have left objects that nobody reads: voxarray clean removes "
+    "them"
 )
 
 
@@ -102,11 +112,12 @@ def examine(
         manifest = Manifest.read(store)
     except VoxarrayError as error:
         return Examination([_problem(manifests.KEY, error)])
-    found = (
-        _by_names_and_sizes(store, manifest) if quick else _by_content(store, manifest, progress)
-    )
+    look = _by_names_and_sizes(store, manifest) if quick else None
+    found = _by_content(store, manifest, progress) if look is None else list(look)
     sizes = [entry.size for entry in manifest.files.values()]
-    return Examination(list(found), manifest.version, len(sizes), sum(sizes))
+    problems = [one for one in found if one.code != _LEFTOVER]
+    left = len(problems) < len(found)
+    return Examination(problems, manifest.version, len(sizes), sum(sizes), left)
 
 
 def _by_content(store: Store, manifest: Manifest, progress: Progress | None) -> list[Problem]:
@@ -119,7 +130,7 @@ def _by_content(store: Store, manifest: Manifest, progress: Progress | None) -> 
             progress(done, total)
     if isinstance(store, ZipStore):
         problems += _checked(store.path, lambda: zip_file.check(store.path, manifest.version))
-    if not problems:
+    if all(one.code == _LEFTOVER for one in problems):
         problems += _checked(store.path, lambda: problems.extend(_inconsistent(store)))
     return problems
 
@@ -204,11 +215,12 @@ def _unexpected(store: Store, manifest: Manifest) -> Iterator[Problem]:
         keys = store.keys()
     except UnsupportedError:  # a web server does not list: what is not named stays unseen
         return
+    root = root_of(manifest.files)
     for key in keys:
         if isinstance(store, TreeStore) and os.path.islink(f"{store.path}/{key}"):
             yield _link(key)
         elif key not in manifest.files and key != manifests.KEY:
-            yield _extra(key)
+            yield from _unnamed(key, root)
 
 
 def _by_names_and_sizes(store: Store, manifest: Manifest) -> Iterator[Problem]:
@@ -218,11 +230,12 @@ def _by_names_and_sizes(store: Store, manifest: Manifest) -> Iterator[Problem]:
     except UnsupportedError:
         asked = ((key, _size_of(store, key)) for key in manifest.files)
         sizes = {key: size for key, size in asked if size is not None}
+    root = root_of(manifest.files)
     for key, size in sizes.items():
         if size == LINK:
             yield _link(key)
         elif key not in manifest.files and key != manifests.KEY:
-            yield _extra(key)
+            yield from _unnamed(key, root)
     for key, entry in manifest.files.items():
         if key not in sizes:
             text = f"the archive {store.path} lacks its file {key}: restore it or convert again"
@@ -247,8 +260,12 @@ def _link(key: str) -> Problem:
     return Problem("SYMLINK", key, "is a link, and an archive holds only files of its own")
 
 
-def _extra(key: str) -> Problem:
-    return Problem("EXTRA_FILE", key, "is not named by the manifest")
+def _unnamed(key: str, root: str) -> Iterator[Problem]:
+    """What is said of a file that the manifest does not name, of an archive below a root."""
+    if root and key == TOP:  # tells other readers where the archive is
+        return
+    code = _LEFTOVER if is_leftover(key, root) else "EXTRA_FILE"
+    yield Problem(code, key, "is not named by the manifest")
 
 
 def _inconsistent(store: Store) -> list[Problem]:

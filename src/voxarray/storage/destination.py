@@ -1,4 +1,4 @@
-"""Where something is written: on a local file system, whatever the text looks like."""
+"""Where something is written: on a local file system or in a bucket, whatever the text is like."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import re
 
 from voxarray.core.errors import UnsupportedError
 from voxarray.storage.remote.address import OBJECT_STORES, WEB, as_local, is_url
+from voxarray.storage.remote.writing import WritableObjects
 
 # As `pathlib` leaves a URL, which has lost one slash; and such as nobody names a folder.
 _COLLAPSED = re.compile(
     rf"(?i)(?:{'|'.join((*OBJECT_STORES, *WEB, 'gcs', 'ftp', 'sftp', 'hdfs', 'file'))}):/"
 )
 
+_BUCKET = re.compile(rf"(?i)(?:{'|'.join(OBJECT_STORES)}):/")
+
 
 def local_destination(path: str | os.PathLike[str]) -> str:
     """A destination as a local path; a ``file://`` URL is one.
 
-    Every place that writes asks this before anything is read: as a path, ``s3://bucket/a`` is a
-    folder ``s3:`` of this machine, and what is in it goes with the container.
+    Every place that writes to local file systems alone asks this before anything is read: as a
+    path, ``s3://bucket/a`` is a folder ``s3:`` of this machine, and what is in it goes with the
+    container.
 
     Raises:
         UnsupportedError: It is a URL of something else (``UNSUPPORTED_DESTINATION``).
@@ -26,10 +30,25 @@ def local_destination(path: str | os.PathLike[str]) -> str:
     text = as_local(os.fspath(path))
     if is_url(text) or _COLLAPSED.match(text):
         raise UnsupportedError(
-            f"{text} is a URL, and files and cohorts are made on local file systems only: name a "
-            "local folder, and copy it with the tool of the store (aws s3 sync, gsutil rsync, "
-            "azcopy)",
+            f"{text} is a URL, and this is written to local file systems only: name a local file "
+            "or folder, and copy it with the tool of the store (aws s3 cp, gsutil cp, azcopy)",
             code="UNSUPPORTED_DESTINATION",
             path=text,
         )
     return text
+
+
+def destination_of(path: str | os.PathLike[str]) -> str:
+    """A destination as an absolute local path, or as the URL of a place in a bucket.
+
+    A URL that went through `pathlib`, and lost a slash, is the URL that it was.
+
+    Raises:
+        UnsupportedError: It is a URL of what cannot be written to (``UNSUPPORTED_DESTINATION``), or
+            names no place in a bucket (``BAD_URL``).
+    """
+    text = as_local(os.fspath(path))
+    if _BUCKET.match(text):
+        text = text.replace(":/", "://", 1) if not is_url(text) else text
+        return WritableObjects.at(text).url
+    return os.path.abspath(os.path.expanduser(local_destination(text)))

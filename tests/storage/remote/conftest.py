@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 
 import dask.config
@@ -7,6 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from buckets import Bucket, reached_through
+from object_server import ObjectServer
 from remote_samples import AFFINE
 from voxarray.archive.convert import convert
 from voxarray.archive.options import LabelLayer, Options
@@ -14,6 +17,8 @@ from voxarray.source.array import ArraySource
 from voxarray.storage.local_copies import COPIES
 from voxarray.storage.remote import objects, retries
 from web_server import WebServer
+
+_numbers = itertools.count()
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +57,52 @@ def scans(tmp_path_factory, voxels):
 def web(scans):
     with WebServer(scans) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def object_server():
+    with ObjectServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server():
+    moto = pytest.importorskip("moto.server", reason="pip install 'moto[server]'")
+    running = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture(params=["ours", pytest.param("moto", marks=pytest.mark.slow)])
+def bucket(request):
+    """A new bucket, which s3:// reaches."""
+    name = f"bucket-{next(_numbers)}"
+    if request.param == "ours":
+        server = request.getfixturevalue("object_server")
+        server.faults, server.delay, server.probability = (), 0.0, 0.2
+        server.paths.clear()
+        with reached_through(server.url):
+            yield Bucket(name, server.url, server)
+        return
+    boto3 = pytest.importorskip("boto3")
+    url = request.getfixturevalue("moto_server")
+    client = boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+    )
+    client.create_bucket(Bucket=name)
+    with reached_through(url):
+        yield Bucket(name, url)
+
+
+@pytest.fixture
+def server(bucket):
+    """The server of the bucket, for tests that make it fail."""
+    if bucket.server is None:
+        pytest.skip("moto does not fail when it is told to")
+    return bucket.server

@@ -237,13 +237,19 @@ class Objects(ABC):
                 path=self.shown,
             ) from error
 
-    def _try(self, key: str, request: Callable[[], Result]) -> Result:
+    def forget(self, *keys: str) -> None:
+        """Ask anew for objects that were changed from here."""
+        for key in keys:
+            _stats.drop((self.unique, key))
+            _documents.drop((self.unique, key))
+
+    def _try(self, key: str, request: Callable[[], Result], done: str = "read") -> Result:
         try:
             return retries.repeat(request, self._is_transient)
         except (VoxarrayError, *_BUGS):
             raise
         except Exception as error:
-            raise self._named(error, key) from error
+            raise self._named(error, key, done) from error
 
     def _is_transient(self, error: Exception) -> bool:
         if isinstance(error, (VoxarrayError, *_BUGS)):
@@ -252,7 +258,7 @@ class Objects(ABC):
             return True
         return self._failure(error) in (Failure.TRANSIENT, Failure.NO_RANGES)
 
-    def _named(self, error: Exception, key: str) -> VoxarrayError:
+    def _named(self, error: Exception, key: str, done: str) -> VoxarrayError:
         where = self.where(key)
         short = isinstance(error, ShortReadError)
         kind = Failure.TRANSIENT if short else self._failure(error)
@@ -261,8 +267,8 @@ class Objects(ABC):
             return MissingFileError(f"there is no {where}", path=self.shown)
         if kind is Failure.DENIED:
             return AccessDeniedError(
-                f"{where} may not be read ({said}): check the credentials, or for public data ask "
-                "without any (setting voxarray.remote-options)",
+                f"{where} may not be {done} ({said}): check the credentials, or for public data "
+                "ask without any (setting voxarray.remote-options)",
                 path=self.shown,
             )
         if kind is Failure.NO_RANGES:
@@ -270,7 +276,7 @@ class Objects(ABC):
                 f"the server of {where} sends whole files only", code="NO_RANGES", path=self.shown
             )
         return TransportError(
-            f"{where} could not be read ({said}); the last of several attempts failed: try again "
+            f"{where} could not be {done} ({said}); the last of several attempts failed: try again "
             "later, or check the address and the network",
             path=self.shown,
         )
@@ -298,6 +304,10 @@ class _Memory:
             self._found[key] = time.monotonic(), found
             while len(self._found) > self._most:
                 self._found.popitem(last=False)
+
+    def drop(self, key: tuple[str, str]) -> None:
+        with self._lock:
+            self._found.pop(key, None)
 
     def clear(self) -> None:
         """Forget all; in the child of a fork the lock may be held by a thread that is not there."""

@@ -19,7 +19,7 @@ SCHEMES = (*OBJECT_STORES, *WEB)
 # After it comes what the server says, before it the URL: neither is to be taken for a status.
 _STATUS = re.compile(r" in [^ ]+ - Server returned non-2xx status code: (\d{3})")
 _ABSENT = ("404", "410")
-_PASSING = ("408", "425", "429")  # request timeout, too early, too many requests
+_PASSING = ("408", "409", "425", "429")  # timeout, conflict, too early, too many requests
 
 # Where machines in a cloud are told who they are.
 _CREDENTIAL_SERVERS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
@@ -60,9 +60,17 @@ class ObstoreObjects(Objects):
 
     @property
     def _client(self) -> Any:
+        return self.client()
+
+    def client(self, seconds: float = 0.0) -> Any:
+        """What makes the requests.
+
+        Args:
+            seconds: What one may take at least, if the setting ``remote-timeout`` allows less.
+        """
         address = self.address
         plain = address.scheme == "http"
-        given = remote_options.of_client(address.scheme, is_plain=plain)
+        given = remote_options.of_client(address.scheme, is_plain=plain, seconds=seconds)
         return _connected(address.base, address.tail, given)
 
     def _path(self, key: str) -> str:
@@ -70,7 +78,7 @@ class ObstoreObjects(Objects):
 
     def _stat(self, key: str) -> Stamp:
         try:
-            return _stamp(_obstore().head(self._client, self._path(key)))
+            return stamp_of(obstore().head(self._client, self._path(key)))
         except Exception as error:
             if _status(error) not in _NO_HEAD:
                 raise
@@ -78,31 +86,31 @@ class ObstoreObjects(Objects):
 
     def _read(self, key: str, start: int, length: int) -> tuple[bytes, Stamp]:
         options: Any = {"range": (start, start + length)}
-        result = _obstore().get(self._client, self._path(key), options=options)
-        return bytes(result.bytes()), _stamp(result.meta)
+        result = obstore().get(self._client, self._path(key), options=options)
+        return bytes(result.bytes()), stamp_of(result.meta)
 
     def _fetch(self, key: str, limit: int) -> tuple[bytes, Stamp]:
-        result = _obstore().get(self._client, self._path(key))
-        stamp = _stamp(result.meta)
+        result = obstore().get(self._client, self._path(key))
+        stamp = stamp_of(result.meta)
         return (b"" if stamp.size > limit else bytes(result.bytes())), stamp
 
     def _folders(self, key: str) -> list[str]:
         self._require_listing(key)
         prefix = self._path(key)
-        listed = _obstore().list_with_delimiter(self._client, prefix=prefix or None)
+        listed = obstore().list_with_delimiter(self._client, prefix=prefix or None)
         return [str(found).rstrip("/").rpartition("/")[2] for found in listed["common_prefixes"]]
 
     def _keys(self) -> list[str]:
         self._require_listing("")
         prefix = self.address.path
-        pages = _obstore().list(self._client, prefix=prefix or None)
+        pages = obstore().list(self._client, prefix=prefix or None)
         start = len(prefix) + 1 if prefix else 0
         return [str(entry["path"])[start:] for page in pages for entry in page]
 
     def _holds_any(self) -> bool:
         self._require_listing("")
         prefix = f"{self.address.path}/" if self.address.path else None
-        return any(True for page in _obstore().list(self._client, prefix=prefix) for _ in page)
+        return any(True for page in obstore().list(self._client, prefix=prefix) for _ in page)
 
     def _require_listing(self, key: str) -> None:
         if self.address.scheme in WEB:  # what obstore asks there, only WebDAV answers
@@ -131,11 +139,13 @@ def _status(error: Exception) -> str:
     return "" if found is None else found[1]
 
 
-def _obstore() -> Any:
+def obstore() -> Any:
+    """The package."""
     return import_optional("obstore", "voxarray[remote]")
 
 
-def _stamp(meta: Any) -> Stamp:
+def stamp_of(meta: Any) -> Stamp:
+    """What the answer of a server says of an object."""
     version = meta.get("e_tag") or str(meta.get("last_modified") or "")
     return Stamp(int(meta["size"]), str(version))
 

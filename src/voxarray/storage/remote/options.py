@@ -72,16 +72,18 @@ def configured(setting: str, scheme: str) -> dict[str, Any]:
         ) from None
 
 
-def of_client(scheme: str, *, is_plain: bool) -> ClientOptions:
+def of_client(scheme: str, *, is_plain: bool, seconds: float = 0.0) -> ClientOptions:
     """The options of a scheme: the environment's, then ours, then those of the settings.
 
     Args:
         scheme: Such as ``s3``.
         is_plain: Whether the URL itself is one of HTTP without encryption.
+        seconds: What a request may take at least, if the setting ``remote-timeout`` allows less.
     """
     given = configured("remote-options", scheme)
     own = given.pop("client_options", {}) or {}
-    client: dict[str, Any] = {"timeout": f"{float(settings.get('remote-timeout')):g}s"}
+    timeout = max(seconds, float(settings.get("remote-timeout")))
+    client: dict[str, Any] = {"timeout": f"{timeout:g}s"}
     client |= _from_environment(scheme)
     store: dict[str, Any] = {}
     for name, value in given.items():

@@ -1,0 +1,248 @@
+"""Building an archive in a bucket: objects first, the manifest last, in one step.
+
+A file is written on this machine's disk, read back, put as an object and deleted here, while those
+after it are encoded. Every object is created, which the store refuses where there is one: what is
+there has the same bytes, and is as good, or is of another writer, and then this archive goes below
+a folder of its own (see `voxarray.archive.roots`). So nothing that anybody could have published is
+changed. Only the manifest makes it an archive: it is created too, or takes the place of the very
+manifest that was there when writing began; the store lets one of several writers do that.
+
+Who is interrupted leaves objects without a manifest, which nobody reads. The next conversion of the
+same source goes on from them, and ``voxarray clean`` removes them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from voxarray.archive import manifest as manifests
+from voxarray.archive.manifest import FileEntry, Manifest
+from voxarray.archive.replaceable import require_replaceable_keys
+from voxarray.archive.roots import TOP, new_root, signpost
+from voxarray.archive.staging import Staging
+from voxarray.core import settings
+from voxarray.core.disk import refusal
+from voxarray.core.errors import (
+    ArchiveExistsError,
+    FormatError,
+    MissingDataError,
+    SourceChangedError,
+    VoxarrayError,
+)
+from voxarray.storage.remote.objects import Stamp
+from voxarray.storage.remote.writing import Body, WritableObjects
+from voxarray.storage.uploads import body_of, exists, put_new, spool
+
+_LOG = logging.getLogger(__name__)
+_LARGEST_MANIFEST = 1 << 30
+
+_OF_THE_SOURCE = (FormatError, SourceChangedError)
+"""What would befall any other writer of the same archive, too."""
+
+
+@dataclass(slots=True)
+class BucketStaging(Staging):
+    """An archive under construction, of which finished files are objects already.
+
+    Attributes:
+        place: Where the archive will be.
+        threads: They put objects.
+        replaced: Manifest that was there when writing began, with its stamp; None if there is none.
+    """
+
+    place: WritableObjects = field(kw_only=True)
+    threads: ThreadPoolExecutor = field(kw_only=True)
+    replaced: tuple[Manifest, Stamp] | None = field(kw_only=True)
+    _root: str = field(kw_only=True)
+    _is_swapping: bool = False
+    _done: dict[str, str] = field(default_factory=dict)
+    _created: list[str] = field(default_factory=list)
+    _pending: list[Future[None]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def record(self, key: str, entry: FileEntry) -> None:
+        Staging.record(self, key, entry)
+        self._begin(key)
+
+    def publish(self, source: Mapping[str, Any]) -> None:
+        """Put what is left, and the manifest last.
+
+        Raises:
+            ArchiveExistsError: Another archive is there now.
+            MissingDataError: Somebody has deleted an object meanwhile.
+            AccessDeniedError, TransportError: What the store refuses.
+        """
+        for key in [key for key in self.files if key != TOP]:
+            self._begin(key)
+        for future in self._pending:
+            future.result()
+        top = self._bytes(TOP)
+        self._put(TOP)  # the last of all: without it, nobody else opens what is not whole
+        for key, root in list(self._done.items()):
+            if root != self._root:
+                self.place.copy(root + key, self._root + key)
+        files = {self._root + key: entry for key, entry in self.files.items()}
+        self._require_all(files)
+        manifest = Manifest(files, source)
+        self._is_swapping = True
+        before = None if self.replaced is None else self.replaced[1]
+        put_new(self.place, manifests.KEY, manifest.to_bytes(), before)
+        _LOG.info("published %r", self.destination)
+        self._tidy(files, top)
+
+    def _begin(self, key: str) -> None:
+        with self._lock:
+            if key in self._done:
+                return
+            self._done[key] = self._root
+        self._pending.append(self.threads.submit(self._put, key))
+
+    def _put(self, key: str) -> None:
+        path, root = f"{self.root}/{key}", self._root
+        data = body_of(path)
+        while not self._is_put(root + key, data):
+            root = self._moved(root)
+        self._done[key] = root
+        os.unlink(path)
+
+    def _is_put(self, key: str, data: Body) -> bool:
+        """Whether an object is there with these bytes, from now on or before."""
+        for _ in range(2):  # it may have been deleted before it could be compared
+            if self.place.create(key, data):
+                self._created.append(key)
+                return True
+            if self.place.holds(key, data):
+                return True
+        return False
+
+    def _moved(self, root: str) -> str:
+        """Where to go on after a key was taken by other bytes."""
+        with self._lock:
+            if self._root == root:
+                self._root = new_root()
+                _LOG.info("%r goes below %r: its place is taken", self.destination, self._root)
+            return self._root
+
+    def _bytes(self, key: str) -> bytes:
+        with open(f"{self.root}/{key}", "rb") as file:
+            return file.read()
+
+    def _require_all(self, files: Mapping[str, FileEntry]) -> None:
+        seen = self.place.stamps()
+        for key, entry in files.items():
+            size = seen[key].size if key in seen else -1
+            if size != entry.size:
+                told = "is gone" if size < 0 else f"has {size} bytes"
+                raise MissingDataError(
+                    f"{key} {told} where {entry.size} bytes were put into {self.destination}: "
+                    "somebody deleted or changed it while the archive was made; convert again",
+                    path=self.destination,
+                )
+
+    def _tidy(self, files: Mapping[str, FileEntry], top: bytes) -> None:
+        """Tell other readers where it is, and delete what it has replaced; it is there anyway."""
+        place = self.place
+        try:
+            if self._root:
+                place.put(TOP, signpost(top, self._root))
+            old = [] if self.replaced is None else self.replaced[0].files
+            place.delete(key for key in old if key not in files and key != TOP)
+        except (VoxarrayError, OSError) as error:
+            _LOG.warning("%r is whole, but what it replaced is left: %s", self.destination, error)
+
+    def give_up(self, error: BaseException) -> None:
+        """Remove what was put, where nobody else can have counted on it.
+
+        Below a folder of its own that is all. At the top another writer of the same archive may
+        count on it, unless that fails like this one, for what the source says.
+        """
+        self.threads.shutdown(wait=True, cancel_futures=True)
+        if self._is_swapping and not isinstance(error, ArchiveExistsError):
+            return  # nobody knows whether it was published
+        with suppress(VoxarrayError, OSError):
+            current = self.place.fetch(manifests.KEY, _LARGEST_MANIFEST)
+            named = {} if current is None else Manifest.parse(current[0], self.destination).files
+            alone = isinstance(error, _OF_THE_SOURCE) and current is None
+            self.place.delete(
+                key
+                for key in self._created
+                if key not in named and (alone or key.startswith("generations/"))
+            )
+
+
+@contextmanager
+def bucket_staging(destination: str, overwrite: bool) -> Iterator[BucketStaging]:
+    """An archive to be made at a URL; what was put goes again if that fails for good.
+
+    Args:
+        destination: Where the archive will be.
+        overwrite: Whether an archive may be there already.
+
+    Raises:
+        ArchiveExistsError: If there is one and ``overwrite`` is False, or what is there is no
+            archive of ours.
+        AccessDeniedError, TransportError: What the store refuses.
+        ArchiveError: With code ``NO_SPACE`` or ``IO_ERROR`` for what the disk refuses.
+    """
+    place = WritableObjects.at(destination)
+    replaced = there(place, overwrite)
+    try:
+        with spool() as folder, ThreadPoolExecutor(_requests(), "voxarray-put") as threads:
+            area = BucketStaging(
+                folder,
+                place.url,
+                place=place,
+                threads=threads,
+                replaced=replaced,
+                _root="" if replaced is None else new_root(),
+            )
+            try:
+                yield area
+            except BaseException as error:
+                area.give_up(error)
+                raise
+    except VoxarrayError:
+        raise
+    except OSError as error:
+        raise refusal(error, place.url) from error
+
+
+def there(place: WritableObjects, overwrite: bool) -> tuple[Manifest, Stamp] | None:
+    """The manifest of the archive at a place that is to be replaced; None if there is none.
+
+    Raises:
+        ArchiveExistsError: If it may not be replaced.
+    """
+    found = place.fetch(manifests.KEY, _LARGEST_MANIFEST)
+    if found is not None and not overwrite:
+        raise exists(place.url)
+    keys = place.stamps()
+    if found is None:
+        require_unclaimed(place, keys)
+        return None
+    try:
+        manifest = Manifest.parse(found[0], place.url)
+    except VoxarrayError:  # a damaged one of ours may be replaced, another program's may not
+        if not found[0].startswith(manifests.BEGINNING):
+            raise
+        require_replaceable_keys(place.url, keys, None)
+        return Manifest({}, {}), found[1]
+    require_replaceable_keys(place.url, keys, set(manifest.files))
+    return manifest, found[1]
+
+
+def require_unclaimed(place: WritableObjects, keys: Mapping[str, Stamp]) -> None:
+    """Raise `ArchiveExistsError` unless all that is there was left by writers of an archive."""
+    top = place.fetch(TOP, _LARGEST_MANIFEST) if TOP in keys else None
+    require_replaceable_keys(place.url, keys, None, None if top is None else top[0])
+
+
+def _requests() -> int:
+    return max(1, int(settings.get("remote-requests")))

@@ -1,0 +1,63 @@
+"""Making an archive where it is wanted: on a local file system, or in a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from voxarray.archive import zip_file
+from voxarray.archive.bucket_staging import BucketStaging, bucket_staging
+from voxarray.archive.staging import Staging, publish, staging
+from voxarray.storage.destination import destination_of
+from voxarray.storage.remote.address import is_url
+from voxarray.storage.uploads import uploading
+
+
+@contextmanager
+def in_the_making(
+    destination: str, overwrite: bool, folder: str | None = None
+) -> Iterator[Staging]:
+    """An archive under construction; `finish` publishes it, and it is gone without that.
+
+    Args:
+        destination: Where the archive will be: a local path, of which a link is followed, or a URL
+            of a place in a bucket.
+        overwrite: Whether an archive may be there already.
+        folder: Of the same file system, in which to build it; by default that of the destination.
+
+    Raises:
+        ArchiveExistsError: If the destination exists and ``overwrite`` is False.
+        ArchiveError: With code ``NO_SPACE`` or ``IO_ERROR`` for what the disk refuses.
+        AccessDeniedError, TransportError: What an object store refuses.
+    """
+    target = destination_of(destination)
+    if not is_url(target):
+        with staging(target, overwrite, folder) as area:
+            yield area
+    elif zip_file.is_named(target):
+        with uploading(target, overwrite) as local, staging(local, False) as area:
+            yield area
+    else:
+        with bucket_staging(target, overwrite) as area:
+            yield area
+
+
+def finish(area: Staging, source: Mapping[str, Any], overwrite: bool) -> None:
+    """Publish an archive all of whose files are written.
+
+    Args:
+        area: Where it was made.
+        source: What the manifest says of the source.
+        overwrite: As for `in_the_making`.
+
+    Raises:
+        ArchiveExistsError: If another archive has appeared meanwhile.
+        VoxarrayError: As `in_the_making`.
+    """
+    if isinstance(area, BucketStaging):
+        area.publish(source)
+        return
+    area.seal(source)
+    staged = zip_file.pack(area) if zip_file.is_named(area.destination) else area.root
+    publish(staged, area.destination, overwrite)

@@ -1,0 +1,119 @@
+"""Files on their way to a bucket: made on this machine's disk, put by one request."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from voxarray.core import settings
+from voxarray.core.disk import refusal
+from voxarray.core.errors import ArchiveExistsError, VoxarrayError
+from voxarray.storage.hidden_folders import hidden_folder
+from voxarray.storage.remote.address import Address
+from voxarray.storage.remote.objects import Stamp
+from voxarray.storage.remote.writing import Body, WritableObjects
+
+_SPOOL = "voxarray-upload"
+
+
+@contextmanager
+def spool() -> Iterator[str]:
+    """A folder of this machine for what is on its way to a bucket; gone in the end.
+
+    What processes that were killed have left is removed first. It is where the setting
+    ``voxarray.download-directory`` says.
+    """
+    place = os.path.abspath(settings.get("download-directory") or tempfile.gettempdir())
+    os.makedirs(place, exist_ok=True)
+    with hidden_folder(place, _SPOOL) as lock:
+        folder = os.path.join(lock.folder, "archive")
+        os.mkdir(folder)
+        yield folder
+
+
+@contextmanager
+def uploading(url: str, overwrite: bool) -> Iterator[str]:
+    """Name of a local file to write, which becomes an object on success.
+
+    The object is put by one request, which the store refuses if there is another by then.
+
+    Raises:
+        ArchiveExistsError: There is an object already, and ``overwrite`` is False; or somebody has
+            put or changed one meanwhile.
+        ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
+        AccessDeniedError, TransportError: What the store refuses.
+    """
+    address = Address.parse(url)
+    place, name = WritableObjects.at(address.parent.url), address.name
+    before = place.stat(name)
+    if before is not None and not overwrite:
+        raise exists(url)
+    try:
+        with spool() as folder:
+            local = os.path.join(folder, name)
+            yield local
+            put_new(place, name, body_of(local), before)
+    except VoxarrayError:
+        raise
+    except OSError as error:
+        raise refusal(error, url) from error
+
+
+def refuse_existing(url: str, is_folder: bool) -> None:
+    """Raise `ArchiveExistsError` if there is an object at a URL, or an archive of objects.
+
+    Args:
+        url: A place in a bucket.
+        is_folder: Whether it will be an archive of several objects.
+    """
+    if size_of(f"{url}/manifest.json" if is_folder and not url.lower().endswith(".ozx") else url):
+        raise exists(url)
+
+
+def size_of(url: str) -> int | None:
+    """Bytes of an object, asked for now; None if there is none."""
+    address = Address.parse(url)
+    found = WritableObjects.at(address.parent.url).stat(address.name)
+    return None if found is None else found.size
+
+
+def exists(url: str) -> ArchiveExistsError:
+    """The error of what is there and may not be replaced."""
+    return ArchiveExistsError(
+        f"{url} exists already: choose another name, or pass overwrite=True (--overwrite), which "
+        "keeps the old one until the new one is whole",
+        path=url,
+    )
+
+
+def overtaken(url: str) -> ArchiveExistsError:
+    """The error of who was slower."""
+    return ArchiveExistsError(
+        f"something else was put at {url} while this was made: it stays as it is; choose another "
+        "name, or run it again with overwrite=True (--overwrite)",
+        path=url,
+    )
+
+
+def body_of(path: str) -> Body:
+    """The bytes of a file to put, mapped: they take no memory of this process."""
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return b""
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def put_new(place: WritableObjects, key: str, data: Body, before: Stamp | None) -> None:
+    """Put an object in the place of what was there before, and of nothing else.
+
+    Raises:
+        ArchiveExistsError: Something else is there now.
+        AccessDeniedError, TransportError: What the store refuses.
+    """
+    is_put = place.create(key, data) if before is None else place.replace(key, data, before)
+    # What is there may be what an attempt has put whose answer was lost.
+    if not is_put and not place.holds(key, data):
+        raise overtaken(place.objects.where(key))

@@ -1,0 +1,203 @@
+"""As much of S3 as is needed here, in memory, with atomic conditions, latency and faults.
+
+It is quicker than moto's server, which checks what it says: slow tests run with both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+_MODIFIED = "Sat, 28 Nov 2026 12:00:00 GMT"
+
+
+class ObjectServer:
+    """Buckets in memory.
+
+    Attributes:
+        faults: Kinds of faults, of which one befalls a request with ``probability``: ``busy`` (503,
+            nothing is done), ``lost`` (done, and no answer comes), ``cut`` (done, and half of the
+            answer comes), ``conflict`` (409, nothing is done).
+        delay: Seconds that each request takes longer.
+        seen: Requests by method.
+        paths: Requests, in order.
+        before: Called with each request before it is served.
+    """
+
+    def __init__(self) -> None:
+        self.faults: tuple[str, ...] = ()
+        self.probability = 0.2
+        self.delay = 0.0
+        self.random = random.Random(0)
+        self.seen: Counter[str] = Counter()
+        self.paths: list[str] = []
+        self.before = lambda _: None
+        self.objects: dict[str, bytes] = {}
+        self.lock = threading.Lock()
+        handler = type("Handler", (_Handler,), {"owner": self})
+        self._server = _Server(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> ObjectServer:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def fault(self) -> str:
+        if self.faults and self.random.random() < self.probability:
+            return self.random.choice(self.faults)
+        return ""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *args: object) -> None:  # clients that were killed
+        pass
+
+
+def tag_of(data: bytes) -> str:
+    return f'"{hashlib.md5(data).hexdigest()}"'
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    owner: ObjectServer
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        owner = self.owner
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if len(body) < int(self.headers.get("Content-Length") or 0):
+            self.close_connection = True  # the client was killed while it sent
+            return
+        owner.before(f"{self.command} {self.path}")
+        owner.seen[self.command] += 1
+        owner.paths.append(f"{self.command} {self.path}")
+        if owner.delay:
+            time.sleep(owner.delay)
+        fault = owner.fault()
+        if fault in ("busy", "conflict"):
+            self._answer(503 if fault == "busy" else 409)
+            return
+        url = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(url.query, True).items()}
+        with owner.lock:
+            status, data, headers = self._serve(unquote(url.path).lstrip("/"), query, body)
+        if fault == "lost":
+            self.close_connection = True
+            return
+        self._answer(status, data, headers, fault == "cut")
+
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+
+    def _serve(self, name: str, query: dict[str, str], body: bytes) -> tuple[int, bytes, dict]:
+        objects = self.owner.objects
+        if "list-type" in query:
+            return 200, self._list(name.rstrip("/"), query), {}
+        if "delete" in query:
+            named = [one.text for one in ElementTree.fromstring(body).iter() if "Key" in one.tag]
+            for key in named:
+                objects.pop(f"{name.rstrip('/')}/{key}", None)
+            gone = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in named)
+            return 200, f"<DeleteResult>{gone}</DeleteResult>".encode(), {}
+        if self.command == "DELETE":
+            objects.pop(name, None)
+            return 204, b"", {}
+        if self.command == "PUT":
+            return self._put(name, body)
+        if name not in objects:
+            return 404, b"<Error><Code>NoSuchKey</Code></Error>", {}
+        return self._get(objects[name])
+
+    def _put(self, name: str, body: bytes) -> tuple[int, bytes, dict]:
+        objects, expected = self.owner.objects, self.headers.get("If-Match")
+        there = objects.get(name)
+        if there is not None and self.headers.get("If-None-Match") == "*":
+            return 412, b"<Error><Code>PreconditionFailed</Code></Error>", {}
+        if expected is not None and there is None:
+            return 404, b"<Error><Code>NoSuchKey</Code></Error>", {}
+        if expected is not None and tag_of(there or b"") != expected:
+            return 412, b"<Error><Code>PreconditionFailed</Code></Error>", {}
+        copied = self.headers.get("x-amz-copy-source")
+        if copied:
+            body = objects[unquote(copied).lstrip("/")]
+        objects[name] = body
+        tag = tag_of(body)
+        answer = f"<CopyObjectResult><ETag>{tag}</ETag></CopyObjectResult>" if copied else ""
+        return 200, answer.encode(), {"ETag": tag}
+
+    def _get(self, data: bytes) -> tuple[int, bytes, dict]:
+        headers = {"ETag": tag_of(data), "Last-Modified": _MODIFIED}
+        wanted = self.headers.get("Range")
+        if not wanted:
+            return 200, data, headers
+        start, _, end = wanted.removeprefix("bytes=").partition("-")
+        first, last = int(start), min(int(end or len(data)), len(data) - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+        return 206, data[first : last + 1], headers
+
+    def _list(self, bucket: str, query: dict[str, str]) -> bytes:
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        after = query.get("continuation-token") or query.get("start-after", "")
+        start = f"{bucket}/"
+        rows, folders, token = [], {}, ""
+        for name in sorted(self.owner.objects):
+            key = name[len(start) :]
+            if not name.startswith(start) or not key.startswith(prefix) or key <= after:
+                continue
+            if len(rows) >= 1000:
+                token = rows[-1]
+                break
+            rest = key[len(prefix) :]
+            if delimiter and delimiter in rest:
+                folders[prefix + rest.split(delimiter)[0] + delimiter] = True
+            else:
+                rows.append(key)
+        entries = "".join(
+            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.owner.objects[start + key])}</Size>"
+            f"<LastModified>2026-11-28T12:00:00.000Z</LastModified>"
+            f"<ETag>{escape(tag_of(self.owner.objects[start + key]))}</ETag></Contents>"
+            for key in rows
+        )
+        common = "".join(
+            f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>"
+            for folder in folders
+        )
+        more = f"<NextContinuationToken>{escape(token)}</NextContinuationToken>" if token else ""
+        return (
+            f"<ListBucketResult><Name>{bucket}</Name><KeyCount>{len(rows)}</KeyCount>"
+            f"<IsTruncated>{str(bool(token)).lower()}</IsTruncated>{more}{entries}{common}"
+            "</ListBucketResult>"
+        ).encode()
+
+    def _answer(
+        self, status: int, data: bytes = b"", headers: dict | None = None, cut: bool = False
+    ) -> None:
+        self.send_response_only(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+        with contextlib.suppress(OSError):
+            self.wfile.flush()
+        if cut:
+            self.close_connection = True

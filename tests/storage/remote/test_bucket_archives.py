@@ -1,0 +1,275 @@
+"""Archives in a bucket: whole or not there, plain keys, two writers, faults."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+import voxarray as vx
+from voxarray.archive.verify import LEFTOVERS, examine, verify
+from voxarray.core.errors import (
+    ArchiveExistsError,
+    FormatError,
+    MissingDataError,
+    TransportError,
+    VoxarrayError,
+)
+from voxarray.storage.remote import objects
+
+
+def image_of(seed=0, shape=(1, 40, 36, 28)):
+    voxels = np.random.default_rng(seed).integers(1, 900, shape).astype("i2")
+    return vx.ScalarImage(tensor=voxels, affine=np.diag([2.0, 1.5, 3, 1]))
+
+
+def voxels_of(url):
+    objects.forget()
+    return vx.ScalarImage(url).numpy()
+
+
+def test_saved_archive_is_the_local_one(bucket, tmp_path):
+    image, url = image_of(), f"{bucket.url}/study/a.ome.zarr"
+    image.save(url, chunks=16)
+    np.testing.assert_array_equal(voxels_of(url), image.numpy())
+    np.testing.assert_array_equal(vx.ScalarImage(url).affine, image.affine)
+    assert verify(url) == []
+    image.save(tmp_path / "a.ome.zarr", chunks=16)
+    local = {
+        f"study/{file.relative_to(tmp_path).as_posix()}": file.read_bytes()
+        for file in (tmp_path / "a.ome.zarr").rglob("*")
+        if file.is_file()
+    }
+    assert {key: bucket.get(key) for key in bucket.listed()} == local
+
+
+def test_convert_reports_and_counts(bucket, tmp_path):
+    image_of().save(tmp_path / "a.nii.gz")
+    seen = []
+    done = vx.convert(
+        tmp_path / "a.nii.gz",
+        f"{bucket.url}/a.ome.zarr",
+        labels={
+            "brain": vx.LabelMap(
+                tensor=(image_of().numpy() % 3).astype("u1"), affine=image_of().affine
+            )
+        },
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert done.path == f"{bucket.url}/a.ome.zarr"
+    assert done.archive_bytes == sum(
+        len(bucket.get(key)) for key in bucket.listed() if not key.endswith("manifest.json")
+    )
+    assert seen[-1][0] == seen[-1][1]
+    brain = vx.LabelMap(f"{bucket.url}/a.ome.zarr/labels/brain")
+    np.testing.assert_array_equal(brain.numpy(), image_of().numpy() % 3)
+
+
+def test_others_open_it(bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    zarr = pytest.importorskip("zarr")
+    from zarr.storage import ObjectStore
+
+    tensorstore = pytest.importorskip("tensorstore")
+    image = image_of()
+    image.save(f"{bucket.url}/a.ome.zarr")
+    group = zarr.open_group(ObjectStore(bucket.store("a.ome.zarr"), read_only=True), mode="r")
+    expected = image.numpy().transpose(0, 3, 2, 1)
+    np.testing.assert_array_equal(group["scale0/image"][...], expected)
+    opened = tensorstore.open(
+        {
+            "driver": "zarr3",
+            "kvstore": {
+                "driver": "s3",
+                "bucket": bucket.name,
+                "path": "a.ome.zarr/scale0/image/",
+                "endpoint": bucket.endpoint,
+                "aws_region": "us-east-1",
+                "aws_credentials": {"type": "environment"},
+            },
+        }
+    ).result()
+    np.testing.assert_array_equal(opened.read().result(), expected)
+
+
+def test_manifest_comes_last_and_is_conditional(server, bucket):
+    image_of().save(f"{bucket.url}/a.ome.zarr")
+    written = [path for path in server.paths if path.startswith("PUT")]
+    assert written[-2].endswith("/a.ome.zarr/zarr.json")
+    assert written[-1].endswith("/a.ome.zarr/manifest.json")
+    assert not any("upload" in path for path in server.paths)
+
+
+def test_what_exists_is_kept(bucket):
+    first, url = image_of(1), f"{bucket.url}/a.ome.zarr"
+    first.save(url)
+    before = {key: bucket.get(key) for key in bucket.listed()}
+    with pytest.raises(ArchiveExistsError):
+        image_of(2).save(url)
+    assert {key: bucket.get(key) for key in bucket.listed()} == before
+    with pytest.raises(ArchiveExistsError):
+        image_of(2).save(f"{bucket.url}/a.ome.zarr", overwrite=False)
+
+
+def test_overwriting_swaps_and_leaves_nothing(bucket):
+    url = f"{bucket.url}/a.ome.zarr"
+    image_of(1).save(url)
+    opened = vx.ScalarImage(url)
+    assert opened.shape == (1, 40, 36, 28)
+    for seed in (2, 3):
+        image_of(seed).save(url, overwrite=True)
+        np.testing.assert_array_equal(voxels_of(url), image_of(seed).numpy())
+        assert verify(url) == []
+    roots = {key.split("/")[2] for key in bucket.listed("a.ome.zarr/generations/")}
+    assert len(roots) == 1
+    assert vx.ScalarImage(url).source.path == url
+    with pytest.raises(VoxarrayError):
+        opened.numpy()
+
+
+def test_overwritten_archive_is_found_by_other_readers(bucket):
+    url = f"{bucket.url}/a.ome.zarr"
+    image_of(1).save(url)
+    image_of(2).save(url, overwrite=True)
+    top = json.loads(bucket.get("a.ome.zarr/zarr.json"))
+    path = top["attributes"]["ome"]["multiscales"][0]["datasets"][0]["path"]
+    assert f"a.ome.zarr/{path}/zarr.json" in bucket.listed()
+    folder = path.split("/scale0")[0]
+    np.testing.assert_array_equal(vx.ScalarImage(f"{url}/{folder}").numpy(), image_of(2).numpy())
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 6])
+def test_leftovers_of_the_same_image_are_gone_on_from(bucket, number):
+    url = f"{bucket.url}/a.ome.zarr"
+    image_of(1).save(url)
+    keys = [key for key in bucket.listed() if not key.endswith("manifest.json")]
+    whole = {key: bucket.get(key) for key in bucket.listed()}
+    bucket.delete("a.ome.zarr/manifest.json")
+    for key in keys[:number]:
+        bucket.delete(key)
+    with pytest.raises(VoxarrayError):
+        voxels_of(url)
+    image_of(1).save(url)
+    assert {key: bucket.get(key) for key in bucket.listed()} == whole
+
+
+def test_leftovers_of_another_image_are_left_alone(bucket):
+    url = f"{bucket.url}/a.ome.zarr"
+    image_of(1).save(url)
+    bucket.delete("a.ome.zarr/manifest.json")
+    before = {key: bucket.get(key) for key in bucket.listed()}
+    image_of(2).save(url)
+    np.testing.assert_array_equal(voxels_of(url), image_of(2).numpy())
+    assert verify(url) == [] == verify(url, quick=True)
+    assert examine(url).notes == [LEFTOVERS]
+    after = {key: bucket.get(key) for key in before}
+    assert [key for key in before if before[key] != after[key]] == ["a.ome.zarr/zarr.json"]
+
+
+def test_what_others_wrote_is_refused(bucket):
+    bucket.put("a.ome.zarr/notes.txt", b"mine")
+    with pytest.raises(ArchiveExistsError) as caught:
+        image_of().save(f"{bucket.url}/a.ome.zarr")
+    assert caught.value.code == "FOREIGN_FILES"
+    bucket.put("b.ome.zarr/zarr.json", b'{"zarr_format":3,"node_type":"group","attributes":{}}')
+    with pytest.raises(ArchiveExistsError) as caught:
+        image_of().save(f"{bucket.url}/b.ome.zarr", overwrite=True)
+    assert caught.value.code == "NOT_AN_ARCHIVE"
+    assert len(bucket.listed()) == 2
+
+
+def test_failing_source_leaves_nothing(bucket, tmp_path):
+    image_of().save(tmp_path / "a.nii.gz")
+    data = bytearray((tmp_path / "a.nii.gz").read_bytes())
+    data[-6] ^= 1
+    (tmp_path / "a.nii.gz").write_bytes(data)
+    with pytest.raises(FormatError):
+        vx.convert(tmp_path / "a.nii.gz", f"{bucket.url}/a.ome.zarr")
+    assert bucket.listed() == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("seeds", [(1, 1), (1, 2)])
+def test_two_writers(bucket, seeds, overwrite):
+    url = f"{bucket.url}/a.ome.zarr"
+    if overwrite:
+        image_of(9).save(url)
+    outcomes = {}
+    start = threading.Barrier(2)
+
+    def write(number):
+        image = image_of(seeds[number])
+        start.wait()
+        try:
+            image.save(url, overwrite=overwrite, chunks=16)
+            outcomes[number] = "saved"
+        except ArchiveExistsError as error:
+            outcomes[number] = error.code
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    saved = [number for number in range(2) if outcomes[number] == "saved"]
+    assert saved, outcomes
+    found = voxels_of(url)
+    assert any(np.array_equal(found, image_of(seeds[number]).numpy()) for number in saved)
+    assert verify(url) == []
+
+
+@pytest.mark.parametrize("fault", ["busy", "lost", "cut", "conflict"])
+def test_faults_of_the_server(server, bucket, fault):
+    url = f"{bucket.url}/a.ome.zarr"
+    server.faults = (fault,)
+    image_of(1).save(url, chunks=16)
+    image_of(2).save(url, chunks=16, overwrite=True)
+    server.faults = ()
+    np.testing.assert_array_equal(voxels_of(url), image_of(2).numpy())
+    assert verify(url) == []
+
+
+def test_server_that_is_gone_is_named(server, bucket):
+    server.faults, server.probability = ("busy",), 1.0
+    with pytest.raises(TransportError):
+        image_of().save(f"{bucket.url}/a.ome.zarr")
+    server.faults = ()
+    assert bucket.listed() == []
+
+
+def test_object_that_goes_meanwhile_is_missed(bucket, monkeypatch):
+    from voxarray.archive.bucket_staging import BucketStaging
+
+    require = BucketStaging._require_all
+
+    def deleted_before(self, files):
+        bucket.delete("a.ome.zarr/scale0/image/zarr.json")
+        require(self, files)
+
+    monkeypatch.setattr(BucketStaging, "_require_all", deleted_before)
+    with pytest.raises(MissingDataError, match="scale0/image/zarr"):
+        image_of().save(f"{bucket.url}/a.ome.zarr")
+    assert not any(key.endswith("manifest.json") for key in bucket.listed())
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.mha", "a.nrrd", "a.ozx", "a.mgz"])
+def test_single_files(bucket, name):
+    url = f"{bucket.url}/x/{name}"
+    image_of(1).save(url)
+    assert bucket.listed() == [f"x/{name}"]
+    np.testing.assert_array_equal(voxels_of(url), image_of(1).numpy())
+    with pytest.raises(ArchiveExistsError):
+        image_of(2).save(url)
+    image_of(2).save(url, overwrite=True)
+    np.testing.assert_array_equal(voxels_of(url), image_of(2).numpy())
+
+
+@pytest.mark.parametrize("name", ["a.mhd", "a.nhdr", "a.hdr", "a.img"])
+def test_files_of_several_parts_are_refused(bucket, name):
+    with pytest.raises(FormatError) as caught:
+        image_of(1).save(f"{bucket.url}/{name}")
+    assert caught.value.code == "UNSUPPORTED_DESTINATION"
+    assert bucket.listed() == []
