@@ -44,6 +44,9 @@ from .core.errors import (
     MissingPackageError as MissingPackageError,
 )
 from .core.errors import (
+    OperatorError as OperatorError,
+)
+from .core.errors import (
     OutOfRangeError as OutOfRangeError,
 )
 from .core.errors import (

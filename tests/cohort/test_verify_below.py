@@ -175,3 +175,10 @@ def test_an_archive_in_a_cohort_that_no_plan_names_is_verified(made, tmp_path):
     shutil.copytree(stranger, cohort / "subjects/deeper/b.zarr")
     assert set(problems(tmp_path)) == {"stranger.ome.zarr", "b.zarr"}
     assert CohortLayout.of(cohort).is_cohort()
+
+
+def test_a_file_that_is_no_archive_is_named(tmp_path):
+    vx.ScalarImage(tensor=np.zeros((1, 2, 2, 2), "uint8")).save(tmp_path / "t1.nii.gz")
+    with pytest.raises(vx.UnsupportedError, match=r"t1\.nii\.gz is a file of the format") as caught:
+        vx.verify(tmp_path / "t1.nii.gz")
+    assert caught.value.code == "NOT_AN_ARCHIVE"

@@ -18,9 +18,9 @@ from header_samples import everything, numbers, opened
 from voxarray.core.errors import (
     FormatError,
     MissingFileError,
+    MissingPackageError,
     SourceChangedError,
     TruncatedError,
-    UnsupportedError,
 )
 from voxarray.formats._voxels.file_array import PlainFile
 from voxarray.formats._voxels.hdf5_array import Hdf5File
@@ -236,9 +236,10 @@ def test_netcdf_headers_that_lie():
 
 def test_without_h5py(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
-    with pytest.raises(UnsupportedError, match=r"pip install 'voxarray\[hdf5\]'") as caught:
+    with pytest.raises(MissingPackageError, match=r"pip install 'voxarray\[hdf5\]'") as caught:
         open_source(DATA / "small.mnc")
-    assert caught.value.code == "NO_H5PY"
+    assert caught.value.code == "NOT_INSTALLED"
+    assert caught.value.path == str(DATA / "small.mnc")
 
 
 def test_a_large_mat_is_not_parsed(tmp_path):

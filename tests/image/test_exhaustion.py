@@ -10,9 +10,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-from scans import voxels, write
 
 import voxarray as vx
+from scans import voxels, write
 from voxarray.core.exhaustion import is_exhaustion, names_exhaustion
 from voxarray.formats.nifti.source import NiftiSource
 from voxarray.statistics.cache import forget

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -15,13 +14,11 @@ from voxarray.cli import options
 from voxarray.cli.console import how_it_speaks
 from voxarray.cli.outcome import Outcome
 from voxarray.cohort.discover.archives import holdings
-from voxarray.cohort.verification import require_comparable, verify_against
+from voxarray.cohort.verification import require_archive, require_comparable, verify_against
 from voxarray.cohort.verify import Verdict, verify_below
-from voxarray.core.errors import FormatError, UnsupportedError
+from voxarray.core.errors import FormatError
 from voxarray.core.memory import format_bytes
 from voxarray.core.progress import bar_of_files
-from voxarray.formats.registry import format_of
-from voxarray.storage.remote.address import is_url
 
 
 @click.command("verify")
@@ -42,7 +39,7 @@ def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> No
     """
     named = tuple(options.expanded(paths))
     for path in named:
-        _require_archive(path)
+        require_archive(path)
     began = time.perf_counter()
     found = holdings(named)
     report = _Report(Outcome(), is_long=found.count > _SHOWN)
@@ -108,22 +105,6 @@ class _Report:
                 f"damaged or incomplete; in {seconds:.1f} s"
             )
         self.outcome.exit(nothing="nothing to verify: there is no archive there")
-
-
-def _require_archive(path: str) -> None:
-    """Refuse a file of images that is no archive, before its bytes are called damaged.
-
-    Raises:
-        UnsupportedError: Naming what it is (``NOT_AN_ARCHIVE``).
-    """
-    found = None if is_url(path) or not os.path.isfile(path) else format_of(path)
-    if found is not None and found.identity != "zarr":
-        raise UnsupportedError(
-            f"{path} is a file of the format {found.name}, and verify is about archives: voxarray "
-            "info says what it holds",
-            code="NOT_AN_ARCHIVE",
-            path=path,
-        )
 
 
 def _told(problems: list[Problem]) -> str:

@@ -118,7 +118,7 @@ class CohortLayout:
         if not self.is_cohort():
             raise MissingFileError(
                 f"{self.root} holds no cohort (no plan.json, no archives in subjects/): name the "
-                "DEST of voxarray plan or convert",
+                "DESTINATION of voxarray plan or convert",
                 code="NO_COHORT",
                 path=self.root,
             )

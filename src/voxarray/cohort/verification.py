@@ -12,9 +12,10 @@ from voxarray.cohort.discover.archives import Holdings, holdings
 from voxarray.cohort.discover.search import search
 from voxarray.cohort.options import InputSelection
 from voxarray.cohort.verify import Verdict, verify_below, verify_cohort
-from voxarray.core.errors import FormatError, MissingFileError
+from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError
 from voxarray.core.progress import Progress, ProgressOption, reporting
-from voxarray.formats.registry import open_source
+from voxarray.formats.registry import format_of, open_source
+from voxarray.storage.remote.address import is_url
 
 
 def verify(
@@ -43,8 +44,10 @@ def verify(
         MissingFileError: If a folder holds no archive (``NOTHING_FOUND``).
         FormatError: If sources are given for more than one archive or cohort
             (``TOO_MANY_ARCHIVES``).
+        UnsupportedError: If it is a file of another format (``NOT_AN_ARCHIVE``).
     """
     text = os.fspath(path)
+    require_archive(text)
     with reporting(progress, os.path.basename(text)) as report:
         begin: Callable[[str], Progress] | None = None if report is None else lambda _: report
         found = holdings([text])
@@ -59,6 +62,22 @@ def verify(
             for verdict in verdicts
             for problem in verdict.problems
         ]
+
+
+def require_archive(path: str) -> None:
+    """Refuse a file of images that is no archive, before its bytes are called damaged.
+
+    Raises:
+        UnsupportedError: Naming what it is (``NOT_AN_ARCHIVE``).
+    """
+    found = None if is_url(path) or not os.path.isfile(path) else format_of(path)
+    if found is not None and found.identity != "zarr":
+        raise UnsupportedError(
+            f"{path} is a file of the format {found.name}, and verify is about archives: voxarray "
+            "info says what it holds",
+            code="NOT_AN_ARCHIVE",
+            path=path,
+        )
 
 
 def verify_against(

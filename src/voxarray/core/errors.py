@@ -10,7 +10,8 @@ also the built-in error that a caller would expect to catch::
     │   ├── TruncatedError (EOFError)       there are fewer bytes than the header promises
     │   ├── ChecksumError                   the bytes are not those that were written
     │   └── UnsupportedError                valid, but not something voxarray can hold
-    │       └── UnknownModeError (KeyError) a name that is none of those a call knows
+    │       ├── UnknownModeError (KeyError) a name that is none of those a call knows
+    │       └── OperatorError (TypeError)   arithmetic and order of images
     ├── ArchiveError (OSError)              an archive that is incomplete or cannot be published
     │   ├── MissingDataError                a shard or file that must exist does not
     │   └── ArchiveExistsError (FileExistsError)
@@ -113,6 +114,12 @@ class UnknownModeError(UnsupportedError, KeyError):
     default_code = "UNKNOWN_MODE"
 
     __str__ = VoxarrayError.__str__
+
+
+class OperatorError(UnsupportedError, TypeError):
+    """An operator of arithmetic or order on an image, which has none."""
+
+    default_code = "NO_ARITHMETIC"
 
 
 class ArchiveError(VoxarrayError, OSError):

@@ -18,6 +18,7 @@ from voxarray.geometry.levels import Levels
 from voxarray.geometry.selection import Selection
 from voxarray.image import _equality
 from voxarray.image._arguments import affine_argument, voxels_argument
+from voxarray.image._arithmetic import ArithmeticMixin
 from voxarray.image._conversion import ConversionMixin
 from voxarray.image._geometry import GeometryMixin
 from voxarray.image._memory import may_alias
@@ -39,7 +40,13 @@ if TYPE_CHECKING:
 
 
 class Image(
-    GeometryMixin, PlotMixin, StatisticsMixin, ConversionMixin, PreprocessingMixin, ImageState
+    GeometryMixin,
+    PlotMixin,
+    StatisticsMixin,
+    ConversionMixin,
+    PreprocessingMixin,
+    ArithmeticMixin,
+    ImageState,
 ):
     """One medical image: voxels (C, W, H, D) and where they are in the patient.
 

@@ -10,7 +10,13 @@ import tifffile
 from PIL import Image
 
 from header_samples import assert_as_itk, everything, numbers, opened
-from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError, VoxarrayWarning
+from voxarray.core.errors import (
+    FormatError,
+    MissingPackageError,
+    TruncatedError,
+    UnsupportedError,
+    VoxarrayWarning,
+)
 from voxarray.formats._voxels.file_array import PlainFile
 from voxarray.formats.registry import open_source
 from voxarray.formats.tiff.read import PagedTiff
@@ -273,9 +279,10 @@ def test_a_circle_of_pages(tmp_path):
 def test_without_tifffile(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", STACK, photometric="minisblack")
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    with pytest.raises(UnsupportedError, match=r"pip install 'voxarray\[tiff\]'") as caught:
+    with pytest.raises(MissingPackageError, match=r"pip install 'voxarray\[tiff\]'") as caught:
         open_source(tmp_path / "a.tif")
-    assert caught.value.code == "NO_TIFFFILE"
+    assert caught.value.code == "NOT_INSTALLED"
+    assert caught.value.path == str(tmp_path / "a.tif")
 
 
 def test_pixels_have_a_size(tmp_path):

@@ -115,7 +115,9 @@ class Plan:
 def missing(path: str) -> MissingFileError:
     """The error of a plan that is not there."""
     return MissingFileError(
-        f"there is no plan {path}: run voxarray plan SOURCE DEST first", code="NO_PLAN", path=path
+        f"there is no plan {path}: run voxarray plan SOURCES DESTINATION first",
+        code="NO_PLAN",
+        path=path,
     )
 
 

@@ -96,14 +96,14 @@ def _require_same(previous: Plan, origin: str, options: ArchiveOptions) -> None:
     if previous.origin != origin:
         raise FormatError(
             "this folder holds a cohort of other sources, and images of the same name would be "
-            "exchanged: choose another DEST, or, if the same sources have moved, delete its "
+            "exchanged: choose another DESTINATION, or, if the same sources have moved, delete its "
             "plan.json",
             code="OTHER_SOURCE",
         )
     if previous.zipped != options.zipped:
         raise FormatError(
             f"this cohort {'is' if previous.zipped else 'is not'} zipped: "
-            f"{'add' if previous.zipped else 'leave out'} --zip, or choose another DEST",
+            f"{'add' if previous.zipped else 'leave out'} --zip, or choose another DESTINATION",
             code="OTHER_FORM",
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError
+from voxarray.core.optional import import_optional
 from voxarray.formats._voxels.file_array import Box, FileArray
 from voxarray.formats._voxels.stream_decoders import DEFLATE_RATIO
 from voxarray.geometry.selection import Shape4
@@ -22,15 +23,10 @@ def opened_hdf5(path: str) -> Iterator[Any]:
     """An `h5py.File`; whatever h5py stumbles over is an error with a name.
 
     Raises:
-        UnsupportedError: h5py is not installed (``NO_H5PY``).
+        MissingPackageError: h5py is not installed.
         FormatError: ``BAD_HEADER``.
     """
-    try:
-        import h5py
-    except ImportError:
-        raise UnsupportedError(
-            "MINC 2 is HDF5, which needs h5py: pip install 'voxarray[hdf5]'", code="NO_H5PY"
-        ) from None
+    h5py = import_optional("h5py", "voxarray[hdf5]", path=path)
     try:
         # Locking as the library does by default: flags of its own would keep others in this
         # process, who have the same file open, from sharing it.

@@ -27,7 +27,8 @@ def open_itk_hdf5(path: str | os.PathLike[str]) -> FileArray:
         MissingFileError: There is no such file.
         FormatError: ``NOT_AN_IMAGE`` for other HDF5 files, ``BAD_HEADER``, ``BAD_DIMS``,
             ``BAD_SPACING``, ``BAD_AFFINE``, ``DIMS_EXCEED_FILE``.
-        UnsupportedError: More axes than (C, W, H, D), or h5py is not installed (``NO_H5PY``).
+        UnsupportedError: More axes than (C, W, H, D).
+        MissingPackageError: h5py is not installed.
     """
     identity = FileIdentity.of(path)
     with identity.blamed():

@@ -27,8 +27,8 @@ def write_hdf5(source: Source, path: str, *, squeeze: bool, overwrite: bool = Tr
         overwrite: Whether what is there is replaced.
 
     Raises:
-        UnsupportedError: ``UNSUPPORTED_DTYPE``, ``CANNOT_SQUEEZE``, ``AFFINE_NOT_HELD``; or h5py,
-            with which the file is read again, is not installed (``NO_H5PY``).
+        UnsupportedError: ``UNSUPPORTED_DTYPE``, ``CANNOT_SQUEEZE``, ``AFFINE_NOT_HELD``.
+        MissingPackageError: h5py, with which the file is read again, is not installed.
         MemoryBudgetError: The image and ITK's copy exceed the budget.
         ArchiveError: The disk is full or fails.
     """

@@ -19,8 +19,8 @@ def open_minc(path: str | os.PathLike[str]) -> Source:
         MissingFileError: There is no such file.
         FormatError: ``NOT_MINC``, ``BAD_HEADER``, ``BAD_DIMS``, ``BAD_AFFINE``, ``BAD_SCALE``.
         TruncatedError: The file is shorter than its header says.
-        UnsupportedError: Valid, but not an image of one (C, W, H, D) array; or a MINC 2 file and
-            h5py is not installed (``NO_H5PY``).
+        UnsupportedError: Valid, but not an image of one (C, W, H, D) array.
+        MissingPackageError: A MINC 2 file, and h5py is not installed.
     """
     identity = FileIdentity.of(path)
     with identity.blamed():

@@ -26,8 +26,8 @@ def write_minc(source: Source, path: str, *, overwrite: bool = True) -> None:
     as it does all MINC files, with axes in reverse and turned about.
 
     Raises:
-        UnsupportedError: ``UNSUPPORTED_DTYPE``, ``UNSUPPORTED_DIMS``, ``AFFINE_NOT_HELD``; or
-            h5py, with which the file is read again, is not installed (``NO_H5PY``).
+        UnsupportedError: ``UNSUPPORTED_DTYPE``, ``UNSUPPORTED_DIMS``, ``AFFINE_NOT_HELD``.
+        MissingPackageError: h5py, with which the file is read again, is not installed.
         MemoryBudgetError: The image and ITK's copy exceed the budget.
         ArchiveError: The disk is full or fails.
     """

@@ -30,6 +30,7 @@ from voxarray.core.errors import (
     VoxarrayWarning,
 )
 from voxarray.core.memory import require
+from voxarray.core.optional import import_optional
 from voxarray.formats._voxels.file_array import Box, FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import checked_sizes, detached
 from voxarray.formats._voxels.picture_checks import require_whole_tiff
@@ -139,8 +140,9 @@ def open_tiff(path: str | os.PathLike[str]) -> FileArray:
         MissingFileError: There is no such file.
         FormatError: ``BAD_HEADER``, ``BAD_AFFINE``, ``DIMS_EXCEED_FILE``.
         TruncatedError: The file is shorter than its header says.
-        UnsupportedError: ``NO_TIFFFILE``, ``NO_CODEC``, ``UNSUPPORTED_DTYPE``,
-            ``UNSUPPORTED_DIMS``, ``SEVERAL_SERIES``.
+        UnsupportedError: ``NO_CODEC``, ``UNSUPPORTED_DTYPE``, ``UNSUPPORTED_DIMS``,
+            ``SEVERAL_SERIES``.
+        MissingPackageError: tifffile is not installed.
     """
     identity = FileIdentity.of(path)
     with identity.blamed():
@@ -161,16 +163,11 @@ def opened_tiff(path: str) -> Iterator[Any]:
     """A `tifffile.TiffFile`; whatever it stumbles over is an error with a name.
 
     Raises:
-        UnsupportedError: tifffile, or the package with its codecs, is not installed
-            (``NO_TIFFFILE``, ``NO_CODEC``).
+        MissingPackageError: tifffile is not installed.
+        UnsupportedError: The package with its codecs is not installed (``NO_CODEC``).
         FormatError: ``BAD_HEADER``.
     """
-    try:
-        import tifffile
-    except ImportError:
-        raise UnsupportedError(
-            "TIFF needs tifffile: pip install 'voxarray[tiff]'", code="NO_TIFFFILE"
-        ) from None
+    tifffile = import_optional("tifffile", "voxarray[tiff]", path=path)
     # Otherwise its remarks are printed, and they quote the file.
     logging.getLogger("tifffile").addHandler(_SILENT)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from voxarray.core.errors import UnsupportedError
+from voxarray.core.optional import import_optional
 from voxarray.formats._voxels.capabilities import (
     remark_lost_geometry,
     remark_lost_time,
@@ -31,15 +32,11 @@ def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
 
     Raises:
         UnsupportedError: ``UNSUPPORTED_DTYPE``; channels that are no colours
-            (``UNSUPPORTED_DIMS``); tifffile is not installed (``NO_TIFFFILE``).
+            (``UNSUPPORTED_DIMS``).
+        MissingPackageError: tifffile is not installed.
         ArchiveError: The disk is full or fails.
     """
-    try:
-        import tifffile
-    except ImportError:
-        raise UnsupportedError(
-            "TIFF needs tifffile: pip install 'voxarray[tiff]'", code="NO_TIFFFILE"
-        ) from None
+    tifffile = import_optional("tifffile", "voxarray[tiff]", path=path)
     dtype = supported_dtype(source, _TIFF_TYPES, "TIFF")
     count, width, height, depth = source.shape
     if count not in (1, 3, 4):

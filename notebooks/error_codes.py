@@ -1,0 +1,156 @@
+"""Every error code of voxarray, read from its source: what raises it, and what it says.
+
+``python notebooks/error_codes.py`` prints the table; pages are made of `error_codes`. Nothing is
+written by hand, so nothing is forgotten: ``tests/documentation/test_error_codes.py`` holds the
+reader to what the package raises.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[1] / "src" / "voxarray"
+_CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*\Z")
+_REPORTS = ("Problem", "Failure", "_warn")
+"""Calls whose first argument is a code: what `verify`, plans and warnings say."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """One code.
+
+    Attributes:
+        code: Its name, which stays.
+        errors: Names of what carries it: classes of errors, ``Problem`` of `verify`, ``Failure`` of
+            a cohort's report.
+        says: The message at the first place, with ``…`` for what depends on the file.
+        modules: Where it comes from.
+    """
+
+    code: str
+    errors: tuple[str, ...]
+    says: str
+    modules: tuple[str, ...]
+
+
+def error_codes(source: Path = SOURCE) -> list[ErrorCode]:
+    """All codes, in alphabetical order.
+
+    Args:
+        source: Folder of the package.
+    """
+    uses: dict[str, list[tuple[str, str, str]]] = {}
+    for file in sorted(source.rglob("*.py")):
+        module = ".".join(("voxarray", *file.relative_to(source).with_suffix("").parts))
+        tree = ast.parse(file.read_text("utf-8"))
+        for code, error, says in _uses(tree):
+            uses.setdefault(code, []).append((error, says, module))
+    return [
+        ErrorCode(
+            code,
+            tuple(dict.fromkeys(error for error, _, _ in found if error)),
+            next((says for _, says, _ in found if says), ""),
+            tuple(dict.fromkeys(module for _, _, module in found)),
+        )
+        for code, found in sorted(uses.items())
+    ]
+
+
+def _uses(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
+    """Code, what carries it, and its message; empty texts where the source does not tell."""
+    takers = dict(_takers(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            for inner in node.body:
+                if isinstance(inner, ast.Assign) and _name(inner.targets[0]) == "default_code":
+                    for code in _codes(inner.value):
+                        yield code, node.name, (ast.get_docstring(node) or "").split("\n")[0]
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            yield from ((code, "", "") for code in _assigned(node))
+        elif isinstance(node, ast.Call):
+            for given in _arguments(node, takers):
+                for code in _codes(given):
+                    yield code, _carrier(node), _message(node)
+
+
+def _takers(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Functions of a module that are handed a code, and in which place."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            names = [one.arg for one in node.args.args if one.arg != "self"]
+            if "code" in names:
+                yield node.name, names.index("code")
+
+
+def _arguments(call: ast.Call, takers: dict[str, int]) -> Iterator[ast.expr]:
+    yield from (one.value for one in call.keywords if one.arg == "code")
+    place = 0 if _name(call.func) in _REPORTS else takers.get(_name(call.func))
+    if place is not None and place < len(call.args):
+        yield call.args[place]
+
+
+def _assigned(node: ast.Assign | ast.AnnAssign) -> Iterator[str]:
+    """Codes that are given to a variable called so, alone or among others."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    for target in targets:
+        names = target.elts if isinstance(target, ast.Tuple) else [target]
+        values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+        if len(names) != len(values):
+            continue
+        for name, value in zip(names, values, strict=True):
+            if value is not None and _name(name).lower() in ("code", "_code", "_lost"):
+                yield from _codes(value)
+
+
+def _codes(value: ast.expr) -> Iterator[str]:
+    """Codes that an expression may be: itself, either branch of a condition."""
+    branches = (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,)
+    for branch in branches:
+        if isinstance(branch, ast.IfExp):
+            yield from _codes(branch)
+        elif isinstance(branch, ast.Constant) and _CODE.match(str(branch.value)):
+            yield str(branch.value)
+
+
+def _carrier(call: ast.Call) -> str:
+    name = _name(call.func)
+    return name if name[:1].isupper() else ""
+
+
+def _message(call: ast.Call) -> str:
+    for given in call.args:
+        text = _text(given)
+        if " " in text:
+            return text
+    return ""
+
+
+def _text(value: ast.expr) -> str:
+    """The text of a literal, with a mark for what is put into it."""
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        return value.value
+    if isinstance(value, ast.JoinedStr):
+        return "".join(_text(one) if isinstance(one, ast.Constant) else "…" for one in value.values)
+    if isinstance(value, ast.BinOp):
+        return _text(value.left) + _text(value.right)
+    return "…"
+
+
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
+
+
+def main() -> None:
+    """Print a table in Markdown."""
+    print("| code | error | says |\n| --- | --- | --- |")
+    for one in error_codes():
+        says = one.says.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+        print(f"| `{one.code}` | {', '.join(f'`{error}`' for error in one.errors)} | {says} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The table of error codes is read from the source; what users meet stands in it."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from voxarray.core import errors
+
+ROOT = Path(__file__).parents[2]
+CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
+
+
+@pytest.fixture(scope="module")
+def table():
+    spec = importlib.util.spec_from_file_location("codes", ROOT / "notebooks/error_codes.py")
+    module = importlib.util.module_from_spec(spec)
+    import sys
+
+    sys.modules["codes"] = module
+    spec.loader.exec_module(module)
+    return {one.code: one for one in module.error_codes()}
+
+
+def test_every_class_of_errors_has_its_code(table):
+    for name, value in vars(errors).items():
+        if isinstance(value, type) and issubclass(value, errors.VoxarrayError):
+            assert name in table[value.default_code].errors or "default_code" not in vars(value)
+
+
+def test_every_code_that_tests_expect_is_in_the_table(table):
+    expected = {
+        node.value: path.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for compare in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(compare, ast.Compare) and ast.unparse(compare.left).endswith(".code")
+        for node in compare.comparators
+        if isinstance(node, ast.Constant) and CODE.fullmatch(str(node.value))
+    }
+    assert len(expected) > 80
+    own = {"MY_CODE"}
+    assert not {code: where for code, where in expected.items() if code not in {*table, *own}}
+
+
+def test_every_code_says_what_raises_it_and_why(table):
+    assert len(table) > 230
+    silent = [code for code, one in table.items() if not one.says]
+    assert len(silent) < 8, silent
+    assert table["BAD_GZIP"].errors == ("ChecksumError",)
+    assert "cannot be decoded (…)" in table["BAD_GZIP"].says
+    assert {"NOT_METAIMAGE", "BAD_HEADER", "WORKER_LOST", "OUT_OF_MEMORY"} <= table.keys()
+
+
+def test_names_that_are_no_codes_are_left_out(table):
+    assert not {"SLURM_JOB_ID", "RLIMIT_AS", "YBR_FULL", "MET_CHAR"} & table.keys()
