@@ -72,6 +72,38 @@ def test_notebooks_keep_the_end_of_bars(tmp_path, monkeypatch):
     assert "7.5/7.5 KiB" in last
 
 
+@pytest.mark.parametrize("width", [40, 66, 100])
+def test_lines_fit_into_narrow_terminals(width, tmp_path, monkeypatch):
+    shown = io.StringIO()
+    real = rich.console.Console
+    monkeypatch.setattr(
+        rich.console, "Console", lambda **_: real(file=shown, force_terminal=True, width=width)
+    )
+    folder = tmp_path / "scans" / ("sub-" + "long" * 20)
+    make_cohort(folder, 2, 0)
+    with bars() as watcher:
+        build(tmp_path / "scans", tmp_path / "cohort", watcher=watcher)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+    assert max(map(len, lines)) <= width
+    assert {line.split()[0] for line in lines} == {"images", "voxels"}  # none is continued
+    assert "2/2" in text
+    assert "3.8/3.8 KiB" in text
+    assert "?" not in text
+
+
+def test_nothing_is_shown_where_nothing_is_to_be_seen(monkeypatch):
+    """Not an empty block below the cell: a gap that stays."""
+    shown = []
+    real = rich.console.Console
+    monkeypatch.setattr(rich.console, "Console", lambda **_: real(force_jupyter=True, width=80))
+    monkeypatch.setattr("rich.jupyter.display", lambda _, text: shown.append(text))
+    with bars() as watcher:
+        watcher.planned(1, 2)
+    assert shown
+    assert all(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).strip() for text in shown)
+
+
 @pytest.mark.parametrize("command", ["convert", "plan", "verify"])
 def test_no_bars_in_pipes_that_force_colours(command, tmp_path):
     make_cohort(tmp_path / "scans", 2, 0)

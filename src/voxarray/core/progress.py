@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from voxarray.core.progress_columns import byte_columns, text_column, without_empty_output
+
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is in all, in bytes."""
 
@@ -91,46 +93,18 @@ def bar_of_files(
 
 def display(title: str, *, anywhere: bool = False) -> Any:
     """A `rich.progress.Progress` with one task; it shows nothing where nobody watches."""
-    from rich.progress import Progress, TextColumn
+    from rich.progress import Progress
 
     where = console()
     display = Progress(
-        TextColumn("{task.description}"),
-        *byte_columns(),
+        text_column("{task.description}", where.width),
+        *byte_columns(where.width),
         console=where,
         transient=True,
         disable=not (anywhere or watched(where)),
     )
     display.add_task(title, total=None)
     return display
-
-
-def byte_columns() -> tuple[Any, ...]:
-    """Columns of a bar that counts bytes: the bar, done and in all, speed, time gone and left."""
-    from rich.progress import BarColumn, DownloadColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    return (
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        speed_column(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-
-
-def speed_column() -> Any:
-    """Bytes in a second, in the binary units of the sizes beside it; empty until it is known."""
-    from rich.progress import ProgressColumn, Task
-    from rich.text import Text
-
-    from voxarray.core.memory import format_bytes
-
-    class Speed(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{format_bytes(int(speed))}/s")
-
-    return Speed()
 
 
 def console() -> Any:
@@ -140,7 +114,8 @@ def console() -> Any:
     """
     from rich.console import Console
 
-    return Console(stderr=True, force_terminal=None if sys.stderr.isatty() else False)
+    is_terminal = None if sys.stderr.isatty() else False
+    return without_empty_output(Console(stderr=True, force_terminal=is_terminal))
 
 
 def watched(where: Any) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.task import Result
-from voxarray.core.progress import Progress, byte_columns, console, watched
+from voxarray.core.progress import Progress, console, watched
+from voxarray.core.progress_columns import bar_column, byte_columns, count_column, text_column
 
 
 class ProgressListener:
@@ -85,7 +86,7 @@ def bars(*, anywhere: bool = False) -> Iterator[ProgressListener]:
     """
     from rich.console import Group
     from rich.live import Live
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import Progress, TextColumn
 
     where = console()
     if not (anywhere or watched(where)):
@@ -93,12 +94,12 @@ def bars(*, anywhere: bool = False) -> Iterator[ProgressListener]:
         return
     images = Progress(
         TextColumn("images"),
-        BarColumn(),
-        MofNCompleteColumn(),
+        bar_column(where.width),
+        count_column(),
         TextColumn("{task.fields[failures]} failed"),
-        TextColumn("{task.fields[name]}"),
+        text_column("{task.fields[name]}", where.width),
     )
-    volume = Progress(TextColumn("voxels"), *byte_columns())
+    volume = Progress(TextColumn("voxels"), *byte_columns(where.width))
     both = _Both(images, volume)
     watcher = Bars(
         both,
