@@ -64,6 +64,12 @@ class Operation(Source):
             parts: What `needs` asked for, one per input; not to be written to.
         """
 
+    def compute_into(
+        self, result: NDArray, selection: Selection, parts: Sequence[NDArray | None]
+    ) -> None:
+        """As `compute`, written to an array of the selection's shape; where that saves a copy."""
+        result[...] = self.compute(selection, parts)
+
     def cost(self, selection: Selection) -> int:
         """Bytes that are held while a selection is computed, its inputs and itself included."""
         read = sum(
@@ -148,7 +154,8 @@ class Operation(Source):
         result = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
 
         def fill(inner: Selection) -> None:
-            result[inner.slices()] = self._part(selection.compose(inner))
+            taken = selection.compose(inner)
+            self.compute_into(result[inner.slices()], taken, self._inputs_of(taken))
 
         if getattr(_inside, "flag", False):  # all threads compute parts that need this one
             for inner in parts:
@@ -158,9 +165,11 @@ class Operation(Source):
         return result
 
     def _part(self, selection: Selection) -> NDArray:
-        wanted = zip(self.needs(selection), self.inputs, strict=True)
-        parts = [None if part is None else one.read(part) for part, one in wanted]
-        return self.compute(selection, parts)
+        return self.compute(selection, self._inputs_of(selection))
+
+    def _inputs_of(self, selection: Selection) -> list[NDArray | None]:
+        needed = zip(self.needs(selection), self.inputs, strict=True)
+        return [None if part is None else one.read(part) for part, one in needed]
 
     def _cut(self, selection: Selection) -> Iterator[Selection]:
         """Parts of a selection, as indices into it, that cost no more than `part_bytes` each."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.ops.accelerated import sample_points
 from voxarray.ops.kernels import SNAP, Kernel, Linear
 from voxarray.ops.samples import as_stored, for_scipy, spline_coefficients
 
@@ -65,6 +66,8 @@ def at_points(
         kernel: How to interpolate.
         result: (C, W, H, D), holds the value outside already.
     """
+    if sample_points(lookup, taken, voxels, kernel, result):
+        return
     sample = _mapped if isinstance(kernel, Linear) or kernel.margin else _weighed
     if sample is _mapped:
         voxels = for_scipy(voxels)

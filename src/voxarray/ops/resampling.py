@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from voxarray.core.errors import UnsupportedError
 from voxarray.geometry.grid import Grid, checked_affine
 from voxarray.geometry.selection import Selection, Shape3, Shape4
+from voxarray.ops.accelerated import blend_along_axes
 from voxarray.ops.kernels import SNAP, Gaussian, Kernel, kernel
 from voxarray.ops.operation import Operation
 from voxarray.ops.permuted import Permuted
@@ -198,19 +199,28 @@ class Resampled(Operation):
     def compute(self, selection: Selection, parts: Sequence[NDArray | None]) -> NDArray:
         c, w, h, d = selection.shape
         result = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
-        fill = np.broadcast_to(np.array(self.fill), self.base.shape[0])[selection.ranges[0]]
-        result[...] = as_stored(fill, self.dtype)[:, None, None, None]
+        self.compute_into(result, selection, parts)
+        return result
+
+    def compute_into(
+        self, result: NDArray, selection: Selection, parts: Sequence[NDArray | None]
+    ) -> None:
         (voxels,), (part,) = parts, self.needs(selection)
         if voxels is None or part is None:
-            return result
+            self._fill(result, selection)
+            return
         starts = tuple(r.start for r in part.spatial)
         if self.is_separable and self.interpolation != "label_gaussian":
             self._in_turn(selection, voxels, starts, result)
-            return result
+            return
+        self._fill(result, selection)
         lookup = Lookup(self._linear, self._shift, self.base.shape[1:], starts)
         sample = votes if self.interpolation == "label_gaussian" else at_points
         sample(lookup, selection.spatial, voxels, self.kernel, result)
-        return result
+
+    def _fill(self, result: NDArray, selection: Selection) -> None:
+        fill = np.broadcast_to(np.array(self.fill), self.base.shape[0])[selection.ranges[0]]
+        result[...] = as_stored(fill, self.dtype)[:, None, None, None]
 
     def positions(self, axis: int, taken: range) -> NDArray[np.float64]:
         """Fractional indices in the base along an axis, if `is_separable`."""
@@ -230,6 +240,7 @@ class Resampled(Operation):
             positions = self.positions(axis, taken)
             (within,) = np.nonzero(self.inside(axis, positions))
             if not within.size:
+                self._fill(result, selection)
                 return
             places.append(slice(int(within[0]), int(within[-1]) + 1))
             size = self.base.shape[axis + 1]
@@ -238,8 +249,11 @@ class Resampled(Operation):
             # Taps without weight may lie outside of what was read.
             local = (indices - starts[axis]).clip(0, voxels.shape[axis + 1] - 1)
             axes.append(Axis(local, weights, ratio, self._is_copied(axis)))
-        sampled = along_axes(voxels, axes, self.kernel)
-        result[tuple(places)] = as_stored(sampled, self.dtype)
+        inside = result[tuple(places)]
+        if inside.size < result.size:
+            self._fill(result, selection)
+        if not blend_along_axes(voxels, axes, self.kernel, inside):
+            inside[...] = as_stored(along_axes(voxels, axes, self.kernel), self.dtype)
 
     def _is_copied(self, axis: int) -> bool:
         scale, shift = float(self._linear[axis, axis]), float(self._shift[axis])

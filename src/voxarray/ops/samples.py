@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from voxarray.core.errors import UnsupportedError
 from voxarray.ops.kernels import Kernel, Linear
 
-_NUDGE = 1 + 1e-12
+NUDGE = 1 + 1e-12
 """So that a whole number that noise has made a little smaller is not cut off to the one below."""
 
 
@@ -50,19 +50,26 @@ def spline_coefficients(values: NDArray, axis: int) -> NDArray[np.float64]:
     return coefficients
 
 
+def limits(dtype: np.dtype) -> tuple[float, float]:
+    """The smallest and the largest float64 that an integer type holds."""
+    info = np.iinfo(dtype)
+    return float(info.min), float(np.nextafter(float(info.max) + 1, 0))
+
+
 def as_stored(values: NDArray, dtype: np.dtype) -> NDArray:
     """Values as voxels of a type: integers are cut off towards zero, as ITK does, and clipped.
 
     Args:
-        values: Changed where they are fresh floating-point numbers that become integers.
+        values: Floating-point numbers, or voxels of the type already.
         dtype: The result's.
     """
     if values.dtype == dtype or dtype.kind not in "iu" or values.dtype.kind not in "f":
         return values.astype(dtype, copy=False)
-    info = np.iinfo(dtype)
-    limit = np.nextafter(float(info.max) + 1, 0)  # the largest number that fits
-    whole = values * values.dtype.type(_NUDGE)
-    np.clip(whole, info.min, limit, out=whole)
+    lowest, highest = limits(dtype)
+    # In double precision: the largest 32-bit integer is no number of single precision.
+    with np.errstate(over="ignore"):  # infinity is clipped like any other number
+        whole = values.astype(np.float64) * NUDGE
+    np.clip(whole, lowest, highest, out=whole)
     np.nan_to_num(whole, copy=False, nan=0.0)
     stored: NDArray = whole.astype(dtype)
     return stored
