@@ -122,7 +122,7 @@ def test_no_progress_is_shown_where_nobody_wants_it(scan, tmp_path, capfd):
 
 def test_convert_cohort_and_a_part_that_returns_what_it_did(scans, tmp_path):
     made = vx.convert_cohort(scans, tmp_path / "cohort", progress=False)
-    assert (made.converted, made.failed, made.left) == (4, 0, 0)
+    assert (made.converted, made.failed, made.remaining) == (4, 0, 0)
     assert len(vx.Cohort(tmp_path / "cohort")) == 4
     cohort = vx.Cohort(tmp_path / "cohort")
     parts = [

@@ -36,7 +36,7 @@ def check_cohort(tmp_path, good: int, bad: int) -> None:
     source, cohort = tmp_path / "in", tmp_path / "out"
     codes = make_cohort(source, good, bad)
     made = build(source, cohort)
-    assert (made.converted, made.failed, made.left) == (good, bad, 0)
+    assert (made.converted, made.failed, made.remaining) == (good, bad, 0)
     assert report_codes(cohort) == codes
     assert len(archives(cohort)) == good
     before = tree(cohort)

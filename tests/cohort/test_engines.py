@@ -66,7 +66,7 @@ def scheduler(tmp_path):
 def test_a_scheduler_that_runs(tmp_path, source, scheduler):
     address, _ = scheduler
     made = build(source, tmp_path / "out", run=ExecutionOptions(scheduler=address))
-    assert (made.converted, made.failed, made.stopped) == (8, 3, "")
+    assert (made.converted, made.failed, made.interrupted_by) == (8, 3, "")
     assert truth(tmp_path / "out") == truth(tmp_path / "whole")
 
 

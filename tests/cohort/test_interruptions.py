@@ -221,7 +221,7 @@ def check_disk(tmp_path, monkeypatch, number: int, step: int) -> None:
         told = []
         try:
             made = build(source, cohort)
-            told = [made.stopped, *(one.code for one in made.summary.failed if made.summary)]
+            told = [made.interrupted_by, *(one.code for one in made.summary.failed if made.summary)]
         except VoxarrayError as error:
             told = [error.code]
         disk.failing_from = sys.maxsize

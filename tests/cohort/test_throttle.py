@@ -31,10 +31,10 @@ class Taker(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        with self._turns.taken(self._peak) as settles:
+        with self._turns.acquire(self._peak) as encoding_done:
             self.has.set()
             self._settle.wait()
-            settles()
+            encoding_done()
             self._leave.wait()
 
     def settle(self) -> None:
@@ -82,7 +82,7 @@ def test_images_that_settle_still_need_their_memory(share, peak):
 
 def test_one_alone_always_has_its_turn(share):
     turns = MemoryThrottle()
-    with turns.taken(500 * MIB):
+    with turns.acquire(500 * MIB):
         other = Taker(turns, 1)
         assert waits(other)
     assert other.has.wait(10)
@@ -91,10 +91,10 @@ def test_one_alone_always_has_its_turn(share):
 
 def test_a_turn_ends_with_an_error(share):
     turns = MemoryThrottle()
-    with pytest.raises(ValueError, match="bad"), turns.taken(None):
+    with pytest.raises(ValueError, match="bad"), turns.acquire(None):
         raise ValueError("bad")
     with ExitStack() as stack:
-        stack.enter_context(turns.taken(None))
+        stack.enter_context(turns.acquire(None))
 
 
 def test_what_is_under_way_never_exceeds_the_budget():
@@ -104,12 +104,12 @@ def test_what_is_under_way_never_exceeds_the_budget():
 
         def convert(peak: int) -> None:
             nonlocal now, most
-            with turns.taken(peak) as settles:
+            with turns.acquire(peak) as encoding_done:
                 with lock:
                     now += peak
                     most = max(most, now)
                 time.sleep(0.001)
-                settles()
+                encoding_done()
                 time.sleep(0.001)
                 with lock:
                     now -= peak

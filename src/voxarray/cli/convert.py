@@ -182,7 +182,7 @@ def _many(sources: tuple[str, ...], folder: CohortLayout, arguments: dict[str, A
         partition=arguments["partition"],
         max_failures=arguments["max_failures"],
         retry=arguments["retry"],
-        again=arguments["overwrite"],
+        overwrite=arguments["overwrite"],
     )
     began = time.perf_counter()
     with watching(console().progress) as shown:
@@ -206,15 +206,15 @@ def _tell(made: CohortResult, folder: CohortLayout, voxel_bytes: int, seconds: f
         converted=made.converted,
         up_to_date=made.present,
         failed=made.failed,
-        remaining=made.left,
-        stopped=made.stopped,
+        remaining=made.remaining,
+        stopped=made.interrupted_by,
         voxel_bytes=voxel_bytes,
         seconds=round(seconds, 3),
         failures=[_failure(one) for one in made.failures],
     )
     talk.say(
         f"{folder.root}: {made.converted} converted, {made.present} up to date, {made.failed} "
-        f"failed{f', {made.left} remaining' if made.left else ''}; "
+        f"failed{f', {made.remaining} remaining' if made.remaining else ''}; "
         f"{format_bytes(voxel_bytes)} of voxels in {seconds:.1f} s"
     )
     if made.census is not None:
@@ -228,15 +228,15 @@ def _tell(made: CohortResult, folder: CohortLayout, voxel_bytes: int, seconds: f
             f"{made.failed} of {made.failed + made.converted + made.present} failed: see "
             f"{folder.readable_report if made.summary else folder.journal}"
         )
-    if made.stopped:
-        talk.complain(f"stopped: {made.stopped}; run the same command again to resume")
+    if made.interrupted_by:
+        talk.complain(f"stopped: {made.interrupted_by}; run the same command again to resume")
     talk.finish(_code(made))
 
 
 def _code(made: CohortResult) -> int:
-    if not (made.failed or made.left or made.stopped):
+    if not (made.failed or made.remaining or made.interrupted_by):
         return 0
-    if made.stopped == ASKED_TO_END and not made.failed:
+    if made.interrupted_by == ASKED_TO_END and not made.failed:
         return STOPPED
     return SOME_FAILED if made.converted + made.present else NOTHING_DONE
 

@@ -134,7 +134,7 @@ class Mapped(Sequence[Subject]):
             warnings.warn(text, DeprecationWarning, stacklevel=2)
         options = options or ArchiveOptions(levels, chunks, codec)
         run = run or ExecutionOptions(
-            workers, scheduler, partition, again=overwrite, executor=executor
+            workers, scheduler, partition, overwrite=overwrite, executor=executor
         )
         with nullcontext(watcher) if watcher is not None else watching(progress) as told:
             made = self._save(destination, options, run, told)

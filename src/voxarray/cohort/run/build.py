@@ -52,7 +52,7 @@ class ExecutionOptions:
         partition: Number from 1 on, and how many: one part of a frozen plan, without a catalogue.
         max_failures: Stop after so many; None never does.
         retry: Try images again that failed for what their file says.
-        again: Convert all images, also those that are there.
+        overwrite: Convert all images, also those that are up to date.
         executor: Runs the conversions instead, one task per image.
     """
 
@@ -61,7 +61,7 @@ class ExecutionOptions:
     partition: tuple[int, int] | None = None
     max_failures: int | None = None
     retry: bool = False
-    again: bool = False
+    overwrite: bool = False
     executor: Executor | None = None
 
     def __post_init__(self) -> None:
@@ -81,9 +81,9 @@ class CohortResult:
         converted: Images that it converted.
         present: Images that were there.
         failed: Images that failed, in this run or, for good, in one before.
-        left: Images that it did not come to.
+        remaining: Images that it did not come to.
         summary: Of the whole cohort; None after a part of it.
-        stopped: Why it did not come to all; empty if it did.
+        interrupted_by: Why it did not come to all; empty if it did.
         census: What was seen in the sources, and what became of it; None where nobody looked.
         failures: Why images failed, in this run or, for good, in one before.
     """
@@ -91,23 +91,23 @@ class CohortResult:
     converted: int
     present: int
     failed: int
-    left: int
+    remaining: int
     summary: Summary | None
-    stopped: str = ""
+    interrupted_by: str = ""
     census: Census | None = None
     failures: tuple[Failure, ...] = ()
 
     def require_all(self, folder: CohortLayout) -> None:
         """Raise an error (``SOME_FAILED``) unless all images are there."""
-        if not (self.stopped or self.failed or self.left):
+        if not (self.interrupted_by or self.failed or self.remaining):
             return
-        why = f" ({self.stopped})" if self.stopped else ""
+        why = f" ({self.interrupted_by})" if self.interrupted_by else ""
         told = "; ".join(f"{one.file}: {one.code}" for one in self.failures[:_TOLD])
         more = f" and {len(self.failures) - _TOLD} more" if len(self.failures) > _TOLD else ""
         report = folder.readable_report if self.summary else "the journal of the cohort"
         raise VoxarrayError(
-            f"{self.failed} images failed and {self.left} are left{why}; all others are there, and "
-            f"{report} says which are not{': ' if told else ''}{told}{more}",
+            f"{self.failed} images failed and {self.remaining} remain{why}; all others are there, "
+            f"and {report} says which are not{': ' if told else ''}{told}{more}",
             code="SOME_FAILED",
             path=folder.readable_report if self.summary else folder.journal,
         )
@@ -256,20 +256,21 @@ def execute(
     _make(folder.staging)
     _sweep(folder, plan, run)
     items = by_size(plan.items)
-    todo, present, hopeless = _sorted_out(items, plan, folder, run)
-    tally = _Tally(present=present, failures=hopeless)
-    job = Job(todo, opener_of, folder.root, options, run.again, overlapping)
-    stopped = _convert(engine, job, run, watcher, tally)
+    todo, present, permanent_failures = _sorted_out(items, plan, folder, run)
+    tally = _Tally(present=present, failures=permanent_failures)
+    job = Job(todo, opener_of, folder.root, options, run.overwrite, overlapping)
+    interrupted_by = _convert(engine, job, run, watcher, tally)
     Journal.of(folder.journal).close()
     with suppress(OSError):
         os.rmdir(folder.staging)  # unless others build there
     if run.partition is not None:
         part_failures.write(folder, run.partition, tally.failures)
     summary = None if run.partition else conclude(folder, plan.items, plan.zipped)
-    left = len(items) - tally.present - tally.converted - tally.failed
+    remaining = len(items) - tally.present - tally.converted - tally.failed
     failures = tuple(one.failure for one in tally.failures)
     return CohortResult(
-        *(tally.converted, tally.present, tally.failed, left, summary, stopped), failures=failures
+        *(tally.converted, tally.present, tally.failed, remaining, summary, interrupted_by),
+        failures=failures,
     )
 
 
@@ -335,19 +336,19 @@ def _sorted_out(
     else:
         entries = rows.entries_at([folder.archive(item.slug, plan.zipped) for item in items])
         noted = part_failures.read(folder, run.partition)
-    todo, present, hopeless = list[Item](), 0, list[Failed]()
+    todo, present, permanent_failures = list[Item](), 0, list[Failed]()
     for item in items:
         missing = missing_of(item, folder, plan.zipped, entries, noted)
         failed = item.failure or (missing and missing.failure)
         if item.failure is not None:
-            hopeless.append(Failed(item.slug, item.key, item.failure))
-        elif missing is None and not run.again:
+            permanent_failures.append(Failed(item.slug, item.key, item.failure))
+        elif missing is None and not run.overwrite:
             present += 1
-        elif failed and failed.lasting and not run.retry and not run.again:
-            hopeless.append(Failed(item.slug, item.key, failed))
+        elif failed and failed.lasting and not run.retry and not run.overwrite:
+            permanent_failures.append(Failed(item.slug, item.key, failed))
         else:
             todo.append(item)
-    return todo, present, hopeless
+    return todo, present, permanent_failures
 
 
 def previous_plan(folder: CohortLayout) -> Plan | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from typing import Any
 
+from voxarray.archive.partial_writes import PartialWrite
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
@@ -19,7 +20,7 @@ from voxarray.cohort.run import throttle
 from voxarray.cohort.run.divided_images import convert_part, folder_for_parts, parts_of
 from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Begin, Job
-from voxarray.cohort.run.task import Result, convert_throttled, noted_down
+from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down
 from voxarray.core import memory, settings
 from voxarray.core.errors import ArchiveError, TransportError
 
@@ -152,12 +153,17 @@ def with_settings(ours: Mapping[str, Any], function: Any, *args: Any, **options:
         return function(*args, **options)
 
 
+def convert_with_parts(task: Task, parts: Sequence[PartialWrite | Failure]) -> Result:
+    """Convert one image whose parts others wrote: dask finds futures in lists, not in tasks."""
+    return convert_throttled(replace(task, parts=parts))
+
+
 def _spread(
     client: Any, job: Job, items: Sequence[Item], workers: int, ours: Mapping[str, Any]
 ) -> Iterator[Result]:
     from distributed import as_completed
 
-    def submit(item: Item, priority: int, insist: bool) -> Any:
+    def submit(item: Item, priority: int, ignore_active_worker: bool) -> Any:
         opener = job.opener_of(item)
         parts = [
             client.submit(
@@ -169,11 +175,9 @@ def _spread(
             for planes in divided.get(item.slug, ())
         ]
         future = client.submit(
-            *(with_settings, ours, convert_throttled),
-            *(item, opener, job.root, job.options),
-            again=job.again,
-            insist=insist or bool(parts),
-            parts=parts,
+            *(with_settings, ours, convert_with_parts),
+            job.task(item, ignore_active_worker or bool(parts)),
+            parts,
             pure=False,
             priority=priority,
         )

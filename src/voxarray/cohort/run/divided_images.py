@@ -87,7 +87,7 @@ def convert_part(
         folder: Of the parts of this image.
     """
     try:
-        with HERE.taken(peak_of(item)):
+        with HERE.acquire(peak_of(item)):
             source: Source = opener.open(item).source
             plan = planned(source, item.kind, options.of_archive("", False))
             return write_part(plan, planes, folder)

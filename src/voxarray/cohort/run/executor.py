@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from voxarray.cohort.folder import CohortLayout
-from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
-from voxarray.cohort.plan.opening import Opener
 from voxarray.cohort.run.job import Begin, Job
-from voxarray.cohort.run.task import Result, convert_throttled, noted_down
+from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down
 from voxarray.core import settings
 
 
@@ -32,9 +30,7 @@ class OnExecutor:
         futures: dict[Future[Result], Item] = {}
         for item in job.items:
             begin(item)
-            opener = job.opener_of(item)
-            task = (ours, item, opener, job.root, job.options, job.again)
-            futures[self.executor.submit(convert_elsewhere, *task)] = item
+            futures[self.executor.submit(convert_elsewhere, ours, job.task(item))] = item
         try:
             for future in as_completed(futures):
                 yield _result(future, futures[future], job)
@@ -43,20 +39,13 @@ class OnExecutor:
                 future.cancel()
 
 
-def convert_elsewhere(
-    ours: Mapping[str, Any],
-    item: Item,
-    opener: Opener,
-    root: str,
-    options: ArchiveOptions,
-    again: bool,
-) -> Result:
+def convert_elsewhere(ours: Mapping[str, Any], task: Task) -> Result:
     """Convert one image with what is set where the work was given out.
 
     Threads of one process wait for each other where their images exceed its budget together.
     """
     with settings.of_task(ours):
-        return convert_throttled(item, opener, root, options, again=again)
+        return convert_throttled(task)
 
 
 def _result(future: Future[Result], item: Item, job: Job) -> Result:

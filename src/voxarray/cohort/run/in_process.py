@@ -29,24 +29,16 @@ class InProcess:
                 busy.append(item)
             else:
                 yield result
-        for _, result in _one_by_one(job, busy, begin, insist=True):
+        for _, result in _one_by_one(job, busy, begin, ignore_active_worker=True):
             yield result
 
 
 def _one_by_one(
-    job: Job, items: Sequence[Item], begin: Begin, insist: bool = False
+    job: Job, items: Sequence[Item], begin: Begin, ignore_active_worker: bool = False
 ) -> Iterator[tuple[Item, Result]]:
     """In this very thread, which an exception of a signal interrupts."""
     for item in items:
-        yield (
-            item,
-            convert_item(
-                *(item, job.opener_of(item), job.root, job.options),
-                again=job.again,
-                insist=insist,
-                progress=begin(item),
-            ),
-        )
+        yield item, convert_item(job.task(item, ignore_active_worker), begin(item))
 
 
 def _overlapping(job: Job, begin: Begin) -> Iterator[tuple[Item, Result]]:
@@ -56,12 +48,8 @@ def _overlapping(job: Job, begin: Begin) -> Iterator[tuple[Item, Result]]:
     waiting = deque(job.items)
 
     def convert(item: Item) -> Result:
-        return convert_throttled(
-            *(item, job.opener_of(item), job.root, job.options),
-            again=job.again,
-            insist=False,
-            begin=lambda: _unless_stopped(stop, begin(item)),
-        )
+        task = job.task(item, ignore_active_worker=False)
+        return convert_throttled(task, lambda: _unless_stopped(stop, begin(item)))
 
     most = throttle.at_work()
     with ThreadPoolExecutor(most, "voxarray-image") as threads:

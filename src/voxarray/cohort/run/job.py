@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from voxarray.archive.partial_writes import PartialWrite
 from voxarray.cohort.options import ArchiveOptions
-from voxarray.cohort.plan.item import Item
+from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import Opener
-from voxarray.cohort.run.task import Result
+from voxarray.cohort.run.task import Result, Task
 from voxarray.core.progress import Progress
 
 Begin = Callable[[Item], Progress | None]
@@ -24,7 +25,7 @@ class Job:
         opener_of: What opens an item.
         root: Folder of the cohort.
         options: Of the cohort.
-        again: Convert also what is there.
+        overwrite: Convert also what is up to date.
         overlapping: Whether items may be opened by several threads at once: files may, transforms
             of users need not know of threads.
     """
@@ -33,8 +34,25 @@ class Job:
     opener_of: Callable[[Item], Opener]
     root: str
     options: ArchiveOptions
-    again: bool
+    overwrite: bool
     overlapping: bool = True
+
+    def task(
+        self,
+        item: Item,
+        ignore_active_worker: bool = True,
+        parts: Sequence[PartialWrite | Failure] = (),
+    ) -> Task:
+        """What converts one of the items; see `Task`."""
+        return Task(
+            item=item,
+            opener=self.opener_of(item),
+            root=self.root,
+            options=self.options,
+            overwrite=self.overwrite,
+            ignore_active_worker=ignore_active_worker,
+            parts=parts,
+        )
 
 
 class Engine(Protocol):

@@ -42,7 +42,7 @@ class Result:
         peak: Bytes of memory above what the process used before, at the peak, those of images that
             were converted meanwhile included; None where nobody knows.
         voxel_bytes: Of what was read.
-        remarks: Warnings.
+        remarks: Warnings; the journal calls them so.
     """
 
     slug: str
@@ -59,35 +59,40 @@ class Result:
         return asdict(self)
 
 
-def convert_item(
-    item: Item,
-    opener: Opener,
-    root: str,
-    options: ArchiveOptions,
-    *,
-    again: bool = False,
-    insist: bool = True,
-    progress: Progress | None = None,
-    parts: Sequence[PartialWrite | Failure] = (),
-) -> Result:
-    """Convert one image of a plan, unless its archive is there; note in the journal what happened.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One image to convert, and all that is needed to do so: it can be sent to a worker.
 
-    Args:
+    Attributes:
         item: Of the plan.
         opener: Opens what it is made from.
         root: Folder of the cohort.
         options: Of the cohort.
-        again: Convert it also if the archive is there.
-        insist: Convert it also if another process seems to be at it.
-        progress: Called with the bytes of voxels done and in all.
+        overwrite: Convert it also if its archive is up to date.
+        ignore_active_worker: Convert it also if another process seems to be at it.
         parts: All parts of the image, if others have written them; one may have failed.
     """
-    folder = CohortLayout.of(root)
+
+    item: Item
+    opener: Opener
+    root: str
+    options: ArchiveOptions
+    overwrite: bool = False
+    ignore_active_worker: bool = True
+    parts: Sequence[PartialWrite | Failure] = ()
+
+
+def convert_item(task: Task, progress: Progress | None = None) -> Result:
+    """Convert one image of a plan, unless its archive is there; note in the journal what happened.
+
+    Args:
+        task: What to convert.
+        progress: Called with the bytes of voxels done and in all.
+    """
+    item, places = task.item, task.opener.places
+    folder = CohortLayout.of(task.root)
     with metered() as cost, capture_warnings() as remarks:
-        status, failure, trace = _attempt(
-            item, opener, folder, options, again, insist, progress, parts
-        )
-    texts = tuple(redact_paths(text, opener.places) for text in dict.fromkeys(remarks))
+        status, failure, trace = _attempt(task, folder, progress)
     result = Result(
         item.slug,
         status,
@@ -96,52 +101,30 @@ def convert_item(
         round(cost.seconds, 4),
         cost.peak,
         item.size if status == "converted" else 0,
-        texts,
+        tuple(redact_paths(text, places) for text in dict.fromkeys(remarks)),
     )
     if status in ("converted", "failed"):
         result = noted_down(result, folder, trace)
     return result
 
 
-def convert_throttled(
-    item: Item,
-    opener: Opener,
-    root: str,
-    options: ArchiveOptions,
-    *,
-    again: bool = False,
-    insist: bool = True,
-    begin: Callable[[], Progress | None] = lambda: None,
-    parts: Sequence[PartialWrite | Failure] = (),
-) -> Result:
-    """As `convert_item`, beside others in this process, when it has room for this one.
+def convert_throttled(task: Task, begin: Callable[[], Progress | None] = lambda: None) -> Result:
+    """Convert one image beside others in this process, as soon as memory has room for it.
 
     Args:
-        item: Of the plan.
-        opener: Opens what it is made from.
-        root: Folder of the cohort.
-        options: Of the cohort.
-        again: As there.
-        insist: As there.
-        begin: Called when it has, and gives what to call with the bytes done.
-        parts: As there.
+        task: What to convert.
+        begin: Called when there is room, and gives what to call with the bytes done.
     """
-    with HERE.taken(peak_of(item)) as settles:
-        told = begin()
+    with HERE.acquire(peak_of(task.item)) as encoding_done:
+        report = begin()
 
         def progress(done: int, total: int) -> None:
-            if told is not None:
-                told(done, total)
+            if report is not None:
+                report(done, total)
             if done >= total:
-                settles()
+                encoding_done()
 
-        return convert_item(
-            *(item, opener, root, options),
-            again=again,
-            insist=insist,
-            progress=progress,
-            parts=parts,
-        )
+        return convert_item(task, progress)
 
 
 def peak_of(item: Item) -> int | None:
@@ -150,22 +133,16 @@ def peak_of(item: Item) -> int | None:
 
 
 def _attempt(
-    item: Item,
-    opener: Opener,
-    folder: CohortLayout,
-    options: ArchiveOptions,
-    again: bool,
-    insist: bool,
-    progress: Progress | None,
-    parts: Sequence[PartialWrite | Failure],
+    task: Task, folder: CohortLayout, progress: Progress | None
 ) -> tuple[Status, Failure | None, str]:
+    item, opener, options = task.item, task.opener, task.options
     archive = folder.archive(item.slug, options.zipped)
     exists = os.path.lexists(archive)
-    if exists and not again and is_made(archive, item):
+    if exists and not task.overwrite and is_made(archive, item):
         return "present", None, ""
-    if not insist and _is_under_way(folder.staging, os.path.basename(archive)):
+    if not task.ignore_active_worker and _is_under_way(folder.staging, os.path.basename(archive)):
         return "busy", None, ""
-    lost = next((one for one in parts if isinstance(one, Failure)), None)
+    lost = next((part for part in task.parts if isinstance(part, Failure)), None)
     if lost is not None:
         return "failed", lost, ""
     try:
@@ -183,7 +160,7 @@ def _attempt(
                 progress=progress,
                 facts=facts_of(item, opened),
                 extremes=True,
-                parts=[one for one in parts if isinstance(one, PartialWrite)],
+                parts=[part for part in task.parts if isinstance(part, PartialWrite)],
             )
     except ArchiveExistsError as error:
         if is_made(archive, item):  # by another process, while this one was at it
@@ -206,8 +183,8 @@ def is_made(archive: str, item: Item) -> bool:
 def _is_under_way(staging: str, name: str) -> bool:
     """Whether somebody is building this archive; only to save work, for it does no harm."""
     return any(
-        ownership(os.path.join(staging, found)) is not Ownership.ABANDONED
-        for found in hidden_folders(staging, name)
+        ownership(os.path.join(staging, hidden)) is not Ownership.ABANDONED
+        for hidden in hidden_folders(staging, name)
     )
 
 

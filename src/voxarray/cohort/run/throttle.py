@@ -36,7 +36,7 @@ class MemoryThrottle:
     _encoding: set[object] = field(default_factory=set)
 
     @contextmanager
-    def taken(self, peak: int | None) -> Iterator[Callable[[], None]]:
+    def acquire(self, peak: int | None) -> Iterator[Callable[[], None]]:
         """Wait for a turn, and have it during the body.
 
         Args:
@@ -46,28 +46,28 @@ class MemoryThrottle:
         Yields:
             What to call when nothing is left to do but to wait for the disk.
         """
-        one = object()
+        turn = object()
         with self._changed:
-            self._waiting.append(one)
+            self._waiting.append(turn)
             try:
-                self._changed.wait_for(lambda: self._waiting[0] is one and self._has_room(peak))
+                self._changed.wait_for(lambda: self._waiting[0] is turn and self._has_room(peak))
             finally:
-                self._waiting.remove(one)
+                self._waiting.remove(turn)
                 self._changed.notify_all()
-            self._peaks[one] = _needed(peak)
-            self._encoding.add(one)
+            self._peaks[turn] = _needed(peak)
+            self._encoding.add(turn)
 
-        def settles() -> None:
+        def encoding_done() -> None:
             with self._changed:
-                self._encoding.discard(one)
+                self._encoding.discard(turn)
                 self._changed.notify_all()
 
         try:
-            yield settles
+            yield encoding_done
         finally:
-            settles()
+            encoding_done()
             with self._changed:
-                del self._peaks[one]
+                del self._peaks[turn]
                 self._changed.notify_all()
 
     def _has_room(self, peak: int | None) -> bool:
