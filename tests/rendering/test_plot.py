@@ -49,10 +49,11 @@ def test_flat_images_leave_no_empty_band():
     flat = np.diag([1, 1, 0.1, 1.0])
     values = np.zeros(SHAPE, np.int16)
     figure = _plot(vx.ScalarImage(tensor=values, affine=flat))
-    high = width * 10 / (10 + 9 + 9)  # mm: of the axial plane, and the widths of all three
-    np.testing.assert_allclose(figure.get_size_inches(), (width, high + 1))
+    # Letters beside each; mm of the axial plane, and the widths of all three.
+    high = (width - 3 * 0.6) * 10 / (10 + 9 + 9)
+    np.testing.assert_allclose(figure.get_size_inches(), (width, high + 0.9))
     titled = _plot(vx.ScalarImage(tensor=values, affine=flat), title="T1")
-    np.testing.assert_allclose(titled.get_size_inches(), (width, high + 1.4))
+    np.testing.assert_allclose(titled.get_size_inches(), (width, high + 1.3))
     tall = _plot(vx.ScalarImage(tensor=values, affine=np.diag([1, 1, 9, 1.0])))
     np.testing.assert_allclose(tall.get_size_inches(), (width, most))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from voxarray.core.exhaustion import names_exhaustion
@@ -44,7 +45,8 @@ class PlotMixin:
             **kwargs: As `voxarray.rendering.volume.plot` describes them: ``channel``, ``indices``,
                 ``cmap``, ``percentiles``, ``figsize``, ``title``, ``axes``, ``radiological``,
                 ``reorient``, ``xlabels``, ``rgb``, ``show``, ``output_path``, ``savefig_kwargs``,
-                and what ``Axes.imshow`` takes.
+                ``labels`` and ``opacity`` (label maps over the planes), and what ``Axes.imshow``
+                takes.
 
         Raises:
             MissingPackageError: If matplotlib is not installed.
@@ -86,29 +88,64 @@ class PlotMixin:
 
     @names_exhaustion
     def view(
-        self: Drawable, *, limit: int | str = "64 MiB", height: int = 400, **options: Any
+        self: Drawable,
+        labels: Drawable | Mapping[str, Drawable] | None = None,
+        *,
+        limit: int | str = "64 MiB",
+        height: int = 400,
+        percentiles: tuple[float, float] = (0, 100),
+        opacity: float = 0.5,
+        **options: Any,
     ) -> Any:
         """Show the image in a notebook, in an interactive viewer (NiiVue).
 
-        Of an archive, the finest level of the pyramid that is within the limit is read and sent to
-        the browser; of anything else, the whole image.
+        The patient's right is on the left, as in pictures. Of an archive, the finest level of the
+        pyramid that is within the limit is read and sent to the browser; of a larger volume without
+        one every n-th voxel, so that any volume opens at once. `neuroglancer` shows all voxels.
 
         Args:
-            limit: Bytes that may be sent, also as a text such as ``"256 MiB"``.
+            labels: A label map, or several by name, over the image; each is placed by its affine.
+            limit: Bytes of each image that may be sent, also as a text such as ``"256 MiB"``.
             height: Of the viewer, in pixels.
+            percentiles: Of the middle planes, which become black and white, as `plot` has them.
+            opacity: Of the labels, 0 to 1.
             **options: For ``ipyniivue.NiiVue``.
 
         Returns:
-            An ``ipyniivue.NiiVue``, which notebooks show.
+            An ``ipyniivue.NiiVue``, which notebooks show. The name of its first volume says what is
+            shown: ``"t1, level 1.nii"``.
 
         Raises:
             MissingPackageError: If ipyniivue is not installed (extra ``notebook``).
-            MemoryBudgetError: If not even the coarsest level is within the limit; nothing was read.
+            MemoryBudgetError: For a file that is compressed as one piece and too large to be
+                decoded for a look (``ONE_PIECE``); nothing was read.
+            GridError: If a label map lies elsewhere (``NO_OVERLAP``); nothing was read.
             UnsupportedError: For voxels that NIfTI has no type for.
         """
-        from voxarray.rendering.widget import view
+        from voxarray.rendering.volume import overlaid
+        from voxarray.rendering.widget import Look, view
 
-        return view(self, limit=limit, height=height, **options)
+        look = Look(limit, height, percentiles, opacity, options)
+        return view(self, overlaid(self, labels), look)
+
+    @names_exhaustion
+    def lightbox(self: Drawable, return_fig: bool = False, **kwargs: Any) -> Any:
+        """Draw many slices of one direction beside each other.
+
+        Args:
+            return_fig: Whether to return the figure.
+            **kwargs: As `voxarray.rendering.lightbox.lightbox` describes them: ``plane``,
+                ``slices``, ``columns``, ``channel``, ``labels``, ``opacity``, ``percentiles``,
+                ``radiological``, ``figsize``, ``title``, ``show``, ``output_path``,
+                ``savefig_kwargs``, and what ``Axes.imshow`` takes.
+
+        Raises:
+            MissingPackageError: If matplotlib is not installed.
+        """
+        from voxarray.rendering.lightbox import lightbox
+
+        figure = lightbox(self, **kwargs)
+        return figure if return_fig else None
 
     @names_exhaustion
     def to_gif(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.label_colours import paint
+from voxarray.rendering.overlays import painted
 from voxarray.rendering.planes import Plane, to_grey, window
+
+if TYPE_CHECKING:
+    from voxarray.source.drawable import Drawable
 
 Colours = Mapping[float, tuple[int, int, int]]
 
@@ -50,6 +54,19 @@ def draw(planes: Sequence[Plane], axes: Sequence[Any], style: Style, *, xlabels:
         axis.set_ylabel(f"{bottom} \N{LEFT RIGHT ARROW} {top}")
         if xlabels:
             axis.set_xlabel(f"{left} \N{LEFT RIGHT ARROW} {right}")
+
+
+def draw_over(
+    planes: Sequence[Plane], axes: Sequence[Any], labels: Drawable, opacity: float
+) -> None:
+    """Draw a label map over planes that are drawn already, where it is in the patient."""
+    for plane, axis in zip(planes, axes, strict=True):
+        pixels = painted(plane, labels, opacity)
+        # Without an aspect, imshow would reset that of the plane below.
+        aspect = plane.spacing[1] / plane.spacing[0]
+        axis.imshow(
+            pixels, extent=plane.extent, origin="upper", aspect=aspect, interpolation="none"
+        )
 
 
 def are_labels(planes: Sequence[Plane]) -> bool:

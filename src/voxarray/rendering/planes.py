@@ -29,8 +29,9 @@ _ACROSS = ((1, 2), (0, 2), (0, 1))
 """Axes that run along the columns and rows of the plane across each axis."""
 
 
-_LARGEST_PLANE = 64 << 20
-"""Bytes of a plane that are read for a picture of it."""
+_LARGEST_PLANE = 4 << 20
+"""Bytes of a plane that are read for a picture of it: planes of a file that cross its rows are read
+voxel by voxel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Plane:
         extent: Voxel indices at the left, right, bottom and top edge, at full resolution.
         spacing: Millimetres per voxel index along columns and rows.
         sides: Directions of the left, right, bottom and top edge, such as ``"RLIS"``.
+        place: (4, 3) from (column, row, 1) to RAS+ mm of the centre of a pixel, and 1.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Plane:
     extent: tuple[float, float, float, float]
     spacing: tuple[float, float]
     sides: str
+    place: NDArray[np.float64]
 
     @property
     def width(self) -> float:
@@ -130,7 +133,7 @@ def _planes(
         for voxels in read_parts(level, parts)
     ]
     return [
-        _plane(volume, axis, seen, shown, view.radiological)
+        _plane(volume, axis, int(inside[axis]), seen, shown, view.radiological)
         for axis, volume in zip(across, volumes, strict=True)
     ]
 
@@ -153,8 +156,12 @@ def _thinned(level: Source, view: View, across: int) -> Source:
     plane = math.prod(sizes) // sizes[across] * len(view.channels) * level.dtype.itemsize
     if plane <= _LARGEST_PLANE:
         return level
+    spacing = level.grid.spacing
+    # All axes alike, in millimetres: the longest keeps the pixels that were asked for.
+    coarse = max(n * mm for n, mm in zip(sizes, spacing, strict=True)) / view.pixels
     steps = [
-        1 if axis == across else max(1, n // (2 * view.pixels)) for axis, n in enumerate(sizes)
+        1 if axis == across else max(1, min(n, int(coarse / mm)))
+        for axis, (n, mm) in enumerate(zip(sizes, spacing, strict=True))
     ]
     return Window.of(level)[(slice(None), *(slice(None, None, step) for step in steps))]
 
@@ -209,12 +216,15 @@ def _part(
     return Selection((channels, ranges[0], ranges[1], ranges[2]))
 
 
-def _plane(volume: NDArray, axis: int, seen: Grid, shown: Grid, radiological: bool) -> Plane:
+def _plane(
+    volume: NDArray, axis: int, index: int, seen: Grid, shown: Grid, radiological: bool
+) -> Plane:
     """A plane (C, W, H, D), of which one axis has size one, as a picture.
 
     Args:
         volume: Voxels in the orientation of the screen.
         axis: The axis of size one.
+        index: Where the plane is along it, in voxels of the level.
         seen: Grid of the full resolution, in the same orientation.
         shown: Grid of the level that the voxels are from.
         radiological: As in `View`.
@@ -234,7 +244,20 @@ def _plane(volume: NDArray, axis: int, seen: Grid, shown: Grid, radiological: bo
         (left, right, float(first[v]), float(last[v])),
         (seen.spacing[u], seen.spacing[v]),
         f"{west}{east}{_opposite(codes[v])}{codes[v]}",
+        _place(shown, axis, index, radiological),
     )
+
+
+def _place(shown: Grid, axis: int, index: int, radiological: bool) -> NDArray[np.float64]:
+    """Where the pixels of a plane are: columns along one axis, rows against another."""
+    u, v = _ACROSS[axis]
+    to_voxel = np.zeros((4, 3))
+    to_voxel[u] = (-1, 0, shown.shape[u] - 1) if radiological else (1, 0, 0)
+    to_voxel[v] = (0, -1, shown.shape[v] - 1)
+    to_voxel[axis, 2] = index
+    to_voxel[3, 2] = 1
+    place: NDArray[np.float64] = shown.affine @ to_voxel
+    return place
 
 
 def _opposite(code: str) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 
 from voxarray.core.keys import LABEL
 from voxarray.geometry.selection import Shape3
-from voxarray.rendering.drawing import Style, are_labels, draw
+from voxarray.rendering.drawing import Style, are_labels, draw, draw_over
 from voxarray.rendering.matplotlib_import import pyplot, to_rgb
+from voxarray.rendering.overlays import require_overlap
 from voxarray.rendering.planes import Plane, View, as_channels, flat_axes, planes
 from voxarray.source.base import Source
 from voxarray.storage.destination import local_destination
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 MIN_PIXELS = 256
 """Of the longest axis, whatever the size of the figure."""
+
+
+_LETTERS = 0.6
+"""Inches at the left of each plane: numbers of voxels, and which side is which."""
+
+_TITLES = 0.9
+"""Inches above and below a plane."""
 
 
 def plot(
@@ -42,6 +50,8 @@ def plot(
     indices: Sequence[int] | None = None,
     rgb: bool = True,
     savefig_kwargs: Mapping[str, Any] | None = None,
+    labels: Drawable | Mapping[str, Drawable] | None = None,
+    opacity: float = 0.5,
     **imshow_kwargs: Any,
 ) -> Any:
     """Draw the sagittal, coronal and axial plane of an image; of a single slice only that.
@@ -66,6 +76,8 @@ def plot(
         indices: The voxel that the planes meet in, of the reoriented image; by default its middle.
         rgb: Whether to draw three channels as colours.
         savefig_kwargs: For ``Figure.savefig``.
+        labels: A label map, or several by name, to draw over the planes, placed by its own affine.
+        opacity: Of the labels, 0 to 1.
         **imshow_kwargs: For ``Axes.imshow``.
 
     Returns:
@@ -73,6 +85,7 @@ def plot(
 
     Raises:
         MissingPackageError: If matplotlib is not installed.
+        GridError: If a label map lies elsewhere (``NO_OVERLAP``).
         OutOfRangeError: If the channel or the indices do not exist.
         ValueError: If there are not as many axes as planes.
     """
@@ -80,6 +93,7 @@ def plot(
         output_path = local_destination(output_path)
     plt = pyplot()
     source = image.source
+    over = overlaid(image, labels)
     saving = dict(savefig_kwargs or {})
     size = figsize or plt.rcParams["figure.figsize"]
     dpi = saving.get("dpi", "figure")
@@ -106,6 +120,8 @@ def plot(
     elif len(axes) != len(found):
         raise ValueError(f"there are {len(found)} planes to draw, and {len(axes)} axes were given")
     draw(found, axes, style, xlabels=xlabels)
+    for one in over.values():
+        draw_over(found, axes, one, opacity)
     if title is not None:
         axes[0].figure.suptitle(title)
     if figure is not None and output_path is not None:
@@ -115,10 +131,34 @@ def plot(
     return figure
 
 
+def overlaid(
+    image: Drawable, labels: Drawable | Mapping[str, Drawable] | None
+) -> Mapping[str, Drawable]:
+    """Label maps by name, once it is known that they lie where the image does.
+
+    Raises:
+        GridError: If one lies elsewhere (``NO_OVERLAP``).
+    """
+    if labels is None:
+        return {}
+    # An image is a mapping, too: of its metadata.
+    named: Any = {"labels": labels} if hasattr(labels, "source") else labels
+    for name, one in named.items():
+        require_overlap(image.grid, one.grid, name)
+    checked: Mapping[str, Drawable] = named
+    return checked
+
+
 def _height(found: list[Plane], width: float, *, titled: bool) -> float:
     """Inches that planes side by side need, with their letters: flat ones leave no empty band."""
-    tallest = max(plane.height for plane in found)
-    return width * tallest / sum(plane.width for plane in found) + (1.4 if titled else 1)
+    sizes = [(plane.width, plane.height) for plane in found]
+    return height_in_row(sizes, width) + (0.4 if titled else 0)
+
+
+def height_in_row(sizes: Sequence[tuple[float, float]], width: float) -> float:
+    """Inches that planes of some sizes (mm) need side by side, their letters included."""
+    drawn = width - _LETTERS * len(sizes)
+    return drawn * max(h for _, h in sizes) / sum(w for w, _ in sizes) + _TITLES
 
 
 def _channels(image: Drawable, channel: int | None, *, rgb: bool) -> range:

@@ -1,18 +1,16 @@
-"""`Image.view`: an interactive viewer in a notebook, on the finest pyramid level that fits."""
+"""`Image.view`: an interactive viewer in a notebook, of the finest overview that fits."""
 
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voxarray.core.errors import MemoryBudgetError
 from voxarray.core.keys import LABEL
 from voxarray.core.label_colours import PALETTE_SIZE, paint
-from voxarray.core.memory import format_bytes
 from voxarray.core.optional import import_optional
 from voxarray.formats._voxels.write_voxels import write_volumes
 from voxarray.formats.nifti.write import representation
@@ -20,6 +18,11 @@ from voxarray.nifti_header.build import stored_dtype
 from voxarray.nifti_header.fields import EXTENSION_FLAG_BYTES
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.ops.intensity import Cast
+from voxarray.rendering.overview import Overview
+from voxarray.rendering.planes import View, planes
+from voxarray.rendering.planes import window as intensity_window
+from voxarray.source.array import ArraySource
+from voxarray.source.materialise import materialise
 from voxarray.source.window import Window
 from voxarray.statistics.value_counts import count_values
 
@@ -36,65 +39,114 @@ _LABEL_TYPES = (np.uint8, np.int16, np.uint16)
 """Types of labels that the viewer looks up in a table; of others it does not."""
 
 
-def view(image: Drawable, *, limit: int | str, height: int, **options: Any) -> Any:
-    """A widget that shows an image, or a coarser level of it.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How images are looked at.
+
+    Attributes:
+        limit: Bytes of each image that may go to the browser, also as a text such as ``"64 MiB"``.
+        height: Of the viewer, in pixels.
+        percentiles: Of the middle planes, which become black and white.
+        opacity: Of label maps over a scan, 0 to 1.
+        options: For ``ipyniivue.NiiVue``.
+    """
+
+    limit: int | str = "64 MiB"
+    height: int = 400
+    percentiles: tuple[float, float] = (0, 100)
+    opacity: float = 0.5
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def view(image: Drawable, labels: Mapping[str, Drawable], look: Look) -> Any:
+    """A widget that shows an image, or less of a large one, with label maps over it.
 
     Args:
         image: What to show.
-        limit: Bytes that may go to the browser, also as a text such as ``"64 MiB"``.
-        height: Pixels.
-        **options: For ``ipyniivue.NiiVue``.
+        labels: Label maps by name, placed by their own affines.
+        look: How.
 
     Returns:
-        The ``ipyniivue.NiiVue``; its only volume is named after the image and the level.
+        The ``ipyniivue.NiiVue``. Its first volume is named after the image and what it is of it.
 
     Raises:
         MissingPackageError: If ipyniivue is not installed.
-        MemoryBudgetError: If not even the coarsest level is within the limit; nothing was read.
+        MemoryBudgetError: As `Overview.within`; nothing was read.
         UnsupportedError: For voxels that NIfTI has no type for.
     """
     from dask.utils import parse_bytes
 
     niivue = import_optional("ipyniivue", _INSTALL)
-    number, window = _level_within(image.source, parse_bytes(limit))
-    shown: dict[str, Any] = {"name": _name(image, number)}
+    limit = parse_bytes(look.limit)
+    stem = image["stem"] if isinstance(image["stem"], str) and image["stem"] else "image"
+    overviews = [Overview.within(one.source, limit) for one in (image, *labels.values())]
+    shown = [_volume(niivue, image, overviews[0], stem, look)]
+    for (name, one), overview in zip(labels.items(), overviews[1:], strict=True):
+        shown.append(_volume(niivue, one, overview, name, look, opacity=look.opacity))
+    # As in the pictures of `plot` and of notebooks: the patient's right is on the left.
+    options = {"is_radiological_convention": True, **look.options}
+    widget = niivue.NiiVue(height=look.height, **options)
+    widget.load_volumes(shown)
+    return widget
+
+
+def view_linked(images: Mapping[str, Drawable], labels: Mapping[str, Drawable], look: Look) -> Any:
+    """Viewers side by side, of which each moves the others' crosshairs.
+
+    Args:
+        images: Scans by name, or label maps where there is no scan.
+        labels: Label maps by name, over every scan.
+        look: How.
+
+    Returns:
+        An ``ipywidgets.HBox`` of viewers; of a single image the viewer alone.
+
+    Raises:
+        MissingPackageError, MemoryBudgetError, UnsupportedError: As `view`.
+    """
+    ipywidgets = import_optional("ipywidgets", _INSTALL)
+    viewers = [view(image, labels, look) for image in images.values()]
+    if len(viewers) == 1:
+        return viewers[0]
+    for viewer in viewers:
+        others = [other for other in viewers if other is not viewer]
+        viewer.broadcast_to(others, {"2d": True, "3d": True})
+    titled = [
+        ipywidgets.VBox([ipywidgets.Label(name), viewer], layout={"flex": "1 1 0", "width": "auto"})
+        for name, viewer in zip(images, viewers, strict=True)
+    ]
+    return ipywidgets.HBox(titled)
+
+
+def _volume(
+    niivue: Any, image: Drawable, overview: Overview, name: str, look: Look, **more: Any
+) -> Any:
+    window = read_once(overview.window)
+    shown: dict[str, Any] = {"name": f"{name}{overview.name and ', '}{overview.name}.nii", **more}
     if image.type == LABEL:
         values = list(count_values(window).as_dict())
         shown["data"] = _as_nifti(_as_labels(window, values), _LABEL_INTENT)
         shown["colormap_label"] = _table(niivue, image, values)
     else:
-        shown["data"] = _as_nifti(window)
-        shown["colormap"] = "gray"
-    # As in the pictures of `plot` and of notebooks: the patient's right is on the left.
-    options.setdefault("is_radiological_convention", True)
-    widget = niivue.NiiVue(height=height, **options)
-    widget.load_volumes([niivue.Volume(**shown)])
-    return widget
+        low, high = _limits(window, look.percentiles)
+        shown.update(data=_as_nifti(window), colormap="gray", cal_min=low, cal_max=high)
+    return niivue.Volume(**shown)
 
 
-def _level_within(source: Window, limit: int) -> tuple[int, Window]:
-    """The finest level of at most ``limit`` bytes; a slice has only itself."""
-    levels = source.levels if source.is_whole else 1
-    size = 0
-    for number in range(levels):
-        level = source.level(number) if number else source
-        size = math.prod(level.shape) * level.dtype.itemsize
-        if size <= limit:
-            return number, level
-    step = math.ceil((size / max(1, limit)) ** (1 / 3))
-    thinned = ", ".join([f"::{step}"] * 3)
-    pyramid = "" if source.levels > 1 else "save the image to an archive, which has a pyramid, "
-    raise MemoryBudgetError(
-        f"the viewer would be sent {format_bytes(size)}"
-        f"{' of the coarsest level' if levels > 1 else ''} and the limit is "
-        f"{format_bytes(limit)}; view a slice such as image[{thinned}], "
-        f"{pyramid}or raise the limit: view(limit='{_next_limit(size)}')"
-    )
+def read_once(window: Window) -> Window:
+    """The same voxels in RAM: they are looked at more than once."""
+    if window.base.in_memory:
+        return window
+    voxels = materialise(window, window.dtype)
+    held = ArraySource(voxels, window.affine, window.channels)
+    return Window.of(held)
 
 
-def _next_limit(size: int) -> str:
-    """The next power of two of MiB that holds so many bytes."""
-    return f"{1 << max(0, math.ceil(size / (1 << 20)) - 1).bit_length()} MiB"
+def _limits(window: Window, percentiles: tuple[float, float]) -> tuple[float, float]:
+    """Black and white, as `plot` finds them: of the middle planes."""
+    view = View(channels=range(1), reorient=False, pixels=max(window.shape[1:]))
+    found = [plane.pixels[..., 0].ravel() for plane in planes(window, view, (0, 1, 2))]
+    return intensity_window(np.concatenate(found), percentiles)
 
 
 def _as_labels(window: Window, values: Sequence[int | float]) -> Window:
@@ -117,11 +169,6 @@ def _as_nifti(window: Window, intent: int = 0) -> bytes:
     file.write(header + bytes(EXTENSION_FLAG_BYTES))
     write_volumes(voxels, file, stored_dtype(voxels.dtype))
     return file.getvalue()
-
-
-def _name(image: Drawable, number: int) -> str:
-    stem = image["stem"] if isinstance(image["stem"], str) and image["stem"] else "image"
-    return f"{stem}, level {number}.nii" if number else f"{stem}.nii"
 
 
 def _table(niivue: Any, image: Drawable, labels: Sequence[int | float]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import html
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,10 +20,11 @@ from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.image import Image, ScalarImage
 from voxarray.storage.destination import local_destination
 from voxarray.subject import agreement
+from voxarray.subject._plotting import PlotMixin
 from voxarray.tensors.collating import learn_to_collate
 
 
-class Subject(dict[str, Any]):
+class Subject(PlotMixin, dict[str, Any]):
     """Named images and metadata; images are not read before they are needed.
 
     A field is found by key, ``subject["t1"]``, and by attribute, ``subject.t1``, unless `Subject`
@@ -251,38 +251,6 @@ class Subject(dict[str, Any]):
                 progress=progress,
             )
 
-    @names_exhaustion
-    def plot(self, return_fig: bool = False, **kwargs: Any) -> Any:
-        """Draw three planes of each image.
-
-        Args:
-            return_fig: Whether to return the figure.
-            **kwargs: As `voxarray.rendering.subject.plot` describes them: ``cmap_dict``,
-                ``figsize``, ``output_path``, ``show``, ``savefig_kwargs``, and what `Image.plot`
-                takes.
-
-        Raises:
-            MissingPackageError: If matplotlib is not installed.
-        """
-        from voxarray.rendering.subject import plot
-
-        figure = plot(self._images, **kwargs)
-        return figure if return_fig else None
-
-    @names_exhaustion
-    def _repr_html_(self) -> str | None:
-        """All images as notebooks show them; None, hence text, without matplotlib."""
-        shown = [(name, image._repr_html_()) for name, image in self._images.items()]
-        if any(text is None for _, text in shown):
-            return None
-        facts = [(k, v) for k, v in self.items() if not isinstance(v, Image)]
-        rows = "".join(
-            f"<tr><th>{html.escape(str(key))}</th><td>{html.escape(_short(value))}</td></tr>"
-            for key, value in facts
-        )
-        table = f"<table>{rows}</table>" if facts else ""
-        return table + "".join(f"<h4>{html.escape(name)}</h4>{text}" for name, text in shown)
-
     # --- Geometry that the images share -----------------------------------------------------------
 
     @property
@@ -358,18 +326,15 @@ class Subject(dict[str, Any]):
     def _images(self) -> dict[str, Image]:
         return {name: value for name, value in self.items() if isinstance(value, Image)}
 
+    @property
+    def _facts(self) -> dict[str, Any]:
+        return {name: value for name, value in self.items() if not isinstance(value, Image)}
+
     def _require_field_name(self, name: str) -> None:
         if hasattr(type(self), name):
             raise AttributeError(
                 f"{name!r} is a member of {type(self).__name__}: use subject[{name!r}] for a field"
             )
-
-
-def _short(value: Any) -> str:
-    """A field as text of one line at most; of an array, its kind and shape."""
-    shape = getattr(value, "shape", None)
-    text = repr(value) if shape is None else f"{type(value).__name__} {tuple(shape)}"
-    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def _target(folder: str | os.PathLike[str], name: str, suffix: str) -> Path:

@@ -1,0 +1,141 @@
+"""`Image.lightbox`: slices of one direction beside each other, as on the wall of a reading room."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.keys import LABEL
+from voxarray.rendering.drawing import Style, are_labels, draw, draw_over
+from voxarray.rendering.matplotlib_import import pyplot
+from voxarray.rendering.planes import Plane, View, as_channels, planes
+from voxarray.rendering.volume import overlaid
+from voxarray.storage.destination import local_destination
+
+if TYPE_CHECKING:
+    from voxarray.source.drawable import Drawable
+
+_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+
+
+def lightbox(
+    image: Drawable,
+    *,
+    plane: str = "axial",
+    slices: int = 15,
+    columns: int = 5,
+    channel: int | None = None,
+    labels: Drawable | Mapping[str, Drawable] | None = None,
+    opacity: float = 0.5,
+    percentiles: tuple[float, float] = (0, 100),
+    radiological: bool = True,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    show: bool = True,
+    output_path: str | os.PathLike[str] | None = None,
+    savefig_kwargs: Mapping[str, Any] | None = None,
+    **imshow_kwargs: Any,
+) -> Any:
+    """Draw slices at equal distances, the first at the inferior, posterior or left end.
+
+    Args:
+        image: What to draw; only the slices are read, of an archive from a level that suffices.
+        plane: ``"axial"``, ``"coronal"`` or ``"sagittal"``.
+        slices: How many; fewer if there are not as many.
+        columns: Of the figure.
+        channel: Which channel; by default the first, of label maps the last.
+        labels: A label map, or several by name, over the slices.
+        opacity: Of the labels, 0 to 1.
+        percentiles: Of the drawn intensities, which become black and white.
+        radiological: Whether the patient's right is on the left.
+        figsize: Width and height in inches; as high as the slices need by default.
+        title: Above the figure.
+        show: Whether to show it.
+        output_path: Where to save it.
+        savefig_kwargs: For ``Figure.savefig``.
+        **imshow_kwargs: For ``Axes.imshow``.
+
+    Returns:
+        The figure.
+
+    Raises:
+        MissingPackageError: If matplotlib is not installed.
+        GridError: If a label map lies elsewhere (``NO_OVERLAP``).
+        ValueError: For another plane, and for no slices or columns.
+    """
+    if plane not in _AXES or slices < 1 or columns < 1:
+        raise ValueError(
+            f"lightbox takes a plane of {', '.join(_AXES)}, and at least one slice and column, "
+            f"not {plane!r}, {slices} and {columns}"
+        )
+    if output_path is not None:
+        output_path = local_destination(output_path)
+    plt = pyplot()
+    over = overlaid(image, labels)
+    axis = _AXES[plane]
+    width = figsize[0] if figsize else plt.rcParams["figure.figsize"][0] * 1.5
+    pixels = math.ceil(width / columns * plt.rcParams["figure.dpi"])
+    default = -1 if image.type == LABEL else 0
+    view = View(
+        channels=as_channels(default if channel is None else channel, image.num_channels),
+        radiological=radiological,
+        pixels=pixels,
+    )
+    shape = image.grid.reorient("RAS").shape
+    found = _slices(image, view, axis, min(slices, shape[axis]))
+    rows = math.ceil(len(found) / columns)
+    cell = width / columns
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=figsize or (width, rows * (cell * found[0].height / found[0].width + 0.25)),
+        squeeze=False,
+        layout="constrained",
+    )
+    flat = list(axes.ravel())
+    is_labels = image.type == LABEL and are_labels(found)
+    style = (
+        Style(image.label_colours or {}, options=imshow_kwargs)
+        if is_labels
+        else Style(percentiles=percentiles, options=imshow_kwargs)
+    )
+    draw(found, flat[: len(found)], style, xlabels=False)
+    for one in over.values():
+        draw_over(found, flat[: len(found)], one, opacity)
+    for cell_axes in flat:
+        cell_axes.set(xticks=[], yticks=[], ylabel="")
+        cell_axes.set_visible(cell_axes in flat[: len(found)])
+    if title is not None:
+        figure.suptitle(title)
+    if output_path is not None:
+        figure.savefig(output_path, **(savefig_kwargs or {}))
+    if show:
+        plt.show()
+    return figure
+
+
+def _slices(image: Drawable, view: View, axis: int, count: int) -> list[Plane]:
+    """Planes in the middle of as many equal parts, named by where they are in the patient."""
+    shape = image.grid.reorient("RAS").shape
+    centre = [n // 2 for n in shape]
+    found = []
+    for part in range(count):
+        point = list(centre)
+        point[axis] = int((part + 0.5) * shape[axis] / count)
+        (plane,) = planes(image.source, replace(view, indices=point), (axis,))
+        mm = float(_middle(plane)[axis])
+        found.append(replace(plane, name=f"{'RAS'[axis]} {mm:+.4g} mm"))
+    return found
+
+
+def _middle(plane: Plane) -> NDArray[np.float64]:
+    """Where the middle of a plane is, RAS+ mm."""
+    rows, columns = plane.pixels.shape[:2]
+    middle: NDArray[np.float64] = plane.place[:3] @ ((columns - 1) / 2, (rows - 1) / 2, 1)
+    return middle

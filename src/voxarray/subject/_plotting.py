@@ -1,0 +1,94 @@
+"""The members of a subject that draw its images; none of them loads one."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from voxarray.core.exhaustion import names_exhaustion
+from voxarray.image import Image
+
+
+class PlotMixin:
+    """Images by name that can be looked at together."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def _facts(self) -> dict[str, Any]: ...
+
+        @property
+        def _images(self) -> dict[str, Image]: ...
+
+    @names_exhaustion
+    def plot(self, return_fig: bool = False, **kwargs: Any) -> Any:
+        """Draw three planes of each image.
+
+        Args:
+            return_fig: Whether to return the figure.
+            **kwargs: As `voxarray.rendering.subject.plot` describes them: ``cmap_dict``,
+                ``figsize``, ``output_path``, ``show``, ``savefig_kwargs``, ``overlay`` (label maps
+                over the other images), and what `Image.plot` takes.
+
+        Raises:
+            MissingPackageError: If matplotlib is not installed.
+        """
+        from voxarray.rendering.subject import plot
+
+        figure = plot(self._images, **kwargs)
+        return figure if return_fig else None
+
+    @names_exhaustion
+    def view(
+        self,
+        *,
+        limit: int | str = "64 MiB",
+        height: int = 400,
+        percentiles: tuple[float, float] = (0, 100),
+        opacity: float = 0.5,
+        **options: Any,
+    ) -> Any:
+        """Show the images in a notebook side by side, their crosshairs linked, labels over each.
+
+        Args:
+            limit: As `Image.view`, for each image; so are the others.
+            height: Of the viewers, in pixels.
+            percentiles: Which intensities become black and white.
+            opacity: Of the label maps, 0 to 1.
+            **options: For each ``ipyniivue.NiiVue``.
+
+        Returns:
+            An ``ipywidgets.HBox`` of viewers; the viewer alone if there is one image beside labels.
+
+        Raises:
+            MissingPackageError, MemoryBudgetError, GridError, UnsupportedError: As `Image.view`.
+        """
+        from voxarray.rendering.subject import apart
+        from voxarray.rendering.volume import overlaid
+        from voxarray.rendering.widget import Look, view_linked
+
+        scans, labels = apart(self._images)
+        for scan in scans.values():
+            overlaid(scan, labels)
+        look = Look(limit, height, percentiles, opacity, options)
+        return view_linked(scans, labels, look)
+
+    @names_exhaustion
+    def _repr_html_(self) -> str | None:
+        """All images as notebooks show them; None, hence text, without matplotlib."""
+        shown = [(name, image._repr_html_()) for name, image in self._images.items()]
+        if any(text is None for _, text in shown):
+            return None
+        rows = "".join(
+            f"<tr><th>{html.escape(str(key))}</th><td>{html.escape(_short(value))}</td></tr>"
+            for key, value in self._facts.items()
+        )
+        table = f"<table>{rows}</table>" if self._facts else ""
+        return table + "".join(f"<h4>{html.escape(name)}</h4>{text}" for name, text in shown)
+
+
+def _short(value: Any) -> str:
+    """A field as text of one line at most; of an array, its kind and shape."""
+    shape = getattr(value, "shape", None)
+    text = repr(value) if shape is None else f"{type(value).__name__} {tuple(shape)}"
+    return text if len(text) <= 120 else f"{text[:117]}..."
