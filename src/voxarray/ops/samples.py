@@ -11,6 +11,9 @@ from voxarray.ops.kernels import Kernel, Linear
 NUDGE = 1 + 1e-12
 """So that a whole number that noise has made a little smaller is not cut off to the one below."""
 
+_BLOCK = 1 << 15
+"""Numbers that are cut off at a time: few enough to stay in the processor's cache."""
+
 
 def working_dtype(dtype: np.dtype, kernel: Kernel) -> np.dtype:
     """Type in which voxels are weighed: float64, but for single-precision ones on straight lines.
@@ -65,11 +68,18 @@ def as_stored(values: NDArray, dtype: np.dtype) -> NDArray:
     """
     if values.dtype == dtype or dtype.kind not in "iu" or values.dtype.kind not in "f":
         return values.astype(dtype, copy=False)
+    if not np.shares_memory(values.ravel(order="K"), values):  # gaps, or lines in reverse
+        values = np.ascontiguousarray(values)
+    stored = np.empty_like(values, dtype)  # in the order of memory of the values
+    source, target = values.ravel(order="K"), stored.ravel(order="K")
     lowest, highest = limits(dtype)
-    # In double precision: the largest 32-bit integer is no number of single precision.
-    with np.errstate(over="ignore"):  # infinity is clipped like any other number
-        whole = values.astype(np.float64) * NUDGE
-    np.clip(whole, lowest, highest, out=whole)
-    np.nan_to_num(whole, copy=False, nan=0.0)
-    stored: NDArray = whole.astype(dtype)
+    for start in range(0, source.size, _BLOCK):
+        block = source[start : start + _BLOCK]
+        # Double precision: the largest 32-bit integer is no number of single precision.
+        with np.errstate(over="ignore"):  # infinity is clipped like any other number
+            numbers = np.multiply(block, NUDGE, dtype=np.float64)
+        np.clip(numbers, lowest, highest, out=numbers)
+        if np.isnan(numbers).any():
+            np.nan_to_num(numbers, copy=False, nan=0.0)
+        target[start : start + _BLOCK] = numbers
     return stored

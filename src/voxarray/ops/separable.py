@@ -76,9 +76,31 @@ def _along(values: NDArray, axis: int, one: Axis, is_linear: bool, work: np.dtyp
             _weigh(taps, list(weights.T), is_linear, result[plane])
     else:
         planes, out = (np.moveaxis(array, place, 0) for array in (ordered, result))
-        for number, (found, weighed) in enumerate(zip(one.indices.tolist(), weights, strict=True)):
-            _weigh([planes[index] for index in found], list(weighed), is_linear, out[number])
+        read = _Converted(planes, work)
+        for number, (taps, weighed) in enumerate(zip(one.indices.tolist(), weights, strict=True)):
+            _weigh([read(index) for index in taps], list(weighed), is_linear, out[number])
     return result.transpose(np.argsort(order))
+
+
+class _Converted:
+    """Planes in the type in which they are weighed; what neighbours share is converted once."""
+
+    def __init__(self, planes: NDArray, work: np.dtype) -> None:
+        self._planes, self._work = planes, work
+        self._last: dict[int, NDArray] = {}
+
+    def __call__(self, index: int) -> NDArray:
+        plane: NDArray | None
+        if self._planes.dtype == self._work:
+            plane = self._planes[index]
+            return plane
+        plane = self._last.pop(index, None)
+        if plane is None:
+            plane = self._planes[index].astype(self._work)
+        self._last[index] = plane
+        while len(self._last) > 2:
+            del self._last[next(iter(self._last))]
+        return plane
 
 
 def _weigh(taps: list[NDArray], weights: list[NDArray], is_linear: bool, out: NDArray) -> None:
@@ -87,7 +109,7 @@ def _weigh(taps: list[NDArray], weights: list[NDArray], is_linear: bool, out: ND
         below, above = taps
         with np.errstate(invalid="ignore"):  # next to infinity there is no number
             np.subtract(above, below, out=out, dtype=out.dtype, casting="unsafe")
-            out *= weights[1]
+            np.multiply(out, weights[1], out=out)
             np.add(out, below, out=out, dtype=out.dtype, casting="unsafe")
         return
     np.multiply(taps[0], weights[0], out=out, dtype=out.dtype, casting="unsafe")
