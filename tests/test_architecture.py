@@ -51,6 +51,7 @@ COHORT = (
     "convert",
     "verify",
     "verification",
+    "mapped_opener",
     "mapped",
     "cohort",
 )

@@ -139,7 +139,7 @@ def test_the_script_runs_from_any_folder_and_shell(tmp_path):
 def test_the_script_says_what_slurm_asks_for(tmp_path):
     for number in range(5):
         save(tmp_path / f"in/{number}.nii", number)
-    lines = script_of(tmp_path, 3, "--chunk", 32).splitlines()
+    lines = script_of(tmp_path, 3, "--chunk", 32, "--levels", "2,4").splitlines()
     assert "#SBATCH --array=1-3" in lines
     assert "#SBATCH --signal=B:TERM@120" in lines
     assert "#SBATCH --time=00:10:00" in lines  # of what the plan holds, not of a guess
@@ -149,6 +149,7 @@ def test_the_script_says_what_slurm_asks_for(tmp_path):
     assert "##SBATCH --account=ACCOUNT" in lines
     (convert,) = [line for line in lines if "--partition" in line and not line.startswith("#")]
     assert convert.startswith(f"{sys.executable} -m voxarray convert {tmp_path}/in ")
+    assert "--levels 2,4" in convert
     assert "--chunk 32" in convert
     assert "auto/3" in convert
 

@@ -11,6 +11,7 @@ import pytest
 from cohort_samples import SUFFIXES, save, truth
 from one_node import OneNode
 
+import voxarray as vx
 from voxarray.cohort.run.build import build
 
 VOXARRAY = [sys.executable, "-m", "voxarray"]
@@ -118,3 +119,24 @@ def test_a_script_that_is_submitted_twice_at_once(slurm, scans, serial, tmp_path
     slurm.wait_until_empty(300)
     assert set(slurm.states().values()) >= {"COMPLETED"}
     assert truth(cohort) == truth(serial), logs(cohort)
+
+
+def test_a_pipeline_over_the_cohort(slurm, serial, tmp_path):
+    """Preprocessing in an array, one task of which is killed and one cancelled."""
+    pipeline = tmp_path / "p.yaml"
+    pipeline.write_text(
+        "- operation: ToCanonical\n"
+        "- operation: Resample\n  arguments: {target: 1.5}\n"
+        "- operation: ZNormalization\n"
+    )
+    transform = vx.Compose([vx.ToCanonical(), vx.Resample(1.5), vx.ZNormalization()])
+    vx.Cohort(serial).map(transform).save(tmp_path / "serial")
+    cohort = tmp_path / "my cohort"
+    with Paused(slurm):
+        array = submit(
+            *(slurm, "preprocess", serial, cohort, "--pipeline", pipeline), SBATCH_EXPORT="NONE"
+        )
+        slurm.run("scancel", f"{array}_5")
+    send(slurm, f"{array}_1", signal.SIGKILL)
+    slurm.wait_until_empty(300)
+    assert truth(cohort) == truth(tmp_path / "serial"), logs(cohort)

@@ -91,13 +91,18 @@ def refuse_meaningless(kind: Kind, destination: str, unused: dict[str, str]) -> 
     Raises:
         click.UsageError: Naming all of them.
     """
-    context = click.get_current_context()
-    command_line = click.core.ParameterSource.COMMANDLINE
-    given = [
-        flag for name, flag in unused.items() if context.get_parameter_source(name) is command_line
-    ]
-    if given:
+    found = given(unused)
+    if found:
         raise click.UsageError(
-            f"{destination} names one {kind.value}, for which {', '.join(given)} would have no "
+            f"{destination} names one {kind.value}, for which {', '.join(found)} would have no "
             "effect: leave it out, or name a folder, which becomes a cohort"
         )
+
+
+def given(flags: dict[str, str]) -> list[str]:
+    """Those of some flags, by the names of their parameters, that stand in the command line."""
+    context = click.get_current_context()
+    command_line = click.core.ParameterSource.COMMANDLINE
+    return [
+        flag for name, flag in flags.items() if context.get_parameter_source(name) is command_line
+    ]

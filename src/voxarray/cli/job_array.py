@@ -71,3 +71,22 @@ def queue(
     if written:
         os.makedirs(folder.logs, exist_ok=True)
     talk.say(text, newline=False)
+
+
+def repeated(arguments: dict[str, Any]) -> list[str]:
+    """The options of this call as a command line has them, for the jobs."""
+    words: list[str] = []
+    for name, value in arguments.items():
+        flag = f"--{'zip' if name == 'zipped' else name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif isinstance(value, list):  # of levels
+            words += [flag, ",".join(map(str, value))]
+        elif isinstance(value, tuple):
+            for one in value:
+                pair = isinstance(one, tuple)
+                text = (f"{one[0]}={one[1]}" if one[0] else one[1]) if pair else one
+                words += [flag, text]
+        elif value not in (None, False):
+            words += [flag, str(value)]
+    return words

@@ -13,7 +13,10 @@ from voxarray.cli.console import console, end_of_pipe
 from voxarray.cli.outcome import NOTHING_DONE, fatal
 from voxarray.core.version import __version__
 
-_COMMANDS = ("catalogue", "clean", "convert", "demo", "finalise", "info", "plan", "verify")
+_COMMANDS = (
+    *("catalogue", "clean", "convert", "demo", "finalise", "history", "info", "plan"),
+    *("preprocess", "verify"),
+)
 
 INTERRUPTED = 130
 """What a shell says of a process that Ctrl-C ended: 128 and SIGINT."""

@@ -10,6 +10,8 @@ import click
 
 from voxarray.archive.profiles import PROFILES
 from voxarray.cohort.options import ArchiveOptions, InputSelection
+from voxarray.cohort.run.array_index import part_of_array
+from voxarray.cohort.run.build import ExecutionOptions
 from voxarray.core.errors import FormatError
 from voxarray.geometry.levels import Levels, checked
 
@@ -48,8 +50,8 @@ def _named_patterns(
     return tuple((name, text) if equals else ("", name) for name, equals, text in pairs)
 
 
-def how_archives_are_made(command: Command) -> Command:
-    """Options that make a `ArchiveOptions`."""
+def how_archives_are_written(command: Command) -> Command:
+    """Options that make a `ArchiveOptions`, whatever archives are made of."""
     options = (
         click.option(
             "--levels",
@@ -64,12 +66,17 @@ def how_archives_are_made(command: Command) -> Command:
         click.option(
             "--codec", type=click.Choice(sorted(PROFILES)), help="[default: by the voxels]"
         ),
-        click.option(
-            "--label", is_flag=True, help="The images are label maps: downsample by majority vote"
-        ),
         click.option("--zip", "zipped", is_flag=True, help="One .ozx file per image, not a folder"),
     )
     return _with(command, options)
+
+
+def how_archives_are_made(command: Command) -> Command:
+    """Options that make a `ArchiveOptions`, of files."""
+    label = click.option(
+        "--label", is_flag=True, help="The images are label maps: downsample by majority vote"
+    )
+    return how_archives_are_written(label(command))
 
 
 def what_belongs_together(command: Command) -> Command:
@@ -101,6 +108,62 @@ def what_belongs_together(command: Command) -> Command:
         ),
     )
     return _with(command, options)
+
+
+def who_does_it(command: Command) -> Command:
+    """Options that make `ExecutionOptions`, and ``--memory``."""
+    options = (
+        click.option(
+            "--memory",
+            callback=checked_size,
+            help='Budget, such as "512 MiB" [default: half of the memory available to this '
+            "process]",
+        ),
+        click.option("--overwrite", is_flag=True, help="Replace existing archives and files"),
+        click.option(
+            "--workers", type=click.IntRange(0), default=0, help="Processes on this machine"
+        ),
+        click.option(
+            "--scheduler", help="Address of a running dask scheduler, such as tcp://host:8786"
+        ),
+        click.option(
+            "--partition",
+            callback=_part,
+            metavar="I/N",
+            help="One part of a plan; auto/N in a job array (SLURM, PBS, LSF, SGE, Kubernetes)",
+        ),
+        click.option("--max-failures", type=click.IntRange(1), help="Stop after so many"),
+        click.option("--retry", is_flag=True, help="Also retry images that failed permanently"),
+    )
+    return _with(command, options)
+
+
+def _part(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, slash, of = text.partition("/")
+    if number == "auto" and of.isdigit() and int(of) > 0:
+        try:
+            return part_of_array(int(of))
+        except FormatError as error:
+            raise click.BadParameter(str(error)) from None
+    if not (slash and number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+        raise click.BadParameter(
+            f"{text!r} is no part: write 3/16, from 1/16 to 16/16, or auto/16 in a job array"
+        )
+    return int(number), int(of)
+
+
+def execution(arguments: dict[str, Any]) -> ExecutionOptions:
+    """Who does it, taken out of a command's arguments."""
+    return ExecutionOptions(
+        workers=arguments.pop("workers"),
+        scheduler=arguments.pop("scheduler"),
+        partition=arguments.pop("partition"),
+        max_failures=arguments.pop("max_failures"),
+        retry=arguments.pop("retry"),
+        overwrite=arguments.pop("overwrite"),
+    )
 
 
 def cohort_options(arguments: dict[str, Any]) -> ArchiveOptions:

@@ -10,7 +10,7 @@ import click
 from voxarray.cli import options as choices
 from voxarray.cli.console import console, how_it_speaks
 from voxarray.cli.destinations import Destination
-from voxarray.cli.job_array import as_job_array, queue, refuse_contradictions
+from voxarray.cli.job_array import as_job_array, queue, refuse_contradictions, repeated
 from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.run.build import discover_inputs, make_plan
@@ -39,7 +39,7 @@ def command(
     DESTINATION is the folder of a cohort. Headers are read, voxels are not. `voxarray convert
     --partition I/N` converts parts of the plan, in any order, on any machine.
     """
-    same = _repeated(arguments)
+    same = repeated(arguments)
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)
     named = choices.expanded(sources)
     talk = console()
@@ -100,20 +100,3 @@ def _row(item: Any) -> str:
         f"{item.origin.source} -> {item.slug}{labels}: {header.shape}, {spacing} mm, "
         f"{header.orientation}+, {header.dtype}"
     )
-
-
-def _repeated(arguments: dict[str, Any]) -> list[str]:
-    """The options of this call as a command line has them, for the jobs."""
-    words: list[str] = []
-    for name, value in arguments.items():
-        flag = f"--{'zip' if name == 'zipped' else name.replace('_', '-')}"
-        if value is True:
-            words.append(flag)
-        elif isinstance(value, tuple):
-            for one in value:
-                pair = isinstance(one, tuple)
-                text = (f"{one[0]}={one[1]}" if one[0] else one[1]) if pair else one
-                words += [flag, text]
-        elif value not in (None, False):
-            words += [flag, str(value)]
-    return words

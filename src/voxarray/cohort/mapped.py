@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
-from voxarray.archive.options import LabelLayer
-from voxarray.archive.source import table_of
 from voxarray.cohort.catalogue.entry import entry_of
-from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.convert import watching
 from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.mapped_opener import (
+    MappedOpener,
+    TransformLike,
+    archives_of,
+    facts_of,
+    input_of,
+)
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.described import described
 from voxarray.cohort.plan.failures import failure_of
-from voxarray.cohort.plan.fingerprint import InputFingerprint
-from voxarray.cohort.plan.item import Input, Item, Layer
+from voxarray.cohort.plan.item import Item, Layer
 from voxarray.cohort.plan.names import slug, text_digest
-from voxarray.cohort.plan.opening import Opened
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, key_of
 from voxarray.cohort.plan.planning import header_of
 from voxarray.cohort.run.build import CohortResult, ExecutionOptions, execute, previous_plan
 from voxarray.cohort.run.progress import ProgressListener
-from voxarray.core.errors import FormatError, SourceChangedError
+from voxarray.core.errors import FormatError
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.levels import Levels
 from voxarray.image import LabelMap
+from voxarray.storage.atomic_write import write_if_other
 from voxarray.subject import Subject
+from voxarray.transforms.pipeline_file import entries_of, to_text
 
 if TYPE_CHECKING:
     from voxarray.cohort.cohort import Cohort
     from voxarray.patches import PatchDataset
-
-TransformLike = Callable[[Subject], Subject]
 
 
 class Mapped(Sequence[Subject]):
@@ -137,36 +139,32 @@ class Mapped(Sequence[Subject]):
             workers, scheduler, partition, overwrite=overwrite, executor=executor
         )
         with nullcontext(watcher) if watcher is not None else watching(progress) as told:
-            made = self._save(destination, options, run, told)
+            made = self.make(destination, options, run, told)
+        made.require_all(CohortLayout.of(destination))
         if run.partition is not None:
             return made
         return type(self.cohort)(destination)
 
-    def _save(
+    def make(
         self,
         destination: str | os.PathLike[str],
         options: ArchiveOptions,
         run: ExecutionOptions,
         watcher: ProgressListener,
     ) -> CohortResult:
+        """As `save`, and says what was done, also if some images failed."""
         folder = CohortLayout.of(destination)
-        if folder.root == self.cohort.path:
-            raise FormatError(
-                f"{folder.root} is the cohort itself: choose another folder", code="OTHER_SOURCE"
-            )
         if run.partition is not None and os.path.exists(folder.plan):
             plan = self._part_of_plan(folder, options, run.partition)
         else:
-            plan = self._plan(folder, options, watcher)
-            os.makedirs(folder.root, exist_ok=True)
-            plan.write(folder.plan)
+            plan = self.freeze(folder, options, watcher)
             if run.partition is not None:
                 plan = replace(plan, items=tuple(plan.part(*run.partition)))
         openers = {
             item.slug: MappedOpener(self.cohort.member(item.subject), self.transform)
             for item in plan.items
         }
-        made = execute(
+        return execute(
             plan,
             lambda item: openers[item.slug],
             destination,
@@ -175,8 +173,6 @@ class Mapped(Sequence[Subject]):
             watcher,
             overlapping=False,
         )
-        made.require_all(folder)
-        return made
 
     def plan(
         self,
@@ -207,9 +203,7 @@ class Mapped(Sequence[Subject]):
         """
         folder = CohortLayout.of(destination)
         with watching(progress) as told:
-            plan = self._plan(folder, ArchiveOptions(levels, chunks, codec), told)
-        os.makedirs(folder.root, exist_ok=True)
-        plan.write(folder.plan)
+            plan = self.freeze(folder, ArchiveOptions(levels, chunks, codec), told)
         return plan.summary()
 
     @property
@@ -261,9 +255,14 @@ class Mapped(Sequence[Subject]):
         layers = [layer.name for layer in item.layers]
         return key_of([item.subject, item.image, layers, seen, what, options.digest()])
 
-    def _plan(
+    def freeze(
         self, folder: CohortLayout, options: ArchiveOptions, watcher: ProgressListener
     ) -> Plan:
+        """The plan of all subjects, and write it."""
+        if folder.root == self.cohort.path:
+            raise FormatError(
+                f"{folder.root} is the cohort itself: choose another folder", code="OTHER_SOURCE"
+            )
         previous = previous_plan(folder)
         if previous is not None:
             self._refuse_other(previous.origin, folder)
@@ -272,18 +271,32 @@ class Mapped(Sequence[Subject]):
             items += self._items(name, options)
             watcher.planned(number + 1, len(self))
         items.sort(key=lambda item: item.slug)
-        return Plan(tuple(items), self._origin, options.digest(), options.zipped)
+        plan = Plan(tuple(items), self._origin, options.digest(), options.zipped)
+        os.makedirs(folder.root, exist_ok=True)
+        self._keep_pipeline(folder)
+        plan.write(folder.plan)
+        return plan
+
+    def _keep_pipeline(self, folder: CohortLayout) -> None:
+        """Write down what is done, which jobs read; of a function nothing can be."""
+        try:
+            text = to_text(entries_of([self.transform]))
+        except FormatError:
+            with suppress(FileNotFoundError):
+                os.unlink(folder.pipeline)
+            return
+        write_if_other(folder.pipeline, text.encode())
 
     def _items(self, name: str, options: ArchiveOptions) -> Iterator[Item]:
         member = self.cohort.member(name)
-        inputs = [_input(self.cohort.path, part.archive) for part in member.parts]
+        inputs = [input_of(self.cohort.path, part.archive) for part in member.parts]
         seen = [[one.source, one.header] for one in inputs]
         what = described(self.transform)
-        facts = _facts(member)
+        facts = facts_of(member)
         opener = MappedOpener(member, self.transform)
         try:
             made = opener.subject()
-            for image, layers in _archives(made):
+            for image, layers in archives_of(made):
                 source = made.get_image(image).source
                 known = facts.get(image, {})
                 yield Item(
@@ -324,75 +337,3 @@ class Chain:
         for transform in self.transforms:
             subject = transform(subject)
         return subject
-
-
-@dataclass(frozen=True, slots=True)
-class MappedOpener:
-    """Opens the images of a subject and applies a transform.
-
-    Attributes:
-        member: The subject.
-        transform: What is applied.
-    """
-
-    member: Member
-    transform: TransformLike
-
-    @property
-    def places(self) -> dict[str, str]:
-        root = self.member.root
-        return {os.path.join(root, part.archive): part.archive for part in self.member.parts}
-
-    def subject(self) -> Subject:
-        """The subject after the transform; nothing but headers is read."""
-        made: Any = self.transform(self.member.subject())
-        if not isinstance(made, Subject):
-            raise FormatError(
-                f"the transform returned {type(made).__name__} for a subject: expected a Subject",
-                code="BAD_TRANSFORM",
-            )
-        return made
-
-    def open(self, item: Item) -> Opened:
-        if _input(self.member.root, item.origin.source).header != item.origin.header:
-            raise SourceChangedError(
-                f"{item.origin.source} was replaced after it was planned: save again",
-                path=item.origin.source,
-            )
-        made = self.subject()
-        source = made.get_image(item.image).source
-        layers = {}
-        for layer in item.layers:
-            label = made.get_image(layer.name).source
-            layers[layer.name] = LabelLayer(label, table_of(label))
-        return Opened(source, table_of(source), layers)
-
-
-def _archives(subject: Subject) -> Iterator[tuple[str, list[str]]]:
-    """Images that get an archive, with the label maps that go with them: those on their grid."""
-    images = subject.get_images_dict(intensity_only=False)
-    homes: dict[str, list[str]] = {n: [] for n, i in images.items() if not isinstance(i, LabelMap)}
-    for name, image in images.items():
-        if isinstance(image, LabelMap):
-            home = next((n for n in homes if images[n].grid.isclose(image.grid)), None)
-            if home is None or isinstance(images[home], LabelMap):
-                yield name, []
-            else:
-                homes[home].append(name)
-    yield from homes.items()
-
-
-def _input(root: str, archive: str) -> Input:
-    """An archive by the key of what it was made of: the same bytes, wherever it was made."""
-    path = os.path.join(root, archive)
-    entry = entry_of(path)
-    return Input(archive, InputFingerprint.of(path), "" if entry is None else entry.key)
-
-
-def _facts(member: Member) -> dict[str, Mapping[str, Any]]:
-    found = {}
-    for part in member.parts:
-        entry = entry_of(os.path.join(member.root, part.archive))
-        if entry is not None:
-            found[part.image] = entry.facts["facts"]
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,60 @@ class Compose(Transform):
         for one in self.transforms:
             if not callable(one):
                 raise TypeError(f"a transform can be called, and {one!r} cannot")
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike[str]) -> Compose:
+        """The pipeline that a file names, as `to_yaml` and ``voxarray history`` write it.
+
+        A file is a list of operations, each the name of a transform, and its arguments by name::
+
+            - operation: ToCanonical
+            - operation: Resample
+              arguments: {target: 1.0, image_interpolation: linear}
+            - operation: ZNormalization
+              arguments: {masking_method: brain}
+
+        It is data: tags and references of YAML are refused, and what is not known is an error.
+
+        Args:
+            path: Of the file.
+
+        Raises:
+            MissingFileError: There is no such file.
+            FormatError: It is no pipeline (``BAD_PIPELINE``), names what there is not
+                (``UNKNOWN_TRANSFORM``), arguments that a transform does not take
+                (``BAD_ARGUMENT``), or another version of it (``OTHER_VERSION``).
+        """
+        from voxarray.transforms.pipeline_file import read_pipeline
+
+        return cls(read_pipeline(path))
+
+    def to_yaml(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The pipeline as a text that `from_yaml` reads, for ``voxarray preprocess``.
+
+        >>> import voxarray as vx
+        >>> print(vx.Compose([vx.ToCanonical(), vx.Pad(2)]).to_yaml())  # doctest: +ELLIPSIS
+        - operation: ToCanonical
+          arguments: {}
+        ...
+
+        Args:
+            path: Where to write it, too; a file that is there is replaced.
+
+        Returns:
+            The text. Names of transforms in a dict are not in it.
+
+        Raises:
+            FormatError: A transform is a function, or was given one (``NOT_IN_A_FILE``).
+            ArchiveError: What the disk refuses.
+        """
+        from voxarray.storage.atomic_write import write_if_other
+        from voxarray.transforms.pipeline_file import entries_of, to_text
+
+        text = to_text(entries_of([self]))
+        if path is not None:
+            write_if_other(os.fspath(path), text.encode())
+        return text
 
     def apply_transform(self, subject: Subject) -> Subject:
         images = subject.get_images_dict(intensity_only=False)

@@ -1,0 +1,31 @@
+"""``voxarray history``: what was done to the image in an archive, as a pipeline."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from voxarray.cli.console import console, how_it_speaks
+from voxarray.core.errors import FormatError
+from voxarray.image import ScalarImage
+from voxarray.transforms.pipeline_file import parsed, to_text
+
+
+@click.command("history")
+@click.argument("archive")
+@how_it_speaks(as_json=False)
+def command(archive: str) -> None:
+    """Print what was done to the image in ARCHIVE, as `voxarray preprocess --pipeline` takes it."""
+    path = os.path.expanduser(archive)
+    history = ScalarImage(path).history
+    if not history:
+        raise FormatError(
+            f"{archive} says nothing of how it was made: archives of voxarray do",
+            code="NO_HISTORY",
+            path=path,
+        )
+    text = to_text(history)
+    # What cannot be done again is refused here, and not by the run that is made of it.
+    parsed(text, f"the history of {archive}")
+    console().say(text, newline=False)

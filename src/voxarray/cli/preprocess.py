@@ -1,0 +1,93 @@
+"""``voxarray preprocess``: another cohort, of what a pipeline makes of each subject of a cohort."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from voxarray.cli import options as choices
+from voxarray.cli.cohort_run import tell
+from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.destinations import Destination, given
+from voxarray.cli.job_array import as_job_array, queue, refuse_contradictions, repeated
+from voxarray.cli.outcome import told_when_stopped
+from voxarray.cohort.cohort import Cohort
+from voxarray.cohort.convert import watching
+from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.run.interrupts import stoppable
+from voxarray.transforms import Compose
+from voxarray.transforms.pipeline_file import parsed
+
+_OF_WORKERS = {
+    "overwrite": "--overwrite",
+    "workers": "--workers",
+    "scheduler": "--scheduler",
+    "partition": "--partition",
+    "max_failures": "--max-failures",
+    "retry": "--retry",
+}
+
+
+@click.command("preprocess")
+@click.argument("cohort")
+@click.argument("destination")
+@click.option(
+    "--pipeline",
+    "file",
+    required=True,
+    type=click.Path(dir_okay=False),
+    help="YAML that names transforms of voxarray.transforms, such as voxarray history prints",
+)
+@choices.how_archives_are_written
+@choices.who_does_it
+@as_job_array
+@how_it_speaks(as_json=True)
+def command(
+    cohort: str,
+    destination: str,
+    file: str,
+    memory: str | None,
+    jobs: int | None,
+    submit: bool,
+    **arguments: Any,
+) -> None:
+    """Apply a pipeline to every subject of COHORT, and write a cohort at DESTINATION.
+
+    The pipeline is a list of operations: the name of a transform, and its arguments by name. What
+    is up to date in DESTINATION is not made again: run the command again to resume.
+    """
+    import dask.config
+
+    refuse_contradictions(jobs, submit)
+    if jobs is not None and (unused := given(_OF_WORKERS)):
+        raise click.UsageError(
+            f"{', '.join(unused)} would have no effect on a job array: leave it out, or --slurm"
+        )
+    folder = Destination.of(destination).require_cohort("preprocess")
+    (named,) = choices.expanded([cohort])
+    budget = {} if memory is None else {"voxarray.memory-budget": memory}
+    with dask.config.set(budget), told_when_stopped(destination), stoppable():
+        pipeline = _pipeline(os.path.expanduser(file))
+        mapped = Cohort(named).map(pipeline)
+        own = {name: arguments[name] for name in ("levels", "chunk", "codec", "zipped")}
+        options = ArchiveOptions(**own)
+        if jobs is not None:
+            with watching(console().progress) as watcher:
+                plan = mapped.freeze(folder, options, watcher)
+            again = repeated({**own, "pipeline": folder.pipeline, "memory": memory})
+            work = ["preprocess", mapped.cohort.path, folder.root, *again]
+            queue(plan, work, folder, jobs, submitting=submit)
+            return
+        run = choices.execution(arguments)
+        tell(folder, lambda watcher: mapped.make(folder.root, options, run, watcher))
+
+
+def _pipeline(file: str) -> Compose:
+    """The pipeline in a file, in the form in which it is kept beside the cohort and read by jobs.
+
+    Raises:
+        FormatError, MissingFileError: As `Compose.from_yaml`.
+    """
+    return Compose(parsed(Compose.from_yaml(file).to_yaml(), file))

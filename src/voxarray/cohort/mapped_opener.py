@@ -1,0 +1,94 @@
+"""How the images of a mapped cohort are opened: archives, and a transform applied to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from voxarray.archive.options import LabelLayer
+from voxarray.archive.source import table_of
+from voxarray.cohort.catalogue.entry import entry_of
+from voxarray.cohort.catalogue.member import Member
+from voxarray.cohort.plan.fingerprint import InputFingerprint
+from voxarray.cohort.plan.item import Input, Item
+from voxarray.cohort.plan.opening import Opened
+from voxarray.core.errors import FormatError, SourceChangedError
+from voxarray.image import LabelMap
+from voxarray.subject import Subject
+
+TransformLike = Callable[[Subject], Subject]
+
+
+@dataclass(frozen=True, slots=True)
+class MappedOpener:
+    """Opens the images of a subject and applies a transform.
+
+    Attributes:
+        member: The subject.
+        transform: What is applied.
+    """
+
+    member: Member
+    transform: TransformLike
+
+    @property
+    def places(self) -> dict[str, str]:
+        root = self.member.root
+        return {os.path.join(root, part.archive): part.archive for part in self.member.parts}
+
+    def subject(self) -> Subject:
+        """The subject after the transform; nothing but headers is read."""
+        made: Any = self.transform(self.member.subject())
+        if not isinstance(made, Subject):
+            raise FormatError(
+                f"the transform returned {type(made).__name__} for a subject: expected a Subject",
+                code="BAD_TRANSFORM",
+            )
+        return made
+
+    def open(self, item: Item) -> Opened:
+        if input_of(self.member.root, item.origin.source).header != item.origin.header:
+            raise SourceChangedError(
+                f"{item.origin.source} was replaced after it was planned: save again",
+                path=item.origin.source,
+            )
+        made = self.subject()
+        source = made.get_image(item.image).source
+        layers = {}
+        for layer in item.layers:
+            label = made.get_image(layer.name).source
+            layers[layer.name] = LabelLayer(label, table_of(label))
+        return Opened(source, table_of(source), layers)
+
+
+def archives_of(subject: Subject) -> Iterator[tuple[str, list[str]]]:
+    """Images that get an archive, with the label maps that go with them: those on their grid."""
+    images = subject.get_images_dict(intensity_only=False)
+    homes: dict[str, list[str]] = {n: [] for n, i in images.items() if not isinstance(i, LabelMap)}
+    for name, image in images.items():
+        if isinstance(image, LabelMap):
+            home = next((n for n in homes if images[n].grid.isclose(image.grid)), None)
+            if home is None or isinstance(images[home], LabelMap):
+                yield name, []
+            else:
+                homes[home].append(name)
+    yield from homes.items()
+
+
+def input_of(root: str, archive: str) -> Input:
+    """An archive by the key of what it was made of: the same bytes, wherever it was made."""
+    path = os.path.join(root, archive)
+    entry = entry_of(path)
+    return Input(archive, InputFingerprint.of(path), "" if entry is None else entry.key)
+
+
+def facts_of(member: Member) -> dict[str, Mapping[str, Any]]:
+    """What the catalogue says of the images of a subject, by their names."""
+    found = {}
+    for part in member.parts:
+        entry = entry_of(os.path.join(member.root, part.archive))
+        if entry is not None:
+            found[part.image] = entry.facts["facts"]
+    return found

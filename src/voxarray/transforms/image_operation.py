@@ -1,0 +1,80 @@
+"""What histories name that is no transform: methods of images, as transforms of all images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from voxarray.core.errors import StateError
+from voxarray.geometry.selection import Selection
+from voxarray.image import Image
+from voxarray.subject import Subject
+from voxarray.transforms.transform import Transform
+
+
+def _slice(image: Image, ranges: list[list[int]]) -> Image:
+    taken = [range(*one) for one in ranges]
+    inside = all(
+        min(r[0], r[-1]) >= 0 and max(r[0], r[-1]) < size
+        for r, size in zip(taken, image.shape, strict=True)
+    )
+    if not inside:
+        raise StateError(
+            "this history cannot be replayed: "
+            f"the slice {ranges} is of an image larger than {image.shape}",
+            code="CANNOT_REPLAY",
+        )
+    c, w, h, d = taken
+    return image._on(image.source.take(Selection((c, w, h, d))))
+
+
+def _set_affine(image: Image, affine: list[list[float]]) -> Image:
+    return image._on(image.source.with_affine(np.array(affine)))
+
+
+METHODS: dict[str, Callable[..., Image]] = {
+    "level": Image.level,
+    "set_affine": _set_affine,
+    "slice": _slice,
+}
+"""Operations by the names that histories have for them."""
+
+_PARAMETERS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "level": ("number", ()),
+    "set_affine": ("affine", (4, 4)),
+    "slice": ("ranges", (4, 3)),
+}
+"""The parameter that each has, and the shape of its numbers."""
+
+
+class ImageOperation(Transform):
+    """Do to all images what a method of one image did.
+
+    Args:
+        operation: One of `METHODS`.
+        parameters: Its arguments, by name.
+        **kwargs: As for `Transform`.
+
+    Raises:
+        TypeError: If it does not take them.
+    """
+
+    args_names: ClassVar[tuple[str, ...]] = ("operation", "parameters")
+
+    def __init__(self, operation: str, parameters: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.operation, self.parameters = operation, dict(parameters)
+        name, shape = _PARAMETERS[operation]
+        if set(parameters) != {name}:
+            raise TypeError(f"expected is {name}, not {', '.join(map(repr, parameters))}")
+        value = np.asarray(parameters[name])
+        if value.shape != shape or value.dtype.kind not in ("if" if name == "affine" else "i"):
+            raise TypeError(f"{name} is {shape or 'one'} of numbers, not {parameters[name]!r}")
+
+    def apply_transform(self, subject: Subject) -> Subject:
+        method = METHODS[self.operation]
+        for name, image in self.get_images(subject).items():
+            subject[name] = method(image, **self.parameters)
+        return subject

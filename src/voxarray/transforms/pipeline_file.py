@@ -1,0 +1,221 @@
+"""Pipelines as YAML: a list of operations in the form in which archives keep their history.
+
+A file names transforms of `voxarray.transforms` and what histories name besides (``slice``,
+``level``, ``set_affine``); it is data, and nothing in it can run code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from voxarray import transforms
+from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
+from voxarray.core.history import Entry, entry, opaque, plain
+from voxarray.core.safe_yaml import MOST_BYTES, YamlError, dumps, loads
+from voxarray.transforms import transform as bases
+from voxarray.transforms.argument_types import misfit
+from voxarray.transforms.image_operation import METHODS, ImageOperation
+from voxarray.transforms.transform import Transform
+
+_KEYS = {"operation", "arguments", "version", "voxarray"}
+_NO_OPERATIONS = (
+    *(bases.Transform, bases.SpatialTransform, bases.IntensityTransform, bases.LabelTransform),
+    transforms.NormalizationTransform,
+    transforms.Lambda,  # takes a function
+)
+_DEEPEST = 20
+
+
+def read_pipeline(path: str | os.PathLike[str]) -> list[Transform]:
+    """The transforms that a file names, in order.
+
+    Raises:
+        MissingFileError: There is no such file.
+        FormatError: It is no pipeline (``BAD_PIPELINE``), names what there is not
+            (``UNKNOWN_TRANSFORM``), arguments that a transform does not take (``BAD_ARGUMENT``),
+            or another version of it (``OTHER_VERSION``).
+    """
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        text = data.decode()
+    except FileNotFoundError:
+        raise MissingFileError(f"there is no pipeline {name}", path=name) from None
+    except OSError as error:
+        raise FormatError(
+            f"{name} cannot be read ({error.strerror})", code="BAD_PIPELINE", path=name
+        ) from error
+    except UnicodeDecodeError:
+        raise FormatError(
+            f"{name} is no pipeline: it is no text in UTF-8", code="BAD_PIPELINE", path=name
+        ) from None
+    return parsed(text, name)
+
+
+def parsed(text: str, name: str) -> list[Transform]:
+    """The transforms that a text names; arguments and errors as of `read_pipeline`."""
+    try:
+        entries = loads(text)
+    except YamlError as error:
+        raise FormatError(
+            f"{name} is no pipeline: {error}", code="BAD_PIPELINE", path=name
+        ) from None
+    return _steps(entries, name, "operation", 0)
+
+
+def _steps(entries: Any, name: str, place: str, depth: int) -> list[Transform]:
+    if not isinstance(entries, list) or depth > _DEEPEST:
+        raise FormatError(
+            f"{name} is no pipeline: expected is a list of operations, such as "
+            "'- operation: ToCanonical'",
+            code="BAD_PIPELINE",
+            path=name,
+        )
+    made = [_step(one, name, f"{place} {n}", depth) for n, one in enumerate(entries, 1)]
+    return [one for one in made if one is not None]
+
+
+def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
+    """What an entry names; None for the conversion that histories begin with, which does nothing.
+
+    Raises:
+        FormatError: As `read_pipeline`.
+    """
+
+    def refuse(code: str, what: str) -> FormatError:
+        return FormatError(f"{place} of {name}: {what}", code=code, path=name)
+
+    if not isinstance(given, dict) or not isinstance(given.get("operation"), str):
+        raise refuse("BAD_PIPELINE", f"expected is 'operation: NAME', not {_short(given)}")
+    unknown = [key for key in given if key not in _KEYS]
+    if unknown:
+        expected = ", ".join(sorted(_KEYS))
+        raise refuse("BAD_PIPELINE", f"the key {unknown[0]!r} is none of {expected}")
+    operation, arguments = given["operation"], given.get("arguments")
+    arguments = {} if arguments is None else arguments
+    if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
+        raise refuse("BAD_PIPELINE", f"arguments are a mapping by name, not {_short(arguments)}")
+    missing = opaque(arguments)
+    if missing is not None:
+        raise refuse("BAD_ARGUMENT", f"{operation} was given {missing}, which no file can hold")
+    arguments = {key: _without_pairs(value) for key, value in arguments.items()}
+    if operation == "convert":
+        return None
+    kind = _transform_named(operation)
+    if kind is None and operation not in METHODS:
+        raise refuse(
+            "UNKNOWN_TRANSFORM", f"{operation!r} is no transform; known are {', '.join(_known())}"
+        )
+    version = given.get("version")
+    expected_version = 1 if kind is None else kind.version
+    if version is not None and (version != expected_version or isinstance(version, bool)):
+        raise refuse(
+            "OTHER_VERSION",
+            f"{operation} of version {version!r} is asked for, and this voxarray has version "
+            f"{expected_version}",
+        )
+    if kind is transforms.Compose and isinstance(arguments.get("transforms"), list):
+        inner = _steps(arguments["transforms"], name, f"{place}, operation", depth + 1)
+        arguments = {**arguments, "transforms": inner}
+    else:
+        wrong = None if kind is None else misfit(kind, arguments)
+        if wrong is not None:
+            raise refuse("BAD_ARGUMENT", f"{operation}: {wrong}")
+    make: Callable[..., Transform] = kind or _image_operation(operation)
+    try:
+        return make(**arguments)
+    except VoxarrayError as error:
+        raise refuse("BAD_ARGUMENT", f"{operation}: {error.message}") from error
+    except (TypeError, ValueError, KeyError, AttributeError, OSError, OverflowError) as error:
+        raise refuse("BAD_ARGUMENT", f"{operation} does not take these: {error}") from error
+
+
+def _image_operation(operation: str) -> Callable[..., ImageOperation]:
+    return lambda **arguments: ImageOperation(operation, arguments)
+
+
+def _transform_named(name: str) -> type[Transform] | None:
+    """A public transform that data alone can make."""
+    found = getattr(transforms, name, None) if name in transforms.__all__ else None
+    if not (isinstance(found, type) and issubclass(found, Transform)):
+        return None
+    return None if found in _NO_OPERATIONS else found
+
+
+def _known() -> list[str]:
+    names = [name for name in transforms.__all__ if _transform_named(name)]
+    return [*sorted(names), *sorted(METHODS)]
+
+
+def _without_pairs(value: Any) -> Any:
+    """A mapping of numbers, which JSON has as a list of pairs."""
+    if not isinstance(value, dict) or set(value) != {"pairs"}:
+        return value
+    pairs = value["pairs"]
+    if not isinstance(pairs, list) or not all(isinstance(p, list) and len(p) == 2 for p in pairs):
+        return value
+    return {key: one for key, one in pairs if isinstance(key, (int, float, str))}
+
+
+# --- Writing --------------------------------------------------------------------------------------
+
+
+def entries_of(steps: Sequence[Callable[[Any], Any]]) -> list[Entry]:
+    """Transforms as entries of a pipeline.
+
+    Raises:
+        FormatError: One of them is a function, or was given one (``NOT_IN_A_FILE``).
+    """
+    found: list[Entry] = []
+    for step in steps:
+        known = type(step)
+        if isinstance(step, ImageOperation):
+            found.append(entry(step.operation, step.parameters, step.version))
+        elif not isinstance(step, Transform) or _transform_named(known.__name__) is not known:
+            raise FormatError(
+                f"{step!r} is no transform of voxarray.transforms that a file can name",
+                code="NOT_IN_A_FILE",
+            )
+        elif isinstance(step, transforms.Compose):
+            found += _entries_of_compose(step)
+        else:
+            found.append(_named(step, {**step.arguments, **_shared(step)}))
+    return found
+
+
+def _entries_of_compose(step: transforms.Compose) -> list[Entry]:
+    inner, shared = entries_of(step.transforms), _shared(step)
+    if not shared:
+        return inner
+    return [
+        {**entry("Compose", shared, step.version), "arguments": {"transforms": inner, **shared}}
+    ]
+
+
+def _shared(step: Transform) -> dict[str, Any]:
+    """Those arguments that all transforms have and that do something."""
+    given = {**step.shared_arguments, "keep": step.keep}
+    return {name: plain(value) for name, value in given.items() if value is not None}
+
+
+def _named(step: Transform, arguments: Mapping[str, Any]) -> Entry:
+    made = entry(step.name, arguments, step.version)
+    unknown = opaque(made["arguments"])
+    if unknown is not None:
+        raise FormatError(
+            f"{step.name} was given {unknown}, which no file can hold", code="NOT_IN_A_FILE"
+        )
+    return made
+
+
+def to_text(entries: Sequence[Entry]) -> str:
+    """Entries of a pipeline, or of an archive's history, as YAML."""
+    return dumps([dict(one) for one in entries])
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}..."

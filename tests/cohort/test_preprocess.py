@@ -1,0 +1,187 @@
+"""A pipeline file over a cohort: by the command line, in parts, as a job array, and by history."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import nibabel as nib
+import numpy as np
+import pytest
+from cohort_samples import AFFINE, array, run, save, truth
+
+import voxarray as vx
+from voxarray.cohort.options import InputSelection
+from voxarray.cohort.run.build import build
+from voxarray.transforms import Compose
+
+TEXT = """\
+- operation: ToCanonical
+- operation: Resample
+  arguments: {target: 2}
+- operation: ZNormalization
+  arguments: {masking_method: seg}
+- operation: Compose
+  arguments:
+    transforms:
+      - operation: Pad
+        arguments: {padding: 1}
+"""
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    (tmp_path / "p.yaml").write_text(TEXT)
+    return tmp_path / "p.yaml"
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort")
+    for number in range(4):
+        save(folder / f"in/{number}.nii.gz", number)
+        mask = (array(number) > 100).astype(np.uint8)
+        nib.save(nib.Nifti1Image(mask, AFFINE), folder / f"in/{number}_seg.nii.gz")
+    choice = InputSelection(label_patterns=(("seg", "*_seg.nii.gz"),))
+    build(folder / "in", folder / "out", choice=choice)
+    return folder / "out"
+
+
+def preprocess(cohort, destination, pipeline, *more):
+    return run("preprocess", cohort, destination, "--pipeline", pipeline, *more)
+
+
+def test_a_pipeline_makes_what_its_transforms_make(cohort, pipeline, tmp_path):
+    done = preprocess(cohort, tmp_path / "a", pipeline, "--chunk", 16, "--json")
+    assert json.loads(done.stdout)["converted"] == 4
+    transform = vx.Compose([vx.ToCanonical(), vx.Resample(2), vx.ZNormalization("seg"), vx.Pad(1)])
+    vx.Cohort(cohort).map(transform).save(tmp_path / "b", chunks=16)
+    assert truth(tmp_path / "a") == truth(tmp_path / "b")
+    assert "Pad" in (tmp_path / "a/pipeline.yaml").read_text()
+    again = preprocess(cohort, tmp_path / "a", pipeline, "--chunk", 16)
+    assert "0 converted, 4 up to date" in again.stdout
+
+
+def test_what_is_kept_beside_the_cohort_makes_it_again(cohort, pipeline, tmp_path):
+    preprocess(cohort, tmp_path / "a", pipeline)
+    preprocess(cohort, tmp_path / "b", tmp_path / "a/pipeline.yaml")
+    assert truth(tmp_path / "a") == truth(tmp_path / "b")
+    done = preprocess(cohort, tmp_path / "a", tmp_path / "a/pipeline.yaml")
+    assert "0 converted, 4 up to date" in done.stdout
+
+
+def test_a_function_leaves_no_pipeline_of_an_older_run(cohort, pipeline, tmp_path):
+    preprocess(cohort, tmp_path / "a", pipeline)
+    vx.Cohort(cohort).map(vx.Lambda(_negated)).save(tmp_path / "a")
+    assert not (tmp_path / "a/pipeline.yaml").exists()
+
+
+def _negated(voxels):
+    return -voxels
+
+
+def test_parts_and_workers_make_the_same(cohort, pipeline, tmp_path):
+    preprocess(cohort, tmp_path / "whole", pipeline)
+    preprocess(cohort, tmp_path / "workers", pipeline, "--workers", 1)
+    assert truth(tmp_path / "workers") == truth(tmp_path / "whole")
+    for part in ("2/3", "3/3", "1/3"):
+        assert preprocess(cohort, tmp_path / "parts", pipeline, "--partition", part).exit_code == 0
+    assert run("finalise", tmp_path / "parts").exit_code == 0
+    assert truth(tmp_path / "parts") == truth(tmp_path / "whole")
+
+
+def test_a_job_array_reads_the_pipeline_as_it_was(cohort, pipeline, tmp_path):
+    """Its script runs from any folder, and after the file that was given has changed."""
+    options = ("--levels", "2,4", "--zip", "--codec", "fast")
+    preprocess(cohort, tmp_path / "whole", pipeline, *options)
+    done = preprocess(cohort, tmp_path / "my array", pipeline, *options, "--slurm", 1)
+    assert done.exit_code == 0, done.output
+    pipeline.unlink()
+    environment = {"PATH": "/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "1"}
+    ran = subprocess.run(
+        ["bash", "-s"], input=done.stdout, cwd="/", env=environment, text=True, capture_output=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert run("finalise", tmp_path / "my array").exit_code == 0
+    assert truth(tmp_path / "my array") == truth(tmp_path / "whole")
+
+
+def test_a_part_of_another_pipeline_is_refused(cohort, pipeline, tmp_path):
+    preprocess(cohort, tmp_path / "a", pipeline, "--slurm", 2)
+    pipeline.write_text(TEXT.replace("padding: 1", "padding: 2"))
+    done = preprocess(cohort, tmp_path / "a", pipeline, "--partition", "1/2")
+    assert done.exit_code == 1
+    assert "STALE_PLAN" in done.stderr
+
+
+def test_the_history_of_an_archive_is_a_pipeline(cohort, tmp_path):
+    """Done to the cohort again, it makes the same archives."""
+    vx.Cohort(cohort).map(vx.Compose([vx.ToCanonical(), vx.Blur(1), vx.Pad(1)])).save(
+        tmp_path / "first"
+    )
+    (archive,) = (tmp_path / "first/subjects").glob("0*.ome.zarr")
+    done = run("history", archive)
+    assert done.exit_code == 0
+    (tmp_path / "again.yaml").write_text(done.stdout)
+    assert preprocess(cohort, tmp_path / "second", tmp_path / "again.yaml").exit_code == 0
+    assert truth(tmp_path / "first") == truth(tmp_path / "second")
+
+
+def test_a_file_without_history_says_so(cohort, tmp_path):
+    save(tmp_path / "a.nii")
+    done = run("history", tmp_path / "a.nii")
+    assert done.exit_code == 1
+    assert "NO_HISTORY" in done.stderr
+
+
+def test_a_history_that_cannot_be_done_again_is_refused(tmp_path):
+    image = vx.ScalarImage(save(tmp_path / "a.nii"))
+    vx.Lambda(_negated)(image).save(tmp_path / "a.ome.zarr")
+    done = run("history", tmp_path / "a.ome.zarr")
+    assert done.exit_code == 1
+    assert "BAD_ARGUMENT" in done.stderr
+    assert "Lambda" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("- operation: Magic", "UNKNOWN_TRANSFORM"),
+        ("- operation: Pad\n  arguments: {pading: 1}", "BAD_ARGUMENT"),
+        ("- !!python/object/apply:os.system ['touch hacked']", "BAD_PIPELINE"),
+    ],
+)
+def test_a_bad_pipeline_is_refused_before_anything_is_made(cohort, tmp_path, text, code):
+    (tmp_path / "bad.yaml").write_text(text)
+    done = preprocess(cohort, tmp_path / "a", tmp_path / "bad.yaml")
+    assert done.exit_code == 1
+    assert code in done.stderr
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("option", [("--workers", 2), ("--overwrite",), ("--partition", "1/2")])
+def test_options_that_a_job_array_would_not_use_are_refused(cohort, pipeline, tmp_path, option):
+    done = preprocess(cohort, tmp_path / "a", pipeline, "--slurm", 2, *option)
+    assert done.exit_code == 2
+    assert option[0] in done.stderr
+
+
+def test_the_cohort_itself_is_no_destination(cohort, pipeline):
+    for more in ((), ("--slurm", 2)):
+        before = truth(cohort)
+        done = preprocess(cohort, cohort, pipeline, *more)
+        assert done.exit_code == 1
+        assert "OTHER_SOURCE" in done.stderr
+        assert truth(cohort) == before
+
+
+def test_a_name_of_one_archive_is_no_cohort(cohort, pipeline, tmp_path):
+    assert preprocess(cohort, tmp_path / "a.ome.zarr", pipeline).exit_code == 2
+
+
+def test_compose_writes_what_preprocess_reads(cohort, tmp_path):
+    given = Compose([vx.Clamp(0, 100), vx.Flip("Left")])
+    given.to_yaml(tmp_path / "p.yaml")
+    preprocess(cohort, tmp_path / "a", tmp_path / "p.yaml")
+    vx.Cohort(cohort).map(given).save(tmp_path / "b")
+    assert truth(tmp_path / "a") == truth(tmp_path / "b")
