@@ -34,6 +34,7 @@ SUITES = {
     "imports": Arguments((), ("--rounds", "1")),
     "statistics_of_archives": Arguments((), ("--size", "64", "--rounds", "1")),
     "preprocess": Arguments(("--large",), ("--sizes", "64", "--rounds", "1")),
+    "resampling": Arguments((), ("--size", "48", "--rounds", "1")),
     "archive_codecs": Arguments((), ("--size", "32", "--rounds", "1")),
     "cohort": Arguments((), ("--size", "48", "--scans", "3")),
     "scaling": Arguments((), ("--largest", "0.25", "--most", "10")),
