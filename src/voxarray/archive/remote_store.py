@@ -13,9 +13,12 @@ from voxarray.core.errors import (
     MissingDataError,
     MissingFileError,
 )
+from voxarray.storage.remote.address import WEB
 from voxarray.storage.remote.file import RemoteFile
 from voxarray.storage.remote.objects import ObjectIdentity, Objects, Stamp
+from voxarray.storage.remote.obstore_objects import ObstoreObjects
 from voxarray.storage.remote.transport import usable
+from voxarray.storage.remote.writing import WritableObjects
 from voxarray.storage.store import SMALL, Blob, Store
 from voxarray.storage.zip_store import ZipStore
 
@@ -146,6 +149,12 @@ class RemoteTree(Store):
 
     def keys(self) -> list[str]:
         return usable(self.objects).keys()
+
+    def sizes(self) -> dict[str, int]:
+        objects = usable(self.objects)
+        if not isinstance(objects, ObstoreObjects) or objects.address.scheme in WEB:
+            return Store.sizes(self)
+        return {key: stamp.size for key, stamp in WritableObjects(objects).stamps().items()}
 
     def folders(self, key: str) -> list[str]:
         return usable(self.objects).folders(key)

@@ -14,7 +14,8 @@ import click
 from voxarray.cohort.folder import CohortLayout
 from voxarray.core.errors import UnsupportedError
 from voxarray.formats.registry import format_of, longest_suffix, writable_format, written_suffixes
-from voxarray.storage.destination import local_destination
+from voxarray.storage.destination import destination_of, local_destination
+from voxarray.storage.remote.address import is_url
 
 
 class Kind(Enum):
@@ -47,7 +48,8 @@ class Destination:
             UnsupportedError: A URL (``UNSUPPORTED_DESTINATION``), or a suffix of images that is
                 read and cannot be written (``UNKNOWN_SUFFIX``): never a folder of that name.
         """
-        path = os.path.expanduser(local_destination(text))
+        path = destination_of(text)
+        path = path if is_url(path) else os.path.expanduser(local_destination(text))
         if CohortLayout.of(path).is_cohort():
             return cls(path, Kind.COHORT)
         written = writable_format(path)

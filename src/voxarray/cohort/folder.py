@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from voxarray.archive.manifest import KEY as MANIFEST
 from voxarray.archive.staging import is_hidden_staging
 from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
 from voxarray.core.errors import MissingFileError
-from voxarray.storage.destination import local_destination
+from voxarray.storage.destination import destination_of
+from voxarray.storage.places import is_file, names_in, open_file
+from voxarray.storage.remote.address import is_url
 
 TREE_SUFFIX = ".ome.zarr"
 PLAN_FORMAT = "voxarray-cohort-plan"
+
+
+_ASKED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +27,7 @@ class CohortLayout:
     """The folder of a cohort.
 
     Attributes:
-        root: Absolute path.
+        root: Absolute path, or URL of a place in a bucket.
     """
 
     root: str
@@ -30,9 +37,9 @@ class CohortLayout:
         """The folder at a path, which need not exist yet.
 
         Raises:
-            UnsupportedError: It is a URL (``UNSUPPORTED_DESTINATION``).
+            UnsupportedError: It is a URL of no bucket (``UNSUPPORTED_DESTINATION``).
         """
-        return cls(os.path.abspath(os.path.expanduser(local_destination(path))))
+        return cls(destination_of(path))
 
     @property
     def subjects(self) -> str:
@@ -72,6 +79,8 @@ class CohortLayout:
     @property
     def logs(self) -> str:
         """Folder of what jobs print, and of the scripts that were submitted."""
+        if is_url(self.root):  # jobs print into files
+            return os.path.abspath("voxarray-logs")
         return os.path.join(self.root, "logs")
 
     @property
@@ -84,25 +93,36 @@ class CohortLayout:
         return os.path.join(self.subjects, slug + (ZIP_SUFFIX if zipped else TREE_SUFFIX))
 
     def archives(self) -> Iterator[str]:
-        """Paths of all archives that are there, sorted."""
-        if not os.path.isdir(self.subjects):
+        """Paths of all archives that are there, sorted; in a bucket those that have a manifest."""
+        paths = self.candidates()
+        if not is_url(self.root):
+            yield from paths
             return
-        for name in sorted(os.listdir(self.subjects)):
-            if name.endswith((TREE_SUFFIX, ZIP_SUFFIX)) and not is_hidden_staging(name):
-                yield os.path.join(self.subjects, name)
+        with ThreadPoolExecutor(_ASKED_AT_ONCE, "voxarray-list") as threads:
+            for path, is_whole in zip(paths, threads.map(is_archive_there, paths), strict=True):
+                if is_whole:
+                    yield path
+
+    def candidates(self) -> list[str]:
+        """Paths of what has the name of an archive, sorted; in a bucket some may not be whole."""
+        return [
+            os.path.join(self.subjects, name)
+            for name in names_in(self.subjects)
+            if name.endswith((TREE_SUFFIX, ZIP_SUFFIX)) and not is_hidden_staging(name)
+        ]
 
     def is_cohort(self) -> bool:
         """Whether a cohort was planned or made here."""
-        made = os.path.isfile(self.plan) or os.path.isfile(self.catalogue)
+        made = is_file(self.plan) or is_file(self.catalogue)
         return made or any(self.archives())
 
     @property
     def was_made(self) -> bool:
         """Whether voxarray itself made a cohort here: others have a ``plan.json``, too."""
-        if os.path.isfile(self.catalogue) and os.path.isdir(self.journal):
+        if is_file(self.catalogue) and names_in(self.journal):
             return True
         try:
-            with open(self.plan, "rb") as file:
+            with open_file(self.plan) as file:
                 return PLAN_FORMAT.encode() in file.read(100)
         except OSError:
             return False
@@ -122,3 +142,10 @@ class CohortLayout:
                 code="NO_COHORT",
                 path=self.root,
             )
+
+
+def is_archive_there(path: str) -> bool:
+    """Whether there is an archive, or something else of that name that must not be replaced."""
+    if not is_url(path):
+        return os.path.lexists(path)
+    return is_file(path if path.endswith(ZIP_SUFFIX) else f"{path}/{MANIFEST}")

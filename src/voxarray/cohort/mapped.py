@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -34,7 +34,7 @@ from voxarray.core.errors import FormatError
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.levels import Levels
 from voxarray.image import LabelMap
-from voxarray.storage.atomic_write import write_if_other
+from voxarray.storage.places import is_file, make_folder, real_path, remove_file, write_if_other
 from voxarray.subject import Subject
 from voxarray.transforms.pipeline_file import entries_of, to_text
 
@@ -154,7 +154,7 @@ class Mapped(Sequence[Subject]):
     ) -> CohortResult:
         """As `save`, and says what was done, also if some images failed."""
         folder = CohortLayout.of(destination)
-        if run.partition is not None and os.path.exists(folder.plan):
+        if run.partition is not None and is_file(folder.plan):
             plan = self._part_of_plan(folder, options, run.partition)
         else:
             plan = self.freeze(folder, options, watcher)
@@ -208,7 +208,7 @@ class Mapped(Sequence[Subject]):
 
     @property
     def _origin(self) -> str:
-        return text_digest(f"cohort\0{os.path.realpath(self.cohort.path)}")
+        return text_digest(f"cohort\0{real_path(self.cohort.path)}")
 
     def _refuse_other(self, origin: str, folder: CohortLayout) -> None:
         if origin != self._origin:
@@ -272,7 +272,7 @@ class Mapped(Sequence[Subject]):
             watcher.planned(number + 1, len(self))
         items.sort(key=lambda item: item.slug)
         plan = Plan(tuple(items), self._origin, options.digest(), options.zipped)
-        os.makedirs(folder.root, exist_ok=True)
+        make_folder(folder.root)
         self._keep_pipeline(folder)
         plan.write(folder.plan)
         return plan
@@ -282,8 +282,7 @@ class Mapped(Sequence[Subject]):
         try:
             text = to_text(entries_of([self.transform]))
         except FormatError:
-            with suppress(FileNotFoundError):
-                os.unlink(folder.pipeline)
+            remove_file(folder.pipeline)
             return
         write_if_other(folder.pipeline, text.encode())
 

@@ -37,7 +37,7 @@ class ArchiveOptions:
     def __post_init__(self) -> None:
         Options(levels=self.levels, chunk=self.chunk, codec=self.codec)  # refuses what is wrong
 
-    def of_archive(self, staging: str, overwrite: bool) -> Options:
+    def of_archive(self, staging: str | None, overwrite: bool) -> Options:
         """For the conversion of one image."""
         return Options(self.levels, self.chunk, self.codec, overwrite, staging)
 

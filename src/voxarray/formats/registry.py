@@ -173,7 +173,9 @@ def searched_suffixes() -> set[str]:
 
 def names_archive(path: str | os.PathLike[str]) -> bool:
     """Whether a path has the name of one archive, as voxarray writes them."""
-    found = writable_format(path)
+    # Not of formats that were added: looking for these takes milliseconds, and a folder has
+    # thousands of names.
+    found = _fitting(path, FORMATS, _written)
     return found is not None and found.identity == "zarr"
 
 

@@ -87,24 +87,6 @@ def keep_mode(partial: str, target: str) -> None:
     os.chmod(partial, stat.S_IMODE(old.st_mode))
 
 
-def write_if_other(path: str, data: bytes) -> None:
-    """Put a small file in its place in one step, unless one of the same bytes is there.
-
-    Raises:
-        ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
-    """
-    try:
-        with open(path, "rb") as file:
-            if file.read() == data:
-                return
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise refusal(error, path) from error
-    with atomic_write(path, overwrite=True) as file:
-        file.write(data)
-
-
 def _refuse_existing(target: str, overwrite: bool) -> None:
     if os.path.isdir(target):
         raise ArchiveExistsError(

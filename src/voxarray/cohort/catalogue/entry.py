@@ -13,7 +13,8 @@ from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import Opened
-from voxarray.core.errors import VoxarrayError
+from voxarray.core.errors import AccessDeniedError, TransportError, VoxarrayError
+from voxarray.storage.remote.address import is_url
 
 KEY = "cohort"
 
@@ -58,7 +59,11 @@ def facts_of(item: Item, opened: Opened) -> dict[str, Any]:
 
 
 def entry_of(archive: str) -> Entry | None:
-    """The entry of an archive; None if it is no whole archive that a cohort made."""
+    """The entry of an archive; None if it is no whole archive that a cohort made.
+
+    Raises:
+        AccessDeniedError, TransportError: A store does not say whether it is one.
+    """
     try:
         manifest = Manifest.read(open_store(archive))
         facts = manifest.source[KEY]
@@ -72,7 +77,9 @@ def entry_of(archive: str) -> Entry | None:
             high,
             sum(file.size for file in manifest.files.values()),
         )
-    except (VoxarrayError, OSError, KeyError, TypeError):
+    except (VoxarrayError, OSError, KeyError, TypeError) as error:
+        if is_url(archive) and isinstance(error, (AccessDeniedError, TransportError)):
+            raise
         return None
 
 

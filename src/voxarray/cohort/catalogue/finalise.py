@@ -19,7 +19,8 @@ from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import MissingFileError
 from voxarray.core.version import __version__
-from voxarray.storage.atomic_write import write_if_other
+from voxarray.storage.places import write_if_other
+from voxarray.storage.remote.address import is_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ def last_failures(folder: CohortLayout) -> Mapping[tuple[str, str], Mapping[str,
 
 def _describe(folder: CohortLayout) -> None:
     """Say in a BIDS tree that this is a derivative, as the standard wants it said."""
+    if is_url(folder.root):
+        return
     parent = os.path.dirname(folder.root)
     while not bids.is_dataset(parent):
         if os.path.dirname(parent) == parent:

@@ -16,11 +16,15 @@ from typing import Any
 from voxarray.core import portable
 from voxarray.core.disk import sync
 from voxarray.storage.folder_lock import random_identity
+from voxarray.storage.places import names_in, open_file
+from voxarray.storage.remote.address import is_url
+from voxarray.storage.remote.writing import WritableObjects
 
 BEGUN = "begun"
 """Status of an image that somebody is at; where nothing follows, whoever it was has died."""
 
 _SUFFIX = ".jsonl"
+_LONG = 64 << 10
 _lock = threading.Lock()
 _open: dict[str, Journal] = {}
 
@@ -33,11 +37,14 @@ class Journal:
         self._fd: int | None = None
         self._lock = threading.Lock()
 
-    @classmethod
-    def of(cls, folder: str) -> Journal:
+    @staticmethod
+    def of(folder: str) -> Journal:
         """The journal of this process in a folder; another process has another one."""
+        kind = ObjectJournal if is_url(folder) else Journal
         with _lock:
-            return _open.setdefault(folder, cls(folder))
+            if folder not in _open:
+                _open[folder] = kind(folder)
+            return _open[folder]
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a record with the time; when this returns, it survives a power loss.
@@ -56,8 +63,7 @@ class Journal:
         self._write(record, synced=False)
 
     def _write(self, record: dict[str, Any], *, synced: bool) -> None:
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({**record, "time": now}).encode() + b"\n"
+        line = _line(record)
         with self._lock:
             # A worker may outlive a cohort that is deleted and made again at the same place.
             if self._fd is not None and os.fstat(self._fd).st_nlink == 0:
@@ -87,6 +93,39 @@ class Journal:
         return fd
 
 
+class ObjectJournal(Journal):
+    """The journal of this process for a cohort in a bucket, where nothing can be appended to.
+
+    The whole object is put again with each record, and a new one begun when it is long: an image
+    costs one request, and a cohort few objects. Notes go with the record after them.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self._lines = b""
+        self._name = ""
+
+    def _write(self, record: dict[str, Any], *, synced: bool) -> None:
+        with self._lock:
+            self._lines += _line(record)
+            if not synced:
+                return
+            self._name = self._name or f"{random_identity()}{_SUFFIX}"
+            WritableObjects.at(self._folder).put(self._name, self._lines)
+            if len(self._lines) > _LONG:
+                self._lines, self._name = b"", ""
+
+    def close(self) -> None:
+        """Begin another object with the next record."""
+        with self._lock:
+            self._lines, self._name = b"", ""
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    return json.dumps({**record, "time": now}).encode() + b"\n"
+
+
 def _forget_parents() -> None:
     """The child of a fork has journals of its own."""
     global _lock
@@ -112,10 +151,9 @@ def records(folder: str) -> Iterator[dict[str, Any]]:
 def lines(folder: str) -> Iterator[dict[str, Any]]:
     """As `records`, and the attempts that were begun."""
     found: list[dict[str, Any]] = []
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    for name in names:
+    for name in names_in(folder):
         if name.endswith(_SUFFIX):
-            with open(os.path.join(folder, name), "rb") as file:
+            with open_file(os.path.join(folder, name)) as file:
                 found += [record for line in file if (record := _parsed(line))]
     return iter(sorted(found, key=lambda record: str(record["time"])))
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from voxarray.core.errors import ChecksumError
-from voxarray.storage.atomic_write import write_if_other
+from voxarray.storage.places import read_file, write_if_other
 
 _MARK = b"voxarray-sha256:"
 _UNKNOWN = b"0" * 64
@@ -49,8 +49,7 @@ def read(path: str) -> Any:
     import pyarrow
     import pyarrow.parquet
 
-    with open(path, "rb") as file:
-        data = file.read()
+    data = read_file(path)
     place = data.rfind(_MARK) + len(_MARK)
     stated = data[place : place + len(_UNKNOWN)]
     if _digest(data[:place] + _UNKNOWN + data[place + len(_UNKNOWN) :]) != stated:

@@ -13,7 +13,7 @@ from typing import Any
 
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure
-from voxarray.storage.atomic_write import write_if_other
+from voxarray.storage.places import is_file, read_file, write_if_other
 
 Noted = dict[tuple[str, str], Mapping[str, Any]]
 """Records of failures by the name of the archive and the key of the item."""
@@ -37,8 +37,7 @@ class Failed:
 def read(folder: CohortLayout, part: tuple[int, int]) -> Noted:
     """What was noted of a part; nothing where there is no file, or none that can be read."""
     try:
-        with open(_path(folder, part), "rb") as file:
-            lines = json.loads(file.read())
+        lines = json.loads(read_file(_path(folder, part)))
         return {
             (slug, key): {"failure": asdict(Failure(**failure)), "seconds": None, "peak": None}
             for slug, key, failure in lines
@@ -55,7 +54,7 @@ def write(folder: CohortLayout, part: tuple[int, int], failed: Iterable[Failed])
     """
     path = _path(folder, part)
     lasting = [[one.slug, one.key, asdict(one.failure)] for one in failed if one.failure.lasting]
-    if lasting or os.path.exists(path):
+    if lasting or is_file(path):
         text = json.dumps(sorted(lasting, key=lambda one: one[:2]))
         write_if_other(path, text.encode())
 

@@ -11,10 +11,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxarray.archive.manifest import KEY as MANIFEST
 from voxarray.archive.staging import is_hidden_staging
 from voxarray.cohort.discover.files import is_archive
 from voxarray.cohort.folder import PLAN_FORMAT, CohortLayout
-from voxarray.storage.remote.address import is_url
+from voxarray.formats.registry import names_archive
+from voxarray.storage.places import real_path
+from voxarray.storage.remote.address import OBJECT_STORES, Address, is_url
+from voxarray.storage.remote.writing import WritableObjects
+
+_OF_COHORTS = ("plan.json", "catalogue.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,12 @@ def holdings(paths: Iterable[str | os.PathLike[str]]) -> Holdings:
             barren.append(path)
         for one in found:
             if isinstance(one, CohortLayout):
-                cohorts.setdefault(os.path.realpath(one.root), one)
+                cohorts.setdefault(real_path(one.root), one)
             else:
-                archives.setdefault(one if is_url(one) else os.path.realpath(one), one)
+                archives.setdefault(real_path(one), one)
     for cohort in cohorts.values():
         for archive in cohort.archives():
-            archives.pop(os.path.realpath(archive), None)
+            archives.pop(real_path(archive), None)
     return Holdings(
         tuple(sorted(cohorts.values(), key=lambda cohort: cohort.root)),
         tuple(sorted(archives.values())),
@@ -66,7 +72,7 @@ def holdings(paths: Iterable[str | os.PathLike[str]]) -> Holdings:
 
 def _at(path: str) -> Iterator[CohortLayout | str]:
     if is_url(path):
-        yield path
+        yield from _at_url(path)
         return
     given = os.path.expanduser(path)
     if not os.path.isdir(given) or is_archive(Path(given)):
@@ -75,6 +81,23 @@ def _at(path: str) -> Iterator[CohortLayout | str]:
     if CohortLayout.of(given).is_cohort():
         yield CohortLayout.of(given)
     yield from _below(given, set())
+
+
+def _at_url(url: str) -> Iterator[CohortLayout | str]:
+    """What is at a URL; below it, too, where a bucket lists what it holds."""
+    address = Address.parse(url)
+    parts = address.path.split("/")
+    if address.scheme not in OBJECT_STORES or any(map(names_archive, filter(None, parts))):
+        yield url
+        return
+    place = WritableObjects.at(url)
+    keys = place.stamps()
+    folders = {key.rpartition("/")[0] for key in keys if key.rpartition("/")[2] in _OF_COHORTS}
+    yield from (CohortLayout.of(f"{place.url}/{folder}".rstrip("/")) for folder in sorted(folders))
+    for key in keys:
+        folder, _, name = key.rpartition("/")
+        if (name == MANIFEST and names_archive(folder)) or names_archive(name):
+            yield f"{place.url}/{folder if name == MANIFEST else key}"
 
 
 def _below(folder: str, seen: set[tuple[int, int]]) -> Iterator[CohortLayout | str]:

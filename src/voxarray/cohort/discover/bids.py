@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from pathspec import GitIgnoreSpec
 
 from voxarray.cohort.discover.input import stem
 from voxarray.core.errors import FormatError
+from voxarray.storage.places import is_file, read_file
 
 DESCRIPTION = "dataset_description.json"
 PARTICIPANTS = "participants.tsv"
@@ -36,7 +38,7 @@ _OF_SUBJECT = ("sub", "ses")
 
 def is_dataset(folder: str) -> bool:
     """Whether a folder says that it is a BIDS dataset."""
-    return os.path.isfile(os.path.join(folder, DESCRIPTION))
+    return is_file(os.path.join(folder, DESCRIPTION))
 
 
 def entities(path: str) -> dict[str, str]:
@@ -110,8 +112,8 @@ class Ignored:
         """
         path = os.path.join(folder, ".bidsignore")
         try:
-            with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-                return cls(GitIgnoreSpec.from_lines(file.read().splitlines()))
+            text = read_file(path).decode("utf-8-sig", "surrogateescape")
+            return cls(GitIgnoreSpec.from_lines(text.splitlines()))
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError) as error:
@@ -141,10 +143,10 @@ class Ignored:
 def participants(folder: str, columns: Iterable[str]) -> dict[str, dict[str, str]]:
     """Some columns of ``participants.tsv``, by ``sub-`` label."""
     path = os.path.join(folder, PARTICIPANTS)
-    if not os.path.isfile(path):
+    if not is_file(path):
         return {}
-    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    text = read_file(path).decode("utf-8-sig", "surrogateescape")
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))
     return {
         row["participant_id"]: {name: row[name] for name in columns if name in row}
         for row in rows

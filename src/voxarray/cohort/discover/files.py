@@ -163,7 +163,7 @@ class _Walk:
         """Count the files of a folder that are no images: by a rule, or as not understood."""
         wondered = []
         for path in others:
-            if _is_beside(path):
+            if is_beside(path):
                 self.census.ignore(BESIDE)
             elif longest_suffix(path, self.known):
                 self.census.ignore(NAMED_ONLY)
@@ -177,7 +177,8 @@ class _Walk:
                 self.census.wonder(os.path.relpath(path, self.root).replace(os.sep, "/"))
 
 
-def _is_beside(path: str) -> bool:
+def is_beside(path: str) -> bool:
+    """Whether a file accompanies scans and is none."""
     name = os.path.basename(path).lower()
     for suffix in _COMPRESSED:
         name = name.removesuffix(suffix)

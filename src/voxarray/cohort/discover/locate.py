@@ -6,7 +6,16 @@ import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from voxarray.cohort.discover.search import digest_of, fixed_part, found_at, is_image, prefix_of
+from voxarray.cohort.discover.buckets import is_prefix
+from voxarray.cohort.discover.manifest_table import name_of
+from voxarray.cohort.discover.search import (
+    digest_of,
+    fixed_part,
+    found_at,
+    is_image,
+    joined,
+    prefix_of,
+)
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.core.errors import MissingFileError
 from voxarray.storage.remote.address import as_local, is_url
@@ -34,6 +43,11 @@ def locate(
     several = len(sources) > 1
     for source in map(as_local, sources):
         path = os.path.expanduser(source)
+        if is_prefix(source):
+            roots.append((prefix_of(source) if several else "", source.rstrip("/")))
+            name = name_of(source, "")
+            listed.setdefault(name, []).append(source.rstrip("/"))  # it may be one image
+            continue
         if not is_url(source) and os.path.isdir(path):
             roots.append((prefix_of(source) if several else "", os.path.abspath(path)))
         elif not is_url(source) and not os.path.exists(path) and glob.has_magic(path):
@@ -83,4 +97,4 @@ def _candidates(
     yield from listed.get(name, ())
     for prefix, root in roots:
         if name.startswith(prefix):
-            yield os.path.abspath(os.path.join(root, name[len(prefix) :]))
+            yield joined(root, name[len(prefix) :])

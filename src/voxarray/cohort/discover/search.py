@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voxarray.cohort.discover import bids, manifest_table
+from voxarray.cohort.discover.buckets import is_prefix, objects_below
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.files import images, is_image_folder
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
@@ -55,7 +56,9 @@ def search(
     for source in map(as_local, sources):
         # Two folders may both hold a t1.nii.gz: their own names tell them apart.
         prefix = prefix_of(source) if find.several else ""
-        folder = not is_url(source) and os.path.isdir(source) and not is_image(source)
+        folder = is_prefix(source) or (
+            not is_url(source) and os.path.isdir(source) and not is_image(source)
+        )
         found += find.in_source(source, prefix if folder else "")
     return _told_apart(_marked(found))
 
@@ -103,6 +106,8 @@ class _Search:
 
     def in_source(self, source: str, prefix: str) -> Iterable[DiscoveredInput]:
         """The inputs of one source."""
+        if is_prefix(source):
+            return self._below_prefix(source.rstrip("/"), prefix)
         if is_url(source):
             return [self._at_url(source)]
         path = os.path.expanduser(source)
@@ -124,13 +129,21 @@ class _Search:
         address = Address.parse(url)
         if not address.name and address.scheme not in WEB:
             raise UnsupportedError(
-                f"{url} names a whole store, which is not searched: write the URLs of its "
-                "images into a list (.txt) or a table (.csv), one a line",
+                f"{url} names a whole store, and one of {address.scheme} is not searched: write "
+                "the URLs of its images into a list (.txt) or a table (.csv), one a line",
                 code="REMOTE_FOLDER",
                 path=url,
             )
         self.census.take()
         return _alone(url, manifest_table.name_of(url, ""), self.options)
+
+    def _below_prefix(self, url: str, prefix: str) -> Iterable[DiscoveredInput]:
+        below = objects_below(
+            url, self.census, destination=self.destination, alone=not self.several
+        )
+        if below == [""]:
+            return [_alone(url, manifest_table.name_of(url, ""), self.options)]
+        return self._named_below(url, prefix, below)
 
     def _counted(self, found: Iterable[DiscoveredInput]) -> Iterator[DiscoveredInput]:
         for one in found:
@@ -140,11 +153,16 @@ class _Search:
     def _in_folder(self, path: str, prefix: str) -> Iterable[DiscoveredInput]:
         below = images(path, self.census, destination=self.destination, alone=not self.several)
         names = [os.path.relpath(one, path).replace(os.sep, "/") for one in below]
+        return self._named_below(path, prefix, names)
+
+    def _named_below(
+        self, path: str, prefix: str, names: Sequence[str]
+    ) -> Iterable[DiscoveredInput]:
         if self.choice.image_patterns or self.choice.label_patterns:
             return self._by_pattern(path, prefix, names)
         if bids.is_dataset(path):
             return self._of_dataset(path, prefix, names)
-        return [_alone(os.path.join(path, name), prefix + name, self.options) for name in names]
+        return [_alone(joined(path, name), prefix + name, self.options) for name in names]
 
     def _globbed(self, pattern: str) -> Iterator[DiscoveredInput]:
         root = fixed_part(pattern)
@@ -171,14 +189,14 @@ class _Search:
                         image=image or (LABEL if kind == "label" else IMAGE),
                         kind="label" if kind == "label" or labels_only else "intensity",
                         source=prefix + name,
-                        location=os.path.abspath(os.path.join(folder, name)),
+                        location=joined(folder, name),
                     )
                     break
             else:
                 if choice.image_patterns:
                     self.census.drop("that no pattern fits")
                 else:  # only label maps were named: the rest are images
-                    yield _alone(os.path.join(folder, name), prefix + name, self.options)
+                    yield _alone(joined(folder, name), prefix + name, self.options)
 
     def _of_dataset(
         self, folder: str, prefix: str, names: Sequence[str]
@@ -197,10 +215,17 @@ class _Search:
                 image=bids.image_of(name),
                 kind="label" if is_label else "intensity",
                 source=prefix + name,
-                location=os.path.abspath(os.path.join(folder, name)),
+                location=joined(folder, name),
                 entities=entities,
                 kept=kept.get(f"sub-{entities['sub']}", {}),
             )
+
+
+def joined(folder: str, name: str) -> str:
+    """Absolute path, or URL, of an image in a folder."""
+    if is_url(folder):
+        return f"{folder.rstrip('/')}/{name}"
+    return os.path.abspath(os.path.join(folder, name))
 
 
 def _alone(location: str, name: str, options: ArchiveOptions) -> DiscoveredInput:

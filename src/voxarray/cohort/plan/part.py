@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.plan import Plan, damaged, missing, refuse_version
 from voxarray.core.errors import FormatError
+from voxarray.storage.places import open_file
 
 _ROW_END = b",\n"
 
@@ -26,7 +27,7 @@ def read_part(path: str, number: int, of: int) -> Plan:
         MissingFileError, ChecksumError, FormatError: As `Plan.read`.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             content, places = _read(file)
             refuse_version(content, path)
             own = _order(content, file, places)[number - 1 :: of]

@@ -13,7 +13,7 @@ from voxarray.cohort.plan.item import Item
 from voxarray.core.errors import ChecksumError, FormatError, MissingFileError
 from voxarray.core.memory import format_bytes
 from voxarray.core.printable import printable
-from voxarray.storage.atomic_write import write_if_other
+from voxarray.storage.places import read_file, write_if_other
 
 VERSION = 1
 
@@ -67,8 +67,7 @@ class Plan:
             FormatError: If another voxarray wrote it (``UNKNOWN_VERSION``).
         """
         try:
-            with open(path, "rb") as file:
-                data = file.read()
+            data = read_file(path)
         except FileNotFoundError:
             raise missing(path) from None
         body = data[: data.rfind(b'"sha256"')]

@@ -29,9 +29,10 @@ from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.task import Result
-from voxarray.core.disk import refusal
 from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
 from voxarray.storage.hidden_folders import names_of_hidden, remove_abandoned
+from voxarray.storage.places import make_folder
+from voxarray.storage.remote.address import is_url
 
 Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -221,7 +222,7 @@ def make_plan(
     looked = (watcher or ProgressListener()).planned
     plan = plan_of(found, _texts(sources), options, previous_plan(folder), looked)
     if write:
-        _make(folder.root)
+        make_folder(folder.root)
         plan.write(folder.plan)
     return plan
 
@@ -252,9 +253,10 @@ def execute(
     """
     folder = CohortLayout.of(destination)
     engine = choose_engine(run.workers, run.scheduler, run.executor)
-    _make(folder.subjects)
-    _make(folder.staging)
-    _sweep(folder, plan, run)
+    make_folder(folder.subjects)
+    if not is_url(folder.root):
+        make_folder(folder.staging)
+        _sweep(folder, plan, run)
     items = by_size(plan.items)
     todo, present, permanent_failures = _sorted_out(items, plan, folder, run)
     tally = _Tally(present=present, failures=permanent_failures)
@@ -365,13 +367,6 @@ def _file_openers(locations: Mapping[str, str]) -> Callable[[Item], Opener]:
         return FileOpener({name: locations.get(name, name) for name in names})
 
     return opener_of
-
-
-def _make(folder: str) -> None:
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise refusal(error, folder) from error
 
 
 def _texts(sources: Sources) -> list[str]:

@@ -20,7 +20,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.run import slurm
 from voxarray.core.errors import FormatError, MissingFileError, StateError
-from voxarray.storage.atomic_write import write_if_other
+from voxarray.storage.places import write_if_other
 
 RESUBMISSIONS = 3
 """How often parts are submitted again; each time with twice the memory of the time before."""

@@ -13,7 +13,7 @@ from voxarray.archive.partial_writes import PartialWrite
 from voxarray.archive.staging import hidden_folders
 from voxarray.cohort.catalogue.entry import entry_of, facts_of
 from voxarray.cohort.catalogue.journal import BEGUN, Journal
-from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.folder import CohortLayout, is_archive_there
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import UNEXPECTED, failure_of, redact_paths
 from voxarray.cohort.plan.item import Failure, Item
@@ -21,10 +21,11 @@ from voxarray.cohort.plan.opening import Opener
 from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.resource_usage import metered
 from voxarray.cohort.run.throttle import HERE
-from voxarray.core.errors import ArchiveExistsError
+from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 from voxarray.core.progress import Progress
 from voxarray.source.kept_blocks import dropped_afterwards
 from voxarray.storage.folder_lock import Ownership, ownership
+from voxarray.storage.remote.address import is_url
 
 Status = Literal["converted", "present", "busy", "failed"]
 
@@ -137,8 +138,12 @@ def _attempt(
 ) -> tuple[Status, Failure | None, str]:
     item, opener, options = task.item, task.opener, task.options
     archive = folder.archive(item.slug, options.zipped)
-    exists = os.path.lexists(archive)
-    if exists and not task.overwrite and is_made(archive, item):
+    try:
+        exists = is_archive_there(archive)
+        is_done = exists and not task.overwrite and is_made(archive, item)
+    except VoxarrayError as error:  # a store that does not answer
+        return "failed", failure_of(error, item.origin.source, opener.places), ""
+    if is_done:
         return "present", None, ""
     if not task.ignore_active_worker and _is_under_way(folder.staging, os.path.basename(archive)):
         return "busy", None, ""
@@ -156,7 +161,9 @@ def _attempt(
                 kind=item.kind,
                 table=opened.table,
                 labels=opened.layers,
-                options=options.of_archive(folder.staging, overwrite=exists),
+                options=options.of_archive(
+                    None if is_url(folder.root) else folder.staging, overwrite=exists
+                ),
                 progress=progress,
                 facts=facts_of(item, opened),
                 extremes=True,
@@ -181,8 +188,11 @@ def is_made(archive: str, item: Item) -> bool:
 
 
 def _is_under_way(staging: str, name: str) -> bool:
-    """Whether somebody is building this archive; only to save work, for it does no harm."""
-    return any(
+    """Whether somebody is building this archive; only to save work, for it does no harm.
+
+    In a bucket nobody can tell.
+    """
+    return not is_url(staging) and any(
         ownership(os.path.join(staging, hidden)) is not Ownership.ABANDONED
         for hidden in hidden_folders(staging, name)
     )

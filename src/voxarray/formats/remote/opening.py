@@ -66,8 +66,8 @@ def _guessed(url: str, address: Address, known: list[str]) -> Source:
     objects = objects_at(address)
     if objects.is_folder():
         raise UnsupportedError(
-            f"{address.shown} is a folder of a store, and folders are not searched there: write "
-            "the URLs of its images into a list (.txt) or a table (.csv), one a line",
+            f"{address.shown} is a folder of a store and no image, and series of files are not "
+            "read there: name one image in it, or convert what is in it to a cohort",
             code="REMOTE_FOLDER",
             path=address.shown,
         )

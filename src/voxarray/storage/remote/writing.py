@@ -195,6 +195,22 @@ class WritableObjects:
 
         return self.objects._try("", once)
 
+    def names(self) -> list[str]:
+        """Names of the objects and folders of this place itself, sorted, asked for now.
+
+        Raises:
+            AccessDeniedError, TransportError: As `Objects.stat`.
+        """
+        prefix = self.objects.address.path
+
+        def once() -> list[str]:
+            client = self._usable().client()
+            listed = obstore().list_with_delimiter(client, prefix=prefix or None)
+            paths = [*listed["common_prefixes"], *(one["path"] for one in listed["objects"])]
+            return sorted(str(path).rstrip("/").rpartition("/")[2] for path in paths)
+
+        return self.objects._try("", once)
+
     def stat(self, key: str) -> Stamp | None:
         """Size and version of an object, asked for now; None if there is none."""
         try:

@@ -1,0 +1,161 @@
+"""Which objects below a prefix of a bucket are images; as `voxarray.cohort.discover.files`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from voxarray.archive.locate import ZIPPED
+from voxarray.archive.remote_store import NODE_DOCUMENTS
+from voxarray.cohort.discover.census import Census
+from voxarray.cohort.discover.files import BESIDE, DOTS, NAMED_ONLY, RESULTS, is_beside
+from voxarray.cohort.folder import CohortLayout
+from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
+from voxarray.formats.registry import (
+    format_of,
+    known_suffixes,
+    longest_suffix,
+    names_archive,
+    searched_suffixes,
+)
+from voxarray.storage.remote.address import OBJECT_STORES, Address, is_url
+from voxarray.storage.remote.writing import WritableObjects
+
+_OF_COHORTS = ("plan.json", "catalogue.parquet")
+
+
+def is_prefix(url: str) -> bool:
+    """Whether a URL names a folder of a bucket by its looks; nothing is asked.
+
+    An image has a suffix that can be opened, or lies in an archive.
+    """
+    if not is_url(url):
+        return False
+    address = Address.parse(url)
+    if address.scheme not in OBJECT_STORES:
+        return False
+    if any(part.lower().endswith((".zarr", *ZIPPED)) for part in address.path.split("/")):
+        return False
+    return not longest_suffix(address.name or "/", known_suffixes())
+
+
+def objects_below(url: str, census: Census, *, destination: str, alone: bool) -> list[str]:
+    """Names of the images below a prefix, sorted; the empty one is the prefix itself.
+
+    The DICOM files of a folder count as one image, named by the folder: it fails by name when it is
+    opened, for series are not read from buckets.
+
+    Args:
+        url: The prefix.
+        census: Told what was seen.
+        destination: Of the cohort; its results are left out.
+        alone: Whether nothing else is searched: then the archives of a cohort in which nothing
+            else is are the images.
+    """
+    place = WritableObjects.at(url)
+    keys = [key for key in place.stamps() if key]
+    if any(key in NODE_DOCUMENTS for key in keys) or not keys:
+        census.take()
+        return [""]
+    cohorts = _cohorts(keys)
+    if destination.startswith(f"{place.url}/"):
+        cohorts[destination[len(place.url) + 1 :] + "/"] = True
+    found = _Sorted(frozenset(keys), cohorts, census)
+    for key in keys:
+        found.add(key)
+    if not found.images and alone and "" in cohorts:
+        archives = CohortLayout.of(place.url).archives()
+        found.images.update(archive[len(place.url) + 1 :] for archive in archives)
+        census.take(len(found.images))
+    return sorted(found.images)
+
+
+def _cohorts(keys: Collection[str]) -> dict[str, bool]:
+    """Folders of cohorts, with their final slash."""
+    folders = {
+        key[: -len(name)]
+        for key in keys
+        for name in _OF_COHORTS
+        if key == name or key.endswith(f"/{name}")
+    }
+    return {
+        folder: True
+        for folder in folders
+        if any(key.startswith((f"{folder}subjects/", f"{folder}journal/")) for key in keys)
+    }
+
+
+class _Sorted:
+    """Objects, sorted into images and what is none."""
+
+    def __init__(self, keys: Collection[str], cohorts: Mapping[str, bool], census: Census) -> None:
+        self.keys, self.cohorts, self.census = keys, cohorts, census
+        self.images: set[str] = set()
+        self._searched, self._known = searched_suffixes(), known_suffixes()
+        self._results = [
+            (folder, tuple(f"{folder}{name}" for name in CohortLayout("").results))
+            for folder in cohorts
+        ]
+        self._zarr = {
+            key.rpartition("/")[0] for key in keys if key.rpartition("/")[2] in NODE_DOCUMENTS
+        }
+
+    def add(self, key: str) -> None:
+        """Take an object for what it is."""
+        parts = key.split("/")
+        if any(part.startswith(".") for part in parts if part not in NODE_DOCUMENTS):
+            self.census.ignore(DOTS)
+        elif self._is_result(key):
+            self.census.ignore(RESULTS)
+        elif (top := self._archive(parts)) is not None:
+            self._take(top)
+        else:
+            self._add_file(key)
+
+    def _is_result(self, key: str) -> bool:
+        return any(
+            key.startswith(f"{folder}subjects/")
+            or any(key == name or key.startswith(f"{name}/") for name in names)
+            for folder, names in self._results
+        )
+
+    def _archive(self, parts: list[str]) -> str | None:
+        """The archive, or other Zarr, that an object lies in."""
+        for number in range(1, len(parts)):
+            folder = "/".join(parts[:number])
+            if folder in self._zarr or names_archive(folder):
+                return folder
+        return None
+
+    def _add_file(self, key: str) -> None:
+        suffix = longest_suffix(key, self._searched)
+        if suffix in DICOM_SUFFIXES:
+            self._take(key.rpartition("/")[0])
+        elif suffix:
+            if self._has_header(key, suffix):
+                self.census.take()
+            else:
+                self._take(key)
+        elif is_beside(key):
+            self.census.ignore(BESIDE)
+        elif longest_suffix(key, self._known):
+            self.census.ignore(NAMED_ONLY)
+        elif self._is_detached(key):
+            self.census.take()
+        else:
+            self.census.wonder(key)
+
+    def _take(self, name: str) -> None:
+        if name not in self.images:
+            self.images.add(name)
+            self.census.take()
+
+    def _has_header(self, key: str, suffix: str) -> bool:
+        known = format_of(key)
+        headers = dict(known.companions).get(suffix, ()) if known is not None else ()
+        return any(f"{key[: -len(suffix)]}{end}" in self.keys for end in headers)
+
+    def _is_detached(self, key: str) -> bool:
+        """Whether an object is likely that of the voxels that a header beside it names."""
+        start = key.rpartition("/")[2].partition(".")[0]
+        folder = key[: key.rfind("/") + 1]
+        return any(f"{folder}{start}{end}" in self.keys for end in (".mhd", ".nhdr"))

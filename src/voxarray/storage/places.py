@@ -1,0 +1,132 @@
+"""Small files at local paths and in buckets alike, for whoever keeps both kinds of folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from typing import BinaryIO
+
+from voxarray.core.disk import refusal
+from voxarray.core.errors import MissingFileError
+from voxarray.storage.atomic_write import atomic_write
+from voxarray.storage.remote.address import Address, is_url
+from voxarray.storage.remote.writing import WritableObjects
+
+_PIECE = 8 << 20
+
+
+def read_file(path: str) -> bytes:
+    """All bytes of a small file.
+
+    Raises:
+        FileNotFoundError: There is none.
+        OSError: What the disk or the store refuses.
+    """
+    with open_file(path) as file:
+        return file.read()
+
+
+def open_file(path: str) -> BinaryIO:
+    """A file, open for reading; of an object, a copy on this machine's disk that has no name.
+
+    Raises:
+        FileNotFoundError: There is none.
+        OSError: What the disk or the store refuses.
+    """
+    if not is_url(path):
+        return open(path, "rb")
+    place, key = _object(path)
+    stamp = place.stat(key)
+    if stamp is None:
+        raise MissingFileError(f"there is no {path}", path=path)
+    copy: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # given away
+    for start in range(0, stamp.size, _PIECE):
+        copy.write(place.objects.read(key, start, min(_PIECE, stamp.size - start), stamp))
+    copy.seek(0)
+    return copy
+
+
+def is_file(path: str) -> bool:
+    """Whether there is a file at a path.
+
+    Raises:
+        AccessDeniedError, TransportError: What a store refuses.
+    """
+    if not is_url(path):
+        return os.path.isfile(path)
+    place, key = _object(path)
+    return place.stat(key) is not None
+
+
+def names_in(folder: str) -> list[str]:
+    """Names of files and folders in a folder, sorted; none where there is no folder.
+
+    Raises:
+        OSError: What the disk or the store refuses.
+    """
+    if is_url(folder):
+        return WritableObjects.at(folder).names()
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+def make_folder(path: str) -> None:
+    """Make a folder, and those above it; in a bucket there are none.
+
+    Raises:
+        ArchiveError: What the disk refuses.
+    """
+    if is_url(path):
+        return
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise refusal(error, path) from error
+
+
+def write_if_other(path: str, data: bytes) -> None:
+    """Put a small file in its place in one step, unless one of the same bytes is there.
+
+    Raises:
+        ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
+        AccessDeniedError, TransportError: What a store refuses.
+    """
+    if is_url(path):
+        place, key = _object(path)
+        if not place.holds(key, data):
+            place.put(key, data)
+        return
+    try:
+        with open(path, "rb") as file:
+            if file.read() == data:
+                return
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise refusal(error, path) from error
+    with atomic_write(path, overwrite=True) as new:
+        new.write(data)
+
+
+def remove_file(path: str) -> None:
+    """Delete a file, if there is one.
+
+    Raises:
+        OSError: What the disk or the store refuses.
+    """
+    if is_url(path):
+        place, key = _object(path)
+        place.delete([key])
+    else:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def real_path(path: str) -> str:
+    """A path without links; a URL as it is."""
+    return path if is_url(path) else os.path.realpath(path)
+
+
+def _object(url: str) -> tuple[WritableObjects, str]:
+    address = Address.parse(url)
+    return WritableObjects.at(address.parent.url), address.name

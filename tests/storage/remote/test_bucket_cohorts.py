@@ -1,0 +1,203 @@
+"""Cohorts in a bucket: made, resumed, verified, read; prefixes as sources."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import voxarray as vx
+from voxarray.cli import main
+from voxarray.cohort.catalogue.journal import lines
+from voxarray.cohort.folder import CohortLayout
+from voxarray.core.errors import MissingFileError, VoxarrayError
+from voxarray.storage.remote import objects
+
+COUNT = 4
+
+
+def image_of(seed):
+    voxels = np.random.default_rng(seed).integers(1, 900, (1, 12, 11, 10)).astype("i2")
+    return vx.ScalarImage(tensor=voxels, affine=np.diag([2.0, 1.5, 3, 1]))
+
+
+@pytest.fixture(scope="module")
+def scans_of(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sources")
+    for number in range(COUNT):
+        image_of(number).save(folder / f"sub-{number}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def cohort(bucket):
+    return f"{bucket.url}/study/cohort"
+
+
+def facts(table):
+    return table.drop(columns=["labels"]).to_dict("records")
+
+
+def test_cohort_is_the_local_one(bucket, cohort, scans_of, tmp_path):
+    before = set(os.listdir())
+    made = vx.convert_cohort(scans_of, cohort)
+    assert (made.converted, made.failed, made.left) == (COUNT, 0, 0)
+    vx.convert_cohort(scans_of, tmp_path / "cohort")
+    here, there = vx.Cohort(tmp_path / "cohort"), vx.Cohort(cohort)
+    assert facts(here.table) == facts(there.table)
+    assert there.names == here.names
+    for name in there.names:
+        np.testing.assert_array_equal(there[name]["image"].numpy(), here[name]["image"].numpy())
+    ours = {key for key in bucket.listed("study/cohort/") if "/journal/" not in key}
+    local = {
+        f"study/{file.relative_to(tmp_path).as_posix()}"
+        for file in (tmp_path / "cohort").rglob("*")
+        if file.is_file() and "journal" not in file.parts
+    }
+    assert ours == local
+    assert set(os.listdir()) == before
+    events = there.log(there.names[0])
+    assert [event["status"] for event in events] == ["begun", "converted"]
+
+
+def test_what_is_there_is_not_converted_again(bucket, cohort, scans_of):
+    vx.convert_cohort(scans_of, cohort)
+    first = {key: bucket.get(key) for key in bucket.listed()}
+    again = vx.convert_cohort(scans_of, cohort)
+    assert (again.converted, again.present) == (0, COUNT)
+    assert {key: bucket.get(key) for key in bucket.listed()} == first
+    one = next(key for key in first if "subjects/sub-2" in key and key.endswith("manifest.json"))
+    bucket.delete(one)
+    assert len(list(CohortLayout.of(cohort).archives())) == COUNT - 1
+    resumed = vx.convert_cohort(scans_of, cohort)
+    assert (resumed.converted, resumed.present) == (1, COUNT - 1)
+    assert bucket.get(one) == first[one]
+
+
+def test_partitions(cohort, scans_of):
+    runner = CliRunner()
+    planned = runner.invoke(main, ["plan", str(scans_of), cohort])
+    assert planned.exit_code == 0, planned.output
+    for number in (1, 2):
+        part = vx.convert_cohort(scans_of, cohort, partition=(number, 2))
+        assert part.converted == COUNT // 2
+    with pytest.raises(MissingFileError) as caught:
+        vx.Cohort(cohort)
+    assert caught.value.code == "NO_CATALOGUE"
+    assert runner.invoke(main, ["finalise", cohort]).exit_code == 0
+    assert len(vx.Cohort(cohort)) == COUNT
+
+
+def test_commands(bucket, cohort, scans_of):
+    runner = CliRunner()
+    result = runner.invoke(main, ["convert", str(scans_of), cohort, "--workers", "0"])
+    assert result.exit_code == 0, result.output
+    for arguments in (["verify", cohort], ["verify", bucket.url], ["verify", "--quick", cohort]):
+        result = runner.invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+    table = runner.invoke(main, ["catalogue", cohort, "--csv"])
+    assert table.output.count("done") == COUNT
+    key = next(key for key in bucket.listed() if "/scale0/image/c/" in key)
+    bucket.put(key, bucket.get(key)[:-1] + b"x")
+    result = runner.invoke(main, ["verify", cohort])
+    assert result.exit_code != 0
+    assert key.split("/")[3] in result.output
+
+
+def test_patches(cohort, scans_of):
+    vx.convert_cohort(scans_of, cohort)
+    patches = vx.Cohort(cohort).dataset(vx.patches.UniformSampler(4), 2)
+    seen = [patches[number] for number in range(len(patches))]
+    assert len(seen) == 2 * COUNT
+    assert all(patch["image"]["data"].shape == (1, 4, 4, 4) for patch in seen)
+
+
+def test_mapped(cohort, bucket, scans_of):
+    vx.convert_cohort(scans_of, cohort)
+    done = vx.Cohort(cohort).map(vx.ToCanonical()).save(f"{bucket.url}/mapped")
+    assert len(done) == COUNT
+    assert done.path == f"{bucket.url}/mapped"
+
+
+def test_server_that_fails_while_asked_is_no_missing_archive(server, cohort, scans_of):
+    vx.convert_cohort(scans_of, cohort)
+    objects.forget()
+    server.before = lambda request: setattr(
+        server, "faults", ("busy",) if "subjects/sub-1" in request else ()
+    )
+    server.probability = 1.0
+    try:
+        with pytest.raises(VoxarrayError) as caught:
+            vx.convert_cohort(scans_of, cohort)
+        assert caught.value.code == "TRANSPORT"
+    finally:
+        server.before = lambda _: None
+        server.faults = ()
+
+
+def test_failed_images_are_reported(cohort, bucket, tmp_path):
+    image_of(0).save(tmp_path / "a.nii.gz")
+    (tmp_path / "b.nii.gz").write_bytes((tmp_path / "a.nii.gz").read_bytes()[:-20])
+    made = vx.convert_cohort(tmp_path, cohort)
+    assert (made.converted, made.failed) == (1, 1)
+    assert b"1 of 2 images" in bucket.get("study/cohort/report.txt")
+    assert {one["status"] for one in lines(f"{cohort}/journal")} >= {"converted"}
+    assert len(vx.Cohort(cohort)) == 1
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_prefix_is_searched(bucket, scans_of, end):
+    bucket.put_tree(scans_of, "scans/a")
+    bucket.put("scans/readme.txt", b"x")
+    bucket.put("scans/.hidden/x.nii.gz", b"x")
+    bucket.put("scans/strange.xyz", b"x")
+    image_of(9).save(f"{bucket.url}/scans/b/c.ome.zarr")
+    made = vx.convert_cohort(f"{bucket.url}/scans{end}", f"{bucket.url}/made")
+    assert (made.converted, made.failed) == (COUNT + 1, 0)
+    assert made.census.unknown == ["strange.xyz"]
+    cohort = vx.Cohort(f"{bucket.url}/made")
+    assert cohort.names == sorted(["b/c", *(f"a/sub-{n}" for n in range(COUNT))])
+    np.testing.assert_array_equal(cohort["a/sub-2"]["image"].numpy(), image_of(2).numpy())
+    again = vx.convert_cohort(f"{bucket.url}/scans{end}", f"{bucket.url}/made")
+    assert (again.converted, again.present) == (0, COUNT + 1)
+
+
+def test_prefix_names_are_those_of_a_folder(bucket, scans_of, tmp_path):
+    (tmp_path / "bids/sub-1/anat").mkdir(parents=True)
+    (tmp_path / "bids/dataset_description.json").write_text('{"Name": "x"}')
+    (tmp_path / "bids/participants.tsv").write_text("participant_id\tage\nsub-1\t7\n")
+    (tmp_path / "bids/.bidsignore").write_text("*_bold.nii.gz\n")
+    for suffix in ("T1w", "bold"):
+        image_of(1).save(tmp_path / f"bids/sub-1/anat/sub-1_{suffix}.nii.gz")
+    bucket.put_tree(tmp_path / "bids", "bids")
+    options = {"keep_metadata": ["age"]}
+    vx.convert_cohort(f"{bucket.url}/bids", tmp_path / "remote", **options)
+    vx.convert_cohort(tmp_path / "bids", tmp_path / "local", **options)
+    remote, local = vx.Cohort(tmp_path / "remote"), vx.Cohort(tmp_path / "local")
+    assert facts(remote.table) == facts(local.table)
+
+
+def test_parts_of_a_prefix_do_not_list_it(server, bucket, cohort, scans_of):
+    bucket.put_tree(scans_of, "scans")
+    CliRunner().invoke(main, ["plan", f"{bucket.url}/scans", cohort])
+    server.paths.clear()
+    part = vx.convert_cohort(f"{bucket.url}/scans", cohort, partition=(1, 2))
+    assert part.converted == COUNT // 2
+    assert not any("prefix=scans" in path for path in server.paths)
+
+
+def test_own_results_below_the_prefix_are_no_sources(bucket, scans_of):
+    bucket.put_tree(scans_of, "scans")
+    for _ in range(2):
+        made = vx.convert_cohort(f"{bucket.url}/scans", f"{bucket.url}/scans/out")
+        assert made.converted + made.present == COUNT
+    assert vx.convert_cohort(f"{bucket.url}/scans/out", f"{bucket.url}/b").converted == COUNT
+
+
+def test_series_of_dicom_files_fails_as_one_image(bucket, tmp_path):
+    for number in range(3):
+        bucket.put(f"dicom/{number}.dcm", b"x")
+    made = vx.convert_cohort(f"{bucket.url}/dicom", tmp_path / "cohort")
+    assert [failure.code for failure in made.failures] == ["REMOTE_FOLDER"]
