@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
+from voxarray.archive.bucket_cleaning import clean_bucket
+from voxarray.archive.leftovers import Leftover, Outcome
 from voxarray.core.disk import remove_tree
 from voxarray.core.errors import MissingFileError
 from voxarray.storage.folder_lock import (
@@ -16,6 +17,7 @@ from voxarray.storage.folder_lock import (
     remove_aside,
     remove_if_abandoned,
 )
+from voxarray.storage.remote.address import is_url
 
 _LEFT = re.compile(
     r"\.(?P<name>.+)\.(?:"
@@ -27,27 +29,6 @@ _LEFT = re.compile(
 )
 _REPLACED = (".replaced", ".staging.old")
 
-Outcome = Literal["left", "removed", "restored", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """A hidden folder or file that a conversion, a download or a writer works in, or has left.
-
-    Attributes:
-        path: Where it is.
-        ownership: Whose it is, as far as its lock tells.
-        bytes: Of the files in it.
-        outcome: What became of it.
-        problem: Why it could not be removed; empty if it could, or nobody tried.
-    """
-
-    path: str
-    ownership: Ownership
-    bytes: int
-    outcome: Outcome = "left"
-    problem: str = ""
-
 
 def clean(
     path: str | os.PathLike[str], *, unlocked: bool = False, dry_run: bool = False
@@ -58,7 +39,8 @@ def clean(
     owner has ended. What is in use is never removed.
 
     Args:
-        path: A folder, such as that of a cohort.
+        path: A folder, such as that of a cohort, or a place in a bucket, where no lock tells
+            anything: there all that is left is removed if ``unlocked`` is set.
         unlocked: Whether also that goes of which no lock can tell whether its owner lives: where
             the file system has no locks or keeps them to one machine, and what voxarray 0.1 left.
             To be said only while nobody converts there. An archive that was moved out of the way of
@@ -71,6 +53,8 @@ def clean(
     Raises:
         MissingFileError: If there is no such folder.
     """
+    if is_url(path):
+        return clean_bucket(os.fspath(path), unlocked=unlocked, dry_run=dry_run)
     root = os.path.abspath(os.path.expanduser(path))
     if not os.path.isdir(root):
         raise MissingFileError(f"there is no folder {root}", path=root)

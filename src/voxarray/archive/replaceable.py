@@ -56,7 +56,7 @@ def require_replaceable_keys(
     Raises:
         ArchiveExistsError: As `require_replaceable`.
     """
-    if top is not None and not _is_our_group(top):
+    if top is not None and not is_our_group(top):
         raise ArchiveExistsError(
             f"{url} is no archive that voxarray wrote, and writing there would mix the two: choose "
             "another name, or delete it yourself",
@@ -99,12 +99,13 @@ def _is_ours(path: str) -> bool:
         pass
     try:
         with open(os.path.join(path, "zarr.json"), "rb") as file:
-            return _is_our_group(file.read())
+            return is_our_group(file.read())
     except OSError:
         return False
 
 
-def _is_our_group(document: bytes) -> bool:
+def is_our_group(document: bytes) -> bool:
+    """Whether a document is that of the topmost group of an archive of ours."""
     try:
         root = json.loads(document)
     except (ValueError, RecursionError):

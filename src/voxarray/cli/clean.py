@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from voxarray.archive.cleaning import Leftover, clean
+from voxarray.archive.cleaning import clean
+from voxarray.archive.leftovers import Leftover
 from voxarray.cli.console import console, how_it_speaks
 from voxarray.cli.outcome import SOME_FAILED
 from voxarray.core.memory import format_bytes
@@ -24,8 +25,8 @@ def command(path: str, unlocked: bool, dry_run: bool) -> None:
     """Remove what interrupted conversions have left below PATH.
 
     What somebody is at work in is never removed. Where locks cannot tell, as on file systems
-    without them, and of what voxarray 0.1 left, --unlocked removes it: say it only while nobody
-    converts there.
+    without them, in buckets (s3://...), and of what voxarray 0.1 left, --unlocked removes it: say
+    it only while nobody converts there.
     """
     talk = console()
     found = clean(path, unlocked=unlocked, dry_run=dry_run)

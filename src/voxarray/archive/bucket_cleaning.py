@@ -1,0 +1,95 @@
+"""What interrupted writers have left in a bucket: objects that belong to no published archive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from voxarray.archive import manifest as manifests
+from voxarray.archive.leftovers import Leftover
+from voxarray.archive.manifest import Manifest
+from voxarray.archive.replaceable import is_our_group
+from voxarray.archive.roots import LAYOUT, TOP, is_leftover, of_key, plain, root_of
+from voxarray.core.errors import VoxarrayError
+from voxarray.storage.folder_lock import Ownership
+from voxarray.storage.remote.objects import Stamp
+from voxarray.storage.remote.writing import WritableObjects
+
+_ENDS = (".zarr/",)
+_LARGEST_MANIFEST = 1 << 30
+
+
+def clean_bucket(url: str, *, unlocked: bool, dry_run: bool) -> list[Leftover]:
+    """Remove the objects of archives that were never finished, and those that were replaced.
+
+    In a bucket there are no locks: whose they are nobody can tell.
+
+    Args:
+        url: A place in a bucket: an archive, a cohort or anything above.
+        unlocked: Whether they go. To be said only while nobody writes there.
+        dry_run: Whether to look only.
+
+    Returns:
+        What was found, one for each archive and folder of objects in it, sorted.
+
+    Raises:
+        UnsupportedError: It is no place in a bucket (``UNSUPPORTED_DESTINATION``).
+        AccessDeniedError, TransportError: What the store refuses.
+    """
+    place = WritableObjects.at(url)
+    stamps = place.stamps()
+    found = []
+    for folder, keys in sorted(_archives(stamps, place.objects.address.path).items()):
+        for root, some in sorted(_left(place, folder, keys).items()):
+            where = f"{place.url}/{folder}{root}".rstrip("/")
+            size = sum(stamps[key].size for key in some)
+            seen = Leftover(where, Ownership.UNKNOWN, size)
+            found.append(_removed(place, some, seen) if unlocked and not dry_run else seen)
+    return found
+
+
+def _archives(stamps: Mapping[str, Stamp], path: str) -> dict[str, list[str]]:
+    """Keys by the archive that they are in, which is named by its folder with a final slash."""
+    found: dict[str, list[str]] = {}
+    for key in stamps:
+        whole = f"{path}/{key}"
+        ends = [whole.lower().find(end) + len(end) for end in _ENDS if end in whole.lower()]
+        if ends:
+            found.setdefault(whole[len(path) + 1 : min(ends)], []).append(key)
+    return found
+
+
+def _left(place: WritableObjects, folder: str, keys: list[str]) -> dict[str, list[str]]:
+    """Keys of an archive that no manifest names, by the root that they are in."""
+    inside = {key: key[len(folder) :] for key in keys}
+    named = _named(place.below(folder.rstrip("/")) if folder else place)
+    if named is None:
+        return {}
+    root = root_of(named)
+    found: dict[str, list[str]] = {}
+    for key, short in inside.items():
+        is_stray = not named and bool(LAYOUT.fullmatch(plain(short)))
+        is_signpost = bool(root) and short == TOP
+        if short not in named and not is_signpost and (is_stray or is_leftover(short, root)):
+            found.setdefault(of_key(short), []).append(key)
+    return found
+
+
+def _named(place: WritableObjects) -> set[str] | None:
+    """Keys that a manifest names; empty without one, None of what is not of ours."""
+    manifest = place.fetch(manifests.KEY, _LARGEST_MANIFEST)
+    if manifest is None:
+        top = place.fetch(TOP, _LARGEST_MANIFEST)
+        return set() if top is None or is_our_group(top[0]) else None
+    try:
+        return set(Manifest.parse(manifest[0], place.url).files)
+    except VoxarrayError:  # a damaged one is no reason to delete what it named
+        return None
+
+
+def _removed(place: WritableObjects, keys: list[str], seen: Leftover) -> Leftover:
+    try:
+        place.delete(keys)
+    except VoxarrayError as error:
+        return replace(seen, outcome="failed", problem=str(error))
+    return replace(seen, outcome="removed")

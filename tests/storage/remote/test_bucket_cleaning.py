@@ -1,0 +1,72 @@
+"""What interrupted writers left in a bucket: seen, kept, removed when that is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import voxarray as vx
+from voxarray.archive.cleaning import clean
+from voxarray.archive.verify import LEFTOVERS, examine
+from voxarray.cli import main
+
+
+def save(url, seed=0, **options):
+    voxels = np.random.default_rng(seed).integers(1, 900, (1, 12, 11, 10)).astype("i2")
+    vx.ScalarImage(tensor=voxels).save(url, **options)
+
+
+@pytest.fixture
+def littered(bucket):
+    """Three archives: whole, interrupted, and one beside which an interrupted one lies."""
+    for name in ("whole", "interrupted", "beside"):
+        save(f"{bucket.url}/study/{name}.ome.zarr")
+    bucket.delete("study/interrupted.ome.zarr/manifest.json")
+    for key in bucket.listed("study/whole.ome.zarr/scale0"):
+        inside = key.removeprefix("study/whole.ome.zarr/")
+        bucket.put(f"study/beside.ome.zarr/generations/0123456789abcdef/{inside}", b"left")
+    bucket.put("study/notes.txt", b"mine")
+    bucket.put("study/foreign.zarr/zarr.json", b"{}")
+    bucket.put("study/foreign.zarr/scale0/image/zarr.json", b"{}")
+    return bucket
+
+
+def test_leftovers_are_told_and_kept(littered):
+    before = littered.listed()
+    found = clean(f"{littered.url}/study")
+    assert [left.path.removeprefix(f"{littered.url}/study/") for left in found] == [
+        "beside.ome.zarr/generations/0123456789abcdef",
+        "interrupted.ome.zarr",
+    ]
+    assert all(left.outcome == "left" and left.bytes for left in found)
+    assert littered.listed() == before
+    assert examine(f"{littered.url}/study/beside.ome.zarr").notes == [LEFTOVERS]
+
+
+@pytest.mark.parametrize("below", ["", "/study"])
+def test_leftovers_are_removed(littered, below):
+    result = CliRunner().invoke(main, ["clean", f"{littered.url}{below}", "--unlocked"])
+    assert result.exit_code == 0, result.output
+    assert "2 removed" in result.output
+    assert not littered.listed("study/interrupted.ome.zarr")
+    assert not littered.listed("study/beside.ome.zarr/generations")
+    assert len(littered.listed("study/foreign.zarr")) == 2
+    assert vx.verify(f"{littered.url}/study/whole.ome.zarr") == []
+    assert vx.verify(f"{littered.url}/study/beside.ome.zarr") == []
+    assert clean(f"{littered.url}{below}", unlocked=True) == []
+
+
+def test_archive_that_was_replaced_is_clean(bucket):
+    url = f"{bucket.url}/a.ome.zarr"
+    save(url)
+    save(url, 1, overwrite=True)
+    assert clean(bucket.url) == clean(url) == []
+
+
+def test_damaged_manifest_is_no_reason_to_delete(bucket):
+    save(f"{bucket.url}/a.ome.zarr")
+    bucket.put("a.ome.zarr/manifest.json", bucket.get("a.ome.zarr/manifest.json")[:-9])
+    before = bucket.listed()
+    assert clean(bucket.url, unlocked=True) == []
+    assert bucket.listed() == before
