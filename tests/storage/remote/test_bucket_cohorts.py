@@ -43,7 +43,7 @@ def facts(table):
 def test_cohort_is_the_local_one(bucket, cohort, scans_of, tmp_path):
     before = set(os.listdir())
     made = vx.convert_cohort(scans_of, cohort)
-    assert (made.converted, made.failed, made.left) == (COUNT, 0, 0)
+    assert (made.converted, made.failed, made.remaining) == (COUNT, 0, 0)
     vx.convert_cohort(scans_of, tmp_path / "cohort")
     here, there = vx.Cohort(tmp_path / "cohort"), vx.Cohort(cohort)
     assert facts(here.table) == facts(there.table)
