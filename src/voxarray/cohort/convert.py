@@ -71,7 +71,8 @@ def convert_cohort(
         retry_failed: Also retry images that failed permanently.
         zip: One ``.ozx`` file per image.
         memory: Budget, in bytes or as ``"4 GiB"``.
-        executor: Any `concurrent.futures.Executor` that runs the conversions.
+        executor: Any `concurrent.futures.Executor`, or one of submitit, that runs the conversions.
+            Processes of one on this machine share its memory and cores.
         overwrite: Replace existing archives.
         progress: True, False, a function of bytes done and in all, or None: bars where somebody
             looks.

@@ -116,7 +116,7 @@ class Mapped(Sequence[Subject]):
                 as for ``scheduler`` and ``executor``.
             scheduler: Address of a running dask scheduler.
             partition: Number from 1 on, and how many: only one part of the subjects.
-            executor: Any `concurrent.futures.Executor`.
+            executor: Any `concurrent.futures.Executor`, or one of submitit.
             overwrite: Replace existing archives.
             progress: True, False, a function of bytes done and in all, or None: bars where
                 somebody looks.

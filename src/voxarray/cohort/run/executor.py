@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
-from dataclasses import dataclass
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
+from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Begin, Job
-from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down
-from voxarray.core import settings
+from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down, peak_of
+from voxarray.core import memory, settings
+from voxarray.core.errors import StateError
+
+_ASKED_EVERY = 0.5
+"""Seconds between questions to a system of jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +34,51 @@ class OnExecutor:
     executor: Executor
 
     def run(self, job: Job, begin: Begin) -> Iterator[Result]:
-        ours = settings.configured()
+        share = self._share()
+        budget = share.get("memory-budget", memory.budget())
+        # What one process may not hold is done at the end by this one, which may hold more.
+        large = [item for item in job.items if share and (peak_of(item) or 0) > budget]
+        small = [item for item in job.items if item not in large] if large else job.items
+        yield from self._spread(replace(job, items=small), begin, settings.configured() | share)
+        yield from InProcess().run(replace(job, items=large), begin)
+
+    def _share(self) -> dict[str, Any]:
+        """What each process may use where the executor has several on this machine.
+
+        Threads take turns where they exceed the budget together. Of jobs elsewhere each has limits
+        of its own.
+        """
+        count = getattr(self.executor, "_max_workers", None)
+        if not isinstance(getattr(self.executor, "_processes", None), dict) or not count:
+            return {}
+        return {
+            "memory-budget": memory.budget() // count,
+            "threads": max(1, settings.threads() // count),
+        }
+
+    def _spread(self, job: Job, begin: Begin, ours: Mapping[str, Any]) -> Iterator[Result]:
         futures: dict[Future[Result], Item] = {}
-        for item in job.items:
-            begin(item)
-            futures[self.executor.submit(convert_elsewhere, ours, job.task(item))] = item
         try:
-            for future in as_completed(futures):
+            for item in job.items:
+                begin(item)
+                futures[self._submitted(ours, job.task(item))] = item
+            for future in _completed(list(futures)):
                 yield _result(future, futures[future], job)
         finally:
             for future in futures:
-                future.cancel()
+                if not future.done():
+                    # submitit asks scancel, which may know nothing of a job that has just ended.
+                    with suppress(OSError, subprocess.SubprocessError):
+                        future.cancel()
+
+    def _submitted(self, ours: Mapping[str, Any], task: Task) -> Future[Result]:
+        try:
+            return self.executor.submit(convert_elsewhere, ours, task)
+        except RuntimeError as error:  # shut down, or its processes are dead
+            raise StateError(
+                f"the executor takes no more work ({error}): run again with a new one to resume",
+                code="EXECUTOR_LOST",
+            ) from error
 
 
 def convert_elsewhere(ours: Mapping[str, Any], task: Task) -> Result:
@@ -48,13 +90,38 @@ def convert_elsewhere(ours: Mapping[str, Any], task: Task) -> Result:
         return convert_throttled(task)
 
 
+def _completed(futures: Sequence[Future[Result]]) -> Iterator[Future[Result]]:
+    """Futures as they are done; those of submitit are none of Python's, and have to be asked."""
+    if all(isinstance(future, Future) for future in futures):
+        yield from as_completed(futures)
+        return
+    waiting = list(futures)
+    while waiting:
+        done = [future for future in waiting if future.done()]
+        yield from done
+        waiting = [future for future in waiting if future not in done]
+        if waiting and not done:
+            time.sleep(_ASKED_EVERY)
+
+
 def _result(future: Future[Result], item: Item, job: Job) -> Result:
-    error = future.exception()
+    try:
+        error = future.exception()
+    except CancelledError as cancelled:
+        error = cancelled
     if error is None:
         return future.result()
-    if isinstance(error, BrokenExecutor):
-        text = "its worker died: it may need more memory than there is; run again to resume"
+    if isinstance(error, (BrokenExecutor, CancelledError)) or _is_lost(error):
+        text = (
+            f"its worker died or was cancelled ({type(error).__name__}): it may need more memory "
+            "than there is; run again to resume"
+        )
         failure = Failure("WORKER_LOST", text, item.origin.source)
     else:  # what it was given or gave back could not be pickled, for one
         failure = failure_of(error, item.origin.source, job.opener_of(item).places)
     return noted_down(Result(item.slug, "failed", item.key, failure), CohortLayout.of(job.root), "")
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether a job of submitit ended without a result, as one that SLURM kills does."""
+    return type(error).__name__ == "UncompletedJobError"

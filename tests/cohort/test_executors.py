@@ -1,0 +1,177 @@
+"""Conversions on executors of others: what they may use, and what becomes of those that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import dask
+import pytest
+from cohort_samples import save, truth
+
+from voxarray.cohort.run import executor as engine
+from voxarray.cohort.run.build import ExecutionOptions, build
+from voxarray.core import memory, settings
+
+
+class Here(Executor):
+    """Runs what it is given at once, and says what was set while it did."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int]] = []
+
+    def submit(self, function, /, ours, *args):
+        future = Future()
+        with settings.of_task(ours):
+            self.told.append((memory.budget(), settings.threads()))
+        future.set_result(function(ours, *args))
+        return future
+
+
+class HereAsIfProcesses(Here):
+    """With the attributes of executors that have processes on this machine."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._max_workers, self._processes = count, {}
+
+
+@pytest.fixture
+def scans(tmp_path):
+    for number in range(3):
+        save(tmp_path / f"in/{number}.nii.gz", number)
+    build(tmp_path / "in", tmp_path / "whole")
+    return tmp_path / "in"
+
+
+def made_of(cohort):
+    """All but the plan, whose projections depend on what was set when it was made."""
+    return {name: one for name, one in truth(cohort).items() if name != "plan.json"}
+
+
+def test_processes_of_one_machine_share_its_memory_and_cores(scans, tmp_path):
+    executor = HereAsIfProcesses(4)
+    with dask.config.set({"voxarray.memory-budget": "1 GiB", "voxarray.threads": 8}):
+        build(scans, tmp_path / "out", run=ExecutionOptions(executor=executor))
+    assert executor.told == [(2**28, 2)] * 3
+    assert made_of(tmp_path / "out") == made_of(tmp_path / "whole")
+
+
+def test_jobs_elsewhere_have_limits_of_their_own(scans, tmp_path):
+    executor = Here()
+    with dask.config.set({"voxarray.memory-budget": "1 GiB", "voxarray.threads": 8}):
+        build(scans, tmp_path / "out", run=ExecutionOptions(executor=executor))
+    assert executor.told == [(2**30, 8)] * 3
+
+
+def test_what_exceeds_the_share_is_done_by_this_process_at_the_end(scans, tmp_path):
+    save(tmp_path / "in/large.nii", 5, (64, 64, 64))
+    build(scans, tmp_path / "whole")
+    plan = build(scans, tmp_path / "out", run=ExecutionOptions(executor=(one := Here())))
+    assert plan.converted == len(one.told) == 4
+    executor = HereAsIfProcesses(64)
+    with dask.config.set({"voxarray.memory-budget": "512 MiB"}):
+        made = build(scans, tmp_path / "other", run=ExecutionOptions(executor=executor))
+    assert made.converted == 4
+    assert len(executor.told) < 4
+    assert made_of(tmp_path / "other") == made_of(tmp_path / "whole")
+
+
+def test_threads_are_no_processes(scans, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        engine, "convert_elsewhere", lambda ours, task: seen.append(ours) or _converted(task)
+    )
+    with ThreadPoolExecutor(2) as executor:
+        build(scans, tmp_path / "out", run=ExecutionOptions(executor=executor))
+    assert seen == [settings.configured()] * 3
+
+
+def _converted(task):
+    from voxarray.cohort.run.task import convert_item
+
+    return convert_item(task)
+
+
+class Asked:
+    """A job of submitit: no future of Python's, done when it has been asked twice."""
+
+    def __init__(self, function, args) -> None:
+        self._call, self._asked, self.cancelled = (function, args), 0, False
+
+    def done(self):
+        self._asked += 1
+        return self._asked > 1
+
+    def exception(self):
+        return None
+
+    def result(self):
+        function, args = self._call
+        return function(*args)
+
+    def cancel(self):
+        self.cancelled = True
+
+
+class UncompletedJobError(RuntimeError):
+    """As submitit calls it."""
+
+
+class Lost(Asked):
+    def exception(self):
+        return UncompletedJobError("no result")
+
+
+class Jobs:
+    def __init__(self, kinds) -> None:
+        self._kinds, self.jobs = iter(kinds), []
+
+    def submit(self, function, *args):
+        self.jobs.append(next(self._kinds)(function, args))
+        return self.jobs[-1]
+
+
+def test_jobs_that_have_to_be_asked(scans, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "_ASKED_EVERY", 0.001)
+    jobs = Jobs([Asked, Lost, Asked])
+    made = build(scans, tmp_path / "out", run=ExecutionOptions(executor=jobs))
+    assert (made.converted, made.failed) == (2, 1)
+    assert made.failures[0].code == "WORKER_LOST"
+    assert not any(job.cancelled for job in jobs.jobs)
+    assert build(scans, tmp_path / "out").converted == 1
+    assert truth(tmp_path / "out") == truth(tmp_path / "whole")
+
+
+class Cancelling(Executor):
+    """Gives futures that somebody cancels."""
+
+    def submit(self, *_, **__):
+        future = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+
+def test_what_is_cancelled_is_named(scans, tmp_path):
+    made = build(scans, tmp_path / "out", run=ExecutionOptions(executor=Cancelling()))
+    assert made.failed == 3
+    assert {one.code for one in made.failures} == {"WORKER_LOST"}
+    assert build(scans, tmp_path / "out").converted == 3
+
+
+def test_an_executor_that_takes_no_more_is_named_and_a_new_one_resumes(scans, tmp_path):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
+        made = build(scans, tmp_path / "out", run=ExecutionOptions(executor=pool))
+    assert made.failed + made.converted + made.remaining == 3
+    assert made.failed or "EXECUTOR_LOST" in made.interrupted_by
+    done = ThreadPoolExecutor(1)
+    done.shutdown()
+    made = build(scans, tmp_path / "out", run=ExecutionOptions(executor=done))
+    assert "EXECUTOR_LOST" in made.interrupted_by
+    assert made.remaining == 3
+    build(scans, tmp_path / "out")
+    assert truth(tmp_path / "out") == truth(tmp_path / "whole")
