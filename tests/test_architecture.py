@@ -281,6 +281,7 @@ WITH_TORCH = {
     "tensors.convert",
     "tensors.upload",
     *(f"patches.{name}" for name in LOADED),
+    *(f"inference.{name}" for name in ("blending", "loading", "network")),
 }
 
 

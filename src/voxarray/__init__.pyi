@@ -44,6 +44,9 @@ from .core.errors import (
     MissingPackageError as MissingPackageError,
 )
 from .core.errors import (
+    ModelError as ModelError,
+)
+from .core.errors import (
     OperatorError as OperatorError,
 )
 from .core.errors import (
@@ -129,6 +132,9 @@ from .image import (
 )
 from .image import (
     ScalarImage as ScalarImage,
+)
+from .inference import (
+    infer as infer,
 )
 from .patches import (
     GridAggregator as GridAggregator,

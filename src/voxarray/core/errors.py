@@ -25,6 +25,7 @@ also the built-in error that a caller would expect to catch::
     ├── OutOfRangeError (IndexError)        an index beyond the image
     ├── MissingPackageError (ImportError)    an optional package that is not installed
     ├── MemoryBudgetError (MemoryError)     more memory would be needed than is allowed
+    ├── ModelError (RuntimeError)           a network that cannot be loaded, fails or misbehaves
     └── StateError (RuntimeError)           a call that the object's state does not permit
 
 Messages say what was seen, what was expected and what to do next.
@@ -217,6 +218,12 @@ class MemoryBudgetError(VoxarrayError, MemoryError):
     """
 
     default_code = "OVER_BUDGET"
+
+
+class ModelError(VoxarrayError, RuntimeError):
+    """A network that cannot be loaded, that fails, or that returns what it must not."""
+
+    default_code = "BAD_MODEL"
 
 
 class StateError(VoxarrayError, RuntimeError):

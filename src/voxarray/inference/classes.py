@@ -1,0 +1,81 @@
+"""What a network's classes mark: their number, the labels that they become, names and colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from voxarray.archive.metadata import Label
+from voxarray.core.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes, as far as anybody has said.
+
+    Attributes:
+        count: How many; None if nobody knows.
+        values: Label of each; None for their numbers.
+        table: Names and colours of labels.
+    """
+
+    count: int | None = None
+    values: tuple[int, ...] | None = None
+    table: tuple[Label, ...] = ()
+
+    @classmethod
+    def of(cls, given: Any, known: Mapping[int, str]) -> Classes:
+        """Classes as a user gives them, or as a model knows them.
+
+        Args:
+            given: How many; names of all, in order; or the label of each, in order, with its name
+                or with its name and colour (RGB or RGBA, 0 to 255).
+            known: Names by label, in order.
+
+        Raises:
+            ValueError: For anything else.
+            ModelError: If the model knows of another number of classes (``CLASSES_CHANGED``).
+        """
+        if given is None:
+            given = dict(known) or None
+        if given is None:
+            return cls()
+        if isinstance(given, int) and not isinstance(given, bool):
+            if given < 1:
+                raise ValueError(f"classes is 1 at least, not {given}")
+            return cls(given, None, tuple(Label(v, n) for v, n in known.items()))
+        if not given or isinstance(given, str):
+            raise ValueError(f"classes is a number, names, or names by label, not {given!r}")
+        # One class alone is what is not background.
+        first = 0 if len(given) > 1 else 1
+        rows = given if isinstance(given, Mapping) else dict(enumerate(given, first))
+        table = tuple(_label(value, name) for value, name in rows.items())
+        if known and len(known) != len(table):
+            raise ModelError(
+                f"classes names {len(table)} and the model has {len(known)}: {dict(known)}",
+                code="CLASSES_CHANGED",
+            )
+        values = tuple(label.value for label in table)
+        same = values == tuple(range(len(values)))
+        return cls(len(table), None if same else values, table)
+
+
+def _label(value: Any, name: Any) -> Label:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 16:
+        raise ValueError(f"classes: a label is a whole number from 0 to 65535, not {value!r}")
+    if isinstance(name, str):
+        return Label(value, name)
+    try:
+        text, colour = name
+        channels = tuple(int(channel) for channel in colour)
+    except (TypeError, ValueError):
+        channels, text = (), None
+    if (
+        not isinstance(text, str)
+        or len(channels) not in (3, 4)
+        or not all(0 <= channel <= 255 for channel in channels)
+    ):
+        raise ValueError(f"classes: each has a name, or a name and a colour (RGB), not {name!r}")
+    red, green, blue, alpha = (*channels, 255)[:4]
+    return Label(value, text, (red, green, blue, alpha))

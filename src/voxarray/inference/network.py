@@ -1,0 +1,214 @@
+"""A model as a function of patches: on a device, checked, averaged over flips and an ensemble."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from voxarray.core.errors import ModelError, VoxarrayError
+
+Model = Callable[[torch.Tensor], torch.Tensor]
+
+_AXES: dict[Any, int] = {"x": 0, "y": 1, "z": 2}
+
+
+class Network:
+    """Predicts batches of patches.
+
+    Args:
+        models: Functions (N, C, W, H, D) -> (N, K, W, H, D); the mean of several is taken.
+        flips: Of the axes W, H and D: 0, 1, 2 or ``"x"``, ``"y"``, ``"z"``, or several that are
+            flipped at once; ``"all"`` is every combination. The mean over the patch and its
+            mirrored versions is taken.
+        device: Where models are run; None where they are, or on the processor.
+        amp: Run in half precision where that is safe (`torch.autocast`).
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        flips: Sequence[Any] | str = (),
+        device: Any = None,
+        amp: bool = False,
+    ) -> None:
+        self._models = list(models)
+        self.flips = parsed_flips(flips)
+        self._device = _device(device, models)
+        self._amp = amp
+        self.classes: int | None = None
+
+    @property
+    def is_single(self) -> bool:
+        """Whether a patch is predicted once, by one model."""
+        return len(self._models) * (1 + len(self.flips)) == 1
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Models in evaluation mode and on the device; modes are put back afterwards."""
+        modules = [model for model in self._models if isinstance(model, torch.nn.Module)]
+        modes = [(part, part.training) for module in modules for part in module.modules()]
+        try:
+            with naming_device(self._device):
+                for module in modules:
+                    module.eval()
+                    module.to(self._device)
+            yield
+        finally:
+            for part, training in modes:
+                part.training = training
+
+    def predict(self, patches: NDArray[np.float32], where: Callable[[], str]) -> torch.Tensor:
+        """Logits (N, K, w, h, d) of patches (N, C, w, h, d), float32 in RAM.
+
+        Args:
+            patches: Contiguous.
+            where: Names the patches, for messages.
+
+        Raises:
+            ModelError: If a model raises (``MODEL_FAILED``), or returns another shape
+                (``BAD_PREDICTION``), another number of classes than before (``CLASSES_CHANGED``)
+                or NaN (``NAN_PREDICTION``); ``DEVICE_FULL`` and ``DEVICE_LOST``.
+        """
+        total = torch.zeros(())
+        views = [(), *self.flips]
+        autocast = torch.autocast(self._device.type) if self._amp else nullcontext()
+        with torch.inference_mode(), autocast:
+            batch = torch.from_numpy(patches)
+            with naming_device(self._device):
+                batch = batch.to(self._device)
+            for number, (model, axes) in enumerate(itertools.product(self._models, views)):
+                dims = [axis + 2 for axis in axes]
+                found = self._checked(model, batch.flip(dims) if dims else batch, where)
+                found = found.flip(dims) if dims else found
+                total = total + found if number else found
+            if len(self._models) * len(views) > 1:
+                total = total / (len(self._models) * len(views))
+            with naming_device(self._device):
+                logits = total.float().cpu()
+        if self.classes is not None and logits.shape[1] != self.classes:
+            raise ModelError(
+                f"the model returned {logits.shape[1]} classes for {where()} and {self.classes} "
+                "are expected: the number of classes is the second axis of what it returns",
+                code="CLASSES_CHANGED",
+            )
+        self.classes = logits.shape[1]
+        _refuse_nan(logits, where)
+        return logits
+
+    def _checked(self, model: Model, batch: torch.Tensor, where: Callable[[], str]) -> torch.Tensor:
+        try:
+            found: Any = model(batch)
+        except (VoxarrayError, MemoryError):
+            raise
+        except Exception as error:  # whatever a model of the user raises
+            raise _blamed(error, where) from error
+        if isinstance(found, np.ndarray):
+            found = torch.from_numpy(found)
+        if not isinstance(found, torch.Tensor):
+            raise ModelError(
+                f"the model returned {type(found).__name__} for {where()}: expected one tensor "
+                "(N, K, W, H, D); of several outputs, give a function that picks one",
+                code="BAD_PREDICTION",
+            )
+        fits = found.ndim == 5 and found.shape[0] == batch.shape[0]
+        if not fits or found.shape[2:] != batch.shape[2:]:
+            raise ModelError(
+                f"the model returned {tuple(found.shape)} for {where()}, a batch of "
+                f"{tuple(batch.shape)}: expected ({batch.shape[0]}, K, "
+                f"{', '.join(str(n) for n in batch.shape[2:])}), the same voxels for K classes; "
+                "choose a patch_size that the network keeps",
+                code="BAD_PREDICTION",
+            )
+        if found.shape[1] < 1 or found.is_complex():
+            raise ModelError(
+                f"the model returned {found.dtype} of {tuple(found.shape)} for {where()}: expected "
+                "real numbers for one class at least",
+                code="BAD_PREDICTION",
+            )
+        return found
+
+
+def parsed_flips(flips: Sequence[Any] | str) -> list[tuple[int, ...]]:
+    """Axes 0, 1, 2 of each mirrored version.
+
+    Raises:
+        ValueError: For anything that names no axis.
+    """
+    if flips == "all":
+        return [c for n in (1, 2, 3) for c in itertools.combinations(range(3), n)]
+    found = []
+    for one in [flips] if isinstance(flips, (str, int)) else flips:
+        axes = [one] if isinstance(one, (str, int)) else list(one)
+        numbers: tuple[Any, ...] = tuple(_AXES.get(axis, axis) for axis in axes)
+        if not numbers or any(n not in (0, 1, 2) for n in numbers) or len(set(numbers)) < len(axes):
+            raise ValueError(
+                f'flips are axes 0, 1, 2 or "x", "y", "z", several at once as a tuple, or "all"; '
+                f"not {one!r}"
+            )
+        found.append(tuple(sorted(numbers)))
+    if len(set(found)) < len(found):
+        raise ValueError(f"flips names an axis twice: {flips!r}")
+    return found
+
+
+@contextmanager
+def naming_device(device: Any) -> Iterator[None]:
+    """Errors of torch that are the device's become ours."""
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:
+        raise _blamed(error, lambda: f"device {device}") from error
+
+
+def _device(device: Any, models: Sequence[Model]) -> torch.device:
+    """Where to run: as told, else where the first model's weights are."""
+    if device is not None:
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise ModelError(
+                f"there is no device {device!r} ({error}): name one as torch does, such as "
+                '"cpu" or "cuda:0"',
+                code="NO_DEVICE",
+            ) from None
+    for model in models:
+        if isinstance(model, torch.nn.Module):
+            for weights in model.parameters():
+                return weights.device
+    return torch.device("cpu")
+
+
+def _blamed(error: Exception, where: Callable[[], str]) -> VoxarrayError:
+    text = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
+    if isinstance(error, torch.OutOfMemoryError):
+        return ModelError(
+            f"the device has no memory left for {where()} ({text}): use a smaller batch_size or "
+            "patch_size, or another device",
+            code="DEVICE_FULL",
+        )
+    if "CUDA" in text or "NVIDIA" in text or "HIP" in text or "MPS" in text:
+        return ModelError(
+            f"the device failed at {where()} ({text}): look at it (nvidia-smi), or use another",
+            code="DEVICE_LOST",
+        )
+    return ModelError(
+        f"the model raised {type(error).__name__} for {where()}: {text}", code="MODEL_FAILED"
+    )
+
+
+def _refuse_nan(logits: torch.Tensor, where: Callable[[], str]) -> None:
+    # A sum is four times as fast as a look at each number, and finite unless one of them is not.
+    if torch.isfinite(logits.sum(dtype=torch.float32)):
+        return
+    if torch.isnan(logits).any():
+        raise ModelError(
+            f"the model returned NaN for {where()}: look at its weights, at the intensities that "
+            "it was given, and whether amp=False helps",
+            code="NAN_PREDICTION",
+        )

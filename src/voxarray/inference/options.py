@@ -1,0 +1,129 @@
+"""What a user can say of an inference, checked before anything is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from voxarray.core.errors import UnsupportedError
+from voxarray.core.scaling import Scaling
+from voxarray.inference.axis_plan import BLENDS
+from voxarray.inference.reduction import ACTIVATIONS, OUTPUTS, Reduction
+
+SUMS: dict[str, np.dtype] = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16)}
+
+_STORED = {
+    "labels": ("uint8", "uint16"),
+    "probabilities": ("float16", "uint8", "float32"),
+    "logits": ("float32", "float16"),
+    "regression": ("float32", "float16"),
+}
+"""Types that an output can have; the first is the usual one."""
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """Arguments of `infer` that say what is computed; of all that are None something else decides.
+
+    Attributes:
+        patch_size: Of the network's input.
+        overlap: Of neighbouring patches.
+        blend: How patches that overlap are weighed.
+        output: What is wanted.
+        activation: What makes probabilities of logits.
+        threshold: Least probability of a label.
+        channels: Names of images.
+        batch_size: Patches that are predicted at once.
+        amp: Half precision.
+        flips: Mirrored versions that are averaged.
+        accumulate: Type of the sums.
+        dtype: Type of the result.
+    """
+
+    patch_size: Any = None
+    overlap: Any = None
+    blend: str | None = None
+    output: str = "labels"
+    activation: str | None = None
+    threshold: float | None = None
+    channels: Sequence[str] | None = None
+    batch_size: int | None = None
+    amp: bool | None = None
+    flips: Any = ()
+    accumulate: str = "float32"
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        _require_one("blend", self.blend, (*BLENDS, None))
+        _require_one("output", self.output, OUTPUTS)
+        _require_one("activation", self.activation, (*ACTIVATIONS, None))
+        _require_one("accumulate", self.accumulate, tuple(SUMS))
+        if self.dtype is not None:
+            _require_one("dtype", str(self.dtype), _STORED[self.output])
+        size = self.batch_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ValueError(f"batch_size is a whole number of at least 1, not {size!r}")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold is a probability, from 0 to 1, not {self.threshold!r}")
+        if self.threshold is not None and self.output != "labels":
+            raise ValueError(f'threshold has no meaning for output="{self.output}": leave it out')
+        if self.activation is not None and self.output in ("logits", "regression"):
+            raise ValueError(f'activation has no meaning for output="{self.output}": leave it out')
+
+    def reduction(self, classes: int, values: tuple[int, ...] | None) -> Reduction:
+        """What becomes of the numbers of a voxel.
+
+        Args:
+            classes: How many numbers there are.
+            values: Label of each.
+
+        Raises:
+            UnsupportedError: If labels do not fit into the type (``UNSUPPORTED_DTYPE``).
+        """
+        activation = self.activation or ("sigmoid" if classes == 1 else "softmax")
+        dtype = np.dtype(self.dtype or _STORED[self.output][0])
+        if self.output == "labels" and activation != "sigmoid":
+            if classes == 1:
+                raise ValueError(
+                    "the network has one class, of which a sigmoid makes a probability, and "
+                    f"activation={activation!r} has no meaning for labels"
+                )
+            largest = max(values) if values else classes - 1
+            if self.dtype is None and largest > 255:
+                dtype = np.dtype(np.uint16)
+            if largest > np.iinfo(dtype).max:
+                raise UnsupportedError(
+                    f"labels go up to {largest}, and {dtype} holds {np.iinfo(dtype).max} at most",
+                    code="UNSUPPORTED_DTYPE",
+                )
+        return Reduction(self.output, activation, self.threshold, values, dtype)
+
+    def scaling(self, reduction: Reduction) -> Scaling | None:
+        """What makes probabilities of what is stored."""
+        is_scaled = self.output == "probabilities" and reduction.dtype == np.uint8
+        return Scaling(1 / 255, 0.0) if is_scaled else None
+
+    def completed(self, known: Mapping[str, Any]) -> InferenceOptions:
+        """The options, and where the user said nothing those that a model brings along.
+
+        Raises:
+            ValueError: If nobody says how large patches are.
+        """
+        given = {name: value for name, value in known.items() if getattr(self, name) is None}
+        complete = replace(self, **given)
+        if complete.patch_size is None:
+            raise ValueError("patch_size is missing: the voxels that the network takes at once")
+        return complete
+
+    def recorded(self) -> dict[str, Any]:
+        """The options, for the history of what is made."""
+        return asdict(self)
+
+
+def _require_one(name: str, value: Any, known: Sequence[Any]) -> None:
+    if value not in known:
+        texts = ", ".join(repr(one) for one in known if one is not None)
+        raise ValueError(f"{name} is one of {texts}, not {value!r}")

@@ -1,0 +1,157 @@
+"""All patches of a volume in the order in which they are predicted, and the cells they share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from voxarray.geometry.selection import Shape3
+from voxarray.inference.axis_plan import AxisPlan
+
+Cell = tuple[int, int, int]
+"""Number of a cell along W, H and D."""
+
+Visit = tuple[int, int, int]
+"""Number of a patch along W, H and D, as it is visited."""
+
+
+@dataclass(frozen=True, eq=False)
+class PatchPlan:
+    """The patches of a volume.
+
+    Attributes:
+        axes: Along W, H and D.
+        order: 0, 1 and 2 for W, H and D: the axis along which patches proceed slowest first. What
+            is held between finished and coming patches is a slab across that axis.
+    """
+
+    axes: tuple[AxisPlan, AxisPlan, AxisPlan]
+    order: tuple[int, int, int] = (2, 1, 0)
+
+    @classmethod
+    def of(
+        cls,
+        shape: Sequence[int],
+        patch: Sequence[int],
+        overlap: Sequence[int],
+        blend: str,
+        order: tuple[int, int, int] = (2, 1, 0),
+        backwards: Sequence[bool] = (False, False, False),
+    ) -> PatchPlan:
+        """Cover a volume (W, H, D); see `AxisPlan.of` for the arguments of each axis."""
+        x, y, z = (
+            AxisPlan.of(n, p, o, blend, backwards=b)
+            for n, p, o, b in zip(shape, patch, overlap, backwards, strict=True)
+        )
+        return cls((x, y, z), order)
+
+    def reordered(self, order: tuple[int, int, int]) -> PatchPlan:
+        """The same patches in another order."""
+        return replace(self, order=order)
+
+    @property
+    def shape(self) -> Shape3:
+        """Voxels (W, H, D) that are predicted: the volume's, or a patch's where that is larger."""
+        x, y, z = (axis.size for axis in self.axes)
+        return x, y, z
+
+    @property
+    def patch(self) -> Shape3:
+        """Voxels (W, H, D) of a patch."""
+        x, y, z = (axis.patch for axis in self.axes)
+        return x, y, z
+
+    @cached_property
+    def counts(self) -> Shape3:
+        """Patches along W, H and D."""
+        x, y, z = (len(axis.starts) for axis in self.axes)
+        return x, y, z
+
+    def __len__(self) -> int:
+        x, y, z = self.counts
+        return x * y * z
+
+    def visit(self, number: int) -> Visit:
+        """The patch that is predicted as number so and so."""
+        found = [0, 0, 0]
+        for axis in reversed(self.order):
+            number, found[axis] = divmod(number, self.counts[axis])
+        return found[0], found[1], found[2]
+
+    def number(self, visit: Sequence[int]) -> int:
+        """When a patch is predicted."""
+        number = 0
+        for axis in self.order:
+            number = number * self.counts[axis] + visit[axis]
+        return number
+
+    def start(self, number: int) -> Shape3:
+        """First voxel (W, H, D) of a patch."""
+        x, y, z = (a.starts[v] for a, v in zip(self.axes, self.visit(number), strict=True))
+        return x, y, z
+
+    def cells(self, number: int) -> Iterator[Cell]:
+        """The cells that a patch covers."""
+        visit = self.visit(number)
+        x, y, z = (a.cells_of[v] for a, v in zip(self.axes, visit, strict=True))
+        return itertools.product(x, y, z)
+
+    def finished(self, number: int) -> Iterator[Cell]:
+        """The cells that are finished with a patch."""
+        visit = self.visit(number)
+        x, y, z = (a.finished_by[v] for a, v in zip(self.axes, visit, strict=True))
+        return itertools.product(x, y, z)
+
+    def box(self, cell: Cell) -> tuple[range, range, range]:
+        """Voxels (W, H, D) of a cell."""
+        x, y, z = (a.cells[n] for a, n in zip(self.axes, cell, strict=True))
+        return x, y, z
+
+    def voxels(self, cell: Cell) -> int:
+        """How many voxels a cell has."""
+        x, y, z = self.box(cell)
+        return len(x) * len(y) * len(z)
+
+    def is_new(self, cell: Cell, number: int) -> bool:
+        """Whether a patch is the first that covers a cell."""
+        visit = self.visit(number)
+        return all(a.visits[n][0] == v for a, n, v in zip(self.axes, cell, visit, strict=True))
+
+    def finished_at(self, cell: Cell) -> int:
+        """Number of the last patch that covers a cell."""
+        return self.number([a.visits[n][1] for a, n in zip(self.axes, cell, strict=True)])
+
+    def next_use(self, cell: Cell, number: int) -> int | None:
+        """Number of the next patch after a given one that covers a cell; None if there is none."""
+        spans = [self.axes[axis].visits[cell[axis]] for axis in self.order]
+        now = self.visit(number)
+        return self._successor([now[axis] for axis in self.order], spans)
+
+    def _successor(self, now: Sequence[int], spans: Sequence[tuple[int, int]]) -> int | None:
+        """The least number above ``now`` whose digits, slowest first, lie in the spans."""
+        digits: list[int] = []
+        for place, (first, last) in enumerate(spans):
+            if now[place] < first:
+                digits += [low for low, _ in spans[place:]]
+                return self._numbered(digits)
+            if now[place] > last:
+                break
+            digits.append(now[place])
+        # What was matched so far is `now` itself, or too large further on: the last digit that
+        # can grow does, and all after it begin anew.
+        while digits:
+            place = len(digits) - 1
+            if digits[place] < spans[place][1]:
+                digits[place] += 1
+                digits += [low for low, _ in spans[place + 1 :]]
+                return self._numbered(digits)
+            digits.pop()
+        return None
+
+    def _numbered(self, digits: Sequence[int]) -> int:
+        number = 0
+        for axis, digit in zip(self.order, digits, strict=True):
+            number = number * self.counts[axis] + digit
+        return number

@@ -1,0 +1,230 @@
+"""From what a user says to a `Job`: sizes, orders, memory and disk, before voxels are read."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from voxarray.core import memory
+from voxarray.core.memory import format_bytes
+from voxarray.geometry.selection import Shape3
+from voxarray.inference.job import Cost, Job
+from voxarray.inference.native_blocks import NativeBlocks, block_edge, is_same_grid
+from voxarray.inference.network import Network
+from voxarray.inference.patch_plan import PatchPlan
+from voxarray.inference.patch_reader import PatchReader
+from voxarray.inference.reduction import Reduction
+from voxarray.inference.scan import Scan
+from voxarray.inference.scratch_file import require_room
+from voxarray.patches.patch_sizes import three
+
+log = logging.getLogger("voxarray.inference")
+
+Order = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a job's sums and its result are held.
+
+    Attributes:
+        job: The job, in the order that was chosen.
+        cost: What it needs.
+        limit: Bytes of RAM for sums that wait for more patches.
+        streams: Whether the result is handed on in order while it is made.
+        peak: Bytes of RAM that the job needs in all.
+        scratch: Bytes of disk.
+        overlap: Voxels (W, H, D) that neighbours share.
+    """
+
+    job: Job
+    cost: Cost
+    limit: float
+    streams: bool
+    peak: int
+    scratch: int
+    overlap: Shape3 = (0, 0, 0)
+
+    def __str__(self) -> str:
+        disk = f", {format_bytes(self.scratch)} of scratch" if self.scratch else ", no scratch"
+        return (
+            f"{len(self.job.plan)} patches of {self.job.plan.patch}, {self.job.classes} classes: "
+            f"{format_bytes(self.peak)} of memory besides the network's own{disk}"
+        )
+
+
+def overlap_voxels(overlap: Any, patch: Shape3) -> Shape3:
+    """Voxels that neighbours share along W, H and D.
+
+    Args:
+        overlap: A fraction of the patch (float), voxels (int), or three of either.
+        patch: Voxels of a patch.
+
+    Raises:
+        ValueError: For what is negative, or as large as the patch.
+    """
+    values = list(overlap) if isinstance(overlap, (tuple, list, np.ndarray)) else [overlap] * 3
+    if len(values) != 3:
+        raise ValueError(f"overlap is one number or three, not {overlap!r}")
+    found = []
+    for value, size in zip(values, patch, strict=True):
+        is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not is_whole and not isinstance(value, (float, np.floating)):
+            raise ValueError(f"overlap is a fraction or a number of voxels, not {value!r}")
+        if not is_whole and not 0 <= value < 1:
+            raise ValueError(f"overlap as a fraction is at least 0 and below 1, not {value!r}")
+        # As MONAI's interval of int(size * (1 - overlap)) voxels, and one at least.
+        voxels = int(value) if is_whole else size - max(1, int(size * (1 - value)))
+        if not 0 <= voxels < size:
+            raise ValueError(f"an overlap of {value!r} does not fit into a patch of {size} voxels")
+        found.append(voxels)
+    return found[0], found[1], found[2]
+
+
+@dataclass(frozen=True)
+class Patching:
+    """How a volume is cut into patches.
+
+    Attributes:
+        size: Voxels (W, H, D) of a patch.
+        overlap: Voxels (W, H, D) that neighbours share.
+        blend: One of `BLENDS`.
+        dtype: Of the sums.
+        batch: Patches that are predicted at once.
+    """
+
+    size: Shape3
+    overlap: Shape3
+    blend: str
+    dtype: np.dtype
+    batch: int
+
+    @classmethod
+    def of(cls, size: Any, overlap: Any, blend: str, dtype: np.dtype, batch: int) -> Patching:
+        """Check what a user says."""
+        patch = three(size, "patch_size", 1)
+        return cls(patch, overlap_voxels(overlap, patch), blend, dtype, batch)
+
+    def job(
+        self, scan: Scan, network: Network, classes: int, reduction: Reduction, order: Order
+    ) -> Job:
+        """The job of a scan, its patches in an order."""
+        shape = scan.predicted.shape
+        x, y, z = (max(0, p - n) // 2 for n, p in zip(shape, self.size, strict=True))
+        mapping = np.linalg.solve(scan.predicted.affine, scan.native.affine)
+        backwards = [False, False, False]
+        # Finished planes come in the order of the scan's own.
+        backwards[order[0]] = bool(mapping[order[0], 2] < 0)
+        plan = PatchPlan.of(shape, self.size, self.overlap, self.blend, order, backwards)
+        reader = PatchReader(scan.sources, plan, (x, y, z))
+        blocks = None
+        if not is_same_grid(scan.predicted, scan.native):
+            blocks = NativeBlocks(plan, scan.predicted, (x, y, z), scan.native, block_edge(classes))
+        return Job(
+            reader,
+            network,
+            classes,
+            self.blend,
+            self.dtype,
+            self.batch,
+            scan.native,
+            blocks,
+            reduction,
+        )
+
+
+def order_of(scan: Scan, patching: Patching) -> Order:
+    """That of the scan's planes, which can be written as they come; or that of the smallest front.
+
+    It depends on sizes alone, never on the budget: another order of sums rounds otherwise.
+    """
+    mapping = np.linalg.solve(scan.predicted.affine, scan.native.affine)
+    first = int(np.abs(mapping[:3, 2]).argmax())
+    shape = scan.predicted.shape
+    fronts = [
+        o * math.prod(n for a, n in enumerate(shape) if a != axis)
+        for axis, o in enumerate(patching.overlap)
+    ]
+    smallest = min(range(3), key=lambda axis: fronts[axis])
+    slowest = first if fronts[first] <= _WORTH_IT * fronts[smallest] else smallest
+    # Rows of patches along the shorter of the other axes: what waits for the next row is less.
+    middle, fastest = sorted(
+        (axis for axis in (2, 1, 0) if axis != slowest), key=lambda axis: -shape[axis]
+    )
+    return slowest, middle, fastest
+
+
+_WORTH_IT = 1.5
+"""How much larger a front may be that lets planes be written as they come."""
+
+
+def placed(
+    scan: Scan,
+    patching: Patching,
+    network: Network,
+    classes: int,
+    reduction: Reduction,
+    writing: int,
+) -> Placement:
+    """Choose where everything is held; reads nothing.
+
+    Args:
+        scan: What is predicted.
+        patching: How it is cut.
+        network: What predicts.
+        classes: Numbers per voxel.
+        reduction: What becomes of them.
+        writing: Bytes that writing the result needs.
+
+    Raises:
+        MemoryBudgetError: If a patch, its prediction and what writing needs exceed the budget.
+        ArchiveError: If the scratch exceeds the disk (``NO_SPACE``).
+    """
+    budget = memory.budget()
+    job = patching.job(scan, network, classes, reduction, order_of(scan, patching))
+    chosen = _placement(job, budget, writing)
+    memory.require(
+        chosen.peak + writing,
+        lambda: f"inference of {scan.path or 'the image'} ({chosen})",
+        "use a smaller patch_size or batch_size, fewer classes, or raise the budget",
+    )
+    if chosen.scratch:
+        require_room(chosen.scratch, f"inference of {scan.path or 'the image'}")
+    log.info("%s: %s", scan.path or "image", chosen)
+    return replace(chosen, overlap=patching.overlap)
+
+
+def _placement(job: Job, budget: int, writing: int) -> Placement:
+    free = job.cost()
+    streams = job.channels == 1 and free.planes <= budget // 4
+    result = math.prod((job.channels, *job.native.shape)) * job.reduction.dtype.itemsize
+    in_memory = not streams and result <= budget // 4
+    held = free.planes if streams else (result if in_memory else _MAPPED)
+    room = budget - writing - free.fixed - held
+    limit: float = math.inf
+    cost = free
+    if free.cells > room:
+        limit = max(room, job.least_limit)
+        cost = job.cost(limit)
+    scratch = cost.scratch + (0 if streams or in_memory else result)
+    return Placement(job, cost, limit, streams, cost.fixed + held + cost.cells, scratch)
+
+
+_MAPPED = 64 << 20
+"""Pages of a result on the disk that are in RAM before they are given back, and then some."""
+
+
+def probe(scan: Scan, patching: Patching, network: Network) -> int:
+    """How many classes a network has, found by one patch of zeros; no voxels are read.
+
+    Raises:
+        ModelError: As `Network.predict`.
+    """
+    channels = sum(source.shape[0] for source in scan.sources)
+    with network.ready():
+        zeros = np.zeros((1, channels, *patching.size), np.float32)
+        return int(network.predict(zeros, lambda: "a patch of zeros").shape[1])

@@ -1,0 +1,221 @@
+"""What a job makes, as a source: handed on plane by plane, or gathered first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import StateError
+from voxarray.core.scaling import Scaling
+from voxarray.geometry.selection import Selection, Shape4
+from voxarray.inference.job import Job
+from voxarray.inference.output_planes import OutputPlanes
+from voxarray.patches.accumulator import Accumulator
+from voxarray.source.base import Channels, Source, VoxelStream, digest
+
+Report = Callable[[int], None]
+"""Told how many patches were predicted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted(Source):
+    """The prediction of a volume, made while it is written: each voxel once, in disk order.
+
+    Attributes:
+        job: What is predicted.
+        limit: Bytes of RAM that sums may have that wait for more patches.
+        cells: Bytes that they will have.
+        working_bytes: Bytes of RAM that the job needs in all.
+        report: Told of progress.
+    """
+
+    job: Job
+    limit: float
+    cells: int
+    working_bytes: int
+    report: Report = field(default=lambda _: None)
+
+    @property
+    def shape(self) -> Shape4:
+        return (1, *self.job.native.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.job.reduction.dtype
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        return self.job.native.affine
+
+    @property
+    def chunks(self) -> Shape4:
+        _, w, h, d = self.shape
+        return 1, w, h, min(d, 64)
+
+    @property
+    def lazy(self) -> bool:
+        return True
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:
+        return tuple(self.job.reader.sources)
+
+    @property
+    def streaming_bytes(self) -> int:
+        return self.working_bytes
+
+    @property
+    def reading_bytes(self) -> int:
+        return self.working_bytes
+
+    def read(self, selection: Selection) -> NDArray:  # noqa: ARG002
+        raise StateError(
+            "a prediction is made in one pass, from front to back: save it, then read what was "
+            "saved",
+            code="ONE_PASS",
+        )
+
+    def stream(self) -> VoxelStream:
+        return PredictedStream(self)
+
+    def token(self) -> str:
+        return digest("predicted", id(self.job))
+
+
+class PredictedStream(VoxelStream):
+    """Predicts as far as is asked for.
+
+    Args:
+        source: What is predicted.
+    """
+
+    def __init__(self, source: Predicted) -> None:
+        self._shape = source.job.native.shape
+        self._planes = OutputPlanes(self._shape, source.dtype)
+        self._work = source.job.run(
+            source.limit,
+            source.cells,
+            lambda box, voxels: self._planes.put(box, voxels[0]),
+            source.report,
+        )
+        self._done = 0
+
+    def read_into(self, out: NDArray) -> None:
+        w, h, d = self._shape
+        _, z, y, x = (int(n) for n in np.unravel_index(self._done, (1, d, h, w)))
+        _, planes, rows, columns = out.shape
+        while self._planes.complete < z + planes:
+            next(self._work)
+        if columns == w:
+            self._planes.take(range(z, z + planes), range(y, y + rows), out[0])
+        else:  # a part of one row
+            row = np.empty((1, 1, w), out.dtype)
+            self._planes.take(range(z, z + 1), range(y, y + 1), row, keep=x + columns < w)
+            out[0, 0, 0] = row[0, 0, x : x + columns]
+        self._done += out.size
+
+    def finish(self) -> None:
+        for _ in self._work:  # what is left of it: nothing that the volume needs
+            pass
+
+    def close(self) -> None:
+        self._work.close()
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered(Source):
+    """The prediction of a volume that cannot be handed on in order, after it was made.
+
+    Attributes:
+        voxels: As they are stored.
+        job: What was predicted.
+        scaling: What makes intensities of them; None for nothing.
+    """
+
+    voxels: Accumulator
+    job: Job
+    scaling: Scaling | None = None
+
+    @property
+    def shape(self) -> Shape4:
+        return (len(self.voxels.voxels), *self.job.native.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        stored: np.dtype = self.voxels.voxels.dtype
+        return stored if self.scaling is None else self.scaling.dtype(stored)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        return self.job.native.affine
+
+    @property
+    def channels(self) -> Channels:
+        return Channels("channel")
+
+    @property
+    def chunks(self) -> Shape4:
+        _, w, h, d = self.shape
+        return 1, w, h, max(1, min(d, (1 << 22) // (w * h)))
+
+    def unscaled(self) -> Gathered:
+        return Gathered(self.voxels, self.job)
+
+    def read(self, selection: Selection) -> NDArray:
+        box = selection.bounding_box()
+        part = self.voxels.region(box.spatial)[box.ranges[0].start : box.ranges[0].stop]
+        taken = np.array(part[selection.slices(box)], order="K")  # the map's pages may be let go
+        return taken if self.scaling is None else self.scaling.apply(taken)
+
+    def token(self) -> str:
+        return digest("gathered", id(self.voxels), self.scaling)
+
+
+def gathered(
+    job: Job, limit: float, cells: int, report: Report, scaling: Scaling | None
+) -> Gathered:
+    """Predict a volume into RAM, or into a scratch file if it takes more than a quarter of the
+    budget.
+    """
+    voxels = Accumulator((job.channels, *job.native.shape), job.reduction.dtype)
+
+    def put(box: tuple[range, range, range], part: NDArray) -> None:
+        voxels.region(box)[...] = part
+
+    for _ in job.run(limit, cells, put, report):
+        pass
+    return Gathered(voxels, job, scaling)
+
+
+@dataclass(frozen=True, eq=False)
+class Outline(Source):
+    """The size and type of a result: what writing it will need can be told from it.
+
+    Attributes:
+        shape: (channels, W, H, D).
+        dtype: Of the voxels.
+        affine: (4, 4) voxel index to RAS+ mm.
+        inputs: What it is computed from.
+    """
+
+    shape: Shape4
+    dtype: np.dtype
+    affine: NDArray[np.float64]
+    inputs: tuple[Source, ...]
+    lazy: bool = True
+    streaming_bytes: int = 0
+    reading_bytes: int = 0
+
+    @property
+    def chunks(self) -> Shape4:
+        _, w, h, d = self.shape
+        return 1, w, h, min(d, 64)
+
+    def read(self, selection: Selection) -> NDArray:  # noqa: ARG002
+        raise StateError("an outline has no voxels", code="ONE_PASS")
+
+    def token(self) -> str:
+        return digest("outline", self.shape, self.affine)

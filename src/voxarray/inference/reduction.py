@@ -1,0 +1,124 @@
+"""What becomes of finished logits: labels, probabilities, or the numbers as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+OUTPUTS = ("labels", "probabilities", "logits", "regression")
+ACTIVATIONS = ("softmax", "sigmoid", "none")
+
+_RUN = 1 << 15
+"""Voxels that are reduced at once, so that they stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How the numbers of all classes of a voxel become its output.
+
+    Attributes:
+        output: One of `OUTPUTS`.
+        activation: One of `ACTIVATIONS`: what makes probabilities of logits.
+        threshold: Least probability of a label; None for none.
+        values: Label of each class; None for their numbers.
+        dtype: Of the output.
+    """
+
+    output: str
+    activation: str
+    threshold: float | None
+    values: tuple[int, ...] | None
+    dtype: np.dtype
+
+    @property
+    def is_one_label(self) -> bool:
+        """Whether each voxel gets one label of several."""
+        return self.output == "labels" and self.activation != "sigmoid"
+
+    def channels(self, classes: int) -> int:
+        """Channels of the output."""
+        return 1 if self.is_one_label else classes
+
+    def background(self, classes: int) -> NDArray:
+        """(channels,) what a voxel becomes that the network has not seen: nothing, for certain."""
+        found = np.zeros(self.channels(classes), self.dtype)
+        if self.is_one_label and self.values is not None:
+            found[0] = 0 if 0 in self.values else self.values[0]
+        if self.output == "probabilities" and self.activation == "softmax":
+            found[0] = 255 if self.dtype == np.uint8 else 1
+        return found
+
+    def __call__(self, numbers: NDArray) -> NDArray:
+        """The output of some voxels.
+
+        Args:
+            numbers: (K, ...), float16 or float32, C-contiguous.
+
+        Returns:
+            (channels, ...) of `dtype`; new memory.
+        """
+        classes = len(numbers)
+        flat = numbers.reshape(classes, -1)
+        out = np.empty((self.channels(classes), flat.shape[1]), self.dtype)
+        for start in range(0, flat.shape[1], _RUN):
+            run = slice(start, start + _RUN)
+            self._reduce(flat[:, run].astype(np.float32, copy=False), out[:, run])
+        return out.reshape(-1, *numbers.shape[1:])
+
+    def _reduce(self, numbers: NDArray[np.float32], out: NDArray) -> None:
+        if self.output in ("logits", "regression"):
+            out[...] = numbers
+        elif self.is_one_label:
+            out[0] = self._labels(numbers)
+        elif self.output == "labels":
+            out[...] = self._activated(numbers) >= self._least
+            if len(out) == 1 and self.values is not None:
+                out *= self.dtype.type(self.values[0])
+        elif self.dtype == np.uint8:
+            out[...] = np.rint(self._activated(numbers) * np.float32(255))
+        else:
+            out[...] = self._activated(numbers)
+
+    @property
+    def _least(self) -> np.float32:
+        return np.float32(0.5 if self.threshold is None else self.threshold)
+
+    def _labels(self, numbers: NDArray[np.float32]) -> NDArray:
+        best, label = _largest(numbers)
+        if self.threshold is not None:
+            probability = best
+            if self.activation == "softmax":
+                probability = 1 / np.exp(numbers - best).sum(axis=0, dtype=np.float32)
+            label[probability < self._least] = 0
+        if self.values is not None:
+            label = np.asarray(self.values, self.dtype)[label]
+        return label
+
+    def _activated(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.activation == "none":
+            return numbers
+        if self.activation == "sigmoid":
+            from scipy.special import expit
+
+            found: NDArray[np.float32] = expit(numbers)
+            return found
+        powers: NDArray[np.float32] = np.exp(numbers - numbers.max(axis=0))
+        powers /= powers.sum(axis=0)
+        return powers
+
+
+def _largest(numbers: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray]:
+    """The largest number of each voxel and the first class that has it; five times `argmax`."""
+    best = numbers[0].copy()
+    dtype = np.dtype(np.uint8 if len(numbers) <= 256 else np.uint16)
+    label = np.zeros(best.shape, dtype)
+    mark = np.empty(best.shape, dtype)
+    for number in range(1, len(numbers)):
+        row = numbers[number]
+        # Later classes have larger numbers: the last that was an improvement is the largest.
+        np.multiply(row > best, dtype.type(number), out=mark, casting="unsafe")
+        np.maximum(label, mark, out=label)
+        np.maximum(best, row, out=best)
+    return best, label

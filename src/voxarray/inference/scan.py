@@ -1,0 +1,153 @@
+"""What a network is shown: the images of a subject, preprocessed, as channels on one grid."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from voxarray.core.errors import StateError, UnsupportedError
+from voxarray.geometry.grid import Grid
+from voxarray.image import Image, LabelMap, ScalarImage
+from voxarray.source.base import Source
+from voxarray.statistics.decoded_copies import staged
+from voxarray.subject import Subject
+
+Preprocess = Callable[[Any], Any]
+
+MOVING = ("Affine", "Flip")
+"""Transforms that move the anatomy and leave the grid: no change of grid undoes them."""
+
+ONLY = "image"
+"""Name of an image that was given without one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Images that belong together, before and after preprocessing.
+
+    Attributes:
+        native: Grid of the scan, on which the result is wanted.
+        predicted: Grid that the network works on.
+        sources: Images that the network is shown, their channels one after another.
+        path: The file or archive of the first image; None for data in memory.
+    """
+
+    native: Grid
+    predicted: Grid
+    sources: tuple[Source, ...]
+    path: str | None
+
+    @contextmanager
+    def staged(self) -> Iterator[Scan]:
+        """The same scan, its compressed streams decoded once where something is computed."""
+        with ExitStack() as held:
+            ready = [held.enter_context(staged(source)) for source in self.sources]
+            yield replace(self, sources=tuple(ready))
+
+
+def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess | None) -> Scan:
+    """The scan of an image or a subject; reads nothing.
+
+    Args:
+        images: An `Image`, its path, or a `Subject` (or a mapping of names to images).
+        channels: Names of a subject's images in the order of the network's channels. Without it
+            the subject has one `ScalarImage`.
+        preprocess: Applied first: a transform, or a function of a subject.
+
+    Raises:
+        StateError: If channels are missing (``MISSING_CHANNELS``), their order is not known
+            (``CHANNELS_UNNAMED``), or images are not on one grid (``GRIDS_DIFFER``).
+        UnsupportedError: If the preprocessing cannot be undone (``NOT_INVERTIBLE``), or voxels are
+            no real numbers (``UNSUPPORTED_DTYPE``).
+    """
+    subject = _subject(images)
+    names = _channels(subject, channels)
+    before = {name: subject.get_image(name) for name in names}
+    native = _one_grid(before.values())
+    shown = subject if preprocess is None else preprocess(subject)
+    if not isinstance(shown, Subject):
+        raise StateError(
+            f"preprocess returned {type(shown).__name__} for a subject: expected a Subject",
+            code="BAD_TRANSFORM",
+        )
+    lost = [name for name in names if not isinstance(shown.get(name), Image)]
+    if lost:
+        raise StateError(
+            f"after preprocess the subject has no image {lost[0]!r}, only {sorted(shown)}",
+            code="MISSING_CHANNELS",
+        )
+    after = {name: shown.get_image(name) for name in names}
+    for name in names:
+        _require_invertible(before[name], after[name])
+    sources = tuple(image.source for image in after.values())
+    for name, source in zip(names, sources, strict=True):
+        if source.dtype.kind not in "biuf":
+            raise UnsupportedError(
+                f"voxels of {name!r} are {source.dtype}: a network takes real numbers",
+                code="UNSUPPORTED_DTYPE",
+                path=source.path,
+            )
+    return Scan(native, _one_grid(after.values()), sources, before[names[0]].source.path)
+
+
+def _subject(images: Any) -> Subject:
+    if isinstance(images, (str, os.PathLike)):
+        images = ScalarImage(images)
+    if isinstance(images, Image):
+        return Subject({ONLY: images})
+    if isinstance(images, Mapping):
+        return Subject.of(images)
+    raise TypeError(
+        f"images is an Image, its path, a Subject or a Cohort, not {type(images).__name__}"
+    )
+
+
+def _channels(subject: Subject, channels: Sequence[str] | None) -> list[str]:
+    known = subject.get_images_dict(intensity_only=False)
+    if channels is None:
+        scalars = [name for name, image in known.items() if not isinstance(image, LabelMap)]
+        names = list(known) if len(known) == 1 else scalars
+        if len(names) != 1:
+            raise StateError(
+                f"the subject has the images {list(known)}, and nothing says which of them are "
+                "the network's channels, and in which order: pass channels=[...] with their names",
+                code="CHANNELS_UNNAMED",
+            )
+        return names
+    names = [channels] if isinstance(channels, str) else list(channels)
+    missing = [name for name in names if name not in known]
+    if missing or not names:
+        raise StateError(
+            f"the network's channels are {names} and the subject has {list(known)}: "
+            f"{missing} are missing",
+            code="MISSING_CHANNELS",
+        )
+    return names
+
+
+def _one_grid(images: Any) -> Grid:
+    grids = [image.grid for image in images]
+    for grid in grids[1:]:
+        if not grid.isclose(grids[0]):
+            raise StateError(
+                f"the channels are not on one grid: {grids[0]} and {grid}; resample them, for "
+                "example with Resample('first') in preprocess",
+                code="GRIDS_DIFFER",
+            )
+    first: Grid = grids[0]
+    return first
+
+
+def _require_invertible(before: Image, after: Image) -> None:
+    done = after.history[len(before.history) :]
+    for step in done:
+        arguments = step.get("arguments", {})
+        if step["operation"] in MOVING or arguments.get("pre_affine_name"):
+            raise UnsupportedError(
+                f"preprocess has {step['operation']}, which moves the anatomy and leaves the grid: "
+                "the prediction could not be brought back to the scan; leave it out, or use flips=",
+                code="NOT_INVERTIBLE",
+            )
