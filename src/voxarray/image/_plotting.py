@@ -129,6 +129,48 @@ class PlotMixin:
         return view(self, overlaid(self, labels), look)
 
     @names_exhaustion
+    def neuroglancer(
+        self: Drawable,
+        labels: Drawable | Mapping[str, Drawable] | None = None,
+        *,
+        channel: int | None = None,
+        percentiles: tuple[float, float] = (0, 100),
+        opacity: float = 0.5,
+    ) -> Any:
+        """Show all voxels of a volume of any size in a browser, each read when it is looked at.
+
+        The page and the voxels come from a server in this process: it listens on localhost only,
+        under a random address, and stops with the process. Coordinates are mm towards left,
+        posterior and inferior, so that the patient's right is on the left.
+
+        Args:
+            labels: A label map, or several by name, over the image; each is placed by its affine.
+            channel: Which channel; by default the first, of label maps the last.
+            percentiles: Of the middle planes, which become black and white, as `plot` has them.
+            opacity: Of the labels, 0 to 1.
+
+        Returns:
+            The ``neuroglancer.Viewer``: printed, it is the URL to open; in a notebook, a link.
+
+        Raises:
+            MissingPackageError: If neuroglancer is not installed (extra ``neuroglancer``).
+            MemoryBudgetError: For a file that is compressed as one piece and too large to be
+                decoded for a look (``ONE_PIECE``); nothing was read.
+            GridError: If a label map lies elsewhere (``NO_OVERLAP``); nothing was read.
+            UnsupportedError: For complex voxels (``COMPLEX``).
+        """
+        from voxarray.rendering.neuroglancer import open_viewer
+        from voxarray.rendering.volume import overlaid
+
+        return open_viewer(
+            self,
+            overlaid(self, labels),
+            channel=channel,
+            percentiles=percentiles,
+            opacity=opacity,
+        )
+
+    @names_exhaustion
     def lightbox(self: Drawable, return_fig: bool = False, **kwargs: Any) -> Any:
         """Draw many slices of one direction beside each other.
 

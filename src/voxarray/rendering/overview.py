@@ -41,7 +41,7 @@ class Overview:
             level = source.level(number) if number else source
             if nbytes(level) <= limit:
                 return cls(level, f"level {number}" if number else "")
-        _require_parts(source)
+        require_parts(source)
         coarsest = source.level(levels - 1) if levels > 1 else source
         steps = _steps(coarsest, limit)
         thinned = coarsest[(slice(None), *(slice(None, None, step) for step in steps))]
@@ -74,8 +74,12 @@ def _steps(window: Window, limit: int) -> tuple[int, ...]:
         wide *= 1.05
 
 
-def _require_parts(source: Window) -> None:
-    """Refuse what has to be decoded from its start, every time, to see any of it."""
+def require_parts(source: Window) -> None:
+    """Refuse what has to be decoded from its start, every time, to see any of it.
+
+    Raises:
+        MemoryBudgetError: If it is too large to be kept (``ONE_PIECE``).
+    """
     size = nbytes(Window.of(source.base))
     kept = min(settings.get_bytes("gzip-whole-limit"), cache_limit())
     if is_sequential(source.base) and size > kept:

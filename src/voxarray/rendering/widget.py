@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _INSTALL = "voxarray[notebook]"
 _LARGEST_TABLE = 1 << 16  # labels with a colour of their own; those above share the last one
 
-_LABEL_INTENT = 1002
+LABEL_INTENT = 1002
 """NIFTI_INTENT_LABEL: without it the viewer takes labels for intensities, and paints all alike."""
 
 _LABEL_TYPES = (np.uint8, np.int16, np.uint16)
@@ -125,7 +125,7 @@ def _volume(
     shown: dict[str, Any] = {"name": f"{name}{overview.name and ', '}{overview.name}.nii", **more}
     if image.type == LABEL:
         values = list(count_values(window).as_dict())
-        shown["data"] = _as_nifti(_as_labels(window, values), _LABEL_INTENT)
+        shown["data"] = _as_nifti(_as_labels(window, values), LABEL_INTENT)
         shown["colormap_label"] = _table(niivue, image, values)
     else:
         low, high = _limits(window, look.percentiles)
