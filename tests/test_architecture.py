@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -70,9 +71,19 @@ MODULES = {name_of(file): file for file in sorted(ROOT.rglob("*.py"))}
 IN_TEXT = re.compile(r"voxarray(\.[A-Za-z_]\w*)+(:\w+)?")
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
+def walk_as_run(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only type checkers read: annotations may name what is not loaded."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            todo.extend(ast.iter_child_nodes(node))
+
+
+def imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Dotted names imported anywhere in a module, also inside functions."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -80,9 +91,9 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def imports_by_text(tree: ast.AST) -> Iterator[str]:
+def imports_by_text(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Dotted names in texts that are nothing but the name of a module, perhaps with a member."""
-    for node in ast.walk(tree):
+    for node in nodes:
         value = getattr(node, "value", None)
         if isinstance(value, str) and IN_TEXT.fullmatch(value):
             yield value.replace(":", ".")
@@ -103,19 +114,15 @@ def own_imports(names: Iterable[str]) -> set[str]:
     return {module for dotted in names if (module := module_of(dotted)) is not None}
 
 
-def parse(name: str) -> ast.Module:
-    return ast.parse(MODULES[name].read_text(encoding="utf-8"), MODULES[name])
+@cache
+def parse(name: str) -> tuple[ast.AST, ...]:
+    """All nodes of a module: each rule looks at them, so they are found once."""
+    return tuple(ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"), MODULES[name])))
 
 
-class Unchecked(ast.NodeTransformer):
-    """Leaves out what only type checkers read: annotations may name what is not imported."""
-
-    def visit_If(self, node: ast.If) -> ast.AST | None:
-        return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
-
-
-def parse_as_run(name: str) -> ast.Module:
-    return Unchecked().visit(parse(name))
+@cache
+def parse_as_run(name: str) -> tuple[ast.AST, ...]:
+    return tuple(walk_as_run(parse(name)[0]))
 
 
 def named_in_texts(name: str) -> set[str]:
@@ -165,11 +172,20 @@ def merged(prefix: str) -> dict[str, set[str]]:
     return graph
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_point_down(name: str) -> None:
-    allowed = {EXCEPTIONS[name][0]} if name in EXCEPTIONS else set()
-    found = upward(name) - allowed
-    assert not found, f"voxarray.{name} imports from its own storey or above: {sorted(found)}"
+def report(violations: dict[str, list[str]]) -> str:
+    """All that a rule finds, one module in a line."""
+    return "\n".join(f"voxarray.{name}: {', '.join(bad)}" for name, bad in violations.items())
+
+
+def breaking(rule: Callable[[str], Iterable[str]], names: Iterable[str]) -> dict[str, list[str]]:
+    """Modules that break a rule, and how."""
+    return {name: bad for name in names if (bad := sorted(rule(name)))}
+
+
+def test_imports_point_down() -> None:
+    allowed = {name: {package} for name, (package, _) in EXCEPTIONS.items()}
+    bad = breaking(lambda name: upward(name) - allowed.get(name, set()), MODULES)
+    assert not bad, f"imports from their own storey or above:\n{report(bad)}"
 
 
 @pytest.mark.parametrize("name", EXCEPTIONS)
@@ -246,32 +262,32 @@ BANNED_CALLS = {
 INDEX_INTERNALS = {"set_xindex", "drop_indexes", "xindexes", "from_xindex"}
 
 
-def banned_calls(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+def banned_calls(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             if called in BANNED_CALLS or called.split(".")[-1] == "extractall":
                 yield f"line {node.lineno}: {called}"
 
 
-def index_contacts(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+def index_contacts(nodes: Sequence[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Attribute):
             text = ast.unparse(node)
             if node.attr in INDEX_INTERNALS or text in ("xr.Index", "xarray.Index"):
                 yield f"line {node.lineno}: {text}"
     yield from (
         dotted
-        for dotted in imports(tree)
+        for dotted in imports(nodes)
         if dotted.startswith(("xarray.core", "xarray.indexes", "xarray.Index"))
         # What xarray's guide tells authors of backends to import.
         and not dotted.startswith("xarray.core.indexing")
     )
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_nothing_runs_code_from_a_file(name: str) -> None:
-    assert not list(banned_calls(parse(name)))
+def test_nothing_runs_code_from_a_file() -> None:
+    bad = breaking(lambda name: banned_calls(parse(name)), MODULES)
+    assert not bad, report(bad)
 
 
 # Tensors in RAM and on their way to a card, and what a loader of torch takes: classes and memory.
@@ -285,15 +301,19 @@ WITH_TORCH = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - WITH_TORCH))
-def test_torch_in_few_modules(name: str) -> None:
-    names = imports(parse_as_run(name))
-    assert not [dotted for dotted in names if dotted.split(".")[0] == "torch"]
+def torch_imports(name: str) -> Iterator[str]:
+    return (dotted for dotted in imports(parse_as_run(name)) if dotted.split(".")[0] == "torch")
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"xarray_index.affine_index"}))
-def test_index_internals_in_one_module(name: str) -> None:
-    assert not list(index_contacts(parse(name)))
+def test_torch_in_few_modules() -> None:
+    bad = breaking(torch_imports, sorted(set(MODULES) - WITH_TORCH))
+    assert not bad, report(bad)
+
+
+def test_index_internals_in_one_module() -> None:
+    others = sorted(set(MODULES) - {"xarray_index.affine_index"})
+    bad = breaking(lambda name: index_contacts(parse(name)), others)
+    assert not bad, report(bad)
 
 
 @pytest.mark.parametrize(
@@ -307,17 +327,17 @@ def test_index_internals_in_one_module(name: str) -> None:
     ],
 )
 def test_rules_see_what_they_forbid(code: str, rule: object) -> None:
-    assert list(rule(ast.parse(code)))  # type: ignore[operator]
+    assert list(rule(tuple(ast.walk(ast.parse(code)))))  # type: ignore[operator]
 
 
 def test_imports_inside_functions_are_seen() -> None:
     tree = ast.parse("def f():\n    from voxarray.geometry.grid import Grid")
-    assert own_imports(imports(tree)) == {"geometry.grid"}
+    assert own_imports(imports(ast.walk(tree))) == {"geometry.grid"}
 
 
 def test_imports_by_text_are_seen() -> None:
     tree = ast.parse('OPEN = "voxarray.formats.registry:open_source"')
-    assert own_imports(imports_by_text(tree)) == {"formats.registry"}
+    assert own_imports(imports_by_text(ast.walk(tree))) == {"formats.registry"}
 
 
 # --- The image is one class on flat parts -------------------------------------------------------
