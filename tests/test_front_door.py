@@ -253,13 +253,13 @@ def test_threads_of_an_executor_keep_the_budget_together(scans, tmp_path, monkey
     from voxarray.cohort.run.throttle import MemoryThrottle
 
     sizes = []
-    original = MemoryThrottle.taken
+    original = MemoryThrottle.acquire
 
     def taken(throttle, size):
         sizes.append(size)
         return original(throttle, size)
 
-    monkeypatch.setattr(MemoryThrottle, "taken", taken)
+    monkeypatch.setattr(MemoryThrottle, "acquire", taken)
     with ThreadPoolExecutor(2) as executor:
         vx.convert_cohort(scans, tmp_path / "cohort", executor=executor, progress=False)
     assert len(sizes) == 4

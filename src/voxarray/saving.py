@@ -56,20 +56,25 @@ def save(
     written = _format(destination)
     overwrite = _may_replace(destination, written) if overwrite is None else overwrite
     request = SaveRequest(source, destination, label, overwrite, squeeze, codec, levels, chunks)
+    _save(request, written, progress)
+
+
+def _save(request: SaveRequest, written: Format, progress: ProgressOption) -> None:
+    """Write what is asked for, if the format can and memory allows; see `save`."""
     _refuse_unused(request, written)
-    _refuse_several_files(destination, written)
+    _refuse_several_files(request.path, written)
     _refuse_existing(request)
+    title = os.path.basename(request.path)
     try:
         require(
-            projected_peak(when_staged(source), destination),
-            lambda: f"saving {os.path.basename(destination)}",
+            projected_peak(when_staged(request.source), request.path),
+            lambda: f"saving {title}",
             "give a lazy array smaller blocks (image.rechunk), or raise the budget",
         )
-        title = os.path.basename(destination)
-        with staged(source, is_last=True) as ready, reporting(progress, title) as report:
+        with staged(request.source, is_last=True) as ready, reporting(progress, title) as report:
             _write(replace(request, source=ready, progress=report), written)
     except VoxarrayError as error:
-        error.path = error.path or destination
+        error.path = error.path or request.path
         raise
 
 
@@ -145,9 +150,10 @@ def convert(
     is_label = label or is_label
     with _budget(memory):
         if written.identity != "zarr":
-            return _convert_to_file(
-                image, target, written, is_label, labels, codec, levels, chunks, overwrite, progress
+            request = SaveRequest(
+                image, target, is_label, overwrite, codec=codec, levels=levels, chunks=chunks
             )
+            return _convert_to_file(request, written, labels, progress)
         layers = {name: _layer(one) for name, one in (labels or {}).items()}
         title = os.path.basename(target)
         with staged(image, is_last=True) as ready, reporting(progress, title) as report:
@@ -164,8 +170,8 @@ def convert(
 
 def _destination(path: str | os.PathLike[str]) -> str:
     """A local path as it is given, or the URL of a place in a bucket."""
-    found = destination_of(path)
-    return found if is_url(found) else os.path.expanduser(local_destination(path))
+    destination = destination_of(path)
+    return destination if is_url(destination) else os.path.expanduser(local_destination(path))
 
 
 def _write(request: SaveRequest, written: Format) -> None:
@@ -196,15 +202,9 @@ def _several_files(destination: str, written: Format) -> UnsupportedError:
 
 
 def _convert_to_file(
-    source: Source,
-    target: str,
+    request: SaveRequest,
     written: Format,
-    label: bool,
     labels: Mapping[str, Any] | None,
-    codec: str | None,
-    levels: Levels,
-    chunks: int | None,
-    overwrite: bool,
     progress: ProgressOption,
 ) -> Conversion:
     if labels:
@@ -212,25 +212,16 @@ def _convert_to_file(
             f"{written.name} files hold one image, and labels= names label maps: convert each to a "
             "file of its own, or convert to an archive (.ome.zarr)",
             code="UNUSED_KEYWORD",
-            path=target,
+            path=request.path,
         )
     from voxarray.archive.options import Conversion
 
     began = time.perf_counter()
-    save(
-        source,
-        target,
-        label=label,
-        overwrite=overwrite,
-        codec=codec,
-        levels=levels,
-        chunks=chunks,
-        progress=progress,
-    )
-    path = target if is_url(target) else os.path.abspath(target)
+    _save(request, written, progress)
+    path = request.path if is_url(request.path) else os.path.abspath(request.path)
     return Conversion(
         path=path,
-        source_bytes=math.prod(source.shape) * source.dtype.itemsize,
+        source_bytes=math.prod(request.source.shape) * request.source.dtype.itemsize,
         archive_bytes=_bytes_of(path),
         seconds=time.perf_counter() - began,
         levels=1,
