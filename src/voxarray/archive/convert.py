@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from voxarray.archive import documents
+from voxarray.archive import documents, zip_file
 from voxarray.archive.chunk_statistics import Extremes
 from voxarray.archive.metadata import OME_VERSION, Kind, Label
 from voxarray.archive.options import Conversion, LabelLayer, Options
@@ -85,7 +85,7 @@ def convert(
         values = {} if found is None else found.of(plans[""].metadata.scaling)
         size = source.bytes_on_disk
         said = {"bytes": size, "sha256": digests[0], **(facts or {}), **values}
-        finish(area, said, options.overwrite)
+        finish(area, said, options.overwrite, zipped=zip_file.is_named(target))
     return Conversion(
         path=target,
         source_bytes=total,

@@ -43,13 +43,15 @@ def in_the_making(
             yield area
 
 
-def finish(area: Staging, source: Mapping[str, Any], overwrite: bool) -> None:
+def finish(area: Staging, source: Mapping[str, Any], overwrite: bool, *, zipped: bool) -> None:
     """Publish an archive all of whose files are written.
 
     Args:
         area: Where it was made.
         source: What the manifest says of the source.
         overwrite: As for `in_the_making`.
+        zipped: Whether it becomes one file. The name that was asked for says so, which may be
+            that of a link to another name.
 
     Raises:
         ArchiveExistsError: If another archive has appeared meanwhile.
@@ -59,5 +61,5 @@ def finish(area: Staging, source: Mapping[str, Any], overwrite: bool) -> None:
         area.publish(source)
         return
     area.seal(source)
-    staged = zip_file.pack(area) if zip_file.is_named(area.destination) else area.root
+    staged = zip_file.pack(area) if zipped else area.root
     publish(staged, area.destination, overwrite)
