@@ -12,14 +12,10 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from numcodecs import blosc
 from numpy.typing import NDArray
 
-from voxarray.archive.blosc_frame import BloscFrame
+from voxarray.archive.blosc_frame import BloscFrame, library
 from voxarray.core.errors import ChecksumError, FormatError, UnsupportedError
-
-# Blosc's own threads share one global lock; ours run one chunk each.
-blosc.use_threads = False
 
 CRC_BYTES = 4
 _RESIDUE = 0x48674BC7  # crc32c of anything that ends with its own crc32c (little-endian)
@@ -54,7 +50,8 @@ class Codec:
             itemsize = chunk.dtype.itemsize
             name = self.cname.encode()
             block = self._block_size(itemsize)
-            body = blosc.compress(_as_bytes(chunk), name, self.level, shuffle, block, itemsize)
+            voxels = _as_bytes(chunk)
+            body = library().compress(voxels, name, self.level, shuffle, block, itemsize)
         else:
             body = chunk.tobytes()
         crc: int = google_crc32c.value(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -9,7 +10,6 @@ import numpy as np
 
 from voxarray.archive.convert import projected_peak
 from voxarray.cli.console import console, how_it_speaks
-from voxarray.cli.options import expanded
 from voxarray.cli.outcome import Outcome
 from voxarray.cohort.discover.files import images
 from voxarray.core import limits, memory, settings
@@ -43,7 +43,7 @@ def command(paths: tuple[str, ...], show_limits: bool) -> None:
         raise click.UsageError("name an image, or ask for --limits")
     outcome = Outcome()
     described = talk.document["images"] = []
-    for path in expanded(paths):
+    for path in map(os.path.expanduser, paths):
         before = len(outcome.done) + len(outcome.failed)
         for image in [path] if is_url(path) else images(path):
             with outcome.attempt(str(image)):

@@ -9,8 +9,12 @@ Every key can be set in the environment (``VOXARRAY`` keys follow dask's rule, f
 
 from __future__ import annotations
 
+import os
+import site
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from voxarray.core import limits
@@ -19,18 +23,18 @@ DEFAULTS: dict[str, Any] = {
     # Bytes that one operation may use; None is half of what the process may use at all.
     "memory-budget": None,
     # Bytes of decoded blocks (whole small .nii.gz files, slabs of large ones) kept per process.
-    "block-cache": "1 GiB",
+    "block-cache": 1 << 30,
     # A .nii.gz that decodes to no more than this is decoded and cached as one block.
-    "gzip-whole-limit": "512 MiB",
+    "gzip-whole-limit": 512 << 20,
     # Threads that encode and decode; None is the number of usable cores, at most eight.
     "threads": None,
     # Whether loops over voxels are compiled where numba is installed (110 MiB once per process).
     "compiled-loops": True,
     # Images of a cohort that are stored so that any part can be read (no compressed streams) and
     # have this many bytes of voxels are divided among workers, if one alone would be waited for.
-    "split-from": "2 GiB",
+    "split-from": 2 << 30,
     # Largest size that one chunk of an archive may decode to, against decompression bombs.
-    "chunk-limit": "256 MiB",
+    "chunk-limit": 256 << 20,
     # How often a request over a network is made before it counts as failed, and the seconds that
     # each may take.
     "remote-attempts": 6,
@@ -43,7 +47,7 @@ DEFAULTS: dict[str, Any] = {
     "fsspec-options": {},
     # Local copies of remote files that cannot be read in parts: how much of them a process keeps,
     # and where; None is the system's folder for temporary files. They are gone when it ends.
-    "download-cache": "16 GiB",
+    "download-cache": 16 << 30,
     "download-directory": None,
 }
 
@@ -54,22 +58,68 @@ _from_tasks: list[Mapping[str, Any]] = []
 
 def get(key: str) -> Any:
     """Value of ``voxarray.<key>`` as it came with a task, or as configured, or its default."""
-    import dask.config  # 0.2 s, not needed to open or slice
-
     if key not in DEFAULTS:
         raise KeyError(f"voxarray has no setting {key!r}, only {sorted(DEFAULTS)}")
     for values in _from_tasks[-1:]:  # a copy: another task may end meanwhile
         if key in values:
             return values[key]
+    if "dask" not in sys.modules and not _may_be_configured():
+        return DEFAULTS[key]  # dask takes 0.3 s to load, most of a `voxarray info`
+    import dask.config
+
     value = dask.config.get(f"voxarray.{key}", default=None)
     return DEFAULTS[key] if value is None else value
 
 
+@cache
+def _may_be_configured() -> bool:
+    """Whether dask, which is not loaded yet, would find a key of ours where it looks.
+
+    That is in the environment, and in the YAML files of some folders, as `dask.config` lists them.
+    Only a text that is in none of them is certain; what it means, dask says. Asked once, as dask
+    reads them once.
+    """
+    if any(name.startswith("DASK") for name in os.environ):
+        return True
+    return any(
+        _names_us(os.path.join(folder, name)) for folder in config_folders() for name in _in(folder)
+    )
+
+
+def config_folders() -> set[str]:
+    """Folders whose YAML files dask reads, where no variable names others."""
+    return {
+        "/etc/dask",
+        *(os.path.join(prefix, "etc", "dask") for prefix in (sys.prefix, *site.PREFIXES)),
+        os.path.join(os.path.expanduser("~"), ".config", "dask"),
+    }
+
+
+def _in(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError:
+        return [""]  # which cannot be read either: dask decides
+
+
+def _names_us(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return b"voxarray" in file.read()
+    except OSError:
+        return True
+
+
 def get_bytes(key: str) -> int:
     """Value of a size setting in bytes; texts such as ``"4 GiB"`` are understood."""
+    value = get(key)
+    if isinstance(value, int):
+        return value
     from dask.utils import parse_bytes
 
-    return int(parse_bytes(get(key)))
+    return int(parse_bytes(value))
 
 
 def threads() -> int:

@@ -1,0 +1,73 @@
+"""What commands load: little for a header, and torch for no command that makes archives."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+LOADED = """
+import sys
+from click.testing import CliRunner
+from voxarray.cli.main import main
+answer = CliRunner().invoke(main, ["info", sys.argv[1]])
+assert answer.exit_code == 0, answer.output
+print(*sys.modules)
+"""
+
+WITHOUT_TORCH = """
+import sys
+from click.testing import CliRunner
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchio", "monai"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import voxarray as vx
+from voxarray.cli.main import main
+
+scan, folder = sys.argv[1:]
+for words in (
+    ["info", scan],
+    ["convert", scan, f"{folder}/a.ome.zarr"],
+    ["verify", f"{folder}/a.ome.zarr", "--source", scan],
+    ["convert", f"{folder}/a.ome.zarr", f"{folder}/a.nii.gz"],
+    ["plan", f"{folder}/in", f"{folder}/cohort"],
+    ["convert", f"{folder}/in", f"{folder}/cohort"],
+    ["verify", f"{folder}/cohort"],
+    ["catalogue", f"{folder}/cohort"],
+):
+    answer = CliRunner().invoke(main, words)
+    assert answer.exit_code == 0, (words, answer.output, answer.exception)
+image = vx.Cohort(f"{folder}/cohort")[0].get_images()[0]
+assert image.array.sum().compute() == 60
+image.save(f"{folder}/b.nii.gz")
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.fixture
+def scan(tmp_path) -> Path:
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / "a.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones((3, 4, 5), "u1"), np.eye(4)), path)
+    return path
+
+
+def test_info_loads_neither_dask_nor_codecs(scan):
+    command = [sys.executable, "-c", LOADED, scan]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    heavy = {"dask", "distributed", "numcodecs", "pandas", "scipy", "torch", "xarray", "zarr"}
+    assert heavy & set(ran.stdout.split()) == set()
+
+
+def test_images_and_cohorts_are_made_without_torch(scan, tmp_path):
+    command = [sys.executable, "-c", WITHOUT_TORCH, scan, tmp_path]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
