@@ -15,7 +15,6 @@ ROOT = HERE.parent
 
 ELSEWHERE = {
     "archive-format.md": ROOT / "src/voxarray/archive/SPECIFICATION.md",
-    "benchmarks.md": ROOT / "benchmarks/README.md",
     "changelog.md": ROOT / "CHANGELOG.md",
 }
 """Pages that live beside what they describe."""
@@ -31,6 +30,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for uri, path in ELSEWHERE.items():
         files.append(File.generated(config, uri, abs_src_path=str(path)))
     for uri, text in (
+        ("benchmarks.md", _benchmarks()),
         ("benchmark-results.md", _results()),
         ("reference/transforms.md", _transforms()),
     ):
@@ -46,6 +46,12 @@ def on_page_content(html: str, page: Page, **_: object) -> str:
     finally:
         sys.path.pop(0)
     return settled(html) if page.file.src_uri.endswith(".ipynb") else html
+
+
+def _benchmarks() -> str:
+    """What is compared with what, and the main tables; in the site pictures stand elsewhere."""
+    text = (ROOT / "benchmarks/README.md").read_text("utf-8")
+    return text.replace("(../notebooks/pictures/", "(pictures/")
 
 
 def _results() -> str:

@@ -28,6 +28,12 @@ def table(monkeypatch):
 
 def test_readme_shows_the_results(table):
     text = (ROOT / "README.md").read_text("utf-8")
+    assert table.with_instead(text) == text, "run benchmarks/table.py"
+    assert text.partition(table.BEGIN)[2].count("\n| ") == 8, "six rows and their titles"
+
+
+def test_page_of_benchmarks_shows_the_results(table):
+    text = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
     assert table.with_tables(text) == text, "run benchmarks/table.py"
 
 
