@@ -73,7 +73,6 @@ def vast(tmp_path_factory) -> Path:
                 area.record(key, shard.finish())
                 os.close(shard.fd)
         plan.write_documents(area, "", plan.usual_codec)
-        area._unsynced.clear()  # nobody needs it to survive a power loss
         area.seal({})
         publish(area.root, str(path), overwrite=False)
     return path

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from archive_samples import archive, blobs, same_bits, whole
 
-from voxarray.archive import staging
+from voxarray.archive import held_files, staging
 from voxarray.archive.convert import convert
 from voxarray.archive.options import LabelLayer, Options
 from voxarray.archive.verify import verify
@@ -40,10 +40,12 @@ FORMS = ("a.ome.zarr", "a.ozx")
 # A process that converts NEW again and again, so that a kill may meet it anywhere.
 _CONVERTER = """
 import sys, numpy as np
+from voxarray.archive import held_files
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
 from voxarray.source.array import ArraySource
 voxels = np.load(sys.argv[2])
+held_files.LARGEST *= int(sys.argv[4])
 print("ready", flush=True)
 while True:
     convert(ArraySource(voxels, np.eye(4)), sys.argv[1],
@@ -70,7 +72,7 @@ def duration(tmp_path_factory) -> float:
     """Seconds from the start of a conversion to its end, so that kills can meet any part of it."""
     path, voxels = (tmp_path_factory.mktemp("whole") / name for name in ("a.ozx", "voxels.npy"))
     np.save(voxels, NEW)
-    command = [sys.executable, "-c", _CONVERTER, path, voxels, "once"]
+    command = [sys.executable, "-c", _CONVERTER, path, voxels, "once", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         began = time.perf_counter()
@@ -78,11 +80,13 @@ def duration(tmp_path_factory) -> float:
         return time.perf_counter() - began
 
 
-def kill_at(moment: float, path: Path, voxels: Path, mode: str) -> None:
-    """Start a converting process and kill it some seconds after it is ready."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _CONVERTER, path, voxels, mode], stdout=subprocess.PIPE, text=True
-    )
+def kill_at(moment: float, path: Path, voxels: Path, mode: str, held: bool) -> None:
+    """Start a converting process and kill it some seconds after it is ready.
+
+    ``held`` archives are written when all is encoded, others while it is.
+    """
+    command = [sys.executable, "-c", _CONVERTER, path, voxels, mode, str(int(held))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout.readline() == "ready\n"
         time.sleep(moment)
@@ -96,8 +100,8 @@ def test_a_killed_conversion_leaves_nothing_or_all(tmp_path, form, kills, durati
     path, voxels = tmp_path / form, tmp_path / "voxels.npy"
     np.save(voxels, NEW)
     rng, met = random.Random(form), set()
-    for _ in range(kills):
-        kill_at(rng.uniform(0, 1.5 * duration), path, voxels, "once")
+    for number in range(kills):
+        kill_at(rng.uniform(0, 1.5 * duration), path, voxels, "once", number % 2 == 0)
         met.add(path.exists())
         if path.exists():
             assert verify(path) == []
@@ -118,9 +122,9 @@ def test_a_killed_overwriting_leaves_the_old_or_the_new(tmp_path, form, kills, d
     path, voxels = tmp_path / form, tmp_path / "voxels.npy"
     np.save(voxels, NEW)
     rng = random.Random(form)
-    for _ in range(kills):
+    for number in range(kills):
         convert_array(OLD, path, overwrite=True)
-        kill_at(rng.uniform(0, 3 * duration), path, voxels, "overwrite")
+        kill_at(rng.uniform(0, 3 * duration), path, voxels, "overwrite", number % 2 == 0)
         assert verify(path) == []
         seen = whole(path)
         assert same_bits(seen, OLD) or same_bits(seen, NEW)
@@ -162,17 +166,23 @@ class FailingDisk:
         self.calls, self.failing_at = 0, call
 
 
+def syncs_as_one(monkeypatch: pytest.MonkeyPatch, yes: bool) -> None:
+    monkeypatch.setattr(held_files, "is_synced_as_one", lambda _: yes)
+
+
 @pytest.mark.parametrize(
     ("name", "number", "code"),
     [
         ("write", errno.ENOSPC, "NO_SPACE"),
         ("write", errno.EIO, "IO_ERROR"),
         ("fsync", errno.EIO, "IO_ERROR"),
+        ("syncfs", errno.EIO, "IO_ERROR"),
         ("preadv", errno.EIO, "IO_ERROR"),
     ],
 )
 def test_every_refusal_of_the_disk_is_named_and_undone(tmp_path, monkeypatch, name, number, code):
     path = tmp_path / "a.ome.zarr"
+    syncs_as_one(monkeypatch, name == "syncfs")
     disk = FailingDisk(monkeypatch, name, number)
     convert_array(NEW[:, :5], tmp_path / "counted.ome.zarr", levels=2)
     total = disk.calls - (name == "fsync")  # the last one comes after the rename
@@ -378,6 +388,7 @@ def test_a_source_that_fails_in_the_middle_publishes_nothing(tmp_path):
 @pytest.mark.syncs
 @pytest.mark.parametrize("form", FORMS)
 def test_everything_is_synced_before_it_appears(tmp_path, monkeypatch, form):
+    syncs_as_one(monkeypatch, False)
     synced, original, renamed = set(), os.fsync, staging._renameat2
 
     def recording(fd):
@@ -393,6 +404,58 @@ def test_everything_is_synced_before_it_appears(tmp_path, monkeypatch, form):
     monkeypatch.setattr(staging, "_renameat2", checking)
     convert_array(NEW, tmp_path / form)
     assert str(tmp_path) in synced  # the name, after the rename
+
+
+@pytest.mark.syncs
+@pytest.mark.parametrize("form", FORMS)
+def test_a_small_archive_is_synced_by_few_calls(tmp_path, monkeypatch, form):
+    syncs_as_one(monkeypatch, True)
+    done, state = [], {}
+    original, of_file_system, renamed = os.fsync, portable.syncfs, staging._renameat2
+
+    def snapshot(fd):
+        folder = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        state.update({path: path.stat().st_mtime_ns for path in folder.rglob("*")})
+
+    def recording(fd):
+        done.append("fsync")
+        state[Path(os.readlink(f"/proc/self/fd/{fd}"))] = os.fstat(fd).st_mtime_ns
+        original(fd)
+
+    def recording_all(fd):
+        done.append("syncfs")
+        assert os.fstat(fd).st_dev == tmp_path.stat().st_dev
+        snapshot(fd)
+        of_file_system(fd)
+
+    def checking(source, destination, flags):
+        written = [Path(source)] if form.endswith(".ozx") else list(Path(source).rglob("*"))
+        assert len(written) == 1 or "manifest.json" in [path.name for path in written]
+        for path in written:  # nothing was written after it was synced
+            assert state[path] == path.stat().st_mtime_ns
+        renamed(source, destination, flags)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    monkeypatch.setattr(portable, "syncfs", recording_all)
+    monkeypatch.setattr(staging, "_renameat2", checking)
+    convert_array(NEW, tmp_path / form)
+    assert done == (["fsync", "fsync"] if form.endswith(".ozx") else ["syncfs", "fsync"])
+
+
+def test_an_image_that_is_not_small_is_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(held_files, "LARGEST", NEW.nbytes - 1)
+    kept = held_files.HeldFiles.add
+
+    def adding(self, key, data):
+        assert "/image/c/" not in key
+        kept(self, key, data)
+
+    monkeypatch.setattr(held_files.HeldFiles, "add", adding)
+    called = []
+    monkeypatch.setattr(portable, "syncfs", called.append)
+    path = convert_array(NEW, tmp_path / "a.ome.zarr")
+    assert same_bits(whole(tmp_path / "a.ome.zarr"), NEW)
+    assert called == [], path  # others of the file system may have much to write
 
 
 def tree(path: Path) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from voxarray.archive.codecs import Codec
 from voxarray.archive.profiles import Trial
 from voxarray.archive.pyramid import Box
+from voxarray.core.thread_pools import CallingThread
 from voxarray.geometry.layout import Layout
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
@@ -82,9 +83,9 @@ def _slabs(
 ) -> Generator[Block]:
     count, depth = layout.slab
     plane = layout.shape[2:]
-    buffers = [np.empty((count, depth, *plane), source.dtype) for _ in range(2)]
     boxes = list(_slab_boxes(layout))
-    with source.stream() as stream, ThreadPoolExecutor(1, "voxarray-decode") as decoder:
+    buffers = [np.empty((count, depth, *plane), source.dtype) for _ in boxes[:2]]
+    with source.stream() as stream, _ahead(boxes, "voxarray-decode") as decoder:
 
         def fill(number: int) -> NDArray:
             box = boxes[number]
@@ -165,13 +166,18 @@ def _z_order(position: tuple[int, int, int, int]) -> tuple[int, int]:
 
 
 def _read_ahead(source: Source, boxes: Sequence[Box]) -> Generator[Block]:
-    with ThreadPoolExecutor(1, "voxarray-compute") as reader:
+    with _ahead(boxes, "voxarray-compute") as reader:
         ahead = reader.submit(_read, source, boxes[0])
         for number, box in enumerate(boxes):
             block = ahead.result()
             if number + 1 < len(boxes):
                 ahead = reader.submit(_read, source, boxes[number + 1])
             yield box, block
+
+
+def _ahead(boxes: Sequence[Box], name: str) -> Executor:
+    """A thread that reads a block while the one before is encoded; none for a single block."""
+    return ThreadPoolExecutor(1, name) if len(boxes) > 1 else CallingThread()
 
 
 def _read(source: Source, box: Box) -> NDArray:

@@ -79,6 +79,7 @@ class BucketStaging(Staging):
             MissingDataError: Somebody has deleted an object meanwhile.
             AccessDeniedError, TransportError: What the store refuses.
         """
+        self._held.write(self.root, self.files)
         for key in [key for key in self.files if key != TOP]:
             self._begin(key)
         for future in self._pending:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from voxarray.archive import documents, zip_file
+from voxarray.archive import documents, held_files, zip_file
 from voxarray.archive.chunk_statistics import Extremes
 from voxarray.archive.metadata import OME_VERSION, Kind, Label
 from voxarray.archive.options import Conversion, LabelLayer, Options
@@ -70,9 +70,10 @@ def convert(
         "use smaller chunks (--chunk) or raise the budget (--memory)",
     )
     total = sum(plan.voxel_bytes for plan in plans.values())
+    holds = total <= held_files.LARGEST and not parts
     report = _counter(progress, total)
     found = Extremes() if extremes else None
-    with in_the_making(target, options.overwrite, options.staging) as area:
+    with in_the_making(target, options.overwrite, options.staging, holds=holds) as area:
         digests = [
             complete(plan, area, parts, found)
             if parts and not prefix

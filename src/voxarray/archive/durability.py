@@ -19,23 +19,26 @@ _BYTE = np.dtype(np.uint8)
 
 @dataclass(slots=True)
 class ShardSync:
-    """A shard that is synced and read back while it grows; used by one thread at a time.
+    """A file that is synced and read back while it grows; used by one thread at a time.
 
     Attributes:
         fd: Descriptor of the shard, closed by `finish` or `close`.
-        path: The shard, for messages.
+        path: The file, for messages.
+        syncs: Whether it is synced here; False where somebody syncs all files at once.
         asked: Bytes that somebody has asked to be settled; for who asks.
     """
 
     fd: int
     path: str
+    syncs: bool = True
     asked: int = 0
     _done: int = field(default=0, init=False)
     _digest: Hasher = field(default_factory=hasher, init=False)
 
     def advance(self, until: int) -> None:
         """Sync what was written and read it back as far as ``until``."""
-        os.fsync(self.fd)
+        if self.syncs:
+            os.fsync(self.fd)
         buffer = scratch("settling", (1, 1, 1, _PIECE), _BYTE).reshape(-1)
         while self._done < until:
             piece = buffer[: until - self._done]

@@ -44,7 +44,7 @@ _SAMPLES = 64
 @dataclass(slots=True)
 class _OpenShard:
     writer: ShardWriter
-    settling: ShardSync
+    settling: ShardSync | None
     missing: int
 
 
@@ -60,6 +60,8 @@ class LevelWriter:
         codec: Of the chunks.
         disk: One thread in which shards are synced and read back, which waits.
         record: Called with key and entry of every finished shard, when it is settled.
+        hold: Called with key, bytes and entry instead, where shards stay in memory; then nothing
+            is written here.
     """
 
     root: str
@@ -69,6 +71,7 @@ class LevelWriter:
     codec: Codec
     disk: Executor
     record: Callable[[str, FileEntry], None]
+    hold: Callable[[str, bytes, FileEntry], None] | None = None
     _open: dict[Index4, _OpenShard] = field(default_factory=dict)
     _settling: list[ShardSync] = field(default_factory=list)
     _pending: list[Future[None]] = field(default_factory=list)
@@ -108,7 +111,7 @@ class LevelWriter:
         shard.missing -= 1
         if shard.missing == 0:
             self._finish(position)
-        elif shard.writer.size - shard.settling.asked >= _SETTLE_BYTES:
+        elif shard.settling and shard.writer.size - shard.settling.asked >= _SETTLE_BYTES:
             shard.settling.asked = shard.writer.size
             self._pending.append(self.disk.submit(shard.settling.advance, shard.writer.size))
 
@@ -133,15 +136,21 @@ class LevelWriter:
 
     def _begin(self, position: Index4) -> _OpenShard:
         path = f"{self.root}/{self.key}/{chunk_key(position)}"
-        writer = ShardWriter(path, math.prod(self.layout.chunks_per_shard))
+        slots, missing = math.prod(self.layout.chunks_per_shard), self.layout.chunks_in(position)
+        if self.hold is not None:
+            return _OpenShard(ShardWriter(path, slots, []), None, missing)
+        writer = ShardWriter(path, slots)
         settling = ShardSync(writer.fd, path)
         self._settling.append(settling)
-        return _OpenShard(writer, settling, self.layout.chunks_in(position))
+        return _OpenShard(writer, settling, missing)
 
     def _finish(self, position: Index4) -> None:
         shard = self._open.pop(position)
-        entry, key = shard.writer.finish(), f"{self.key}/{chunk_key(position)}"
-        self._pending.append(self.disk.submit(self._settle, shard.settling, key, entry))
+        key, entry = f"{self.key}/{chunk_key(position)}", shard.writer.finish()
+        if self.hold is not None and shard.writer.held is not None:
+            self.hold(key, b"".join(shard.writer.held), entry)
+        elif shard.settling is not None:
+            self._pending.append(self.disk.submit(self._settle, shard.settling, key, entry))
 
     def _settle(self, settling: ShardSync, key: str, entry: FileEntry) -> None:
         settling.finish(entry)

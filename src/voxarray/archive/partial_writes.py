@@ -36,7 +36,7 @@ from voxarray.archive.pyramid import Box, PyramidWriter
 from voxarray.archive.shard import tail_size
 from voxarray.archive.staging import Staging
 from voxarray.archive.write_plan import WritePlan
-from voxarray.core import memory, portable, settings
+from voxarray.core import memory, portable
 from voxarray.core.errors import ArchiveError
 from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.folder_lock import FolderLock, random_identity
@@ -139,7 +139,7 @@ def _written(plan: WritePlan, planes: range, root: str) -> PartialWrite:
     found, files = Extremes(), dict[str, FileEntry]()
     with (
         source.stream() as whole,
-        ThreadPoolExecutor(settings.threads(), "voxarray-encode") as cpu,
+        plan.encoders() as cpu,
         ThreadPoolExecutor(1, "voxarray-sync") as disk,
     ):
         if planes.start == 0:
@@ -251,7 +251,7 @@ def _weights_of(plan: WritePlan) -> WeightTally | None:
 def _write_coarser(plan: WritePlan, area: Staging, parts: Sequence[PartialWrite]) -> None:
     codec = parts[0].codec
     with (
-        ThreadPoolExecutor(settings.threads(), "voxarray-encode") as cpu,
+        plan.encoders() as cpu,
         ThreadPoolExecutor(1, "voxarray-sync") as disk,
     ):
         levels = [

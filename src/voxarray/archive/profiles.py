@@ -8,6 +8,7 @@ which streams as well as files read by place can afford.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,10 @@ Region = tuple[range, range, range, range]
 
 _PIECE_BYTES = 1 << 18
 """Of a chunk, so much is tried: several blocks of most codecs."""
+
+_LEAST_PIECE = 1 << 14
+_SHARE = 8
+"""Of a small image an eighth is tried, or three trials would take longer than the encoding."""
 
 _PIECES = 8
 
@@ -148,7 +153,7 @@ class Trial:
         for number in spread:
             chunk = self._chunk(read(self.layout.region(chunks[number])))
             if chunk.view(np.uint8).any():
-                pieces.append(_middle(chunk))
+                pieces.append(self._middle(chunk))
             if len(pieces) == _PIECES:
                 break
         return pieces
@@ -158,12 +163,12 @@ class Trial:
         chunk[tuple(slice(0, n) for n in block.shape)] = self.convert(block)
         return chunk.reshape(-1)
 
+    def _middle(self, chunk: NDArray) -> NDArray:
+        share = math.prod(self.layout.shape) * chunk.itemsize // _SHARE
+        count = min(_PIECE_BYTES, max(_LEAST_PIECE, share)) // chunk.itemsize
+        start = max(0, chunk.size - count) // 2
+        return chunk[start : start + count].copy()
+
     @staticmethod
     def _size(codec: Codec, pieces: list[NDArray]) -> int:
         return sum(len(part) for piece in pieces for part in codec.encode(piece))
-
-
-def _middle(chunk: NDArray) -> NDArray:
-    count = _PIECE_BYTES // chunk.itemsize
-    start = max(0, chunk.size - count) // 2
-    return chunk[start : start + count].copy()

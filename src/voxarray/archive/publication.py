@@ -16,7 +16,7 @@ from voxarray.storage.uploads import uploading
 
 @contextmanager
 def in_the_making(
-    destination: str, overwrite: bool, folder: str | None = None
+    destination: str, overwrite: bool, folder: str | None = None, *, holds: bool = False
 ) -> Iterator[Staging]:
     """An archive under construction; `finish` publishes it, and it is gone without that.
 
@@ -25,6 +25,8 @@ def in_the_making(
             of a place in a bucket.
         overwrite: Whether an archive may be there already.
         folder: Of the same file system, in which to build it; by default that of the destination.
+        holds: Whether all of it stays in memory until it is complete; not for a bucket, which takes
+            files as they come.
 
     Raises:
         ArchiveExistsError: If the destination exists and ``overwrite`` is False.
@@ -33,10 +35,10 @@ def in_the_making(
     """
     target = destination_of(destination)
     if not is_url(target):
-        with staging(target, overwrite, folder) as area:
+        with staging(target, overwrite, folder, holds=holds) as area:
             yield area
     elif zip_file.is_named(target):
-        with uploading(target, overwrite) as local, staging(local, False) as area:
+        with uploading(target, overwrite) as local, staging(local, False, holds=holds) as area:
             yield area
     else:
         with bucket_staging(target, overwrite) as area:
@@ -60,6 +62,9 @@ def finish(area: Staging, source: Mapping[str, Any], overwrite: bool, *, zipped:
     if isinstance(area, BucketStaging):
         area.publish(source)
         return
-    area.seal(source)
-    staged = zip_file.pack(area) if zipped else area.root
+    if zipped:
+        staged = zip_file.pack(area, source)
+    else:
+        area.seal(source)
+        staged = area.root
     publish(staged, area.destination, overwrite)

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -95,6 +95,7 @@ class PyramidWriter:
         """Stop after a failure and close files."""
         for _, future in self._queue:
             future.cancel()
+        wait([future for _, future in self._queue])  # their threads may outlive this image
         for level in self.levels:
             level.abandon()
 

@@ -48,11 +48,13 @@ class ShardWriter:
     Attributes:
         path: The file, which must not exist.
         slots: Chunks that fit into the shard.
-        fd: Its descriptor, which whoever made this closes.
+        held: Takes what would be written, where the shard is to stay in memory: no file is made.
+        fd: Its descriptor, which whoever made this closes; -1 where there is no file.
     """
 
     path: str
     slots: int
+    held: list[bytes] | None = None
     size: int = field(default=0, init=False)
     fd: int = field(default=-1, init=False)
     _index: NDArray[np.uint64] = field(init=False)
@@ -62,6 +64,8 @@ class ShardWriter:
     def __post_init__(self) -> None:
         self._index = np.full((self.slots, 2), ABSENT, "<u8")
         self._table = np.zeros(self.slots, "<u4")
+        if self.held is not None:
+            return
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | portable.BINARY, 0o666)
 
@@ -85,6 +89,9 @@ class ShardWriter:
     def _write(self, data: bytes) -> None:
         self._digest.update(data)
         self.size += len(data)
+        if self.held is not None:
+            self.held.append(data)
+            return
         view = memoryview(data)
         while view:  # a full disk may take a part before it refuses
             view = view[os.write(self.fd, view) :]

@@ -19,15 +19,15 @@ import errno
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from voxarray.archive import manifest as manifests
+from voxarray.archive.held_files import FolderSync, HeldFiles, folders_of
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.replaceable import require_replaceable
-from voxarray.core.disk import refusal, remove_tree, sync
+from voxarray.core.disk import refusal, remove_tree, sync, write_new
 from voxarray.core.errors import ArchiveError, ArchiveExistsError, MissingDataError, VoxarrayError
 from voxarray.core.portable import of_c_library
 from voxarray.storage.atomic_write import followed, keep_mode
@@ -60,7 +60,6 @@ _RENAME_EXCHANGE = 2
 _LOG = logging.getLogger(__name__)
 _NOT_SUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 _ARCHIVE = "archive"
-_SYNC_THREADS = 4  # waits on the disk, not on a core
 
 
 @dataclass(slots=True)
@@ -72,44 +71,77 @@ class Staging:
         destination: Where it will appear.
         files: Entries of the files written so far.
         lock: Of the hidden folder that it is in; None of a folder that nobody else can find.
+        holds: Whether shards stay in memory too, and no file is on disk before all are.
     """
 
     root: str
     destination: str
     files: dict[str, FileEntry] = field(default_factory=dict)
     lock: FolderLock | None = None
-    _unsynced: list[str] = field(default_factory=list)
+    holds: bool = False
+    _held: HeldFiles = field(default_factory=HeldFiles)
 
     def write(self, key: str, data: bytes) -> None:
-        """Write a small file."""
-        path = f"{self.root}/{key}"
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "xb") as file:
-            file.write(data)
-        self.files[key] = FileEntry.of(data)
-        self._unsynced.append(path)
+        """Add a small file, which is on disk when all are settled."""
+        self.hold(key, data, FileEntry.of(data))
+
+    def hold(self, key: str, data: bytes, entry: FileEntry) -> None:
+        """Add a file of which the entry is known, which is on disk when all are settled."""
+        self.files[key] = entry
+        self._held.add(key, data)
 
     def record(self, key: str, entry: FileEntry) -> None:
         """Note a file that somebody else has written and synced."""
         self.files[key] = entry
 
     def seal(self, source: Mapping[str, Any]) -> None:
-        """Sync everything, then write and sync the manifest: from now on the archive is whole.
+        """Settle everything and write the manifest: from now on the archive is whole.
 
         Raises:
             ArchiveError: If somebody has removed the folder (``STAGING_LOST``).
         """
-        if self.lock is not None and not self.lock.is_there:
-            raise _lost(self.lock.folder, self.destination)  # what came later made it anew
-        folders = [folder for folder, _, _ in os.walk(self.root)]
-        with ThreadPoolExecutor(_SYNC_THREADS) as threads:
-            list(threads.map(self._require, self.files))
-            list(threads.map(sync, [*self._unsynced, *folders]))
+        manifest = Manifest(self.files, source).to_bytes()
+        if self.holds:  # nothing is on disk yet, and one call syncs all
+            self._settle(manifest)
+            return
+        self._settle()
         path = f"{self.root}/{manifests.KEY}"
-        with open(path, "xb") as file:
-            file.write(Manifest(self.files, source).to_bytes())
+        write_new(path, manifest)
         sync(path)
         sync(self.root)
+
+    def settle(self) -> None:
+        """Write and sync everything, and look whether every file is there as it was written.
+
+        Raises:
+            ArchiveError: If somebody has removed the folder (``STAGING_LOST``), or a file.
+        """
+        self._settle()
+
+    def members(self, source: Mapping[str, Any]) -> dict[str, bytes]:
+        """All files of an archive that is held, its manifest the last; they are no longer here.
+
+        Raises:
+            ArchiveError: If somebody has removed the folder (``STAGING_LOST``).
+        """
+        self._require_folder()
+        return {**self._held.take(), manifests.KEY: Manifest(self.files, source).to_bytes()}
+
+    def _settle(self, manifest: bytes | None = None) -> None:
+        self._require_folder()
+        with FolderSync(self.root, as_one=self.holds) as disk:
+            written = self._held.write(self.root, self.files)
+            if manifest is not None:
+                written.append(f"{self.root}/{manifests.KEY}")
+                write_new(written[-1], manifest)
+            for key in self.files:
+                self._require(key)
+            folders = (f"{self.root}/{folder}" for folder in folders_of(self.files))
+            disk.sync(written, [self.root, *folders])
+
+    def _require_folder(self) -> None:
+        if self.lock is not None and not self.lock.is_there:
+            raise _lost(self.lock.folder, self.destination)  # what came later made it anew
 
     def _require(self, key: str) -> None:
         """Raise `MissingDataError` unless a file is still there, as long as it was."""
@@ -128,7 +160,11 @@ class Staging:
 
 @contextmanager
 def staging(
-    destination: str | os.PathLike[str], overwrite: bool, folder: str | None = None
+    destination: str | os.PathLike[str],
+    overwrite: bool,
+    folder: str | None = None,
+    *,
+    holds: bool = False,
 ) -> Iterator[Staging]:
     """A staging directory for an archive at ``destination``; removed unless it was published.
 
@@ -136,6 +172,7 @@ def staging(
         destination: Where the archive will be; a link is followed.
         overwrite: Whether something may be there already.
         folder: Of the same file system, in which to build it; by default that of the destination.
+        holds: Whether all of it stays in memory until it is complete.
 
     Raises:
         ArchiveExistsError: If the destination exists and ``overwrite`` is False.
@@ -152,7 +189,7 @@ def staging(
             with hidden_folder(place, name) as lock, _named_if_lost(lock, target):
                 root = os.path.join(lock.folder, _ARCHIVE)
                 os.mkdir(root)
-                yield Staging(root, target, lock=lock)
+                yield Staging(root, target, lock=lock, holds=holds)
     except VoxarrayError:
         raise  # some of ours are OSErrors too
     except OSError as error:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from voxarray.archive.profiles import Profile, Trial, profile
 from voxarray.archive.pyramid import Box, PyramidWriter
 from voxarray.archive.spatial_metadata import write_level_frame, write_nifti_header
 from voxarray.archive.staging import Staging
-from voxarray.core import settings
+from voxarray.core import settings, thread_pools
 from voxarray.core.errors import FormatError
 from voxarray.core.history import entry
 from voxarray.geometry.layout import Factors, Layout, choose, chunk_bytes, coarser
@@ -38,6 +38,11 @@ _CHUNKS_PER_THREAD = 6
 
 _FREED_BYTES = 48 << 20
 """What the allocator holds of freed chunks in the arenas of the threads (seen: 9 to 40 MiB)."""
+
+_ALONE_BYTES = 1 << 20
+"""Of voxels that one thread encodes as fast as several, for handing them over takes as long."""
+
+_KEPT_CHUNK = 2 << 20
 
 _GATHERED_CHUNKS = 16
 """Chunks of a level that are begun at once, where shards come in an order that fills cubes."""
@@ -160,7 +165,7 @@ class WritePlan:
         with (
             # Closed here and now after a failure, with its file and its thread.
             closing(blocks(self.storage.source, self.layouts[0], digests.append)) as stream,
-            ThreadPoolExecutor(settings.threads(), "voxarray-encode") as cpu,
+            self.encoders() as cpu,
             ThreadPoolExecutor(1, "voxarray-sync") as disk,
         ):
             codec: Codec | None = None
@@ -168,6 +173,9 @@ class WritePlan:
                 self.writer(number, area.root, prefix, self.usual_codec, disk, area.record)
                 for number in range(len(self.layouts))
             ]
+            if area.holds:
+                for writer in writers:
+                    writer.hold = area.hold
             cascade = self._cascade(writers, cpu, extremes, tally)
             try:
                 for box, block in stream:
@@ -185,6 +193,20 @@ class WritePlan:
         if tally is not None:
             tally.write(area, prefix)
         return digests[0]
+
+    @contextmanager
+    def encoders(self) -> Iterator[Executor]:
+        """Threads that encode its chunks: the process's, unless chunks are large.
+
+        Each thread keeps memory for a chunk; that of large ones goes with the threads.
+        """
+        if self.voxel_bytes <= _ALONE_BYTES:
+            yield thread_pools.CallingThread()
+        elif chunk_bytes(self.layouts[0], self.storage.dtype) <= _KEPT_CHUNK:
+            yield thread_pools.pool()
+        else:
+            with ThreadPoolExecutor(settings.threads(), "voxarray-encode") as threads:
+                yield threads
 
     def writer(
         self,
@@ -229,7 +251,7 @@ class WritePlan:
     def _cascade(
         self,
         writers: Sequence[LevelWriter],
-        cpu: ThreadPoolExecutor,
+        cpu: Executor,
         extremes: Extremes | None,
         tally: LabelTally | WeightTally | None,
     ) -> PyramidWriter:

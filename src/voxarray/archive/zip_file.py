@@ -7,18 +7,24 @@ the zip's own headers are in no manifest.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import zipfile
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from voxarray.archive import digests
 from voxarray.archive import manifest as manifests
-from voxarray.archive.digests import DIGITS, hasher
+from voxarray.archive.digests import DIGITS, digest_of, hasher
+from voxarray.archive.durability import ShardSync
+from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import OME_VERSION
 from voxarray.archive.staging import Staging
-from voxarray.core.disk import sync
+from voxarray.core.disk import sync, write_new
 from voxarray.core.errors import ChecksumError
+from voxarray.core.portable import BINARY, CLOEXEC
 
 SUFFIX = ".ozx"
 
@@ -32,24 +38,56 @@ def is_named(path: str) -> bool:
     return path.lower().endswith(SUFFIX)
 
 
-def pack(area: Staging) -> str:
-    """Pack a sealed archive into one synced file beside its folder; returns the file's path."""
+def pack(area: Staging, source: Mapping[str, Any]) -> str:
+    """Seal an archive and pack it into one synced file beside its folder; gives the file's path.
+
+    What is held in memory goes into the file at once, and into no other.
+
+    Args:
+        area: The archive.
+        source: Facts about the source, for the manifest.
+
+    Raises:
+        ArchiveError: If the file reads back otherwise than it was written; ``VERIFY_FAILED``.
+        OSError: What the disk refuses.
+    """
     path = f"{area.root}{SUFFIX}"
-    keys = sorted(area.files, key=_metadata_first)
     try:
-        with zipfile.ZipFile(path, "x", zipfile.ZIP_STORED) as archive:
-            archive.comment = _comment(
-                "0" * DIGITS[2]
-            )  # its length is written before it, so it comes now
-            for key in [*keys, manifests.KEY]:
-                _add(archive, f"{area.root}/{key}", key)
-        _seal(path)
-        sync(path)
+        if area.holds:
+            _write_at_once(path, area.members(source))
+        else:
+            area.seal(source)
+            _write_from_files(path, area)
     except BaseException:
         if os.path.exists(path):
             os.unlink(path)
         raise
     return path
+
+
+def _write_at_once(path: str, members: Mapping[str, bytes]) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = _comment("0" * DIGITS[2])  # its length is written before it
+        for key in _in_order(members):
+            archive.writestr(_member(key, len(members[key])), members[key])
+    body = packed.getbuffer()[: -len(archive.comment)]
+    data = b"".join([body, _comment(digest_of(body))])
+    write_new(path, data)
+    fd = os.open(path, os.O_RDONLY | CLOEXEC | BINARY)
+    ShardSync(fd, path).finish(FileEntry.of(data))
+
+
+def _write_from_files(path: str, area: Staging) -> None:
+    with zipfile.ZipFile(path, "x", zipfile.ZIP_STORED) as archive:
+        archive.comment = _comment("0" * DIGITS[2])  # its length is written before it
+        for key in _in_order([*area.files, manifests.KEY]):
+            file = f"{area.root}/{key}"
+            member = _member(key, os.path.getsize(file))
+            with open(file, "rb") as data, archive.open(member, "w") as out:
+                shutil.copyfileobj(data, out, _PIECE)
+    _seal(path)
+    sync(path)
 
 
 def check(path: str, version: int = manifests.VERSION) -> None:
@@ -98,12 +136,20 @@ def _comment_of(path: str, version: int) -> bytes:
     return _comment(found.hexdigest(), version)
 
 
-def _add(archive: zipfile.ZipFile, file: str, key: str) -> None:
+def _member(key: str, size: int) -> zipfile.ZipInfo:
     member = zipfile.ZipInfo(key, _EPOCH)
-    member.file_size = os.path.getsize(file)
-    with open(file, "rb") as data, archive.open(member, "w") as out:
-        shutil.copyfileobj(data, out, _PIECE)
+    member.file_size = size
+    return member
 
 
-def _metadata_first(key: str) -> tuple[bool, bool, str]:
-    return key != "zarr.json", not key.endswith("zarr.json"), key
+def _in_order(keys: Iterable[str]) -> list[str]:
+    """The root's ``zarr.json``, other metadata, data, and the manifest last."""
+    return sorted(
+        keys,
+        key=lambda key: (
+            key == manifests.KEY,
+            key != "zarr.json",
+            not key.endswith("zarr.json"),
+            key,
+        ),
+    )

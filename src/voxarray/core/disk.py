@@ -6,7 +6,7 @@ import errno
 import os
 
 from voxarray.core.errors import ArchiveError
-from voxarray.core.portable import BINARY
+from voxarray.core.portable import BINARY, CLOEXEC
 
 _SYNCED = (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | BINARY
 """Windows syncs only what is open for writing."""
@@ -24,6 +24,21 @@ def sync(path: str) -> None:
         raise
     try:
         os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_new(path: str, data: bytes) -> None:
+    """Write a file that must not be there yet, in as few calls as the system takes.
+
+    Raises:
+        OSError: What the disk refuses, and FileExistsError.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC | BINARY, 0o666)
+    try:
+        view = memoryview(data)
+        while view:  # a full disk may take a part before it refuses
+            view = view[os.write(fd, view) :]
     finally:
         os.close(fd)
 

@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Callable, Mapping
 
+from voxarray.core import portable
+
 MOUNTS = "/proc/self/mountinfo"
 
 _ONE_KERNEL = {
@@ -13,6 +15,10 @@ _ONE_KERNEL = {
     *("tmpfs", "ramfs", "overlay", "vfat", "exfat", "ntfs3"),
 }
 """File systems that one kernel at a time mounts, so that it knows all locks."""
+
+_SYNCED_AS_ONE = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"}
+"""File systems whose ``syncfs`` is what ``fsync`` is for every file of theirs. FUSE leaves it out,
+and what network file systems and overlays make of it differs by version."""
 
 _SHARED: Mapping[str, Callable[[set[str]], bool]] = {
     "nfs": lambda options: not options & {"nolock", "local_lock=flock", "local_lock=all"},
@@ -36,6 +42,25 @@ def locks_are_seen_by_all(path: str) -> bool:
     """
     kind, options = _mount_of(os.path.realpath(path))
     return kind in _ONE_KERNEL or (kind in _SHARED and _SHARED[kind](options))
+
+
+def is_synced_as_one(path: str) -> bool:
+    """Whether one call makes all files of the file system that a path is on survive a power loss.
+
+    Raises:
+        OSError: If there is nothing at the path.
+    """
+    return portable.has_syncfs() and _kind_of_device(os.stat(path).st_dev, path) in _SYNCED_AS_ONE
+
+
+_kinds: dict[int, str] = {}
+
+
+def _kind_of_device(device: int, path: str) -> str:
+    """Type of a file system, which its device keeps as long as it is mounted; asked for once."""
+    if device not in _kinds:
+        _kinds[device] = _mount_of(os.path.realpath(path))[0]
+    return _kinds[device]
 
 
 def _mount_of(path: str) -> tuple[str, set[str]]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
@@ -55,6 +57,34 @@ preadv = getattr(os, "preadv", _preadv)
 
 pwrite = getattr(os, "pwrite", _pwrite)
 """`os.pwrite`, likewise."""
+
+
+def syncfs(fd: int, /) -> None:
+    """Make all that was written to the file system of a descriptor survive a power loss.
+
+    Failed writes since the descriptor was opened are errors from Linux 5.8 on; see
+    `has_syncfs`.
+
+    Raises:
+        OSError: What the disk refused.
+    """
+    if _syncfs()(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+@lru_cache(maxsize=1)
+def has_syncfs() -> bool:
+    """Whether there is a `syncfs` that tells of writes that failed."""
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release) if hasattr(os, "uname") else None
+    if release is None or os.uname().sysname != "Linux":
+        return False
+    return (int(release[1]), int(release[2])) >= (5, 8) and _syncfs() is not None
+
+
+@lru_cache(maxsize=1)
+def _syncfs() -> Any:
+    return of_c_library("syncfs")
 
 
 def user_id() -> int:

@@ -1,6 +1,6 @@
-"""The threads of this process: a pool that encodes and decodes, and one that computes.
+"""The threads of this process: pools that encode and decode, that compute, and that wait.
 
-Both are made on first use, and survive forks. Tasks given to a pool never wait for other tasks of
+All are made on first use, and survive forks. Tasks given to a pool never wait for other tasks of
 the same pool, so that it cannot deadlock, and callers may be threads of dask or of a data loader.
 """
 
@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
 
 from voxarray.core import settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_WAITING = 4
 
 _lock = threading.Lock()
 _pools: dict[tuple[str, int], ThreadPoolExecutor] = {}
@@ -24,6 +31,23 @@ def pool(threads: int | None = None) -> ThreadPoolExecutor:
 def computing_pool() -> ThreadPoolExecutor:
     """Threads that compute parts of lazy operations: these read, and reading waits for `pool`."""
     return _pool("voxarray-compute", settings.threads())
+
+
+def waiting_pool() -> ThreadPoolExecutor:
+    """Threads that wait for the disk, not for a core."""
+    return _pool("voxarray-disk", _WAITING)
+
+
+class CallingThread(Executor):
+    """Does what is submitted at once, in the thread that asks: for work that no thread is worth."""
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future = Future[T]()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except BaseException as error:  # raised where the result is taken
+            future.set_exception(error)
+        return future
 
 
 def _pool(name: str, count: int) -> ThreadPoolExecutor:

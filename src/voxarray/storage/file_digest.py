@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 
 from voxarray.core import portable
 
 _PIECE = 1 << 20
 
+_SMALL = 1 << 19
+"""Bytes that are hashed in less time than a thread takes to start and to be waited for."""
+
 
 class FileDigest:
-    """A thread that reads a file, front to back, and hashes it.
+    """A thread that reads a file, front to back, and hashes it; a small one is hashed at once.
 
-    It reads for itself rather than what the decoder reads: the bytes come from the page cache,
-    nothing has to be copied or waited for, and hashing (which releases the GIL) takes another
-    core. Whether the file stayed the same is for the owner of the descriptor to check.
+    The thread reads for itself rather than what the decoder reads: the bytes come from the page
+    cache, nothing has to be copied or waited for, and hashing (which releases the GIL) takes
+    another core. Whether the file stayed the same is for the owner of the descriptor to check.
 
     Args:
         fd: Descriptor, open until `result` or `cancel` has returned.
@@ -26,11 +30,16 @@ class FileDigest:
         self._hash = hashlib.sha256()
         self._cancelled = threading.Event()
         self._error: OSError | None = None
-        self._thread = threading.Thread(target=self._run, name="voxarray-digest", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        size = os.fstat(fd).st_size
+        if size <= _SMALL:
+            self._run(size + 1)  # one more byte shows whether it has grown
+        else:
+            self._thread = threading.Thread(target=self._run, name="voxarray-digest", daemon=True)
+            self._thread.start()
 
-    def _run(self) -> None:
-        piece = memoryview(bytearray(_PIECE))
+    def _run(self, size: int = _PIECE) -> None:
+        piece = memoryview(bytearray(size))
         position = 0
         try:
             while not self._cancelled.is_set():
@@ -48,7 +57,8 @@ class FileDigest:
         Raises:
             OSError: The file could not be read.
         """
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         if self._error is not None:
             raise self._error
         return self._hash.hexdigest()
@@ -56,4 +66,5 @@ class FileDigest:
     def cancel(self) -> None:
         """Stop reading."""
         self._cancelled.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
