@@ -33,6 +33,9 @@ DEFAULTS: dict[str, Any] = {
     # Images of a cohort that are stored so that any part can be read (no compressed streams) and
     # have this many bytes of voxels are divided among workers, if one alone would be waited for.
     "split-from": 2 << 30,
+    # Seconds for which a worker of dask may finish nothing and compute nothing, before its images
+    # are given to others.
+    "worker-patience": 300.0,
     # Largest size that one chunk of an archive may decode to, against decompression bombs.
     "chunk-limit": 256 << 20,
     # How often a request over a network is made before it counts as failed, and the seconds that

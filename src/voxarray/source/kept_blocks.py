@@ -35,3 +35,5 @@ def _files(source: Any) -> Iterator[Hashable]:
         for one in value if isinstance(value, tuple) else (value,):
             if isinstance(one, Source):
                 yield from _files(one)
+            elif hasattr(one, "identity"):  # files that are no images of their own: of a series
+                yield one.identity

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections import deque
+import warnings
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -21,11 +22,16 @@ from voxarray.cohort.run.divided_images import convert_part, folder_for_parts, p
 from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Begin, Job
 from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down
+from voxarray.cohort.run.worker_watch import WorkerWatch
 from voxarray.core import memory, settings
-from voxarray.core.errors import ArchiveError, TransportError
+from voxarray.core.errors import ArchiveError, TransportError, VoxarrayWarning
+from voxarray.storage.folder_lock import FolderLock
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _LOST = "WORKER_LOST"
+_STUCK = "WORKER_STUCK"
+_ATTEMPTS = 3
+"""Workers that an image is given to, one after the other, where each of them gets stuck."""
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": 32 << 20, "MALLOC_TRIM_THRESHOLD_": 64 << 20}
 """Where glibc's allocator ends by itself (mallopt(3)), in bytes. `distributed` starts its workers
 with a trim threshold of 64 KiB, which also keeps the other one at 128 KiB: each buffer of a chunk
@@ -56,7 +62,8 @@ class Distributed:
             with self._client(job.overlapping) as client:
                 # Not threads: those of a worker take turns.
                 workers = self.workers or sum(client.nthreads().values())
-                yield from _spread(client, job, small, workers, settings.configured() | share)
+                ours = settings.configured() | share
+                yield from _spread(client, job, small, workers, ours, own=bool(self.workers))
         yield from InProcess().run(replace(job, items=large), begin)
 
     def _share(self) -> dict[str, Any]:
@@ -159,70 +166,153 @@ def convert_with_parts(task: Task, parts: Sequence[PartialWrite | Failure]) -> R
 
 
 def _spread(
-    client: Any, job: Job, items: Sequence[Item], workers: int, ours: Mapping[str, Any]
+    client: Any,
+    job: Job,
+    items: Sequence[Item],
+    workers: int,
+    ours: Mapping[str, Any],
+    *,
+    own: bool,
 ) -> Iterator[Result]:
-    from distributed import as_completed
-
-    def submit(item: Item, priority: int, ignore_active_worker: bool) -> Any:
-        opener = job.opener_of(item)
-        parts = [
-            client.submit(
-                *(with_settings, ours, convert_part),
-                *(item, opener, job.options, planes, folders[item.slug].folder),
-                pure=False,
-                priority=priority,
-            )
-            for planes in divided.get(item.slug, ())
-        ]
-        future = client.submit(
-            *(with_settings, ours, convert_with_parts),
-            job.task(item, ignore_active_worker or bool(parts)),
-            parts,
-            pure=False,
-            priority=priority,
-        )
-        owners[future.key] = item
-        return future
-
     divided = parts_of(replace(job, items=items), workers)
     folders = {
         item.slug: folder_for_parts(item, job.root, job.options)
         for item in items
         if item.slug in divided
     }
-    owners: dict[str, Item] = {}
+    tasks = _Tasks(client, job, ours, divided, folders)
     lost: deque[Item] = deque()
     alone: set[str] = set()
-    waiting = as_completed([submit(item, -number, False) for number, item in enumerate(items)])
+    patience = float(settings.get("worker-patience"))
     try:
-        for future in waiting:
-            item = owners.pop(future.key)
-            found = _result(client, future, item)
-            if item.slug in folders:
-                folders[item.slug].remove()
-            if isinstance(found, Failure) and found.code == _LOST and item.slug not in alone:
-                lost.append(item)
-            elif isinstance(found, Failure):
-                result = Result(item.slug, "failed", item.key, found)
-                # No worker can tell of its death. Other errors may be those of a scheduler that is
-                # about to be lost, and are none of the image.
-                yield (
-                    noted_down(result, CohortLayout.of(job.root)) if found.code == _LOST else result
-                )
-            elif found.status == "busy":
-                waiting.add(submit(item, -len(items), True))
-            else:
-                yield found
-            future.release()
-            if lost and not owners:
-                # Workers die with all that they have under way. Whose fault it was shows when
-                # those that were lost are tried again at the end, one after another.
-                alone.add(lost[0].slug)
-                waiting.add(submit(lost.popleft(), 0, False))
+        with WorkerWatch(client, tasks.keys, tasks.give_up, patience, own) as watch:
+            for number, item in enumerate(items):
+                tasks.submit(item, -number)
+            for future in tasks.waiting:
+                item = tasks.done(future)
+                stuck = tasks.given_up.pop(future.key, "")
+                is_taken_back = stuck and future.status != "finished"
+                found = _stuck(item, stuck) if is_taken_back else _result(client, future, item)
+                if item.slug in folders:
+                    folders[item.slug].remove()
+                if isinstance(found, Failure) and found.code == _STUCK:
+                    if others := tasks.others(item, watch):
+                        warnings.warn(f"{found.message} [{item.slug}]", VoxarrayWarning, 2)
+                        tasks.submit(item, 0, ignore_active_worker=True, workers=others)
+                    else:
+                        yield _failed(item, found, job)
+                elif isinstance(found, Failure) and found.code == _LOST and item.slug not in alone:
+                    lost.append(item)
+                elif isinstance(found, Failure):
+                    yield _failed(item, found, job)
+                elif found.status == "busy":
+                    tasks.submit(item, -len(items), ignore_active_worker=True)
+                else:
+                    yield found
+                future.release()
+                if lost and not tasks.keys():
+                    # Workers die with all that they have under way. Whose fault it was shows when
+                    # those that were lost are tried again at the end, one after another.
+                    alone.add(lost[0].slug)
+                    tasks.submit(lost.popleft(), 0)
     finally:
-        client.cancel(list(waiting.futures), force=True) if client.status == "running" else None
+        tasks.cancel()
         for folder in folders.values():
             folder.remove()  # unless a worker still writes there: then whoever comes later does
+
+
+class _Tasks:
+    """What a scheduler was asked to do, and has not done yet.
+
+    Attributes:
+        waiting: Futures, as they come.
+        given_up: Keys of tasks that the watch has taken back, with why.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        job: Job,
+        ours: Mapping[str, Any],
+        divided: dict[str, list[range]],
+        folders: Mapping[str, FolderLock],
+    ) -> None:
+        from distributed import as_completed
+
+        self._client, self._job, self._ours = client, job, ours
+        self._divided, self._folders = divided, folders
+        self._owners: dict[str, tuple[Item, Any, list[Any]]] = {}
+        self._attempts: Counter[str] = Counter()
+        self.waiting = as_completed()
+        self.given_up: dict[str, str] = {}
+
+    def submit(
+        self,
+        item: Item,
+        priority: int,
+        *,
+        ignore_active_worker: bool = False,
+        workers: list[str] | None = None,
+    ) -> None:
+        """Ask for one image: anybody, or one of some workers."""
+        job, send = self._job, self._client.submit
+        opener = job.opener_of(item)
+        where = {"pure": False, "priority": priority, "workers": workers}
+        self._attempts[item.slug] += 1
+        again = self._attempts[item.slug] > 1  # by one worker, then: its parts may be gone
+        parts = [
+            send(
+                *(with_settings, self._ours, convert_part),
+                *(item, opener, job.options, planes, self._folders[item.slug].folder),
+                **where,
+            )
+            for planes in (() if again else self._divided.get(item.slug, ()))
+        ]
+        future = send(
+            *(with_settings, self._ours, convert_with_parts),
+            job.task(item, ignore_active_worker or bool(parts)),
+            parts,
+            **where,
+        )
+        self._owners[future.key] = item, future, parts
+        self.waiting.add(future)
+
+    def done(self, future: Any) -> Item:
+        """The image of a future that has come."""
+        return self._owners.pop(future.key)[0]
+
+    def keys(self) -> set[str]:
+        """Of all tasks that are not done, parts of images included."""
+        owners = dict(self._owners)
+        return {*owners, *(part.key for _, _, parts in owners.values() for part in parts)}
+
+    def give_up(self, keys: set[str], why: str) -> None:
+        """Take back images whose task, or a part of them, is at a worker that is stuck."""
+        for key, (_, future, parts) in dict(self._owners).items():
+            if keys & {key, *(part.key for part in parts)}:
+                self.given_up[key] = why
+                self._client.cancel([future, *parts], force=True)
+
+    def others(self, item: Item, watch: WorkerWatch) -> list[str]:
+        """Workers that an image is sent to instead; none if it has been to enough of them."""
+        return watch.healthy() if self._attempts[item.slug] < _ATTEMPTS else []
+
+    def cancel(self) -> None:
+        """Take back all."""
+        if self._client.status == "running":
+            self._client.cancel(list(self.waiting.futures), force=True)
+
+
+def _stuck(item: Item, why: str) -> Failure:
+    return Failure(_STUCK, f"{why}; run the same command again to resume", item.origin.source)
+
+
+def _failed(item: Item, failure: Failure, job: Job) -> Result:
+    result = Result(item.slug, "failed", item.key, failure)
+    # No worker can tell of its death. Other errors may be those of a scheduler that is about to be
+    # lost, and are none of the image.
+    told = failure.code in (_LOST, _STUCK)
+    return noted_down(result, CohortLayout.of(job.root)) if told else result
 
 
 def _result(client: Any, future: Any, item: Item) -> Result | Failure:

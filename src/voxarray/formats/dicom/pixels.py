@@ -13,7 +13,6 @@ from voxarray.core.errors import FormatError, VoxarrayError
 from voxarray.formats.dicom import itk_decoder, tags
 from voxarray.formats.dicom.codecs import decoder_of
 from voxarray.formats.dicom.pixel_layout import EXPLICIT_BIG, PixelLayout
-from voxarray.source.base import digest
 from voxarray.source.block_cache import BLOCKS
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.raw_voxels import RawVoxels
@@ -98,7 +97,7 @@ class PixelFile:
             rows = _moved(rows, down * layout.rows)
             columns = _moved(columns, right * layout.columns)
             frame = 0
-        key = digest("dicom", self.identity, frame)
+        key = self.identity, "dicom", frame
         if tuple(map(len, box)) == self._decoded_shape and key not in BLOCKS:
             return self._decode(fd, frame)
         decoded = BLOCKS.get(key, lambda: self._decode(fd, frame))

@@ -1,0 +1,157 @@
+"""A watch over the workers of a scheduler: which of them gets no further, and why.
+
+dask pauses a worker whose memory is nearly full, and waits for what never comes; a worker whose
+disk does not answer waits, too, and so would whoever waits for it. Its images go to others.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from voxarray.core.memory import format_bytes
+
+LEAST_CPU = 5.0
+"""Per cent of a core, on average: what a worker needs for its own heartbeats is less."""
+
+_LOG = logging.getLogger("voxarray.cohort")
+
+
+@dataclass(slots=True)
+class _Record:
+    """What a worker was at when it was last seen to get on."""
+
+    since: float
+    keys: frozenset[str]
+    told: float = 0.0
+    cpu: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class WorkerWatch:
+    """Asks a scheduler from time to time, in a thread, until it is left.
+
+    A worker is stuck if for as long as ``patience`` it has finished none of our tasks and taken no
+    processor time worth the name.
+
+    Attributes:
+        client: Of the scheduler.
+        ours: Gives the keys of our tasks that are not done yet.
+        give_up: Called with the keys of a stuck worker, and a sentence that says which and why.
+        patience: Seconds.
+        own: Whether the workers are of this run: who else has none may get some later, after hours
+            in the queue of a cluster.
+        stuck: Addresses of workers that are stuck, with why.
+    """
+
+    client: Any
+    ours: Callable[[], set[str]]
+    give_up: Callable[[set[str], str], None]
+    patience: float
+    own: bool = False
+    stuck: dict[str, str] = field(default_factory=dict)
+    _records: dict[str, _Record] = field(default_factory=dict)
+    _nobody_since: float | None = None
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> WorkerWatch:
+        threading.Thread(target=self._run, name="voxarray-worker-watch", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def healthy(self) -> list[str]:
+        """Addresses of the workers that others may be sent to."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        return [
+            address
+            for address, one in workers.items()
+            if address not in self.stuck and one.get("status") == "running"
+        ]
+
+    def _run(self) -> None:
+        while not self._ended.wait(min(10.0, self.patience / 5)):
+            try:
+                workers = self.client.scheduler_info(n_workers=-1)["workers"]
+                processing = self.client.processing()
+            except Exception as error:  # a scheduler that is lost is noticed by whoever waits
+                _LOG.debug("workers are not watched: %s", error)
+                return
+            self.look(time.monotonic(), workers, processing)
+
+    def look(self, now: float, workers: Mapping[str, Any], processing: Mapping[str, Any]) -> None:
+        """Compare what workers are at with what they were at before.
+
+        Args:
+            now: Seconds, of any clock that goes on.
+            workers: As `Client.scheduler_info` tells of them.
+            processing: Keys by address.
+        """
+        ours = self.ours()
+        for address, told in workers.items():
+            keys = frozenset(processing.get(address, ())) & ours
+            record = self._records.get(address)
+            if not keys:
+                self._records.pop(address, None)
+                self.stuck.pop(address, None)  # it got on after all, and may have work again
+            elif record is None or not record.keys <= keys:
+                self._records[address] = _Record(now, keys)
+            else:
+                self._compare(now, address, record, told, keys)
+        self._look_for_anybody(now, workers, ours)
+
+    def _compare(
+        self, now: float, address: str, record: _Record, told: Any, keys: frozenset[str]
+    ) -> None:
+        metrics = told.get("metrics", {})
+        heard = float(metrics.get("time", 0.0))
+        # What a worker said before it fell silent says nothing of now.
+        record.cpu.append(float(metrics.get("cpu", 0.0)) if heard != record.told else 0.0)
+        record.told = heard
+        if now - record.since < self.patience:
+            return
+        if sum(record.cpu) / len(record.cpu) >= LEAST_CPU:
+            self._records[address] = _Record(now, keys, heard)
+            return
+        why = f"the worker {address} makes no progress: {_why(told, now - record.since)}"
+        self.stuck[address] = why
+        del self._records[address]
+        self.give_up(set(keys), why)
+
+    def _look_for_anybody(self, now: float, workers: Mapping[str, Any], ours: set[str]) -> None:
+        """What waits for a worker waits for ever, if all that there are stand still."""
+        able = [
+            a for a, one in workers.items() if a not in self.stuck and _status(one) == "running"
+        ]
+        if able or not ours or not (workers or self.own):
+            self._nobody_since = None
+        elif self._nobody_since is None:
+            self._nobody_since = now
+        elif now - self._nobody_since >= self.patience:
+            whys = [
+                self.stuck.get(address) or f"the worker {address} is {_status(one)}"
+                for address, one in workers.items()
+            ]
+            why = "; ".join(whys[:3]) or "those that died were not started again"
+            self.give_up(ours, f"no worker is left that makes progress: {why}")
+
+
+def _status(told: Any) -> str:
+    return str(told.get("status", "unknown"))
+
+
+def _why(told: Any, seconds: float) -> str:
+    """What is known of a worker that stands still."""
+    held, limit = int(told.get("metrics", {}).get("memory", 0)), int(told.get("memory_limit") or 0)
+    memory = f"{format_bytes(held)} of its {format_bytes(limit)} of memory are in use"
+    if _status(told) == "paused":
+        return f"dask has paused it for {seconds:.0f} s, {memory}; give workers more, or a budget"
+    silent = time.time() - float(told.get("last_seen") or time.time())
+    if silent > seconds / 2:
+        return f"nothing was heard of it for {silent:.0f} s"
+    return f"it took no processor time for {seconds:.0f} s, as one whose disk does not answer"
