@@ -12,7 +12,7 @@ from voxarray.cli import options as choices
 from voxarray.cli.cohort_run import tell
 from voxarray.cli.console import how_it_speaks
 from voxarray.cli.destinations import Destination, Kind, refuse_meaningless
-from voxarray.cli.outcome import Outcome, told_when_stopped
+from voxarray.cli.outcome import Outcome, told_when_stopped, without_secrets
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.run.build import CohortResult, build
@@ -88,7 +88,7 @@ def _one(sources: tuple[str, ...], target: Destination, arguments: dict[str, Any
             overwrite=arguments["overwrite"],
             progress=outcome.console.progress,
         )
-        outcome.console.document.update(asdict(done), source=source)
+        outcome.console.document.update(asdict(done), source=without_secrets(source))
         outcome.console.say(
             f"{done.path}: {format_bytes(done.source_bytes)} of voxels -> "
             f"{format_bytes(done.archive_bytes)} in {done.seconds:.2f} s"

@@ -13,6 +13,8 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.run import slurm
 from voxarray.cohort.run.slurm_submit import submit
+from voxarray.core.errors import FormatError
+from voxarray.storage.remote.address import Address, carries_secret
 
 
 def as_job_array(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,7 +62,17 @@ def queue(
         jobs: Parts.
         submitting: Whether to submit.
         written: Whether the plan was written; if not, no folder is made either.
+
+    Raises:
+        FormatError: A URL in it holds a secret (``SECRET_IN_URL``).
     """
+    for word in work:
+        if carries_secret(word):
+            raise FormatError(
+                f"{Address.parse(word).shown} holds a password or signature, and a script is read "
+                "by others: put such URLs into a list (.txt) that you alone can read",
+                code="SECRET_IN_URL",
+            )
     talk = console()
     text = slurm.script(plan, work, folder.root, jobs)
     if submitting:

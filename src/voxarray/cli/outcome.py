@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from voxarray.cli.console import Console, console, end_of_pipe
 from voxarray.core.errors import VoxarrayError
+from voxarray.storage.remote.address import Address, is_url
 
 SOME_FAILED = 3
 NOTHING_DONE = 1
@@ -47,6 +48,7 @@ class Outcome:
 
     def fail(self, name: str, error: Exception) -> None:
         """Tell and count a failure."""
+        name = without_secrets(name)
         self.failed.append(name)
         self.console.document.setdefault("failed", []).append(failure(name, error))
         self.console.complain(f"{name}: {error}")
@@ -65,6 +67,16 @@ class Outcome:
             )
         bad = SOME_FAILED if self.done else NOTHING_DONE
         self.console.finish(bad if self.failed or not self.done else 0)
+
+
+def without_secrets(name: str) -> str:
+    """What may be shown of a path or URL that was given: no password and no query."""
+    if not is_url(name):
+        return name
+    try:
+        return Address.parse(name).shown
+    except VoxarrayError:  # no URL, whatever it is
+        return name.partition("://")[0] + "://..."
 
 
 @contextmanager

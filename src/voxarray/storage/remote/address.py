@@ -25,9 +25,22 @@ _SIGNING = re.compile(
 )
 
 
+_SECRET = re.compile(r"(?i)(sig|signature|token|secret|passw(or)?d|pwd|credential|auth|key)")
+"""In names of parameters of queries whose values open what others may not."""
+
+
 def is_url(text: object) -> bool:
     """Whether a path is a URL."""
     return isinstance(text, str) and "://" in text
+
+
+def carries_secret(text: str) -> bool:
+    """Whether a text is a URL with a password, a token or a signature in it."""
+    if not is_url(text):
+        return False
+    names = [field.partition("=")[0] for field in re.split("[?&]", text)[1:]]
+    password = re.search(r"://[^/\s@?]*:[^/\s@?]*@", text)
+    return password is not None or any(map(_SECRET.search, names))
 
 
 def as_local(text: str) -> str:
