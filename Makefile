@@ -57,7 +57,8 @@ external: $(READY)
 
 # Two to five minutes. Skipped by the reason where a SLURM cannot run.
 slurm: $(READY)
-	$(BIN)/python -m pytest -rs -n0 tests/slurm/test_real_slurm.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cluster]'
+	$(BIN)/python -m pytest -rs -n0 tests/slurm/test_real_slurm.py tests/slurm/test_other_engines.py
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f notebooks/mkdocs.yml -d ../build/site

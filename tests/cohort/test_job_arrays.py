@@ -18,6 +18,7 @@ from voxarray.cohort.run.array_index import part_of_array
 from voxarray.cohort.run.build import build
 from voxarray.cohort.run.slurm_submit import RESUBMISSIONS
 from voxarray.core.errors import FormatError
+from voxarray.core.safe_yaml import loads
 
 VARIABLES = {
     "SLURM_ARRAY_TASK_ID": 1,
@@ -88,6 +89,14 @@ def test_convert_takes_its_part_from_the_array(tmp_path, monkeypatch):
         assert "2 converted" in done.output
     assert run("finalise", tmp_path / "out").exit_code == 0
     assert truth(tmp_path / "out") == truth(tmp_path / "whole")
+
+
+def test_the_job_for_kubernetes_has_as_many_indices_as_parts():
+    pages = Path(__file__).parents[2] / "notebooks/pages/how-to/cluster"
+    job = loads((pages / "kubernetes.yaml").read_text("utf-8"))["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    assert job["completionMode"] == "Indexed"
+    assert f"--partition auto/{job['completions']} " in container["args"][0]
 
 
 # --- The script -----------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 Its own munge, controller and node daemon run as root from that folder and on ports of their own;
 nothing of a SLURM that is set up on this machine is touched. Memory is enforced by control groups
 where their tree can be written (``task/cgroup``, the kernel kills), else by polling
-(``jobacct_gather/linux`` with ``OverMemoryKill``, the daemon looks every two seconds and cancels).
+(``jobacct_gather/linux`` with ``OverMemoryKill``, the daemon looks every two seconds and cancels);
+``VOXARRAY_SLURM_MEMORY=polling`` asks for the latter.
 """
 
 from __future__ import annotations
@@ -106,6 +107,8 @@ def _free_port() -> int:
 
 def group_version() -> int:
     """Of the control groups whose memory can be limited here; 0 for none."""
+    if os.environ.get("VOXARRAY_SLURM_MEMORY") == "polling":
+        return 0
     if os.access(_TREE / "memory" / "cgroup.procs", os.W_OK):
         return 1
     if "memory" in _text(_TREE / "cgroup.subtree_control").split():

@@ -1,0 +1,76 @@
+"""What others run on SLURM: dask's workers by dask-jobqueue, and jobs by submitit."""
+
+from __future__ import annotations
+
+import pytest
+from cohort_samples import save, truth
+
+import voxarray as vx
+from voxarray.cohort.run.build import build
+from voxarray.core import limits
+
+SCANS = 12
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    for number in range(SCANS):
+        save(folder / f"in/{number:02}.nii.gz", number)
+    build(folder / "in", folder / "serial")
+    return folder
+
+
+@pytest.fixture
+def environment(slurm, monkeypatch):
+    """Of whoever calls sbatch in this process."""
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, slurm.environment[name])
+    return slurm
+
+
+def test_workers_of_dask_jobqueue(environment, scans, tmp_path):
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    from distributed import Client
+
+    cluster = jobqueue.SLURMCluster(
+        cores=1,
+        memory="900MiB",
+        interface="lo",
+        walltime="00:10:00",
+        log_directory=str(tmp_path / "logs"),
+        local_directory=str(tmp_path / "spill"),
+        scheduler_options={"dashboard_address": ":0"},
+        worker_extra_args=["--no-dashboard"],
+    )
+    with cluster, Client(cluster) as client:
+        cluster.scale(jobs=2)
+        client.wait_for_workers(2, timeout=120)
+        for found in client.run(limits.memory_limits).values():
+            assert min(one.value for one in found) <= 900 * 2**20
+            origins = {one.origin for one in found}
+            assert {"SLURM_MEM_PER_NODE", "memory_limit of the dask worker"} <= origins
+        address = cluster.scheduler_address
+        made = vx.convert_cohort(scans / "in", tmp_path / "a", scheduler=address, progress=False)
+        assert made.converted == SCANS
+        executor = client.get_executor()
+        made = vx.convert_cohort(scans / "in", tmp_path / "b", executor=executor, progress=False)
+        assert made.converted == SCANS
+        serial = vx.Cohort(scans / "serial").map(vx.ToCanonical())
+        serial.save(tmp_path / "canonical", progress=False)
+        serial.save(tmp_path / "on dask", scheduler=address, progress=False)
+    for name in ("a", "b"):
+        assert truth(tmp_path / name) == truth(scans / "serial")
+    assert truth(tmp_path / "on dask") == truth(tmp_path / "canonical")
+
+
+def test_jobs_of_submitit(environment, scans, tmp_path):
+    submitit = pytest.importorskip("submitit")
+    executor = submitit.AutoExecutor(folder=tmp_path / "jobs", cluster="slurm")
+    executor.update_parameters(timeout_min=5, mem_gb=1, cpus_per_task=1)
+    executor.update_parameters(slurm_array_parallelism=4)
+    some = sorted((scans / "in").iterdir())[:4]
+    made = vx.convert_cohort(some, tmp_path / "out", executor=executor, progress=False)
+    assert (made.converted, made.failed) == (4, 0)
+    vx.convert_cohort(some, tmp_path / "serial", progress=False)
+    assert truth(tmp_path / "out") == truth(tmp_path / "serial")
