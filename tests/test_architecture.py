@@ -29,6 +29,7 @@ STOREYS = (
     {"subject"},
     {"transforms", "patches"},
     {"cohort"},
+    {"layers"},
     {"inference"},
     {"cli", "testing"},
     {"__init__", "__main__"},  # the roof: names only

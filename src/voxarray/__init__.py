@@ -16,6 +16,7 @@ The tour:
 
 * `ScalarImage`, `LabelMap`, `Image`: what users hold; dicts of metadata, as in TorchIO.
 * `Subject`: the images of one patient by name, with metadata; sliced and checked together.
+* `Archive`: an archive that is there; label maps and notes are added to it and removed from it.
 * `Statistics`: what `Image.statistics` finds in one pass over an image.
 * `Compose`, `ToCanonical`, `RescaleIntensity`, `OneHot` and the other subclasses of `Transform`:
   preprocessing under TorchIO's names, lazily. `replay` makes a result again from its history.

@@ -136,6 +136,9 @@ from .image import (
 from .inference import (
     infer as infer,
 )
+from .layers import (
+    Archive as Archive,
+)
 from .patches import (
     GridAggregator as GridAggregator,
 )

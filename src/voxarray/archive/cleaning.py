@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from voxarray.archive.bucket_cleaning import clean_bucket
+from voxarray.archive.generations import HISTORY
+from voxarray.archive.layers import mend_archive, traces
 from voxarray.archive.leftovers import Leftover, Outcome
+from voxarray.archive.manifest import KEY
 from voxarray.core.disk import remove_tree
 from voxarray.core.errors import MissingFileError
 from voxarray.storage.folder_lock import (
@@ -59,12 +62,43 @@ def clean(
     if not os.path.isdir(root):
         raise MissingFileError(f"there is no folder {root}", path=root)
     found = []
+    for archive in _archives(root):
+        found += _traces(archive, dry_run=dry_run)
     for left in _below(root):
         owner = ownership(left)
         seen = Leftover(left, owner, _bytes(left))
         may_go = owner is Ownership.ABANDONED or (unlocked and owner is Ownership.UNKNOWN)
         found.append(_removed(seen) if may_go and not dry_run else seen)
     return sorted(found, key=lambda one: one.path)
+
+
+def _traces(archive: str, *, dry_run: bool) -> list[Leftover]:
+    """What interrupted additions have left inside of an archive."""
+    found = [f"{archive}/{key}" for key in traces(archive)]
+    if not found or dry_run:
+        return [Leftover(path, Ownership.ABANDONED, _bytes(path)) for path in found]
+    seen = [Leftover(path, Ownership.ABANDONED, _bytes(path)) for path in found]
+    try:
+        alone = mend_archive(archive)
+    except OSError as error:
+        return [replace(one, outcome="failed", problem=str(error)) for one in seen]
+    if not alone:
+        return [replace(one, ownership=Ownership.UNKNOWN) for one in seen]
+    left = traces(archive)
+    return [
+        replace(one, outcome="left" if one.path.removeprefix(f"{archive}/") in left else "removed")
+        for one in seen
+    ]
+
+
+def _archives(root: str) -> Iterator[str]:
+    """Archives at a path and below it that were ever added to."""
+    for folder, folders, _ in os.walk(root):
+        if os.path.lexists(os.path.join(folder, KEY)):
+            if os.path.isdir(os.path.join(folder, HISTORY)):
+                yield folder
+            folders.clear()
+        folders[:] = [name for name in folders if not _LEFT.fullmatch(name)]
 
 
 def _removed(left: Leftover) -> Leftover:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from voxarray.archive import documents, held_files, zip_file
+from voxarray.archive import held_files, layer_names, zip_file
+from voxarray.archive.changes import require_free
 from voxarray.archive.chunk_statistics import Extremes
-from voxarray.archive.metadata import OME_VERSION, Kind, Label
+from voxarray.archive.layer_names import require_name
+from voxarray.archive.metadata import Kind, Label
 from voxarray.archive.options import Conversion, LabelLayer, Options
 from voxarray.archive.partial_writes import PartialWrite, complete
 from voxarray.archive.publication import finish, in_the_making
 from voxarray.archive.write_plan import WritePlan
 from voxarray.core import memory
-from voxarray.core.errors import FormatError, GridError
+from voxarray.core.errors import GridError
 from voxarray.core.progress import Progress
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.layout import Factors
 from voxarray.source.base import Source
 from voxarray.storage.destination import destination_of
-
-_LABEL_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 
 
 def convert(
@@ -71,7 +72,7 @@ def convert(
     )
     total = sum(plan.voxel_bytes for plan in plans.values())
     holds = total <= held_files.LARGEST and not parts
-    report = _counter(progress, total)
+    report = counter(progress, total)
     found = Extremes() if extremes else None
     with in_the_making(target, options.overwrite, options.staging, holds=holds) as area:
         digests = [
@@ -81,8 +82,7 @@ def convert(
             for prefix, plan in plans.items()
         ]
         if labels:
-            names = {"ome": {"version": OME_VERSION, "labels": sorted(labels)}}
-            area.write("labels/zarr.json", documents.dump(documents.group(names)))
+            area.write(layer_names.LIST, layer_names.list_document(labels))
         values = {} if found is None else found.of(plans[""].metadata.scaling)
         size = source.bytes_on_disk
         said = {"bytes": size, "sha256": digests[0], **(facts or {}), **values}
@@ -117,21 +117,40 @@ def _plans(
     plans = {"": WritePlan.of(source, kind, table, options)}
     like_image = Options(chunk=options.chunk)
     for name, layer in labels.items():
-        if not _LABEL_NAME.fullmatch(name) or name == "zarr.json":
-            raise FormatError(f"{name!r} cannot name a label map: use a plain word")
-        if not source.grid.isclose(layer.source.grid):
-            raise GridError(
-                f"the label map {name!r} has {layer.source.grid} where the image has "
-                f"{source.grid}: resample it onto the image first",
-                code="GRID_MISMATCH",
-            )
-        plans[f"labels/{name}/"] = WritePlan.of(
-            layer.source, "label", layer.table, like_image, plans[""].metadata.factors
+        others = [one for one in labels if one != require_name(name)]
+        require_free(name, others, source.path or "the image")
+        plans[f"labels/{name}/"] = layer_plan(
+            name, layer, source.grid, plans[""].metadata.factors, like_image
         )
     return plans
 
 
-def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
+def layer_plan(
+    name: str, layer: LabelLayer, grid: Grid, factors: Sequence[Factors], options: Options
+) -> WritePlan:
+    """How a label map is archived with the image it belongs to.
+
+    Args:
+        name: Of the label map.
+        layer: The label map.
+        grid: Of the image.
+        factors: Of the pyramid of the image.
+        options: Of its codec and chunks.
+
+    Raises:
+        GridError: If it is on another grid (``GRID_MISMATCH``).
+    """
+    if not grid.isclose(layer.source.grid):
+        raise GridError(
+            f"the label map {name!r} has {layer.source.grid} where the image has {grid}: resample "
+            "it onto the image first",
+            code="GRID_MISMATCH",
+        )
+    return WritePlan.of(layer.source, "label", layer.table, options, factors)
+
+
+def counter(progress: Progress | None, total: int) -> Callable[[int], None]:
+    """Adds up the bytes that are done, for whoever looks on."""
     done = 0
 
     def report(size: int) -> None:

@@ -6,8 +6,10 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import replace
 
 from voxarray.archive import manifest as manifests
+from voxarray.archive.generations import history
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.shard import ShardIndex
 from voxarray.core import descriptors
@@ -23,6 +25,7 @@ from voxarray.storage.store import Blob, Store, TreeStore
 from voxarray.storage.zip_store import ZipStore
 
 MAX_MANIFESTS = 64
+MAX_AGREEMENTS = 1024
 
 
 class ShardHandle:
@@ -62,6 +65,7 @@ _mapping = threading.Lock()
 _opening = [threading.Lock() for _ in range(64)]
 _shards: OrderedDict[tuple[Hashable, str], ShardHandle] = OrderedDict()
 _manifests: OrderedDict[Hashable, Manifest] = OrderedDict()
+_agreements: OrderedDict[tuple[Hashable, Hashable, str], bool] = OrderedDict()
 
 
 def identity(store: Store) -> Hashable:
@@ -78,20 +82,56 @@ def identity(store: Store) -> Hashable:
 def manifest(store: Store, opened: Hashable) -> Manifest:
     """The manifest of the archive that was opened, parsed once per process.
 
+    Where label maps came or went since, it is the one that was opened all the same.
+
     Raises:
         SourceChangedError: If the archive was replaced since.
     """
+    found = _known(store, opened)
+    if found is None:
+        _require_unchanged(store, opened)
+        found = _parsed(store, opened) or _known(store, opened)  # it may go just now
+    if found is None:
+        raise _replaced(store)
+    return found
+
+
+def _known(store: Store, opened: Hashable) -> Manifest | None:
+    """A manifest that was read before, or that is kept beside the one that replaced it."""
     with _lock:
         found = _manifests.get(opened)
-    if found is not None:
-        return found
-    _require_unchanged(store, opened)
+    if found is None and isinstance(store, TreeStore) and isinstance(opened, FileIdentity):
+        found = _from_history(store, opened)
+    return found
+
+
+def _parsed(store: Store, opened: Hashable) -> Manifest | None:
+    """The manifest that is there now; None if it is not the one that was opened."""
     found = Manifest.read(store)
+    if not isinstance(store, ZipStore) and identity(store) != opened:
+        return None
+    return _remembered(opened, found)
+
+
+def _remembered(opened: Hashable, found: Manifest) -> Manifest:
     with _lock:
         _manifests[opened] = found
         while len(_manifests) > MAX_MANIFESTS:
             _manifests.popitem(last=False)
     return found
+
+
+def _from_history(store: TreeStore, opened: FileIdentity) -> Manifest | None:
+    """The manifest that was opened in another process, by its second name in the history."""
+    if opened.path != f"{store.path}/{manifests.KEY}" or store.identity(manifests.KEY) == opened:
+        return None
+    for key in reversed(history(store.path).values()):
+        try:
+            if replace(store.identity(key), path=opened.path) == opened:
+                return _remembered(opened, Manifest.parse(store.read(key), store.path))
+        except VoxarrayError:  # swept meanwhile
+            continue
+    return None
 
 
 def document(store: Store, opened: Hashable, key: str) -> bytes:
@@ -102,7 +142,7 @@ def document(store: Store, opened: Hashable, key: str) -> bytes:
         MissingDataError: If the file is gone.
         ChecksumError: If it is damaged.
     """
-    _require_unchanged(store, opened)
+    _require_unchanged(store, opened, key)
     return manifest(store, opened).checked(store, key)
 
 
@@ -155,7 +195,7 @@ def check_shard(store: Store, opened: Hashable, key: str, chunks: int) -> None:
 def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
     entry = manifest(store, opened).shard(key, store.path)
     expected = entry.size
-    _require_unchanged(store, opened)
+    _require_unchanged(store, opened, key)
     known = None if entry.tail is None else store.open_known(key, expected)
     if known is not None:  # the digest of its tail says whether it is the one that was written
         try:
@@ -180,22 +220,35 @@ def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
         raise
 
 
-def require_current(store: Store, opened: Hashable) -> None:
+def require_current(store: Store, opened: Hashable, folder: str) -> None:
     """Refuse to read on from an archive whose place another has taken, or none.
 
     What is cached of it would still be whole. Archives behind URLs are not asked about for every
     read; whatever is fetched from them is checked.
 
+    Args:
+        store: Where the archive lies.
+        opened: Its identity when it was opened.
+        folder: In it, of what is read.
+
     Raises:
-        SourceChangedError: If the archive was changed, replaced or deleted since it was opened.
+        SourceChangedError: If the archive, or what is in the folder, was changed, replaced or
+            deleted since it was opened.
     """
     if isinstance(store, TreeStore):
-        _require_unchanged(store, opened)
+        _require_unchanged(store, opened, f"{folder}/")
     elif isinstance(opened, FileIdentity):  # a zip
         os.close(opened.open())
 
 
-def _require_unchanged(store: Store, opened: Hashable) -> None:
+def _require_unchanged(store: Store, opened: Hashable, key: str = "") -> None:
+    """Raise `SourceChangedError` if an archive is not the one that was opened.
+
+    Args:
+        store: Where it lies.
+        opened: Its identity when it was opened.
+        key: Of the file in it that matters; of a folder, with a final slash. Empty for nothing.
+    """
     # A zip checks itself whenever it is opened; a folder may have been swapped for another.
     if isinstance(store, ZipStore):
         return
@@ -207,11 +260,40 @@ def _require_unchanged(store: Store, opened: Hashable) -> None:
         now = identity(store)
     except MissingDataError as error:
         raise SourceChangedError(error.message, path=store.path) from None
-    if now != opened:
-        raise SourceChangedError(
-            f"the archive {store.path} was replaced after it was opened: open it again",
-            path=store.path,
-        )
+    if now != opened and not _is_the_same(store, opened, now, key):
+        raise _replaced(store)
+
+
+def _is_the_same(store: Store, opened: Hashable, now: Hashable, key: str) -> bool:
+    """Whether a file of an archive is as it was, though label maps or notes came or went."""
+    asked = (opened, now, key)
+    with _lock:
+        found = _agreements.get(asked)
+    if found is None:
+        was = _known(store, opened)
+        new = was and (_known(store, now) or _parsed(store, now))
+        if not was or not new:
+            return False
+        found = was.identity == new.identity and _entries(was, key) == _entries(new, key)
+        with _lock:
+            _agreements[asked] = found
+            while len(_agreements) > MAX_AGREEMENTS:
+                _agreements.popitem(last=False)
+    return found
+
+
+def _entries(of: Manifest, key: str) -> list[object]:
+    if not key.endswith("/"):
+        return [of.files.get(key)]
+    return [(name, entry) for name, entry in of.files.items() if name.startswith(key)]
+
+
+def _replaced(store: Store) -> SourceChangedError:
+    return SourceChangedError(
+        f"the archive {store.path} was replaced after it was opened, or what is read of it was "
+        "removed from it: open it again",
+        path=store.path,
+    )
 
 
 def _renew_lock_in_child() -> None:

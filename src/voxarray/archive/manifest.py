@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from voxarray.archive.digests import DIGITS, digest_of, digest_of_blob
@@ -79,6 +79,7 @@ class Manifest:
         generation: How often the archive was published anew; 0 is the first time.
         previous: Digest of the manifest of the generation before; None for the first.
         base: Digest of the manifest of generation 0; None for that itself.
+        metadata: What was noted of the archive after it was made; JSON.
     """
 
     files: Mapping[str, FileEntry]
@@ -87,6 +88,7 @@ class Manifest:
     generation: int = 0
     previous: str | None = None
     base: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The file, of which the digest is the last key."""
@@ -110,7 +112,35 @@ class Manifest:
         content: dict[str, Any] = {"format": FORMAT, "version": self.version}
         if self.version > 1:
             content |= {"generation": self.generation, "previous": self.previous, "base": self.base}
+        if self.metadata:
+            content["metadata"] = dict(self.metadata)
         return {**content, "source": dict(self.source), "files": files}
+
+    def successor(
+        self, files: Mapping[str, FileEntry], metadata: Mapping[str, Any] | None = None
+    ) -> Manifest:
+        """The manifest of the next generation.
+
+        Args:
+            files: All files of it.
+            metadata: All that was noted; None leaves it as it is.
+
+        Raises:
+            FormatError: If the metadata are not what a manifest holds (``BAD_METADATA``).
+        """
+        noted = self.metadata if metadata is None else metadata
+        if not _is_shallow(noted):
+            raise FormatError(
+                f"metadata of an archive have at most {_DEEPEST} levels", code="BAD_METADATA"
+            )
+        return replace(
+            self,
+            files=files,
+            generation=self.generation + 1,
+            previous=self.digest,
+            base=self.identity,
+            metadata=noted,
+        )
 
     @classmethod
     def read(cls, store: Store) -> Manifest:
@@ -239,7 +269,7 @@ def _parsed(content: Mapping[str, Any], version: int, path: str) -> Manifest:
     expected = {"format", "version", "source", "files", _SEALS[version]}
     if version > 1:
         expected |= {"generation", "previous", "base"}
-    if set(content) != expected:
+    if set(content) - {"metadata"} != expected or (version == 1 and "metadata" in content):
         _refuse(path, f"the keys {sorted(content)!r:.200} where {sorted(expected)} are expected")
     if content["format"] != FORMAT:
         _refuse(path, f"the format {content['format']!r:.40}")
@@ -251,13 +281,16 @@ def _parsed(content: Mapping[str, Any], version: int, path: str) -> Manifest:
     entries = {key: _entry(key, value, version, path) for key, value in files.items()}
     if version == 1:
         return Manifest(entries, source, 1)
+    metadata = content.get("metadata", {})
+    if not isinstance(metadata, dict) or not _is_shallow(metadata):
+        _refuse(path, "metadata that are no object, or one of too many levels")
     generation, previous, base = (content[key] for key in ("generation", "previous", "base"))
     if not _is_count(generation):
         _refuse(path, f"the generation {generation!r:.40}")
     for name, digest in (("previous", previous), ("base", base)):
         if (digest is None) != (generation == 0) or not (digest is None or _is_digest(digest, 2)):
             _refuse(path, f"generation {generation} with {name} {digest!r:.40}")
-    return Manifest(entries, source, version, generation, previous, base)
+    return Manifest(entries, source, version, generation, previous, base, metadata)
 
 
 def _entry(key: str, value: object, version: int, path: str) -> FileEntry:

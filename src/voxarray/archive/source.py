@@ -18,6 +18,7 @@ from voxarray.archive.chunk_statistics import (
     parse_weight_sums,
 )
 from voxarray.archive.documents import ArrayDocument, attributes_of
+from voxarray.archive.layer_names import names_in
 from voxarray.archive.locate import ArchiveLocation, locate
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Label, level_name
@@ -139,7 +140,7 @@ class ArchiveSource(Source):
         return _open_level(self.store, self.opened, self.prefix, number)
 
     def read(self, selection: Selection) -> NDArray:
-        handle_cache.require_current(self.store, self.opened)
+        handle_cache.require_current(self.store, self.opened, self.array.key)
         n, x, y, z = selection.ranges
         return self._presented(self.array.read((n, z, y, x)).transpose(0, 3, 2, 1))
 
@@ -219,9 +220,7 @@ def label_names(path: str | os.PathLike[str]) -> list[str]:
     place = locate(path)
     store = place.store
     manifest = handle_cache.manifest(store, handle_cache.identity(store))
-    start = f"{_prefix(place, manifest)}labels/"
-    parts = (key[len(start) :].split("/") for key in manifest.files if key.startswith(start))
-    return sorted({names[0] for names in parts if len(names) > 1})
+    return names_in(manifest.files, _prefix(place, manifest))
 
 
 def _prefix(place: ArchiveLocation, manifest: Manifest) -> str:

@@ -52,6 +52,7 @@ __all__ = [
     "refuse_existing",
     "remove_abandoned",
     "staging",
+    "workspace",
 ]
 
 _AT_FDCWD = -100
@@ -180,8 +181,25 @@ def staging(
     """
     target = followed(local_destination(destination))
     refuse_existing(target, overwrite)
+    place = None if folder is None else os.path.abspath(folder)
+    with workspace(target, place, holds=holds) as area:
+        yield area
+
+
+@contextmanager
+def workspace(target: str, folder: str | None = None, *, holds: bool = False) -> Iterator[Staging]:
+    """A hidden folder of this process beside a path, to build there what will be put in its place.
+
+    Args:
+        target: Absolute path of what is made, or made anew.
+        folder: Of the same file system, instead of the one that it is in.
+        holds: Whether all of it stays in memory until it is complete.
+
+    Raises:
+        ArchiveError: With code ``NO_SPACE`` or ``IO_ERROR`` for what the disk refuses.
+    """
     parent, name = os.path.split(target)
-    place = parent if folder is None else os.path.abspath(folder)
+    place = parent if folder is None else folder
     try:
         with folders_made(parent, place):
             if os.stat(place).st_dev != os.stat(parent).st_dev:  # a link led to another disk

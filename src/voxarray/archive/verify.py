@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +15,12 @@ from voxarray.archive import manifest as manifests
 from voxarray.archive import zip_file
 from voxarray.archive.contradictions import contradictions, of_labels, of_layer
 from voxarray.archive.digests import digest_of_blob
+from voxarray.archive.generations import interrupted
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
+from voxarray.archive.past import is_history, of_history
+from voxarray.archive.problems import Problem as Problem
+from voxarray.archive.problems import problem_of as _problem
 from voxarray.archive.reader import ShardedArray
 from voxarray.archive.roots import TOP, is_leftover, root_of
 from voxarray.archive.source import ArchiveSource, label_names, open_archive
@@ -30,21 +34,6 @@ from voxarray.storage.zip_store import ZipStore
 AFFINE_TOLERANCE_MM = 1e-6
 
 _LEFTOVER = "LEFTOVER"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that is not as it was written.
-
-    Attributes:
-        code: As errors have.
-        where: The file, or the voxel.
-        message: What was seen and what was expected.
-    """
-
-    code: str
-    where: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,31 +102,54 @@ def examine(
     store = open_store(path)
     try:
         manifest = Manifest.read(store)
+        for _ in range(_ATTEMPTS):
+            seen = _examined(store, manifest, progress, quick=quick)
+            now = Manifest.read(store) if seen.problems else manifest
+            if now.digest == manifest.digest or now.identity != manifest.identity:
+                return seen
+            manifest = now  # label maps came or went meanwhile
     except VoxarrayError as error:
         return Examination([_problem(manifests.KEY, error)])
-    look = _by_names_and_sizes(store, manifest) if quick else None
-    found = _by_content(store, manifest, progress) if look is None else list(look)
+    return seen
+
+
+_ATTEMPTS = 5
+"""For an archive that others keep adding to."""
+
+
+def _examined(
+    store: Store, manifest: Manifest, progress: Progress | None, *, quick: bool
+) -> Examination:
+    traces = interrupted(store.path, manifest) if isinstance(store, TreeStore) else {}
+    found = [_interrupted(key, what) for key, what in traces.items()]
+    if quick:
+        found += _by_names_and_sizes(store, manifest, traces)
+    else:
+        found += _by_content(store, manifest, traces, progress)
     sizes = [entry.size for entry in manifest.files.values()]
     problems = [one for one in found if one.code != _LEFTOVER]
     left = len(problems) < len(found)
     return Examination(problems, manifest.version, len(sizes), sum(sizes), left)
 
 
-def _by_content(store: Store, manifest: Manifest, progress: Progress | None) -> list[Problem]:
-    problems = list(_unexpected(store, manifest))
+def _by_content(
+    store: Store, manifest: Manifest, traces: Mapping[str, str], progress: Progress | None
+) -> list[Problem]:
+    problems = list(_unexpected(store, manifest, traces))
     total, done = sum(entry.size for entry in manifest.files.values()), 0
+    keys = [key for key in manifest.files if key not in traces]
     with ThreadPoolExecutor(store.requests or 1, "voxarray-verify") as threads:
-        checks = threads.map(
-            lambda key: _checked(key, lambda: _check(store, manifest, key)), manifest.files
-        )
-        for found, entry in zip(checks, manifest.files.values(), strict=True):
+        checks = threads.map(lambda key: _checked(key, lambda: _check(store, manifest, key)), keys)
+        for key, found in zip(keys, checks, strict=True):
             problems += found
-            done += entry.size
+            done += manifest.files[key].size
             if progress is not None:
                 progress(done, total)
     if isinstance(store, ZipStore):
         problems += _checked(store.path, lambda: zip_file.check(store.path, manifest.version))
-    if all(one.code == _LEFTOVER for one in problems):
+    if isinstance(store, TreeStore):
+        problems += list(of_history(store, manifest))
+    if not traces and all(one.code == _LEFTOVER for one in problems):
         problems += _checked(store.path, lambda: problems.extend(_inconsistent(store)))
     return problems
 
@@ -227,7 +239,7 @@ def _slabs(channels: int, depth: int, count: int, planes: int) -> Iterator[tuple
             yield range(n, min(n + count, channels)), range(z, min(z + planes, depth))
 
 
-def _unexpected(store: Store, manifest: Manifest) -> Iterator[Problem]:
+def _unexpected(store: Store, manifest: Manifest, traces: Mapping[str, str]) -> Iterator[Problem]:
     try:
         keys = store.keys()
     except UnsupportedError:  # a web server does not list: what is not named stays unseen
@@ -236,11 +248,20 @@ def _unexpected(store: Store, manifest: Manifest) -> Iterator[Problem]:
     for key in keys:
         if isinstance(store, TreeStore) and os.path.islink(f"{store.path}/{key}"):
             yield _link(key)
-        elif key not in manifest.files and key != manifests.KEY:
+        elif not _is_expected(key, manifest, traces):
             yield from _unnamed(key, root)
 
 
-def _by_names_and_sizes(store: Store, manifest: Manifest) -> Iterator[Problem]:
+def _is_expected(key: str, manifest: Manifest, traces: Mapping[str, str]) -> bool:
+    if key in manifest.files or key == manifests.KEY or key in traces or is_history(key, manifest):
+        return True
+    layer = "/".join(key.split("/")[:2])
+    return layer in traces and layer != key
+
+
+def _by_names_and_sizes(
+    store: Store, manifest: Manifest, traces: Mapping[str, str]
+) -> Iterator[Problem]:
     """What a look at the directory tells."""
     try:
         sizes = store.sizes()
@@ -251,13 +272,13 @@ def _by_names_and_sizes(store: Store, manifest: Manifest) -> Iterator[Problem]:
     for key, size in sizes.items():
         if size == LINK:
             yield _link(key)
-        elif key not in manifest.files and key != manifests.KEY:
+        elif not _is_expected(key, manifest, traces):
             yield from _unnamed(key, root)
     for key, entry in manifest.files.items():
-        if key not in sizes:
+        if key not in sizes and key not in traces:
             text = f"the archive {store.path} lacks its file {key}: restore it or convert again"
             yield Problem("MISSING_DATA", key, text)
-        elif sizes[key] not in (entry.size, LINK):
+        elif key not in traces and sizes[key] not in (entry.size, LINK):
             text = (
                 f"{key} of {store.path} has {sizes[key]} bytes where {entry.size} were written: "
                 "restore it or convert the source again"
@@ -271,6 +292,14 @@ def _size_of(store: Store, key: str) -> int | None:
             return blob.size
     except MissingDataError:
         return None
+
+
+def _interrupted(key: str, what: str) -> Problem:
+    text = (
+        f"{what}, and that was interrupted or goes on right now: all else is as it was; the next "
+        "change of the archive, or voxarray clean on it, takes this away"
+    )
+    return Problem("INTERRUPTED", key, text)
 
 
 def _link(key: str) -> Problem:
@@ -313,7 +342,3 @@ def _checked(where: str, check: Callable[[], None]) -> list[Problem]:
     except OSError as error:
         return [Problem("IO_ERROR", where, f"cannot be read: {error}")]
     return []
-
-
-def _problem(where: str, error: VoxarrayError) -> Problem:
-    return Problem(error.code, where, error.message)

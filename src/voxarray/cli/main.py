@@ -14,8 +14,8 @@ from voxarray.cli.outcome import NOTHING_DONE, fatal
 from voxarray.core.version import __version__
 
 _COMMANDS = (
-    *("catalogue", "clean", "convert", "demo", "finalise", "history", "info", "plan"),
-    *("preprocess", "verify"),
+    *("add-labels", "catalogue", "clean", "convert", "demo", "finalise", "history", "info"),
+    *("plan", "preprocess", "remove-labels", "verify"),
 )
 
 INTERRUPTED = 130
@@ -31,7 +31,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"voxarray.cli.{cmd_name}").command
+        command: click.Command = import_module(f"voxarray.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from voxarray.archive.layer_names import names_in
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
+from voxarray.archive.roots import root_of
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import Opened
 from voxarray.core.errors import AccessDeniedError, TransportError, VoxarrayError
@@ -29,6 +31,7 @@ class Entry:
         minimum: Smallest finite value; None if there is none.
         maximum: Largest finite value.
         bytes: Of the archive.
+        labels: Names of the label maps in it, those that were added later included.
     """
 
     key: str
@@ -36,6 +39,7 @@ class Entry:
     minimum: float | None
     maximum: float | None
     bytes: int
+    labels: tuple[str, ...] = ()
 
 
 def facts_of(item: Item, opened: Opened) -> dict[str, Any]:
@@ -76,6 +80,7 @@ def entry_of(archive: str) -> Entry | None:
             low,
             high,
             sum(file.size for file in manifest.files.values()),
+            tuple(names_in(manifest.files, root_of(manifest.files))),
         )
     except (VoxarrayError, OSError, KeyError, TypeError) as error:
         if is_url(archive) and isinstance(error, (AccessDeniedError, TransportError)):

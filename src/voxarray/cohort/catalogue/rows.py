@@ -69,7 +69,7 @@ def row_of(name: str, entry: Entry, status: str = "done") -> Row:
         **{key: _shown(value) for key, value in facts["facts"].items()},
         "status": status,
         **{key: shown(facts[key]) for key in ("subject", "image", "kind", "source")},
-        "labels": list(facts["labels"]),
+        "labels": list(entry.labels),
         "archive": f"subjects/{name}",
         "channels": channels,
         "width": width,

@@ -1,0 +1,128 @@
+"""What changes from one generation of an archive to the next, whatever store it lies in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from voxarray.archive import layer_names
+from voxarray.archive import manifest as manifests
+from voxarray.archive.layer_names import FOLDER, LIST
+from voxarray.archive.manifest import FileEntry, Manifest
+from voxarray.core.errors import (
+    ArchiveExistsError,
+    FormatError,
+    MissingFileError,
+    UnsupportedError,
+)
+
+MOST_NOTES = 64 << 10
+"""Bytes of the notes of an archive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the next generation has that the one before has not, and the other way round.
+
+    Attributes:
+        added: Entries of the files of new label maps, by name.
+        removed: Names of label maps that go.
+        notes: What is noted anew, by key.
+        forgotten: Keys that go from the notes.
+    """
+
+    added: Mapping[str, Mapping[str, FileEntry]] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    forgotten: tuple[str, ...] = ()
+
+    def apply(self, now: Manifest, path: str) -> Manifest:
+        """The manifest after this change.
+
+        Args:
+            now: The manifest that will be replaced.
+            path: The archive, for messages.
+
+        Raises:
+            UnsupportedError: If the archive is of format version 1 (``OLD_VERSION``).
+            ArchiveExistsError: If a name is taken (``NAME_TAKEN``).
+            MissingFileError: If what is to go is not there (``NO_LABELS``, ``NO_NOTE``).
+            FormatError: If notes are no JSON, or too many (``BAD_METADATA``).
+        """
+        if now.version < manifests.VERSION:
+            raise UnsupportedError(
+                f"{path} is of format version {now.version}, which cannot be added to: convert "
+                "the source again",
+                code="OLD_VERSION",
+                path=path,
+            )
+        files = {key: entry for key, entry in now.files.items() if key != LIST}
+        for name in self.removed:
+            require_layer(name, now, path)
+            files = {k: e for k, e in files.items() if not k.startswith(f"{FOLDER}/{name}/")}
+        for name, entries in self.added.items():
+            require_free(name, layer_names.names_in(files), path)
+            files |= entries
+        if names := layer_names.names_in(files):
+            files[LIST] = FileEntry.of(layer_names.list_document(names))
+        return now.successor(files, self._noted(now, path))
+
+    def _noted(self, now: Manifest, path: str) -> Mapping[str, Any]:
+        noted = dict(now.metadata)
+        for key in self.forgotten:
+            if key not in noted:
+                raise MissingFileError(
+                    f"{path} has no note {key!r:.80}, only {sorted(noted)!r:.200}",
+                    code="NO_NOTE",
+                    path=path,
+                )
+            del noted[key]
+        for key, value in self.notes.items():
+            if key in noted and noted[key] != value:
+                raise ArchiveExistsError(
+                    f"{path} says {noted[key]!r:.80} of {key!r:.80} already: remove that first",
+                    code="NAME_TAKEN",
+                    path=path,
+                )
+            noted[key] = value
+        try:
+            size = len(json.dumps(noted, allow_nan=False).encode())
+        except (TypeError, ValueError, RecursionError) as error:
+            raise FormatError(
+                f"notes are texts, numbers, lists and objects as JSON has them ({error})",
+                code="BAD_METADATA",
+                path=path,
+            ) from error
+        if size > MOST_NOTES:
+            raise FormatError(
+                f"the notes of {path} would have {size} bytes, more than {MOST_NOTES}: put what "
+                "is large into a file of its own",
+                code="BAD_METADATA",
+                path=path,
+            )
+        return noted
+
+
+def require_free(name: str, names: Iterable[str], path: str) -> None:
+    """Raise `ArchiveExistsError` (``NAME_TAKEN``) if a label map of that name is there."""
+    taken = layer_names.taken_by(name, names)
+    if taken is not None:
+        raise ArchiveExistsError(
+            f"{path} has the label map {taken!r} already: choose another name, or remove that "
+            "first (remove_labels)",
+            code="NAME_TAKEN",
+            path=path,
+        )
+
+
+def require_layer(name: str, now: Manifest, path: str) -> None:
+    """Raise `MissingFileError` (``NO_LABELS``) unless there is a label map of that name."""
+    names = layer_names.names_in(now.files)
+    if name not in names:
+        raise MissingFileError(
+            f"{path} has no label map {name!r:.100}, only {names!r:.300}",
+            code="NO_LABELS",
+            path=path,
+        )

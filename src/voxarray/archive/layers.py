@@ -1,0 +1,210 @@
+"""Adding label maps and notes to an archive that is there, and taking them away again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from voxarray.archive import held_files, zip_file
+from voxarray.archive.changes import Change, require_free, require_layer
+from voxarray.archive.chunk_statistics import LABEL_COUNTS, parse_label_counts
+from voxarray.archive.convert import counter, layer_plan
+from voxarray.archive.generations import interrupted, mend, publish_change
+from voxarray.archive.layer_names import FOLDER, names_in, require_name
+from voxarray.archive.locate import locate
+from voxarray.archive.manifest import KEY, Manifest
+from voxarray.archive.options import LabelLayer, Options
+from voxarray.archive.source import ArchiveSource, open_archive
+from voxarray.archive.staging import Staging, workspace
+from voxarray.archive.write_plan import WritePlan
+from voxarray.core import memory
+from voxarray.core.errors import (
+    AccessDeniedError,
+    FormatError,
+    UnsupportedError,
+    VoxarrayError,
+)
+from voxarray.core.progress import Progress
+from voxarray.counting.cells import COLUMNS
+from voxarray.storage.atomic_write import followed
+from voxarray.storage.destination import local_destination
+from voxarray.storage.store import TreeStore
+from voxarray.storage.swap_lock import swap_lock
+
+_TOLD = 8
+"""Values that an error names."""
+
+
+def add_layer(
+    path: str | os.PathLike[str],
+    name: str,
+    layer: LabelLayer,
+    *,
+    all_named: bool = False,
+    options: Options = Options(),
+    progress: Progress | None = None,
+) -> Manifest:
+    """Add a label map to an archive; it is written out of sight and published whole.
+
+    Memory is what `projected_peak` of the label map says.
+
+    Args:
+        path: The archive, a local folder.
+        name: Of the label map.
+        layer: The label map, on the grid of the image, with names and colours.
+        all_named: Whether every value in it but 0 must have a name.
+        options: Codec and chunks.
+        progress: Called with the bytes of voxels done and in all.
+
+    Returns:
+        The new manifest.
+
+    Raises:
+        FormatError: For a name that cannot be (``BAD_NAME``), or values without names
+            (``UNNAMED_VALUES``).
+        ArchiveExistsError: If the name is taken (``NAME_TAKEN``).
+        GridError: If it is on another grid (``GRID_MISMATCH``).
+        UnsupportedError: If the archive is one that cannot be added to (``SEALED``,
+            ``OLD_VERSION``, ``UNSUPPORTED_DESTINATION``).
+        AccessDeniedError: If the archive may not be written.
+        MemoryBudgetError: If the projected peak exceeds the budget; nothing was read.
+        VoxarrayError: What the source or the disk finds wrong. The archive is as it was.
+    """
+    root, base = _own(path)
+    require_name(name)
+    now = Manifest.read(base.store)
+    Change().apply(now, root)  # says what is wrong before anything is read
+    require_free(name, names_in(now.files), root)
+    plan = layer_plan(name, layer, base.grid, base.image.factors, options)
+    memory.require(
+        plan.projected_peak,
+        lambda: f"adding {name} to {root}",
+        "use smaller chunks, or raise the budget",
+    )
+    prefix = f"{FOLDER}/{name}/"
+    with workspace(root, holds=plan.voxel_bytes <= held_files.LARGEST) as area:
+        plan.write(area, prefix, counter(progress, plan.voxel_bytes))
+        area.settle()
+        if all_named:
+            _require_named(area, prefix, plan, name)
+        return publish_change(root, Change(added={name: dict(area.files)}), area.root)
+
+
+def remove_layer(path: str | os.PathLike[str], name: str) -> Manifest:
+    """Remove a label map from an archive.
+
+    Returns:
+        The new manifest.
+
+    Raises:
+        MissingFileError: If there is no label map of that name (``NO_LABELS``).
+        VoxarrayError: As `add_layer`. The archive is as it was.
+    """
+    root, base = _own(path)
+    require_layer(name, Manifest.read(base.store), root)
+    with workspace(root) as area:
+        return publish_change(root, Change(removed=(name,)), area.root)
+
+
+def change_notes(
+    path: str | os.PathLike[str], added: Mapping[str, Any], forgotten: tuple[str, ...] = ()
+) -> Manifest:
+    """Note something in the manifest of an archive, or forget it.
+
+    Args:
+        path: The archive, a local folder.
+        added: JSON by key; a key that is there must have the same value.
+        forgotten: Keys that go.
+
+    Returns:
+        The new manifest.
+
+    Raises:
+        FormatError: If it is no JSON, or too much (``BAD_METADATA``).
+        ArchiveExistsError: If a key is taken (``NAME_TAKEN``).
+        MissingFileError: If a key to forget is not there (``NO_NOTE``).
+        VoxarrayError: As `add_layer`. The archive is as it was.
+    """
+    root, base = _own(path)
+    change = Change(notes=dict(added), forgotten=forgotten)
+    change.apply(Manifest.read(base.store), root)
+    with workspace(root) as area:
+        return publish_change(root, change, area.root)
+
+
+def traces(root: str) -> dict[str, str]:
+    """What interrupted writers have left in an archive, by key; nothing for what is no archive."""
+    try:
+        return interrupted(root, Manifest.read(TreeStore(root)))
+    except VoxarrayError:
+        return {}
+
+
+def mend_archive(root: str) -> bool:
+    """Take away what interrupted writers have left; False where no lock tells that they ended."""
+    with workspace(root) as area, swap_lock(f"{root}/{KEY}") as alone:
+        if alone:
+            mend(root, Manifest.read(TreeStore(root)), area.root)
+        return alone
+
+
+def _own(path: str | os.PathLike[str]) -> tuple[str, ArchiveSource]:
+    """Folder and image of an archive that can be added to."""
+    root = followed(local_destination(os.path.expanduser(path)))
+    if zip_file.is_named(root) or (os.path.isfile(root) and locate(root).is_ours):
+        raise UnsupportedError(
+            f"{root} is a zip file, which is sealed: unzip it and add to the folder, or convert "
+            "the image and its label maps together",
+            code="SEALED",
+            path=root,
+        )
+    place = locate(root)
+    if place.key:
+        raise FormatError(
+            f"{root} lies in the archive {place.store.path}: name that one",
+            code="NOT_AN_ARCHIVE",
+            path=root,
+        )
+    base = open_archive(root)
+    if base.prefix:
+        raise UnsupportedError(
+            f"the files of {root} lie below {base.prefix}, as in a bucket where it was written "
+            "over: convert the image again (vx.convert), and add to that",
+            code="MOVED_ROOT",
+            path=root,
+        )
+    for folder in (root, os.path.dirname(root)):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise AccessDeniedError(
+                f"{folder} may not be written by this user, and {root} grows there: ask for the "
+                "permission, or copy the archive",
+                code="READ_ONLY",
+                path=root,
+            )
+    return root, base
+
+
+def _require_named(area: Staging, prefix: str, plan: WritePlan, name: str) -> None:
+    """Raise `FormatError` (``UNNAMED_VALUES``) unless every value but 0 has a name."""
+    key = f"{prefix}{LABEL_COUNTS}/c/0/0"
+    if key not in area.files:
+        raise FormatError(
+            f"{name} holds no labels but measurements, whose values nobody can name: add it "
+            "without names",
+            code="UNNAMED_VALUES",
+        )
+    with open(f"{area.root}/{key}", "rb") as file:
+        counts = parse_label_counts(file.read(), plan.layouts[0])
+    named = {label.value for label in plan.metadata.labels if label.name}
+    values = np.unique(counts.table[:, COLUMNS.index("value")]).tolist()
+    unnamed = [value for value in values if value not in named | {0}]
+    if unnamed:
+        more = f" and {len(unnamed) - _TOLD} more" if len(unnamed) > _TOLD else ""
+        raise FormatError(
+            f"{name} has the values {', '.join(map(str, unnamed[:_TOLD]))}{more}, which names= "
+            "does not name: name them, or remove them first (RemoveLabels)",
+            code="UNNAMED_VALUES",
+        )

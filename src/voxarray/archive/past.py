@@ -1,0 +1,58 @@
+"""Whether the manifests that were replaced are those that the archive has gone through."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from voxarray.archive.generations import HISTORY, history
+from voxarray.archive.layer_names import FOLDER
+from voxarray.archive.manifest import Manifest
+from voxarray.archive.problems import Problem, problem_of
+from voxarray.core.errors import VoxarrayError
+from voxarray.storage.store import TreeStore
+
+_KEY = re.compile(rf"{HISTORY}/(0|[1-9][0-9]*)\.json")
+
+
+def is_history(key: str, manifest: Manifest) -> bool:
+    """Whether a key is that of a manifest from before this one."""
+    match = _KEY.fullmatch(key)
+    return match is not None and int(match[1]) < manifest.generation
+
+
+def of_history(store: TreeStore, now: Manifest) -> Iterator[Problem]:
+    """What is wrong with the manifests that were replaced.
+
+    Args:
+        store: The archive.
+        now: Its manifest.
+    """
+    kept = {n: key for n, key in history(store.path).items() if n < now.generation}
+    if now.generation and 0 not in kept:
+        text = f"the first manifest, which has the digest {now.base}, is gone: restore it"
+        yield Problem("MISSING_DATA", f"{HISTORY}/0.json", text)
+    after = now
+    for number, key in sorted(kept.items(), reverse=True):
+        try:
+            past = Manifest.parse(store.read(key), f"{store.path}/{key}")
+        except VoxarrayError as error:
+            yield problem_of(key, error)
+            continue
+        if past.generation != number or past.identity != now.identity:
+            text = f"is generation {past.generation} of {past.identity}, not of {now.identity}"
+            yield Problem("CONTRADICTION", key, text)
+            continue
+        if after.generation == number + 1 and after.previous != past.digest:
+            text = f"has the digest {past.digest} where the next one names {after.previous}"
+            yield Problem("CONTRADICTION", key, text)
+        if _base(past) != _base(now):
+            text = "names other files of the image than the manifest does, and those never change"
+            yield Problem("CONTRADICTION", key, text)
+        after = past
+
+
+def _base(manifest: Manifest) -> dict[str, object]:
+    """Entries of the image itself."""
+    start = f"{FOLDER}/"
+    return {key: entry for key, entry in manifest.files.items() if not key.startswith(start)}

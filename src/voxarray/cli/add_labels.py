@@ -1,0 +1,63 @@
+"""``voxarray add-labels``: a label map for an archive that is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from voxarray.cli.console import console, how_it_speaks
+from voxarray.layers import Archive
+
+
+@click.command("add-labels")
+@click.argument("archive")
+@click.argument("name")
+@click.argument("file")
+@click.option("--name", "names", multiple=True, metavar="VALUE=NAME", help="Name of a value")
+@click.option("--colour", "colours", multiple=True, metavar="VALUE=#RRGGBB", help="Its colour")
+@click.option("--memory", help="Most memory to use, such as 512MiB")
+@how_it_speaks(as_json=True)
+def command(
+    archive: str,
+    name: str,
+    file: str,
+    names: tuple[str, ...],
+    colours: tuple[str, ...],
+    memory: str | None,
+) -> None:
+    """Add the label map in FILE to ARCHIVE under NAME.
+
+    It must be on the grid of the archive's image, and is there as a whole or not at all. If any
+    value is named, all but 0 must be.
+    """
+    talk = console()
+    opened = Archive(archive)
+    opened.add_labels(
+        name,
+        file,
+        names=_by_value(names) or None,
+        colours=_by_value(colours) or None,
+        memory=memory,
+        progress=False if talk.quiet else None,
+    )
+    told(opened, f"added {name}")
+
+
+def told(archive: Archive, what: str) -> None:
+    """Say what was done, and end."""
+    talk = console()
+    labels, generation = list(archive.labels), archive.generation
+    talk.document.update(archive=archive.path, labels=labels, generation=generation)
+    talk.say(f"{archive.path}: {what}; label maps: {', '.join(labels) or 'none'}")
+    talk.finish()
+
+
+def _by_value(options: tuple[str, ...]) -> dict[int, Any]:
+    found = {}
+    for option in options:
+        value, equals, text = option.partition("=")
+        if not equals or not value.strip().lstrip("+-").isdecimal():
+            raise click.UsageError(f"{option!r} is not VALUE=TEXT, such as 1=tumour")
+        found[int(value)] = text
+    return found

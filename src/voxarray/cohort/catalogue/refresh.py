@@ -1,0 +1,57 @@
+"""The catalogue follows when label maps of archives in a cohort come or go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from voxarray.cohort.catalogue import parquet
+from voxarray.cohort.catalogue import rows as catalogue
+from voxarray.cohort.folder import CohortLayout
+from voxarray.storage.swap_lock import swap_lock
+
+
+def refresh(archives: Iterable[str]) -> None:
+    """Bring what the catalogues of their cohorts say of some archives up to date.
+
+    Archives that are in no cohort, or in one without a catalogue, have nothing to follow.
+
+    Args:
+        archives: Absolute paths.
+
+    Raises:
+        ChecksumError: If a catalogue is damaged.
+        ArchiveError: What the disk refuses.
+    """
+    cohorts: dict[str, list[str]] = {}
+    for path in archives:
+        folder, _ = os.path.split(os.path.realpath(path))
+        root, name = os.path.split(folder)
+        if name == "subjects" and os.path.isfile(CohortLayout(root).catalogue):
+            cohorts.setdefault(root, []).append(os.path.realpath(path))
+    for root, paths in cohorts.items():
+        _refresh(CohortLayout(root), paths)
+
+
+def _refresh(folder: CohortLayout, paths: list[str]) -> None:
+    with swap_lock(folder.catalogue):
+        entries = catalogue.entries_at(paths)
+        now = {f"subjects/{name}": entry for name, entry in entries.items()}
+        rows = []
+        for row in parquet.read(folder.catalogue).to_dict("records"):
+            entry = now.get(row["archive"])
+            known = {key: _plain(value) for key, value in row.items()}
+            if entry is not None and row["status"] == "done":
+                known |= {"labels": list(entry.labels), "bytes": entry.bytes}
+            rows.append(known)
+        catalogue.write(folder, rows)
+
+
+def _plain(value: Any) -> Any:
+    """A cell as Python has it: lists for arrays, None for what is missing."""
+    import pandas
+
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return value if isinstance(value, list) or not pandas.isna(value) else None
