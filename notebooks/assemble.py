@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+import tomllib
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
@@ -23,7 +26,7 @@ ELSEWHERE = {
 @event_priority(100)  # before mkdocs-jupyter looks for notebooks
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what is not in ``pages/``."""
-    beside = [*HERE.glob("*.ipynb"), *HERE.glob("*.md"), *HERE.glob("pictures/*.png")]
+    beside = [*HERE.glob("*.ipynb"), *HERE.glob("*.md"), *HERE.glob("pictures/*.*g")]
     for path in sorted(beside):
         uri = path.relative_to(HERE).as_posix()
         files.append(File(uri, str(HERE), config.site_dir, config.use_directory_urls))
@@ -31,6 +34,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, uri, abs_src_path=str(path)))
     for uri, text in (
         ("benchmarks.md", _benchmarks()),
+        ("error-codes.md", _beside("error_codes").page()),
         ("benchmark-results.md", _results()),
         ("reference/transforms.md", _transforms()),
     ):
@@ -40,12 +44,26 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_content(html: str, page: Page, **_: object) -> str:
     """Bars of notebooks as they stood at the end."""
-    sys.path.insert(0, str(HERE))
+    settled: str = _beside("bars").settled(html) if page.file.src_uri.endswith(".ipynb") else html
+    return settled
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """The places of site and repository, which pyproject.toml knows alone."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
+    config.site_url = urls["Documentation"] + "/"
+    config.repo_url = urls["Source"]
+    config.repo_name = "voxarray"
+    return config
+
+
+def _beside(name: str, folder: Path = HERE) -> Any:
+    """A module that stands in a folder of no package."""
+    sys.path.insert(0, str(folder))
     try:
-        from bars import settled
+        return import_module(name)
     finally:
         sys.path.pop(0)
-    return settled(html) if page.file.src_uri.endswith(".ipynb") else html
 
 
 def _benchmarks() -> str:
@@ -56,21 +74,13 @@ def _benchmarks() -> str:
 
 def _results() -> str:
     """All figures of all suites, as they are now."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import table
-    finally:
-        sys.path.pop(0)
-    return table.page()
+    page: str = _beside("table", ROOT / "benchmarks").page()
+    return page
 
 
 def _transforms() -> str:
     """The reference of all public transforms: `Transform` and `Compose` first."""
-    sys.path.insert(0, str(ROOT / "src"))
-    try:
-        from voxarray import transforms
-    finally:
-        sys.path.pop(0)
+    transforms = _beside("voxarray.transforms", ROOT / "src")
     first = ["Transform", "Compose"]
     names = [*first, *sorted(set(transforms.__all__) - set(first))]
     homes = {name: getattr(transforms, name).__module__ for name in names}

@@ -8,6 +8,7 @@ reader to what the package raises.
 from __future__ import annotations
 
 import ast
+import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,12 +30,14 @@ class ErrorCode:
             a cohort's report.
         says: The message at the first place, with ``…`` for what depends on the file.
         modules: Where it comes from.
+        messages: What it says at every place, ``says`` first.
     """
 
     code: str
     errors: tuple[str, ...]
     says: str
     modules: tuple[str, ...]
+    messages: tuple[str, ...]
 
 
 def error_codes(source: Path = SOURCE) -> list[ErrorCode]:
@@ -55,6 +58,7 @@ def error_codes(source: Path = SOURCE) -> list[ErrorCode]:
             tuple(dict.fromkeys(error for error, _, _ in found if error)),
             next((says for _, says, _ in found if says), ""),
             tuple(dict.fromkeys(module for _, _, module in found)),
+            tuple(dict.fromkeys(says for _, says, _ in found if says)),
         )
         for code, found in sorted(uses.items())
     ]
@@ -142,6 +146,35 @@ def _text(value: ast.expr) -> str:
 
 def _name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
+
+
+_HEADING = """# Error codes
+
+Every error of voxarray has a `code`, which stays the same from release to release, and a message
+that says what was seen, what was expected and what to do. Here are all of them, read from the code;
+… stands for what the message fills in. A traceback links to its code on this page.
+[The classes](reference/errors.md) say which built-in errors they also are.
+"""
+
+
+def page() -> str:
+    """A page of the site, with an anchor for each code: its name in small letters."""
+    return _HEADING + "".join(_entry(one) for one in error_codes())
+
+
+def _entry(one: ErrorCode) -> str:
+    errors = ", ".join(f"`{error}`" for error in one.errors)
+    areas = ", ".join(dict.fromkeys(module.split(".")[1] for module in one.modules))
+    messages = "".join(f"\n> {_escaped(text)}\n" for text in one.messages)
+    head = f"\n## {one.code} {{ #{one.code.lower()} }}\n\n"
+    return f"{head}{errors}{', ' * bool(errors)}from {areas}\n{messages}"
+
+
+def _escaped(text: str) -> str:
+    """Text in which nothing is Markdown."""
+    plain = html.escape(" ".join(text.split()), quote=False)
+    plain = plain.replace("{", "&#123;").replace("}", "&#125;")
+    return re.sub(r"([\\`*_#|\[\]~])", r"\\\1", plain)
 
 
 def main() -> None:

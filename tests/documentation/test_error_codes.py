@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import pickle
 import re
+import sys
+import tomllib
+import traceback
 from pathlib import Path
 
 import pytest
 
+import voxarray as vx
 from voxarray.core import errors
+from voxarray.core.site import DOCUMENTATION, about_code
 
 ROOT = Path(__file__).parents[2]
 CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
@@ -19,8 +25,6 @@ CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 def table():
     spec = importlib.util.spec_from_file_location("codes", ROOT / "notebooks/error_codes.py")
     module = importlib.util.module_from_spec(spec)
-    import sys
-
     sys.modules["codes"] = module
     spec.loader.exec_module(module)
     return {one.code: one for one in module.error_codes()}
@@ -57,3 +61,25 @@ def test_every_code_says_what_raises_it_and_why(table):
 
 def test_names_that_are_no_codes_are_left_out(table):
     assert not {"SLURM_JOB_ID", "RLIMIT_AS", "YBR_FULL", "MET_CHAR"} & table.keys()
+
+
+def test_the_page_has_an_anchor_for_each(table):
+    page = sys.modules["codes"].page()
+    for code in table:
+        assert f"## {code} {{ #{code.lower()} }}" in page
+    assert "{" not in re.sub(r"\{ #\w+ \}", "", page), "braces are attributes in Markdown"
+
+
+def test_a_traceback_links_to_it():
+    with pytest.raises(errors.MissingFileError) as error:
+        vx.ScalarImage("there-is-no.nii")
+    assert about_code("NOT_FOUND") in "".join(traceback.format_exception(error.value))
+    assert about_code("NOT_FOUND") not in str(error.value)
+    copy = pickle.loads(pickle.dumps(error.value))
+    assert copy.__notes__ == error.value.__notes__
+    assert len(copy.__notes__) == 1
+
+
+def test_the_documentation_stands_where_the_project_says():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["urls"]["Documentation"] == DOCUMENTATION

@@ -28,7 +28,8 @@ also the built-in error that a caller would expect to catch::
     ├── ModelError (RuntimeError)           a network that cannot be loaded, fails or misbehaves
     └── StateError (RuntimeError)           a call that the object's state does not permit
 
-Messages say what was seen, what was expected and what to do next.
+Messages say what was seen, what was expected and what to do next; a traceback ends with the place
+in the documentation that lists the code.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from voxarray.core.site import about_code
 
 
 class VoxarrayError(Exception):
@@ -61,6 +64,7 @@ class VoxarrayError(Exception):
         self.message = message
         self.code = code or self.default_code
         self.path = None if path is None else os.fspath(path)
+        self.add_note(f"What it means, and what to do: {about_code(self.code)}")
 
     def __str__(self) -> str:
         where = "" if self.path is None or self.path in self.message else f" [{self.path}]"
