@@ -31,11 +31,19 @@ _COLUMNS = ("subject", "image", "width", "height", "depth", "spacing_max", "dtyp
 class Cohort(Sequence[Subject]):
     """The subjects of a cohort that was converted; nothing but its catalogue is read.
 
-    >>> cohort = vx.Cohort("archive")
-    >>> cohort.table                                   # a row per image, pandas
-    >>> thin = cohort.query("modality == 'MR' and spacing_max < 2")
-    >>> thin[0]                                        # a Subject of lazy images
-    >>> thin.map(vx.ToCanonical()).save("canonical")   # another cohort
+    >>> import os
+    >>> os.makedirs("scans")
+    >>> vx.testing.sample().save("scans/a.nii.gz")
+    >>> done = vx.convert_cohort("scans", "cohort", progress=False)
+    >>> cohort = vx.Cohort("cohort")
+    >>> len(cohort.table)  # a row per image, pandas
+    1
+    >>> thin = cohort.query("spacing_max < 3")
+    >>> thin[0].get_images()[0].shape  # a subject of lazy images
+    (1, 64, 56, 48)
+    >>> done = thin.map(vx.Flip(0)).save("flipped", progress=False)  # another cohort
+    >>> len(vx.Cohort("flipped"))
+    1
 
     Args:
         path: Folder that ``voxarray convert SOURCE PATH`` made.

@@ -26,6 +26,10 @@ class Format:
 
     Functions are named as ``"module:function"`` and imported when they are used.
 
+    >>> plain = vx.Format("Plain", (".plain",), open="my_package.plain:open_plain")
+    >>> plain.written
+    ()
+
     Attributes:
         name: For people, such as ``"MGH"``.
         suffixes: In lower case, with the first dot; the longest that fits a name wins.
@@ -63,6 +67,10 @@ class Format:
 @dataclass(frozen=True, slots=True)
 class SaveRequest:
     """What is to be saved, and how.
+
+    >>> scan = vx.testing.sample()
+    >>> vx.SaveRequest(scan.source, "scan.plain").overwrite
+    False
 
     Attributes:
         source: All voxels and their place.

@@ -10,7 +10,12 @@ from voxarray.image.image import Image
 
 
 class ScalarImage(Image):
-    """Image whose voxels are measurements, such as a CT or MR scan; arguments as for `Image`."""
+    """Image whose voxels are measurements, such as a CT or MR scan; arguments as for `Image`.
+
+    >>> scan = vx.testing.sample()
+    >>> scan.type
+    'intensity'
+    """
 
     fixed_type: ClassVar[str | None] = INTENSITY
 
@@ -37,6 +42,11 @@ class LabelMap(Image):
     A sequence of paths makes one channel per file: overlapping labels, or a tissue probability map.
     Labels are never interpolated: nearest neighbours are taken, and pyramids hold the most
     frequent one.
+
+    >>> scan = vx.testing.sample()
+    >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+    >>> labels.type
+    'label'
     """
 
     fixed_type: ClassVar[str | None] = LABEL

@@ -19,6 +19,13 @@ class TorchIOTransform:
     The images of a patch become a `torchio.Subject` of the same types, so that intensity
     transforms leave label maps alone; what comes back takes their place.
 
+    >>> scan = vx.testing.sample()
+    >>> import torchio as tio
+    >>> clamped = vx.TorchIOTransform(tio.Clamp(out_max=100))
+    >>> patches = vx.PatchDataset([vx.Subject(t1=scan)], vx.UniformSampler(16), transform=clamped)
+    >>> float(patches[0]["t1"]["data"].max()) <= 100
+    True
+
     Args:
         transform: Of TorchIO.
 
@@ -49,6 +56,13 @@ class MonaiTransform:
 
     The images of a patch become `monai.data.MetaTensor` by name; what comes back takes their place
     as plain tensors. Random transforms are seeded for each patch by its index.
+
+    >>> scan = vx.testing.sample()
+    >>> from monai.transforms import ScaleIntensityd
+    >>> scaled = vx.MonaiTransform(ScaleIntensityd(keys=["t1"]))
+    >>> patches = vx.PatchDataset([vx.Subject(t1=scan)], vx.UniformSampler(16), transform=scaled)
+    >>> float(patches[0]["t1"]["data"].max())
+    1.0
 
     Args:
         transform: Of MONAI, with ``keys``.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,22 +14,19 @@ from voxarray import saving
 from voxarray.core import memory
 from voxarray.core.errors import GridError, StateError, UnsupportedError
 from voxarray.core.exhaustion import names_exhaustion
-from voxarray.core.promotion import cast, tensor_dtype
+from voxarray.core.promotion import tensor_dtype
 from voxarray.geometry.grid import Grid
-from voxarray.geometry.selection import Selection, Shape3, Shape4
+from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.patches.accumulator import Accumulator
+from voxarray.patches.aggregated import Aggregated
 from voxarray.patches.grid_sampler import GridSampler
-from voxarray.source.base import Source, digest
 from voxarray.source.materialise import projected_peak
 
 if TYPE_CHECKING:
     import torch
 
 MODES = ("crop", "average", "hann")
-
-_PIECE = 1 << 20
-"""Voxels that are divided at once."""
 
 Start = tuple[int, int, int]
 
@@ -39,6 +35,15 @@ class GridAggregator:
     """Puts predictions for the patches of a grid together, in RAM where they fit into the budget.
 
     A volume that does not fit is summed in a temporary file, and comes out by `save`.
+
+    >>> scan = vx.testing.sample()
+    >>> sampler = vx.GridSampler(vx.Subject(t1=scan), patch_size=32, patch_overlap=4)
+    >>> aggregator = vx.GridAggregator(sampler, overlap_mode="average")
+    >>> import torch
+    >>> for batch in torch.utils.data.DataLoader(sampler, batch_size=4):
+    ...     aggregator.add_batch(batch["t1"]["data"], batch["location"])
+    >>> bool((aggregator.get_output_tensor() == scan.data).all())
+    True
 
     Args:
         sampler: The sampler that the patches come from.
@@ -265,77 +270,6 @@ class GridAggregator:
                 code="PATCHES_UNEVEN",
             )
         return max(often)
-
-
-@dataclass(frozen=True, eq=False)
-class Aggregated(Source):
-    """Sums of patches, divided by their weights, as a source.
-
-    Attributes:
-        sums: Over the padded volume.
-        before: Voxels of its border (W, H, D), which are left out.
-        grid_of_output: Where the voxels are.
-        weights: Along W, H and D: their product is the weight of a voxel. None to leave sums.
-    """
-
-    sums: Accumulator
-    before: Shape3
-    grid_of_output: Grid
-    weights: Sequence[NDArray] | None
-
-    @property
-    def shape(self) -> Shape4:
-        return (len(self.sums.voxels), *self.grid_of_output.shape)
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.sums.voxels.dtype
-
-    @property
-    def affine(self) -> NDArray[np.float64]:
-        return self.grid_of_output.affine
-
-    @property
-    def chunks(self) -> Shape4:
-        _, w, h, d = self.shape
-        return 1, w, h, max(1, min(d, (1 << 22) // (w * h)))
-
-    def read(self, selection: Selection) -> NDArray:
-        c, w, h, d = selection.shape
-        out = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
-        self.read_into(selection, out)
-        return out
-
-    def read_into(self, selection: Selection, out: NDArray) -> None:
-        # A few planes at a time: temporaries stay small, and so does what is touched of a file.
-        c, w, h, d = selection.shape
-        channels, x, y, z = selection.ranges
-        planes = max(1, _PIECE // max(1, c * w * h))
-        for first in range(0, d, planes):
-            taken = slice(first, first + planes)
-            part = Selection((channels, x, y, z[taken]))
-            cast(self._means(part), out[..., taken])
-
-    def _means(self, selection: Selection) -> NDArray:
-        """Voxels of a few planes: a view of the sums where nothing is to be divided."""
-        box = selection.bounding_box()
-        slices = selection.slices(box)
-        spatial = [
-            range(r.start + b, r.stop + b) for r, b in zip(box.spatial, self.before, strict=True)
-        ]
-        channels = slice(box.ranges[0].start, box.ranges[0].stop)
-        found: NDArray = self.sums.region(spatial)[channels][slices]
-        if self.weights is None:
-            return found
-        x, y, z = (
-            weights[r.start : r.stop][taken]
-            for weights, r, taken in zip(self.weights, box.spatial, slices[1:], strict=True)
-        )
-        means: NDArray = found / (x[:, None, None] * y[:, None] * z).astype(found.dtype)
-        return means
-
-    def token(self) -> str:
-        return digest("aggregated", id(self.sums))
 
 
 def _summed_in(dtype: np.dtype, mode: str) -> np.dtype:

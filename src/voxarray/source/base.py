@@ -29,6 +29,9 @@ NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 class Channels:
     """What the C axis of an image counts.
 
+    >>> vx.source.Channels("time", step=2.0).kind
+    'time'
+
     Attributes:
         kind: ``"time"`` for the volumes of a series, else ``"channel"``.
         step: Seconds between volumes; 0 if unknown or not time.
@@ -59,6 +62,14 @@ class Source(ABC):
     Implementations are frozen dataclasses: immutable, picklable, safe to share between threads
     and to carry over a fork. They open files for a read and close them again, or cache handles
     per process.
+
+    >>> scan = vx.testing.sample()
+    >>> source = scan.source
+    >>> isinstance(source, vx.source.Source), source.shape
+    (True, (1, 64, 56, 48))
+    >>> corner = vx.source.Selection.box((0, 1), (0, 2), (0, 3), (0, 4))
+    >>> source.read(corner).shape
+    (1, 2, 3, 4)
 
     Attributes:
         shape: (C, W, H, D).
@@ -222,6 +233,11 @@ class VoxelStream(ABC):
     """All voxels of a source in disk order (C, D, H, W: x runs fastest), handed out once.
 
     Used by one thread at a time; a context manager.
+
+    >>> scan = vx.testing.sample()
+    >>> scan.save("scan.nii.gz")
+    >>> issubclass(vx.source.VoxelStream, object)
+    True
     """
 
     @abstractmethod

@@ -13,6 +13,11 @@ from voxarray.transforms.transform import Transform, snapshot
 class Compose(Transform):
     """Apply transforms one after another.
 
+    >>> scan = vx.testing.sample()
+    >>> prepare = vx.Compose([vx.ToCanonical(), vx.Resample(4), vx.CropOrPad(24)])
+    >>> prepare(scan).shape
+    (1, 24, 24, 24)
+
     Args:
         transforms: Transforms, or other functions of a subject, in order. Of a dict, the keys
             are names: ``compose["name"]``.

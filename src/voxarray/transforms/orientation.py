@@ -16,6 +16,10 @@ from voxarray.transforms.transform import SpatialTransform
 class ToOrientation(SpatialTransform):
     """Reorder axes so that they run towards given directions; every voxel stays in its place.
 
+    >>> scan = vx.testing.sample()
+    >>> "".join(vx.ToOrientation("LPS")(scan).orientation)
+    'LPS'
+
     Args:
         orientation: One letter per axis, each of R or L, A or P, S or I once: ``"LPS"``.
         **kwargs: As for `Transform`.
@@ -43,6 +47,10 @@ class ToOrientation(SpatialTransform):
 class ToCanonical(ToOrientation):
     """Reorder axes so that they run to the right, to the front and up (RAS).
 
+    >>> scan = vx.testing.sample()
+    >>> "".join(vx.ToCanonical()(scan).orientation)
+    'RAS'
+
     Args:
         **kwargs: As for `Transform`.
     """
@@ -57,6 +65,10 @@ class Transpose(SpatialTransform):
     """Exchange the first and the last spatial axis; every voxel stays in its place.
 
     The arguments are those of `Transform`.
+
+    >>> scan = vx.testing.sample()
+    >>> vx.Transpose()(scan).shape
+    (1, 48, 56, 64)
     """
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Window:
@@ -65,6 +77,11 @@ class Transpose(SpatialTransform):
 
 class Flip(SpatialTransform):
     """Reverse axes and leave the affine as it is: the patient is mirrored.
+
+    >>> scan = vx.testing.sample()
+    >>> import numpy as np
+    >>> np.array_equal(vx.Flip(0)(scan).numpy(), scan.numpy()[:, ::-1])
+    True
 
     Args:
         axes: One or several of 0, 1, 2, or names of directions, such as ``"Left"`` (the axis that

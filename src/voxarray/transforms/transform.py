@@ -37,6 +37,12 @@ class Transform:
     Subclasses define `apply`, or `apply_transform` if they are made of other transforms, and name
     their arguments in `args_names`; each is an attribute.
 
+    >>> scan = vx.testing.sample()
+    >>> isinstance(vx.Flip(0), vx.Transform)
+    True
+    >>> vx.Flip(0).name
+    'Flip'
+
     Args:
         include: Names of the only images to apply it to. Needed if arrays in a dict are meant.
         exclude: Names of images to leave alone.
@@ -164,18 +170,30 @@ class Transform:
 
 
 class SpatialTransform(Transform):
-    """A transform that moves voxels, or makes others; applies to images of all types."""
+    """A transform that moves voxels, or makes others; applies to images of all types.
+
+    >>> isinstance(vx.Flip(0), vx.transforms.SpatialTransform)
+    True
+    """
 
 
 class IntensityTransform(Transform):
-    """A transform of values; label maps are left alone."""
+    """A transform of values; label maps are left alone.
+
+    >>> isinstance(vx.Clamp(0, 1), vx.transforms.IntensityTransform)
+    True
+    """
 
     def applies_to(self, image: Image) -> bool:
         return isinstance(image, ScalarImage)
 
 
 class LabelTransform(Transform):
-    """A transform of label maps; other images are left alone."""
+    """A transform of label maps; other images are left alone.
+
+    >>> isinstance(vx.OneHot(), vx.transforms.LabelTransform)
+    True
+    """
 
     def applies_to(self, image: Image) -> bool:
         return isinstance(image, LabelMap)

@@ -42,7 +42,8 @@ Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 class DicomReader:
     """Opens DICOM with a choice: the ``reader`` of an image whose folder holds several series.
 
-    >>> ct = vx.ScalarImage("folder", reader=vx.DicomReader(series=4))
+    >>> reader = vx.DicomReader(series=4)
+    >>> ct = vx.ScalarImage("folder", reader=reader, verify_path=False)  # opened when it is used
 
     Args:
         series: Series Number, or Series Instance UID or Series Description as text; None where
