@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 import volumes
 from environments import OWN
 from harness import fresh_output, save
+from metadata import Operations, operations
 
 KINDS = {
     (64, 64, 40): 0.10,
@@ -46,6 +47,7 @@ class Cluster:
 
     Attributes:
         gigabytes_per_second: That all nodes together read from and write to the file system.
+        operations_per_second: On metadata, that the file system does for all nodes together.
         starts_per_minute: Jobs that the scheduler starts.
         start_seconds: From the start of a job to its first image: Python and imports.
         hours_between_losses: Mean time until one node is lost; what it was at is done again.
@@ -53,6 +55,7 @@ class Cluster:
     """
 
     gigabytes_per_second: float = 5.0
+    operations_per_second: float = 10_000.0
     starts_per_minute: float = 60.0
     start_seconds: float = 20.0
     hours_between_losses: float = 500.0
@@ -67,11 +70,13 @@ class Costs:
         seconds: Wall time of one image, all cores being busy.
         gigabytes: Bytes that are read and written for it.
         weights: Share of the cohort.
+        operations: On metadata, of a task and of an image.
     """
 
     seconds: NDArray[np.float64]
     gigabytes: NDArray[np.float64]
     weights: NDArray[np.float64]
+    operations: Operations
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -84,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         np.concatenate([row["seconds"] for row in rows]),
         np.repeat([row["gigabytes"] for row in rows], RUNS),
         np.repeat([row["share"] / RUNS for row in rows], RUNS),
+        operations(),
     )
     cluster = Cluster()
     curve = [simulate(costs, images, nodes, workers, cluster) for nodes in NODES]
@@ -98,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "workers_per_node": workers,
         "assumed": asdict(cluster),
         "measured": rows,
+        "metadata_operations": asdict(costs.operations),
         "curve": curve,
     }
     save("simulation", content, (OWN,), trial=images != 100_000)
@@ -180,14 +187,17 @@ def simulate(
             now += losses.random() * cost + cluster.restart_seconds
         end = max(end, now + cost)
         heapq.heappush(free, (now + cost, worker))
-    # Nobody is done before the file system has read and written all of it.
+    # Nobody is done before the file system has read and written all of it, and found its names.
     moving = float(costs.gigabytes[drawn].sum()) / cluster.gigabytes_per_second
-    seconds_taken = max(end, moving)
+    asked = images * costs.operations.converted + nodes * workers * costs.operations.task
+    asking = asked / cluster.operations_per_second
+    seconds_taken = max(end, moving, asking)
     return {
         "nodes": nodes,
         "hours": seconds_taken / 3600,
         "efficiency": float(seconds.sum() / (seconds_taken * nodes * workers)),
-        "bound_by": "file system" if moving > end else "nodes",
+        "metadata_operations": round(asked),
+        "bound_by": max((end, "nodes"), (moving, "bytes"), (asking, "metadata"))[1],
         "workers_lost": lost,
     }
 

@@ -297,13 +297,23 @@ def _simulation(result: dict[str, Any]) -> str:
     caption = (
         f"**{result['images']:,} images on a cluster, simulated**: costs of single images are "
         f"measured here, on {result['workers_per_node']} workers a node; assumed are a file "
-        f"system of {assumed['gigabytes_per_second']:g} GB/s, {assumed['starts_per_minute']:g} job "
+        f"system of {assumed['gigabytes_per_second']:g} GB/s{_asked(result)}, "
+        f"{assumed['starts_per_minute']:g} job "
         f"starts a minute that take {assumed['start_seconds']:g} s, and a node lost every "
         f"{assumed['hours_between_losses']:g} hours of work.\n\n"
         "![Hours over nodes](notebooks/pictures/bench-nodes.png)"
     )
     titles = ["nodes", *(str(point["nodes"]) for point in curve)]
     return "\n\n".join([caption, _grid(titles, lines), _where(result)])
+
+
+def _asked(result: dict[str, Any]) -> str:
+    """Operations on metadata, of which results before version 0.2 do not tell."""
+    counted = result.get("metadata_operations")
+    if counted is None:
+        return ""
+    each = result["assumed"]["operations_per_second"]
+    return f" and {each:,.0f} operations on metadata a second ({counted['converted']:.0f} an image)"
 
 
 def _figures(result: dict[str, Any]) -> str:

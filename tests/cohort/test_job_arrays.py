@@ -14,6 +14,8 @@ import pytest
 from cohort_samples import run, save, truth
 
 from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.plan import Plan
+from voxarray.cohort.run import slurm
 from voxarray.cohort.run.array_index import part_of_array
 from voxarray.cohort.run.build import build
 from voxarray.cohort.run.slurm_submit import RESUBMISSIONS
@@ -161,6 +163,14 @@ def test_the_script_says_what_slurm_asks_for(tmp_path):
     assert "--levels 2,4" in convert
     assert "--chunk 32" in convert
     assert "auto/3" in convert
+
+
+def test_logs_of_a_cohort_in_a_bucket_are_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = slurm.script(Plan((), "", "", False), ["convert"], "s3://bucket/my cohort", 2)
+    assert f"#SBATCH --chdir='{tmp_path}/voxarray-my cohort-logs'" in text
+    assert f"#SBATCH --output='{tmp_path}/voxarray-my cohort-logs/%A_%a.log'" in text
+    assert "finalise '\"'\"'s3://bucket/my cohort'\"'\"'" in text
 
 
 def test_a_part_that_fails_says_so_in_its_own_log(tmp_path):

@@ -159,6 +159,24 @@ def test_a_bad_pipeline_is_refused_before_anything_is_made(cohort, tmp_path, tex
     assert not (tmp_path / "a").exists()
 
 
+def test_a_subject_that_a_transform_does_not_fit_is_named(cohort, tmp_path):
+    """What our own transforms say is said; what a user's function says may quote a header."""
+    (tmp_path / "p.yaml").write_text(
+        "- operation: ZNormalization\n  arguments: {masking_method: brain}\n"
+    )
+    done = preprocess(cohort, tmp_path / "a", tmp_path / "p.yaml")
+    assert done.exit_code == 1
+    assert "CANNOT_TRANSFORM" in done.stderr
+    assert "label map in the subject (['seg'])" in done.stderr
+    with pytest.raises(vx.VoxarrayError) as caught:
+        vx.Cohort(cohort).map(_secretive).save(tmp_path / "b")
+    assert "secret" not in str(caught.value)
+
+
+def _secretive(subject):
+    raise ValueError("secret")
+
+
 @pytest.mark.parametrize("option", [("--workers", 2), ("--overwrite",), ("--partition", "1/2")])
 def test_options_that_a_job_array_would_not_use_are_refused(cohort, pipeline, tmp_path, option):
     done = preprocess(cohort, tmp_path / "a", pipeline, "--slurm", 2, *option)

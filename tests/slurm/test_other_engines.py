@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+
+import numpy as np
 import pytest
 from cohort_samples import save, truth
 
@@ -74,3 +77,51 @@ def test_jobs_of_submitit(environment, scans, tmp_path):
     assert (made.converted, made.failed) == (4, 0)
     vx.convert_cohort(some, tmp_path / "serial", progress=False)
     assert truth(tmp_path / "out") == truth(tmp_path / "serial")
+
+
+@pytest.mark.slow
+def test_large_streams_on_a_small_worker(environment, tmp_path):
+    """Four gzip NRRDs of 500 MiB, on one worker of 700 MiB that its control group limits, too."""
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    from distributed import Client
+
+    shape = (512, 512, 1000)
+    rng = np.random.default_rng(0)
+    plane = (rng.integers(0, 500, shape[:2]) + np.arange(512)).astype("<i2")
+    header = (
+        "NRRD0004\ntype: int16\ndimension: 3\nsizes: 512 512 1000\nendian: little\n"
+        "encoding: gzip\nspace: right-anterior-superior\n"
+        "space directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\n\n"
+    )
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        with open(tmp_path / f"in/{number}.nrrd", "wb") as file:
+            file.write(header.encode())
+            with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1) as stream:
+                for z in range(shape[2]):
+                    stream.write((plane + (z + number) % 7).tobytes("F"))
+    cluster = jobqueue.SLURMCluster(
+        cores=1,
+        memory="700MiB",
+        interface="lo",
+        log_directory=str(tmp_path / "logs"),
+        local_directory=str(tmp_path / "spill"),
+        scheduler_options={"dashboard_address": ":0"},
+        worker_extra_args=["--no-dashboard"],
+    )
+    with cluster, Client(cluster) as client:
+        cluster.scale(jobs=1)
+        client.wait_for_workers(1, timeout=120)
+        made = vx.convert_cohort(
+            tmp_path / "in",
+            tmp_path / "out",
+            scheduler=cluster.scheduler_address,
+            codec="fast",
+            progress=False,
+        )
+    assert (made.converted, made.failed) == (4, 0), made.failures
+    for number in range(4):
+        image = vx.Cohort(tmp_path / "out")[number]["image"]
+        for z in (0, 501, 999):
+            found = image[..., z : z + 1].numpy()[0, ..., 0]
+            assert np.array_equal(found, plane + (z + number) % 7)

@@ -144,6 +144,7 @@ def test_names_that_are_no_transforms(name):
         "- operation: ToCanonical\n---\n- operation: ToCanonical",
         "- operation: [",
         "[" * 20000,
+        f"- {'1' * 5000}",
         "- operation: \x00",
         "- operation: Compose\n  arguments: {transforms: " * 9 + "1",
     ],

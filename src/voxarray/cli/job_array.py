@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.run import slurm
 from voxarray.cohort.run.slurm_submit import submit
 from voxarray.core.errors import FormatError
+from voxarray.storage.places import make_folder
 from voxarray.storage.remote.address import Address, carries_secret
 
 
@@ -73,15 +73,15 @@ def queue(
                 "by others: put such URLs into a list (.txt) that you alone can read",
                 code="SECRET_IN_URL",
             )
-    talk = console()
+    talk, logs = console(), slurm.logs_of(folder)
     text = slurm.script(plan, work, folder.root, jobs)
     if submitting:
         submitted = submit(text, folder.root)
-        talk.say(f"{submitted}; logs in {folder.logs}")
-        talk.document.update(array=submitted.array, last=submitted.last, logs=folder.logs)
+        talk.say(f"{submitted}; logs in {logs}")
+        talk.document.update(array=submitted.array, last=submitted.last, logs=logs)
         talk.finish()
     if written:
-        os.makedirs(folder.logs, exist_ok=True)
+        make_folder(logs)  # SLURM does not
     talk.say(text, newline=False)
 
 

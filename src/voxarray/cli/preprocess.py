@@ -17,6 +17,9 @@ from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.convert import watching
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.interrupts import stoppable
+from voxarray.cohort.run.slurm import logs_of
+from voxarray.storage.places import make_folder
+from voxarray.storage.remote.address import is_url
 from voxarray.transforms import Compose
 from voxarray.transforms.pipeline_file import parsed
 
@@ -76,7 +79,12 @@ def command(
         if jobs is not None:
             with watching(console().progress) as watcher:
                 plan = mapped.freeze(folder, options, watcher)
-            again = repeated({**own, "pipeline": folder.pipeline, "memory": memory})
+            kept = folder.pipeline
+            if is_url(kept):  # jobs read it from beside their logs
+                make_folder(logs_of(folder))
+                kept = os.path.join(logs_of(folder), "pipeline.yaml")
+                pipeline.to_yaml(kept)
+            again = repeated({**own, "pipeline": kept, "memory": memory})
             work = ["preprocess", mapped.cohort.path, folder.root, *again]
             queue(plan, work, folder, jobs, submitting=submit)
             return

@@ -100,6 +100,10 @@ def loads(text: str) -> Any:
         raise YamlError(f"{error.problem or error.context} {where}") from None
     except yaml.YAMLError as error:  # characters that no YAML may have
         raise YamlError(str(error).splitlines()[0]) from None
+    except YamlError:
+        raise
+    except ValueError as error:  # a number of more digits than Python reads
+        raise YamlError(str(error)) from None
     except RecursionError:
         raise YamlError("lists or mappings are nested too deep") from None
 

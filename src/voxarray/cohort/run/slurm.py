@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import posixpath
 import re
 import shlex
 import shutil
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan, by_size
+from voxarray.storage.remote.address import is_url
 
 _MOST = 1000
 """Jobs in an array where nobody says otherwise: what centres advise."""
@@ -89,6 +92,7 @@ def script(
     count = max(1, min(jobs, len(plan.items), largest_array()))
     peak = max((item.header.peak for item in plan.items if item.header), default=0)
     folder = CohortLayout.of(destination)
+    logs = logs_of(folder)
     return _SCRIPT.format(
         images=len(plan.items),
         jobs=count,
@@ -97,8 +101,8 @@ def script(
         # Half of what the job may use is the budget.
         megabytes=-(-(2 * peak + _BASE_BYTES) // 2**20),
         time=_time(plan, count),
-        folder=shlex.quote(folder.root),
-        log=shlex.quote(f"{pattern_of_logs(folder)}/%A_%a.log"),
+        folder=shlex.quote(logs if is_url(folder.root) else folder.root),
+        log=shlex.quote(f"{pattern_of(logs)}/%A_%a.log"),
         command=shlex.join([*VOXARRAY, *command]),
         # The shell of a job may know no path but that of the system.
         scontrol=shlex.quote(shutil.which("scontrol") or "scontrol"),
@@ -111,9 +115,16 @@ def finalising(folder: CohortLayout) -> list[str]:
     return [*VOXARRAY, "finalise", folder.root]
 
 
-def pattern_of_logs(folder: CohortLayout) -> str:
-    """Folder of what the jobs print as SLURM's patterns have it; SLURM does not make it."""
-    return folder.logs.replace("%", "%%")
+def logs_of(folder: CohortLayout) -> str:
+    """Folder of what jobs print: in that of the cohort, or here if that is in a bucket."""
+    if is_url(folder.root):
+        return os.path.abspath(f"voxarray-{posixpath.basename(folder.root)}-logs")
+    return folder.logs
+
+
+def pattern_of(path: str) -> str:
+    """A path as SLURM's patterns have it."""
+    return path.replace("%", "%%")
 
 
 def _time(plan: Plan, jobs: int) -> str:

@@ -20,7 +20,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.run import slurm
 from voxarray.core.errors import FormatError, MissingFileError, StateError
-from voxarray.storage.places import write_if_other
+from voxarray.storage.places import make_folder, write_if_other
 
 RESUBMISSIONS = 3
 """How often parts are submitted again; each time with twice the memory of the time before."""
@@ -59,9 +59,10 @@ def submit(text: str, destination: str) -> Submitted:
     """
     program = _sbatch()
     folder = CohortLayout.of(destination)
-    os.makedirs(folder.logs, exist_ok=True)
+    logs = slurm.logs_of(folder)
+    make_folder(logs)
     data = os.fsencode(text)
-    file = os.path.join(folder.logs, f"array-{hashlib.sha256(data).hexdigest()[:8]}.sh")
+    file = os.path.join(logs, f"array-{hashlib.sha256(data).hexdigest()[:8]}.sh")
     write_if_other(file, data)
     return _queue(program, folder, file, [], [], attempt=1)
 
@@ -153,13 +154,20 @@ def _queue(
 ) -> Submitted:
     """Queue an array, and what comes after it, with options for each."""
     array = _submitted([program, "--parsable", *of_array, file])
-    command = [*slurm.finalising(folder), "--resubmit", file, "--attempt", str(attempt)]
+    logs = os.path.dirname(os.path.abspath(file))
+    command = [
+        *slurm.finalising(folder),
+        "--resubmit",
+        os.path.abspath(file),
+        "--attempt",
+        str(attempt),
+    ]
     after = [
         *(program, "--parsable", *of_last),
         f"--dependency=afterany:{array}",
         "--job-name=voxarray-finalise",
-        f"--chdir={folder.root}",
-        f"--output={slurm.pattern_of_logs(folder)}/finalise_%j.log",
+        f"--chdir={logs}",
+        f"--output={slurm.pattern_of(logs)}/finalise_%j.log",
         "--open-mode=append",
         "--mem=4G",
         "--requeue",
