@@ -36,6 +36,7 @@ from voxarray.core.errors import (
     SourceChangedError,
     VoxarrayError,
 )
+from voxarray.storage.remote import retries
 from voxarray.storage.remote.objects import Stamp
 from voxarray.storage.remote.writing import Body, WritableObjects
 from voxarray.storage.uploads import body_of, exists, put_new, spool
@@ -115,12 +116,15 @@ class BucketStaging(Staging):
 
     def _is_put(self, key: str, data: Body) -> bool:
         """Whether an object is there with these bytes, from now on or before."""
-        for _ in range(2):  # it may have been deleted before it could be compared
+        for number in range(1, 1 + max(1, int(settings.get("remote-attempts")))):
             if self.place.create(key, data):
                 self._created.append(key)
                 return True
             if self.place.holds(key, data):
                 return True
+            if self.place.stat(key) is not None:
+                return False
+            retries.pause(number)  # 409, or it was deleted before it could be compared
         return False
 
     def _moved(self, root: str) -> str:

@@ -12,7 +12,7 @@ from voxarray.archive import manifest as manifests
 from voxarray.archive.generations import history
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.shard import ShardIndex
-from voxarray.core import descriptors
+from voxarray.core import descriptors, thread_pools
 from voxarray.core.errors import (
     ArchiveError,
     MissingDataError,
@@ -195,15 +195,19 @@ def check_shard(store: Store, opened: Hashable, key: str, chunks: int) -> None:
 def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
     entry = manifest(store, opened).shard(key, store.path)
     expected = entry.size
-    _require_unchanged(store, opened, key)
     known = None if entry.tail is None else store.open_known(key, expected)
     if known is not None:  # the digest of its tail says whether it is the one that was written
+        # Whether the archive is still the one that was opened is asked meanwhile.
+        current = thread_pools.waiting_pool().submit(_require_unchanged, store, opened, key)
         try:
-            return ShardHandle(
+            handle = ShardHandle(
                 known, ShardIndex.read(known, chunks, entry.tail, f"{store.path}/{key}")
             )
+            current.result()
+            return handle
         except VoxarrayError:  # what is wrong is found out below, request by request
             known.close()
+    _require_unchanged(store, opened, key)
     blob = store.open(key)
     try:
         where = f"{store.path}/{key}"

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import is_published
+from voxarray.archive.metadata import IMAGE, level_name
 from voxarray.archive.remote_store import NODE_DOCUMENTS, RemoteTree, RemoteZip
 from voxarray.core.errors import AccessDeniedError, FormatError, MissingFileError
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.remote.address import Address, is_url
 from voxarray.storage.remote.file import RemoteFile
 from voxarray.storage.remote.objects import Objects
-from voxarray.storage.remote.transport import objects_at
+from voxarray.storage.remote.transport import objects_at, usable
 from voxarray.storage.store import Store, TreeStore
 from voxarray.storage.zip_store import ZipStore
 
@@ -92,6 +94,9 @@ def locate(path: str | os.PathLike[str]) -> ArchiveLocation:
 def place_in(objects: Objects, key: str = "") -> ArchiveLocation:
     """The node at a key of a store that starts where these objects do."""
     store = RemoteTree(objects)
+    start = f"{key}/" if key else ""
+    documents = (manifests.KEY, f"{start}zarr.json", f"{start}{level_name(0)}/{IMAGE}/zarr.json")
+    usable(objects).prefetch(documents)
     return ArchiveLocation(store, key, is_published(store))
 
 

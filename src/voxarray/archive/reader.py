@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import wait
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,8 @@ from voxarray.archive import codecs, handle_cache
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
 from voxarray.archive.handle_cache import ShardHandle
+from voxarray.archive.read_jobs import Chunks, Job, pieces_of, share
+from voxarray.archive.remote_reads import RemoteRead
 from voxarray.core import descriptors, page_cache, settings, thread_pools
 from voxarray.core.errors import FormatError, TruncatedError, VoxarrayError
 from voxarray.geometry.layout import Index4, Layout, chunk_bytes
@@ -29,32 +30,6 @@ _BYTE = np.dtype(np.uint8)
 
 _SHARDS_AT_HAND = 64
 """Shards that a thread of a read keeps open beside those that the process does, if it may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Part of one axis of a read that lies in one chunk.
-
-    Attributes:
-        chunk: Position of the chunk along the axis.
-        shard: Position of its shard.
-        slot: What the position adds to the chunk's place in the index of the shard.
-        inside: What is taken from the chunk.
-        out: Where it goes.
-        begin: What the first of it adds to the place of a voxel in the chunk.
-        last: What the last of it adds.
-    """
-
-    chunk: int
-    shard: int
-    slot: int
-    inside: slice
-    out: slice
-    begin: int
-    last: int
-
-
-Job = tuple[Piece, Piece, Piece, Piece]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +55,8 @@ class ShardedArray:
     def read(self, ranges: Sequence[range], out: NDArray | None = None) -> NDArray:
         """Voxels at the product of four ranges (n, z, y, x); steps may be negative.
 
-        Memory: the result, and per thread one encoded and one decoded chunk.
+        Memory: the result, and per thread one encoded and one decoded chunk; of a remote archive,
+        encoded chunks that lie together, up to `voxarray.archive.requests.LARGEST_REQUEST`.
 
         Args:
             ranges: Which voxels.
@@ -93,7 +69,7 @@ class ShardedArray:
         ascending = [r if r.step > 0 else r[::-1] for r in ranges]
         turned = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
         result = np.empty([len(r) for r in ascending], self.dtype) if out is None else out[turned]
-        self._in_threads(ascending, lambda jobs: self._read_all(jobs, result))
+        self._in_threads(ascending, lambda chunks: self._read_all(chunks, result))
         return result[turned] if out is None else out
 
     def scan(self, ranges: Sequence[range], start: Callable[[], Receive]) -> None:
@@ -111,7 +87,7 @@ class ShardedArray:
             VoxarrayError: As `read`.
         """
         ascending = [r if r.step > 0 else r[::-1] for r in ranges]
-        self._in_threads(ascending, lambda jobs: self._scan_all(jobs, start()))
+        self._in_threads(ascending, lambda chunks: self._scan_all(chunks, start()))
 
     def _jobs(self, ranges: Sequence[range]) -> list[Job]:
         _, z, y, x = per = self.layout.chunks_per_shard
@@ -119,44 +95,37 @@ class ShardedArray:
         _, depth, height, width = chunks = self.layout.chunk
         voxels = (depth * height * width, height * width, width, 1)
         axes = [
-            list(_pieces(*axis)) for axis in zip(ranges, chunks, per, slots, voxels, strict=True)
+            list(pieces_of(*axis)) for axis in zip(ranges, chunks, per, slots, voxels, strict=True)
         ]
         return list(itertools.product(*axes))  # type: ignore[arg-type]  # four axes
 
-    def _in_threads(self, ranges: Sequence[range], work: Callable[[Iterable[Job]], None]) -> None:
+    def _in_threads(self, ranges: Sequence[range], work: Callable[[Chunks], None]) -> None:
         self._refuse_bomb()
         jobs = self._jobs(ranges)
-        threads = min(self.store.requests or settings.threads(), len(jobs))
-        if threads <= 1:
-            work(jobs)
+        if self.store.requests is None:
+            threads = min(settings.threads(), len(jobs))
+            share(jobs, threads, thread_pools.pool(), self._chunks, work)
             return
-        pool = thread_pools.pool(self.store.requests)
-        todo = iter(jobs)  # shared: whoever is done with a chunk takes the next
-        tasks = [pool.submit(work, todo) for _ in range(1, threads)]
-        try:
-            work(todo)
-        finally:
-            wait(tasks)  # never leave memory while somebody writes into it
-        for task in tasks:
-            task.result()
+        facts = (self.store, self.opened, self.key, self.layout, self.dtype, self.codec)
+        RemoteRead(*facts, self._shard, self._named).share(jobs, work)
 
-    def _scan_all(self, jobs: Iterable[Job], receive: Receive) -> None:
-        for (n, z, y, x), chunk in self._chunks(jobs):
+    def _scan_all(self, chunks: Chunks, receive: Receive) -> None:
+        for (n, z, y, x), chunk in chunks:
             size = math.prod(p.out.stop - p.out.start for p in (n, z, y, x))
             if chunk is None:
                 receive(None, size)
             else:
                 receive(chunk[n.inside, z.inside, y.inside, x.inside], size)
 
-    def _read_all(self, jobs: Iterable[Job], out: NDArray) -> None:
-        for (n, z, y, x), chunk in self._chunks(jobs):
+    def _read_all(self, chunks: Chunks, out: NDArray) -> None:
+        for (n, z, y, x), chunk in chunks:
             target = out[n.out, z.out, y.out, x.out]
             if chunk is None:
                 target[...] = 0
             else:
                 copy_rows(target, chunk[n.inside, z.inside, y.inside, x.inside])
 
-    def _chunks(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, NDArray | None]]:
+    def _chunks(self, jobs: Iterable[Job]) -> Chunks:
         """Each job with its chunk, valid until the next is asked for; None for background."""
         # Runs once per chunk, hundreds of thousands of times a minute: attributes are looked up
         # once, and a patch seldom leaves the few shards that are open already.
@@ -246,17 +215,3 @@ class ShardedArray:
 
 def _shards_at_hand() -> int:
     return min(_SHARDS_AT_HAND, max(1, descriptors.allowance() // settings.threads()))
-
-
-def _pieces(wanted: range, chunk: int, per_shard: int, slots: int, voxels: int) -> Iterator[Piece]:
-    """Cut an ascending range at chunk borders; steps along the axis are so many slots or voxels."""
-    done = 0
-    while done < len(wanted):
-        index = wanted[done] // chunk
-        first = wanted[done] - index * chunk
-        count = min(len(wanted) - done, -(-(chunk - first) // wanted.step))
-        last = first + (count - 1) * wanted.step
-        shard, place = divmod(index, per_shard)
-        inside, out = slice(first, last + 1, wanted.step), slice(done, done + count)
-        yield Piece(index, shard, place * slots, inside, out, first * voxels, last * voxels)
-        done += count

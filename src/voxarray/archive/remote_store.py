@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -14,9 +14,10 @@ from voxarray.core.errors import (
     MissingFileError,
 )
 from voxarray.storage.remote.address import WEB
+from voxarray.storage.remote.arrivals import Arrivals, Part
 from voxarray.storage.remote.file import RemoteFile
 from voxarray.storage.remote.objects import ObjectIdentity, Objects, Stamp
-from voxarray.storage.remote.obstore_objects import ObstoreObjects
+from voxarray.storage.remote.obstore_objects import RUNTIME, ObstoreObjects
 from voxarray.storage.remote.transport import usable
 from voxarray.storage.remote.writing import WritableObjects
 from voxarray.storage.store import SMALL, Blob, Store
@@ -73,6 +74,18 @@ class _UnaskedBlob(RemoteBlob):
         return data
 
 
+def _arrivals(parts: Sequence[tuple[Blob, int, int]], at_once: int) -> Arrivals | None:
+    asked: list[Part] = []
+    for blob, offset, length in parts:
+        if not isinstance(blob, RemoteBlob) or RUNTIME.lost:
+            return None
+        file = blob.file
+        if not isinstance(file.objects, ObstoreObjects):
+            return None
+        asked.append((file.objects, file.key, blob.start + offset, length, file.stamp))
+    return Arrivals(asked, at_once)
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteTree(Store):
     """An archive as objects below one place.
@@ -126,6 +139,9 @@ class RemoteTree(Store):
             return one.url == other.url and one.stamp.fits(other.stamp)
         return one == other
 
+    def arrivals(self, parts: Sequence[tuple[Blob, int, int]]) -> Arrivals | None:
+        return _arrivals(parts, self.requests)
+
     def __contains__(self, key: str) -> bool:
         try:
             usable(self.objects).stat(key)
@@ -176,6 +192,9 @@ class RemoteZip(ZipStore):
     @property
     def requests(self) -> int:
         return max(1, int(settings.get("remote-requests")))
+
+    def arrivals(self, parts: Sequence[tuple[Blob, int, int]]) -> Arrivals | None:
+        return _arrivals(parts, self.requests)
 
     def whole(self) -> RemoteBlob:
         return RemoteBlob(self.file, 0, self.file.size)

@@ -48,6 +48,11 @@ DEFAULTS: dict[str, Any] = {
     # {"s3": {"skip_signature": True, "region": "eu-west-1"}}. Both also heed the environment.
     "remote-options": {},
     "fsspec-options": {},
+    # Chunks of remote archives that are kept on this machine's disk, for training over a network:
+    # how many bytes of them (0 keeps none), and where; None is a folder for this user among the
+    # temporary files. All processes share them. They stay for the next run.
+    "remote-cache": "0 B",
+    "remote-cache-directory": None,
     # Local copies of remote files that cannot be read in parts: how much of them a process keeps,
     # and where; None is the system's folder for temporary files. They are gone when it ends.
     "download-cache": 16 << 30,

@@ -34,7 +34,7 @@ def computing_pool() -> ThreadPoolExecutor:
 
 
 def waiting_pool() -> ThreadPoolExecutor:
-    """Threads that wait for the disk, not for a core."""
+    """Threads that wait for the disk or a store, not for a core."""
     return _pool("voxarray-disk", _WAITING)
 
 

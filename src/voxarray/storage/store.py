@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from voxarray.core import descriptors, portable
 from voxarray.core.errors import ArchiveError, FormatError, MissingDataError, UnsupportedError
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.mapped import MappedShard
+from voxarray.storage.remote.arrivals import Arrivals
 
 # A link inside an archive could name any file of this machine, and opening a pipe would wait.
 _READ = os.O_RDONLY | portable.CLOEXEC | portable.NOFOLLOW | portable.NONBLOCK
@@ -169,6 +170,10 @@ class Store(ABC):
 
         Another size, or none, is an error of the first read.
         """
+        return None
+
+    def arrivals(self, parts: Sequence[tuple[Blob, int, int]]) -> Arrivals | None:  # noqa: ARG002
+        """Parts of blobs (offset, length), asked for side by side; None where that is no use."""
         return None
 
     @abstractmethod

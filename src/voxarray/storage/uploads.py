@@ -12,6 +12,7 @@ from voxarray.core import settings
 from voxarray.core.disk import refusal
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 from voxarray.storage.hidden_folders import hidden_folder
+from voxarray.storage.remote import retries
 from voxarray.storage.remote.address import Address
 from voxarray.storage.remote.objects import Stamp
 from voxarray.storage.remote.writing import Body, WritableObjects
@@ -113,7 +114,12 @@ def put_new(place: WritableObjects, key: str, data: Body, before: Stamp | None) 
         ArchiveExistsError: Something else is there now.
         AccessDeniedError, TransportError: What the store refuses.
     """
-    is_put = place.create(key, data) if before is None else place.replace(key, data, before)
-    # What is there may be what an attempt has put whose answer was lost.
-    if not is_put and not place.holds(key, data):
-        raise overtaken(place.objects.where(key))
+    for number in range(1, 1 + max(1, int(settings.get("remote-attempts")))):
+        is_put = place.create(key, data) if before is None else place.replace(key, data, before)
+        # What is there may be what an attempt has put whose answer was lost.
+        if is_put or place.holds(key, data):
+            return
+        if place.stat(key) != before:
+            break
+        retries.pause(number)  # the store was of two minds: 409, and nothing has changed
+    raise overtaken(place.objects.where(key))

@@ -14,6 +14,7 @@ from voxarray import transforms
 from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
 from voxarray.core.history import Entry, entry, opaque, plain
 from voxarray.core.safe_yaml import MOST_BYTES, YamlError, dumps, loads
+from voxarray.storage.places import open_file
 from voxarray.transforms import transform as bases
 from voxarray.transforms.argument_types import misfit
 from voxarray.transforms.image_operation import METHODS, ImageOperation
@@ -39,7 +40,7 @@ def read_pipeline(path: str | os.PathLike[str]) -> list[Transform]:
     """
     name = os.fspath(path)
     try:
-        with open(name, "rb") as file:
+        with open_file(name) as file:
             data = file.read(MOST_BYTES + 1)
         text = data.decode()
     except FileNotFoundError:

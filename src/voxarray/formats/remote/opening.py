@@ -18,13 +18,20 @@ from voxarray.storage.remote.zarr_objects import ZarrObjects
 _NIFTI = (".nii", ".nii.gz")
 
 
-def open_url(url: str, suffix: str, known: list[str], open_copy: Callable[[str], Source]) -> Source:
+def open_url(
+    url: str,
+    suffix: str,
+    is_known: bool,
+    known: Callable[[], list[str]],
+    open_copy: Callable[[str], Source],
+) -> Source:
     """The image behind a URL; of a ``.nii``, ``.nii.gz`` or archive nothing but metadata is read.
 
     Args:
         url: Anything that obstore or fsspec can reach.
         suffix: Of its path.
-        known: Suffixes of files that can be opened.
+        is_known: Whether it is that of a format which comes with voxarray.
+        known: Gives the suffixes of all files that can be opened.
         open_copy: Opens the local copy of what cannot be read in parts.
 
     Raises:
@@ -36,8 +43,10 @@ def open_url(url: str, suffix: str, known: list[str], open_copy: Callable[[str],
     address = Address.parse(url)
     if _is_archive(address):
         return open_located(locate(url), address.shown)
-    if suffix not in known:
-        return _guessed(url, address, known)
+    if not is_known:
+        every = known()
+        if suffix not in every:
+            return _guessed(url, address, every)
     file = RemoteFile.of(objects_at(address.parent), address.name)
     with file.blamed():
         if suffix in _NIFTI:

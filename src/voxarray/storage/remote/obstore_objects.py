@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,7 @@ from voxarray.core.errors import UnsupportedError
 from voxarray.core.optional import import_optional
 from voxarray.storage.remote import options as remote_options
 from voxarray.storage.remote.address import OBJECT_STORES, WEB, Address
+from voxarray.storage.remote.event_loop import running_loop
 from voxarray.storage.remote.objects import Failure, Objects, Stamp
 
 SCHEMES = (*OBJECT_STORES, *WEB)
@@ -93,6 +95,26 @@ class ObstoreObjects(Objects):
         result = obstore().get(self._client, self._path(key))
         stamp = stamp_of(result.meta)
         return (b"" if stamp.size > limit else bytes(result.bytes())), stamp
+
+    def _fetch_all(self, keys: Sequence[str], limit: int) -> dict[str, tuple[bytes, Stamp]]:
+        import asyncio
+
+        client = self._client
+
+        async def one(key: str) -> tuple[bytes, Stamp] | None:
+            try:
+                answer = await obstore().get_async(client, self._path(key))
+                stamp = stamp_of(answer.meta)
+                data = b"" if stamp.size > limit else bytes(await answer.bytes_async())
+            except Exception:  # whoever needs it asks again, and says what is wrong
+                return None
+            return (data, stamp) if len(data) == stamp.size else None
+
+        async def every() -> list[tuple[bytes, Stamp] | None]:
+            return await asyncio.gather(*map(one, keys))
+
+        found = asyncio.run_coroutine_threadsafe(every(), running_loop()).result()
+        return {key: one for key, one in zip(keys, found, strict=True) if one is not None}
 
     def _folders(self, key: str) -> list[str]:
         self._require_listing(key)

@@ -1,0 +1,184 @@
+"""Chunks of remote archives, kept on this machine's disk for whoever reads them again.
+
+For training over a network: every epoch reads the same chunks, in all worker processes. Off unless
+the setting ``voxarray.remote-cache`` gives it room. A name says which archive, in which state, a
+chunk is of, so that nothing has to be dropped when a source changes: the new chunks have other
+names, and the old ones are not asked for again. Chunks are checked by those who read them, against
+the index of their shard, as if they came from the store; one that is not right is deleted and
+fetched anew.
+
+Processes share the folder without locks: a chunk appears by a rename, and one that somebody deletes
+meanwhile is fetched.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import logging
+import multiprocessing
+import os
+import tempfile
+import threading
+from collections.abc import Hashable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from voxarray.core import settings
+from voxarray.core.disk import is_full
+from voxarray.core.memory import format_bytes
+
+_LOG = logging.getLogger(__name__)
+
+_SHARE = 16
+"""The folder is looked through when a process has added this share of what it may hold."""
+
+_KEPT = 0.9
+"""Of what it may hold, after the oldest chunks were deleted."""
+
+_END = ".part"
+
+
+def chunk_cache() -> ChunkCache | None:
+    """The cache as it is set; None if there is none."""
+    limit = settings.get_bytes("remote-cache")
+    if limit <= 0:
+        return None
+    return _cache(_folder(), limit)
+
+
+def group_of(*facts: Hashable) -> str:
+    """Begins the names of chunks that these facts tell from all others."""
+    return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+@dataclass(slots=True)
+class ChunkCache:
+    """A folder of chunks.
+
+    Attributes:
+        folder: Where they are.
+        limit: Bytes that they may have in all.
+    """
+
+    folder: str
+    limit: int
+    _added: int = 0
+    _is_refused: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def holds(self, name: str) -> bool:
+        """Whether a chunk is there; it may be gone when it is asked for."""
+        return os.path.exists(self._path(name))
+
+    def get(self, name: str) -> bytes | None:
+        """A chunk; None if it is not there."""
+        try:
+            with open(self._path(name), "rb") as file:
+                data = file.read()
+                os.utime(file.fileno())  # those that were not read for longest go first
+        except OSError:
+            return None
+        return data
+
+    def put(self, name: str, data: bytes | memoryview) -> None:
+        """Keep a chunk; a disk that has no room for it keeps none, and nothing else happens."""
+        if self._is_refused or len(data) > self.limit // 2:
+            return
+        path = self._path(name)
+        partial = f"{path}.{os.getpid()}-{threading.get_ident()}{_END}"
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            with open(partial, "xb") as file:
+                file.write(data)
+            os.replace(partial, path)
+        except OSError as error:
+            with suppress(OSError):
+                os.unlink(partial)
+            self._refused(error)
+            return
+        with self._lock:
+            self._added += len(data)
+            is_due = self._added > self.limit // _SHARE
+            if is_due:
+                self._added = 0
+        if is_due:
+            self.shrink()
+
+    def drop(self, name: str) -> None:
+        """Delete a chunk that is not right."""
+        with suppress(OSError):
+            os.unlink(self._path(name))
+
+    def shrink(self) -> None:
+        """Delete what was not read for longest, until the rest is below the limit."""
+        found = sorted(self._files())
+        total = sum(size for _, size, _ in found)
+        if total <= self.limit * (1 - 1 / _SHARE):  # several processes add at once
+            return
+        for _, size, path in found:
+            if total <= self.limit * _KEPT:
+                return
+            with suppress(OSError):  # another process was quicker
+                os.unlink(path)
+            total -= size
+
+    def size(self) -> int:
+        """Bytes of all chunks."""
+        return sum(size for _, size, _ in self._files())
+
+    def _files(self) -> Iterator[tuple[int, int, str]]:
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                path = os.path.join(folder, name)
+                with suppress(OSError):
+                    status = os.stat(path)
+                    yield status.st_mtime_ns, status.st_size, path
+
+    def _path(self, name: str) -> str:
+        return f"{self.folder}/{name[:2]}/{name}"
+
+    def _refused(self, error: OSError) -> None:
+        """A full disk is tried again when chunks were deleted; what else it refuses it refuses."""
+        if is_full(error):
+            self.limit = min(self.limit, int(self.size() * _KEPT))
+            self.shrink()
+        else:
+            self._is_refused = True
+        _LOG.warning("%s takes no more chunks of remote archives: %s", self.folder, error)
+
+
+@lru_cache(maxsize=8)
+def _cache(folder: str, limit: int) -> ChunkCache | None:
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        if hasattr(os, "getuid") and os.stat(folder).st_uid != os.getuid():
+            _LOG.warning("%s belongs to somebody else: no chunks are kept there", folder)
+            return None
+    except OSError as error:
+        _LOG.warning("no chunks of remote archives are kept: %s", error)
+        return None
+    if multiprocessing.parent_process() is None:
+        atexit.register(_name, folder)
+    return ChunkCache(folder, limit)
+
+
+def _folder() -> str:
+    given = settings.get("remote-cache-directory")
+    if given is not None:
+        return os.path.abspath(os.path.expanduser(str(given)))
+    owner = os.getuid() if hasattr(os, "getuid") else "user"
+    return os.path.join(tempfile.gettempdir(), f"voxarray-chunks-{owner}")
+
+
+def _name(folder: str) -> None:
+    """Say at the end what stays on the disk."""
+    size = ChunkCache(folder, 1).size()
+    if size:
+        _LOG.warning(
+            "%s of chunks of remote archives stay in %s for the next run (voxarray.remote-cache): "
+            "delete the folder when they are of no use",
+            format_bytes(size),
+            folder,
+        )

@@ -1,0 +1,88 @@
+"""Parts of objects, asked for side by side by one thread, taken as they arrive by any.
+
+A thread for each request costs more than the request: sixteen of them that wake up at once fight
+for the interpreter and the cores (a first patch of nine requests at 10 ms took 50 to 130 ms that
+way on two loaded cores, and 42 ms this way).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+from voxarray.storage.remote.event_loop import running_loop
+from voxarray.storage.remote.objects import Stamp
+from voxarray.storage.remote.obstore_objects import ObstoreObjects, obstore, stamp_of
+
+Part = tuple[ObstoreObjects, str, int, int, Stamp]
+"""Where, the key, offset, length, and the stamp that the object must have."""
+
+Arrival = tuple[int, Any]
+"""Number of a part, and its bytes; None where something was wrong: ask for it again, alone."""
+
+
+class Arrivals:
+    """Parts in the order in which they arrive. Several threads may iterate over one of these.
+
+    Args:
+        parts: What to ask for.
+        at_once: How many may be under way or wait to be taken.
+    """
+
+    def __init__(self, parts: Sequence[Part], at_once: int) -> None:
+        import asyncio
+
+        self._queue: SimpleQueue[Arrival] = SimpleQueue()
+        self._left, self._lock = len(parts), threading.Lock()
+        self._loop = running_loop()
+        self._room = asyncio.Semaphore(at_once)
+        clients = {id(part[0]): part[0].client() for part in parts}
+        jobs = [(clients[id(part[0])], *part) for part in parts]
+        self._all = asyncio.run_coroutine_threadsafe(self._ask(jobs), self._loop)
+
+    def __iter__(self) -> Iterator[Arrival]:
+        return self
+
+    def __next__(self) -> Arrival:
+        with self._lock:
+            if not self._left:
+                raise StopIteration
+            self._left -= 1
+        arrival = self._queue.get()
+        self._loop.call_soon_threadsafe(self._room.release)
+        return arrival
+
+    def close(self) -> None:
+        """Ask for nothing more."""
+        self._all.cancel()
+
+    async def _ask(self, jobs: Sequence[Any]) -> None:
+        import asyncio
+
+        async with asyncio.TaskGroup() as group:
+            for number, job in enumerate(jobs):
+                await self._room.acquire()
+                group.create_task(self._one(number, *job))
+
+    async def _one(
+        self,
+        number: int,
+        client: Any,
+        objects: ObstoreObjects,
+        key: str,
+        start: int,
+        length: int,
+        expected: Stamp,
+    ) -> None:
+        data = None
+        try:
+            options: Any = {"range": (start, start + length)}
+            answer = await obstore().get_async(client, objects._path(key), options=options)
+            found = await answer.bytes_async()
+            if len(found) == length and expected.fits(stamp_of(answer.meta)):
+                data = found
+        except Exception:  # noqa: S110  # whoever takes it asks again, and says what is wrong
+            pass
+        self._queue.put((number, data))
