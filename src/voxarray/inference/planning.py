@@ -186,7 +186,7 @@ def placed(
     """
     budget = memory.budget()
     job = patching.job(scan, network, classes, reduction, order_of(scan, patching))
-    chosen = _placement(job, budget, writing)
+    chosen = _placement(job, budget, writing, scan.computed_bytes)
     memory.require(
         chosen.peak + writing,
         lambda: f"inference of {scan.path or 'the image'} ({chosen})",
@@ -198,12 +198,13 @@ def placed(
     return replace(chosen, overlap=patching.overlap)
 
 
-def _placement(job: Job, budget: int, writing: int) -> Placement:
+def _placement(job: Job, budget: int, writing: int, computed: list[int]) -> Placement:
     free = job.cost()
     streams = job.channels == 1 and free.planes <= budget // 4
     result = math.prod((job.channels, *job.native.shape)) * job.reduction.dtype.itemsize
     in_memory = not streams and result <= budget // 4
     held = free.planes if streams else (result if in_memory else _MAPPED)
+    held += sum(size if size <= budget // 4 else _MAPPED for size in computed)
     room = budget - writing - free.fixed - held
     limit: float = math.inf
     cost = free
@@ -211,6 +212,7 @@ def _placement(job: Job, budget: int, writing: int) -> Placement:
         limit = max(room, job.least_limit)
         cost = job.cost(limit)
     scratch = cost.scratch + (0 if streams or in_memory else result)
+    scratch += sum(size for size in computed if size > budget // 4)
     return Placement(job, cost, limit, streams, cost.fixed + held + cost.cells, scratch)
 
 

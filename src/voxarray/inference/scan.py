@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,15 @@ from typing import Any
 from voxarray.core.errors import StateError, UnsupportedError
 from voxarray.geometry.grid import Grid
 from voxarray.image import Image, LabelMap, ScalarImage
+from voxarray.ops.operation import Operation
+from voxarray.ops.padding import Padded
+from voxarray.ops.permuted import Permuted
+from voxarray.ops.pointwise import Pointwise
+from voxarray.patches.accumulator import Accumulator
+from voxarray.patches.aggregator import Aggregated
 from voxarray.source.base import Source
+from voxarray.source.pieces import pieces
+from voxarray.source.window import Window
 from voxarray.statistics.decoded_copies import staged
 from voxarray.subject import Subject
 
@@ -40,12 +49,23 @@ class Scan:
     sources: tuple[Source, ...]
     path: str | None
 
+    @property
+    def computed_bytes(self) -> list[int]:
+        """Bytes of each image that is computed once before patches are read of it."""
+        return [
+            math.prod(source.shape) * source.dtype.itemsize
+            for source in self.sources
+            if _is_costly(source)
+        ]
+
     @contextmanager
     def staged(self) -> Iterator[Scan]:
-        """The same scan, its compressed streams decoded once where something is computed."""
+        """The same scan, with what costs something decoded and computed once: patches overlap."""
         with ExitStack() as held:
             ready = [held.enter_context(staged(source)) for source in self.sources]
-            yield replace(self, sources=tuple(ready))
+            yield replace(
+                self, sources=tuple(_computed(s) if _is_costly(s) else s for s in ready)
+            )
 
 
 def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess | None) -> Scan:
@@ -66,7 +86,7 @@ def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess 
     subject = _subject(images)
     names = _channels(subject, channels)
     before = {name: subject.get_image(name) for name in names}
-    native = _one_grid(before.values())
+    native: Grid = before[names[0]].grid
     shown = subject if preprocess is None else preprocess(subject)
     if not isinstance(shown, Subject):
         raise StateError(
@@ -91,6 +111,23 @@ def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess 
                 path=source.path,
             )
     return Scan(native, _one_grid(after.values()), sources, before[names[0]].source.path)
+
+
+def _is_costly(source: Source) -> bool:
+    """Whether voxels are computed from others around them, not each from one."""
+    base = source.base if isinstance(source, (Window, Permuted)) else source
+    if base is not source:
+        return _is_costly(base)
+    if isinstance(source, (Pointwise, Padded)):
+        return any(_is_costly(one) for one in source.inputs)
+    return isinstance(source, Operation)
+
+
+def _computed(source: Source) -> Source:
+    voxels = Accumulator(source.shape, source.dtype)
+    for box, part in pieces(source):
+        voxels.region(box.spatial)[box.ranges[0].start : box.ranges[0].stop] = part
+    return Aggregated(voxels, (0, 0, 0), source.grid, None)
 
 
 def _subject(images: Any) -> Subject:
