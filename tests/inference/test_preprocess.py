@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from inference.reference import blended, clear_of, network
 from scipy.ndimage import map_coordinates
 
 import voxarray as vx
+from inference.reference import blended, clear_of, network
 
 SHAPE = (21, 18, 12)
 
@@ -173,7 +173,7 @@ def test_what_moves_the_anatomy_is_refused(tmp_path, preprocess):
 
 @pytest.mark.parametrize(
     ("preprocess", "code"),
-    [(lambda s: 5, "BAD_TRANSFORM"), (lambda s: vx.Subject(other=s.image), "MISSING_CHANNELS")],
+    [(lambda _: 5, "BAD_TRANSFORM"), (lambda s: vx.Subject(other=s.image), "MISSING_CHANNELS")],
     ids=["no subject", "no image"],
 )
 def test_functions_that_lose_the_image_are_named(tmp_path, preprocess, code):

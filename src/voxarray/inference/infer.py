@@ -75,8 +75,10 @@ def infer(
 
     Args:
         model: A function of patches (N, C, W, H, D), float32, that returns logits
-            (N, K, W, H, D); a `torch.nn.Module`, which is put into evaluation mode meanwhile; or a
-            list of these, of which the mean is taken.
+            (N, K, W, H, D); a `torch.nn.Module`, which is put into evaluation mode meanwhile; the
+            file of a TorchScript, ``torch.export`` or ONNX network; the folder of a MONAI bundle;
+            or a list of these, of which the mean is taken. TorchScript and ``.pt2`` are programs:
+            load those of sources that you trust. Of a bundle no code is run.
         images: An `Image`, its path, or a `Subject`.
         destination: An archive or file; its suffix says which format.
         patch_size: Voxels of a patch along W, H and D, or one number for all. A volume that is
@@ -86,7 +88,8 @@ def infer(
             a sigma of 1/8 of the patch, as MONAI and nnU-Net, ``"crop"`` (each voxel comes from the
             patch in whose middle it is), or ``"average"``.
         preprocess: A transform of `voxarray.transforms`, or a function of a subject, applied
-            lazily first. Logits come back from its grid to the scan's by linear interpolation.
+            lazily first; without it that of a bundle. Logits come back from its grid to the
+            scan's by linear interpolation.
         output: ``"labels"``, ``"probabilities"``, ``"logits"`` or ``"regression"``.
         activation: What makes probabilities of logits: ``"softmax"``, or ``"sigmoid"`` for
             classes that may overlap, which is the default for one class; ``"none"`` if the network
@@ -111,8 +114,11 @@ def infer(
         The result, not loaded: a `LabelMap`, or a `ScalarImage`.
 
     Raises:
-        ModelError: If the model fails (``MODEL_FAILED``) or returns what it must not
-            (``BAD_PREDICTION``, ``CLASSES_CHANGED``, ``NAN_PREDICTION``).
+        ModelError: If the model cannot be loaded (``BAD_MODEL``, ``NO_NETWORK``,
+            ``BAD_WEIGHTS``, ``BUNDLE_TARGET``, ``BUNDLE_EXPRESSION``, ``BUNDLE_TRANSFORM``), fails
+            (``MODEL_FAILED``, ``DEVICE_FULL``, ``DEVICE_LOST``), takes another shape
+            (``FIXED_SHAPE``) or returns what it must not (``BAD_PREDICTION``,
+            ``CLASSES_CHANGED``, ``NAN_PREDICTION``).
         StateError: If the destination is missing (``NO_DESTINATION``), or images do not fit
             (``MISSING_CHANNELS``, ``CHANNELS_UNNAMED``, ``GRIDS_DIFFER``).
         UnsupportedError: If the preprocessing cannot be undone (``NOT_INVERTIBLE``).
@@ -168,6 +174,8 @@ class Inference:
     ) -> Inference:
         """Put together what a user and a model say."""
         options = options.completed(model.settings)
+        if preprocess is None and model.preprocess is not None:
+            preprocess = model.preprocess()
         network = Network(model.networks, options.flips, device, bool(options.amp))
         return cls(model, network, options, Classes.of(classes, model.names), preprocess)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,11 @@ from typing import Any
 import torch
 
 from voxarray.cohort.plan.described import described
-from voxarray.core.errors import ModelError
+from voxarray.core.errors import MissingPackageError, ModelError
+from voxarray.core.optional import import_optional
+from voxarray.inference.bundle import Bundle
+from voxarray.inference.bundle_transforms import preprocessing
+from voxarray.inference.model_files import OnnxNetwork, file_digest, network_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class LoadedModel:
         names: What the classes mark, if the model says so: value of the label to its name.
         channels: What the network's channels are, if the model says so.
         settings: Arguments of `infer` that the model brings along; those of the caller win.
+        preprocess: Makes the preprocessing that the model asks for; may find that we have it not.
     """
 
     networks: tuple[Callable[[torch.Tensor], torch.Tensor], ...]
@@ -30,17 +36,25 @@ class LoadedModel:
     names: Mapping[int, str] = field(default_factory=dict)
     channels: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    preprocess: Callable[[], Any] | None = None
 
 
 def loaded(model: Any) -> LoadedModel:
     """A model as it can be called.
 
     Args:
-        model: A function, a `torch.nn.Module`, or a list of models.
+        model: A function, a `torch.nn.Module`, a file, the folder of a bundle, or a list of these.
 
     Raises:
-        ModelError: If it is none of these (``BAD_MODEL``).
+        ModelError: If it is none of these (``BAD_MODEL``), or as `network_of` and `Bundle` say.
     """
+    if isinstance(model, (str, os.PathLike)):
+        path = os.path.abspath(os.path.expanduser(os.fspath(model)))
+        if os.path.isdir(path):
+            return _of_bundle(Bundle(path))
+        network = network_of(path)
+        names = network.class_names if isinstance(network, OnnxNetwork) else {}
+        return LoadedModel((network,), file_digest(path), names)
     if isinstance(model, (list, tuple)):
         return _ensemble([loaded(one) for one in model])
     if isinstance(model, torch.nn.Module):
@@ -52,6 +66,62 @@ def loaded(model: Any) -> LoadedModel:
         f"a model is a function (N, C, W, H, D) -> (N, K, W, H, D), a torch.nn.Module, a file, a "
         f"bundle folder, or a list of these; not {type(model).__name__}"
     )
+
+
+def _of_bundle(bundle: Bundle) -> LoadedModel:
+    path = bundle.weights_path
+    if "network_def" in bundle.config and not path.endswith(".ts"):
+        kind, arguments = bundle.network
+        try:
+            network = kind(**arguments)
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"{bundle.config_path} gives {kind.__name__} arguments that it refuses: {error}",
+                code="BUNDLE_TARGET",
+                path=bundle.config_path,
+            ) from error
+        load_weights(network, path)
+    else:
+        network = network_of(path)
+    return LoadedModel(
+        (network,),
+        file_digest(*bundle.files),
+        bundle.class_names,
+        bundle.channel_names,
+        bundle.settings,
+        lambda: preprocessing(bundle.preprocessing(), bundle.config_path),
+    )
+
+
+def load_weights(module: torch.nn.Module, path: str) -> None:
+    """Put weights from a file into a module; nothing in the file is run.
+
+    Args:
+        module: The network.
+        path: safetensors, or a state that `torch.save` wrote.
+
+    Raises:
+        ModelError: If the file holds more than weights, or not those of the module
+            (``BAD_WEIGHTS``).
+    """
+    try:
+        if path.endswith(".safetensors"):
+            state = import_optional("safetensors.torch", "safetensors").load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        for key in ("state_dict", "model"):
+            state = state[key] if isinstance(state.get(key), Mapping) else state
+        module.load_state_dict(state)
+    except MissingPackageError:
+        raise
+    except Exception as error:  # torch, pickle and safetensors have no common base
+        text = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        raise ModelError(
+            f"the weights in {path} cannot be loaded into {type(module).__name__} ({text}): "
+            "expected a plain state_dict of that network",
+            code="BAD_WEIGHTS",
+            path=path,
+        ) from error
 
 
 def module_digest(module: torch.nn.Module) -> str:
@@ -84,4 +154,5 @@ def _ensemble(members: Sequence[LoadedModel]) -> LoadedModel:
         next((member.names for member in members if member.names), {}),
         next((member.channels for member in members if member.channels), ()),
         first.settings,
+        first.preprocess,
     )

@@ -63,9 +63,7 @@ class Scan:
         """The same scan, with what costs something decoded and computed once: patches overlap."""
         with ExitStack() as held:
             ready = [held.enter_context(staged(source)) for source in self.sources]
-            yield replace(
-                self, sources=tuple(_computed(s) if _is_costly(s) else s for s in ready)
-            )
+            yield replace(self, sources=tuple(_computed(s) if _is_costly(s) else s for s in ready))
 
 
 def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess | None) -> Scan:

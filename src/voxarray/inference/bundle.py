@@ -1,0 +1,270 @@
+"""MONAI bundles: network, weights, sliding window and preprocessing, from their configuration.
+
+A bundle's configuration is a program: ``_target_`` names any class, and texts that begin with ``$``
+are Python. Neither is run here. Networks come from a list of MONAI's own; expressions are refused,
+but for plain numbers; transforms become ours where we have them, and are named where we have not.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from voxarray.core.errors import MissingFileError, ModelError
+from voxarray.core.optional import import_optional
+
+NETWORKS = (
+    "AttentionUnet",
+    "BasicUNet",
+    "BasicUNetPlusPlus",
+    "BasicUnet",
+    "DynUNet",
+    "DynUnet",
+    "FlexibleUNet",
+    "HighResNet",
+    "SegResNet",
+    "SegResNetDS",
+    "SegResNetVAE",
+    "SwinUNETR",
+    "UNETR",
+    "UNet",
+    "Unet",
+    "VNet",
+)
+"""Classes of `monai.networks.nets` that a bundle may name."""
+
+_BLENDS = {"constant": "average", "gaussian": "gaussian"}
+_CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
+_REFERENCE = re.compile(r"@[\w#:]+")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The folder of a bundle.
+
+    Attributes:
+        folder: It holds ``configs`` and ``models``.
+    """
+
+    folder: str
+
+    @cached_property
+    def config_path(self) -> str:
+        """The configuration of inference.
+
+        Raises:
+            MissingFileError: If there is none.
+        """
+        for name in _CONFIGS:
+            path = os.path.join(self.folder, "configs", name)
+            if os.path.isfile(path):
+                return path
+        raise MissingFileError(
+            f"{self.folder} is no MONAI bundle: in configs it has none of {', '.join(_CONFIGS)}",
+            path=self.folder,
+        )
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration of inference, as it is written."""
+        return _parsed(self.config_path)
+
+    @cached_property
+    def metadata(self) -> Mapping[str, Any]:
+        """``metadata.json``; empty if there is none."""
+        path = os.path.join(self.folder, "configs", "metadata.json")
+        return _parsed(path) if os.path.isfile(path) else {}
+
+    @cached_property
+    def weights_path(self) -> str:
+        """The file of weights, or of the network in TorchScript.
+
+        Raises:
+            MissingFileError: If there is none.
+        """
+        names = ["model.safetensors", "model.pt", "model.pth", "model.ts"]
+        if "network_def" not in self.config:
+            names.reverse()
+        for name in names:
+            path = os.path.join(self.folder, "models", name)
+            if os.path.isfile(path):
+                return path
+        raise MissingFileError(
+            f"{self.folder} has no weights: expected one of models/{', models/'.join(names)}; a "
+            "bundle's large files are fetched with monai.bundle.download",
+            path=self.folder,
+        )
+
+    @property
+    def files(self) -> list[str]:
+        """What decides on the result."""
+        return [self.config_path, self.weights_path]
+
+    # --- The network ------------------------------------------------------------------------------
+
+    @property
+    def network(self) -> tuple[type, Mapping[str, Any]]:
+        """Class and arguments of the network.
+
+        Raises:
+            ModelError: If the class is not on the list (``BUNDLE_TARGET``), or an argument is an
+                expression (``BUNDLE_EXPRESSION``).
+            MissingPackageError: If MONAI is not installed.
+        """
+        arguments = dict(self._resolved("network_def"))
+        target = str(arguments.pop("_target_", ""))
+        name = target.rsplit(".", 1)[-1]
+        if name not in NETWORKS or not re.fullmatch(
+            r"(monai\.networks\.nets\.(\w+\.)?)?\w+", target
+        ):
+            raise ModelError(
+                f"{self.config_path} names the network {target!r}, which is none of "
+                f"{', '.join(NETWORKS)} of monai.networks.nets: build it yourself, load the "
+                "weights into it, and pass the module",
+                code="BUNDLE_TARGET",
+                path=self.config_path,
+            )
+        nets = import_optional("monai.networks.nets", "monai")
+        return getattr(nets, name), arguments
+
+    # --- Settings ---------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of `infer` that the bundle brings along."""
+        found: dict[str, Any] = {}
+        if "inferer" in self.config:
+            inferer = self._resolved("inferer")
+            target = str(inferer.get("_target_", ""))
+            if target.rsplit(".", 1)[-1] != "SlidingWindowInferer":
+                raise ModelError(
+                    f"{self.config_path} has the inferer {target!r}: only SlidingWindowInferer is "
+                    "understood",
+                    code="BUNDLE_TARGET",
+                    path=self.config_path,
+                )
+            found["patch_size"] = inferer.get("roi_size")
+            found["overlap"] = inferer.get("overlap", 0.25)
+            found["batch_size"] = inferer.get("sw_batch_size", 1)
+            mode = str(inferer.get("mode", "constant"))
+            found["blend"] = _BLENDS.get(mode)
+            if found["blend"] is None:
+                raise ModelError(
+                    f"{self.config_path} blends windows by {mode!r}: expected constant or gaussian",
+                    code="BUNDLE_TARGET",
+                    path=self.config_path,
+                )
+        for step in self._steps("postprocessing"):
+            name = _name(step)
+            if name == "Activationsd" and step.get("sigmoid") is True:
+                found["activation"] = "sigmoid"
+            if name == "AsDiscreted" and isinstance(step.get("threshold"), float):
+                found["threshold"] = step["threshold"]
+        return found
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Names of the classes by label, if the metadata say so."""
+        outputs = self._data_format("outputs")
+        names = next((o.get("channel_def") for o in outputs if o.get("channel_def")), {})
+        return {int(value): str(name) for value, name in names.items()}
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels in order, where there are several."""
+        inputs = self._data_format("inputs")
+        names = next((i.get("channel_def") for i in inputs if i.get("channel_def")), {})
+        return tuple(str(names[key]) for key in sorted(names, key=int)) if len(names) > 1 else ()
+
+    def _data_format(self, which: str) -> list[Mapping[str, Any]]:
+        known = self.metadata.get("network_data_format", {})
+        return [one for one in known.get(which, {}).values() if isinstance(one, Mapping)]
+
+    # --- Reading the configuration ----------------------------------------------------------------
+
+    def _steps(self, name: str) -> list[Mapping[str, Any]]:
+        value = self.config.get(name)
+        steps = value.get("transforms") if isinstance(value, Mapping) else None
+        if isinstance(steps, str) and _REFERENCE.fullmatch(steps):
+            steps = self._looked_up(steps)
+        return [dict(one) for one in steps or () if isinstance(one, Mapping)]
+
+    def preprocessing(self) -> list[Mapping[str, Any]]:
+        """Steps of the preprocessing, resolved, without those that are disabled."""
+        return [
+            self._plain(step, "preprocessing")
+            for step in self._steps("preprocessing")
+            if step.get("_disabled_") is not True
+        ]
+
+    def _resolved(self, name: str) -> Mapping[str, Any]:
+        found = self._plain(self.config[name], name)
+        if isinstance(found, str):
+            found = self._plain(self._looked_up(found), name)
+        return dict(found)
+
+    def _looked_up(self, reference: str) -> Any:
+        value: Any = self.config
+        for key in re.split(r"[#:]+", reference.lstrip("@")):
+            try:
+                value = value[int(key)] if isinstance(value, Sequence) else value[key]
+            except (KeyError, ValueError, IndexError, TypeError):
+                raise ModelError(
+                    f"{self.config_path} refers to {reference}, which is not there",
+                    code="BUNDLE_EXPRESSION",
+                    path=self.config_path,
+                ) from None
+        return value
+
+    def _plain(self, value: Any, where: str, depth: int = 0) -> Any:
+        """A value without references and expressions."""
+        if depth > 50:
+            raise self._refused(where, "references that lead to themselves")
+        if isinstance(value, Mapping):
+            return {
+                key: self._plain(one, f"{where}.{key}", depth + 1) for key, one in value.items()
+            }
+        if isinstance(value, list):
+            return [self._plain(one, where, depth + 1) for one in value]
+        if not isinstance(value, str):
+            return value
+        if _REFERENCE.fullmatch(value):
+            return self._plain(self._looked_up(value), where, depth + 1)
+        if value.startswith(("$", "%")):
+            try:
+                return ast.literal_eval(value[1:])
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                raise self._refused(where, repr(value)) from None
+        return value
+
+    def _refused(self, where: str, what: str) -> ModelError:
+        return ModelError(
+            f"{self.config_path} has at {where} {what}, which would have to be run as a program: "
+            "only numbers and names are read; put the value there, or pass it to infer",
+            code="BUNDLE_EXPRESSION",
+            path=self.config_path,
+        )
+
+
+def _name(step: Mapping[str, Any]) -> str:
+    return str(step.get("_target_", "")).rsplit(".", 1)[-1]
+
+
+def _parsed(path: str) -> Mapping[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            if path.endswith(".json"):
+                found = json.load(file)
+            else:
+                found = import_optional("yaml", "pyyaml").safe_load(file)
+    except (ValueError, OSError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read: {error}", path=path) from error
+    if not isinstance(found, Mapping):
+        raise ModelError(f"{path} holds no configuration, but {type(found).__name__}", path=path)
+    return found

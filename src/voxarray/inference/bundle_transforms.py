@@ -1,0 +1,141 @@
+"""Preprocessing of a MONAI bundle by our transforms."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from voxarray.core.errors import ModelError
+from voxarray.geometry.grid import Grid
+from voxarray.subject import Subject
+from voxarray.transforms import Clamp, Compose, Resample, RescaleIntensity, ToOrientation
+
+_OURS = (
+    "LoadImaged",
+    "EnsureChannelFirstd",
+    "EnsureTyped",
+    "ToTensord",
+    "CastToTyped",
+    "ToDeviced",
+)
+"""What opening a scan does anyway."""
+
+
+def preprocessing(steps: Sequence[Mapping[str, Any]], path: str) -> Compose | None:
+    """Transforms that do what a bundle's preprocessing does; None if there is nothing to do.
+
+    Args:
+        steps: Of the bundle, plain.
+        path: Of the configuration, for messages.
+
+    Raises:
+        ModelError: For a transform, or an argument of one, that we have not
+            (``BUNDLE_TRANSFORM``).
+    """
+    found = []
+    for step in steps:
+        name = str(step.get("_target_", "")).rsplit(".", 1)[-1]
+        if name in _OURS:
+            continue
+        made = _KNOWN.get(name, _unknown)(step)
+        if made is None:
+            raise ModelError(
+                f"{path} preprocesses by {name} with {_arguments(step)}, which has no counterpart "
+                f"here (known are {', '.join((*_OURS, *_KNOWN))}): pass preprocess= with what "
+                "does the same",
+                code="BUNDLE_TRANSFORM",
+                path=path,
+            )
+        found.append(made)
+    return Compose(found) if found else None
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """Resample to a spacing as MONAI does: the first voxel keeps its centre.
+
+    Attributes:
+        spacing: In mm along W, H and D; not positive to keep that of the scan.
+        interpolation: Ours.
+    """
+
+    spacing: tuple[float, ...]
+    interpolation: str
+
+    def __call__(self, subject: Subject) -> Subject:
+        """Resample all images onto one grid."""
+        target = self.grid(subject.get_first_image().grid)
+        onto = Resample((target.shape, target.affine), image_interpolation=self.interpolation)
+        return onto(subject)
+
+    def grid(self, grid: Grid) -> Grid:
+        """The grid of a resampled image."""
+        spacing = [
+            wanted if wanted > 0 else own
+            for wanted, own in zip(self.spacing, grid.spacing, strict=True)
+        ]
+        affine = np.array(grid.affine)
+        affine[:3, :3] = grid.direction * np.array(spacing)
+        corners = np.array(list(itertools.product(*[(0, n - 1) for n in grid.shape])))
+        places = corners * (np.array(grid.spacing) / spacing)
+        # MONAI rounds the extent between outermost centres, in numpy's way: halves to even.
+        x, y, z = np.round(np.ptp(places, axis=0) + 1).astype(int).tolist()
+        return Grid((x, y, z), affine)
+
+
+def _orientation(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    codes = step.get("axcodes")
+    return (
+        ToOrientation(codes)
+        if isinstance(codes, str) and not step.get("as_closest_canonical")
+        else None
+    )
+
+
+def _spacing(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    pixdim, mode = step.get("pixdim"), step.get("mode", "bilinear")
+    mode = mode[0] if isinstance(mode, (list, tuple)) and mode else mode
+    kernel = {"bilinear": "linear", "nearest": "nearest"}.get(str(mode))
+    values = [pixdim] * 3 if isinstance(pixdim, (int, float)) else pixdim
+    known = {"_target_", "keys", "pixdim", "mode", "padding_mode", "diagonal", "align_corners"}
+    plain = isinstance(values, (list, tuple)) and len(values) == 3 and set(step) <= known
+    if not plain or kernel is None or step.get("diagonal"):
+        return None
+    if step.get("padding_mode", "border") != "border":
+        return None
+    return Spacing(tuple(float(value) for value in values), kernel)  # type: ignore[union-attr]
+
+
+def _scale_range(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    numbers = [step.get(name) for name in ("a_min", "a_max", "b_min", "b_max")]
+    if step.get("clip") is not True or not all(isinstance(n, (int, float)) for n in numbers):
+        return None
+    a_min, a_max, b_min, b_max = numbers
+    clamp = Clamp(a_min, a_max)
+    return Compose([clamp, RescaleIntensity((b_min, b_max), in_min_max=(a_min, a_max))])
+
+
+def _scale(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    if step.get("channel_wise") or step.get("factor") is not None:
+        return None
+    return RescaleIntensity((step.get("minv", 0.0), step.get("maxv", 1.0)))
+
+
+def _unknown(step: Mapping[str, Any]) -> None:  # noqa: ARG001
+    return None
+
+
+def _arguments(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in step.items() if key not in ("_target_", "keys")}
+
+
+_KNOWN: dict[str, Callable[[Mapping[str, Any]], Callable[[Any], Any] | None]] = {
+    "Orientationd": _orientation,
+    "Spacingd": _spacing,
+    "ScaleIntensityRanged": _scale_range,
+    "ScaleIntensityd": _scale,
+}

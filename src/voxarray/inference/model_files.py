@@ -1,0 +1,200 @@
+"""Networks from files: TorchScript, torch.export, ONNX. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from voxarray.core.errors import MissingFileError, ModelError, VoxarrayWarning
+from voxarray.core.optional import import_optional
+
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+
+def network_of(path: str) -> Network:
+    """The network in a file.
+
+    Args:
+        path: TorchScript, a program of ``torch.export``, or ONNX.
+
+    Raises:
+        ModelError: If it is none of these (``BAD_MODEL``), or holds weights without a network
+            (``NO_NETWORK``).
+        MissingPackageError: For ONNX without onnxruntime.
+        MissingFileError: If there is no such file.
+
+    Warns:
+        VoxarrayWarning: The file is a program: loading it is as good as running it.
+    """
+    if not os.path.isfile(path):
+        raise MissingFileError(f"there is no model {path}", path=path)
+    if path.lower().endswith(".onnx"):
+        return OnnxNetwork.of(path)
+    kind = _kind(path)
+    if kind == "weights":
+        raise ModelError(
+            f"{path} holds weights and no network: load them into the module with "
+            "module.load_state_dict, and pass the module; or pass the bundle's folder",
+            code="NO_NETWORK",
+            path=path,
+        )
+    warnings.warn(
+        f"{path} is a program, not only numbers: load models of sources that you trust",
+        VoxarrayWarning,
+        stacklevel=2,
+    )
+    try:
+        if kind == "program":
+            exported: Any = torch.export.load(path)
+            return partial(_run, exported.module())
+        script: Network = torch.jit.load(path, map_location="cpu").eval()
+        return script
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        raise _damaged(path, error) from error
+
+
+def _run(module: Any, batch: torch.Tensor) -> torch.Tensor:
+    # A program was exported in one mode, and refuses to be put into another.
+    found: torch.Tensor = module(batch)
+    return found
+
+
+def _kind(path: str) -> str:
+    """``"script"``, ``"program"`` or ``"weights"``, by the names in the file."""
+    if path.lower().endswith(".safetensors"):
+        return "weights"
+    try:
+        with zipfile.ZipFile(path) as file:
+            names = ["/" + name for name in file.namelist()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _damaged(path, error) from error
+    if any("/code/" in name for name in names):
+        return "script"
+    if any(
+        name.endswith(("/archive_format", "serialized_exported_program.json")) for name in names
+    ):
+        return "program"
+    if any("/models/" in name and name.endswith(".json") for name in names):
+        return "program"
+    return "weights"
+
+
+def _damaged(path: str, error: Exception) -> ModelError:
+    text = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    return ModelError(
+        f"{path} is no model that can be loaded ({text}): expected TorchScript, a program of "
+        "torch.export, or ONNX",
+        path=path,
+    )
+
+
+@dataclass
+class OnnxNetwork:
+    """A network that onnxruntime runs.
+
+    Attributes:
+        path: The file.
+    """
+
+    path: str
+
+    @classmethod
+    def of(cls, path: str) -> OnnxNetwork:
+        """Look at a file: it must have one input with five axes.
+
+        Raises:
+            ModelError: If it has not (``BAD_MODEL``).
+        """
+        network = cls(path)
+        network._open("cpu")
+        return network
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Names of the classes, if the file has them as JSON under ``class_names``."""
+        texts = self._open("cpu").get_modelmeta().custom_metadata_map
+        try:
+            names = json.loads(texts.get("class_names", "{}"))
+            return {int(value): str(name) for value, name in names.items()}
+        except (ValueError, AttributeError):
+            return {}
+
+    def __getstate__(self) -> Mapping[str, Any]:
+        return {"path": self.path}
+
+    def _open(self, device: str) -> Any:
+        opened: dict[str, Any] = self.__dict__.setdefault("_opened", {})
+        if device in opened:
+            return opened[device]
+        runtime = import_optional("onnxruntime", "voxarray[onnx]")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        providers = ["CPUExecutionProvider"]
+        if device == "cuda":
+            if "CUDAExecutionProvider" not in runtime.get_available_providers():
+                raise ModelError(
+                    "this onnxruntime cannot use a card: install onnxruntime-gpu, or use "
+                    "device='cpu'",
+                    code="NO_DEVICE",
+                )
+            providers.insert(0, "CUDAExecutionProvider")
+        try:
+            session = runtime.InferenceSession(self.path, options, providers=providers)
+        except Exception as error:  # onnxruntime has no public base of its errors
+            raise _damaged(self.path, error) from error
+        inputs = session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 5:
+            seen = [(one.name, one.shape) for one in inputs]
+            raise ModelError(
+                f"{self.path} has the inputs {seen}: expected one, (N, C, W, H, D)", path=self.path
+            )
+        opened[device] = session
+        return session
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        session = self._open(batch.device.type)
+        (given,) = session.get_inputs()
+        self._require_fit(given.shape, tuple(batch.shape))
+        half = given.type == "tensor(float16)"
+        array = batch.detach().cpu().numpy().astype(np.float16 if half else np.float32, copy=False)
+        found = session.run(None, {given.name: np.ascontiguousarray(array)})
+        if len(found) != 1:
+            names = [one.name for one in session.get_outputs()]
+            raise ModelError(
+                f"{self.path} has the outputs {names}: expected one", code="BAD_PREDICTION"
+            )
+        return torch.from_numpy(np.asarray(found[0]))
+
+    def _require_fit(self, fixed: list[Any], shape: tuple[int, ...]) -> None:
+        wrong = [
+            axis
+            for axis, (has, wants) in enumerate(zip(shape, fixed, strict=True))
+            if isinstance(wants, int) and wants != has
+        ]
+        if wrong:
+            what = {0: "batch_size", 1: "channels"}.get(wrong[0], "patch_size")
+            raise ModelError(
+                f"{self.path} takes {fixed} and is given {list(shape)}: its shape is fixed; change "
+                f"{what}, or export it with dynamic axes",
+                code="FIXED_SHAPE",
+                path=self.path,
+            )
+
+
+def file_digest(*paths: str) -> str:
+    """sha256 of one file, or of several one after another."""
+    found = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()

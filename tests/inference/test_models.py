@@ -1,0 +1,343 @@
+"""Networks from files and bundles, and what is refused of them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import voxarray as vx
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = torch.nn.Conv3d(1, 3, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def net():
+    return Net().eval()
+
+
+@pytest.fixture
+def scan():
+    voxels = np.random.default_rng(0).random((1, 18, 17, 16), np.float32)
+    return vx.ScalarImage(tensor=voxels)
+
+
+def logits(model, scan, path, **more):
+    more = {"patch_size": 8, **more}
+    return vx.infer(model, scan, path, output="logits", overwrite=True, **more).numpy()
+
+
+def onnx_file(net, path, shape=("n", 1, "w", "h", "d"), names=None):
+    """The convolution as ONNX, written node by node."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = [
+        numpy_helper.from_array(net.conv.weight.detach().numpy(), "w"),
+        numpy_helper.from_array(net.conv.bias.detach().numpy(), "b"),
+    ]
+    node = helper.make_node("Conv", ["x", "w", "b"], ["y"], pads=[1] * 6)
+    out = [shape[0], 3, *shape[2:]]
+    graph = helper.make_graph(
+        [node],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(shape))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, out)],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if names:
+        helper.set_model_props(model, {"class_names": json.dumps(names)})
+    onnx.save(model, str(path))
+    return path
+
+
+def test_torchscript_predicts_alike_and_says_that_it_is_code(net, scan, tmp_path):
+    torch.jit.script(net).save(str(tmp_path / "net.pt"))
+    expected = logits(net, scan, tmp_path / "a.nii")
+    with pytest.warns(vx.VoxarrayWarning, match="is a program"):
+        found = logits(tmp_path / "net.pt", scan, tmp_path / "a.nii")
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_an_exported_program_predicts_alike(net, scan, tmp_path):
+    program = torch.export.export(net, (torch.zeros(1, 1, 8, 8, 8),))
+    torch.export.save(program, tmp_path / "net.pt2")
+    expected = logits(net, scan, tmp_path / "a.nii")
+    with pytest.warns(vx.VoxarrayWarning, match="is a program"):
+        found = logits(str(tmp_path / "net.pt2"), scan, tmp_path / "a.nii")
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_onnx_predicts_alike_without_a_warning_and_brings_names(net, scan, tmp_path):
+    path = onnx_file(net, tmp_path / "net.onnx", names={0: "background", 1: "liver", 2: "spleen"})
+    expected = logits(net, scan, tmp_path / "a.nii", batch_size=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = logits(path, scan, tmp_path / "b.nii", batch_size=2)
+        labels = vx.infer(path, scan, tmp_path / "c.ome.zarr", patch_size=8)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert [label.name for label in labels.source.base.labels] == ["background", "liver", "spleen"]
+
+
+def test_a_fixed_onnx_shape_that_does_not_fit_is_named(net, scan, tmp_path):
+    path = onnx_file(net, tmp_path / "net.onnx", shape=(1, 1, 8, 8, 8))
+    logits(path, scan, tmp_path / "a.nii")
+    for more, what in (({"patch_size": 9}, "patch_size"), ({"batch_size": 2}, "batch_size")):
+        with pytest.raises(vx.ModelError, match=what) as caught:
+            logits(path, scan, tmp_path / "b.nii", **more)
+        assert caught.value.code == "FIXED_SHAPE"
+        assert not (tmp_path / "b.nii").exists()
+
+
+def test_models_of_a_list_may_be_of_several_kinds(net, scan, tmp_path):
+    path = onnx_file(net, tmp_path / "net.onnx")
+    found = logits([path, net, lambda x: net(x) * 4], scan, tmp_path / "a.nii")
+    np.testing.assert_allclose(found, 2 * logits(net, scan, tmp_path / "b.nii"), atol=1e-5)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("weights.pt", "state", "NO_NETWORK"),
+        ("weights.safetensors", b"", "NO_NETWORK"),
+        ("net.pt", b"rubbish", "BAD_MODEL"),
+        ("net.pt", pickle.dumps(Evil()), "BAD_MODEL"),
+        ("net.onnx", b"rubbish", "BAD_MODEL"),
+        ("net.pt2", b"rubbish", "BAD_MODEL"),
+        ("net.h5", b"rubbish", "BAD_MODEL"),
+    ],
+    ids=["state", "safetensors", "rubbish", "pickle", "onnx", "pt2", "other"],
+)
+def test_files_that_are_no_networks(net, scan, tmp_path, capsys, name, content, code):
+    path = tmp_path / name
+    if content == "state":
+        torch.save(net.state_dict(), path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(vx.ModelError) as caught:
+        vx.infer(path, scan, tmp_path / "a.nii", patch_size=8)
+    assert (caught.value.code, caught.value.path) == (code, str(path))
+    assert "run" not in capsys.readouterr().out
+
+
+def test_a_missing_file_is_named(scan, tmp_path):
+    with pytest.raises(vx.MissingFileError):
+        vx.infer(tmp_path / "none.onnx", scan, tmp_path / "a.nii", patch_size=8)
+
+
+# --- Bundles --------------------------------------------------------------------------------------
+
+NETWORK = {
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": "@channels",
+    "out_channels": 2,
+    "channels": [4, 8],
+    "strides": [2],
+}
+CONFIG = {
+    "channels": 1,
+    "patch": "$(16, 16, 16)",
+    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+    "network_def": NETWORK,
+    "network": "$@network_def.to(@device)",
+    "inferer": {
+        "_target_": "SlidingWindowInferer",
+        "roi_size": "@patch",
+        "sw_batch_size": 2,
+        "overlap": 0.5,
+        "mode": "gaussian",
+    },
+    "preprocessing": {
+        "_target_": "Compose",
+        "transforms": [
+            {"_target_": "LoadImaged", "keys": "image"},
+            {"_target_": "EnsureChannelFirstd", "keys": "image"},
+            {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
+            {
+                "_target_": "Spacingd", "keys": "image",
+                "pixdim": [1.5, 1.2, 2.0], "mode": "bilinear",
+            },
+            {
+                "_target_": "ScaleIntensityRanged", "keys": "image",
+                "a_min": -50, "a_max": 80, "b_min": 0.0, "b_max": 1.0, "clip": True,
+            },
+            {"_target_": "EnsureTyped", "keys": "image"},
+        ],
+    },
+}  # fmt: skip
+METADATA = {
+    "network_data_format": {
+        "inputs": {"image": {"channel_def": {"0": "image"}}},
+        "outputs": {"pred": {"channel_def": {"0": "background", "1": "spleen"}}},
+    }
+}
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    nets = pytest.importorskip("monai.networks.nets")
+    folder = tmp_path / "bundle"
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    torch.manual_seed(1)
+    arguments = {**NETWORK, "in_channels": 1}
+    del arguments["_target_"]
+    torch.save(nets.UNet(**arguments).state_dict(), folder / "models" / "model.pt")
+    write(folder, CONFIG)
+    (folder / "configs" / "metadata.json").write_text(json.dumps(METADATA))
+    return folder
+
+
+def write(folder, config, name="inference.json"):
+    (folder / "configs" / name).write_text(json.dumps(config))
+
+
+def changed(**more):
+    return {**CONFIG, **more}
+
+
+def step(**more):
+    return changed(preprocessing={"_target_": "Compose", "transforms": [more]})
+
+
+@pytest.fixture
+def ct():
+    voxels = np.random.default_rng(0).normal(0, 60, (1, 30, 28, 14)).astype(np.float32)
+    affine = np.array([[-0.9, 0, 0, 9], [0, -0.9, 0, 7], [0, 0, 2.5, 5], [0, 0, 0, 1]])
+    return vx.ScalarImage(tensor=voxels, affine=affine)
+
+
+def test_a_bundle_predicts_what_monai_does(bundle, ct, tmp_path):
+    from monai.bundle import ConfigParser
+    from monai.data import MetaTensor
+    from monai.inferers import sliding_window_inference
+    from monai.transforms import Compose, Orientationd, ScaleIntensityRanged, Spacingd
+
+    steps = ConfigParser({"t": CONFIG["preprocessing"]["transforms"][2:5]}).get_parsed_content("t")
+    assert [type(s) for s in steps] == [Orientationd, Spacingd, ScaleIntensityRanged]
+    given = {"image": MetaTensor(ct.data, affine=torch.from_numpy(np.array(ct.affine)))}
+    shown = Compose(steps)(given)["image"]
+    from voxarray.inference.loading import loaded
+
+    model = loaded(bundle)
+    ours = model.preprocess()(vx.Subject(image=ct)).image
+    assert ours.spatial_shape == tuple(shown.shape[1:])
+    np.testing.assert_allclose(ours.affine, shown.affine.numpy(), atol=1e-9)
+    np.testing.assert_allclose(ours.numpy(), shown.numpy(), atol=2e-4)
+    with torch.no_grad():
+        expected = sliding_window_inference(
+            torch.from_numpy(ours.numpy())[None], (16, 16, 16), 2, model.networks[0].eval(),
+            overlap=0.5, mode="gaussian",
+        )[0].numpy()  # fmt: skip
+    found = vx.infer(
+        bundle, ours, tmp_path / "a.nii", output="logits", preprocess=vx.Compose([])
+    ).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    labels = vx.infer(bundle, ct, tmp_path / "labels.ome.zarr")
+    assert labels.grid == ct.grid
+    assert [label.name for label in labels.source.base.labels] == ["background", "spleen"]
+
+
+def test_safetensors_and_yaml_bundles(bundle, ct, tmp_path):
+    first = vx.infer(bundle, ct, tmp_path / "a.nii").numpy()
+    save = pytest.importorskip("safetensors.torch").save_file
+    save(torch.load(bundle / "models" / "model.pt"), bundle / "models" / "model.safetensors")
+    (bundle / "models" / "model.pt").unlink()
+    (bundle / "configs" / "inference.json").unlink()
+    write(bundle, CONFIG, "inference.yaml")  # JSON is YAML
+    np.testing.assert_array_equal(vx.infer(bundle, ct, tmp_path / "b.nii").numpy(), first)
+
+
+def test_the_caller_wins_over_the_bundle(bundle, ct, tmp_path):
+    labels = vx.infer(bundle, ct, tmp_path / "a.ome.zarr", patch_size=32, blend="hann")
+    (entry,) = [s for s in labels.history if s["operation"] == "infer"]
+    assert entry["arguments"]["patch_size"] == [32, 32, 32]
+    assert entry["arguments"]["blend"] == "hann"
+    assert entry["arguments"]["batch_size"] == 2
+
+
+REFUSED = [
+    ("BUNDLE_TARGET", changed(network_def={"_target_": "os.system", "command": "echo run"})),
+    ("BUNDLE_TARGET", changed(network_def={"_target_": "evil.networks.UNet"})),
+    ("BUNDLE_TARGET", changed(network_def={**NETWORK, "nonsense": 3})),
+    ("BUNDLE_TARGET", changed(inferer={"_target_": "SaliencyInferer"})),
+    ("BUNDLE_TARGET", changed(inferer={**CONFIG["inferer"], "mode": "linear"})),
+    ("BUNDLE_EXPRESSION", changed(network_def={**NETWORK, "out_channels": "$print('run')"})),
+    ("BUNDLE_EXPRESSION", changed(patch="$__import__('os').getcwd()")),
+    ("BUNDLE_EXPRESSION", changed(patch="@nothing")),
+    ("BUNDLE_EXPRESSION", changed(patch="@patch")),
+    ("BUNDLE_TRANSFORM", step(_target_="CropForegroundd", keys="image")),
+    ("BUNDLE_TRANSFORM", step(_target_="Spacingd", keys="image", pixdim=[1, 1, 1], mode="bicubic")),
+    ("BUNDLE_TRANSFORM", step(_target_="NormalizeIntensityd", keys="image", nonzero=True)),
+    ("BAD_WEIGHTS", changed(network_def={**NETWORK, "out_channels": 5})),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "config"), REFUSED, ids=[f"{n}-{r[0]}" for n, r in enumerate(REFUSED)]
+)
+def test_what_would_run_or_is_not_ours_is_refused(bundle, ct, tmp_path, capsys, code, config):
+    write(bundle, config)
+    with pytest.raises(vx.ModelError) as caught:
+        vx.infer(bundle, ct, tmp_path / "a.nii")
+    assert caught.value.code == code
+    assert str(bundle) in str(caught.value)
+    assert "run" not in capsys.readouterr().out
+    assert not (tmp_path / "a.nii").exists()
+
+
+def test_pickled_weights_are_not_run(bundle, ct, tmp_path, capsys):
+    torch.save({"model": Evil()}, bundle / "models" / "model.pt")
+    with pytest.raises(vx.ModelError) as caught:
+        vx.infer(bundle, ct, tmp_path / "a.nii")
+    assert caught.value.code == "BAD_WEIGHTS"
+    assert "run" not in capsys.readouterr().out
+
+
+def test_bundles_without_a_part_are_named(bundle, ct, tmp_path):
+    (bundle / "models" / "model.pt").unlink()
+    with pytest.raises(vx.MissingFileError, match="no weights"):
+        vx.infer(bundle, ct, tmp_path / "a.nii")
+    (bundle / "configs" / "inference.json").write_text("[1, 2")
+    with pytest.raises(vx.ModelError, match="cannot be read"):
+        vx.infer(bundle, ct, tmp_path / "a.nii")
+    (bundle / "configs" / "inference.json").unlink()
+    with pytest.raises(vx.MissingFileError, match="no MONAI bundle"):
+        vx.infer(bundle, ct, tmp_path / "a.nii")
+
+
+def test_channels_of_a_bundle_are_found_by_name(bundle, ct, tmp_path):
+    names = {"0": "t1", "1": "t2"}
+    metadata = {"network_data_format": {"inputs": {"image": {"channel_def": names}}}}
+    (bundle / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    with pytest.raises(vx.StateError) as caught:
+        vx.infer(bundle, vx.Subject(t1=ct, flair=ct), tmp_path / "a.nii")
+    assert caught.value.code == "MISSING_CHANNELS"
