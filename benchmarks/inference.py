@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 SETUP = """
 import dask.config, logging, time, numpy as np, torch
-import voxarray as vx, voxarray.inference.infer, voxarray.archive.convert
+import voxarray as vx, voxarray.inference, voxarray.archive.convert
 torch.set_num_threads(1)
 dask.config.set({{"voxarray.threads": 1, "voxarray.memory-budget": {budget}}})
 records = []

@@ -23,7 +23,8 @@ The tour:
 * `UniformSampler`, `LabelSampler`, `WeightedSampler` with `PatchDataset` or `IterablePatchDataset`:
   patches for training; `GridSampler` and `GridAggregator`: inference over volumes of any size;
   `TorchIOTransform`, `MonaiTransform`: augmentation of patches.
-* `infer`: a trained network over a volume of any size, to labels on the scan's own grid.
+* `infer`: a trained network over a volume of any size, to labels on the scan's own grid;
+  `evaluate`: Dice, volumes and distances between surfaces.
 * `Grid`: shape (W, H, D) and affine (voxel index to RAS+ mm of voxel centres) as one value.
 * `DicomReader`: which of the series in a folder of DICOM files an image is.
 * `MemoryReport`: what an image costs, in bytes.

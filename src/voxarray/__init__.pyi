@@ -134,6 +134,9 @@ from .image import (
     ScalarImage as ScalarImage,
 )
 from .inference import (
+    evaluate as evaluate,
+)
+from .inference import (
     infer as infer,
 )
 from .layers import (

@@ -95,7 +95,7 @@ def test_crop_equals_the_grid_aggregator(tmp_path):
 @pytest.mark.parametrize("accumulate", ["float32", "float16"])
 @pytest.mark.parametrize("more", [{}, {"output": "probabilities"}], ids=["labels", "probabilities"])
 def test_sums_on_the_disk_make_the_same_result(tmp_path, monkeypatch, accumulate, more):
-    module = import_module("voxarray.inference.infer")
+    module = import_module("voxarray.inference.inference")
     from voxarray.inference.scratch_file import ScratchFile
 
     image, model = scan((40, 36, 38)), network(20)

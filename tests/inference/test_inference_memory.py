@@ -12,7 +12,7 @@ MIB = 1 << 20
 
 SETUP = """
 import dask.config, logging, re, numpy as np, torch
-import voxarray as vx, voxarray.inference.infer
+import voxarray as vx, voxarray.inference
 torch.set_num_threads(1)
 dask.config.set({{"voxarray.threads": 1, "voxarray.memory-budget": {budget}}})
 records = []

@@ -274,6 +274,9 @@ def table_of(source: Source) -> tuple[Label, ...]:
     base = Window.of(source).base
     if isinstance(base, ArchiveSource):
         return base.labels
+    own: tuple[Label, ...] | None = getattr(base, "label_table", None)
+    if own is not None:  # what is computed as labels has names of its own
+        return own
     tables = [table_of(one) for one in base.inputs[:1]]
     return tables[0] if tables else ()
 

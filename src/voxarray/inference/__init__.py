@@ -7,6 +7,7 @@ patches and the budget, not on the volume or the number of classes.
 
 from __future__ import annotations
 
+from voxarray.inference.evaluate import evaluate
 from voxarray.inference.infer import infer
 
-__all__ = ["infer"]
+__all__ = ["evaluate", "infer"]

@@ -172,14 +172,14 @@ class Bundle:
     def class_names(self) -> dict[int, str]:
         """Names of the classes by label, if the metadata say so."""
         outputs = self._data_format("outputs")
-        names = next((o.get("channel_def") for o in outputs if o.get("channel_def")), {})
+        names: Mapping[str, Any] = next(filter(None, (o.get("channel_def") for o in outputs)), {})
         return {int(value): str(name) for value, name in names.items()}
 
     @property
     def channel_names(self) -> tuple[str, ...]:
         """Names of the channels in order, where there are several."""
         inputs = self._data_format("inputs")
-        names = next((i.get("channel_def") for i in inputs if i.get("channel_def")), {})
+        names: Mapping[str, Any] = next(filter(None, (i.get("channel_def") for i in inputs)), {})
         return tuple(str(names[key]) for key in sorted(names, key=int)) if len(names) > 1 else ()
 
     def _data_format(self, which: str) -> list[Mapping[str, Any]]:

@@ -111,7 +111,7 @@ def _spacing(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
 
 
 def _scale_range(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
-    numbers = [step.get(name) for name in ("a_min", "a_max", "b_min", "b_max")]
+    numbers: list[Any] = [step.get(name) for name in ("a_min", "a_max", "b_min", "b_max")]
     if step.get("clip") is not True or not all(isinstance(n, (int, float)) for n in numbers):
         return None
     a_min, a_max, b_min, b_max = numbers

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
-import numpy as np
-
-from voxarray.archive.convert import convert as convert_to_archive
-from voxarray.archive.options import Options
-from voxarray.cohort.plan.described import described
-from voxarray.core.errors import ArchiveExistsError, StateError
-from voxarray.core.history import Entry, entry
-from voxarray.core.progress import ProgressOption, reporting
-from voxarray.formats.registry import writable_format
-from voxarray.image import Image, LabelMap, ScalarImage
-from voxarray.inference.classes import Classes
-from voxarray.inference.job import Job
-from voxarray.inference.loading import LoadedModel, loaded
-from voxarray.inference.network import Network
-from voxarray.inference.options import SUMS, InferenceOptions
-from voxarray.inference.planning import Patching, Placement, placed, probe
-from voxarray.inference.predicted import Outline, Predicted, Report, gathered
-from voxarray.inference.scan import Scan, scan_of
-from voxarray.saving import projected_peak, save
-from voxarray.source.base import Source
-from voxarray.source.window import Window
-from voxarray.storage.destination import local_destination
-
-_ARCHIVES = "zarr"
+from voxarray.cohort.cohort import Cohort
+from voxarray.core.errors import StateError, UnsupportedError
+from voxarray.core.progress import ProgressOption
+from voxarray.inference.inference import Inference
+from voxarray.inference.loading import loaded
+from voxarray.inference.options import InferenceOptions
+from voxarray.inference.prediction_transform import InferenceTransform
 
 
 def infer(
@@ -55,8 +37,12 @@ def infer(
     accumulate: str = "float32",
     dtype: str | None = None,
     overwrite: bool = False,
+    workers: int = 0,
+    scheduler: str | None = None,
+    partition: tuple[int, int] | None = None,
+    executor: Executor | None = None,
     progress: ProgressOption = None,
-) -> Image:
+) -> Any:
     """Run a network over a volume of any size and write what it finds on the scan's own grid.
 
     The volume is cut into patches that overlap. They are predicted in an order that finishes
@@ -79,8 +65,9 @@ def infer(
             file of a TorchScript, ``torch.export`` or ONNX network; the folder of a MONAI bundle;
             or a list of these, of which the mean is taken. TorchScript and ``.pt2`` are programs:
             load those of sources that you trust. Of a bundle no code is run.
-        images: An `Image`, its path, or a `Subject`.
-        destination: An archive or file; its suffix says which format.
+        images: An `Image`, its path, a `Subject`, or a `Cohort`.
+        destination: An archive or file; its suffix says which format. Of a cohort the folder of
+            another, in which what is up to date is not made again.
         patch_size: Voxels of a patch along W, H and D, or one number for all. A volume that is
             smaller is padded with zeros.
         overlap: Of neighbours: a fraction of the patch (by default 0.5), or voxels (int).
@@ -107,11 +94,16 @@ def infer(
         dtype: Type of the result. Probabilities are float16 (in archives; float32 in files),
             or uint8, of which 255 stands for 1.
         overwrite: Replace what is at the destination.
+        workers: Processes on this machine for a cohort; each loads the model from its path.
+        scheduler: Address of a running dask scheduler, for a cohort.
+        partition: Number from 1 on, and how many: only one part of a cohort's subjects.
+        executor: Any `concurrent.futures.Executor`, for a cohort.
         progress: True, False, a function of bytes done and in all, or None: a bar where somebody
             looks.
 
     Returns:
-        The result, not loaded: a `LabelMap`, or a `ScalarImage`.
+        The result, not loaded: a `LabelMap`, or a `ScalarImage`. Of a cohort the new `Cohort`,
+        whose subjects have one image, ``"prediction"``.
 
     Raises:
         ModelError: If the model cannot be loaded (``BAD_MODEL``, ``NO_NETWORK``,
@@ -141,189 +133,27 @@ def infer(
         accumulate,
         dtype,
     )
+    if isinstance(images, Cohort):
+        if destination is None:
+            raise StateError(
+                "nothing says where the predictions go: pass destination, a folder",
+                code="NO_DESTINATION",
+            )
+        transform = InferenceTransform(model, options, classes, preprocess, device)
+        return images.map(transform).save(
+            destination,
+            workers=workers,
+            scheduler=scheduler,
+            partition=partition,
+            executor=executor,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if workers or scheduler or partition or executor:
+        raise UnsupportedError(
+            "workers=, scheduler=, partition= and executor= divide a cohort, and this is one scan: "
+            "leave them out",
+            code="UNUSED_KEYWORD",
+        )
     work = Inference.of(loaded(model), options, classes, preprocess, device)
     return work.write(images, destination, overwrite=overwrite, progress=progress)
-
-
-@dataclass(frozen=True, eq=False)
-class Inference:
-    """A model and what is to be done with it, for one scan or many.
-
-    Attributes:
-        model: The networks.
-        network: The same, on their device.
-        options: What is computed.
-        classes: What the classes mark.
-        preprocess: Applied to each subject first.
-    """
-
-    model: LoadedModel
-    network: Network
-    options: InferenceOptions
-    classes: Classes
-    preprocess: Callable[[Any], Any] | None
-
-    @classmethod
-    def of(
-        cls,
-        model: LoadedModel,
-        options: InferenceOptions,
-        classes: Any = None,
-        preprocess: Callable[[Any], Any] | None = None,
-        device: Any = None,
-    ) -> Inference:
-        """Put together what a user and a model say."""
-        options = options.completed(model.settings)
-        if preprocess is None and model.preprocess is not None:
-            preprocess = model.preprocess()
-        network = Network(model.networks, options.flips, device, bool(options.amp))
-        return cls(model, network, options, Classes.of(classes, model.names), preprocess)
-
-    def write(
-        self,
-        images: Any,
-        destination: str | os.PathLike[str] | None,
-        *,
-        overwrite: bool = False,
-        progress: ProgressOption = None,
-    ) -> Image:
-        """Predict one scan and write the result; see `infer`."""
-        target = _target(destination, overwrite)
-        scan = self.scan(images)
-        placement = self.placement(scan, target)
-        title = os.path.basename(target)
-        with self.result(scan, placement, title, progress) as source:
-            if self._is_archive(target):
-                convert_to_archive(
-                    source,
-                    target,
-                    kind="label" if self.makes_labels else "intensity",
-                    table=self.classes.table if self.makes_labels else (),
-                    options=Options(overwrite=overwrite),
-                )
-            else:
-                save(source, target, label=self.makes_labels, overwrite=overwrite, progress=False)
-        return LabelMap(target) if self.makes_labels else ScalarImage(target)
-
-    @property
-    def makes_labels(self) -> bool:
-        """Whether the result is a label map."""
-        return self.options.output == "labels"
-
-    def scan(self, images: Any) -> Scan:
-        """What the network is shown of some images; reads nothing."""
-        names = self.options.channels or self.model.channels or None
-        return scan_of(images, names, self.preprocess)
-
-    def placement(self, scan: Scan, target: str) -> Placement:
-        """Where everything is held while a scan is predicted; reads nothing.
-
-        Args:
-            scan: What is predicted.
-            target: Where the result goes.
-        """
-        options = self.options
-        patching = Patching.of(
-            options.patch_size,
-            0.5 if options.overlap is None else options.overlap,
-            options.blend or "hann",
-            SUMS[options.accumulate],
-            options.batch_size or 1,
-        )
-        count = self.classes.count or probe(scan, patching, self.network)
-        reduction = self.options.reduction(count, self.classes.values)
-        if options.dtype is None and reduction.dtype == "float16" and not self._is_archive(target):
-            reduction = replace(reduction, dtype=np.dtype(np.float32))
-        channels = reduction.channels(count)
-        outline = Outline(
-            (channels, *scan.native.shape), reduction.dtype, scan.native.affine, scan.sources
-        )
-        writing = projected_peak(outline, target)
-        return placed(scan, patching, self.network, count, reduction, writing)
-
-    @contextmanager
-    def result(
-        self, scan: Scan, placement: Placement, title: str, progress: ProgressOption
-    ) -> Iterator[Source]:
-        """The prediction of a scan as a source to be written once.
-
-        Args:
-            scan: As the placement was made for.
-            placement: Where everything is held.
-            title: Of the bar.
-            progress: See `infer`.
-        """
-        with ExitStack() as held:
-            told = held.enter_context(reporting(progress, title))
-            ready = held.enter_context(scan.staged())
-            job = placement.job
-            job = replace(job, reader=replace(job.reader, sources=ready.sources))
-            report = _counter(told, job)
-            scaling = self.options.scaling(job.reduction)
-            source: Source
-            if placement.streams:
-                source = Predicted(
-                    job, placement.limit, placement.cost.cells, placement.peak, report
-                )
-            else:
-                source = gathered(job, placement.limit, placement.cost.cells, report, scaling)
-            yield Window.of(source).recorded(self._entry(scan, placement))
-
-    def _entry(self, scan: Scan, placement: Placement) -> Entry:
-        """What the history of a result says: the same for the same model, scan and settings."""
-        job = placement.job
-        return entry(
-            "infer",
-            {
-                **self.options.recorded(),
-                "model": self.model.digest,
-                "patch_size": job.plan.patch,
-                "overlap": placement.overlap,
-                "blend": job.blend,
-                "batch_size": job.batch,
-                "activation": job.reduction.activation,
-                "classes": [[label.value, label.name] for label in self.classes.table]
-                or job.classes,
-                "preprocess": None if self.preprocess is None else described(self.preprocess),
-                "grid": [scan.predicted.shape, scan.predicted.affine],
-            },
-        )
-
-    def _is_archive(self, target: str) -> bool:
-        written = writable_format(target)
-        return written is not None and written.identity == _ARCHIVES
-
-
-def _target(destination: str | os.PathLike[str] | None, overwrite: bool) -> str:
-    """The destination as a local path.
-
-    Raises:
-        StateError: If there is none (``NO_DESTINATION``).
-        ArchiveExistsError: If something is there and must not be replaced.
-    """
-    if destination is None:
-        raise StateError(
-            "nothing says where the result goes: pass destination, for example "
-            "labels.ome.zarr or labels.nii.gz",
-            code="NO_DESTINATION",
-        )
-    target = os.path.abspath(os.path.expanduser(local_destination(destination)))
-    if os.path.lexists(target) and not overwrite:
-        raise ArchiveExistsError(
-            f"{target} exists already: choose another name, or pass overwrite=True", path=target
-        )
-    return target
-
-
-def _counter(told: Callable[[int, int], None] | None, job: Job) -> Report:
-    """Tells a bar of patches, as the bytes that they are read as."""
-    done = 0
-    each = job.reader.patch_bytes
-
-    def report(patches: int) -> None:
-        nonlocal done
-        done += patches * each
-        if told is not None:
-            told(done, len(job.plan) * each)
-
-    return report

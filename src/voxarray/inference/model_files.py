@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -57,8 +57,8 @@ def network_of(path: str) -> Network:
         if kind == "program":
             exported: Any = torch.export.load(path)
             return partial(_run, exported.module())
-        script: Network = torch.jit.load(path, map_location="cpu").eval()
-        return script
+        script: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+        return cast(Network, script.eval())
     except (RuntimeError, ValueError, OSError, KeyError) as error:
         raise _damaged(path, error) from error
 

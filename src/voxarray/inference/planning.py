@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,6 @@ class Placement:
         streams: Whether the result is handed on in order while it is made.
         peak: Bytes of RAM that the job needs in all.
         scratch: Bytes of disk.
-        overlap: Voxels (W, H, D) that neighbours share.
     """
 
     job: Job
@@ -47,7 +46,6 @@ class Placement:
     streams: bool
     peak: int
     scratch: int
-    overlap: Shape3 = (0, 0, 0)
 
     def __str__(self) -> str:
         disk = f", {format_bytes(self.scratch)} of scratch" if self.scratch else ", no scratch"
@@ -195,7 +193,7 @@ def placed(
     if chosen.scratch:
         require_room(chosen.scratch, f"inference of {scan.path or 'the image'}")
     log.info("%s: %s", scan.path or "image", chosen)
-    return replace(chosen, overlap=patching.overlap)
+    return chosen
 
 
 def _placement(job: Job, budget: int, writing: int, computed: list[int]) -> Placement:

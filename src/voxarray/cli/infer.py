@@ -1,0 +1,135 @@
+"""``voxarray infer``: what a network makes of a scan, or of every subject of a cohort."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from voxarray.cli import options as choices
+from voxarray.cli.cohort_run import tell
+from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.destinations import Destination, Kind
+from voxarray.cli.outcome import Outcome, told_when_stopped
+from voxarray.cohort.cohort import Cohort
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.run.interrupts import stoppable
+from voxarray.inference.axis_plan import BLENDS
+from voxarray.inference.options import InferenceOptions
+from voxarray.inference.prediction_transform import InferenceTransform
+from voxarray.inference.reduction import ACTIVATIONS, OUTPUTS
+from voxarray.transforms import Compose
+
+
+def _sizes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
+    """One or three whole numbers, or fractions."""
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) if "." in part else int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 3):
+        raise click.BadParameter(f"{text!r} is neither one number nor three, such as 96,96,64")
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
+    """A number, or names."""
+    if text is None:
+        return None
+    return int(text) if text.isdigit() else [name.strip() for name in text.split(",")]
+
+
+@click.command("infer")
+@click.argument("model")
+@click.argument("source")
+@click.argument("destination")
+@click.option("--patch-size", callback=_sizes, metavar="N|N,N,N", help="Voxels of a patch")
+@click.option("--overlap", callback=_sizes, metavar="F|N|...", help="Fraction, or voxels [0.5]")
+@click.option("--blend", type=click.Choice(BLENDS), help="How patches are weighed [hann]")
+@click.option("--output", type=click.Choice(OUTPUTS), default="labels", show_default=True)
+@click.option("--activation", type=click.Choice(ACTIVATIONS), help="[softmax; one class: sigmoid]")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Least probability of a label")
+@click.option("--classes", callback=_classes, metavar="N|NAME,NAME,...", help="[as the model says]")
+@click.option(
+    "--channels",
+    callback=lambda _, __, t: t.split(",") if t else None,
+    metavar="NAME,NAME,...",
+    help="Images of a subject, as the network's channels",
+)
+@click.option("--batch-size", type=click.IntRange(1), help="Patches at once [1]")
+@click.option("--flips", metavar="all|AXIS,AXIS", help="Average over mirrored patches: x, y, z")
+@click.option("--amp", is_flag=True, default=None, help="Half precision where that is safe")
+@click.option("--device", help="Where the network runs, such as cuda:0 [cpu]")
+@click.option(
+    "--pipeline", type=click.Path(dir_okay=False), help="YAML of transforms to apply first"
+)
+@choices.who_does_it
+@how_it_speaks(as_json=True)
+def command(
+    model: str,
+    source: str,
+    destination: str,
+    memory: str | None,
+    device: str | None,
+    pipeline: str | None,
+    classes: Any,
+    flips: str | None,
+    **arguments: Any,
+) -> None:
+    """Run MODEL over SOURCE, a scan or a cohort, and write what it finds to DESTINATION.
+
+    MODEL is a TorchScript, torch.export or ONNX file, or the folder of a MONAI bundle. TorchScript
+    and .pt2 files are programs: take those of sources that you trust. A cohort's predictions become
+    another cohort; what is up to date there is not made again: run the command again to resume.
+    """
+    import dask.config
+
+    names = ("patch_size", "overlap", "blend", "output", "activation", "threshold", "channels")
+    own = {name: arguments[name] for name in (*names, "batch_size", "amp")}
+    mirrored = flips if flips in (None, "all") else flips.split(",")
+    options = InferenceOptions(**own, flips=mirrored or ())
+    before = Compose.from_yaml(os.path.expanduser(pipeline)) if pipeline else None
+    target = Destination.of(destination)
+    budget = {} if memory is None else {"voxarray.memory-budget": memory}
+    with dask.config.set(budget), told_when_stopped(destination), stoppable():
+        if target.kind is Kind.COHORT:
+            transform = InferenceTransform(os.path.abspath(model), options, classes, before, device)
+            mapped = Cohort(source).map(transform)
+            run = choices.execution(arguments)
+            folder = CohortLayout.of(target.path)
+            tell(
+                folder,
+                lambda watcher: mapped.make(folder.root, ArchiveOptions(), run, watcher),
+            )
+        else:
+            _one(model, source, target.path, options, classes, before, device, arguments)
+
+
+def _one(
+    model: str,
+    source: str,
+    target: str,
+    options: InferenceOptions,
+    classes: Any,
+    before: Any,
+    device: str | None,
+    arguments: dict[str, Any],
+) -> None:
+    unused = [f"--{name}" for name in ("workers", "scheduler", "partition") if arguments[name]]
+    if unused:
+        raise click.UsageError(
+            f"{', '.join(unused)} would have no effect on one scan: leave it out"
+        )
+    outcome = Outcome()
+    with outcome.attempt(source):
+        work = InferenceTransform(model, options, classes, before, device).inference
+        made = work.write(
+            source, target, overwrite=arguments["overwrite"], progress=console().progress
+        )
+        outcome.console.document.update(destination=target, shape=list(made.shape))
+        outcome.console.say(f"{target}: {made!r}")
+    outcome.exit()

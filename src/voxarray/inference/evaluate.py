@@ -1,0 +1,337 @@
+"""`evaluate`: how well a label map agrees with another, label by label, in one pass."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive.source import table_of
+from voxarray.cohort.cohort import Cohort
+from voxarray.core import memory
+from voxarray.core.errors import GridError, StateError, UnsupportedError
+from voxarray.geometry.selection import Selection
+from voxarray.image import Image, LabelMap
+from voxarray.inference.surface_distances import SurfaceDistances, surface_distances
+from voxarray.source.base import Source
+from voxarray.source.pieces import pieces
+from voxarray.subject import Subject
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Box = tuple[range, range, range]
+
+_BYTES_PER_VOXEL = 2 * (1 + 1) + 2 * (8 + 4 * 3) + 8
+"""Of a label's box: two masks and their borders, scipy's two distance maps, and one more."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScores:
+    """How one label agrees.
+
+    Attributes:
+        label: The value.
+        name: What it marks, if an archive says so.
+        dice: Twice the voxels that both have, by the voxels that each has; NaN if none has any.
+        predicted: Volume in the prediction, mm³.
+        reference: Volume in the reference, mm³.
+        both: Volume that both have, mm³.
+        surfaces: Distances between the surfaces; None if they were not asked for, or if one of the
+            two has no voxel of the label.
+    """
+
+    label: int
+    name: str
+    dice: float
+    predicted: float
+    reference: float
+    both: float
+    surfaces: SurfaceDistances | None
+
+    def row(self) -> dict[str, Any]:
+        """As a row of a table."""
+        distances = self.surfaces
+        return {
+            "label": self.label,
+            "name": self.name,
+            "dice": self.dice,
+            "predicted_mm3": self.predicted,
+            "reference_mm3": self.reference,
+            "hausdorff_mm": math.nan if distances is None else distances.hausdorff,
+            "hausdorff95_mm": math.nan if distances is None else distances.hausdorff95,
+            "mean_surface_mm": math.nan if distances is None else distances.mean,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation(Mapping[int, LabelScores]):
+    """How well the labels of a prediction agree with those of a reference.
+
+    Attributes:
+        scores: By label, ascending; 0 is left out.
+    """
+
+    scores: Mapping[int, LabelScores]
+
+    def __getitem__(self, label: int) -> LabelScores:
+        return self.scores[label]
+
+    def __iter__(self) -> Any:
+        return iter(self.scores)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row per label: Dice, volumes in mm³, distances between surfaces in mm."""
+        import pandas as pd
+
+        rows = [one.row() for one in self.scores.values()]
+        return pd.DataFrame(rows, columns=list(_EMPTY.row()))
+
+    def __repr__(self) -> str:
+        return f"Evaluation({', '.join(f'{k}: {s.dice:.3f}' for k, s in self.scores.items())})"
+
+
+_EMPTY = LabelScores(0, "", math.nan, 0.0, 0.0, 0.0, None)
+
+
+def evaluate(
+    prediction: Any,
+    reference: Any,
+    *,
+    labels: Sequence[int] | None = None,
+    surfaces: bool = True,
+) -> Any:
+    """Compare label maps: Dice, volumes and distances between surfaces.
+
+    Voxels are counted in one pass over both, in pieces. Surfaces are compared within the box that a
+    label fills in either, by SciPy's exact Euclidean distance transform: a label's voxels with one
+    of their six neighbours outside are its surface, as in MONAI.
+
+    >>> import voxarray as vx
+    >>> import numpy as np
+    >>> truth = np.zeros((1, 20, 20, 20), np.uint8)
+    >>> truth[:, 5:15, 5:15, 5:15] = 1
+    >>> found = np.roll(truth, 1, axis=1)
+    >>> scores = vx.evaluate(vx.LabelMap(tensor=found), vx.LabelMap(tensor=truth))
+    >>> scores[1].dice, scores[1].surfaces.hausdorff
+    (0.9, 1.0)
+
+    Args:
+        prediction: A `LabelMap`, its path, or a `Cohort` of predictions.
+        reference: On the same grid; of a cohort, a `Cohort` with the same subjects, whose label
+            maps (or that named ``"label"``) are the reference.
+        labels: Only these; by default all that occur in either, without 0.
+        surfaces: Whether surfaces are compared, too, for which a label's box must fit into memory.
+
+    Returns:
+        An `Evaluation`; of cohorts a table (pandas) with a row per subject and label.
+
+    Raises:
+        GridError: If the two are on other grids (``GRID_MISMATCH``), or the axes of the grid are
+            not at right angles and surfaces are compared (``SHEARED``).
+        UnsupportedError: If one has several channels, or is no label map (``NO_LABELS``).
+        MemoryBudgetError: If a label's box does not fit.
+        StateError: If cohorts have other subjects (``SUBJECTS_DIFFER``).
+    """
+    if isinstance(prediction, Cohort) or isinstance(reference, Cohort):
+        return _cohorts(prediction, reference, labels, surfaces)
+    found, truth = _source(prediction, "prediction"), _source(reference, "reference")
+    _require_one_grid(found, truth, surfaces)
+    counts = _Counts()
+    for box, voxels in pieces(found):
+        counts.add(box, _whole_numbers(voxels), _whole_numbers(truth.read(box)))
+    names = {label.value: label.name for source in (truth, found) for label in table_of(source)}
+    wanted = counts.labels if labels is None else [int(label) for label in labels]
+    return Evaluation({k: _scores(k, names, counts, found, truth, surfaces) for k in wanted})
+
+
+def _scores(
+    label: int,
+    names: Mapping[int, str],
+    counts: _Counts,
+    found: Source,
+    truth: Source,
+    surfaces: bool,
+) -> LabelScores:
+    voxel = float(np.prod(found.grid.spacing))
+    predicted, real = counts.predicted.get(label, 0), counts.reference.get(label, 0)
+    both = counts.both.get(label, 0)
+    dice = 2 * both / (predicted + real) if predicted + real else math.nan
+    distances = None
+    if surfaces and predicted and real:
+        distances = _distances(label, counts.boxes[label], found, truth)
+    name = names.get(label, "")
+    return LabelScores(label, name, dice, predicted * voxel, real * voxel, both * voxel, distances)
+
+
+def _distances(
+    label: int, bounds: NDArray[np.int64], found: Source, truth: Source
+) -> SurfaceDistances:
+    x, y, z = (range(int(low), int(high)) for low, high in bounds)
+    memory.require(
+        len(x) * len(y) * len(z) * (_BYTES_PER_VOXEL + 2 * found.dtype.itemsize),
+        f"comparing the surfaces of label {label}, which fills {len(x)} x {len(y)} x {len(z)}",
+        "pass surfaces=False, or raise the budget",
+    )
+    box = Selection((range(1), x, y, z))
+    # A border of background: what ends with the volume ends there.
+    masks = [np.pad(source.read(box)[0] == label, 1) for source in (found, truth)]
+    return surface_distances(masks[0], masks[1], found.grid.spacing)
+
+
+@dataclass
+class _Counts:
+    """What is counted of two label maps.
+
+    Attributes:
+        predicted: Voxels by label.
+        reference: Voxels by label.
+        both: Voxels that are equal, by label.
+        boxes: (3, 2) first voxel and the one after the last, in either, by label.
+    """
+
+    predicted: dict[int, int] = field(default_factory=dict)
+    reference: dict[int, int] = field(default_factory=dict)
+    both: dict[int, int] = field(default_factory=dict)
+    boxes: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> list[int]:
+        """All that occur, but for 0."""
+        return sorted({*self.predicted, *self.reference} - {0})
+
+    def add(self, box: Selection, found: NDArray, truth: NDArray) -> None:
+        """Count a piece (1, w, h, d)."""
+        _count(self.predicted, found)
+        _count(self.reference, truth)
+        _count(self.both, found[found == truth])
+        start = np.array([r.start for r in box.spatial])
+        for voxels in (found[0], truth[0]):
+            for label, low, high in _bounds(voxels):
+                own = np.stack([low + start, high + start], axis=1)
+                known = self.boxes.get(label)
+                if known is not None:
+                    own[:, 0] = np.minimum(own[:, 0], known[:, 0])
+                    own[:, 1] = np.maximum(own[:, 1], known[:, 1])
+                self.boxes[label] = own
+
+
+def _count(counts: dict[int, int], voxels: NDArray) -> None:
+    values, numbers = np.unique(voxels, return_counts=True)
+    for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
+        counts[value] = counts.get(value, 0) + number
+
+
+def _bounds(voxels: NDArray) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+    """Labels of a piece (w, h, d), and the corners of the box that each fills."""
+    values, numbered = np.unique(voxels, return_inverse=True)
+    from scipy.ndimage import find_objects
+
+    boxes = find_objects(numbered.reshape(voxels.shape) + 1)
+    return [
+        (
+            int(value),
+            np.array([s.start for s in slices], np.int64),
+            np.array([s.stop for s in slices], np.int64),
+        )
+        for value, slices in zip(values.tolist(), boxes, strict=True)
+        if value != 0 and slices is not None
+    ]
+
+
+def _source(given: Any, what: str) -> Source:
+    image = LabelMap(given) if isinstance(given, (str, os.PathLike)) else given
+    if not isinstance(image, Image):
+        raise TypeError(f"{what} is a LabelMap, its path or a Cohort, not {type(given).__name__}")
+    source: Source = image.source
+    if source.shape[0] != 1 or source.dtype.kind not in "biuf":
+        raise UnsupportedError(
+            f"the {what} has {source.shape[0]} channels of {source.dtype}: expected one of labels; "
+            "take one of them, image[channel : channel + 1, :, :, :]",
+            code="NO_LABELS",
+            path=source.path,
+        )
+    return source
+
+
+def _whole_numbers(voxels: NDArray) -> NDArray:
+    if voxels.dtype.kind == "b":
+        return voxels.view(np.uint8)
+    if voxels.dtype.kind in "iu":
+        return voxels
+    whole = voxels.astype(np.int64)
+    if not np.array_equal(whole, voxels):
+        raise UnsupportedError(
+            "a label map has voxels that are no whole numbers: is it a map of probabilities?",
+            code="NO_LABELS",
+        )
+    return whole
+
+
+def _require_one_grid(found: Source, truth: Source, surfaces: bool) -> None:
+    if not found.grid.isclose(truth.grid):
+        raise GridError(
+            f"the prediction has {found.grid} and the reference {truth.grid}: resample one onto "
+            "the other first",
+            code="GRID_MISMATCH",
+            path=found.path,
+        )
+    direction = found.grid.direction
+    if surfaces and not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
+        raise GridError(
+            "the axes of the voxels are not at right angles, and distances are not those along "
+            "them: resample both onto another grid, or pass surfaces=False",
+            code="SHEARED",
+            path=found.path,
+        )
+
+
+def _cohorts(
+    prediction: Any, reference: Any, labels: Sequence[int] | None, surfaces: bool
+) -> pd.DataFrame:
+    import pandas as pd
+
+    if not (isinstance(prediction, Cohort) and isinstance(reference, Cohort)):
+        raise TypeError("a Cohort is compared with a Cohort")
+    missing = set(prediction.names) ^ set(reference.names)
+    if missing:
+        raise StateError(
+            f"{len(missing)} subjects are in one cohort and not in the other, such as "
+            f"{sorted(missing)[0]}: compare cohort.query(...) of both",
+            code="SUBJECTS_DIFFER",
+        )
+    tables = []
+    for name in prediction.names:
+        pair = [_label_map(cohort[name], name) for cohort in (prediction, reference)]
+        table = evaluate(*pair, labels=labels, surfaces=surfaces).table
+        table.insert(0, "subject", name)
+        tables.append(table)
+    if not tables:
+        return pd.DataFrame(columns=["subject", *_EMPTY.row()])
+    return pd.concat(tables, ignore_index=True)
+
+
+def _label_map(subject: Subject, name: str) -> LabelMap:
+    found = {
+        key: image
+        for key, image in subject.get_images_dict(intensity_only=False).items()
+        if isinstance(image, LabelMap)
+    }
+    if "label" in found:
+        return found["label"]
+    if len(found) != 1:
+        raise StateError(
+            f"the subject {name} has the label maps {sorted(found)}: expected one, or one that is "
+            "named label",
+            code="NO_LABELS",
+        )
+    return next(iter(found.values()))

@@ -1,0 +1,227 @@
+"""A model as a transform of subjects, so that a cohort is predicted as it is preprocessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive.metadata import Label
+from voxarray.cohort.plan.described import described
+from voxarray.core.errors import StateError
+from voxarray.core.scaling import Scaling
+from voxarray.geometry.selection import Selection, Shape4
+from voxarray.image import LabelMap, ScalarImage
+from voxarray.inference.inference import Inference
+from voxarray.inference.loading import LoadedModel, loaded
+from voxarray.inference.options import InferenceOptions
+from voxarray.inference.planning import Placement
+from voxarray.inference.scan import Scan
+from voxarray.source.base import Channels, SequentialReads, Source, VoxelStream, digest
+from voxarray.source.window import Window
+from voxarray.subject import Subject
+
+PREDICTION = "prediction"
+"""Name of what is made of each subject."""
+
+_TARGET = f"{PREDICTION}.ome.zarr"
+
+
+class InferenceTransform:
+    """Makes of a subject another one with the prediction alone; nothing is predicted yet.
+
+    It travels to workers with the path of the model, which each loads for itself.
+
+    Args:
+        model: As of `infer`.
+        options: What is computed.
+        classes: As of `infer`.
+        preprocess: As of `infer`.
+        device: As of `infer`.
+    """
+
+    version = 1
+    args_names = ("model", "options", "classes", "preprocess")
+
+    def __init__(
+        self,
+        model: Any,
+        options: InferenceOptions,
+        classes: Any = None,
+        preprocess: Callable[[Any], Any] | None = None,
+        device: Any = None,
+    ) -> None:
+        self._given = (model, options, classes, preprocess, device)
+        self._loaded: LoadedModel | None = None
+        self._inference: Inference | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._given
+
+    def __repr__(self) -> str:
+        return f"infer({self._given[0]!r})"
+
+    @property
+    def inference(self) -> Inference:
+        """The model, loaded at first use in each process."""
+        if self._inference is None:
+            model, options, classes, preprocess, device = self._given
+            self._inference = Inference.of(loaded(model), options, classes, preprocess, device)
+        return self._inference
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What makes another prediction when it changes: not the device, nor where the model is."""
+        work = self.inference
+        return {
+            "model": work.model.digest,
+            "options": work.options.recorded(),
+            "classes": [[label.value, label.name, label.colour] for label in work.classes.table]
+            or work.classes.count,
+            "preprocess": None if work.preprocess is None else described(work.preprocess),
+        }
+
+    def __call__(self, subject: Subject) -> Subject:
+        """The subject of the prediction; reads nothing."""
+        work = self.inference
+        scan = work.scan(subject)
+        source = Window.of(LazyPrediction(work, scan)).recorded(work.entry(scan))
+        kind = LabelMap if work.makes_labels else ScalarImage
+        empty = kind(tensor=np.zeros((1, 1, 1, 1), np.uint8))
+        return Subject({PREDICTION: empty._on(source)})
+
+
+@dataclass(frozen=True, eq=False)
+class LazyPrediction(Source):
+    """A prediction that is made when it is written.
+
+    Attributes:
+        inference: What is to be done.
+        scan: With what.
+        is_stored: Whether voxels come as they are stored, without a scaling.
+    """
+
+    inference: Inference
+    scan: Scan
+    is_stored: bool = False
+
+    @property
+    def shape(self) -> Shape4:
+        return (self._channels, *self.scan.native.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        stored = self._reduction.dtype
+        return stored if self.scaling is None else self.scaling.dtype(stored)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        return self.scan.native.affine
+
+    @property
+    def chunks(self) -> Shape4:
+        _, w, h, d = self.shape
+        return 1, w, h, min(d, 64)
+
+    @property
+    def channels(self) -> Channels:
+        return Channels("channel")
+
+    @property
+    def scaling(self) -> Scaling | None:
+        return None if self.is_stored else self.inference.options.scaling(self._reduction)
+
+    @property
+    def path(self) -> str | None:
+        return self.scan.path
+
+    @property
+    def lazy(self) -> bool:
+        return True
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:
+        return self.scan.sources
+
+    @property
+    def label_table(self) -> tuple[Label, ...]:
+        """Names and colours of labels, for the archive."""
+        return self.inference.classes.table if self.inference.makes_labels else ()
+
+    @property
+    def streaming_bytes(self) -> int:
+        return self.placement.peak
+
+    @property
+    def reading_bytes(self) -> int:
+        return self.placement.peak
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Where everything is held; found once."""
+        return self.inference.placement(self.scan, _TARGET)
+
+    @property
+    def _classes(self) -> int:
+        return self.inference.count(self.scan)
+
+    @property
+    def _reduction(self) -> Any:
+        work = self.inference
+        return work.options.reduction(self._classes, work.classes.values)
+
+    @property
+    def _channels(self) -> int:
+        return int(self._reduction.channels(self._classes))
+
+    def unscaled(self) -> LazyPrediction:
+        return replace(self, is_stored=True)
+
+    def read(self, selection: Selection) -> NDArray:  # noqa: ARG002
+        raise StateError(
+            "a prediction is made in one pass, from front to back: save it, then read what was "
+            "saved",
+            code="ONE_PASS",
+        )
+
+    def stream(self) -> VoxelStream:
+        return _Stream(self)
+
+    def token(self) -> str:
+        tokens = [source.token() for source in self.scan.sources]
+        return digest("prediction", self.inference.model.digest, tokens, self.is_stored)
+
+
+class _Stream(VoxelStream):
+    """Begins to predict when the first voxels are asked for."""
+
+    def __init__(self, source: LazyPrediction) -> None:
+        self._held = ExitStack()
+        self._source = source
+        self._stream: VoxelStream | None = None
+
+    def read_into(self, out: NDArray) -> None:
+        if self._stream is None:
+            lazy = self._source
+            made = self._held.enter_context(
+                lazy.inference.result(lazy.scan, lazy.placement, "", False)
+            )
+            ready = Window.of(made).base
+            if lazy.is_stored:
+                ready = ready.unscaled()
+            is_ordered = type(ready).stream is not Source.stream
+            stream = ready.stream() if is_ordered else SequentialReads(ready)
+            self._stream = self._held.enter_context(stream)
+        self._stream.read_into(out)
+
+    def finish(self) -> None:
+        if self._stream is not None:
+            self._stream.finish()
+
+    def close(self) -> None:
+        self._held.close()

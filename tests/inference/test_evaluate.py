@@ -1,0 +1,114 @@
+"""Dice, volumes and distances between surfaces, against numpy and MONAI."""
+
+from __future__ import annotations
+
+import dask
+import numpy as np
+import pytest
+
+import voxarray as vx
+
+
+def maps(shape=(30, 28, 26), labels=4, seed=0, affine=None):
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(seed)
+    fields = gaussian_filter(rng.random((labels, *shape)), (0, 3, 3, 3))
+    truth = fields.argmax(0).astype(np.uint8)
+    moved = np.roll(truth, (1, -1, 2), axis=(0, 1, 2))
+    affine = np.diag([0.8, 1.2, 3.0, 1]) if affine is None else affine
+    return [vx.LabelMap(tensor=one[None], affine=affine) for one in (moved, truth)]
+
+
+def test_dice_and_volumes_are_those_of_numpy():
+    found, truth = maps()
+    scores = vx.evaluate(found, truth)
+    a, b = found.numpy(), truth.numpy()
+    assert list(scores) == [1, 2, 3]
+    for label in scores:
+        one, other = a == label, b == label
+        dice = 2 * (one & other).sum() / (one.sum() + other.sum())
+        assert scores[label].dice == pytest.approx(dice, abs=1e-12)
+        assert scores[label].predicted == pytest.approx(one.sum() * 0.8 * 1.2 * 3)
+        assert scores[label].reference == pytest.approx(other.sum() * 0.8 * 1.2 * 3)
+
+
+def test_surfaces_are_those_of_monai():
+    metrics = pytest.importorskip("monai.metrics")
+    import torch
+
+    found, truth = maps(labels=3)
+    scores = vx.evaluate(found, truth)
+    a, b = (
+        torch.stack([torch.from_numpy(m.numpy()[0] == k) for k in range(3)])[None].float()
+        for m in (found, truth)
+    )
+    spacing = list(truth.spacing)
+    largest = metrics.compute_hausdorff_distance(a, b, spacing=spacing)[0]
+    most = metrics.compute_hausdorff_distance(a, b, percentile=95, spacing=spacing)[0]
+    for number, label in enumerate(scores):
+        surfaces = scores[label].surfaces
+        assert surfaces.hausdorff == pytest.approx(float(largest[number]), rel=1e-5)
+        assert surfaces.hausdorff95 == pytest.approx(float(most[number]), rel=1e-4)
+        one, other = (m.numpy()[0] == label for m in (found, truth))
+        ways = np.concatenate(
+            [
+                metrics.utils.get_surface_distance(x, y, spacing=spacing)
+                for x, y in _edges(one, other)
+            ]
+        )
+        assert surfaces.mean == pytest.approx(ways.mean(), rel=1e-4)
+
+
+def _edges(one, other):
+    from monai.metrics.utils import get_mask_edges
+
+    x, y = get_mask_edges(one, other, crop=False)
+    return (x, y), (y, x)
+
+
+def test_a_label_that_one_has_not(tmp_path):
+    found, truth = maps()
+    only = vx.LabelMap(tensor=np.where(found.numpy() == 2, 0, found.numpy()), affine=found.affine)
+    scores = vx.evaluate(only, truth, labels=[2, 9])
+    assert (scores[2].dice, scores[2].surfaces) == (0, None)
+    assert np.isnan(scores[9].dice)
+    assert list(scores.table["label"]) == [2, 9]
+    assert np.isnan(scores.table["hausdorff_mm"]).all()
+
+
+def test_voxels_are_read_in_pieces_and_names_come_from_archives(tmp_path, monkeypatch):
+    found, truth = maps(shape=(40, 40, 40))
+    found.save(tmp_path / "a.ome.zarr", chunks=16)
+    truth.save(tmp_path / "b.nii.gz")
+    monkeypatch.setattr("voxarray.source.pieces.PIECE_BYTES", 20_000)
+    pieces = vx.evaluate(tmp_path / "a.ome.zarr", tmp_path / "b.nii.gz")
+    whole = vx.evaluate(found, truth)
+    assert {k: s.row() for k, s in pieces.items()} == {k: s.row() for k, s in whole.items()}
+
+
+def test_what_cannot_be_compared_is_named():
+    found, truth = maps()
+    other = maps(affine=np.eye(4))[0]
+    sheared = np.eye(4)
+    sheared[0, 1] = 0.4
+    probabilities = vx.ScalarImage(tensor=np.full((1, 30, 28, 26), 0.5, "f4"), affine=truth.affine)
+    channels = vx.LabelMap(tensor=np.zeros((2, 30, 28, 26), "u1"), affine=truth.affine)
+    for one, code in (
+        (other, "GRID_MISMATCH"),
+        (probabilities, "NO_LABELS"),
+        (channels, "NO_LABELS"),
+    ):
+        with pytest.raises(vx.VoxarrayError) as caught:
+            vx.evaluate(one, truth)
+        assert caught.value.code == code
+    pair = maps(affine=sheared)
+    with pytest.raises(vx.GridError) as caught:
+        vx.evaluate(*pair)
+    assert caught.value.code == "SHEARED"
+    assert len(vx.evaluate(*pair, surfaces=False)) == 3
+    with (
+        dask.config.set({"voxarray.memory-budget": "100 kB"}),
+        pytest.raises(vx.MemoryBudgetError, match="surfaces=False"),
+    ):
+        vx.evaluate(found, truth)

@@ -1,0 +1,169 @@
+"""A model over a cohort: in this process, in workers, in parts, and from the command line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import voxarray as vx
+from inference.reference import blended, clear_of
+from voxarray.cli.main import main
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = torch.nn.Conv3d(1, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x - x.mean())
+
+
+@pytest.fixture
+def net():
+    return Net().eval()
+
+
+@pytest.fixture
+def model(net, tmp_path):
+    torch.jit.script(net).save(str(tmp_path / "net.pt"))
+    return tmp_path / "net.pt"
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number in range(3):
+        voxels = np.random.default_rng(number).random((1, 14, 12, 11 + number), np.float32)
+        image = vx.ScalarImage(tensor=voxels, affine=np.diag([0.75, 1, 2, 1]))
+        image.save(scans / f"sub-{number}.nii.gz")
+    vx.convert_cohort(scans, tmp_path / "cohort", progress=False)
+    return vx.Cohort(tmp_path / "cohort")
+
+
+def check(predictions, cohort, net):
+    assert predictions.names == cohort.names
+    for subject, made in zip(cohort, predictions, strict=True):
+        scan = subject.get_first_image()
+        reference = blended(net, scan.numpy(), (8, 8, 8), (4, 4, 4), "hann")
+        found = made["prediction"]
+        assert isinstance(found, vx.LabelMap)
+        assert found.grid == scan.grid
+        clear = clear_of(reference)
+        np.testing.assert_array_equal(found.numpy()[0][clear], reference.argmax(0)[clear])
+
+
+@pytest.mark.filterwarnings("ignore:.*is a program")
+def test_every_subject_is_predicted_and_nothing_twice(cohort, net, model, tmp_path):
+    made = vx.infer(
+        model, cohort, tmp_path / "labels", patch_size=8, classes=["no", "yes"], progress=False
+    )
+    check(made, cohort, net)
+    assert [label.name for label in made[0]["prediction"].source.base.labels] == ["no", "yes"]
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "labels" / "subjects").iterdir()}
+    again = vx.infer(
+        model, cohort, tmp_path / "labels", patch_size=8, classes=["no", "yes"], progress=False
+    )
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "labels" / "subjects").iterdir()} == before
+    assert again.names == made.names
+
+
+def test_a_module_and_probabilities(cohort, net, tmp_path):
+    for dtype in ("float16", "uint8"):
+        made = vx.infer(
+            net,
+            cohort,
+            tmp_path / dtype,
+            patch_size=8,
+            output="probabilities",
+            dtype=dtype,
+            progress=False,
+        )
+        for subject, one in zip(cohort, made, strict=True):
+            scan = subject.get_first_image()
+            logits = blended(net, scan.numpy(), (8, 8, 8), (4, 4, 4), "hann")
+            powers = np.exp(logits - logits.max(0))
+            found = one["prediction"].numpy()
+            np.testing.assert_allclose(found, powers / powers.sum(0), atol=3e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.*is a program")
+def test_parts_make_the_whole(cohort, net, model, tmp_path):
+    for part in (1, 2):
+        vx.infer(model, cohort, tmp_path / "labels", patch_size=8, partition=(part, 2))
+    made = CliRunner().invoke(main, ["finalise", str(tmp_path / "labels")])
+    assert made.exit_code == 0, made.output
+    check(vx.Cohort(tmp_path / "labels"), cohort, net)
+
+
+def test_the_command_line_predicts_in_workers_and_resumes(cohort, net, model, tmp_path):
+    arguments = ["infer", str(model), cohort.path, str(tmp_path / "labels")]
+    more = ["--patch-size", "8", "--workers", "2"]
+    made = CliRunner().invoke(main, [*arguments, *more])
+    assert made.exit_code == 0, made.output
+    assert "3 converted" in made.output
+    check(vx.Cohort(tmp_path / "labels"), cohort, net)
+    again = CliRunner().invoke(main, [*arguments, "--patch-size", "8"])
+    assert "3 up to date" in again.output
+    other = CliRunner().invoke(main, [*arguments, "--patch-size", "8", "--overlap", "0.25"])
+    assert "3 converted" in other.output
+
+
+def test_the_command_line_predicts_one_scan(cohort, net, model, tmp_path):
+    scan = next((tmp_path / "scans").iterdir())
+    arguments = ["infer", str(model), str(scan), str(tmp_path / "labels.nii.gz")]
+    made = CliRunner().invoke(main, [*arguments, "--patch-size", "8,8,8"])
+    assert made.exit_code == 0, made.output
+    assert set(vx.LabelMap(tmp_path / "labels.nii.gz").count_labels()) == {0, 1}
+    again = CliRunner().invoke(main, [*arguments, "--patch-size", "8"])
+    assert again.exit_code == 1
+    assert "EXISTS" in again.output
+    for wrong in (["--patch-size", "8,8"], ["--patch-size", "8", "--workers", "2"]):
+        assert CliRunner().invoke(main, [*arguments, *wrong]).exit_code == 2
+
+
+def test_failures_are_named_and_the_rest_goes_on(cohort, net, tmp_path):
+    def fragile(batch):
+        if batch.shape[0] and float(batch.max()) > 2:
+            raise RuntimeError("too bright")
+        return net(batch)
+
+    bright = vx.ScalarImage(tensor=np.full((1, 9, 9, 9), 5, "f4"))
+    bright.save(tmp_path / "scans" / "sub-9.nii.gz")
+    vx.convert_cohort(tmp_path / "scans", cohort.path, progress=False)
+    with pytest.raises(vx.VoxarrayError) as caught:
+        vx.infer(fragile, vx.Cohort(cohort.path), tmp_path / "labels", patch_size=8, progress=False)
+    assert caught.value.code == "SOME_FAILED"
+    table = vx.Cohort(tmp_path / "labels").table.set_index("subject")
+    assert list(table["status"]) == ["done", "done", "done", "failed"]
+    last = vx.Cohort(tmp_path / "labels").log("sub-9")[-1]
+    assert last["failure"]["code"] == "MODEL_FAILED"
+
+
+def test_an_empty_cohort_makes_an_empty_one(cohort, net, tmp_path):
+    empty = cohort.query("width > 1000")
+    made = vx.infer(net, empty, tmp_path / "labels", patch_size=8, progress=False)
+    assert len(made) == 0
+
+
+def test_evaluation_of_a_cohort_is_a_table(cohort, net, tmp_path):
+    made = vx.infer(net, cohort, tmp_path / "labels", patch_size=8, progress=False)
+    other = vx.infer(net, cohort, tmp_path / "other", patch_size=8, overlap=0, progress=False)
+    table = vx.evaluate(other, made)
+    assert list(table["subject"]) == cohort.names
+    assert ((table["dice"] > 0.5) & (table["dice"] <= 1)).all()
+    assert (vx.evaluate(made, made)["hausdorff_mm"] == 0).all()
+    with pytest.raises(vx.StateError) as caught:
+        vx.evaluate(made[:2], other)
+    assert caught.value.code == "SUBJECTS_DIFFER"
+
+
+def test_workers_without_a_cohort_are_refused(net, tmp_path):
+    image = vx.ScalarImage(tensor=np.zeros((1, 8, 8, 8), "f4"))
+    with pytest.raises(vx.UnsupportedError) as caught:
+        vx.infer(net, image, tmp_path / "a.nii", patch_size=8, workers=2)
+    assert caught.value.code == "UNUSED_KEYWORD"
