@@ -17,7 +17,7 @@ from voxarray.ops.padding import Padded
 from voxarray.ops.permuted import Permuted
 from voxarray.ops.pointwise import Pointwise
 from voxarray.patches.accumulator import Accumulator
-from voxarray.patches.aggregator import Aggregated
+from voxarray.patches.aggregated import Aggregated
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces
 from voxarray.source.window import Window
