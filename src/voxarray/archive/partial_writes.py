@@ -356,7 +356,7 @@ class ChunkFile:
         self.abandon()
 
     def abandon(self) -> None:
-        """Likewise."""
+        """Release the file; what it holds is of no use."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

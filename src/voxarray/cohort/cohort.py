@@ -143,7 +143,7 @@ class Cohort(Sequence[Subject]):
 
         Args:
             *args: Sampler, and what else `PatchDataset` takes after the subjects.
-            **kwargs: Likewise.
+            **kwargs: Keywords of `PatchDataset`, such as ``patches_per_image``.
         """
         from voxarray.patches import PatchDataset
 

@@ -18,9 +18,9 @@ class ArchiveOptions:
     """What is the same for all archives of a cohort.
 
     Attributes:
-        levels: As `Options` has it.
-        chunk: Likewise.
-        codec: Likewise.
+        levels: Pyramid levels, as in `voxarray.archive.options.Options`.
+        chunk: Edge of a chunk in voxels; None takes that of the codec's profile.
+        codec: Profile of the codec; None takes the default for images and for label maps.
         zipped: Whether each archive is one ``.ozx`` file.
         labels_only: Whether the images are label maps.
         keep_metadata: Names of header fields, of columns of a manifest or of
@@ -54,10 +54,10 @@ class InputSelection:
     Attributes:
         image_patterns: Pairs of a name and a pattern of paths below the source, such as
             ``("t1", "**/*_t1.nii.gz")``; what ``*`` stands for is the subject.
-        label_patterns: Likewise for label maps.
+        label_patterns: Such pairs of label maps.
         image_columns: Columns of a manifest that hold paths of images; the name of a column
             becomes the name of the image.
-        label_columns: Likewise for label maps.
+        label_columns: Columns of a manifest that hold paths of label maps.
         subject_column: Column of a manifest that names the subject.
     """
 

@@ -92,8 +92,8 @@ def verify_below(
 
     Args:
         paths: Archives, cohorts, or folders of these.
-        quick: As there.
-        begin: As there.
+        quick: Look at names and sizes alone.
+        begin: Called with the name of an archive, gives what to call with bytes done and in all.
 
     Yields:
         Verdicts under whole paths. A folder that holds nothing to verify has a problem, too

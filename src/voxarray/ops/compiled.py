@@ -98,8 +98,8 @@ def columns_last(voxels, strides, length, planes, lines, columns, lines_first, c
         length: Voxels of a line.
         planes: First and second index and weight of the second (n,) of the planes of the result,
             and whether the first is copied.
-        lines: Likewise.
-        columns: Likewise.
+        lines: The same of the lines of the result.
+        columns: The same of the columns of the result.
         lines_first: Whether lines come before planes.
         cut: Factor, smallest and largest number of integers; a factor of 0 for other types.
         work: (0,) of the type in which voxels are weighed.
@@ -178,8 +178,8 @@ def pick(voxels, strides, planes, lines, columns, out):
         voxels: (n,) of the base in memory order.
         strides: Voxels from one to the next along planes, lines and columns.
         planes: Indices (n,) of planes.
-        lines: Likewise.
-        columns: Likewise, already multiplied by their stride.
+        lines: Indices (n,) of lines.
+        columns: Indices (n,) of columns, already multiplied by their stride.
         out: (planes, lines, columns), the result.
     """
     for k in range(out.shape[0]):
@@ -257,12 +257,12 @@ def nearest(voxels, strides, extent, lookup, columns, half, out):
     """The voxel nearest to each point.
 
     Args:
-        voxels: As of `trilinear`, like all but one.
-        strides: Likewise.
-        extent: Likewise.
-        lookup: Likewise.
-        columns: Likewise.
-        out: Likewise.
+        voxels: As of `trilinear`.
+        strides: As of `trilinear`.
+        extent: As of `trilinear`.
+        lookup: As of `trilinear`.
+        columns: As of `trilinear`.
+        out: As of `trilinear`.
         half: What is added to a position before it is rounded down.
     """
     linear, shift, starts, bounds = lookup

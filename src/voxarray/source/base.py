@@ -234,9 +234,12 @@ class VoxelStream(ABC):
 
     Used by one thread at a time; a context manager.
 
-    >>> scan = vx.testing.sample()
-    >>> scan.save("scan.nii.gz")
-    >>> issubclass(vx.source.VoxelStream, object)
+    >>> import numpy as np
+    >>> source = vx.testing.sample().source
+    >>> plane = np.empty((1, 1, 56, 64), source.dtype)  # (c, d, h, w)
+    >>> with source.stream() as stream:
+    ...     stream.read_into(plane)  # the first one; the next call reads the next
+    >>> bool((plane[0, 0].T == vx.testing.sample().numpy()[0, :, :, 0]).all())
     True
     """
 

@@ -34,8 +34,8 @@ def require_same(images: Images, attribute: str, relative: float, absolute: floa
     Args:
         images: At least one.
         attribute: Name of the property.
-        relative: By which numbers may differ, as in ``numpy.allclose``.
-        absolute: Likewise.
+        relative: Part of a number by which others may differ from it.
+        absolute: What they may differ by besides; both as in ``numpy.allclose``.
     """
     values = {name: getattr(image, attribute) for name, image in images.items()}
     first, *others = (np.asarray(value) for value in values.values())

@@ -319,8 +319,8 @@ class Subject(PlotMixin, dict[str, Any]):
 
         Args:
             attribute: Name of the property.
-            relative_tolerance: By which numbers may differ, as in ``numpy.allclose``.
-            absolute_tolerance: Likewise.
+            relative_tolerance: Part of a number by which others may differ from it.
+            absolute_tolerance: What they may differ by besides; both as in ``numpy.allclose``.
 
         Raises:
             StateError: If it differs (code ``GRIDS_DIFFER``); also a RuntimeError.

@@ -41,10 +41,10 @@ class Affine(SpatialTransform):
             channel (for which it is read, now), the ``"mean"`` of its six outer planes, or
             ``"otsu"``, the mean of those voxels in them that lie below Otsu's threshold.
         default_pad_label: The same for label maps; a number.
-        image_interpolation: As for `Resample`.
-        label_interpolation: As for `Resample`.
+        image_interpolation: Of images, by one of the names that `Resample` lists.
+        label_interpolation: Of label maps, by one of these names.
         check_shape: Refuse subjects whose images differ in shape.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     The result of images is float32, as in TorchIO; label maps keep their type.
 

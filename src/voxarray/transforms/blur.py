@@ -29,7 +29,7 @@ class Blur(IntensityTransform):
     Args:
         std: Standard deviations in mm along W, H and D, or one for all; or a dict of such by the
             names of images. 0 leaves an axis as it is. Beyond the volume lies its reflection.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: For anything else.

@@ -31,7 +31,7 @@ class Crop(SpatialTransform):
     Args:
         cropping: Voxels to remove, at each end of W, H and D: six numbers, or three for both ends
             of each axis, or one for all.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: For other numbers, and if nothing would be left.
@@ -65,7 +65,7 @@ class Pad(SpatialTransform):
             ``"symmetric"``, ``"linear_ramp"`` (to 0), ``"constant"`` or ``"empty"`` (0); or
             ``"maximum"``, ``"mean"``, ``"median"``, ``"minimum"`` of the whole image, for which
             all of it is read, now.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: For other numbers.

@@ -28,7 +28,7 @@ class Clamp(IntensityTransform):
     Args:
         out_min: Smallest value of the result; None for no bound.
         out_max: Largest value of the result; None for no bound.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: If there is no bound, or the minimum is above the maximum.
@@ -76,7 +76,7 @@ class To(IntensityTransform):
         target: The type: ``"uint8"``, ``torch.uint8``, ``numpy.uint8``. Lazy images are on no
             device: `Image.to_tensor` puts the tensor on one.
         to_kwargs: Only for compatibility: what it may hold has no meaning here.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: If it is no type of voxels, or ``to_kwargs`` holds anything.

@@ -21,7 +21,7 @@ class Compose(Transform):
     Args:
         transforms: Transforms, or other functions of a subject, in order. Of a dict, the keys
             are names: ``compose["name"]``.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         TypeError: If one of them cannot be called, or a name is no text.

@@ -35,14 +35,14 @@ class CropOrPad(SpatialTransform):
     Args:
         target_shape: (W, H, D), or one number for all; None leaves an axis as it is. Without it
             the result is the box around the mask.
-        padding_mode: As for `Pad`.
+        padding_mode: What is put around images: a number, or a mode of `Pad`.
         mask_name: Name of the image in the subject around whose voxels that are not 0 the result
             lies; it is read once for that.
         labels: Which voxels of the mask count; by default all that are not 0.
         only_crop: Never pad.
         only_pad: Never crop.
         units: Of ``target_shape``: ``"voxels"``, ``"mm"`` or ``"cm"``.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: For arguments that make no sense, alone or together.
@@ -137,7 +137,7 @@ class EnsureShapeMultiple(SpatialTransform):
     Args:
         target_multiple: Number for each of W, H and D, or one for all.
         method: ``"pad"`` (with 0) or ``"crop"``.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: For another method, or numbers that are not positive.

@@ -32,7 +32,7 @@ class Lambda(Transform):
     Args:
         function: Takes and returns a 4D dask array; a NumPy array is taken, too.
         types_to_apply: Types of images to apply it to, such as ``[INTENSITY]``; all by default.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         TypeError: If it cannot be called.

@@ -39,7 +39,7 @@ class HistogramStandardization(NormalizationTransform):
             files; or the path of an ``.npz`` file of such arrays. A single array or ``.npy`` file
             is for all images.
         masking_method: Whose percentiles, as in `NormalizationTransform`.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: If landmarks are not 13 ascending numbers.

@@ -55,7 +55,7 @@ class ImageOperation(Transform):
     Args:
         operation: One of `METHODS`.
         parameters: Its arguments, by name.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         TypeError: If it does not take them.

@@ -36,7 +36,7 @@ class RemapLabels(LabelTransform):
             new ones becomes the next that holds them.
         masking_method: Where labels are replaced, as in `NormalizationTransform`; everywhere by
             default.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: If labels are no numbers.
@@ -70,8 +70,8 @@ class RemoveLabels(LabelTransform):
     Args:
         labels: Those to remove.
         background_label: What replaces them.
-        masking_method: As for `RemapLabels`.
-        **kwargs: As for `Transform`.
+        masking_method: Where labels are changed; see `RemapLabels`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("labels", "background_label", "masking_method")
@@ -103,8 +103,8 @@ class SequentialLabels(LabelTransform):
     1
 
     Args:
-        masking_method: As for `RemapLabels`.
-        **kwargs: As for `Transform`.
+        masking_method: Where labels are changed; see `RemapLabels`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         UnsupportedError: When applied, if there are more than a million labels.
@@ -134,7 +134,7 @@ class OneHot(LabelTransform):
     Args:
         num_classes: Number of channels; by default one more than the largest label, for which
             the label map is read once.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: For a number that is neither positive nor -1.

@@ -32,7 +32,7 @@ class Mask(IntensityTransform):
             channels of an image.
         outside_value: New value of the voxels outside.
         labels: Of a label map, the labels that are inside; by default all but 0.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: Without a mask.

@@ -33,7 +33,7 @@ class NormalizationTransform(IntensityTransform):
             ``"Posterior"``, ``"Inferior"`` or ``"Superior"`` for half of the volume; one, three or
             six numbers of voxels to leave out at the ends of the axes; or a function of a lazy
             dask array (C, W, H, D) that returns truth values, as ``lambda x: x > x.mean()``.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
     """
 
     def __init__(self, masking_method: MaskingMethod = None, **kwargs: Any) -> None:

@@ -22,7 +22,7 @@ class ToOrientation(SpatialTransform):
 
     Args:
         orientation: One letter per axis, each of R or L, A or P, S or I once: ``"LPS"``.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: For other letters (``BAD_ORIENTATION``).
@@ -52,7 +52,7 @@ class ToCanonical(ToOrientation):
     'RAS'
 
     Args:
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ()
@@ -86,7 +86,7 @@ class Flip(SpatialTransform):
     Args:
         axes: One or several of 0, 1, 2, or names of directions, such as ``"Left"`` (the axis that
             runs along it).
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: For other axes.

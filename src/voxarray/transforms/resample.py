@@ -52,7 +52,7 @@ class Resample(SpatialTransform):
         antialias: Smooth images, not label maps, along axes whose spacing grows, so that nothing
             is left of what the new spacing cannot show (Cardoso et al., MICCAI 2015). The
             result is of floating-point numbers.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: For a spacing that is not positive, an unknown interpolation, and one of
@@ -160,9 +160,9 @@ class Resize(SpatialTransform):
 
     Args:
         target_shape: (W, H, D), or one number for all; -1 leaves an axis as it is.
-        image_interpolation: As for `Resample`.
-        label_interpolation: As for `Resample`.
-        **kwargs: As for `Transform`.
+        image_interpolation: Of images, by one of the names that `Resample` lists.
+        label_interpolation: Of label maps, by one of these names.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: For other numbers, and interpolations as for `Resample`.

@@ -30,7 +30,7 @@ class RescaleIntensity(NormalizationTransform):
             ``(0, d)``. By default only the range of the voxels matters.
         masking_method: Whose percentiles, as in `NormalizationTransform`; all voxels are rescaled.
         in_min_max: The range that becomes ``out_min_max``; by default that of the percentiles.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     An image whose voxels are all the same, and one with an empty mask, is left as it is, with a
     `RuntimeWarning`.

@@ -21,7 +21,7 @@ class ZNormalization(NormalizationTransform):
 
     Args:
         masking_method: Of which voxels, as in `NormalizationTransform`; all voxels are normalised.
-        **kwargs: As for `Transform`.
+        **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         StateError: When applied, if the deviation is 0 (``CONSTANT``), or there are fewer than two

@@ -31,9 +31,9 @@ def locate(
 
     Args:
         names: What the inputs are called.
-        sources: As they were searched.
-        choice: Likewise.
-        options: Likewise.
+        sources: Files, folders, tables or URLs that were searched.
+        choice: Which inputs belonged together in that search.
+        options: How the archives of that search are made.
 
     Raises:
         MissingFileError: If a source is not there, or none can hold an input (``OTHER_SOURCE``).
