@@ -204,11 +204,19 @@ def _fitting(
     formats: Iterable[Format],
     suffixes: Callable[[Format], tuple[str, ...]],
 ) -> Format | None:
-    fitting = [(len(s), one) for one in formats if (s := longest_suffix(path, suffixes(one)))]
+    name = _name_of(path)  # once: a folder has thousands of names, and the table has twenty rows
+    fitting = [(len(s), one) for one in formats if (s := _longest(name, suffixes(one)))]
     return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
 
 
 def longest_suffix(path: str | os.PathLike[str], suffixes: Iterable[str]) -> str:
     """The longest of the suffixes that a name ends with; empty if there is none, or it is all."""
-    name = os.path.basename(os.path.normpath(path)).lower()
+    return _longest(_name_of(path), suffixes)
+
+
+def _name_of(path: str | os.PathLike[str]) -> str:
+    return os.path.basename(os.path.normpath(path)).lower()
+
+
+def _longest(name: str, suffixes: Iterable[str]) -> str:
     return max((s for s in suffixes if name.endswith(s) and name != s), key=len, default="")

@@ -75,6 +75,7 @@ def count_reads() -> Iterator[Reads]:
             patches.enter_context(_outermost(owner, "read_into", reads, _count_streamed))
         patches.enter_context(_outermost(ArchiveSource, "scan", reads, _count_scanned))
         patches.enter_context(_each(NiftiGzSource, "_feed", reads, _count_pass))
+        patches.enter_context(_each(NiftiGzSource, "_feed_at_once", reads, _count_pass))
         patches.enter_context(_each(VoxelFeed, "_read", reads, _count_decoded))
         patches.enter_context(_each(SeekIndex, "read", reads, _count_part))
         patches.enter_context(_build_pass(reads))

@@ -23,6 +23,7 @@ from voxarray.core import settings
 from voxarray.core.memory import cache_limit
 from voxarray.formats._voxels.file_array import VOLUMES, Box, FileArray
 from voxarray.formats._voxels.file_stream import FileStream, scaling_bytes
+from voxarray.formats._voxels.gzip_at_once import bytes_at_once, feed_of
 from voxarray.formats._voxels.stream_decoders import WORKING_BYTES, StreamDecoder, VoxelFeed
 from voxarray.geometry.selection import Shape4
 from voxarray.source.base import VoxelStream, digest
@@ -77,7 +78,7 @@ class CompressedFile(FileArray):
     def streaming_bytes(self) -> int:
         if self.stored.axes != VOLUMES:
             return self.reading_bytes
-        return self.decoder.working_bytes + scaling_bytes(self.scaling)
+        return self.decoder.working_bytes + self._at_once + scaling_bytes(self.scaling)
 
     def token(self) -> str:
         return digest(super().token(), self.decoder)
@@ -85,7 +86,17 @@ class CompressedFile(FileArray):
     def stream(self) -> VoxelStream:
         if self.stored.axes != VOLUMES:  # a stream hands out one channel after another
             return super().stream()
-        return FileStream(self.identity, self._feed, self.stored.dtype, self.scaling, self._beside)
+        return FileStream(
+            self.identity, self._feed_at_once, self.stored.dtype, self.scaling, self._beside
+        )
+
+    @cached_property
+    def _at_once(self) -> int:
+        """Decided once, so that what was projected is what is done."""
+        return bytes_at_once(self.decoder, self.identity.size, self.stored)
+
+    def _feed_at_once(self, fd: int) -> VoxelFeed:
+        return feed_of(self.decoder, fd, self.stored, self._at_once)
 
     def _check_extent(self) -> None:
         self.decoder.check(self.stored, self.identity.size)

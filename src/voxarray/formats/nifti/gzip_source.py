@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from voxarray.formats._voxels.compressed_file import INDEXES, reading_bytes, slabs_of
 from voxarray.formats._voxels.file_array import StoredVoxels
-from voxarray.formats._voxels.file_stream import scaling_bytes
+from voxarray.formats._voxels.file_stream import FileStream, scaling_bytes
+from voxarray.formats._voxels.gzip_at_once import bytes_at_once, feed_of
 from voxarray.formats._voxels.stream_decoders import (
     Deflated,
     StreamDecoder,
     VoxelFeed,
 )
 from voxarray.formats.nifti.source import Box, NiftiFile
+from voxarray.source.base import VoxelStream
 from voxarray.source.block_cache import BLOCKS
 from voxarray.source.slabs import Slab, Slabs, copy_held
 from voxarray.storage.raw_voxels import as_bytes, make_native
@@ -54,7 +56,25 @@ class NiftiGzSource(NiftiFile):
     def streaming_bytes(self) -> int:
         if self.header.colours:
             return self.reading_bytes
-        return self.decoder.working_bytes + scaling_bytes(self.scaling)
+        return self.decoder.working_bytes + self._at_once + scaling_bytes(self.scaling)
+
+    def stream(self) -> VoxelStream:
+        if self.header.colours:
+            return super().stream()
+        header, scaling = self.header, self.scaling
+        return FileStream(self.identity, self._feed_at_once, header.stored, scaling)
+
+    @cached_property
+    def _at_once(self) -> int:
+        """Decided once, so that what was projected is what is done."""
+        return bytes_at_once(self.decoder, self.identity.size, self._stored)
+
+    def _feed_at_once(self, fd: int) -> VoxelFeed:
+        return feed_of(self.decoder, fd, self._stored, self._at_once)
+
+    @property
+    def _stored(self) -> StoredVoxels:
+        return StoredVoxels(self.header.shape, self.header.stored, offset=self.header.offset)
 
     def _read_box(self, box: Box, out: NDArray) -> None:
         if out.shape == self.disk_shape and self._key(self._whole) not in BLOCKS:
@@ -79,9 +99,7 @@ class NiftiGzSource(NiftiFile):
         return self.identity, slab
 
     def _feed(self, fd: int) -> VoxelFeed:
-        header = self.header
-        stored = StoredVoxels(header.shape, header.stored, offset=header.offset)
-        return VoxelFeed(self.decoder.feed(fd), stored, self.decoder.trailer)
+        return VoxelFeed(self.decoder.feed(fd), self._stored, self.decoder.trailer)
 
     # --- Decoding -----------------------------------------------------------------------------
 
