@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -255,6 +256,12 @@ def checked_affine(affine: ArrayLike) -> NDArray[np.float64]:
     matrix4 = np.array(affine, dtype=np.float64)
     if matrix4.shape != (4, 4):
         raise GridError(f"an affine has shape (4, 4), got {matrix4.shape}", code="BAD_AFFINE")
+    return _checked_matrix(matrix4.tobytes()).view()
+
+
+@lru_cache(maxsize=256)  # opening and converting one image asks ten times for the same
+def _checked_matrix(raw: bytes) -> NDArray[np.float64]:
+    matrix4 = np.frombuffer(raw).reshape(4, 4).copy()
     if not np.isfinite(matrix4).all():
         raise GridError(f"the affine holds NaN or infinity:\n{matrix4}", code="BAD_AFFINE")
     if not np.array_equal(matrix4[3], (0, 0, 0, 1)):
