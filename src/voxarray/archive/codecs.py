@@ -155,12 +155,11 @@ def check(encoded: NDArray[np.uint8], crc: int | None = None) -> None:
         encoded: Its bytes, of which the last four are the crc32c of those before.
         crc: What that must be; None takes any, as long as the chunk agrees with itself.
     """
-    read_only = encoded.view()  # as google_crc32c will have it
-    read_only.flags.writeable = False
-    if crc is None:
-        is_whole = google_crc32c.value(read_only) == _RESIDUE
-    else:
-        is_whole = google_crc32c.value(read_only[:-CRC_BYTES]) == crc
+    read_only = encoded if crc is None else encoded[:-CRC_BYTES]
+    if read_only.flags.writeable:  # google_crc32c takes none that can change
+        read_only = read_only.view()
+        read_only.flags.writeable = False
+    is_whole = google_crc32c.value(read_only) == (_RESIDUE if crc is None else crc)
     if not is_whole:
         raise ChecksumError(
             "the chunk does not have the crc32c that was written with it: the archive is damaged "

@@ -19,14 +19,12 @@ from voxarray.archive.remote_reads import RemoteRead
 from voxarray.core import descriptors, page_cache, settings, thread_pools
 from voxarray.core.errors import FormatError, TruncatedError, VoxarrayError
 from voxarray.geometry.layout import Index4, Layout, chunk_bytes
-from voxarray.storage.buffers import copy_rows, scratch
+from voxarray.storage.buffers import copy_rows, scratch, scratch_bytes
 from voxarray.storage.mapped import MappedShard
 from voxarray.storage.store import Store
 
 Receive = Callable[[NDArray | None, int], None]
 """Takes a chunk of voxels and their number; None if all are background."""
-
-_BYTE = np.dtype(np.uint8)
 
 _SHARDS_AT_HAND = 64
 """Shards that a thread of a read keeps open beside those that the process does, if it may."""
@@ -130,7 +128,8 @@ class ShardedArray:
         # Runs once per chunk, hundreds of thousands of times a minute: attributes are looked up
         # once, and a patch seldom leaves the few shards that are open already.
         scratched = scratch("decoded", self.layout.chunk, self.dtype)
-        as_stored, size = not self.codec.cname, self.dtype.itemsize
+        flat = scratched.reshape(-1).view(np.uint8)
+        as_stored, size, decode = not self.codec.cname, self.dtype.itemsize, self.codec.decode
         shards: dict[Index4, ShardHandle] = {}
         for job in jobs:
             n, z, y, x = job
@@ -156,7 +155,7 @@ class ShardedArray:
                     chunk = self._seen(shard, offset, length, crc)
                 else:
                     encoded = self._encoded(handle, offset, length)
-                    self.codec.decode(encoded, scratched, begin, end, crc)
+                    decode(encoded, flat, begin, end, crc)
                     chunk = scratched
             except (VoxarrayError, RuntimeError, ValueError) as error:
                 index = (n.chunk, z.chunk, y.chunk, x.chunk)
@@ -176,7 +175,7 @@ class ShardedArray:
 
     def _encoded(self, shard: ShardHandle, offset: int, length: int) -> NDArray[np.uint8]:
         """The bytes of a chunk, in memory that is used for the next one too."""
-        encoded = scratch("encoded", (1, 1, 1, length), _BYTE).reshape(-1)
+        encoded = scratch_bytes("encoded", length)
         if shard.blob.read_into(offset, encoded) != length:
             raise TruncatedError("the shard ends inside the chunk")
         return encoded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from functools import lru_cache
 
@@ -38,9 +39,13 @@ _held = threading.local()
 
 def scratch(purpose: str, shape: Shape4, dtype: np.dtype) -> NDArray:
     """An uninitialised array that this thread had before, or has from now on, for a purpose."""
-    size = int(np.prod(shape)) * dtype.itemsize
+    return scratch_bytes(purpose, math.prod(shape) * dtype.itemsize).view(dtype).reshape(shape)
+
+
+def scratch_bytes(purpose: str, size: int) -> NDArray[np.uint8]:
+    """As `scratch`, for so many bytes."""
     buffer: NDArray[np.uint8] | None = getattr(_held, purpose, None)
     if buffer is None or buffer.size < size:
         buffer = np.empty(size, np.uint8)
         setattr(_held, purpose, buffer)
-    return buffer[:size].view(dtype).reshape(shape)
+    return buffer[:size]
