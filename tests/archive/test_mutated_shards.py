@@ -1,0 +1,152 @@
+"""Shards with any bytes changed: a named error or the right voxels, and the process lives.
+
+What decodes is C, so every reading runs in a process of its own, whose end is watched. The file is
+changed below a reader that has it open, and below one that opens it anew, with the manifest as it
+was; and with the tail, its table and the manifest made to agree, as somebody might who means harm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from archive_samples import archive, blobs
+
+READER = """
+import json, os, sys
+import google_crc32c, numpy as np
+from voxarray.archive import handle_cache
+from voxarray.archive.manifest import KEY, FileEntry, Manifest
+from voxarray.archive.shard import index_size, tail_size
+from voxarray.archive.source import open_archive
+from voxarray.core.errors import VoxarrayError
+from voxarray.geometry.selection import Selection
+from voxarray.storage.store import TreeStore
+
+path, seed, count, forged = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "forged"
+rng = np.random.default_rng(seed)
+manifest = Manifest.read(TreeStore(path))
+key = "scale0/image/c/0/0/0/0"
+file, whole = f"{path}/{key}", open(f"{path}/{key}", "rb").read()
+seal = open(f"{path}/{KEY}", "rb").read()
+source = open_archive(path)
+n, w, h, d = source.shape
+everything = Selection((range(n), range(w), range(h), range(d)))
+expected = source.read(everything)
+slots = int(np.prod(source.array.layout.chunks_per_shard))
+table = len(whole) - tail_size(slots)
+index = np.frombuffer(whole[-index_size(slots):-4], "<u8").reshape(-1, 2)
+present = [i for i in range(slots) if index[i, 0] != 2**64 - 1]
+
+
+def mutated():
+    data = bytearray(whole)
+    kind = rng.integers(6)
+    slot = present[rng.integers(len(present))]
+    begin, size = (int(v) for v in index[slot])
+    # Headers and tables of blosc and the tail are small, and decide the most.
+    places = [
+        range(len(data)), range(begin, begin + 16), range(begin, begin + min(size, 64)),
+        range(table, len(data)), range(begin, begin + size),
+    ]
+    place = places[rng.integers(len(places))]
+    for _ in range(int(rng.integers(1, 5))):
+        at = int(rng.integers(place.start, place.stop))
+        data[at] = [data[at] ^ (1 << rng.integers(8)), 0, 255, rng.integers(256)][rng.integers(4)]
+    if kind == 0:
+        data = data[: rng.integers(len(data))]
+    elif kind == 1:
+        at, other = (int(v) for v in rng.integers(0, len(data), 2))
+        length = int(rng.integers(1, 200))
+        data[at : at + length] = data[other : other + length]
+    return bytes(data)
+
+
+def forge(data):
+    # Every checksum agrees with what it is about: only what decodes stands in between.
+    data = bytearray(data)
+    if len(data) < tail_size(slots):
+        return bytes(data), None
+    tail = len(data) - tail_size(slots)
+    index = np.frombuffer(bytes(data[-index_size(slots):-4]), "<u8").reshape(-1, 2)
+    for slot in range(slots):
+        begin, size = (int(v) for v in index[slot])
+        if begin + size <= tail and 4 <= size:
+            crc = google_crc32c.value(bytes(data[begin : begin + size - 4])).to_bytes(4, "little")
+            data[begin + size - 4 : begin + size] = crc
+            data[tail + 4 * slot : tail + 4 * slot + 4] = crc
+    data[-4:] = google_crc32c.value(bytes(data[-index_size(slots):-4])).to_bytes(4, "little")
+    files = {**manifest.files, key: FileEntry.of(bytes(data), tail_size(slots))}
+    return bytes(data), Manifest(files, manifest.source).to_bytes()
+
+
+outcomes = {}
+for number in range(count):
+    handle_cache._shards.clear()
+    reader = source
+    data, sealed = mutated(), None
+    if forged:
+        data, sealed = forge(data)
+    with open(file, "r+b") as out:
+        out.truncate(len(data))
+        out.write(data)
+    if sealed is not None:
+        with open(f"{path}/.new", "wb") as out:
+            out.write(sealed)
+        os.replace(f"{path}/.new", f"{path}/{KEY}")
+    boxes = [everything]
+    for _ in range(3):
+        spans = [sorted(rng.choice(size + 1, 2, replace=False)) for size in (w, h, d)]
+        boxes.append(Selection((range(n), *(range(int(a), int(b)) for a, b in spans))))
+    for box in boxes:
+        try:
+            reader = open_archive(path) if forged else source
+            seen = reader.read(box)
+        except VoxarrayError as error:
+            outcome = error.code
+        else:
+            wanted = expected[np.ix_(*box.ranges)]
+            same = seen.tobytes() == wanted.tobytes()
+            outcome = "same" if same else "other"
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    with open(file, "r+b") as out:
+        out.truncate(len(whole))
+        out.write(whole)
+    if forged:
+        with open(f"{path}/{KEY}", "wb") as out:
+            out.write(seal)
+print(json.dumps(outcomes))
+"""
+
+COUNT = int(os.environ.get("VOXARRAY_MUTATED_SHARDS", "60"))
+PROFILES = ("default", "fast", "training", "raw", "labels")
+
+
+@pytest.mark.parametrize("forged", ["damaged", "forged"])
+@pytest.mark.parametrize("codec", PROFILES)
+def test_no_mutated_shard_is_read_in_silence_or_ends_the_process(tmp_path, codec, forged):
+    path = archive(tmp_path / "a.ome.zarr", blobs((1, 40, 33, 37)), chunk=16, codec=codec, levels=1)
+    found = outcomes(path, len(codec) + 100, COUNT, forged)
+    assert sum(found.values()) == 4 * COUNT
+    if forged == "damaged":
+        assert found.get("other", 0) == 0, found
+        assert set(found) - {"same"} <= {
+            "BAD_CHECKSUM",
+            "TRUNCATED",
+            "BAD_SIZE",
+            "BAD_CHUNK_SIZE",
+            "SOURCE_CHANGED",
+        }
+    assert sum(found.values()) > found.get("same", 0), found
+
+
+def outcomes(path: Path, seed: int, count: int, forged: str) -> dict[str, int]:
+    command = [sys.executable, "-c", READER, str(path), str(seed), str(count), forged]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3600, check=False)
+    assert done.returncode == 0, f"{done.returncode}: {done.stderr[-2000:]}"
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
