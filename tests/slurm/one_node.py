@@ -9,8 +9,10 @@ where their tree can be written (``task/cgroup``, the kernel kills), else by pol
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -123,6 +125,11 @@ def _text(file: Path) -> str:
         return ""
 
 
+def _end_with_parent() -> None:
+    """Daemons end when the tests are killed, too (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 class OneNode:
     """The daemons.
 
@@ -174,7 +181,12 @@ class OneNode:
         with (self.root / "log" / f"{command[0]}.out").open("wb") as out:
             self._started.append(
                 subprocess.Popen(
-                    command, env=self.environment, stdout=out, stderr=out, start_new_session=True
+                    command,
+                    env=self.environment,
+                    stdout=out,
+                    stderr=out,
+                    start_new_session=True,
+                    preexec_fn=_end_with_parent,
                 )
             )
 

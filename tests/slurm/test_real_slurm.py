@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -123,11 +124,11 @@ def test_killed_cancelled_out_of_memory_and_out_of_time(slurm, scans, serial, tm
 
 
 def test_a_script_that_is_submitted_twice_at_once(slurm, scans, serial, tmp_path):
-    cohort = tmp_path / "out"
+    cohort = tmp_path / "it's 100% mine"
     text = slurm.run(*VOXARRAY, "plan", str(scans), str(cohort), "--slurm", "3")
     script = tmp_path / "job.sh"
     script.write_text(text)
-    finalise = f"{sys.executable} -m voxarray finalise {cohort}"
+    finalise = shlex.join([*VOXARRAY, "finalise", str(cohort)])
     with Paused(slurm):
         for folder in ("/", "/tmp"):
             array = slurm.run("sbatch", "--parsable", str(script), cwd=folder).strip()

@@ -27,6 +27,10 @@ _NO_OPERATIONS = (
     transforms.Lambda,  # takes a function
 )
 _DEEPEST = 20
+"""Pipelines in pipelines."""
+
+_Refusal = Callable[[str, str], FormatError]
+"""Makes an error of a code and of what was seen, which says where."""
 
 
 def read_pipeline(path: str | os.PathLike[str]) -> list[Transform]:
@@ -89,20 +93,7 @@ def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
     def refuse(code: str, what: str) -> FormatError:
         return FormatError(f"{place} of {name}: {what}", code=code, path=name)
 
-    if not isinstance(given, dict) or not isinstance(given.get("operation"), str):
-        raise refuse("BAD_PIPELINE", f"expected is 'operation: NAME', not {_short(given)}")
-    unknown = [key for key in given if key not in _KEYS]
-    if unknown:
-        expected = ", ".join(sorted(_KEYS))
-        raise refuse("BAD_PIPELINE", f"the key {unknown[0]!r} is none of {expected}")
-    operation, arguments = given["operation"], given.get("arguments")
-    arguments = {} if arguments is None else arguments
-    if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
-        raise refuse("BAD_PIPELINE", f"arguments are a mapping by name, not {_short(arguments)}")
-    missing = opaque(arguments)
-    if missing is not None:
-        raise refuse("BAD_ARGUMENT", f"{operation} was given {missing}, which no file can hold")
-    arguments = {key: _without_pairs(value) for key, value in arguments.items()}
+    operation, arguments = _read(given, refuse)
     if operation == "convert":
         return None
     kind = _transform_named(operation)
@@ -110,14 +101,7 @@ def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
         raise refuse(
             "UNKNOWN_TRANSFORM", f"{operation!r} is no transform; known are {', '.join(_known())}"
         )
-    version = given.get("version")
-    expected_version = 1 if kind is None else kind.version
-    if version is not None and (version != expected_version or isinstance(version, bool)):
-        raise refuse(
-            "OTHER_VERSION",
-            f"{operation} of version {version!r} is asked for, and this voxarray has version "
-            f"{expected_version}",
-        )
+    _require_version(given, 1 if kind is None else kind.version, refuse)
     if kind is transforms.Compose and isinstance(arguments.get("transforms"), list):
         inner = _steps(arguments["transforms"], name, f"{place}, operation", depth + 1)
         arguments = {**arguments, "transforms": inner}
@@ -132,6 +116,34 @@ def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
         raise refuse("BAD_ARGUMENT", f"{operation}: {error.message}") from error
     except (TypeError, ValueError, KeyError, AttributeError, OSError, OverflowError) as error:
         raise refuse("BAD_ARGUMENT", f"{operation} does not take these: {error}") from error
+
+
+def _read(given: Any, refuse: _Refusal) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of an entry, which has no other keys than histories have."""
+    if not isinstance(given, dict) or not isinstance(given.get("operation"), str):
+        raise refuse("BAD_PIPELINE", f"expected is 'operation: NAME', not {_short(given)}")
+    unknown = [key for key in given if key not in _KEYS]
+    if unknown:
+        expected = ", ".join(sorted(_KEYS))
+        raise refuse("BAD_PIPELINE", f"the key {unknown[0]!r} is none of {expected}")
+    operation, arguments = given["operation"], given.get("arguments")
+    arguments = {} if arguments is None else arguments
+    if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
+        raise refuse("BAD_PIPELINE", f"arguments are a mapping by name, not {_short(arguments)}")
+    missing = opaque(arguments)
+    if missing is not None:
+        raise refuse("BAD_ARGUMENT", f"{operation} was given {missing}, which no file can hold")
+    return operation, {key: _without_pairs(value) for key, value in arguments.items()}
+
+
+def _require_version(given: Mapping[str, Any], known: int, refuse: _Refusal) -> None:
+    version = given.get("version")
+    if version is not None and (version != known or isinstance(version, bool)):
+        raise refuse(
+            "OTHER_VERSION",
+            f"{given['operation']} of version {version!r} is asked for, and this voxarray has "
+            f"version {known}",
+        )
 
 
 def _image_operation(operation: str) -> Callable[..., ImageOperation]:

@@ -64,7 +64,8 @@ def submit(text: str, destination: str) -> Submitted:
     data = os.fsencode(text)
     file = os.path.join(logs, f"array-{hashlib.sha256(data).hexdigest()[:8]}.sh")
     write_if_other(file, data)
-    return _queue(program, folder, file, [], [], attempt=1)
+    array = _submitted([program, "--parsable", file])
+    return Submitted(array, _conclusion([program], folder, file, array, attempt=1))
 
 
 def resubmit(
@@ -88,26 +89,27 @@ def resubmit(
     """
     text = _read(file)
     jobs, megabytes = (int(found) for found in _asked(text, file))
-    left = {one.slug for one in missing if one.failure is None or not one.failure.lasting}
-    if not left or attempt > RESUBMISSIONS:
+    remaining = {one.slug for one in missing if one.failure is None or not one.failure.lasting}
+    if not remaining or attempt > RESUBMISSIONS:
         return None
     order = by_size(Plan.read(folder.plan).items)
     parts = {
         number % jobs + 1
         for number, item in enumerate(order)
-        if item.slug in left and item.failure is None
+        if item.slug in remaining and item.failure is None
     }
     if not parts:
         return None
     chosen = tuple(sorted(parts))
     program, place = _sbatch(), _place_of_this_job(text)
-    array = [*place, f"--array={','.join(map(str, chosen))}"]
-    larger = [*array, f"--mem={megabytes << attempt}M"]
+    array = [program, "--parsable", *place, f"--array={','.join(map(str, chosen))}"]
     try:
-        done = _queue(program, folder, file, larger, place, attempt + 1)
+        number = _submitted([*array, f"--mem={megabytes << attempt}M", file])
     except StateError:  # no node has so much
-        done = _queue(program, folder, file, array, place, attempt + 1)
-    return Submitted(done.array, done.last, chosen)
+        number = _submitted([*array, file])
+    return Submitted(
+        number, _conclusion([program, *place], folder, file, number, attempt + 1), chosen
+    )
 
 
 def _sbatch() -> str:
@@ -144,36 +146,27 @@ def _asked(text: str, file: str) -> tuple[str, str]:
     return jobs[1], memory[1]
 
 
-def _queue(
-    program: str,
-    folder: CohortLayout,
-    file: str,
-    of_array: Sequence[str],
-    of_last: Sequence[str],
-    attempt: int,
-) -> Submitted:
-    """Queue an array, and what comes after it, with options for each."""
-    array = _submitted([program, "--parsable", *of_array, file])
-    logs = os.path.dirname(os.path.abspath(file))
-    command = [
-        *slurm.finalising(folder),
-        "--resubmit",
-        os.path.abspath(file),
-        "--attempt",
-        str(attempt),
-    ]
-    after = [
-        *(program, "--parsable", *of_last),
-        f"--dependency=afterany:{array}",
-        "--job-name=voxarray-finalise",
-        f"--chdir={logs}",
-        f"--output={slurm.pattern_of(logs)}/finalise_%j.log",
-        "--open-mode=append",
-        "--mem=4G",
-        "--requeue",
-        f"--wrap={shlex.join(command)}",
-    ]
-    return Submitted(array, _submitted(after))
+def _conclusion(
+    program: Sequence[str], folder: CohortLayout, file: str, array: str, attempt: int
+) -> str:
+    """Number of the job that makes the catalogue after an array, and looks at what is missing."""
+    script = os.path.abspath(file)
+    logs = os.path.dirname(script)
+    command = [*slurm.finalising(folder), "--resubmit", script, "--attempt", str(attempt)]
+    return _submitted(
+        [
+            *program,
+            "--parsable",
+            f"--dependency=afterany:{array}",
+            "--job-name=voxarray-finalise",
+            f"--chdir={logs}",
+            f"--output={slurm.pattern_of(logs)}/finalise_%j.log",
+            "--open-mode=append",
+            "--mem=4G",
+            "--requeue",
+            f"--wrap={shlex.join(command)}",
+        ]
+    )
 
 
 def _place_of_this_job(text: str) -> list[str]:
