@@ -115,6 +115,7 @@ ELSEWHERE = {
     "from_monai": "tests of bridges",
     "set_data": "is given voxels",
     "view": "reads the level that it shows: tests of the viewer",
+    "neuroglancer": "reads what its page asks for: tests of rendering",
     "lightbox": "reads the slices that it draws: tests of rendering",
     "unload": "reads nothing, and needs a tensor",
     "clear": "refused, as image['type'] cannot be removed",
