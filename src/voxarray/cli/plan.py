@@ -69,6 +69,7 @@ def command(
         census=census.document(),
         images=[_described(item) for item in plan.items],
         voxel_bytes=sum(item.size for item in plan.items if item.failure is None),
+        inodes=plan.inodes,
     )
     talk.finish()
 

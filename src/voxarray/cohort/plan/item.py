@@ -68,6 +68,8 @@ class Header:
         dtype: As voxels are presented.
         voxel_bytes: Of all voxels, label maps included.
         peak: Projected bytes of memory at the peak of its conversion.
+        inodes: Files and folders of its archive at most, where that is a folder; 0 in plans of
+            release 0.2.0 and before.
     """
 
     shape: tuple[int, int, int, int]
@@ -76,6 +78,7 @@ class Header:
     dtype: str
     voxel_bytes: int
     peak: int
+    inodes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from voxarray.cohort.folder import PLAN_FORMAT
@@ -16,6 +16,9 @@ from voxarray.core.printable import printable
 from voxarray.storage.places import read_file, write_if_other
 
 VERSION = 1
+
+_MANY_INODES = 100_000
+"""From here on zips are proposed: quotas of clusters begin at some hundred thousand files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,22 @@ class Plan:
         """
         return by_size(self.items)[number - 1 :: of]
 
+    @property
+    def inodes(self) -> int:
+        """Files and folders of all archives, at most."""
+        good = [item for item in self.items if item.failure is None]
+        return sum(1 if self.zipped else item.header.inodes for item in good if item.header)
+
+    def _files(self) -> str:
+        """What is said of files and folders."""
+        if self.zipped or self.inodes < _MANY_INODES:
+            return f"{self.inodes:,} files and folders"
+        zipped = replace(self, zipped=True).inodes
+        return (
+            f"{self.inodes:,} files and folders: --zip makes one file of each archive, "
+            f"{zipped:,} in all, where the file system has a quota of them"
+        )
+
     def summary(self) -> str:
         """What the plan comes to, in a few lines."""
         good = [item for item in self.items if item.failure is None]
@@ -100,6 +119,7 @@ class Plan:
             f"{sum(len(item.layers) for item in good)} label maps beside their image",
             f"{format_bytes(sum(item.size for item in good))} of voxels, at most as much on disk "
             "(half of it is usual)",
+            self._files(),
             f"{format_bytes(peak)} of memory for the largest",
         ]
         bad = [item for item in self.items if item.failure is not None]

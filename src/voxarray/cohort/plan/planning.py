@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from voxarray.archive.convert import projected_peak
+from voxarray.archive.convert import planned
+from voxarray.archive.inodes import inodes_of, inodes_with_layers
+from voxarray.archive.metadata import Kind
 from voxarray.cohort.discover import bids
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.options import ArchiveOptions
@@ -218,7 +220,7 @@ def _failed(found: DiscoveredInput, origin: Input, image: str, error: BaseExcept
 def _seen(
     found: DiscoveredInput, origin: Input, image: str, source: Source, options: ArchiveOptions
 ) -> _Seen:
-    header = header_of(source, options)
+    header = header_of(source, options, found.kind)
     facts: dict[str, Any] = {
         key: value
         for key, value in source.metadata.items()
@@ -233,15 +235,17 @@ def _seen(
     return _Seen(found, origin, image, header, source.grid, facts)
 
 
-def header_of(source: Source, options: ArchiveOptions) -> Header:
+def header_of(source: Source, options: ArchiveOptions, kind: Kind = "intensity") -> Header:
     """What a plan says of an image that is open."""
+    plan = planned(source, kind, options.of_archive("", False))
     return Header(
         shape=source.shape,
         spacing=tuple(float(mm) for mm in source.grid.spacing),  # type: ignore[arg-type]
         orientation="".join(source.grid.orientation),
         dtype=source.dtype.name,
         voxel_bytes=math.prod(source.shape) * source.dtype.itemsize,
-        peak=projected_peak(source, options.of_archive("", False)),
+        peak=plan.projected_peak,
+        inodes=inodes_of(plan),
     )
 
 
@@ -278,7 +282,10 @@ def _item(one: _Seen, layers: Sequence[_Seen], options: ArchiveOptions) -> Item:
     if header is not None:
         more = sum(layer.header.voxel_bytes for layer in layers if layer.header)
         peaks = [header.peak, *(layer.header.peak for layer in layers if layer.header)]
-        header = replace(header, voxel_bytes=header.voxel_bytes + more, peak=max(peaks))
+        inodes = inodes_with_layers(header.inodes, [o.header.inodes for o in layers if o.header])
+        header = replace(
+            header, voxel_bytes=header.voxel_bytes + more, peak=max(peaks), inodes=inodes
+        )
     named = tuple(Layer(layer.image, layer.origin) for layer in layers)
     origins = [one.origin, *(layer.origin for layer in layers)]
     inputs = [[o.source, o.stamp.digest, o.header, o.series] for o in origins]

@@ -1,0 +1,39 @@
+"""How many files and folders an archive will be: clusters often limit these, not bytes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from voxarray.archive.write_plan import WritePlan
+from voxarray.geometry.layout import Layout
+
+_COORDINATES = 3 * 4 + 2
+"""Of a level: x, y and z with their document and only chunk, ``spatial_ref`` without a chunk."""
+
+_HEADER = 4
+_TABLE = 5
+_LIST_OF_LABELS = 2
+
+
+def inodes_of(plan: WritePlan) -> int:
+    """Files and folders of the archive of an image, its own folder included, at most.
+
+    What is counted of chunks is left out where voxels turn out to be neither labels nor weights.
+    """
+    table = 0 if plan.tally() is None else _TABLE
+    levels = sum(2 + _COORDINATES + _array(layout) for layout in plan.layouts)
+    return 3 + _HEADER + table + levels  # its folder, its document, the manifest
+
+
+def inodes_with_layers(image: int, layers: Sequence[int]) -> int:
+    """Files and folders of an image with label maps, of which each is known by itself."""
+    # One manifest names all, and a list names the label maps.
+    return image + sum(layer - 1 for layer in layers) + (_LIST_OF_LABELS if layers else 0)
+
+
+def _array(layout: Layout) -> int:
+    """The folder of an array, its document and its shards, each below three folders."""
+    counts = [math.ceil(n / shard) for n, shard in zip(layout.shape, layout.shard, strict=True)]
+    return 2 + 1 + sum(itertools.accumulate(counts, int.__mul__))
