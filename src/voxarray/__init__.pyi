@@ -133,6 +133,9 @@ from .image import (
 from .image import (
     ScalarImage as ScalarImage,
 )
+from .image.monai_reader import (
+    MonaiReader as MonaiReader,
+)
 from .inference import (
     evaluate as evaluate,
 )

@@ -207,12 +207,13 @@ class TestBackend:
         assert np.allclose(plain_affine(dataset.image), image.affine)
         assert (dataset.image.chunks is None) == (chunks is None)
 
-    def test_guesses_nifti_only(self, file):
+    def test_guesses_what_nobody_else_opens(self, file):
         guess = VoxarrayBackend().guess_can_open
         assert guess(file)
         assert guess("A.NII.GZ")
         assert not guess("a.zarr")
-        assert not guess("a.ome.zarr")
+        assert guess("a.ome.zarr")
+        assert guess("folder/a.ome.zarr/")
         assert not guess(b"a.nii")
         assert np.array_equal(xr.open_dataset(file).image[0], np.asarray(nib.load(file).dataobj))
 

@@ -14,8 +14,8 @@ from voxarray.cli.outcome import NOTHING_DONE, fatal
 from voxarray.core.version import __version__
 
 _COMMANDS = (
-    *("add-labels", "catalogue", "clean", "convert", "demo", "finalise", "history", "infer"),
-    *("info", "plan", "preprocess", "remove-labels", "verify"),
+    *("add-labels", "catalogue", "clean", "completion", "convert", "demo", "finalise", "history"),
+    *("infer", "info", "plan", "preprocess", "remove-labels", "verify"),
 )
 
 INTERRUPTED = 130

@@ -31,6 +31,7 @@ from voxarray.cohort.plan.planning import header_of
 from voxarray.cohort.run.build import CohortResult, ExecutionOptions, execute, previous_plan
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.core.errors import FormatError
+from voxarray.core.html_table import html_table
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.levels import Levels
 from voxarray.image import LabelMap
@@ -68,6 +69,11 @@ class Mapped(Sequence[Subject]):
 
     def __iter__(self) -> Iterator[Subject]:
         return (self.transform(subject) for subject in self.cohort)
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks; nothing is computed for it."""
+        facts = {"subjects": str(len(self)), "of": repr(self.cohort), "by": repr(self.transform)}
+        return html_table("Mapped", facts)
 
     def __repr__(self) -> str:
         return f"Mapped({self.transform!r} of {self.cohort!r})"

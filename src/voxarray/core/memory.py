@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from voxarray.core import limits, settings
 from voxarray.core.errors import MemoryBudgetError
+from voxarray.core.html_table import html_table
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -121,13 +122,20 @@ class MemoryReport:
     projected_peak: int
 
     def __str__(self) -> str:
+        rows = self._rows()
+        width = max(map(len, rows))
+        return "\n".join(f"{name:<{width}}  {value:>10}" for name, value in rows.items())
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        return html_table("MemoryReport", self._rows())
+
+    def _rows(self) -> dict[str, str]:
         disk = "not on disk" if self.on_disk is None else format_bytes(self.on_disk)
-        rows = {
+        return {
             "on disk": disk,
             "one chunk": format_bytes(self.chunk),
             "resident now": format_bytes(self.resident),
             "as a tensor": format_bytes(self.tensor),
             "projected peak of load()": format_bytes(self.projected_peak),
         }
-        width = max(map(len, rows))
-        return "\n".join(f"{name:<{width}}  {value:>10}" for name, value in rows.items())

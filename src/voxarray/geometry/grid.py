@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxarray.core.errors import GridError
+from voxarray.core.html_table import html_table
 from voxarray.core.lengths import millimetres
 from voxarray.geometry.selection import Selection, Shape3, matrix
 
@@ -79,6 +80,19 @@ class Grid:
             f"Grid(shape: {self.shape}; spacing: ({spacing}) mm; "
             f"origin: ({origin}) mm; orientation: {''.join(self.orientation)}+)"
         )
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        low, high = self.bounds
+        extent = (f"{millimetres(a)} to {millimetres(b)}" for a, b in zip(low, high, strict=True))
+        facts = {
+            "shape (W, H, D)": str(self.shape),
+            "spacing": " \N{MULTIPLICATION SIGN} ".join(map(millimetres, self.spacing)) + " mm",
+            "origin (RAS+)": ", ".join(map(millimetres, self.origin)) + " mm",
+            "extent (RAS+)": ", ".join(extent) + " mm",
+            "orientation": f"{''.join(self.orientation)}+",
+        }
+        return html_table("Grid", facts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Grid, (self.shape, np.array(self.affine))

@@ -75,6 +75,16 @@ class ConversionMixin:
         return tensor.to(device=device)
 
     @names_exhaustion
+    def __dlpack__(self, **options: Any) -> Any:
+        """The memory of `data`, which is loaded for it: for `torch.as_tensor`, `np.from_dlpack`."""
+        return self.data.__dlpack__(**options)
+
+    @names_exhaustion
+    def __dlpack_device__(self) -> tuple[Any, int]:
+        device: tuple[Any, int] = self.data.__dlpack_device__()
+        return device
+
+    @names_exhaustion
     def as_sitk(self, **kwargs: Any) -> Any:
         """The image as a `SimpleITK.Image`, in LPS: a 2D one of a single slice, else 3D.
 

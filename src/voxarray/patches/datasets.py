@@ -67,6 +67,10 @@ class PatchDataset(Dataset):
             raise OutOfRangeError(f"index {number} is out of range: there are {size} patches")
         return number % size
 
+    def _repr_html_(self) -> str:
+        """A table of what was asked for, for notebooks."""
+        return self._drawn.html(type(self).__name__)
+
     @property
     def epoch(self) -> int:
         """Which pass over the data is drawn; the same index gives another patch in each."""

@@ -76,6 +76,10 @@ class IterablePatchDataset(IterableDataset):
             for position in by_shard([start for _, start in places], shard):
                 yield drawn.read([int(run[position])], [places[position]])[0]
 
+    def _repr_html_(self) -> str:
+        """A table of what was asked for, for notebooks."""
+        return self._drawn.html(type(self).__name__, shuffle_buffer=self.shuffle_buffer)
+
     @property
     def epoch(self) -> int:
         """Which pass over the data is drawn."""

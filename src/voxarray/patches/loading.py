@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from voxarray.core.exhaustion import names_exhaustion
+from voxarray.core.html_table import html_table
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
 from voxarray.patches.batches import Patch, in_a_worker
@@ -127,3 +128,16 @@ class PatchLoader:
             if hasattr(transform, "set_random_state"):
                 transform.set_random_state(seed % (1 << 32))
             return transform(patch)
+
+    def html(self, name: str, **more: Any) -> str:
+        """A table of what was asked for, for notebooks."""
+        facts = {
+            "patches": str(self.total),
+            "subjects": str(len(self.subjects)),
+            "patches_per_image": str(self.patches_per_image),
+            "sampler": repr(self.sampler),
+            "transform": repr(self.transform),
+            "seed": str(self.seed),
+            "epoch": str(self.epoch),
+        }
+        return html_table(name, {**facts, **more})

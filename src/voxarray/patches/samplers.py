@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from voxarray.core.errors import StateError
+from voxarray.core.html_table import html_table
 from voxarray.core.keys import LABEL, TYPE
 from voxarray.geometry.selection import Shape3
 from voxarray.patches.locations import CentreDraw, LocationDistribution, UniformDraw
@@ -80,6 +81,11 @@ class PatchSampler(ABC):
             patch = subject[x : x + w, y : y + h, z : z + d]
             patch[LOCATION] = integers([x, y, z, x + w, y + h, z + d])
             yield patch
+
+    def _repr_html_(self) -> str:
+        """A table of what was asked for, for notebooks."""
+        facts = {key: value for key, value in vars(self).items() if not key.startswith("_")}
+        return html_table(type(self).__name__, facts)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(patch_size={self.patch_size})"

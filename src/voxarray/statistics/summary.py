@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError
+from voxarray.core.html_table import html_table
 from voxarray.counting.moments import Moments
 from voxarray.counting.quantile_sketch import Sketch
 from voxarray.statistics.histogram import Bins, Histogram, from_counts
 from voxarray.statistics.value_counts import Counts
 
+_SHOWN = ("count", "mean", "std", "minimum", "median", "maximum", "not_finite", "exact")
 Percents = float | Sequence[float] | NDArray
 
 
@@ -66,9 +68,13 @@ class Statistics:
         low, high, counts = sketch.intervals()
         return cls(moments, low, high, counts, sketch.exact, not_finite)
 
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        facts = {name.replace("_", " "): _text(getattr(self, name)) for name in _SHOWN}
+        return html_table("Statistics", facts)
+
     def __repr__(self) -> str:
-        shown = ("count", "mean", "std", "minimum", "median", "maximum", "not_finite", "exact")
-        texts = (f"{name}: {_text(getattr(self, name))}" for name in shown)
+        texts = (f"{name}: {_text(getattr(self, name))}" for name in _SHOWN)
         return f"Statistics({'; '.join(texts)})"
 
     @property

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from voxarray.core.html_table import html_table
 from voxarray.subject import Subject
 from voxarray.transforms.transform import Transform, snapshot
 
@@ -128,6 +129,11 @@ class Compose(Transform):
                 raise TypeError("these transforms have no names: use a number, or give a dict")
             return self.transforms[self._names[index]]
         return self.transforms[index]
+
+    def _repr_html_(self) -> str:
+        """A table of the steps, in their order, for notebooks."""
+        steps = {str(number): repr(step) for number, step in enumerate(self.transforms, 1)}
+        return html_table(self.name, steps)
 
     def __repr__(self) -> str:
         return f"{self.name}({self.transforms})"

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.history import Entry, entry
+from voxarray.core.html_table import html_table
 from voxarray.core.keys import DATA
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.image._memory import private_copy
@@ -163,6 +164,10 @@ class Transform:
     def name(self) -> str:
         """Name of the class."""
         return type(self).__name__
+
+    def _repr_html_(self) -> str:
+        """A table of the arguments, for notebooks."""
+        return html_table(self.name, self.arguments)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value}" for name, value in self.arguments.items())

@@ -6,12 +6,14 @@ voxarray` does where xarray is in use.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from voxarray.core.errors import UnsupportedError
 from voxarray.geometry.grid import Grid
 from voxarray.xarray_index.affine_index import without_index
 from voxarray.xarray_index.attach import affine_of, grid_of, reattach
@@ -72,3 +74,47 @@ class VoxAccessor:
             GridError: If the coordinates are not those of a grid.
         """
         return reattach(self._obj)
+
+    # --- Shortcuts, as methods of an image --------------------------------------------------------
+
+    def to_image(self, *, label: bool = False) -> Any:
+        """The array as a `ScalarImage`, or a `LabelMap`; nothing is read.
+
+        Raises:
+            UnsupportedError: For a Dataset of several variables (``SEVERAL_VARIABLES``): take one.
+            GridError: If the coordinates are not those of a grid.
+        """
+        # Images stand above arrays; the root, which is loaded whenever this is, has both.
+        root: Any = sys.modules["voxarray"]
+        return (root.LabelMap if label else root.ScalarImage).from_xarray(_one_array(self._obj))
+
+    def resample(self, target: Any = 1, *, label: bool = False, **kwargs: Any) -> xr.DataArray:
+        """The array on another grid, lazily; as `Image.resample`."""
+        resampled: xr.DataArray = self.to_image(label=label).resample(target, **kwargs).array
+        return resampled
+
+    def save(self, path: Any, *, label: bool = False, **kwargs: Any) -> None:
+        """Write a file or an archive, as the suffix says; as `Image.save`."""
+        self.to_image(label=label).save(path, **kwargs)
+
+    def plot(self, *, label: bool = False, **kwargs: Any) -> Any:
+        """Draw three planes, radiologically; as `Image.plot`."""
+        return self.to_image(label=label).plot(**kwargs)
+
+    def view(self, *, label: bool = False, **kwargs: Any) -> Any:
+        """Show an interactive viewer in a notebook; as `Image.view`."""
+        return self.to_image(label=label).view(**kwargs)
+
+
+def _one_array(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    if isinstance(obj, xr.DataArray):
+        return obj
+    names = list(obj.data_vars)
+    if len(names) != 1:
+        raise UnsupportedError(
+            f"a Dataset of the variables {names} is no image: take one of them, such as "
+            f"dataset[{str(names[0]) if names else 'image'!r}].vox",
+            code="SEVERAL_VARIABLES",
+        )
+    array: xr.DataArray = obj[names[0]]
+    return array

@@ -24,8 +24,12 @@ _DECODERS = frozenset(
     {"decode_times", "decode_timedelta", "concat_characters", "use_cftime", "decode_coords"}
 )
 
-# Not .zarr: those directories are xarray's own to guess, and ours open in it as well.
-_GUESSED = (".nii", ".nii.gz")
+# No other backend opens these, or as images: xarray's own takes the root of an OME-Zarr store for a
+# data set of the few arrays that lie there. A plain .zarr is xarray's to guess.
+_GUESSED = (
+    *(".nii", ".nii.gz", ".ome.zarr", ".ozx", ".nii.zarr", ".nrrd", ".nhdr", ".mha", ".mhd"),
+    *(".mgh", ".mgz"),
+)
 
 
 class VoxarrayBackend(BackendEntrypoint):
@@ -123,10 +127,10 @@ class VoxarrayBackend(BackendEntrypoint):
         return groups
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Whether the name is that of a NIfTI file, which no other backend opens."""
+        """Whether the name is that of an image which no other backend opens as one."""
         if not isinstance(filename_or_obj, (str, os.PathLike)):
             return False
-        return str(os.fspath(filename_or_obj)).lower().endswith(_GUESSED)
+        return str(os.fspath(filename_or_obj)).lower().rstrip("/").endswith(_GUESSED)
 
 
 def _opened(path: Any) -> Source:

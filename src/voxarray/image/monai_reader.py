@@ -1,0 +1,82 @@
+"""MONAI's ``LoadImage`` with voxarray as its reader: every format, and archives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import GridError
+from voxarray.core.optional import import_optional
+from voxarray.formats.registry import open_source
+from voxarray.source.materialise import materialise
+
+
+class MonaiReader:
+    """Reads for MONAI what voxarray opens: ``LoadImage(reader=vx.MonaiReader())``.
+
+    Arrays have the axes and the affine that MONAI's NibabelReader gives: (W, H, D), channels last,
+    RAS+ (``LoadImage`` is told so, and ``EnsureChannelFirst`` understands it).
+
+    Args:
+        level: Of an archive's pyramid; 0 is the full resolution.
+
+    Raises:
+        MissingPackageError: If MONAI is not installed.
+    """
+
+    def __init__(self, *, level: int = 0) -> None:
+        base = import_optional("monai.data.image_reader", "monai").ImageReader
+        base.register(type(self))  # LoadImage asks for one of its own
+        self.level = level
+
+    def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
+        """Whether it is a reader for these files: for any, it says itself what it cannot open."""
+        return bool(filename)
+
+    def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> Any:  # noqa: ARG002  # as MONAI
+        """Open files lazily; nothing is read.
+
+        Args:
+            data: Path or paths.
+            **kwargs: MONAI's, of which there is nothing to use.
+
+        Raises:
+            VoxarrayError: If one cannot be opened.
+        """
+        if isinstance(data, (str, os.PathLike)):
+            return open_source(data).level(self.level)
+        return [open_source(one).level(self.level) for one in data]
+
+    def get_data(self, img: Any) -> tuple[NDArray, dict[str, Any]]:
+        """Voxels and metadata of what `read` opened.
+
+        Raises:
+            VoxarrayError: What reading finds wrong.
+            GridError: If several files are on different grids (``GRIDS_DIFFER``).
+        """
+        sources = img if isinstance(img, (list, tuple)) else [img]
+        first = sources[0]
+        if any(not one.grid.isclose(first.grid) for one in sources[1:]):
+            raise GridError(
+                "the files are on different grids, and MONAI makes channels of them: resample them "
+                "onto one first",
+                code="GRIDS_DIFFER",
+                path=first.path,
+            )
+        read = [materialise(one, one.dtype) for one in sources]
+        voxels = read[0] if len(read) == 1 else np.concatenate(read)
+        several = len(voxels) > 1
+        array = np.moveaxis(voxels, 0, -1) if several else voxels[0]
+        meta = {
+            "affine": first.affine.copy(),
+            "original_affine": first.affine.copy(),
+            "spatial_shape": np.array(first.shape[1:]),
+            "original_channel_dim": -1 if several else "no_channel",
+            "space": "RAS",
+            "filename_or_obj": first.path or "",
+        }
+        return array, meta

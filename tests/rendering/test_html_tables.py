@@ -1,0 +1,56 @@
+"""Values show themselves in notebooks as tables; nothing of them is interpreted or read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import voxarray as vx
+from voxarray.core.html_table import html_table
+
+SCAN = vx.ScalarImage(tensor=np.zeros((1, 20, 18, 16), np.int16))
+PATCHES = ([vx.Subject(t1=SCAN)] * 3, vx.UniformSampler(8), 4)
+
+
+@pytest.mark.parametrize(
+    ("value", "facts"),
+    [
+        (SCAN.grid, ["Grid", "(20, 18, 16)", "1.00", "RAS+", "-0.50 to 19.50"]),
+        (vx.Grid((4, 4, 4), np.diag([3.25e-4, 3.25e-4, 1e-3, 1])), ["0.000325", "0.001"]),
+        (SCAN.memory_report(), ["MemoryReport", "not on disk", "11.2 KiB"]),
+        (SCAN.statistics(), ["Statistics", "5760", "mean", "exact"]),
+        (vx.Resample(2), ["Resample", "target"]),
+        (vx.Compose([vx.ToCanonical(), vx.Resample(2)]), ["Compose", ">1<", ">2<", "ToCanonical"]),
+        (vx.UniformSampler(8), ["UniformSampler", "(8, 8, 8)"]),
+        (vx.LabelSampler(8, label_name="seg"), ["LabelSampler", "label_name", "seg"]),
+        (vx.PatchDataset(*PATCHES, seed=5), ["PatchDataset", ">12<", ">3<", "UniformSampler"]),
+        (vx.IterablePatchDataset(*PATCHES), ["IterablePatchDataset", "shuffle_buffer"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_value_is_can_be_read(value, facts):
+    shown = value._repr_html_()
+    for fact in facts:
+        assert fact in shown, shown
+
+
+def test_a_mapped_cohort_computes_nothing(tmp_path):
+    vx.testing.sample((12, 10, 8)).save(tmp_path / "scans" / "a.nii")
+    vx.convert_cohort(tmp_path / "scans", tmp_path / "cohort", progress=False)
+    mapped = vx.Cohort(tmp_path / "cohort").map(vx.ToCanonical())
+    with vx.testing.count_reads() as reads:
+        shown = mapped._repr_html_()
+    assert reads.voxels == 0
+    assert "ToCanonical" in shown
+    assert ">1<" in shown
+
+
+def test_texts_are_not_interpreted():
+    shown = html_table("<b>", {"<i>": "<script>", "long": "x" * 1000})
+    assert "<b>" not in shown
+    assert "<script>" not in shown
+    assert "x" * 199 + "\N{HORIZONTAL ELLIPSIS}" in shown
+
+
+def test_a_subject_shows_its_metadata():
+    assert "43" in vx.Subject(t1=SCAN, age=43)._repr_html_()
