@@ -19,7 +19,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 def test_python_blocks_run(tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     voxels = np.arange(96 * 80 * 70, dtype=np.int16).reshape(96, 80, 70)
     nib.save(nib.Nifti1Image(voxels, np.diag([-1, 1, 1.5, 1])), tmp_path / "t1.nii.gz")
     monkeypatch.chdir(tmp_path)
@@ -37,6 +37,7 @@ def test_python_blocks_run(tmp_path, monkeypatch):
     assert len(names["patches"]) == 8
     assert names["batch"]["image"]["data"].shape == (2, 1, 32, 32, 32)
     assert (tmp_path / "preview.png").stat().st_size > 10_000
+    assert names["labels"].spatial_shape == (96, 80, 70)
     doubled = nib.load(tmp_path / "doubled.nii.gz")
     assert (np.asarray(doubled.dataobj) == voxels.astype("float32") * 2).all()
     for opened in (names["plain"], names["again"]):

@@ -7,13 +7,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+from voxarray.archive.source import ArchiveSource
 from voxarray.cohort.cohort import Cohort
 from voxarray.core.errors import StateError, UnsupportedError
 from voxarray.core.progress import ProgressOption
+from voxarray.image import LabelMap
 from voxarray.inference.inference import Inference
 from voxarray.inference.loading import loaded
 from voxarray.inference.options import InferenceOptions
-from voxarray.inference.prediction_transform import InferenceTransform
+from voxarray.inference.prediction_transform import PREDICTION, InferenceTransform
+from voxarray.inference.scan import subject_of
+from voxarray.layers import Archive
+from voxarray.source.window import Window
 
 
 def infer(
@@ -36,6 +41,7 @@ def infer(
     flips: Any = (),
     accumulate: str = "float32",
     dtype: str | None = None,
+    layer: str = PREDICTION,
     overwrite: bool = False,
     workers: int = 0,
     scheduler: str | None = None,
@@ -66,8 +72,9 @@ def infer(
             or a list of these, of which the mean is taken. TorchScript and ``.pt2`` are programs:
             load those of sources that you trust. Of a bundle no code is run.
         images: An `Image`, its path, a `Subject`, or a `Cohort`.
-        destination: An archive or file; its suffix says which format. Of a cohort the folder of
-            another, in which what is up to date is not made again.
+        destination: An archive or file; its suffix says which format. Without one, labels become a
+            layer of the scan's own archive, as `Archive.add_labels` makes them. Of a cohort the
+            folder of another, in which what is up to date is not made again.
         patch_size: Voxels of a patch along W, H and D, or one number for all. A volume that is
             smaller is padded with zeros.
         overlap: Of neighbours: a fraction of the patch (by default 0.5), or voxels (int).
@@ -93,6 +100,7 @@ def infer(
         accumulate: Type of the sums: ``"float32"``, or ``"float16"`` for half of the memory.
         dtype: Type of the result. Probabilities are float16 (in archives; float32 in files),
             or uint8, of which 255 stands for 1.
+        layer: Name of the layer, if there is no destination.
         overwrite: Replace what is at the destination.
         workers: Processes on this machine for a cohort; each loads the model from its path.
         scheduler: Address of a running dask scheduler, for a cohort.
@@ -116,7 +124,8 @@ def infer(
         UnsupportedError: If the preprocessing cannot be undone (``NOT_INVERTIBLE``).
         MemoryBudgetError: If patches and predictions alone exceed the budget; nothing was read.
         ArchiveError: If the scratch exceeds the disk (``NO_SPACE``); nothing was read.
-        ArchiveExistsError: If the destination exists and ``overwrite`` is not set.
+        ArchiveExistsError: If the destination exists and ``overwrite`` is not set, or a layer has
+            the name (``NAME_TAKEN``).
         ValueError: For arguments that make no sense.
     """
     options = InferenceOptions(
@@ -155,5 +164,36 @@ def infer(
             "leave them out",
             code="UNUSED_KEYWORD",
         )
+    if destination is None:
+        transform = InferenceTransform(model, options, classes, preprocess, device)
+        return _added(transform, images, layer, overwrite, progress)
     work = Inference.of(loaded(model), options, classes, preprocess, device)
     return work.write(images, destination, overwrite=overwrite, progress=progress)
+
+
+def _added(
+    transform: InferenceTransform,
+    images: Any,
+    layer: str,
+    overwrite: bool,
+    progress: ProgressOption,
+) -> LabelMap:
+    """The prediction as a layer of the archive of the first image that the network is shown."""
+    subject = subject_of(images)
+    scan = transform.inference.scan(subject)
+    is_archive = isinstance(Window.of(scan.image.source).base, ArchiveSource)
+    if not is_archive or scan.path is None or not transform.inference.makes_labels:
+        raise StateError(
+            "nothing says where the result goes, and only labels of a scan that is an archive can "
+            "become a layer of it: pass destination, for example labels.ome.zarr or labels.nii.gz",
+            code="NO_DESTINATION",
+        )
+    if overwrite:
+        raise UnsupportedError(
+            f"a layer is not replaced in one step: vx.Archive({scan.path!r}).remove_labels("
+            f"{layer!r}) first, or give another name as layer=",
+            code="UNUSED_KEYWORD",
+            path=scan.path,
+        )
+    found = transform(subject)[PREDICTION]
+    return Archive(scan.path).add_labels(layer, found, progress=progress)

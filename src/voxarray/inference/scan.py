@@ -41,13 +41,18 @@ class Scan:
         native: Grid of the scan, on which the result is wanted.
         predicted: Grid that the network works on.
         sources: Images that the network is shown, their channels one after another.
-        path: The file or archive of the first image; None for data in memory.
+        image: The first image, as it was given.
     """
 
     native: Grid
     predicted: Grid
     sources: tuple[Source, ...]
-    path: str | None
+    image: Image
+
+    @property
+    def path(self) -> str | None:
+        """The file or archive of the first image; None for data in memory."""
+        return self.image.source.path
 
     @property
     def computed_bytes(self) -> list[int]:
@@ -81,7 +86,7 @@ def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess 
         UnsupportedError: If the preprocessing cannot be undone (``NOT_INVERTIBLE``), or voxels are
             no real numbers (``UNSUPPORTED_DTYPE``).
     """
-    subject = _subject(images)
+    subject = subject_of(images)
     names = _channels(subject, channels)
     before = {name: subject.get_image(name) for name in names}
     native: Grid = before[names[0]].grid
@@ -108,7 +113,7 @@ def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess 
                 code="UNSUPPORTED_DTYPE",
                 path=source.path,
             )
-    return Scan(native, _one_grid(after.values()), sources, before[names[0]].source.path)
+    return Scan(native, _one_grid(after.values()), sources, before[names[0]])
 
 
 def _is_costly(source: Source) -> bool:
@@ -128,7 +133,12 @@ def _computed(source: Source) -> Source:
     return Aggregated(voxels, (0, 0, 0), source.grid, None)
 
 
-def _subject(images: Any) -> Subject:
+def subject_of(images: Any) -> Subject:
+    """A subject of whatever `infer` takes.
+
+    Raises:
+        TypeError: For anything else.
+    """
     if isinstance(images, (str, os.PathLike)):
         images = ScalarImage(images)
     if isinstance(images, Image):
