@@ -52,8 +52,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """The places of site and repository, which pyproject.toml knows alone."""
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
     config.site_url = urls["Documentation"] + "/"
-    config.repo_url = urls["Source"]
-    config.repo_name = "voxarray"
+    # No `repo_url`: the theme would ask a server for the number of its stars on every page.
+    config.extra["social"] = [{"icon": "fontawesome/brands/github", "link": urls["Source"]}]
     return config
 
 

@@ -1,0 +1,40 @@
+"""Words of pages and texts are spelt right, and what they link to in the repository is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "notebooks").rglob("*.md")),
+]
+
+
+def test_words():
+    pytest.importorskip("codespell_lib")
+    checked = subprocess.run(
+        [sys.executable, "-m", "codespell_lib", "src", *map(str, TEXTS)],
+        cwd=ROOT,  # where its exceptions are configured
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("text", TEXTS[:5], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_into_the_repository(text):
+    """Those of the site are checked when it is built."""
+    links = re.findall(r"\]\(([^)#\s]+)", text.read_text("utf-8"))
+    missing = [
+        link
+        for link in links
+        if not link.startswith(("http:", "https:", "mailto:")) and not (text.parent / link).exists()
+    ]
+    assert not missing
