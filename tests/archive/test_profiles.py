@@ -69,7 +69,14 @@ def test_the_chosen_codec_is_near_the_best_on_offer(tmp_path, monkeypatch, name,
         only = type(PROFILES[name])((one,), (one,), PROFILES[name].chunk)
         monkeypatch.setitem(PROFILES, name, only)
         sizes.append(size_of(archive(tmp_path / f"{number}.ome.zarr", array, codec=name, levels=1)))
-    assert size_of(chosen) <= 1.06 * min(sizes)
+    is_quick = name == "default" and codec_of(chosen).cname == "lz4"
+    assert size_of(chosen) <= (1.13 if is_quick else 1.06) * min(sizes)
+
+
+def test_noise_gets_what_decodes_quickly_and_signal_what_is_small(tmp_path):
+    noise = np.random.default_rng(1).normal(0, 2000, (1, 128, 64, 64)).astype("i2")
+    assert codec_of(archive(tmp_path / "a.ome.zarr", noise)).cname == "lz4"
+    assert codec_of(archive(tmp_path / "b.ome.zarr", KINDS["12 in 16 bit"]())).cname == "zstd"
 
 
 def test_first_planes_of_background_do_not_decide(tmp_path):
