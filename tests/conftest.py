@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # How long an example takes says more about the machine than about the code. By default the same
@@ -10,3 +11,10 @@ from hypothesis import settings
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(request, monkeypatch):
+    # Half the time of a small conversion; what is synced when is tested where it is the subject.
+    if "syncs" not in request.keywords:
+        monkeypatch.setattr(os, "fsync", lambda _: None)

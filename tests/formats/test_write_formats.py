@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 import voxarray as vx
 from voxarray.core.errors import UnsupportedError, VoxarrayWarning
+from voxarray.formats._voxels import itk_writing
 from voxarray.formats.nrrd.write import write_nrrd
 from voxarray.formats.registry import open_source, written_suffixes
 from voxarray.geometry.lps import ras_from_itk, ras_from_lps
@@ -217,8 +218,12 @@ EXACT = sorted(set(written_suffixes()) - {".jpg", ".jpeg"})
     ids=["channel", "time"],
 )
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_axes_of_one_voxel_come_back_or_are_refused(tmp_path, suffix, count, channels):
+def test_axes_of_one_voxel_come_back_or_are_refused(tmp_path, monkeypatch, suffix, count, channels):
     """Whatever a format holds keeps its shape, its voxels and the way of its axes."""
+    if (
+        count != 3 or channels.kind == "time"
+    ):  # a process for every file; what it writes is what is written here
+        monkeypatch.setattr(itk_writing, "_ENDING", ())
     for number, size in enumerate(EVERY_SIZE):
         path = tmp_path / f"a{number}{suffix}"
         array = np.arange(count * np.prod(size), dtype="u1").reshape(count, *size)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxarray.core.errors import UnsupportedError, VoxarrayWarning
+from voxarray.formats._voxels import itk_writing
 from voxarray.formats.registry import open_source
 from voxarray.formats.table import FORMATS
 from voxarray.geometry.lps import ras_from_itk
@@ -52,6 +53,14 @@ def sources(draw):
         voxels = (voxels + 1j * voxels[::-1] if dtype.kind == "c" else voxels).astype(dtype)
     channels = draw(st.sampled_from([Channels(), Channels("time", 2.5), Channels("time")]))
     return ArraySource(voxels, draw(affines() | DIAGONAL), channels)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _itk_writes_in_this_process():
+    """Tests of formats and of full disks have it write in a process of its own, file by file."""
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(itk_writing, "_ENDING", ())
+        yield
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

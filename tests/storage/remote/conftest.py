@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 
 import dask.config
 import nibabel as nib
@@ -24,7 +23,6 @@ _numbers = itertools.count()
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch, tmp_path):
     monkeypatch.setattr(retries, "pause", lambda _: None)
-    monkeypatch.setattr(os, "fsync", lambda _: None)
     COPIES.clear()
     with dask.config.set({"voxarray.download-directory": str(tmp_path / "copies")}):
         COPIES._folder = None
