@@ -35,6 +35,7 @@ SUITES = {
     "statistics_of_archives": Arguments((), ("--size", "64", "--rounds", "1")),
     "preprocess": Arguments(("--large",), ("--sizes", "64", "--rounds", "1")),
     "resampling": Arguments((), ("--size", "48", "--rounds", "1")),
+    "small_scans": Arguments((), ("--shape", "16", "16", "16", "--rounds", "1", "--scans", "3")),
     "archive_codecs": Arguments((), ("--size", "32", "--rounds", "1")),
     "cohort": Arguments((), ("--size", "48", "--scans", "3")),
     "scaling": Arguments((), ("--largest", "0.25", "--most", "10")),
