@@ -176,11 +176,9 @@ class RemoteRead:
     def _is_kept(self, request: Request, cache: ChunkCache, out: NDArray) -> bool:
         """Decode a chunk from the cache, if it is there and right."""
         one = request.extents[0]
-        kept = cache.get(request.name(one))
-        if kept is None or len(kept) != one.length:
-            return False
         encoded = scratch("encoded", (1, 1, 1, one.length), _BYTE).reshape(-1)
-        encoded[:] = np.frombuffer(kept, np.uint8)
+        if not cache.read_into(request.name(one), encoded):
+            return False
         try:
             self._decode(request, one, encoded, out)
         except (VoxarrayError, RuntimeError, ValueError):

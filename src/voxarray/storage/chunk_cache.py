@@ -20,12 +20,16 @@ import multiprocessing
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from voxarray.core import settings
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core import portable, settings
 from voxarray.core.disk import is_full
 from voxarray.core.memory import format_bytes
 
@@ -36,6 +40,9 @@ _SHARE = 16
 
 _KEPT = 0.9
 """Of what it may hold, after the oldest chunks were deleted."""
+
+_RECENT = 60.0
+"""Seconds for which a chunk counts as just read."""
 
 _END = ".part"
 
@@ -48,6 +55,7 @@ def chunk_cache() -> ChunkCache | None:
     return _cache(_folder(), limit)
 
 
+@lru_cache(maxsize=4096)
 def group_of(*facts: Hashable) -> str:
     """Begins the names of chunks that these facts tell from all others."""
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
@@ -72,15 +80,23 @@ class ChunkCache:
         """Whether a chunk is there; it may be gone when it is asked for."""
         return os.path.exists(self._path(name))
 
-    def get(self, name: str) -> bytes | None:
-        """A chunk; None if it is not there."""
+    def read_into(self, name: str, out: NDArray[np.uint8]) -> bool:
+        """Fill memory with a chunk; False if there is none of that size."""
         try:
-            with open(self._path(name), "rb") as file:
-                data = file.read()
-                os.utime(file.fileno())  # those that were not read for longest go first
+            fd = os.open(self._path(name), os.O_RDONLY | portable.CLOEXEC | portable.BINARY)
         except OSError:
-            return None
-        return data
+            return False
+        try:
+            status = os.fstat(fd)
+            if status.st_size != out.size or portable.preadv(fd, [out.data], 0) != out.size:
+                return False
+            if time.time() - status.st_mtime > _RECENT:  # what was not read for longest goes first
+                os.utime(fd)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return True
 
     def put(self, name: str, data: bytes | memoryview) -> None:
         """Keep a chunk; a disk that has no room for it keeps none, and nothing else happens."""

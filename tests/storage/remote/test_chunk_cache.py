@@ -98,8 +98,11 @@ def test_oldest_chunks_go_first(tmp_path):
     for number in range(30):
         cache.put(f"{number:032x}-0-50", bytes(50))
         os.utime(cache._path(f"{number:032x}-0-50"), ns=(number, number))
-    assert cache.get(f"{0:032x}-0-50") is None
-    assert cache.get(f"{29:032x}-0-50") == bytes(50)
+    out = np.ones(50, np.uint8)
+    assert not cache.read_into(f"{0:032x}-0-50", out)
+    assert cache.read_into(f"{29:032x}-0-50", out)
+    assert not out.any()
+    assert not cache.read_into(f"{29:032x}-0-50", np.ones(49, np.uint8))
     assert cache.size() <= 1000
     cache.put("f" * 32, bytes(600))
     assert not cache.holds("f" * 32)  # it alone would drop half of the others
