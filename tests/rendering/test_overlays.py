@@ -7,7 +7,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 import voxarray as vx
-from conftest import AFFINES
+from rendering.conftest import AFFINES
 from voxarray.rendering.overlays import labels_at
 from voxarray.rendering.planes import View, orthogonal
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import voxarray as vx
-from conftest import AFFINES
+from rendering.conftest import AFFINES
 from voxarray.rendering import neuroglancer as served
 from voxarray.rendering.napari_reader import placement, read_layers
 from voxarray.rendering.planes import orthogonal
