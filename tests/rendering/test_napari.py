@@ -57,8 +57,9 @@ def test_labels_have_names_and_colours(tmp_path):
 def test_channels_come_first(tmp_path):
     voxels = np.random.default_rng(0).integers(0, 9, (3, 6, 5, 4)).astype(np.int16)
     vx.ScalarImage(tensor=voxels, affine=AFFINE).save(tmp_path / "a.nii")
-    ((levels, meta, _),) = read_layers(str(tmp_path / "a.nii"))
-    assert levels[0].shape == (3, 4, 5, 6)
+    ((voxels_read, meta, _),) = read_layers(str(tmp_path / "a.nii"))
+    assert voxels_read.shape == (3, 4, 5, 6)
+    assert not meta["multiscale"]
     assert meta["affine"].shape == (5, 5)
     assert meta["axis_labels"] == ("C", "S", "P", "L")
     np.testing.assert_allclose(meta["affine"][1:4, 4][::-1], AFFINE[:3, 3] * (-1, -1, 1))

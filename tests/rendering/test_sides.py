@@ -57,9 +57,9 @@ def on_screen(world_of, shape, voxels):
 
 def test_napari(phantom, tmp_path):
     phantom.save(tmp_path / "a.nii")
-    ((levels, meta, kind),) = read_layers(str(tmp_path / "a.nii"))
+    ((data, meta, kind),) = read_layers(str(tmp_path / "a.nii"))
     assert (kind, meta["axis_labels"], meta["units"]) == ("image", ("S", "P", "L"), ("mm",) * 3)
-    voxels = np.asarray(levels[0])
+    voxels = np.asarray(data)
     np.testing.assert_array_equal(voxels, phantom.numpy()[0].T)
     affine = meta["affine"]
     moved = on_screen(lambda i: affine[:3, :3] @ i + affine[:3, 3], voxels.shape, voxels)

@@ -53,8 +53,8 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
         path: File, folder or archive, or several.
 
     Returns:
-        Images and labels, each a list of dask arrays (D, H, W), or (C, D, H, W) of several
-        channels, the finest first.
+        Images and labels, each a dask array (D, H, W), or (C, D, H, W) of several channels; of a
+        pyramid a list of them, the finest first.
 
     Raises:
         VoxarrayError: If it cannot be opened.
@@ -84,7 +84,7 @@ def _layer(source: Source, name: str) -> LayerData:
     meta: dict[str, Any] = {
         "name": name,
         "affine": placement(source, several=several),
-        "multiscale": True,
+        "multiscale": len(levels) > 1,
         "axis_labels": ("C", *AXES) if several else AXES,
         "units": ("pixel", "mm", "mm", "mm") if several else ("mm",) * 3,
         "metadata": {"path": source.path, "affine": source.affine},
@@ -94,7 +94,7 @@ def _layer(source: Source, name: str) -> LayerData:
         drawn = np.concatenate([plane.pixels.ravel() for plane in orthogonal(source, view)])
         low, high = intensity_window(drawn, _PERCENTILES)
         meta["contrast_limits"] = (low, high if high > low else low + 1)
-        return arrays, meta, "image"
+        return _data(arrays), meta, "image"
     table = table_of(source)
     if table:
         meta["features"] = {
@@ -109,7 +109,12 @@ def _layer(source: Source, name: str) -> LayerData:
         }
         meta["colormap"] = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), **colours}
     whole = [array if array.dtype.kind in "iu" else array.astype(np.int64) for array in arrays]
-    return whole, meta, "labels"
+    return _data(whole), meta, "labels"
+
+
+def _data(arrays: list[Any]) -> Any:
+    """Of one level the array itself: a list of one is not always taken for levels."""
+    return arrays if len(arrays) > 1 else arrays[0]
 
 
 def _reversed(level: Source) -> Any:
