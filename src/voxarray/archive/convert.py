@@ -41,7 +41,8 @@ def convert(
     """Archive a source at ``destination``: a directory, or one file if it ends with ``.ozx``.
 
     The source is read exactly once. Memory is what `projected_peak` says, which does not grow
-    with the depth of the volume.
+    with the depth of the volume, but for compressed files that are decoded at once (at most a
+    sixteenth of the budget).
 
     Args:
         source: The image.
