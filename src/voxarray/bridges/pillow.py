@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError, UnsupportedError
+from voxarray.core.memory import require
 from voxarray.core.optional import import_optional
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
@@ -26,6 +28,7 @@ def to_pil(source: Source, *, transpose: bool = True) -> Any:
         StateError: If there is more than one slice (``NOT_2D``); also a RuntimeError.
         UnsupportedError: For complex voxels or other numbers of channels (``BAD_CHANNELS``).
         MissingPackageError: If Pillow is not installed.
+        MemoryBudgetError: If it needs more memory than allowed; nothing was read.
     """
     Image = import_optional("PIL.Image", "voxarray[plot]")
     channels = source.shape[0]
@@ -41,6 +44,12 @@ def to_pil(source: Source, *, transpose: bool = True) -> Any:
             f"{source.dtype.name}",
             code="BAD_CHANNELS",
         )
+    itemsize = source.dtype.itemsize
+    require(
+        source.reading_bytes + math.prod(source.shape) * (4 * itemsize + 8),
+        lambda: f"a Pillow image of {source.shape}",
+        "take a part or a coarser level(n), or raise the budget",
+    )
     pixels = _bytes(source.read(Selection.whole(source.shape)))[..., 0]
     if channels == 1:
         pixels = pixels.repeat(3, axis=0)

@@ -6,6 +6,7 @@ says what to do instead, never an attempt.
 
 from __future__ import annotations
 
+import logging
 import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from voxarray.core import limits, settings
 from voxarray.core.errors import MemoryBudgetError
 from voxarray.core.html_table import html_table
+
+_LOG = logging.getLogger("voxarray.memory")
+"""Every projection, for whoever wants to compare it with what was used."""
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -84,6 +88,7 @@ def require(needed: int, what: str | Callable[[], str], instead: str) -> None:
         MemoryBudgetError: If ``needed`` is more than the budget.
     """
     allowed = budget()
+    _LOG.debug("projected peak: %d bytes of a budget of %d", needed, allowed)
     if needed > allowed:
         raise MemoryBudgetError(
             f"{what if isinstance(what, str) else what()} needs {format_bytes(needed)} of memory "

@@ -6,6 +6,7 @@ as their size demands. Slices are read a few at a time, whatever the size of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.label_colours import paint
-from voxarray.core.memory import budget
+from voxarray.core.memory import budget, require
 from voxarray.geometry.selection import Selection
 from voxarray.rendering.planes import to_grey
 from voxarray.source.base import Source
@@ -22,6 +23,9 @@ from voxarray.source.window import Window
 
 BATCH_BYTES = 64 << 20
 """Slices that are read at once, as far as the memory budget permits."""
+
+_DRAWING = 28
+"""Bytes per pixel while a slice becomes a picture: as floats, scaled, as bytes."""
 
 _TOWARDS = {"I": "IPL", "S": "SPL", "A": "AIL", "P": "PIL", "R": "RIP", "L": "LIP"}
 """Where frames, rows and columns advance to, by where the frames do: TorchIO's table."""
@@ -75,6 +79,22 @@ class Frames:
     def __len__(self) -> int:
         return self.view.shape[1 + self.order[0]]
 
+    def require_room(self) -> None:
+        """Refuse a film of which a few slices, and the picture of one, exceed the budget.
+
+        Raises:
+            MemoryBudgetError: Before anything is read.
+        """
+        channels, axis = self.view.shape[0], 1 + self.order[0]
+        slice_bytes = self._slice_bytes
+        batch = min(BATCH_BYTES, budget() // 8, slice_bytes * self.view.base.chunks[axis])
+        pixels = slice_bytes // self.view.dtype.itemsize + math.prod(self.size) * channels
+        require(
+            max(batch, slice_bytes) + self.view.reading_bytes + _DRAWING * pixels,
+            lambda: f"filming {self.view.path or 'voxels in memory'} {self.view.shape}",
+            "film a part or a coarser level(n), or raise the budget",
+        )
+
     @property
     def size(self) -> tuple[int, int]:
         """Rows and columns of each picture."""
@@ -99,13 +119,15 @@ class Frames:
         resized = _interpolated(grey, self.size)
         return resized[..., 0] if resized.shape[-1] == 1 else resized
 
+    @property
+    def _slice_bytes(self) -> int:
+        shape, axis = self.view.shape, 1 + self.order[0]
+        return math.prod(shape) // shape[axis] * self.view.dtype.itemsize
+
     def _batches(self) -> Iterator[Selection]:
         """Slices that are read together: of one block of the file, if that is not too much."""
         axis = 1 + self.order[0]
-        bytes_per_slice = (
-            np.prod(self.view.shape) // self.view.shape[axis] * self.view.dtype.itemsize
-        )
-        most = max(1, int(min(BATCH_BYTES, budget() // 8) // bytes_per_slice))
+        most = max(1, min(BATCH_BYTES, budget() // 8) // self._slice_bytes)
         ranges = [range(n) for n in self.view.shape]
         for block in cuts(self.view.selection.ranges[axis], self.view.base.chunks[axis]):
             for start in range(block.start, block.stop, most):

@@ -12,11 +12,13 @@ import os
 import struct
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.errors import UnsupportedError
 from voxarray.core.optional import import_optional
 from voxarray.rendering.frames import Frames, require_filmable
 from voxarray.source.base import Source
@@ -25,6 +27,8 @@ from voxarray.storage.atomic_write import atomic_write
 
 _SHORTEST = 0.01
 """Seconds: the format counts in hundredths."""
+
+_LONGEST_SIDE = (1 << 16) - 1
 
 _EXTENSION, _TRAILER = b"\x21", b"\x3b"
 _HEADER_BYTES, _DESCRIPTOR_BYTES = 13, 10
@@ -65,6 +69,8 @@ def write_gif(
     Raises:
         MissingPackageError: If Pillow is not installed.
         ValueError: For another axis, a duration that is not positive, or other channels.
+        UnsupportedError: For pictures beyond 65,535 pixels a side (``UNSUPPORTED_DIMS``).
+        MemoryBudgetError: If a few slices exceed the budget; nothing was read.
     """
     import_optional("PIL.Image", "voxarray[plot]")
     if axis not in (0, 1, 2):
@@ -74,8 +80,16 @@ def write_gif(
     require_filmable(source)
     towards = source.grid.orientation[axis]
     direction = towards if not reverse else source.grid.flip((axis,)).orientation[axis]
-    limits = extremes(source) if rescale and colours is None else (0.0, 255.0)
-    frames = Frames.of(source, direction, limits, colours)
+    film = Frames.of(source, direction, (0.0, 255.0), colours)
+    if max(film.size) > _LONGEST_SIDE:
+        raise UnsupportedError(
+            f"pictures of {film.size[1]} x {film.size[0]} pixels are more than the {_LONGEST_SIDE} "
+            "a side that a GIF holds: take a part or a coarser level(n)",
+            code="UNSUPPORTED_DIMS",
+        )
+    film.require_room()
+    limits = extremes(source) if rescale and colours is None else film.limits
+    frames = replace(film, limits=limits)
     delays = _delays(len(frames), duration)
     with atomic_write(path, overwrite=True) as file:
         file.write(b"GIF89a" + struct.pack("<HH3x", *reversed(frames.size)))

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import OutOfRangeError
+from voxarray.core.memory import require
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape3
 from voxarray.source.base import Source
-from voxarray.source.pieces import read_parts
+from voxarray.source.pieces import pieces_peak, read_parts
 from voxarray.source.window import Window
 
 _NAMES = {"LR": "Sagittal", "PA": "Coronal", "IS": "Axial"}
@@ -32,6 +33,10 @@ _ACROSS = ((1, 2), (0, 2), (0, 1))
 _LARGEST_PLANE = 4 << 20
 """Bytes of a plane that are read for a picture of it: planes of a file that cross its rows are read
 voxel by voxel."""
+
+
+_DRAWING = 48
+"""Bytes per pixel while a plane is drawn: as floats, scaled, as colours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,12 @@ def _planes(
     parts = [
         _part(level, view.channels, order, flipped, axis, int(inside[axis])) for axis in across
     ]
+    pixels = sum(math.prod(part.shape) for part in parts)
+    require(
+        pieces_peak(level) + pixels * (_DRAWING + level.dtype.itemsize),
+        lambda: f"drawing {level.path or 'voxels in memory'} {level.shape}",
+        "draw a part or a coarser level(n), or raise the budget",
+    )
     volumes = [
         np.flip(voxels.transpose(0, *(1 + axis for axis in order)), tuple(1 + n for n in flipped))
         for voxels in read_parts(level, parts)

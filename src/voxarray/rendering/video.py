@@ -86,6 +86,7 @@ def write_video(
     codec = _codec(path)
     require_filmable(source)
     per_second = _rate(frame_rate, seconds)
+    Frames.of(source, direction, (0.0, 255.0), colours).require_room()
     limits = (0.0, 255.0) if colours is not None else _limits(source)
     frames = Frames.of(source, direction, limits, colours)
     rate = per_second if seconds is None else len(frames) / Fraction(seconds)

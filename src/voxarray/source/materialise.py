@@ -17,7 +17,7 @@ from voxarray.core import settings
 from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
-from voxarray.source.pieces import PIECE_BYTES, Piece, has_stream, pieces
+from voxarray.source.pieces import PIECE_BYTES, Piece, block_bytes, has_stream, pieces
 from voxarray.source.window import Window
 
 _WORKING_BYTES = 48 << 20
@@ -53,15 +53,15 @@ def projected_peak(source: Source, dtype: np.dtype) -> int:
     """Bytes that `materialise` needs at its peak, result included, above what is held already."""
     voxels = math.prod(source.shape)
     result, own = voxels * dtype.itemsize, voxels * source.dtype.itemsize
-    block = math.prod(source.chunks) * source.dtype.itemsize
     if Window.of(source).base.in_memory:
         return 0 if _forward(source) and source.dtype == dtype else result
     if source.lazy:
         # dask holds all blocks while it joins them, and each thread may be computing another.
-        return result + own + settings.threads() * block
+        return result + own + max(source.reading_bytes, settings.threads() * block_bytes(source))
     if has_stream(source):
-        return result + min(_WORKING_BYTES, 2 * own)
-    return result + block + (0 if _at_once(source, dtype) else min(PIECE_BYTES, own))
+        return result + max(source.streaming_bytes, min(_WORKING_BYTES, 2 * own))
+    piece = 0 if _at_once(source, dtype) else min(PIECE_BYTES, own)
+    return result + max(source.reading_bytes, block_bytes(source)) + piece
 
 
 def _at_once(source: Source, dtype: np.dtype) -> bool:

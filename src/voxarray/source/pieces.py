@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core.memory import cache_limit
+from voxarray.core.memory import cache_limit, require
 from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Source
@@ -91,6 +91,52 @@ def read_parts(source: Source, parts: Sequence[Selection]) -> list[NDArray]:
         for part, result in zip(parts, results, strict=True):
             _copy_overlap(box, voxels, part, result)
     return results
+
+
+def block_bytes(source: Source) -> int:
+    """Bytes of a block, as far as the source shows it."""
+    return math.prod(source.chunks) * source.dtype.itemsize
+
+
+def pieces_peak(source: Source, per_voxel: int = 0) -> int:
+    """Bytes that handing out all pieces needs at the peak, and what is made of each meanwhile.
+
+    Args:
+        source: Whose voxels are wanted.
+        per_voxel: Bytes that the caller makes of each voxel of a piece.
+    """
+    itemsize = source.dtype.itemsize
+    own = math.prod(source.shape) * itemsize
+    window = Window.of(source)
+    if is_sequential(source):
+        piece, reading = min(PIECE_BYTES, own), source.streaming_bytes
+    elif window.base.in_memory:
+        piece, reading = 0, 0
+    else:
+        whole = window.base.lazy or is_decoded_anew(window)
+        piece = block_bytes(source) if whole else min(PIECE_BYTES, block_bytes(source))
+        reading = source.reading_bytes
+    largest = min(own, max(piece, PIECE_BYTES)) // itemsize
+    return piece + reading + largest * per_voxel
+
+
+def require_room(source: Source, per_voxel: int, what: str) -> None:
+    """Refuse to go through the pieces of a source that the budget has no room for.
+
+    Args:
+        source: Whose voxels are wanted.
+        per_voxel: As `pieces_peak`.
+        what: What is to be done with them, as a noun.
+
+    Raises:
+        MemoryBudgetError: Before anything is read.
+    """
+    require(
+        pieces_peak(source, per_voxel),
+        lambda: f"{what} of {source.path or 'voxels in memory'} {source.shape}",
+        "take a part or a coarser level(n), convert it to an archive where there is more memory, "
+        "or raise the budget",
+    )
 
 
 def has_stream(source: Source) -> bool:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from voxarray.core.errors import UnsupportedError
 from voxarray.counting.tally import Measures
 from voxarray.source.base import Source
-from voxarray.source.pieces import pieces
-from voxarray.statistics.passes import part_of_mask, require_mask
+from voxarray.source.pieces import pieces, require_room
+from voxarray.statistics.passes import MEASURING, part_of_mask, require_mask
 from voxarray.statistics.summary import Statistics
 from voxarray.statistics.value_counts import is_countable
 
@@ -44,6 +44,7 @@ def statistics_by_label(source: Source, labels: Source) -> dict[int | float, Sta
         found = statistics_by_label(stored, labels)
         return {n: one.through(scaling.apply, stored.dtype) for n, one in found.items()}
     measures: dict[int | float, Measures] = {}
+    require_room(source, MEASURING + labels.dtype.itemsize, "the statistics")
     for box, voxels in pieces(source):
         for label, values in _groups(voxels, part_of_mask(labels, box)):
             measure = measures.setdefault(label, Measures())

@@ -21,7 +21,7 @@ from voxarray.counting.cells import (
 )
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
-from voxarray.source.pieces import pieces
+from voxarray.source.pieces import pieces, require_room
 
 
 def count_cells(source: Source, edge: int = EDGE) -> CellCounts:
@@ -36,6 +36,7 @@ def count_cells(source: Source, edge: int = EDGE) -> CellCounts:
     shape = source.shape[1:]
     cells = Cells(shape, (edge, edge, edge))
     rows: list[NDArray[np.int64]] = []
+    require_room(source, 9, "counting")
     for box, voxels in pieces(source):
         for number, inside in _parts(cells, box):
             for channel, volume in zip(box.ranges[0], voxels, strict=True):
@@ -60,6 +61,7 @@ def sum_cells(source: Source, channel: int = 0, edge: int = EDGE) -> CellSums:
     """
     cells = Cells(source.shape[1:], (edge, edge, edge))
     sums = np.zeros(cells.total)
+    require_room(source, 9, "adding up")
     for box, voxels in pieces(source):
         if channel not in box.ranges[0]:
             continue

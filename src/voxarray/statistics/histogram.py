@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.source.base import Source
-from voxarray.source.pieces import pieces
+from voxarray.source.pieces import pieces, require_room
 from voxarray.statistics.value_counts import Counts, count_values, is_small_integer
 
 Bins = int | str | Sequence[float] | NDArray
+
+_FINITE = 2
+"""Bytes per voxel of a piece that say which are finite."""
 
 _FINE_BINS = 1 << 16
 """Bins from which quartiles are read where values are too many to be counted one by one."""
@@ -89,6 +92,7 @@ def extremes(source: Source) -> tuple[float, float]:
     One pass; integers keep every digit that a float64 holds.
     """
     lows, highs = [], []
+    require_room(source, _FINITE + source.dtype.itemsize, "the extremes")
     for _, voxels in pieces(source):
         finite = _finite(voxels)
         if finite.size:
@@ -123,6 +127,7 @@ def _counted(source: Source, edges: NDArray[np.float64]) -> Histogram:
     # Of edges that are all the same, numpy.histogram would make bins of its own.
     is_even = low < high and np.array_equal(edges, np.linspace(low, high, number + 1))
     total = np.zeros(number, np.int64)
+    require_room(source, _FINITE + source.dtype.itemsize, "the histogram")
     for _, voxels in pieces(source):
         if is_even:
             total += np.histogram(_finite(voxels), number, (low, high))[0]

@@ -19,7 +19,7 @@ from voxarray.core import settings, thread_pools
 from voxarray.core.errors import GridError
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
-from voxarray.source.pieces import pieces
+from voxarray.source.pieces import pieces, require_room
 from voxarray.source.window import Window
 from voxarray.statistics.decoded_copies import staged
 
@@ -28,6 +28,10 @@ _FEW = 1 << 17
 
 _MOST_THREADS = 4
 """A counter of floats may take 30 MiB, and reading keeps no more threads busy."""
+
+
+MEASURING = 16
+"""Bytes per voxel of a piece while floats are measured: copies as float64, and keys of bins."""
 
 
 class Counter(Protocol):
@@ -61,6 +65,10 @@ def count(source: Source, make: Callable[[], AnyCounter], mask: Source | None = 
     """
     if mask is not None:
         require_mask(source, mask)
+    beside = 0 if mask is None else 2 * source.dtype.itemsize + mask.dtype.itemsize + 2
+    require_room(
+        source, beside + (1 if source.dtype.itemsize <= 2 else MEASURING), "the statistics"
+    )
     with staged(source) as ready:
         return _count(ready, make, mask)
 

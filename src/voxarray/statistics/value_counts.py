@@ -12,9 +12,12 @@ from voxarray.core.errors import UnsupportedError
 from voxarray.counting.cells import count_block
 from voxarray.counting.tally import Tally
 from voxarray.source.base import Source
-from voxarray.source.pieces import pieces
+from voxarray.source.pieces import pieces, require_room
 from voxarray.statistics import passes
 from voxarray.statistics.cache import cached
+
+_SORTING = 24
+"""Bytes per voxel of a piece while its values are sorted: keys, order and the sorted ones."""
 
 MAX_VALUES = 1 << 20
 """Distinct values that are counted one by one; a measurement in floats has as many as voxels."""
@@ -120,6 +123,7 @@ def _counted(source: Source, mask: Source | None) -> Counts:
 
 def count_nonzero(source: Source) -> int:
     """Number of voxels that are not 0, in one pass; NaN is not 0."""
+    require_room(source, 1, "counting")
     return sum(int(np.count_nonzero(voxels)) for _, voxels in pieces(source))
 
 
@@ -131,6 +135,7 @@ def is_small_integer(dtype: np.dtype) -> bool:
 def _count_sorted(source: Source) -> Counts:
     values = np.empty(0, source.dtype)
     counts = np.empty(0, np.int64)
+    require_room(source, _SORTING, "counting")
     for _, voxels in pieces(source):
         here, there = count_block(voxels)
         merged, places = np.unique(np.concatenate([values, here]), return_inverse=True)

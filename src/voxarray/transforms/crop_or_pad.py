@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
 from voxarray.ops.padding import checked_mode
-from voxarray.source.pieces import pieces
+from voxarray.source.pieces import pieces, require_room
 from voxarray.subject import Subject
 from voxarray.transforms.bounds import Crop, Pad
 from voxarray.transforms.transform import SpatialTransform
@@ -177,6 +177,7 @@ def bounding_box(
     """
     source = image.source[:1, :, :, :]
     low, high = np.array(source.shape[1:]), np.zeros(3, np.int64)
+    require_room(source, 2 if labels is None else 18, "the extent of a mask")
     for where, voxels in pieces(source):
         marked = voxels[0] != 0 if labels is None else np.isin(voxels[0], list(labels))
         for axis, taken in enumerate(where.spatial):

@@ -1,0 +1,241 @@
+"""What every operation holds at its peak, beside what was projected before anything was read.
+
+python benchmarks/memory.py [--size 512] [--plane 60000] [--budget "256 MiB"] [--only NAME ...]
+
+Each row runs in a fresh process, of which peak memory above the imports is measured. An operation
+that is refused must be refused before it reads, and one that runs must stay within its projection.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+import environments
+import voxarray as vx
+from harness import save
+from voxarray.core.memory import format_bytes
+from voxarray.testing.peak_memory import peak_above_imports
+
+MIB = 1 << 20
+
+OPERATIONS = {
+    "slice": "image[..., image.shape[3] // 2].compute()",
+    "corner": "image[:, :64, :64, :1].compute()",
+    "plot": "image.plot(show=False)",
+    "hist": "image.hist(show=False)",
+    "statistics": "image.statistics()",
+    "count_labels": "labels.count_labels()",
+    "CropOrPad(mask)": (
+        "vx.CropOrPad(16, mask_name='m')(vx.Subject(t1=image, m=labels))['t1'].shape"
+    ),
+    "RescaleIntensity": "vx.RescaleIntensity()(image)[:, :64, :64, :1].compute()",
+    "load": "image.load()",
+    "convert": "image.save(folder + '/converted.ome.zarr', overwrite=True)",
+    "save": "image.save(folder + '/saved.nii', overwrite=True)",
+    "to_gif": "image.to_gif(2, 1, folder + '/film.gif')",
+    "as_pil": "image[:1, :, :, 0].as_pil()",
+}
+
+_SETUP = """
+import dask, logging, warnings
+import matplotlib; matplotlib.use("agg")
+import voxarray as vx
+warnings.simplefilter("ignore")
+projections = []
+class Kept(logging.Handler):
+    def emit(self, record):
+        projections.append(record.args[0])
+logger = logging.getLogger("voxarray.memory")
+logger.setLevel(logging.DEBUG)
+logger.addHandler(Kept())
+def run(image, labels, folder):
+    try:
+        {operation}
+    except vx.VoxarrayError as error:
+        return error.code
+    return ""
+run(vx.ScalarImage({tiny!r}), vx.LabelMap({tiny!r}), {folder!r})
+projections.clear()
+dask.config.set({{"voxarray.memory-budget": {budget!r}}})
+image, labels = vx.ScalarImage({path!r}), vx.LabelMap({path!r})
+"""
+
+_RUN = """
+code = run(image, labels, {folder!r})
+result = {{"code": code, "projected": max(projections, default=0)}}
+"""
+
+
+def measured(path: Path, tiny: Path, operation: str, budget: str, scratch: Path) -> dict[str, Any]:
+    """Peak and projection of one operation on one file, or the code of its refusal.
+
+    Args:
+        path: The file.
+        tiny: A small one of the same format: it imports what is needed.
+        operation: Name in `OPERATIONS`.
+        budget: Memory budget.
+        scratch: Folder for what the operation writes.
+    """
+    names = {"path": str(path), "tiny": str(tiny), "budget": budget, "folder": str(scratch)}
+    peak = peak_above_imports(
+        _SETUP.format(operation=OPERATIONS[operation], **names), _RUN.format(**names)
+    )
+    row: dict[str, Any] = {**peak.result, "peak": peak.bytes, "cpu_seconds": peak.cpu_seconds}
+    return row
+
+
+def kept(row: dict[str, Any], allowance: int = 24 * MIB) -> bool:
+    """Whether a row keeps the promise: refused without reading, or within its projection.
+
+    Args:
+        row: Of `measured`.
+        allowance: Bytes for what no projection counts: figures, tables, modules imported late.
+    """
+    return bool(row["peak"] <= (0 if row["code"] else row["projected"]) + allowance)
+
+
+def files(folder: Path, size: int, plane: int) -> Iterator[tuple[str, Path, Path]]:
+    """Name, file and its tiny sibling, of every format and shape."""
+    shapes = {"volume": (1, size, size, size), "series": (20, size // 4, size // 4, size // 4)}
+    for kind, shape in shapes.items():
+        voxels = _labels(shape)
+        for suffix, write in _WRITERS.items():
+            if kind == "series" and suffix in (".mgz", ".tif"):
+                continue
+            path, tiny = folder / f"{kind}{suffix}", folder / f"tiny_{kind}{suffix}"
+            for target, part in ((path, voxels), (tiny, voxels[:, :8, :8, :8])):
+                if not target.exists():
+                    write(target, part)
+            yield f"{kind}{suffix}", path, tiny
+    for suffix in (".nii", ".tif"):
+        path, tiny = folder / f"plane{suffix}", folder / f"tiny_volume{suffix}"
+        if not path.exists():
+            (_sparse_nifti if suffix == ".nii" else _sparse_tiff)(path, plane)
+        yield f"plane{suffix}", path, tiny
+
+
+def _labels(shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Few values in blocks, which compress as a segmentation does, and a little noise."""
+    grids = np.meshgrid(*(np.arange(n) // 9 for n in shape), indexing="ij", sparse=True)
+    return (sum(grids) % 11 * 10).astype("int16")
+
+
+def _nifti(path: Path, voxels: np.ndarray) -> None:
+    nib.save(nib.Nifti1Image(np.moveaxis(voxels, 0, -1).squeeze(), np.eye(4)), path)
+
+
+def _saved(path: Path, voxels: np.ndarray) -> None:
+    vx.ScalarImage(tensor=voxels).save(path, overwrite=True)
+
+
+def _nrrd_gzip(path: Path, voxels: np.ndarray) -> None:
+    c, w, h, d = voxels.shape
+    sizes, kinds = (
+        ((w, h, d), "domain domain domain")
+        if c == 1
+        else ((w, h, d, c), "domain domain domain list")
+    )
+    header = (
+        f"NRRD0004\ntype: int16\ndimension: {len(sizes)}\nspace: right-anterior-superior\n"
+        f"sizes: {' '.join(map(str, sizes))}\nkinds: {kinds}\nendian: little\nencoding: gzip\n"
+        f"space directions: (1,0,0) (0,1,0) (0,0,1){' none' if c > 1 else ''}\n"
+        "space origin: (0,0,0)\n\n"
+    )
+    data = voxels.transpose(0, 3, 2, 1).astype("<i2").tobytes()
+    path.write_bytes(header.encode() + gzip.compress(data, 1))
+
+
+def _tiff(path: Path, voxels: np.ndarray) -> None:
+    import tifffile
+
+    pages = voxels[0].transpose(2, 1, 0)
+    tifffile.imwrite(
+        path, pages, tile=(256, 256), compression="zlib", photometric="minisblack", metadata=None
+    )
+
+
+_WRITERS: dict[str, Callable[[Path, np.ndarray], None]] = {
+    ".nii": _nifti,
+    ".nii.gz": _nifti,
+    ".nrrd": _nrrd_gzip,
+    ".mha": _saved,
+    ".mgz": _saved,
+    ".tif": _tiff,
+    ".ome.zarr": _saved,
+}
+
+
+def _sparse_nifti(path: Path, side: int) -> None:
+    header = nib.Nifti2Header()
+    header.set_data_dtype("int16")
+    header.set_data_shape((side, side, 1))
+    header["vox_offset"], header["magic"] = 544, b"n+2\0\r\n\x1a\n"
+    header.set_sform(np.eye(4), 1)
+    with path.open("wb") as file:
+        file.write(header.binaryblock + bytes(4))
+        file.truncate(544 + 2 * side * side)
+
+
+def _sparse_tiff(path: Path, side: int) -> None:
+    import tifffile
+
+    tile = np.zeros((256, 256), "int16")
+    number = (-(-side // 256)) ** 2
+    tifffile.imwrite(
+        path,
+        (tile for _ in range(number)),
+        shape=(side, side),
+        dtype="int16",
+        tile=(256, 256),
+        compression="zlib",
+        photometric="minisblack",
+        metadata=None,
+        bigtiff=True,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=512, help="voxels along each side of a volume")
+    parser.add_argument("--plane", type=int, default=60_000, help="pixels along a side of a plane")
+    parser.add_argument("--budget", default="256 MiB")
+    parser.add_argument("--only", nargs="*", default=[], help="parts of names, such as plane.nii")
+    options = parser.parse_args(arguments)
+    folder = environments.BENCH / f"memory-{options.size}-{options.plane}"
+    folder.mkdir(parents=True, exist_ok=True)
+    table: dict[str, dict[str, Any]] = {}
+    for name, path, tiny in files(folder, options.size, options.plane):
+        for operation in OPERATIONS:
+            label = f"{name} {operation}"
+            if options.only and not any(part in label for part in options.only):
+                continue
+            row = measured(path, tiny, operation, options.budget, folder)
+            table.setdefault(name, {})[operation] = row
+            told = row["code"] or f"projected {format_bytes(row['projected'])}"
+            verdict = "" if kept(row) else "  BROKEN"
+            print(f"{label:40} {format_bytes(row['peak']):>10}  {told}{verdict}", flush=True)
+    content = {
+        "size": options.size,
+        "plane": options.plane,
+        "budget": options.budget,
+        "rows": table,
+        "broken": [
+            f"{name} {operation}"
+            for name, rows in table.items()
+            for operation, row in rows.items()
+            if not kept(row)
+        ],
+    }
+    trial = options.size != 512 or options.plane != 60_000 or bool(options.only)
+    save("memory", content, (environments.OWN,), trial=trial)
+
+
+if __name__ == "__main__":
+    main()
