@@ -346,6 +346,8 @@ def _grid(titles: list[str], lines: Iterable[list[str]]) -> str:
 
 
 def _where(result: dict[str, Any]) -> str:
+    if "machine" not in result:  # of a script that keeps its figures alone
+        return ""
     machine = result["machine"]
     versions: dict[str, str] = {}
     for found in result["versions"].values():
