@@ -111,3 +111,12 @@ def test_a_lightbox_of_what_there_is_not():
         with pytest.raises(ValueError, match="lightbox takes"):
             scan.lightbox(show=False, **wrong)
     assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["seg.nii.gz", {"seg": "seg.nii.gz"}, np.zeros(3)], ids=["path", "paths", "array"]
+)
+def test_labels_that_are_none_are_named(wrong):
+    scan = vx.ScalarImage(tensor=VOXELS)
+    with pytest.raises(TypeError, match=r"vx\.LabelMap\(path\)"):
+        scan.plot(labels=wrong, show=False)

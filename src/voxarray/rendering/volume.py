@@ -138,11 +138,17 @@ def overlaid(
 
     Raises:
         GridError: If one lies elsewhere (``NO_OVERLAP``).
+        TypeError: For what is no label map.
     """
     if labels is None:
         return {}
     # An image is a mapping, too: of its metadata.
     named: Any = {"labels": labels} if hasattr(labels, "source") else labels
+    if not isinstance(named, Mapping) or not all(hasattr(one, "source") for one in named.values()):
+        raise TypeError(
+            f"labels= takes a label map, or several by name, not {type(labels).__name__}: "
+            'vx.LabelMap(path), or {"tumour": vx.LabelMap(path)}'
+        )
     for name, one in named.items():
         require_overlap(image.grid, one.grid, name)
     checked: Mapping[str, Drawable] = named
