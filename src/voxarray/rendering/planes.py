@@ -35,8 +35,8 @@ _LARGEST_PLANE = 4 << 20
 voxel by voxel."""
 
 
-_DRAWING = 48
-"""Bytes per pixel while a plane is drawn: as floats, scaled, as colours."""
+_DRAWING = 8
+"""Bytes per pixel while a plane is drawn, as floats: what is shown of it is as small as a screen."""
 
 
 @dataclass(frozen=True, slots=True)
