@@ -36,7 +36,7 @@ voxel by voxel."""
 
 
 _DRAWING = 8
-"""Bytes per pixel while a plane is drawn, as floats: what is shown of it is as small as a screen."""
+"""Bytes per pixel while a plane is drawn, as floats: what is shown is as small as a screen."""
 
 
 @dataclass(frozen=True, slots=True)
