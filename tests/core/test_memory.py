@@ -78,7 +78,7 @@ def test_a_report_is_a_table():
 
 
 def test_settings_have_defaults_and_are_daskS():
-    assert settings.get("block-cache") == "1 GiB"
+    assert settings.get_bytes("block-cache") == 1 << 30
     assert settings.get_bytes("block-cache") == 1 << 30
     with dask.config.set({"voxarray.block-cache": "5 MiB"}):
         assert settings.get_bytes("block-cache") == 5 * MIB
