@@ -210,5 +210,8 @@ def test_what_changes_after_opening_is_noticed(tmp_path, name, change, is_warm):
         if is_warm:
             everything(source)
         CHANGES[change](copy / file.relative_to(folder))
+        if file.name == "manifest.json" and change == "replaced":
+            everything(source)  # by its digests, what an equal manifest names is the same
+            continue
         with pytest.raises(SourceChangedError):
             everything(source)

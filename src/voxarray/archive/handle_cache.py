@@ -15,6 +15,7 @@ from voxarray.archive.shard import ShardIndex
 from voxarray.core import descriptors, thread_pools
 from voxarray.core.errors import (
     ArchiveError,
+    FormatError,
     MissingDataError,
     SourceChangedError,
     VoxarrayError,
@@ -275,7 +276,10 @@ def _is_the_same(store: Store, opened: Hashable, now: Hashable, key: str) -> boo
         found = _agreements.get(asked)
     if found is None:
         was = _known(store, opened)
-        new = was and (_known(store, now) or _parsed(store, now))
+        try:
+            new = was and (_known(store, now) or _parsed(store, now))
+        except (ArchiveError, FormatError):  # it is no manifest any more
+            return False
         if not was or not new:
             return False
         found = was.identity == new.identity and _entries(was, key) == _entries(new, key)
