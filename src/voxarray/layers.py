@@ -30,16 +30,17 @@ _HEX = re.compile(r"#([0-9a-fA-F]{6})([0-9a-fA-F]{2})?")
 class Archive:
     """An archive and what may change in it: label maps and notes come and go, voxels never.
 
-    >>> import voxarray as vx
-    >>> scan = vx.testing.sample()
-    >>> done = vx.convert(scan, "scan.ome.zarr", overwrite=True)
-    >>> archive = vx.Archive("scan.ome.zarr")
-    >>> bright = vx.LabelMap(tensor=(scan.data > 100).byte(), affine=scan.affine)
-    >>> archive.add_labels("bright", bright, names={1: "bright"}, colours={1: "#ff8800"})
-    LabelMap(...)
-    >>> list(archive.labels)
-    ['bright']
-    >>> archive.remove_labels("bright")
+    Examples:
+        >>> import voxarray as vx
+        >>> scan = vx.testing.sample()
+        >>> done = vx.convert(scan, "scan.ome.zarr", overwrite=True)
+        >>> archive = vx.Archive("scan.ome.zarr")
+        >>> bright = vx.LabelMap(tensor=(scan.data > 100).byte(), affine=scan.affine)
+        >>> archive.add_labels("bright", bright, names={1: "bright"}, colours={1: "#ff8800"})
+        LabelMap(...)
+        >>> list(archive.labels)
+        ['bright']
+        >>> archive.remove_labels("bright")
 
     Each change publishes a new generation of the archive in one step. Images that are open go on;
     those of a label map that was removed say so (`SourceChangedError`). Several processes may

@@ -99,11 +99,12 @@ def convert(
     published when it is finished. Every other format that can be written is written as
     `Image.save` writes it. Many images become a cohort with `voxarray.convert_cohort`.
 
-    >>> import voxarray as vx
-    >>> scan = vx.testing.sample()
-    >>> done = vx.convert(scan, "scan.ome.zarr", overwrite=True)
-    >>> done.levels
-    1
+    Examples:
+        >>> import voxarray as vx
+        >>> scan = vx.testing.sample()
+        >>> done = vx.convert(scan, "scan.ome.zarr", overwrite=True)
+        >>> done.levels
+        1
 
     Args:
         source: Path or URL of an image, or an `Image`.

@@ -40,9 +40,10 @@ def joined(
 ) -> Iterator[list[Extent[Key]]]:
     """The chunks of one shard by request, in the order of their bytes.
 
-    >>> [[one.key for one in some] for some in joined(
-    ...     [Extent("a", 0, 10), Extent("c", 500, 10), Extent("b", 12, 10)], gap=5)]
-    [['a', 'b'], ['c']]
+    Examples:
+        >>> [[one.key for one in some] for some in joined(
+        ...     [Extent("a", 0, 10), Extent("c", 500, 10), Extent("b", 12, 10)], gap=5)]
+        [['a', 'b'], ['c']]
 
     Args:
         extents: In any order.

@@ -31,19 +31,20 @@ _COLUMNS = ("subject", "image", "width", "height", "depth", "spacing_max", "dtyp
 class Cohort(Sequence[Subject]):
     """The subjects of a cohort that was converted; nothing but its catalogue is read.
 
-    >>> import os
-    >>> os.makedirs("scans")
-    >>> vx.testing.sample().save("scans/a.nii.gz")
-    >>> done = vx.convert_cohort("scans", "cohort", progress=False)
-    >>> cohort = vx.Cohort("cohort")
-    >>> len(cohort.table)  # a row per image, pandas
-    1
-    >>> thin = cohort.query("spacing_max < 3")
-    >>> thin[0].get_images()[0].shape  # a subject of lazy images
-    (1, 64, 56, 48)
-    >>> done = thin.map(vx.Flip(0)).save("flipped", progress=False)  # another cohort
-    >>> len(vx.Cohort("flipped"))
-    1
+    Examples:
+        >>> import os
+        >>> os.makedirs("scans")
+        >>> vx.testing.sample().save("scans/a.nii.gz")
+        >>> done = vx.convert_cohort("scans", "cohort", progress=False)
+        >>> cohort = vx.Cohort("cohort")
+        >>> len(cohort.table)  # a row per image, pandas
+        1
+        >>> thin = cohort.query("spacing_max < 3")
+        >>> thin[0].get_images()[0].shape  # a subject of lazy images
+        (1, 64, 56, 48)
+        >>> done = thin.map(vx.Flip(0)).save("flipped", progress=False)  # another cohort
+        >>> len(vx.Cohort("flipped"))
+        1
 
     Args:
         path: Folder that ``voxarray convert SOURCE PATH`` made.

@@ -48,13 +48,14 @@ def convert_cohort(
     Run it again to resume: what is up to date is not converted again. Images that cannot be
     converted are named in the result and in the cohort's report; the others are converted.
 
-    >>> scan = vx.testing.sample()
-    >>> import os
-    >>> os.makedirs("scans")
-    >>> scan.save("scans/a.nii.gz")
-    >>> done = vx.convert_cohort("scans", "cohort", progress=False)
-    >>> done.converted, done.failed, len(vx.Cohort("cohort"))
-    (1, 0, 1)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> import os
+        >>> os.makedirs("scans")
+        >>> scan.save("scans/a.nii.gz")
+        >>> done = vx.convert_cohort("scans", "cohort", progress=False)
+        >>> done.converted, done.failed, len(vx.Cohort("cohort"))
+        (1, 0, 1)
 
     Args:
         sources: Files, folders, globs, a BIDS dataset, a manifest (``.csv``, ``.tsv``,

@@ -29,11 +29,12 @@ def verify(
 
     Of a cohort, all that was planned must be there, too.
 
-    >>> scan = vx.testing.sample()
-    >>> scan.save("scan.nii.gz")
-    >>> done = vx.convert("scan.nii.gz", "scan.ome.zarr")
-    >>> vx.verify("scan.ome.zarr", source="scan.nii.gz")
-    []
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> scan.save("scan.nii.gz")
+        >>> done = vx.convert("scan.nii.gz", "scan.ome.zarr")
+        >>> vx.verify("scan.ome.zarr", source="scan.nii.gz")
+        []
 
     Args:
         path: An archive, a cohort, or a folder that holds either at any depth.

@@ -45,11 +45,12 @@ from voxarray.core.site import about_code
 class VoxarrayError(Exception):
     """Base of all voxarray errors.
 
-    >>> try:
-    ...     vx.ScalarImage("missing.nii").shape
-    ... except vx.VoxarrayError as error:
-    ...     print(type(error).__name__, error.code)
-    MissingFileError NOT_FOUND
+    Examples:
+        >>> try:
+        ...     vx.ScalarImage("missing.nii").shape
+        ... except vx.VoxarrayError as error:
+        ...     print(type(error).__name__, error.code)
+        MissingFileError NOT_FOUND
 
     Args:
         message: What was seen, what was expected, what to do.

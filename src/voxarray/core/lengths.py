@@ -10,8 +10,9 @@ _NOISE = 1e-9
 def millimetres(value: float) -> str:
     """Two decimals as of a scan, or three significant digits of what is smaller than 0.1 mm.
 
-    >>> [millimetres(one) for one in (0.9375, 0.000325, -12.5, 1e-17)]
-    ['0.94', '0.000325', '-12.50', '0.00']
+    Examples:
+        >>> [millimetres(one) for one in (0.9375, 0.000325, -12.5, 1e-17)]
+        ['0.94', '0.000325', '-12.50', '0.00']
     """
     if _NOISE <= abs(value) < _SMALL:
         text = f"{value:.3g}"

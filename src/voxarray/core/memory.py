@@ -107,10 +107,11 @@ def _origin() -> str:
 class MemoryReport:
     """What an image costs, in bytes, without having read a voxel.
 
-    >>> scan = vx.testing.sample()
-    >>> report = scan.memory_report()
-    >>> report.tensor == 64 * 56 * 48 * 2
-    True
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> report = scan.memory_report()
+        >>> report.tensor == 64 * 56 * 48 * 2
+        True
 
     Attributes:
         on_disk: Size of the file or archive; None where there is none.

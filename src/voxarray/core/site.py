@@ -8,7 +8,8 @@ DOCUMENTATION = "https://voxarray.github.io/voxarray"
 def about_code(code: str) -> str:
     """The place in the page of error codes that explains one.
 
-    >>> about_code("BAD_CRC")
-    'https://voxarray.github.io/voxarray/error-codes/#bad_crc'
+    Examples:
+        >>> about_code("BAD_CRC")
+        'https://voxarray.github.io/voxarray/error-codes/#bad_crc'
     """
     return f"{DOCUMENTATION}/error-codes/#{code.lower()}"

@@ -26,9 +26,10 @@ class Format:
 
     Functions are named as ``"module:function"`` and imported when they are used.
 
-    >>> plain = vx.Format("Plain", (".plain",), open="my_package.plain:open_plain")
-    >>> plain.written
-    ()
+    Examples:
+        >>> plain = vx.Format("Plain", (".plain",), open="my_package.plain:open_plain")
+        >>> plain.written
+        ()
 
     Attributes:
         name: For people, such as ``"MGH"``.
@@ -68,9 +69,10 @@ class Format:
 class SaveRequest:
     """What is to be saved, and how.
 
-    >>> scan = vx.testing.sample()
-    >>> vx.SaveRequest(scan.source, "scan.plain").overwrite
-    False
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> vx.SaveRequest(scan.source, "scan.plain").overwrite
+        False
 
     Attributes:
         source: All voxels and their place.

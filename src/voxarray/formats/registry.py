@@ -44,11 +44,12 @@ Opener = Callable[[str], Source]
 def open_source(path: str | os.PathLike[str]) -> Source:
     """The image in a file or archive; nothing but its header or metadata is read.
 
-    >>> scan = vx.testing.sample()
-    >>> scan.save("scan.nii.gz")
-    >>> source = vx.open_source("scan.nii.gz")
-    >>> source.shape, source.dtype
-    ((1, 64, 56, 48), dtype('int16'))
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> scan.save("scan.nii.gz")
+        >>> source = vx.open_source("scan.nii.gz")
+        >>> source.shape, source.dtype
+        ((1, 64, 56, 48), dtype('int16'))
 
     Args:
         path: Local path, URL, or a ``zarr.abc.store.Store``.

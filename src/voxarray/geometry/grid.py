@@ -37,12 +37,13 @@ _AXIS_CODES = (("L", "R"), ("P", "A"), ("I", "S"))
 class Grid:
     """A regular lattice of voxels in the patient's world.
 
-    >>> import numpy as np
-    >>> grid = vx.Grid((64, 56, 48), np.diag([2, 2, 2, 1.0]))
-    >>> grid.to_world([1, 0, 0])
-    array([2., 0., 0.])
-    >>> "".join(grid.orientation)
-    'RAS'
+    Examples:
+        >>> import numpy as np
+        >>> grid = vx.Grid((64, 56, 48), np.diag([2, 2, 2, 1.0]))
+        >>> grid.to_world([1, 0, 0])
+        array([2., 0., 0.])
+        >>> "".join(grid.orientation)
+        'RAS'
 
     Attributes:
         shape: Number of voxels along W, H and D, each at least one.

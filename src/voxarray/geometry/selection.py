@@ -27,10 +27,11 @@ AXIS_NAMES = ("C", "W", "H", "D")
 class Selection:
     """Voxels of a (C, W, H, D) array, as one non-empty range per axis.
 
-    >>> whole = vx.source.Selection.whole((1, 64, 56, 48))
-    >>> part = vx.source.Selection.box((0, 1), (0, 9), (4, 8), (0, 2))
-    >>> part.shape
-    (1, 9, 4, 2)
+    Examples:
+        >>> whole = vx.source.Selection.whole((1, 64, 56, 48))
+        >>> part = vx.source.Selection.box((0, 1), (0, 9), (4, 8), (0, 2))
+        >>> part.shape
+        (1, 9, 4, 2)
 
     Attributes:
         ranges: Indices taken along C, W, H and D; steps may be negative.

@@ -59,13 +59,14 @@ class Image(
     is after loading (``"affine"`` also when it was given or set); ``image["data"]`` and
     ``image["affine"]`` always work.
 
-    >>> scan = vx.testing.sample()
-    >>> part = scan[10:20]
-    >>> part.shape, part.spacing
-    ((1, 10, 56, 48), (2.0, 2.0, 2.0))
-    >>> scan.save("scan.nii.gz")
-    >>> vx.ScalarImage("scan.nii.gz").shape  # reads the header alone
-    (1, 64, 56, 48)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> part = scan[10:20]
+        >>> part.shape, part.spacing
+        ((1, 10, 56, 48), (2.0, 2.0, 2.0))
+        >>> scan.save("scan.nii.gz")
+        >>> vx.ScalarImage("scan.nii.gz").shape  # reads the header alone
+        (1, 64, 56, 48)
 
     Args:
         path: File, directory, URL or `zarr.abc.store.Store`, or a sequence of them to be

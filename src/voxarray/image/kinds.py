@@ -12,9 +12,10 @@ from voxarray.image.image import Image
 class ScalarImage(Image):
     """Image whose voxels are measurements, such as a CT or MR scan; arguments as for `Image`.
 
-    >>> scan = vx.testing.sample()
-    >>> scan.type
-    'intensity'
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> scan.type
+        'intensity'
     """
 
     fixed_type: ClassVar[str | None] = INTENSITY
@@ -43,10 +44,11 @@ class LabelMap(Image):
     Labels are never interpolated: nearest neighbours are taken, and pyramids hold the most
     frequent one.
 
-    >>> scan = vx.testing.sample()
-    >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
-    >>> labels.type
-    'label'
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+        >>> labels.type
+        'label'
     """
 
     fixed_type: ClassVar[str | None] = LABEL

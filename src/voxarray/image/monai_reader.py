@@ -21,10 +21,11 @@ class MonaiReader:
     Arrays have the axes and the affine that MONAI's NibabelReader gives: (W, H, D), channels last,
     RAS+ (``LoadImage`` is told so, and ``EnsureChannelFirst`` understands it).
 
-    >>> from monai.transforms import LoadImage
-    >>> vx.testing.sample().save("scan.nii.gz")
-    >>> tuple(LoadImage(reader=vx.MonaiReader())("scan.nii.gz").shape)
-    (64, 56, 48)
+    Examples:
+        >>> from monai.transforms import LoadImage
+        >>> vx.testing.sample().save("scan.nii.gz")
+        >>> tuple(LoadImage(reader=vx.MonaiReader())("scan.nii.gz").shape)
+        (64, 56, 48)
 
     Args:
         level: Of an archive's pyramid; 0 is the full resolution.

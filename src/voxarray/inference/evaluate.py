@@ -116,14 +116,15 @@ def evaluate(
     label fills in either, by SciPy's exact Euclidean distance transform: a label's voxels with one
     of their six neighbours outside are its surface, as in MONAI.
 
-    >>> import voxarray as vx
-    >>> import numpy as np
-    >>> truth = np.zeros((1, 20, 20, 20), np.uint8)
-    >>> truth[:, 5:15, 5:15, 5:15] = 1
-    >>> found = np.roll(truth, 1, axis=1)
-    >>> scores = vx.evaluate(vx.LabelMap(tensor=found), vx.LabelMap(tensor=truth))
-    >>> scores[1].dice, scores[1].surfaces.hausdorff
-    (0.9, 1.0)
+    Examples:
+        >>> import voxarray as vx
+        >>> import numpy as np
+        >>> truth = np.zeros((1, 20, 20, 20), np.uint8)
+        >>> truth[:, 5:15, 5:15, 5:15] = 1
+        >>> found = np.roll(truth, 1, axis=1)
+        >>> scores = vx.evaluate(vx.LabelMap(tensor=found), vx.LabelMap(tensor=truth))
+        >>> scores[1].dice, scores[1].surfaces.hausdorff
+        (0.9, 1.0)
 
     Args:
         prediction: A `LabelMap`, its path, or a `Cohort` of predictions.

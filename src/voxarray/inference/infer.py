@@ -57,13 +57,14 @@ def infer(
     that do not fit into the budget wait in a scratch file. Both are projected before voxels are
     read; the network's own memory comes on top.
 
-    >>> import torch, voxarray as vx
-    >>> scan = vx.testing.sample((40, 36, 30))
-    >>> def bright(patches):  # logits of two classes
-    ...     return torch.cat([300 - patches, patches - 300], dim=1)
-    >>> labels = vx.infer(bright, scan, "labels.nii.gz", patch_size=16, overwrite=True)
-    >>> labels.count_labels()
-    {0: 29736, 1: 13464}
+    Examples:
+        >>> import torch, voxarray as vx
+        >>> scan = vx.testing.sample((40, 36, 30))
+        >>> def bright(patches):  # logits of two classes
+        ...     return torch.cat([300 - patches, patches - 300], dim=1)
+        >>> labels = vx.infer(bright, scan, "labels.nii.gz", patch_size=16, overwrite=True)
+        >>> labels.count_labels()
+        {0: 29736, 1: 13464}
 
     Args:
         model: A function of patches (N, C, W, H, D), float32, that returns logits

@@ -19,12 +19,14 @@ class TorchIOTransform:
     The images of a patch become a `torchio.Subject` of the same types, so that intensity
     transforms leave label maps alone; what comes back takes their place.
 
-    >>> scan = vx.testing.sample()
-    >>> import torchio as tio
-    >>> clamped = vx.TorchIOTransform(tio.Clamp(out_max=100))
-    >>> patches = vx.PatchDataset([vx.Subject(t1=scan)], vx.UniformSampler(16), transform=clamped)
-    >>> float(patches[0]["t1"]["data"].max()) <= 100
-    True
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> import torchio as tio
+        >>> clamped = vx.TorchIOTransform(tio.Clamp(out_max=100))
+        >>> subjects, sampler = [vx.Subject(t1=scan)], vx.UniformSampler(16)
+        >>> patches = vx.PatchDataset(subjects, sampler, transform=clamped)
+        >>> float(patches[0]["t1"]["data"].max()) <= 100
+        True
 
     Args:
         transform: Of TorchIO.
@@ -57,12 +59,14 @@ class MonaiTransform:
     The images of a patch become `monai.data.MetaTensor` by name; what comes back takes their place
     as plain tensors. Random transforms are seeded for each patch by its index.
 
-    >>> scan = vx.testing.sample()
-    >>> from monai.transforms import ScaleIntensityd
-    >>> scaled = vx.MonaiTransform(ScaleIntensityd(keys=["t1"]))
-    >>> patches = vx.PatchDataset([vx.Subject(t1=scan)], vx.UniformSampler(16), transform=scaled)
-    >>> float(patches[0]["t1"]["data"].max())
-    1.0
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> from monai.transforms import ScaleIntensityd
+        >>> scaled = vx.MonaiTransform(ScaleIntensityd(keys=["t1"]))
+        >>> subjects, sampler = [vx.Subject(t1=scan)], vx.UniformSampler(16)
+        >>> patches = vx.PatchDataset(subjects, sampler, transform=scaled)
+        >>> float(patches[0]["t1"]["data"].max())
+        1.0
 
     Args:
         transform: Of MONAI, with ``keys``.

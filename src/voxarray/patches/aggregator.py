@@ -36,14 +36,15 @@ class GridAggregator:
 
     A volume that does not fit is summed in a temporary file, and comes out by `save`.
 
-    >>> scan = vx.testing.sample()
-    >>> sampler = vx.GridSampler(vx.Subject(t1=scan), patch_size=32, patch_overlap=4)
-    >>> aggregator = vx.GridAggregator(sampler, overlap_mode="average")
-    >>> import torch
-    >>> for batch in torch.utils.data.DataLoader(sampler, batch_size=4):
-    ...     aggregator.add_batch(batch["t1"]["data"], batch["location"])
-    >>> bool((aggregator.get_output_tensor() == scan.data).all())
-    True
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> sampler = vx.GridSampler(vx.Subject(t1=scan), patch_size=32, patch_overlap=4)
+        >>> aggregator = vx.GridAggregator(sampler, overlap_mode="average")
+        >>> import torch
+        >>> for batch in torch.utils.data.DataLoader(sampler, batch_size=4):
+        ...     aggregator.add_batch(batch["t1"]["data"], batch["location"])
+        >>> bool((aggregator.get_output_tensor() == scan.data).all())
+        True
 
     Args:
         sampler: The sampler that the patches come from.

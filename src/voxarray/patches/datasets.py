@@ -22,10 +22,12 @@ class PatchDataset(Dataset):
     ``sample["location"]``. Batches have the memory order of the files, (B, C, D, H, W) seen as
     (B, C, W, H, D).
 
-    >>> scan = vx.testing.sample()
-    >>> patches = vx.PatchDataset([vx.Subject(t1=scan)], vx.UniformSampler(16), patches_per_image=4)
-    >>> len(patches), tuple(patches[0]["t1"]["data"].shape)
-    (4, (1, 16, 16, 16))
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> subjects, sampler = [vx.Subject(t1=scan)], vx.UniformSampler(16)
+        >>> patches = vx.PatchDataset(subjects, sampler, patches_per_image=4)
+        >>> len(patches), tuple(patches[0]["t1"]["data"].shape)
+        (4, (1, 16, 16, 16))
 
     Args:
         subjects: Subjects, or dicts of images, by number; all images of one on one grid.

@@ -24,12 +24,13 @@ class GridSampler(SubjectPatches):
     read before a patch is asked for, the border included. `GridAggregator` puts together again
     what a network makes of the patches.
 
-    >>> scan = vx.testing.sample()
-    >>> sampler = vx.GridSampler(vx.Subject(t1=scan), patch_size=32, patch_overlap=4)
-    >>> len(sampler)
-    12
-    >>> sampler[0]["t1"]["data"].shape
-    torch.Size([1, 32, 32, 32])
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> sampler = vx.GridSampler(vx.Subject(t1=scan), patch_size=32, patch_overlap=4)
+        >>> len(sampler)
+        12
+        >>> sampler[0]["t1"]["data"].shape
+        torch.Size([1, 32, 32, 32])
 
     Args:
         subject: Images on one grid.

@@ -23,10 +23,11 @@ class IterablePatchDataset(IterableDataset):
     `PatchDataset`, each once in an epoch. Workers and the ranks of an initialised
     `torch.distributed` group take different ones.
 
-    >>> scan = vx.testing.sample()
-    >>> patches = vx.IterablePatchDataset([vx.Subject(t1=scan)], vx.UniformSampler(16))
-    >>> tuple(next(iter(patches))["t1"]["data"].shape)
-    (1, 16, 16, 16)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> patches = vx.IterablePatchDataset([vx.Subject(t1=scan)], vx.UniformSampler(16))
+        >>> tuple(next(iter(patches))["t1"]["data"].shape)
+        (1, 16, 16, 16)
 
     Args:
         subjects: As for `PatchDataset`.

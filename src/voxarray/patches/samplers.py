@@ -94,10 +94,11 @@ class PatchSampler(ABC):
 class UniformSampler(PatchSampler):
     """Patches from anywhere in the volume, every place as likely as any other.
 
-    >>> scan = vx.testing.sample()
-    >>> patches = vx.PatchDataset([vx.Subject(t1=scan)], vx.UniformSampler(16))
-    >>> patches[0]["t1"]["data"].shape
-    torch.Size([1, 16, 16, 16])
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> patches = vx.PatchDataset([vx.Subject(t1=scan)], vx.UniformSampler(16))
+        >>> patches[0]["t1"]["data"].shape
+        torch.Size([1, 16, 16, 16])
 
     Args:
         patch_size: Voxels along W, H and D, or one number for all.
@@ -113,12 +114,13 @@ class WeightedSampler(PatchSampler):
     The map is not normalised. Of an even patch size, the centre is voxel ``size // 2``. Voxels too
     close to the border for a patch to fit around them are never centres.
 
-    >>> scan = vx.testing.sample()
-    >>> weights = vx.ScalarImage(tensor=scan.numpy().clip(0) * 1.0, affine=scan.affine)
-    >>> subject = vx.Subject(t1=scan, weights=weights)
-    >>> patch = vx.PatchDataset([subject], vx.WeightedSampler(16, "weights"))[0]
-    >>> patch["t1"]["data"].shape
-    torch.Size([1, 16, 16, 16])
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> weights = vx.ScalarImage(tensor=scan.numpy().clip(0) * 1.0, affine=scan.affine)
+        >>> subject = vx.Subject(t1=scan, weights=weights)
+        >>> patch = vx.PatchDataset([subject], vx.WeightedSampler(16, "weights"))[0]
+        >>> patch["t1"]["data"].shape
+        torch.Size([1, 16, 16, 16])
 
     Args:
         patch_size: Voxels along W, H and D, or one number for all.
@@ -140,13 +142,14 @@ class WeightedSampler(PatchSampler):
 class LabelSampler(PatchSampler):
     """Patches whose centres have labels with given probabilities.
 
-    >>> scan = vx.testing.sample()
-    >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
-    >>> subject = vx.Subject(t1=scan, brain=labels)
-    >>> sampler = vx.LabelSampler(16, "brain", {0: 1, 1: 3})
-    >>> patch = vx.PatchDataset([subject], sampler)[0]
-    >>> patch["brain"]["data"].shape
-    torch.Size([1, 16, 16, 16])
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+        >>> subject = vx.Subject(t1=scan, brain=labels)
+        >>> sampler = vx.LabelSampler(16, "brain", {0: 1, 1: 3})
+        >>> patch = vx.PatchDataset([subject], sampler)[0]
+        >>> patch["brain"]["data"].shape
+        torch.Size([1, 16, 16, 16])
 
     Args:
         patch_size: Voxels along W, H and D, or one number for all.

@@ -29,8 +29,9 @@ NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 class Channels:
     """What the C axis of an image counts.
 
-    >>> vx.source.Channels("time", step=2.0).kind
-    'time'
+    Examples:
+        >>> vx.source.Channels("time", step=2.0).kind
+        'time'
 
     Attributes:
         kind: ``"time"`` for the volumes of a series, else ``"channel"``.
@@ -63,13 +64,14 @@ class Source(ABC):
     and to carry over a fork. They open files for a read and close them again, or cache handles
     per process.
 
-    >>> scan = vx.testing.sample()
-    >>> source = scan.source
-    >>> isinstance(source, vx.source.Source), source.shape
-    (True, (1, 64, 56, 48))
-    >>> corner = vx.source.Selection.box((0, 1), (0, 2), (0, 3), (0, 4))
-    >>> source.read(corner).shape
-    (1, 2, 3, 4)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> source = scan.source
+        >>> isinstance(source, vx.source.Source), source.shape
+        (True, (1, 64, 56, 48))
+        >>> corner = vx.source.Selection.box((0, 1), (0, 2), (0, 3), (0, 4))
+        >>> source.read(corner).shape
+        (1, 2, 3, 4)
 
     Attributes:
         shape: (C, W, H, D).
@@ -234,13 +236,14 @@ class VoxelStream(ABC):
 
     Used by one thread at a time; a context manager.
 
-    >>> import numpy as np
-    >>> source = vx.testing.sample().source
-    >>> plane = np.empty((1, 1, 56, 64), source.dtype)  # (c, d, h, w)
-    >>> with source.stream() as stream:
-    ...     stream.read_into(plane)  # the first one; the next call reads the next
-    >>> bool((plane[0, 0].T == vx.testing.sample().numpy()[0, :, :, 0]).all())
-    True
+    Examples:
+        >>> import numpy as np
+        >>> source = vx.testing.sample().source
+        >>> plane = np.empty((1, 1, 56, 64), source.dtype)  # (c, d, h, w)
+        >>> with source.stream() as stream:
+        ...     stream.read_into(plane)  # the first one; the next call reads the next
+        >>> bool((plane[0, 0].T == vx.testing.sample().numpy()[0, :, :, 0]).all())
+        True
     """
 
     @abstractmethod

@@ -29,12 +29,13 @@ class Statistics:
     rounding of float64), and a percentile is wrong by at most 2^-16 of itself or 2^-23 of the
     largest magnitude, whichever is more. Voxels that are NaN or infinite are left out, and counted.
 
-    >>> scan = vx.testing.sample()
-    >>> values = scan.statistics()
-    >>> values.count, values.exact
-    (172032, True)
-    >>> values.percentile(50) == values.median
-    True
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> values = scan.statistics()
+        >>> values.count, values.exact
+        (172032, True)
+        >>> values.percentile(50) == values.median
+        True
 
     Attributes:
         moments: Number, mean, spread and extremes.

@@ -31,10 +31,11 @@ class Subject(PlotMixin, dict[str, Any]):
     has a member of that name. As in TorchIO, ``len`` counts the images, and integers, slices and
     ``...`` in brackets slice all of them.
 
-    >>> scan = vx.testing.sample()
-    >>> subject = vx.Subject(t1=scan, age=40)
-    >>> subject.t1.shape, subject["age"]
-    ((1, 64, 56, 48), 40)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> subject = vx.Subject(t1=scan, age=40)
+        >>> subject.t1.shape, subject["age"]
+        ((1, 64, 56, 48), 40)
 
     Args:
         *fields: At most one mapping of names to images and metadata.

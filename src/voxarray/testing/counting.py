@@ -59,11 +59,12 @@ class Reads:
 def count_reads() -> Iterator[Reads]:
     """Count reads of all sources while the block runs.
 
-    >>> vx.testing.sample().save("t1.nii.gz")
-    >>> with vx.testing.count_reads() as reads:
-    ...     image = vx.ScalarImage("t1.nii.gz")[10:20]
-    >>> reads.voxels
-    0
+    Examples:
+        >>> vx.testing.sample().save("t1.nii.gz")
+        >>> with vx.testing.count_reads() as reads:
+        ...     image = vx.ScalarImage("t1.nii.gz")[10:20]
+        >>> reads.voxels
+        0
     """
     reads = Reads()
     with ExitStack() as patches:

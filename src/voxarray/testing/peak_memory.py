@@ -98,10 +98,11 @@ def peak_above_imports(
 
     Memory of processes that the statement starts is not counted.
 
-    >>> setup = "import numpy"
-    >>> peak = vx.testing.peak_above_imports(setup, "numpy.ones(8 << 20)")
-    >>> peak.bytes >= 60 << 20
-    True
+    Examples:
+        >>> setup = "import numpy"
+        >>> peak = vx.testing.peak_above_imports(setup, "numpy.ones(8 << 20)")
+        >>> peak.bytes >= 60 << 20
+        True
 
     Args:
         setup: Python source that runs before the measurement: imports, as a rule.

@@ -12,9 +12,10 @@ from voxarray.testing.synthetic import Phantom
 def sample(shape: Shape3 = (64, 56, 48), spacing: float = 2.0) -> ScalarImage:
     """A made-up head: an ellipsoid of int16 voxels with texture and noise, in memory.
 
-    >>> from voxarray.testing import sample
-    >>> sample().shape
-    (1, 64, 56, 48)
+    Examples:
+        >>> from voxarray.testing import sample
+        >>> sample().shape
+        (1, 64, 56, 48)
 
     Args:
         shape: (W, H, D).

@@ -29,9 +29,10 @@ _SLAB_BYTES = 8 << 20
 class Phantom:
     """An ellipsoid of smooth texture and measurement noise, int16.
 
-    >>> phantom = vx.testing.Phantom((64, 64, 32), spacing=3.0)
-    >>> phantom.planes(0, 2).shape
-    (2, 64, 64)
+    Examples:
+        >>> phantom = vx.testing.Phantom((64, 64, 32), spacing=3.0)
+        >>> phantom.planes(0, 2).shape
+        (2, 64, 64)
 
     Attributes:
         shape: (W, H, D).
@@ -87,9 +88,10 @@ class Phantom:
 def write_nifti(volume: Phantom, path: str | os.PathLike[str], *, level: int = 1) -> None:
     """Write a volume as ``.nii`` or ``.nii.gz``, a few planes in memory at a time.
 
-    >>> vx.testing.write_nifti(vx.testing.Phantom((64, 64, 32)), "phantom.nii.gz")
-    >>> vx.ScalarImage("phantom.nii.gz").shape
-    (1, 64, 64, 32)
+    Examples:
+        >>> vx.testing.write_nifti(vx.testing.Phantom((64, 64, 32)), "phantom.nii.gz")
+        >>> vx.ScalarImage("phantom.nii.gz").shape
+        (1, 64, 64, 32)
 
     Args:
         volume: What to write.

@@ -26,10 +26,11 @@ _PAD_VALUES = ("minimum", "mean", "otsu")
 class Affine(SpatialTransform):
     """Scale, rotate and move what is in images; their grids stay.
 
-    >>> scan = vx.testing.sample()
-    >>> turned = vx.Affine(1, degrees=(0, 0, 15), translation=0)(scan)
-    >>> turned.shape == scan.shape
-    True
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> turned = vx.Affine(1, degrees=(0, 0, 15), translation=0)(scan)
+        >>> turned.shape == scan.shape
+        True
 
     Args:
         scales: Factors along x, y and z: with 1.5 things look 1.5 times larger.

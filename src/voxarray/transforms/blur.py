@@ -22,9 +22,10 @@ Deviations = float | Sequence[float]
 class Blur(IntensityTransform):
     """Average voxels with their neighbours under a Gaussian. Integers become float32.
 
-    >>> scan = vx.testing.sample()
-    >>> bool(vx.Blur(std=2)(scan).numpy().std() < scan.numpy().std())
-    True
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> bool(vx.Blur(std=2)(scan).numpy().std() < scan.numpy().std())
+        True
 
     Args:
         std: Standard deviations in mm along W, H and D, or one for all; or a dict of such by the

@@ -24,9 +24,10 @@ Six = tuple[int, int, int, int, int, int]
 class Crop(SpatialTransform):
     """Remove voxels at the ends of the axes: a slice, which reads nothing.
 
-    >>> scan = vx.testing.sample()
-    >>> vx.Crop(4)(scan).shape
-    (1, 56, 48, 40)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> vx.Crop(4)(scan).shape
+        (1, 56, 48, 40)
 
     Args:
         cropping: Voxels to remove, at each end of W, H and D: six numbers, or three for both ends
@@ -55,9 +56,10 @@ class Crop(SpatialTransform):
 class Pad(SpatialTransform):
     """Add voxels at the ends of the axes.
 
-    >>> scan = vx.testing.sample()
-    >>> vx.Pad((0, 0, 2, 2, 0, 0), padding_mode="edge")(scan).shape
-    (1, 64, 60, 48)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> vx.Pad((0, 0, 2, 2, 0, 0), padding_mode="edge")(scan).shape
+        (1, 64, 60, 48)
 
     Args:
         padding: Voxels to add, as `Crop` counts them.

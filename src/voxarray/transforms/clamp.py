@@ -21,9 +21,10 @@ class Clamp(IntensityTransform):
 
     Integers stay integers if the bounds are whole numbers, and become float32 otherwise.
 
-    >>> scan = vx.testing.sample()
-    >>> float(vx.Clamp(out_max=300)(scan).numpy().max())
-    300.0
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> float(vx.Clamp(out_max=300)(scan).numpy().max())
+        300.0
 
     Args:
         out_min: Smallest value of the result; None for no bound.
@@ -68,9 +69,10 @@ class Clamp(IntensityTransform):
 class To(IntensityTransform):
     """Convert intensities to another type. Fractions are cut off where it has none.
 
-    >>> scan = vx.testing.sample()
-    >>> vx.To("float16")(scan).dtype
-    dtype('float16')
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> vx.To("float16")(scan).dtype
+        dtype('float16')
 
     Args:
         target: The type: ``"uint8"``, ``torch.uint8``, ``numpy.uint8``. Lazy images are on no

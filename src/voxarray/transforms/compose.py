@@ -14,10 +14,11 @@ from voxarray.transforms.transform import Transform, snapshot
 class Compose(Transform):
     """Apply transforms one after another.
 
-    >>> scan = vx.testing.sample()
-    >>> prepare = vx.Compose([vx.ToCanonical(), vx.Resample(4), vx.CropOrPad(24)])
-    >>> prepare(scan).shape
-    (1, 24, 24, 24)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> prepare = vx.Compose([vx.ToCanonical(), vx.Resample(4), vx.CropOrPad(24)])
+        >>> prepare(scan).shape
+        (1, 24, 24, 24)
 
     Args:
         transforms: Transforms, or other functions of a subject, in order. Of a dict, the keys
@@ -76,11 +77,12 @@ class Compose(Transform):
     def to_yaml(self, path: str | os.PathLike[str] | None = None) -> str:
         """The pipeline as a text that `from_yaml` reads, for ``voxarray preprocess``.
 
-        >>> import voxarray as vx
-        >>> print(vx.Compose([vx.ToCanonical(), vx.Pad(2)]).to_yaml())  # doctest: +ELLIPSIS
-        - operation: ToCanonical
-          arguments: {}
-        ...
+        Examples:
+            >>> import voxarray as vx
+            >>> print(vx.Compose([vx.ToCanonical(), vx.Pad(2)]).to_yaml())  # doctest: +ELLIPSIS
+            - operation: ToCanonical
+              arguments: {}
+            ...
 
         Args:
             path: Where to write it, too; a file that is there is replaced.

@@ -28,9 +28,10 @@ _UNITS = {"voxels": None, "mm": 1.0, "cm": 10.0}
 class CropOrPad(SpatialTransform):
     """Crop or pad every axis to a length, around the middle of the volume or of a mask.
 
-    >>> scan = vx.testing.sample()
-    >>> vx.CropOrPad((50, 60, 48))(scan).shape
-    (1, 50, 60, 48)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> vx.CropOrPad((50, 60, 48))(scan).shape
+        (1, 50, 60, 48)
 
     Args:
         target_shape: (W, H, D), or one number for all; None leaves an axis as it is. Without it
@@ -130,9 +131,10 @@ class CropOrPad(SpatialTransform):
 class EnsureShapeMultiple(SpatialTransform):
     """Crop or pad every axis to a multiple of a number.
 
-    >>> scan = vx.testing.sample()
-    >>> vx.EnsureShapeMultiple(16)(scan).shape
-    (1, 64, 64, 48)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> vx.EnsureShapeMultiple(16)(scan).shape
+        (1, 64, 64, 48)
 
     Args:
         target_multiple: Number for each of W, H and D, or one for all.

@@ -25,9 +25,10 @@ class Lambda(Transform):
 
     A function cannot be recorded: the history says its name, and `replay` refuses.
 
-    >>> scan = vx.testing.sample()
-    >>> bool((vx.Lambda(lambda voxels: voxels * 2)(scan).numpy() == 2 * scan.numpy()).all())
-    True
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> bool((vx.Lambda(lambda voxels: voxels * 2)(scan).numpy() == 2 * scan.numpy()).all())
+        True
 
     Args:
         function: Takes and returns a 4D dask array; a NumPy array is taken, too.

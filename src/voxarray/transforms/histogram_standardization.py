@@ -27,12 +27,13 @@ Path = str | os.PathLike[str]
 class HistogramStandardization(NormalizationTransform):
     """Move the percentiles of an image to where trained landmarks are; the result is float32.
 
-    >>> scan = vx.testing.sample()
-    >>> import numpy as np
-    >>> landmarks = np.linspace(0, 100, 13)
-    >>> standardize = vx.HistogramStandardization({"t1": landmarks})
-    >>> float(standardize(vx.Subject(t1=scan)).t1.numpy().max()) > 90
-    True
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> import numpy as np
+        >>> landmarks = np.linspace(0, 100, 13)
+        >>> standardize = vx.HistogramStandardization({"t1": landmarks})
+        >>> float(standardize(vx.Subject(t1=scan)).t1.numpy().max()) > 90
+        True
 
     Args:
         landmarks: By the names of images: arrays as `train` returns them, or paths of ``.npy``

@@ -25,11 +25,12 @@ from voxarray.transforms.transform import LabelTransform
 class RemapLabels(LabelTransform):
     """Replace labels by others, all at once.
 
-    >>> scan = vx.testing.sample()
-    >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
-    >>> subject = vx.Subject(t1=scan, brain=labels)
-    >>> int(vx.RemapLabels({1: 7})(labels).numpy().max())
-    7
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+        >>> subject = vx.Subject(t1=scan, brain=labels)
+        >>> int(vx.RemapLabels({1: 7})(labels).numpy().max())
+        7
 
     Args:
         remapping: New labels by old ones; others stay. An integer type that is too small for the
@@ -61,11 +62,12 @@ class RemapLabels(LabelTransform):
 class RemoveLabels(LabelTransform):
     """Replace labels by that of the background.
 
-    >>> scan = vx.testing.sample()
-    >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
-    >>> subject = vx.Subject(t1=scan, brain=labels)
-    >>> int(vx.RemoveLabels([1])(labels).numpy().max())
-    0
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+        >>> subject = vx.Subject(t1=scan, brain=labels)
+        >>> int(vx.RemoveLabels([1])(labels).numpy().max())
+        0
 
     Args:
         labels: Those to remove.
@@ -95,12 +97,13 @@ class RemoveLabels(LabelTransform):
 class SequentialLabels(LabelTransform):
     """Number the labels that occur from 0, ascending; the label map is read once to find them.
 
-    >>> scan = vx.testing.sample()
-    >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
-    >>> subject = vx.Subject(t1=scan, brain=labels)
-    >>> sparse = vx.RemapLabels({1: 40})(labels)
-    >>> int(vx.SequentialLabels()(sparse).numpy().max())
-    1
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+        >>> subject = vx.Subject(t1=scan, brain=labels)
+        >>> sparse = vx.RemapLabels({1: 40})(labels)
+        >>> int(vx.SequentialLabels()(sparse).numpy().max())
+        1
 
     Args:
         masking_method: Where labels are changed; see `RemapLabels`.
@@ -125,11 +128,12 @@ class SequentialLabels(LabelTransform):
 class OneHot(LabelTransform):
     """One channel per label, from 0: 1 where the voxel has the label of the channel, 0 elsewhere.
 
-    >>> scan = vx.testing.sample()
-    >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
-    >>> subject = vx.Subject(t1=scan, brain=labels)
-    >>> vx.OneHot()(labels).shape
-    (2, 64, 56, 48)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+        >>> subject = vx.Subject(t1=scan, brain=labels)
+        >>> vx.OneHot()(labels).shape
+        (2, 64, 56, 48)
 
     Args:
         num_classes: Number of channels; by default one more than the largest label, for which
@@ -174,11 +178,12 @@ class KeepLargestComponent(LabelTransform):
 
     The arguments are those of `Transform`.
 
-    >>> scan = vx.testing.sample()
-    >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
-    >>> subject = vx.Subject(t1=scan, brain=labels)
-    >>> vx.KeepLargestComponent()(labels).shape
-    (1, 64, 56, 48)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+        >>> subject = vx.Subject(t1=scan, brain=labels)
+        >>> vx.KeepLargestComponent()(labels).shape
+        (1, 64, 56, 48)
 
     Raises:
         StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.
@@ -194,11 +199,12 @@ class Contour(LabelTransform):
 
     The arguments are those of `Transform`.
 
-    >>> scan = vx.testing.sample()
-    >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
-    >>> subject = vx.Subject(t1=scan, brain=labels)
-    >>> int(vx.Contour()(labels).numpy().sum()) < int(labels.numpy().sum())
-    True
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+        >>> subject = vx.Subject(t1=scan, brain=labels)
+        >>> int(vx.Contour()(labels).numpy().sum()) < int(labels.numpy().sum())
+        True
 
     Raises:
         StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.

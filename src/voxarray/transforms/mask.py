@@ -20,12 +20,13 @@ from voxarray.transforms.transform import IntensityTransform
 class Mask(IntensityTransform):
     """Set the voxels outside a mask to a value.
 
-    >>> scan = vx.testing.sample()
-    >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
-    >>> subject = vx.Subject(t1=scan, brain=labels)
-    >>> masked = vx.Mask("brain")(subject).t1
-    >>> float(abs(masked.numpy()[labels.numpy() == 0]).max())
-    0.0
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+        >>> subject = vx.Subject(t1=scan, brain=labels)
+        >>> masked = vx.Mask("brain")(subject).t1
+        >>> float(abs(masked.numpy()[labels.numpy() == 0]).max())
+        0.0
 
     Args:
         masking_method: The mask, as in `NormalizationTransform`. One of a single channel masks all

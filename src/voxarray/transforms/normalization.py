@@ -24,8 +24,9 @@ class NormalizationTransform(IntensityTransform):
     them reads nothing; of the result of `RescaleIntensity` and the like they follow from those
     before it.
 
-    >>> isinstance(vx.ZNormalization(), vx.transforms.NormalizationTransform)
-    True
+    Examples:
+        >>> isinstance(vx.ZNormalization(), vx.transforms.NormalizationTransform)
+        True
 
     Args:
         masking_method: Which voxels the statistics are of: None for all; the name of a label map in

@@ -16,9 +16,10 @@ from voxarray.transforms.transform import SpatialTransform
 class ToOrientation(SpatialTransform):
     """Reorder axes so that they run towards given directions; every voxel stays in its place.
 
-    >>> scan = vx.testing.sample()
-    >>> "".join(vx.ToOrientation("LPS")(scan).orientation)
-    'LPS'
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> "".join(vx.ToOrientation("LPS")(scan).orientation)
+        'LPS'
 
     Args:
         orientation: One letter per axis, each of R or L, A or P, S or I once: ``"LPS"``.
@@ -47,9 +48,10 @@ class ToOrientation(SpatialTransform):
 class ToCanonical(ToOrientation):
     """Reorder axes so that they run to the right, to the front and up (RAS).
 
-    >>> scan = vx.testing.sample()
-    >>> "".join(vx.ToCanonical()(scan).orientation)
-    'RAS'
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> "".join(vx.ToCanonical()(scan).orientation)
+        'RAS'
 
     Args:
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
@@ -66,9 +68,10 @@ class Transpose(SpatialTransform):
 
     The arguments are those of `Transform`.
 
-    >>> scan = vx.testing.sample()
-    >>> vx.Transpose()(scan).shape
-    (1, 48, 56, 64)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> vx.Transpose()(scan).shape
+        (1, 48, 56, 64)
     """
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Window:
@@ -78,10 +81,11 @@ class Transpose(SpatialTransform):
 class Flip(SpatialTransform):
     """Reverse axes and leave the affine as it is: the patient is mirrored.
 
-    >>> scan = vx.testing.sample()
-    >>> import numpy as np
-    >>> np.array_equal(vx.Flip(0)(scan).numpy(), scan.numpy()[:, ::-1])
-    True
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> import numpy as np
+        >>> np.array_equal(vx.Flip(0)(scan).numpy(), scan.numpy()[:, ::-1])
+        True
 
     Args:
         axes: One or several of 0, 1, 2, or names of directions, such as ``"Left"`` (the axis that

@@ -20,11 +20,12 @@ from voxarray.transforms.transform import Transform
 def replay(archive: Any, source: Any) -> Any:
     """Do to an image what was done to the one in an archive: the same voxels, lazily.
 
-    >>> scan = vx.testing.sample()
-    >>> done = vx.convert(vx.Flip(0)(scan), "flipped.ome.zarr")
-    >>> again = vx.replay("flipped.ome.zarr", scan)
-    >>> bool((again.numpy() == vx.Flip(0)(scan).numpy()).all())
-    True
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> done = vx.convert(vx.Flip(0)(scan), "flipped.ome.zarr")
+        >>> again = vx.replay("flipped.ome.zarr", scan)
+        >>> bool((again.numpy() == vx.Flip(0)(scan).numpy()).all())
+        True
 
     Args:
         archive: Path of the archive, or an image; its history is what is done.

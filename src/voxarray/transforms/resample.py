@@ -31,11 +31,12 @@ _FWHM = 2 * math.sqrt(2 * math.log(2))
 class Resample(SpatialTransform):
     """Bring images onto another grid.
 
-    >>> scan = vx.testing.sample()
-    >>> scan.spacing
-    (2.0, 2.0, 2.0)
-    >>> vx.Resample(4)(scan).shape
-    (1, 32, 28, 24)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> scan.spacing
+        (2.0, 2.0, 2.0)
+        >>> vx.Resample(4)(scan).shape
+        (1, 32, 28, 24)
 
     Args:
         target: Spacing in mm, one number or three; or the grid to sample on: a `Grid`, a pair of
@@ -154,9 +155,10 @@ class Resample(SpatialTransform):
 class Resize(SpatialTransform):
     """Bring images to a number of voxels in the same field of view; their spacing changes.
 
-    >>> scan = vx.testing.sample()
-    >>> vx.Resize(32)(scan).shape
-    (1, 32, 32, 32)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> vx.Resize(32)(scan).shape
+        (1, 32, 32, 32)
 
     Args:
         target_shape: (W, H, D), or one number for all; -1 leaves an axis as it is.

@@ -19,10 +19,11 @@ Range = float | tuple[float, float]
 class RescaleIntensity(NormalizationTransform):
     """Bring a range of intensities linearly into another one; the result is float32.
 
-    >>> scan = vx.testing.sample()
-    >>> bright = vx.RescaleIntensity((0, 1))(scan)
-    >>> float(bright.numpy().min()), float(bright.numpy().max())
-    (0.0, 1.0)
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> bright = vx.RescaleIntensity((0, 1))(scan)
+        >>> float(bright.numpy().min()), float(bright.numpy().max())
+        (0.0, 1.0)
 
     Args:
         out_min_max: Range of the result; one number ``d`` stands for ``(-d, d)``.

@@ -38,11 +38,12 @@ class Transform:
     Subclasses define `apply`, or `apply_transform` if they are made of other transforms, and name
     their arguments in `args_names`; each is an attribute.
 
-    >>> scan = vx.testing.sample()
-    >>> isinstance(vx.Flip(0), vx.Transform)
-    True
-    >>> vx.Flip(0).name
-    'Flip'
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> isinstance(vx.Flip(0), vx.Transform)
+        True
+        >>> vx.Flip(0).name
+        'Flip'
 
     Args:
         include: Names of the only images to apply it to. Needed if arrays in a dict are meant.
@@ -177,16 +178,18 @@ class Transform:
 class SpatialTransform(Transform):
     """A transform that moves voxels, or makes others; applies to images of all types.
 
-    >>> isinstance(vx.Flip(0), vx.transforms.SpatialTransform)
-    True
+    Examples:
+        >>> isinstance(vx.Flip(0), vx.transforms.SpatialTransform)
+        True
     """
 
 
 class IntensityTransform(Transform):
     """A transform of values; label maps are left alone.
 
-    >>> isinstance(vx.Clamp(0, 1), vx.transforms.IntensityTransform)
-    True
+    Examples:
+        >>> isinstance(vx.Clamp(0, 1), vx.transforms.IntensityTransform)
+        True
     """
 
     def applies_to(self, image: Image) -> bool:
@@ -196,8 +199,9 @@ class IntensityTransform(Transform):
 class LabelTransform(Transform):
     """A transform of label maps; other images are left alone.
 
-    >>> isinstance(vx.OneHot(), vx.transforms.LabelTransform)
-    True
+    Examples:
+        >>> isinstance(vx.OneHot(), vx.transforms.LabelTransform)
+        True
     """
 
     def applies_to(self, image: Image) -> bool:

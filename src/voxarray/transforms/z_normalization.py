@@ -14,10 +14,11 @@ from voxarray.transforms.normalization import NormalizationTransform
 class ZNormalization(NormalizationTransform):
     """Subtract the mean and divide by the standard deviation (``n - 1``); the result is float32.
 
-    >>> scan = vx.testing.sample()
-    >>> normal = vx.ZNormalization()(scan).numpy()
-    >>> round(float(normal.std()), 2)
-    1.0
+    Examples:
+        >>> scan = vx.testing.sample()
+        >>> normal = vx.ZNormalization()(scan).numpy()
+        >>> round(float(normal.std()), 2)
+        1.0
 
     Args:
         masking_method: Of which voxels, as in `NormalizationTransform`; all voxels are normalised.

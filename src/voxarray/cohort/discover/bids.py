@@ -44,8 +44,9 @@ def is_dataset(folder: str) -> bool:
 def entities(path: str) -> dict[str, str]:
     """Entities of a file by their short names, its ``suffix``, ``datatype`` and ``modality``.
 
-    >>> entities("sub-01/anat/sub-01_run-2_T1w.nii.gz")
-    {'sub': '01', 'run': '2', 'suffix': 'T1w', 'datatype': 'anat', 'modality': 'MR'}
+    Examples:
+        >>> entities("sub-01/anat/sub-01_run-2_T1w.nii.gz")
+        {'sub': '01', 'run': '2', 'suffix': 'T1w', 'datatype': 'anat', 'modality': 'MR'}
     """
     folder, name = os.path.split(stem(path))
     *parts, last = name.split("_")

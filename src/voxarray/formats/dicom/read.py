@@ -42,8 +42,9 @@ Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 class DicomReader:
     """Opens DICOM with a choice: the ``reader`` of an image whose folder holds several series.
 
-    >>> reader = vx.DicomReader(series=4)
-    >>> ct = vx.ScalarImage("folder", reader=reader, verify_path=False)  # opened when it is used
+    Examples:
+        >>> reader = vx.DicomReader(series=4)
+        >>> ct = vx.ScalarImage("folder", reader=reader, verify_path=False)  # opened when used
 
     Args:
         series: Series Number, or Series Instance UID or Series Description as text; None where
