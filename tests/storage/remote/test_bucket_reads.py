@@ -49,7 +49,7 @@ def test_faults_of_a_part(server, bucket, fault):
     voxels = save(bucket)
     scan = vx.ScalarImage(f"{bucket.url}/a.ome.zarr")
     assert scan.shape == voxels.shape
-    server.faults, server.probability = (fault,), 0.5
+    server.faults, server.probability = (fault,), 0.2  # six attempts all but never fail
     for box in [(slice(3, 40),) * 3, (slice(20, 60), slice(0, 50, 7), slice(39, None, -1))]:
         np.testing.assert_array_equal(scan[box].numpy(), voxels[(slice(None), *box)])
 
