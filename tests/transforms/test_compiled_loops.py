@@ -44,7 +44,7 @@ def sources(draw, dtypes):
             voxels[rng.random(shape) < 0.1] = draw(st.sampled_from([np.nan, np.inf, -np.inf, -0.0]))
     order = draw(st.permutations(range(4)))
     voxels = np.ascontiguousarray(voxels.transpose(order)).transpose(np.argsort(order))
-    layout = draw(st.sampled_from(["plain", "padded", "reversed", "swapped", "spread"]))
+    layout = draw(st.sampled_from(["plain", "padded", "reversed", "swapped", "spread", "constant"]))
     if layout == "padded":
         voxels = np.pad(voxels, [(0, 0), (1, 2), (2, 1), (1, 1)])[:, 1:-2, 2:-1, 1:-1]
     elif layout == "reversed":
@@ -53,6 +53,11 @@ def sources(draw, dtypes):
         voxels = voxels.astype(voxels.dtype.newbyteorder())
     elif layout == "spread":
         voxels = np.repeat(voxels, 2, axis=draw(st.integers(1, 3)))[:, ::1]
+    elif layout == "constant":  # along an axis, in memory once, as dask makes what it fills
+        axis = draw(st.integers(1, 3))
+        length = draw(st.integers(1, 9))
+        one = np.take(voxels, [0], axis=axis)
+        voxels = np.broadcast_to(one, (*one.shape[:axis], length, *one.shape[axis + 1 :]))
     return ArraySource(voxels, np.eye(4))
 
 

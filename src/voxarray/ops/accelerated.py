@@ -66,6 +66,8 @@ def blend_along_axes(voxels: NDArray, axes: Sequence[Any], kernel: Kernel, resul
     ]
     for channel, out in zip(voxels, result, strict=True):
         ordered = channel.transpose(slow, middle, fast)
+        if ordered.strides[2] != ordered.itemsize:  # lines are read as they lie in memory
+            ordered = np.ascontiguousarray(ordered)
         flat, strides = _flat(ordered)
         target = out.transpose(slow, middle, fast)
         block = target if target.flags.c_contiguous else np.empty(target.shape, target.dtype)
