@@ -3,6 +3,7 @@
 What decodes is C, so every reading runs in a process of its own, whose end is watched. The file is
 changed below a reader that has it open, and below one that opens it anew, with the manifest as it
 was; and with the tail, its table and the manifest made to agree, as somebody might who means harm.
+By compiled loops, every reading is made without them too, and both must end alike.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from archive_samples import archive, blobs
 
 READER = """
 import json, os, sys
-import google_crc32c, numpy as np
-from voxarray.archive import handle_cache
+import dask.config, google_crc32c, numpy as np
+from voxarray.archive import accelerated, handle_cache
 from voxarray.archive.manifest import KEY, FileEntry, Manifest
 from voxarray.archive.shard import index_size, tail_size
 from voxarray.archive.source import open_archive
@@ -28,6 +29,7 @@ from voxarray.geometry.selection import Selection
 from voxarray.storage.store import TreeStore
 
 path, seed, count, forged = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "forged"
+by_loops = sys.argv[5] == "loops"
 rng = np.random.default_rng(seed)
 manifest = Manifest.read(TreeStore(path))
 key = "scale0/image/c/0/0/0/0"
@@ -84,10 +86,22 @@ def forge(data):
     return bytes(data), Manifest(files, manifest.source).to_bytes()
 
 
+def attempt(box):
+    try:
+        seen = (open_archive(path) if forged else source).read(box)
+    except VoxarrayError as error:
+        return error.code, str(error)
+    same = seen.tobytes() == expected[np.ix_(*box.ranges)].tobytes()
+    return "same" if same else "other", seen.tobytes()
+
+
+if by_loops:
+    dask.config.set({"voxarray.threads": 1})  # of several errors, the first is raised
+    accelerated._WORTHWHILE = 0
+    assert accelerated.loops(1) is not None
 outcomes = {}
 for number in range(count):
     handle_cache._shards.clear()
-    reader = source
     data, sealed = mutated(), None
     if forged:
         data, sealed = forge(data)
@@ -103,15 +117,12 @@ for number in range(count):
         spans = [sorted(rng.choice(size + 1, 2, replace=False)) for size in (w, h, d)]
         boxes.append(Selection((range(n), *(range(int(a), int(b)) for a, b in spans))))
     for box in boxes:
-        try:
-            reader = open_archive(path) if forged else source
-            seen = reader.read(box)
-        except VoxarrayError as error:
-            outcome = error.code
-        else:
-            wanted = expected[np.ix_(*box.ranges)]
-            same = seen.tobytes() == wanted.tobytes()
-            outcome = "same" if same else "other"
+        accelerated._WORTHWHILE = 1 << 60
+        outcome, seen = attempt(box)
+        if by_loops:
+            accelerated._WORTHWHILE = 0
+            if attempt(box) != (outcome, seen):
+                outcome = "differs"
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
     with open(file, "r+b") as out:
         out.truncate(len(whole))
@@ -126,11 +137,26 @@ COUNT = int(os.environ.get("VOXARRAY_MUTATED_SHARDS", "60"))
 PROFILES = ("default", "fast", "training", "raw", "labels")
 
 
+BY_LOOPS = PROFILES if COUNT > 60 else ("training",)  # loading them takes a second
+
+
 @pytest.mark.parametrize("forged", ["damaged", "forged"])
 @pytest.mark.parametrize("codec", PROFILES)
 def test_no_mutated_shard_is_read_in_silence_or_ends_the_process(tmp_path, codec, forged):
-    path = archive(tmp_path / "a.ome.zarr", blobs((1, 40, 33, 37)), chunk=16, codec=codec, levels=1)
-    found = outcomes(path, len(codec) + 100, COUNT, forged)
+    check(tmp_path / "a.ome.zarr", codec, forged, "plain")
+
+
+@pytest.mark.parametrize("forged", ["damaged", "forged"])
+@pytest.mark.parametrize("codec", BY_LOOPS)
+def test_compiled_loops_end_as_reading_without_them(tmp_path, codec, forged):
+    pytest.importorskip("numba")
+    found = check(tmp_path / "a.ome.zarr", codec, forged, "loops")
+    assert found.get("differs", 0) == 0, found
+
+
+def check(path: Path, codec: str, forged: str, way: str) -> dict[str, int]:
+    archive(path, blobs((1, 40, 33, 37)), chunk=16, codec=codec, levels=1)
+    found = outcomes(path, len(codec) + 100, COUNT, forged, way)
     assert sum(found.values()) == 4 * COUNT
     if forged == "damaged":
         assert found.get("other", 0) == 0, found
@@ -142,10 +168,11 @@ def test_no_mutated_shard_is_read_in_silence_or_ends_the_process(tmp_path, codec
             "SOURCE_CHANGED",
         }
     assert sum(found.values()) > found.get("same", 0), found
+    return found
 
 
-def outcomes(path: Path, seed: int, count: int, forged: str) -> dict[str, int]:
-    command = [sys.executable, "-c", READER, str(path), str(seed), str(count), forged]
+def outcomes(path: Path, seed: int, count: int, forged: str, way: str) -> dict[str, int]:
+    command = [sys.executable, "-c", READER, str(path), str(seed), str(count), forged, way]
     done = subprocess.run(command, capture_output=True, text=True, timeout=3600, check=False)
     assert done.returncode == 0, f"{done.returncode}: {done.stderr[-2000:]}"
     found: dict[str, int] = json.loads(done.stdout)

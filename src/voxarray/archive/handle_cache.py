@@ -8,6 +8,9 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from voxarray.archive import manifest as manifests
 from voxarray.archive.generations import history
 from voxarray.archive.manifest import Manifest
@@ -37,11 +40,26 @@ class ShardHandle:
         index: Where its chunks lie.
     """
 
-    __slots__ = ("_mapped", "blob", "index")
+    __slots__ = ("_mapped", "_tables", "blob", "index")
 
     def __init__(self, blob: Blob, index: ShardIndex) -> None:
         self.blob, self.index = blob, index
         self._mapped: MappedShard | None = None
+        self._tables: list[NDArray[np.int64]] = []
+
+    def addresses(self) -> tuple[int, int, int]:
+        """Where the offsets, lengths and checksums of its index lie, as numbers of 64 bits.
+
+        They lie there as long as this handle is there; 0 for checksums that there are not.
+        """
+        if not self._tables:
+            with _mapping:  # what another thread has addresses of must not be replaced
+                if not self._tables:
+                    index = self.index
+                    found = [index.offsets, index.lengths, index.crcs or ()]
+                    self._tables = [np.array(one, np.int64) for one in found]
+        offsets, lengths, crcs = (t.__array_interface__["data"][0] for t in self._tables)
+        return offsets, lengths, crcs if self.index.crcs is not None else 0
 
     def mapped(self) -> MappedShard | None:
         """The bytes as memory, mapped when first asked for; None where that is not possible.

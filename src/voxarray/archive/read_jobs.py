@@ -61,15 +61,15 @@ def share(
     items: Iterable[Item],
     threads: int,
     pool: ThreadPoolExecutor,
-    chunks_of: Callable[[Iterable[Item]], Chunks],
-    work: Callable[[Chunks], None],
+    work: Callable[[Iterable[Item]], None],
 ) -> None:
-    """Do some work with the chunks of items, in several threads, this one among them."""
-    todo = iter(items)  # shared: whoever is done with a chunk takes the next
-    tasks = [pool.submit(lambda: work(chunks_of(todo))) for _ in range(1, threads)]
+    """Do some work with items, in several threads, this one among them."""
+    todo = iter(items)  # shared: whoever is done with one takes the next
+    tasks = [pool.submit(work, todo) for _ in range(1, threads)]
     try:
-        work(chunks_of(todo))
+        work(todo)
     finally:
-        wait(tasks)  # never leave memory while somebody writes into it
+        if tasks:
+            wait(tasks)  # never leave memory while somebody writes into it
     for task in tasks:
         task.result()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import codecs, handle_cache
+from voxarray.archive import accelerated, codecs, handle_cache
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
 from voxarray.archive.handle_cache import ShardHandle
@@ -21,13 +21,16 @@ from voxarray.core.errors import FormatError, TruncatedError, VoxarrayError
 from voxarray.geometry.layout import Index4, Layout, chunk_bytes
 from voxarray.storage.buffers import copy_rows, scratch, scratch_bytes
 from voxarray.storage.mapped import MappedShard
-from voxarray.storage.store import Store
+from voxarray.storage.store import FileBlob, Store
 
 Receive = Callable[[NDArray | None, int], None]
 """Takes a chunk of voxels and their number; None if all are background."""
 
 _SHARDS_AT_HAND = 64
 """Shards that a thread of a read keeps open beside those that the process does, if it may."""
+
+_CHUNKS_AT_A_TIME = 8
+"""What a thread takes of a read by compiled loops, where there are several threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ class ShardedArray:
         ascending = [r if r.step > 0 else r[::-1] for r in ranges]
         turned = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
         result = np.empty([len(r) for r in ascending], self.dtype) if out is None else out[turned]
-        self._in_threads(ascending, lambda chunks: self._read_all(chunks, result))
+        if not self._read_by_loops(ascending, result):
+            self._in_threads(ascending, lambda chunks: self._read_all(chunks, result))
         return result[turned] if out is None else out
 
     def scan(self, ranges: Sequence[range], start: Callable[[], Receive]) -> None:
@@ -102,10 +106,47 @@ class ShardedArray:
         jobs = self._jobs(ranges)
         if self.store.requests is None:
             threads = min(settings.threads(), len(jobs))
-            share(jobs, threads, thread_pools.pool(), self._chunks, work)
+            share(jobs, threads, thread_pools.pool(), lambda todo: work(self._chunks(todo)))
             return
         facts = (self.store, self.opened, self.key, self.layout, self.dtype, self.codec)
         RemoteRead(*facts, self._shard, self._named).share(jobs, work)
+
+    def _read_by_loops(self, ranges: Sequence[range], out: NDArray) -> bool:
+        """Read by compiled loops, where these are; False if nothing was done.
+
+        A chunk that they refuse is read as without them, which has the error that is due.
+        """
+        if self.store.requests is not None or not self.codec.cname or out.dtype != self.dtype:
+            return False
+        loops = accelerated.loops(1 + out.size // math.prod(self.layout.chunk))
+        box = None if loops is None else accelerated.Box.of(loops, self.layout, ranges, out)
+        shards = None if box is None else self._local(box.shards())
+        if box is None or shards is None:
+            return False
+        self._refuse_bomb()
+
+        def read(spans: Iterable[range]) -> None:
+            for span in spans:
+                done = span.start
+                while (done := box.read(done, span.stop, shards)) < span.stop:
+                    self._read_all(self._chunks([self._jobs(ranges)[done]]), out)
+                    done += 1
+
+        threads = min(settings.threads(), -(-box.chunks // _CHUNKS_AT_A_TIME))
+        each = box.chunks if threads == 1 else _CHUNKS_AT_A_TIME
+        spans = (range(n, min(n + each, box.chunks)) for n in range(0, box.chunks, each))
+        share(spans, threads, thread_pools.pool(), read)
+        return True
+
+    def _local(self, positions: Sequence[Index4]) -> list[ShardHandle] | None:
+        """The open shards at positions; None if one is no file, or is not as it was written."""
+        if len(positions) > _shards_at_hand():
+            return None
+        try:
+            found = [self._shard(position) for position in positions]
+        except VoxarrayError:  # which comes first is for the others to find
+            return None
+        return found if all(isinstance(shard.blob, FileBlob) for shard in found) else None
 
     def _scan_all(self, chunks: Chunks, receive: Receive) -> None:
         for (n, z, y, x), chunk in chunks:

@@ -93,8 +93,8 @@ class RemoteRead:
         cache, at_once = chunk_cache(), self.store.requests or 1
         asked = self._requests(jobs, cache)
 
-        def chunks_of(todo: Iterable[Answer]) -> Chunks:
-            return self._chunks(todo, cache)
+        def work_on(todo: Iterable[Answer]) -> None:
+            work(self._chunks(todo, cache))
 
         away = [one for one in asked if not (one.is_background or one.is_kept)]
         arrivals = self.store.arrivals([one.part for one in away]) if away else None
@@ -104,7 +104,7 @@ class RemoteRead:
             pool, threads = thread_pools.pool(), settings.threads()
         try:
             answers = _Answers(asked, away, arrivals)
-            share(answers, min(threads, len(asked)), pool, chunks_of, work)
+            share(answers, min(threads, len(asked)), pool, work_on)
         finally:
             if arrivals is not None:
                 arrivals.close()

@@ -28,7 +28,8 @@ DEFAULTS: dict[str, Any] = {
     "gzip-whole-limit": 512 << 20,
     # Threads that encode and decode; None is the number of usable cores, at most eight.
     "threads": None,
-    # Whether loops over voxels are compiled where numba is installed (110 MiB once per process).
+    # Whether loops over voxels and chunks are compiled where numba is installed (110 MiB once per
+    # process).
     "compiled-loops": True,
     # Images of a cohort that are stored so that any part can be read (no compressed streams) and
     # have this many bytes of voxels are divided among workers, if one alone would be waited for.

@@ -8,23 +8,12 @@ the same types, so that both give the same bits: no voxel depends on what is ins
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-
-
-def _compiled(function: Any) -> Any:
-    """The function, compiled when it is first called, and kept on disk where that is possible."""
-    try:
-        return njit(function, cache=True, **_OPTIONS)
-    except RuntimeError:  # neither beside this file nor in the user's folder can be written
-        return njit(function, **_OPTIONS)
+from voxarray.core.compilation import compiled
 
 
-@_compiled
+@compiled
 def _blend(below, above, weight, is_copied, out):
     """``below + weight (above - below)``, as `separable` has it."""
     kind = out.dtype.type
@@ -37,7 +26,7 @@ def _blend(below, above, weight, is_copied, out):
         out[n] = a + (kind(above[n]) - a) * weight
 
 
-@_compiled
+@compiled
 def _blend_four(a0, a1, b0, b1, w, v, w_copied, v_copied, out):
     """Four rows blended two by two; one pass, so that nothing leaves the processor's registers."""
     kind = out.dtype.type
@@ -54,7 +43,7 @@ def _blend_four(a0, a1, b0, b1, w, v, w_copied, v_copied, out):
         out[n] = a + (b - a) * v
 
 
-@_compiled
+@compiled
 def _gather(row, first, second, weights, is_copied, out):
     kind = out.dtype.type
     if is_copied:
@@ -66,7 +55,7 @@ def _gather(row, first, second, weights, is_copied, out):
         out[n] = a + (kind(row[second[n]]) - a) * weights[n]
 
 
-@_compiled
+@compiled
 def _store(row, cut, out):
     """A row as voxels: integers cut off towards zero and clipped, as `as_stored` has it."""
     nudge, lowest, highest = cut
@@ -78,7 +67,7 @@ def _store(row, cut, out):
         out[n] = min(max(row[n] * nudge, lowest), highest)
 
 
-@_compiled
+@compiled
 def _gather_and_store(row, first, second, weights, cut, out):
     """`_gather` and `_store` of integers in one pass."""
     nudge, lowest, highest = cut
@@ -88,7 +77,7 @@ def _gather_and_store(row, first, second, weights, cut, out):
         out[n] = min(max(a * nudge, lowest), highest)
 
 
-@_compiled
+@compiled
 def columns_last(voxels, strides, length, planes, lines, columns, lines_first, cut, work, out):
     """Linear interpolation along three parallel axes, the one of neighbours in memory last.
 
@@ -128,7 +117,7 @@ def columns_last(voxels, strides, length, planes, lines, columns, lines_first, c
                 _gather_and_store(row, x0, x1, wx, cut, out[k, j])
 
 
-@_compiled
+@compiled
 def planes_last(voxels, strides, length, planes, lines, columns, lines_first, cut, work, out):
     """As `columns_last`, planes last; ``lines_first`` says whether lines come before columns.
 
@@ -170,7 +159,7 @@ def planes_last(voxels, strides, length, planes, lines, columns, lines_first, cu
             _store(result, cut, out[k, j])
 
 
-@_compiled
+@compiled
 def pick(voxels, strides, planes, lines, columns, out):
     """Single voxels at the crossings of three lists of indices.
 
@@ -190,7 +179,7 @@ def pick(voxels, strides, planes, lines, columns, out):
                 target[n] = row[columns[n]]
 
 
-@_compiled
+@compiled
 def _neighbours(below, last, stride):
     """Offsets of a voxel and of the next one; unsigned, as numba looks for negative ones else."""
     first = min(max(below, 0), last)
@@ -198,7 +187,7 @@ def _neighbours(below, last, stride):
     return np.uintp(first) * stride, np.uintp(second) * stride
 
 
-@_compiled
+@compiled
 def trilinear(voxels, strides, extent, lookup, columns, cut, out):
     """Straight lines between the eight voxels around each point, as SciPy's `map_coordinates`.
 
@@ -252,7 +241,7 @@ def trilinear(voxels, strides, extent, lookup, columns, cut, out):
                 out[k, j, i] = value if nudge == 0 else min(max(value * nudge, lowest), highest)
 
 
-@_compiled
+@compiled
 def nearest(voxels, strides, extent, lookup, columns, half, out):
     """The voxel nearest to each point.
 

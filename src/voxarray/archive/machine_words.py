@@ -1,0 +1,206 @@
+"""What loops of chunks need beyond numba's Python: calls of C functions, and memory by address.
+
+Addresses are numbers, so that what is compiled can be kept on disk: the functions lie elsewhere in
+each process. Nothing here checks anything; whoever calls has to.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# ruff: noqa: ARG001  # numba looks at the arguments of intrinsics, whose code gets them as a list
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import extending, types
+from numba.core import cgutils
+
+intrinsic: Any = extending.intrinsic  # its own annotations know nothing of the first argument
+
+_BYTE, _INT, _LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+WOVEN = 16
+"""Items that `weave2` and its like make at a time."""
+TURNED = 8
+"""Rows and columns of what `turn1` and its like exchange."""
+
+
+def _signature(count: int) -> Any:
+    return types.int64(*[types.int64] * count)
+
+
+def _pointer(builder: Any, address: Any, kind: Any) -> Any:
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+def _calling(result: Any, kinds: Sequence[Any], signed: bool) -> Any:
+    """Code that calls the C function at the first argument with the others."""
+
+    def code(context, builder, signature, arguments):
+        function = _pointer(builder, arguments[0], ir.FunctionType(result, kinds))
+        given = [
+            one if kind is _LONG else builder.trunc(one, kind)
+            for one, kind in zip(arguments[1:], kinds, strict=True)
+        ]
+        found = builder.call(function, given)
+        if result is _LONG:
+            return found
+        return builder.sext(found, _LONG) if signed else builder.zext(found, _LONG)
+
+    return code
+
+
+@intrinsic
+def crc32c(typing, function, data, size):
+    """Of crc32c: ``uint32_t crc32c_value(const uint8_t* data, size_t size)``."""
+    return _signature(3), _calling(_INT, [_LONG, _LONG], signed=False)
+
+
+@intrinsic
+def pread(typing, function, file, buffer, size, offset):
+    """Of the C library; gives bytes read, or -1 (``ssize_t``, its size and offset are 64 bits)."""
+    return _signature(5), _calling(_LONG, [_INT, _LONG, _LONG, _LONG], signed=True)
+
+
+@intrinsic
+def decompress_lz4(typing, function, source, target, size, capacity):
+    """Of LZ4: ``int LZ4_decompress_safe(const char*, char*, int size, int capacity)``."""
+    return _signature(5), _calling(_INT, [_LONG, _LONG, _INT, _INT], signed=True)
+
+
+@intrinsic
+def decompress_blosc(typing, function, source, target, size, threads):
+    """Of blosc: ``int blosc_decompress_ctx(const void*, void*, size_t size, int threads)``."""
+    return _signature(5), _calling(_INT, [_LONG, _LONG, _LONG, _INT], signed=True)
+
+
+def _loading(kind: Any) -> Any:
+    def code(context, builder, signature, arguments):
+        found = builder.load(_pointer(builder, arguments[0], kind), align=1)
+        return found if kind is _LONG else builder.zext(found, _LONG)
+
+    return code
+
+
+@intrinsic
+def byte_at(typing, address):
+    """An unsigned number of 8 bits."""
+    return _signature(1), _loading(_BYTE)
+
+
+@intrinsic
+def word_at(typing, address):
+    """An unsigned number of 32 bits."""
+    return _signature(1), _loading(_INT)
+
+
+@intrinsic
+def long_at(typing, address):
+    """A number of 64 bits."""
+    return _signature(1), _loading(_LONG)
+
+
+@intrinsic
+def put_word(typing, address, value):
+    """Write a number of 32 bits."""
+
+    def code(context, builder, signature, arguments):
+        value = builder.trunc(arguments[1], _INT)
+        builder.store(value, _pointer(builder, arguments[0], _INT), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), code
+
+
+@intrinsic
+def move(typing, target, source, size):
+    """Copy bytes between places that do not overlap."""
+
+    def code(context, builder, signature, arguments):
+        target, source, size = arguments
+        where = _pointer(builder, target, _BYTE), _pointer(builder, source, _BYTE)
+        cgutils.raw_memcpy(builder, *where, size, 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), code
+
+
+@intrinsic
+def clear(typing, target, size):
+    """Set bytes to zero."""
+
+    def code(context, builder, signature, arguments):
+        cgutils.memset(builder, _pointer(builder, arguments[0], _BYTE), arguments[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), code
+
+
+def _zip(builder: Any, first: Any, second: Any, begin: int, count: int) -> Any:
+    """Items of two vectors in turns, ``count`` of each."""
+    length = first.type.count
+    order = [n for i in range(begin, begin + count) for n in (i, length + i)]
+    mask = ir.Constant(ir.VectorType(_INT, len(order)), order)
+    return builder.shuffle_vector(first, second, mask)
+
+
+def _weaver(size: int) -> Any:
+    """Undoes the shuffle of bytes for `WOVEN` items of a size."""
+
+    def code(context, builder, signature, arguments):
+        target, source, plane = arguments
+        kind = ir.VectorType(_BYTE, WOVEN)
+        parts, place = [], source
+        for _ in range(size):
+            parts.append(builder.load(_pointer(builder, place, kind), align=1))
+            place = builder.add(place, plane)
+        width = 8
+        while len(parts) > 1:
+            width *= 2
+            wider = ir.VectorType(ir.IntType(width), WOVEN)
+            parts = [
+                builder.bitcast(_zip(builder, one, other, 0, WOVEN), wider)
+                for one, other in zip(parts[::2], parts[1::2], strict=True)
+            ]
+        builder.store(parts[0], _pointer(builder, target, parts[0].type), align=1)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def weave(typing, target, source, plane):
+        """Items whose bytes lie in planes; ``plane`` is the way from one byte to the next."""
+        return types.void(types.int64, types.int64, types.int64), code
+
+    return weave
+
+
+def _turner(size: int) -> Any:
+    """Exchanges rows and columns of `TURNED` x `TURNED` items of a size."""
+
+    def code(context, builder, signature, arguments):
+        target, to_next, source, from_next = arguments
+        kind = ir.VectorType(ir.IntType(8 * size), TURNED)
+        rows = []
+        for _ in range(TURNED):
+            rows.append(builder.load(_pointer(builder, source, kind), align=1))
+            source = builder.add(source, from_next)
+        half = TURNED // 2
+        for _ in range(TURNED.bit_length() - 1):  # each turns the bits of all places by one
+            rows = [
+                _zip(builder, rows[i], rows[i + half], begin, half)
+                for i in range(half)
+                for begin in (0, half)
+            ]
+        for row in rows:
+            builder.store(row, _pointer(builder, target, kind), align=1)
+            target = builder.add(target, to_next)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def turn(typing, target, to_next, source, from_next):
+        """``to_next`` and ``from_next`` are the bytes from one row to the next."""
+        return types.void(types.int64, types.int64, types.int64, types.int64), code
+
+    return turn
+
+
+weave2, weave4, weave8 = (_weaver(size) for size in (2, 4, 8))
+turn1, turn2, turn4, turn8 = (_turner(size) for size in (1, 2, 4, 8))
