@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
+import google_crc32c
 import numpy as np
 import pytest
 from archive_samples import archive, blobs, voxels
@@ -88,7 +89,7 @@ def boxes(draw, shape):
     return Selection(tuple(ranges))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_voxels_are_the_same(samples, data):
     source, array = data.draw(st.sampled_from(samples))
@@ -181,6 +182,68 @@ def test_errors_are_the_same(tmp_path, codec, what):
         seen.append((type(caught.value), caught.value.code, str(caught.value)))
     assert seen[0] == seen[1]
     handle_cache._shards.clear()
+
+
+@contextmanager
+def forged(source, slot, changes):
+    """Other bytes in a chunk, whose checksums agree: what decodes is all that stands in between."""
+    shard = source.array._shard((0, 0, 0, 0))
+    index, file = shard.index, f"{source.path}/{source.array.key}/c/0/0/0/0"
+    begin, size, crc = index.offsets[slot], index.lengths[slot] - 4, index.crcs[slot]
+    was = Path(file).read_bytes()
+    data = bytearray(was)
+    for place, bits in changes:
+        data[begin + place % size] ^= bits
+    try:
+        with open(file, "r+b") as out:
+            out.write(data)
+        index.crcs[slot] = google_crc32c.value(bytes(data[begin : begin + size]))
+        shard._tables.clear()
+        yield
+    finally:
+        with open(file, "r+b") as out:
+            out.write(was)
+        index.crcs[slot] = crc
+        shard._tables.clear()
+
+
+def ends(source, box):
+    """What comes of reading by compiled loops, and without."""
+    seen = []
+    for by_loops in (True, False):
+        with vx_threads(1), reading(by_loops):
+            try:
+                seen.append(source.read(box).tobytes())
+            except VoxarrayError as error:
+                seen.append(str(error))
+    return seen
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.data())
+def test_forged_frames_end_alike(samples, data):
+    source, _ = data.draw(st.sampled_from(samples[:9]))
+    offsets = source.array._shard((0, 0, 0, 0)).index.offsets
+    slot = data.draw(st.sampled_from([n for n, offset in enumerate(offsets) if offset >= 0]))
+    place = st.integers(0, 40) | st.integers(0, 1 << 20)
+    changes = data.draw(st.lists(st.tuples(place, st.integers(1, 255)), min_size=1, max_size=3))
+    box = data.draw(boxes(source.shape))
+    with forged(source, slot, changes):
+        by_loops, plain = ends(source, box)
+    assert by_loops == plain
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_every_bit_of_a_header_ends_alike(samples, number):
+    source, _ = samples[number]
+    lengths = source.array._shard((0, 0, 0, 0)).index.lengths
+    slots = {max(range(len(lengths)), key=lengths.__getitem__)}
+    slots.add(min((n for n, size in enumerate(lengths) if size), key=lengths.__getitem__))
+    whole = Selection.whole(source.shape)
+    for slot, bit in itertools.product(slots, range(8 * 20)):
+        with forged(source, slot, [(bit // 8, 1 << bit % 8)]):
+            by_loops, plain = ends(source, whole)
+        assert by_loops == plain, (slot, bit)
 
 
 def test_a_chunk_that_the_loops_refuse_is_read_without_them(samples):

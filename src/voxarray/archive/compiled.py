@@ -20,6 +20,11 @@ from voxarray.archive.machine_words import (
     decompress_lz4,
     long_at,
     move,
+    move1,
+    move2,
+    move4,
+    move8,
+    move32,
     pread,
     put_word,
     turn1,
@@ -37,7 +42,7 @@ _CRC_BYTES = 4
 _RESIDUE = 0x48674BC7  # as `voxarray.archive.codecs` has it
 _HEADER = 16
 _FORMAT, _LZ4_FORMAT = 2, 1
-_SHUFFLED, _AS_IT_IS, _BIT_SHUFFLED, _WHOLE = 0x1, 0x2, 0x4, 0x10
+_SHUFFLED, _AS_IT_IS, _BIT_SHUFFLED, _UNKNOWN, _WHOLE = 0x1, 0x2, 0x4, 0x8, 0x10
 _LZ4 = 1
 _LEAST_SPLIT, _MOST_STREAMS = 128, 16
 
@@ -56,7 +61,7 @@ def _weave_all(target, source, count, size):
         done += WOVEN
     for item in range(done, count):
         for byte in range(size):
-            move(target + item * size + byte, source + byte * count + item, 1)
+            move1(target + item * size + byte, source + byte * count + item)
 
 
 @compiled
@@ -66,7 +71,7 @@ def _decode_block(body, length, place, target, size, streams, lz4):
         return False
     each = size // streams
     for stream in range(streams):
-        if place < 0 or place + 4 > length:
+        if place + 4 > length:
             return False
         stored = word_at(body + place)
         place += 4
@@ -97,6 +102,8 @@ def _decode_lz4(body, length, first, last, block, decoded, size, target, streams
         if is_woven and bytes_here % size:
             return False
         place = word_at(body + _HEADER + 4 * number)
+        if place < _HEADER + 4 * (-(-decoded // block)):
+            return False
         into = streams_at if is_woven else target + begin
         if not _decode_block(body, length, place, into, bytes_here, size if is_split else 1, lz4):
             return False
@@ -118,10 +125,10 @@ def _decode(body, length, begin, end, decoded, size, target, streams_at, lz4, bl
     flags, block = byte_at(body + 2), word_at(body + 8)
     if byte_at(body) != _FORMAT or byte_at(body + 1) != _LZ4_FORMAT or byte_at(body + 3) != size:
         return 0
+    if flags & _UNKNOWN or block <= 0 or block > decoded:
+        return 0
     if flags & _AS_IT_IS:
         return body + _HEADER if length == _HEADER + decoded else 0
-    if block <= 0 or block > decoded:
-        return 0
     first, last = begin // block, -(-end // block)
     if _HEADER + 4 * (-(-decoded // block)) > length:
         return 0
@@ -153,38 +160,84 @@ def _turn(size, target, to_next, source, from_next):
 
 
 @compiled
-def _put_turned(source, depth, width, from_z, target, to_x, size):
-    """A plane (z, x) whose neighbours along x lie together, to where those along z do."""
-    for x in range(0, width - width % TURNED, TURNED):
-        for z in range(0, depth - depth % TURNED, TURNED):
-            _turn(size, target + x * to_x + z * size, to_x, source + z * from_z + x * size, from_z)
-    for x in range(width):
-        for z in range(0 if x >= width - width % TURNED else depth - depth % TURNED, depth):
-            move(target + x * to_x + z * size, source + z * from_z + x * size, size)
+def _move_line(target, source, size):
+    """Copy a line of voxels; the last step may copy some bytes again."""
+    if size >= 32:
+        for done in range(0, size - 31, 32):
+            move32(target + done, source + done)
+        move32(target + size - 32, source + size - 32)
+    elif size >= 8:
+        for done in range(0, size - 7, 8):
+            move8(target + done, source + done)
+        move8(target + size - 8, source + size - 8)
+    else:
+        move(target, source, size)
+
+
+@compiled
+def _move_voxel(target, source, size):
+    if size == 1:
+        move1(target, source)
+    elif size == 2:
+        move2(target, source)
+    elif size == 4:
+        move4(target, source)
+    else:
+        move8(target, source)
+
+
+@compiled
+def _put_lines(source, steps, counts, target, strides, size):
+    """Copy a volume (z, y, x) of a chunk whose lines along x lie together in both places."""
+    for z in range(counts[1]):
+        for y in range(counts[2]):
+            to = target + z * strides[1] + y * strides[2]
+            if source:
+                _move_line(to, source + z * steps[1] + y * steps[2], counts[3] * size)
+            else:
+                clear(to, counts[3] * size)
+
+
+@compiled
+def _put_turned(source, steps, counts, target, strides, size):
+    """Copy a volume (z, y, x) of a chunk to where lines along z lie together.
+
+    A few lines along x at a time: there is a page of memory for each of them in the target, and the
+    processor knows few at once.
+    """
+    depth, height, width = counts[1], counts[2], counts[3]
+    if source == 0:
+        for x in range(width):
+            for y in range(height):
+                clear(target + x * strides[3] + y * strides[2], depth * size)
+        return
+    if depth < TURNED or width < TURNED:
+        for x in range(width):
+            for y in range(height):
+                to = target + x * strides[3] + y * strides[2]
+                origin = source + x * size + y * steps[2]
+                for z in range(depth):
+                    _move_voxel(to + z * size, origin + z * steps[1], size)
+        return
+    for column in range(0, width, TURNED):
+        x = min(column, width - TURNED)  # the last tile may copy some voxels again
+        for y in range(height):
+            to = target + x * strides[3] + y * strides[2]
+            origin = source + x * size + y * steps[2]
+            for tile in range(0, depth, TURNED):
+                z = min(tile, depth - TURNED)
+                _turn(size, to + z * size, strides[3], origin + z * steps[1], steps[1])
 
 
 @compiled
 def _put(source, steps, counts, target, strides, size):
     """Copy a box of a chunk to its place; 0 as a source stands for background."""
     for n in range(counts[0]):
+        origin = source + n * steps[0] if source else 0
         if strides[3] == size:
-            for z in range(counts[1]):
-                for y in range(counts[2]):
-                    to = target + n * strides[0] + z * strides[1] + y * strides[2]
-                    if source:
-                        origin = source + n * steps[0] + z * steps[1] + y * steps[2]
-                        move(to, origin, counts[3] * size)
-                    else:
-                        clear(to, counts[3] * size)
-            continue
-        for y in range(counts[2]):
-            to = target + n * strides[0] + y * strides[2]
-            if source:
-                origin = source + n * steps[0] + y * steps[2]
-                _put_turned(origin, counts[1], counts[3], steps[1], to, strides[3], size)
-            else:
-                for x in range(counts[3]):
-                    clear(to + x * strides[3], counts[1] * size)
+            _put_lines(origin, steps, counts, target + n * strides[0], strides, size)
+        else:
+            _put_turned(origin, steps, counts, target + n * strides[0], strides, size)
 
 
 @compiled

@@ -124,6 +124,25 @@ def move(typing, target, source, size):
     return types.void(types.int64, types.int64, types.int64), code
 
 
+def _mover(size: int) -> Any:
+    """Copies so many bytes by one load and one store; a call of ``memcpy`` costs more."""
+    kind = ir.VectorType(_BYTE, size)
+
+    def code(context, builder, signature, arguments):
+        found = builder.load(_pointer(builder, arguments[1], kind), align=1)
+        builder.store(found, _pointer(builder, arguments[0], kind), align=1)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def move(typing, target, source):
+        return types.void(types.int64, types.int64), code
+
+    return move
+
+
+move1, move2, move4, move8, move32 = (_mover(size) for size in (1, 2, 4, 8, 32))
+
+
 @intrinsic
 def clear(typing, target, size):
     """Set bytes to zero."""
