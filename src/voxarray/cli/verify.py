@@ -18,7 +18,7 @@ from voxarray.cohort.verification import require_archive, require_comparable, ve
 from voxarray.cohort.verify import Verdict, verify_below
 from voxarray.core.errors import FormatError
 from voxarray.core.memory import format_bytes
-from voxarray.core.progress import bar_of_files
+from voxarray.core.progress import reporting_each
 
 
 @click.command("verify")
@@ -49,7 +49,7 @@ def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> No
             require_comparable(found, inputs)
         except FormatError as error:
             raise click.UsageError(error.message) from None
-    with bar_of_files(found.count, hidden=report.outcome.console.quiet) as begin:
+    with reporting_each(report.outcome.console.progress, found.count) as begin:
         if inputs:
             verdicts = verify_against(found, inputs, quick=quick, begin=begin)
         else:

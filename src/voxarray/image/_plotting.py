@@ -61,8 +61,9 @@ class PlotMixin:
         """Draw a histogram of all voxels, counted out of core.
 
         Args:
-            **kwargs: ``bins`` (a number, edges, or the name of a rule), ``range``, ``show``, and
-                what ``Axes.hist`` takes: ``density``, ``log``, ``color``...
+            **kwargs: ``bins`` (a number, edges, or the name of a rule), ``range``, ``show``,
+                ``progress`` (as for `statistics`), and what ``Axes.hist`` takes: ``density``,
+                ``log``, ``color``...
 
         Raises:
             MissingPackageError: If matplotlib is not installed.

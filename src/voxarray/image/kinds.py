@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.keys import INTENSITY, LABEL
+from voxarray.core.progress import ProgressOption, reporting, title_of
 from voxarray.image.image import Image
 
 
@@ -53,22 +54,33 @@ class LabelMap(Image):
 
     fixed_type: ClassVar[str | None] = LABEL
 
-    def count_nonzero(self) -> int:
-        """Number of voxels that are not 0, counted out of core."""
+    def count_nonzero(self, *, progress: ProgressOption = None) -> int:
+        """Number of voxels that are not 0, counted out of core.
+
+        Args:
+            progress: As for `statistics`.
+        """
         from voxarray.statistics.value_counts import count_nonzero
 
-        return count_nonzero(self.source)
+        source = self.source
+        with reporting(progress, title_of(source.path, "voxels that are not 0")) as report:
+            return count_nonzero(source, report)
 
     @names_exhaustion
-    def count_labels(self) -> dict[int | float, int]:
+    def count_labels(self, *, progress: ProgressOption = None) -> dict[int | float, int]:
         """Number of voxels of each label, ascending, counted out of core.
 
         Labels are integers, also where the file stores them as floats; voxels that are no whole
         numbers have floats as keys, as in TorchIO.
+
+        Args:
+            progress: As for `statistics`.
 
         Raises:
             UnsupportedError: If there are more than a million different values.
         """
         from voxarray.statistics.value_counts import count_values
 
-        return count_values(self.source).as_dict()
+        source = self.source
+        with reporting(progress, title_of(source.path, "labels")) as report:
+            return count_values(source, report).as_dict()

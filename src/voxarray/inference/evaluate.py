@@ -15,6 +15,7 @@ from voxarray.archive.source import table_of
 from voxarray.cohort.cohort import Cohort
 from voxarray.core import memory
 from voxarray.core.errors import GridError, StateError, UnsupportedError
+from voxarray.core.progress import ProgressOption, reporting, reporting_each, title_of
 from voxarray.geometry.selection import Selection
 from voxarray.image import Image, LabelMap
 from voxarray.inference.surface_distances import SurfaceDistances, surface_distances
@@ -109,6 +110,7 @@ def evaluate(
     *,
     labels: Sequence[int] | None = None,
     surfaces: bool = True,
+    progress: ProgressOption = None,
 ) -> Any:
     """Compare label maps: Dice, volumes and distances between surfaces.
 
@@ -132,6 +134,8 @@ def evaluate(
             maps (or that named ``"label"``) are the reference.
         labels: Only these; by default all that occur in either, without 0.
         surfaces: Whether surfaces are compared, too, for which a label's box must fit into memory.
+        progress: True, False, a function of bytes done and in all (of cohorts image by image), or
+            None: a bar where somebody looks.
 
     Returns:
         An `Evaluation`; of cohorts a table (pandas) with a row per subject and label.
@@ -144,12 +148,13 @@ def evaluate(
         StateError: If cohorts have other subjects (``SUBJECTS_DIFFER``).
     """
     if isinstance(prediction, Cohort) or isinstance(reference, Cohort):
-        return _cohorts(prediction, reference, labels, surfaces)
+        return _cohorts(prediction, reference, labels, surfaces, progress)
     found, truth = _source(prediction, "prediction"), _source(reference, "reference")
     _require_one_grid(found, truth, surfaces)
     counts = _Counts()
-    for box, voxels in pieces(found):
-        counts.add(box, _whole_numbers(voxels), _whole_numbers(truth.read(box)))
+    with reporting(progress, title_of(found.path, "evaluation")) as report:
+        for box, voxels in pieces(found, report):
+            counts.add(box, _whole_numbers(voxels), _whole_numbers(truth.read(box)))
     names = {label.value: label.name for source in (truth, found) for label in table_of(source)}
     wanted = counts.labels if labels is None else [int(label) for label in labels]
     return Evaluation({k: _scores(k, names, counts, found, truth, surfaces) for k in wanted})
@@ -297,7 +302,11 @@ def _require_one_grid(found: Source, truth: Source, surfaces: bool) -> None:
 
 
 def _cohorts(
-    prediction: Any, reference: Any, labels: Sequence[int] | None, surfaces: bool
+    prediction: Any,
+    reference: Any,
+    labels: Sequence[int] | None,
+    surfaces: bool,
+    progress: ProgressOption,
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -311,11 +320,13 @@ def _cohorts(
             code="SUBJECTS_DIFFER",
         )
     tables = []
-    for name in prediction.names:
-        pair = [_label_map(cohort[name], name) for cohort in (prediction, reference)]
-        table = evaluate(*pair, labels=labels, surfaces=surfaces).table
-        table.insert(0, "subject", name)
-        tables.append(table)
+    with reporting_each(progress, len(prediction)) as begin:
+        for name in prediction.names:
+            pair = [_label_map(cohort[name], name) for cohort in (prediction, reference)]
+            report = begin(name)
+            table = evaluate(*pair, labels=labels, surfaces=surfaces, progress=report).table
+            table.insert(0, "subject", name)
+            tables.append(table)
     if not tables:
         return pd.DataFrame(columns=["subject", *_EMPTY.row()])
     return pd.concat(tables, ignore_index=True)

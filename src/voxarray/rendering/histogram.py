@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from voxarray.core.progress import ProgressOption, reporting, title_of
 from voxarray.rendering.matplotlib_import import pyplot
 from voxarray.source.base import Source
 from voxarray.statistics.histogram import Bins, histogram
@@ -15,6 +16,7 @@ def hist(
     bins: Bins | None = None,
     range: tuple[float, float] | None = None,  # noqa: A002  # matplotlib's name
     show: bool = True,
+    progress: ProgressOption = None,
     **kwargs: Any,
 ) -> None:
     """Draw a histogram of all voxels into the current axes.
@@ -25,13 +27,16 @@ def hist(
             Diaconis's.
         range: Smallest and largest value to count.
         show: Whether to show the figure.
+        progress: True, False, a function of bytes done and in all, or None: a bar where somebody
+            looks.
         **kwargs: For ``Axes.hist``: ``density``, ``log``, ``color``, ``cumulative``...
 
     Raises:
         MissingPackageError: If matplotlib is not installed.
     """
     plt = pyplot()
-    found = histogram(source, bins, range)
+    with reporting(progress, title_of(source.path, "histogram")) as report:
+        found = histogram(source, bins, range, report)
     axes = plt.gca()
     # One value per bin, as heavy as the voxels in it: matplotlib draws it as it draws voxels.
     axes.hist(found.edges[:-1], found.edges, weights=found.counts, **kwargs)

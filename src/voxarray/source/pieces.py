@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.memory import cache_limit, require
+from voxarray.core.progress import Progress
 from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Source
@@ -30,16 +31,31 @@ Room = Callable[[Shape4], NDArray]
 """Memory, C-contiguous, for the (C, D, H, W) voxels of the next piece."""
 
 
-def pieces(source: Source) -> Iterator[Piece]:
+def pieces(source: Source, report: Progress | None = None) -> Iterator[Piece]:
     """Hand out every voxel of a source once, in the order that suits the file.
 
     A piece is valid until the next one is asked for. At most one block of the source, or
     `PIECE_BYTES`, is held besides.
 
+    Args:
+        source: Whose voxels are wanted.
+        report: Called with the bytes of voxels that were handed out, and of all, whenever the
+            next piece is asked for.
+
     Raises:
         VoxarrayError: What reading finds wrong. The checksum of a compressed file is checked
             after its last piece.
     """
+    done, total = 0, math.prod(source.shape) * source.dtype.itemsize
+    for box, voxels in _pieces(source):
+        size = voxels.nbytes
+        yield box, voxels
+        if report is not None:
+            done += size
+            report(done, total)
+
+
+def _pieces(source: Source) -> Iterator[Piece]:
     if is_sequential(source):
         yield from _streamed(source)
         return

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
+from voxarray.core.progress import Progress
 from voxarray.counting.tally import Measures
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces, require_room
@@ -19,12 +20,15 @@ MAX_LABELS = 1 << 14
 """A distribution is held of each; measurements in the place of labels would ask for millions."""
 
 
-def statistics_by_label(source: Source, labels: Source) -> dict[int | float, Statistics]:
+def statistics_by_label(
+    source: Source, labels: Source, report: Progress | None = None
+) -> dict[int | float, Statistics]:
     """Statistics of the voxels of every label, ascending by label, in one pass over both.
 
     Args:
         source: The voxels.
         labels: On the same grid, with one channel or as many as the source.
+        report: Called with the bytes that are counted and in all.
 
     Raises:
         GridError: If the labels are on another grid (``MASK_MISMATCH``).
@@ -41,11 +45,11 @@ def statistics_by_label(source: Source, labels: Source) -> dict[int | float, Sta
     require_mask(source, labels)
     if source.scaling is not None and is_countable(source):
         scaling, stored = source.scaling, source.unscaled()
-        found = statistics_by_label(stored, labels)
+        found = statistics_by_label(stored, labels, report)
         return {n: one.through(scaling.apply, stored.dtype) for n, one in found.items()}
     measures: dict[int | float, Measures] = {}
     require_room(source, MEASURING + labels.dtype.itemsize, "the statistics")
-    for box, voxels in pieces(source):
+    for box, voxels in pieces(source, report):
         for label, values in _groups(voxels, part_of_mask(labels, box)):
             measure = measures.setdefault(label, Measures())
             measure.add(values)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.progress import Progress
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces, require_room
 from voxarray.statistics.value_counts import Counts, count_values, is_small_integer
@@ -56,7 +57,10 @@ class Spread:
 
 
 def histogram(
-    source: Source, bins: Bins | None = None, limits: tuple[float, float] | None = None
+    source: Source,
+    bins: Bins | None = None,
+    limits: tuple[float, float] | None = None,
+    report: Progress | None = None,
 ) -> Histogram:
     """Histogram of all voxels of a source, equal to ``numpy.histogram``'s, out of core.
 
@@ -70,30 +74,32 @@ def histogram(
             Diaconis, the default), ``"rice"``, ``"sqrt"``, ``"sturges"``. A rule gives integers
             bins of whole width, so that no bin holds one value more than its neighbours.
         limits: Smallest and largest value to count; by default those of the voxels.
+        report: Called with the bytes that are counted and in all, pass by pass.
 
     Raises:
         ValueError: For an unknown rule, fewer than one bin, or edges that do not ascend.
     """
     if is_small_integer(source.unscaled().dtype):
-        return from_counts(count_values(source), bins, limits)
+        return from_counts(count_values(source, report), bins, limits)
     if not (bins is None or isinstance(bins, (int, np.integer, str))):
-        return _counted(source, _checked_edges(bins))
-    low, high = limits or extremes(source)
+        return _counted(source, _checked_edges(bins), report)
+    low, high = limits or extremes(source, report)
     if bins is None or isinstance(bins, str):
-        fine = _counted(source, _even_edges(low, high, _FINE_BINS))
+        fine = _counted(source, _even_edges(low, high, _FINE_BINS), report)
         whole = source.dtype.kind in "iu"
-        return _counted(source, _edges_by_rule(_spread_of(fine, low, high), bins, whole=whole))
-    return _counted(source, _even_edges(low, high, int(bins)))
+        edges = _edges_by_rule(_spread_of(fine, low, high), bins, whole=whole)
+        return _counted(source, edges, report)
+    return _counted(source, _even_edges(low, high, int(bins)), report)
 
 
-def extremes(source: Source) -> tuple[float, float]:
+def extremes(source: Source, report: Progress | None = None) -> tuple[float, float]:
     """Smallest and largest finite value, of complex voxels by magnitude; (0, 0) if there is none.
 
     One pass; integers keep every digit that a float64 holds.
     """
     lows, highs = [], []
     require_room(source, _FINITE + source.dtype.itemsize, "the extremes")
-    for _, voxels in pieces(source):
+    for _, voxels in pieces(source, report):
         finite = _finite(voxels)
         if finite.size:
             lows.append(finite.min())
@@ -121,14 +127,16 @@ def from_counts(counts: Counts, bins: Bins | None, limits: tuple[float, float] |
     return Histogram(edges, _into_bins(counts.values, edges, counts.counts))
 
 
-def _counted(source: Source, edges: NDArray[np.float64]) -> Histogram:
+def _counted(
+    source: Source, edges: NDArray[np.float64], report: Progress | None = None
+) -> Histogram:
     """Count piece by piece; NumPy needs no search where edges are evenly spaced."""
     number, (low, high) = len(edges) - 1, edges[[0, -1]]
     # Of edges that are all the same, numpy.histogram would make bins of its own.
     is_even = low < high and np.array_equal(edges, np.linspace(low, high, number + 1))
     total = np.zeros(number, np.int64)
     require_room(source, _FINITE + source.dtype.itemsize, "the histogram")
-    for _, voxels in pieces(source):
+    for _, voxels in pieces(source, report):
         if is_even:
             total += np.histogram(_finite(voxels), number, (low, high))[0]
         else:

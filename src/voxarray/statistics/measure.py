@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from voxarray.core.errors import UnsupportedError
+from voxarray.core.progress import Progress
 from voxarray.counting.tally import Measures
 from voxarray.ops.pointwise import Pointwise
 from voxarray.source.base import Source
@@ -15,7 +16,9 @@ from voxarray.statistics.summary import Statistics
 from voxarray.statistics.value_counts import count_small, is_countable
 
 
-def statistics_of(source: Source, mask: Source | None = None) -> Statistics:
+def statistics_of(
+    source: Source, mask: Source | None = None, report: Progress | None = None
+) -> Statistics:
     """Statistics of the voxels of a source, of all its channels together, in one pass.
 
     They are remembered: asked again of the same voxels, of a file or computed from one, nothing is
@@ -25,6 +28,7 @@ def statistics_of(source: Source, mask: Source | None = None) -> Statistics:
         source: The voxels.
         mask: Voxels other than 0 count, and no others; on the same grid, with one channel or as
             many as the source.
+        report: Called with the bytes that are counted and in all.
 
     Raises:
         UnsupportedError: For complex voxels (``UNSUPPORTED_DTYPE``).
@@ -40,18 +44,18 @@ def statistics_of(source: Source, mask: Source | None = None) -> Statistics:
     if mask is not None:
         passes.require_mask(source, mask)
     sources = (source,) if mask is None else (source, mask)
-    return cached("statistics", sources, lambda: _found(source, mask))
+    return cached("statistics", sources, lambda: _found(source, mask, report))
 
 
-def _found(source: Source, mask: Source | None) -> Statistics:
+def _found(source: Source, mask: Source | None, report: Progress | None) -> Statistics:
     window = Window.of(source)
     if isinstance(window.base, Pointwise) and window.base.ascends:
         before = window.base.base
-        known = statistics_of(Window.of(before).take(window.selection), mask)
+        known = statistics_of(Window.of(before).take(window.selection), mask, report)
         result = None if known.not_finite else known.through(window.base.function, before.dtype)
         if result is not None and np.isfinite([result.minimum, result.maximum]).all():
             return result
     if is_countable(source):
-        return Statistics.of_counts(count_small(source, mask))
-    measures = passes.count(source, Measures, mask)
+        return Statistics.of_counts(count_small(source, mask, report))
+    measures = passes.count(source, Measures, mask, report)
     return Statistics.of_sketch(measures.moments, measures.sketch, measures.not_finite)

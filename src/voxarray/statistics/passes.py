@@ -7,6 +7,8 @@ ones a chunk is too little to pay for a table of bins.
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol, Self, TypeVar
 
@@ -17,6 +19,7 @@ from voxarray.archive.reader import Receive
 from voxarray.archive.source import ArchiveSource
 from voxarray.core import settings, thread_pools
 from voxarray.core.errors import GridError
+from voxarray.core.progress import Progress
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces, require_room
@@ -50,7 +53,12 @@ class Counter(Protocol):
 AnyCounter = TypeVar("AnyCounter", bound=Counter)
 
 
-def count(source: Source, make: Callable[[], AnyCounter], mask: Source | None = None) -> AnyCounter:
+def count(
+    source: Source,
+    make: Callable[[], AnyCounter],
+    mask: Source | None = None,
+    report: Progress | None = None,
+) -> AnyCounter:
     """Give every voxel of a source to a counter, each once.
 
     Args:
@@ -58,6 +66,7 @@ def count(source: Source, make: Callable[[], AnyCounter], mask: Source | None = 
         make: Makes a counter that has counted nothing; called once per thread.
         mask: Voxels other than 0 are counted, and no others; of one channel, or as many as the
             source.
+        report: Called with the bytes that are counted and in all, by one thread at a time.
 
     Raises:
         GridError: If the mask is on another grid (``MASK_MISMATCH``).
@@ -70,15 +79,20 @@ def count(source: Source, make: Callable[[], AnyCounter], mask: Source | None = 
         source, beside + (1 if source.dtype.itemsize <= 2 else MEASURING), "the statistics"
     )
     with staged(source) as ready:
-        return _count(ready, make, mask)
+        return _count(ready, make, mask, report)
 
 
-def _count(source: Source, make: Callable[[], AnyCounter], mask: Source | None) -> AnyCounter:
+def _count(
+    source: Source,
+    make: Callable[[], AnyCounter],
+    mask: Source | None,
+    report: Progress | None,
+) -> AnyCounter:
     window = Window.of(source)
     if mask is None and isinstance(window.base, ArchiveSource) and source.dtype.itemsize <= 2:
-        return _count_chunks(window.base, window.selection, make)
+        return _count_chunks(window.base, window.selection, make, report)
     counters = [make() for _ in range(min(settings.threads(), _MOST_THREADS))]
-    for voxels in _chosen(source, mask):
+    for voxels in _chosen(source, mask, report):
         if voxels.size <= _FEW or len(counters) == 1:
             counters[0].add(voxels)
             continue
@@ -116,8 +130,8 @@ def part_of_mask(mask: Source, box: Selection) -> NDArray:
     return mask.read(Selection((channels, spatial[0], spatial[1], spatial[2])))
 
 
-def _chosen(source: Source, mask: Source | None) -> Iterator[NDArray]:
-    for box, voxels in pieces(source):
+def _chosen(source: Source, mask: Source | None, report: Progress | None) -> Iterator[NDArray]:
+    for box, voxels in pieces(source, report):
         if mask is None:
             yield voxels.ravel(order="K")
             continue
@@ -128,10 +142,22 @@ def _chosen(source: Source, mask: Source | None) -> Iterator[NDArray]:
 
 
 def _count_chunks(
-    archive: ArchiveSource, selection: Selection, make: Callable[[], AnyCounter]
+    archive: ArchiveSource,
+    selection: Selection,
+    make: Callable[[], AnyCounter],
+    report: Progress | None,
 ) -> AnyCounter:
     """Count chunks of an archive, each by the thread that decoded it."""
     counters: list[AnyCounter] = []
+    itemsize, done, lock = archive.dtype.itemsize, 0, threading.Lock()
+    total = math.prod(selection.shape) * itemsize
+
+    def tell(number: int) -> None:
+        nonlocal done
+        if report is not None:
+            with lock:
+                done += number * itemsize
+                report(done, total)
 
     def start() -> Receive:
         counter = make()
@@ -142,6 +168,7 @@ def _count_chunks(
                 counter.add_zeros(number)
             else:
                 counter.add(voxels.ravel())
+            tell(number if voxels is None else voxels.size)
 
         return receive
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
+from voxarray.core.progress import Progress
 from voxarray.counting.cells import count_block
 from voxarray.counting.tally import Tally
 from voxarray.source.base import Source
@@ -74,11 +75,15 @@ class Counts:
         return np.cumsum(self.counts)
 
 
-def count_values(source: Source) -> Counts:
+def count_values(source: Source, report: Progress | None = None) -> Counts:
     """Count every value of a source in one pass.
 
     Integers of up to 16 bits, scaled or not, cost a table of 65,536 counts; other types are
     sorted piece by piece.
+
+    Args:
+        source: The voxels.
+        report: Called with the bytes that are counted and in all.
 
     Raises:
         UnsupportedError: If there are more than `MAX_VALUES` different ones, or the voxels are
@@ -90,18 +95,19 @@ def count_values(source: Source) -> Counts:
             "or real part first, for example abs(image.array)",
             code="UNSUPPORTED_DTYPE",
         )
-    return cached("counts", (source,), lambda: _counted(source, None))
+    return cached("counts", (source,), lambda: _counted(source, None, report))
 
 
-def count_small(source: Source, mask: Source | None) -> Counts:
+def count_small(source: Source, mask: Source | None, report: Progress | None = None) -> Counts:
     """Count the voxels that a mask chooses, of a source that `is_countable`, in one pass.
 
     Args:
         source: The voxels.
         mask: As for `voxarray.statistics.passes.count`; None for all voxels.
+        report: Called with the bytes that are counted and in all.
     """
     sources = (source,) if mask is None else (source, mask)
-    return cached("counts", sources, lambda: _counted(source, mask))
+    return cached("counts", sources, lambda: _counted(source, mask, report))
 
 
 def is_countable(source: Source) -> bool:
@@ -109,11 +115,11 @@ def is_countable(source: Source) -> bool:
     return is_small_integer(source.unscaled().dtype)
 
 
-def _counted(source: Source, mask: Source | None) -> Counts:
+def _counted(source: Source, mask: Source | None, report: Progress | None) -> Counts:
     if not is_countable(source):
-        return _count_sorted(source)
+        return _count_sorted(source, report)
     stored = source.unscaled()
-    tally = passes.count(stored, lambda: Tally(stored.dtype), mask)
+    tally = passes.count(stored, lambda: Tally(stored.dtype), mask, report)
     values, counts = tally.found()
     if source.scaling is None:
         return Counts(values, counts)
@@ -121,10 +127,10 @@ def _counted(source: Source, mask: Source | None) -> Counts:
     return Counts(values, _added(places, counts, len(values)))
 
 
-def count_nonzero(source: Source) -> int:
+def count_nonzero(source: Source, report: Progress | None = None) -> int:
     """Number of voxels that are not 0, in one pass; NaN is not 0."""
     require_room(source, 1, "counting")
-    return sum(int(np.count_nonzero(voxels)) for _, voxels in pieces(source))
+    return sum(int(np.count_nonzero(voxels)) for _, voxels in pieces(source, report))
 
 
 def is_small_integer(dtype: np.dtype) -> bool:
@@ -132,11 +138,11 @@ def is_small_integer(dtype: np.dtype) -> bool:
     return dtype.kind in "biu" and dtype.itemsize <= 2
 
 
-def _count_sorted(source: Source) -> Counts:
+def _count_sorted(source: Source, report: Progress | None) -> Counts:
     values = np.empty(0, source.dtype)
     counts = np.empty(0, np.int64)
     require_room(source, _SORTING, "counting")
-    for _, voxels in pieces(source):
+    for _, voxels in pieces(source, report):
         here, there = count_block(voxels)
         merged, places = np.unique(np.concatenate([values, here]), return_inverse=True)
         counts = _added(places, np.concatenate([counts, there]), len(merged))

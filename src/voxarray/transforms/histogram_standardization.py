@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError
 from voxarray.core.history import Entry, entry
+from voxarray.core.progress import Progress, ProgressOption, reporting_each, title_of
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.ops.intensity import Standardised
 from voxarray.source.base import Source
@@ -90,7 +91,7 @@ class HistogramStandardization(NormalizationTransform):
         masking_function: Callable[[Any], Any] | None = None,
         output_path: Path | None = None,
         *,
-        progress: bool = True,
+        progress: ProgressOption = None,
     ) -> NDArray[np.float64]:
         """Landmarks of a standard histogram, from images that are read one by one, out of core.
 
@@ -101,7 +102,8 @@ class HistogramStandardization(NormalizationTransform):
             mask_path: Label map whose voxels above 0 count: one for all images, or one for each.
             masking_function: Instead, as ``masking_method`` of the class.
             output_path: Where to save the landmarks: ``.npy`` or ``.txt``.
-            progress: Whether to show a bar.
+            progress: True, False, a function of bytes done and in all, image by image, or None: a
+                bar where somebody looks.
 
         Raises:
             ValueError: Without images, for another number of masks, or a cutoff that is no range.
@@ -115,13 +117,12 @@ class HistogramStandardization(NormalizationTransform):
             raise ValueError("at least one image is needed to train with")
         masks = _masks(mask_path, len(images_paths))
         rows = []
-        for given, mask in zip(_tracked(images_paths, progress), masks, strict=True):
-            image = given if isinstance(given, Image) else ScalarImage(given)
-            method = masking_function or (None if mask is None else "mask")
-            chosen = (
-                None if mask is None else mask if isinstance(mask, LabelMap) else LabelMap(mask)
-            )
-            rows.append(_percentiles(image, chosen, method, wanted))
+        with reporting_each(progress, len(masks)) as begin:
+            for given, mask in zip(images_paths, masks, strict=True):
+                image = given if isinstance(given, Image) else ScalarImage(given)
+                method = masking_function or (None if mask is None else "mask")
+                report = begin(title_of(image.source.path, "histogram"))
+                rows.append(_percentiles(image, mask, method, wanted, report))
         found = marks.averaged(np.vstack(rows))
         if output_path is not None:
             marks.write(found, output_path)
@@ -129,11 +130,16 @@ class HistogramStandardization(NormalizationTransform):
 
 
 def _percentiles(
-    image: Image, mask: LabelMap | None, method: MaskingMethod, wanted: NDArray[np.float64]
+    image: Image,
+    mask: LabelMap | None,
+    method: MaskingMethod,
+    wanted: NDArray[np.float64],
+    report: Progress,
 ) -> NDArray[np.float64]:
     source = image.source
     others: Mapping[str, Any] = {} if mask is None else {"mask": mask}
-    found = statistics_of(source, mask_of(method, source, Subject(image=image, **others)))
+    chosen = mask_of(method, source, Subject(image=image, **others))
+    found = statistics_of(source, chosen, report)
     if found.not_finite or not found.count:
         raise StateError(
             f"{image!r} cannot be trained with: within the mask are {found.count:,} voxels, and "
@@ -156,11 +162,3 @@ def _masks(mask_path: Any, number: int) -> list[LabelMap | None]:
             f"Different number of images ({number}) and mask ({len(masks)}) paths found"
         )
     return masks
-
-
-def _tracked(images: Sequence[Any], progress: bool) -> Iterable[Any]:
-    if not progress:
-        return images
-    from rich.progress import track
-
-    return track(images, description="Training")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.task import Result
-from voxarray.core.progress import Progress, console, watched
+from voxarray.core.progress import Progress, console, leave_line, watched
 from voxarray.core.progress_columns import bar_column, byte_columns, count_column, text_column
 
 
@@ -38,6 +39,7 @@ class Bars(ProgressListener):
     images: Any
     bytes: Any
     failures: int = 0
+    ended: int = 0
     done: int = 0
     _under_way: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -60,10 +62,17 @@ class Bars(ProgressListener):
     def end(self, result: Result) -> None:
         with self._lock:
             self.failures += result.status == "failed"
+            self.ended += 1
             self.done += result.voxel_bytes
             self._under_way.pop(result.slug, None)
             self._show()
         self.progress.update(self.images, advance=1, failures=self.failures)
+
+    @property
+    def title(self) -> str:
+        """What was done, for the line that stays."""
+        images = "1 image" if self.ended == 1 else f"{self.ended:,} images"
+        return f"{images}, {self.failures:,} failed" if self.failures else images
 
     def _show(self) -> None:
         self.progress.update(self.bytes, completed=self.done + sum(self._under_way.values()))
@@ -106,11 +115,13 @@ def bars(*, anywhere: bool = False) -> Iterator[ProgressListener]:
         ("images", images.add_task("", total=None, failures=0, name="")),
         ("bytes", volume.add_task("", total=None)),
     )
+    began = time.monotonic()
     with Live(Group(images, volume), console=where, transient=True, refresh_per_second=5) as live:
         try:
             yield watcher
         finally:
             live.refresh()  # what a notebook keeps is what was shown last
+    leave_line(where, watcher.title, watcher.done, time.monotonic() - began)
 
 
 @dataclass(slots=True)
