@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from voxarray.geometry.layout import Factors
 
 Reduction = Callable[[NDArray, Factors], NDArray]
+
+_MOST_PAIRED = 128
+"""Bytes of a cell whose sum, and the half for rounding, fit into 16 bits."""
 
 
 def mean(block: NDArray, factors: Factors) -> NDArray:
@@ -30,50 +34,118 @@ def mean(block: NDArray, factors: Factors) -> NDArray:
     with np.errstate(over="ignore", invalid="ignore"):  # a mean of infinities is what it is
         total = _sum(block.astype(wide, copy=False), factors, wide)
         total *= 1 / count  # exact: count is a power of two
-        return total.astype(block.dtype, copy=False)
+        return total.astype(block.dtype)
 
 
 def mode(block: NDArray, factors: Factors) -> NDArray:
     """Most frequent value of each cell; of equally frequent ones the smallest."""
-    block = _whole_cells(block, factors)
-    members = _members(block, factors)
-    result = members[0].copy()
-    mixed = np.zeros(result.shape, bool)
-    with np.errstate(invalid="ignore"):  # NaN is a value like others: none equals it
-        for other in members[1:]:
-            mixed |= other != result
-        if mixed.any():
-            result[mixed] = _vote(np.stack([member[mixed] for member in members]))
+    block = np.ascontiguousarray(_whole_cells(block, factors))
+    strides = np.array(block.strides) // block.itemsize
+    result = block[(slice(None), *(slice(None, None, factor) for factor in factors))].copy()
+    mixed = np.nonzero(_is_mixed(block, factors))
+    if len(mixed[0]):
+        steps = (1, *factors)
+        corners = sum(
+            place * (step * stride)
+            for place, step, stride in zip(mixed, steps, strides, strict=True)
+        )
+        cells = np.empty((math.prod(factors), len(mixed[0])), block.dtype)
+        for member, place in zip(cells, np.ndindex(*factors), strict=True):
+            np.take(block.reshape(-1), corners + place @ strides[1:], out=member, mode="wrap")
+        result[mixed] = _vote(cells)
     return result
+
+
+def _is_mixed(block: NDArray, factors: Factors) -> NDArray[np.bool_]:
+    """Where the members of a cell are not all equal."""
+    mixed: NDArray[np.bool_] | None = None
+    for axis, factor in enumerate(factors, start=1):
+        for _ in range(factor.bit_length() - 1):
+            even, odd = _pairs(block, axis)
+            differs = np.not_equal(even, odd)  # NaN is a value like others: none equals it
+            if mixed is not None:
+                for half in _pairs(mixed, axis):
+                    differs |= half
+            block, mixed = even, differs
+    return np.zeros(block.shape, bool) if mixed is None else mixed
 
 
 def _vote(cells: NDArray) -> NDArray:
     """Mode of the columns of (members, cells)."""
-    cells.sort(axis=0)
-    count = cells.shape[0]
+    _sort(cells)
     best: NDArray = cells[0].copy()
-    best_run = np.ones(cells.shape[1], np.int8)
+    best_run = np.ones(cells.shape[1], np.int16)
     run = best_run.copy()
-    for row in range(1, count):
-        run = np.where(cells[row] == cells[row - 1], run + 1, 1).astype(np.int8)
-        longer = run > best_run  # strictly: the smaller value came first and keeps a tie
-        best[longer], best_run[longer] = cells[row][longer], run[longer]
+    with np.errstate(invalid="ignore"):
+        for row, before in zip(cells[1:], cells[:-1], strict=True):
+            run *= row == before
+            run += 1
+            # Strictly: the smaller value came first and keeps a tie.
+            np.copyto(best, row, where=run > best_run)
+            np.maximum(best_run, run, out=best_run)
     return best
+
+
+def _sort(cells: NDArray) -> None:
+    """Sort the columns of (members, cells): integers by whole rows, which is ten times as fast."""
+    if cells.dtype.kind not in "iu":
+        cells.sort(axis=0)  # which puts NaN last
+        return
+    least = np.empty_like(cells[0])
+    for low, high in _comparisons(len(cells)):
+        np.minimum(cells[low], cells[high], out=least)
+        np.maximum(cells[low], cells[high], out=cells[high])
+        cells[low] = least
+
+
+@cache
+def _comparisons(count: int) -> tuple[tuple[int, int], ...]:
+    """Batcher's odd-even merge sort of a power of two: pairs that are put in order, in turn."""
+    pairs = []
+    span = 1
+    while span < count:
+        step = span
+        while step:
+            for start in range(step % span, count - step, 2 * step):
+                lows = range(start, min(start + step, count - step))
+                halves = 2 * span
+                pairs += [(i, i + step) for i in lows if i // halves == (i + step) // halves]
+            step //= 2
+        span *= 2
+    return tuple(pairs)
 
 
 def _integer_mean(block: NDArray, factors: Factors, count: int) -> NDArray:
     shift = count.bit_length() - 1
     if block.dtype.itemsize < 8:
-        wide = np.dtype(np.int32 if block.dtype.itemsize <= 2 else np.int64)
-        total = _sum(block, factors, wide)
-        total += count >> 1
-        total >>= shift
+        total = _integer_sum(block, factors, count)
+        total += total.dtype.type(count >> 1)
+        total >>= total.dtype.type(shift)
         return total.astype(block.dtype)
     # Sums of 64-bit integers can overflow: quotients and remainders cannot.
     quotients = _sum(block >> shift, factors, block.dtype)
     remainders = _sum(block & (count - 1), factors, block.dtype)
     quotients += (remainders + (count >> 1)) >> shift
     return quotients
+
+
+def _integer_sum(block: NDArray, factors: Factors, count: int) -> NDArray:
+    """Sums of cells of integers of up to 32 bits, exact, in a wider type.
+
+    Bytes that are neighbours along x are the halves of one number of 16 bits: so they are added
+    without a step to every other voxel and without a cast, which cost more than the adding. Wider
+    numbers gain nothing by it.
+    """
+    slow, middle, fastest = factors
+    narrow = block.dtype
+    is_paired = fastest > 1 and count <= _MOST_PAIRED and block.strides[-1] == 1
+    if narrow.itemsize > 1 or not is_paired:
+        return _sum(block, factors, np.dtype(np.int32 if narrow.itemsize <= 2 else np.int64))
+    both = block.view(f"{narrow.kind}2")
+    total = both << both.dtype.type(8)
+    total >>= both.dtype.type(8)
+    total += both >> both.dtype.type(8)
+    return _sum(total, (slow, middle, fastest // 2), total.dtype)
 
 
 def _sum(block: NDArray, factors: Factors, dtype: np.dtype) -> NDArray:
@@ -87,14 +159,6 @@ def _sum(block: NDArray, factors: Factors, dtype: np.dtype) -> NDArray:
 def _pairs(block: NDArray, axis: int) -> tuple[NDArray, NDArray]:
     before = (slice(None),) * axis
     return block[(*before, slice(0, None, 2))], block[(*before, slice(1, None, 2))]
-
-
-def _members(block: NDArray, factors: Factors) -> list[NDArray]:
-    members = [block]
-    for axis, factor in enumerate(factors, start=1):
-        for _ in range(factor.bit_length() - 1):
-            members = [half for member in members for half in _pairs(member, axis)]
-    return members
 
 
 def _whole_cells(block: NDArray, factors: Factors) -> NDArray:

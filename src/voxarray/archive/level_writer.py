@@ -82,10 +82,7 @@ class LevelWriter:
         Raises:
             ArchiveError: If the bytes do not decode to the voxels again; ``VERIFY_FAILED``.
         """
-        chunk = scratch("chunk", self.layout.chunk, self.dtype)
-        if block.shape != chunk.shape:
-            chunk[...] = 0
-        copy_rows(chunk[tuple(slice(0, n) for n in block.shape)], block)
+        chunk = self._padded(block)
         if _is_background(chunk):
             return Encoded(index, ())
         parts = self.codec.encode(chunk)
@@ -98,6 +95,17 @@ class LevelWriter:
                 code="VERIFY_FAILED",
             )
         return Encoded(index, parts)
+
+    def _padded(self, block: NDArray) -> NDArray:
+        """A dense chunk that begins with a block."""
+        whole = self.layout.chunk
+        if block.shape == whole and block.dtype == self.dtype and block.flags.c_contiguous:
+            return block
+        chunk = scratch("chunk", whole, self.dtype)
+        if block.shape != whole:
+            chunk[...] = 0
+        copy_rows(chunk[tuple(slice(0, n) for n in block.shape)], block)
+        return chunk
 
     def append(self, encoded: Encoded) -> None:
         """Put an encoded chunk into its shard, and finish the shard with its last chunk."""

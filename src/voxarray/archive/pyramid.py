@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from voxarray.archive.downsample import Reduction
 from voxarray.archive.level_writer import Encoded
 from voxarray.geometry.layout import Factors, Index4, Layout
+from voxarray.storage.buffers import copy_rows, dense
 
 Box = tuple[range, range, range, range]
 Chunk = tuple[Index4, NDArray]
@@ -109,11 +110,14 @@ class PyramidWriter:
     ) -> list[Encoded]:
         encoded = []
         for (index, block), target in zip(chunks, targets, strict=True):
-            voxels = self.convert(block) if level == 0 else block
+            voxels = dense(block)
+            if level == 0:
+                voxels = self.convert(voxels)
             if level == 0 and self.observe is not None:
-                self.observe(index, voxels)
+                # Sums of 64-bit numbers depend on how these lie: they stay what they were.
+                self.observe(index, block if voxels.dtype == np.float64 else voxels)
             if target is not None:
-                target[...] = self.reduce(voxels, self.factors[level])
+                copy_rows(target, self.reduce(voxels, self.factors[level]))
             encoded.append(self.levels[level].encode(index, voxels))
         return encoded
 

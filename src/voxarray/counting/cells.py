@@ -19,6 +19,9 @@ from voxarray.geometry.selection import Shape3
 EDGE = 64
 """Voxels along each side of a cell, where nothing else suggests a size."""
 
+_LEAST_RUN = 8
+"""Voxels of an average run of equal ones, from which runs are counted rather than voxels."""
+
 MAX_VALUES_PER_CELL = 4096
 """Voxels of more values than this in one cell are measurements, not labels."""
 
@@ -172,11 +175,19 @@ def count_block(voxels: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
         counts = np.bincount(voxels.ravel(order="K").view(np.uint8), minlength=1 << 8)
         found = np.flatnonzero(counts)
         return found.astype(voxels.dtype), counts[found].astype(np.int64, copy=False)
+    flat = voxels.ravel(order="K")
+    starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if len(starts) * _LEAST_RUN < flat.size and flat.dtype.kind in "iu":
+        # Regions: as many runs along the rows are counted as there are borders.
+        runs = np.diff(starts, prepend=0, append=flat.size)
+        found = flat[np.concatenate([[0], starts])]
+        values, places = np.unique(found, return_inverse=True)
+        return values, np.bincount(places, weights=runs).astype(np.int64)
     with np.errstate(invalid="ignore"):  # of what does not fit, which the comparison finds
-        small = voxels.astype(np.uint16)
-    if not np.array_equal(small, voxels):
+        small = flat.astype(np.uint16)
+    if not np.array_equal(small, flat):
         return np.unique(voxels, return_counts=True)
     tally = Tally(small.dtype)
-    tally.add(small.ravel(order="K"))
+    tally.add(small)
     values, counts = tally.found()
     return values.astype(voxels.dtype), counts

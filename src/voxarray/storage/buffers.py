@@ -25,6 +25,19 @@ def copy_rows(target: NDArray, source: NDArray) -> None:
         target[...] = source
 
 
+def dense(block: NDArray) -> NDArray:
+    """The same voxels without gaps: themselves, or a copy in memory that this thread keeps.
+
+    Passes over a part of a volume go row by row; over a dense one they take half the time.
+    """
+    if block.flags.c_contiguous:
+        return block
+    n, z, y, x = block.shape
+    copy = scratch("dense", (n, z, y, x), block.dtype)
+    copy_rows(copy, block)
+    return copy
+
+
 @lru_cache(maxsize=512)
 def _row(size: int) -> np.dtype:
     return np.dtype((np.void, size))
