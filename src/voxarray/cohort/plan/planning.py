@@ -68,12 +68,13 @@ def plan_of(
     origin = text_digest("\0".join(_named(sources)))
     if previous is not None:
         _require_same(previous, origin, options)
-    reusable = _reusable(previous, options)
+    reusable, digest = _reusable(previous, options), options.digest()
     items: list[Item] = []
     done = 0
     with ThreadPoolExecutor(settings.threads(), "voxarray-plan") as threads:
         for subject in _subjects(found):
-            stamps = list(threads.map(_stamp, subject))
+            # One alone is asked for here: a thread to wait for costs more than the question.
+            stamps = list((threads.map if len(subject) > 1 else map)(_stamp, subject))
             known = reusable.get(_signature(subject, stamps))
             if known is None:
                 seen = [
@@ -81,13 +82,13 @@ def plan_of(
                     for pair in zip(subject, stamps, strict=True)
                     for one in _look(*pair, options)
                 ]
-                known = list(_items(seen, options))
+                known = list(_items(seen, options, digest))
             items += known
             done += len(subject)
             if looked is not None:
                 looked(done, len(found))
     items = sorted(_told_apart(items), key=lambda item: item.slug)
-    return Plan(tuple(items), origin, options.digest(), options.zipped)
+    return Plan(tuple(items), origin, digest, options.zipped)
 
 
 def _named(sources: Sequence[str]) -> list[str]:
@@ -249,7 +250,7 @@ def header_of(source: Source, options: ArchiveOptions, kind: Kind = "intensity")
     )
 
 
-def _items(seen: Sequence[_Seen], options: ArchiveOptions) -> Iterator[Item]:
+def _items(seen: Sequence[_Seen], options: ArchiveOptions, digest: str) -> Iterator[Item]:
     """The archives of one subject: label maps go with the image whose voxels they mark."""
     images = [one for one in seen if one.found.kind == "intensity" or options.labels_only]
     labels = [one for one in seen if one not in images]
@@ -261,7 +262,7 @@ def _items(seen: Sequence[_Seen], options: ArchiveOptions) -> Iterator[Item]:
         else:
             layers.setdefault(images.index(home), []).append(label)
     for number, one in enumerate(images):
-        yield _item(one, layers.get(number, []), options)
+        yield _item(one, layers.get(number, []), digest)
 
 
 def _home(label: _Seen, images: Iterable[_Seen]) -> _Seen | None:
@@ -276,7 +277,7 @@ def _home(label: _Seen, images: Iterable[_Seen]) -> _Seen | None:
     return best
 
 
-def _item(one: _Seen, layers: Sequence[_Seen], options: ArchiveOptions) -> Item:
+def _item(one: _Seen, layers: Sequence[_Seen], digest: str) -> Item:
     found, header = one.found, one.header
     kind = found.kind
     if header is not None:
@@ -289,7 +290,7 @@ def _item(one: _Seen, layers: Sequence[_Seen], options: ArchiveOptions) -> Item:
     named = tuple(Layer(layer.image, layer.origin) for layer in layers)
     origins = [one.origin, *(layer.origin for layer in layers)]
     inputs = [[o.source, o.stamp.digest, o.header, o.series] for o in origins]
-    key = key_of([found.subject, one.image, kind, inputs, options.digest()])
+    key = key_of([found.subject, one.image, kind, inputs, digest])
     return Item(
         slug=slug(found.subject, one.image),
         subject=found.subject,

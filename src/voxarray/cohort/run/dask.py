@@ -8,7 +8,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from typing import Any
@@ -18,13 +18,14 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.run import throttle
+from voxarray.cohort.run.batches import Batch, batches, convert_batch
 from voxarray.cohort.run.divided_images import convert_part, folder_for_parts, parts_of
 from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Begin, Job
-from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down
+from voxarray.cohort.run.task import Result, Task, convert_throttled, is_made, noted_down
 from voxarray.cohort.run.worker_watch import WorkerWatch
 from voxarray.core import memory, settings
-from voxarray.core.errors import ArchiveError, TransportError, VoxarrayWarning
+from voxarray.core.errors import ArchiveError, TransportError, VoxarrayError, VoxarrayWarning
 from voxarray.storage.folder_lock import FolderLock
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
@@ -42,7 +43,7 @@ _UNWATCHED = {"distributed.worker.profile.enabled": False, "distributed.admin.ti
 
 @dataclass(frozen=True, slots=True)
 class Distributed:
-    """One task per image on `dask.distributed`.
+    """One task per image on `dask.distributed`, or per batch of small ones.
 
     Attributes:
         workers: Processes to start on this machine; each takes its share of cores and memory.
@@ -160,9 +161,9 @@ def with_settings(ours: Mapping[str, Any], function: Any, *args: Any, **options:
         return function(*args, **options)
 
 
-def convert_with_parts(task: Task, parts: Sequence[PartialWrite | Failure]) -> Result:
+def convert_with_parts(task: Task, parts: Sequence[PartialWrite | Failure]) -> list[Result]:
     """Convert one image whose parts others wrote: dask finds futures in lists, not in tasks."""
-    return convert_throttled(replace(task, parts=parts))
+    return [convert_throttled(replace(task, parts=parts))]
 
 
 def _spread(
@@ -182,39 +183,47 @@ def _spread(
     }
     tasks = _Tasks(client, job, ours, divided, folders)
     lost: deque[Item] = deque()
-    alone: set[str] = set()
     patience = float(settings.get("worker-patience"))
+    slots = sum(client.nthreads().values()) or workers or 1
     try:
         with WorkerWatch(client, tasks.keys, tasks.give_up, patience, own) as watch:
-            for number, item in enumerate(items):
-                tasks.submit(item, -number)
+            for number, batch in enumerate(batches(items, slots, divided)):
+                tasks.submit(batch, -number)
             for future in tasks.waiting:
-                item = tasks.done(future)
+                batch = tasks.done(future)
                 stuck = tasks.given_up.pop(future.key, "")
                 is_taken_back = stuck and future.status != "finished"
-                found = _stuck(item, stuck) if is_taken_back else _result(client, future, item)
-                if item.slug in folders:
-                    folders[item.slug].remove()
-                if isinstance(found, Failure) and found.code == _STUCK:
-                    if others := tasks.others(item, watch):
-                        warnings.warn(f"{found.message} [{item.slug}]", VoxarrayWarning, 2)
-                        tasks.submit(item, 0, ignore_active_worker=True, workers=others)
-                    else:
-                        yield _failed(item, found, job)
-                elif isinstance(found, Failure) and found.code == _LOST and item.slug not in alone:
-                    lost.append(item)
-                elif isinstance(found, Failure):
-                    yield _failed(item, found, job)
-                elif found.status == "busy":
-                    tasks.submit(item, -len(items), ignore_active_worker=True)
+                found = _stuck(batch, stuck) if is_taken_back else _results(client, future, batch)
+                for item in batch:
+                    if item.slug in folders:
+                        folders[item.slug].remove()
+                if isinstance(found, list):
+                    for item, result in zip(batch, found, strict=True):
+                        if result.status == "busy":
+                            tasks.submit((item,), -len(items), ignore_active_worker=True)
+                        else:
+                            yield result
+                elif found.code == _LOST and (len(batch) > 1 or not tasks.was_alone(batch[0])):
+                    lost.extend(batch)
+                elif found.code == _STUCK:
+                    if others := watch.healthy():
+                        warnings.warn(f"{found.message} [{batch[0].slug}]", VoxarrayWarning, 2)
+                    for item in batch:
+                        if others and tasks.attempts(item) < _ATTEMPTS:
+                            # One by one: whichever it is that got stuck takes no other along.
+                            tasks.submit((item,), 0, ignore_active_worker=True, workers=others)
+                        else:
+                            yield _failed(item, found, job)
+                elif len(batch) > 1:
+                    for item in batch:  # one of them cannot be sent, for one
+                        tasks.submit((item,), 0)
                 else:
-                    yield found
+                    yield _failed(batch[0], found, job)
                 future.release()
                 if lost and not tasks.keys():
                     # Workers die with all that they have under way. Whose fault it was shows when
                     # those that were lost are tried again at the end, one after another.
-                    alone.add(lost[0].slug)
-                    tasks.submit(lost.popleft(), 0)
+                    tasks.submit((lost.popleft(),), 0, alone=True)
     finally:
         tasks.cancel()
         for folder in folders.values():
@@ -241,44 +250,51 @@ class _Tasks:
 
         self._client, self._job, self._ours = client, job, ours
         self._divided, self._folders = divided, folders
-        self._owners: dict[str, tuple[Item, Any, list[Any]]] = {}
+        self._owners: dict[str, tuple[tuple[Item, ...], Any, list[Any]]] = {}
         self._attempts: Counter[str] = Counter()
+        self._alone: set[str] = set()
         self.waiting = as_completed()
         self.given_up: dict[str, str] = {}
 
     def submit(
         self,
-        item: Item,
+        batch: tuple[Item, ...],
         priority: int,
         *,
         ignore_active_worker: bool = False,
         workers: list[str] | None = None,
+        alone: bool = False,
     ) -> None:
-        """Ask for one image: anybody, or one of some workers."""
-        job, send = self._job, self._client.submit
-        opener = job.opener_of(item)
+        """Ask for some images: anybody, or one of some workers."""
         where = {"pure": False, "priority": priority, "workers": workers}
-        self._attempts[item.slug] += 1
-        again = self._attempts[item.slug] > 1  # by one worker, then: its parts may be gone
-        parts = [
-            send(
-                *(with_settings, self._ours, convert_part),
-                *(item, opener, job.options, planes, self._folders[item.slug].folder),
-                **where,
-            )
-            for planes in (() if again else self._divided.get(item.slug, ()))
-        ]
-        future = send(
-            *(with_settings, self._ours, convert_with_parts),
-            job.task(item, ignore_active_worker or bool(parts)),
-            parts,
-            **where,
-        )
-        self._owners[future.key] = item, future, parts
+        self._attempts.update(item.slug for item in batch)
+        if alone:
+            self._alone.update(item.slug for item in batch)
+        parts = self._parts(batch[0], where) if len(batch) == 1 else []
+        job, send = self._job, self._client.submit
+        made = tuple(job.task(item, ignore_active_worker or bool(parts)) for item in batch)
+        if parts:
+            future = send(with_settings, self._ours, convert_with_parts, made[0], parts, **where)
+        else:
+            future = send(with_settings, self._ours, convert_batch, Batch(made), **where)
+        self._owners[future.key] = batch, future, parts
         self.waiting.add(future)
 
-    def done(self, future: Any) -> Item:
-        """The image of a future that has come."""
+    def _parts(self, item: Item, where: Mapping[str, Any]) -> list[Any]:
+        """Futures of the parts of an image that is divided; by one worker, when tried again."""
+        if item.slug not in self._divided or self._attempts[item.slug] > 1:
+            return []  # its parts may be gone
+        opener, options = self._job.opener_of(item), self._job.options
+        folder, ours = self._folders[item.slug].folder, self._ours
+        return [
+            self._client.submit(
+                with_settings, ours, convert_part, item, opener, options, planes, folder, **where
+            )
+            for planes in self._divided[item.slug]
+        ]
+
+    def done(self, future: Any) -> tuple[Item, ...]:
+        """The images of a future that has come."""
         return self._owners.pop(future.key)[0]
 
     def keys(self) -> set[str]:
@@ -293,9 +309,13 @@ class _Tasks:
                 self.given_up[key] = why
                 self._client.cancel([future, *parts], force=True)
 
-    def others(self, item: Item, watch: WorkerWatch) -> list[str]:
-        """Workers that an image is sent to instead; none if it has been to enough of them."""
-        return watch.healthy() if self._attempts[item.slug] < _ATTEMPTS else []
+    def attempts(self, item: Item) -> int:
+        """How often an image was asked for."""
+        return self._attempts[item.slug]
+
+    def was_alone(self, item: Item) -> bool:
+        """Whether an image was asked for when nothing else was under way."""
+        return item.slug in self._alone
 
     def cancel(self) -> None:
         """Take back all."""
@@ -303,30 +323,38 @@ class _Tasks:
             self._client.cancel(list(self.waiting.futures), force=True)
 
 
-def _stuck(item: Item, why: str) -> Failure:
-    return Failure(_STUCK, f"{why}; run the same command again to resume", item.origin.source)
+def _stuck(batch: Sequence[Item], why: str) -> Failure:
+    again = f"{why}; run the same command again to resume"
+    return Failure(_STUCK, again, batch[0].origin.source)
 
 
 def _failed(item: Item, failure: Failure, job: Job) -> Result:
+    """The result of an image that is not there, though others of its batch may be."""
+    folder = CohortLayout.of(job.root)
+    with suppress(VoxarrayError):  # of a store that does not answer
+        if is_made(folder.archive(item.slug, job.options.zipped), item):
+            return Result(item.slug, "converted", item.key, voxel_bytes=item.size)
+    failure = replace(failure, file=item.origin.source)
     result = Result(item.slug, "failed", item.key, failure)
     # No worker can tell of its death. Other errors may be those of a scheduler that is about to be
     # lost, and are none of the image.
     told = failure.code in (_LOST, _STUCK)
-    return noted_down(result, CohortLayout.of(job.root)) if told else result
+    return noted_down(result, folder) if told else result
 
 
-def _result(client: Any, future: Any, item: Item) -> Result | Failure:
-    """What a worker says of an image, or what is known instead."""
+def _results(client: Any, future: Any, batch: Sequence[Item]) -> list[Result] | Failure:
+    """What a worker says of the images of a batch, or what is known instead."""
     from distributed.scheduler import KilledWorker
 
+    source = batch[0].origin.source
     try:
-        result: Result = future.result()
+        results: list[Result] = future.result()
     except KilledWorker:
         return Failure(
             _LOST,
             "every worker that converted it died, also when it was alone there: it may need more "
             "memory than there is",
-            item.origin.source,
+            source,
         )
     except (CancelledError, OSError) as error:
         if isinstance(error, CancelledError) or client.status != "running":
@@ -334,10 +362,10 @@ def _result(client: Any, future: Any, item: Item) -> Result | Failure:
                 "the scheduler is gone: run the same command again, what is done stays done",
                 code="SCHEDULER_LOST",
             ) from error
-        return failure_of(error, item.origin.source, {})
+        return failure_of(error, source, {})
     except Exception as error:  # a worker that cannot import what it is sent, for one
-        return failure_of(error, item.origin.source, {})
-    return result
+        return failure_of(error, source, {})
+    return results
 
 
 @contextmanager

@@ -1,0 +1,195 @@
+"""What a run costs beside its images: processor time of single conversions against all processes.
+
+python benchmarks/efficiency.py [--size 64] [--scans 1000] [--engines workers array]
+
+The same scans (ten, each under many names) are converted one by one in one process, and as a
+cohort by each engine: in one process, by two workers (``--workers 2``), by two jobs of
+dask-jobqueue, which are processes of this machine here, and by two parts of one thread each, as an
+array has them. Planning, journals, the
+leading process and the catalogue are part of a run. Imports and the start of workers are not: they
+are the time of a run of four scans, told apart. Single conversions are measured before and after
+each engine. All cohorts must have the same digests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import volumes
+from environments import BENCH, OWN
+from harness import fresh_output, save
+from voxarray.testing.synthetic import Phantom, write_nifti
+
+SIZE, SCANS = 64, 1000
+DIFFERENT = 10
+FEW = 4
+ENGINES = ("here", "workers", "dask-jobqueue", "array")
+
+_SINGLE = """
+import glob, os, sys, time, dask.config
+from voxarray.archive.convert import convert
+from voxarray.formats.registry import open_source
+scans, folder, count = sorted(glob.glob(sys.argv[1] + "/*.nii.gz")), sys.argv[2], int(sys.argv[3])
+os.makedirs(folder)
+with dask.config.set({"voxarray.threads": 1}):
+    for turn, some in (("warm", scans[:5]), ("scan", scans[:count])):
+        began = time.process_time()
+        for number, scan in enumerate(some):
+            convert(open_source(scan), f"{folder}/{turn}-{number}.ome.zarr", extremes=True)
+print((time.process_time() - began) / len(some))
+"""
+
+_COHORT = """
+import json, resource, sys, time
+
+def used():
+    both = [resource.getrusage(one) for one in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return [one.ru_utime + one.ru_stime for one in both]
+
+if __name__ == "__main__":
+    import voxarray as vx
+    engine, scans, cohort = sys.argv[1:4]
+    began, workers = time.perf_counter(), 0.0
+    if engine == "dask-jobqueue":
+        from dask_jobqueue.local import LocalCluster
+        import distributed, tempfile
+        with LocalCluster(
+            cores=2, processes=1, memory="2 GiB", log_directory=tempfile.mkdtemp(),
+            scheduler_options={"host": "127.0.0.1", "dashboard_address": None},
+            worker_extra_args=["--no-dashboard"],
+        ) as cluster:
+            cluster.scale(2)
+            vx.convert_cohort(scans, cohort, scheduler=cluster.scheduler_address)
+            with distributed.Client(cluster) as client:  # they are no children of this process
+                workers = sum(client.run(time.process_time).values())
+    else:
+        vx.convert_cohort(scans, cohort, workers=2 if engine == "workers" else 0)
+    leader, others = used()
+    print(json.dumps([leader, others + workers, time.perf_counter() - began]))
+"""
+
+_ARRAY = """
+import os, resource, subprocess, sys, time
+os.environ["DASK_VOXARRAY__THREADS"] = "1"
+words = [sys.executable, "-m", "voxarray"]
+scans, cohort = sys.argv[1:3]
+began = time.perf_counter()
+subprocess.run([*words, "plan", scans, cohort, "--quiet"], check=True)
+parts = [[*words, "convert", scans, cohort, "--quiet", "--partition", f"{n}/2"] for n in (1, 2)]
+for process in [subprocess.Popen(part) for part in parts]:
+    assert process.wait() == 0
+subprocess.run([*words, "finalise", cohort], check=True, stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print([0.0, used.ru_utime + used.ru_stime, time.perf_counter() - began])
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=SIZE, help="voxels along each side of a scan")
+    parser.add_argument("--scans", type=int, default=SCANS)
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
+    options = parser.parse_args(arguments)
+    few, scans = scans_of(options.size, FEW), scans_of(options.size, options.scans)
+    rows = []
+    single = _single(scans, options.scans)
+    for engine in options.engines:
+        before, start = single, _run(engine, few)
+        full = _run(engine, scans)
+        single = _single(scans, options.scans)
+        rows.append(_row(engine, (before + single) / 2, start, full, options.scans))
+    same = len({row["digest"] for row in rows}) == 1
+    assert same, "the engines made different archives"
+    content = {"size": options.size, "scans": options.scans, "rows": rows, "equal_digests": same}
+    save("efficiency", content, (OWN,), trial=(options.size, options.scans) != (SIZE, SCANS))
+
+
+def scans_of(size: int, count: int) -> Path:
+    """A folder of phantoms of ten seeds, under as many names as asked for, as hard links."""
+    folder = BENCH / "data" / f"efficiency-{size}-{count}"
+    if not folder.exists():
+        partial = folder.with_name("partial-" + folder.name)
+        partial.mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            path = partial / f"scan-{number:05}.nii.gz"
+            if path.exists():
+                continue
+            if number < DIFFERENT:
+                write_nifti(Phantom((size,) * 3, "head", volumes.SEED + number), path)
+            else:
+                path.hardlink_to(partial / f"scan-{number % DIFFERENT:05}.nii.gz")
+        partial.rename(folder)
+    return folder
+
+
+def _single(scans: Path, count: int) -> float:
+    """Processor seconds of one conversion, imports apart: the mean of at most 200."""
+    out = fresh_output("single")
+    seconds = float(_printed(_SINGLE, scans, out, min(200, count)))
+    print(f"  single conversions{1000 * seconds:30.2f} ms each", flush=True)
+    return seconds
+
+
+def _run(engine: str, scans: Path) -> dict[str, Any]:
+    cohort = fresh_output("efficiency")
+    if engine == "array":
+        printed = _printed(_ARRAY, scans, cohort)
+    else:
+        printed = _printed(_COHORT, engine, scans, cohort)
+    leader, others, seconds = json.loads(printed.splitlines()[-1])
+    return {"cpu": leader + others, "leader": leader, "seconds": seconds, "digest": _digest(cohort)}
+
+
+def _printed(script: str, *arguments: object) -> str:
+    """What a script prints; it is a file, for workers are started by importing it again."""
+    path = BENCH / "efficiency_script.py"
+    path.write_text(script)
+    command = [sys.executable, str(path), *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout
+
+
+def _digest(cohort: Path) -> str:
+    """Of all files of all archives, and of the catalogue."""
+    told = hashlib.sha256((cohort / "catalogue.parquet").read_bytes())
+    for file in sorted(path for path in (cohort / "subjects").rglob("*") if path.is_file()):
+        told.update(file.relative_to(cohort).as_posix().encode())
+        told.update(hashlib.sha256(file.read_bytes()).digest())
+    return told.hexdigest()
+
+
+def _row(
+    engine: str, single: float, start: dict[str, Any], full: dict[str, Any], scans: int
+) -> dict[str, Any]:
+    """Efficiency of a run, without and with what its start costs."""
+    running = full["cpu"] - start["cpu"]
+    images = scans - FEW
+    row = {
+        "engine": engine,
+        "single_image_cpu_seconds": single,
+        "cpu_seconds_per_image": running / images,
+        "efficiency": single * images / running,
+        "efficiency_with_start": single * scans / full["cpu"],
+        "start_cpu_seconds": start["cpu"] - FEW * single,
+        "leader_cpu_seconds": full["leader"],
+        "seconds": full["seconds"],
+        "digest": full["digest"],
+    }
+    print(
+        f"  {engine:<16}{1000 * row['cpu_seconds_per_image']:8.2f} ms an image, efficiency "
+        f"{row['efficiency']:.2f} ({row['efficiency_with_start']:.2f} with its start, "
+        f"{row['start_cpu_seconds']:.1f} s), {full['seconds']:.1f} s",
+        flush=True,
+    )
+    return row
+
+
+if __name__ == "__main__":
+    main()

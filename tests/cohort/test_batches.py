@@ -1,0 +1,212 @@
+"""Small images go to workers together, and each of them is converted, or fails, alone."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import dask.config
+import pandas as pd
+import pytest
+from cohort_samples import array, save, truth
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voxarray.cohort.run import dask as engine
+from voxarray.cohort.run.batches import BATCH_BYTES, BATCH_IMAGES, batches
+from voxarray.cohort.run.build import ExecutionOptions, build
+from voxarray.cohort.run.job import Job
+from voxarray.cohort.run.task import Result
+
+MIB = 1 << 20
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+def images(sizes):
+    return [SimpleNamespace(slug=str(n), size=size) for n, size in enumerate(sizes)]
+
+
+@given(
+    st.lists(st.sampled_from([0, 1, MIB, 9 * MIB, BATCH_BYTES, 99 * MIB]), max_size=300),
+    st.integers(1, 20),
+    st.sets(st.integers(0, 300), max_size=5),
+)
+def test_batches_are_all_images_in_their_order_and_none_is_too_much(sizes, slots, apart):
+    items, alone = images(sizes), {str(number) for number in apart}
+    found = list(batches(items, slots, alone))
+    assert [item for batch in found for item in batch] == items
+    begun = 0
+    for batch in found:
+        if len(batch) > 1:
+            assert sum(item.size for item in batch) <= BATCH_BYTES
+            assert all(item.size and item.slug not in alone for item in batch)
+            assert len(batch) <= min(BATCH_IMAGES, (len(items) - begun) / (2 * slots))
+        begun += len(batch)
+
+
+def test_ten_thousand_small_images_are_few_tasks():
+    found = list(batches(images([512 << 10] * 10_000), 4))
+    assert len(found) < 200
+    assert len(found[0]) == 64
+    assert len(found[-1]) == 1
+
+
+def test_each_image_of_a_batch_fails_alone(tmp_path, monkeypatch):
+    """One is cut short, and one kills whoever opens it: the others of their batches are there."""
+    for number in range(24):
+        save(tmp_path / f"in/{number:02}.nii.gz", number)
+    build(tmp_path / "in", tmp_path / "whole")
+    cut = tmp_path / "in/01.nii.gz"
+    noise = gzip.decompress(cut.read_bytes())[:352] + array(1).tobytes()[:-100]
+    cut.write_bytes(gzip.compress(noise))
+    original, submit, sent = engine.Distributed.run, engine._Tasks.submit, []
+
+    def run(self, job, begin):
+        def opener_of(item):
+            if item.subject != "02":
+                return job.opener_of(item)
+            return SimpleNamespace(open=lambda _: os.kill(os.getpid(), signal.SIGKILL), places={})
+
+        return original(self, replace(job, opener_of=opener_of), begin)
+
+    def noted(self, batch, *more, **options):
+        sent.append([item.subject for item in batch])
+        submit(self, batch, *more, **options)
+
+    monkeypatch.setattr(engine.Distributed, "run", run)
+    monkeypatch.setattr(engine._Tasks, "submit", noted)
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # one death each is enough
+        made = build(tmp_path / "in", tmp_path / "out", run=ExecutionOptions(workers=1))
+    assert max(map(len, sent)) > 2
+    assert any({"01", "02"} <= set(names) and len(names) > 2 for names in sent), sent
+    assert (made.converted + made.present, made.failed, made.remaining) == (22, 2, 0)
+    report = pd.read_parquet(tmp_path / "out/report.parquet")
+    told = sorted(zip(report.subject, report.code, strict=True))
+    assert told == [("01", "TRUNCATED"), ("02", "WORKER_LOST")]
+    whole, found = truth(tmp_path / "whole"), truth(tmp_path / "out")
+    same = {
+        name for name in whole if name.startswith("subjects/") and name[9:11] not in ("01", "02")
+    }
+    assert same == {name for name in found if name.startswith("subjects/")}
+    assert all(whole[name] == found[name] for name in same)
+
+
+class Client:
+    """A scheduler on which tasks end as a script says, by the names of their images."""
+
+    status = "running"
+
+    def __init__(self, script):
+        self.script, self.sent = script, []
+
+    def submit(self, _, __, ___, batch, **_where):
+        names = tuple(task.item.slug for task in batch.tasks)
+        self.sent.append(names)
+        future = SimpleNamespace(key=f"{len(self.sent)}", status="finished", release=lambda: None)
+        future.result = lambda: self.script(batch, names)
+        return future
+
+    def cancel(self, *_, **__):
+        pass
+
+    def nthreads(self):
+        return {"a": 1}
+
+    def scheduler_info(self, **_):
+        return {"workers": {"a": {"status": "running"}}}
+
+    def processing(self):
+        return {}
+
+
+@pytest.fixture
+def job(tmp_path):
+    from cohort_samples import make_cohort
+
+    from voxarray.cohort.options import ArchiveOptions
+    from voxarray.cohort.run.build import InputSelection, discover_inputs, make_plan
+
+    make_cohort(tmp_path / "in", 8, 0)
+    options = ArchiveOptions()
+    found = discover_inputs(tmp_path / "in", tmp_path / "out", InputSelection(), options)
+    plan = make_plan(found, tmp_path / "in", tmp_path / "out", options)
+    return Job(plan.items, lambda _: None, str(tmp_path / "out"), options, False)
+
+
+class Completed(list):
+    """What has come, until nothing is left; stands for `distributed.as_completed`."""
+
+    futures: tuple[()] = ()
+
+    def add(self, future):
+        self.append(future)
+
+    def __iter__(self):
+        while self:
+            yield self.pop(0)
+
+
+def spread(job, client, monkeypatch):
+    import distributed
+
+    monkeypatch.setattr(distributed, "as_completed", Completed)
+    monkeypatch.setattr(threading.Thread, "start", lambda _: None)
+    return list(engine._spread(client, job, job.items, 1, {}, own=True))
+
+
+def done(batch, _):
+    return [Result(t.item.slug, "converted", t.item.key) for t in batch.tasks]
+
+
+def test_a_batch_that_cannot_be_sent_back_is_tried_one_by_one(job, monkeypatch):
+    bad = job.items[1].slug
+
+    def script(batch, names):
+        if bad in names:
+            raise TypeError("cannot be pickled")
+        return done(batch, names)
+
+    client = Client(script)
+    results = spread(job, client, monkeypatch)
+    assert {r.slug for r in results if r.status == "failed"} == {bad}
+    assert sorted(r.slug for r in results) == sorted(item.slug for item in job.items)
+    assert len(client.sent[0]) == 4
+
+
+def test_an_image_that_is_busy_is_asked_for_again_alone(job, monkeypatch):
+    busy = job.items[2].slug
+
+    def script(batch, names):
+        results = done(batch, names)
+        if len(names) > 1 and busy in names:
+            results[names.index(busy)] = Result(busy, "busy", "")
+        return results
+
+    client = Client(script)
+    results = spread(job, client, monkeypatch)
+    assert [r.status for r in results] == ["converted"] * 8
+    assert client.sent[-1] == (busy,)
+
+
+def test_images_of_a_worker_that_is_stuck_go_elsewhere_one_by_one(job, monkeypatch):
+    bad = job.items[0].slug
+    original = engine._Tasks.done
+
+    def taken_back(tasks, future):
+        batch = original(tasks, future)
+        if bad in [item.slug for item in batch]:
+            tasks.given_up[future.key] = "it is stuck"
+            future.status = "cancelled"
+        return batch
+
+    monkeypatch.setattr(engine._Tasks, "done", taken_back)
+    client = Client(done)
+    with pytest.warns(match="it is stuck"):
+        results = spread(job, client, monkeypatch)
+    assert {r.slug: r.failure.code for r in results if r.failure} == {bad: "WORKER_STUCK"}
+    assert len(results) == 8
+    assert client.sent.count((bad,)) == 2
