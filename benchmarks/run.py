@@ -36,6 +36,7 @@ SUITES = {
     "preprocess": Arguments(("--large",), ("--sizes", "64", "--rounds", "1")),
     "resampling": Arguments((), ("--size", "48", "--rounds", "1")),
     "small_scans": Arguments((), ("--shape", "16", "16", "16", "--rounds", "1", "--scans", "3")),
+    "compressed_patches": Arguments((), ("--edge", "128", "--rounds", "1", "--loaded", "40")),
     "archive_codecs": Arguments((), ("--size", "32", "--rounds", "1")),
     "cohort": Arguments((), ("--size", "48", "--scans", "3")),
     "scaling": Arguments((), ("--largest", "0.25", "--most", "10")),

@@ -77,6 +77,14 @@ def samples(tmp_path_factory):
     return made
 
 
+@pytest.fixture
+def untried():
+    """As in a process that has not compiled anything yet."""
+    accelerated._tried.cache_clear()
+    yield
+    accelerated._tried.cache_clear()
+
+
 @st.composite
 def boxes(draw, shape):
     ranges = []
@@ -265,7 +273,7 @@ def test_a_chunk_that_the_loops_refuse_is_read_without_them(samples):
 
 
 @pytest.mark.parametrize("missing", ["function", "library", "result"])
-def test_without_the_functions_voxels_are_read_as_ever(samples, missing):
+def test_without_the_functions_voxels_are_read_as_ever(samples, untried, missing):
     source, array = samples[0]
     found = accelerated._addresses()
     wrong = (found[0], ctypes.cast(ctypes.CDLL(None).strnlen, ctypes.c_void_p).value, *found[2:])
@@ -274,18 +282,14 @@ def test_without_the_functions_voxels_are_read_as_ever(samples, missing):
         "library": {"side_effect": OSError("no such library")},
         "result": {"return_value": wrong},
     }
-    try:
-        accelerated._tried.cache_clear()
-        with (
-            mock.patch.object(accelerated, "_addresses", **effects[missing]),
-            reading(by_loops=True) as done,
-        ):
-            assert accelerated.loops(1) is None
-            done.clear()  # of the trial
-            assert source.read(Selection.whole(source.shape)).tobytes() == array.tobytes()
-        assert not done
-    finally:
-        accelerated._tried.cache_clear()
+    with (
+        mock.patch.object(accelerated, "_addresses", **effects[missing]),
+        reading(by_loops=True) as done,
+    ):
+        assert accelerated.loops(1) is None
+        done.clear()  # of the trial
+        assert source.read(Selection.whole(source.shape)).tobytes() == array.tobytes()
+    assert not done
 
 
 def test_the_setting_turns_them_off(samples):
@@ -295,6 +299,32 @@ def test_the_setting_turns_them_off(samples):
     with dask.config.set({"voxarray.compiled-loops": False}), reading(by_loops=True) as done:
         assert source.read(Selection.whole(source.shape)).tobytes() == array.tobytes()
     assert not done
+
+
+def test_nobody_waits_for_a_thread_that_compiles(untried):
+    with reading(by_loops=True), accelerated._lock:
+        assert accelerated.loops(1) is None
+
+
+def test_a_child_of_a_fork_amid_compiling_does_without(untried):
+    with reading(by_loops=True), accelerated._lock:
+        accelerated._do_without_in_child()
+        accelerated._lock.release()
+        try:
+            assert accelerated.loops(1) is None
+        finally:
+            accelerated._lock.acquire()
+    with reading(by_loops=True):
+        accelerated._do_without_in_child()
+        assert accelerated._WORTHWHILE == 0
+
+
+def test_a_tight_budget_has_no_room_for_numba(untried):
+    import dask.config
+
+    with dask.config.set({"voxarray.memory-budget": "1023 MiB"}), reading(by_loops=True):
+        assert accelerated.loops(1) is None
+        assert not accelerated._tried.cache_info().currsize
 
 
 def test_a_process_that_reads_little_does_not_load_numba(tmp_path):

@@ -28,13 +28,16 @@ from numpy.typing import NDArray
 from voxarray.archive.blosc_frame import library
 from voxarray.archive.handle_cache import ShardHandle
 from voxarray.archive.shard import ShardIndex
-from voxarray.core import settings
+from voxarray.core import memory, settings
 from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.buffers import scratch_bytes
 from voxarray.storage.store import FileBlob
 
 _WORTHWHILE = 1 << 15
 """Chunks that a process reads by boxes before it loads numba, whose cost is earned back by then."""
+
+_ROOMY = 1 << 30
+"""Least budget of a process that loads numba, whose memory no operation counts among its own."""
 
 _OVERHEAD = 1024
 """Bytes that an encoded chunk may have more than its voxels; larger ones are read without loops."""
@@ -66,8 +69,15 @@ def loops(chunks: int) -> Loops | None:
     _chunks += chunks  # a lost update between threads costs nothing
     if _chunks < _WORTHWHILE or not _is_installed() or not settings.get("compiled-loops"):
         return None
-    with _lock:  # one compiles, and the others wait for it
+    if _tried.cache_info().currsize:
         return _tried()
+    # What is read while another thread compiles, for seconds, is read without.
+    if memory.budget() < _ROOMY or not _lock.acquire(blocking=False):
+        return None
+    try:
+        return _tried()
+    finally:
+        _lock.release()
 
 
 @cache
@@ -215,3 +225,14 @@ def _row(shard: ShardHandle) -> tuple[int, int, int, int, int]:
     blob, (where, lengths, crcs) = shard.blob, shard.addresses()
     assert isinstance(blob, FileBlob)  # noqa: S101
     return blob.fd, blob.start, where, lengths, crcs
+
+
+def _do_without_in_child() -> None:
+    # A fork while another thread compiled: what numba had locked then stays locked in this process.
+    global _WORTHWHILE
+    if _lock.locked():
+        _WORTHWHILE = sys.maxsize
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_do_without_in_child)
