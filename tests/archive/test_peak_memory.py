@@ -93,6 +93,6 @@ def test_half_a_gigabyte_under_the_promised_bound(tmp_path):
     for depth in (512, 2048):
         write_nifti(Phantom((512, 512, depth)), tmp_path / f"{depth}.nii.gz")
         projected = projected_peak(open_source(tmp_path / f"{depth}.nii.gz"), Options(chunk=64))
-        peaks.append(converting(tmp_path, f"{depth}.nii.gz", chunk=64))
+        peaks.append(converting(tmp_path, f"{depth}.nii.gz", chunk=64, setup=STREAMED))
         assert peaks[-1] <= min(projected, 256 * MIB)
     assert peaks[1] <= 1.1 * peaks[0]

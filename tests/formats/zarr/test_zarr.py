@@ -720,3 +720,13 @@ def test_our_archives_need_no_zarr_python(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert printed.stdout.strip() == "False"
+
+
+def test_chunks_of_several_sizes_are_refused(tmp_path):
+    path = plain(tmp_path / "a.zarr", numbers((3, 4)), ["y", "x"])
+    document = json.loads((Path(path) / "zarr.json").read_text())
+    sizes = {"kind": "inline", "chunk_shapes": [[1, 2], [4]]}
+    document["chunk_grid"] = {"name": "rectilinear", "configuration": sizes}
+    (Path(path) / "zarr.json").write_text(json.dumps(document))
+    # Older releases of zarr-python do not know the grid.
+    assert code_of(path, (FormatError, UnsupportedError)) in ("CHUNK_GRID", "BAD_METADATA")

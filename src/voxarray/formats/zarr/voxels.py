@@ -86,8 +86,8 @@ class ZarrVoxels:
             above: Groups whose metadata the image depends on, too.
 
         Raises:
-            UnsupportedError: Codecs or a type that are not read (``UNKNOWN_CODEC``,
-                ``UNSUPPORTED_DTYPE``).
+            UnsupportedError: Codecs, chunks or a type that are not read (``UNKNOWN_CODEC``,
+                ``CHUNK_GRID``, ``UNSUPPORTED_DTYPE``).
             FormatError: Its metadata are wrong (``BAD_METADATA``), it has no voxels
                 (``BAD_DIMS``), or a chunk would take too much memory (``BOMB``).
         """
@@ -109,15 +109,16 @@ class ZarrVoxels:
                 code="BAD_DIMS",
                 path=store.path,
             )
-        if min(array.chunks, default=1) < 1:
+        chunks = _chunks(array, store)
+        if min(chunks, default=1) < 1:
             raise FormatError(
-                f"{node.key} of {store.path} has chunks of {array.chunks}: expected at least one "
+                f"{node.key} of {store.path} has chunks of {chunks}: expected at least one "
                 "voxel along each axis",
                 code="BAD_METADATA",
                 path=store.path,
             )
         native = dtype.newbyteorder("=")
-        found = cls(store, node.key, documents, array.shape, array.chunks, native, opened)
+        found = cls(store, node.key, documents, array.shape, chunks, native, opened)
         found.require_bounded()
         return found
 
@@ -217,6 +218,18 @@ class _named:  # noqa: N801  # used as a function
             code=self._code,
             path=self._store.path,
         ) from error
+
+
+def _chunks(array: Any, store: Store) -> tuple[int, ...]:
+    try:
+        return tuple(array.chunks)
+    except NotImplementedError:  # zarr-python 3.4 opens chunks of several sizes, too
+        raise UnsupportedError(
+            f"{store.path} has chunks of several sizes, expected one size: write it anew with a "
+            "regular chunk grid",
+            code="CHUNK_GRID",
+            path=store.path,
+        ) from None
 
 
 def _require_known(document: Mapping[str, Any], store: Store) -> None:
