@@ -8,6 +8,9 @@ from voxarray.inference.cell_store import CellStore
 from voxarray.inference.cell_weights import CellWeights
 from voxarray.inference.patch_plan import PatchPlan
 
+_RUN = 1 << 16
+"""Numbers that are widened at once, for sums in float16."""
+
 
 class Blender:
     """Adds predictions to the cells that they cover.
@@ -43,10 +46,19 @@ class Blender:
 
 
 def _add(sums: torch.Tensor, piece: torch.Tensor, share: torch.Tensor, is_new: bool) -> None:
+    """Add a piece (K, w, h, d), weighed by its share (w, h, d), to sums (K, w, h, d)."""
     if sums.dtype == torch.float32:
         torch.mul(piece, share, out=sums) if is_new else sums.addcmul_(piece, share)
-    elif is_new:
-        sums.copy_(piece * share)
-    else:
-        # float16 is for storage alone: there and back is four times as fast as sums in it.
-        sums.copy_(sums.float().addcmul_(piece, share))
+        return
+    # float16 is for storage alone: there and back is four times as fast as sums in it. A few
+    # classes at a time stay in the processor's cache; all at once took twice the piece in memory.
+    step = max(1, _RUN // share.numel())
+    wide = torch.empty((min(step, len(piece)), *share.shape))
+    for first in range(0, len(piece), step):
+        part, target = piece[first : first + step], sums[first : first + step]
+        numbers = wide[: len(part)]
+        if is_new:
+            torch.mul(part, share, out=numbers)
+        else:
+            numbers.copy_(target).addcmul_(part, share)
+        target.copy_(numbers)

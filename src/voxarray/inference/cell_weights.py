@@ -7,8 +7,9 @@ predictions, which float16 needs, and nothing has to be divided in the end.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import OrderedDict
-from functools import reduce
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from voxarray.inference.axis_plan import AxisPlan
 from voxarray.inference.patch_plan import Cell, PatchPlan, Visit
 
-KEPT_BYTES = 32 << 20
-"""Shares that are kept: most cells are weighed alike."""
+KEPT_BYTES = 12 << 20
+"""Shares and sums of weights that are kept: most cells are weighed alike."""
 
 LEAST = 1e-3
 """Least weight of a Gaussian window: that of MONAI."""
@@ -34,41 +35,58 @@ class CellWeights:
     def __init__(self, plan: PatchPlan, blend: str) -> None:
         self._plan = plan
         self._floor = _floor(plan) if blend == "gaussian" else 0.0
-        self._kept: OrderedDict[object, dict[Visit, NDArray[np.float32]]] = OrderedDict()
+        self._kept: OrderedDict[object, NDArray] = OrderedDict()
         self._bytes = 0
+
+    @staticmethod
+    def peak_bytes(plan: PatchPlan) -> int:
+        """What is held at most: what is kept, two patches of float64 and one of float32."""
+        return KEPT_BYTES + math.prod(plan.patch) * (2 * 8 + 4)
 
     def share(self, cell: Cell, visit: Visit) -> NDArray[np.float32]:
         """Shares (w, h, d) of a patch in the voxels of a cell."""
         axes = self._plan.axes
-        key = tuple(axis.pattern(n) for axis, n in zip(axes, cell, strict=True))
-        shares = self._kept.get(key)
-        if shares is None:
-            shares = self._kept[key] = self._shares(cell)
-            self._bytes += _size(shares)
-            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
-                self._bytes -= _size(self._kept.popitem(last=False)[1])
-        self._kept.move_to_end(key)
+        pattern = tuple(axis.pattern(n) for axis, n in zip(axes, cell, strict=True))
         firsts = (axis.visits[n][0] for axis, n in zip(axes, cell, strict=True))
-        x, y, z = (v - first for v, first in zip(visit, firsts, strict=True))
-        return shares[x, y, z]
+        number = tuple(v - first for v, first in zip(visit, firsts, strict=True))
 
-    def _shares(self, cell: Cell) -> dict[Visit, NDArray[np.float32]]:
-        """Shares of all patches that cover a cell, by their number among them."""
+        def weighed() -> NDArray:
+            total = self._known(pattern, lambda: self._total(cell))
+            weights = self._raw(cell, visit)
+            return np.divide(weights, total, out=weights).astype(np.float32)
+
+        return self._known((pattern, number), weighed)
+
+    def _known(self, key: object, make: Callable[[], NDArray]) -> NDArray:
+        found = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = make()
+            self._bytes += found.nbytes
+            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        self._kept.move_to_end(key)
+        return found
+
+    def _total(self, cell: Cell) -> NDArray[np.float64]:
+        """Sum of the weights of all patches that cover a cell."""
         axes = self._plan.axes
-        spans = [axis.visits[n] for axis, n in zip(axes, cell, strict=True)]
-        raw = {
-            (x, y, z): self._raw(cell, (spans[0][0] + x, spans[1][0] + y, spans[2][0] + z))
-            for x, y, z in itertools.product(*(range(last - first + 1) for first, last in spans))
-        }
-        total = reduce(np.add, raw.values())
-        return {key: (one / total).astype(np.float32) for key, one in raw.items()}
+        x, y, z = (
+            range(a.visits[n][0], a.visits[n][1] + 1) for a, n in zip(axes, cell, strict=True)
+        )
+        total = None
+        for visit in itertools.product(x, y, z):
+            weights = self._raw(cell, visit)
+            total = weights if total is None else np.add(total, weights, out=total)
+        if total is None:
+            raise ValueError(f"no patch covers the cell {cell}")
+        return total
 
     def _raw(self, cell: Cell, visit: Visit) -> NDArray[np.float64]:
         x, y, z = (
             axis.window(n, v) for axis, n, v in zip(self._plan.axes, cell, visit, strict=True)
         )
         weights: NDArray[np.float64] = x[:, None, None] * y[:, None] * z
-        return np.maximum(weights, self._floor)
+        return np.maximum(weights, self._floor, out=weights)
 
 
 def _floor(plan: PatchPlan) -> float:
@@ -81,7 +99,3 @@ def _floor(plan: PatchPlan) -> float:
 def _window(axis: AxisPlan) -> NDArray[np.float64]:
     window: NDArray[np.float64] = axis.windows[0]
     return window
-
-
-def _size(shares: dict[Visit, NDArray[np.float32]]) -> int:
-    return sum(one.nbytes for one in shares.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from voxarray.inference.job import Job
 from voxarray.inference.loading import LoadedModel
 from voxarray.inference.network import Network
 from voxarray.inference.options import SUMS, InferenceOptions
-from voxarray.inference.planning import Patching, Placement, placed, probe
+from voxarray.inference.planning import Patching, Placement, Probe, placed, probe
 from voxarray.inference.predicted import Outline, Predicted, Report, gathered
 from voxarray.inference.scan import Scan, scan_of
 from voxarray.saving import projected_peak, save
@@ -51,6 +51,7 @@ class Inference:
     options: InferenceOptions
     classes: Classes
     preprocess: Callable[[Any], Any] | None
+    _probes: dict[int, Probe] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(
@@ -112,12 +113,16 @@ class Inference:
         )
 
     def count(self, scan: Scan) -> int:
-        """How many classes the network has; found once, if nobody has said."""
-        if self.classes.count is not None:
-            return self.classes.count
-        if self.network.classes is None:
-            self.network.classes = probe(scan, self.patching, self.network)
-        return self.network.classes
+        """How many classes the network has; it is run once, if nobody has said."""
+        known = self.classes.count
+        return self.probed(scan).classes if known is None else known
+
+    def probed(self, scan: Scan) -> Probe:
+        """What the network says of itself, for images of so many channels; it is run once."""
+        channels = sum(source.shape[0] for source in scan.sources)
+        if channels not in self._probes:
+            self._probes[channels] = probe(scan, self.patching, self.network)
+        return self._probes[channels]
 
     def scan(self, images: Any) -> Scan:
         """What the network is shown of some images; reads nothing."""
@@ -141,7 +146,8 @@ class Inference:
             (channels, *scan.native.shape), reduction.dtype, scan.native.affine, scan.sources
         )
         writing = projected_peak(outline, target)
-        return placed(scan, patching, self.network, count, reduction, writing)
+        own = self.probed(scan).own_bytes
+        return placed(scan, patching, self.network, count, reduction, own, writing)
 
     @contextmanager
     def result(

@@ -15,7 +15,7 @@ from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Shape3
 from voxarray.inference.blending import Blender
 from voxarray.inference.cell_store import CellLedger, CellStore
-from voxarray.inference.cell_weights import KEPT_BYTES, CellWeights
+from voxarray.inference.cell_weights import CellWeights
 from voxarray.inference.native_blocks import Box, NativeBlocks
 from voxarray.inference.network import Network
 from voxarray.inference.output_planes import GROUP, PlaneLedger
@@ -123,12 +123,17 @@ class Job:
     def fixed_bytes(self) -> int:
         """Bytes for patches, predictions, weights and blocks."""
         prediction = self.batch * self.classes * math.prod(self.plan.patch) * 4
-        views = 1 if self.network.is_single else 3  # the sum, one more, and its mirror image
         reading = max(source.reading_bytes for source in self.reader.sources)
         # A batch is at work, one is read ahead, and the device's copy of it may be a third.
         patches = 3 * self.batch * self.reader.patch_bytes
-        weights = KEPT_BYTES + 4 * math.prod(self.plan.patch) * 8
-        return prediction * views + patches + reading + weights + self._block_bytes
+        weights = CellWeights.peak_bytes(self.plan)
+        return (
+            prediction * self.network.predictions_held
+            + patches
+            + reading
+            + weights
+            + self._block_bytes
+        )
 
     @property
     def _block_bytes(self) -> int:

@@ -44,9 +44,9 @@ class Network:
         self.classes: int | None = None
 
     @property
-    def is_single(self) -> bool:
-        """Whether a patch is predicted once, by one model."""
-        return len(self._models) * (1 + len(self.flips)) == 1
+    def predictions_held(self) -> int:
+        """Predictions held at once: of several, the sum, one more, and its mirror image."""
+        return 1 if len(self._models) * (1 + len(self.flips)) == 1 else 3
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -63,12 +63,15 @@ class Network:
             for part, training in modes:
                 part.training = training
 
-    def predict(self, patches: NDArray[np.float32], where: Callable[[], str]) -> torch.Tensor:
+    def predict(
+        self, patches: NDArray[np.float32], where: Callable[[], str], *, may_be_nan: bool = False
+    ) -> torch.Tensor:
         """Logits (N, K, w, h, d) of patches (N, C, w, h, d), float32 in RAM.
 
         Args:
             patches: Contiguous.
             where: Names the patches, for messages.
+            may_be_nan: Whether NaN is let through.
 
         Raises:
             ModelError: If a model raises (``MODEL_FAILED``), or returns another shape
@@ -98,7 +101,8 @@ class Network:
                 code="CLASSES_CHANGED",
             )
         self.classes = logits.shape[1]
-        _refuse_nan(logits, where)
+        if not may_be_nan:
+            _refuse_nan(logits, where)
         return logits
 
     def _checked(self, model: Model, batch: torch.Tensor, where: Callable[[], str]) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from voxarray.geometry.selection import Shape3
@@ -24,7 +24,9 @@ class PatchPlan:
     Attributes:
         axes: Along W, H and D.
         order: 0, 1 and 2 for W, H and D: the axis along which patches proceed slowest first. What
-            is held between finished and coming patches is a slab across that axis.
+            is held between finished and coming patches is a slab across that axis. The layer that
+            ends with the volume may share far more with its neighbour than others do: these two
+            take turns, patch by patch, where that holds less than the thick slab between them.
     """
 
     axes: tuple[AxisPlan, AxisPlan, AxisPlan]
@@ -46,10 +48,6 @@ class PatchPlan:
             for n, p, o, b in zip(shape, patch, overlap, backwards, strict=True)
         )
         return cls((x, y, z), order)
-
-    def reordered(self, order: tuple[int, int, int]) -> PatchPlan:
-        """The same patches in another order."""
-        return replace(self, order=order)
 
     @property
     def shape(self) -> Shape3:
@@ -73,19 +71,47 @@ class PatchPlan:
         x, y, z = self.counts
         return x * y * z
 
+    @cached_property
+    def _turns(self) -> list[range]:
+        """The layers of patches that take turns with each layer, itself included."""
+        slowest, middle, _ = self.order
+        starts = self.axes[slowest].starts
+        spans = self.axes[slowest].used
+        turns = [range(n, n + 1) for n in range(len(starts))]
+        if len(starts) < 3:
+            return turns
+        # One pair is irregular at most: that of the patch that ends with the volume.
+        pair, regular = (0, 1) if starts[0] > starts[1] else (len(starts) - 2, 0)
+        shared = [_shared(spans[n], spans[n + 1]) for n in (pair, regular)]
+        step = abs(starts[regular + 1] - starts[regular])
+        rows = self.axes[middle]
+        between = _shared(*rows.used[:2]) if len(rows.starts) > 1 else 0
+        if (shared[0] - shared[1]) * rows.size > between * step:
+            turns[pair] = turns[pair + 1] = range(pair, pair + 2)
+        return turns
+
+    @cached_property
+    def _layer(self) -> int:
+        """Patches of a layer."""
+        _, middle, fastest = self.order
+        return self.counts[middle] * self.counts[fastest]
+
     def visit(self, number: int) -> Visit:
         """The patch that is predicted as number so and so."""
+        slowest, middle, fastest = self.order
+        turns = self._turns[number // self._layer]
+        rest, turn = divmod(number - turns.start * self._layer, len(turns))
         found = [0, 0, 0]
-        for axis in reversed(self.order):
-            number, found[axis] = divmod(number, self.counts[axis])
+        found[slowest] = turns.start + turn
+        found[middle], found[fastest] = divmod(rest, self.counts[fastest])
         return found[0], found[1], found[2]
 
     def number(self, visit: Sequence[int]) -> int:
         """When a patch is predicted."""
-        number = 0
-        for axis in self.order:
-            number = number * self.counts[axis] + visit[axis]
-        return number
+        slowest, middle, fastest = self.order
+        turns = self._turns[visit[slowest]]
+        place = visit[middle] * self.counts[fastest] + visit[fastest]
+        return turns.start * self._layer + place * len(turns) + visit[slowest] - turns.start
 
     def start(self, number: int) -> Shape3:
         """First voxel (W, H, D) of a patch."""
@@ -125,33 +151,46 @@ class PatchPlan:
 
     def next_use(self, cell: Cell, number: int) -> int | None:
         """Number of the next patch after a given one that covers a cell; None if there is none."""
-        spans = [self.axes[axis].visits[cell[axis]] for axis in self.order]
+        slowest, middle, fastest = self.order
+        first, last = self.axes[slowest].visits[cell[slowest]]
+        other = [self.axes[axis].visits[cell[axis]] for axis in (middle, fastest)]
         now = self.visit(number)
-        return self._successor([now[axis] for axis in self.order], spans)
+        turns = self._turns[now[slowest]]
+        layers = max(first, turns.start), min(last, turns.stop - 1)
+        digits = None
+        if layers[0] <= layers[1]:
+            places = [now[axis] for axis in (middle, fastest, slowest)]
+            digits = _successor(places, [*other, layers])
+        if digits is None:
+            layer = max(first, turns.stop)
+            if layer > last:
+                return None
+            digits = [other[0][0], other[1][0], layer]
+        visit = [0, 0, 0]
+        visit[middle], visit[fastest], visit[slowest] = digits
+        return self.number(visit)
 
-    def _successor(self, now: Sequence[int], spans: Sequence[tuple[int, int]]) -> int | None:
-        """The least number above ``now`` whose digits, slowest first, lie in the spans."""
-        digits: list[int] = []
-        for place, (first, last) in enumerate(spans):
-            if now[place] < first:
-                digits += [low for low, _ in spans[place:]]
-                return self._numbered(digits)
-            if now[place] > last:
-                break
-            digits.append(now[place])
-        # What was matched so far is `now` itself, or too large further on: the last digit that
-        # can grow does, and all after it begin anew.
-        while digits:
-            place = len(digits) - 1
-            if digits[place] < spans[place][1]:
-                digits[place] += 1
-                digits += [low for low, _ in spans[place + 1 :]]
-                return self._numbered(digits)
-            digits.pop()
-        return None
 
-    def _numbered(self, digits: Sequence[int]) -> int:
-        number = 0
-        for axis, digit in zip(self.order, digits, strict=True):
-            number = number * self.counts[axis] + digit
-        return number
+def _successor(now: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[int] | None:
+    """The least digits above ``now`` that lie in the spans."""
+    digits: list[int] = []
+    for place, (first, last) in enumerate(spans):
+        if now[place] < first:
+            return [*digits, *(low for low, _ in spans[place:])]
+        if now[place] > last:
+            break
+        digits.append(now[place])
+    # What was matched so far is `now` itself, or too large further on: the last digit that can
+    # grow does, and all after it begin anew.
+    while digits:
+        place = len(digits) - 1
+        if digits[place] < spans[place][1]:
+            digits[place] += 1
+            return [*digits, *(low for low, _ in spans[place + 1 :])]
+        digits.pop()
+    return None
+
+
+def _shared(one: tuple[int, int], other: tuple[int, int]) -> int:
+    """Voxels that two spans share."""
+    return max(0, min(one[1], other[1]) - max(one[0], other[0]))

@@ -15,6 +15,7 @@ from voxarray.geometry.selection import Shape3
 from voxarray.inference.job import Cost, Job
 from voxarray.inference.native_blocks import NativeBlocks, block_edge, is_same_grid
 from voxarray.inference.network import Network
+from voxarray.inference.network_memory import ResidentPeak
 from voxarray.inference.patch_plan import PatchPlan
 from voxarray.inference.patch_reader import PatchReader
 from voxarray.inference.reduction import Reduction
@@ -36,8 +37,10 @@ class Placement:
         cost: What it needs.
         limit: Bytes of RAM for sums that wait for more patches.
         streams: Whether the result is handed on in order while it is made.
-        peak: Bytes of RAM that the job needs in all.
+        peak: Bytes of RAM that the job and the network need in all.
         scratch: Bytes of disk.
+        network: Bytes of RAM that the network needs beside its input and output, as measured.
+        writing: Bytes of RAM that writing the result needs besides.
     """
 
     job: Job
@@ -46,12 +49,15 @@ class Placement:
     streams: bool
     peak: int
     scratch: int
+    network: int
+    writing: int
 
     def __str__(self) -> str:
-        disk = f", {format_bytes(self.scratch)} of scratch" if self.scratch else ", no scratch"
+        disk = f"{format_bytes(self.scratch)} of scratch" if self.scratch else "no scratch"
         return (
             f"{len(self.job.plan)} patches of {self.job.plan.patch}, {self.job.classes} classes: "
-            f"{format_bytes(self.peak)} of memory besides the network's own{disk}"
+            f"{format_bytes(self.peak + self.writing)} of memory "
+            f"(the network's own: {format_bytes(self.network)}), {disk}"
         )
 
 
@@ -166,6 +172,7 @@ def placed(
     network: Network,
     classes: int,
     reduction: Reduction,
+    own: int,
     writing: int,
 ) -> Placement:
     """Choose where everything is held; reads nothing.
@@ -176,15 +183,17 @@ def placed(
         network: What predicts.
         classes: Numbers per voxel.
         reduction: What becomes of them.
+        own: Bytes that the network needs beside its input and output.
         writing: Bytes that writing the result needs.
 
     Raises:
-        MemoryBudgetError: If a patch, its prediction and what writing needs exceed the budget.
+        MemoryBudgetError: If a patch, its prediction, the network's own memory and what writing
+            needs exceed the budget.
         ArchiveError: If the scratch exceeds the disk (``NO_SPACE``).
     """
     budget = memory.budget()
     job = patching.job(scan, network, classes, reduction, order_of(scan, patching))
-    chosen = _placement(job, budget, writing, scan.computed_bytes)
+    chosen = _placement(job, budget, own, writing, scan.computed_bytes)
     memory.require(
         chosen.peak + writing,
         lambda: f"inference of {scan.path or 'the image'} ({chosen})",
@@ -196,14 +205,14 @@ def placed(
     return chosen
 
 
-def _placement(job: Job, budget: int, writing: int, computed: list[int]) -> Placement:
+def _placement(job: Job, budget: int, own: int, writing: int, computed: list[int]) -> Placement:
     free = job.cost()
     streams = job.channels == 1 and free.planes <= budget // 4
     result = math.prod((job.channels, *job.native.shape)) * job.reduction.dtype.itemsize
     in_memory = not streams and result <= budget // 4
     held = free.planes if streams else (result if in_memory else _MAPPED)
     held += sum(size if size <= budget // 4 else _MAPPED for size in computed)
-    room = budget - writing - free.fixed - held
+    room = budget - writing - own - free.fixed - held
     limit: float = math.inf
     cost = free
     if free.cells > room:
@@ -211,20 +220,37 @@ def _placement(job: Job, budget: int, writing: int, computed: list[int]) -> Plac
         cost = job.cost(limit)
     scratch = cost.scratch + (0 if streams or in_memory else result)
     scratch += sum(size for size in computed if size > budget // 4)
-    return Placement(job, cost, limit, streams, cost.fixed + held + cost.cells, scratch)
+    peak = cost.fixed + held + cost.cells + own
+    return Placement(job, cost, limit, streams, peak, scratch, own, writing)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a network says of itself when it is run once.
+
+    Attributes:
+        classes: How many numbers it returns for each voxel.
+        own_bytes: RAM that it needs beside its input and output.
+    """
+
+    classes: int
+    own_bytes: int
 
 
 _MAPPED = 64 << 20
 """Pages of a result on the disk that are in RAM before they are given back, and then some."""
 
 
-def probe(scan: Scan, patching: Patching, network: Network) -> int:
-    """How many classes a network has, found by one patch of zeros; no voxels are read.
+def probe(scan: Scan, patching: Patching, network: Network) -> Probe:
+    """What a network says of itself, found by one batch of zeros; no voxels are read.
 
     Raises:
-        ModelError: As `Network.predict`.
+        ModelError: As `Network.predict`, but for NaN, which zeros alone may lead to.
     """
     channels = sum(source.shape[0] for source in scan.sources)
-    with network.ready():
-        zeros = np.zeros((1, channels, *patching.size), np.float32)
-        return int(network.predict(zeros, lambda: "a patch of zeros").shape[1])
+    shape = patching.batch, channels, *patching.size
+    with network.ready(), ResidentPeak() as seen:
+        zeros = np.zeros(shape, np.float32)
+        found = network.predict(zeros, lambda: "a patch of zeros", may_be_nan=True)
+        counted = zeros.nbytes + found.nbytes * network.predictions_held
+    return Probe(int(found.shape[1]), max(0, seen.grown - counted))
