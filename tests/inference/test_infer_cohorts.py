@@ -113,6 +113,18 @@ def test_the_command_line_predicts_in_workers_and_resumes(cohort, net, model, tm
     assert "3 converted" in other.output
 
 
+def test_a_scheduler_predicts(cohort, net, model, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    arguments = ["infer", str(model), cohort.path, str(tmp_path / "labels"), "--patch-size", "8"]
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        made = CliRunner().invoke(main, [*arguments, "--scheduler", cluster.scheduler_address])
+    assert made.exit_code == 0, made.output
+    assert "3 converted" in made.output
+    check(vx.Cohort(tmp_path / "labels"), cohort, net)
+
+
 def test_the_command_line_predicts_one_scan(cohort, net, model, tmp_path):
     scan = next((tmp_path / "scans").iterdir())
     arguments = ["infer", str(model), str(scan), str(tmp_path / "labels.nii.gz")]

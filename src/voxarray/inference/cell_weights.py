@@ -53,19 +53,19 @@ class CellWeights:
         def weighed() -> NDArray:
             total = self._known(pattern, lambda: self._total(cell))
             weights = self._raw(cell, visit)
-            return np.divide(weights, total, out=weights).astype(np.float32)
+            weights /= total
+            return weights.astype(np.float32)
 
         return self._known((pattern, number), weighed)
 
     def _known(self, key: object, make: Callable[[], NDArray]) -> NDArray:
-        found = self._kept.get(key)
-        if found is None:
-            found = self._kept[key] = make()
-            self._bytes += found.nbytes
+        if key not in self._kept:
+            made = self._kept[key] = make()
+            self._bytes += made.nbytes
             while self._bytes > KEPT_BYTES and len(self._kept) > 1:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
         self._kept.move_to_end(key)
-        return found
+        return self._kept[key]
 
     def _total(self, cell: Cell) -> NDArray[np.float64]:
         """Sum of the weights of all patches that cover a cell."""
