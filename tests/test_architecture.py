@@ -303,7 +303,10 @@ WITH_TORCH = {
     "tensors.convert",
     "tensors.upload",
     *(f"patches.{name}" for name in LOADED),
-    *(f"inference.{name}" for name in ("blending", "loading", "model_files", "network")),
+    *(
+        f"inference.{name}"
+        for name in ("blending", "loading", "model_files", "network", "reduction")
+    ),
 }
 
 

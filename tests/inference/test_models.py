@@ -266,6 +266,68 @@ def test_a_bundle_predicts_what_monai_does(bundle, ct, tmp_path):
     assert [label.name for label in labels.source.base.labels] == ["background", "spleen"]
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("NormalizeIntensityd", {}),
+        ("NormalizeIntensityd", {"nonzero": True, "channel_wise": True}),
+        ("NormalizeIntensityd", {"subtrahend": 3.0, "divisor": 7.0, "nonzero": True}),
+        ("NormalizeIntensityd", {"subtrahend": 3.0}),
+        ("CropForegroundd", {"source_key": "image"}),
+        ("CropForegroundd", {"source_key": "image", "margin": [2, 0, 5], "k_divisible": [4, 1, 8]}),
+        ("CropForegroundd", {"source_key": "image", "margin": 9, "allow_smaller": True}),
+    ],
+    ids=str,
+)
+def test_steps_of_a_bundle_are_those_of_monai(ct, name, more):
+    transforms = pytest.importorskip("monai.transforms")
+    from monai.data import MetaTensor
+
+    from voxarray.inference.bundle_transforms import preprocessing
+
+    voxels = ct.numpy().copy()
+    voxels[:, :4], voxels[:, :, 21:], voxels[..., :2] = 0, 0, -3
+    voxels[:, 6, 9, 5] = 0
+    image = vx.ScalarImage(tensor=voxels, affine=ct.affine)
+    given = {"image": MetaTensor(image.data.clone(), affine=torch.from_numpy(np.array(ct.affine)))}
+    expected = getattr(transforms, name)(keys="image", **more)(given)["image"]
+    ours = preprocessing([{"_target_": name, "keys": "image", **more}], "inference.json")
+    found = ours(vx.Subject(image=image)).image
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.affine, expected.affine.numpy(), atol=1e-6)
+
+
+def test_a_cropped_scan_is_background_outside(bundle, ct, tmp_path):
+    crop = {"_target_": "CropForegroundd", "keys": "image", "source_key": "image"}
+    write(bundle, step(**crop))
+    voxels = ct.numpy() * 0
+    voxels[:, 5:25, 3:24, 4:12] = 50
+    image = vx.ScalarImage(tensor=voxels, affine=ct.affine)
+    labels = vx.infer(bundle, image, tmp_path / "a.nii", blend="average").numpy()[0]
+    inner = vx.infer(
+        bundle, image[5:25, 3:24, 4:12], tmp_path / "b.nii", preprocess=vx.Compose([]),
+        blend="average",
+    ).numpy()[0]  # fmt: skip
+    np.testing.assert_array_equal(labels[5:25, 3:24, 4:12], inner)
+    labels[5:25, 3:24, 4:12] = 0
+    assert not labels.any()
+    image = vx.ScalarImage(tensor=voxels * 0, affine=ct.affine)
+    with pytest.raises(vx.ModelError) as caught:
+        vx.infer(bundle, image, tmp_path / "c.nii")
+    assert caught.value.code == "BUNDLE_TRANSFORM"
+
+
+def test_channels_that_monai_would_normalise_otherwise_are_refused(ct):
+    from voxarray.inference.bundle_transforms import preprocessing
+
+    step = {"_target_": "NormalizeIntensityd", "keys": "image"}
+    with pytest.raises(vx.ModelError) as caught:
+        preprocessing([step], "inference.json")(vx.Subject(a=ct, b=ct))
+    assert caught.value.code == "BUNDLE_TRANSFORM"
+    together = preprocessing([{**step, "channel_wise": True}], "inference.json")
+    assert together(vx.Subject(a=ct, b=ct)).b.numpy().std() == pytest.approx(1, abs=1e-5)
+
+
 def test_safetensors_and_yaml_bundles(bundle, ct, tmp_path):
     first = vx.infer(bundle, ct, tmp_path / "a.nii").numpy()
     save = pytest.importorskip("safetensors.torch").save_file
@@ -294,9 +356,12 @@ REFUSED = [
     ("BUNDLE_EXPRESSION", changed(patch="$__import__('os').getcwd()")),
     ("BUNDLE_EXPRESSION", changed(patch="@nothing")),
     ("BUNDLE_EXPRESSION", changed(patch="@patch")),
-    ("BUNDLE_TRANSFORM", step(_target_="CropForegroundd", keys="image")),
+    (
+        "BUNDLE_TRANSFORM",
+        step(_target_="CropForegroundd", keys=["image", "label"], source_key="label"),
+    ),
     ("BUNDLE_TRANSFORM", step(_target_="Spacingd", keys="image", pixdim=[1, 1, 1], mode="bicubic")),
-    ("BUNDLE_TRANSFORM", step(_target_="NormalizeIntensityd", keys="image", nonzero=True)),
+    ("BUNDLE_TRANSFORM", step(_target_="NormalizeIntensityd", keys="image", divisor=[1, 2])),
     ("BAD_WEIGHTS", changed(network_def={**NETWORK, "out_channels": 5})),
 ]
 

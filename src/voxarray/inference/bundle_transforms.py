@@ -11,6 +11,7 @@ import numpy as np
 
 from voxarray.core.errors import ModelError
 from voxarray.geometry.grid import Grid
+from voxarray.inference.monai_transforms import CropForeground, NormalizeIntensity
 from voxarray.subject import Subject
 from voxarray.transforms import Clamp, Compose, Resample, RescaleIntensity, ToOrientation
 
@@ -125,6 +126,41 @@ def _scale(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
     return RescaleIntensity((step.get("minv", 0.0), step.get("maxv", 1.0)))
 
 
+def _normalize(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    known = {"_target_", "keys", "subtrahend", "divisor", "nonzero", "channel_wise"}
+    given = {key: step.get(key) for key in ("subtrahend", "divisor")}
+    plain = all(v is None or isinstance(v, (int, float)) for v in given.values())
+    if not plain or not set(step) <= known:
+        return None
+    return NormalizeIntensity(
+        given["subtrahend"],
+        given["divisor"],
+        bool(step.get("nonzero")),
+        bool(step.get("channel_wise")),
+    )
+
+
+def _crop_foreground(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    known = {"_target_", "keys", "source_key", "margin", "allow_smaller", "k_divisible", "mode"}
+    known |= {"start_coord_key", "end_coord_key"}
+    keys = step.get("keys")
+    keys = [keys] if isinstance(keys, str) else keys
+    own = isinstance(keys, list) and keys == [step.get("source_key", "")]
+    if not own or not set(step) <= known or step.get("mode", "constant") != "constant":
+        return None
+    margin, divisor = (_three(step.get(k, d)) for k, d in (("margin", 0), ("k_divisible", 1)))
+    if margin is None or divisor is None or min(margin) < 0 or min(divisor) < 1:
+        return None
+    return CropForeground(margin, bool(step.get("allow_smaller", False)), divisor)
+
+
+def _three(value: Any) -> tuple[int, int, int] | None:
+    values = [value] * 3 if isinstance(value, int) else value
+    if not isinstance(values, (list, tuple)) or len(values) != 3:
+        return None
+    return (values[0], values[1], values[2]) if all(isinstance(v, int) for v in values) else None
+
+
 def _unknown(step: Mapping[str, Any]) -> None:  # noqa: ARG001
     return None
 
@@ -138,4 +174,6 @@ _KNOWN: dict[str, Callable[[Mapping[str, Any]], Callable[[Any], Any] | None]] = 
     "Spacingd": _spacing,
     "ScaleIntensityRanged": _scale_range,
     "ScaleIntensityd": _scale,
+    "NormalizeIntensityd": _normalize,
+    "CropForegroundd": _crop_foreground,
 }

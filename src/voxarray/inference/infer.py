@@ -55,7 +55,7 @@ def infer(
     regions early; what is finished is brought back to the scan's grid, reduced and written, so that
     memory depends on the patches and the budget, not on the volume or the number of classes. Sums
     that do not fit into the budget wait in a scratch file. Both are projected before voxels are
-    read; the network's own memory comes on top.
+    read; what the network needs besides is measured with a batch of zeros, and counted.
 
     Examples:
         >>> import torch, voxarray as vx
