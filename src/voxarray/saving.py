@@ -22,6 +22,7 @@ from voxarray.formats.registry import load, open_source, writable_format, writte
 from voxarray.geometry.levels import Levels
 from voxarray.source.base import Source
 from voxarray.statistics.decoded_copies import staged, when_staged
+from voxarray.storage.archive_names import is_zip_name
 from voxarray.storage.destination import destination_of, local_destination
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.uploads import refuse_existing, size_of, uploading
@@ -141,7 +142,7 @@ def convert(
 
     target = _destination(destination)
     written = _format(target)
-    if zip and not target.lower().endswith(".ozx"):
+    if zip and not is_zip_name(target):
         raise UnsupportedError(
             f"zip=True writes one .ozx file, and {target} is none: name it .ozx",
             code="UNUSED_KEYWORD",

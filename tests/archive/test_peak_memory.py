@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from voxarray.archive.convert import projected_peak
 from voxarray.archive.options import Options
+from voxarray.archive.projection import projected_peak
 from voxarray.formats.registry import open_source
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 from voxarray.testing.synthetic import Phantom, write_nifti

@@ -33,6 +33,7 @@ from voxarray.core.errors import (
 )
 from voxarray.geometry.selection import Selection
 from voxarray.source.array import ArraySource
+from voxarray.storage.hidden_names import is_hidden_staging
 
 OLD, NEW = blobs((1, 12, 9, 30)), blobs((1, 12, 9, 30), seed=7)
 FORMS = ("a.ome.zarr", "a.ozx")
@@ -61,7 +62,7 @@ def convert_array(array: np.ndarray, path: Path, **options: object) -> None:
 
 
 def leftovers(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if staging.is_hidden_staging(entry.name))
+    return sorted(entry.name for entry in folder.iterdir() if is_hidden_staging(entry.name))
 
 
 # --- Killed ---------------------------------------------------------------------------------------

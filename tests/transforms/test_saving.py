@@ -13,7 +13,7 @@ from spatial_samples import both, oblique
 
 import voxarray as vx
 from voxarray import saving
-from voxarray.archive.convert import projected_peak
+from voxarray.archive.projection import projected_peak
 from voxarray.statistics import decoded_copies
 from voxarray.testing.counting import count_reads
 from voxarray.testing.peak_memory import can_measure, peak_above_imports

@@ -8,7 +8,6 @@ parts of slabs are computed shard by shard, so that a voxel is computed once.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
@@ -17,17 +16,14 @@ from numpy.typing import NDArray
 
 from voxarray.archive.codecs import Codec
 from voxarray.archive.profiles import Trial
+from voxarray.archive.projection import has_large_planes, is_by_shard
 from voxarray.archive.pyramid import Box
 from voxarray.core.thread_pools import CallingThread
 from voxarray.geometry.layout import Layout
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
-from voxarray.source.pieces import is_decoded_anew, is_sequential
 
 Block = tuple[Box, NDArray]
-
-_LARGEST_SLAB = 64 << 20
-"""Bytes of a row of chunks across whole planes; two are held. Larger ones are read by shards."""
 
 
 def blocks(
@@ -46,36 +42,6 @@ def blocks(
     if is_by_shard(source, layout):
         return _shards(source, layout, finished)
     return _slabs(source, layout, finished)
-
-
-def is_by_shard(source: Source, layout: Layout) -> bool:
-    """Whether a source is read shard by shard: graphs, whose blocks would be computed once per
-    slab, unless slabs are made of whole ones; and files whose axes were exchanged, of which a slab
-    is a little of every plane.
-    """
-    is_graph = source.lazy and not source.inputs
-    if (is_graph and not _in_slabs(source, layout)) or source.slow_axes[0] != 2:
-        return True
-    return has_large_planes(source, layout)
-
-
-def has_large_planes(source: Source, layout: Layout) -> bool:
-    """Whether a slab of whole planes is too large to be held, and any part can be read instead."""
-    count, depth = layout.slab
-    slab = count * depth * math.prod(layout.shape[2:]) * source.dtype.itemsize
-    if slab <= _LARGEST_SLAB or source.lazy:
-        return False
-    return not (is_sequential(source) or is_decoded_anew(source))
-
-
-def _in_slabs(source: Source, layout: Layout) -> bool:
-    """Whether every block of a source lies in one slab."""
-    volumes, width, height, depth = source.chunks
-    _, planes, *plane = layout.shape
-    is_whole = (height, width) == tuple(plane)
-    count, thickness = layout.slab
-    fits = thickness % depth == 0 or thickness == planes
-    return is_whole and fits and count % volumes == 0
 
 
 def _slabs(

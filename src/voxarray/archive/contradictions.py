@@ -16,9 +16,8 @@ import numpy as np
 
 from voxarray.archive import handle_cache
 from voxarray.archive.chunk_statistics import LABEL_COUNTS, WEIGHT_SUMS
-from voxarray.archive.metadata import level_name
+from voxarray.archive.metadata import NIFTI, level_name
 from voxarray.archive.source import ArchiveSource
-from voxarray.archive.spatial_metadata import NIFTI
 from voxarray.core.errors import FormatError
 from voxarray.counting.cells import COLUMNS
 from voxarray.geometry.coordinates import WORLD_NAME, world_of

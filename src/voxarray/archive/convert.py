@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from voxarray.archive import held_files, layer_names, zip_file
+from voxarray.archive import held_files, layer_names
 from voxarray.archive.changes import require_free
 from voxarray.archive.chunk_statistics import Extremes
 from voxarray.archive.layer_names import require_name
@@ -22,6 +22,7 @@ from voxarray.core.progress import Progress
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.layout import Factors
 from voxarray.source.base import Source
+from voxarray.storage.archive_names import is_zip_name
 from voxarray.storage.destination import destination_of
 
 
@@ -87,7 +88,7 @@ def convert(
         values = {} if found is None else found.of(plans[""].metadata.scaling)
         size = source.bytes_on_disk
         said = {"bytes": size, "sha256": digests[0], **(facts or {}), **values}
-        finish(area, said, options.overwrite, zipped=zip_file.is_named(target))
+        finish(area, said, options.overwrite, zipped=is_zip_name(target))
     return Conversion(
         path=target,
         source_bytes=total,
@@ -95,11 +96,6 @@ def convert(
         seconds=time.perf_counter() - began,
         levels=plans[""].metadata.levels,
     )
-
-
-def projected_peak(source: Source, options: Options = Options()) -> int:
-    """Bytes above what the process uses already that `convert` needs at its peak."""
-    return planned(source, options=options).projected_peak
 
 
 def planned(source: Source, kind: Kind = "intensity", options: Options = Options()) -> WritePlan:

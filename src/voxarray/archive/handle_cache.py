@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import manifest as manifests
-from voxarray.archive.generations import history
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.shard import ShardIndex
 from voxarray.core import descriptors, thread_pools
@@ -144,6 +143,8 @@ def _from_history(store: TreeStore, opened: FileIdentity) -> Manifest | None:
     """The manifest that was opened in another process, by its second name in the history."""
     if opened.path != f"{store.path}/{manifests.KEY}" or store.identity(manifests.KEY) == opened:
         return None
+    from voxarray.archive.generations import history  # seldom needed, and it loads what writes
+
     for key in reversed(history(store.path).values()):
         try:
             if replace(store.identity(key), path=opened.path) == opened:

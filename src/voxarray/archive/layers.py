@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from voxarray.archive import held_files, zip_file
+from voxarray.archive import held_files
 from voxarray.archive.changes import Change, require_free, require_layer
 from voxarray.archive.chunk_statistics import LABEL_COUNTS, parse_label_counts
 from voxarray.archive.convert import counter, layer_plan
@@ -29,6 +29,7 @@ from voxarray.core.errors import (
 )
 from voxarray.core.progress import Progress
 from voxarray.counting.cells import COLUMNS
+from voxarray.storage.archive_names import is_zip_name
 from voxarray.storage.atomic_write import followed
 from voxarray.storage.destination import local_destination
 from voxarray.storage.store import TreeStore
@@ -154,7 +155,7 @@ def mend_archive(root: str) -> bool:
 def _own(path: str | os.PathLike[str]) -> tuple[str, ArchiveSource]:
     """Folder and image of an archive that can be added to."""
     root = followed(local_destination(os.path.expanduser(path)))
-    if zip_file.is_named(root) or (os.path.isfile(root) and locate(root).is_ours):
+    if is_zip_name(root) or (os.path.isfile(root) and locate(root).is_ours):
         raise UnsupportedError(
             f"{root} is a zip file, which is sealed: unzip it and add to the folder, or convert "
             "the image and its label maps together",

@@ -6,22 +6,20 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import is_published
-from voxarray.archive.metadata import IMAGE, level_name
-from voxarray.archive.remote_store import NODE_DOCUMENTS, RemoteTree, RemoteZip
+from voxarray.archive.metadata import IMAGE, NODE_DOCUMENTS, level_name
 from voxarray.core.errors import AccessDeniedError, FormatError, MissingFileError
+from voxarray.storage.archive_names import ZIP_SUFFIXES
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.remote.address import Address, is_url
-from voxarray.storage.remote.file import RemoteFile
-from voxarray.storage.remote.objects import Objects
-from voxarray.storage.remote.transport import objects_at, usable
 from voxarray.storage.store import Store, TreeStore
 from voxarray.storage.zip_store import ZipStore
 
-ZIPPED = (".ozx", ".zarr.zip")
-"""Suffixes of archives that are one uncompressed zip file."""
+if TYPE_CHECKING:
+    from voxarray.storage.remote.objects import Objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +91,9 @@ def locate(path: str | os.PathLike[str]) -> ArchiveLocation:
 
 def place_in(objects: Objects, key: str = "") -> ArchiveLocation:
     """The node at a key of a store that starts where these objects do."""
+    from voxarray.archive.remote_store import RemoteTree
+    from voxarray.storage.remote.transport import usable
+
     store = RemoteTree(objects)
     start = f"{key}/" if key else ""
     documents = (manifests.KEY, f"{start}zarr.json", f"{start}{level_name(0)}/{IMAGE}/zarr.json")
@@ -104,11 +105,15 @@ def _remote(address: Address) -> ArchiveLocation:
     """Where a folder ends in ``.zarr`` or a file in ``.ozx``, the store begins; else its name says
     nothing, and it begins at the topmost of the groups that the URL lies in.
     """
+    from voxarray.archive.remote_store import RemoteZip
+    from voxarray.storage.remote.file import RemoteFile
+    from voxarray.storage.remote.transport import objects_at
+
     parts = address.path.split("/")
     for number in range(len(parts), 0, -1):
         root = replace(address, path="/".join(parts[:number]))
         inside = "/".join(parts[number:])
-        if root.name.lower().endswith(ZIPPED):
+        if root.name.lower().endswith(ZIP_SUFFIXES):
             store = RemoteZip(RemoteFile.of(objects_at(root.parent), root.name))
             return ArchiveLocation(store, inside, is_published(store))
         if root.name.lower().endswith(".zarr"):
@@ -121,6 +126,9 @@ def _remote(address: Address) -> ArchiveLocation:
 
 
 def _is_remote_node(address: Address) -> bool:
+    from voxarray.archive.remote_store import RemoteTree
+    from voxarray.storage.remote.transport import objects_at
+
     store = RemoteTree(objects_at(address))
     try:
         return any(name in store for name in NODE_DOCUMENTS)

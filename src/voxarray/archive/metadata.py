@@ -27,6 +27,12 @@ Kind = Literal["intensity", "label"]
 KEY = "voxarray"
 VERSION = 1
 IMAGE = "image"
+NIFTI = "nifti"
+"""Of the NIfTI header that an image came with, or would have."""
+
+NODE_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+"""One of these is in every group and array, of Zarr 3 and of Zarr 2."""
+
 OME_VERSION = "0.5"
 
 CONVENTION = {

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from voxarray.archive.metadata import Label
 from voxarray.archive.profiles import profile
 from voxarray.geometry.layout import DEFAULT_CHUNK
 from voxarray.geometry.levels import Levels, checked
 from voxarray.source.base import Source
+
+if TYPE_CHECKING:
+    from voxarray.archive.metadata import Label
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,12 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive.blocks import first_signal, is_by_shard, planes_between
+from voxarray.archive.blocks import first_signal, planes_between
 from voxarray.archive.chunk_statistics import Ends, Extremes, WeightTally
 from voxarray.archive.codecs import Codec
 from voxarray.archive.level_writer import Encoded, LevelWriter
 from voxarray.archive.manifest import FileEntry
+from voxarray.archive.projection import is_by_shard
 from voxarray.archive.pyramid import Box, PyramidWriter
 from voxarray.archive.shard import tail_size
 from voxarray.archive.staging import Staging

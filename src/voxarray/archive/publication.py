@@ -9,6 +9,7 @@ from typing import Any
 from voxarray.archive import zip_file
 from voxarray.archive.bucket_staging import BucketStaging, bucket_staging
 from voxarray.archive.staging import Staging, publish, staging
+from voxarray.storage.archive_names import is_zip_name
 from voxarray.storage.destination import destination_of
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.uploads import uploading
@@ -37,7 +38,7 @@ def in_the_making(
     if not is_url(target):
         with staging(target, overwrite, folder, holds=holds) as area:
             yield area
-    elif zip_file.is_named(target):
+    elif is_zip_name(target):
         with uploading(target, overwrite) as local, staging(local, False, holds=holds) as area:
             yield area
     else:

@@ -15,7 +15,6 @@ from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
 from voxarray.archive.handle_cache import ShardHandle
 from voxarray.archive.read_jobs import Chunks, Job, pieces_of, share
-from voxarray.archive.remote_reads import RemoteRead
 from voxarray.core import descriptors, page_cache, settings, thread_pools
 from voxarray.core.errors import FormatError, TruncatedError, VoxarrayError
 from voxarray.geometry.layout import Index4, Layout, chunk_bytes
@@ -108,6 +107,8 @@ class ShardedArray:
             threads = min(settings.threads(), len(jobs))
             share(jobs, threads, thread_pools.pool(), lambda todo: work(self._chunks(todo)))
             return
+        from voxarray.archive.remote_reads import RemoteRead
+
         facts = (self.store, self.opened, self.key, self.layout, self.dtype, self.codec)
         RemoteRead(*facts, self._shard, self._named).share(jobs, work)
 

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from voxarray.archive.metadata import NODE_DOCUMENTS
 from voxarray.core import settings
 from voxarray.core.errors import (
     AccessDeniedError,
@@ -23,7 +24,6 @@ from voxarray.storage.remote.writing import WritableObjects
 from voxarray.storage.store import SMALL, Blob, Store
 from voxarray.storage.zip_store import ZipStore
 
-NODE_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 """Files of which a Zarr group or array has at least one; the first is Zarr 3's."""
 
 

@@ -6,33 +6,29 @@ import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import handle_cache, roots
-from voxarray.archive.chunk_statistics import (
-    LABEL_COUNTS,
-    WEIGHT_SUMS,
-    parse_label_counts,
-    parse_weight_sums,
-)
 from voxarray.archive.documents import ArrayDocument, attributes_of
 from voxarray.archive.layer_names import names_in
 from voxarray.archive.locate import ArchiveLocation, locate
 from voxarray.archive.manifest import Manifest
-from voxarray.archive.metadata import IMAGE, ImageMetadata, Label, level_name
+from voxarray.archive.metadata import IMAGE, NIFTI, ImageMetadata, Label, level_name
 from voxarray.archive.reader import Receive, ShardedArray
-from voxarray.archive.spatial_metadata import NIFTI
 from voxarray.core.errors import FormatError, MissingFileError, OutOfRangeError
 from voxarray.core.history import History
 from voxarray.core.scaling import Scaling
-from voxarray.counting.cells import CellCounts, CellSums
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Channels, Source, digest
 from voxarray.source.window import Window
 from voxarray.storage.store import Store
+
+if TYPE_CHECKING:
+    from voxarray.counting.cells import CellCounts, CellSums
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,11 +105,15 @@ class ArchiveSource(Source):
     @property
     def label_counts(self) -> CellCounts | None:
         """How often each label occurs in each chunk; None where that was not counted."""
+        from voxarray.archive.chunk_statistics import LABEL_COUNTS, parse_label_counts
+
         raw = self._beside(LABEL_COUNTS)
         return None if raw is None else parse_label_counts(raw, self.array.layout)
 
     def weight_sums(self, channel: int) -> CellSums | None:
         """What the voxels of each chunk add up to; None where nobody added them up."""
+        from voxarray.archive.chunk_statistics import WEIGHT_SUMS, parse_weight_sums
+
         raw = self._beside(WEIGHT_SUMS)
         return None if raw is None else parse_weight_sums(raw, self.array.layout, channel)
 

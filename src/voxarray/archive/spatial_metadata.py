@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from voxarray.archive import documents
 from voxarray.archive.encoding import VoxelEncoding
+from voxarray.archive.metadata import NIFTI
 from voxarray.archive.staging import Staging
 from voxarray.core.errors import UnsupportedError
 from voxarray.geometry.coordinates import WORLD_NAME, world_attrs
@@ -17,8 +18,6 @@ from voxarray.geometry.grid import Grid
 from voxarray.geometry.lattice import DIMS, Placement
 from voxarray.nifti_header.build import header_for
 from voxarray.source.base import Source
-
-NIFTI = "nifti"
 
 
 def write_level_frame(area: Staging, folder: str, grid: Grid) -> None:

@@ -34,20 +34,18 @@ from voxarray.storage.atomic_write import followed, keep_mode
 from voxarray.storage.destination import local_destination
 from voxarray.storage.folder_lock import FolderLock, random_identity
 from voxarray.storage.hidden_folders import (
-    REPLACED,
     folders_made,
     hidden_folder,
     hidden_folders,
     hidden_name,
-    is_hidden_staging,
     remove_abandoned,
 )
+from voxarray.storage.hidden_names import REPLACED
 
 __all__ = [
     "Staging",
     "hidden_folders",
     "hidden_name",
-    "is_hidden_staging",
     "publish",
     "refuse_existing",
     "remove_abandoned",

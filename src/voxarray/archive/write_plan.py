@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import documents
-from voxarray.archive.blocks import blocks, has_large_planes, is_by_shard
+from voxarray.archive.blocks import blocks
 from voxarray.archive.chunk_statistics import Extremes, LabelTally, WeightTally
 from voxarray.archive.codecs import Codec
 from voxarray.archive.downsample import Reduction, mean, mode
@@ -23,29 +23,20 @@ from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_name
 from voxarray.archive.options import Options
 from voxarray.archive.profiles import Profile, Trial, profile
+from voxarray.archive.projection import layouts_of, peak_of
 from voxarray.archive.pyramid import Box, PyramidWriter
 from voxarray.archive.spatial_metadata import write_level_frame, write_nifti_header
 from voxarray.archive.staging import Staging
 from voxarray.core import settings, thread_pools
 from voxarray.core.errors import FormatError
 from voxarray.core.history import entry
-from voxarray.geometry.layout import Factors, Layout, choose, chunk_bytes, coarser
-from voxarray.geometry.levels import factors_of, require_division
+from voxarray.geometry.layout import Factors, Layout, chunk_bytes
 from voxarray.source.base import Source
-
-_CHUNKS_PER_THREAD = 6
-"""Raw, converted, padded, encoded and read-back chunk of one thread, and what numpy adds."""
-
-_FREED_BYTES = 48 << 20
-"""What the allocator holds of freed chunks in the arenas of the threads (seen: 9 to 40 MiB)."""
 
 _ALONE_BYTES = 1 << 20
 """Of voxels that one thread encodes as fast as several, for handing them over takes as long."""
 
 _KEPT_CHUNK = 2 << 20
-
-_GATHERED_CHUNKS = 16
-"""Chunks of a level that are begun at once, where shards come in an order that fills cubes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +76,15 @@ class WritePlan:
             factors: Of the pyramid of the image that it belongs to.
         """
         storage = encoding_of(source)
-        channels, width, height, depth = source.shape
-        shape = (channels, depth, height, width)
-        x, y, z = source.grid.spacing
-        layouts = [choose(shape, storage.dtype.itemsize, options.chunk_edge)]
-        if factors is None:
-            factors = factors_of(layouts[0], (z, y, x), options.levels, options.chunk_edge)
-        require_division(layouts[0], factors)
+        layouts, factors = layouts_of(storage, options, factors)
         _refuse_unreadable(layouts[0], storage.dtype)
-        for step in factors:
-            layouts.append(coarser(layouts[-1], step))
         metadata = ImageMetadata(
             kind=kind,
             affine=tuple(tuple(row) for row in source.affine.tolist()),
             dtype=source.dtype.name,
             channels=source.channels,
             scaling=storage.kept,
-            factors=tuple(factors),
+            factors=factors,
             labels=tuple(table),
             history=(*source.history, entry("convert", {"kind": kind})),
         )
@@ -115,32 +98,8 @@ class WritePlan:
 
     @property
     def projected_peak(self) -> int:
-        """Bytes at the peak of `write`: two blocks, the coarser chunks that are gathering their
-        voxels (a row of chunks per level), what each thread holds, the allocator, and what
-        computing needs.
-        """
-        finest = self.layouts[0]
-        count, depth = finest.slab
-        source = self.storage.source
-        block, reading = count * depth * math.prod(finest.shape[2:]), source.streaming_bytes
-        if is_by_shard(source, finest):
-            block, reading = math.prod(finest.shard), source.reading_bytes
-        rows = sum(self._gathering(level) for level in self.layouts[1:])
-        chunk = chunk_bytes(finest, self.storage.dtype)
-        return (
-            2 * block * self.storage.source.dtype.itemsize
-            + rows * self.storage.dtype.itemsize
-            + _CHUNKS_PER_THREAD * settings.threads() * chunk
-            + _FREED_BYTES
-            + reading
-        )
-
-    def _gathering(self, level: Layout) -> int:
-        """Voxels of a coarser level that wait for the rest of their chunks."""
-        row = math.prod((*level.chunk[:2], *level.shape[2:]))
-        if has_large_planes(self.storage.source, self.layouts[0]):
-            return min(row, _GATHERED_CHUNKS * math.prod(level.chunk))
-        return row
+        """Bytes at the peak of `write`."""
+        return peak_of(self.storage, self.layouts)
 
     def write(
         self,

@@ -25,17 +25,11 @@ from voxarray.archive.staging import Staging
 from voxarray.core.disk import sync, write_new
 from voxarray.core.errors import ChecksumError
 from voxarray.core.portable import BINARY, CLOEXEC
-
-SUFFIX = ".ozx"
+from voxarray.storage.archive_names import ZIP_SUFFIX
 
 _OME = {"version": OME_VERSION, "zipFile": {"centralDirectory": {"jsonFirst": True}}}
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that zip knows: the same source makes the same bytes
 _PIECE = 1 << 20
-
-
-def is_named(path: str) -> bool:
-    """Whether a path is to be one file; ``.OZX`` too, as readers see it."""
-    return path.lower().endswith(SUFFIX)
 
 
 def pack(area: Staging, source: Mapping[str, Any]) -> str:
@@ -51,7 +45,7 @@ def pack(area: Staging, source: Mapping[str, Any]) -> str:
         ArchiveError: If the file reads back otherwise than it was written; ``VERIFY_FAILED``.
         OSError: What the disk refuses.
     """
-    path = f"{area.root}{SUFFIX}"
+    path = f"{area.root}{ZIP_SUFFIX}"
     try:
         if area.holds:
             _write_at_once(path, area.members(source))

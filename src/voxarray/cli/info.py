@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import click
 import numpy as np
 
-from voxarray.archive.convert import projected_peak
+from voxarray.archive.projection import projected_peak
 from voxarray.cli.console import console, how_it_speaks
 from voxarray.cli.outcome import Outcome
-from voxarray.cohort.discover.files import images
 from voxarray.core import limits, memory, settings
 from voxarray.core.lengths import millimetres
 from voxarray.core.memory import format_bytes
 from voxarray.core.printable import printable
 from voxarray.core.promotion import tensor_dtype
-from voxarray.formats.registry import open_source
+from voxarray.formats.registry import is_image_folder, open_source
 from voxarray.source.base import Source
 from voxarray.storage.remote.address import is_url
 
@@ -45,7 +45,7 @@ def command(paths: tuple[str, ...], show_limits: bool) -> None:
     described = talk.document["images"] = []
     for path in map(os.path.expanduser, paths):
         before = len(outcome.done) + len(outcome.failed)
-        for image in [path] if is_url(path) else images(path):
+        for image in _images(path):
             with outcome.attempt(str(image)):
                 source = open_source(image)
                 described.append(facts(source))
@@ -53,6 +53,16 @@ def command(paths: tuple[str, ...], show_limits: bool) -> None:
         if len(outcome.done) + len(outcome.failed) == before:
             talk.complain(f"no readable images in {path}")
     outcome.exit(nothing="nothing to show")
+
+
+def _images(path: str) -> Sequence[str | os.PathLike[str]]:
+    """The image at a path, or all those in a folder and below."""
+    if is_url(path) or not os.path.isdir(path) or is_image_folder(path):
+        return [path]
+    # Half of the time that one header takes goes into imports: a folder is searched by more code.
+    from voxarray.cohort.discover.files import images
+
+    return images(path)
 
 
 def describe(source: Source) -> str:

@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from voxarray.archive.manifest import KEY as MANIFEST
-from voxarray.archive.staging import is_hidden_staging
-from voxarray.archive.zip_file import SUFFIX as ZIP_SUFFIX
 from voxarray.core.errors import MissingFileError
+from voxarray.storage.archive_names import FOLDER_SUFFIX, ZIP_SUFFIX
 from voxarray.storage.destination import destination_of
+from voxarray.storage.hidden_names import is_hidden_staging
 from voxarray.storage.places import is_file, names_in, open_file
 from voxarray.storage.remote.address import is_url
 
-TREE_SUFFIX = ".ome.zarr"
 PLAN_FORMAT = "voxarray-cohort-plan"
 
 
@@ -90,7 +89,7 @@ class CohortLayout:
 
     def archive(self, slug: str, zipped: bool) -> str:
         """Path of an archive."""
-        return os.path.join(self.subjects, slug + (ZIP_SUFFIX if zipped else TREE_SUFFIX))
+        return os.path.join(self.subjects, slug + (ZIP_SUFFIX if zipped else FOLDER_SUFFIX))
 
     def archives(self) -> Iterator[str]:
         """Paths of all archives that are there, sorted; in a bucket those that have a manifest."""
@@ -108,7 +107,7 @@ class CohortLayout:
         return [
             os.path.join(self.subjects, name)
             for name in names_in(self.subjects)
-            if name.endswith((TREE_SUFFIX, ZIP_SUFFIX)) and not is_hidden_staging(name)
+            if name.endswith((FOLDER_SUFFIX, ZIP_SUFFIX)) and not is_hidden_staging(name)
         ]
 
     def is_cohort(self) -> bool:

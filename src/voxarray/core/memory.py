@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from voxarray.core import limits, settings
 from voxarray.core.errors import MemoryBudgetError
-from voxarray.core.html_table import html_table
 
 _LOG = logging.getLogger("voxarray.memory")
 """Every projection, for whoever wants to compare it with what was used."""
@@ -134,6 +133,8 @@ class MemoryReport:
 
     def _repr_html_(self) -> str:
         """A table for notebooks."""
+        from voxarray.core.html_table import html_table
+
         return html_table("MemoryReport", self._rows())
 
     def _rows(self) -> dict[str, str]:

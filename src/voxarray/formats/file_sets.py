@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 
 from voxarray.core.errors import MissingFileError, VoxarrayError
-from voxarray.formats._voxels.header_text import beginning, detached
 from voxarray.formats.companions import companion_file
-from voxarray.formats.metaimage.header import MetaHeader
-from voxarray.formats.nrrd.header import NrrdHeader
 from voxarray.formats.registry import format_of, longest_suffix
-from voxarray.formats.tiff.ome_xml import files_of_set, part_of_another
 from voxarray.storage.file_identity import FileIdentity
 
 _NO_VOXELS = (".json", ".tsv", ".txt", ".bval", ".bvec")
@@ -33,6 +29,8 @@ def files_of(path: str) -> list[str]:
     if known.identity == "stem":
         return _of_stem(path, longest_suffix(path, known.suffixes))
     if known.identity == "set":
+        from voxarray.formats.tiff.ome_xml import files_of_set
+
         return sorted(files_of_set(path))
     if known.identity == "detached":
         data = _detached(path, known.name)
@@ -46,6 +44,8 @@ def belongs_to_another(path: str) -> bool:
     if known is None:
         return False
     if known.identity == "set":
+        from voxarray.formats.tiff.ome_xml import part_of_another
+
         return part_of_another(path)
     suffix = longest_suffix(path, known.suffixes)
     try:
@@ -68,15 +68,22 @@ def _of_stem(path: str, suffix: str) -> list[str]:
 
 def _detached(path: str, kind: str) -> str | None:
     """The file of voxels that a header names; None if they are in the same file."""
+    # Whoever searches a folder without such files need not load what reads their headers.
+    from voxarray.formats._voxels.header_text import beginning, detached
+
     try:
         if not os.path.isfile(path):
             return None
         identity = FileIdentity.of(path)
         start = beginning(identity, _HEADER_BYTES)
         if kind == "MetaImage":
+            from voxarray.formats.metaimage.header import MetaHeader
+
             name = MetaHeader.parse(start).fields["ElementDataFile"]
             name = "" if name.upper() == "LOCAL" else name
         else:
+            from voxarray.formats.nrrd.header import NrrdHeader
+
             name = NrrdHeader.parse(start).fields.get("datafile", "")
         return detached(identity, name, is_pattern=False).path if name else None
     except (VoxarrayError, OSError):

@@ -30,7 +30,6 @@ from voxarray.formats.table import FORMATS
 from voxarray.source.base import Source
 from voxarray.storage.file_identity import FileIdentity, explained
 from voxarray.storage.remote.address import Address, as_local, is_url
-from voxarray.storage.remote.zarr_objects import is_zarr_store
 
 _DICOM = "voxarray.formats.dicom.read:open_dicom"
 _ZARR = "voxarray.formats.zarr.read:open_zarr"
@@ -62,7 +61,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         AccessDeniedError: The system or a server refuses to let this user read.
         TransportError: A server does not answer, or a disk fails to (``IO_ERROR``).
     """
-    if is_zarr_store(path):
+    if not isinstance(path, str | os.PathLike) and _is_zarr_store(path):
         opener: Any = load("voxarray.formats.remote.opening:open_store_object")
         store: Source = opener(path)
         return store
@@ -83,6 +82,12 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         raise
     except OSError as error:
         raise of_system(error, text) from error
+
+
+def _is_zarr_store(value: object) -> bool:
+    from voxarray.storage.remote.zarr_objects import is_zarr_store  # loads what reads buckets
+
+    return is_zarr_store(value)
 
 
 def _open_url(url: str) -> Source:
@@ -134,6 +139,11 @@ def _opener(path: str) -> Opener:
 def is_zarr_folder(folder: str) -> bool:
     """Whether a folder is a Zarr group or array, of version 2 or 3."""
     return any(os.path.exists(os.path.join(folder, name)) for name in _ZARR_MARKERS)
+
+
+def is_image_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is one image by its name or looks: an archive, or Zarr of any version."""
+    return names_archive(path) or (os.path.isdir(path) and is_zarr_folder(os.fspath(path)))
 
 
 def load(place: str) -> Callable[..., Any]:

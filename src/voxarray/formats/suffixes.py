@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from voxarray.storage.archive_names import ZIP_SUFFIXES
+
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 """What follows the suffix of a file that is compressed as a whole."""
 
@@ -28,8 +30,6 @@ _DOUBLE_SUFFIXES = (
     *(".ome.zarr", ".nii.zarr", ".zarr.zip", ".ome.tif"),
 )
 
-_ZIPPED = (".ozx", ".zarr.zip")
-
 
 def suffix_of(path: str | os.PathLike[str]) -> str:
     """Suffix in lower case, with its dot; both of such pairs as ``.nii.gz`` and ``.ome.zarr``."""
@@ -44,7 +44,7 @@ def is_inside_zip(path: str | os.PathLike[str]) -> bool:
     """Whether a path leads on into a zipped archive, as ``x.ozx/labels/brain`` does."""
     folder = os.path.dirname(os.path.normpath(path))
     while folder and os.path.dirname(folder) != folder:
-        if folder.lower().endswith(_ZIPPED) and os.path.isfile(folder):
+        if folder.lower().endswith(ZIP_SUFFIXES) and os.path.isfile(folder):
             return True
         folder = os.path.dirname(folder)
     return False

@@ -99,7 +99,7 @@ FORMATS = (
         open="voxarray.formats.zarr.read:open_zarr",
         write="voxarray.formats.zarr.write:save",
         writes=(".ome.zarr", ".zarr", ".nii.zarr", ".ozx"),
-        peak="voxarray.archive.convert:projected_peak",
+        peak="voxarray.archive.projection:projected_peak",
         identity="zarr",
         keywords=("codec", "levels", "chunks"),
     ),

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxarray.core.errors import GridError
-from voxarray.core.html_table import html_table
 from voxarray.core.lengths import millimetres
 from voxarray.geometry.selection import Selection, Shape3, matrix
 
@@ -84,6 +83,8 @@ class Grid:
 
     def _repr_html_(self) -> str:
         """A table for notebooks."""
+        from voxarray.core.html_table import html_table
+
         low, high = self.bounds
         extent = (f"{millimetres(a)} to {millimetres(b)}" for a, b in zip(low, high, strict=True))
         facts = {

@@ -14,10 +14,6 @@ from contextlib import contextmanager, suppress
 
 from voxarray.storage.folder_lock import FolderLock, random_identity, remove_if_abandoned
 
-REPLACED = ".replaced"
-"""End of the hidden name that an archive has while another is put in its place, where the file
-system cannot exchange them in one step."""
-
 _STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.staging", re.DOTALL)
 
 _MANY = 1000
@@ -28,11 +24,6 @@ _next_look: dict[str, float] = {}
 def hidden_name(name: str) -> str:
     """Name of a folder in which what will have a name is built; a new one each time."""
     return f".{name}.{random_identity()}.staging"
-
-
-def is_hidden_staging(name: str) -> bool:
-    """Whether a file name is that of an unfinished archive, voxarray 0.1's included."""
-    return name.startswith(".") and name.endswith((".staging", ".staging.ozx", REPLACED))
 
 
 @contextmanager

@@ -18,7 +18,9 @@ from voxarray.core import descriptors, portable
 from voxarray.core.errors import ArchiveError, FormatError, MissingDataError, UnsupportedError
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.mapped import MappedShard
-from voxarray.storage.remote.arrivals import Arrivals
+
+if TYPE_CHECKING:
+    from voxarray.storage.remote.arrivals import Arrivals
 
 # A link inside an archive could name any file of this machine, and opening a pipe would wait.
 _READ = os.O_RDONLY | portable.CLOEXEC | portable.NOFOLLOW | portable.NONBLOCK

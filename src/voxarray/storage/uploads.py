@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from voxarray.core import settings
 from voxarray.core.disk import refusal
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
+from voxarray.storage.archive_names import is_zip_name
 from voxarray.storage.hidden_folders import hidden_folder
 from voxarray.storage.remote import retries
 from voxarray.storage.remote.address import Address
@@ -70,7 +71,7 @@ def refuse_existing(url: str, is_folder: bool) -> None:
         url: A place in a bucket.
         is_folder: Whether it will be an archive of several objects.
     """
-    if size_of(f"{url}/manifest.json" if is_folder and not url.lower().endswith(".ozx") else url):
+    if size_of(f"{url}/manifest.json" if is_folder and not is_zip_name(url) else url):
         raise exists(url)
 
 

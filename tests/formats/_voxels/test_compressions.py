@@ -231,7 +231,8 @@ def test_cohorts_take_them(tmp_path, voxels, codec):
 
 PEAK = """
 import sys, resource, dask.config
-from voxarray.archive.convert import convert, projected_peak
+from voxarray.archive.convert import convert
+from voxarray.archive.projection import projected_peak
 from voxarray.formats.registry import open_source
 import voxarray.archive.staging, zarr
 source = open_source(sys.argv[1])

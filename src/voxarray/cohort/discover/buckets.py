@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from voxarray.archive.locate import ZIPPED
-from voxarray.archive.remote_store import NODE_DOCUMENTS
+from voxarray.archive.metadata import NODE_DOCUMENTS
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.files import BESIDE, DOTS, NAMED_ONLY, RESULTS, is_beside
 from voxarray.cohort.folder import CohortLayout
@@ -17,6 +16,7 @@ from voxarray.formats.registry import (
     names_archive,
     searched_suffixes,
 )
+from voxarray.storage.archive_names import ZIP_SUFFIXES
 from voxarray.storage.remote.address import OBJECT_STORES, Address, is_url
 from voxarray.storage.remote.writing import WritableObjects
 
@@ -33,7 +33,7 @@ def is_prefix(url: str) -> bool:
     address = Address.parse(url)
     if address.scheme not in OBJECT_STORES:
         return False
-    if any(part.lower().endswith((".zarr", *ZIPPED)) for part in address.path.split("/")):
+    if any(part.lower().endswith((".zarr", *ZIP_SUFFIXES)) for part in address.path.split("/")):
         return False
     return not longest_suffix(address.name or "/", known_suffixes())
 

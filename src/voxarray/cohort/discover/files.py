@@ -6,19 +6,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from voxarray.archive.staging import is_hidden_staging
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.folder import CohortLayout
 from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
 from voxarray.formats.dicom.detect import is_dicom, is_dicom_folder
 from voxarray.formats.file_sets import belongs_to_another, files_of
 from voxarray.formats.registry import (
-    is_zarr_folder,
+    is_image_folder,
     known_suffixes,
     longest_suffix,
     names_archive,
     searched_suffixes,
 )
+from voxarray.storage.hidden_names import is_hidden_staging
 
 DOTS = "names that begin with a dot"
 RESULTS = "results of a cohort"
@@ -70,11 +70,6 @@ def images(
 def is_archive(path: Path) -> bool:
     """Whether a path has the name or the look of an archive."""
     return names_archive(path) or (path / "zarr.json").is_file()
-
-
-def is_image_folder(path: Path) -> bool:
-    """Whether a folder is one image by its name or looks: an archive, or Zarr of any version."""
-    return is_archive(path) or (path.is_dir() and is_zarr_folder(str(path)))
 
 
 class _Walk:

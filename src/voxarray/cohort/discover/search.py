@@ -13,10 +13,11 @@ from pathlib import Path
 from voxarray.cohort.discover import bids, manifest_table
 from voxarray.cohort.discover.buckets import is_prefix, objects_below
 from voxarray.cohort.discover.census import Census
-from voxarray.cohort.discover.files import images, is_image_folder
+from voxarray.cohort.discover.files import images
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.core.errors import MissingFileError, UnsupportedError
+from voxarray.formats.registry import is_image_folder
 from voxarray.storage.remote.address import WEB, Address, as_local, is_url
 
 LIST_SUFFIX = ".txt"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from voxarray.archive.locate import ZIPPED, locate, place_in
+from voxarray.archive.locate import locate, place_in
 from voxarray.core.errors import MissingFileError, UnsupportedError
 from voxarray.formats.remote.downloaded import DownloadedSource
 from voxarray.formats.remote.nifti import open_remote_nifti
 from voxarray.formats.zarr.read import open_located
 from voxarray.source.base import Source
+from voxarray.storage.archive_names import ZIP_SUFFIXES
 from voxarray.storage.remote.address import Address
 from voxarray.storage.remote.file import RemoteFile
 from voxarray.storage.remote.transport import objects_at
@@ -61,7 +62,7 @@ def open_store_object(store: object) -> Source:
 
 
 def _is_archive(address: Address) -> bool:
-    endings = (".zarr", *ZIPPED)
+    endings = (".zarr", *ZIP_SUFFIXES)
     return any(part.lower().endswith(endings) for part in address.path.split("/"))
 
 

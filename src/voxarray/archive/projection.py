@@ -1,0 +1,120 @@
+"""What writing an archive will need, known before anything is written.
+
+Nothing here loads what writes: whoever asks what a conversion would cost may never convert.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from voxarray.archive.encoding import VoxelEncoding, encoding_of
+from voxarray.core import settings
+from voxarray.geometry.layout import DEFAULT_CHUNK, Factors, Layout, choose, chunk_bytes, coarser
+from voxarray.geometry.levels import factors_of, require_division
+from voxarray.source.base import Source
+from voxarray.source.pieces import is_decoded_anew, is_sequential
+
+if TYPE_CHECKING:
+    from voxarray.archive.options import Options
+
+_CHUNKS_PER_THREAD = 6
+"""Raw, converted, padded, encoded and read-back chunk of one thread, and what numpy adds."""
+
+_FREED_BYTES = 48 << 20
+"""What the allocator holds of freed chunks in the arenas of the threads (seen: 9 to 40 MiB)."""
+
+_GATHERED_CHUNKS = 16
+"""Chunks of a level that are begun at once, where shards come in an order that fills cubes."""
+
+_LARGEST_SLAB = 64 << 20
+"""Bytes of a row of chunks across whole planes; two are held. Larger ones are read by shards."""
+
+
+def projected_peak(source: Source, options: Options | None = None) -> int:
+    """Bytes above what the process uses already that converting a source needs at its peak."""
+    storage = encoding_of(source)
+    layouts, _ = layouts_of(storage, options)
+    return peak_of(storage, layouts)
+
+
+def layouts_of(
+    storage: VoxelEncoding, options: Options | None, factors: Sequence[Factors] | None = None
+) -> tuple[list[Layout], tuple[Factors, ...]]:
+    """Chunks and shards of every level, finest first, and how much coarser each is than the last.
+
+    Args:
+        storage: The image, and the type in which it is stored.
+        options: Levels and chunks that were asked for; None for the usual ones.
+        factors: Of the pyramid of the image that a label map belongs to; None chooses.
+    """
+    channels, width, height, depth = storage.source.shape
+    x, y, z = storage.source.grid.spacing
+    shape = (channels, depth, height, width)
+    edge = DEFAULT_CHUNK if options is None else options.chunk_edge
+    levels = None if options is None else options.levels
+    layouts = [choose(shape, storage.dtype.itemsize, edge)]
+    if factors is None:
+        factors = factors_of(layouts[0], (z, y, x), levels, edge)
+    require_division(layouts[0], factors)
+    for step in factors:
+        layouts.append(coarser(layouts[-1], step))
+    return layouts, tuple(factors)
+
+
+def peak_of(storage: VoxelEncoding, layouts: Sequence[Layout]) -> int:
+    """Bytes at the peak of writing: two blocks, the coarser chunks that are gathering their voxels
+    (a row of chunks per level), what each thread holds, the allocator, and what computing needs.
+    """
+    finest, source = layouts[0], storage.source
+    count, depth = finest.slab
+    block, reading = count * depth * math.prod(finest.shape[2:]), source.streaming_bytes
+    if is_by_shard(source, finest):
+        block, reading = math.prod(finest.shard), source.reading_bytes
+    rows = sum(_gathering(source, finest, level) for level in layouts[1:])
+    return (
+        2 * block * source.dtype.itemsize
+        + rows * storage.dtype.itemsize
+        + _CHUNKS_PER_THREAD * settings.threads() * chunk_bytes(finest, storage.dtype)
+        + _FREED_BYTES
+        + reading
+    )
+
+
+def _gathering(source: Source, finest: Layout, level: Layout) -> int:
+    """Voxels of a coarser level that wait for the rest of their chunks."""
+    row = math.prod((*level.chunk[:2], *level.shape[2:]))
+    if has_large_planes(source, finest):
+        return min(row, _GATHERED_CHUNKS * math.prod(level.chunk))
+    return row
+
+
+def is_by_shard(source: Source, layout: Layout) -> bool:
+    """Whether a source is read shard by shard: graphs, whose blocks would be computed once per
+    slab, unless slabs are made of whole ones; and files whose axes were exchanged, of which a slab
+    is a little of every plane.
+    """
+    is_graph = source.lazy and not source.inputs
+    if (is_graph and not _in_slabs(source, layout)) or source.slow_axes[0] != 2:
+        return True
+    return has_large_planes(source, layout)
+
+
+def has_large_planes(source: Source, layout: Layout) -> bool:
+    """Whether a slab of whole planes is too large to be held, and any part can be read instead."""
+    count, depth = layout.slab
+    slab = count * depth * math.prod(layout.shape[2:]) * source.dtype.itemsize
+    if slab <= _LARGEST_SLAB or source.lazy:
+        return False
+    return not (is_sequential(source) or is_decoded_anew(source))
+
+
+def _in_slabs(source: Source, layout: Layout) -> bool:
+    """Whether every block of a source lies in one slab."""
+    volumes, width, height, depth = source.chunks
+    _, planes, *plane = layout.shape
+    is_whole = (height, width) == tuple(plane)
+    count, thickness = layout.slab
+    fits = thickness % depth == 0 or thickness == planes
+    return is_whole and fits and count % volumes == 0
