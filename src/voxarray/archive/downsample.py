@@ -6,9 +6,11 @@ of an axis is left out: every voxel of a level is made of whole cells, and its p
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,9 @@ from numpy.typing import NDArray
 from voxarray.geometry.layout import Factors
 
 Reduction = Callable[[NDArray, Factors], NDArray]
+
+_FEW = 8
+"""Voxels of a cell that are sorted by comparing rows."""
 
 _MOST_PAIRED = 128
 """Bytes of a cell whose sum, and the half for rounding, fit into 16 bits."""
@@ -40,20 +45,29 @@ def mean(block: NDArray, factors: Factors) -> NDArray:
 def mode(block: NDArray, factors: Factors) -> NDArray:
     """Most frequent value of each cell; of equally frequent ones the smallest."""
     block = np.ascontiguousarray(_whole_cells(block, factors))
-    strides = np.array(block.strides) // block.itemsize
     result = block[(slice(None), *(slice(None, None, factor) for factor in factors))].copy()
-    mixed = np.nonzero(_is_mixed(block, factors))
-    if len(mixed[0]):
-        steps = (1, *factors)
-        corners = sum(
-            place * (step * stride)
-            for place, step, stride in zip(mixed, steps, strides, strict=True)
-        )
-        cells = np.empty((math.prod(factors), len(mixed[0])), block.dtype)
-        for member, place in zip(cells, np.ndindex(*factors), strict=True):
-            np.take(block.reshape(-1), corners + place @ strides[1:], out=member, mode="wrap")
+    mixed = _is_mixed(block, factors)
+    if mixed.any():
+        _, depth, height, width = block.shape
+        strides = (depth * height * width, height * width, width, 1)
+        spans = [stride * factor for stride, factor in zip(strides, (1, *factors), strict=True)]
+        places = [np.arange(n) * span for n, span in zip(mixed.shape, spans, strict=True)]
+        chosen = np.asarray(sum(np.ix_(*places)))[mixed]
+        cells = np.empty((math.prod(factors), len(chosen)), block.dtype)
+        order = itertools.product(*map(_by_halves, factors))
+        for member, place in zip(cells, order, strict=True):
+            offset = sum(p * stride for p, stride in zip(place, strides[1:], strict=True))
+            np.take(block.reshape(-1), chosen + offset, out=member, mode="clip")
         result[mixed] = _vote(cells)
     return result
+
+
+def _by_halves(factor: int) -> list[int]:
+    """Even places before odd ones, and so on: of equal zeros of two signs the first is taken."""
+    order = [0]
+    while len(order) < factor:
+        order = [2 * place for place in order] + [2 * place + 1 for place in order]
+    return order
 
 
 def _is_mixed(block: NDArray, factors: Factors) -> NDArray[np.bool_]:
@@ -74,11 +88,11 @@ def _vote(cells: NDArray) -> NDArray:
     """Mode of the columns of (members, cells)."""
     _sort(cells)
     best: NDArray = cells[0].copy()
-    best_run = np.ones(cells.shape[1], np.int16)
+    best_run: NDArray[Any] = np.ones(cells.shape[1], np.int8 if len(cells) < 1 << 7 else np.int16)
     run = best_run.copy()
     with np.errstate(invalid="ignore"):
         for row, before in zip(cells[1:], cells[:-1], strict=True):
-            run *= row == before
+            run *= (row == before).view(np.int8)
             run += 1
             # Strictly: the smaller value came first and keeps a tie.
             np.copyto(best, row, where=run > best_run)
@@ -87,8 +101,8 @@ def _vote(cells: NDArray) -> NDArray:
 
 
 def _sort(cells: NDArray) -> None:
-    """Sort the columns of (members, cells): integers by whole rows, which is ten times as fast."""
-    if cells.dtype.kind not in "iu":
+    """Sort the columns of (members, cells): a few integers by whole rows, ten times as fast."""
+    if cells.dtype.kind not in "iu" or len(cells) > _FEW:
         cells.sort(axis=0)  # which puts NaN last
         return
     least = np.empty_like(cells[0])

@@ -41,6 +41,8 @@ def plain(value: Any) -> Any:
     """A value as JSON has it; ``{OPAQUE: description}`` if there is no such thing."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if type(value) in (list, tuple):  # first of all: every slice of an image records its ranges
+        return [plain(one) for one in value]
     if isinstance(value, np.generic):
         return plain(value.item())
     if hasattr(value, "__array__"):

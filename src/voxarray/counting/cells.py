@@ -19,6 +19,9 @@ from voxarray.geometry.selection import Shape3
 EDGE = 64
 """Voxels along each side of a cell, where nothing else suggests a size."""
 
+_MOST_COUNTED = (1 << 16) - 1
+"""Largest value up to which a table of all of them is quicker than sorting."""
+
 _LEAST_RUN = 8
 """Voxels of an average run of equal ones, from which runs are counted rather than voxels."""
 
@@ -181,6 +184,10 @@ def count_block(voxels: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
         # Regions: as many runs along the rows are counted as there are borders.
         runs = np.diff(starts, prepend=0, append=flat.size)
         found = flat[np.concatenate([[0], starts])]
+        if found.min() >= 0 and found.max() <= _MOST_COUNTED:
+            sums = np.bincount(found, weights=runs)
+            values = np.flatnonzero(sums)
+            return values.astype(flat.dtype), sums[values].astype(np.int64)
         values, places = np.unique(found, return_inverse=True)
         return values, np.bincount(places, weights=runs).astype(np.int64)
     with np.errstate(invalid="ignore"):  # of what does not fit, which the comparison finds

@@ -47,9 +47,9 @@ class Window(SourceView):
         if selection == Selection.whole(self.shape):
             return self
         affine = checked_affine(self.affine @ matrix(selection.spatial))
-        taken = replace(self, selection=self.selection.compose(selection), affine=affine)
         ranges = [[r.start, r.stop, r.step] for r in selection]
-        return taken.recorded(entry("slice", {"ranges": ranges}))
+        history = (*self.history, entry("slice", {"ranges": ranges}))
+        return Window(self.base, self.selection.compose(selection), affine, history)
 
     def with_affine(self, affine: NDArray[np.float64]) -> Window:
         """The same voxels, placed elsewhere in the world."""
