@@ -84,7 +84,7 @@ def parts_of(box: Sequence[range], slab: Slab) -> list[range]:
     return [wanted[part.start : part.stop] for wanted, part in zip(box, slab, strict=True)]
 
 
-def copy_held(block: NDArray, slab: Slab, box: Sequence[range], out: NDArray) -> None:
+def copy_held(block: NDArray, slab: Sequence[range], box: Sequence[range], out: NDArray) -> None:
     """Copy what a decoded slab holds of a box.
 
     Args:

@@ -19,7 +19,7 @@ from voxarray.core.errors import (
 )
 from voxarray.formats._voxels.file_array import PlainFile
 from voxarray.formats.registry import open_source
-from voxarray.formats.tiff.read import PagedTiff
+from voxarray.formats.tiff.pages import PagedTiff
 from voxarray.geometry.lps import ras_from_itk
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Channels

@@ -8,15 +8,9 @@ The planes of an OME-TIFF may lie in several files, of which each describes all.
 
 from __future__ import annotations
 
-import functools
-import itertools
-import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,23 +18,18 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import (
     FormatError,
-    TruncatedError,
     UnsupportedError,
-    VoxarrayError,
     VoxarrayWarning,
 )
-from voxarray.core.memory import require
-from voxarray.core.optional import import_optional
-from voxarray.formats._voxels.file_array import Box, FileArray, PlainFile, StoredVoxels
+from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import checked_sizes, detached
 from voxarray.formats._voxels.picture_checks import require_whole_tiff
-from voxarray.formats._voxels.stream_decoders import BZIP2_RATIO
 from voxarray.formats.tiff.ome_xml import OmeXml
+from voxarray.formats.tiff.pages import PagedTiff, opened_tiff, page_block
+from voxarray.formats.tiff.segments import Segments
 from voxarray.formats.tiff.size import TiffSize
 from voxarray.geometry.lps import ras_from_itk
-from voxarray.geometry.selection import Shape4
 from voxarray.source.base import Channels
-from voxarray.source.block_cache import BLOCKS
 from voxarray.storage.file_identity import FileIdentity
 
 _ROLES = {"S": 0, "C": 0, "T": 0, "X": 1, "Y": 2, "Z": 3, "I": 3, "Q": 3}
@@ -48,89 +37,7 @@ _ROLES = {"S": 0, "C": 0, "T": 0, "X": 1, "Y": 2, "Z": 3, "I": 3, "Q": 3}
 
 _GREY, _COLOURS = 1, 2
 
-_SILENT = logging.NullHandler()
-
 _ORIENTATION = 274
-
-_SEGMENT_HEADER = 4096
-"""Bytes of tables that a JPEG or other codec may put before its pixels."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class PagedTiff(FileArray):
-    """Pages that are compressed, tiled or scattered: each is decoded whole and kept for a while.
-
-    Attributes:
-        leading: Number of axes, from the slowest on, that count pages.
-    """
-
-    leading: int
-
-    def _check_extent(self) -> None:
-        self.stored.require_decoded(self.identity.size, BZIP2_RATIO)
-
-    @property
-    def _block(self) -> Shape4:
-        sizes = self.stored.disk_shape
-        a, b, c, d = (1 if axis < self.leading else n for axis, n in enumerate(sizes))
-        return a, b, c, d
-
-    def _read_stored(self, box: Box, out: NDArray) -> None:
-        within = tuple(slice(r.start, r.stop, r.step) for r in box[self.leading :])
-        sizes = self.stored.disk_shape[: self.leading]
-        with self.opened(), opened_tiff(self.identity.path) as file:
-            pages = file.series[0].pages
-            for place in itertools.product(*(range(len(r)) for r in box[: self.leading])):
-                index = [r[n] for r, n in zip(box, place, strict=False)]
-                number = int(np.ravel_multi_index(index, sizes)) if index else 0
-                key = self.identity, self.parts, "page", number
-                page = BLOCKS.get(key, functools.partial(self._decode, pages[number]))
-                out[place] = page[within]
-
-    @property
-    def reading_bytes(self) -> int:
-        # The page as tifffile makes it, and as it is kept.
-        return 2 * math.prod(self._block) * self.stored.dtype.itemsize
-
-    def _decode(self, page: Any) -> NDArray:
-        handle = page.parent.filehandle
-        size = os.path.getsize(handle.path)
-        ends = zip(page.dataoffsets, page.databytecounts, strict=True)
-        if not all(start and count and start + count <= size for start, count in ends):
-            raise TruncatedError("a part of a page lies beyond the end of the file, or nowhere")
-        _refuse_bombs(page)
-        require(
-            self.reading_bytes,
-            f"decoding a page of {self.path}, which is decoded as a whole,",
-            "convert it where there is more memory, or raise the budget",
-        )
-        is_closed = handle.closed  # as the other files of a set are
-        if is_closed:
-            handle.open()
-        try:
-            voxels = np.asarray(page.asarray())
-        finally:
-            if is_closed:
-                handle.close()
-        block = voxels.astype(self.stored.native).reshape(self.stored.disk_shape[self.leading :])
-        block.flags.writeable = False
-        return block
-
-
-def _refuse_bombs(page: Any) -> None:
-    """Refuse a strip or tile of more compressed bytes than its pixels could ever take.
-
-    No codec of TIFF makes twice as much of what does not compress, and tifffile decodes all that
-    there is before it looks at the size.
-    """
-    raw = math.prod(page.chunks) * np.dtype(page.dtype).itemsize
-    longest = max(page.databytecounts, default=0)
-    if page.compression != 1 and longest > 2 * raw + _SEGMENT_HEADER:
-        raise FormatError(
-            f"a strip or tile of {raw} bytes of pixels is stored as {longest} compressed bytes: "
-            "the header is wrong, or the file was made to do harm",
-            code="BOMB",
-        )
 
 
 def open_tiff(path: str | os.PathLike[str]) -> FileArray:
@@ -156,35 +63,6 @@ def open_tiff(path: str | os.PathLike[str]) -> FileArray:
     for remark in remarks:
         warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=3)
     return source
-
-
-@contextmanager
-def opened_tiff(path: str) -> Iterator[Any]:
-    """A `tifffile.TiffFile`; whatever it stumbles over is an error with a name.
-
-    Raises:
-        MissingPackageError: tifffile is not installed.
-        UnsupportedError: The package with its codecs is not installed (``NO_CODEC``).
-        FormatError: ``BAD_HEADER``.
-    """
-    tifffile = import_optional("tifffile", "voxarray[tiff]", path=path)
-    # Otherwise its remarks are printed, and they quote the file.
-    logging.getLogger("tifffile").addHandler(_SILENT)
-    try:
-        with tifffile.TiffFile(path) as file:
-            yield file
-    except VoxarrayError:
-        raise
-    except Exception as error:
-        if "imagecodecs" in str(error):
-            raise UnsupportedError(
-                f"{str(error).strip(chr(34))}: pip install imagecodecs", code="NO_CODEC"
-            ) from None
-        raise FormatError(
-            f"tifffile cannot read this ({type(error).__name__}: {error}): it is another format, "
-            "or damaged",
-            code="BAD_HEADER",
-        ) from error
 
 
 def _source(identity: FileIdentity, file: Any) -> tuple[FileArray, list[str]]:
@@ -215,7 +93,10 @@ def _source(identity: FileIdentity, file: Any) -> tuple[FileArray, list[str]]:
     leading = 4 - len(page.shape)
     if math.prod(stored.disk_shape[:leading]) != len(series.pages):
         raise UnsupportedError("pages do not line up with axes", code="UNSUPPORTED_DIMS")
-    return PagedTiff(stored=stored, leading=leading, **common), remarks
+    segments = Segments.of(page)
+    block = page_block(stored.disk_shape[leading:], stored.dtype.itemsize, segments)
+    common |= {"leading": leading, "segments": segments, "page_block": block}
+    return PagedTiff(stored=stored, **common), remarks
 
 
 def _parts(identity: FileIdentity, ome: OmeXml | None) -> tuple[FileIdentity, ...]:
