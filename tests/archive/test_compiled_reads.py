@@ -292,6 +292,19 @@ def test_without_the_functions_voxels_are_read_as_ever(samples, untried, missing
     assert not done
 
 
+@pytest.mark.parametrize("broken", ["numba", "disk"])
+def test_loops_that_cannot_be_made_are_said_once(samples, untried, broken):
+    source, array = samples[0]
+    refusal = {
+        "numba": mock.patch.object(accelerated, "_is_right", side_effect=ImportError("NumPy")),
+        "disk": mock.patch("tempfile.TemporaryFile", side_effect=OSError("no space left")),
+    }
+    with refusal[broken], reading(by_loops=True):
+        with pytest.warns(RuntimeWarning, match="without compiled loops"):
+            assert accelerated.loops(1) is None
+        assert source.read(Selection.whole(source.shape)).tobytes() == array.tobytes()
+
+
 def test_the_setting_turns_them_off(samples):
     import dask.config
 

@@ -17,6 +17,7 @@ import os
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -94,10 +95,19 @@ def _tried() -> Loops | None:
         functions = _addresses()
     except (AttributeError, OSError, ImportError):
         return None
-    from voxarray.archive import compiled
+    try:
+        from voxarray.archive import compiled
 
-    found = Loops(compiled.read_chunks, functions)
-    return found if _is_right(found) else None
+        found = Loops(compiled.read_chunks, functions)
+        return found if _is_right(found) else None
+    except Exception as error:  # a numba that does not fit NumPy, a full disk: reading goes on
+        warnings.warn(
+            f"archives are read without compiled loops, which failed: {error!r}; the setting "
+            "voxarray.compiled-loops false does not try them",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
 
 
 def _addresses() -> tuple[int, int, int, int]:
