@@ -100,6 +100,34 @@ def imports_by_text(nodes: Iterable[ast.AST]) -> Iterator[str]:
             yield value.replace(":", ".")
 
 
+LOADERS = {"import_module", "find_spec", "__import__"}
+
+
+def modules_reached(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Our modules taken from ``sys.modules``, or loaded by name; a name that is made when it runs
+    counts by the text that it begins with.
+    """
+    for node in nodes:
+        name: ast.AST | None = None
+        if isinstance(node, ast.Subscript) and _is_sys_modules(node.value):
+            name = node.slice
+        elif isinstance(node, ast.Call):
+            function = node.func
+            called = getattr(function, "attr", getattr(function, "id", ""))
+            is_get = isinstance(function, ast.Attribute) and _is_sys_modules(function.value)
+            if node.args and (called in LOADERS or (is_get and called in {"get", "pop"})):
+                name = node.args[0]
+        if isinstance(name, ast.JoinedStr):
+            name = name.values[0]
+        value = getattr(name, "value", None)
+        if isinstance(value, str) and value.split(".")[0] == "voxarray":
+            yield value.rstrip(".")
+
+
+def _is_sys_modules(node: ast.AST) -> bool:
+    return ast.unparse(node) in ("sys.modules", "modules")
+
+
 def module_of(dotted: str) -> str | None:
     """The module of the package that a dotted name lies in; None for what is not ours."""
     parts = dotted.split(".")
@@ -131,7 +159,14 @@ def named_in_texts(name: str) -> set[str]:
     return {module for module in own_imports(imports_by_text(parse(name))) if module != "__init__"}
 
 
-GRAPH = {name: own_imports(imports(parse(name))) | named_in_texts(name) for name in MODULES}
+def reached(name: str) -> set[str]:
+    return own_imports(modules_reached(parse(name)))
+
+
+GRAPH = {
+    name: own_imports(imports(parse(name))) | named_in_texts(name) | reached(name)
+    for name in MODULES
+}
 RUN_GRAPH = {name: own_imports(imports(parse_as_run(name))) for name in MODULES}
 
 
@@ -348,6 +383,19 @@ def test_imports_inside_functions_are_seen() -> None:
 def test_imports_by_text_are_seen() -> None:
     tree = ast.parse('OPEN = "voxarray.formats.registry:open_source"')
     assert own_imports(imports_by_text(ast.walk(tree))) == {"formats.registry"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'sys.modules["voxarray"].Image',
+        'sys.modules.get("voxarray")',
+        'importlib.import_module("voxarray")',
+        'import_module(f"voxarray.{name}")',
+    ],
+)
+def test_modules_reached_without_an_import_are_seen(code: str) -> None:
+    assert own_imports(modules_reached(ast.walk(ast.parse(code)))) == {"__init__"}
 
 
 # --- The image is one class on flat parts -------------------------------------------------------

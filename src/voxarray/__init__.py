@@ -44,6 +44,7 @@ from typing import Any
 
 from lazy_loader import attach_stub
 
+from voxarray.core import image_classes
 from voxarray.core.version import __version__ as __version__
 
 _lazy, _, __all__ = attach_stub(__name__, __file__)
@@ -65,6 +66,8 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return __all__
 
+
+image_classes.register(_lazy)
 
 if "xarray" in sys.modules:
     import_module("voxarray.xarray_index.accessor")

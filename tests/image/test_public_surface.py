@@ -41,9 +41,11 @@ def test_importing_loads_nothing_heavy(use):
     assert run(code) == "[]"
 
 
-def test_importing_takes_no_time():
-    code = "import time; t = time.perf_counter(); import voxarray; print(time.perf_counter() - t)"
-    assert min(float(run(code)) for _ in range(3)) < 0.15
+def test_importing_loads_few_modules():
+    code = "import sys, voxarray; print(*(m for m in sys.modules if m.startswith('voxarray.')))"
+    assert set(run(code).split()) <= {
+        *("voxarray.core", "voxarray.core.version", "voxarray.core.image_classes"),
+    }
 
 
 def test_names_are_sorted_and_found():

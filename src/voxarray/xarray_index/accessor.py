@@ -6,7 +6,6 @@ voxarray` does where xarray is in use.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
+from voxarray.core.image_classes import image_class
 from voxarray.geometry.grid import Grid
 from voxarray.xarray_index.affine_index import without_index
 from voxarray.xarray_index.attach import affine_of, grid_of, reattach
@@ -84,9 +84,8 @@ class VoxAccessor:
             UnsupportedError: For a Dataset of several variables (``SEVERAL_VARIABLES``): take one.
             GridError: If the coordinates are not those of a grid.
         """
-        # Images stand above arrays; the root, which is loaded whenever this is, has both.
-        root: Any = sys.modules["voxarray"]
-        return (root.LabelMap if label else root.ScalarImage).from_xarray(_one_array(self._obj))
+        kind = image_class("LabelMap" if label else "ScalarImage")
+        return kind.from_xarray(_one_array(self._obj))
 
     def resample(self, target: Any = 1, *, label: bool = False, **kwargs: Any) -> xr.DataArray:
         """The array on another grid, lazily; as `Image.resample`."""
