@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz help demo test lint docs bench soak external slurm clean
+.PHONY: fuzz help demo test lint docs bench soak external slurm wheel clean
 
 help:
 	@echo "make demo    convert, slice and preview a scan that is larger than its memory budget"
@@ -26,6 +26,7 @@ help:
 	@echo "make soak    the tests that take minutes, and the others with new random examples"
 	@echo "make external  against foreign programs, and foreign data in VOXARRAY_DICOM and VOXARRAY_NGFF"
 	@echo "make slurm   on a real SLURM of one node, which is installed (apt, as root), set up and torn down"
+	@echo "make wheel   build the wheel, install it in an empty environment, run the README there"
 	@echo "make fuzz    coverage-guided attacks on the readers, MINUTES=20 for each"
 	@echo "make clean   remove what was built, measured and cached"
 
@@ -59,6 +60,10 @@ external: $(READY)
 slurm: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cluster]'
 	$(BIN)/python -m pytest -rs -n0 tests/slurm/test_real_slurm.py tests/slurm/test_other_engines.py
+
+# Minutes, and all dependencies anew: what a release does before it is published.
+wheel: $(READY)
+	$(BIN)/python -m pytest -rs -n0 -m slow tests/external/test_wheel.py
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f notebooks/mkdocs.yml -d ../build/site

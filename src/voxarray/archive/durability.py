@@ -37,9 +37,11 @@ class ShardSync:
 
     def advance(self, until: int) -> None:
         """Sync what was written and read it back as far as ``until``."""
+        # Synced before it is read: after an error of the disk some file systems drop the page, and
+        # only a read that comes later shows the loss.
         if self.syncs:
             os.fsync(self.fd)
-        buffer = scratch("settling", (1, 1, 1, _PIECE), _BYTE).reshape(-1)
+        buffer = scratch("sync", (1, 1, 1, _PIECE), _BYTE).reshape(-1)
         while self._done < until:
             piece = buffer[: until - self._done]
             count = portable.preadv(self.fd, [piece.data], self._done)

@@ -84,16 +84,19 @@ def _attempt(root: str, change: Change, work: str, alone: bool) -> Manifest | No
             if Manifest.read(TreeStore(root)).generation == now.generation:
                 raise _undecided(root)
             return None
+        # Before the label maps themselves: by it `mend` knows which of them a killed writer moved.
         _put(root, NEXT, made.to_bytes(), work, undo)
         for name in change.added:
             _move(f"{work}/{FOLDER}/{name}", f"{root}/{FOLDER}/{name}", undo)
         # Without its last label map the list goes later: by it ``labels`` is a folder of Zarr.
         if LIST in made.files and made.files[LIST] != now.files.get(LIST):
             _put_list(root, made, work, undo)
+        # The names must be on disk before the manifest that promises them.
         for folder in (f"{root}/{FOLDER}", f"{root}/{HISTORY}"):
             if os.path.isdir(folder):
                 sync(folder)
         keep_mode(f"{root}/{NEXT}", f"{root}/{manifests.KEY}")
+        # The step that counts: a reader has the old generation before it, and the new one after it.
         os.replace(f"{root}/{NEXT}", f"{root}/{manifests.KEY}")
     except BaseException:
         # Ctrl-C may come right after the step that counts.
@@ -232,6 +235,7 @@ def _claim(root: str, now: Manifest, undo: ExitStack) -> bool:
     undo.callback(_rmdir, f"{root}/{HISTORY}")
     place = f"{root}/{HISTORY}/{now.generation}.json"
     try:
+        # A link fails where the name is taken, on NFS too; a rename would take it from its owner.
         os.link(f"{root}/{manifests.KEY}", place)
     except FileExistsError:
         return False

@@ -86,6 +86,7 @@ class LevelWriter:
         if _is_background(chunk):
             return Encoded(index, ())
         parts = self.codec.encode(chunk)
+        # A bit that flips while this is encoded would be sealed by every checksum that follows.
         decoded = scratch("decoded", self.layout.chunk, self.dtype)
         self.codec.decode_body(parts[0], decoded)
         if not np.array_equal(_bits(decoded), _bits(chunk)):
@@ -102,6 +103,7 @@ class LevelWriter:
         if block.shape == whole and block.dtype == self.dtype and block.flags.c_contiguous:
             return block
         chunk = scratch("chunk", whole, self.dtype)
+        # Or what the memory held before would be stored as padding.
         if block.shape != whole:
             chunk[...] = 0
         copy_rows(chunk[tuple(slice(0, n) for n in block.shape)], block)
@@ -167,6 +169,7 @@ class LevelWriter:
 
 def _is_background(chunk: NDArray) -> bool:
     bits = _bits(chunk)  # not values: -0.0 equals zero and is not the same voxel
+    # A few samples first: almost every chunk that holds something shows it in one of them.
     return not (bits[:: max(1, bits.size // _SAMPLES)].any() or bits.any())
 
 

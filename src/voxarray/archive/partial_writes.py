@@ -89,6 +89,8 @@ def divided(plan: WritePlan, most: int) -> list[range]:
         or plan.metadata.kind == "label"
     ):
         return []
+    # A border of parts must be one of shards here, and of chunks in the next level: else two
+    # processes would write one file, or each half of a chunk.
     step = finest.shard[1]
     if len(plan.layouts) > 1:
         step = math.lcm(step, plan.metadata.factors[0][0] * plan.layouts[1].chunk[1])
@@ -143,6 +145,7 @@ def _written(plan: WritePlan, planes: range, root: str) -> PartialWrite:
         plan.encoders() as cpu,
         ThreadPoolExecutor(1, "voxarray-sync") as disk,
     ):
+        # Once is enough, and reading all of a file for its sha256 costs as much as a part.
         if planes.start == 0:
             whole.start_digest()
         levels: list[LevelWriter | ChunkFile] = [

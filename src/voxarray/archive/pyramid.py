@@ -82,6 +82,7 @@ class PyramidWriter:
         for n, z, y in itertools.product(*spans[:3]):
             row = [(n, z, y, x) for x in spans[3]]
             self._submit(0, [(i, block[_relative(layout.region(i), box)]) for i in row])
+        # The block is the caller's again after this, so nobody may still be encoding a part of it.
         while any(level == 0 for level, _ in self._queue):
             self._take()
 
@@ -145,6 +146,7 @@ class PyramidWriter:
         region = writer.layout.region(key[1])
         if key not in self._gathering:
             shape = [len(r) for r in region]
+            # Not zeroed: it is encoded when `missing` is 0, that is when every voxel was written.
             self._gathering[key] = _Gathering(np.empty(shape, writer.dtype), math.prod(shape))
         return self._gathering[key].voxels[_relative(box, region)]
 

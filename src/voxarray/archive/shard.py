@@ -145,6 +145,7 @@ class ShardIndex:
         ends = table[present].astype(object).sum(axis=1)  # Python ints: no wrap-around
         if len(ends) and max(ends) > size - tail:
             raise FormatError(f"the index of {path} points beyond its {size} bytes", path=path)
+        # The numbers of an absent chunk have all bits set, which no int64 holds.
         offsets = np.where(present, table[:, 0], 0).astype(np.int64)
         offsets[~present] = -1
         lengths = np.where(present, table[:, 1], 0).astype(np.int64)

@@ -104,6 +104,8 @@ class Staging:
             self._settle(manifest)
             return
         self._settle()
+        # Last, when all that it names is on disk: what a power loss leaves without a manifest, no
+        # reader takes for an archive.
         path = f"{self.root}/{manifests.KEY}"
         write_new(path, manifest)
         sync(path)
@@ -238,7 +240,10 @@ def publish(staged: str, destination: str, overwrite: bool) -> None:
         ArchiveExistsError: If something is there and ``overwrite`` is False, even if it appeared
             a moment ago.
     """
+    # Only a guess at what is there: should it come or go before the rename, the kernel refuses, for
+    # either flag looks and acts in one step.
     flags = _RENAME_EXCHANGE if overwrite and os.path.lexists(destination) else _RENAME_NOREPLACE
+    # Before the rename: nobody may see it for a moment with the rights of the hidden folder.
     keep_mode(staged, destination)
     try:
         _renameat2(staged, destination, flags)
@@ -255,6 +260,8 @@ def publish(staged: str, destination: str, overwrite: bool) -> None:
             path=destination,
         ) from error
     _LOG.info("published %r", destination)
+    # Not before the folder is synced: a power loss may still undo the exchange, and then what is
+    # deleted here would be the archive.
     _delete(staged)  # after an exchange, what was at the destination
 
 
@@ -295,6 +302,7 @@ def _renameat2(source: str, destination: str, flags: int) -> None:
         if number not in _NOT_SUPPORTED:
             raise OSError(number, os.strerror(number), destination)
     if flags == _RENAME_NOREPLACE:
+        # Two steps, the best that there is here: POSIX has no rename that refuses to replace.
         if os.path.lexists(destination):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), destination)
         os.rename(source, destination)

@@ -125,6 +125,7 @@ def borrow(size: int) -> torch.Tensor | None:
     """At least ``size`` bytes of memory that can be lent; None if that is more than may be kept."""
     _slots[:] = [slot for slot in _slots if slot.state != _SPENT]
     for slot in _slots:
+        # Not much larger memory, or a few small batches would hold all that may be kept.
         if slot.state == _FREE and size <= slot.bytes.size <= 2 * size + _STATE_BYTES:
             return slot.take()
     limit = memory.cache_limit()

@@ -82,6 +82,7 @@ class BlockCache:
     def _make(self, key: Hashable, make: Callable[[], Block], promise: Future[Any]) -> Block:
         try:
             block = make()
+            # Asked without the lock: it looks into files of the system.
             limit = self._limit()
         except BaseException as error:  # whoever waits must hear of Ctrl-C, too
             with self._lock:
@@ -109,6 +110,7 @@ class BlockCache:
 
     def _forget_threads(self) -> None:
         self._lock = threading.Lock()
+        # The threads that were to keep these promises are not in the child.
         self._making = {}
 
     def survive_forks(self) -> None:

@@ -55,10 +55,12 @@ def atomic_writes(*paths: str | os.PathLike[str], overwrite: bool) -> Iterator[l
             partials = [os.path.join(lock.folder, os.path.basename(name)) for name in names]
             yield partials
             for name, partial, target in zip(names, partials, targets, strict=True):
+                # The mode first: the sync covers it, and no name leads to other rights.
                 keep_mode(partial, target)
                 sync(partial)
                 _refuse_existing(name, overwrite)  # it may have appeared meanwhile
                 os.replace(partial, target)
+            # A rename is on disk only when its folder is.
             for changed in {os.path.dirname(target) for target in targets}:
                 sync(changed)
     except OSError as error:

@@ -128,6 +128,7 @@ class FolderLock:
         """
         if not self.is_mine:
             return
+        # Of a shared lock only the last one can make an exclusive lock.
         if self._fd < 0 or not self._shared or _flock(self._fd, exclusive=True):
             with suppress(OSError):
                 _delete(self.folder)
@@ -159,9 +160,11 @@ class FolderLock:
             if flags & os.O_CREAT:
                 os.unlink(path)
             return True
+        # The lock of a file that was deleted meanwhile protects nothing.
         if not granted or not _is_same(self._fd, path):
             self._close()
             return False
+        # Every machine that has a share signs; see `_counts`.
         own = f"{_machine()}\n".encode()
         if own not in portable.pread(self._fd, 1 << 16, 0):
             os.lseek(self._fd, 0, os.SEEK_END)

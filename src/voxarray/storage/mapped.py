@@ -40,6 +40,7 @@ class MappedShard:
     __slots__ = ("__weakref__", "bytes", "checked")
 
     def __init__(self, fd: int, start: int, size: int) -> None:
+        # A map begins at a page, and a shard in a zip begins anywhere.
         before = start % mmap.ALLOCATIONGRANULARITY
         pages = mmap.mmap(fd, before + size, access=mmap.ACCESS_READ, offset=start - before)
         self.bytes: NDArray[np.uint8] = np.frombuffer(

@@ -77,6 +77,7 @@ def _mapped(fd: int) -> mmap.mmap:
         # No other file gets this inode while the map holds it.
         pages = page_cache.register(mmap.mmap(fd, status.st_size, access=mmap.ACCESS_READ))
         found = _maps.setdefault(key, pages)
+        # Dropped, not closed: an array of a reader may still lie on it.
         while len(_maps) > MOST_MAPS:
             _maps.popitem(last=False)
     return found

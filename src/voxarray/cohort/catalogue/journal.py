@@ -89,6 +89,7 @@ class Journal:
         path = os.path.join(self._folder, f"{random_identity()}{_SUFFIX}")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | portable.BINARY
         fd = os.open(path, flags, 0o644)
+        # Or a power loss takes the name, and with it every line that was synced.
         sync(self._folder)
         return fd
 
@@ -132,6 +133,7 @@ def _forget_parents() -> None:
     _lock = threading.Lock()
     for journal in list(_open.values()):
         if journal._fd is not None:
+            # Two processes with one descriptor would write lines into each other.
             os.close(journal._fd)
     _open.clear()
 

@@ -50,6 +50,7 @@ class MemoryThrottle:
         with self._changed:
             self._waiting.append(turn)
             try:
+                # In order: a large image would wait for ever if smaller ones might pass it.
                 self._changed.wait_for(lambda: self._waiting[0] is turn and self._has_room(peak))
             finally:
                 self._waiting.remove(turn)

@@ -142,6 +142,7 @@ class SeekIndex:
             for data in _pieces(decoder, fd, stop - start):
                 crc = isal_zlib.crc32(data, crc)
             points.append(EntryPoint(entry, crc))
+        # To the end: the CRC of the stream is behind its last byte.
         left = 0
         while data := decoder.read(fd, _OUTPUT):
             left += len(data)
