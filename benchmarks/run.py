@@ -34,6 +34,8 @@ SUITES = {
     "imports": Arguments((), ("--rounds", "1")),
     "statistics_of_archives": Arguments((), ("--size", "64", "--rounds", "1")),
     "preprocess": Arguments(("--large",), ("--sizes", "64", "--rounds", "1")),
+    "remote": Arguments((), ("--size", "128", "--rounds", "1", "--delays", "1")),
+    "streams": Arguments((), ("--shape", "64", "64", "48", "--rounds", "1")),
     "resampling": Arguments((), ("--size", "48", "--rounds", "1")),
     "small_scans": Arguments((), ("--shape", "16", "16", "16", "--rounds", "1", "--scans", "3")),
     "compressed_patches": Arguments((), ("--edge", "128", "--rounds", "1", "--loaded", "40")),

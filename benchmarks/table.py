@@ -11,6 +11,7 @@ from typing import Any
 
 from harness import HERE, TRIALS, results
 from promises import FULL
+from releases import known, outdated, rows
 
 README = HERE.parent / "README.md"
 TABLES = HERE / "README.md"
@@ -123,12 +124,18 @@ def _full_cost(row: dict[str, Any]) -> str:
 
 def page(found: dict[str, Any] | None = None) -> str:
     """All results, for the site: the main ones as tables, and every figure of the other suites."""
-    parts = [_HEADING]
+    parts = [_HEADING, _peers()]
     for suite, result in (results() if found is None else found).items():
         make = _MAKERS.get(suite, _figures)
         text = make(result).replace("notebooks/pictures/", "pictures/")
         parts.append(f"## {suite.replace('_', ' ').capitalize()}\n\n{text}\n")
     return "\n".join(parts)
+
+
+def _peers() -> str:
+    titles = ["peer", "newest", "released", "also measured"]
+    note = f"What was looked up on {known()['looked_up']}; results with older releases say so."
+    return f"## Peers\n\n{note}\n\n{_grid(titles, rows())}\n"
 
 
 def _convert(result: dict[str, Any]) -> str:
@@ -248,6 +255,22 @@ def _preprocess(result: dict[str, Any]) -> str:
 _SIZES = {"four_gib": "4 GiB"}
 
 
+def _remote(result: dict[str, Any]) -> str:
+    delays = list(dict.fromkeys(row["delay_ms"] for row in result["rows"]))
+    lines = []
+    for reader in dict.fromkeys(row["reader"] for row in result["rows"]):
+        own = {row["delay_ms"]: row for row in result["rows"] if row["reader"] == reader}
+        costs = [f"{own[delay]['first']:.0f}, {own[delay]['steady']:.0f}" for delay in delays]
+        lines.append([reader, *costs])
+    caption = (
+        f"**{result['patch']}³ patches out of an object store**, of an archive of "
+        f"{result['size']}³ voxels, whose every answer takes so long: ms of the first patch with "
+        "opening, and of each later one."
+    )
+    titles = ["", *(f"{delay:g} ms" for delay in delays)]
+    return "\n\n".join([caption, _grid(titles, lines), _where(result)])
+
+
 def _images(result: dict[str, Any]) -> str:
     rows = result["images"]
     counts = sorted({row["images"] for row in rows})
@@ -355,9 +378,11 @@ def _where(result: dict[str, Any]) -> str:
     shown = ", ".join(
         f"{name} {versions[name]}" for name in ("zarr", "dask", "ngff-zarr") if name in versions
     )
+    older = outdated(versions)
     return (
         f"<sub>{result['date'][:10]}, {machine['cores']} cores of {machine['cpu']}, Python "
-        f"{versions['python']}{', ' + shown if shown else ''}; `make bench` repeats it.</sub>"
+        f"{versions['python']}{', ' + shown if shown else ''}; `make bench` repeats it."
+        f"{' Not the newest: ' + older + '.' if older else ''}</sub>"
     )
 
 
@@ -366,6 +391,7 @@ _MAKERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "patches": _patches,
     "preprocess": _preprocess,
     "loading": _loading,
+    "remote": _remote,
     "scaling_volumes": _volumes,
     "scaling_images": _images,
     "cohort": _cohort,

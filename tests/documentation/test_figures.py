@@ -57,3 +57,26 @@ def test_a_script_wrote_each():
     scripts = "".join(file.read_text("utf-8") for file in (ROOT / "benchmarks").glob("*.py"))
     for path in RESULTS:
         assert f'save("{path.stem}"' in scripts, f"no script writes {path.name}"
+
+
+def test_results_of_older_peers_say_so(table):
+    result = json.loads((ROOT / "benchmarks/results/patches.json").read_text("utf-8"))
+    newest = {name: found["newest"] for name, found in table.known()["peers"].items()}
+    result["versions"] = {"own": {"python": "3.11.7", **newest}}
+    assert "Not the newest" not in table.page({"patches": result})
+    result["versions"]["own"]["torch"] = "2.13.0+cpu"
+    assert "torch 2.13.0 (newest" in table.page({"patches": result})
+
+
+def test_peers_of_results_and_requirements_are_dated(table):
+    dated = {name: found["releases"] for name, found in table.known()["peers"].items()}
+    seen = set()
+    for path in RESULTS:
+        for versions in json.loads(path.read_text("utf-8"))["versions"].values():
+            seen |= {(name, version.split("+")[0]) for name, version in versions.items()}
+    for path in (ROOT / "benchmarks/requirements").glob("*.txt"):
+        found = re.findall(r"^([\w-]+)(?:\[\w+\])?==(\S+)", path.read_text("utf-8"), re.MULTILINE)
+        seen |= set(found)
+    peers = {(name, version) for name, version in seen if name in dated}
+    assert peers
+    assert not [(name, version) for name, version in peers if version not in dated[name]]
