@@ -19,7 +19,7 @@ OWN = "own"
 
 # Exact, and first: an open requirement may bring gigabytes of GPU libraries.
 TORCH = "torch==2.13.0"
-NEED_TORCH = ("mlarray", "tio1", "tio2")
+NEED_TORCH = ("konfai", "mlarray", "tio1", "tio2")
 
 _FACTS = """
 import json, platform, importlib.metadata as m
@@ -32,6 +32,7 @@ _REPORTED = {
         "dask",
         "dask-image",
         "isal",
+        "konfai",
         "mlarray",
         "monai",
         "ngff-zarr",

@@ -277,6 +277,18 @@ def test_a_module_is_in_evaluation_mode_and_put_back(tmp_path):
     assert (model.training, model[0].training, model[1].training) == (True, False, True)
 
 
+def test_a_module_used_twice_at_once_stays_in_evaluation_mode():
+    from voxarray.inference.network import Network
+
+    model = network(2).train()
+    shared = Network([model])
+    with shared.ready():
+        with shared.ready():
+            assert not model.training
+        assert not model.training
+    assert model.training
+
+
 def test_reruns_are_equal_and_say_what_made_them(tmp_path):
     image, model = scan(), network(3)
     image.save(tmp_path / "scan.nii.gz")

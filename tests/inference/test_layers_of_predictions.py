@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import pathlib
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import torch
+from click.testing import CliRunner
 
 import voxarray as vx
 from inference.reference import blended, clear_of, network
+from voxarray.cli.main import main
 
 
 @pytest.fixture
@@ -60,3 +66,62 @@ def test_a_model_that_fails_leaves_no_layer(archive):
         vx.infer(lambda b: b * float("nan"), archive, patch_size=8, classes=2)
     assert list(vx.Archive(archive).labels) == []
     assert vx.verify(archive) == []
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    (tmp_path / "scans").mkdir()
+    for number in range(3):
+        voxels = np.random.default_rng(number).random((1, 14, 12, 11), np.float32)
+        vx.ScalarImage(tensor=voxels + (number == 2)).save(tmp_path / f"scans/sub-{number}.nii.gz")
+    vx.convert_cohort(tmp_path / "scans", tmp_path / "cohort", progress=False)
+    return vx.Cohort(tmp_path / "cohort")
+
+
+def stamps(cohort):
+    return {p: p.stat().st_mtime_ns for p in pathlib.Path(cohort.path, "subjects").rglob("*")}
+
+
+def test_labels_of_a_cohort_become_layers_and_nothing_twice(cohort):
+    model = network(2)
+
+    def fragile(batch):
+        if float(batch.max()) > 1.5:
+            raise RuntimeError("too bright")
+        return model(batch)
+
+    with pytest.raises(vx.VoxarrayError, match="sub-2: MODEL_FAILED") as caught:
+        vx.infer(fragile, cohort, patch_size=8, classes=2, layer="organs", progress=False)
+    assert caught.value.code == "SOME_FAILED"
+    subjects = list(vx.Cohort(cohort.path))
+    assert [sum(isinstance(i, vx.LabelMap) for i in s.values()) for s in subjects] == [1, 1, 0]
+    pool = ThreadPoolExecutor(2)
+    made = vx.infer(model, cohort, patch_size=8, layer="other", executor=pool, progress=False)
+    for subject in made:
+        (scan,) = subject.get_images()
+        found = vx.Archive(scan.source.path).labels["other"].numpy()[0]
+        reference = blended(model, scan.numpy(), (8, 8, 8), (4, 4, 4), "hann")
+        clear = clear_of(reference)
+        np.testing.assert_array_equal(found[clear], reference.argmax(0)[clear])
+    before = stamps(cohort)
+    vx.infer(model, made, patch_size=8, layer="other", progress=False)
+    assert stamps(cohort) == before
+    with pytest.raises(vx.VoxarrayError, match="NAME_TAKEN"):
+        vx.infer(model, made, patch_size=8, overlap=0, layer="other", progress=False)
+    assert stamps(cohort) == before
+    fresh = vx.Cohort(cohort.path)
+    assert all(vx.verify(s.get_images()[0].source.path) == [] for s in fresh)
+
+
+@pytest.mark.filterwarnings("ignore:.*is a program")
+def test_the_command_line_adds_layers(cohort, archive, tmp_path):
+    torch.jit.script(torch.nn.Conv3d(1, 2, 1)).save(str(tmp_path / "net.pt"))
+    start = ["infer", str(tmp_path / "net.pt")]
+    for part in (1, 2):
+        arguments = [*start, cohort.path, "--patch-size", "8", "--partition", f"{part}/2"]
+        made = CliRunner().invoke(main, arguments)
+        assert made.exit_code == 0, made.output
+    assert all(row == ["prediction"] for row in map(list, vx.Cohort(cohort.path).table["labels"]))
+    made = CliRunner().invoke(main, [*start, str(archive), "--patch-size", "8", "--layer", "a"])
+    assert made.exit_code == 0, made.output
+    assert list(vx.Archive(archive).labels) == ["a"]

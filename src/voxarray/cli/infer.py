@@ -17,9 +17,11 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.interrupts import stoppable
 from voxarray.inference.axis_plan import BLENDS
+from voxarray.inference.cohort_layers import add_layer, add_layers
 from voxarray.inference.options import InferenceOptions
 from voxarray.inference.prediction_transform import InferenceTransform
 from voxarray.inference.reduction import ACTIVATIONS, OUTPUTS
+from voxarray.inference.scan import subject_of
 from voxarray.transforms import Compose
 
 
@@ -46,7 +48,8 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
 @click.command("infer")
 @click.argument("model")
 @click.argument("source")
-@click.argument("destination")
+@click.argument("destination", required=False)
+@click.option("--layer", default="prediction", show_default=True, help="Without DESTINATION")
 @click.option("--patch-size", callback=_sizes, metavar="N|N,N,N", help="Voxels of a patch")
 @click.option("--overlap", callback=_sizes, metavar="F|N|...", help="Fraction, or voxels [0.5]")
 @click.option("--blend", type=click.Choice(BLENDS), help="How patches are weighed [hann]")
@@ -72,7 +75,8 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
 def command(
     model: str,
     source: str,
-    destination: str,
+    destination: str | None,
+    layer: str,
     memory: str | None,
     device: str | None,
     pipeline: str | None,
@@ -84,7 +88,8 @@ def command(
 
     MODEL is a TorchScript, torch.export or ONNX file, or the folder of a MONAI bundle. TorchScript
     and .pt2 files are programs: take those of sources that you trust. A cohort's predictions become
-    another cohort; what is up to date there is not made again: run the command again to resume.
+    another cohort; without DESTINATION labels become a layer of the archive of each scan. What is
+    up to date is not made again: run the command again to resume.
     """
     import dask.config
 
@@ -93,11 +98,15 @@ def command(
     mirrored = flips if flips in (None, "all") else flips.split(",")
     options = InferenceOptions(**own, flips=mirrored or ())
     before = Compose.from_yaml(os.path.expanduser(pipeline)) if pipeline else None
-    target = Destination.of(destination)
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
+    transform = InferenceTransform(os.path.abspath(model), options, classes, before, device)
+    if destination is None:
+        with dask.config.set(budget), told_when_stopped(source), stoppable():
+            _layers(transform, source, layer, arguments)
+        return
+    target = Destination.of(destination)
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
         if target.kind is Kind.COHORT:
-            transform = InferenceTransform(os.path.abspath(model), options, classes, before, device)
             mapped = Cohort(source).map(transform)
             run = choices.execution(arguments)
             folder = CohortLayout.of(target.path)
@@ -106,18 +115,37 @@ def command(
                 lambda watcher: mapped.make(folder.root, ArchiveOptions(), run, watcher),
             )
         else:
-            _one(model, source, target.path, options, classes, before, device, arguments)
+            _one(transform, source, target.path, arguments)
+
+
+def _layers(
+    transform: InferenceTransform, source: str, layer: str, arguments: dict[str, Any]
+) -> None:
+    """Labels as layers of the archive of a scan, or of those of a cohort."""
+    unused = [name for name in ("overwrite", "max_failures", "retry") if arguments[name]]
+    is_cohort = os.path.isdir(CohortLayout.of(source).journal)
+    who = {name: arguments[name] for name in ("workers", "scheduler", "partition")}
+    unused += [name for name, given in who.items() if given and not is_cohort]
+    if unused:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        raise click.UsageError(
+            f"{options} would have no effect on layers of {source}: leave it out"
+        )
+    outcome = Outcome()
+    with outcome.attempt(source):
+        if is_cohort:
+            made: Any = add_layers(
+                transform, Cohort(source), layer, progress=console().progress, **who
+            )
+        else:
+            made = add_layer(transform, subject_of(source), layer, console().progress)
+        outcome.console.document.update(source=source, layer=layer)
+        outcome.console.say(f"{source}: layer {layer} of {made!r}")
+    outcome.exit()
 
 
 def _one(
-    model: str,
-    source: str,
-    target: str,
-    options: InferenceOptions,
-    classes: Any,
-    before: Any,
-    device: str | None,
-    arguments: dict[str, Any],
+    transform: InferenceTransform, source: str, target: str, arguments: dict[str, Any]
 ) -> None:
     unused = [f"--{name}" for name in ("workers", "scheduler", "partition") if arguments[name]]
     if unused:
@@ -126,8 +154,7 @@ def _one(
         )
     outcome = Outcome()
     with outcome.attempt(source):
-        work = InferenceTransform(model, options, classes, before, device).inference
-        made = work.write(
+        made = transform.inference.write(
             source, target, overwrite=arguments["overwrite"], progress=console().progress
         )
         outcome.console.document.update(destination=target, shape=list(made.shape))

@@ -7,18 +7,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-from voxarray.archive.source import ArchiveSource
 from voxarray.cohort.cohort import Cohort
-from voxarray.core.errors import StateError, UnsupportedError
+from voxarray.core.errors import UnsupportedError
 from voxarray.core.progress import ProgressOption
-from voxarray.image import LabelMap
+from voxarray.inference.cohort_layers import add_layer, add_layers
 from voxarray.inference.inference import Inference
 from voxarray.inference.loading import loaded
 from voxarray.inference.options import InferenceOptions
 from voxarray.inference.prediction_transform import PREDICTION, InferenceTransform
 from voxarray.inference.scan import subject_of
-from voxarray.layers import Archive
-from voxarray.source.window import Window
 
 
 def infer(
@@ -74,8 +71,9 @@ def infer(
             load those of sources that you trust. Of a bundle no code is run.
         images: An `Image`, its path, a `Subject`, or a `Cohort`.
         destination: An archive or file; its suffix says which format. Without one, labels become a
-            layer of the scan's own archive, as `Archive.add_labels` makes them. Of a cohort the
-            folder of another, in which what is up to date is not made again.
+            layer of the scan's own archive, as `Archive.add_labels` makes them; of a cohort, of
+            the archive of each subject. With one, the predictions of a cohort are another, in
+            that folder. Either way what is up to date is not made again.
         patch_size: Voxels of a patch along W, H and D, or one number for all. A volume that is
             smaller is padded with zeros.
         overlap: Of neighbours: a fraction of the patch (by default 0.5), or voxels (int).
@@ -112,7 +110,8 @@ def infer(
 
     Returns:
         The result, not loaded: a `LabelMap`, or a `ScalarImage`. Of a cohort the new `Cohort`,
-        whose subjects have one image, ``"prediction"``.
+        whose subjects have one image, ``"prediction"``; without a destination the same cohort,
+        whose subjects have the layer.
 
     Raises:
         ModelError: If the model cannot be loaded (``BAD_MODEL``, ``NO_NETWORK``,
@@ -127,6 +126,7 @@ def infer(
         ArchiveError: If the scratch exceeds the disk (``NO_SPACE``); nothing was read.
         ArchiveExistsError: If the destination exists and ``overwrite`` is not set, or a layer has
             the name (``NAME_TAKEN``).
+        VoxarrayError: If subjects of a cohort failed (``SOME_FAILED``).
         ValueError: For arguments that make no sense.
     """
     options = InferenceOptions(
@@ -143,13 +143,25 @@ def infer(
         accumulate,
         dtype,
     )
+    transform = InferenceTransform(model, options, classes, preprocess, device)
+    if destination is None and overwrite:
+        raise UnsupportedError(
+            f"a layer is not replaced in one step: remove_labels({layer!r}) of vx.Archive first, "
+            "or give another name as layer=",
+            code="UNUSED_KEYWORD",
+        )
     if isinstance(images, Cohort):
         if destination is None:
-            raise StateError(
-                "nothing says where the predictions go: pass destination, a folder",
-                code="NO_DESTINATION",
+            return add_layers(
+                transform,
+                images,
+                layer,
+                workers=workers,
+                scheduler=scheduler,
+                partition=partition,
+                executor=executor,
+                progress=progress,
             )
-        transform = InferenceTransform(model, options, classes, preprocess, device)
         return images.map(transform).save(
             destination,
             workers=workers,
@@ -166,35 +178,6 @@ def infer(
             code="UNUSED_KEYWORD",
         )
     if destination is None:
-        transform = InferenceTransform(model, options, classes, preprocess, device)
-        return _added(transform, images, layer, overwrite, progress)
+        return add_layer(transform, subject_of(images), layer, progress)
     work = Inference.of(loaded(model), options, classes, preprocess, device)
     return work.write(images, destination, overwrite=overwrite, progress=progress)
-
-
-def _added(
-    transform: InferenceTransform,
-    images: Any,
-    layer: str,
-    overwrite: bool,
-    progress: ProgressOption,
-) -> LabelMap:
-    """The prediction as a layer of the archive of the first image that the network is shown."""
-    subject = subject_of(images)
-    scan = transform.inference.scan(subject)
-    is_archive = isinstance(Window.of(scan.image.source).base, ArchiveSource)
-    if not is_archive or scan.path is None or not transform.inference.makes_labels:
-        raise StateError(
-            "nothing says where the result goes, and only labels of a scan that is an archive can "
-            "become a layer of it: pass destination, for example labels.ome.zarr or labels.nii.gz",
-            code="NO_DESTINATION",
-        )
-    if overwrite:
-        raise UnsupportedError(
-            f"a layer is not replaced in one step: vx.Archive({scan.path!r}).remove_labels("
-            f"{layer!r}) first, or give another name as layer=",
-            code="UNUSED_KEYWORD",
-            path=scan.path,
-        )
-    found = transform(subject)[PREDICTION]
-    return Archive(scan.path).add_labels(layer, found, progress=progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -42,6 +43,9 @@ class Network:
         self._device = _device(device, models)
         self._amp = amp
         self.classes: int | None = None
+        self._changing = threading.Lock()
+        self._users = 0
+        self._modes: list[tuple[torch.nn.Module, bool]] = []
 
     @property
     def predictions_held(self) -> int:
@@ -50,18 +54,28 @@ class Network:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Models in evaluation mode and on the device; modes are put back afterwards."""
+        """Models in evaluation mode and on the device; modes are put back after the last use.
+
+        Scans may be predicted at once, in threads: the first to come prepares, the last puts back.
+        """
         modules = [model for model in self._models if isinstance(model, torch.nn.Module)]
-        modes = [(part, part.training) for module in modules for part in module.modules()]
         try:
-            with naming_device(self._device):
-                for module in modules:
-                    module.eval()
-                    module.to(self._device)
+            with self._changing:
+                self._users += 1
+                if self._users == 1:
+                    parts = (part for module in modules for part in module.modules())
+                    self._modes = [(part, part.training) for part in parts]
+                    with naming_device(self._device):
+                        for module in modules:
+                            module.eval()
+                            module.to(self._device)
             yield
         finally:
-            for part, training in modes:
-                part.training = training
+            with self._changing:
+                self._users -= 1
+                if not self._users:
+                    for part, training in self._modes:
+                        part.training = training
 
     def predict(
         self, patches: NDArray[np.float32], where: Callable[[], str], *, may_be_nan: bool = False

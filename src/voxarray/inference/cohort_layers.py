@@ -1,0 +1,174 @@
+"""Predictions of a cohort's subjects as layers of the cohort's own archives."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from voxarray.archive.source import ArchiveSource
+from voxarray.cohort.cohort import Cohort
+from voxarray.core.errors import ArchiveExistsError, StateError, VoxarrayError
+from voxarray.core.optional import import_optional
+from voxarray.core.progress import ProgressOption
+from voxarray.image import LabelMap
+from voxarray.inference.prediction_transform import PREDICTION, InferenceTransform
+from voxarray.layers import Archive
+from voxarray.source.window import Window
+from voxarray.subject import Subject
+
+if TYPE_CHECKING:
+    from voxarray.inference.scan import Scan
+
+_TOLD = 5
+"""Failures that a message names."""
+
+
+def add_layer(
+    transform: InferenceTransform,
+    subject: Subject,
+    layer: str,
+    progress: ProgressOption,
+    *,
+    may_be_there: bool = False,
+) -> LabelMap:
+    """Predict a subject into the archive of the first image that the network is shown.
+
+    Args:
+        transform: What predicts.
+        subject: Whose first channel is an archive.
+        layer: Name of the layer.
+        progress: See `infer`.
+        may_be_there: Whether the same prediction, made before, is left as it is.
+
+    Raises:
+        StateError: If the image is no archive, or what is made no labels (``NO_DESTINATION``).
+        ArchiveExistsError: If something else has the name (``NAME_TAKEN``).
+    """
+    scan = transform.inference.scan(subject)
+    is_archive = isinstance(Window.of(scan.image.source).base, ArchiveSource)
+    if not is_archive or scan.path is None or not transform.inference.makes_labels:
+        raise StateError(
+            "nothing says where the result goes, and only labels of a scan that is an archive can "
+            "become a layer of it: pass destination, for example labels.ome.zarr or labels.nii.gz",
+            code="NO_DESTINATION",
+        )
+    archive = Archive(scan.path)
+    if may_be_there and layer in archive.labels:
+        found = archive.labels[layer]
+        if _is_made_by(found, transform, scan):
+            return found
+        raise ArchiveExistsError(
+            f"{scan.path} has a layer {layer!r} that another model, other settings or somebody "
+            "made: remove it first (voxarray remove-labels), or give another name as layer=",
+            code="NAME_TAKEN",
+            path=scan.path,
+        )
+    made = transform(subject)[PREDICTION]
+    return archive.add_labels(layer, made, progress=progress)
+
+
+def add_layers(
+    transform: InferenceTransform,
+    cohort: Cohort,
+    layer: str,
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    partition: tuple[int, int] | None = None,
+    executor: Executor | None = None,
+    progress: ProgressOption = None,
+) -> Cohort:
+    """Predict each subject of a cohort into its own archive; what is there already is left.
+
+    Args:
+        transform: What predicts; it travels to workers.
+        cohort: Its archives get the layers.
+        layer: Name of the layers.
+        workers: See `infer`.
+        scheduler: See `infer`.
+        partition: See `infer`.
+        executor: See `infer`.
+        progress: Of each subject, where this process predicts it.
+
+    Returns:
+        The cohort as it is now.
+
+    Raises:
+        VoxarrayError: If subjects failed (``SOME_FAILED``); all others have their layers.
+        UnsupportedError: As for cohorts with a destination.
+    """
+    names = cohort.names
+    part = names if partition is None else names[partition[0] - 1 :: partition[1]]
+    failures: dict[str, VoxarrayError] = {}
+    with _executor(workers, scheduler, executor) as pool:
+        for name, finished in _runs(transform, cohort, part, layer, pool, progress):
+            try:
+                finished()
+            except VoxarrayError as error:
+                failures[name] = error
+    if failures:
+        told = "; ".join(f"{k}: {e.code}, {e}" for k, e in list(failures.items())[:_TOLD])
+        raise VoxarrayError(
+            f"{len(failures)} of {len(part)} subjects have no layer {layer!r}, all others have "
+            f"it; run it again when this is mended: {told}",
+            code="SOME_FAILED",
+            path=cohort.path,
+        )
+    fresh = Cohort(cohort.path)
+    return fresh.where(fresh.table["subject"].isin(names))
+
+
+def _runs(
+    transform: InferenceTransform,
+    cohort: Cohort,
+    names: list[str],
+    layer: str,
+    pool: Executor | None,
+    progress: ProgressOption,
+) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Each subject, and what waits for its prediction or makes it."""
+    if pool is None:
+        for name in names:
+            yield (
+                name,
+                lambda name=name: add_layer(  # type: ignore[misc]
+                    transform, cohort[name], layer, progress, may_be_there=True
+                ),
+            )
+        return
+    futures: dict[Future[None], str] = {
+        pool.submit(_in_worker, transform, cohort.member(name), layer): name for name in names
+    }
+    for future in as_completed(futures):
+        yield futures[future], future.result
+
+
+def _in_worker(transform: InferenceTransform, member: Any, layer: str) -> None:
+    add_layer(transform, member.subject(), layer, False, may_be_there=True)
+
+
+@contextmanager
+def _executor(
+    workers: int, scheduler: str | None, executor: Executor | None
+) -> Iterator[Executor | None]:
+    given = [name for name in (workers, scheduler, executor) if name]
+    if len(given) > 1:
+        raise ValueError("workers, scheduler and executor each say who predicts: give one of them")
+    if scheduler is not None:
+        distributed = import_optional("distributed", "distributed")
+        with distributed.Client(scheduler) as client:
+            yield client.get_executor()
+    elif workers:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            yield pool
+    else:
+        yield executor
+
+
+def _is_made_by(found: LabelMap, transform: InferenceTransform, scan: Scan) -> bool:
+    wanted = transform.inference.entry(scan)
+    steps = [step for step in found.history if step["operation"] == wanted["operation"]]
+    return bool(steps) and all(steps[-1][key] == wanted[key] for key in ("arguments", "version"))
