@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from voxarray.core.errors import MissingFileError
 from voxarray.core.version import __version__
 from voxarray.storage.places import write_if_other
 from voxarray.storage.remote.address import is_url
+from voxarray.storage.swap_lock import swap_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,41 @@ def finalise(destination: str | os.PathLike[str]) -> Summary:
 
 def conclude(folder: CohortLayout, items: tuple[Item, ...], zipped: bool) -> Summary:
     """As `finalise`, of a plan that is at hand."""
+    before = _version(folder)
     entries = catalogue.entries(folder)
+    with _held(folder):
+        if _version(folder) != before:  # label maps were added meanwhile, or others finalised
+            entries = catalogue.entries(folder)
+        return _written(folder, entries, items, zipped)
+
+
+def _version(folder: CohortLayout) -> tuple[int, int, int] | None:
+    """Tells the catalogue that is there from one that has taken its place."""
+    try:
+        status = os.stat(folder.catalogue)
+    except OSError:  # there is none, or it is in a bucket
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+@contextmanager
+def _held(folder: CohortLayout) -> Iterator[None]:
+    """Nobody else replaces the catalogue meanwhile, as those do who add label maps.
+
+    A first one has nothing to lock, and one that may not be written is only replaced.
+    """
+    with ExitStack() as stack:
+        if _version(folder) is not None and os.access(folder.catalogue, os.W_OK):
+            stack.enter_context(swap_lock(folder.catalogue))
+        yield
+
+
+def _written(
+    folder: CohortLayout,
+    entries: Mapping[str, Entry | None],
+    items: tuple[Item, ...],
+    zipped: bool,
+) -> Summary:
     noted = last_failures(folder)
     rows = [catalogue.row_of(name, entry) for name, entry in entries.items() if entry is not None]
     missing = [
