@@ -1,6 +1,6 @@
 """What a run costs beside its images: processor time of single conversions against all processes.
 
-python benchmarks/efficiency.py [--size 64] [--scans 1000] [--engines workers array]
+python benchmarks/efficiency.py [--size 64] [--scans 10000] [--engines workers array]
 
 The same scans (ten, each under many names) are converted one by one in one process, and as a
 cohort by each engine: in one process, by two workers (``--workers 2``), by two jobs of
@@ -27,7 +27,7 @@ from environments import BENCH, OWN
 from harness import fresh_output, save
 from voxarray.testing.synthetic import Phantom, write_nifti
 
-SIZE, SCANS = 64, 1_000
+SIZE, SCANS = 64, 10_000
 DIFFERENT = 10
 FEW = 4
 ENGINES = ("here", "workers", "dask-jobqueue", "array")
