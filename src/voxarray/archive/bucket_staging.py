@@ -7,6 +7,10 @@ a folder of its own (see `voxarray.archive.roots`). So nothing that anybody coul
 changed. Only the manifest makes it an archive: it is created too, or takes the place of the very
 manifest that was there when writing began; the store lets one of several writers do that.
 
+What a writer has put at the top it may delete again, if its source turns out to be bad, unless
+another counts on it. Both leave a mark before they look for the other's, so that one of them at
+least sees it: who would delete does not, and who counts on objects copies them.
+
 Who is interrupted leaves objects without a manifest, which nobody reads. The next conversion of the
 same source goes on from them, and ``voxarray clean`` removes them.
 """
@@ -25,7 +29,13 @@ from typing import Any
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.replaceable import require_replaceable_keys
-from voxarray.archive.roots import TOP, new_root, signpost
+from voxarray.archive.roots import (
+    TOP,
+    is_borrowed_mark,
+    is_withdrawn_mark,
+    new_root,
+    signpost,
+)
 from voxarray.archive.staging import Staging
 from voxarray.core import settings
 from voxarray.core.disk import refusal
@@ -63,6 +73,9 @@ class BucketStaging(Staging):
     replaced: tuple[Manifest, Stamp] | None = field(kw_only=True)
     _root: str = field(kw_only=True)
     _is_swapping: bool = False
+    _is_borrowing: bool = False
+    _mark: str = field(default_factory=new_root)
+    _marks: list[str] = field(default_factory=list)
     _done: dict[str, str] = field(default_factory=dict)
     _created: list[str] = field(default_factory=list)
     _pending: list[Future[None]] = field(default_factory=list)
@@ -87,6 +100,8 @@ class BucketStaging(Staging):
             future.result()
         top = self._bytes(TOP)
         self._put(TOP)  # the last of all: without it, nobody else opens what is not whole
+        if self._is_borrowing and not self._root and self._is_marked("borrowed"):
+            self._root = new_root()  # and all is copied there
         for key, root in list(self._done.items()):
             if root != self._root:
                 self.place.copy(root + key, self._root + key)
@@ -121,11 +136,19 @@ class BucketStaging(Staging):
                 self._created.append(key)
                 return True
             if self.place.holds(key, data):
+                self._is_borrowing = True
                 return True
             if self.place.stat(key) is not None:
                 return False
             retries.pause(number)  # 409, or it was deleted before it could be compared
         return False
+
+    def _is_marked(self, own: str) -> bool:
+        """Leave a mark, and look whether another writer has left the opposite one."""
+        is_opposite = is_withdrawn_mark if own == "borrowed" else is_borrowed_mark
+        self._marks.append(f"{self._mark}{own}")
+        self.place.put(self._marks[-1], own.encode())
+        return any(is_opposite(key) for key in self.place.stamps())
 
     def _moved(self, root: str) -> str:
         """Where to go on after a key was taken by other bytes."""
@@ -158,7 +181,8 @@ class BucketStaging(Staging):
             if self._root:
                 place.put(TOP, signpost(top, self._root))
             old = [] if self.replaced is None else self.replaced[0].files
-            place.delete(key for key in old if key not in files and key != TOP)
+            gone = [key for key in old if key not in files and key != TOP]
+            place.delete([*gone, *self._marks])
         except (VoxarrayError, OSError) as error:
             _LOG.warning("%r is whole, but what it replaced is left: %s", self.destination, error)
 
@@ -166,20 +190,25 @@ class BucketStaging(Staging):
         """Remove what was put, where nobody else can have counted on it.
 
         Below a folder of its own that is all. At the top another writer of the same archive may
-        count on it, unless that fails like this one, for what the source says.
+        count on it, unless that fails like this one, for what the source says, or has left a mark.
         """
         self.threads.shutdown(wait=True, cancel_futures=True)
         if self._is_swapping and not isinstance(error, ArchiveExistsError):
             return  # nobody knows whether it was published
+        at_top = any(not key.startswith("generations/") for key in self._created)
         with suppress(VoxarrayError, OSError):
+            alone = at_top and isinstance(error, _OF_THE_SOURCE)
+            # Before the manifest is looked for: whoever has published it has left no mark.
+            alone = alone and not self._is_marked("withdrawn")
             current = self.place.fetch(manifests.KEY, _LARGEST_MANIFEST)
             named = {} if current is None else Manifest.parse(current[0], self.destination).files
-            alone = isinstance(error, _OF_THE_SOURCE) and current is None
-            self.place.delete(
+            alone = alone and current is None
+            gone = [
                 key
                 for key in self._created
                 if key not in named and (alone or key.startswith("generations/"))
-            )
+            ]
+            self.place.delete([*gone, *self._marks])
 
 
 @contextmanager

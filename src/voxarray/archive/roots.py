@@ -22,6 +22,7 @@ LAYOUT = re.compile(
 """Keys of an archive whose manifest cannot be read."""
 
 _ROOT = re.compile(r"generations/[0-9a-f]{16}/")
+_MARKS = re.compile(r"generations/[0-9a-f]{16}/(borrowed|withdrawn)")
 TOP = "zarr.json"
 """The topmost document."""
 
@@ -29,6 +30,16 @@ TOP = "zarr.json"
 def new_root() -> str:
     """A folder that no other writer has, with its final slash."""
     return f"generations/{random_identity()}/"
+
+
+def is_borrowed_mark(key: str) -> bool:
+    """Whether somebody counts on objects at the top that another writer has put."""
+    return bool(_MARKS.fullmatch(key)) and key.endswith("/borrowed")
+
+
+def is_withdrawn_mark(key: str) -> bool:
+    """Whether somebody is about to delete the objects that it has put at the top."""
+    return bool(_MARKS.fullmatch(key)) and key.endswith("/withdrawn")
 
 
 def root_of(files: Collection[str]) -> str:
@@ -46,6 +57,8 @@ def of_key(key: str) -> str:
 
 def is_leftover(key: str, root: str) -> bool:
     """Whether a file is one that a writer of an archive left, which is not the one at a root."""
+    if _MARKS.fullmatch(key):
+        return True
     return of_key(key) != root and bool(LAYOUT.fullmatch(plain(key)))
 
 
