@@ -136,6 +136,9 @@ from .image import (
 from .image.monai_reader import (
     MonaiReader as MonaiReader,
 )
+from .image.torchio_reader import (
+    TorchioReader as TorchioReader,
+)
 from .inference import (
     evaluate as evaluate,
 )

@@ -16,7 +16,9 @@ INTERNAL = {"constants", "external", "reference", "torch", "types", "DATA_REPO",
 INTERNAL |= {"MIN_FLOAT_32"}
 
 
-@pytest.mark.parametrize("name", sorted(n for n in dir(tio) if not n.startswith("_")))
+@pytest.mark.parametrize(
+    "name", sorted(n for n in {*dir(tio), *tio.__all__} if not n.startswith("_"))
+)
 def test_a_name_of_torchio_is_here_or_its_error_says_what_to_use(name):
     if name in INTERNAL or name in vx.__all__:
         return
@@ -33,7 +35,9 @@ def test_another_name_gets_no_advice():
         vx.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["CopyAffine", "Queue", "SubjectsDataset", "SubjectsLoader"])
+@pytest.mark.parametrize(
+    "name", ["CopyAffine", "PCA", "Queue", "RandomAffine", "SubjectsDataset", "SubjectsLoader"]
+)
 def test_the_page_on_migration_names_it(name):
     assert name in PAGE.read_text("utf-8")
     assert advice(name)

@@ -14,6 +14,7 @@ PALETTE_SIZE = 255
 _STEPS = 16  # of each of red, green and blue, among which colours are chosen
 _DARKEST = 35  # lightness, 0 to 100: below it a colour might be taken for the background
 _WHITE_POINT = (0.95047, 1.0, 1.08883)  # D65
+_ORANGE = (255, 119, 0)
 
 _TO_XYZ = np.array(
     [
@@ -46,16 +47,22 @@ def palette() -> NDArray[np.uint8]:
     return table
 
 
-def paint(labels: NDArray, own: Mapping[float, tuple[int, int, int]]) -> NDArray[np.uint8]:
+def paint(
+    labels: NDArray, own: Mapping[float, tuple[int, int, int]], *, over_scan: bool = False
+) -> NDArray[np.uint8]:
     """Pixels (..., 3) RGB of labels.
 
     Args:
         labels: Integers, or floats that stand for them. NaN is black.
         own: Colours of some values; all others get theirs from the palette, by value, so that a
             label has one colour in every image.
+        over_scan: Whether they lie over grey voxels, in which white would be lost: it is orange
+            there, which the palette has not.
     """
     values, places = np.unique(labels, return_inverse=True)
-    colours = np.array([own.get(float(value), _colour(value)) for value in values], np.uint8)
+    colours = np.array(
+        [own.get(float(value), _colour(value, over_scan)) for value in values], np.uint8
+    )
     painted: NDArray[np.uint8] = colours[places.reshape(labels.shape)]
     return painted
 
@@ -66,12 +73,14 @@ def own_colours(source: Any) -> dict[float, tuple[int, int, int]]:
     return {float(label.value): label.colour[:3] for label in labels if label.colour is not None}
 
 
-def _colour(value: Any) -> tuple[int, int, int]:
+def _colour(value: Any, over_scan: bool) -> tuple[int, int, int]:
     if not np.isfinite(value):
         return (0, 0, 0)
     number = int(value)
     # 0 stays alone: label 256 is not taken for the background.
     place = number if 0 <= number <= PALETTE_SIZE else 1 + (number - 1) % PALETTE_SIZE
+    if place == 1 and over_scan:
+        return _ORANGE
     red, green, blue = palette()[place].tolist()
     return red, green, blue
 

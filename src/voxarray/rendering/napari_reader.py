@@ -103,7 +103,7 @@ def _layer(source: Source, name: str) -> LayerData:
         }
         own = {float(one.value): one.colour[:3] for one in table if one.colour is not None}
         values = np.array([one.value for one in table])
-        rgb = paint(values, own) / 255
+        rgb = paint(values, own, over_scan=True) / 255
         colours: dict[int | None, Any] = {
             int(value): (*colour, 1.0) for value, colour in zip(values, rgb.tolist(), strict=True)
         }

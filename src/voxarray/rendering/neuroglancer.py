@@ -134,10 +134,10 @@ def placement(source: Source) -> NDArray[np.float64]:
 
 
 def _colours(image: Drawable) -> dict[int, str]:
-    """The colours that `plot` gives the labels."""
+    """The colours that `plot` gives labels over scans."""
     own = image.label_colours or {}
     values = sorted({*range(1, PALETTE_SIZE + 1), *(int(value) for value in own if value > 0)})
-    painted = paint(np.array(values), own)
+    painted = paint(np.array(values), own, over_scan=True)
     return {
         value: "#{:02x}{:02x}{:02x}".format(*colour)
         for value, colour in zip(values, painted.tolist(), strict=True)

@@ -55,7 +55,7 @@ def painted(plane: Plane, labels: Drawable, opacity: float) -> NDArray[np.uint8]
     values = labels_at(plane, labels.source, as_channels(-1, labels.num_channels))
     colours: Mapping[float, tuple[int, int, int]] = labels.label_colours or {}
     opaque = np.where(np.nan_to_num(values) != 0, round(255 * opacity), 0)[..., None]
-    return np.concatenate([paint(values, colours), opaque.astype(np.uint8)], -1)
+    return np.concatenate([paint(values, colours, over_scan=True), opaque.astype(np.uint8)], -1)
 
 
 def labels_at(plane: Plane, source: Source, channels: range) -> NDArray:

@@ -172,10 +172,10 @@ def _as_nifti(window: Window, intent: int = 0) -> bytes:
 
 
 def _table(niivue: Any, image: Drawable, labels: Sequence[int | float]) -> Any:
-    """The colours that `plot` gives the labels; 0 is transparent."""
+    """The colours that `plot` gives labels over scans; 0 is transparent."""
     largest = max(map(int, labels), default=0)
     values = np.arange(min(max(largest, PALETTE_SIZE) + 1, _LARGEST_TABLE))
-    colours = paint(values, image.label_colours or {})
+    colours = paint(values, image.label_colours or {}, over_scan=True)
     opaque = np.where(values == 0, 0, 255)
     table = np.column_stack([colours, opaque]).astype(int)
     return niivue.LUT(lut=table.ravel().tolist(), min=0.0, max=float(values[-1]))

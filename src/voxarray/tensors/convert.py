@@ -106,6 +106,11 @@ def to_numpy(tensor: torch.Tensor) -> NDArray:
     return array
 
 
+def copied(array: NDArray) -> torch.Tensor:
+    """A tensor of the values of an array, which it does not share."""
+    return torch.from_numpy(array.copy())
+
+
 def integers(numbers: Sequence[int]) -> torch.Tensor:
     """Tensor (n,) of 64-bit integers: sizes and places of volumes of any size."""
     return torch.tensor(numbers, dtype=torch.int64)
