@@ -15,7 +15,7 @@ import pytest
 
 import voxarray as vx
 from voxarray.core import errors
-from voxarray.core.site import DOCUMENTATION, about_code
+from voxarray.core.documentation import DOCUMENTATION, about_code
 
 ROOT = Path(__file__).parents[2]
 CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")

@@ -47,7 +47,9 @@ def attributes_of(raw: bytes, path: str) -> Mapping[str, Any]:
             path=path,
         ) from error
     if not isinstance(attributes, dict):
-        raise FormatError(f"the attributes of {path} are none", code="BAD_METADATA", path=path)
+        raise FormatError(
+            f"the attributes of {path} are no JSON object", code="BAD_METADATA", path=path
+        )
     return attributes
 
 

@@ -172,8 +172,9 @@ def _own(path: str | os.PathLike[str]) -> tuple[str, ArchiveSource]:
     base = open_archive(root)
     if base.prefix:
         raise UnsupportedError(
-            f"the files of {root} lie below {base.prefix}, as in a bucket where it was written "
-            "over: convert the image again (vx.convert), and add to that",
+            f"{root} was copied from a bucket in which it had been overwritten, so that its files "
+            f"lie below {base.prefix}, and nothing can be added there: convert the image again "
+            "(vx.convert), and add to that",
             code="MOVED_ROOT",
             path=root,
         )

@@ -229,7 +229,9 @@ class ImageMetadata:
         if not isinstance(ours["dtype"], str) or np.dtype(ours["dtype"]).kind not in "biufc":
             raise ValueError("a type that is no number's")
         if ours["kind"] not in get_args(Kind) or channels["kind"] not in ("channel", "time"):
-            raise ValueError("neither image nor label map, or channels that count something else")
+            raise ValueError(
+                "a kind other than intensity and label, or channels other than channel and time"
+            )
         return cls(
             ours["kind"],
             affine,

@@ -18,7 +18,7 @@ from voxarray.archive.digests import digest_of_blob
 from voxarray.archive.generations import interrupted
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
-from voxarray.archive.past import is_history, of_history
+from voxarray.archive.manifest_history import is_history, of_history
 from voxarray.archive.problems import Problem as Problem
 from voxarray.archive.problems import problem_of as _problem
 from voxarray.archive.reader import ShardedArray

@@ -17,16 +17,16 @@ from voxarray.storage.folder_lock import Ownership
 @click.option(
     "--unlocked",
     is_flag=True,
-    help="Also remove that of which no lock can tell whether its writer lives",
+    help="Also remove what no lock shows to be abandoned",
 )
 @click.option("--dry-run", is_flag=True, help="Say what is there, and remove nothing")
 @how_it_speaks(as_json=False)
 def command(path: str, unlocked: bool, dry_run: bool) -> None:
     """Remove what interrupted conversions have left below PATH.
 
-    What somebody is at work in is never removed. Where locks cannot tell, as on file systems
-    without them, in buckets (s3://...), and of what voxarray 0.1 left, --unlocked removes it: say
-    it only while nobody converts there.
+    What a running conversion writes is kept. On file systems without locks, in buckets (s3://...)
+    and of what voxarray 0.1 left, nothing shows whether the writer still runs: give --unlocked to
+    remove it, and only while nobody converts there.
     """
     talk = console()
     found = clean(path, unlocked=unlocked, dry_run=dry_run)
@@ -37,7 +37,7 @@ def command(path: str, unlocked: bool, dry_run: bool) -> None:
     doubtful = [left for left in found if left.ownership is Ownership.UNKNOWN]
     if doubtful and not unlocked:
         talk.complain(
-            f"{len(doubtful)} are left of which no lock can tell whether their writers live: if "
+            f"{len(doubtful)} are kept, for no lock shows whether their writers still run: if "
             f"nobody converts here now, voxarray clean {path} --unlocked removes them"
         )
     failed = [left for left in found if left.outcome == "failed"]

@@ -18,13 +18,13 @@ from voxarray.cohort.run.slurm_submit import RESUBMISSIONS, resubmit
     "script",
     type=click.Path(),
     metavar="SCRIPT",
-    help="Submit the parts of this SLURM script again in which images are missing that did not "
-    f"fail for good, with twice the memory; {RESUBMISSIONS} times at most",
+    help="Submit again, with twice the memory, the parts of this SLURM script that lack images, "
+    f"but for images that failed permanently; at most {RESUBMISSIONS} times",
 )
 @click.option("--attempt", type=click.IntRange(1), default=1, help="How often SCRIPT was submitted")
 @how_it_speaks(as_json=False)
 def command(destination: str, script: str | None, attempt: int) -> None:
-    """Make catalogue and report of the cohort in DESTINATION, and name what is missing."""
+    """Write catalogue and report of the cohort in DESTINATION, and list missing images."""
     talk = console()
     folder = Destination.of(destination).require_cohort("finalise")
     summary = finalise(folder.root)

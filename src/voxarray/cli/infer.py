@@ -49,14 +49,25 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
 @click.argument("model")
 @click.argument("source")
 @click.argument("destination", required=False)
-@click.option("--layer", default="prediction", show_default=True, help="Without DESTINATION")
-@click.option("--patch-size", callback=_sizes, metavar="N|N,N,N", help="Voxels of a patch")
+@click.option(
+    "--layer",
+    default="prediction",
+    show_default=True,
+    help="Name of the layer, without DESTINATION",
+)
+@click.option("--patch-size", callback=_sizes, metavar="N|N,N,N", help="Edges of a patch in voxels")
 @click.option("--overlap", callback=_sizes, metavar="F|N|...", help="Fraction, or voxels [0.5]")
 @click.option("--blend", type=click.Choice(BLENDS), help="How patches are weighed [hann]")
 @click.option("--output", type=click.Choice(OUTPUTS), default="labels", show_default=True)
-@click.option("--activation", type=click.Choice(ACTIVATIONS), help="[softmax; one class: sigmoid]")
+@click.option(
+    "--activation",
+    type=click.Choice(ACTIVATIONS),
+    help="[default: softmax, or sigmoid for one class]",
+)
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Least probability of a label")
-@click.option("--classes", callback=_classes, metavar="N|NAME,NAME,...", help="[as the model says]")
+@click.option(
+    "--classes", callback=_classes, metavar="N|NAME,NAME,...", help="[default: those of the model]"
+)
 @click.option(
     "--channels",
     callback=lambda _, __, t: t.split(",") if t else None,

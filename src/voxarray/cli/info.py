@@ -28,7 +28,7 @@ from voxarray.storage.remote.address import is_url
     "--limits",
     "show_limits",
     is_flag=True,
-    help="Show what limits memory and processors here, and who says so.",
+    help="Show the limits of memory and processors here, and where each comes from.",
 )
 @how_it_speaks(as_json=True)
 def command(paths: tuple[str, ...], show_limits: bool) -> None:

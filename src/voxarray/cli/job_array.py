@@ -20,7 +20,7 @@ from voxarray.storage.remote.address import Address, carries_secret
 def as_job_array(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a command that may be done by a job array."""
     command = click.option(
-        "--submit", is_flag=True, help="Submit the job array, and the catalogue after it"
+        "--submit", is_flag=True, help="Submit the job array, and a job that makes the catalogue"
     )(command)
     return click.option(
         "--slurm",

@@ -58,13 +58,17 @@ def how_archives_are_written(command: Command) -> Command:
             callback=checked_levels,
             metavar="N|all|F,F,...",
             help="Pyramid levels: how many, all, or times coarser than the image, such as 4,16 "
-            "[default: all that help but that of half the resolution]",
+            "[default: those coarser than half, until one fits into one chunk]",
         ),
         click.option(
-            "--chunk", type=click.IntRange(2), help="Edge of a chunk in voxels, even [64]"
+            "--chunk",
+            type=click.IntRange(2),
+            help="Edge of a chunk in voxels, even [default: 64; training 32, compact 128]",
         ),
         click.option(
-            "--codec", type=click.Choice(sorted(PROFILES)), help="[default: by the voxels]"
+            "--codec",
+            type=click.Choice(sorted(PROFILES)),
+            help="Trade between size and speed [default: labels for label maps, else default]",
         ),
         click.option("--zip", "zipped", is_flag=True, help="One .ozx file per image, not a folder"),
     )
@@ -96,9 +100,13 @@ def what_belongs_together(command: Command) -> Command:
             callback=_named_patterns,
             help="Which files are label maps of the images with the same *",
         ),
-        click.option("--image-column", multiple=True, help="Column of a manifest: images"),
-        click.option("--label-column", multiple=True, help="Column of a manifest: label maps"),
-        click.option("--subject-column", help="Column of a manifest: the subject"),
+        click.option(
+            "--image-column", multiple=True, help="Column of a manifest that names images"
+        ),
+        click.option(
+            "--label-column", multiple=True, help="Column of a manifest that names label maps"
+        ),
+        click.option("--subject-column", help="Column of a manifest that names the subject"),
         click.option(
             "--keep-metadata",
             multiple=True,
@@ -130,9 +138,12 @@ def who_does_it(command: Command) -> Command:
             "--partition",
             callback=_part,
             metavar="I/N",
-            help="One part of a plan; auto/N in a job array (SLURM, PBS, LSF, SGE, Kubernetes)",
+            help="Part I of N of a plan; auto/N takes I from a job array (SLURM, PBS, LSF, SGE, "
+            "Kubernetes)",
         ),
-        click.option("--max-failures", type=click.IntRange(1), help="Stop after so many"),
+        click.option(
+            "--max-failures", type=click.IntRange(1), help="Stop after this many failed images"
+        ),
         click.option("--retry", is_flag=True, help="Also retry images that failed permanently"),
     )
     return _with(command, options)

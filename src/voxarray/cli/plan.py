@@ -34,7 +34,7 @@ def command(
     submit: bool,
     **arguments: Any,
 ) -> None:
-    """Write a plan for the images that SOURCES mean: DESTINATION/plan.json.
+    """Write a plan for converting the images in SOURCES to DESTINATION/plan.json.
 
     DESTINATION is the folder of a cohort. Headers are read, voxels are not. `voxarray convert
     --partition I/N` converts parts of the plan, in any order, on any machine.

@@ -84,8 +84,8 @@ def command(
                 make_folder(logs_of(folder))
                 kept = os.path.join(logs_of(folder), "pipeline.yaml")
                 pipeline.to_yaml(kept)
-            again = repeated({**own, "pipeline": kept, "memory": memory})
-            work = ["preprocess", mapped.cohort.path, folder.root, *again]
+            same_options = repeated({**own, "pipeline": kept, "memory": memory})
+            work = ["preprocess", mapped.cohort.path, folder.root, *same_options]
             queue(plan, work, folder, jobs, submitting=submit)
             return
         run = choices.execution(arguments)

@@ -39,7 +39,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from voxarray.core.site import about_code
+from voxarray.core.documentation import about_code
 
 
 class VoxarrayError(Exception):

@@ -53,9 +53,9 @@ def write(folder: CohortLayout, part: tuple[int, int], failed: Iterable[Failed])
         ArchiveError: What the disk refuses.
     """
     path = _path(folder, part)
-    lasting = [[one.slug, one.key, asdict(one.failure)] for one in failed if one.failure.lasting]
-    if lasting or is_file(path):
-        text = json.dumps(sorted(lasting, key=lambda one: one[:2]))
+    permanent = [[one.slug, one.key, asdict(one.failure)] for one in failed if one.failure.lasting]
+    if permanent or is_file(path):
+        text = json.dumps(sorted(permanent, key=lambda one: one[:2]))
         write_if_other(path, text.encode())
 
 

@@ -119,7 +119,7 @@ class Ignored:
             return cls()
         except (OSError, ValueError) as error:
             raise FormatError(
-                f"{path} cannot be read ({error}): it has a pattern of .gitignore on each line",
+                f"{path} cannot be read ({error}): expected a pattern a line, as in .gitignore",
                 code="BAD_BIDSIGNORE",
                 path=path,
             ) from None

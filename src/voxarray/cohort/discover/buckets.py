@@ -142,7 +142,7 @@ class _Sorted:
         elif self._is_detached(key):
             self.census.take()
         else:
-            self.census.wonder(key)
+            self.census.note_unknown(key)
 
     def _take(self, name: str) -> None:
         if name not in self.images:

@@ -52,7 +52,7 @@ class Census:
         self.taken -= 1
         self.ignored[rule] += 1
 
-    def wonder(self, name: str) -> None:
+    def note_unknown(self, name: str) -> None:
         """Note what nothing here understands."""
         self.unknowns += 1
         if len(self.unknown) < _KEPT:

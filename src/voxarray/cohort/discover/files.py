@@ -156,20 +156,20 @@ class _Walk:
 
     def _explain(self, folder: Path, others: list[str]) -> None:
         """Count the files of a folder that are no images: by a rule, or as not understood."""
-        wondered = []
+        unknown = []
         for path in others:
             if is_beside(path):
                 self.census.ignore(BESIDE)
             elif longest_suffix(path, self.known):
                 self.census.ignore(NAMED_ONLY)
             else:
-                wondered.append(path)
-        parts = _detached_parts(folder) if wondered else set()
-        for path in wondered:
+                unknown.append(path)
+        parts = _detached_parts(folder) if unknown else set()
+        for path in unknown:
             if path in parts:
                 self.census.take()
             else:
-                self.census.wonder(os.path.relpath(path, self.root).replace(os.sep, "/"))
+                self.census.note_unknown(os.path.relpath(path, self.root).replace(os.sep, "/"))
 
 
 def is_beside(path: str) -> bool:

@@ -85,7 +85,7 @@ def _one(name: str, roots: Sequence[tuple[str, str]], listed: Mapping[str, list[
         ] or candidates
     if not candidates:
         raise MissingFileError(
-            f"the plan was made of other sources: none of those that are named holds {name}",
+            f"the plan was made from other sources: none of the given ones holds {name}",
             code="OTHER_SOURCE",
         )
     return candidates[0]

@@ -29,23 +29,23 @@ def failure_of(error: BaseException, source: str, places: dict[str, str]) -> Fai
     if isinstance(error, VoxarrayError):
         message, code = error.message, error.code
         source = _blamed(error.path, places) or source
-        lasting = isinstance(error, (FormatError, GridError)) and code not in _OF_THE_DAY
+        permanent = isinstance(error, (FormatError, GridError)) and code not in _OF_THE_DAY
     elif isinstance(error, OSError):
         code = "NO_SPACE" if is_full(error) else "IO_ERROR"
         if isinstance(error, PermissionError):
             code = "ACCESS_DENIED"
         if isinstance(error, FileNotFoundError):
             code = MissingFileError.default_code
-        message, lasting = f"{error.strerror or type(error).__name__}", False
+        message, permanent = f"{error.strerror or type(error).__name__}", False
         source = _blamed(error.filename, places) or source
     elif isinstance(error, MemoryError):
-        code, lasting = "OUT_OF_MEMORY", False
+        code, permanent = "OUT_OF_MEMORY", False
         message = "the system gave no more memory: use fewer workers, or a smaller chunk"
     else:
         # What somebody else's parser says may quote what it parsed.
-        code, lasting = UNEXPECTED, False
+        code, permanent = UNEXPECTED, False
         message = f"{type(error).__name__} in {_place(error)}: please report this"
-    return Failure(code, redact_paths(message, places), source, lasting)
+    return Failure(code, redact_paths(message, places), source, permanent)
 
 
 def redact_paths(text: str, places: dict[str, str]) -> str:

@@ -60,7 +60,8 @@ def _dtype(image: Variable) -> np.dtype:
     sign = as_text(image.attributes.get("signtype", b"")).strip("_ ")
     if sign not in (_UNSIGNED, "signed") or image.dtype.kind != "i":
         raise FormatError(
-            f"whether the voxels have a sign is not said (signtype is {sign!r})", code="BAD_HEADER"
+            f"the file does not say whether its voxels are signed (signtype is {sign!r})",
+            code="BAD_HEADER",
         )
     kind = "u" if sign == _UNSIGNED else "i"
     return np.dtype(f">{kind}{image.dtype.itemsize}")
