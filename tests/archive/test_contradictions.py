@@ -9,6 +9,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import pytest
+import zarr
 from archive_samples import DTYPES, OBLIQUE, archive, blobs, reseal, voxels
 
 import voxarray as vx
@@ -54,6 +55,14 @@ def rewritten(file: Path, change: Any, dtype: str) -> None:
     change(values)
     body = values.tobytes()
     file.write_bytes(body + google_crc32c.value(body).to_bytes(4, "little"))
+
+
+def moved(file: Path, change: Any) -> None:
+    """Change the positions along an axis, which are compressed and have a crc32c."""
+    array = zarr.open_array(file.parent, mode="r+")
+    values = array[:]
+    change(values)
+    array[:] = values
 
 
 def found(path: Path) -> list[tuple[str, str]]:
@@ -118,16 +127,41 @@ def _one_more(values: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "how", "dtype"),
+    ("key", "how"),
     [
-        *((f"scale0/{axis}/c/0", _later, "<f8") for axis in "xyz"),
-        (f"{LEVEL}/y/c/0", _one_more, "<f8"),
-        ("labels/seg/scale0/x/c/0", _one_more, "<f8"),
-        ("labels/seg/label_counts/c/0/0", _one_more, "<i8"),
+        *((f"scale0/{axis}/c.0", _later) for axis in "xyz"),
+        (f"{LEVEL}/y/c.0", _one_more),
+        ("labels/seg/scale0/x/c.0", _one_more),
     ],
 )
-def test_numbers_that_were_changed_are_named(path, key, how, dtype):
-    rewritten(path / key, how, dtype)
+def test_positions_that_were_changed_are_named(path, key, how):
+    moved(path / key, how)
+    assert found(path) == [("CONTRADICTION", key)]
+
+
+@pytest.mark.parametrize("data", [b"", b"12", bytes(16), bytes(100)])
+def test_positions_that_cannot_be_decoded_are_named(path, data):
+    (path / "scale0/x/c.0").write_bytes(data + google_crc32c.value(data).to_bytes(4, "little"))
+    assert found(path) == [("CONTRADICTION", "scale0/x/c.0")]
+
+
+def test_positions_as_they_were_kept_before_are_taken(path):
+    """Uncompressed and in a folder, as in archives of version 1."""
+    values = zarr.open_array(path / "scale0/x", mode="r")[:]
+    (path / "scale0/x/c.0").unlink()
+    document = json.loads((path / "scale0/x/zarr.json").read_bytes())
+    document["codecs"] = [document["codecs"][0], {"name": "crc32c"}]
+    document["chunk_key_encoding"]["configuration"]["separator"] = "/"
+    (path / "scale0/x/zarr.json").write_text(json.dumps(document))
+    zarr.open_array(path / "scale0/x", mode="r+")[:] = values
+    assert found(path) == []
+    zarr.open_array(path / "scale0/x", mode="r+")[:] = values + 1
+    assert found(path) == [("CONTRADICTION", "scale0/x/c/0")]
+
+
+def test_counts_that_were_changed_are_named(path):
+    key = "labels/seg/label_counts/c/0/0"
+    rewritten(path / key, _one_more, "<i8")
     assert found(path) == [("CONTRADICTION", key)]
 
 
@@ -166,7 +200,7 @@ def test_files_of_another_archive_that_were_sealed_again_are_named(path, tmp_pat
         labels={"seg": blobs((1, 9, 8, 12), seed=1)},
         chunk=4,
     )
-    same = {"zarr.json", "nifti/c/0", "scale0/x/c/0", "scale1/x/c/0"}
+    same = {"zarr.json", "nifti/c/0", "scale0/x/c.0", "scale1/x/c.0"}
     same |= {"labels/seg/zarr.json", "labels/seg/nifti/c/0", "scale0/spatial_ref/zarr.json"}
     for key in sorted(same):
         before = (path / key).read_bytes()

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from voxarray.archive import handle_cache
+from voxarray.archive import axis_positions, handle_cache
 from voxarray.archive.chunk_statistics import LABEL_COUNTS, WEIGHT_SUMS
 from voxarray.archive.metadata import NIFTI, level_name
 from voxarray.archive.source import ArchiveSource
@@ -122,11 +123,13 @@ def _of_frame(level: ArchiveSource) -> Iterator[Contradiction]:
     grid = level.grid_of_level
     placement = Placement.of_affine(grid.affine, grid.shape)
     folder = f"{level.prefix}{level_name(level.number)}"
+    files = handle_cache.manifest(level.store, level.opened).files
     for axis, name in enumerate(DIMS):
         expected = placement.positions(axis)
-        values = _values(level, f"{folder}/{name}", "<f8")
-        if values.shape != expected.shape or not _all_close(values, expected):
-            yield f"{folder}/{name}/c/0", f"has other positions than the affine of {folder} makes"
+        key = axis_positions.key_of(f"{folder}/{name}", files)
+        values = axis_positions.decoded(key, expected.size, partial(_bytes, level))
+        if values is None or not _all_close(values, expected):
+            yield key, f"has other positions than the affine of {folder} makes"
         step = _within(_attributes(level, f"{folder}/{name}/zarr.json"), "step")
         if not _agree(step, placement.step(axis)):
             yield (
@@ -171,7 +174,7 @@ def _of_tables(image: ArchiveSource) -> Iterator[Contradiction]:
     key = f"{image.prefix}{LABEL_COUNTS}/c/0/0"
     if key in files:
         columns = len(COLUMNS)
-        table = _values(image, f"{image.prefix}{LABEL_COUNTS}", "<i8", "0/0")
+        table = _values(image, key, "<i8")
         total = int(table[columns - 1 :: columns].sum()) if table.size % columns == 0 else -1
         if total != math.prod((n, z, y, x)):
             yield key, f"counts {total} voxels where there are {math.prod((n, z, y, x))}"
@@ -200,9 +203,13 @@ def _attributes(image: ArchiveSource, key: str) -> Any:
     return _document(image, key).get("attributes")
 
 
-def _values(image: ArchiveSource, array: str, dtype: str, chunk: str = "0") -> Any:
+def _bytes(image: ArchiveSource, key: str) -> bytes:
+    return handle_cache.document(image.store, image.opened, key)
+
+
+def _values(image: ArchiveSource, key: str, dtype: str) -> Any:
     """The numbers in the only chunk of a small array, without its crc32c."""
-    raw = handle_cache.document(image.store, image.opened, f"{array}/c/{chunk}")[:-4]
+    raw = _bytes(image, key)[:-4]
     size = np.dtype(dtype).itemsize
     return np.frombuffer(raw[: len(raw) // size * size], dtype)
 

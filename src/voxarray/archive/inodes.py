@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from voxarray.archive.write_plan import WritePlan
 from voxarray.geometry.layout import Layout
 
-_COORDINATES = 3 * 4 + 2
+_COORDINATES = 3 * 3 + 2
 """Of a level: x, y and z with their document and only chunk, ``spatial_ref`` without a chunk."""
 
 _HEADER = 4

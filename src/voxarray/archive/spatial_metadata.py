@@ -6,9 +6,8 @@ from contextlib import suppress
 
 import google_crc32c
 import numpy as np
-from numpy.typing import NDArray
 
-from voxarray.archive import documents
+from voxarray.archive import axis_positions, documents
 from voxarray.archive.encoding import VoxelEncoding
 from voxarray.archive.metadata import NIFTI
 from voxarray.archive.staging import Staging
@@ -30,8 +29,9 @@ def write_level_frame(area: Staging, folder: str, grid: Grid) -> None:
             "step": placement.step(axis),
             "long_name": f"position along voxel axis {name}",
         }
-        values = placement.positions(axis)
-        _write_array(area, f"{folder}/{name}", values, (name,), attributes)
+        positions = placement.positions(axis)
+        for key, data in axis_positions.encoded(positions, name, attributes).items():
+            area.write(f"{folder}/{name}/{key}", data)
     # A scalar that is zero is its fill value, which needs no chunk: its attributes are the point.
     attributes = world_attrs(placement.lattice.world)
     scalar = documents.plain_array((), np.dtype(np.int32), (), attributes)
@@ -52,20 +52,8 @@ def write_nifti_header(area: Staging, prefix: str, source: Source, storage: Voxe
             scaling=storage.kept,
             template=source.original_header,
         )
-        values = np.frombuffer(header, np.uint8)
-        _write_array(area, f"{prefix}{NIFTI}", values, ("nifti_byte",), {})
-
-
-def _write_array(
-    area: Staging,
-    key: str,
-    values: NDArray,
-    dimensions: tuple[str, ...],
-    attributes: dict[str, object],
-) -> None:
-    """A 1-D array with its only chunk."""
-    document = documents.plain_array(values.shape, values.dtype, dimensions, attributes)
-    area.write(f"{key}/zarr.json", documents.dump(document))
-    data = values.tobytes()
-    crc = google_crc32c.value(data).to_bytes(4, "little")
-    area.write(f"{key}/{documents.chunk_key((0,))}", data + crc)
+        key, dtype = f"{prefix}{NIFTI}", np.dtype(np.uint8)
+        document = documents.plain_array((len(header),), dtype, ("nifti_byte",), {})
+        area.write(f"{key}/zarr.json", documents.dump(document))
+        crc = google_crc32c.value(header).to_bytes(4, "little")
+        area.write(f"{key}/{documents.chunk_key((0,))}", header + crc)

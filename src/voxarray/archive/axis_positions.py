@@ -1,0 +1,59 @@
+"""Positions of voxels along one axis, in mm: the coordinates that plain xarray shows.
+
+Three for each level stand in every archive, so they are kept small: compressed, and in a file
+beside the document instead of a folder of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive import documents
+from voxarray.archive.codecs import Codec
+from voxarray.core.errors import VoxarrayError
+
+_CODEC = Codec("zstd", 9, "bitshuffle")
+_BESIDE = {"name": "default", "configuration": {"separator": "."}}
+_KEY = "c.0"
+_KEY_BEFORE = "c/0"
+"""Of archives of version 1, and of early ones of version 2, which are not compressed."""
+
+
+def encoded(
+    values: NDArray[np.float64], name: str, attributes: dict[str, object]
+) -> dict[str, bytes]:
+    """Files of the array, by their key below it."""
+    document = documents.plain_array(values.shape, values.dtype, (name,), attributes)
+    document["codecs"] = _CODEC.to_json(values.dtype)
+    document["chunk_key_encoding"] = _BESIDE
+    return {"zarr.json": documents.dump(document), _KEY: b"".join(_CODEC.encode(values))}
+
+
+def key_of(array: str, files: Collection[str]) -> str:
+    """Key of the only chunk, among the files that a manifest names."""
+    key = f"{array}/{_KEY}"
+    return key if key in files else f"{array}/{_KEY_BEFORE}"
+
+
+def decoded(key: str, size: int, read: Callable[[str], bytes]) -> NDArray[np.float64] | None:
+    """The positions in a chunk.
+
+    Args:
+        key: What `key_of` found.
+        size: How many there should be.
+        read: Gives a file of the archive.
+
+    Returns:
+        Millimetres; None if the chunk does not hold so many.
+    """
+    raw = np.frombuffer(bytearray(read(key)), np.uint8)
+    codec = Codec(cname="") if key.endswith(f"/{_KEY_BEFORE}") else _CODEC
+    values = np.empty(size, "<f8")
+    try:
+        codec.decode(raw, values)
+    except (VoxarrayError, RuntimeError, ValueError):  # numcodecs raises the latter two
+        return None
+    return values
