@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import voxarray as vx
-from voxarray.archive import accelerated, handle_cache
+from voxarray.archive import accelerated, handle_cache, reader
 from voxarray.archive.source import open_archive
 from voxarray.core.errors import VoxarrayError
 from voxarray.geometry.selection import Selection
@@ -128,6 +128,20 @@ def test_loops_read_what_they_can(samples, number, threads):
     counts = source.array.layout.chunk_counts
     is_read = dtype != "c16" and codec != "raw"
     assert sum(done) == (np.prod(counts) if is_read else 0)
+
+
+def test_threads_share_the_chunks_of_a_box(samples, monkeypatch):
+    """However often they take turns: a generator would raise where two advance it at once."""
+    source, array = samples[0]
+    monkeypatch.setattr(reader, "_CHUNKS_AT_A_TIME", 1)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with vx_threads(4), reading(by_loops=True):
+            for _ in range(60):
+                assert source.read(Selection.whole(source.shape)).tobytes() == array.tobytes()
+    finally:
+        sys.setswitchinterval(before)
 
 
 @contextmanager
@@ -343,7 +357,7 @@ def test_a_tight_budget_has_no_room_for_numba(untried):
 def test_a_process_that_reads_little_does_not_load_numba(tmp_path):
     path = archive(tmp_path / "a.ome.zarr", blobs((1, 40, 33, 37)), chunk=16, levels=1)
     code = (
-        "import sys, voxarray as vx; from voxarray.archive import accelerated\n"
+        "import sys, voxarray as vx; from voxarray.archive import accelerated, reader\n"
         f"image = vx.ScalarImage({os.fspath(path)!r})\n"
         "for _ in range(20): image[4:30, 4:30, 4:30].data\n"
         "assert accelerated._chunks >= 20, accelerated._chunks\n"

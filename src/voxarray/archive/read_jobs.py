@@ -64,7 +64,9 @@ def share(
     work: Callable[[Iterable[Item]], None],
 ) -> None:
     """Do some work with items, in several threads, this one among them."""
-    todo = iter(items)  # shared: whoever is done with one takes the next
+    # Shared: whoever is done with one takes the next. Threads may share the iterator of a list, but
+    # no generator, which raises where two advance it at once.
+    todo = iter(items)
     tasks = [pool.submit(work, todo) for _ in range(1, threads)]
     try:
         work(todo)

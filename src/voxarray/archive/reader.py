@@ -135,7 +135,7 @@ class ShardedArray:
 
         threads = min(settings.threads(), -(-box.chunks // _CHUNKS_AT_A_TIME))
         each = box.chunks if threads == 1 else _CHUNKS_AT_A_TIME
-        spans = (range(n, min(n + each, box.chunks)) for n in range(0, box.chunks, each))
+        spans = [range(n, min(n + each, box.chunks)) for n in range(0, box.chunks, each)]
         share(spans, threads, thread_pools.pool(), read)
         return True
 
