@@ -22,6 +22,7 @@ from voxarray.archive.durability import ShardSync
 from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import OME_VERSION
 from voxarray.archive.staging import Staging
+from voxarray.archive.zip_bytes import MOST_BYTES, MOST_MEMBERS, zip_bytes
 from voxarray.core.disk import sync, write_new
 from voxarray.core.errors import ChecksumError
 from voxarray.core.portable import BINARY, CLOEXEC
@@ -60,16 +61,25 @@ def pack(area: Staging, source: Mapping[str, Any]) -> str:
 
 
 def _write_at_once(path: str, members: Mapping[str, bytes]) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        archive.comment = _comment("0" * DIGITS[2])  # its length is written before it
-        for key in _in_order(members):
-            archive.writestr(_member(key, len(members[key])), members[key])
-    body = packed.getbuffer()[: -len(archive.comment)]
+    ordered = [(key, members[key]) for key in _in_order(members)]
+    length = len(_comment("0" * DIGITS[2]))
+    is_small = sum(map(len, members.values())) < MOST_BYTES // 2  # headers take their part
+    pack_members = zip_bytes if is_small and len(ordered) <= MOST_MEMBERS else _by_library
+    body = pack_members(ordered, length)
     data = b"".join([body, _comment(digest_of(body))])
     write_new(path, data)
     fd = os.open(path, os.O_RDONLY | CLOEXEC | BINARY)
     ShardSync(fd, path).finish(FileEntry.of(data))
+
+
+def _by_library(members: Iterable[tuple[str, bytes]], comment: int) -> bytes:
+    """What `zip_bytes` gives, of any number of members."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = bytes(comment)  # its length is written before it
+        for key, data in members:
+            archive.writestr(_member(key, len(data)), data)
+    return packed.getvalue()[:-comment]
 
 
 def _write_from_files(path: str, area: Staging) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -61,11 +61,10 @@ class NiftiHeader:
         if len(start) < HEADER_BYTES[1]:
             raise TruncatedError(f"a NIfTI header has 348 or 540 bytes, this file {len(start)}")
         size = _version(start)[0]
-        header = cls(bytes(start[: HEADER_BYTES[size]]))
-        if len(header.raw) < HEADER_BYTES[size]:
+        raw = bytes(start[: HEADER_BYTES[size]])
+        if len(raw) < HEADER_BYTES[size]:
             raise TruncatedError(f"a NIfTI-2 header has 540 bytes, this file {len(start)}")
-        header._check()
-        return header
+        return _checked(raw)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return NiftiHeader, (self.raw,)  # cached facts are made again, and stay read-only
@@ -265,7 +264,7 @@ class NiftiHeader:
         except GridError as error:
             raise FormatError(error.message, code=error.code) from error
 
-    @property
+    @cached_property
     def has_spacings(self) -> bool:
         """Whether ``pixdim`` holds spacings; where there is an sform, that says them again."""
         steps = spacings(self.record)
@@ -297,6 +296,13 @@ class NiftiHeader:
                 record[field] = b""
         record["vox_offset"] = self._least_offset
         return bytes(record.tobytes())
+
+
+@lru_cache(maxsize=16)  # what is converted asks again for the header that it was opened with
+def _checked(raw: bytes) -> NiftiHeader:
+    header = NiftiHeader(raw)
+    header._check()
+    return header
 
 
 def _version(start: bytes) -> tuple[Version, Literal["<", ">"]]:

@@ -25,6 +25,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
+from functools import cache
 
 from voxarray.core import portable
 from voxarray.core.disk import remove_tree
@@ -276,6 +277,7 @@ def _counts(fd: int, folder: str) -> bool:
     return machines == {_machine()} or locks_are_seen_by_all(folder)
 
 
+@cache
 def _machine() -> str:
     """What the processes of one running kernel have in common, whatever container they are in."""
     with suppress(OSError), open(_BOOT, encoding="ascii") as file:
