@@ -164,8 +164,8 @@ class OneHot(LabelTransform):
         found = count_values(source).values
         if not found[0] >= 0 or not np.isfinite(found[-1]):
             raise UnsupportedError(
-                f"channels are numbered from 0, and labels go from {found[0]} to {found[-1]}: "
-                "remap them",
+                f"channels are numbered from 0, and there are labels from {found[0]} to "
+                f"{found[-1]}: remap them",
                 code="LABEL_WITHOUT_CLASS",
             )
         return OneHotOperation(source, int(found[-1]) + 1)
