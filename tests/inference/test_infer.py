@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -348,7 +349,19 @@ def nan_later(batch):
     return torch.cat([batch, batch / 0 * (batch > 2)], 1)
 
 
+def full(batch):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def lost_later(batch):
+    if batch.any():  # the batch of zeros, which is measured, goes well
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    return batch.repeat(1, 2, 1, 1, 1)
+
+
 MISTAKES = [
+    ("DEVICE_FULL", full, {}),
+    ("DEVICE_LOST", lost_later, {}),
     ("MODEL_FAILED", raising, {}),
     ("BAD_PREDICTION", lambda b: b[:, :, 1:], {}),
     ("BAD_PREDICTION", lambda b: b[0], {}),
@@ -371,7 +384,7 @@ MISTAKES = [
 @pytest.mark.parametrize("suffix", [".ome.zarr", ".nii.gz"])
 def test_what_a_model_does_wrong_is_named_and_nothing_is_left(tmp_path, code, model, more, suffix):
     changing.calls = 0
-    if code == "DEVICE_LOST" and torch.cuda.is_available():
+    if "device" in more and torch.cuda.is_available():
         pytest.skip("there is a card")
     with pytest.raises(vx.ModelError) as caught:
         vx.infer(model, scan(), tmp_path / f"a{suffix}", patch_size=8, **more)
@@ -459,6 +472,37 @@ def test_what_does_not_fit_is_refused_before_a_voxel_is_read(tmp_path, monkeypat
         vx.infer(model, image, tmp_path / "a.nii", patch_size=40, classes=300)
     assert not reads
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_needs_more_than_the_budget_is_refused(tmp_path, caplog):
+    def greedy(batch):
+        layers = torch.ones(200 << 18)  # 200 MiB
+        time.sleep(0.02)
+        return batch.repeat(1, 2, 1, 1, 1) + layers[-1]
+
+    image = scan()
+    with caplog.at_level("INFO", "voxarray.inference"):
+        vx.infer(greedy, image, tmp_path / "a.nii", patch_size=8)
+    placed = caplog.records[-1].args[1]
+    if not placed.network:
+        pytest.skip("this system does not tell what a process has")
+    assert 190 << 20 < placed.network < 260 << 20
+    assert "the network's own: 2" in caplog.text
+    needed = placed.peak + placed.writing
+    with (
+        dask.config.set({"voxarray.memory-budget": needed - (150 << 20)}),
+        pytest.raises(vx.MemoryBudgetError, match="the network's own"),
+    ):
+        vx.infer(greedy, image, tmp_path / "b.nii", patch_size=8)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.nii"]
+
+
+def test_a_network_that_makes_nan_of_zeros_alone_is_run(tmp_path):
+    def scaled(batch):
+        return torch.cat([batch, 1 - batch], 1) / batch.max()
+
+    labels = vx.infer(scaled, scan(), tmp_path / "a.nii", patch_size=8)
+    assert set(labels.count_labels()) == {0, 1}
 
 
 @pytest.mark.parametrize("width", [23, 24])

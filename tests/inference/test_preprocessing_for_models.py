@@ -65,16 +65,36 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("classes", [2, 5])
 def test_labels_are_those_of_the_whole_volume(tmp_path, case, classes):
+    compare(tmp_path, case, classes, "hann", 0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["oblique", "finer"])
+@pytest.mark.parametrize("classes", [2, 5, 117])
+@pytest.mark.parametrize("blend", ["hann", "gaussian", "crop", "average"])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75])
+def test_labels_of_every_blend_overlap_and_number(tmp_path, case, classes, blend, overlap):
+    compare(tmp_path, case, classes, blend, overlap)
+
+
+def compare(tmp_path, case, classes, blend, overlap):
     affine, preprocess = CASES[case]
     if case == "axis":  # around the scan
         preprocess = vx.Resample(((26, 30, 34), _around(scan(affine).grid)))
     image, model = scan(affine), network(classes)
     shown = preprocess(image)
-    patch, overlap = (8, 10, 8), (4, 5, 4)
-    logits = blended(model, shown.numpy(), patch, overlap, "hann")
+    patch = (8, 10, 8)
+    shared = tuple(p - max(1, int(p * (1 - overlap))) for p in patch)
+    logits = blended(model, shown.numpy(), patch, shared, blend)
     expected, seen = brought_back(logits, shown.grid, image.grid)
     labels = vx.infer(
-        model, image, tmp_path / "a.ome.zarr", patch_size=patch, preprocess=preprocess
+        model,
+        image,
+        tmp_path / "a.ome.zarr",
+        patch_size=patch,
+        preprocess=preprocess,
+        blend=blend,
+        overlap=overlap,
     )
     assert labels.grid == image.grid
     clear = clear_of(expected, 1e-3) & seen

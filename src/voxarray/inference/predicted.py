@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError
 from voxarray.core.scaling import Scaling
+from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.inference.job import Job
+from voxarray.inference.one_pass import OnePass
 from voxarray.inference.output_planes import OutputPlanes
 from voxarray.patches.accumulator import Accumulator
 from voxarray.source.base import Channels, Source, VoxelStream, digest
@@ -21,21 +23,21 @@ Report = Callable[[int], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted(Source):
+class Predicted(OnePass):
     """The prediction of a volume, made while it is written: each voxel once, in disk order.
 
     Attributes:
         job: What is predicted.
         limit: Bytes of RAM that sums may have that wait for more patches.
         cells: Bytes that they will have.
-        working_bytes: Bytes of RAM that the job needs in all.
+        peak: Bytes of RAM that the job needs in all.
         report: Told of progress.
     """
 
     job: Job
     limit: float
     cells: int
-    working_bytes: int
+    peak: int
     report: Report = field(default=lambda _: None)
 
     @property
@@ -47,36 +49,16 @@ class Predicted(Source):
         return self.job.reduction.dtype
 
     @property
-    def affine(self) -> NDArray[np.float64]:
-        return self.job.native.affine
+    def native(self) -> Grid:
+        return self.job.native
 
     @property
-    def chunks(self) -> Shape4:
-        _, w, h, d = self.shape
-        return 1, w, h, min(d, 64)
-
-    @property
-    def lazy(self) -> bool:
-        return True
+    def working_bytes(self) -> int:
+        return self.peak
 
     @property
     def inputs(self) -> tuple[Source, ...]:
         return tuple(self.job.reader.sources)
-
-    @property
-    def streaming_bytes(self) -> int:
-        return self.working_bytes
-
-    @property
-    def reading_bytes(self) -> int:
-        return self.working_bytes
-
-    def read(self, selection: Selection) -> NDArray:  # noqa: ARG002
-        raise StateError(
-            "a prediction is made in one pass, from front to back: save it, then read what was "
-            "saved",
-            code="ONE_PASS",
-        )
 
     def stream(self) -> VoxelStream:
         return PredictedStream(self)

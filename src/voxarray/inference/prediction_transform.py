@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from voxarray.archive.metadata import Label
 from voxarray.cohort.plan.described import described
-from voxarray.core.errors import StateError
 from voxarray.core.scaling import Scaling
-from voxarray.geometry.selection import Selection, Shape4
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.selection import Shape4
 from voxarray.image import LabelMap, ScalarImage
 from voxarray.inference.inference import Inference
 from voxarray.inference.loading import LoadedModel, loaded
+from voxarray.inference.one_pass import OnePass
 from voxarray.inference.options import InferenceOptions
 from voxarray.inference.planning import Placement
 from voxarray.inference.scan import Scan
@@ -97,7 +98,7 @@ class InferenceTransform:
 
 
 @dataclass(frozen=True, eq=False)
-class LazyPrediction(Source):
+class LazyPrediction(OnePass):
     """A prediction that is made when it is written.
 
     Attributes:
@@ -120,13 +121,8 @@ class LazyPrediction(Source):
         return stored if self.scaling is None else self.scaling.dtype(stored)
 
     @property
-    def affine(self) -> NDArray[np.float64]:
-        return self.scan.native.affine
-
-    @property
-    def chunks(self) -> Shape4:
-        _, w, h, d = self.shape
-        return 1, w, h, min(d, 64)
+    def native(self) -> Grid:
+        return self.scan.native
 
     @property
     def channels(self) -> Channels:
@@ -141,10 +137,6 @@ class LazyPrediction(Source):
         return self.scan.path
 
     @property
-    def lazy(self) -> bool:
-        return True
-
-    @property
     def inputs(self) -> tuple[Source, ...]:
         return self.scan.sources
 
@@ -154,11 +146,7 @@ class LazyPrediction(Source):
         return self.inference.classes.table if self.inference.makes_labels else ()
 
     @property
-    def streaming_bytes(self) -> int:
-        return self.placement.peak
-
-    @property
-    def reading_bytes(self) -> int:
+    def working_bytes(self) -> int:
         return self.placement.peak
 
     @cached_property
@@ -181,13 +169,6 @@ class LazyPrediction(Source):
 
     def unscaled(self) -> LazyPrediction:
         return replace(self, is_stored=True)
-
-    def read(self, selection: Selection) -> NDArray:  # noqa: ARG002
-        raise StateError(
-            "a prediction is made in one pass, from front to back: save it, then read what was "
-            "saved",
-            code="ONE_PASS",
-        )
 
     def stream(self) -> VoxelStream:
         return _Stream(self)
