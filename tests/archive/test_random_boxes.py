@@ -32,10 +32,11 @@ Key = tuple[slice, slice, slice, slice]
 
 @dataclass(frozen=True)
 class Sample:
-    """An archive, and what zarr-python reads of each of its levels, as (C, W, H, D)."""
+    """An archive, what zarr-python reads of each of its levels, as (C, W, H, D), and a layer."""
 
     path: Path
     levels: list[NDArray]
+    layer: Sample | None = None
 
     def __str__(self) -> str:
         shapes = [level.shape for level in self.levels]
@@ -77,6 +78,8 @@ def sample(random: np.random.Generator, folder: Path, number: int, limit: int) -
         chunk *= 2
     name = f"{number}{random.choice(['.ome.zarr', '.ozx'])}"
     codec = random.choice([*PROFILES, ""])
+    layered = random.random() < 0.25
+    seg = contents(random, (1, *size[1:]), str(random.choice(["u1", "u2", "i2"])))
     path = archive(
         folder / name,
         stored,
@@ -84,20 +87,25 @@ def sample(random: np.random.Generator, folder: Path, number: int, limit: int) -
         codec=str(codec) or None,
         levels=int(random.integers(1, 4)),
         kind="label" if dtype in ("u1", "i2", "i4") and random.random() < 0.3 else "intensity",
+        labels={"seg": abs(seg) % 100} if layered else None,
     )
     levels = list(stored_levels(path))
     np.testing.assert_array_equal(levels[0], stored)
-    return Sample(path, levels)
+    if not layered:
+        return Sample(path, levels)
+    inner = list(stored_levels(path, "labels/seg/"))
+    np.testing.assert_array_equal(inner[0], abs(seg) % 100)
+    return Sample(path, levels, Sample(path / "labels/seg", inner))
 
 
-def stored_levels(path: Path) -> Iterator[NDArray]:
+def stored_levels(path: Path, below: str = "") -> Iterator[NDArray]:
     """What zarr-python reads."""
     store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else path
     group = zarr.open_group(store, mode="r")
     for number in range(100):
-        if f"scale{number}/image" not in group:
+        if f"{below}scale{number}/image" not in group:
             return
-        yield np.asarray(group[f"scale{number}/image"]).transpose(0, 3, 2, 1)
+        yield np.asarray(group[f"{below}scale{number}/image"]).transpose(0, 3, 2, 1)
 
 
 def key(random: np.random.Generator, shape: Shape4) -> Key:
@@ -212,8 +220,9 @@ def attack(folder: Path, seed: int, archives: int, boxes: int, limit: int) -> No
     for number in range(archives):
         made = sample(random, folder, number, limit)
         for _ in range(boxes):
-            check(made, key(random, made.levels[0].shape))
-            check_levels(made, random)
+            one = made if made.layer is None or random.random() < 0.5 else made.layer
+            check(one, key(random, one.levels[0].shape))
+            check_levels(one, random)
 
 
 @pytest.mark.parametrize("seed", range(5))
