@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
 import struct
+import weakref
 
 import dask.config
 import numpy as np
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 import voxarray as vx
 from header_samples import everything, opened
 from voxarray.core.errors import FormatError, TruncatedError
-from voxarray.formats.tiff.pages import PagedTiff
+from voxarray.formats.tiff.pages import PagedTiff, opened_tiff
 from voxarray.geometry.selection import Selection
 from voxarray.source.block_cache import BLOCKS
 
@@ -138,6 +141,22 @@ def test_tables_survive_pickling_and_tokens_do_not_change(tmp_path):
     again = pickle.loads(pickle.dumps(source))
     assert again.token() == source.token() == opened(tmp_path / "a.tif")[0].token()
     assert np.array_equal(everything(again), everything(source))
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+def test_a_closed_file_is_let_go_before_garbage_is_collected(tmp_path, pages):
+    large(tmp_path / "a.tif", np.zeros((pages, 70, 90), "i4"))
+    gc.collect()
+    gc.disable()
+    try:
+        with opened_tiff(os.fspath(tmp_path / "a.tif")) as file:
+            page = file.series[0].pages[pages - 1]
+            page.asarray()
+            held = [weakref.ref(one) for one in (file.pages, page, page.keyframe)]
+            del file, page
+        assert [one() for one in held] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def with_table(path, tags, number, value):
