@@ -1,14 +1,14 @@
 """What a run costs beside its images: processor time of single conversions against all processes.
 
-python benchmarks/efficiency.py [--size 64] [--scans 10000] [--engines workers array]
+python benchmarks/efficiency.py [--size 64] [--scans 1000] [--engines workers array]
 
 The same scans (ten, each under many names) are converted one by one in one process, and as a
 cohort by each engine: in one process, by two workers (``--workers 2``), by two jobs of
-dask-jobqueue, which are processes of this machine here, and by two parts of one thread each, as an
-array has them. Planning, journals, the
-leading process and the catalogue are part of a run. Imports and the start of workers are not: they
-are the time of a run of four scans, told apart. Single conversions are measured before and after
-each engine. All cohorts must have the same digests.
+dask-jobqueue of one core each, which are processes of this machine here, and by two parts of one
+thread each, as an array has them. Planning, journals, the leading process and the catalogue are
+part of a run. Imports and the start of workers are not: they are the time of a run of four scans,
+told apart. Single conversions are measured before and after each engine. All cohorts must have the
+same digests.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from environments import BENCH, OWN
 from harness import fresh_output, save
 from voxarray.testing.synthetic import Phantom, write_nifti
 
-SIZE, SCANS = 64, 10_000
+SIZE, SCANS = 64, 1_000
 DIFFERENT = 10
 FEW = 4
 ENGINES = ("here", "workers", "dask-jobqueue", "array")
@@ -61,7 +61,7 @@ if __name__ == "__main__":
         from dask_jobqueue.local import LocalCluster
         import distributed, tempfile
         with LocalCluster(
-            cores=2, processes=1, memory="2 GiB", log_directory=tempfile.mkdtemp(),
+            cores=1, processes=1, memory="2 GiB", log_directory=tempfile.mkdtemp(),
             scheduler_options={"host": "127.0.0.1", "dashboard_address": None},
             worker_extra_args=["--no-dashboard"],
         ) as cluster:
