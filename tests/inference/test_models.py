@@ -269,6 +269,8 @@ def test_a_bundle_predicts_what_monai_does(bundle, ct, tmp_path):
 @pytest.mark.parametrize(
     ("name", "more"),
     [
+        ("ScaleIntensityd", {}),
+        ("ScaleIntensityd", {"minv": -1.0, "maxv": 3.0}),
         ("NormalizeIntensityd", {}),
         ("NormalizeIntensityd", {"nonzero": True, "channel_wise": True}),
         ("NormalizeIntensityd", {"subtrahend": 3.0, "divisor": 7.0, "nonzero": True}),
@@ -326,6 +328,16 @@ def test_channels_that_monai_would_normalise_otherwise_are_refused(ct):
     assert caught.value.code == "BUNDLE_TRANSFORM"
     together = preprocessing([{**step, "channel_wise": True}], "inference.json")
     assert together(vx.Subject(a=ct, b=ct)).b.numpy().std() == pytest.approx(1, abs=1e-5)
+
+
+def test_channels_that_monai_would_scale_together_are_refused(ct):
+    from voxarray.inference.bundle_transforms import preprocessing
+
+    scaled = preprocessing([{"_target_": "ScaleIntensityd", "keys": "image"}], "inference.json")
+    with pytest.raises(vx.ModelError) as caught:
+        scaled(vx.Subject(a=ct, b=ct))
+    assert caught.value.code == "BUNDLE_TRANSFORM"
+    assert scaled(vx.Subject(a=ct)).a.numpy().max() == 1
 
 
 def test_safetensors_and_yaml_bundles(bundle, ct, tmp_path):

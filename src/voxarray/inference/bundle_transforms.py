@@ -11,7 +11,7 @@ import numpy as np
 
 from voxarray.core.errors import ModelError
 from voxarray.geometry.grid import Grid
-from voxarray.inference.monai_transforms import CropForeground, NormalizeIntensity
+from voxarray.inference.monai_transforms import CropForeground, NormalizeIntensity, ScaleIntensity
 from voxarray.subject import Subject
 from voxarray.transforms import Clamp, Compose, Resample, RescaleIntensity, ToOrientation
 
@@ -123,7 +123,7 @@ def _scale_range(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
 def _scale(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
     if step.get("channel_wise") or step.get("factor") is not None:
         return None
-    return RescaleIntensity((step.get("minv", 0.0), step.get("maxv", 1.0)))
+    return ScaleIntensity((step.get("minv", 0.0), step.get("maxv", 1.0)))
 
 
 def _normalize(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:

@@ -16,7 +16,7 @@ from voxarray.source.base import Source
 from voxarray.source.pieces import pieces
 from voxarray.source.window import Window
 from voxarray.subject import Subject
-from voxarray.transforms import Compose, Crop, NormalizationTransform, Pad
+from voxarray.transforms import Compose, Crop, NormalizationTransform, Pad, RescaleIntensity
 from voxarray.transforms.masking import mask_of, name_of
 
 
@@ -69,6 +69,21 @@ class NormalizeIntensity(NormalizationTransform):
                 code="BUNDLE_TRANSFORM",
                 path=source.path,
             )
+
+
+class ScaleIntensity(RescaleIntensity):
+    """Map the range of an image onto another, as MONAI's of that name does without ``factor``."""
+
+    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        if len(subject.get_images(intensity_only=True)) > 1:
+            raise ModelError(
+                "the bundle's ScaleIntensityd takes the range of all channels together, and the "
+                "subject has its channels as several images, which are scaled each by itself: give "
+                "them as channels of one image, or pass preprocess=",
+                code="BUNDLE_TRANSFORM",
+                path=source.path,
+            )
+        return super().apply(source, image, subject)
 
 
 def _is_not_zero(voxels: Any) -> Any:
