@@ -26,6 +26,8 @@ from voxarray.archive.options import Options
 from voxarray.archive.verify import compare, verify
 from voxarray.geometry.selection import Selection
 from voxarray.formats.registry import open_source
+from voxarray.archive.blosc_frame import library
+library()
 """
 
 

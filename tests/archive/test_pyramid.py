@@ -140,7 +140,7 @@ def test_planes_that_are_too_large_are_read_by_shards(tmp_path, monkeypatch, sha
 
     import nibabel as nib
 
-    from voxarray.archive import blocks
+    from voxarray.archive import projection
     from voxarray.archive.convert import convert
     from voxarray.archive.options import Options
     from voxarray.formats.registry import open_source
@@ -152,7 +152,7 @@ def test_planes_that_are_too_large_are_read_by_shards(tmp_path, monkeypatch, sha
     source = open_source(tmp_path / "a.nii")
     options = Options(chunk=16)
     convert(source, tmp_path / "slabs.ome.zarr", options=options)
-    monkeypatch.setattr(blocks, "_LARGEST_SLAB", 1000)
+    monkeypatch.setattr(projection, "_LARGEST_SLAB", 1000)
     convert(source, tmp_path / "shards.ome.zarr", options=options)
     slabs, shards = (open_source(tmp_path / f"{one}.ome.zarr") for one in ("slabs", "shards"))
     assert slabs.levels == shards.levels
