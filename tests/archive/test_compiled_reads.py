@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import gzip
+import hashlib
 import itertools
 import os
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
@@ -22,6 +24,7 @@ from hypothesis import strategies as st
 import voxarray as vx
 from voxarray.archive import accelerated, handle_cache, reader
 from voxarray.archive.source import open_archive
+from voxarray.core.compiling import may_compile
 from voxarray.core.errors import VoxarrayError
 from voxarray.geometry.selection import Selection
 
@@ -142,6 +145,39 @@ def test_threads_share_the_chunks_of_a_box(samples, monkeypatch):
                 assert source.read(Selection.whole(source.shape)).tobytes() == array.tobytes()
     finally:
         sys.setswitchinterval(before)
+
+
+def test_what_numba_keeps_goes_when_the_words_of_the_machine_change():
+    pytest.importorskip("numba")
+    from voxarray.archive import compiled, machine_words
+
+    digest = hashlib.sha256(Path(machine_words.__file__).read_bytes()).hexdigest()[:16]
+    assert digest == compiled.MACHINE_WORDS, "put it into compiled.py"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_that_was_forked_amid_compiling_does_without():
+    pytest.importorskip("numba")
+    from numba.core.compiler_lock import global_compiler_lock
+
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with global_compiler_lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if not child:
+        os._exit(may_compile())
+    done.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert may_compile()
 
 
 @contextmanager

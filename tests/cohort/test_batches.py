@@ -210,3 +210,21 @@ def test_images_of_a_worker_that_is_stuck_go_elsewhere_one_by_one(job, monkeypat
     assert {r.slug: r.failure.code for r in results if r.failure} == {bad: "WORKER_STUCK"}
     assert len(results) == 8
     assert client.sent.count((bad,)) == 2
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_earlier_archive_is_no_success_of_a_run_that_makes_all_anew(
+    tmp_path, monkeypatch, overwrite
+):
+    from types import SimpleNamespace
+
+    from voxarray.cohort.run import dask as engine
+
+    monkeypatch.setattr(engine, "is_made", lambda *_: True)
+    monkeypatch.setattr(engine, "noted_down", lambda result, _: result)
+    origin = SimpleNamespace(source="a.nii")
+    item = SimpleNamespace(slug="a", key="k", size=10, origin=origin)
+    options = SimpleNamespace(zipped=False)
+    job = SimpleNamespace(root=str(tmp_path), options=options, overwrite=overwrite)
+    result = engine._failed(item, engine._stuck([item], "it stands still"), job)
+    assert result.status == ("failed" if overwrite else "converted")

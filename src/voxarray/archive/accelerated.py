@@ -30,6 +30,7 @@ from voxarray.archive.blosc_frame import library
 from voxarray.archive.handle_cache import ShardHandle
 from voxarray.archive.shard import ShardIndex
 from voxarray.core import memory, settings
+from voxarray.core.compiling import may_compile
 from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.buffers import scratch_bytes
 from voxarray.storage.store import FileBlob
@@ -69,6 +70,8 @@ def loops(chunks: int) -> Loops | None:
     global _chunks
     _chunks += chunks  # a lost update between threads costs nothing
     if _chunks < _WORTHWHILE or not _is_installed() or not settings.get("compiled-loops"):
+        return None
+    if not may_compile():
         return None
     if _tried.cache_info().currsize:
         return _tried()

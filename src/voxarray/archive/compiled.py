@@ -38,6 +38,12 @@ from voxarray.archive.machine_words import (
 )
 from voxarray.core.compilation import compiled
 
+MACHINE_WORDS = "1d0982786e37e8d3"
+"""Digest of ``machine_words.py``, which is compiled into what stands here.
+
+numba takes what it keeps on disk for current while this file is the same, and looks at no other.
+"""
+
 _CRC_BYTES = 4
 _RESIDUE = 0x48674BC7  # as `voxarray.archive.codecs` has it
 _HEADER = 16

@@ -31,6 +31,9 @@ _SHARDS_AT_HAND = 64
 _CHUNKS_AT_A_TIME = 8
 """What a thread takes of a read by compiled loops, where there are several threads."""
 
+_CHUNKS_IN_A_CALL = 64
+"""What one call reads at most: nothing interrupts it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShardedArray:
@@ -134,7 +137,7 @@ class ShardedArray:
                     done += 1
 
         threads = min(settings.threads(), -(-box.chunks // _CHUNKS_AT_A_TIME))
-        each = box.chunks if threads == 1 else _CHUNKS_AT_A_TIME
+        each = _CHUNKS_IN_A_CALL if threads == 1 else _CHUNKS_AT_A_TIME
         spans = [range(n, min(n + each, box.chunks)) for n in range(0, box.chunks, each)]
         share(spans, threads, thread_pools.pool(), read)
         return True

@@ -185,7 +185,8 @@ def count_block(voxels: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
         runs = np.diff(starts, prepend=0, append=flat.size)
         found = flat[np.concatenate([[0], starts])]
         if found.min() >= 0 and found.max() <= _MOST_COUNTED:
-            sums = np.bincount(found, weights=runs)
+            # NumPy 2.0 to 2.2 does not count uint64.
+            sums = np.bincount(found.astype(np.intp), weights=runs)
             values = np.flatnonzero(sums)
             return values.astype(flat.dtype), sums[values].astype(np.int64)
         values, places = np.unique(found, return_inverse=True)

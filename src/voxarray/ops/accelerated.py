@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core import settings
+from voxarray.core.compiling import may_compile
 from voxarray.ops.kernels import SNAP, Kernel, Linear, Nearest
 from voxarray.ops.samples import NUDGE, limits, working_dtype
 
@@ -153,6 +154,8 @@ def _compiled_loops(voxels: int) -> ModuleType | None:
             _interpolated += voxels
         if _interpolated < _WORTHWHILE or not settings.get("compiled-loops"):
             return None
+    if not may_compile():
+        return None
     from voxarray.ops import compiled
 
     return compiled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +96,9 @@ def _held(folder: CohortLayout) -> Iterator[None]:
     """
     with ExitStack() as stack:
         if _version(folder) is not None and os.access(folder.catalogue, os.W_OK):
-            stack.enter_context(swap_lock(folder.catalogue))
+            # A link is followed, as by whoever writes it; one that has just gone is a first one.
+            with suppress(FileNotFoundError):
+                stack.enter_context(swap_lock(os.path.realpath(folder.catalogue)))
         yield
 
 

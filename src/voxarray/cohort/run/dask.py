@@ -332,7 +332,8 @@ def _failed(item: Item, failure: Failure, job: Job) -> Result:
     """The result of an image that is not there, though others of its batch may be."""
     folder = CohortLayout.of(job.root)
     with suppress(VoxarrayError):  # of a store that does not answer
-        if is_made(folder.archive(item.slug, job.options.zipped), item):
+        # Where all are made anew, what is there may be the archive of an earlier run.
+        if not job.overwrite and is_made(folder.archive(item.slug, job.options.zipped), item):
             return Result(item.slug, "converted", item.key, voxel_bytes=item.size)
     failure = replace(failure, file=item.origin.source)
     result = Result(item.slug, "failed", item.key, failure)
