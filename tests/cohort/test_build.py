@@ -24,6 +24,7 @@ from cohort_samples import (
 
 from voxarray.archive.verify import compare, verify
 from voxarray.cohort import Cohort
+from voxarray.cohort.catalogue.finalise import finalise
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.core.errors import FormatError, MissingFileError
@@ -246,3 +247,14 @@ def test_verify(tmp_path):
 
     shutil.rmtree(archives(tmp_path / "out")[2])
     assert "MISSING" in run("verify", tmp_path / "out", "--quick").stderr
+
+
+def test_a_catalogue_that_is_a_link_is_finalised_where_it_leads(tmp_path):
+    make_cohort(tmp_path / "in", 2, 0)
+    build(tmp_path / "in", tmp_path / "out")
+    catalogue = tmp_path / "out" / "catalogue.parquet"
+    elsewhere = tmp_path / catalogue.name
+    catalogue.rename(elsewhere)
+    catalogue.symlink_to(elsewhere)
+    assert finalise(tmp_path / "out").done == 2
+    assert catalogue.is_symlink()
