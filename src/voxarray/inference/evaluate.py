@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from voxarray.core.errors import GridError, StateError, UnsupportedError
 from voxarray.core.progress import ProgressOption, reporting, reporting_each, title_of
 from voxarray.geometry.selection import Selection
 from voxarray.image import Image, LabelMap
+from voxarray.inference.label_counts import LabelCounts
+from voxarray.inference.montage import Montage
 from voxarray.inference.surface_distances import SurfaceDistances, surface_distances
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces
@@ -101,6 +103,7 @@ class Evaluation(Mapping[int, LabelScores]):
         return f"Evaluation({', '.join(f'{k}: {s.dice:.3f}' for k, s in self.scores.items())})"
 
 
+_ROLES = ("prediction", "reference")
 _EMPTY = LabelScores(0, "", math.nan, 0.0, 0.0, 0.0, None)
 
 
@@ -110,6 +113,9 @@ def evaluate(
     *,
     labels: Sequence[int] | None = None,
     surfaces: bool = True,
+    montage: str | os.PathLike[str] | None = None,
+    images: Any = None,
+    most: int = 20,
     progress: ProgressOption = None,
 ) -> Any:
     """Compare label maps: Dice, volumes and distances between surfaces.
@@ -128,12 +134,27 @@ def evaluate(
         >>> scores[1].dice, scores[1].surfaces.hausdorff
         (0.9, 1.0)
 
+        A picture of the prediction over the scan, with the outline of the reference:
+
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "montage.png"
+        >>> scan = vx.ScalarImage(tensor=np.random.default_rng(0).random((1, 20, 20, 20)))
+        >>> pair = vx.LabelMap(tensor=found), vx.LabelMap(tensor=truth)
+        >>> scores = vx.evaluate(*pair, images=scan, montage=path)
+        >>> path.exists()
+        True
+
     Args:
         prediction: A `LabelMap`, its path, or a `Cohort` of predictions.
         reference: On the same grid; of a cohort, a `Cohort` with the same subjects, whose label
             maps (or that named ``"label"``) are the reference.
         labels: Only these; by default all that occur in either, without 0.
         surfaces: Whether surfaces are compared, too, for which a label's box must fit into memory.
+        montage: Where to save a picture: a row per subject, the axial slice with the most predicted
+            voxels, the prediction over the scan and the outline of the reference.
+        images: For the picture: the scan, its path, or a `Cohort` with the same subjects; of
+            cohorts by default that of the references.
+        most: Subjects in the picture, the first ones.
         progress: True, False, a function of bytes done and in all (of cohorts image by image), or
             None: a bar where somebody looks.
 
@@ -145,25 +166,52 @@ def evaluate(
             not at right angles and surfaces are compared (``SHEARED``).
         UnsupportedError: If one has several channels, or is no label map (``NO_LABELS``).
         MemoryBudgetError: If a label's box does not fit.
-        StateError: If cohorts have other subjects (``SUBJECTS_DIFFER``).
+        StateError: If cohorts have other subjects (``SUBJECTS_DIFFER``), or a scan for the picture
+            is missing (``NO_SCAN``).
+        MissingPackageError: If a picture is asked for and matplotlib is not installed.
     """
+    picture = None if montage is None else Montage(montage, images, most)
     if isinstance(prediction, Cohort) or isinstance(reference, Cohort):
-        return _cohorts(prediction, reference, labels, surfaces, progress)
-    found, truth = _source(prediction, "prediction"), _source(reference, "reference")
+        return _cohorts(prediction, reference, labels, surfaces, picture, progress)
+    pair = _image(prediction, "prediction"), _image(reference, "reference")
+    if picture is not None:
+        picture.expect("", *pair, picture.scan())
+    scores = _compare("", *pair, labels, surfaces, picture, progress)
+    if picture is not None:
+        picture.save()
+    return scores
+
+
+def _compare(
+    name: str,
+    prediction: Image,
+    reference: Image,
+    labels: Sequence[int] | None,
+    surfaces: bool,
+    picture: Montage | None,
+    progress: ProgressOption,
+) -> Evaluation:
+    found, truth = prediction.source, reference.source
     _require_one_grid(found, truth, surfaces)
-    counts = _Counts()
+    counts = LabelCounts()
+    slices = None if picture is None else picture.slices(name)
     with reporting(progress, title_of(found.path, "evaluation")) as report:
         for box, voxels in pieces(found, report):
             counts.add(box, _whole_numbers(voxels), _whole_numbers(truth.read(box)))
+            if slices is not None:
+                slices.add(box, voxels)
     names = {label.value: label.name for source in (truth, found) for label in table_of(source)}
     wanted = counts.labels if labels is None else [int(label) for label in labels]
-    return Evaluation({k: _scores(k, names, counts, found, truth, surfaces) for k in wanted})
+    scores = Evaluation({k: _scores(k, names, counts, found, truth, surfaces) for k in wanted})
+    if picture is not None:
+        picture.add(name, [one.dice for one in scores.values()])
+    return scores
 
 
 def _scores(
     label: int,
     names: Mapping[int, str],
-    counts: _Counts,
+    counts: LabelCounts,
     found: Source,
     truth: Source,
     surfaces: bool,
@@ -194,67 +242,7 @@ def _distances(
     return surface_distances(masks[0], masks[1], found.grid.spacing)
 
 
-@dataclass
-class _Counts:
-    """What is counted of two label maps.
-
-    Attributes:
-        predicted: Voxels by label.
-        reference: Voxels by label.
-        both: Voxels that are equal, by label.
-        boxes: (3, 2) first voxel and the one after the last, in either, by label.
-    """
-
-    predicted: dict[int, int] = field(default_factory=dict)
-    reference: dict[int, int] = field(default_factory=dict)
-    both: dict[int, int] = field(default_factory=dict)
-    boxes: dict[int, NDArray[np.int64]] = field(default_factory=dict)
-
-    @property
-    def labels(self) -> list[int]:
-        """All that occur, but for 0."""
-        return sorted({*self.predicted, *self.reference} - {0})
-
-    def add(self, box: Selection, found: NDArray, truth: NDArray) -> None:
-        """Count a piece (1, w, h, d)."""
-        _count(self.predicted, found)
-        _count(self.reference, truth)
-        _count(self.both, found[found == truth])
-        start = np.array([r.start for r in box.spatial])
-        for voxels in (found[0], truth[0]):
-            for label, low, high in _bounds(voxels):
-                own = np.stack([low + start, high + start], axis=1)
-                known = self.boxes.get(label)
-                if known is not None:
-                    own[:, 0] = np.minimum(own[:, 0], known[:, 0])
-                    own[:, 1] = np.maximum(own[:, 1], known[:, 1])
-                self.boxes[label] = own
-
-
-def _count(counts: dict[int, int], voxels: NDArray) -> None:
-    values, numbers = np.unique(voxels, return_counts=True)
-    for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
-        counts[value] = counts.get(value, 0) + number
-
-
-def _bounds(voxels: NDArray) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-    """Labels of a piece (w, h, d), and the corners of the box that each fills."""
-    values, numbered = np.unique(voxels, return_inverse=True)
-    from scipy.ndimage import find_objects
-
-    boxes = find_objects(numbered.reshape(voxels.shape) + 1)
-    return [
-        (
-            int(value),
-            np.array([s.start for s in slices], np.int64),
-            np.array([s.stop for s in slices], np.int64),
-        )
-        for value, slices in zip(values.tolist(), boxes, strict=True)
-        if value != 0 and slices is not None
-    ]
-
-
-def _source(given: Any, what: str) -> Source:
+def _image(given: Any, what: str) -> Image:
     image = LabelMap(given) if isinstance(given, (str, os.PathLike)) else given
     if not isinstance(image, Image):
         raise TypeError(f"{what} is a LabelMap, its path or a Cohort, not {type(given).__name__}")
@@ -266,7 +254,7 @@ def _source(given: Any, what: str) -> Source:
             code="NO_LABELS",
             path=source.path,
         )
-    return source
+    return image
 
 
 def _whole_numbers(voxels: NDArray) -> NDArray:
@@ -306,6 +294,7 @@ def _cohorts(
     reference: Any,
     labels: Sequence[int] | None,
     surfaces: bool,
+    picture: Montage | None,
     progress: ProgressOption,
 ) -> pd.DataFrame:
     import pandas as pd
@@ -319,14 +308,24 @@ def _cohorts(
             f"{sorted(missing)[0]}: compare cohort.query(...) of both",
             code="SUBJECTS_DIFFER",
         )
+    shown = [] if picture is None else prediction.names[: picture.most]
+    if picture is not None:
+        for name in shown:
+            pair = [_label_map(cohort[name], name) for cohort in (prediction, reference)]
+            picture.expect(name, pair[0], pair[1], picture.scan(name, reference))
+        picture.left_out = len(prediction) - len(shown)
     tables = []
     with reporting_each(progress, len(prediction)) as begin:
         for name in prediction.names:
             pair = [_label_map(cohort[name], name) for cohort in (prediction, reference)]
             report = begin(name)
-            table = evaluate(*pair, labels=labels, surfaces=surfaces, progress=report).table
+            maps = [_image(one, what) for one, what in zip(pair, _ROLES, strict=True)]
+            own = picture if name in shown else None
+            table = _compare(name, maps[0], maps[1], labels, surfaces, own, report).table
             table.insert(0, "subject", name)
             tables.append(table)
+    if picture is not None and tables:
+        picture.save()
     if not tables:
         return pd.DataFrame(columns=["subject", *_EMPTY.row()])
     return pd.concat(tables, ignore_index=True)

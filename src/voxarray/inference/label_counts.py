@@ -1,0 +1,70 @@
+"""How many voxels each label of two maps has, and the box that it fills, counted in pieces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.geometry.selection import Selection
+
+
+@dataclass
+class LabelCounts:
+    """What is counted of two label maps.
+
+    Attributes:
+        predicted: Voxels by label.
+        reference: Voxels by label.
+        both: Voxels that are equal, by label.
+        boxes: (3, 2) first voxel and the one after the last, in either, by label.
+    """
+
+    predicted: dict[int, int] = field(default_factory=dict)
+    reference: dict[int, int] = field(default_factory=dict)
+    both: dict[int, int] = field(default_factory=dict)
+    boxes: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> list[int]:
+        """All that occur, but for 0."""
+        return sorted({*self.predicted, *self.reference} - {0})
+
+    def add(self, box: Selection, found: NDArray, truth: NDArray) -> None:
+        """Count a piece (1, w, h, d)."""
+        _count(self.predicted, found)
+        _count(self.reference, truth)
+        _count(self.both, found[found == truth])
+        start = np.array([r.start for r in box.spatial])
+        for voxels in (found[0], truth[0]):
+            for label, low, high in _bounds(voxels):
+                own = np.stack([low + start, high + start], axis=1)
+                known = self.boxes.get(label)
+                if known is not None:
+                    own[:, 0] = np.minimum(own[:, 0], known[:, 0])
+                    own[:, 1] = np.maximum(own[:, 1], known[:, 1])
+                self.boxes[label] = own
+
+
+def _count(counts: dict[int, int], voxels: NDArray) -> None:
+    values, numbers = np.unique(voxels, return_counts=True)
+    for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
+        counts[value] = counts.get(value, 0) + number
+
+
+def _bounds(voxels: NDArray) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+    """Labels of a piece (w, h, d), and the corners of the box that each fills."""
+    values, numbered = np.unique(voxels, return_inverse=True)
+    from scipy.ndimage import find_objects
+
+    boxes = find_objects(numbered.reshape(voxels.shape) + 1)
+    return [
+        (
+            int(value),
+            np.array([s.start for s in slices], np.int64),
+            np.array([s.stop for s in slices], np.int64),
+        )
+        for value, slices in zip(values.tolist(), boxes, strict=True)
+        if value != 0 and slices is not None
+    ]

@@ -1,0 +1,144 @@
+"""The picture of `evaluate`: which slice of which subject is drawn, over which scan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.cohort.cohort import Cohort
+from voxarray.core.errors import GridError, StateError
+from voxarray.geometry.grid import Grid
+from voxarray.geometry.selection import Selection
+from voxarray.image import Image, ScalarImage
+from voxarray.rendering.matplotlib_import import figure
+from voxarray.rendering.montage import MontageRow, montage_row, save_montage
+from voxarray.storage.destination import local_destination
+
+
+class Slices:
+    """How many voxels of a label map each axial slice has.
+
+    Args:
+        grid: Of the label map.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        order, flipped = grid.reorientation("RAS")
+        self._axis = order[2]
+        self._is_flipped = 2 in flipped
+        self._counts: NDArray[np.int64] = np.zeros(grid.shape[self._axis], np.int64)
+
+    def add(self, box: Selection, voxels: NDArray) -> None:
+        """Count a piece (1, w, h, d)."""
+        across = tuple(axis for axis in range(3) if axis != self._axis)
+        own = box.spatial[self._axis]
+        self._counts[own.start : own.stop] += np.count_nonzero(voxels[0], axis=across)
+
+    @property
+    def fullest(self) -> int | None:
+        """From inferior to superior; None if all are empty."""
+        if not self._counts.any():
+            return None
+        position = int(self._counts.argmax())
+        return len(self._counts) - 1 - position if self._is_flipped else position
+
+
+@dataclass
+class _Subject:
+    prediction: Image
+    reference: Image
+    scan: Image
+    slices: Slices
+
+
+class Montage:
+    """Rows of a picture, of which only slices are read.
+
+    Args:
+        path: Where it is saved.
+        images: The scan, its path or a cohort; None for that of the references.
+        most: Rows at most.
+
+    Raises:
+        MissingPackageError: If matplotlib is not installed.
+        ValueError: For no rows.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], images: Any, most: int) -> None:
+        if most < 1:
+            raise ValueError(f"a montage has at least one subject, not {most}")
+        figure((1, 1))  # a missing package is named before hours of counting
+        self.most = most
+        self.left_out = 0
+        self._path = local_destination(path)
+        self._images = images
+        self._subjects: dict[str, _Subject] = {}
+        self._rows: list[MontageRow] = []
+
+    def scan(self, name: str = "", reference: Cohort | None = None) -> Image:
+        """What the labels of a subject are drawn over.
+
+        Raises:
+            StateError: If there is none, or one of several (``NO_SCAN``).
+        """
+        given = self._images
+        if reference is None:
+            if given is None:
+                raise _missing("a montage is drawn over a scan, and none was given")
+            scan = ScalarImage(given) if isinstance(given, (str, os.PathLike)) else given
+            if not isinstance(scan, Image):
+                raise TypeError(f"images is a scan or its path, not {type(given).__name__}")
+            return scan
+        cohort = reference if given is None else given
+        if not isinstance(cohort, Cohort):
+            raise TypeError(f"images of cohorts is a Cohort, not {type(given).__name__}")
+        if name not in cohort.names:
+            raise _missing(f"the cohort of images has no subject {name}")
+        found = cohort[name].get_images_dict()
+        if "image" not in found and len(found) != 1:
+            raise _missing(
+                f"the subject {name} has the scans {sorted(found)}: expected one, or one that is "
+                "named image"
+            )
+        return found["image"] if "image" in found else next(iter(found.values()))
+
+    def expect(self, name: str, prediction: Image, reference: Image, scan: Image) -> None:
+        """Take a subject into the picture.
+
+        Raises:
+            GridError: If the scan has another grid than the prediction (``GRID_MISMATCH``).
+        """
+        if not scan.grid.isclose(prediction.grid):
+            raise GridError(
+                f"the scan {name} has {scan.grid} and the prediction {prediction.grid}: resample "
+                "one onto the other first",
+                code="GRID_MISMATCH",
+                path=scan.source.path,
+            )
+        self._subjects[name] = _Subject(prediction, reference, scan, Slices(prediction.grid))
+
+    def slices(self, name: str) -> Slices:
+        """Where the voxels of a prediction are counted."""
+        return self._subjects[name].slices
+
+    def add(self, name: str, dice: Sequence[float]) -> None:
+        """Read the slices of a subject whose voxels have been counted."""
+        one = self._subjects.pop(name)
+        known = [value for value in dice if not np.isnan(value)]
+        mean = f"mean Dice {np.mean(known):.3f}" if known else "no labels"
+        title = f"{name}: {mean}" if name else mean
+        height = one.slices.fullest
+        self._rows.append(montage_row(title, one.scan, one.prediction, one.reference, height))
+
+    def save(self) -> None:
+        """Draw what has been added."""
+        save_montage(self._rows, self._path, self.left_out)
+
+
+def _missing(what: str) -> StateError:
+    return StateError(f"{what}: pass images= with the scans", code="NO_SCAN")
