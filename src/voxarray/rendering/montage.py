@@ -90,6 +90,7 @@ def save_montage(
                 aspect=plain.get_aspect(),
                 interpolation="none",
             )
+        plain.set_title("")
         plain.set_title(row.title, loc="left")
         over.set_title("")
         for one in (plain, over):
