@@ -94,3 +94,12 @@ def test_the_fullest_slice_is_drawn_whatever_the_pieces(monkeypatch, tmp_path):
         vx.evaluate(found, found, images=over, montage=tmp_path / "d.png")
     assert seen == [4, 4]
     assert Slices(scan.grid).fullest is None
+
+
+@pytest.mark.parametrize("options", [{"images": "scan.nii"}, {"montage": "a.png", "most": 0}])
+def test_options_that_mean_nothing_are_refused(tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    _, labels = phantom()
+    with pytest.raises(ValueError, match=r"montage=|at least one"):
+        vx.evaluate(labels, labels, **options)
+    assert not any(tmp_path.iterdir())

@@ -169,7 +169,14 @@ def evaluate(
         StateError: If cohorts have other subjects (``SUBJECTS_DIFFER``), or a scan for the picture
             is missing (``NO_SCAN``).
         MissingPackageError: If a picture is asked for and matplotlib is not installed.
+        ValueError: If scans are given and no picture is asked for.
     """
+    if montage is None and images is not None:
+        raise ValueError(
+            "images= are the scans of a picture: give montage= a path, or leave it out"
+        )
+    if most < 1:
+        raise ValueError(f"most={most}: expected at least one subject in the picture")
     picture = None if montage is None else Montage(montage, images, most)
     if isinstance(prediction, Cohort) or isinstance(reference, Cohort):
         return _cohorts(prediction, reference, labels, surfaces, picture, progress)
