@@ -69,7 +69,9 @@ class PagedTiff(FileArray):
         stored, pages = self.stored, math.prod(self.stored.disk_shape[: self.leading])
         tables = pages * (_PAGE_BYTES + _SEGMENT_BYTES * math.prod(self.segments.counts))
         kept = min(stored.nbytes, cache_limit())
-        return kept + self._decoding_bytes + tables
+        # Segments of a large page are put together: what the cache keeps is not what is handed out.
+        joined = math.prod(self.page_block) * stored.dtype.itemsize if self._by_segments else 0
+        return kept + joined + self._decoding_bytes + tables
 
     @property
     def _decoding_bytes(self) -> int:
