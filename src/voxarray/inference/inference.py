@@ -66,7 +66,9 @@ class Inference:
         options = options.completed(model.settings)
         if preprocess is None and model.preprocess is not None:
             preprocess = model.preprocess()
-        network = Network(model.networks, options.flips, device, bool(options.amp))
+        sums = SUMS[options.accumulate]
+        largest = float(np.finfo(sums).max) if sums.itemsize < 4 else None
+        network = Network(model.networks, options.flips, device, bool(options.amp), largest)
         return cls(model, network, options, Classes.of(classes, model.names), preprocess)
 
     def write(
@@ -80,6 +82,7 @@ class Inference:
         """Predict one scan and write the result; see `infer`."""
         target = _target(destination, overwrite)
         scan = self.scan(images)
+        _require_apart(target, scan)
         placement = self.placement(scan, target)
         title = os.path.basename(target)
         with self.result(scan, placement, title, progress) as source:
@@ -223,6 +226,24 @@ def _target(destination: str | os.PathLike[str] | None, overwrite: bool) -> str:
             f"{target} exists already: choose another name, or pass overwrite=True", path=target
         )
     return target
+
+
+def _require_apart(target: str, scan: Scan) -> None:
+    """Refuse to replace the scan by its labels, or to write them into its folder.
+
+    Raises:
+        StateError: ``OWN_SOURCE``.
+    """
+    wanted = os.path.realpath(target)
+    for path in (scan.path, *(source.path for source in scan.sources)):
+        own = None if path is None else os.path.realpath(path)
+        if own is not None and (wanted == own or wanted.startswith(own + os.sep)):
+            raise StateError(
+                f"{target} is the scan, or lies in it: choose another destination, or none for a "
+                "label layer of an archive",
+                code="OWN_SOURCE",
+                path=target,
+            )
 
 
 def _counter(told: Callable[[int, int], None] | None, job: Job) -> Report:

@@ -29,6 +29,7 @@ class Network:
             mirrored versions is taken.
         device: Where models are run; None where they are, or on the processor.
         amp: Run in half precision where that is safe (`torch.autocast`).
+        largest: Size of the largest number that sums can hold; None if any.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class Network:
         flips: Sequence[Any] | str = (),
         device: Any = None,
         amp: bool = False,
+        largest: float | None = None,
     ) -> None:
         self._models = list(models)
+        self._largest = largest
         self.flips = parsed_flips(flips)
         self._device = _device(device, models)
         self._amp = amp
@@ -90,10 +93,12 @@ class Network:
         Raises:
             ModelError: If a model raises (``MODEL_FAILED``), or returns another shape
                 (``BAD_PREDICTION``), another number of classes than before (``CLASSES_CHANGED``)
-                or NaN (``NAN_PREDICTION``); ``DEVICE_FULL`` and ``DEVICE_LOST``.
+                NaN (``NAN_PREDICTION``), infinity (``INFINITE_PREDICTION``) or what its sums cannot
+                hold (``LARGE_PREDICTION``); ``DEVICE_FULL`` and ``DEVICE_LOST``.
         """
         total = torch.zeros(())
         views = [(), *self.flips]
+        several = len(self._models) * len(views) > 1
         autocast = torch.autocast(self._device.type) if self._amp else nullcontext()
         with torch.inference_mode(), autocast:
             batch = torch.from_numpy(patches)
@@ -101,10 +106,12 @@ class Network:
                 batch = batch.to(self._device)
             for number, (model, axes) in enumerate(itertools.product(self._models, views)):
                 dims = [axis + 2 for axis in axes]
-                found = self._checked(model, batch.flip(dims) if dims else batch, where)
+                # Each of several has its own: a model may change what it is given.
+                given = batch.flip(dims) if dims else batch.clone() if several else batch
+                found = self._checked(model, given, where)
                 found = found.flip(dims) if dims else found
                 total = total + found if number else found
-            if len(self._models) * len(views) > 1:
+            if several:
                 total = total / (len(self._models) * len(views))
             with naming_device(self._device):
                 logits = total.float().cpu()
@@ -116,7 +123,13 @@ class Network:
             )
         self.classes = logits.shape[1]
         if not may_be_nan:
-            _refuse_nan(logits, where)
+            _refuse_what_is_no_number(logits, where)
+            if self._largest is not None and float(logits.abs().max()) > self._largest:
+                raise ModelError(
+                    f"the model returned {float(logits.abs().max()):g} for {where()}, and sums in "
+                    f"float16 hold {self._largest:g} at most: pass accumulate='float32'",
+                    code="LARGE_PREDICTION",
+                )
         return logits
 
     def _checked(self, model: Model, batch: torch.Tensor, where: Callable[[], str]) -> torch.Tensor:
@@ -220,7 +233,7 @@ def _blamed(error: Exception, where: Callable[[], str]) -> VoxarrayError:
     )
 
 
-def _refuse_nan(logits: torch.Tensor, where: Callable[[], str]) -> None:
+def _refuse_what_is_no_number(logits: torch.Tensor, where: Callable[[], str]) -> None:
     # A sum is four times as fast as a look at each number, and finite unless one of them is not.
     if torch.isfinite(logits.sum(dtype=torch.float32)):
         return
@@ -229,4 +242,10 @@ def _refuse_nan(logits: torch.Tensor, where: Callable[[], str]) -> None:
             f"the model returned NaN for {where()}: look at its weights, at the intensities that "
             "it was given, and whether amp=False helps",
             code="NAN_PREDICTION",
+        )
+    if torch.isinf(logits).any():  # which a weight of 0 makes NaN
+        raise ModelError(
+            f"the model returned infinity for {where()}: where it rules a class out, let it return "
+            "a number such as -1e9",
+            code="INFINITE_PREDICTION",
         )
