@@ -34,7 +34,7 @@ def test_models_that_change_their_input_do_so_for_themselves(scan, tmp_path):
 @pytest.mark.parametrize(
     ("code", "offset", "options"),
     [
-        ("INFINITE_PREDICTION", -np.inf, {}),
+        ("INFINITE_PREDICTION", -np.inf, {"preprocess": vx.Resample(3)}),
         ("INFINITE_PREDICTION", np.inf, {"output": "probabilities"}),
         ("LARGE_PREDICTION", 1e5, {"accumulate": "float16"}),
     ],

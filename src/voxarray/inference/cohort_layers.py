@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from voxarray.archive.source import ArchiveSource
 from voxarray.cohort.cohort import Cohort
+from voxarray.core import memory, settings
 from voxarray.core.errors import ArchiveExistsError, StateError, VoxarrayError
 from voxarray.core.optional import import_optional
 from voxarray.core.progress import ProgressOption
@@ -139,15 +140,30 @@ def _runs(
                 ),
             )
         return
+    ours = settings.configured() | _share(pool)
     futures: dict[Future[None], str] = {
-        pool.submit(_in_worker, transform, cohort.member(name), layer): name for name in names
+        pool.submit(_in_worker, ours, transform, cohort.member(name), layer): name for name in names
     }
     for future in as_completed(futures):
         yield futures[future], future.result
 
 
-def _in_worker(transform: InferenceTransform, member: Any, layer: str) -> None:
-    add_layer(transform, member.subject(), layer, False, may_be_there=True)
+def _share(pool: Executor) -> dict[str, Any]:
+    """What each process of a pool on this machine may use; jobs elsewhere have their own limits."""
+    count = getattr(pool, "_max_workers", None)
+    if not isinstance(getattr(pool, "_processes", None), dict) or not count:
+        return {}
+    return {
+        "memory-budget": memory.budget() // count,
+        "threads": max(1, settings.threads() // count),
+    }
+
+
+def _in_worker(
+    ours: dict[str, Any], transform: InferenceTransform, member: Any, layer: str
+) -> None:
+    with settings.of_task(ours):
+        add_layer(transform, member.subject(), layer, False, may_be_there=True)
 
 
 @contextmanager

@@ -68,7 +68,10 @@ class Inference:
             preprocess = model.preprocess()
         sums = SUMS[options.accumulate]
         largest = float(np.finfo(sums).max) if sums.itemsize < 4 else None
-        network = Network(model.networks, options.flips, device, bool(options.amp), largest)
+        # Labels of the network's own grid compare numbers, and infinite ones, too.
+        compares = options.output == "labels" and preprocess is None
+        amp = bool(options.amp)
+        network = Network(model.networks, options.flips, device, amp, largest, compares)
         return cls(model, network, options, Classes.of(classes, model.names), preprocess)
 
     def write(

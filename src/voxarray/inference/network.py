@@ -30,6 +30,7 @@ class Network:
         device: Where models are run; None where they are, or on the processor.
         amp: Run in half precision where that is safe (`torch.autocast`).
         largest: Size of the largest number that sums can hold; None if any.
+        may_be_infinite: Whether infinity stays what it is, for nothing is interpolated.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class Network:
         device: Any = None,
         amp: bool = False,
         largest: float | None = None,
+        may_be_infinite: bool = True,
     ) -> None:
         self._models = list(models)
-        self._largest = largest
+        self._largest, self._may_be_infinite = largest, may_be_infinite
         self.flips = parsed_flips(flips)
         self._device = _device(device, models)
         self._amp = amp
@@ -123,7 +125,7 @@ class Network:
             )
         self.classes = logits.shape[1]
         if not may_be_nan:
-            _refuse_what_is_no_number(logits, where)
+            _refuse_what_is_no_number(logits, where, self._may_be_infinite)
             if self._largest is not None and float(logits.abs().max()) > self._largest:
                 raise ModelError(
                     f"the model returned {float(logits.abs().max()):g} for {where()}, and sums in "
@@ -233,7 +235,9 @@ def _blamed(error: Exception, where: Callable[[], str]) -> VoxarrayError:
     )
 
 
-def _refuse_what_is_no_number(logits: torch.Tensor, where: Callable[[], str]) -> None:
+def _refuse_what_is_no_number(
+    logits: torch.Tensor, where: Callable[[], str], may_be_infinite: bool
+) -> None:
     # A sum is four times as fast as a look at each number, and finite unless one of them is not.
     if torch.isfinite(logits.sum(dtype=torch.float32)):
         return
@@ -243,7 +247,7 @@ def _refuse_what_is_no_number(logits: torch.Tensor, where: Callable[[], str]) ->
             "it was given, and whether amp=False helps",
             code="NAN_PREDICTION",
         )
-    if torch.isinf(logits).any():  # which a weight of 0 makes NaN
+    if not may_be_infinite and torch.isinf(logits).any():  # which a weight of 0 makes NaN
         raise ModelError(
             f"the model returned infinity for {where()}: where it rules a class out, let it return "
             "a number such as -1e9",
