@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 import torch
 
 import voxarray as vx
+from voxarray.inference.network import Network
 
 
 @pytest.fixture
@@ -54,3 +57,58 @@ def test_a_scan_is_not_replaced_by_its_labels(scan, tmp_path, name):
         vx.infer(bright, source, tmp_path / name, patch_size=16, overwrite=True)
     assert caught.value.code == "OWN_SOURCE"
     np.testing.assert_array_equal(vx.ScalarImage(source).numpy(), scan.numpy())
+
+
+def test_a_network_that_returns_probabilities_is_thresholded_as_it_is(scan, tmp_path):
+    found = vx.infer(
+        lambda patch: torch.sigmoid(patch - 300.5),
+        scan,
+        tmp_path / "a.nii",
+        patch_size=16,
+        activation="none",
+    )
+    np.testing.assert_array_equal(found.numpy(), scan.numpy() > 300)
+
+
+@pytest.mark.parametrize("options", [{"threshold": 1.0}, {"preprocess": vx.Crop(5)}])
+@pytest.mark.parametrize("values", [(1, 2), (2, 0)])
+def test_what_no_class_is_likely_for_is_background(scan, tmp_path, options, values):
+    classes = {value: f"class {value}" for value in values}
+    flat = lambda patch: torch.cat([0 * patch, 0 * patch], 1)  # noqa: E731
+    found = vx.infer(flat, scan, tmp_path / "a.nii", patch_size=8, classes=classes, **options)
+    assert found.numpy()[0, 0, 0, 0] == 0
+
+
+@pytest.mark.parametrize("classes", [{0: "les"}, {1: ("les", (0.1, 0.2, 0.3))}])
+def test_classes_that_would_be_taken_for_others_are_refused(scan, tmp_path, classes):
+    with pytest.raises(ValueError, match="classes"):
+        vx.infer(bright, scan, tmp_path / "a.nii", patch_size=16, classes=classes)
+
+
+def test_a_module_of_two_networks_stays_in_evaluation_mode_until_both_are_done():
+    module = torch.nn.Dropout()
+    one, other = Network([module]), Network([module])
+    with one.ready():
+        with other.ready():
+            assert not module.training
+        assert not module.training
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(one.ready())
+        second.enter_context(other.ready())
+        first.close()
+        assert not module.training
+    assert module.training
+
+
+def test_labels_that_are_no_whole_numbers_are_refused(scan):
+    labels = vx.LabelMap(tensor=(scan.numpy() > 300).astype(np.uint8), affine=scan.affine)
+    with pytest.raises(TypeError):
+        vx.evaluate(labels, labels, labels=[1.5])
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "nowhere/a.png"])
+def test_a_picture_that_cannot_be_is_named_before_voxels_are_read(scan, tmp_path, name):
+    labels = vx.LabelMap(tensor=(scan.numpy() > 300).astype(np.uint8), affine=scan.affine)
+    with vx.testing.count_reads() as reads, pytest.raises((ValueError, vx.MissingFileError)):
+        vx.evaluate(labels, labels, images=scan, montage=tmp_path / name)
+    assert not reads.calls

@@ -18,14 +18,6 @@ from inference.reference import blended, clear_of, network
 BLENDS = ("hann", "gaussian", "crop", "average")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 SHAPE = (19, 22, 13)
 
 

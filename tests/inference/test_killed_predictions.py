@@ -11,20 +11,11 @@ import time
 
 import numpy as np
 import pytest
-import torch
 
 import voxarray as vx
 from inference.reference import network
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 NET = network(3)

@@ -23,14 +23,6 @@ class Net(torch.nn.Module):
         return self.conv(x)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def net():
     return Net().eval()

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from scipy.ndimage import map_coordinates
 
 import voxarray as vx
 from inference.reference import blended, clear_of, network
 
 SHAPE = (21, 18, 12)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def oblique(angle=0.0, spacing=(0.8, 1.1, 2.5)):

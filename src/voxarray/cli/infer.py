@@ -149,7 +149,9 @@ def _layers(
                 transform, Cohort(source), layer, progress=console().progress, **who
             )
         else:
-            made = add_layer(transform, subject_of(source), layer, console().progress)
+            made = add_layer(
+                transform, subject_of(source), layer, console().progress, may_be_there=True
+            )
         outcome.console.document.update(source=source, layer=layer)
         outcome.console.say(f"{source}: layer {layer} of {made!r}")
     outcome.exit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,8 @@ class Classes:
                 code="CLASSES_CHANGED",
             )
         values = tuple(label.value for label in table)
+        if values == (0,):
+            raise ValueError("classes: one class alone is what is not background, and 0 is that")
         same = values == tuple(range(len(values)))
         return cls(len(table), None if same else values, table)
 
@@ -68,7 +71,7 @@ def _label(value: Any, name: Any) -> Label:
         return Label(value, name)
     try:
         text, colour = name
-        channels = tuple(int(channel) for channel in colour)
+        channels = tuple(operator.index(channel) for channel in colour)
     except (TypeError, ValueError):
         channels, text = (), None
     if (

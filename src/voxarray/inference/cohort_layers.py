@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from voxarray.archive.source import ArchiveSource
 from voxarray.cohort.cohort import Cohort
-from voxarray.core import memory, settings
+from voxarray.core import settings
 from voxarray.core.errors import ArchiveExistsError, StateError, VoxarrayError
 from voxarray.core.optional import import_optional
 from voxarray.core.progress import ProgressOption
+from voxarray.core.shares import processes_of, share_of
 from voxarray.image import LabelMap
 from voxarray.inference.prediction_transform import PREDICTION, InferenceTransform
 from voxarray.layers import Archive
@@ -103,15 +104,17 @@ def add_layers(
     """
     names = cohort.names
     part = names if partition is None else names[partition[0] - 1 :: partition[1]]
-    failures: dict[str, VoxarrayError] = {}
+    failures: dict[str, str] = {}
     with _executor(workers, scheduler, executor) as pool:
         for name, finished in _runs(transform, cohort, part, layer, pool, progress):
             try:
                 finished()
             except VoxarrayError as error:
-                failures[name] = error
+                failures[name] = f"{error.code}, {error}"
+            except Exception as error:  # of a transform of the user, or of a worker that was lost
+                failures[name] = f"{type(error).__name__}: {error}"
     if failures:
-        told = "; ".join(f"{k}: {e.code}, {e}" for k, e in list(failures.items())[:_TOLD])
+        told = "; ".join(f"{name}: {why}" for name, why in list(failures.items())[:_TOLD])
         raise VoxarrayError(
             f"{len(failures)} of {len(part)} subjects have no layer {layer!r}, all others have "
             f"it; run it again when this is mended: {told}",
@@ -140,23 +143,12 @@ def _runs(
                 ),
             )
         return
-    ours = settings.configured() | _share(pool)
+    ours = settings.configured() | share_of(processes_of(pool))
     futures: dict[Future[None], str] = {
         pool.submit(_in_worker, ours, transform, cohort.member(name), layer): name for name in names
     }
     for future in as_completed(futures):
         yield futures[future], future.result
-
-
-def _share(pool: Executor) -> dict[str, Any]:
-    """What each process of a pool on this machine may use; jobs elsewhere have their own limits."""
-    count = getattr(pool, "_max_workers", None)
-    if not isinstance(getattr(pool, "_processes", None), dict) or not count:
-        return {}
-    return {
-        "memory-budget": memory.budget() // count,
-        "threads": max(1, settings.threads() // count),
-    }
 
 
 def _in_worker(

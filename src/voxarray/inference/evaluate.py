@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -175,8 +176,6 @@ def evaluate(
         raise ValueError(
             "images= are the scans of a picture: give montage= a path, or leave it out"
         )
-    if most < 1:
-        raise ValueError(f"most={most}: expected at least one subject in the picture")
     picture = None if montage is None else Montage(montage, images, most)
     if isinstance(prediction, Cohort) or isinstance(reference, Cohort):
         return _cohorts(prediction, reference, labels, surfaces, picture, progress)
@@ -208,7 +207,7 @@ def _compare(
             if slices is not None:
                 slices.add(box, voxels)
     names = {label.value: label.name for source in (truth, found) for label in table_of(source)}
-    wanted = counts.labels if labels is None else [int(label) for label in labels]
+    wanted = counts.labels if labels is None else [operator.index(label) for label in labels]
     scores = Evaluation({k: _scores(k, names, counts, found, truth, surfaces) for k in wanted})
     if picture is not None:
         picture.add(name, [one.dice for one in scores.values()])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.cohort.cohort import Cohort
-from voxarray.core.errors import GridError, StateError
+from voxarray.core.errors import GridError, MissingFileError, StateError
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection
 from voxarray.image import Image, ScalarImage
@@ -66,13 +66,20 @@ class Montage:
 
     Raises:
         MissingPackageError: If matplotlib is not installed.
-        ValueError: For no rows.
+        MissingFileError: If its folder is not there.
+        ValueError: For no rows, and a kind of file that cannot be drawn.
     """
 
     def __init__(self, path: str | os.PathLike[str], images: Any, most: int) -> None:
         if most < 1:
             raise ValueError(f"a montage has at least one subject, not {most}")
-        figure((1, 1))  # a missing package is named before hours of counting
+        # A missing package, and a path that cannot be, are named before hours of counting.
+        known = figure((1, 1)).canvas.get_supported_filetypes()
+        suffix = os.path.splitext(path)[1].removeprefix(".").lower()
+        if suffix not in known:
+            raise ValueError(f"montage={os.fspath(path)!r}: expected one of .{', .'.join(known)}")
+        if not os.path.isdir(os.path.dirname(os.path.abspath(local_destination(path)))):
+            raise MissingFileError(f"there is no folder for {os.fspath(path)}", path=path)
         self.most = most
         self.left_out = 0
         self._path = local_destination(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from voxarray.core.errors import ModelError, VoxarrayError
 
 Model = Callable[[torch.Tensor], torch.Tensor]
+
+_changing = threading.Lock()
+_uses: dict[int, tuple[int, list[tuple[torch.nn.Module, bool]]]] = {}
+"""How often a module is in use, by its identity, and the modes of its parts before that."""
 
 _AXES: dict[Any, int] = {"x": 0, "y": 1, "z": 2}
 
@@ -48,9 +52,6 @@ class Network:
         self._device = _device(device, models)
         self._amp = amp
         self.classes: int | None = None
-        self._changing = threading.Lock()
-        self._users = 0
-        self._modes: list[tuple[torch.nn.Module, bool]] = []
 
     @property
     def predictions_held(self) -> int:
@@ -61,26 +62,16 @@ class Network:
     def ready(self) -> Iterator[None]:
         """Models in evaluation mode and on the device; modes are put back after the last use.
 
-        Scans may be predicted at once, in threads: the first to come prepares, the last puts back.
+        Scans may be predicted at once, in threads and by several networks of one model: the first
+        to come prepares, the last puts back.
         """
-        modules = [model for model in self._models if isinstance(model, torch.nn.Module)]
-        try:
-            with self._changing:
-                self._users += 1
-                if self._users == 1:
-                    parts = (part for module in modules for part in module.modules())
-                    self._modes = [(part, part.training) for part in parts]
+        with ExitStack() as stack:
+            for model in self._models:
+                if isinstance(model, torch.nn.Module):
+                    stack.enter_context(_evaluating(model))
                     with naming_device(self._device):
-                        for module in modules:
-                            module.eval()
-                            module.to(self._device)
+                        model.to(self._device)
             yield
-        finally:
-            with self._changing:
-                self._users -= 1
-                if not self._users:
-                    for part, training in self._modes:
-                        part.training = training
 
     def predict(
         self, patches: NDArray[np.float32], where: Callable[[], str], *, may_be_nan: bool = False
@@ -165,6 +156,25 @@ class Network:
                 code="BAD_PREDICTION",
             )
         return found
+
+
+@contextmanager
+def _evaluating(module: torch.nn.Module) -> Iterator[None]:
+    key = id(module)  # of one that lives as long as this does
+    with _changing:
+        count, modes = _uses.get(key) or (0, [(part, part.training) for part in module.modules()])
+        _uses[key] = count + 1, modes
+        module.eval()
+    try:
+        yield
+    finally:
+        with _changing:
+            count, modes = _uses.pop(key)
+            if count > 1:
+                _uses[key] = count - 1, modes
+            else:
+                for part, training in modes:
+                    part.training = training
 
 
 def parsed_flips(flips: Sequence[Any] | str) -> list[tuple[int, ...]]:

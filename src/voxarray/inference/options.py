@@ -86,12 +86,12 @@ class InferenceOptions:
         activation = self.activation or ("sigmoid" if classes == 1 else "softmax")
         dtype = np.dtype(self.dtype or _STORED[self.output][0])
         if self.output == "labels" and activation != "sigmoid":
-            if classes == 1:
+            if classes == 1 and activation == "softmax":
                 raise ValueError(
-                    "the network has one class, of which a sigmoid makes a probability, and "
-                    f"activation={activation!r} has no meaning for labels"
+                    "the softmax of one class is 1 everywhere: leave activation out, or pass "
+                    'activation="none" where the network returns probabilities'
                 )
-            largest = max(values) if values else classes - 1
+            largest = max(values) if values else max(1, classes - 1)
             if self.dtype is None and largest > 255:
                 dtype = np.dtype(np.uint16)
             if largest > np.iinfo(dtype).max:

@@ -249,8 +249,9 @@ def probe(scan: Scan, patching: Patching, network: Network) -> Probe:
     """
     channels = sum(source.shape[0] for source in scan.sources)
     shape = patching.batch, channels, *patching.size
+    zeros = np.empty(shape, np.float32)
+    zeros.fill(0)  # pages that are only read are none of the process, and would not be seen
     with network.ready(), ResidentPeak() as seen:
-        zeros = np.zeros(shape, np.float32)
         found = network.predict(zeros, lambda: "a patch of zeros", may_be_nan=True)
-        counted = zeros.nbytes + found.nbytes * network.predictions_held
+        counted = found.nbytes * network.predictions_held
     return Probe(int(found.shape[1]), max(0, seen.grown - counted))

@@ -45,8 +45,6 @@ class Reduction:
     def background(self, classes: int) -> NDArray:
         """(channels,) what a voxel becomes that the network has not seen: nothing, for certain."""
         found = np.zeros(self.channels(classes), self.dtype)
-        if self.is_one_label and self.values is not None:
-            found[0] = 0 if 0 in self.values else self.values[0]
         if self.output == "probabilities" and self.activation == "softmax":
             found[0] = 255 if self.dtype == np.uint8 else 1
         return found
@@ -69,7 +67,7 @@ class Reduction:
         return out.reshape(-1, *numbers.shape[1:])
 
     def _reduce(self, numbers: NDArray, out: NDArray) -> None:
-        if self.is_one_label:
+        if self.is_one_label and len(numbers) > 1:
             out[0] = self._labels(numbers)
             return
         numbers = numbers.astype(np.float32, copy=False)
@@ -90,14 +88,14 @@ class Reduction:
 
     def _labels(self, numbers: NDArray) -> NDArray:
         best, label = _largest(numbers)
+        if self.values is not None:
+            label = np.asarray(self.values, self.dtype)[label]
         if self.threshold is not None:
             probability = best
             if self.activation == "softmax":
                 differences = np.subtract(numbers, best, dtype=np.float32)
                 probability = 1 / np.exp(differences, out=differences).sum(axis=0)
-            label[probability < self._least] = 0
-        if self.values is not None:
-            label = np.asarray(self.values, self.dtype)[label]
+            label[probability < self._least] = 0  # background, whatever the classes are
         return label
 
     def _activated(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:

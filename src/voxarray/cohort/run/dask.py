@@ -26,6 +26,7 @@ from voxarray.cohort.run.task import Result, Task, convert_throttled, is_made, n
 from voxarray.cohort.run.worker_watch import WorkerWatch
 from voxarray.core import memory, settings
 from voxarray.core.errors import ArchiveError, TransportError, VoxarrayError, VoxarrayWarning
+from voxarray.core.shares import share_of
 from voxarray.storage.folder_lock import FolderLock
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
@@ -68,12 +69,7 @@ class Distributed:
         yield from InProcess().run(replace(job, items=large), begin)
 
     def _share(self) -> dict[str, Any]:
-        if self.scheduler is not None or not self.workers:
-            return {}
-        return {
-            "memory-budget": memory.budget() // self.workers,
-            "threads": max(1, settings.threads() // self.workers),
-        }
+        return share_of(self.workers if self.scheduler is None else 0)
 
     @contextmanager
     def _client(self, overlapping: bool = True) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from voxarray.cohort.run.job import Begin, Job
 from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down, peak_of
 from voxarray.core import memory, settings
 from voxarray.core.errors import StateError
+from voxarray.core.shares import processes_of, share_of
 
 _ASKED_EVERY = 0.5
 """Seconds between questions to a system of jobs."""
@@ -34,27 +35,13 @@ class OnExecutor:
     executor: Executor
 
     def run(self, job: Job, begin: Begin) -> Iterator[Result]:
-        share = self._share()
+        share = share_of(processes_of(self.executor))
         budget = share.get("memory-budget", memory.budget())
         # What one process may not hold is done at the end by this one, which may hold more.
         large = [item for item in job.items if share and (peak_of(item) or 0) > budget]
         small = [item for item in job.items if item not in large] if large else job.items
         yield from self._spread(replace(job, items=small), begin, settings.configured() | share)
         yield from InProcess().run(replace(job, items=large), begin)
-
-    def _share(self) -> dict[str, Any]:
-        """What each process may use where the executor has several on this machine.
-
-        Threads take turns where they exceed the budget together. Of jobs elsewhere each has limits
-        of its own.
-        """
-        count = getattr(self.executor, "_max_workers", None)
-        if not isinstance(getattr(self.executor, "_processes", None), dict) or not count:
-            return {}
-        return {
-            "memory-budget": memory.budget() // count,
-            "threads": max(1, settings.threads() // count),
-        }
 
     def _spread(self, job: Job, begin: Begin, ours: Mapping[str, Any]) -> Iterator[Result]:
         futures: dict[Future[Result], Item] = {}
