@@ -44,16 +44,19 @@ def test_pipes_show_none(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_bar_ends_when_work_fails(terminal, monkeypatch):
-    monkeypatch.setattr(progress, "DELAY_SECONDS", -1)
-
-    def fail():
+def _fail():
+    def work():
         with progress.bar("work") as report:
             report(1, 2)
             raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        fail()
+        work()
+
+
+def test_the_bar_ends_when_work_fails(terminal, monkeypatch):
+    monkeypatch.setattr(progress, "DELAY_SECONDS", -1)
+    _fail()
     assert terminal.getvalue().endswith("\x1b[2K")
 
 
@@ -159,14 +162,7 @@ def test_a_notebook_keeps_no_line_of_short_work(notebook, tmp_path):
 
 def test_a_notebook_keeps_no_line_of_what_failed(notebook, monkeypatch):
     monkeypatch.setattr(progress, "DELAY_SECONDS", -1)
-
-    def fail():
-        with progress.bar("work") as report:
-            report(1, 2)
-            raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        fail()
+    _fail()
     assert not any("work:" in text for text in notebook)
 
 

@@ -45,6 +45,7 @@ _OVERHEAD = 1024
 """Bytes that an encoded chunk may have more than its voxels; larger ones are read without loops."""
 
 _lock = threading.Lock()
+"""Held by who compiles; in a child that was forked meanwhile for ever, which does without."""
 _chunks = 0
 
 
@@ -238,14 +239,3 @@ def _row(shard: ShardHandle) -> tuple[int, int, int, int, int]:
     blob, (where, lengths, crcs) = shard.blob, shard.addresses()
     assert isinstance(blob, FileBlob)  # noqa: S101
     return blob.fd, blob.start, where, lengths, crcs
-
-
-def _do_without_in_child() -> None:
-    # A fork while another thread compiled: what numba had locked then stays locked in this process.
-    global _WORTHWHILE
-    if _lock.locked():
-        _WORTHWHILE = sys.maxsize
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_do_without_in_child)
