@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from voxarray.cohort.catalogue import report
 from voxarray.cohort.catalogue import rows as catalogue
 from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.journal import records
+from voxarray.cohort.catalogue.replacement import replace_catalogue
 from voxarray.cohort.catalogue.report import Missing
 from voxarray.cohort.discover import bids
 from voxarray.cohort.folder import CohortLayout
@@ -22,7 +22,6 @@ from voxarray.core.errors import MissingFileError
 from voxarray.core.version import __version__
 from voxarray.storage.places import write_if_other
 from voxarray.storage.remote.address import is_url
-from voxarray.storage.swap_lock import swap_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,44 +70,20 @@ def finalise(destination: str | os.PathLike[str]) -> Summary:
 
 def conclude(folder: CohortLayout, items: tuple[Item, ...], zipped: bool) -> Summary:
     """As `finalise`, of a plan that is at hand."""
-    before = _version(folder)
-    entries = catalogue.entries(folder)
-    with _held(folder):
-        if _version(folder) != before:  # label maps were added meanwhile, or others finalised
-            entries = catalogue.entries(folder)
-        return _written(folder, entries, items, zipped)
-
-
-def _version(folder: CohortLayout) -> tuple[int, int, int] | None:
-    """Tells the catalogue that is there from one that has taken its place."""
-    try:
-        status = os.stat(folder.catalogue)
-    except OSError:  # there is none, or it is in a bucket
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-@contextmanager
-def _held(folder: CohortLayout) -> Iterator[None]:
-    """Nobody else replaces the catalogue meanwhile, as those do who add label maps.
-
-    A first one has nothing to lock, and one that may not be written is only replaced.
-    """
-    with ExitStack() as stack:
-        if _version(folder) is not None and os.access(folder.catalogue, os.W_OK):
-            # A link is followed, as by whoever writes it; one that has just gone is a first one.
-            with suppress(FileNotFoundError):
-                stack.enter_context(swap_lock(os.path.realpath(folder.catalogue)))
-        yield
+    return replace_catalogue(
+        folder,
+        lambda: (catalogue.entries(folder), last_failures(folder)),
+        lambda found: _written(folder, *found, items, zipped),
+    )
 
 
 def _written(
     folder: CohortLayout,
     entries: Mapping[str, Entry | None],
+    noted: Mapping[tuple[str, str], Mapping[str, Any]],
     items: tuple[Item, ...],
     zipped: bool,
 ) -> Summary:
-    noted = last_failures(folder)
     rows = [catalogue.row_of(name, entry) for name, entry in entries.items() if entry is not None]
     missing = [
         one

@@ -8,8 +8,8 @@ from typing import Any
 
 from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.catalogue import rows as catalogue
+from voxarray.cohort.catalogue.replacement import replace_catalogue
 from voxarray.cohort.folder import CohortLayout
-from voxarray.storage.swap_lock import swap_lock
 
 
 def refresh(archives: Iterable[str]) -> None:
@@ -35,7 +35,7 @@ def refresh(archives: Iterable[str]) -> None:
 
 
 def _refresh(folder: CohortLayout, paths: list[str]) -> None:
-    with swap_lock(folder.catalogue):
+    def read() -> list[catalogue.Row]:
         entries = catalogue.entries_at(paths)
         now = {f"subjects/{name}": entry for name, entry in entries.items()}
         rows = []
@@ -45,7 +45,9 @@ def _refresh(folder: CohortLayout, paths: list[str]) -> None:
             if entry is not None and row["status"] == "done":
                 known |= {"labels": list(entry.labels), "bytes": entry.bytes}
             rows.append(known)
-        catalogue.write(folder, rows)
+        return rows
+
+    replace_catalogue(folder, read, lambda rows: catalogue.write(folder, rows))
 
 
 def _plain(value: Any) -> Any:
