@@ -26,6 +26,7 @@ from voxarray.archive.verify import compare, verify
 from voxarray.cohort import Cohort
 from voxarray.cohort.catalogue.finalise import finalise
 from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.plan.item import Failure
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.core.errors import FormatError, MissingFileError
 from voxarray.formats.registry import open_source
@@ -136,7 +137,7 @@ def test_a_source_that_goes_bad_is_reported_and_its_archive_no_longer_listed(tmp
     assert Cohort(tmp_path / "out").names == ["b"]
 
 
-def test_lasting_failures_are_not_tried_again_unless_asked(tmp_path):
+def test_permanent_failures_are_not_tried_again_unless_asked(tmp_path):
     make_cohort(tmp_path / "in", 1, 5)
     build(tmp_path / "in", tmp_path / "out")
     journals = len(list((tmp_path / "out/journal").iterdir()))
@@ -144,6 +145,16 @@ def test_lasting_failures_are_not_tried_again_unless_asked(tmp_path):
     assert len(list((tmp_path / "out/journal").iterdir())) == journals
     made = build(tmp_path / "in", tmp_path / "out", run=ExecutionOptions(retry=True))
     assert made.failed == 5
+
+
+def test_plans_keep_the_key_of_earlier_releases_for_permanent_failures(tmp_path):
+    make_cohort(tmp_path / "in", 0, 1)
+    build(tmp_path / "in", tmp_path / "out")
+    (item,) = json.loads((tmp_path / "out/plan.json").read_text())["items"]
+    assert item["failure"]["lasting"] is True
+    failure = Failure.from_json(item["failure"])
+    assert failure.permanent
+    assert failure.to_json() == item["failure"]
 
 
 def test_max_failures_stops(tmp_path):

@@ -13,8 +13,8 @@ from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.run import slurm
 from voxarray.cohort.run.slurm_submit import submit
 from voxarray.core.errors import FormatError
-from voxarray.storage.places import make_folder
 from voxarray.storage.remote.address import Address, carries_secret
+from voxarray.storage.small_files import make_folder
 
 
 def as_job_array(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,8 +18,8 @@ from voxarray.cohort.convert import watching
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.interrupts import stoppable
 from voxarray.cohort.run.slurm import logs_of
-from voxarray.storage.places import make_folder
 from voxarray.storage.remote.address import is_url
+from voxarray.storage.small_files import make_folder
 from voxarray.transforms import Compose
 from voxarray.transforms.pipeline_file import parsed
 

@@ -12,8 +12,8 @@ from voxarray.core.errors import MissingFileError
 from voxarray.storage.archive_names import FOLDER_SUFFIX, ZIP_SUFFIX
 from voxarray.storage.destination import destination_of
 from voxarray.storage.hidden_names import is_hidden_staging
-from voxarray.storage.places import is_file, names_in, open_file
 from voxarray.storage.remote.address import is_url
+from voxarray.storage.small_files import is_file, names_in, open_file
 
 PLAN_FORMAT = "voxarray-cohort-plan"
 

@@ -35,7 +35,13 @@ from voxarray.core.html_table import html_table
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.levels import Levels
 from voxarray.image import LabelMap
-from voxarray.storage.places import is_file, make_folder, real_path, remove_file, write_if_other
+from voxarray.storage.small_files import (
+    is_file,
+    make_folder,
+    real_path,
+    remove_file,
+    write_if_other,
+)
 from voxarray.subject import Subject
 from voxarray.transforms.pipeline_file import entries_of, to_text
 

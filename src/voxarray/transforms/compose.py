@@ -94,7 +94,7 @@ class Compose(Transform):
             FormatError: A transform is a function, or was given one (``NOT_IN_A_FILE``).
             ArchiveError: What the disk refuses.
         """
-        from voxarray.storage.places import write_if_other
+        from voxarray.storage.small_files import write_if_other
         from voxarray.transforms.pipeline_file import entries_of, to_text
 
         text = to_text(entries_of([self]))

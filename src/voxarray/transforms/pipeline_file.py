@@ -14,7 +14,7 @@ from voxarray import transforms
 from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
 from voxarray.core.history import Entry, entry, opaque, plain
 from voxarray.core.safe_yaml import MOST_BYTES, YamlError, dumps, loads
-from voxarray.storage.places import open_file
+from voxarray.storage.small_files import open_file
 from voxarray.transforms import transform as bases
 from voxarray.transforms.argument_types import misfit
 from voxarray.transforms.image_operation import METHODS, ImageOperation

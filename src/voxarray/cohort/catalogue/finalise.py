@@ -20,8 +20,8 @@ from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import MissingFileError
 from voxarray.core.version import __version__
-from voxarray.storage.places import write_if_other
 from voxarray.storage.remote.address import is_url
+from voxarray.storage.small_files import write_if_other
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def missing_of(
     record = noted.get((item.slug, item.key))
     if item.failure is not None or record is None:
         return Missing(item.slug, item.subject, item.image, item.failure)
-    failure = Failure(**record["failure"])
+    failure = Failure.from_json(record["failure"])
     return Missing(item.slug, item.subject, item.image, failure, record["seconds"], record["peak"])
 
 

@@ -16,9 +16,9 @@ from typing import Any
 from voxarray.core import portable
 from voxarray.core.disk import sync
 from voxarray.storage.folder_lock import random_identity
-from voxarray.storage.places import names_in, open_file
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.remote.writing import WritableObjects
+from voxarray.storage.small_files import names_in, open_file
 
 BEGUN = "begun"
 """Status of an image that somebody is at; where nothing follows, whoever it was has died."""

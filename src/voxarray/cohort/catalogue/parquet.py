@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from voxarray.core.errors import ChecksumError
-from voxarray.storage.places import read_file, write_if_other
+from voxarray.storage.small_files import read_file, write_if_other
 
 _MARK = b"voxarray-sha256:"
 _UNKNOWN = b"0" * 64

@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure
-from voxarray.storage.places import is_file, read_file, write_if_other
+from voxarray.storage.small_files import is_file, read_file, write_if_other
 
 Noted = dict[tuple[str, str], Mapping[str, Any]]
 """Records of failures by the name of the archive and the key of the item."""
+
+_UNTIMED = {"seconds": None, "peak": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,11 @@ def read(folder: CohortLayout, part: tuple[int, int]) -> Noted:
     try:
         lines = json.loads(read_file(_path(folder, part)))
         return {
-            (slug, key): {"failure": asdict(Failure(**failure)), "seconds": None, "peak": None}
+            (slug, key): {
+                "failure": Failure.from_json(failure).to_json(),
+                "seconds": None,
+                "peak": None,
+            }
             for slug, key, failure in lines
         }
     except (OSError, ValueError, TypeError, RecursionError):
@@ -53,7 +59,9 @@ def write(folder: CohortLayout, part: tuple[int, int], failed: Iterable[Failed])
         ArchiveError: What the disk refuses.
     """
     path = _path(folder, part)
-    permanent = [[one.slug, one.key, asdict(one.failure)] for one in failed if one.failure.lasting]
+    permanent = [
+        [one.slug, one.key, one.failure.to_json()] for one in failed if one.failure.permanent
+    ]
     if permanent or is_file(path):
         text = json.dumps(sorted(permanent, key=lambda one: one[:2]))
         write_if_other(path, text.encode())

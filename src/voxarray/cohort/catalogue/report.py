@@ -11,7 +11,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure
 from voxarray.cohort.plan.names import shown
 from voxarray.core.printable import printable
-from voxarray.storage.places import write_if_other
+from voxarray.storage.small_files import write_if_other
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from voxarray.cohort.discover.files import is_archive
 from voxarray.cohort.folder import PLAN_FORMAT, CohortLayout
 from voxarray.formats.registry import names_archive
 from voxarray.storage.hidden_names import is_hidden_staging
-from voxarray.storage.places import real_path
 from voxarray.storage.remote.address import OBJECT_STORES, Address, is_url
 from voxarray.storage.remote.writing import WritableObjects
+from voxarray.storage.small_files import real_path
 
 _OF_COHORTS = ("plan.json", "catalogue.parquet")
 

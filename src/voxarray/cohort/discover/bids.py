@@ -14,7 +14,7 @@ from pathspec import GitIgnoreSpec
 
 from voxarray.cohort.discover.input import stem
 from voxarray.core.errors import FormatError
-from voxarray.storage.places import is_file, read_file
+from voxarray.storage.small_files import is_file, read_file
 
 DESCRIPTION = "dataset_description.json"
 PARTICIPANTS = "participants.tsv"

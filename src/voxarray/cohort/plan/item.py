@@ -18,13 +18,26 @@ class Failure:
         code: As errors have.
         message: What was seen, what was expected, what to do; without the path of the source.
         file: Which input is at fault, as the user calls it.
-        lasting: Whether the same bytes fail again: it is a matter of the file, not of the day.
+        permanent: Whether the same bytes fail again: it is a matter of the file, not of the day.
     """
 
     code: str
     message: str
     file: str
-    lasting: bool = False
+    permanent: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` takes it, and as it stands in plans and journals."""
+        # Files keep the key of release 0.1, which other releases read.
+        content = asdict(self)
+        content["lasting"] = content.pop("permanent")
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Failure:
+        """The failure that `to_json` wrote; KeyError or TypeError if it is none."""
+        fields = {**content}
+        return cls(permanent=fields.pop("lasting", False), **fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +129,8 @@ class Item:
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` takes it."""
-        return {**asdict(self), "facts": dict(self.facts)}
+        failure = self.failure and self.failure.to_json()
+        return {**asdict(self), "facts": dict(self.facts), "failure": failure}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Item:
@@ -132,7 +146,7 @@ class Item:
             header=header and _header(header),
             facts=content["facts"],
             key=content["key"],
-            failure=failure and Failure(**failure),
+            failure=failure and Failure.from_json(failure),
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.plan import Plan, damaged, missing, refuse_version
 from voxarray.core.errors import FormatError
-from voxarray.storage.places import open_file
+from voxarray.storage.small_files import open_file
 
 _ROW_END = b",\n"
 

@@ -13,7 +13,7 @@ from voxarray.cohort.plan.item import Item
 from voxarray.core.errors import ChecksumError, FormatError, MissingFileError
 from voxarray.core.memory import format_bytes
 from voxarray.core.printable import printable
-from voxarray.storage.places import read_file, write_if_other
+from voxarray.storage.small_files import read_file, write_if_other
 
 VERSION = 1
 

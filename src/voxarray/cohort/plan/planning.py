@@ -155,7 +155,7 @@ def _reusable(previous: Plan | None, options: ArchiveOptions) -> dict[Signature 
         groups.setdefault(item.subject, []).append(item)
     found: dict[Signature | None, list[Item]] = {}
     for items in groups.values():
-        if any(item.failure is not None and not item.failure.lasting for item in items):
+        if any(item.failure is not None and not item.failure.permanent for item in items):
             continue
         rows = set()
         for item in items:
@@ -328,4 +328,4 @@ def _collision(source: str, image: str, subject: str, others: Sequence[str]) -> 
         f"{subject!r}, and none is converted: rename one of them, convert them into different "
         "folders, or tell them apart with --image-pattern NAME=PATTERN"
     )
-    return Failure("NAME_COLLISION", message, source, lasting=True)
+    return Failure("NAME_COLLISION", message, source, permanent=True)

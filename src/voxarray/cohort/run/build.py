@@ -31,8 +31,8 @@ from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.task import Result
 from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
 from voxarray.storage.hidden_folders import names_of_hidden, remove_abandoned
-from voxarray.storage.places import make_folder
 from voxarray.storage.remote.address import is_url
+from voxarray.storage.small_files import make_folder
 
 Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -346,7 +346,7 @@ def _sorted_out(
             permanent_failures.append(Failed(item.slug, item.key, item.failure))
         elif missing is None and not run.overwrite:
             present += 1
-        elif failed and failed.lasting and not run.retry and not run.overwrite:
+        elif failed and failed.permanent and not run.retry and not run.overwrite:
             permanent_failures.append(Failed(item.slug, item.key, failed))
         else:
             todo.append(item)

@@ -20,7 +20,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.run import slurm
 from voxarray.core.errors import FormatError, MissingFileError, StateError
-from voxarray.storage.places import make_folder, write_if_other
+from voxarray.storage.small_files import make_folder, write_if_other
 
 RESUBMISSIONS = 3
 """How often parts are submitted again; each time with twice the memory of the time before."""
@@ -89,7 +89,7 @@ def resubmit(
     """
     text = _read(file)
     jobs, megabytes = (int(found) for found in _asked(text, file))
-    remaining = {one.slug for one in missing if one.failure is None or not one.failure.lasting}
+    remaining = {one.slug for one in missing if one.failure is None or not one.failure.permanent}
     if not remaining or attempt > RESUBMISSIONS:
         return None
     order = by_size(Plan.read(folder.plan).items)

@@ -57,7 +57,7 @@ class Result:
 
     def record(self) -> dict[str, Any]:
         """As the journal has it."""
-        return asdict(self)
+        return {**asdict(self), "failure": self.failure and self.failure.to_json()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
