@@ -159,7 +159,7 @@ def test_a_budget_is_kept_before_anything_is_read(tmp_path):
 def test_memory_of_a_part_is_what_was_projected(tmp_path):
     from voxarray.testing.synthetic import Phantom, write_nifti
 
-    write_nifti(Phantom((256, 256, 1024)), tmp_path / "scan.nii")  # 128 MiB of voxels
+    write_nifti(Phantom((256, 256, 512)), tmp_path / "scan.nii")  # 64 MiB of voxels
     setup = f"""
 from voxarray.archive.convert import convert, planned
 from voxarray.archive.partial_writes import divided, write_part
