@@ -45,8 +45,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# One more than two cores: many tests wait for a process or a server. More cores, more of them.
+WORKERS ?= 3
+
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 soak: $(READY)
 	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -m slow
