@@ -20,6 +20,20 @@ from voxarray.formats.table import FORMATS
 from voxarray.source.array import ArraySource
 
 
+def test_the_table_finds_what_going_through_it_finds():
+    endings = [s for one in FORMATS for s in (*one.suffixes, *one.written)]
+    assert all(ending.startswith(".") for ending in endings)
+    heads = ["a", "a.b", ".a", "A.nii", "", ".", "x..", "a.zarr"]
+    names = [head + end for head in heads for end in (*endings, ".gz", ".txt", "", ".NII.gz")]
+    for name in filter(None, names):
+        for table, suffixes in (
+            (registry._OPENED, registry._suffixes),
+            (registry._WRITTEN, registry._written),
+        ):
+            expected = registry._fitting(name, FORMATS, suffixes)
+            assert registry._of_table(name, table) is expected, name
+
+
 @pytest.mark.parametrize(
     ("name", "suffix"),
     [

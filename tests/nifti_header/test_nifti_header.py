@@ -24,12 +24,14 @@ from voxarray.core.errors import (
     VoxarrayWarning,
 )
 from voxarray.core.scaling import Scaling
-from voxarray.formats.nifti.warnings import remarks
+from voxarray.formats.nifti.warnings import _are_near, remarks
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection
+from voxarray.nifti_header.adapt import _little_endian
 from voxarray.nifti_header.build import header_for, stored_dtype
 from voxarray.nifti_header.fields import LAYOUT
 from voxarray.nifti_header.header import NiftiHeader
+from voxarray.nifti_header.write_fields import blank
 from voxarray.source.base import Channels
 from voxarray.testing.strategies import affines, shapes
 
@@ -248,6 +250,48 @@ def test_conflicting_transforms_are_remarked_where_they_claim_the_same_space():
     assert found.startswith("XFORM_CONFLICT")
     header["sform_code"] = 4
     assert remarks(parsed(header)) == []
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    moved=st.sampled_from([0, 1e-7, 0.02, 0.04, 0.06, 0.3, 3]),
+    qfac=st.sampled_from([1.0, -1.0]),
+)
+def test_what_is_near_at_a_glance_is_near(seed, moved, qfac):
+    rng = np.random.default_rng(seed)
+    header = made(shape=tuple(rng.integers(1, 40, 3)))
+    turn = rng.normal(size=4)
+    header["quatern_b"], header["quatern_c"], header["quatern_d"] = turn[:3] / np.hypot.reduce(turn)
+    header["pixdim"][:4] = [qfac, *rng.uniform(0.3, 4, 3)]
+    header["qform_code"] = header["sform_code"] = 1
+    header["qoffset_x"], header["qoffset_y"], header["qoffset_z"] = rng.normal(size=3) * 50
+    held = header.get_qform()
+    held[:3] += rng.normal(size=(3, 4)) * moved
+    for row, name in zip(held, ("srow_x", "srow_y", "srow_z"), strict=False):
+        header[name] = row
+    found = parsed(header)
+    at_a_glance, remarked = _are_near(found), remarks(found)
+    assert not (at_a_glance and remarked)
+    assert at_a_glance or moved
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_fields_are_taken_over_at_once_as_one_by_one(version, endian):
+    rng = np.random.default_rng(version)
+    raw = np.frombuffer(rng.bytes(LAYOUT[version].itemsize), LAYOUT[version])[0].copy()
+    record = raw.astype(LAYOUT[version].newbyteorder(endian))
+    for name, value in (
+        ("sizeof_hdr", 348 if version == 1 else 540),
+        ("dim", [3, 5, 6, 7, 1, 1, 1, 1]),
+    ):
+        record[name] = value
+    header = NiftiHeader(record.tobytes())
+    taken, one_by_one = _little_endian(header, (1, 5, 6, 7)), blank(version)
+    assert taken.dtype == one_by_one.dtype
+    for name in {*record.dtype.names} - {"sizeof_hdr", "magic", "vox_offset", "eol_check"}:
+        one_by_one[name] = header.record[name]
+    assert taken.tobytes() == one_by_one.tobytes()
 
 
 def test_negative_spacing_counts_as_positive():

@@ -49,6 +49,8 @@ def hasher(version: int = 2) -> Hasher:
 
 def digest_of(data: bytes | memoryview, version: int = 2) -> str:
     """Digest of bytes that are at hand."""
+    if version > 1:
+        return xxhash.xxh3_128_hexdigest(data)
     found = hasher(version)
     found.update(data)
     return found.hexdigest()

@@ -125,7 +125,10 @@ class WritePlan:
             # Closed here and now after a failure, with its file and its thread.
             closing(blocks(self.storage.source, self.layouts[0], digests.append)) as stream,
             self.encoders() as cpu,
-            ThreadPoolExecutor(1, "voxarray-sync") as disk,
+            # What is held in memory goes to disk when it is sealed.
+            thread_pools.CallingThread()
+            if area.holds
+            else ThreadPoolExecutor(1, "voxarray-sync") as disk,
         ):
             codec: Codec | None = None
             writers = [

@@ -93,6 +93,7 @@ def user_id() -> int:
     return known
 
 
+@lru_cache(maxsize=8)  # to look for one takes 0.1 ms, and each archive is renamed once
 def of_c_library(name: str) -> Any:
     """A function of the C library that this process is linked with; None where there is none."""
     try:

@@ -166,12 +166,12 @@ def all_formats() -> list[Format]:
 
 def format_of(path: str | os.PathLike[str]) -> Format | None:
     """The format that the longest fitting suffix of a path names; None if none does."""
-    return _fitting(path, FORMATS, _suffixes) or _fitting(path, _added(), _suffixes)
+    return _of_table(path, _OPENED) or _fitting(path, _added(), _suffixes)
 
 
 def writable_format(path: str | os.PathLike[str]) -> Format | None:
     """The format that is written for the suffix of a path; None if none is."""
-    return _fitting(path, FORMATS, _written) or _fitting(path, _added(), _written)
+    return _of_table(path, _WRITTEN) or _fitting(path, _added(), _written)
 
 
 def known_suffixes() -> list[str]:
@@ -193,7 +193,7 @@ def names_archive(path: str | os.PathLike[str]) -> bool:
     """Whether a path has the name of one archive, as voxarray writes them."""
     # Not of formats that were added: looking for these takes milliseconds, and a folder has
     # thousands of names.
-    found = _fitting(path, FORMATS, _written)
+    found = _of_table(path, _WRITTEN)
     return found is not None and found.identity == "zarr"
 
 
@@ -208,6 +208,27 @@ def _suffixes(one: Format) -> tuple[str, ...]:
 
 def _written(one: Format) -> tuple[str, ...]:
     return one.written
+
+
+def _by_ending(suffixes: Callable[[Format], tuple[str, ...]]) -> Mapping[str, Format]:
+    return {suffix: one for one in reversed(FORMATS) for suffix in suffixes(one)}
+
+
+_OPENED = _by_ending(_suffixes)
+_WRITTEN = _by_ending(_written)
+"""Of `FORMATS`, by suffix: a folder has thousands of names, and the table has a hundred."""
+
+
+def _of_table(path: str | os.PathLike[str], table: Mapping[str, Format]) -> Format | None:
+    """The format of the longest suffix that a path ends with; all suffixes begin with a dot."""
+    name = _name_of(path)
+    dot = name.find(".", 1)  # a name that is a suffix and nothing else has none
+    while dot >= 0:
+        found = table.get(name[dot:])
+        if found is not None:
+            return found
+        dot = name.find(".", dot + 1)
+    return None
 
 
 def _fitting(

@@ -104,8 +104,7 @@ class Grid:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Distance between neighbouring centres along W, H and D, in mm."""
-        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return float(x), float(y), float(z)
+        return _spacing(self.affine.tobytes())
 
     @property
     def origin(self) -> tuple[float, float, float]:
@@ -125,14 +124,12 @@ class Grid:
         With it, ``world = direction @ (spacing * index + intrinsic_origin)``: what the xarray
         coordinates and the translation of OME-Zarr hold.
         """
-        x, y, z = np.linalg.solve(self.direction, self.affine[:3, 3])
-        return float(x), float(y), float(z)
+        return _intrinsic_origin(self.affine.tobytes())
 
     @property
     def orientation(self) -> tuple[str, str, str]:
         """World direction that each voxel axis is nearest to, such as ('R', 'A', 'S')."""
-        x, y, z = (_AXIS_CODES[world][sign > 0] for world, sign in _nearest_axes(self.direction))
-        return x, y, z
+        return _orientation(self.affine.tobytes())
 
     def corners(self) -> Points:
         """(8, 3) outer corners of the volume, half a voxel beyond the centres, RAS+ mm."""
@@ -293,6 +290,35 @@ def _checked_matrix(raw: bytes) -> NDArray[np.float64]:
     matrix4 += 0.0  # no negative zeros: equal affines get equal bytes, hence equal hashes
     matrix4.flags.writeable = False
     return matrix4
+
+
+# What is asked of one affine is asked again and again: by the plan of an archive, by each of its
+# documents, by the header. 64 affines are kept, which are those of one image and its levels.
+
+
+@lru_cache(maxsize=64)
+def _spacing(affine: bytes) -> tuple[float, float, float]:
+    x, y, z = np.linalg.norm(_columns(affine)[:3, :3], axis=0)
+    return float(x), float(y), float(z)
+
+
+@lru_cache(maxsize=64)
+def _intrinsic_origin(affine: bytes) -> tuple[float, float, float]:
+    columns = _columns(affine)
+    direction = columns[:3, :3] / np.array(_spacing(affine))
+    x, y, z = np.linalg.solve(direction, columns[:3, 3])
+    return float(x), float(y), float(z)
+
+
+@lru_cache(maxsize=64)
+def _orientation(affine: bytes) -> tuple[str, str, str]:
+    direction = _columns(affine)[:3, :3] / np.array(_spacing(affine))
+    x, y, z = (_AXIS_CODES[world][sign > 0] for world, sign in _nearest_axes(direction))
+    return x, y, z
+
+
+def _columns(affine: bytes) -> NDArray[np.float64]:
+    return np.frombuffer(affine).reshape(4, 4)
 
 
 def _checked_shape(shape: Sequence[int]) -> Shape3:

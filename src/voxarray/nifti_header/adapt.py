@@ -23,6 +23,9 @@ from voxarray.source.base import Channels, OriginalHeader
 _PARALLEL = 1 - 1e-6
 _SAME = 1e-6  # of the largest number of an affine: what float32 keeps of it
 
+_OWN = frozenset({"sizeof_hdr", "magic", "vox_offset", "eol_check"})
+"""Fields that say of what kind a file is, not what is in it."""
+
 _OF_INTENSITIES = ("cal_max", "cal_min", "intent_code", "intent_p")
 _OF_SLICES = ("slice_start", "slice_end", "slice_code", "slice_duration")
 
@@ -66,8 +69,13 @@ def _little_endian(header: NiftiHeader, shape: Shape4) -> Any:
     """The fields of a header as those of a single file without extensions."""
     version = header.version if max(shape) <= LARGEST_SIZE[header.version] else 2
     record = blank(version)
-    own = {"sizeof_hdr", "magic", "vox_offset", "eol_check"}
-    for field in set(record.dtype.names) & set(header.record.dtype.names) - own:
+    if header.version == version:  # the same fields: all at once, and back to what is its own
+        whole = np.frombuffer(header.raw, header.record.dtype).astype(record.dtype)[0]
+        for field in _OWN:
+            if field in record.dtype.names:
+                whole[field] = record[field]
+        return whole
+    for field in set(record.dtype.names) & set(header.record.dtype.names) - _OWN:
         record[field] = header.record[field]
     return record
 

@@ -68,7 +68,8 @@ class FileIdentity:
             MissingFileError: There is none (as `absent`).
             UnsupportedError: It is a pipe, a device, a folder (``NOT_A_FILE``).
         """
-        absolute = os.path.abspath(path)
+        # Of a descriptor it is the path of an identity, and was asked for before.
+        absolute = os.path.abspath(path) if fd is None else os.fspath(path)
         try:
             status = os.stat(absolute if fd is None else fd)
         except OSError as error:

@@ -39,7 +39,7 @@ def folders_made(*paths: str) -> Iterator[None]:
             new.append(path)
             path = os.path.dirname(path)
     try:
-        for path in paths:
+        for path in new:
             os.makedirs(path, exist_ok=True)
         yield
     except BaseException:
