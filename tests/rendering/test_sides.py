@@ -47,6 +47,8 @@ def test_niivue_is_told_the_place_and_the_convention(phantom):
     np.testing.assert_allclose(sent.affine, phantom.affine, atol=1e-5)
     np.testing.assert_array_equal(np.asarray(sent.dataobj), phantom.numpy()[0])
     assert widget.opts.is_radiological_convention
+    assert widget.opts.sagittal_nose_left
+    assert widget.opts.show_all_orientation_markers
 
 
 def on_screen(world_of, shape, voxels):

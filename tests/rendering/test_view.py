@@ -117,6 +117,9 @@ def test_the_viewer_has_the_convention_of_pictures():
     image = vx.ScalarImage(tensor=np.zeros((1, 8, 8, 8), np.int16))
     assert image.view().opts.is_radiological_convention
     assert not image.view(is_radiological_convention=False).opts.is_radiological_convention
+    # In a browser letters had 8 pixels, and a line of one coarse voxel hid what it pointed at.
+    assert image.view().opts.font_min_px >= 20
+    assert image.view().opts.crosshair_width_unit == "percent"
 
 
 def test_a_large_volume_without_levels_opens_at_once():

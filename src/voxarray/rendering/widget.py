@@ -35,6 +35,20 @@ _LARGEST_TABLE = 1 << 16  # labels with a colour of their own; those above share
 LABEL_INTENT = 1002
 """NIFTI_INTENT_LABEL: without it the viewer takes labels for intensities, and paints all alike."""
 
+_LIKE_PICTURES: Mapping[str, Any] = {
+    "is_radiological_convention": True,
+    "sagittal_nose_left": True,
+    "show_all_orientation_markers": True,
+    # Sizes of letters and lines are NiiVue's, but not for small tiles and coarse voxels: there
+    # letters were of 8 pixels, and the crosshair covered what it pointed at.
+    "font_min_px": 20,
+    "font_color": (1.0, 0.8, 0.2, 1.0),
+    "crosshair_width": 1.0,
+    "crosshair_width_unit": "percent",
+    "multiplanar_pad_pixels": 8,
+}
+"""The sides of `plot`: the patient's right on the left, and the nose; letters that can be read."""
+
 _LABEL_TYPES = (np.uint8, np.int16, np.uint16)
 """Types of labels that the viewer looks up in a table; of others it does not."""
 
@@ -83,9 +97,7 @@ def view(image: Drawable, labels: Mapping[str, Drawable], look: Look) -> Any:
     shown = [_volume(niivue, image, overviews[0], stem, look)]
     for (name, one), overview in zip(labels.items(), overviews[1:], strict=True):
         shown.append(_volume(niivue, one, overview, name, look, opacity=look.opacity))
-    # As in the pictures of `plot` and of notebooks: the patient's right is on the left.
-    options = {"is_radiological_convention": True, **look.options}
-    widget = niivue.NiiVue(height=look.height, **options)
+    widget = niivue.NiiVue(height=look.height, **{**_LIKE_PICTURES, **look.options})
     widget.load_volumes(shown)
     return widget
 
