@@ -61,8 +61,8 @@ def test_channels_come_first(tmp_path):
     assert voxels_read.shape == (3, 4, 5, 6)
     assert not meta["multiscale"]
     assert meta["affine"].shape == (5, 5)
-    assert meta["axis_labels"] == ("C", "S", "P", "L")
-    np.testing.assert_allclose(meta["affine"][1:4, 4][::-1], AFFINE[:3, 3] * (-1, -1, 1))
+    assert meta["axis_labels"] == ("C", "I", "P", "L")
+    np.testing.assert_allclose(meta["affine"][1:4, 4][::-1], -AFFINE[:3, 3])
 
 
 def test_a_stream_that_is_too_large_says_what_to_do(tmp_path):
@@ -98,9 +98,9 @@ def test_a_window_shows_what_the_patient_has_on_which_side(tmp_path, monkeypatch
     model = ViewerModel()
     for data in read_layers(str(tmp_path / "scan.ome.zarr")):
         model.add_layer(Layer.create(*data))
-    model.dims.set_point(0, 25.0)  # S, mm
+    model.dims.set_point(0, -25.0)  # I, mm
     scan, hot = model.layers
-    corner = scan.world_to_data((25.0, -40.0, -35.0))  # S, P, L: anterior right
+    corner = scan.world_to_data((-25.0, -40.0, -35.0))  # I, P, L: anterior right
     assert voxels[0][tuple(np.round(corner).astype(int)[::-1])] == 100
     assert model.dims.displayed == (1, 2)
-    assert hot.get_value((25.0, -40.0, -35.0), world=True) is not None
+    assert hot.get_value((-25.0, -40.0, -35.0), world=True) is not None

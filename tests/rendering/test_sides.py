@@ -60,15 +60,21 @@ def on_screen(world_of, shape, voxels):
 def test_napari(phantom, tmp_path):
     phantom.save(tmp_path / "a.nii")
     ((data, meta, kind),) = read_layers(str(tmp_path / "a.nii"))
-    assert (kind, meta["axis_labels"], meta["units"]) == ("image", ("S", "P", "L"), ("mm",) * 3)
+    assert (kind, meta["axis_labels"], meta["units"]) == ("image", ("I", "P", "L"), ("mm",) * 3)
     voxels = np.asarray(data)
     np.testing.assert_array_equal(voxels, phantom.numpy()[0].T)
     affine = meta["affine"]
     moved = on_screen(lambda i: affine[:3, :3] @ i + affine[:3, 3], voxels.shape, voxels)
     slices, rows, columns = moved
-    assert slices > 0  # towards the head
+    assert slices < 0  # up, where slices are rows: superior
     assert rows < 0  # up: anterior
     assert columns < 0  # left: the patient's right
+    # In three dimensions napari draws a frame of (towards, down, right), a right-handed one if
+    # the axes are taken in this order: so must be the patient's, or he is mirrored.
+    towards, down, right = (
+        {"I": (0, 0, -1), "P": (0, -1, 0), "L": (-1, 0, 0)}[axis] for axis in meta["axis_labels"]
+    )
+    assert np.dot(np.cross(towards, down), right) == 1
 
 
 def test_neuroglancer(phantom):
@@ -82,6 +88,6 @@ def test_neuroglancer(phantom):
 
 def test_all_place_the_first_voxel_alike(phantom):
     first = phantom.affine[:3, 3]
-    np.testing.assert_allclose(placement(phantom.source)[:3, 3][::-1], first * (-1, -1, 1))
+    np.testing.assert_allclose(placement(phantom.source)[:3, 3][::-1], -first)
     corner = served.placement(phantom.source) @ [*(0.5 * np.array(phantom.spacing)), 1]
     np.testing.assert_allclose(corner, -first, atol=1e-12)

@@ -1,7 +1,7 @@
 """What napari opens with voxarray: lazy, multiscale, exactly placed; named by ``napari.yaml``.
 
 napari draws the last axes of an array: columns to the right and rows downwards. Layers have axes
-(S, P, L) in millimetres, so that its axial view is radiological, right on the left and the front on
+(I, P, L) in millimetres, so that its axial view is radiological, right on the left and the front on
 top, and first shows it.
 """
 
@@ -26,13 +26,17 @@ from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.xarray_index.lazy import to_dask
 
-AXES = ("S", "P", "L")
-"""Where world coordinates grow to along the first, second and third axis of a layer."""
+AXES = ("I", "P", "L")
+"""Where world coordinates grow to along the first, second and third axis of a layer.
+
+The second runs down and the third to the right, in whatever order they are shown, so that the front
+and the head are on top. In three dimensions the first runs towards who looks: with S, not I, a
+volume was drawn as its mirror image."""
 
 LayerData = tuple[Any, dict[str, Any], str]
 """Voxels of each level, keywords of the layer, and its kind, as napari takes them."""
 
-_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_TO_LPI = np.diag([-1.0, -1.0, -1.0, 1.0])
 _PERCENTILES = (0.5, 99.5)
 
 
@@ -126,7 +130,7 @@ def _reversed(level: Source) -> Any:
 def placement(source: Source, *, several: bool = False) -> NDArray[np.float64]:
     """Affine from indices (D, H, W), or (C, D, H, W), to mm along `AXES`."""
     turned = [2, 1, 0, 3]
-    affine: NDArray[np.float64] = (_TO_LPS @ source.affine)[np.ix_(turned, turned)]
+    affine: NDArray[np.float64] = (_TO_LPI @ source.affine)[np.ix_(turned, turned)]
     if not several:
         return affine
     whole = np.eye(5)
