@@ -66,6 +66,8 @@ def scan(tmp_path) -> Path:
 HEAVY = {
     *("SimpleITK", "dask", "distributed", "nibabel", "numcodecs", "pandas", "pyarrow", "pydicom"),
     *("scipy", "torch", "xarray", "zarr"),
+    # Of single commands, or loaded by one call: milliseconds each, of the 200 of a header.
+    *("numpy.ma", "voxarray.cohort.plan", "voxarray.storage.remote.writing"),
 }
 
 
@@ -90,6 +92,33 @@ def test_info_of_dicom_loads_no_reader_of_others(tmp_path):
     loaded = modules_of_info(tmp_path / "dicom")
     assert HEAVY & set(loaded) == set()
     assert sum(name.startswith("voxarray") for name in loaded) <= 120
+
+
+THREADS = """
+import os, sys
+from click.testing import CliRunner
+from voxarray.cli.main import main
+answer = CliRunner().invoke(main, ["info", sys.argv[1]])
+assert answer.exit_code == 0, answer.output
+assert os.environ.get("OPENBLAS_NUM_THREADS") == (sys.argv[2] or None)
+import threadpoolctl
+for pool in threadpoolctl.threadpool_info():
+    if pool["internal_api"] == "openblas":
+        print(pool["num_threads"])
+"""
+
+
+@pytest.mark.parametrize("asked", ["", "2"])
+def test_info_starts_no_threads_that_multiply_matrices(scan, monkeypatch, asked):
+    pytest.importorskip("threadpoolctl")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if asked:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", asked)
+    command = [sys.executable, "-c", THREADS, scan, asked]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    threads = set(ran.stdout.split())  # none where numpy has another library than OpenBLAS
+    assert asked or threads <= {"1"}
 
 
 def test_images_and_cohorts_are_made_without_torch(scan, tmp_path):

@@ -131,7 +131,7 @@ def add_entry_points(monkeypatch, *entries):
     monkeypatch.setattr(
         importlib.metadata,
         "entry_points",
-        lambda group: [entry for entry in made if entry.group == group],
+        lambda: importlib.metadata.EntryPoints(made),
     )
 
 

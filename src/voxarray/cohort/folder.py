@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from voxarray.archive.manifest import KEY as MANIFEST
 from voxarray.core.errors import MissingFileError
 from voxarray.storage.archive_names import FOLDER_SUFFIX, ZIP_SUFFIX
 from voxarray.storage.destination import destination_of
@@ -147,4 +146,6 @@ def is_archive_there(path: str) -> bool:
     """Whether there is an archive, or something else of that name that must not be replaced."""
     if not is_url(path):
         return os.path.lexists(path)
-    return is_file(path if path.endswith(ZIP_SUFFIX) else f"{path}/{MANIFEST}")
+    from voxarray.archive.manifest import KEY  # 5 ms, for buckets alone
+
+    return is_file(path if path.endswith(ZIP_SUFFIX) else f"{path}/{KEY}")

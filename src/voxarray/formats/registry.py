@@ -184,9 +184,10 @@ def written_suffixes() -> list[str]:
     return [suffix for one in all_formats() for suffix in one.written]
 
 
-def searched_suffixes() -> set[str]:
-    """Suffixes of the files that are images when a folder is searched."""
-    return {s for one in all_formats() if one.open and one.in_folders for s in one.suffixes}
+def searched_suffixes(formats: Iterable[Format] | None = None) -> set[str]:
+    """Suffixes of the files that are images when a folder is searched, of all formats or some."""
+    some = all_formats() if formats is None else formats
+    return {s for one in some if one.open and one.in_folders for s in one.suffixes}
 
 
 def names_archive(path: str | os.PathLike[str]) -> bool:

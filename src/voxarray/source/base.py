@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from abc import ABC, abstractmethod
@@ -300,5 +299,7 @@ class SequentialReads(VoxelStream):
 
 def digest(*parts: object) -> str:
     """Short stable text for a token made of plain values and affines."""
+    import hashlib  # loads OpenSSL (3 ms), and a header needs no token
+
     texts = [p.tobytes().hex() if isinstance(p, np.ndarray) else repr(p) for p in parts]
     return hashlib.blake2b("\x00".join(texts).encode(), digest_size=16).hexdigest()

@@ -19,7 +19,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import stat
 import threading
 from collections.abc import Callable
@@ -223,7 +222,7 @@ def remove_aside(folder: str, *, rescue: Callable[[str], None] | None = None) ->
 
 def random_identity() -> str:
     """Sixteen hexadecimal digits, new each time."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def renewed(path: str) -> str:

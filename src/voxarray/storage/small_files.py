@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from voxarray.core.disk import refusal
 from voxarray.core.errors import MissingFileError
 from voxarray.storage.atomic_write import atomic_write
 from voxarray.storage.remote.address import Address, is_url
-from voxarray.storage.remote.writing import WritableObjects
+
+if TYPE_CHECKING:
+    from voxarray.storage.remote.writing import WritableObjects
 
 _PIECE = 8 << 20
 
@@ -40,6 +41,8 @@ def open_file(path: str) -> BinaryIO:
     stamp = place.stat(key)
     if stamp is None:
         raise MissingFileError(f"there is no {path}", path=path)
+    import tempfile
+
     copy: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # given away
     for start in range(0, stamp.size, _PIECE):
         copy.write(place.objects.read(key, start, min(_PIECE, stamp.size - start), stamp))
@@ -66,7 +69,7 @@ def names_in(folder: str) -> list[str]:
         OSError: What the disk or the store refuses.
     """
     if is_url(folder):
-        return WritableObjects.at(folder).names()
+        return _objects(folder).names()
     return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
 
@@ -129,4 +132,11 @@ def real_path(path: str) -> str:
 
 def _object(url: str) -> tuple[WritableObjects, str]:
     address = Address.parse(url)
-    return WritableObjects.at(address.parent.url), address.name
+    return _objects(address.parent.url), address.name
+
+
+def _objects(url: str) -> WritableObjects:
+    # Not at the top: what reads a local folder need not load the client of buckets (7 ms).
+    from voxarray.storage.remote.writing import WritableObjects
+
+    return WritableObjects.at(url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from voxarray.cohort.discover.census import Census
@@ -18,7 +19,10 @@ from voxarray.formats.registry import (
     names_archive,
     searched_suffixes,
 )
+from voxarray.formats.table import FORMATS
 from voxarray.storage.hidden_names import is_hidden_staging
+
+_BUILT_IN = searched_suffixes(FORMATS)
 
 DOTS = "names that begin with a dot"
 RESULTS = "results of a cohort"
@@ -83,8 +87,23 @@ class _Walk:
 
     def __init__(self, root: str, census: Census, destination: str) -> None:
         self.root, self.census, self.destination = root, census, destination
-        self.suffixes = searched_suffixes()
-        self.known = known_suffixes()
+
+    def _suffix(self, path: str) -> str:
+        """The suffix by which a file is an image here; empty if it has none of them."""
+        suffix = longest_suffix(path, _BUILT_IN)
+        # What other packages add is looked up for names that need it: a folder of DICOM files is
+        # described in two thirds of the time without.
+        if suffix or "." not in os.path.basename(path):
+            return suffix
+        return longest_suffix(path, self._added)
+
+    @cached_property
+    def _added(self) -> set[str]:
+        return searched_suffixes() - _BUILT_IN
+
+    @cached_property
+    def _known(self) -> list[str]:
+        return known_suffixes()
 
     def below(self, folder: Path) -> Iterator[Path]:
         """Images in a folder and below, in no order."""
@@ -126,14 +145,14 @@ class _Walk:
             yield from self.below(path)
 
     def _is_image(self, path: str, holds_dicom: bool) -> bool:
-        suffix = longest_suffix(path, self.suffixes)
+        suffix = self._suffix(path)
         if not suffix or (holds_dicom and suffix in DICOM_SUFFIXES):
             return False
         return not belongs_to_another(path)
 
     def _is_part(self, path: str, holds_dicom: bool) -> bool:
         """Whether a file belongs to an image that is found by another name; then it is counted."""
-        part = bool(longest_suffix(path, self.suffixes)) or (holds_dicom and is_dicom(path))
+        part = bool(self._suffix(path)) or (holds_dicom and is_dicom(path))
         if part:
             self.census.take()
         return part
@@ -160,7 +179,7 @@ class _Walk:
         for path in others:
             if is_beside(path):
                 self.census.ignore(BESIDE)
-            elif longest_suffix(path, self.known):
+            elif longest_suffix(path, self._known):
                 self.census.ignore(NAMED_ONLY)
             else:
                 unknown.append(path)

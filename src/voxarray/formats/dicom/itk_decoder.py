@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from typing import BinaryIO
 
 import numpy as np
@@ -41,6 +40,8 @@ def decode(file: BinaryIO, layout: PixelLayout, frame: int) -> NDArray:
         FormatError: Another number or type of pixels than the header states
             (``BAD_PIXEL_DATA``).
     """
+    import tempfile  # loads what compresses and copies: 3 ms
+
     import SimpleITK
 
     rows, columns = layout.rows * layout.down, layout.columns * layout.across

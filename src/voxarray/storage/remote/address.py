@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 import re
 from dataclasses import dataclass, replace
@@ -158,6 +157,8 @@ class Address:
 
 @lru_cache(maxsize=4096)
 def _digest(address: Address) -> str:
+    import hashlib  # loads OpenSSL: 3 ms, and every command parses addresses
+
     tail = address.tail
     if tail.startswith("?"):
         fields = tail[1:].split("&")
