@@ -423,7 +423,7 @@ class Cost:
 
     Attributes:
         refusal: The error of ours, if there was one.
-        seconds: Until then.
+        seconds: Of processor time until then: other work on the machine is not the lie's doing.
         traced: Bytes that Python and NumPy asked for at most, also if never touched.
         resident: Bytes of memory at most, of C libraries too, above those before.
     """
@@ -448,7 +448,7 @@ def measured(path: Path) -> Cost:
     """
     tracemalloc.start()
     before = forget_peak()
-    started = time.monotonic()
+    started = time.process_time()
     refusal = None
     try:
         with warnings.catch_warnings():
@@ -467,7 +467,7 @@ def measured(path: Path) -> Cost:
     finally:
         traced = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    return Cost(refusal, time.monotonic() - started, traced, peak() - before)
+    return Cost(refusal, time.process_time() - started, traced, peak() - before)
 
 
 def chunks_of_zarr(source: object) -> int:
