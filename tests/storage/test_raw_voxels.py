@@ -48,6 +48,25 @@ def test_any_box_by_any_plan(stored, data, call_seconds, max_span):
     assert np.array_equal(out, array[np.ix_(*box)])
 
 
+@settings(deadline=None)
+@given(st.data(), st.sampled_from([1e-12, 2.5e-6, 1.0]), st.sampled_from([1, 3000, 8 << 20]))
+def test_the_plan_takes_the_least_time_of_all(data, call_seconds, max_span):
+    box, costs = list(ranges(data)), raw_voxels.Costs(call_seconds, 1e-10)
+    held = RawVoxels(0, SHAPE, np.dtype("<i2"))
+    steps = [size * r.step for size, r in zip(held._strides, box, strict=True)]
+    seconds = {}
+    for level in range(len(box) + 1):
+        span = held._span(box[level:], steps[level:])
+        wanted = 2 * int(np.prod([len(r) for r in box[level:]]))
+        if span == wanted or span <= max_span:
+            calls = int(np.prod([len(r) for r in box[:level]]))
+            seconds[level] = calls * (costs.call + span * costs.byte)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raw_voxels, "MAX_SPAN", max_span)
+        found = held._cheapest_level(box, steps, costs)
+    assert found == min(seconds, key=seconds.__getitem__)
+
+
 def test_a_file_that_ends_too_early(stored):
     path, array = stored
     fd = os.open(path, os.O_RDONLY)

@@ -107,6 +107,9 @@ class ShardedArray:
         self._refuse_bomb()
         jobs = self._jobs(ranges)
         if self.store.requests is None:
+            if len(jobs) == 1:  # as most small patches are
+                work(self._chunks(jobs))
+                return
             threads = min(settings.threads(), len(jobs))
             share(jobs, threads, thread_pools.pool(), lambda todo: work(self._chunks(todo)))
             return
@@ -181,7 +184,7 @@ class ShardedArray:
             position = (n.shard, z.shard, y.shard, x.shard)
             handle = shards.get(position)
             if handle is None:
-                if len(shards) >= _shards_at_hand():
+                if shards and len(shards) >= _shards_at_hand():
                     shards.clear()
                 handle = shards[position] = self._shard(position)
             slot = n.slot + z.slot + y.slot + x.slot

@@ -42,7 +42,7 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if type(value) in (list, tuple):  # first of all: every slice of an image records its ranges
-        return [plain(one) for one in value]
+        return [one if type(one) is int else plain(one) for one in value]
     if isinstance(value, np.generic):
         return plain(value.item())
     if hasattr(value, "__array__"):

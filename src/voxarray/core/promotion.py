@@ -6,6 +6,8 @@ become the next type that holds every value. All others keep their type, in nati
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,7 @@ _TENSOR_TYPES = {
 }
 
 
+@lru_cache(maxsize=64)  # asked three times for each patch, and NumPy makes each name anew
 def tensor_dtype(dtype: np.dtype) -> np.dtype:
     """NumPy type of the tensor that holds voxels of ``dtype``.
 
@@ -55,7 +58,7 @@ def cast(voxels: NDArray, out: NDArray) -> None:
     Raises:
         UnsupportedError: If a uint64 exceeds what int64 holds (code ``OUT_OF_INT64``).
     """
-    if voxels.dtype.name == "uint64" and out.dtype.name == "int64":
+    if (voxels.dtype.kind, out.dtype.kind) == ("u", "i") and voxels.itemsize == out.itemsize == 8:
         _require_int64(voxels)
     np.copyto(out, voxels, casting="unsafe")
 

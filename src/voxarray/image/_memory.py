@@ -23,6 +23,8 @@ def may_alias(voxels: NDArray, source: Source) -> bool:
 
 def unaliased(tensor: torch.Tensor, source: Source) -> torch.Tensor:
     """A tensor that was read from a source, or a copy if others can edit its memory."""
+    if not any(_is_held(leaf) for leaf in leaves(source)):
+        return tensor
     from voxarray.tensors.convert import private_tensor, to_numpy
 
     return private_tensor(tensor) if may_alias(to_numpy(tensor), source) else tensor
@@ -38,6 +40,12 @@ def _may_alias_leaf(voxels: NDArray, leaf: Source) -> bool:
         return tensor.device.type == "cpu" and np.may_share_memory(voxels, to_numpy(tensor))
     # A graph may hand out the very array that it was made of, as may what others wrote.
     return leaf.in_memory or leaf.lazy
+
+
+def _is_held(leaf: Source) -> bool:
+    """Whether anything of a leaf may be in memory; what is read of files is nobody else's."""
+    held = leaf.in_memory or leaf.lazy or isinstance(leaf, ArraySource)
+    return held or getattr(leaf, "tensor", None) is not None
 
 
 def private_copy(value: Any) -> Any:

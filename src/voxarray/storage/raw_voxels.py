@@ -152,15 +152,20 @@ class RawVoxels:
 
     def _cheapest_level(self, ranges: Sequence[range], steps: Sequence[int], costs: Costs) -> int:
         """Number of leading axes to loop over, one call for each index, in the least time."""
-        lengths = [len(r) for r in ranges]
-        seconds = {}
-        for level in range(len(ranges) + 1):
-            span = self._span(ranges[level:], steps[level:])
-            gaps = span - math.prod(lengths[level:]) * self.dtype.itemsize
-            if gaps == 0 or span <= MAX_SPAN:
-                calls = math.prod(lengths[:level])
-                seconds[level] = calls * (costs.call + span * costs.byte)
-        return min(seconds, key=seconds.__getitem__)
+        calls = math.prod(map(len, ranges))
+        span = wanted = self.dtype.itemsize  # from one voxel on, an axis more each time
+        least, best = math.inf, len(ranges)
+        for level in range(len(ranges), -1, -1):
+            if level < len(ranges):
+                length = len(ranges[level])
+                calls //= length
+                wanted *= length
+                span += (length - 1) * steps[level]
+            if span == wanted or span <= MAX_SPAN:
+                seconds = calls * (costs.call + span * costs.byte)
+                if seconds <= least:
+                    least, best = seconds, level
+        return best
 
 
 def as_bytes(array: NDArray) -> memoryview:

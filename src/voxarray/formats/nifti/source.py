@@ -69,7 +69,7 @@ class NiftiFile(Source):
     def scaling(self) -> Scaling | None:
         return self.header.scaling if self.is_scaled else None
 
-    @property
+    @functools.cached_property
     def dtype(self) -> np.dtype:
         native = self.header.stored.newbyteorder("=")
         return native if self.scaling is None else self.scaling.dtype(native)
@@ -78,7 +78,7 @@ class NiftiFile(Source):
     def nifti_header(self) -> bytes:
         return self.header.scrubbed()
 
-    @property
+    @functools.cached_property
     def chunks(self) -> Shape4:
         return _permuted(self.slabs.largest, self._order)
 
@@ -121,7 +121,7 @@ class NiftiFile(Source):
             return super().stream()
         return self._stream(self.scaling)
 
-    @property
+    @functools.cached_property
     def disk_shape(self) -> Shape4:
         """Sizes of the array on disk, the axis that runs slowest first."""
         return _permuted(self.shape, self._order)
@@ -158,7 +158,7 @@ class NiftiFile(Source):
 class NiftiSource(NiftiFile):
     """An uncompressed ``.nii``: any box costs the bytes of its rows, or little more."""
 
-    @property
+    @functools.cached_property
     def slabs(self) -> Slabs:
         return Slabs.of(self.disk_shape, self.header.stored.itemsize, SLAB_BYTES)
 
