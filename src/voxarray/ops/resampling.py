@@ -24,7 +24,7 @@ from voxarray.ops.operation import Operation
 from voxarray.ops.permuted import Permuted
 from voxarray.ops.points import Lookup, at_points, votes
 from voxarray.ops.samples import as_stored, working_dtype
-from voxarray.ops.separable import Axis, along_axes
+from voxarray.ops.separable import Axis, blended_into
 from voxarray.source.base import OriginalHeader, Source
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -182,12 +182,12 @@ class Resampled(Operation):
 
     def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
         beyond = self.kernel.reach + self.kernel.margin
-        ends = itertools.product(*[(min(r[0], r[-1]), max(r[0], r[-1])) for r in selection.spatial])
-        positions = np.array(list(ends)) @ self._linear.T + self._shift
+        ends = [(min(r[0], r[-1]), max(r[0], r[-1])) for r in selection.spatial]
         ranges = []
-        for low, high, size in zip(
-            positions.min(axis=0), positions.max(axis=0), self.base.shape[1:], strict=True
-        ):
+        for row, shift, size in zip(*self._rows_and_shifts, self.base.shape[1:], strict=True):
+            # In plain numbers: eight calls of NumPy would cost more than a small part itself.
+            steps = [(a * low, a * high) for a, (low, high) in zip(row, ends, strict=True)]
+            low, high = sum(map(min, steps)) + shift, sum(map(max, steps)) + shift
             if high < -0.5 - SNAP or low >= size - 0.5 + SNAP:
                 return (None,)  # all of it is outside
             start = min(max(0, math.floor(low - SNAP) - beyond), size - 1)
@@ -253,11 +253,15 @@ class Resampled(Operation):
         if inside.size < result.size:
             self._fill(result, selection)
         if not blend_along_axes(voxels, axes, self.kernel, inside):
-            inside[...] = as_stored(along_axes(voxels, axes, self.kernel), self.dtype)
+            blended_into(inside, voxels, axes, self.kernel)
 
     def _is_copied(self, axis: int) -> bool:
         scale, shift = float(self._linear[axis, axis]), float(self._shift[axis])
         return scale.is_integer() and shift.is_integer() and not isinstance(self.kernel, Gaussian)
+
+    @cached_property
+    def _rows_and_shifts(self) -> tuple[list[list[float]], list[float]]:
+        return self._linear.tolist(), self._shift.tolist()
 
     @cached_property
     def _linear(self) -> NDArray[np.float64]:

@@ -59,12 +59,13 @@ def limits(dtype: np.dtype) -> tuple[float, float]:
     return float(info.min), float(np.nextafter(float(info.max) + 1, 0))
 
 
-def as_stored(values: NDArray, dtype: np.dtype) -> NDArray:
+def as_stored(values: NDArray, dtype: np.dtype, *, is_within: bool = False) -> NDArray:
     """Values as voxels of a type: integers are cut off towards zero, as ITK does, and clipped.
 
     Args:
         values: Floating-point numbers, or voxels of the type already.
         dtype: The result's.
+        is_within: Whether all values are known to be numbers within the limits of the type.
     """
     if values.dtype == dtype or dtype.kind not in "iu" or values.dtype.kind not in "f":
         return values.astype(dtype, copy=False)
@@ -78,6 +79,9 @@ def as_stored(values: NDArray, dtype: np.dtype) -> NDArray:
         # Double precision: the largest 32-bit integer is no number of single precision.
         with np.errstate(over="ignore"):  # infinity is clipped like any other number
             numbers = np.multiply(block, NUDGE, dtype=np.float64)
+        if is_within:
+            target[start : start + _BLOCK] = numbers
+            continue
         np.clip(numbers, lowest, highest, out=numbers)
         if np.isnan(numbers).any():
             np.nan_to_num(numbers, copy=False, nan=0.0)

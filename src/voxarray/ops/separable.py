@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.ops.kernels import Kernel, Linear
-from voxarray.ops.samples import spline_coefficients, working_dtype
+from voxarray.ops.samples import as_stored, spline_coefficients, working_dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,45 @@ class Axis:
     is_copied: bool
 
 
+_SLAB = 1 << 16
+"""Voxels of the base under a slab that goes through all axes at once: it stays in the cache."""
+
+
+_LINE = 16
+"""Numbers beside each other that are worth a call of NumPy: fewer are taken with other lines."""
+
+
+def blended_into(result: NDArray, voxels: NDArray, axes: Sequence[Axis], kernel: Kernel) -> None:
+    """`along_axes`, as voxels of the result's type.
+
+    Args:
+        result: (C, w, h, d), written to.
+        voxels: As of `along_axes`.
+        axes: As of `along_axes`.
+        kernel: As of `along_axes`.
+    """
+    slowest = max(range(3), key=lambda n: abs(voxels.strides[n + 1]))
+    step = result.shape[slowest + 1]
+    if slowest == _in_order(axes)[0] and not (kernel.keeps_values or kernel.margin):
+        plane = voxels.size // voxels.shape[slowest + 1]
+        step = max(1, _SLAB // plane)
+    # Between integers lie none beyond them; 64 bits may round up, past the largest.
+    is_within = isinstance(kernel, Linear) and voxels.dtype == result.dtype
+    is_within &= voxels.dtype.kind in "iu" and voxels.dtype.itemsize <= 4
+    one = axes[slowest]
+    for start in range(0, result.shape[slowest + 1], step):
+        part = slice(start, start + step)
+        slab = list(axes)
+        slab[slowest] = replace(one, indices=one.indices[part], weights=one.weights[part])
+        target = result[(slice(None),) * (slowest + 1) + (part,)]
+        values = along_axes(voxels, slab, kernel)
+        target[...] = as_stored(values, result.dtype, is_within=is_within)
+
+
+def _in_order(axes: Sequence[Axis]) -> list[int]:
+    return sorted(range(3), key=lambda n: (-axes[n].ratio, -n))
+
+
 def along_axes(voxels: NDArray, axes: Sequence[Axis], kernel: Kernel) -> NDArray:
     """Voxels (C, W, H, D) of the base interpolated to the positions along each axis.
 
@@ -37,7 +76,7 @@ def along_axes(voxels: NDArray, axes: Sequence[Axis], kernel: Kernel) -> NDArray
     """
     work = working_dtype(voxels.dtype, kernel)
     values = voxels
-    for n in sorted(range(3), key=lambda n: (-axes[n].ratio, -n)):
+    for n in _in_order(axes):
         if kernel.keeps_values or axes[n].is_copied:
             # The tap with the weight: all others have none.
             heaviest = axes[n].weights.argmax(axis=1)
@@ -46,7 +85,8 @@ def along_axes(voxels: NDArray, axes: Sequence[Axis], kernel: Kernel) -> NDArray
             continue
         if kernel.margin:
             values = spline_coefficients(values, n + 1)
-        values = _along(values, n + 1, axes[n], isinstance(kernel, Linear), work)
+        with np.errstate(invalid="ignore"):  # next to infinity there is no number
+            values = _along(values, n + 1, axes[n], isinstance(kernel, Linear), work)
     return values
 
 
@@ -62,7 +102,8 @@ def _picked(voxels: NDArray, axis: int, indices: NDArray[np.intp]) -> NDArray:
 
 def _along(values: NDArray, axis: int, one: Axis, is_linear: bool, work: np.dtype) -> NDArray:
     """One axis interpolated, in the memory order of ``values``, whatever that is."""
-    order = sorted(range(4), key=lambda n: -abs(values.strides[n]))
+    # A single channel has whatever stride; it must not come last, as if it were a line.
+    order = sorted(range(4), key=lambda n: (values.shape[n] > 1, -abs(values.strides[n])))
     ordered = values.transpose(order)
     place = order.index(axis)
     shape = list(ordered.shape)
@@ -70,10 +111,12 @@ def _along(values: NDArray, axis: int, one: Axis, is_linear: bool, work: np.dtyp
     result = np.empty(shape, work)
     weights = one.weights.astype(work)
     # Plane by plane: what is read and written stays in the processor's cache.
-    if place == 3:
+    if place == 3 or (place == 2 and shape[3] >= _LINE):
+        along = weights.T[:, :, None] if place == 2 else weights.T
         for plane in np.ndindex(*ordered.shape[:2]):
-            taps = [np.take(ordered[plane], column, axis=1) for column in one.indices.T]
-            _weigh(taps, list(weights.T), is_linear, result[plane])
+            numbers = ordered[plane].astype(work, copy=False)
+            taps = [np.take(numbers, column, axis=place - 2) for column in one.indices.T]
+            _weigh(taps, list(along), is_linear, result[plane])
     else:
         planes, out = (np.moveaxis(array, place, 0) for array in (ordered, result))
         read = _Converted(planes, work)
@@ -107,10 +150,9 @@ def _weigh(taps: list[NDArray], weights: list[NDArray], is_linear: bool, out: ND
     """``out`` = the weighted sum of arrays, always in the same order of operations."""
     if is_linear:  # a + w (b - a): equal neighbours give exactly that value
         below, above = taps
-        with np.errstate(invalid="ignore"):  # next to infinity there is no number
-            np.subtract(above, below, out=out, dtype=out.dtype, casting="unsafe")
-            np.multiply(out, weights[1], out=out)
-            np.add(out, below, out=out, dtype=out.dtype, casting="unsafe")
+        np.subtract(above, below, out=out, dtype=out.dtype, casting="unsafe")
+        np.multiply(out, weights[1], out=out)
+        np.add(out, below, out=out, dtype=out.dtype, casting="unsafe")
         return
     np.multiply(taps[0], weights[0], out=out, dtype=out.dtype, casting="unsafe")
     for tap, weight in zip(taps[1:], weights[1:], strict=True):
