@@ -189,7 +189,7 @@ def _write(request: SaveRequest, written: Format) -> None:
 
 def _refuse_several_files(destination: str, written: Format) -> None:
     """Refuse formats of several files for a bucket, where they cannot appear in one step."""
-    is_pair = written.identity == "stem" or destination.lower().endswith((".nhdr", ".mhd"))
+    is_pair = written.identity == "stem" or destination.lower().endswith(written.detached)
     if is_url(destination) and is_pair:
         raise _several_files(destination, written)
 

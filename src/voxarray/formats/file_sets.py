@@ -6,7 +6,7 @@ import os
 
 from voxarray.core.errors import MissingFileError, VoxarrayError
 from voxarray.formats.companions import companion_file
-from voxarray.formats.registry import format_of, longest_suffix
+from voxarray.formats.registry import format_of, load, longest_suffix
 from voxarray.storage.file_identity import FileIdentity
 
 _NO_VOXELS = (".json", ".tsv", ".txt", ".bval", ".bvec")
@@ -32,8 +32,8 @@ def files_of(path: str) -> list[str]:
         from voxarray.formats.tiff.ome_xml import files_of_set
 
         return sorted(files_of_set(path))
-    if known.identity == "detached":
-        data = _detached(path, known.name)
+    if known.data_file is not None:
+        data = _detached(path, known.data_file)
         return sorted([path] if data is None else [path, data])
     return [path]
 
@@ -66,7 +66,7 @@ def _of_stem(path: str, suffix: str) -> list[str]:
         ) or [path]
 
 
-def _detached(path: str, kind: str) -> str | None:
+def _detached(path: str, name_in: str) -> str | None:
     """The file of voxels that a header names; None if they are in the same file."""
     # Whoever searches a folder without such files need not load what reads their headers.
     from voxarray.formats._voxels.header_text import beginning, detached
@@ -76,15 +76,7 @@ def _detached(path: str, kind: str) -> str | None:
             return None
         identity = FileIdentity.of(path)
         start = beginning(identity, _HEADER_BYTES)
-        if kind == "MetaImage":
-            from voxarray.formats.metaimage.header import MetaHeader
-
-            name = MetaHeader.parse(start).fields["ElementDataFile"]
-            name = "" if name.upper() == "LOCAL" else name
-        else:
-            from voxarray.formats.nrrd.header import NrrdHeader
-
-            name = NrrdHeader.parse(start).fields.get("datafile", "")
+        name = load(name_in)(start)
         return detached(identity, name, is_pattern=False).path if name else None
     except (VoxarrayError, OSError):
         return None

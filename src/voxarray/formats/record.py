@@ -41,6 +41,9 @@ class Format:
         companions: Of a file without a header, the suffixes that the file with its header may
             have, the likeliest first.
         identity: Which files an image is read from.
+        detached: Suffixes of headers whose voxels are in another file, which they name.
+        data_file: Takes the first bytes of a file and returns the name of the file of voxels that
+            the header in it gives; empty if they are in the same file.
         in_folders: Whether files are images when a folder is searched. Pictures and arrays, which
             in a folder of scans are reports and transforms, have to be named one by one.
         keywords: Those of `KEYWORDS` that writing can use.
@@ -54,6 +57,8 @@ class Format:
     peak: str = STREAMED
     companions: tuple[tuple[str, tuple[str, ...]], ...] = ()
     identity: Identity = "file"
+    detached: tuple[str, ...] = ()
+    data_file: str | None = None
     in_folders: bool = True
     keywords: tuple[str, ...] = ()
 

@@ -190,6 +190,11 @@ def searched_suffixes(formats: Iterable[Format] | None = None) -> set[str]:
     return {s for one in some if one.open and one.in_folders for s in one.suffixes}
 
 
+def detached_suffixes() -> tuple[str, ...]:
+    """Suffixes of headers whose voxels are in another file, of the formats that come with us."""
+    return tuple(suffix for one in FORMATS for suffix in one.detached)
+
+
 def names_archive(path: str | os.PathLike[str]) -> bool:
     """Whether a path has the name of one archive, as voxarray writes them."""
     # Not of formats that were added: looking for these takes milliseconds, and a folder has

@@ -15,6 +15,13 @@ def compressed(*suffixes: str) -> tuple[str, ...]:
     return tuple(suffix + end for suffix in suffixes for end in COMPRESSED)
 
 
+HEADER, VOXELS = ".hdr", ".img"
+"""Of the two files of a NIfTI pair, or of Analyze's."""
+
+PAIR_SUFFIXES = (VOXELS, HEADER, *compressed(VOXELS, HEADER))
+"""Of either, also compressed."""
+
+
 def pair_suffixes(suffix: str, end: str) -> tuple[str, ...]:
     """How the other file of a pair may end, the likeliest first.
 
@@ -26,7 +33,7 @@ def pair_suffixes(suffix: str, end: str) -> tuple[str, ...]:
 
 
 _DOUBLE_SUFFIXES = (
-    *compressed(".nii", ".img", ".hdr", ".mgh", ".gipl", ".brik"),
+    *compressed(".nii", VOXELS, HEADER, ".mgh", ".gipl", ".brik"),
     *(".ome.zarr", ".nii.zarr", ".zarr.zip", ".ome.tif"),
 )
 

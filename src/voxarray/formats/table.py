@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from voxarray.formats.record import Format
-from voxarray.formats.suffixes import COMPRESSED, compressed, pair_suffixes
+from voxarray.formats.suffixes import (
+    COMPRESSED,
+    HEADER,
+    PAIR_SUFFIXES,
+    VOXELS,
+    compressed,
+    pair_suffixes,
+)
 
 _ITK_PEAK = "voxarray.formats._voxels.itk_writing:projected_peak"
 
@@ -17,11 +24,11 @@ FORMATS = (
     ),
     Format(
         "NIfTI pair or Analyze",
-        (".img", ".hdr", *compressed(".img", ".hdr")),
+        PAIR_SUFFIXES,
         open="voxarray.formats.nifti.read_pair:open_pair",
         write="voxarray.formats.nifti.write_pair:save",
-        writes=(".img", ".hdr", ".img.gz", ".hdr.gz"),
-        companions=tuple((f".img{end}", pair_suffixes(".hdr", end)) for end in ("", *COMPRESSED)),
+        writes=tuple(part + end for end in ("", ".gz") for part in (VOXELS, HEADER)),
+        companions=tuple((VOXELS + end, pair_suffixes(HEADER, end)) for end in ("", *COMPRESSED)),
         identity="stem",
     ),
     Format(
@@ -30,6 +37,8 @@ FORMATS = (
         open="voxarray.formats.nrrd.read:open_nrrd",
         write="voxarray.formats.nrrd.write:save",
         identity="detached",
+        detached=(".nhdr",),
+        data_file="voxarray.formats.nrrd.header:data_file",
         keywords=("squeeze",),
     ),
     Format(
@@ -38,6 +47,8 @@ FORMATS = (
         open="voxarray.formats.metaimage.read:open_meta_image",
         write="voxarray.formats.metaimage.write:save",
         identity="detached",
+        detached=(".mhd",),
+        data_file="voxarray.formats.metaimage.header:data_file",
         keywords=("squeeze",),
     ),
     Format(

@@ -10,6 +10,7 @@ from voxarray.cohort.discover.files import BESIDE, DOTS, NAMED_ONLY, RESULTS, is
 from voxarray.cohort.folder import CohortLayout
 from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
 from voxarray.formats.registry import (
+    detached_suffixes,
     format_of,
     known_suffixes,
     longest_suffix,
@@ -158,4 +159,4 @@ class _Sorted:
         """Whether an object is likely that of the voxels that a header beside it names."""
         start = key.rpartition("/")[2].partition(".")[0]
         folder = key[: key.rfind("/") + 1]
-        return any(f"{folder}{start}{end}" in self.keys for end in (".mhd", ".nhdr"))
+        return any(f"{folder}{start}{end}" in self.keys for end in detached_suffixes())

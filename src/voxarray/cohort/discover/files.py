@@ -13,6 +13,7 @@ from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
 from voxarray.formats.dicom.detect import is_dicom, is_dicom_folder
 from voxarray.formats.file_sets import belongs_to_another, files_of
 from voxarray.formats.registry import (
+    detached_suffixes,
     is_image_folder,
     known_suffixes,
     longest_suffix,
@@ -201,7 +202,8 @@ def is_beside(path: str) -> bool:
 
 def _detached_parts(folder: Path) -> set[str]:
     """Files of voxels that headers in a folder name."""
-    headers = [path for path in folder.iterdir() if path.name.lower().endswith((".mhd", ".nhdr"))]
+    ends = detached_suffixes()
+    headers = [path for path in folder.iterdir() if path.name.lower().endswith(ends)]
     return {os.path.join(folder, os.path.basename(p)) for h in headers for p in files_of(str(h))}
 
 

@@ -12,13 +12,12 @@ from voxarray.core.errors import FormatError, VoxarrayWarning
 from voxarray.formats.dicom.detect import dicom_files, is_dicom
 from voxarray.formats.nifti.read import open_nifti
 from voxarray.formats.nifti.read_pair import header_of_pair
-from voxarray.formats.suffixes import compressed
+from voxarray.formats.suffixes import PAIR_SUFFIXES, compressed
 from voxarray.nifti_header.header import NiftiHeader
 
 _NIFTI_TEXTS = ("descrip", "aux_file", "intent_name", "db_name", "data_type")
 
 _NIFTI = (".nii", *compressed(".nii"))
-_PAIRS = (".hdr", ".img", *compressed(".hdr", ".img"))
 
 _LONGEST = 64 << 10
 """Bytes of a field of DICOM; values of texts have at most 10,240 characters (PS3.5, 6.2)."""
@@ -39,7 +38,7 @@ def kept_of(location: str, names: Sequence[str]) -> dict[str, Any]:
 
 def _of_nifti(location: str, names: Sequence[str]) -> dict[str, Any]:
     wanted = [name for name in names if name in _NIFTI_TEXTS]
-    if not wanted or not location.lower().endswith((*_NIFTI, *_PAIRS)):
+    if not wanted or not location.lower().endswith((*_NIFTI, *PAIR_SUFFIXES)):
         return {}
     header = _nifti_header(location)
     if header is None:

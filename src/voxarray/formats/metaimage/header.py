@@ -286,3 +286,13 @@ class MetaHeader:
                 f"{key} holds {len(numbers)} numbers: expected {count}", code="BAD_HEADER"
             )
         return numbers
+
+
+def data_file(start: bytes) -> str:
+    """Name of the file of voxels that a header gives; empty if they follow it.
+
+    Raises:
+        FormatError, TruncatedError: As `MetaHeader.parse`.
+    """
+    name = MetaHeader.parse(start).fields["ElementDataFile"]
+    return "" if name.upper() == "LOCAL" else name

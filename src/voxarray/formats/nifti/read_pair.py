@@ -23,7 +23,7 @@ from voxarray.formats._voxels.header_text import checked_sizes
 from voxarray.formats._voxels.nibabel_errors import nibabel_errors
 from voxarray.formats.companions import companion_file
 from voxarray.formats.nifti.warnings import remarks
-from voxarray.formats.suffixes import pair_suffixes, suffix_of
+from voxarray.formats.suffixes import HEADER, VOXELS, pair_suffixes, suffix_of
 from voxarray.geometry.units import length_in_mm
 from voxarray.nifti_header.header import LARGEST_HEADER, NiftiHeader
 from voxarray.storage.file_identity import FileIdentity
@@ -69,10 +69,10 @@ def header_of_pair(path: str | os.PathLike[str]) -> NiftiHeader | None:
 
 def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
     given, suffix = FileIdentity.of(path), suffix_of(path)
-    compressed = suffix[len(".hdr") :]
-    if suffix.startswith(".hdr"):
-        return given, companion_file(given.path, suffix, pair_suffixes(".img", compressed))
-    return companion_file(given.path, suffix, pair_suffixes(".hdr", compressed)), given
+    compressed = suffix[len(HEADER) :]
+    if suffix.startswith(HEADER):
+        return given, companion_file(given.path, suffix, pair_suffixes(VOXELS, compressed))
+    return companion_file(given.path, suffix, pair_suffixes(HEADER, compressed)), given
 
 
 def _start(header: FileIdentity) -> bytes:
@@ -154,7 +154,7 @@ def _voxels(
     header: FileIdentity, data: FileIdentity, stored: StoredVoxels, **facts: Any
 ) -> FileArray:
     common: dict[str, Any] = {"identity": data, "header": header, "stored": stored, **facts}
-    decoder = compression.named_so(data.path, ".img", data, _PADDING)
+    decoder = compression.named_so(data.path, VOXELS, data, _PADDING)
     if decoder is not None:
         return CompressedFile(decoder=decoder, **common)
     return PlainFile(**common)

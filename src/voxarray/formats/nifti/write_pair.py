@@ -7,7 +7,7 @@ import numpy as np
 from voxarray.formats._voxels.write_voxels import sink_of, write_volumes
 from voxarray.formats.nifti.write import representation
 from voxarray.formats.record import SaveRequest
-from voxarray.formats.suffixes import suffix_of
+from voxarray.formats.suffixes import HEADER, VOXELS, suffix_of
 from voxarray.nifti_header.build import stored_dtype
 from voxarray.nifti_header.fields import PAIR_MAGIC
 from voxarray.nifti_header.header import NiftiHeader
@@ -33,7 +33,7 @@ def write_nifti_pair(source: Source, path: str, *, overwrite: bool = True) -> No
     suffix = suffix_of(path)
     stem, given = path[: -len(suffix)], path[-len(suffix) :]
     is_compressed = suffix.endswith(".gz")
-    names = [_like(given, part + (".gz" if is_compressed else "")) for part in (".img", ".hdr")]
+    names = [_like(given, part + (".gz" if is_compressed else "")) for part in (VOXELS, HEADER)]
     voxels, header = representation(source)
     with atomic_writes(*(stem + name for name in names), overwrite=overwrite) as (image, text):
         with open(image, "xb") as file, sink_of(file, compressed=is_compressed) as sink:

@@ -236,3 +236,12 @@ def _inside(part: str, field: str) -> str:
     if not (part.startswith("(") and part.endswith(")")):
         raise FormatError(f"{field} holds {part[:80]!r}: no vector", code="BAD_HEADER")
     return part[1:-1]
+
+
+def data_file(start: bytes) -> str:
+    """Name of the file of voxels that a header gives; empty if they follow it.
+
+    Raises:
+        FormatError, TruncatedError: As `NrrdHeader.parse`.
+    """
+    return NrrdHeader.parse(start).fields.get("datafile", "")
