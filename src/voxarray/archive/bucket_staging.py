@@ -102,12 +102,14 @@ class BucketStaging(Staging):
         self._put(TOP)  # the last of all: without it, nobody else opens what is not whole
         if self._is_borrowing and not self._root and self._is_marked("borrowed"):
             self._root = new_root()  # and all is copied there
+        # What went up before a key turned out to be taken lies elsewhere; all files have one root.
         for key, root in list(self._done.items()):
             if root != self._root:
                 self.place.copy(root + key, self._root + key)
         files = {self._root + key: entry for key, entry in self.files.items()}
         self._require_all(files)
         manifest = Manifest(files, source)
+        # From here on an error of the transport does not tell whether it was published.
         self._is_swapping = True
         before = None if self.replaced is None else self.replaced[1]
         put_new(self.place, manifests.KEY, manifest.to_bytes(), before)
@@ -132,6 +134,7 @@ class BucketStaging(Staging):
     def _is_put(self, key: str, data: Body) -> bool:
         """Whether an object is there with these bytes, from now on or before."""
         for number in range(1, 1 + max(1, int(settings.get("remote-attempts")))):
+            # An answer that was lost makes our own object look like another's: then the bytes tell.
             if self.place.create(key, data):
                 self._created.append(key)
                 return True
@@ -153,6 +156,7 @@ class BucketStaging(Staging):
     def _moved(self, root: str) -> str:
         """Where to go on after a key was taken by other bytes."""
         with self._lock:
+            # Several threads find it taken, and one new root is enough.
             if self._root == root:
                 self._root = new_root()
                 _LOG.info("%r goes below %r: its place is taken", self.destination, self._root)

@@ -76,10 +76,13 @@ def _attempt(root: str, change: Change, work: str, alone: bool) -> Manifest | No
     now = Manifest.read(TreeStore(root))
     if alone:
         mend(root, now, work)
+    # Anew in each attempt: a writer that was quicker may have changed what this change builds on.
     made = change.apply(now, root)
+    # Before anything moves: a label map must not land on what no manifest names.
     _require_own(root, now)
     undo = ExitStack()
     try:
+        # The one step that decides between two writers where the file system has no locks.
         if not _claim(root, now, undo):
             if Manifest.read(TreeStore(root)).generation == now.generation:
                 raise _undecided(root)
@@ -176,6 +179,7 @@ def history(root: str) -> dict[int, str]:
         names = os.listdir(f"{root}/{HISTORY}")
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    # `int` takes the digits of other scripts, too, in which no generation is written.
     numbers = (name.removesuffix(".json") for name in names if name.endswith(".json"))
     return {int(n): f"{HISTORY}/{n}.json" for n in sorted(numbers) if n.isdecimal() and n.isascii()}
 
@@ -188,6 +192,7 @@ def _neighbours(root: str, now: Manifest) -> list[Manifest]:
         if raw is not None:
             with suppress(FormatError, ArchiveError):
                 found.append(Manifest.parse(raw, root))
+    # A history that came from another archive by hand says nothing of this one.
     return [one for one in found if one.identity == now.identity]
 
 
@@ -251,6 +256,7 @@ def _claim(root: str, now: Manifest, undo: ExitStack) -> bool:
 
 def _put(root: str, key: str, data: bytes, work: str, undo: ExitStack) -> None:
     """Put a small file in its place in one step."""
+    # In the folder of this process: killed here, it leaves nothing in the archive.
     partial = f"{work}/{random_identity()}"
     with open(partial, "xb") as file:
         file.write(data)

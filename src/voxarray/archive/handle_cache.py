@@ -185,6 +185,7 @@ def shard(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
             handle = _open(store, opened, key, chunks)
             with _lock:
                 _shards[name] = handle
+                # Dropped, not closed: who reads from one goes on, and the last one closes it.
                 most = descriptors.allowance()
                 while len(_shards) > most:
                     _shards.popitem(last=False)
@@ -290,6 +291,7 @@ def _require_unchanged(store: Store, opened: Hashable, key: str = "") -> None:
 
 def _is_the_same(store: Store, opened: Hashable, now: Hashable, key: str) -> bool:
     """Whether a file of an archive is as it was, though label maps or notes came or went."""
+    # Asked for every shard that is opened, and the answer stays: both name bytes that are fixed.
     asked = (opened, now, key)
     with _lock:
         found = _agreements.get(asked)

@@ -103,6 +103,7 @@ class PyramidWriter:
 
     def _submit(self, level: int, chunks: list[Chunk]) -> None:
         """Ask for chunks to be encoded, in one task: many small ones cost more than they do."""
+        # Here, not in the thread that encodes: what is being gathered is this thread's alone.
         targets = [self._target(level, index) for index, _ in chunks]
         self._queue.append((level, self.cpu.submit(self._encode, level, chunks, targets)))
 

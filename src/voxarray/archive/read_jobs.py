@@ -49,6 +49,7 @@ def pieces_of(
     while done < len(wanted):
         index = wanted[done] // chunk
         first = wanted[done] - index * chunk
+        # -(-a // b) rounds up: so many steps begin before the chunk ends.
         count = min(len(wanted) - done, -(-(chunk - first) // wanted.step))
         last = first + (count - 1) * wanted.step
         shard, place = divmod(index, per_shard)

@@ -71,6 +71,7 @@ class ShardedArray:
         """
         ascending = [r if r.step > 0 else r[::-1] for r in ranges]
         turned = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
+        # Not the voxels are turned, but the view that they go into.
         result = np.empty([len(r) for r in ascending], self.dtype) if out is None else out[turned]
         if not self._read_by_loops(ascending, result):
             self._in_threads(ascending, lambda chunks: self._read_all(chunks, result))
@@ -123,6 +124,7 @@ class ShardedArray:
 
         A chunk that they refuse is read as without them, which has the error that is due.
         """
+        # Chunks of a URL come by requests that threads share, and what is stored raw is mapped.
         if self.store.requests is not None or not self.codec.cname or out.dtype != self.dtype:
             return False
         loops = accelerated.loops(1 + out.size // math.prod(self.layout.chunk))
@@ -140,6 +142,7 @@ class ShardedArray:
                     done += 1
 
         threads = min(settings.threads(), -(-box.chunks // _CHUNKS_AT_A_TIME))
+        # In small shares if there are others: whoever is done takes the next.
         each = _CHUNKS_IN_A_CALL if threads == 1 else _CHUNKS_AT_A_TIME
         spans = [range(n, min(n + each, box.chunks)) for n in range(0, box.chunks, each)]
         share(spans, threads, thread_pools.pool(), read)
@@ -147,6 +150,7 @@ class ShardedArray:
 
     def _local(self, positions: Sequence[Index4]) -> list[ShardHandle] | None:
         """The open shards at positions; None if one is no file, or is not as it was written."""
+        # All stay open during the call, and descriptors are the whole process's.
         if len(positions) > _shards_at_hand():
             return None
         try:
@@ -231,6 +235,7 @@ class ShardedArray:
     def _seen(self, shard: MappedShard, offset: int, length: int, crc: int | None) -> NDArray:
         """A chunk that is stored as it is, in place."""
         size = chunk_bytes(self.layout, self.dtype)
+        # Once, until `mapped.forget` says that the pages may come from the disk again.
         if offset not in shard.checked:
             codecs.check(shard.bytes[offset : offset + length], crc)
             codecs.require_size(length - codecs.CRC_BYTES, size)
@@ -250,6 +255,7 @@ class ShardedArray:
         )
 
     def _refuse_bomb(self) -> None:
+        # The layout is the word of a file: a few bytes may promise chunks of terabytes.
         size, limit = chunk_bytes(self.layout, self.dtype), settings.get_bytes("chunk-limit")
         if size > limit:
             raise FormatError(

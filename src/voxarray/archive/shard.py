@@ -71,6 +71,7 @@ class ShardWriter:
 
     def append(self, slot: int, parts: Sequence[bytes]) -> None:
         """Write the chunk at ``slot``, given in parts, of which its crc32c is the last; once."""
+        # The first of two would stay in the file unseen, and every checksum would be right.
         if self._index[slot, 0] != ABSENT:
             raise ArchiveError(f"chunk {slot} of {self.path} was written twice", path=self.path)
         self._index[slot] = self.size, sum(map(len, parts))
@@ -128,11 +129,13 @@ class ShardIndex:
         """
         size = blob.size
         tail = index_size(chunks) if digest is None else tail_size(chunks)
+        # Table and index by one read: of an object that is one request.
         raw = blob.read(size - tail, tail) if size >= tail else b""
         if len(raw) != tail:
             raise TruncatedError(
                 f"the shard {path} has {size} bytes, fewer than the {tail} of its index", path=path
             )
+        # First of all: a shard of another archive is right in itself, and the manifest alone knows.
         if digest is not None and digest_of(raw) != digest:
             raise ChecksumError(
                 f"the index of the shard {path} does not have the digest that was written "

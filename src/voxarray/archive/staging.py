@@ -135,6 +135,7 @@ class Staging:
             if manifest is not None:
                 written.append(f"{self.root}/{manifests.KEY}")
                 write_new(written[-1], manifest)
+            # Sizes alone: the bytes of shards were compared while they were synced.
             for key in self.files:
                 self._require(key)
             folders = (f"{self.root}/{folder}" for folder in folders_of(self.files))
@@ -308,6 +309,7 @@ def _renameat2(source: str, destination: str, flags: int) -> None:
         os.rename(source, destination)
         return
     parent, name = os.path.split(destination)
+    # By this name `clean` finds it: killed after the next line, nothing is at the destination.
     replaced = os.path.join(parent, f".{name}.{random_identity()}{REPLACED}")
     os.rename(destination, replaced)
     os.rename(source, destination)

@@ -142,6 +142,7 @@ def _comment_of(path: str, version: int) -> bytes:
 
 def _member(key: str, size: int) -> zipfile.ZipInfo:
     member = zipfile.ZipInfo(key, _EPOCH)
+    # By it zipfile chooses headers of 64 bits; without, it ends with an error beyond 2 GiB.
     member.file_size = size
     return member
 

@@ -86,6 +86,7 @@ class OutputPlanes(PlaneLedger):
                 group = self._groups[first] = np.empty((planes, h, w), self._dtype)
             start, stop = max(z.start, first), min(z.stop, first + GROUP)
             part = voxels[:, :, start - z.start : stop - z.start]
+            # Computed as (w, h, d); written as planes of rows.
             group[start - first : stop - first, y.start : y.stop, x.start : x.stop] = part.T
         self.add(box)
 

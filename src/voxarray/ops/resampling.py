@@ -242,6 +242,7 @@ class Resampled(Operation):
             if not within.size:
                 self._fill(result, selection)
                 return
+            # One stretch: positions ascend or descend evenly, so those inside follow one another.
             places.append(slice(int(within[0]), int(within[-1]) + 1))
             size = self.base.shape[axis + 1]
             indices, weights = self.kernel.taps(positions[places[-1]], size)
@@ -274,6 +275,7 @@ class Resampled(Operation):
 
 def _straightened(mapping: NDArray, size: Shape3) -> NDArray:
     """The mapping without what noise adds: to axes that are parallel, to steps of whole voxels."""
+    # Inverting and multiplying leave 1e-17 where zeros were, and copies would be interpolated.
     straight = mapping.copy()
     straight[3] = 0, 0, 0, 1
     for row, column in itertools.product(range(3), range(4)):

@@ -141,6 +141,7 @@ class _Converted:
         if plane is None:
             plane = self._planes[index].astype(self._work)
         self._last[index] = plane
+        # Two are what linear interpolation at neighbouring positions shares.
         while len(self._last) > 2:
             del self._last[next(iter(self._last))]
         return plane

@@ -100,9 +100,11 @@ class ChunkCache:
 
     def put(self, name: str, data: bytes | memoryview) -> None:
         """Keep a chunk; a disk that has no room for it keeps none, and nothing else happens."""
+        # One that takes half of the room would push out nearly all others.
         if self._is_refused or len(data) > self.limit // 2:
             return
         path = self._path(name)
+        # A name of its own, for others may put the same chunk; renamed, it is there whole or not.
         partial = f"{path}.{os.getpid()}-{threading.get_ident()}{_END}"
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -169,12 +171,14 @@ class ChunkCache:
 def _cache(folder: str, limit: int) -> ChunkCache | None:
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        # Below a folder that all may write to, somebody may have made this one for us to read from.
         if hasattr(os, "getuid") and os.stat(folder).st_uid != os.getuid():
             _LOG.warning("%s belongs to somebody else: no chunks are kept there", folder)
             return None
     except OSError as error:
         _LOG.warning("no chunks of remote archives are kept: %s", error)
         return None
+    # Once, and not by each worker.
     if multiprocessing.parent_process() is None:
         atexit.register(_name, folder)
     return ChunkCache(folder, limit)

@@ -155,6 +155,7 @@ class FolderLock:
                 return False
             _held[id(self)] = self
         granted = _flock(self._fd, exclusive=not shared)
+        # Without a lock file others know that nothing can be asked, instead of finding it free.
         if granted is None:
             self._close()
             if flags & os.O_CREAT:

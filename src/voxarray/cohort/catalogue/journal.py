@@ -87,6 +87,7 @@ class Journal:
     def _create(self) -> int:
         os.makedirs(self._folder, exist_ok=True)
         path = os.path.join(self._folder, f"{random_identity()}{_SUFFIX}")
+        # A file for each process: on NFS, appends of two machines to one file overwrite each other.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | portable.BINARY
         fd = os.open(path, flags, 0o644)
         # Or a power loss takes the name, and with it every line that was synced.

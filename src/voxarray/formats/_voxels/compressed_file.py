@@ -110,6 +110,7 @@ class CompressedFile(FileArray):
 
     def _scaled(self, box: Box) -> NDArray:
         shape = tuple(len(r) for r in box)
+        # All of it goes straight to its place: kept as well, it would be in memory twice.
         if shape != self.stored.disk_shape or self._key(self._whole) in BLOCKS:
             return super()._scaled(box)
         voxels = np.empty(shape, self.dtype)

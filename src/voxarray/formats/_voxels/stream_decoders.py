@@ -293,6 +293,7 @@ class IncrementalFeed:
 
     def _begin_next(self) -> bool:
         """Go to the next stream; False at the end of the file."""
+        # Zeros may stand between streams and behind the last: xz pads with them, and so do tapes.
         self._rest = (self._decoder.unused_data or self._take()).lstrip(b"\0")
         if not self._rest:
             return False

@@ -76,6 +76,7 @@ def stack(frames: Sequence[Frame], *, with_holes: bool = False) -> Stack:
     axes = _in_plane(frames)
     normal = np.cross(axes[0], axes[1])
     positions = np.array([frame.position for frame in frames])
+    # By place, not by Instance Number, which may run either way, or with time.
     heights = positions @ normal
     slices = _cluster(heights)
     if with_holes:
@@ -86,11 +87,14 @@ def stack(frames: Sequence[Frame], *, with_holes: bool = False) -> Stack:
         if not with_holes:
             _require_uniform(heights, slices)
         low, high = int(np.argmin(slices)), int(np.argmax(slices))
+        # From the outermost planes, where decimals that were rounded off weigh least.
         step = (positions[high] - positions[low]) / (depth - 1)
     origin = positions[int(np.argmin(slices))]
     _require_on_line(positions, slices, origin, step, normal)
     rows, columns = _shared_spacing(frames)
     lps = np.eye(4)
+    # The first cosines are those of a row, along which columns follow (PS3.3, C.7.6.2.1.1);
+    # Pixel Spacing names the distance between rows first (PS3.3, 10.7.1.3).
     lps[:3] = np.column_stack([axes[0] * columns, axes[1] * rows, step, origin])
     return Stack(checked_affine(LPS_TO_RAS @ lps), slices, depth)
 

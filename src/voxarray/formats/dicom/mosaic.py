@@ -64,6 +64,7 @@ class Mosaic:
     @property
     def across(self) -> int:
         """Tiles in a row of them, and rows of tiles."""
+        # The smallest square that holds all slices; tiles behind the last one are black.
         return math.isqrt(self.slices - 1) + 1
 
     @classmethod
@@ -127,6 +128,8 @@ class Mosaic:
         along_row, along_column = np.reshape(orientation, (2, 3))
         if abs(abs(np.cross(along_row, along_column) @ self.normal) - 1) > _PARALLEL:
             raise _refusal("its slices do not follow one another along their normal")
+        # The header gives the corner that a slice as large as the whole plane would have, with
+        # the same centre.
         share = (1 - 1 / self.across) / 2
         first = (
             np.array(position)
