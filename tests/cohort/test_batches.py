@@ -113,6 +113,12 @@ class Client:
     def cancel(self, *_, **__):
         pass
 
+    def subscribe_topic(self, *_):
+        pass
+
+    def unsubscribe_topic(self, *_):
+        pass
+
     def nthreads(self):
         return {"a": 1}
 
@@ -155,7 +161,7 @@ def spread(job, client, monkeypatch):
 
     monkeypatch.setattr(distributed, "as_completed", Completed)
     monkeypatch.setattr(threading.Thread, "start", lambda _: None)
-    return list(engine._spread(client, job, job.items, 1, {}, own=True))
+    return list(engine._spread(client, job, job.items, 1, {}, lambda _: None, own=True))
 
 
 def done(batch, _):

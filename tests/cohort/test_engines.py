@@ -27,6 +27,7 @@ def source(tmp_path):
     return tmp_path / "in"
 
 
+@pytest.mark.filterwarnings("error:Port .* is already in use")
 def test_workers_make_the_same(tmp_path, source, monkeypatch):
     monkeypatch.setattr(Journal, "_create", lambda _: pytest.fail("this process wrote a journal"))
     made = build(source, tmp_path / "out", run=ExecutionOptions(workers=2))

@@ -55,6 +55,16 @@ def test_whoever_computes_gets_on():
     assert not told.given_up
 
 
+def test_whoever_tells_of_progress_gets_on():
+    """A batch of images that a slow disk gives, one after the other, in one task."""
+    told = Told()
+    for now in range(0, 100, 4):
+        if now % 8:
+            told.watch.progressed(A)
+        told.say(now, ["k1"])
+    assert not told.given_up
+
+
 def test_whoever_has_nothing_of_ours_is_let_alone():
     told = Told()
     for now in range(0, 100, 4):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.task import Result, Task, convert_throttled
+from voxarray.cohort.run.worker_news import Reporter
 
 BATCH_BYTES = 32 << 20
 """Of voxels in a batch, about a second of work: a worker that dies loses no more than that, and
@@ -56,11 +58,14 @@ class Batch:
 
     Attributes:
         tasks: One per image: each fails alone, and what is there already is not made again.
+        topic: Of what the worker tells meanwhile; see `WorkerNews`.
     """
 
     tasks: tuple[Task, ...]
+    topic: str
 
 
 def convert_batch(batch: Batch) -> list[Result]:
     """Convert the images of a batch, each as soon as memory has room for it."""
-    return [convert_throttled(task) for task in batch.tasks]
+    reporter = Reporter(batch.topic)
+    return [convert_throttled(task, partial(reporter.of, task.item.slug)) for task in batch.tasks]

@@ -22,7 +22,8 @@ from voxarray.cohort.run.batches import Batch, batches, convert_batch
 from voxarray.cohort.run.divided_images import convert_part, folder_for_parts, parts_of
 from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Begin, Job
-from voxarray.cohort.run.task import Result, Task, convert_throttled, is_made, noted_down
+from voxarray.cohort.run.task import Result, is_made, noted_down
+from voxarray.cohort.run.worker_news import WorkerNews
 from voxarray.cohort.run.worker_watch import WorkerWatch
 from voxarray.core import memory, settings
 from voxarray.core.errors import ArchiveError, TransportError, VoxarrayError, VoxarrayWarning
@@ -65,7 +66,8 @@ class Distributed:
                 # Not threads: those of a worker take turns.
                 workers = self.workers or sum(client.nthreads().values())
                 ours = settings.configured() | share
-                yield from _spread(client, job, small, workers, ours, own=bool(self.workers))
+                own = bool(self.workers)
+                yield from _spread(client, job, small, workers, ours, begin, own=own)
         yield from InProcess().run(replace(job, items=large), begin)
 
     def _share(self) -> dict[str, Any]:
@@ -123,6 +125,8 @@ class Distributed:
                     # Its port speaks pickle: whoever reaches it runs code, so no other machine may.
                     host="127.0.0.1",
                     dashboard_address=None,
+                    # Without a port of its choice it asks for 8787, and warns where others run.
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                     memory_limit=0,  # our own budget is kept before memory is taken
                     silence_logs=logging.CRITICAL,
                 )
@@ -157,9 +161,10 @@ def with_settings(ours: Mapping[str, Any], function: Any, *args: Any, **options:
         return function(*args, **options)
 
 
-def convert_with_parts(task: Task, parts: Sequence[PartialWrite | Failure]) -> list[Result]:
+def convert_with_parts(batch: Batch, parts: Sequence[PartialWrite | Failure]) -> list[Result]:
     """Convert one image whose parts others wrote: dask finds futures in lists, not in tasks."""
-    return [convert_throttled(replace(task, parts=parts))]
+    (task,) = batch.tasks
+    return convert_batch(replace(batch, tasks=(replace(task, parts=parts),)))
 
 
 def _spread(
@@ -168,6 +173,7 @@ def _spread(
     items: Sequence[Item],
     workers: int,
     ours: Mapping[str, Any],
+    begin: Begin,
     *,
     own: bool,
 ) -> Iterator[Result]:
@@ -182,7 +188,10 @@ def _spread(
     patience = float(settings.get("worker-patience"))
     slots = sum(client.nthreads().values()) or workers or 1
     try:
-        with WorkerWatch(client, tasks.keys, tasks.give_up, patience, own) as watch:
+        with (
+            WorkerWatch(client, tasks.keys, tasks.give_up, patience, own) as watch,
+            WorkerNews(begin, watch.progressed).listening(client) as tasks.news,
+        ):
             for number, batch in enumerate(batches(items, slots, divided)):
                 tasks.submit(batch, -number)
             for future in tasks.waiting:
@@ -232,6 +241,7 @@ class _Tasks:
     Attributes:
         waiting: Futures, as they come.
         given_up: Keys of tasks that the watch has taken back, with why.
+        news: Knows which images are under way.
     """
 
     def __init__(
@@ -251,6 +261,7 @@ class _Tasks:
         self._alone: set[str] = set()
         self.waiting = as_completed()
         self.given_up: dict[str, str] = {}
+        self.news = WorkerNews(lambda _: None, lambda _: None)
 
     def submit(
         self,
@@ -269,10 +280,12 @@ class _Tasks:
         parts = self._parts(batch[0], where) if len(batch) == 1 else []
         job, send = self._job, self._client.submit
         made = tuple(job.task(item, ignore_active_worker or bool(parts)) for item in batch)
+        content = Batch(made, self.news.topic)
+        self.news.expect(batch)
         if parts:
-            future = send(with_settings, self._ours, convert_with_parts, made[0], parts, **where)
+            future = send(with_settings, self._ours, convert_with_parts, content, parts, **where)
         else:
-            future = send(with_settings, self._ours, convert_batch, Batch(made), **where)
+            future = send(with_settings, self._ours, convert_batch, content, **where)
         self._owners[future.key] = batch, future, parts
         self.waiting.add(future)
 
@@ -291,7 +304,9 @@ class _Tasks:
 
     def done(self, future: Any) -> tuple[Item, ...]:
         """The images of a future that has come."""
-        return self._owners.pop(future.key)[0]
+        batch = self._owners.pop(future.key)[0]
+        self.news.forget(batch)
+        return batch
 
     def keys(self) -> set[str]:
         """Of all tasks that are not done, parts of images included."""

@@ -35,8 +35,8 @@ class _Record:
 class WorkerWatch:
     """Asks a scheduler from time to time, in a thread, until it is left.
 
-    A worker is stuck if for as long as ``patience`` it has finished none of our tasks and taken no
-    processor time worth the name.
+    A worker is stuck if for as long as ``patience`` it has finished none of our tasks, told of no
+    progress with one, and taken no processor time worth the name.
 
     Attributes:
         client: Of the scheduler.
@@ -55,6 +55,7 @@ class WorkerWatch:
     own: bool = False
     stuck: dict[str, str] = field(default_factory=dict)
     _records: dict[str, _Record] = field(default_factory=dict)
+    _progressed: set[str] = field(default_factory=set)
     _nobody_since: float | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
 
@@ -64,6 +65,10 @@ class WorkerWatch:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
+
+    def progressed(self, address: str) -> None:
+        """A worker has told that it gets on with an image."""
+        self._progressed.add(address)
 
     def healthy(self) -> list[str]:
         """Addresses of the workers that others may be sent to."""
@@ -96,6 +101,9 @@ class WorkerWatch:
         for address, told in workers.items():
             keys = frozenset(processing.get(address, ())) & ours
             record = self._records.get(address)
+            if address in self._progressed:
+                self._progressed.discard(address)
+                record = None
             if not keys:
                 self._records.pop(address, None)
                 self.stuck.pop(address, None)  # it got on after all, and may have work again
