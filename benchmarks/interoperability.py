@@ -2,10 +2,11 @@
 
 python benchmarks/interoperability.py [--trial]
 
-Makes small archives of each kind and opens each in each library, in its own environment (see
-`environments.py`). Prints a table and saves it; ends with 1 if anything differs. OME-Zarr 0.5
-holds no directions, so of its readers spacing and translation are compared, and of those that read
-the NIfTI header the whole affine.
+Makes small archives of each kind of voxel by each codec that a profile may choose for it and opens
+each in each library, in its own environment (see `environments.py`): voxels of every level are
+compared, the base with numpy's. Prints a table and saves it; ends with 1 if anything differs. OME-Zarr 0.5 holds no directions, so of its
+readers spacing and translation are compared, and of those that read the NIfTI header or our
+coordinates the whole affine. zarr-python and tensorstore read arrays, which have no places.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,9 +27,12 @@ from environments import OWN, python_of
 from harness import left_out, save
 from voxarray.archive.convert import convert
 from voxarray.archive.options import LabelLayer, Options
+from voxarray.archive.profiles import PROFILES, Profile
 from voxarray.archive.source import open_archive
+from voxarray.formats.registry import open_source
+from voxarray.geometry.selection import Selection
 from voxarray.source.array import ArraySource
-from voxarray.source.base import Channels
+from voxarray.source.base import Channels, Source
 
 HERE = Path(__file__).parent
 
@@ -36,8 +41,11 @@ AFFINE = np.array(
     [[-1.3, 0.21, 0.4, 41.7], [0.11, 0.9, -0.62, -17.3], [0.17, 0.33, 2.9, 5.1], [0, 0, 0, 1]]
 )
 SINGLE = 1e-6  # NIfTI-1 holds float32
-SHAPE = (20, 16, 12)
+SHAPE = (40, 36, 28)
+CHUNK = 16
+SLOPE, INTERCEPT = 0.375, -12.5  # float32 holds them
 SAME = "the same"
+OFFERED = tuple(PROFILES)
 
 
 @dataclass(frozen=True)
@@ -50,18 +58,21 @@ class Case:
         dtype: Of its voxels.
         channels: What C counts.
         inside: Folder of the image in the archive.
+        scaled: Whether its file says a slope and an intercept, which the archive keeps.
     """
 
     name: str
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, int, int, int] = (1, *SHAPE)
     dtype: str = "i2"
     channels: Channels = Channels()
     inside: str = ""
+    scaled: bool = False
 
     def voxels(self) -> NDArray:
         """Its voxels (C, W, H, D), the same every time."""
         rng = np.random.default_rng(len(self.name))
-        return rng.integers(0, 200, self.shape).astype(self.dtype)
+        course = 80 + 70 * np.sin(np.arange(np.prod(self.shape)).reshape(self.shape) / 5000)
+        return (course + rng.integers(0, 20, self.shape)).astype(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,8 @@ class Peer:
         program: Of ``peers/``; writes what it found as an ``.npz``.
         suffixes: Names of archives that it opens.
         inside: Whether it opens label maps by their path inside an archive.
+        scales: Whether it applies slope and intercept; others give numbers as they are stored,
+            TorchIO 2 and zarr2nii too, though both read the NIfTI header that says them.
     """
 
     name: str
@@ -81,22 +94,53 @@ class Peer:
     program: str
     suffixes: tuple[str, ...] = (".ome.zarr", ".nii.zarr")
     inside: bool = True
+    scales: bool = False
 
 
-CASES = (
-    Case("volume", (1, *SHAPE)),
-    Case("volume of floats", (1, *SHAPE), "f4"),
-    Case("volume of bytes", (1, *SHAPE), "u1"),
-    Case("time series", (5, *SHAPE), "i2", Channels("time", 2.5)),
+BY_CODEC = (
+    Case("bytes", dtype="u1"),
+    Case("16 bit"),
+    Case("floats", dtype="f4"),
+    Case("16 bit, scaled", scaled=True),
+    Case("label map", dtype="u2"),
+    Case("label map of 32 bit", dtype="i4"),
+)
+BY_DEFAULT = (
+    Case("time series", (5, *SHAPE), "i2", channels=Channels("time", 2.5)),
     Case("channels", (3, *SHAPE), "f4"),
-    Case("label map", (1, *SHAPE), "u2", inside="labels/seg"),
+    Case("label layer", dtype="u1", inside="labels/seg"),
 )
 PEERS = (
     Peer("ngff-zarr", "ngff", "with_ngff_zarr"),
     Peer("ome-zarr-py", "nizarr", "with_ome_zarr_py"),
     Peer("nifti-zarr", "nizarr", "with_nifti_zarr"),
     Peer("TorchIO 2", "tio2", "with_torchio2", (".nii.zarr",), inside=False),
+    Peer("tensorstore", OWN, "with_tensorstore"),
+    Peer("xarray", OWN, "with_xarray", scales=True),
+    Peer("zarr-python", OWN, "with_zarr_python"),
+    Peer("xarray, zarr 3.4", "zarr34", "with_xarray", scales=True),
+    Peer("zarr-python 3.4", "zarr34", "with_zarr_python"),
 )
+
+
+@dataclass(frozen=True)
+class Made:
+    """An archive, and what it was made of.
+
+    Attributes:
+        case: The voxels.
+        profile: The codec profile, and the codec.
+        path: Of the image in it.
+    """
+
+    case: Case
+    profile: str
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return f"{self.case.name}, {self.profile}, {''.join(_root(self.path).suffixes)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,68 +154,134 @@ def main(arguments: Sequence[str] | None = None) -> int:
             python_of(peer.environment)
         missing += without
     with tempfile.TemporaryDirectory() as folder:
-        for suffix in (".ome.zarr", ".nii.zarr"):
-            for case in CASES:
-                archive = _made(Path(folder), case, suffix)
-                for peer in PEERS:
-                    if suffix not in peer.suffixes or (case.inside and not peer.inside):
-                        continue
-                    if peer.name in missing:
-                        continue
-                    verdict = _verdict(peer, case, archive) or SAME
-                    print(f"{peer.name:<12} {case.name:<17} {suffix:<10} {verdict}", flush=True)
-                    found.setdefault(peer.name, {})[f"{case.name}, {suffix}"] = verdict
+        archives = list(_archives(Path(folder)))
+        for peer in PEERS:
+            if peer.name not in missing:
+                found[peer.name] = _verdicts(peer, archives)
+    for name, verdicts in found.items():
+        wrong = {archive: said for archive, said in verdicts.items() if said != SAME}
+        print(f"{name:<17} {len(verdicts) - len(wrong):>4} of {len(verdicts)} the same", flush=True)
+        for archive, said in wrong.items():
+            print(f"    {archive}: {said}")
     differences = sum(v != SAME for verdicts in found.values() for v in verdicts.values())
-    print(f"{differences} differences")
-    content = {"differences": differences, "opened": found}
+    content = {
+        "differences": differences,
+        "opened": found,
+    }
     used = (OWN, *(peer.environment for peer in PEERS))
     save("interoperability", content, used, trial=trial)
     return min(differences, 1)
 
 
-def _made(folder: Path, case: Case, suffix: str) -> Path:
+def _archives(folder: Path) -> Iterator[Made]:
+    for suffix in (".ome.zarr", ".nii.zarr"):
+        for case in BY_CODEC:
+            for profile in _profiles_of_one_codec(np.dtype(case.dtype)):
+                yield _made(folder, case, profile, suffix)
+        for case in BY_DEFAULT:
+            yield _made(folder, case, "default", suffix)
+
+
+def _profiles_of_one_codec(dtype: np.dtype) -> Iterator[str]:
+    """Names of profiles without a choice, one for each codec that the real ones choose among."""
+    for name in OFFERED:
+        profile = PROFILES[name]
+        for codec in profile.candidates(dtype):
+            named = f"{codec.cname} {codec.level} {codec.shuffle}" if codec.cname else "none"
+            PROFILES[f"{name} ({named})"] = Profile((codec,), (codec,), profile.chunk)
+            yield f"{name} ({named})"
+
+
+def _made(folder: Path, case: Case, profile: str, suffix: str) -> Made:
     """The archive of a case; a label map lies in that of an image."""
-    archive = folder / f"{case.name.replace(' ', '-')}{suffix}"
-    source = ArraySource(case.voxels(), AFFINE, case.channels)
-    options = Options(levels=3, chunk=8)
+    archive = folder / f"{case.name}-{profile}{suffix}".replace(" ", "-")
+    source: Source = ArraySource(case.voxels(), AFFINE, case.channels)
+    if case.scaled:
+        source = _scaled(case, folder)
+    options = Options(levels=3, chunk=CHUNK, codec=profile)
     if case.inside:
         image = ArraySource(np.zeros((1, *SHAPE), np.int16), AFFINE)
         convert(image, archive, labels={"seg": LabelLayer(source)}, options=options)
     else:
         convert(source, archive, options=options)
-    return archive / case.inside
+    return Made(case, profile, archive / case.inside)
 
 
-def _verdict(peer: Peer, case: Case, archive: Path) -> str:
-    """What a library finds different; nothing if it finds all as it is."""
-    output = Path(tempfile.mkdtemp(dir=_root(archive).parent)) / "found.npz"
-    program = HERE / "peers" / f"{peer.program}.py"
-    done = subprocess.run(
-        [python_of(peer.environment), program, archive, output], capture_output=True, text=True
+def _scaled(case: Case, folder: Path) -> Source:
+    """The voxels of a case in a NIfTI file that scales them."""
+    image = nib.Nifti1Image(case.voxels()[0], AFFINE)
+    image.header.set_slope_inter(SLOPE, INTERCEPT)
+    nib.save(image, folder / "scaled.nii")
+    return open_source(folder / "scaled.nii")
+
+
+def _verdicts(peer: Peer, archives: Sequence[Made]) -> dict[str, str]:
+    """By archive, what a library finds different; `SAME` if it finds all as it is."""
+    opened = [made for made in archives if _opens(peer, made)]
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / f"{number}.npz" for number in range(len(opened))]
+        pairs = [
+            str(p) for made, out in zip(opened, outputs, strict=True) for p in (made.path, out)
+        ]
+        program = HERE / "peers" / f"{peer.program}.py"
+        subprocess.run([python_of(peer.environment), program, *pairs], check=False)
+        return {
+            made.name: "; ".join(_differences(peer, made, out)) or SAME
+            for made, out in zip(opened, outputs, strict=True)
+        }
+
+
+def _opens(peer: Peer, made: Made) -> bool:
+    return "".join(_root(made.path).suffixes) in peer.suffixes and (
+        peer.inside or not made.case.inside
     )
-    if done.returncode:
-        return f"fails: {done.stderr.strip().splitlines()[-1]}"
-    with np.load(output) as found:
-        return "; ".join(_differences(case, archive, dict(found)))
 
 
-def _differences(case: Case, archive: Path, found: dict[str, NDArray]) -> list[str]:
-    expected = case.voxels().transpose(0, 3, 2, 1)
-    wrong = []
-    if found["voxels"].dtype != expected.dtype or not np.array_equal(found["voxels"], expected):
-        wrong.append(f"other voxels ({found['voxels'].dtype} {found['voxels'].shape})")
+def _differences(peer: Peer, made: Made, output: Path) -> Iterator[str]:
+    if not output.exists():
+        yield "ended the process"
+        return
+    with np.load(output) as content:
+        found = dict(content)
+    if "failure" in found:
+        yield f"fails: {found['failure']}"
+        return
+    yield from _other_voxels(peer, made, found)
+    yield from _other_places(made, found)
+
+
+def _other_voxels(peer: Peer, made: Made, found: dict[str, NDArray]) -> Iterator[str]:
+    """The base must be what numpy drew, each coarser level what we read."""
+    opened = open_archive(made.path)
+    is_scaled = made.case.scaled and peer.scales
+    for name, seen in found.items():
+        if name == "voxels":
+            expected = made.case.voxels().transpose(0, 3, 2, 1)
+            expected = expected * SLOPE + INTERCEPT if is_scaled else expected
+        elif name.startswith("level "):
+            level = opened.level(int(name.removeprefix("level ")))
+            level = level if is_scaled else level.unscaled()
+            everything = Selection(tuple(range(n) for n in level.shape))
+            expected = level.read(everything).transpose(0, 3, 2, 1)
+        else:
+            continue
+        # Of uint16 torch has no arithmetic; scaled numbers are floats of whichever width.
+        if not np.array_equal(seen, expected) or not np.can_cast(made.case.dtype, seen.dtype):
+            yield f"other {name} ({seen.dtype} {seen.shape})"
+
+
+def _other_places(made: Made, found: dict[str, NDArray]) -> Iterator[str]:
     if "affine" in found and not np.allclose(found["affine"], AFFINE, rtol=SINGLE, atol=SINGLE):
-        wrong.append(f"another affine: {found['affine'].tolist()}")
+        yield f"another affine: {found['affine'].tolist()}"
     if "spacing" in found:
-        opened = open_archive(archive)
+        opened = open_archive(made.path)
         grids = [opened.level(number).grid for number in range(opened.levels)]
         if not np.allclose(found["spacing"], [grid.spacing for grid in grids]):
-            wrong.append(f"other spacings: {found['spacing'].tolist()}")
+            yield f"other spacings: {found['spacing'].tolist()}"
         if not np.allclose(found["translation"], [grid.intrinsic_origin for grid in grids]):
-            wrong.append(f"other translations: {found['translation'].tolist()}")
-    if "step" in found and not np.isclose(found["step"], case.channels.step):
-        wrong.append(f"{found['step']} seconds between volumes")
-    return wrong
+            yield f"other translations: {found['translation'].tolist()}"
+    if "step" in found and not np.isclose(found["step"], made.case.channels.step):
+        yield f"{found['step']} seconds between volumes"
 
 
 def _root(archive: Path) -> Path:

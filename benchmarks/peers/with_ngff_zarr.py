@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import ngff_zarr
 import numpy as np
+
+from each import coarser, each
 
 
 def main(archive: str, output: str) -> None:
@@ -16,8 +16,9 @@ def main(archive: str, output: str) -> None:
         voxels=np.asarray(first.data),
         spacing=[[image.scale[axis] for axis in "xyz"] for image in multiscales.images],
         translation=[[image.translation[axis] for axis in "xyz"] for image in multiscales.images],
+        **coarser([image.data for image in multiscales.images]),
         step=first.scale.get("t", 0.0),
     )
 
 
-main(*sys.argv[1:])
+each(main)

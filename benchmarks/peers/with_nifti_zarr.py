@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from each import each
 from niizarr import zarr2nii
 
 
@@ -24,4 +24,4 @@ def main(archive: str, output: str) -> None:
     )
 
 
-main(*sys.argv[1:])
+each(main)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
+from each import coarser, each
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
@@ -20,8 +19,9 @@ def main(archive: str, output: str) -> None:
         voxels=np.asarray(node.data[0]),
         spacing=[scale[:0:-1] for scale in scales],
         translation=[level[1]["translation"][:0:-1] for level in levels],
+        **coarser(node.data),
         step=scales[0][0] if node.metadata["axes"][0]["name"] == "t" else 0.0,
     )
 
 
-main(*sys.argv[1:])
+each(main)

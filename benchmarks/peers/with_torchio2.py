@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import torchio as tio
+from each import each
 
 
 def main(archive: str, output: str) -> None:
@@ -14,4 +13,4 @@ def main(archive: str, output: str) -> None:
     np.savez(output, voxels=image.data.numpy().transpose(0, 3, 2, 1), affine=np.asarray(affine))
 
 
-main(*sys.argv[1:])
+each(main)
