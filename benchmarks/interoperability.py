@@ -4,9 +4,10 @@ python benchmarks/interoperability.py [--trial]
 
 Makes small archives of each kind of voxel by each codec that a profile may choose for it and opens
 each in each library, in its own environment (see `environments.py`): voxels of every level are
-compared, the base with numpy's. Prints a table and saves it; ends with 1 if anything differs. OME-Zarr 0.5 holds no directions, so of its
-readers spacing and translation are compared, and of those that read the NIfTI header or our
-coordinates the whole affine. zarr-python and tensorstore read arrays, which have no places.
+compared, the base with numpy's. Prints a table and saves it; ends with 1 if anything differs.
+OME-Zarr 0.5 holds no directions, so of its readers spacing and translation are compared, and of
+those that read the NIfTI header or our coordinates the whole affine. zarr-python and tensorstore
+read arrays, which have no places.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ngff_zarr
 import numpy as np
-
 from each import coarser, each
 
 

@@ -134,11 +134,12 @@ class Archive:
                 (``UNNAMED_VALUES``), and names or colours that are none (``BAD_LABELS``).
             ArchiveExistsError: If the name is taken (``NAME_TAKEN``).
             GridError: If it is on another grid (``GRID_MISMATCH``).
-            UnsupportedError: If the archive cannot be added to: a zip (``SEALED``), a URL, one of
-                format version 1 (``OLD_VERSION``); or if an image of another type is given
-                (``NO_LABEL_MAP``).
+            UnsupportedError: If the archive cannot be added to: a zip (``SEALED``), one on a web
+                server (``UNSUPPORTED_DESTINATION``), of format version 1 (``OLD_VERSION``); or if
+                an image of another type is given (``NO_LABEL_MAP``).
             AccessDeniedError: If it may not be written (``READ_ONLY``).
-            ArchiveError: What the disk refuses (``NO_SPACE``, ``IO_ERROR``).
+            ArchiveError: What the disk refuses (``NO_SPACE``, ``IO_ERROR``); in a bucket, that
+                another writer of this name is at work or was interrupted (``INTERRUPTED``).
             MemoryBudgetError: If the projected peak exceeds the budget; nothing was read.
         """
         given = label_map if isinstance(label_map, Image) else LabelMap(label_map)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from voxarray.archive import manifest as manifests
+from voxarray.archive.layer_leftovers import layer_leftovers
 from voxarray.archive.leftovers import Leftover
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.replaceable import is_our_group
@@ -62,27 +63,38 @@ def _archives(stamps: Mapping[str, Stamp], path: str) -> dict[str, list[str]]:
 def _left(place: WritableObjects, folder: str, keys: list[str]) -> dict[str, list[str]]:
     """Keys of an archive that no manifest names, by the root that they are in."""
     inside = {key: key[len(folder) :] for key in keys}
-    named = _named(place.below(folder.rstrip("/")) if folder else place)
-    if named is None:
+    archive = place.below(folder.rstrip("/")) if folder else place
+    manifest = _manifest(archive)
+    if manifest is None:
         return {}
-    root = root_of(named)
+    named, root = set(manifest.files), root_of(manifest.files)
+    layers = layer_leftovers(inside.values(), manifest, _reader(archive)) if named else set()
     found: dict[str, list[str]] = {}
     for key, short in inside.items():
         is_stray = not named and bool(LAYOUT.fullmatch(plain(short)))
         is_signpost = bool(root) and short == TOP
-        if short not in named and not is_signpost and (is_stray or is_leftover(short, root)):
+        is_left = is_stray or short in layers or is_leftover(short, root)
+        if short not in named and not is_signpost and is_left:
             found.setdefault(of_key(short), []).append(key)
     return found
 
 
-def _named(place: WritableObjects) -> set[str] | None:
-    """Keys that a manifest names; empty without one, None of what is not of ours."""
+def _reader(place: WritableObjects) -> Callable[[str], bytes | None]:
+    def read(key: str) -> bytes | None:
+        found = place.fetch(key)
+        return None if found is None else found[0]
+
+    return read
+
+
+def _manifest(place: WritableObjects) -> Manifest | None:
+    """The manifest; one that names nothing if there is none, None of what is not of ours."""
     manifest = place.fetch(manifests.KEY, _LARGEST_MANIFEST)
     if manifest is None:
         top = place.fetch(TOP, _LARGEST_MANIFEST)
-        return set() if top is None or is_our_group(top[0]) else None
+        return Manifest({}, {}) if top is None or is_our_group(top[0]) else None
     try:
-        return set(Manifest.parse(manifest[0], place.url).files)
+        return Manifest.parse(manifest[0], place.url)
     except VoxarrayError:  # a damaged one is no reason to delete what it named
         return None
 

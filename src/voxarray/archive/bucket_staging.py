@@ -28,6 +28,7 @@ from typing import Any
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import FileEntry, Manifest
+from voxarray.archive.manifest_history import is_history
 from voxarray.archive.replaceable import require_replaceable_keys
 from voxarray.archive.roots import (
     TOP,
@@ -186,6 +187,9 @@ class BucketStaging(Staging):
                 place.put(TOP, signpost(top, self._root))
             old = [] if self.replaced is None else self.replaced[0].files
             gone = [key for key in old if key not in files and key != TOP]
+            if self.replaced is not None and self.replaced[0].generation:
+                seen = self.place.stamps()
+                gone += [key for key in seen if is_history(key, self.replaced[0])]
             place.delete([*gone, *self._marks])
         except (VoxarrayError, OSError) as error:
             _LOG.warning("%r is whole, but what it replaced is left: %s", self.destination, error)

@@ -11,6 +11,7 @@ from voxarray.archive import layer_names
 from voxarray.archive import manifest as manifests
 from voxarray.archive.layer_names import FOLDER, LIST
 from voxarray.archive.manifest import FileEntry, Manifest
+from voxarray.archive.roots import root_of
 from voxarray.core.errors import (
     ArchiveExistsError,
     FormatError,
@@ -27,7 +28,7 @@ class Change:
     """What the next generation has that the one before has not, and the other way round.
 
     Attributes:
-        added: Entries of the files of new label maps, by name.
+        added: Entries of the files of new label maps, by name; with whole keys.
         removed: Names of label maps that go.
         notes: What is noted anew, by key.
         forgotten: Keys that go from the notes.
@@ -58,15 +59,17 @@ class Change:
                 code="OLD_VERSION",
                 path=path,
             )
-        files = {key: entry for key, entry in now.files.items() if key != LIST}
+        root = root_of(now.files)
+        files = {key: entry for key, entry in now.files.items() if key != root + LIST}
         for name in self.removed:
             require_layer(name, now, path)
-            files = {k: e for k, e in files.items() if not k.startswith(f"{FOLDER}/{name}/")}
+            start = f"{root}{FOLDER}/{name}/"
+            files = {key: entry for key, entry in files.items() if not key.startswith(start)}
         for name, entries in self.added.items():
-            require_free(name, layer_names.names_in(files), path)
+            require_free(name, layer_names.names_in(files, root), path)
             files |= entries
-        if names := layer_names.names_in(files):
-            files[LIST] = FileEntry.of(layer_names.list_document(names))
+        if names := layer_names.names_in(files, root):
+            files[root + LIST] = FileEntry.of(layer_names.list_document(names))
         return now.successor(files, self._noted(now, path))
 
     def _noted(self, now: Manifest, path: str) -> Mapping[str, Any]:
@@ -119,7 +122,7 @@ def require_free(name: str, names: Iterable[str], path: str) -> None:
 
 def require_layer(name: str, now: Manifest, path: str) -> None:
     """Raise `MissingFileError` (``NO_LABELS``) unless there is a label map of that name."""
-    names = layer_names.names_in(now.files)
+    names = layer_names.names_in(now.files, root_of(now.files))
     if name not in names:
         raise MissingFileError(
             f"{path} has no label map {name!r:.100}, only {names!r:.300}",

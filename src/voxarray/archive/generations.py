@@ -11,8 +11,8 @@ replaced (see `voxarray.storage.swap_lock`), in these steps::
     manifest.json              exchanged for next.json: now, and not before, it is there
 
 What is killed on the way leaves the generation that it found, and traces that `interrupted` sees
-and that the next writer takes away; nothing else in ``labels`` is ever deleted. Other stores need a
-conditional put of the manifest besides `voxarray.archive.changes`.
+and that the next writer takes away; nothing else in ``labels`` is ever deleted. For buckets see
+`voxarray.archive.bucket_layers`.
 """
 
 from __future__ import annotations

@@ -6,20 +6,17 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from voxarray.archive import held_files
+from voxarray.archive import bucket_layers, held_files
 from voxarray.archive.changes import Change, require_free, require_layer
-from voxarray.archive.chunk_statistics import LABEL_COUNTS, parse_label_counts
 from voxarray.archive.convert import counter, layer_plan
 from voxarray.archive.generations import interrupted, mend, publish_change
 from voxarray.archive.layer_names import FOLDER, names_in, require_name
 from voxarray.archive.locate import locate
 from voxarray.archive.manifest import KEY, Manifest
+from voxarray.archive.named_values import require_named
 from voxarray.archive.options import LabelLayer, Options
 from voxarray.archive.source import ArchiveSource, open_archive
-from voxarray.archive.staging import Staging, workspace
-from voxarray.archive.write_plan import WritePlan
+from voxarray.archive.staging import workspace
 from voxarray.core import memory
 from voxarray.core.errors import (
     AccessDeniedError,
@@ -28,15 +25,12 @@ from voxarray.core.errors import (
     VoxarrayError,
 )
 from voxarray.core.progress import Progress
-from voxarray.counting.cells import COLUMNS
 from voxarray.storage.archive_names import is_zip_name
 from voxarray.storage.atomic_write import followed
-from voxarray.storage.destination import local_destination
+from voxarray.storage.destination import destination_of, local_destination
+from voxarray.storage.remote.address import is_url
 from voxarray.storage.store import TreeStore
 from voxarray.storage.swap_lock import swap_lock
-
-_TOLD = 8
-"""Values that an error names."""
 
 
 def add_layer(
@@ -53,7 +47,7 @@ def add_layer(
     Memory is what `projected_peak` of the label map says.
 
     Args:
-        path: The archive, a local folder.
+        path: The archive, a local folder or a place in a bucket.
         name: Of the label map.
         layer: The label map, on the grid of the image, with names and colours.
         all_named: Whether every value in it but 0 must have a name.
@@ -74,6 +68,11 @@ def add_layer(
         MemoryBudgetError: If the projected peak exceeds the budget; nothing was read.
         VoxarrayError: What the source or the disk finds wrong. The archive is as it was.
     """
+    url = _in_a_bucket(path)
+    if url is not None:
+        return bucket_layers.add(
+            url, name, layer, all_named=all_named, options=options, progress=progress
+        )
     root, base = _own(path)
     require_name(name)
     now = Manifest.read(base.store)
@@ -90,7 +89,7 @@ def add_layer(
         plan.write(area, prefix, counter(progress, plan.voxel_bytes))
         area.settle()
         if all_named:
-            _require_named(area, prefix, plan, name)
+            require_named(area, prefix, plan, name)
         return publish_change(root, Change(added={name: dict(area.files)}), area.root)
 
 
@@ -104,6 +103,9 @@ def remove_layer(path: str | os.PathLike[str], name: str) -> Manifest:
         MissingFileError: If there is no label map of that name (``NO_LABELS``).
         VoxarrayError: As `add_layer`. The archive is as it was.
     """
+    url = _in_a_bucket(path)
+    if url is not None:
+        return bucket_layers.remove(url, name)
     root, base = _own(path)
     require_layer(name, Manifest.read(base.store), root)
     with workspace(root) as area:
@@ -116,7 +118,7 @@ def change_notes(
     """Note something in the manifest of an archive, or forget it.
 
     Args:
-        path: The archive, a local folder.
+        path: The archive, a local folder or a place in a bucket.
         added: JSON by key; a key that is there must have the same value.
         forgotten: Keys that go.
 
@@ -129,6 +131,9 @@ def change_notes(
         MissingFileError: If a key to forget is not there (``NO_NOTE``).
         VoxarrayError: As `add_layer`. The archive is as it was.
     """
+    url = _in_a_bucket(path)
+    if url is not None:
+        return bucket_layers.note(url, added, forgotten)
     root, base = _own(path)
     change = Change(notes=dict(added), forgotten=forgotten)
     change.apply(Manifest.read(base.store), root)
@@ -150,6 +155,12 @@ def mend_archive(root: str) -> bool:
         if alone:
             mend(root, Manifest.read(TreeStore(root)), area.root)
         return alone
+
+
+def _in_a_bucket(path: str | os.PathLike[str]) -> str | None:
+    """The URL of an archive in a bucket; None of a local one."""
+    target = destination_of(path)
+    return target if is_url(target) else None
 
 
 def _own(path: str | os.PathLike[str]) -> tuple[str, ArchiveSource]:
@@ -187,26 +198,3 @@ def _own(path: str | os.PathLike[str]) -> tuple[str, ArchiveSource]:
                 path=root,
             )
     return root, base
-
-
-def _require_named(area: Staging, prefix: str, plan: WritePlan, name: str) -> None:
-    """Raise `FormatError` (``UNNAMED_VALUES``) unless every value but 0 has a name."""
-    key = f"{prefix}{LABEL_COUNTS}/c/0/0"
-    if key not in area.files:
-        raise FormatError(
-            f"{name} holds no labels but measurements, whose values nobody can name: add it "
-            "without names",
-            code="UNNAMED_VALUES",
-        )
-    with open(f"{area.root}/{key}", "rb") as file:
-        counts = parse_label_counts(file.read(), plan.layouts[0])
-    named = {label.value for label in plan.metadata.labels if label.name}
-    values = np.unique(counts.table[:, COLUMNS.index("value")]).tolist()
-    unnamed = [value for value in values if value not in named | {0}]
-    if unnamed:
-        more = f" and {len(unnamed) - _TOLD} more" if len(unnamed) > _TOLD else ""
-        raise FormatError(
-            f"{name} has the values {', '.join(map(str, unnamed[:_TOLD]))}{more}, which names= "
-            "does not name: name them, or remove them first (RemoveLabels)",
-            code="UNNAMED_VALUES",
-        )

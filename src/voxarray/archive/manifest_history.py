@@ -9,8 +9,9 @@ from voxarray.archive.generations import HISTORY, history
 from voxarray.archive.layer_names import FOLDER
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.problems import Problem, problem_of
+from voxarray.archive.roots import root_of
 from voxarray.core.errors import VoxarrayError
-from voxarray.storage.store import TreeStore
+from voxarray.storage.store import Store, TreeStore
 
 _KEY = re.compile(rf"{HISTORY}/(0|[1-9][0-9]*)\.json")
 
@@ -21,14 +22,18 @@ def is_history(key: str, manifest: Manifest) -> bool:
     return match is not None and int(match[1]) < manifest.generation
 
 
-def of_history(store: TreeStore, now: Manifest) -> Iterator[Problem]:
+def of_history(store: Store, now: Manifest) -> Iterator[Problem]:
     """What is wrong with the manifests that were replaced.
 
     Args:
         store: The archive.
         now: Its manifest.
     """
-    kept = {n: key for n, key in history(store.path).items() if n < now.generation}
+    if isinstance(store, TreeStore):
+        kept = {n: key for n, key in history(store.path).items() if n < now.generation}
+    else:
+        matches = (_KEY.fullmatch(key) for key in store.keys())  # noqa: SIM118  # no dict
+        kept = {int(match[1]): match[0] for match in matches if match and is_history(match[0], now)}
     if now.generation and 0 not in kept:
         text = f"the first manifest, which has the digest {now.base}, is gone: restore it"
         yield Problem("MISSING_DATA", f"{HISTORY}/0.json", text)
@@ -54,5 +59,5 @@ def of_history(store: TreeStore, now: Manifest) -> Iterator[Problem]:
 
 def _base(manifest: Manifest) -> dict[str, object]:
     """Entries of the image itself."""
-    start = f"{FOLDER}/"
+    start = f"{root_of(manifest.files)}{FOLDER}/"
     return {key: entry for key, entry in manifest.files.items() if not key.startswith(start)}

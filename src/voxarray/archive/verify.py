@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from voxarray.archive import zip_file
 from voxarray.archive.contradictions import contradictions, of_labels, of_layer
 from voxarray.archive.digests import digest_of_blob
 from voxarray.archive.generations import interrupted
+from voxarray.archive.layer_leftovers import layer_leftovers, old_list
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.manifest_history import is_history, of_history
@@ -24,7 +25,12 @@ from voxarray.archive.problems import problem_of as _problem
 from voxarray.archive.reader import ShardedArray
 from voxarray.archive.roots import TOP, is_leftover, root_of
 from voxarray.archive.source import ArchiveSource, label_names, open_archive
-from voxarray.core.errors import MissingDataError, UnsupportedError, VoxarrayError
+from voxarray.core.errors import (
+    MissingDataError,
+    MissingFileError,
+    UnsupportedError,
+    VoxarrayError,
+)
 from voxarray.core.progress import Progress
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
@@ -120,7 +126,7 @@ _ATTEMPTS = 5
 def _examined(
     store: Store, manifest: Manifest, progress: Progress | None, *, quick: bool
 ) -> Examination:
-    traces = interrupted(store.path, manifest) if isinstance(store, TreeStore) else {}
+    traces = _traces(store, manifest)
     found = [_interrupted(key, what) for key, what in traces.items()]
     if quick:
         found += _by_names_and_sizes(store, manifest, traces)
@@ -130,6 +136,23 @@ def _examined(
     problems = [one for one in found if one.code != _LEFTOVER]
     left = len(problems) < len(found)
     return Examination(problems, manifest.version, len(sizes), sum(sizes), left)
+
+
+def _traces(store: Store, manifest: Manifest) -> dict[str, str]:
+    """What writers of label maps have left of theirs in place of what the manifest names."""
+    if isinstance(store, TreeStore):
+        return interrupted(store.path, manifest)
+    return {} if isinstance(store, ZipStore) else old_list(manifest, _reader(store))
+
+
+def _reader(store: Store) -> Callable[[str], bytes | None]:
+    def read(key: str) -> bytes | None:
+        try:
+            return store.read(key)
+        except (MissingDataError, MissingFileError):
+            return None
+
+    return read
 
 
 def _by_content(
@@ -147,8 +170,9 @@ def _by_content(
                 progress(done, total)
     if isinstance(store, ZipStore):
         problems += _checked(store.path, lambda: zip_file.check(store.path, manifest.version))
-    if isinstance(store, TreeStore):
-        problems += list(of_history(store, manifest))
+    else:
+        with suppress(UnsupportedError):  # a web server does not list
+            problems += list(of_history(store, manifest))
     if not traces and all(one.code == _LEFTOVER for one in problems):
         problems += _checked(store.path, lambda: problems.extend(_inconsistent(store)))
     return problems
@@ -244,12 +268,12 @@ def _unexpected(store: Store, manifest: Manifest, traces: Mapping[str, str]) -> 
         keys = store.keys()
     except UnsupportedError:  # a web server does not list: what is not named stays unseen
         return
-    root = root_of(manifest.files)
+    left = _left(store, keys, manifest)
     for key in keys:
         if isinstance(store, TreeStore) and os.path.islink(f"{store.path}/{key}"):
             yield _link(key)
         elif not _is_expected(key, manifest, traces):
-            yield from _unnamed(key, root)
+            yield from _unnamed(key, root_of(manifest.files), left)
 
 
 def _is_expected(key: str, manifest: Manifest, traces: Mapping[str, str]) -> bool:
@@ -268,12 +292,12 @@ def _by_names_and_sizes(
     except UnsupportedError:
         asked = ((key, _size_of(store, key)) for key in manifest.files)
         sizes = {key: size for key, size in asked if size is not None}
-    root = root_of(manifest.files)
+    left = _left(store, sizes, manifest)
     for key, size in sizes.items():
         if size == LINK:
             yield _link(key)
         elif not _is_expected(key, manifest, traces):
-            yield from _unnamed(key, root)
+            yield from _unnamed(key, root_of(manifest.files), left)
     for key, entry in manifest.files.items():
         if key not in sizes and key not in traces:
             text = f"the archive {store.path} lacks its file {key}: restore it or convert again"
@@ -306,11 +330,18 @@ def _link(key: str) -> Problem:
     return Problem("SYMLINK", key, "is a link, and an archive holds only files of its own")
 
 
-def _unnamed(key: str, root: str) -> Iterator[Problem]:
+def _left(store: Store, keys: Iterable[str], manifest: Manifest) -> set[str]:
+    """Keys of what writers of label maps have left in a bucket."""
+    if isinstance(store, TreeStore | ZipStore):
+        return set()
+    return layer_leftovers(keys, manifest, _reader(store))
+
+
+def _unnamed(key: str, root: str, left: set[str]) -> Iterator[Problem]:
     """What is said of a file that the manifest does not name, of an archive below a root."""
     if root and key == TOP:  # tells other readers where the archive is
         return
-    code = _LEFTOVER if is_leftover(key, root) else "EXTRA_FILE"
+    code = _LEFTOVER if key in left or is_leftover(key, root) else "EXTRA_FILE"
     yield Problem(code, key, "is not named by the manifest")
 
 

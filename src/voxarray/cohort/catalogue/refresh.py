@@ -10,6 +10,9 @@ from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.catalogue import rows as catalogue
 from voxarray.cohort.catalogue.replacement import replace_catalogue
 from voxarray.cohort.folder import CohortLayout
+from voxarray.core.errors import UnsupportedError
+from voxarray.storage.remote.address import Address, is_url
+from voxarray.storage.small_files import is_file
 
 
 def refresh(archives: Iterable[str]) -> None:
@@ -18,20 +21,36 @@ def refresh(archives: Iterable[str]) -> None:
     Archives that are in no cohort, or in one without a catalogue, have nothing to follow.
 
     Args:
-        archives: Absolute paths.
+        archives: Absolute paths, or URLs.
 
     Raises:
         ChecksumError: If a catalogue is damaged.
         ArchiveError: What the disk refuses.
+        UnsupportedError: The catalogue is in a bucket, where nothing locks it
+            (``UNSUPPORTED_DESTINATION``).
     """
     cohorts: dict[str, list[str]] = {}
     for path in archives:
+        if is_url(path):
+            _require_none(path)
+            continue
         folder, _ = os.path.split(os.path.realpath(path))
         root, name = os.path.split(folder)
         if name == "subjects" and os.path.isfile(CohortLayout(root).catalogue):
             cohorts.setdefault(root, []).append(os.path.realpath(path))
     for root, paths in cohorts.items():
         _refresh(CohortLayout(root), paths)
+
+
+def _require_none(url: str) -> None:
+    """Raise `UnsupportedError` if an archive in a bucket belongs to a cohort with a catalogue."""
+    folder = Address.parse(url).parent
+    if folder.name == "subjects" and is_file(CohortLayout(folder.parent.url).catalogue):
+        raise UnsupportedError(
+            f"that of {folder.parent.shown} is in a bucket, where nothing locks it",
+            code="UNSUPPORTED_DESTINATION",
+            path=folder.parent.shown,
+        )
 
 
 def _refresh(folder: CohortLayout, paths: list[str]) -> None:

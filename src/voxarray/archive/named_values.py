@@ -1,0 +1,44 @@
+"""Whether every value of a label map has a name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from voxarray.archive.chunk_statistics import LABEL_COUNTS, parse_label_counts
+from voxarray.archive.staging import Staging
+from voxarray.archive.write_plan import WritePlan
+from voxarray.core.errors import FormatError
+from voxarray.counting.cells import COLUMNS
+
+_TOLD = 8
+"""Values that an error names."""
+
+
+def require_named(area: Staging, prefix: str, plan: WritePlan, name: str) -> None:
+    """Raise `FormatError` (``UNNAMED_VALUES``) unless every value but 0 has a name.
+
+    Args:
+        area: Where the label map was written.
+        prefix: Its folder there, with a final slash.
+        plan: By which it was written.
+        name: Of the label map.
+    """
+    key = f"{prefix}{LABEL_COUNTS}/c/0/0"
+    if key not in area.files:
+        raise FormatError(
+            f"{name} holds no labels but measurements, whose values nobody can name: add it "
+            "without names",
+            code="UNNAMED_VALUES",
+        )
+    with open(f"{area.root}/{key}", "rb") as file:
+        counts = parse_label_counts(file.read(), plan.layouts[0])
+    named = {label.value for label in plan.metadata.labels if label.name}
+    values = np.unique(counts.table[:, COLUMNS.index("value")]).tolist()
+    unnamed = [value for value in values if value not in named | {0}]
+    if unnamed:
+        more = f" and {len(unnamed) - _TOLD} more" if len(unnamed) > _TOLD else ""
+        raise FormatError(
+            f"{name} has the values {', '.join(map(str, unnamed[:_TOLD]))}{more}, which names= "
+            "does not name: name them, or remove them first (RemoveLabels)",
+            code="UNNAMED_VALUES",
+        )
