@@ -93,11 +93,13 @@ def _mounts(
         mount, kind = before.split(" "), after.split(" ")
         if len(mount) < 5 or len(kind) < 3:
             continue
-        place = (_unescaped(mount[3]), _unescaped(mount[4]))
         if kind[0] == "cgroup2":
-            yield 2, *place
+            version = 2
         elif kind[0] == "cgroup" and controller in kind[2].split(","):
-            yield 1, *place
+            version = 1
+        else:
+            continue
+        yield version, _unescaped(mount[3]), _unescaped(mount[4])
 
 
 def _below(path: PurePosixPath, mounted: PurePosixPath) -> PurePosixPath:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc/self")
+_LARGEST = 1 << 16
+"""Bytes that a file of the process may have here; the kernel's have some thousand."""
 
 
 @dataclass(slots=True)
@@ -60,6 +61,8 @@ def metered() -> Iterator[ResourceUsage]:
 
 def _keep_peak() -> None:
     """Note the peak so far with all that run, before somebody makes the kernel forget it."""
+    if not _running:
+        return
     peak = 1024 * (_field("status", "VmHWM") or 0)
     for cost in _running:
         cost._highest = max(cost._highest, peak)
@@ -77,7 +80,10 @@ def _reset_peak() -> int | None:
 
 def _field(file: str, name: str) -> int | None:
     try:
-        match = re.search(rf"^{name}:\s*(\d+)", (_PROC / file).read_text(), re.MULTILINE)
+        with open(f"{_PROC}/{file}", "rb", buffering=0) as status:  # five times for each image
+            text = status.read(_LARGEST)
     except OSError:
         return None
-    return int(match[1]) if match else None
+    wanted = f"{name}:".encode()
+    numbers = (line.split()[1] for line in text.splitlines() if line.startswith(wanted))
+    return next(map(int, numbers), None)
