@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class SlowStore:
-    """Objects are files, read once; bucket and key are the path.
+    """Objects are files, read before the first request; bucket and key are the path.
 
     Attributes:
         root: The folder.
@@ -23,6 +23,9 @@ class SlowStore:
     def __init__(self, root: Path, seconds: float) -> None:
         self.root, self.seconds = root, seconds
         self._files: dict[str, tuple[bytes, str]] = {}
+        # Or whoever asks first would wait for the disk and the digest.
+        for path in filter(Path.is_file, root.rglob("*")):
+            self._file(path.relative_to(root).as_posix())
 
     async def serve(self) -> None:
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=256)
