@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tomllib
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(html: str, page: Page, **_: object) -> str:
-    """Bars of notebooks as they stood at the end."""
-    settled: str = _beside("bars").settled(html) if page.file.src_uri.endswith(".ipynb") else html
-    return settled
+    """Bars of notebooks as they stood at the end, and paths without those of who built the site."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+    settled: str = _beside("bars").settled(html)
+    packages = find_spec("nibabel").submodule_search_locations[0].removesuffix("/nibabel")
+    return settled.replace(packages, "site-packages")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

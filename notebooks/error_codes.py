@@ -128,7 +128,7 @@ def _carrier(call: ast.Call) -> str:
 def _message(call: ast.Call) -> str:
     for given in call.args:
         text = _text(given)
-        if " " in text:
+        if " " in text and re.search(r"\w", text):
             return text
     return ""
 
@@ -148,6 +148,22 @@ def _name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
 
 
+_PUT_TOGETHER = {
+    "AFFINE_MISMATCH": "The copies of the affine in an archive differ, or differ from its source. "
+    "Convert the source again.",
+    "BAD_LABELS": "A name or colour of a label is none. Names are texts, colours (r, g, b) from 0 "
+    "to 255 or #rrggbb.",
+    "CONTRADICTION": "Two places of an archive say different things of one fact, which the message "
+    "names. Convert the source again.",
+    "EXTRA_FILE": "An archive holds a file that its manifest does not name. Move it elsewhere.",
+    "OUTDATED": "The source has changed since it was converted. Convert it again.",
+    "OUT_OF_MEMORY": "The system gave no more memory, or its killer ended a process. Lower the "
+    "budget or the number of workers, or give the job more memory.",
+    "WORKER_LOST": "A worker ended before its image was done. Run the same command again; if it "
+    "happens again, the log of the cluster says why.",
+}
+"""What codes mean whose messages no single place of the code holds."""
+
 _HEADING = """# Error codes
 
 Every error of voxarray has a `code`, which stays the same from release to release, and a message
@@ -165,7 +181,8 @@ def page() -> str:
 def _entry(one: ErrorCode) -> str:
     errors = ", ".join(f"`{error}`" for error in one.errors)
     areas = ", ".join(dict.fromkeys(module.split(".")[1] for module in one.modules))
-    messages = "".join(f"\n> {_escaped(text)}\n" for text in one.messages)
+    texts = one.messages or (_PUT_TOGETHER[one.code],)
+    messages = "".join(f"\n> {_escaped(text)}\n" for text in texts)
     head = f"\n## {one.code} {{ #{one.code.lower()} }}\n\n"
     return f"{head}{errors}{', ' * bool(errors)}from {areas}\n{messages}"
 

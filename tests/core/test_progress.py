@@ -155,6 +155,14 @@ def test_a_notebook_keeps_a_line_of_result(notebook, monkeypatch, tmp_path):
     )
 
 
+def test_the_line_of_result_counts_all_passes(notebook, monkeypatch):
+    monkeypatch.setattr(progress, "DELAY_SECONDS", -1)
+    with progress.bar("histogram") as report:
+        for done in (512, 1024, 512, 1024):  # a histogram of floats reads the voxels again
+            report(done, 1024)
+    assert notebook[-1].startswith("histogram: 2.0 KiB in ")
+
+
 def test_a_notebook_keeps_no_line_of_short_work(notebook, tmp_path):
     vx.ScalarImage(_saved(tmp_path, ".nii")).statistics()
     assert not notebook

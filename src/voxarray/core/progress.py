@@ -131,6 +131,8 @@ class _Bar:
             self._display.reset(self._display.task_ids[0], description=name, total=None)
 
     def update(self, done: int, total: int) -> None:
+        if done < self._done:  # another pass over the same voxels, which are read again
+            self._before += self._done
         self._done = done
         if self._display is None and time.monotonic() - self._began > DELAY_SECONDS:
             self._display = display(self._name, anywhere=self._anywhere)
