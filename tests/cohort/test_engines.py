@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import dask.config
 import pandas as pd
 import pytest
 from cohort_samples import make_cohort, run, save, truth
@@ -208,7 +209,10 @@ def test_workers_keep_to_their_share(monkeypatch, overlapping, threads):
 
 
 def test_an_image_that_kills_its_workers_takes_no_other_with_it(tmp_path, source, monkeypatch):
-    """Others die with it, and again where they are tried together; not those that are lost last."""
+    """Others die with it, and again where they are tried together; not those that are lost last.
+
+    Each worker that takes its place takes longer to start than dask waits for one by default.
+    """
     from voxarray.cohort.run.dask import Distributed
 
     original = Distributed.run
@@ -224,7 +228,8 @@ def test_an_image_that_kills_its_workers_takes_no_other_with_it(tmp_path, source
         return original(engine, replace(job, opener_of=opener_of), begin)
 
     monkeypatch.setattr(Distributed, "run", run)
-    made = build(source, tmp_path / "out", run=ExecutionOptions(workers=1))
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10 ms"}):
+        made = build(source, tmp_path / "out", run=ExecutionOptions(workers=1))
     assert (made.converted, made.failed) == (7, 4)
     report = pd.read_parquet(tmp_path / "out/report.parquet")
     assert list(report.code).count("WORKER_LOST") == 1

@@ -41,6 +41,9 @@ with a trim threshold of 64 KiB, which also keeps the other one at 128 KiB: each
 would be fresh pages, twenty times as many as without."""
 _UNWATCHED = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1 s"}
 """No stacks of our own workers are sampled for a dashboard that nobody sees, a hundred a second."""
+_RESTARTS = {"distributed.deploy.lost-worker-timeout": "1 h"}
+"""How long a worker that died may take to be started again. After the 15 seconds that are usual,
+which a busy machine needs for the imports, the cluster ends its nanny, and nobody starts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Distributed:
             return
         environment = {**dask.config.get(_ENVIRONMENT), **_ALLOCATOR}
         with (
-            dask.config.set({_ENVIRONMENT: environment, **_UNWATCHED}),
+            dask.config.set({_ENVIRONMENT: environment, **_UNWATCHED, **_RESTARTS}),
             self._cluster(overlapping) as cluster,
             Client(cluster) as client,
         ):
