@@ -119,7 +119,7 @@ class Archive:
             names: Of values; then every value in the label map but 0 needs one. By default those
                 that the label map has, if it comes from an archive.
             colours: Of values, as ``(r, g, b)`` or ``(r, g, b, a)`` from 0 to 255, or
-                ``"#rrggbb"``; by default likewise.
+                ``"#rrggbb"``; by default those that the label map has.
             codec: Profile; by default ``"labels"``.
             chunks: Edge of a chunk in voxels.
             memory: Budget, in bytes or as ``"512 MiB"``.

@@ -61,6 +61,7 @@ class BloscFrame:
         if size < _HEADER:
             raise FormatError(f"a blosc chunk has a header of 16 bytes, this one has {size} bytes")
         decoded, block, stated = _SIZES.unpack_from(body, 4)
+        # The library believes the header, and may read beyond the memory that holds the chunk.
         if stated != size:
             raise FormatError(f"a blosc chunk of {size} bytes says that it has {stated}")
         return cls(memoryview(body), decoded, block)
@@ -78,6 +79,7 @@ class BloscFrame:
             end: The one after the last.
         """
         body, block = self.body, self.block
+        # Then there is no table of blocks.
         if body[_FLAGS] & _AS_IT_IS or block <= 0:
             self.decode(out)
             return
@@ -91,6 +93,8 @@ class BloscFrame:
             return
         if _HEADER + 4 * last > len(body):
             raise FormatError("a blosc chunk ends inside the table of its blocks")
+        # A frame of these blocks alone, made in place: the library decodes whole frames, not parts;
+        # offsets of blocks count from its beginning, so that their bytes stay where they are.
         body[_HEADER : _HEADER + 4 * (last - first)] = bytes(
             body[_HEADER + 4 * first : _HEADER + 4 * last]
         )

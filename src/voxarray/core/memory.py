@@ -142,7 +142,7 @@ class MemoryReport:
         return {
             "on disk": disk,
             "one chunk": format_bytes(self.chunk),
-            "resident now": format_bytes(self.resident),
+            "in memory now": format_bytes(self.resident),
             "as a tensor": format_bytes(self.tensor),
             "projected peak of load()": format_bytes(self.projected_peak),
         }

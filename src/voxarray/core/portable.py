@@ -53,10 +53,10 @@ pread = getattr(os, "pread", _pread)
 """`os.pread`, or the same by moving the position of the descriptor."""
 
 preadv = getattr(os, "preadv", _preadv)
-"""`os.preadv`, likewise; macOS has it from 11 on."""
+"""`os.preadv`, or the same by single reads; macOS has it from 11 on."""
 
 pwrite = getattr(os, "pwrite", _pwrite)
-"""`os.pwrite`, likewise."""
+"""`os.pwrite`, or the same by moving the position of the descriptor."""
 
 
 def syncfs(fd: int, /) -> None:

@@ -92,7 +92,9 @@ class CellLedger:
     def _make_room(self, size: int) -> None:
         if self.bytes + size <= self._limit:
             return
+        # More than is needed at once, or each new cell would look through all of them again.
         enough = max(0.0, (1 - _MARGIN) * self._limit - size)
+        # What is needed last goes first (Belady): the plan tells the future exactly.
         for cell in sorted(self._resident, key=self._needed_at, reverse=True):
             if self.bytes <= enough:
                 return

@@ -87,6 +87,7 @@ class NativeBlocks:
                 self.ready.setdefault(0, []).append(NativeBlock(box, None))
                 continue
             cells = list(self.cells(support))
+            # Along each axis later cells are finished later: the last of all is one of the corners.
             number = max(self.plan.finished_at(cell) for cell in _corners(cells))
             self.ready.setdefault(number, []).append(NativeBlock(box, support))
             for cell in cells:
@@ -166,6 +167,7 @@ class NativeBlocks:
             range(r.start - before, r.stop + after)
             for r, (before, after) in zip(block.support, pads, strict=True)
         )
+        # Only where the grid itself ends: elsewhere the support holds what lies beyond.
         extended = np.pad(logits, [(0, 0), *pads], mode="edge")
         source = ArraySource(extended, _moved(self.predicted, (x, y, z)))
         target = self.native.take(block.box)

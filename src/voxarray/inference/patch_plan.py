@@ -151,6 +151,7 @@ class PatchPlan:
 
     def next_use(self, cell: Cell, number: int) -> int | None:
         """Number of the next patch after a given one that covers a cell; None if there is none."""
+        # Worked out from digits, not searched: it is asked for each cell of each patch.
         slowest, middle, fastest = self.order
         first, last = self.axes[slowest].visits[cell[slowest]]
         other = [self.axes[axis].visits[cell[axis]] for axis in (middle, fastest)]

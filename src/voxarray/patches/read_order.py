@@ -51,6 +51,7 @@ def indices_of(part: Part, subjects: int, patches: int, seed: int, epoch: int) -
     """
     shuffled = generator(seed, epoch, 0, ORDER).permutation(subjects).astype(np.int64)
     indices = (shuffled[:, None] * patches + np.arange(patches)).reshape(-1)
+    # Alike for all: a rank with fewer steps would leave the others waiting for its gradients.
     each = -(-len(indices) // part.ranks)
     own = np.arange(part.rank * each, (part.rank + 1) * each) % max(len(indices), 1)
     split: NDArray[np.int64] = np.array_split(indices[own], part.workers)[part.worker]

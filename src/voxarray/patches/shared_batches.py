@@ -133,6 +133,7 @@ def borrow(size: int) -> torch.Tensor | None:
         return None
     slot = Slot(size)
     _slots.append(slot)
+    # The oldest go: sizes of batches change, and what fitted long ago fits least.
     while sum(slot.bytes.size for slot in _slots) > limit:
         _slots.pop(0)
     return slot.take()

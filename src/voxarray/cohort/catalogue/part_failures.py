@@ -1,4 +1,4 @@
-"""What failed for good in one part of a plan: a small file that this part alone reads and writes.
+"""What failed permanently in one part of a plan: a small file that this part alone keeps.
 
 The journals say it too, of all parts; to read them all would cost each part as much as the whole.
 """
@@ -53,7 +53,7 @@ def read(folder: CohortLayout, part: tuple[int, int]) -> Noted:
 
 
 def write(folder: CohortLayout, part: tuple[int, int], failed: Iterable[Failed]) -> None:
-    """Note what failed for good, unless that is what the file says; none is made for nothing.
+    """Note what failed permanently, unless that is what the file says; none is made for nothing.
 
     Raises:
         ArchiveError: What the disk refuses.

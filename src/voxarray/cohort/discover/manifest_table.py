@@ -72,7 +72,7 @@ def name_of(location: str, folder: str) -> str:
     if is_url(location):
         try:
             address = Address.parse(location)
-        except UnsupportedError:  # likewise
+        except UnsupportedError:  # a name is wanted all the same
             return location.partition("?")[0].rpartition("/")[2] or "?"
         return "/".join(address.path.split("/")[-2:]) or address.shown.partition("://")[2].strip(
             "/"

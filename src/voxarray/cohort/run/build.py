@@ -49,7 +49,7 @@ class ExecutionOptions:
 
     Attributes:
         workers: Processes on this machine; 0 converts in this one.
-        scheduler: Address of a `dask.distributed` scheduler that runs.
+        scheduler: Address of a running `dask.distributed` scheduler.
         partition: Number from 1 on, and how many: one part of a frozen plan, without a catalogue.
         max_failures: Stop after so many; None never does.
         retry: Try images again that failed for what their file says.
@@ -332,7 +332,7 @@ def _convert(
 def _sorted_out(
     items: Sequence[Item], plan: Plan, folder: CohortLayout, run: ExecutionOptions
 ) -> tuple[list[Item], int, list[Failed]]:
-    """What is to be converted, how many are there, and what failed for good."""
+    """What is to be converted, how many are there, and what failed permanently."""
     if run.partition is None:
         entries, noted = rows.entries(folder), last_failures(folder)
     else:

@@ -1,4 +1,4 @@
-"""Converting on `dask.distributed`: workers of our own here, or a scheduler that runs."""
+"""Converting on `dask.distributed`: workers of our own here, or a running scheduler."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Distributed:
 
     Attributes:
         workers: Processes to start on this machine; each takes its share of cores and memory.
-        scheduler: Address of a scheduler that runs, instead.
+        scheduler: Address of a running scheduler, instead.
     """
 
     workers: int = 0
@@ -207,6 +207,7 @@ def _spread(
                         folders[item.slug].remove()
                 if isinstance(found, list):
                     for item, result in zip(batch, found, strict=True):
+                        # At the end, whoever is at it: that one may have died meanwhile.
                         if result.status == "busy":
                             tasks.submit((item,), -len(items), ignore_active_worker=True)
                         else:

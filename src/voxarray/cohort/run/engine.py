@@ -1,4 +1,4 @@
-"""Who converts: this process, workers of its own on this machine, or a scheduler that runs."""
+"""Who converts: this process, workers of its own on this machine, or a running scheduler."""
 
 from __future__ import annotations
 

@@ -140,11 +140,13 @@ def _attempt(
     archive = folder.archive(item.slug, options.zipped)
     try:
         exists = is_archive_there(archive)
+        # By its key, not by its name: of another input or other options it is to be made again.
         is_done = exists and not task.overwrite and is_made(archive, item)
     except VoxarrayError as error:  # a store that does not answer
         return "failed", failure_of(error, item.origin.source, opener.places), ""
     if is_done:
         return "present", None, ""
+    # To save work alone: two that make the same archive do no harm, and one of them is kept.
     if not task.ignore_active_worker and _is_under_way(folder.staging, os.path.basename(archive)):
         return "busy", None, ""
     lost = next((part for part in task.parts if isinstance(part, Failure)), None)
@@ -154,6 +156,7 @@ def _attempt(
         Journal.of(folder.journal).note({"slug": item.slug, "status": BEGUN, "key": item.key})
         opened = opener.open(item)
         sources = [opened.source, *(layer.source for layer in opened.layers.values())]
+        # Blocks of a scan that is done would keep room from those of the next.
         with dropped_afterwards(sources):
             convert(
                 opened.source,

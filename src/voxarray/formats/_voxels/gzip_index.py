@@ -46,6 +46,7 @@ class Inflater:
 
     def copy(self) -> Inflater:
         """An independent decoder at the same place."""
+        # zlib can copy its state, which ISA-L, the faster of the two, cannot.
         engine = None if self.engine is None else self.engine.copy()
         return Inflater(self.taken, self.rest, engine, self.wbits, self.begun)
 
@@ -137,6 +138,7 @@ class SeekIndex:
             pass
         points = []
         for start, stop in itertools.pairwise(bounds):
+            # Before the part: it is decoded from this state alone, whenever it is wanted.
             entry = decoder.copy()
             crc = 0
             for data in _pieces(decoder, fd, stop - start):
