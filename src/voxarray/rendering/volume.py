@@ -102,7 +102,9 @@ def plot(
         indices=indices,
         radiological=radiological,
         reorient=reorient,
-        pixels=_needed_pixels(size, plt.rcParams["figure.dpi"] if isinstance(dpi, str) else dpi),
+        pixels=_needed_pixels(
+            image, size, plt.rcParams["figure.dpi"] if isinstance(dpi, str) else dpi
+        ),
     )
     across = (0, 1, 2) if axes is not None and len(axes) == 3 else _across(source, view)
     found = planes(source, view, across)
@@ -185,9 +187,18 @@ def _channels(image: Drawable, channel: int | None, *, rgb: bool) -> range:
     return range(1)
 
 
-def _needed_pixels(size: Sequence[float], dpi: float) -> int:
-    """Pixels of the longest axis: each plane gets about a third of the figure's width."""
-    return max(MIN_PIXELS, math.ceil(max(size[0] / 3, min(size)) * dpi))
+def _needed_pixels(image: Drawable, size: Sequence[float], dpi: float) -> int:
+    """Pixels of the longest axis, where planes lie side by side, or one fills the figure.
+
+    More cost time where each is a read of its own, as in sagittal planes of files.
+    """
+    if 1 in image.grid.shape:
+        inches = max(size[0] / 3, min(size))
+    else:
+        extents = [n * mm for n, mm in zip(image.grid.shape, image.grid.spacing, strict=True)]
+        # Three planes are at least three times as wide as the shortest axis, and as high as any.
+        inches = min(size[1], size[0] * max(extents) / (3 * min(extents)))
+    return max(MIN_PIXELS, math.ceil(inches * dpi))
 
 
 def _across(source: Source, view: View) -> tuple[int, ...]:
