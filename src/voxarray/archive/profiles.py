@@ -74,7 +74,7 @@ def _filtered(cname: str, level: int, block: int, shuffles: str) -> tuple[Codec,
 PROFILES = {
     "default": Profile(
         (
-            *_filtered("zstd", 1, 1 << 17, "shuffle noshuffle bitshuffle"),
+            *_filtered("zstd", 1, 1 << 16, "shuffle noshuffle bitshuffle"),
             # Of noise in the lower bits no codec saves much: then the quickest is taken.
             *_filtered("lz4", 5, 1 << 16, "bitshuffle"),
         ),
