@@ -40,6 +40,7 @@ SUITES = {
     "small_scans": Arguments((), ("--shape", "16", "16", "16", "--rounds", "1", "--scans", "3")),
     "compressed_patches": Arguments((), ("--edge", "128", "--rounds", "1", "--loaded", "40")),
     "archive_codecs": Arguments((), ("--size", "32", "--rounds", "1")),
+    "pipelines": Arguments((), ("--size", "72", "--rounds", "1")),
     "cohort": Arguments((), ("--size", "48", "--scans", "3")),
     "scaling": Arguments((), ("--largest", "0.25", "--most", "10")),
     "simulation": Arguments((), ("--images", "1000")),
