@@ -77,4 +77,7 @@ class Moments:
         mean = float(wide.mean())
         low, high = float(wide.min()), float(wide.max())
         wide -= mean
-        return cls(wide.size, mean, float(wide @ wide), low, high)
+        # No product of vectors: BLAS would wake its threads for each, and they wait by spinning.
+        with np.errstate(over="ignore"):  # squares of the largest numbers are infinite
+            squares = float(np.multiply(wide, wide, out=wide).sum())
+        return cls(wide.size, mean, squares, low, high)

@@ -78,12 +78,22 @@ class Blurred(Operation):
         from scipy.ndimage import correlate1d
 
         values, part = for_scipy(np.asarray(parts[0])), self._footprint(selection)
-        # The largest axis is cut first, so that the others are computed for fewer voxels.
-        for axis, sigma in enumerate(self.sigmas, start=1):
+        # SciPy's results have axes in the order of memory if what it is given has.
+        is_turned = abs(values.strides[1]) < abs(values.strides[3])
+        # The axis along which parts are cut comes first: what a part has beyond its ends, which
+        # may be as much as itself, is then left out of the others.
+        for axis in (3, 2, 1):
+            sigma = self.sigmas[axis - 1]
             if sigma > 0:
-                values = correlate1d(
-                    values, _weights(sigma), axis=axis, output=np.float64, mode=self.mode
+                ordered = values.transpose(0, 3, 2, 1) if is_turned else values
+                blurred = correlate1d(
+                    ordered,
+                    _weights(sigma),
+                    axis=4 - axis if is_turned else axis,
+                    output=np.float64,
+                    mode=self.mode,
                 )
+                values = blurred.transpose(0, 3, 2, 1) if is_turned else blurred
             taken, read = selection.ranges[axis], part.ranges[axis]
             start, stop = taken.start - read.start, taken.stop - read.start
             cut = slice(start, None if stop < 0 else stop, taken.step)
