@@ -332,6 +332,23 @@ def test_tiff_stack(tmp_path, spacing):
     assert np.array_equal(by_itk(tmp_path / "a.tif")[0], array)
 
 
+@pytest.mark.parametrize("size", EVERY_SIZE)
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("name", ["a.ome.tif", "b.OME.TIFF", "x.ome.tif.parts/a.tif"])
+def test_ome_tiff_is_what_its_name_says(tmp_path, size, count, name):
+    array, path = voxels((count, *size), "u2"), tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    affine = ras_from_itk((0.5, 0.25, 4), [0, 0, 0], np.eye(3).ravel())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", VoxarrayWarning)
+        save(ArraySource(array, affine), path)
+        source = open_source(path)
+    with tifffile.TiffFile(path) as file:
+        assert file.is_ome == (path.parent == tmp_path)
+    assert np.array_equal(source.read(Selection.whole(source.shape)), array)
+    np.testing.assert_allclose(source.grid.spacing, (0.5, 0.25, 4), rtol=1e-6)
+
+
 def test_jpeg(tmp_path):
     array = np.broadcast_to(np.arange(64, dtype="u1")[None, :, None, None] * 3, (3, 64, 48, 1))
     with pytest.warns(VoxarrayWarning, match="LOSSY"):
@@ -374,6 +391,7 @@ def test_lost_geometry_is_remarked(tmp_path, suffix):
           for s in (".mha", ".mgz", ".vtk", ".gipl", ".h5", ".mnc", ".tif")],
         *[(s, (1, 4, 5, 6), "u8", LPS_AXES, "UNSUPPORTED_DTYPE")
           for s in (".mgh", ".gipl", ".mnc")],
+        *[(".ome.tif", (1, 4, 5, 6), d, LPS_AXES, "UNSUPPORTED_DTYPE") for d in ("u8", "i8")],
         (".nrrd", (2, 4, 5, 6), "c8", LPS_AXES, "UNSUPPORTED_DIMS"),
         (".gipl", (2, 4, 5, 6), "i2", LPS_AXES, "UNSUPPORTED_DIMS"),
         (".mnc", (2, 4, 5, 6), "i2", LPS_AXES, "UNSUPPORTED_DIMS"),

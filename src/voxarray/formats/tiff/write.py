@@ -5,6 +5,8 @@ Pictures hold no place in a patient. Rows run along H, columns along W.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from voxarray.core.errors import UnsupportedError
@@ -21,11 +23,15 @@ from voxarray.storage.atomic_write import atomic_writes
 
 _TIFF_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
 
+_OME_TYPES = tuple(name for name in _TIFF_TYPES if name not in ("u8", "i8"))
+
 _LEAST_PIXEL = 1e-6  # mm
 
 
 def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
     """Save slices as the pages of an uncompressed TIFF, colours (3 or 4 channels) together.
+
+    A name that ends in ``.ome.tif`` or ``.ome.tiff`` makes an OME-TIFF.
 
     Warns:
         VoxarrayWarning: The place of the image is lost (``GEOMETRY_LOST``).
@@ -37,7 +43,11 @@ def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
         ArchiveError: The disk is full or fails.
     """
     tifffile = import_optional("tifffile", "voxarray[tiff]", path=path)
-    dtype = supported_dtype(source, _TIFF_TYPES, "TIFF")
+    # Told to tifffile, which would look for the letters anywhere in the path, folders included.
+    ome = path.lower().endswith((".ome.tif", ".ome.tiff"))
+    dtype = supported_dtype(
+        source, _OME_TYPES if ome else _TIFF_TYPES, "OME-TIFF" if ome else "TIFF"
+    )
     count, width, height, depth = source.shape
     if count not in (1, 3, 4):
         raise UnsupportedError(
@@ -49,22 +59,31 @@ def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
         spacing = np.ones(3)  # which the format's fractions of 32 bits hold
     remark_lost_geometry(source, np.diag([*spacing, 1.0]), "TIFF")
     remark_lost_time(source, "TIFF")
-    options = {
+    resolution: dict[str, Any] = {
         "photometric": "rgb" if count > 1 else "minisblack",
         "resolution": tuple(10 / mm for mm in spacing[:2]),
         "resolutionunit": "CENTIMETER",
-        # Planes are written one by one: given the stack at once, tifffile takes a last axis of
-        # one voxel for samples, and turns the plane.
-        "contiguous": True,
-        "metadata": {"spacing": float(spacing[2]), "unit": "mm"},
     }
     big = count * width * height * depth * dtype.itemsize >= 1 << 31
     with (
         atomic_writes(path, overwrite=overwrite) as (partial,),
-        tifffile.TiffWriter(partial, bigtiff=big) as file,
+        tifffile.TiffWriter(partial, bigtiff=big, ome=ome) as file,
     ):
-        for page in _pages(source, dtype):
-            file.write(page, **options)
+        pages = _pages(source, dtype)
+        if ome:
+            shape = (depth, height, width, *((count,) if count > 1 else ()))
+            sizes = {
+                f"PhysicalSize{axis}": float(mm) for axis, mm in zip("XYZ", spacing, strict=True)
+            }
+            units = {f"PhysicalSize{axis}Unit": "mm" for axis in "XYZ"}
+            metadata = {"axes": "ZYXS"[: len(shape)], **sizes, **units}
+            file.write(pages, shape=shape, dtype=dtype, metadata=metadata, **resolution)
+            return
+        # Planes are written one by one: given the stack at once, tifffile takes a last axis of
+        # one voxel for samples, and turns the plane.
+        metadata = {"spacing": float(spacing[2]), "unit": "mm"}
+        for page in pages:
+            file.write(page, contiguous=True, metadata=metadata, **resolution)
 
 
 def _pages(source: Source, dtype: np.dtype):  # type: ignore[no-untyped-def]  # a generator
