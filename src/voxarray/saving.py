@@ -308,7 +308,8 @@ def _refuse_existing(request: SaveRequest) -> None:
         return
     if os.path.exists(request.path) and not request.overwrite:  # a link may lead nowhere yet
         raise ArchiveExistsError(
-            f"{request.path} exists already: choose another name, or pass overwrite=True",
+            f"{request.path} exists already: choose another name, or pass overwrite=True "
+            "(--overwrite)",
             path=request.path,
         )
 

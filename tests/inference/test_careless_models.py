@@ -112,3 +112,52 @@ def test_a_picture_that_cannot_be_is_named_before_voxels_are_read(scan, tmp_path
     with vx.testing.count_reads() as reads, pytest.raises((ValueError, vx.MissingFileError)):
         vx.evaluate(labels, labels, images=scan, montage=tmp_path / name)
     assert not reads.calls
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (lambda patch: torch.sigmoid(patch - 300), {}),
+        (lambda patch: torch.sigmoid(patch - 300), {"output": "probabilities"}),
+        (lambda patch: bright(patch).softmax(1), {"output": "probabilities"}),
+        (lambda patch: bright(patch).softmax(1), {"threshold": 0.9}),
+    ],
+    ids=["sigmoid", "sigmoid-probabilities", "softmax-probabilities", "softmax-threshold"],
+)
+@pytest.mark.parametrize("name", ["a.nii", "a.ome.zarr"])
+def test_probabilities_are_not_taken_for_logits(scan, tmp_path, model, options, name):
+    with pytest.raises(vx.ModelError) as caught:
+        vx.infer(model, scan, tmp_path / name, patch_size=16, **options)
+    assert caught.value.code == "PROBABILITIES"
+    assert not list(tmp_path.iterdir())
+    for activation in ("none", "sigmoid"):
+        vx.infer(model, scan, tmp_path / activation / name, patch_size=16, activation=activation)
+
+
+def test_the_largest_of_probabilities_is_that_of_their_logits(scan, tmp_path):
+    made = [
+        vx.infer(model, scan, tmp_path / f"{number}.nii", patch_size=16).numpy()
+        for number, model in enumerate((bright, lambda patch: bright(patch).softmax(1)))
+    ]
+    np.testing.assert_array_equal(*made)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("fewer", [1, 2])
+def test_members_of_an_ensemble_predict_the_same_classes(scan, tmp_path, order, fewer):
+    models = [lambda patch: patch.repeat(1, fewer, 1, 1, 1), lambda p: p.repeat(1, 3, 1, 1, 1)]
+    with pytest.raises(vx.ModelError) as caught:
+        vx.infer(models[::order], scan, tmp_path / "a.nii", patch_size=16, classes=3)
+    assert caught.value.code == "ENSEMBLE_DIFFERS"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_channel_or_a_name_that_comes_twice_is_refused(scan, tmp_path):
+    subject = vx.Subject(t1=scan, t2=scan)
+    with pytest.raises(vx.StateError) as caught:
+        vx.infer(bright, subject, tmp_path / "a.nii", patch_size=16, channels=["t1", "t1"])
+    assert caught.value.code == "CHANNELS_REPEATED"
+    for classes in (["liver", "liver"], {1: "liver", 2: "liver"}):
+        with pytest.raises(vx.UnsupportedError) as refused:
+            vx.infer(bright, scan, tmp_path / "a.nii", patch_size=16, classes=classes)
+        assert refused.value.code == "CLASSES_REPEATED"

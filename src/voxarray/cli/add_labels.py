@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.options import checked_size
 from voxarray.layers import Archive
 
 
@@ -16,7 +17,7 @@ from voxarray.layers import Archive
 @click.argument("file")
 @click.option("--name", "names", multiple=True, metavar="VALUE=NAME", help="Name of a value")
 @click.option("--colour", "colours", multiple=True, metavar="VALUE=#RRGGBB", help="Its colour")
-@click.option("--memory", help="Most memory to use, such as 512MiB")
+@click.option("--memory", callback=checked_size, help="Most memory to use, such as 512MiB")
 @how_it_speaks(as_json=True)
 def command(
     archive: str,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -16,6 +18,7 @@ from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.interrupts import stoppable
+from voxarray.core.errors import VoxarrayError
 from voxarray.inference.axis_plan import BLENDS
 from voxarray.inference.cohort_layers import add_layer, add_layers
 from voxarray.inference.options import InferenceOptions
@@ -104,13 +107,9 @@ def command(
     """
     import dask.config
 
-    names = ("patch_size", "overlap", "blend", "output", "activation", "threshold", "channels")
-    own = {name: arguments[name] for name in (*names, "batch_size", "amp")}
-    mirrored = flips if flips in (None, "all") else flips.split(",")
-    options = InferenceOptions(**own, flips=mirrored or ())
-    before = Compose.from_yaml(os.path.expanduser(pipeline)) if pipeline else None
+    with _explained():
+        transform = _transform(model, arguments, flips, classes, pipeline, device)
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
-    transform = InferenceTransform(os.path.abspath(model), options, classes, before, device)
     if destination is None:
         with dask.config.set(budget), told_when_stopped(source), stoppable():
             _layers(transform, source, layer, arguments)
@@ -127,6 +126,36 @@ def command(
             )
         else:
             _one(transform, source, target.path, arguments)
+
+
+def _transform(
+    model: str,
+    arguments: dict[str, Any],
+    flips: str | None,
+    classes: Any,
+    pipeline: str | None,
+    device: str | None,
+) -> InferenceTransform:
+    """What predicts, loaded, so that its arguments are looked at before anything is done."""
+    names = ("patch_size", "overlap", "blend", "output", "activation", "threshold", "channels")
+    own = {name: arguments[name] for name in (*names, "batch_size", "amp")}
+    mirrored = flips if flips in (None, "all") else flips.split(",")
+    options = InferenceOptions(**own, flips=mirrored or ())
+    before = Compose.from_yaml(os.path.expanduser(pipeline)) if pipeline else None
+    made = InferenceTransform(os.path.abspath(model), options, classes, before, device)
+    _ = made.inference.patching
+    return made
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Arguments that make no sense are the caller's mistake, not one of voxarray."""
+    try:
+        yield
+    except VoxarrayError:
+        raise
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _layers(

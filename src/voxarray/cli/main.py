@@ -55,6 +55,14 @@ class _Lazy(click.Group):
         except MemoryError as error:
             console().complain(f"out of memory ({error}): give --memory, or work on less at once")
             sys.exit(NOTHING_DONE)
+        except UnicodeEncodeError as error:
+            if not any("\udc80" <= letter <= "\udcff" for letter in str(error.object)):
+                _own_fault(error)
+            console().complain(
+                f"{error.object}: a name holds bytes that are no UTF-8, which cannot be written "
+                "where it is needed: rename it, or choose another"
+            )
+            sys.exit(NOTHING_DONE)
         except Exception as error:
             _own_fault(error)
 

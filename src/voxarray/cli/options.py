@@ -25,7 +25,7 @@ def checked_size(_: click.Context, __: click.Parameter, text: str | None) -> str
     if text is not None:
         try:
             parse_bytes(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise click.BadParameter(f"{text!r} is no size: write 512 MiB or 4 GB") from None
     return text
 

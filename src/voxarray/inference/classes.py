@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from voxarray.archive.metadata import Label
-from voxarray.core.errors import ModelError
+from voxarray.core.errors import ModelError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Classes:
 
         Raises:
             ValueError: For anything else.
+            UnsupportedError: If two have the same name (``CLASSES_REPEATED``).
             ModelError: If the model knows of another number of classes (``CLASSES_CHANGED``).
         """
         if given is None:
@@ -56,6 +57,13 @@ class Classes:
             raise ModelError(
                 f"classes names {len(table)} and the model has {len(known)}: {dict(known)}",
                 code="CLASSES_CHANGED",
+            )
+        names = [label.name for label in table]
+        if len(set(names)) < len(names):
+            raise UnsupportedError(
+                f"classes have the same name: {names}; each is to be told from the others, so "
+                "pass classes= with names of their own",
+                code="CLASSES_REPEATED",
             )
         values = tuple(label.value for label in table)
         if values == (0,):

@@ -86,7 +86,9 @@ def infer(
         output: ``"labels"``, ``"probabilities"``, ``"logits"`` or ``"regression"``.
         activation: What makes probabilities of logits: ``"softmax"``, or ``"sigmoid"`` for
             classes that may overlap, which is the default for one class; ``"none"`` if the network
-            returns probabilities. Labels with a sigmoid have one channel per class.
+            returns probabilities. By default, a network whose numbers all lie between 0 and 1 is
+            refused where it matters: it may have its activation already. Labels with a
+            sigmoid have one channel per class.
         threshold: Least probability of a label; of a sigmoid's 0.5 by default.
         classes: How many classes the network has, their names in order, or their names (or name
             and RGB colour) by label, in order. Without it, a patch of zeros is predicted first.
@@ -118,10 +120,13 @@ def infer(
             ``BAD_WEIGHTS``, ``BUNDLE_TARGET``, ``BUNDLE_EXPRESSION``, ``BUNDLE_TRANSFORM``), fails
             (``MODEL_FAILED``, ``DEVICE_FULL``, ``DEVICE_LOST``), takes another shape
             (``FIXED_SHAPE``) or returns what it must not (``BAD_PREDICTION``,
-            ``CLASSES_CHANGED``, ``NAN_PREDICTION``).
+            ``CLASSES_CHANGED``, ``NAN_PREDICTION``), for one what others of an ensemble do not
+            (``ENSEMBLE_DIFFERS``), or by default, for a whole scan, what looks like probabilities
+            and not like logits (``PROBABILITIES``).
         StateError: If the destination is missing (``NO_DESTINATION``), or images do not fit
-            (``MISSING_CHANNELS``, ``CHANNELS_UNNAMED``, ``GRIDS_DIFFER``).
-        UnsupportedError: If the preprocessing cannot be undone (``NOT_INVERTIBLE``).
+            (``MISSING_CHANNELS``, ``CHANNELS_UNNAMED``, ``CHANNELS_REPEATED``, ``GRIDS_DIFFER``).
+        UnsupportedError: If the preprocessing cannot be undone (``NOT_INVERTIBLE``), or two classes
+            have one name (``CLASSES_REPEATED``).
         MemoryBudgetError: If patches and predictions alone exceed the budget; nothing was read.
         ArchiveError: If the scratch exceeds the disk (``NO_SPACE``); nothing was read.
         ArchiveExistsError: If the destination exists and ``overwrite`` is not set, or a layer has

@@ -226,7 +226,8 @@ def _target(destination: str | os.PathLike[str] | None, overwrite: bool) -> str:
     target = os.path.abspath(os.path.expanduser(local_destination(destination)))
     if os.path.lexists(target) and not overwrite:
         raise ArchiveExistsError(
-            f"{target} exists already: choose another name, or pass overwrite=True", path=target
+            f"{target} exists already: choose another name, or pass overwrite=True (--overwrite)",
+            path=target,
         )
     return target
 

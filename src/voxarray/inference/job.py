@@ -18,6 +18,7 @@ from voxarray.inference.cell_store import CellLedger, CellStore
 from voxarray.inference.cell_weights import CellWeights
 from voxarray.inference.native_blocks import Box, NativeBlocks
 from voxarray.inference.network import Network
+from voxarray.inference.number_range import NumberRange
 from voxarray.inference.output_planes import GROUP, PlaneLedger
 from voxarray.inference.patch_plan import Cell, PatchPlan
 from voxarray.inference.patch_reader import PatchReader
@@ -172,10 +173,12 @@ class Job:
         blender = Blender(plan, CellWeights(plan, self.blend), store)
         self.network.classes = self.classes
         freed = 0
+        seen = NumberRange(self.reduction.is_assumed)
         with self.network.ready(), closing(store):
             for numbers, patches in self.reader.batches(self.batch):
                 where = f"{_places(plan, numbers)} of {len(plan)}"
                 predictions = self.network.predict(patches, lambda text=where: text)  # type: ignore[misc]
+                seen.add(predictions)
                 for number, prediction in zip(numbers, predictions, strict=True):
                     blender.add(number, prediction)
                     self._finish(number, store, put)
@@ -186,6 +189,7 @@ class Job:
                     heap.trim()
                     freed = 0
                 yield
+            seen.require_logits(self.classes)
 
     def _finish(self, number: int, store: CellStore, put: Put) -> None:
         if self.blocks is None:

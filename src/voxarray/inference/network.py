@@ -86,6 +86,7 @@ class Network:
         Raises:
             ModelError: If a model raises (``MODEL_FAILED``), or returns another shape
                 (``BAD_PREDICTION``), another number of classes than before (``CLASSES_CHANGED``)
+                or than other members (``ENSEMBLE_DIFFERS``),
                 NaN (``NAN_PREDICTION``), infinity (``INFINITE_PREDICTION``) or what its sums cannot
                 hold (``LARGE_PREDICTION``); ``DEVICE_FULL`` and ``DEVICE_LOST``.
         """
@@ -103,6 +104,13 @@ class Network:
                 given = batch.flip(dims) if dims else batch.clone() if several else batch
                 found = self._checked(model, given, where)
                 found = found.flip(dims) if dims else found
+                if number and found.shape[1] != total.shape[1]:
+                    raise ModelError(
+                        f"model {number // len(views) + 1} of the ensemble returned "
+                        f"{found.shape[1]} classes for {where()} and those before it "
+                        f"{total.shape[1]}: members of an ensemble predict the same classes",
+                        code="ENSEMBLE_DIFFERS",
+                    )
                 total = total + found if number else found
             if several:
                 total = total / (len(self._models) * len(views))

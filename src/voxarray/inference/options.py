@@ -81,15 +81,17 @@ class InferenceOptions:
             values: Label of each.
 
         Raises:
-            UnsupportedError: If labels do not fit into the type (``UNSUPPORTED_DTYPE``).
+            UnsupportedError: If labels do not fit into the type (``UNSUPPORTED_DTYPE``), or a
+                softmax is asked for of one class (``SOFTMAX_OF_ONE``).
         """
         activation = self.activation or ("sigmoid" if classes == 1 else "softmax")
         dtype = np.dtype(self.dtype or _STORED[self.output][0])
         if self.output == "labels" and activation != "sigmoid":
             if classes == 1 and activation == "softmax":
-                raise ValueError(
+                raise UnsupportedError(
                     "the softmax of one class is 1 everywhere: leave activation out, or pass "
-                    'activation="none" where the network returns probabilities'
+                    'activation="none" where the network returns probabilities',
+                    code="SOFTMAX_OF_ONE",
                 )
             largest = max(values) if values else max(1, classes - 1)
             if self.dtype is None and largest > 255:
@@ -99,7 +101,9 @@ class InferenceOptions:
                     f"labels go up to {largest}, and {dtype} holds {np.iinfo(dtype).max} at most",
                     code="UNSUPPORTED_DTYPE",
                 )
-        return Reduction(self.output, activation, self.threshold, values, dtype)
+        decides = self.output == "probabilities" or activation == "sigmoid"
+        is_assumed = self.activation is None and (decides or self.threshold is not None)
+        return Reduction(self.output, activation, self.threshold, values, dtype, is_assumed)
 
     def scaling(self, reduction: Reduction) -> Scaling | None:
         """What makes probabilities of what is stored."""

@@ -245,10 +245,16 @@ def probe(scan: Scan, patching: Patching, network: Network) -> Probe:
     """What a network says of itself, found by one batch of zeros; no voxels are read.
 
     Raises:
+        MemoryBudgetError: If such a batch, and a prediction of one class, exceed the budget.
         ModelError: As `Network.predict`, but for NaN, which zeros alone may lead to.
     """
     channels = sum(source.shape[0] for source in scan.sources)
     shape = patching.batch, channels, *patching.size
+    memory.require(
+        4 * patching.batch * (channels + 1) * math.prod(patching.size),
+        lambda: f"{patching.batch} patches of {patching.size} with {channels} channels",
+        "use a smaller patch_size or batch_size, or raise the budget",
+    )
     zeros = np.empty(shape, np.float32)
     zeros.fill(0)  # pages that are only read are none of the process, and would not be seen
     with network.ready(), ResidentPeak() as seen:

@@ -25,6 +25,7 @@ class Reduction:
         threshold: Least probability of a label; None for none.
         values: Label of each class; None for their numbers.
         dtype: Of the output.
+        is_assumed: Whether nobody said what the numbers are, and the output depends on it.
     """
 
     output: str
@@ -32,6 +33,7 @@ class Reduction:
     threshold: float | None
     values: tuple[int, ...] | None
     dtype: np.dtype
+    is_assumed: bool = False
 
     @property
     def is_one_label(self) -> bool:

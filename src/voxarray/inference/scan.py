@@ -82,7 +82,8 @@ def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess 
 
     Raises:
         StateError: If channels are missing (``MISSING_CHANNELS``), their order is not known
-            (``CHANNELS_UNNAMED``), or images are not on one grid (``GRIDS_DIFFER``).
+            (``CHANNELS_UNNAMED``), one is named twice (``CHANNELS_REPEATED``), or images
+            are not on one grid (``GRIDS_DIFFER``).
         UnsupportedError: If the preprocessing cannot be undone (``NOT_INVERTIBLE``), or voxels are
             no real numbers (``UNSUPPORTED_DTYPE``).
     """
@@ -163,6 +164,12 @@ def _channels(subject: Subject, channels: Sequence[str] | None) -> list[str]:
             )
         return names
     names = [channels] if isinstance(channels, str) else list(channels)
+    if len(set(names)) < len(names):
+        raise StateError(
+            f"channels names an image twice: {names}; each of the network's channels is an image "
+            "of its own",
+            code="CHANNELS_REPEATED",
+        )
     missing = [name for name in names if name not in known]
     if missing or not names:
         raise StateError(

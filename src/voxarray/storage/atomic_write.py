@@ -98,5 +98,6 @@ def _refuse_existing(target: str, overwrite: bool) -> None:
         )
     if os.path.exists(target) and not overwrite:
         raise ArchiveExistsError(
-            f"{target} exists already: choose another name, or pass overwrite=True", path=target
+            f"{target} exists already: choose another name, or pass overwrite=True (--overwrite)",
+            path=target,
         )

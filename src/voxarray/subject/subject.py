@@ -243,7 +243,7 @@ class Subject(PlotMixin, dict[str, Any]):
         existing = [str(path) for path in targets.values() if path.exists()]
         if existing and not overwrite:
             raise ArchiveExistsError(
-                f"there is {existing[0]} already: use overwrite=True to replace it",
+                f"there is {existing[0]} already: use overwrite=True (--overwrite) to replace it",
                 path=existing[0],
             )
         Path(local_destination(folder)).expanduser().mkdir(parents=True, exist_ok=True)
