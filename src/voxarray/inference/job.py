@@ -178,7 +178,7 @@ class Job:
             for numbers, patches in self.reader.batches(self.batch):
                 where = f"{_places(plan, numbers)} of {len(plan)}"
                 predictions = self.network.predict(patches, lambda text=where: text)  # type: ignore[misc]
-                seen.add(predictions)
+                seen.add(predictions.numpy())
                 for number, prediction in zip(numbers, predictions, strict=True):
                     blender.add(number, prediction)
                     self._finish(number, store, put)

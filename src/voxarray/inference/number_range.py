@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch
+from numpy.typing import NDArray
 
 from voxarray.core.errors import ModelError
 
@@ -22,11 +22,11 @@ class NumberRange:
         self._is_open = is_asked
         self._largest = 0.0
 
-    def add(self, numbers: torch.Tensor) -> None:
+    def add(self, numbers: NDArray) -> None:
         """Look at predictions (N, K, w, h, d)."""
         if not self._is_open:
             return
-        low, high = (float(one) for one in torch.aminmax(numbers))
+        low, high = float(numbers.min()), float(numbers.max())
         self._is_open = low >= 0 and high <= 1
         self._largest = max(self._largest, high)
 
