@@ -10,7 +10,9 @@ from spatial_samples import both, oblique
 
 import voxarray as vx
 from voxarray.core.history import entry
+from voxarray.core.safe_yaml import dumps
 from voxarray.testing.counting import count_reads
+from voxarray.transforms.pipeline_file import entries_of, parsed
 
 
 @pytest.fixture
@@ -143,6 +145,29 @@ def test_every_family_makes_its_archive_again(tmp_path, family, suffix):
             with pytest.raises(vx.StateError, match="give the subject") as caught:
                 vx.replay(first.path, image.path)
             assert caught.value.code == "CANNOT_REPLAY"
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        vx.Pad(1, float("nan")),
+        vx.Clamp(-np.inf, np.float32(0.5)),
+        vx.Compose([vx.Pad(1, np.inf), vx.Flip(0)]),
+    ],
+    ids=["nan", "negative", "composed"],
+)
+def test_numbers_that_json_has_not(tmp_path, transform):
+    image = vx.ScalarImage(tensor=np.linspace(-1, 1, 60, dtype="f4").reshape(1, 5, 4, 3))
+    done = transform(image)
+    done.save(tmp_path / "done.ome.zarr")
+    saved = vx.ScalarImage(tmp_path / "done.ome.zarr")
+    for other in (saved, vx.replay(saved, image)):
+        np.testing.assert_array_equal(other.numpy(), done.numpy())
+    strict = {"parse_constant": lambda name: pytest.fail(f"{name} is no JSON")}
+    json.loads((tmp_path / "done.ome.zarr" / "zarr.json").read_text(), **strict)
+    text = dumps(entries_of([transform]))
+    again = vx.Compose(parsed(text, "a.yaml"))
+    np.testing.assert_array_equal(again(image).numpy(), done.numpy())
 
 
 def test_landmarks_that_were_saved(scan, tmp_path):

@@ -6,6 +6,7 @@ computes (which changes when the same arguments give other voxels) and the versi
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,12 @@ History = tuple[Entry, ...]
 
 OPAQUE = "not recorded"
 """Key of what stands for an argument that JSON cannot hold; its value says what it was."""
+
+
+NUMBER = "number"
+"""Key of what stands for NaN and infinity, which JSON has not; its value names them."""
+
+_NO_JSON = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # as Zarr names them
 
 
 def entry(operation: str, arguments: Mapping[str, Any], version: int = 1) -> Entry:
@@ -39,6 +46,8 @@ def entry(operation: str, arguments: Mapping[str, Any], version: int = 1) -> Ent
 
 def plain(value: Any) -> Any:
     """A value as JSON has it; ``{OPAQUE: description}`` if there is no such thing."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {NUMBER: "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if type(value) in (list, tuple):  # first of all: every slice of an image records its ranges
@@ -46,7 +55,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return plain(value.item())
     if hasattr(value, "__array__"):
-        return np.asarray(value).tolist()
+        return plain(np.asarray(value).tolist())
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
@@ -59,6 +68,15 @@ def plain(value: Any) -> Any:
         return sorted(plain(one) for one in value)
     name = getattr(value, "__qualname__", None) or type(value).__qualname__
     return {OPAQUE: f"{getattr(value, '__module__', type(value).__module__)}.{name}"}
+
+
+def numbers(value: Any) -> Any:
+    """A recorded value with its NaN and infinities as the numbers that they are."""
+    if isinstance(value, Mapping):
+        if set(value) == {NUMBER} and str(value[NUMBER]) in _NO_JSON:
+            return _NO_JSON[str(value[NUMBER])]
+        return {key: numbers(one) for key, one in value.items()}
+    return [numbers(one) for one in value] if isinstance(value, list) else value
 
 
 def opaque(value: Any) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from voxarray import transforms
 from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
-from voxarray.core.history import Entry, entry, opaque, plain
+from voxarray.core.history import Entry, entry, numbers, opaque, plain
 from voxarray.core.safe_yaml import MOST_BYTES, YamlError, dumps, loads
 from voxarray.storage.small_files import open_file
 from voxarray.transforms import transform as bases
@@ -133,7 +133,7 @@ def _read(given: Any, refuse: _Refusal) -> tuple[str, dict[str, Any]]:
     missing = opaque(arguments)
     if missing is not None:
         raise refuse("BAD_ARGUMENT", f"{operation} was given {missing}, which no file can hold")
-    return operation, {key: _without_pairs(value) for key, value in arguments.items()}
+    return operation, {key: _without_pairs(numbers(value)) for key, value in arguments.items()}
 
 
 def _require_version(given: Mapping[str, Any], known: int, refuse: _Refusal) -> None:

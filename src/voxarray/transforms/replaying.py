@@ -9,7 +9,7 @@ from typing import Any
 
 from voxarray import transforms
 from voxarray.core.errors import StateError
-from voxarray.core.history import Entry, History, opaque
+from voxarray.core.history import Entry, History, numbers, opaque
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.subject import Subject
 from voxarray.transforms.image_operation import METHODS
@@ -113,7 +113,7 @@ def _each(data: Any, change: Callable[[Image], Image]) -> Any:
 
 def _facts(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any], Any]:
     try:
-        return str(entry["operation"]), dict(entry.get("arguments", {})), entry["version"]
+        return str(entry["operation"]), dict(numbers(entry.get("arguments", {}))), entry["version"]
     except (KeyError, TypeError, ValueError) as error:
         raise _refusal(f"the history holds {entry!r}, which is no operation") from error
 
