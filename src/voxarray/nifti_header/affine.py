@@ -130,13 +130,19 @@ def quaternion(affine: Affine) -> tuple[NDArray[np.float64], int] | None:
     return _unit_quaternion(direction)[1:], qfac
 
 
+def rounding(record: Any) -> float:
+    """Squares of a quaternion's real part that count as 0: they may be rounding of the other parts.
+
+    A half turn may come out a little longer than 1. The threshold is nibabel's.
+    """
+    return 3 * float(np.finfo(record["quatern"].dtype).eps)
+
+
 def _rotation(record: Any) -> NDArray[np.longdouble]:
     """(3, 3) rotation of the header's quaternion, whose real part is what makes it a unit."""
     vector = record["quatern"].astype(np.longdouble)
     squared = 1 - vector @ vector
-    # Stored parts are rounded: a half turn may come out a little longer than 1. The threshold,
-    # 3 epsilon of the stored type, is nibabel's.
-    if abs(squared) < 3 * np.finfo(record["quatern"].dtype).eps:
+    if abs(squared) < rounding(record):
         squared = np.longdouble(0)
     if not squared >= 0:
         raise FormatError(

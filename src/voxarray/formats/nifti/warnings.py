@@ -6,7 +6,7 @@ import math
 
 from voxarray.core.errors import FormatError, GridError
 from voxarray.geometry.grid import Grid
-from voxarray.nifti_header.affine import is_surface, qform, sform, xform_code
+from voxarray.nifti_header.affine import is_surface, qform, rounding, sform, xform_code
 from voxarray.nifti_header.fields import SPACE_UNITS, XFORM_CODES
 from voxarray.nifti_header.header import NiftiHeader
 
@@ -108,7 +108,9 @@ def _are_near(header: NiftiHeader) -> bool:
     qfac, *spacing = record["pixdim"][:4].tolist()
     squared = 1 - (b * b + c * c + d * d)
     least = min(spacing)
-    if not (squared >= 0 and least > 0):  # rounded, or wrong, which the exact way tells apart
+    if abs(squared) < rounding(record):
+        squared = 0.0
+    if not (squared >= 0 and least > 0):
         return False
     a = math.sqrt(squared)
     rows = (
