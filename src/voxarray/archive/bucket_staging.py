@@ -188,11 +188,19 @@ class BucketStaging(Staging):
             old = [] if self.replaced is None else self.replaced[0].files
             gone = [key for key in old if key not in files and key != TOP]
             if self.replaced is not None and self.replaced[0].generation:
-                seen = self.place.stamps()
-                gone += [key for key in seen if is_history(key, self.replaced[0])]
+                gone += self._history_of(self.replaced[0])
             place.delete([*gone, *self._marks])
         except (VoxarrayError, OSError) as error:
             _LOG.warning("%r is whole, but what it replaced is left: %s", self.destination, error)
+
+    def _history_of(self, replaced: Manifest) -> Iterator[str]:
+        """Keys of the manifests before one; some may be those of the new archive already."""
+        for key in self.place.stamps():
+            if is_history(key, replaced):
+                found = self.place.fetch(key, _LARGEST_MANIFEST)
+                with suppress(VoxarrayError):  # a damaged one, which `clean` deletes
+                    if found and Manifest.parse(found[0], key).identity == replaced.identity:
+                        yield key
 
     def give_up(self, error: BaseException) -> None:
         """Remove what was put, where nobody else can have counted on it.

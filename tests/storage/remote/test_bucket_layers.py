@@ -11,6 +11,7 @@ import pytest
 
 import voxarray as vx
 from voxarray.archive import bucket_layers
+from voxarray.archive.bucket_staging import BucketStaging
 from voxarray.archive.cleaning import clean
 from voxarray.archive.verify import LEFTOVERS, examine, verify
 from voxarray.core.errors import AccessDeniedError
@@ -270,6 +271,20 @@ def test_an_archive_that_is_replaced_meanwhile_gets_nothing(url, monkeypatch):
     assert list(opened(url).labels) == []
     assert problems(url) == []
     assert not is_littered(url)
+
+
+def test_an_archive_that_was_replaced_takes_no_manifest_of_the_new_one(url, monkeypatch):
+    vx.Archive(url).add_notes(first="yes")
+    tidy = BucketStaging._tidy
+
+    def late(self, *args):
+        opened(url).add_notes(seen="yes")
+        tidy(self, *args)
+
+    monkeypatch.setattr(BucketStaging, "_tidy", late)
+    vx.ScalarImage(tensor=SCAN.numpy() + 1, affine=SCAN.affine).save(url, overwrite=True)
+    assert opened(url).notes == {"seen": "yes"}
+    assert problems(url) == []
 
 
 def test_a_bucket_that_may_not_be_written_says_so(bucket, url, monkeypatch):
