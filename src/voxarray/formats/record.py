@@ -47,6 +47,8 @@ class Format:
         in_folders: Whether files are images when a folder is searched. Pictures and arrays, which
             in a folder of scans are reports and transforms, have to be named one by one.
         keywords: Those of `KEYWORDS` that writing can use.
+        in_order: Whether writing takes the voxels once and in disk order, so that they may be made
+            meanwhile.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Format:
     data_file: str | None = None
     in_folders: bool = True
     keywords: tuple[str, ...] = ()
+    in_order: bool = False
 
     @property
     def written(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from voxarray.archive.source import ArchiveSource
 from voxarray.cohort.cohort import Cohort
 from voxarray.core import settings
 from voxarray.core.errors import ArchiveExistsError, StateError, VoxarrayError
+from voxarray.core.history import opaque
 from voxarray.core.optional import import_optional
 from voxarray.core.progress import ProgressOption
 from voxarray.core.shares import processes_of, share_of
@@ -63,12 +64,13 @@ def add_layer(
         if _is_made_by(found, transform, scan):
             return found
         raise ArchiveExistsError(
-            f"{scan.path} has a layer {layer!r} that another model, other settings or somebody "
-            "made: remove it first (voxarray remove-labels), or give another name as layer=",
+            f"{scan.path} has a layer {layer!r} that another model, other settings, other images "
+            "or somebody made: remove it first (voxarray remove-labels), or give another name as "
+            "layer=",
             code="NAME_TAKEN",
             path=scan.path,
         )
-    made = transform(subject)[PREDICTION]
+    made = transform.of_scan(scan)[PREDICTION]
     return archive.add_labels(layer, made, progress=progress)
 
 
@@ -147,8 +149,12 @@ def _runs(
     futures: dict[Future[None], str] = {
         pool.submit(_in_worker, ours, transform, cohort.member(name), layer): name for name in names
     }
-    for future in as_completed(futures):
-        yield futures[future], future.result
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result
+    finally:  # who is stopped waits for those that run, and for no others
+        for future in futures:
+            future.cancel()
 
 
 def _in_worker(
@@ -178,5 +184,7 @@ def _executor(
 
 def _is_made_by(found: LabelMap, transform: InferenceTransform, scan: Scan) -> bool:
     wanted = transform.inference.entry(scan)
+    if opaque(wanted["arguments"].get("images")):  # data in memory may be any
+        return False
     steps = [step for step in found.history if step["operation"] == wanted["operation"]]
     return bool(steps) and all(steps[-1][key] == wanted[key] for key in ("arguments", "version"))

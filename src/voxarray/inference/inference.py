@@ -25,6 +25,7 @@ from voxarray.inference.network import Network
 from voxarray.inference.options import SUMS, InferenceOptions
 from voxarray.inference.planning import Patching, Placement, Probe, placed, probe
 from voxarray.inference.predicted import Outline, Predicted, Report, gathered
+from voxarray.inference.provenance import identity_of
 from voxarray.inference.scan import Scan, scan_of
 from voxarray.saving import projected_peak, save
 from voxarray.source.base import Source
@@ -153,7 +154,9 @@ class Inference:
         )
         writing = projected_peak(outline, target)
         own = self.probed(scan).own_bytes
-        return placed(scan, patching, self.network, count, reduction, own, writing)
+        written = writable_format(target)
+        in_order = written is not None and written.in_order
+        return placed(scan, patching, self.network, count, reduction, in_order, own, writing)
 
     @contextmanager
     def result(
@@ -188,6 +191,7 @@ class Inference:
         patching = self.patching
         count = self.count(scan)
         reduction = self.options.reduction(count, self.classes.values)
+        others = {name: identity_of(one.source) for name, one in scan.others.items()}
         names = [[label.value, label.name] for label in self.classes.table]
         return entry(
             "infer",
@@ -202,6 +206,7 @@ class Inference:
                 "classes": names or count,
                 "preprocess": None if self.preprocess is None else described(self.preprocess),
                 "grid": [scan.predicted.shape, scan.predicted.affine],
+                **({"images": others} if others else {}),
             },
         )
 

@@ -43,8 +43,9 @@ def network_of(path: str) -> Network:
     kind = _kind(path)
     if kind == "weights":
         raise ModelError(
-            f"{path} holds weights and no network: load them into the module with "
-            "module.load_state_dict, and pass the module; or pass the bundle's folder",
+            f"{path} holds weights and no network that runs without its class: pass the folder of "
+            "its MONAI bundle, or a file that torch.jit, torch.export or torch.onnx made of the "
+            "network; or, from Python, the module after module.load_state_dict",
             code="NO_NETWORK",
             path=path,
         )

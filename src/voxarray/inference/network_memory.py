@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from voxarray.core import heap, memory
 
@@ -15,36 +16,38 @@ class ResidentPeak:
     """The most memory that this process has while something runs, seen from another thread.
 
     The kernel keeps an exact peak, but of the whole process, and to reset it would take it from
-    whoever else is measuring. Zero where the system does not tell (not Linux).
+    whoever else is measuring. What other threads take meanwhile is counted, too: who must know
+    looks again. Zero where the system does not tell (not Linux).
 
     Attributes:
-        grown: Bytes above what the process had in the beginning.
+        grown: Bytes, the last time, above what the process had when it was looked at first: what
+            stays from one time to the next counts each time.
     """
 
     def __init__(self) -> None:
         self.grown = 0
-        self._before = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="voxarray-resident", daemon=True)
-
-    def __enter__(self) -> ResidentPeak:
         heap.trim()  # what was freed and is still held would be used again, unseen
         self._before = memory.resident()
-        self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._look()
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Look at what is done in this context."""
+        self.grown = 0
+        heap.trim()
+        ended = threading.Event()
+        thread = threading.Thread(
+            target=self._watch, args=(ended,), name="voxarray-resident", daemon=True
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self._look()
 
-    def _watch(self) -> None:
-        while not self._ended.wait(_SECONDS):
+    def _watch(self, ended: threading.Event) -> None:
+        while not ended.wait(_SECONDS):
             self._look()
 
     def _look(self) -> None:

@@ -51,7 +51,7 @@ class OnePass(Source):
 
     def read(self, selection: Selection) -> NDArray:  # noqa: ARG002
         raise StateError(
-            "a prediction is made in one pass, from front to back: save it, then read what was "
-            "saved",
+            "a prediction is made in one pass, from front to back, and this asks for a part of it: "
+            "save it (as .ome.zarr or .nii.gz), and read what was saved",
             code="ONE_PASS",
         )

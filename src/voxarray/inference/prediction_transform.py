@@ -89,8 +89,11 @@ class InferenceTransform:
 
     def __call__(self, subject: Subject) -> Subject:
         """The subject of the prediction; reads nothing."""
+        return self.of_scan(self.inference.scan(subject))
+
+    def of_scan(self, scan: Scan) -> Subject:
+        """As for its subject, which need not be planned twice."""
         work = self.inference
-        scan = work.scan(subject)
         source = Window.of(LazyPrediction(work, scan)).recorded(work.entry(scan))
         kind = LabelMap if work.makes_labels else ScalarImage
         empty = kind(tensor=np.zeros((1, 1, 1, 1), np.uint8))

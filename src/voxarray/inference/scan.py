@@ -6,12 +6,13 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from voxarray.core.errors import StateError, UnsupportedError
 from voxarray.geometry.grid import Grid
 from voxarray.image import Image, LabelMap, ScalarImage
+from voxarray.inference.provenance import is_beside
 from voxarray.ops.operation import Operation
 from voxarray.ops.padding import Padded
 from voxarray.ops.permuted import Permuted
@@ -42,12 +43,14 @@ class Scan:
         predicted: Grid that the network works on.
         sources: Images that the network is shown, their channels one after another.
         image: The first image, as it was given.
+        others: Images beside it that the prediction depends on, by name, as they were given.
     """
 
     native: Grid
     predicted: Grid
     sources: tuple[Source, ...]
     image: Image
+    others: Mapping[str, Image] = field(default_factory=dict)
 
     @property
     def path(self) -> str | None:
@@ -114,7 +117,15 @@ def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess 
                 code="UNSUPPORTED_DTYPE",
                 path=source.path,
             )
-    return Scan(native, _one_grid(after.values()), sources, before[names[0]])
+    first = before[names[0]]
+    known = before if preprocess is None else subject.get_images_dict(intensity_only=False)
+    # Label maps beside the scan come and go, the prediction itself among them.
+    others = {
+        name: one
+        for name, one in known.items()
+        if name in names[1:] or (name != names[0] and not is_beside(one, first))
+    }
+    return Scan(native, _one_grid(after.values()), sources, first, others)
 
 
 def _is_costly(source: Source) -> bool:

@@ -1,0 +1,41 @@
+"""Which images a prediction was made of, so that a stale one is told from another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from voxarray.archive import handle_cache
+from voxarray.archive.layer_names import FOLDER
+from voxarray.archive.source import ArchiveSource
+from voxarray.core.history import OPAQUE
+from voxarray.image import Image
+from voxarray.source.base import Source, digest
+from voxarray.source.window import Window
+
+
+def identity_of(source: Source) -> Any:
+    """What differs when the voxels or the place of an image may, as JSON; headers are read.
+
+    Of an archive it stays the same wherever the archive lies and whatever is added to it. Data in
+    memory have none.
+    """
+    shown = Window.of(source)
+    base = shown.base
+    if not isinstance(base, ArchiveSource):
+        return source.token() if base.path is not None else {OPAQUE: "data in memory"}
+    manifest = handle_cache.manifest(base.store, base.opened)
+    content: Any = manifest.identity
+    if f"{FOLDER}/" in base.prefix:  # a label map, which comes and goes
+        entries = sorted(manifest.files.items())
+        content = [entry.digest for key, entry in entries if key.startswith(base.prefix)]
+    return digest(content, base.prefix, base.number, shown.selection.ranges, shown.affine)
+
+
+def is_beside(image: Image, first: Image) -> bool:
+    """Whether an image lies in the archive of another, as its label maps do."""
+    one, other = (Window.of(each.source).base for each in (image, first))
+    return (
+        isinstance(one, ArchiveSource)
+        and isinstance(other, ArchiveSource)
+        and one.store.path == other.store.path
+    )
