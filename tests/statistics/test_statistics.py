@@ -346,3 +346,11 @@ tiny.statistics()
     print(f"{dtype} {suffix}: {peak.bytes / MIB:.1f} MiB in {peak.seconds:.2f} s")
     assert peak.result == pytest.approx(np.median(plane), abs=2e-3)
     assert peak.bytes <= budget
+
+
+def test_numbers_whose_squares_or_sums_are_beyond_all_have_a_mean():
+    far = np.repeat([1e200, 0.0], 1 << 16).reshape(1, 32, 64, 64)  # in blocks that are merged
+    found = vx.ScalarImage(tensor=far).statistics()
+    assert (found.mean, found.std) == (5e199, np.inf)
+    largest = np.repeat([1.7e308, -1.7e308, 1.7e308], 1 << 16).reshape(1, 48, 64, 64)
+    assert vx.ScalarImage(tensor=largest).statistics().mean == pytest.approx(1.7e308 / 3)

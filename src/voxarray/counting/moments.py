@@ -55,11 +55,15 @@ class Moments:
         if not self.count or not other.count:
             return self if self.count else other
         count = self.count + other.count
-        apart = other.mean - self.mean
+        apart, share = other.mean - self.mean, other.count / count
+        mean = self.mean + apart * share
+        if math.isinf(apart):
+            mean = self.mean * (1 - share) + other.mean * share
         return Moments(
             count,
-            self.mean + apart * (other.count / count),
-            self.squares + other.squares + apart**2 * (self.count * (other.count / count)),
+            mean,
+            # No power: beyond the largest number, those of Python raise errors.
+            self.squares + other.squares + apart * apart * (self.count * share),
             min(self.minimum, other.minimum),
             max(self.maximum, other.maximum),
         )
@@ -74,10 +78,12 @@ class Moments:
 
     @classmethod
     def _of_some(cls, wide: NDArray[np.float64]) -> Moments:
-        mean = float(wide.mean())
         low, high = float(wide.min()), float(wide.max())
-        wide -= mean
-        # No product of vectors: BLAS would wake its threads for each, and they wait by spinning.
-        with np.errstate(over="ignore"):  # squares of the largest numbers are infinite
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float(wide.mean())
+            if not math.isfinite(mean):  # the sum was beyond the largest number; the mean is not
+                mean = float((wide / wide.size).sum())
+            wide -= mean
+            # No product of vectors: BLAS would wake its threads for each, which wait by spinning.
             squares = float(np.multiply(wide, wide, out=wide).sum())
         return cls(wide.size, mean, squares, low, high)
