@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterable
 
-from voxarray.archive.generations import HISTORY
 from voxarray.archive.layer_names import FOLDER, LIST, list_document, names_in
 from voxarray.archive.manifest import Manifest
+from voxarray.archive.manifest_history import generation_of
 from voxarray.archive.replaceable import is_our_group
 from voxarray.archive.roots import LAYOUT, TOP, root_of
 
 Read = Callable[[str], bytes | None]
 """Bytes of an object; None if there is none."""
-
-_HISTORY = re.compile(rf"{HISTORY}/(0|[1-9][0-9]*)\.json")
 
 
 def layer_leftovers(keys: Iterable[str], manifest: Manifest, read: Read) -> set[str]:
@@ -33,7 +30,7 @@ def layer_leftovers(keys: Iterable[str], manifest: Manifest, read: Read) -> set[
     found = {
         key
         for key in unnamed
-        if (number := _HISTORY.fullmatch(key)) and int(number[1]) >= manifest.generation
+        if (number := generation_of(key)) is not None and number >= manifest.generation
     }
     for name in names_in(unnamed, root):
         start = f"{root}{FOLDER}/{name}/"

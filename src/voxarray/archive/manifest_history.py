@@ -18,8 +18,14 @@ _KEY = re.compile(rf"{HISTORY}/(0|[1-9][0-9]*)\.json")
 
 def is_history(key: str, manifest: Manifest) -> bool:
     """Whether a key is that of a manifest from before this one."""
+    number = generation_of(key)
+    return number is not None and number < manifest.generation
+
+
+def generation_of(key: str) -> int | None:
+    """Generation of the manifest that is kept under a key; None of all other keys."""
     match = _KEY.fullmatch(key)
-    return match is not None and int(match[1]) < manifest.generation
+    return None if match is None else int(match[1])
 
 
 def of_history(store: Store, now: Manifest) -> Iterator[Problem]:
@@ -32,8 +38,8 @@ def of_history(store: Store, now: Manifest) -> Iterator[Problem]:
     if isinstance(store, TreeStore):
         kept = {n: key for n, key in history(store.path).items() if n < now.generation}
     else:
-        matches = (_KEY.fullmatch(key) for key in store.keys())  # noqa: SIM118  # no dict
-        kept = {int(match[1]): match[0] for match in matches if match and is_history(match[0], now)}
+        numbers = ((generation_of(key), key) for key in store.keys())  # noqa: SIM118  # no dict
+        kept = {n: key for n, key in numbers if n is not None and n < now.generation}
     if now.generation and 0 not in kept:
         text = f"the first manifest, which has the digest {now.base}, is gone: restore it"
         yield Problem("MISSING_DATA", f"{HISTORY}/0.json", text)
