@@ -161,3 +161,40 @@ def test_a_channel_or_a_name_that_comes_twice_is_refused(scan, tmp_path):
         with pytest.raises(vx.UnsupportedError) as refused:
             vx.infer(bright, scan, tmp_path / "a.nii", patch_size=16, classes=classes)
         assert refused.value.code == "CLASSES_REPEATED"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda found: found.numpy().astype(">f4"),
+        lambda found: np.asfortranarray(found.numpy())[:, ::-1][:, ::-1],
+        lambda found: found.to_sparse(),
+        lambda found: torch.nn.Parameter(found.clone()),
+        lambda found: found.double().contiguous(memory_format=torch.channels_last_3d),
+    ],
+    ids=["big-endian", "strides", "sparse", "gradient", "channels-last"],
+)
+def test_predictions_come_in_many_forms(scan, tmp_path, changed):
+    found = vx.infer(lambda p: changed(bright(p)), scan, tmp_path / "a.nii", patch_size=16)
+    np.testing.assert_array_equal(found.numpy(), scan.numpy() > 300)
+
+
+def test_labels_are_not_taken_for_logits(scan, tmp_path):
+    with pytest.raises(vx.ModelError, match="arg-max") as caught:
+        vx.infer(lambda p: bright(p).argmax(1, True) * 2, scan, tmp_path / "a.nii", patch_size=16)
+    assert caught.value.code == "BAD_PREDICTION"
+
+
+@pytest.mark.parametrize("output", ["regression", "logits"])
+def test_numbers_that_are_asked_for_as_they_are_may_be_any(scan, tmp_path, output):
+    unit = vx.ScalarImage(tensor=scan.numpy().astype(np.float32) / 1000)
+    found = vx.infer(lambda p: p, unit, tmp_path / "a.nii", patch_size=16, output=output)
+    np.testing.assert_allclose(found.numpy(), unit.numpy(), atol=1e-6)
+
+
+def test_what_has_no_order_is_refused(scan, tmp_path):
+    with pytest.raises(ValueError, match="classes"):
+        vx.infer(bright, scan, tmp_path / "a.nii", patch_size=16, classes={"a", "b"})
+    subject = vx.Subject(t1=scan, t2=scan)
+    with pytest.raises(vx.StateError, match="no order"):
+        vx.infer(bright, subject, tmp_path / "a.nii", patch_size=16, channels={"t1", "t2"})

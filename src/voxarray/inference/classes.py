@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class Classes:
             if given < 1:
                 raise ValueError(f"classes is 1 at least, not {given}")
             return cls(given, None, tuple(Label(v, n) for v, n in known.items()))
-        if not given or isinstance(given, str):
+        if not given or isinstance(given, str) or not isinstance(given, (Mapping, Sequence)):
             raise ValueError(f"classes is a number, names, or names by label, not {given!r}")
         # One class alone is what is not background.
         first = 0 if len(given) > 1 else 1

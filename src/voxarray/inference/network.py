@@ -140,8 +140,12 @@ class Network:
             raise
         except Exception as error:  # whatever a model of the user raises
             raise _blamed(error, where) from error
-        if isinstance(found, np.ndarray):
-            found = torch.from_numpy(found)
+        if isinstance(found, np.ndarray) and found.dtype.kind in "biuf":
+            native = found.dtype.newbyteorder("=")
+            found = torch.from_numpy(np.ascontiguousarray(found, native))
+        if isinstance(found, torch.Tensor):
+            found = found.detach()
+            found = found if found.layout == torch.strided else found.to_dense()
         if not isinstance(found, torch.Tensor):
             raise ModelError(
                 f"the model returned {type(found).__name__} for {where()}: expected one tensor "
@@ -161,6 +165,14 @@ class Network:
             raise ModelError(
                 f"the model returned {found.dtype} of {tuple(found.shape)} for {where()}: expected "
                 "real numbers for one class at least",
+                code="BAD_PREDICTION",
+            )
+        is_whole = not found.is_floating_point() and found.dtype != torch.bool
+        if found.shape[1] == 1 and is_whole:
+            raise ModelError(
+                f"the model returned {found.dtype} of one class for {where()}, which looks like "
+                "labels: expected a number for each class, before any arg-max; if they are meant, "
+                "return them as floats with output='regression'",
                 code="BAD_PREDICTION",
             )
         return found

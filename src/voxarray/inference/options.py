@@ -101,8 +101,9 @@ class InferenceOptions:
                     f"labels go up to {largest}, and {dtype} holds {np.iinfo(dtype).max} at most",
                     code="UNSUPPORTED_DTYPE",
                 )
-        decides = self.output == "probabilities" or activation == "sigmoid"
-        is_assumed = self.activation is None and (decides or self.threshold is not None)
+        decides = self.output == "probabilities" or self.threshold is not None
+        decides |= self.output == "labels" and activation == "sigmoid"
+        is_assumed = self.activation is None and decides
         return Reduction(self.output, activation, self.threshold, values, dtype, is_assumed)
 
     def scaling(self, reduction: Reduction) -> Scaling | None:

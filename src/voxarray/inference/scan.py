@@ -174,6 +174,11 @@ def _channels(subject: Subject, channels: Sequence[str] | None) -> list[str]:
                 code="CHANNELS_UNNAMED",
             )
         return names
+    if isinstance(channels, (set, frozenset)):
+        raise StateError(
+            f"channels is a set, {sorted(channels)}, which has no order: pass a list",
+            code="CHANNELS_UNNAMED",
+        )
     names = [channels] if isinstance(channels, str) else list(channels)
     if len(set(names)) < len(names):
         raise StateError(
