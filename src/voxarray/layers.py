@@ -161,7 +161,7 @@ class Archive:
                 progress=report,
             )
         self._tell_cohort()
-        return self.labels[name]
+        return LabelMap(f"{self._path}/{FOLDER}/{name}")
 
     def remove_labels(self, name: str) -> None:
         """Remove a label map and its files.
@@ -240,6 +240,9 @@ def _table(
     known: tuple[Label, ...], names: Mapping[int, str] | None, colours: Mapping[int, Any] | None
 ) -> tuple[Label, ...]:
     """Names and colours by value."""
+    for given in (names, colours):
+        if not isinstance(given, Mapping | None):
+            raise _bad(f"{given!r:.80} says nothing of values: give a dict, such as {{1: 'core'}}")
     named = (
         {label.value: label.name for label in known if label.name}
         if names is None

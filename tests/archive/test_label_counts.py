@@ -45,6 +45,13 @@ def test_negative_labels_and_their_layers(tmp_path):
         assert count == (values[0][np.ix_(x, y, z)] == -2).sum()
 
 
+@pytest.mark.filterwarnings("error")
+def test_labels_of_two_bytes_of_floats_are_counted_without_a_word(tmp_path):
+    values = labels("f2")
+    path = archive(tmp_path / "a.ome.zarr", values, kind="label", chunk=8)
+    assert open_archive(path).label_counts.of(0, 3)[1].sum() == (values[0] == 3).sum()
+
+
 def test_others_read_them_as_an_array(tmp_path):
     path = archive(tmp_path / "a.ome.zarr", labels("u1"), kind="label", chunk=8)
     table = zarr.open_array(path / "label_counts", mode="r")

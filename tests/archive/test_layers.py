@@ -21,6 +21,7 @@ from layer_samples import SHAPE, base_of, codes, everything, labels
 import voxarray as vx
 from voxarray.archive import handle_cache
 from voxarray.archive.generations import HISTORY, KEPT, history
+from voxarray.archive.layers import remove_layer
 from voxarray.archive.source import table_of
 from voxarray.geometry.selection import Selection
 
@@ -131,7 +132,11 @@ def test_old_manifests_are_swept_but_the_first(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", ".hidden", "a/b", "a\\b", "zarr.json", "a\nb", " a", "x" * 300, 7, None]
+    "name",
+    [
+        *("", ".", "..", ".hidden", "a/b", "a\\b", "zarr.json", "a\nb", " a", "x" * 300, 7, None),
+        *("a.zarr", "a.OZX", "a.zarr.zip"),  # behind a URL, there an archive begins
+    ],
 )
 def test_what_cannot_name_a_folder_is_no_name(path, name):
     _refused(path, "BAD_NAME", name=name)
@@ -166,11 +171,34 @@ def test_values_without_names_are_refused(path):
         {"colours": {1: (1, 2)}},
         {"colours": {1: "red-ish"}},
         {"colours": {1: 7}},
+        {"names": ["a", "b"]},
+        {"colours": "red"},
     ],
     ids=str,
 )
 def test_names_and_colours_that_are_none_are_refused(path, words):
     _refused(path, "BAD_LABELS", **words)
+
+
+def test_what_another_process_removes_at_once_is_missing(path, monkeypatch):
+    monkeypatch.setattr(vx.Archive, "_tell_cohort", lambda self: remove_layer(self.path, "a"))
+    with pytest.raises(vx.MissingFileError, match="NOT_FOUND"):
+        vx.Archive(path).add_labels("a", labels())
+
+
+def test_label_maps_may_go_while_files_are_listed(path, monkeypatch):
+    vx.Archive(path).add_labels("a", labels())
+    scandir, gone = os.scandir, []
+
+    def late(folder):
+        if str(folder).rstrip("/").endswith("labels/a") and not gone:
+            gone.append(folder)
+            vx.Archive(path).remove_labels("a")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert codes(path) == []
+    assert gone
 
 
 def test_measurements_are_no_label_map(path):

@@ -139,7 +139,7 @@ def test_levels_never_become_less_cubic(shape, spacing):
         assert unevenness(steps, sizes) <= max(before, 2 + 1e-6)
 
 
-@pytest.mark.parametrize("chunk", [0, 1, 3, -2, 65])
+@pytest.mark.parametrize("chunk", [0, 1, 3, -2, 65, "8", 8.0, True])
 def test_edges_that_would_not_nest(chunk):
     with pytest.raises(FormatError, match="even and at least 2") as caught:
         choose((1, 8, 8, 8), 2, chunk)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Bucket:
         return f"s3://{self.name}"
 
     def store(self, prefix: str = "") -> S3Store:
-        return S3Store(self.name, prefix=prefix or None, **options(self.endpoint))
+        return _store(self.name, prefix, self.endpoint)
 
     def listed(self, prefix: str = "") -> list[str]:
         pages = obstore.list(self.store())
@@ -69,6 +70,11 @@ class Bucket:
         for file in folder.rglob("*"):
             if file.is_file():
                 self.put(f"{prefix}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+
+
+@cache
+def _store(name: str, prefix: str, endpoint: str) -> S3Store:
+    return S3Store(name, prefix=prefix or None, **options(endpoint))  # certificates take 10 ms
 
 
 @contextmanager

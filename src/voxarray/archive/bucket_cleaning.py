@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from voxarray.archive import manifest as manifests
-from voxarray.archive.layer_leftovers import layer_leftovers
+from voxarray.archive.layer_leftovers import layer_leftovers, old_list
+from voxarray.archive.layer_names import list_document, names_in
 from voxarray.archive.leftovers import Leftover
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.replaceable import is_our_group
@@ -23,7 +24,8 @@ _LARGEST_MANIFEST = 1 << 30
 def clean_bucket(url: str, *, unlocked: bool, dry_run: bool) -> list[Leftover]:
     """Remove the objects of archives that were never finished, and those that were replaced.
 
-    In a bucket there are no locks: whose they are nobody can tell.
+    Lists of label maps that are of another generation are put anew. In a bucket there are no locks:
+    whose they are nobody can tell.
 
     Args:
         url: A place in a bucket: an archive, a cohort or anything above.
@@ -38,14 +40,22 @@ def clean_bucket(url: str, *, unlocked: bool, dry_run: bool) -> list[Leftover]:
         AccessDeniedError, TransportError: What the store refuses.
     """
     place = WritableObjects.at(url)
-    stamps = place.stamps()
+    stamps, may_write = place.stamps(), unlocked and not dry_run
     found = []
     for folder, keys in sorted(_archives(stamps, place.objects.address.path).items()):
-        for root, some in sorted(_left(place, folder, keys).items()):
+        archive = place.below(folder.rstrip("/")) if folder else place
+        manifest = _manifest(archive)
+        if manifest is None:
+            continue
+        for key in old_list(manifest, _reader(archive)):
+            size = stamps[folder + key].size if folder + key in stamps else 0
+            seen = Leftover(f"{place.url}/{folder}{key}", Ownership.UNKNOWN, size)
+            found.append(_renewed(archive, key, manifest, seen) if may_write else seen)
+        for root, some in sorted(_left(archive, manifest, folder, keys).items()):
             where = f"{place.url}/{folder}{root}".rstrip("/")
             size = sum(stamps[key].size for key in some)
             seen = Leftover(where, Ownership.UNKNOWN, size)
-            found.append(_removed(place, some, seen) if unlocked and not dry_run else seen)
+            found.append(_removed(place, some, seen) if may_write else seen)
     return found
 
 
@@ -60,13 +70,11 @@ def _archives(stamps: Mapping[str, Stamp], path: str) -> dict[str, list[str]]:
     return found
 
 
-def _left(place: WritableObjects, folder: str, keys: list[str]) -> dict[str, list[str]]:
+def _left(
+    archive: WritableObjects, manifest: Manifest, folder: str, keys: list[str]
+) -> dict[str, list[str]]:
     """Keys of an archive that no manifest names, by the root that they are in."""
     inside = {key: key[len(folder) :] for key in keys}
-    archive = place.below(folder.rstrip("/")) if folder else place
-    manifest = _manifest(archive)
-    if manifest is None:
-        return {}
     named, root = set(manifest.files), root_of(manifest.files)
     layers = layer_leftovers(inside.values(), manifest, _reader(archive)) if named else set()
     found: dict[str, list[str]] = {}
@@ -97,6 +105,14 @@ def _manifest(place: WritableObjects) -> Manifest | None:
         return Manifest.parse(manifest[0], place.url)
     except VoxarrayError:  # a damaged one is no reason to delete what it named
         return None
+
+
+def _renewed(place: WritableObjects, key: str, manifest: Manifest, seen: Leftover) -> Leftover:
+    try:
+        place.put(key, list_document(names_in(manifest.files, root_of(manifest.files))))
+    except VoxarrayError as error:
+        return replace(seen, outcome="failed", problem=str(error))
+    return replace(seen, outcome="restored")
 
 
 def _removed(place: WritableObjects, keys: list[str], seen: Leftover) -> Leftover:

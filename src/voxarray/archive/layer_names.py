@@ -11,6 +11,7 @@ from voxarray.archive import documents
 from voxarray.archive.manifest import is_key
 from voxarray.archive.metadata import OME_VERSION
 from voxarray.core.errors import FormatError
+from voxarray.storage.archive_names import ENDS_OF_STORES
 
 FOLDER = "labels"
 LIST = f"{FOLDER}/zarr.json"
@@ -31,6 +32,12 @@ def require_name(name: object) -> str:
         raise FormatError(
             f"{name!r:.100} cannot name a label map: use a plain word, without slashes, control "
             "characters, blanks at its ends or a dot at its start",
+            code="BAD_NAME",
+        )
+    # In a URL nothing but its name tells where an archive begins.
+    if name.lower().endswith(ENDS_OF_STORES):
+        raise FormatError(
+            f"{name!r:.100} cannot name a label map: by that end an archive is known; leave it out",
             code="BAD_NAME",
         )
     if len(name.encode()) > _LONGEST:

@@ -12,7 +12,7 @@ from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import is_published
 from voxarray.archive.metadata import IMAGE, NODE_DOCUMENTS, level_name
 from voxarray.core.errors import AccessDeniedError, FormatError, MissingFileError
-from voxarray.storage.archive_names import ZIP_SUFFIXES
+from voxarray.storage.archive_names import HIERARCHY_SUFFIX, ZIP_SUFFIXES
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.remote.address import Address, is_url
 from voxarray.storage.store import Store, TreeStore
@@ -116,7 +116,7 @@ def _remote(address: Address) -> ArchiveLocation:
         if root.name.lower().endswith(ZIP_SUFFIXES):
             store = RemoteZip(RemoteFile.of(objects_at(root.parent), root.name))
             return ArchiveLocation(store, inside, is_published(store))
-        if root.name.lower().endswith(".zarr"):
+        if root.name.lower().endswith(HIERARCHY_SUFFIX):
             return place_in(objects_at(root), inside)
     number = len(parts)
     while number > 1 and _is_remote_node(replace(address, path="/".join(parts[: number - 1]))):

@@ -156,8 +156,8 @@ def rows_of(channel: int, cell: int, voxels: NDArray) -> NDArray[np.int64] | Non
 
 def _are_whole(values: NDArray) -> bool:
     if values.dtype.kind == "f":
-        largest = 2.0**53
-        return bool(np.all(np.isfinite(values) & (np.abs(values) <= largest))) and bool(
+        wide = values.astype(np.float64)  # float16 has no such number to compare with
+        return bool(np.all(np.isfinite(values) & (np.abs(wide) <= 2.0**53))) and bool(
             np.array_equal(values, np.rint(values))
         )
     return values.dtype.kind in "bi" or int(values.max(initial=0)) <= np.iinfo(np.int64).max

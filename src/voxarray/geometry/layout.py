@@ -121,9 +121,10 @@ def choose(
         chunk: Edge of a cubic chunk, even, so that pyramid levels nest.
         shard_chunks: Edge of a cubic shard in chunks.
     """
-    if chunk < 2 or chunk % 2:
+    if isinstance(chunk, bool) or not hasattr(chunk, "__index__") or chunk < 2 or chunk % 2:
         raise FormatError(
-            f"the chunk edge must be even and at least 2, got {chunk}", code="BAD_CHUNK"
+            f"the chunk edge must be a whole number, even and at least 2, got {chunk!r:.80}",
+            code="BAD_CHUNK",
         )
     n, z, y, x = shape
     depth = min(chunk, z)

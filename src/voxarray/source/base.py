@@ -6,8 +6,8 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -227,7 +227,12 @@ class Source(ABC):
             return None
         if os.path.isfile(self.path):
             return os.path.getsize(self.path)
-        return sum(file.stat().st_size for file in Path(self.path).rglob("*") if file.is_file())
+        size = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with suppress(FileNotFoundError):  # of a label map that is being removed
+                    size += os.stat(os.path.join(folder, name)).st_size
+        return size
 
 
 class VoxelStream(ABC):

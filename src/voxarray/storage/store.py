@@ -7,8 +7,8 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -268,27 +268,28 @@ class TreeStore(Store):
         return os.path.isfile(f"{self.path}/{key}")
 
     def keys(self) -> list[str]:
-        root = Path(self.path)
-        return sorted(
-            file.relative_to(root).as_posix()
-            for file in root.rglob("*")
-            if file.is_symlink() or not file.is_dir()
-        )
+        return sorted(self.sizes())
 
     def sizes(self) -> dict[str, int]:
         found: dict[str, int] = {}
         folders = [""]
         while folders:
             folder = folders.pop()
-            with os.scandir(f"{self.path}/{folder}") as entries:
-                for entry in entries:
-                    key = f"{folder}{entry.name}"
-                    if entry.is_symlink():
-                        found[key] = LINK
-                    elif entry.is_dir(follow_symlinks=False):
-                        folders.append(f"{key}/")
-                    else:
-                        found[key] = entry.stat(follow_symlinks=False).st_size
+            try:
+                with os.scandir(f"{self.path}/{folder}") as entries:
+                    for entry in entries:
+                        key = f"{folder}{entry.name}"
+                        if entry.is_symlink():
+                            found[key] = LINK
+                        elif entry.is_dir(follow_symlinks=False):
+                            folders.append(f"{key}/")
+                        else:
+                            with suppress(FileNotFoundError):
+                                found[key] = entry.stat(follow_symlinks=False).st_size
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # a label map that another process removes right now
+            except OSError as error:
+                raise self._unreadable(folder or "the folder", error) from error
         return found
 
     def folders(self, key: str) -> list[str]:
