@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -19,6 +20,9 @@ COPIES = ("edge", "wrap", "reflect", "symmetric")
 
 STATISTICS = ("maximum", "mean", "median", "minimum")
 """Modes of padding whose value is one number of the whole image."""
+
+_FEW = 4
+"""Runs along an axis up to which each is copied by itself: the inside, its two sides and a rest."""
 
 _ZERO = np.int64(0)  # a number of NumPy's: with Python's the ramps of float32 round otherwise
 
@@ -126,20 +130,34 @@ class Padded(Operation):
         return (Selection((selection.ranges[0], x, y, z)),)
 
     def compute(self, selection: Selection, parts: Sequence[NDArray | None]) -> NDArray:
-        voxels = parts[0]
-        if self.mode == "constant" or voxels is None:
-            return self._surrounded(selection, voxels)
-        for axis, r in enumerate(selection.spatial):
-            indices = self._inside(axis, r)
-            voxels = np.take(voxels, indices - indices.min(), axis=axis + 1)
-        if self.mode == "linear_ramp":
-            for axis, r in enumerate(selection.spatial):
-                self._ramp(voxels, axis, np.array(r))
-        return voxels
-
-    def _surrounded(self, selection: Selection, voxels: NDArray | None) -> NDArray:
         c, w, h, d = selection.shape
         result = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        self.compute_into(result, selection, parts)
+        return result
+
+    def compute_into(
+        self, result: NDArray, selection: Selection, parts: Sequence[NDArray | None]
+    ) -> None:
+        voxels = parts[0]
+        if self.mode == "constant" or voxels is None:
+            self._surround(result, selection, voxels)
+            return
+        copies = []
+        for axis, r in enumerate(selection.spatial):
+            indices = self._inside(axis, r)
+            indices -= indices.min()
+            runs = _runs(indices)
+            if len(runs) > _FEW:
+                voxels = np.take(voxels, indices, axis=axis + 1)
+                runs = [(slice(None), slice(None))]
+            copies.append(runs)
+        for x, y, z in itertools.product(*copies):
+            result[:, x[0], y[0], z[0]] = voxels[:, x[1], y[1], z[1]]
+        if self.mode == "linear_ramp":
+            for axis, r in enumerate(selection.spatial):
+                self._ramp(result, axis, np.array(r))
+
+    def _surround(self, result: NDArray, selection: Selection, voxels: NDArray | None) -> None:
         result[...] = np.asarray(self.constant).astype(self.dtype)
         if voxels is not None:
             places, taken = [slice(None)], [slice(None)]
@@ -149,7 +167,6 @@ class Padded(Operation):
                 places.append(slice(first, first + len(inside)))
                 taken.append(slice(int(inside[0] - inside.min()), None, r.step))
             result[tuple(places)] = voxels[tuple(taken)]
-        return result
 
     def _inside(self, axis: int, taken: range) -> NDArray:
         """Voxels of the base, along an axis, that these voxels of the result are made of."""
@@ -182,3 +199,18 @@ class Padded(Operation):
             line = np.moveaxis(voxels, axis + 1, 0)[number]
             # What `numpy.pad` asks of `linspace`, in the same order: equal to the last bit.
             line[...] = np.linspace(_ZERO, line, count, endpoint=False, dtype=voxels.dtype)[step]
+
+
+def _runs(indices: NDArray[np.intp]) -> list[tuple[slice, slice]]:
+    """Where indices are evenly spaced: their places, and what is taken there."""
+    steps, start = np.diff(indices), 0
+    runs: list[tuple[slice, slice]] = []
+    while start < len(indices):
+        changes = np.flatnonzero(steps[start:] != steps[start : start + 1])
+        stop = start + int(changes[0]) + 1 if changes.size else len(indices)
+        first, last = int(indices[start]), int(indices[stop - 1])
+        step = int(steps[start]) if first != last else 1  # of copies of one plane, too
+        end = last + (1 if step > 0 else -1)
+        runs.append((slice(start, stop), slice(first, end if end >= 0 else None, step)))
+        start = stop
+    return runs
