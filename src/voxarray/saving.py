@@ -113,6 +113,7 @@ def convert(
         label: Whether it is a label map, whose pyramid is made by majority vote. An `Image` says so
             itself.
         labels: Label maps on the image's grid that go into its archive, by name: paths or images.
+            Those of an archive that is converted again are ``vx.Archive(path).labels``.
         codec: Profile of an archive's codec.
         levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
                 many times coarser each is, such as ``[4, 16]``.
@@ -127,6 +128,9 @@ def convert(
     Returns:
         Path, bytes, seconds and levels.
 
+    Warns:
+        VoxarrayWarning: Label maps of an archive stay behind (``LABELS_LEFT``).
+
     Raises:
         MissingFileError: If there is no such image.
         ArchiveExistsError: If the destination exists and ``overwrite`` is not set.
@@ -138,7 +142,7 @@ def convert(
     # An image can be opened and sliced without the codecs, which these load.
     from voxarray.archive.convert import convert as convert_to_archive
     from voxarray.archive.options import Options
-    from voxarray.archive.source import table_of
+    from voxarray.archive.source import remark_left_labels, table_of
 
     target = _destination(destination)
     written = _format(target)
@@ -150,6 +154,8 @@ def convert(
         )
     image, is_label = _opened(source)
     is_label = label or is_label
+    if labels is None:
+        remark_left_labels(image)
     with _budget(memory):
         if written.identity != "zarr":
             request = SaveRequest(

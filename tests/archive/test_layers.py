@@ -36,6 +36,22 @@ def path(made, tmp_path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "a.ome.zarr"))
 
 
+def test_conversions_name_the_label_maps_that_they_leave(path, tmp_path):
+    vx.Archive(path).add_labels("organ", labels(), names=dict.fromkeys(range(1, 5), "part"))
+    for name in ("b.ome.zarr", "b.ozx", "b.nii"):
+        with pytest.warns(vx.VoxarrayWarning, match=r"LABELS_LEFT: .*\['organ'\]") as found:
+            vx.convert(path, tmp_path / name)
+        assert found[0].filename == __file__
+    vx.convert(path, tmp_path / "none.ome.zarr", labels={})
+    vx.convert(path, tmp_path / "all.ome.zarr", labels=vx.Archive(path).labels)
+    again = vx.Archive(tmp_path / "all.ome.zarr").labels["organ"]
+    np.testing.assert_array_equal(again.numpy(), labels().numpy())
+    assert table_of(again.source) == table_of(vx.Archive(path).labels["organ"].source)
+    vx.convert_cohort([path], tmp_path / "cohort")
+    journals = (tmp_path / "cohort" / "journal").glob("*")
+    assert any("LABELS_LEFT" in one.read_text() for one in journals)
+
+
 # --- What is there after --------------------------------------------------------------------------
 
 

@@ -226,7 +226,7 @@ def test_names_colours_and_values_of_classes_are_kept(tmp_path):
     plain = vx.infer(model, image, tmp_path / "plain.nii", patch_size=8).numpy()
     classes = {0: "background", 500: ("liver", (200, 30, 30)), 9: "kidney"}
     named = vx.infer(model, image, tmp_path / "a.ome.zarr", patch_size=8, classes=classes)
-    table = {label.value: label for label in named.source.base.labels}
+    table = {label.value: label for label in named.source.label_table}
     np.testing.assert_array_equal(named.numpy(), np.array([0, 500, 9])[plain.astype(int)])
     assert (table[500].name, table[500].colour) == ("liver", (200, 30, 30, 255))
     assert table[9].name == "kidney"

@@ -63,7 +63,7 @@ def test_every_subject_is_predicted_and_nothing_twice(cohort, net, model, tmp_pa
         model, cohort, tmp_path / "labels", patch_size=8, classes=["no", "yes"], progress=False
     )
     check(made, cohort, net)
-    assert [label.name for label in made[0]["prediction"].source.base.labels] == ["no", "yes"]
+    assert [label.name for label in made[0]["prediction"].source.label_table] == ["no", "yes"]
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "labels" / "subjects").iterdir()}
     again = vx.infer(
         model, cohort, tmp_path / "labels", patch_size=8, classes=["no", "yes"], progress=False

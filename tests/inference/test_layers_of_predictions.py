@@ -31,7 +31,7 @@ def test_labels_become_a_layer_with_names_and_colours(archive):
     reference = blended(model, scan.numpy(), (8, 8, 8), (4, 4, 4), "hann")
     clear = clear_of(reference)
     expected = np.array([0, 5, 7])[reference.argmax(0)]
-    table = {label.value: label for label in made.source.base.labels}
+    table = {label.value: label for label in made.source.label_table}
     assert (table[5].name, table[5].colour, table[7].name) == ("liver", (255, 0, 0, 255), "spleen")
     np.testing.assert_array_equal(made.numpy()[0][clear], expected[clear])
     assert vx.verify(archive) == []

@@ -90,7 +90,7 @@ def test_onnx_predicts_alike_without_a_warning_and_brings_names(net, scan, tmp_p
         found = logits(path, scan, tmp_path / "b.nii", batch_size=2)
         labels = vx.infer(path, scan, tmp_path / "c.ome.zarr", patch_size=8)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert [label.name for label in labels.source.base.labels] == ["background", "liver", "spleen"]
+    assert [label.name for label in labels.source.label_table] == ["background", "liver", "spleen"]
 
 
 def test_a_fixed_onnx_shape_that_does_not_fit_is_named(net, scan, tmp_path):
@@ -255,7 +255,7 @@ def test_a_bundle_predicts_what_monai_does(bundle, ct, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5)
     labels = vx.infer(bundle, ct, tmp_path / "labels.ome.zarr")
     assert labels.grid == ct.grid
-    assert [label.name for label in labels.source.base.labels] == ["background", "spleen"]
+    assert [label.name for label in labels.source.label_table] == ["background", "spleen"]
 
 
 @pytest.mark.parametrize(

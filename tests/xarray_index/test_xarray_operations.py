@@ -280,7 +280,7 @@ def test_the_engine_gives_stored_numbers(scaled, option):
 
 def test_the_engine_knows_its_options(scaled):
     with pytest.raises(TypeError, match="knows no option"):
-        xr.open_dataset(scaled, engine="voxarray", group="a")
+        xr.open_dataset(scaled, engine="voxarray", grupo="a")
 
 
 def test_levels_are_groups_of_a_tree(affine, tmp_path):
@@ -298,3 +298,9 @@ def test_levels_are_groups_of_a_tree(affine, tmp_path):
         np.testing.assert_allclose(tree[f"scale{n}"].to_dataset().vox.affine, level.affine)
     groups = xr.open_groups(path, engine="voxarray")
     assert set(groups) == {"/", *(f"/scale{n}" for n in range(levels))}
+    for name in ("scale1", "/scale1"):
+        by_group = xr.open_dataset(path, group=name)
+        assert by_group.identical(xr.open_dataset(path, engine="voxarray", level=1))
+    for name, level in (("scale9", 0), ("labels", 0), ("scale1", 2), ("scale-1", 0)):
+        with pytest.raises(vx.OutOfRangeError, match="there are scale0"):
+            xr.open_dataset(path, group=name, level=level)

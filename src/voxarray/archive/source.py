@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -18,7 +19,12 @@ from voxarray.archive.locate import ArchiveLocation, locate
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.metadata import IMAGE, NIFTI, ImageMetadata, Label, level_name
 from voxarray.archive.reader import Receive, ShardedArray
-from voxarray.core.errors import FormatError, MissingFileError, OutOfRangeError
+from voxarray.core.errors import (
+    FormatError,
+    MissingFileError,
+    OutOfRangeError,
+    VoxarrayWarning,
+)
 from voxarray.core.history import History
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.grid import Grid
@@ -94,6 +100,10 @@ class ArchiveSource(Source):
     def labels(self) -> tuple[Label, ...]:
         """Names and colours of the values of a label map."""
         return self.image.labels
+
+    @property
+    def label_table(self) -> tuple[Label, ...]:
+        return self.labels
 
     @property
     def nifti_header(self) -> bytes | None:
@@ -223,6 +233,25 @@ def label_names(path: str | os.PathLike[str]) -> list[str]:
     return names_in(manifest.files, _prefix(place, manifest))
 
 
+def remark_left_labels(source: Source) -> None:
+    """Say that the label maps of an archive stay behind when its image is written elsewhere.
+
+    Warns:
+        VoxarrayWarning: ``LABELS_LEFT``, with their names.
+    """
+    base = Window.of(source).base
+    if not isinstance(base, ArchiveSource):
+        return
+    files = handle_cache.manifest(base.store, base.opened).files
+    if names := names_in(files, base.prefix):
+        warnings.warn(
+            f"LABELS_LEFT: the image is taken from {base.path}, its label maps {names} are not: "
+            "name those to take in labels=, or say labels={} to leave them",
+            VoxarrayWarning,
+            stacklevel=4,
+        )
+
+
 def _prefix(place: ArchiveLocation, manifest: Manifest) -> str:
     """What the keys of the image at a place begin with."""
     if not place.prefix or f"{place.prefix}zarr.json" not in manifest.files:
@@ -271,14 +300,7 @@ def _open_level(store: Store, opened: Hashable, prefix: str, number: int) -> Arc
 
 def table_of(source: Source) -> tuple[Label, ...]:
     """Names and colours of a label map that comes, however changed, from an archive."""
-    base = Window.of(source).base
-    if isinstance(base, ArchiveSource):
-        return base.labels
-    own: tuple[Label, ...] | None = getattr(base, "label_table", None)
-    if own is not None:  # what is computed as labels has names of its own
-        return own
-    tables = [table_of(one) for one in base.inputs[:1]]
-    return tables[0] if tables else ()
+    return source.label_table
 
 
 def is_label_map(source: Source) -> bool:

@@ -161,11 +161,11 @@ class ImageState(Record):
         from voxarray.tensors.convert import TensorSource
 
         backing = self._backing
-        origin = backing.original_header
+        origin, table = backing.original_header, backing.label_table
         if origin is not None:  # a tensor may be changed by anybody
             origin = replace(origin, same_values=False)
-        source = TensorSource(tensor, backing.affine, backing.channels, origin=origin)
-        return Window.of(source).recorded(*backing.history)
+        made = TensorSource(tensor, backing.affine, backing.channels, origin=origin)
+        return Window.of(replace(made, label_table=table)).recorded(*backing.history)
 
     @property
     def dtype(self) -> np.dtype:
@@ -331,9 +331,9 @@ class ImageState(Record):
             alone._adopt(compact(self.data))
         elif window is not None and window.base.in_memory and not window.is_whole:
             part = materialise(window, window.dtype).copy(order="K")
-            origin = window.original_header
-            source = ArraySource(part, window.affine, window.channels, origin=origin)
-            alone._window = Window.of(source).recorded(*window.history)
+            held = ArraySource(part, window.affine, window.channels, origin=window.original_header)
+            held = replace(held, label_table=window.label_table)
+            alone._window = Window.of(held).recorded(*window.history)
             alone._shares = False
         return alone
 

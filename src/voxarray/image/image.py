@@ -208,7 +208,10 @@ class Image(
         voxels = materialise(source, source.dtype)
         if may_alias(voxels, source):
             voxels = voxels.copy(order="K")
-        window = Window.of(ArraySource(voxels, source.affine, source.channels))
+        held_now = ArraySource(
+            voxels, source.affine, source.channels, label_table=source.label_table
+        )
+        window = Window.of(held_now)
         return self._on(window.recorded(*source.history), shares=False)
 
     # --- Voxels ---------------------------------------------------------------------------------

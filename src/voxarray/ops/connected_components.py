@@ -40,6 +40,11 @@ class LargestComponent(Operation):
     block: int = BLOCK
 
     @property
+    def label_table(self) -> tuple[Any, ...]:
+        """None: its 1 is no label of the base."""
+        return ()
+
+    @property
     def dtype(self) -> np.dtype:
         return np.dtype(np.uint8)
 

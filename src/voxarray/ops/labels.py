@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,22 @@ class Remapped(Pointwise):
     def dtype(self) -> np.dtype:
         return self.stored
 
+    @property
+    def label_table(self) -> tuple[Any, ...]:
+        """Names go with their labels; of several that become one, only its own stays."""
+        moved = dict(zip(self.old, self.new, strict=True))
+        found: dict[float, list[Any]] = {}
+        for label in self.base.label_table:
+            target = moved.get(label.value, label.value)
+            found.setdefault(target, []).append(label)
+        table = []
+        for value, labels in sorted(found.items()):
+            own = [one for one in labels if one.value == value and value not in moved]
+            alike = {(one.name, one.colour) for one in labels}
+            if own or (value != 0 and len(alike) == 1):  # what joins the background is gone
+                table.append(replace((own or labels)[0], value=int(value)))
+        return tuple(table)
+
     def function(self, values: NDArray) -> NDArray:
         result = values.astype(self.stored)
         if self.old:
@@ -54,6 +70,11 @@ class OneHot(Operation):
     """
 
     classes: int
+
+    @property
+    def label_table(self) -> tuple[Any, ...]:
+        """None: what named a label would name a channel's 0 and 1."""
+        return ()
 
     @property
     def shape(self) -> Shape4:

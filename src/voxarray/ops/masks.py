@@ -87,6 +87,17 @@ class Chosen(Operation):
     outside: Source | float
 
     @property
+    def label_table(self) -> tuple[Any, ...]:
+        """What the sources do not name differently."""
+        table = self.base.label_table
+        if not isinstance(self.outside, Source):
+            return table
+        both = {label.value: {label} for label in table}
+        for label in self.outside.label_table:
+            both.setdefault(label.value, set()).add(label)
+        return tuple(one for _, (one, *others) in sorted(both.items()) if not others)
+
+    @property
     def keeps_intensities(self) -> bool:
         return True
 

@@ -25,6 +25,7 @@ class ArraySource(Source):
         array: The voxels; shared, not copied.
         affine: (4, 4) voxel index to RAS+ mm.
         origin: Header of the file that the voxels come from.
+        label_table: Names and colours of labels.
     """
 
     in_memory: ClassVar[bool] = True
@@ -34,6 +35,7 @@ class ArraySource(Source):
     channels: Channels = Channels()
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     origin: OriginalHeader | None = None
+    label_table: tuple[Any, ...] = ()
 
     @property
     def shape(self) -> Shape4:
@@ -57,7 +59,14 @@ class ArraySource(Source):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy may be changed apart from this one, so it gets a name of its own.
-        return _renamed, (type(self), self.array, self.affine, self.channels, self.origin)
+        return _renamed, (
+            type(self),
+            self.array,
+            self.affine,
+            self.channels,
+            self.origin,
+            self.label_table,
+        )
 
     def token(self) -> str:
         # An array may be changed in place, so its content names nothing; the object does.
@@ -70,8 +79,9 @@ def _renamed(
     affine: NDArray[np.float64],
     channels: Channels,
     origin: OriginalHeader | None,
+    label_table: tuple[Any, ...],
 ) -> ArraySource:
-    return cls(array, affine, channels, origin=origin)
+    return cls(array, affine, channels, origin=origin, label_table=label_table)
 
 
 @dataclass(frozen=True, eq=False)

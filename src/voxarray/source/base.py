@@ -153,6 +153,11 @@ class Source(ABC):
         in_memory = False
 
     @property
+    def label_table(self) -> tuple[Any, ...]:
+        """Names and colours of its labels: those of what it is computed from; () if it has none."""
+        return self.inputs[0].label_table if self.inputs else ()
+
+    @property
     def original_header(self) -> OriginalHeader | None:
         """The header whose facts are kept as far as they still hold; None if there is none."""
         header = self.nifti_header

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,10 @@ class SourceView(Source):
     @property
     def original_header(self) -> OriginalHeader | None:
         return self.base.original_header
+
+    @property
+    def label_table(self) -> tuple[Any, ...]:
+        return self.base.label_table
 
     @property
     def lazy(self) -> bool:

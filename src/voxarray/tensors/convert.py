@@ -133,6 +133,7 @@ class TensorSource(Source):
         tensor: The voxels.
         affine: (4, 4) voxel index to RAS+ mm.
         origin: Header of the file that the voxels come from.
+        label_table: Names and colours of labels.
     """
 
     in_memory: ClassVar[bool] = True
@@ -142,6 +143,7 @@ class TensorSource(Source):
     channels: Channels = Channels()
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     origin: OriginalHeader | None = None
+    label_table: tuple[Any, ...] = ()
 
     @property
     def shape(self) -> Shape4:
@@ -165,7 +167,14 @@ class TensorSource(Source):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy may be changed apart from this one, so it gets a name of its own.
-        return _renamed, (type(self), self.tensor, self.affine, self.channels, self.origin)
+        return _renamed, (
+            type(self),
+            self.tensor,
+            self.affine,
+            self.channels,
+            self.origin,
+            self.label_table,
+        )
 
     def token(self) -> str:
         # A tensor may be changed in place, so its content names nothing; the object does.
@@ -178,8 +187,9 @@ def _renamed(
     affine: NDArray[np.float64],
     channels: Channels,
     origin: OriginalHeader | None,
+    label_table: tuple[Any, ...],
 ) -> TensorSource:
-    return cls(tensor, affine, channels, origin=origin)
+    return cls(tensor, affine, channels, origin=origin, label_table=label_table)
 
 
 def _numpy_dtype(dtype: torch.dtype) -> np.dtype:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
-from voxarray.core.errors import UnsupportedError
+from voxarray.core.errors import OutOfRangeError, UnsupportedError
 from voxarray.source.base import Source
 from voxarray.source.indexing import SourceArray
 from voxarray.xarray_index import accessor  # noqa: F401  # opened datasets have .vox
@@ -40,7 +40,13 @@ class VoxarrayBackend(BackendEntrypoint):
     """
 
     description = "Medical images with their affine as coordinates (NIfTI, voxarray archives)"
-    open_dataset_parameters = ("filename_or_obj", "drop_variables", "level", "mask_and_scale")
+    open_dataset_parameters = (
+        "filename_or_obj",
+        "drop_variables",
+        "group",
+        "level",
+        "mask_and_scale",
+    )
     supports_groups = True
 
     def open_dataset(
@@ -49,6 +55,7 @@ class VoxarrayBackend(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         level: int = 0,
+        group: str | None = None,
         mask_and_scale: bool = True,
         **decoders: Any,
     ) -> xr.Dataset:
@@ -58,18 +65,20 @@ class VoxarrayBackend(BackendEntrypoint):
             filename_or_obj: Path or URL.
             drop_variables: Names to leave out.
             level: Level of an archive's pyramid, 0 the finest.
+            group: The same as `open_datatree` names it: ``"scale1"``.
             mask_and_scale: Whether a slope and intercept are applied; if not, numbers are those
                 that are stored, and the attributes ``scale_factor`` and ``add_offset`` say what
                 would make intensities of them.
             **decoders: Others of xarray's (``decode_times``, ...), for which there is nothing here.
 
         Raises:
-            OutOfRangeError: If there is no such level.
+            OutOfRangeError: If there is no such level or group (``NO_LEVEL``).
             UnsupportedError: For something else than a path (``NOT_A_PATH``), and if stored numbers
                 are wanted of which each plane has a scaling of its own (``MIXED_SCALING``).
         """
         _require_known(decoders)
-        source = _opened(filename_or_obj).level(level)
+        source = _opened(filename_or_obj)
+        source = source.level(level if group is None else _level_of(group, level, source))
         return _without(_dataset(source, mask_and_scale), drop_variables)
 
     def open_datatree(
@@ -145,10 +154,27 @@ def _opened(path: Any) -> Source:
     return open_source(path)
 
 
+def _level_of(group: str, level: int, source: Source) -> int:
+    """The level that a group names."""
+    name = group.strip("/")
+    number = int(name[5:]) if name[:5] == "scale" and name[5:].isdecimal() else None
+    if name == "" and level in range(source.levels):
+        return level
+    if number is None or number >= source.levels or level not in (0, number):
+        groups = ", ".join(f"scale{n}" for n in range(source.levels))
+        raise OutOfRangeError(
+            f"there is no group {group!r} at level {level}; there are {groups}, 'scale1' being "
+            "level=1",
+            code="NO_LEVEL",
+            path=source.path,
+        )
+    return number
+
+
 def _require_known(decoders: dict[str, Any]) -> None:
     unknown = sorted(set(decoders) - _DECODERS)
     if unknown:
-        raise TypeError(f"the engine voxarray knows no option {unknown}; it has level=")
+        raise TypeError(f"the engine voxarray knows no option {unknown}; it has level= and group=")
 
 
 def _dataset(source: Source, is_scaled: bool) -> xr.Dataset:

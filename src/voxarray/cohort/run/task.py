@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from voxarray.archive.convert import convert
 from voxarray.archive.partial_writes import PartialWrite
+from voxarray.archive.source import remark_left_labels
 from voxarray.archive.staging import hidden_folders
 from voxarray.cohort.catalogue.entry import entry_of, facts_of
 from voxarray.cohort.catalogue.journal import BEGUN, Journal
@@ -155,6 +156,8 @@ def _attempt(
     try:
         Journal.of(folder.journal).note({"slug": item.slug, "status": BEGUN, "key": item.key})
         opened = opener.open(item)
+        if not opened.layers:
+            remark_left_labels(opened.source)
         sources = [opened.source, *(layer.source for layer in opened.layers.values())]
         # Blocks of a scan that is done would keep room from those of the next.
         with dropped_afterwards(sources):
