@@ -410,3 +410,10 @@ def test_channels_of_a_bundle_are_found_by_name(bundle, ct, tmp_path):
     with pytest.raises(vx.StateError) as caught:
         vx.infer(bundle, vx.Subject(t1=ct, flair=ct), tmp_path / "a.nii")
     assert caught.value.code == "MISSING_CHANNELS"
+
+
+def test_what_failed_in_torchscript_is_told_and_not_its_stack(scan, tmp_path):
+    torch.jit.script(torch.nn.Conv3d(1, 2, 1).half()).save(str(tmp_path / "half.pt"))
+    with pytest.warns(vx.VoxarrayWarning), pytest.raises(vx.ModelError, match=r"[Hh]alf") as caught:
+        vx.infer(tmp_path / "half.pt", scan, tmp_path / "a.nii", patch_size=8)
+    assert caught.value.code == "MODEL_FAILED"

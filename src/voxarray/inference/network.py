@@ -248,7 +248,9 @@ def _device(device: Any, models: Sequence[Model]) -> torch.device:
 
 
 def _blamed(error: Exception, where: Callable[[], str]) -> VoxarrayError:
-    text = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    # TorchScript begins with its own stack, and says last what went wrong.
+    text = lines[-1 if "TorchScript interpreter" in lines[0] else 0][:500]
     if isinstance(error, torch.OutOfMemoryError):
         return ModelError(
             f"the device has no memory left for {where()} ({text}): use a smaller batch_size or "
