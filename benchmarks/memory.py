@@ -42,7 +42,7 @@ OPERATIONS = {
     "load": "image.load()",
     "convert": "image.save(folder + '/converted.ome.zarr', overwrite=True)",
     "save": "image.save(folder + '/saved.nii', overwrite=True)",
-    "to_gif": "image[:1].to_gif(2, 1, folder + '/film.gif')",
+    "to_gif": "image[:1, :, :, :].to_gif(2, 1, folder + '/film.gif')",
     "as_pil": "image[:1, :, :, 0].as_pil()",
 }
 
