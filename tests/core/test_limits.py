@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask.config
 import pytest
@@ -40,7 +41,8 @@ def memory_of(root, **environment):
 
 def cores_of(root, **environment):
     found = [*limits.find_cores(environment, root)]
-    return [one.value for one in found if one.origin not in ("the machine's processors",)][-1]
+    real = {limit.origin for limit in limits.find_cores({}, Path("/nowhere"))}
+    return next(one.value for one in reversed(found) if one.origin not in real)
 
 
 class TestGroups:
@@ -251,6 +253,18 @@ def test_dask_worker_tells_its_limit_and_takes_settings_of_the_client():
             values = settings.configured()
         greedy = client.submit(with_settings, values, memory.budget, pure=False)
         assert greedy.result() == 700 * MIB
+
+
+@pytest.mark.parametrize(("status", "cores"), [("running", [3]), ("closed", [])])
+def test_a_dask_worker_that_was_closed_limits_nothing(monkeypatch, status, cores):
+    from distributed.core import Status
+    from distributed.worker import Worker
+
+    # It stays in memory until the garbage collector comes by.
+    worker = SimpleNamespace(status=Status[status], state=SimpleNamespace(nthreads=3))
+    monkeypatch.setattr(Worker, "_instances", [worker])
+    found = limits.find_cores({}, Path("/nowhere"))
+    assert [one.value for one in found if "dask" in one.origin] == cores
 
 
 def test_blocks_that_dask_reads_elsewhere_have_the_settings_of_who_asked():

@@ -176,10 +176,19 @@ def _count(text: str) -> int:
 # --- What dask says of the worker that this process is --------------------------------------------
 
 
+_GONE = {"closing", "closed", "stopping", "stopped", "failed"}
+
+
 def _dask_workers() -> list[object]:
     # Whoever is a worker has imported it, so that looking costs nothing elsewhere.
     module = sys.modules.get("distributed.worker")
-    return list(getattr(getattr(module, "Worker", None), "_instances", ()))
+    workers = getattr(getattr(module, "Worker", None), "_instances", ())
+    # One that was closed stays in memory until the garbage collector comes by.
+    return [one for one in workers if _status(one) not in _GONE]
+
+
+def _status(worker: object) -> str:
+    return str(getattr(getattr(worker, "status", None), "name", ""))
 
 
 def _memory_of_dask() -> Iterator[Limit]:

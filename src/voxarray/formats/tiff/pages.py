@@ -209,7 +209,10 @@ def _let_go(file: Any) -> None:
     """Free the tables of a closed file, whose objects name each other: of a plane of 55,000 tiles
     they are 3 MiB, and wait for the garbage collector after every read.
     """
-    series = vars(file).get("series") or ()
+    held = vars(file)
+    # tifffile of November 2026 keeps a list for each way to group pages.
+    lists = [held["series"]] if "series" in held else list(held.get("_series", {}).values())
+    series = [one for each in lists for one in each]
     for one in (*(each.keyframe for each in series), *series, file.pages, file):
         getattr(one, "__dict__", {}).clear()
 
