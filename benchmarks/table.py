@@ -339,11 +339,52 @@ def _asked(result: dict[str, Any]) -> str:
     return f" and {each:,.0f} operations on metadata a second ({counted['converted']:.0f} an image)"
 
 
+_WIDEST = 16  # columns
+
+
 def _figures(result: dict[str, Any]) -> str:
     """Every number of a result, whatever its form."""
     content = {key: value for key, value in result.items() if key not in _ABOUT}
-    lines = [[f"`{name}`", text] for name, text in _leaves("", content)]
-    return "\n\n".join([_grid(["", "figure"], lines), _where(result)])
+    tables = {key: table for key, value in content.items() if (table := _table_of(value))}
+    rest = {key: value for key, value in content.items() if key not in tables}
+    lines = [[f"`{name}`", text] for name, text in _leaves("", rest)]
+    parts = [_grid(["", "figure"], lines)] if lines else []
+    return "\n\n".join([*parts, *tables.values(), _where(result)])
+
+
+def _table_of(value: Any) -> str:
+    """Results of one form as a table, a line each; empty if they are none, or it were too wide."""
+    if isinstance(value, dict) and _holds_dicts(value):
+        value = [
+            {"name": key, "each": one} if _holds_dicts(one) else {"name": key, **one}
+            for key, one in value.items()
+        ]
+    if not isinstance(value, list) or not value or not all(isinstance(one, dict) for one in value):
+        return ""
+    lines = [dict(_leaves("", line)) for one in value for line in _lines_of(one)]
+    titles = list(dict.fromkeys(title for line in lines for title in line))
+    if len(titles) > _WIDEST:
+        return ""
+    rows = [[line.get(title, "") for title in titles] for line in lines]
+    return _grid(titles, rows)
+
+
+def _lines_of(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """One line, or one for each part of an entry that consists of parts alike."""
+    parts = {key: value for key, value in entry.items() if _holds_dicts(value)}
+    if len(parts) != 1:
+        yield entry
+        return
+    ((name, inner),) = parts.items()
+    facts = {key: value for key, value in entry.items() if key != name}
+    for key, one in inner.items():
+        yield {**facts, name.removesuffix("s"): key, **one}
+
+
+def _holds_dicts(value: Any) -> bool:
+    return (
+        isinstance(value, dict) and bool(value) and all(isinstance(v, dict) for v in value.values())
+    )
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -43,6 +43,17 @@ def test_page_has_every_suite(table):
         assert f"## {path.stem.replace('_', ' ').capitalize()}\n" in text
 
 
+def test_results_of_one_form_are_lines_of_a_table(table):
+    ratio = {"folder": 2.5, "zip": 1.25}
+    rows = [{"kind": kind, "ratio": ratio, "inodes": n} for kind, n in (("int16", 20), ("u1", 3))]
+    text = table.page({"small_scans": {"shape": [4, 4, 4], "rows": rows}})
+    assert "| kind | ratio / folder | ratio / zip | inodes |\n" in text
+    assert "| int16 | 2.5 | 1.25 | 20 |\n| u1 | 2.5 | 1.25 | 3 |" in text
+    cells = {name: {one: {"peak": n} for one in ("hist", "plot")} for n, name in enumerate("ab")}
+    text = table.page({"memory": {"rows": cells}})
+    assert "| a | hist | 0 |\n| a | plot | 0 |\n| b | hist | 1 |" in text
+
+
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_results_say_when_and_where(path):
     result = json.loads(path.read_text("utf-8"))
