@@ -41,7 +41,7 @@ for i in range(number):
 """
 
 
-@pytest.mark.parametrize("codec", ["default", "raw"])
+@pytest.mark.parametrize("codec", ["default", pytest.param("raw", marks=pytest.mark.slow)])
 def test_many_archives_are_read_where_few_files_may_be_open(tmp_path, codec):
     for i in range(ARCHIVES):
         archive(tmp_path / f"{i}.ome.zarr", np.full((1, 4, 5, 6), i, "i2"), codec=codec)

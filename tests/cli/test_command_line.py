@@ -255,7 +255,7 @@ def interrupted(*words: object, after: Path, group: bool = True) -> subprocess.C
     return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_ctrl_c_ends_a_cohort_without_a_traceback(tmp_path, workers):
     (tmp_path / "in").mkdir()
     voxels = np.random.default_rng(0).integers(0, 1000, (200, 200, 100)).astype("int16")

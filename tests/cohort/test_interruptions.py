@@ -118,8 +118,17 @@ def test_who_is_asked_to_end_drops_the_image_and_writes_the_catalogue(tmp_path, 
     assert (made.present, made.converted) == (done, 40 - done)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("form", ["a.ome.zarr", "a.ozx"])
+@pytest.mark.parametrize(
+    ("number", "form"),
+    [
+        (signal.SIGTERM, "a.ome.zarr"),
+        (signal.SIGHUP, "a.ome.zarr"),
+        (signal.SIGINT, "a.ozx"),
+        pytest.param(signal.SIGTERM, "a.ozx", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, "a.ozx", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "a.ome.zarr", marks=pytest.mark.slow),
+    ],
+)
 def test_one_image_that_is_asked_to_end_leaves_nothing(tmp_path, number, form):
     scan = save(tmp_path / "scan.nii.gz", 1, (200, 200, 200))
     with start("convert", scan, tmp_path / "new/folder" / form) as process:

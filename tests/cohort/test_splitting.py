@@ -46,7 +46,7 @@ def jobs(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("zipped", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_divided_image_is_the_same(tmp_path, source, jobs, zipped):
     options = ArchiveOptions(chunk=8, zipped=zipped)
     build(source, tmp_path / "like", options=options)

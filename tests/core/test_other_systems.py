@@ -114,7 +114,12 @@ ALONE = ["reading at offsets", "locks and leases", "opening of folders", "the C 
 
 
 @pytest.mark.parametrize(
-    "taken", [EVERYTHING, *(TAKEN[name] for name in ALONE)], ids=["everything", *ALONE]
+    "taken",
+    [
+        EVERYTHING,
+        *(pytest.param(TAKEN[name], marks=pytest.mark.slow) for name in ALONE),
+    ],
+    ids=["everything", *ALONE],
 )
 def test_what_another_system_lacks_is_not_needed(tmp_path, taken):
     command = [sys.executable, "-W", "ignore", "-c", CHILD, taken]

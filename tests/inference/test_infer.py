@@ -85,8 +85,15 @@ def test_crop_equals_the_grid_aggregator(tmp_path):
     np.testing.assert_array_equal(labels.numpy()[0], whole.argmax(0))
 
 
-@pytest.mark.parametrize("accumulate", ["float32", "float16"])
-@pytest.mark.parametrize("more", [{}, {"output": "probabilities"}], ids=["labels", "probabilities"])
+@pytest.mark.parametrize(
+    ("more", "accumulate"),
+    [
+        ({}, "float16"),
+        ({"output": "probabilities"}, "float32"),
+        pytest.param({}, "float32", marks=pytest.mark.slow),
+        pytest.param({"output": "probabilities"}, "float16", marks=pytest.mark.slow),
+    ],
+)
 def test_sums_on_the_disk_make_the_same_result(tmp_path, monkeypatch, accumulate, more):
     module = import_module("voxarray.inference.inference")
     from voxarray.inference.scratch_file import ScratchFile

@@ -9,8 +9,8 @@ import voxarray as vx
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 
 MIB = 1 << 20
-SIDE, PATCH = 384, 64
-BUDGET = 160 * MIB  # of 216 MiB of float32
+SIDE, PATCH = 320, 64
+BUDGET = 124 * MIB  # of 125 MiB of float32
 
 SETUP = """
 import dask.config, numpy as np, torch, torch.utils.data

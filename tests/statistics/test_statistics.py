@@ -320,7 +320,7 @@ MIB = 1 << 20
     ("dtype", "suffix"),
     [
         ("i2", ".nii"),
-        ("f4", ".nii"),
+        pytest.param("f4", ".nii", marks=pytest.mark.slow),
         ("i2", ".ome.zarr"),
         pytest.param("f4", ".ome.zarr", marks=pytest.mark.slow),
         pytest.param("f8", ".nii", marks=pytest.mark.slow),

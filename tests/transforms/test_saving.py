@@ -168,8 +168,20 @@ def volumes(tmp_path_factory) -> Path:
 
 
 @pytest.mark.skipif(not can_measure(), reason="this system does not tell peaks")
-@pytest.mark.parametrize("suffix", [".ome.zarr", ".nii", ".nii.gz"])
-@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize(
+    ("steps", "suffix"),
+    [
+        # Each kind of steps and each format once; all pairs in the soak.
+        pytest.param(
+            steps,
+            suffix,
+            id=f"{name}-{suffix}",
+            marks=() if (row - column) % 3 == 0 else pytest.mark.slow,
+        )
+        for row, (name, steps) in enumerate(STEPS.items())
+        for column, suffix in enumerate([".ome.zarr", ".nii", ".nii.gz"])
+    ],
+)
 def test_peak_is_as_projected_and_flat(volumes, steps, suffix):
     peaks = {}
     for depth in (128, 512):
