@@ -481,7 +481,7 @@ def test_a_network_that_needs_more_than_the_budget_is_refused(tmp_path, caplog):
 
     image = scan()
     with caplog.at_level("INFO", "voxarray.inference"):
-        vx.infer(greedy, image, tmp_path / "a.nii", patch_size=8)
+        vx.infer(greedy, image, tmp_path / "a.nii", patch_size=16)
     placed = caplog.records[-1].args[1]
     if not placed.network:
         pytest.skip("this system does not tell what a process has")
@@ -492,7 +492,7 @@ def test_a_network_that_needs_more_than_the_budget_is_refused(tmp_path, caplog):
         dask.config.set({"voxarray.memory-budget": needed - (150 << 20)}),
         pytest.raises(vx.MemoryBudgetError, match="the network's own"),
     ):
-        vx.infer(greedy, image, tmp_path / "b.nii", patch_size=8)
+        vx.infer(greedy, image, tmp_path / "b.nii", patch_size=16)
     assert [p.name for p in tmp_path.iterdir()] == ["a.nii"]
 
 
