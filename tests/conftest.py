@@ -12,6 +12,11 @@ settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
+# Several workers share the cores: threads of OpenMP and BLAS would wait for each other by spinning,
+# and starting them is a tenth of a small process.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 # Hundreds of tests start a Python of their own, and none should compile the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

@@ -46,7 +46,9 @@ def test_the_bytes_that_are_needed_are_those_of_the_whole(codec, make, dtype, be
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("itemsize", [1, 2, 4, 8, 16])
-@pytest.mark.parametrize("extra", [1, 7, 300, 40_000])
+@pytest.mark.parametrize(
+    "extra", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (7, 300)), 40_000]
+)
 def test_the_shorter_last_block_of_a_chunk_is_decoded_alone(codec, itemsize, extra):
     # Three blocks of 64 KiB and a part of one: a frame with the last alone is none to c-blosc.
     items = (3 << 16) // itemsize + extra

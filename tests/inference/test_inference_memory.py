@@ -57,7 +57,7 @@ def measured(tmp_path, depth, classes, budget, accumulate="float32"):
 
 @pytest.mark.skipif(not can_measure(), reason="this system does not tell peaks")
 def test_the_peak_does_not_depend_on_the_depth(tmp_path):
-    thin, deep = (measured(tmp_path, depth, 12, 512 * MIB) for depth in (128, 256))
+    thin, deep = (measured(tmp_path, depth, 12, 512 * MIB) for depth in (96, 192))
     assert thin.result[1] == deep.result[1] == 0
     assert deep.result[0] - deep.result[2] < 1.05 * (thin.result[0] - thin.result[2])
     assert deep.bytes < thin.bytes + 12 * MIB

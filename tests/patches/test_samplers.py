@@ -86,7 +86,9 @@ def test_labels_in_channels():
         vx.LabelSampler(PATCH, "seg", {2: 1}).draw(subject)
 
 
-@pytest.mark.parametrize("suffix", ["", ".nii.gz", ".ome.zarr"])
+@pytest.mark.parametrize(
+    "suffix", ["", pytest.param(".nii.gz", marks=pytest.mark.slow), ".ome.zarr"]
+)
 def test_weights(tmp_path, suffix):
     weights = np.random.default_rng(0).random((1, *SHAPE), np.float32) ** 3
     weights[:, :15] = 0

@@ -87,6 +87,7 @@ for index in range({count}):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_measure(), reason="this system does not tell peaks")
 def test_a_worker_needs_little_memory(volume):
     peak = peak_above_imports(SETUP, reading(volume, 40, 40))

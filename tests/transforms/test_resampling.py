@@ -34,7 +34,7 @@ IMAGES = ["nearest", *(name for name, one in KERNELS.items() if not one.keeps_va
 IMAGES.remove("cubic")  # another name of "bspline", which TorchIO's enumeration hides
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3))])
 @pytest.mark.parametrize("target", [1, (2, 1.3, 0.9), OTHER], ids=["1", "three", "grid"])
 @pytest.mark.parametrize("name", IMAGES)
 def test_interpolations(name, target, seed):
