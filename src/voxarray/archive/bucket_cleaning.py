@@ -16,9 +16,9 @@ from voxarray.core.errors import VoxarrayError
 from voxarray.storage.folder_lock import Ownership
 from voxarray.storage.remote.objects import Stamp
 from voxarray.storage.remote.writing import WritableObjects
+from voxarray.storage.store import SMALL
 
 _ENDS = (".zarr/",)
-_LARGEST_MANIFEST = 1 << 30
 
 
 def clean_bucket(url: str, *, unlocked: bool, dry_run: bool) -> list[Leftover]:
@@ -97,9 +97,9 @@ def _reader(place: WritableObjects) -> Callable[[str], bytes | None]:
 
 def _manifest(place: WritableObjects) -> Manifest | None:
     """The manifest; one that names nothing if there is none, None of what is not of ours."""
-    manifest = place.fetch(manifests.KEY, _LARGEST_MANIFEST)
+    manifest = place.fetch(manifests.KEY, SMALL)
     if manifest is None:
-        top = place.fetch(TOP, _LARGEST_MANIFEST)
+        top = place.fetch(TOP, SMALL)
         return Manifest({}, {}) if top is None or is_our_group(top[0]) else None
     try:
         return Manifest.parse(manifest[0], place.url)

@@ -29,7 +29,7 @@ from voxarray.archive.convert import counter, layer_plan
 from voxarray.archive.generations import HISTORY, KEPT
 from voxarray.archive.layer_leftovers import is_own_list
 from voxarray.archive.layer_names import FOLDER, LIST, list_document, names_in, require_name
-from voxarray.archive.locate import locate
+from voxarray.archive.locate import locate_root
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.named_values import require_named
 from voxarray.archive.options import LabelLayer, Options
@@ -40,7 +40,6 @@ from voxarray.core import memory, settings
 from voxarray.core.disk import refusal
 from voxarray.core.errors import (
     ArchiveError,
-    FormatError,
     MissingDataError,
     SourceChangedError,
     UnsupportedError,
@@ -51,10 +50,10 @@ from voxarray.storage.archive_names import is_zip_name
 from voxarray.storage.remote import retries
 from voxarray.storage.remote.objects import Stamp
 from voxarray.storage.remote.writing import Body, WritableObjects
+from voxarray.storage.store import SMALL
 from voxarray.storage.uploads import body_of, overtaken, spool
 
 _LOG = logging.getLogger(__name__)
-_LARGEST_MANIFEST = 1 << 30
 
 
 def add(
@@ -151,14 +150,8 @@ class _BucketArchive:
                 path=url,
             )
         place = WritableObjects.at(url)
-        inside = locate(url)
-        if inside.key:
-            raise FormatError(
-                f"{url} lies in the archive {inside.store.path}: name that one",
-                code="NOT_AN_ARCHIVE",
-                path=url,
-            )
-        found = place.fetch(manifests.KEY, _LARGEST_MANIFEST)
+        inside = locate_root(url)
+        found = place.fetch(manifests.KEY, SMALL)
         if found is None:
             Manifest.read(inside.store)  # says what is wrong
         now = Manifest.parse(found[0] if found else b"", place.url)
@@ -175,7 +168,7 @@ class _BucketArchive:
         Raises:
             SourceChangedError: It is that of another archive, or there is none.
         """
-        found = self.place.fetch(manifests.KEY, _LARGEST_MANIFEST)
+        found = self.place.fetch(manifests.KEY, SMALL)
         now = None if found is None else Manifest.parse(found[0], self.url)
         if found is None or now is None or now.identity != self.identity:
             raise SourceChangedError(

@@ -50,10 +50,10 @@ from voxarray.core.errors import (
 from voxarray.storage.remote import retries
 from voxarray.storage.remote.objects import Stamp
 from voxarray.storage.remote.writing import Body, WritableObjects
+from voxarray.storage.store import SMALL
 from voxarray.storage.uploads import body_of, exists, put_new, spool
 
 _LOG = logging.getLogger(__name__)
-_LARGEST_MANIFEST = 1 << 30
 
 _OF_THE_SOURCE = (FormatError, SourceChangedError)
 """What would befall any other writer of the same archive, too."""
@@ -197,7 +197,7 @@ class BucketStaging(Staging):
         """Keys of the manifests before one; some may be those of the new archive already."""
         for key in self.place.stamps():
             if is_history(key, replaced):
-                found = self.place.fetch(key, _LARGEST_MANIFEST)
+                found = self.place.fetch(key, SMALL)
                 with suppress(VoxarrayError):  # a damaged one, which `clean` deletes
                     if found and Manifest.parse(found[0], key).identity == replaced.identity:
                         yield key
@@ -216,7 +216,7 @@ class BucketStaging(Staging):
             alone = at_top and isinstance(error, _OF_THE_SOURCE)
             # Before the manifest is looked for: whoever has published it has left no mark.
             alone = alone and not self._is_marked("withdrawn")
-            current = self.place.fetch(manifests.KEY, _LARGEST_MANIFEST)
+            current = self.place.fetch(manifests.KEY, SMALL)
             named = {} if current is None else Manifest.parse(current[0], self.destination).files
             alone = alone and current is None
             gone = [
@@ -273,7 +273,7 @@ def there(place: WritableObjects, overwrite: bool) -> tuple[Manifest, Stamp] | N
     Raises:
         ArchiveExistsError: If it may not be replaced.
     """
-    found = place.fetch(manifests.KEY, _LARGEST_MANIFEST)
+    found = place.fetch(manifests.KEY, SMALL)
     if found is not None and not overwrite:
         raise exists(place.url)
     keys = place.stamps()
@@ -293,7 +293,7 @@ def there(place: WritableObjects, overwrite: bool) -> tuple[Manifest, Stamp] | N
 
 def require_unclaimed(place: WritableObjects, keys: Mapping[str, Stamp]) -> None:
     """Raise `ArchiveExistsError` unless all that is there was left by writers of an archive."""
-    top = place.fetch(TOP, _LARGEST_MANIFEST) if TOP in keys else None
+    top = place.fetch(TOP, SMALL) if TOP in keys else None
     require_replaceable_keys(place.url, keys, None, None if top is None else top[0])
 
 

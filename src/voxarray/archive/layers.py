@@ -11,7 +11,7 @@ from voxarray.archive.changes import Change, require_free, require_layer
 from voxarray.archive.convert import counter, layer_plan
 from voxarray.archive.generations import interrupted, mend, publish_change
 from voxarray.archive.layer_names import FOLDER, names_in, require_name
-from voxarray.archive.locate import locate
+from voxarray.archive.locate import locate, locate_root
 from voxarray.archive.manifest import KEY, Manifest
 from voxarray.archive.named_values import require_named
 from voxarray.archive.options import LabelLayer, Options
@@ -20,7 +20,6 @@ from voxarray.archive.staging import workspace
 from voxarray.core import memory
 from voxarray.core.errors import (
     AccessDeniedError,
-    FormatError,
     UnsupportedError,
     VoxarrayError,
 )
@@ -173,13 +172,7 @@ def _own(path: str | os.PathLike[str]) -> tuple[str, ArchiveSource]:
             code="SEALED",
             path=root,
         )
-    place = locate(root)
-    if place.key:
-        raise FormatError(
-            f"{root} lies in the archive {place.store.path}: name that one",
-            code="NOT_AN_ARCHIVE",
-            path=root,
-        )
+    locate_root(root)  # says what is wrong
     base = open_archive(root)
     if base.prefix:
         raise UnsupportedError(

@@ -89,6 +89,22 @@ def locate(path: str | os.PathLike[str]) -> ArchiveLocation:
     return ArchiveLocation(TreeStore(str(top)), _inside(whole, top), False)
 
 
+def locate_root(path: str) -> ArchiveLocation:
+    """As `locate`, of an archive itself and nothing in it.
+
+    Raises:
+        FormatError: Also if the path lies in an archive (``NOT_AN_ARCHIVE``).
+    """
+    found = locate(path)
+    if found.key:
+        raise FormatError(
+            f"{path} lies in the archive {found.store.path}: name that one",
+            code="NOT_AN_ARCHIVE",
+            path=path,
+        )
+    return found
+
+
 def place_in(objects: Objects, key: str = "") -> ArchiveLocation:
     """The node at a key of a store that starts where these objects do."""
     from voxarray.archive.remote_store import RemoteTree

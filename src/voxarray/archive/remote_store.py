@@ -24,9 +24,6 @@ from voxarray.storage.remote.writing import WritableObjects
 from voxarray.storage.store import SMALL, Blob, Store
 from voxarray.storage.zip_store import ZipStore
 
-"""Files of which a Zarr group or array has at least one; the first is Zarr 3's."""
-
-
 _LARGEST_MANIFEST = 16 << 20
 """Bytes of a manifest that is fetched at once, to be parsed next."""
 

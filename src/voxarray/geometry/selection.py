@@ -62,6 +62,20 @@ class Selection:
         """Ranges along W, H and D."""
         return self.ranges[1:]
 
+    def empty(self, dtype: np.dtype) -> NDArray:
+        """An array for the selected voxels, not yet filled.
+
+        Examples:
+            >>> part = vx.source.Selection.whole((1, 64, 56, 48))
+            >>> part.empty(np.dtype("int16")).strides
+            (344064, 2, 128, 7168)
+
+        Returns:
+            A (C, W, H, D) view of new (C, D, H, W) memory: x is fastest, as sources hand it out.
+        """
+        c, w, h, d = self.shape
+        return np.empty((c, d, h, w), dtype).transpose(0, 3, 2, 1)
+
     def __iter__(self) -> Iterator[range]:
         return iter(self.ranges)
 

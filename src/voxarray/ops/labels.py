@@ -96,8 +96,7 @@ class OneHot(Operation):
                 f"0 to {self.classes - 1}: give more num_classes, or remap the labels",
                 code="LABEL_WITHOUT_CLASS",
             )
-        c, w, h, d = selection.shape
-        result = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        result = selection.empty(self.dtype)
         whole = labels.astype(np.int64)
         for channel, label in zip(result, selection.ranges[0], strict=True):
             channel[...] = whole == label

@@ -150,8 +150,7 @@ class Operation(Source):
         parts = list(self._cut(selection))
         if len(parts) == 1:
             return self._part(selection)
-        c, w, h, d = selection.shape
-        result = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        result = selection.empty(self.dtype)
 
         def fill(inner: Selection) -> None:
             taken = selection.compose(inner)

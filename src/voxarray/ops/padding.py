@@ -130,8 +130,7 @@ class Padded(Operation):
         return (Selection((selection.ranges[0], x, y, z)),)
 
     def compute(self, selection: Selection, parts: Sequence[NDArray | None]) -> NDArray:
-        c, w, h, d = selection.shape
-        result = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        result = selection.empty(self.dtype)
         self.compute_into(result, selection, parts)
         return result
 

@@ -197,8 +197,7 @@ class Resampled(Operation):
         return (Selection((selection.ranges[0], ranges[0], ranges[1], ranges[2])),)
 
     def compute(self, selection: Selection, parts: Sequence[NDArray | None]) -> NDArray:
-        c, w, h, d = selection.shape
-        result = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        result = selection.empty(self.dtype)
         self.compute_into(result, selection, parts)
         return result
 

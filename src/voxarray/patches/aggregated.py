@@ -52,8 +52,7 @@ class Aggregated(Source):
         return 1, w, h, max(1, min(d, (1 << 22) // (w * h)))
 
     def read(self, selection: Selection) -> NDArray:
-        c, w, h, d = selection.shape
-        out = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        out = selection.empty(self.dtype)
         self.read_into(selection, out)
         return out
 

@@ -81,8 +81,7 @@ class ConcatSource(Source):
         return sum(part.bytes_on_disk or 0 for part in self.parts)
 
     def read(self, selection: Selection) -> NDArray:
-        c, w, h, d = selection.shape
-        out = np.empty((c, d, h, w), self.dtype).transpose(0, 3, 2, 1)
+        out = selection.empty(self.dtype)
         for part, channels, positions in self._runs(selection.ranges[0]):
             out[positions] = part.read(Selection((channels, *selection.spatial)))
         return out

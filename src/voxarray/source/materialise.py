@@ -42,8 +42,7 @@ def materialise(source: Source, dtype: np.dtype) -> NDArray:
         parts: Iterable[Piece] = [(whole, voxels)]
     else:
         parts = pieces(source)
-    c, w, h, d = source.shape
-    result = np.empty((c, d, h, w), dtype).transpose(0, 3, 2, 1)
+    result = whole.empty(dtype)
     for box, voxels in parts:
         cast(voxels, result[box.slices()])
     return result
