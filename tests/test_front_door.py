@@ -268,7 +268,6 @@ def test_threads_of_an_executor_keep_the_budget_together(scans, tmp_path, monkey
 def test_names_and_colours_of_labels_survive_saving(tmp_path):
     from voxarray.archive.convert import convert
     from voxarray.archive.metadata import Label
-    from voxarray.archive.source import table_of
 
     labels = vx.LabelMap(tensor=np.ones((1, 8, 8, 8), np.uint8))
     table = (Label(1, "liver", (255, 0, 0, 255)),)
@@ -276,4 +275,4 @@ def test_names_and_colours_of_labels_survive_saving(tmp_path):
     vx.LabelMap(tmp_path / "a.ome.zarr")[2:6].save(tmp_path / "b.ome.zarr")
     vx.convert(tmp_path / "a.ome.zarr", tmp_path / "c.ome.zarr")
     for name in ("b", "c"):
-        assert table_of(vx.open_source(tmp_path / f"{name}.ome.zarr")) == table
+        assert vx.open_source(tmp_path / f"{name}.ome.zarr").label_table == table

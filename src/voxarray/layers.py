@@ -16,7 +16,7 @@ from voxarray.archive.manifest import Manifest
 from voxarray.archive.metadata import Label
 from voxarray.archive.options import LabelLayer, Options
 from voxarray.archive.roots import root_of
-from voxarray.archive.source import open_archive, table_of
+from voxarray.archive.source import open_archive
 from voxarray.cohort.catalogue.refresh import refresh
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, VoxarrayWarning
 from voxarray.core.keys import LABEL
@@ -150,7 +150,7 @@ class Archive:
                 path=self._path,
             )
         source = given.source
-        table = _table(table_of(source), names, colours)
+        table = _table(source.label_table, names, colours)
         with _budget(memory), reporting(progress, str(name)) as report:
             add_layer(
                 self._path,

@@ -142,7 +142,7 @@ def convert(
     # An image can be opened and sliced without the codecs, which these load.
     from voxarray.archive.convert import convert as convert_to_archive
     from voxarray.archive.options import Options
-    from voxarray.archive.source import remark_left_labels, table_of
+    from voxarray.archive.source import remark_left_labels
 
     target = _destination(destination)
     written = _format(target)
@@ -169,7 +169,7 @@ def convert(
                 ready,
                 target,
                 kind="label" if is_label else "intensity",
-                table=table_of(image) if is_label else (),
+                table=image.label_table if is_label else (),
                 labels=layers,
                 options=Options(levels, chunks, codec, overwrite),
                 progress=report,
@@ -257,10 +257,9 @@ def _opened(given: Any) -> tuple[Source, bool]:
 
 def _layer(given: Any) -> LabelLayer:
     from voxarray.archive.options import LabelLayer
-    from voxarray.archive.source import table_of
 
     source, _ = _opened(given)
-    return LabelLayer(source, table_of(source))
+    return LabelLayer(source, source.label_table)
 
 
 def _budget(memory: int | str | None) -> AbstractContextManager[Any]:

@@ -22,7 +22,6 @@ import voxarray as vx
 from voxarray.archive import handle_cache
 from voxarray.archive.generations import HISTORY, KEPT, history
 from voxarray.archive.layers import remove_layer
-from voxarray.archive.source import table_of
 from voxarray.geometry.selection import Selection
 
 
@@ -46,7 +45,7 @@ def test_conversions_name_the_label_maps_that_they_leave(path, tmp_path):
     vx.convert(path, tmp_path / "all.ome.zarr", labels=vx.Archive(path).labels)
     again = vx.Archive(tmp_path / "all.ome.zarr").labels["organ"]
     np.testing.assert_array_equal(again.numpy(), labels().numpy())
-    assert table_of(again.source) == table_of(vx.Archive(path).labels["organ"].source)
+    assert again.source.label_table == vx.Archive(path).labels["organ"].source.label_table
     vx.convert_cohort([path], tmp_path / "cohort")
     journals = (tmp_path / "cohort" / "journal").glob("*")
     assert any("LABELS_LEFT" in one.read_text() for one in journals)
@@ -104,7 +103,7 @@ def test_names_and_colours_are_ome_zarrs(path):
         3: [1, 2, 3, 4],
     }
     other = vx.Archive(path).add_labels("again", added)
-    assert table_of(other.source) == table_of(added.source)
+    assert other.source.label_table == added.source.label_table
 
 
 def test_levels_are_those_of_the_image(tmp_path):
@@ -410,7 +409,7 @@ def test_commands_add_and_remove(path, tmp_path):
     assert told["labels"] == ["mask"]
     assert told["generation"] == 1
     layer = vx.Archive(path).labels["mask"]
-    assert "part 1" in {one.name for one in table_of(layer.source)}
+    assert "part 1" in {one.name for one in layer.source.label_table}
     code, output = run("add-labels", path, "mask", tmp_path / "mask.nii.gz")
     assert code == 1
     assert "NAME_TAKEN" in output

@@ -97,13 +97,8 @@ class ArchiveSource(Source):
         return self.image.levels
 
     @property
-    def labels(self) -> tuple[Label, ...]:
-        """Names and colours of the values of a label map."""
-        return self.image.labels
-
-    @property
     def label_table(self) -> tuple[Label, ...]:
-        return self.labels
+        return self.image.labels
 
     @property
     def nifti_header(self) -> bytes | None:
@@ -296,11 +291,6 @@ def _open_level(store: Store, opened: Hashable, prefix: str, number: int) -> Arc
         dtype=np.dtype(image.dtype),
         scaling=image.scaling,
     )
-
-
-def table_of(source: Source) -> tuple[Label, ...]:
-    """Names and colours of a label map that comes, however changed, from an archive."""
-    return source.label_table
 
 
 def is_label_map(source: Source) -> bool:

@@ -105,7 +105,7 @@ def facts(source: Source) -> dict[str, Any]:
         "block": list(source.chunks),
         "chunk": None if layout is None else list(layout),
         "codec": _codec(source) or None,
-        "labels": {str(one.value): one.name for one in getattr(source, "labels", ())},
+        "labels": {str(one.value): one.name for one in source.label_table},
         "metadata": dict(source.metadata),
         "history": [dict(one) for one in source.history],
         "bytes_on_disk": source.bytes_on_disk,
@@ -126,7 +126,7 @@ def _archived(source: Source) -> dict[str, str]:
     if layout is None:
         return {}
     rows = {"chunk": f"{layout} is decoded at once", "codec": _codec(source)}
-    labels = getattr(source, "labels", ())
+    labels = source.label_table
     if labels:
         rows["labels"] = ", ".join(f"{one.value} {one.name}".rstrip() for one in labels)
     return rows

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from voxarray.archive.options import LabelLayer
-from voxarray.archive.source import table_of
 from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.plan.fingerprint import InputFingerprint
@@ -67,8 +66,8 @@ class MappedOpener:
         layers = {}
         for layer in item.layers:
             label = made.get_image(layer.name).source
-            layers[layer.name] = LabelLayer(label, table_of(label))
-        return Opened(source, table_of(source), layers)
+            layers[layer.name] = LabelLayer(label, label.label_table)
+        return Opened(source, source.label_table, layers)
 
 
 def archives_of(subject: Subject) -> Iterator[tuple[str, list[str]]]:

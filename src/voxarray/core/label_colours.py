@@ -68,9 +68,9 @@ def paint(
 
 
 def own_colours(source: Any) -> dict[float, tuple[int, int, int]]:
-    """Colours that an archive carries for its labels; empty for every other source."""
-    labels = getattr(source, "labels", ())
-    return {float(label.value): label.colour[:3] for label in labels if label.colour is not None}
+    """Colours that labels of a source came with, from an OME-Zarr file; empty if they had none."""
+    table = source.label_table
+    return {float(label.value): label.colour[:3] for label in table if label.colour is not None}
 
 
 def _colour(value: Any, over_scan: bool) -> tuple[int, int, int]:

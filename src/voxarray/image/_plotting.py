@@ -29,10 +29,10 @@ class PlotMixin:
 
     @property
     def label_colours(self) -> dict[float, tuple[int, int, int]] | None:
-        """RGB that the archive carries for values of a label map; None for intensities."""
+        """RGB that values of a label map came with, by value; None for intensities."""
         from voxarray.core.label_colours import own_colours
 
-        return own_colours(self._backing.base) if self.type == LABEL else None
+        return own_colours(self._backing) if self.type == LABEL else None
 
     @names_exhaustion
     def plot(self: Drawable, return_fig: bool = False, **kwargs: Any) -> Any:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive.source import table_of
 from voxarray.cohort.cohort import Cohort
 from voxarray.core import memory
 from voxarray.core.errors import GridError, StateError, UnsupportedError
@@ -206,7 +205,7 @@ def _compare(
             counts.add(box, _whole_numbers(voxels), _whole_numbers(truth.read(box)))
             if slices is not None:
                 slices.add(box, voxels)
-    names = {label.value: label.name for source in (truth, found) for label in table_of(source)}
+    names = {label.value: label.name for source in (truth, found) for label in source.label_table}
     wanted = counts.labels if labels is None else [operator.index(label) for label in labels]
     scores = Evaluation({k: _scores(k, names, counts, found, truth, surfaces) for k in wanted})
     if picture is not None:

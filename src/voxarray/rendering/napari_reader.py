@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive.source import is_label_map, table_of
+from voxarray.archive.source import is_label_map
 from voxarray.core.label_colours import paint
 from voxarray.formats.registry import open_source
 from voxarray.nifti_header.header import NiftiHeader
@@ -99,7 +99,7 @@ def _layer(source: Source, name: str) -> LayerData:
         low, high = intensity_window(drawn, _PERCENTILES)
         meta["contrast_limits"] = (low, high if high > low else low + 1)
         return _data(arrays), meta, "image"
-    table = table_of(source)
+    table = source.label_table
     if table:
         meta["features"] = {
             "index": [0, *(one.value for one in table)],

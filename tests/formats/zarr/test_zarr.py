@@ -246,7 +246,12 @@ def test_labels_have_names_and_colours(tmp_path):
     described["properties"] = [{"label-value": 1, "name": "cortex"}]
     brain.attrs["ome"] = {**brain.attrs["ome"], "image-label": described}
     source = open_source(path / "labels" / "brain")
-    assert source.labels == (Label(1, "cortex", (9, 8, 7, 255)),)
+    assert source.label_table == (Label(1, "cortex", (9, 8, 7, 255)),)
+    vx.convert(path / "labels" / "brain", tmp_path / "ours.ome.zarr", label=True)
+    assert open_source(tmp_path / "ours.ome.zarr").label_table == source.label_table
+    image = vx.LabelMap(path / "labels" / "brain")
+    image.load()
+    assert vx.RemapLabels({1: 5})(image).label_colours == {5.0: (9, 8, 7)}
     assert source.dtype == np.uint8
     assert vx.LabelMap(path / "labels/brain").count_labels()
     with pytest.raises(UnsupportedError, match=r"holds \['brain'\]") as caught:

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from voxarray.archive.metadata import Label
 from voxarray.archive.options import LabelLayer
-from voxarray.archive.source import table_of
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item
 from voxarray.cohort.plan.names import text_digest
@@ -69,8 +68,8 @@ class FileOpener:
         layers = {}
         for layer in item.layers:
             opened = self._open(layer.origin)
-            layers[layer.name] = LabelLayer(opened, table_of(opened))
-        return Opened(source, table_of(source), layers)
+            layers[layer.name] = LabelLayer(opened, opened.label_table)
+        return Opened(source, source.label_table, layers)
 
     def _open(self, origin: Input) -> Source:
         location = self.locations[origin.source]

@@ -46,7 +46,7 @@ class ZarrSource(Source):
         pyramid: All levels, the finest first.
         number: The one that is read.
         path: As the user named it.
-        labels: Names and colours of the values of a label map.
+        label_table: Names and colours of the values of a label map.
     """
 
     pyramid: tuple[Level, ...]
@@ -54,7 +54,7 @@ class ZarrSource(Source):
     number: int = 0
     channels: Channels = Channels()
     scaling: Scaling | None = None
-    labels: tuple[Label, ...] = ()
+    label_table: tuple[Label, ...] = ()
     header: bytes | None = None
 
     @property

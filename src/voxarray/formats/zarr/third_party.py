@@ -137,7 +137,7 @@ def _open_image(
         path=path,
         channels=channels,
         scaling=header.scaling if header else decodings[0].scaling,
-        labels=_labels(group, path),
+        label_table=_labels(group, path),
         header=header.scrubbed() if header else None,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
-from voxarray.archive.source import table_of
 from voxarray.formats.record import SaveRequest
 
 
@@ -20,7 +19,7 @@ def save(request: SaveRequest) -> None:
         request.source,
         request.path,
         kind="label" if request.label else "intensity",
-        table=table_of(request.source) if request.label else (),
+        table=request.source.label_table if request.label else (),
         options=options,
         progress=request.progress,
     )
