@@ -50,6 +50,7 @@ def pieces(source: Source, report: Progress | None = None) -> Iterator[Piece]:
     for box, voxels in _pieces(source):
         size = voxels.nbytes
         yield box, voxels
+        del voxels  # or it would be held while the next one is read
         if report is not None:
             done += size
             report(done, total)
@@ -136,19 +137,20 @@ def pieces_peak(source: Source, per_voxel: int = 0) -> int:
     return piece + reading + largest * per_voxel
 
 
-def require_room(source: Source, per_voxel: int, what: str) -> None:
+def require_room(source: Source, per_voxel: int, what: str, beside: int = 0) -> None:
     """Refuse to go through the pieces of a source that the budget has no room for.
 
     Args:
         source: Whose voxels are wanted.
         per_voxel: As `pieces_peak`.
         what: What is to be done with them, as a noun.
+        beside: Bytes that are held besides, whatever the size of a piece.
 
     Raises:
         MemoryBudgetError: Before anything is read.
     """
     require(
-        pieces_peak(source, per_voxel),
+        pieces_peak(source, per_voxel) + beside,
         lambda: f"{what} of {source.path or 'voxels in memory'} {source.shape}",
         "take a part or a coarser level(n), convert it to an archive where there is more memory, "
         "or raise the budget",

@@ -33,6 +33,9 @@ _MOST_THREADS = 4
 """A counter of floats may take 30 MiB, and reading keeps no more threads busy."""
 
 
+_COUNTING = 4 << 20
+"""Bytes that a counter of small integers holds: tables, and voxels as `bincount` takes them."""
+
 MEASURING = 16
 """Bytes per voxel of a piece while floats are measured: copies as float64, and keys of bins."""
 
@@ -75,8 +78,12 @@ def count(
     if mask is not None:
         require_mask(source, mask)
     beside = 0 if mask is None else 2 * source.dtype.itemsize + mask.dtype.itemsize + 2
+    is_small = source.dtype.itemsize <= 2
     require_room(
-        source, beside + (1 if source.dtype.itemsize <= 2 else MEASURING), "the statistics"
+        source,
+        beside + (1 if is_small else MEASURING),
+        "the statistics",
+        _COUNTING * min(settings.threads(), _MOST_THREADS) if is_small else 0,
     )
     with staged(source) as ready:
         return _count(ready, make, mask, report)
@@ -95,10 +102,12 @@ def _count(
     for voxels in _chosen(source, mask, report):
         if voxels.size <= _FEW or len(counters) == 1:
             counters[0].add(voxels)
-            continue
-        parts = np.array_split(voxels, len(counters))
-        # Reading may compute, and wait for these threads: counting only ever waits for itself.
-        list(thread_pools.pool().map(_add, counters, parts))
+        else:
+            parts = np.array_split(voxels, len(counters))
+            # Reading may compute, and wait for these threads: counting only ever waits for itself.
+            list(thread_pools.pool().map(_add, counters, parts))
+            del parts
+        del voxels  # or it would be held while the next piece is read
     return _merged(counters)
 
 
@@ -134,6 +143,7 @@ def _chosen(source: Source, mask: Source | None, report: Progress | None) -> Ite
     for box, voxels in pieces(source, report):
         if mask is None:
             yield voxels.ravel(order="K")
+            del voxels  # as in `_count`: one piece is projected
             continue
         inside = part_of_mask(mask, box) != 0
         chosen = voxels[np.broadcast_to(inside, voxels.shape)]
