@@ -41,7 +41,7 @@ def reads(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     def read(image: str, number: int, key: object) -> bytes:
         level = open_archive(path / image).level(number)
         part = level.read(Selection.whole(level.shape)[key])
-        facts = (level.shape, level.dtype.str, level.levels, level.channels, level.labels)
+        facts = (level.shape, level.dtype.str, level.levels, level.channels, level.label_table)
         return b"".join([repr(facts).encode(), level.affine.tobytes(), part.tobytes()])
 
     images = ["", *(f"labels/{name}" for name in ("seg",))]

@@ -187,5 +187,5 @@ def test_facts_of_a_label_map(tmp_path):
     path = archive(
         tmp_path / "a.ome.zarr", blobs((1, 8, 8, 8)), labels={"seg": blobs((1, 8, 8, 8), "u1", 1)}
     )
-    (label,) = open_archive(path / "labels/seg").labels
+    (label,) = open_archive(path / "labels/seg").label_table
     assert (label.value, label.name, label.colour) == (1, "one", (255, 0, 0, 255))

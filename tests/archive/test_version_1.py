@@ -80,7 +80,7 @@ def test_label_maps_are_what_they_were(written):
     assert label_names(path) == ["seg"]
     found = open_archive(path / "labels/seg")
     assert same_bits(whole(found), labels())
-    assert [label.name for label in found.labels] == ["one"]
+    assert [label.name for label in found.label_table] == ["one"]
 
 
 @pytest.mark.parametrize("name", sorted(VOXELS))
