@@ -59,7 +59,7 @@ soak: $(READY)
 external: $(READY)
 	$(BIN)/python -m pytest -rs tests/external/test_*.py
 
-# Two to five minutes. Skipped by the reason where a SLURM cannot run.
+# Two to five minutes. Skipped, with the reason, where SLURM cannot run.
 slurm: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cluster]'
 	$(BIN)/python -m pytest -rs -n0 tests/slurm/test_real_slurm.py tests/slurm/test_other_engines.py
