@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from voxarray.core.scaling import Scaling
-from voxarray.formats.dicom.place import Vector
+from voxarray.formats.dicom.image_plane import Vector
 
 CINE = "frame_time"
 """Kind of separator for the frames of a film, which have a time and no position."""

@@ -14,10 +14,10 @@ from voxarray.formats.dicom.elements import Elements
 from voxarray.formats.dicom.frame import Frame
 from voxarray.formats.dicom.functional_groups import Groups
 from voxarray.formats.dicom.header import Header
+from voxarray.formats.dicom.image_plane import place_of, spacing_of, vector
 from voxarray.formats.dicom.mosaic import Mosaic, looks_like_one
 from voxarray.formats.dicom.multiframe import of_many
 from voxarray.formats.dicom.pixel_layout import PixelLayout
-from voxarray.formats.dicom.place import place_of, spacing_of, vector
 from voxarray.formats.dicom.tile_grid import TileGrid
 
 _LARGEST_SCALE = 1e25

@@ -14,7 +14,7 @@ from voxarray.formats.dicom import tags
 from voxarray.formats.dicom.elements import Elements
 from voxarray.formats.dicom.frame import CINE, Frame
 from voxarray.formats.dicom.functional_groups import Groups
-from voxarray.formats.dicom.place import Vector, place_of
+from voxarray.formats.dicom.image_plane import Vector, place_of
 
 _TIMES = {tags.FRAME_TIME, tags.FRAME_TIME_VECTOR}
 _NUCLEAR = {*tags.NUCLEAR_VECTORS.values(), tags.SLICE_VECTOR}

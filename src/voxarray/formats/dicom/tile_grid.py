@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from voxarray.core.errors import UnsupportedError
 from voxarray.formats.dicom import tags
 from voxarray.formats.dicom.elements import Elements
+from voxarray.formats.dicom.image_plane import Vector, vector
 from voxarray.formats.dicom.mosaic import is_one_slice
 from voxarray.formats.dicom.pixel_layout import PixelLayout
-from voxarray.formats.dicom.place import Vector, vector
 
 _CREATOR = "Image Private Header"
 
