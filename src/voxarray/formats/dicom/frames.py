@@ -14,7 +14,7 @@ from voxarray.formats.dicom.elements import Elements
 from voxarray.formats.dicom.frame import Frame
 from voxarray.formats.dicom.functional_groups import Groups
 from voxarray.formats.dicom.header import Header
-from voxarray.formats.dicom.image_plane import place_of, spacing_of, vector
+from voxarray.formats.dicom.image_plane import place_of, spacing_of, thickness_of
 from voxarray.formats.dicom.mosaic import Mosaic, looks_like_one
 from voxarray.formats.dicom.multiframe import of_many
 from voxarray.formats.dicom.pixel_layout import PixelLayout
@@ -82,7 +82,7 @@ def _frame(groups: Groups, file: int, index: int, number: int) -> Frame:
         position=place.position,
         orientation=place.orientation,
         spacing=spacing,
-        thickness=_thickness(groups),
+        thickness=thickness_of(groups),
         scaling=_scaling(groups),
         separators=_separators(groups, facts),
         facts=facts,
@@ -125,14 +125,6 @@ def _placed_tiles(grid: TileGrid, plane: Frame) -> Iterator[Frame]:
     for index, position in enumerate(grid.positions):
         order = (plane.order[0], index)
         yield replace(plane, index=index, position=position, axes="patient", order=order)
-
-
-def _thickness(groups: Groups) -> float | None:
-    for tag in (tags.SPACING_BETWEEN_SLICES, tags.SLICE_THICKNESS):
-        found = vector(groups.numbers(tag, tags.MEASURES_SEQUENCE)[:1], 1)
-        if found is not None and found[0] != 0:
-            return abs(found[0])  # nuclear medicine counts slices downwards
-    return None
 
 
 def _scaling(groups: Groups) -> Scaling | None:

@@ -1,4 +1,4 @@
-"""Where a plane says that it is, and how large its pixels are: every element that may say so.
+"""Where a plane says that it is, how large its pixels are, and how far the next slice is.
 
 A place takes two statements, a position and an orientation, from the same module. One without the
 other is half a place: it is kept as such, and refused when planes are stacked.
@@ -154,6 +154,19 @@ def _spacing_of_regions(regions: list[Elements]) -> tuple[Vector, str]:
         return (), "no ultrasound region states its pixels in cm: they are taken to be 1 mm wide"
     listed = ", ".join(f"{x:.4g} x {y:.4g}" for y, x in sorted(spacings))
     return (), f"ultrasound regions have pixels of {listed} mm: all are taken to be 1 mm wide"
+
+
+def thickness_of(groups: Groups) -> float | None:
+    """Millimetres from one slice to the next as the header states them; None if it does not.
+
+    Where several planes have positions, these count instead (`geometry.stack`): this is for single
+    slices, for planes without a position, and for segmentations that leave planes out.
+    """
+    for tag in (tags.SPACING_BETWEEN_SLICES, tags.SLICE_THICKNESS):
+        stated = vector(groups.numbers(tag, tags.MEASURES_SEQUENCE)[:1], 1)
+        if stated is not None and stated[0] != 0:
+            return abs(stated[0])  # nuclear medicine counts slices downwards
+    return None
 
 
 def vector(numbers: Vector, length: int) -> Vector | None:
