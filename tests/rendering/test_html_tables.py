@@ -9,6 +9,7 @@ import voxarray as vx
 from voxarray.core.html_table import html_table
 
 SCAN = vx.ScalarImage(tensor=np.zeros((1, 20, 18, 16), np.int16))
+LABELS = vx.LabelMap(tensor=np.ones((1, 20, 18, 16), np.uint8))
 PATCHES = ([vx.Subject(t1=SCAN)] * 3, vx.UniformSampler(8), 4)
 
 
@@ -25,12 +26,50 @@ PATCHES = ([vx.Subject(t1=SCAN)] * 3, vx.UniformSampler(8), 4)
         (vx.LabelSampler(8, label_name="seg"), ["LabelSampler", "label_name", "seg"]),
         (vx.PatchDataset(*PATCHES, seed=5), ["PatchDataset", ">12<", ">3<", "UniformSampler"]),
         (vx.IterablePatchDataset(*PATCHES), ["IterablePatchDataset", "shuffle_buffer"]),
+        (vx.GridSampler(PATCHES[0][0], 8, 2), ["GridSampler", ">27<", "(2, 2, 2)", "(20, 18, 16)"]),
+        (vx.evaluate(LABELS, LABELS), ["dice", "1.0", "5760"]),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_what_a_value_is_can_be_read(value, facts):
     shown = value._repr_html_()
     for fact in facts:
+        assert fact in shown, shown
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        (
+            vx.PatchDataset(*PATCHES, seed=5),
+            "PatchDataset(patches: 12; subjects: 3; "
+            "sampler: UniformSampler(patch_size=(8, 8, 8)); seed: 5)",
+        ),
+        (
+            vx.IterablePatchDataset(*PATCHES, seed=5),
+            "IterablePatchDataset(patches: 12; subjects: 3; "
+            "sampler: UniformSampler(patch_size=(8, 8, 8)); seed: 5)",
+        ),
+        (
+            vx.GridSampler(PATCHES[0][0], 8, 2),
+            "GridSampler(patches: 27; patch_size: (8, 8, 8); patch_overlap: (2, 2, 2); "
+            "padding_mode: None)",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_was_asked_for_stands_in_a_line(value, line):
+    assert repr(value) == line
+
+
+def test_what_became_of_a_cohort_is_a_table(tmp_path):
+    vx.testing.sample((12, 10, 8)).save(tmp_path / "scans" / "a.nii")
+    for name in ("<b>.nii", "c.nii"):
+        (tmp_path / "scans" / name).write_bytes(b"no scan")
+    made = vx.convert_cohort(tmp_path / "scans", tmp_path / "cohort", progress=False)
+    shown = made._repr_html_()
+    assert "<b>" not in shown
+    for fact in ("converted", ">1<", ">2<", "&lt;b&gt;.nii", "c.nii"):
         assert fact in shown, shown
 
 

@@ -99,6 +99,10 @@ class Evaluation(Mapping[int, LabelScores]):
         rows = [one.row() for one in self.scores.values()]
         return pd.DataFrame(rows, columns=list(_EMPTY.row()))
 
+    def _repr_html_(self) -> str:
+        """`table`, for notebooks."""
+        return str(self.table.to_html(index=False, na_rep="", notebook=True))
+
     def __repr__(self) -> str:
         return f"Evaluation({', '.join(f'{k}: {s.dice:.3f}' for k, s in self.scores.items())})"
 

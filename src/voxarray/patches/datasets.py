@@ -73,6 +73,9 @@ class PatchDataset(Dataset):
         """A table of what was asked for, for notebooks."""
         return self._drawn.html(type(self).__name__)
 
+    def __repr__(self) -> str:
+        return self._drawn.text(type(self).__name__)
+
     @property
     def epoch(self) -> int:
         """Which pass over the data is drawn; the same index gives another patch in each."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from voxarray.core.errors import OutOfRangeError
 from voxarray.core.exhaustion import names_exhaustion
+from voxarray.core.html_table import html_table
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Shape3
 from voxarray.ops.padding import Border
@@ -104,6 +105,23 @@ class GridSampler(SubjectPatches):
     def __call__(self) -> Iterator[Patch]:
         """All patches, in order."""
         return iter(self)
+
+    def _repr_html_(self) -> str:
+        """A table of what was asked for, for notebooks."""
+        facts = {
+            "patches": str(len(self)),
+            "patch_size": self.patch_size,
+            "patch_overlap": self.patch_overlap,
+            "padding_mode": self.padding_mode,
+            "volume": self.padded_shape,
+        }
+        return html_table(type(self).__name__, facts)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(patches: {len(self)}; patch_size: {self.patch_size}; "
+            f"patch_overlap: {self.patch_overlap}; padding_mode: {self.padding_mode!r})"
+        )
 
     def _start(self, index: int) -> Shape3:
         size, number = len(self), operator.index(index)

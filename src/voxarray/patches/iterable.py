@@ -81,6 +81,9 @@ class IterablePatchDataset(IterableDataset):
         """A table of what was asked for, for notebooks."""
         return self._drawn.html(type(self).__name__, shuffle_buffer=self.shuffle_buffer)
 
+    def __repr__(self) -> str:
+        return self._drawn.text(type(self).__name__)
+
     @property
     def epoch(self) -> int:
         """Which pass over the data is drawn."""

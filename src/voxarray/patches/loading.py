@@ -129,6 +129,13 @@ class PatchLoader:
                 transform.set_random_state(seed % (1 << 32))
             return transform(patch)
 
+    def text(self, name: str) -> str:
+        """What was asked for, in a line."""
+        return (
+            f"{name}(patches: {self.total}; subjects: {len(self.subjects)}; "
+            f"sampler: {self.sampler!r}; seed: {self.seed})"
+        )
+
     def html(self, name: str, **more: Any) -> str:
         """A table of what was asked for, for notebooks."""
         facts = {

@@ -30,6 +30,7 @@ from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.task import Result
 from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
+from voxarray.core.html_table import html_table
 from voxarray.storage.hidden_folders import names_of_hidden, remove_abandoned
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import make_folder
@@ -97,6 +98,22 @@ class CohortResult:
     interrupted_by: str = ""
     census: Census | None = None
     failures: tuple[Failure, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """A table of what became of the images, for notebooks."""
+        facts: dict[str, str] = {
+            "converted": str(self.converted),
+            "up to date": str(self.present),
+            "failed": str(self.failed),
+            "remaining": str(self.remaining),
+        }
+        if self.interrupted_by:
+            facts["stopped because"] = self.interrupted_by
+        for one in self.failures[:_TOLD]:
+            facts[one.file] = f"{one.code}: {one.message}"
+        if len(self.failures) > _TOLD:
+            facts["and"] = f"{len(self.failures) - _TOLD} more failures"
+        return html_table(type(self).__name__, facts)
 
     def require_all(self, folder: CohortLayout) -> None:
         """Raise an error (``SOME_FAILED``) unless all images are there."""
