@@ -131,7 +131,8 @@ class Archive:
 
         Raises:
             FormatError: For a name that cannot be (``BAD_NAME``), values without names
-                (``UNNAMED_VALUES``), and names or colours that are none (``BAD_LABELS``).
+                (``UNNAMED_VALUES``), or that are no whole numbers (``FRACTIONAL_LABELS``), and
+                names or colours that are none (``BAD_LABELS``).
             ArchiveExistsError: If the name is taken (``NAME_TAKEN``).
             GridError: If it is on another grid (``GRID_MISMATCH``).
             UnsupportedError: If the archive cannot be added to: a zip (``SEALED``), one on a web

@@ -12,6 +12,7 @@ import threading
 import zipfile
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import zarr
@@ -171,8 +172,8 @@ def test_taken_names_are_refused(path):
 
 def test_values_without_names_are_refused(path):
     _refused(path, "UNNAMED_VALUES", names={1: "one", 2: "two"}, match="3, 4")
-    ramp = vx.LabelMap(tensor=np.linspace(0, 1, np.prod(SHAPE)).reshape(SHAPE), affine=OBLIQUE)
-    _refused(path, "UNNAMED_VALUES", label_map=ramp, names={1: "one"})
+    huge = vx.LabelMap(tensor=labels().numpy() * 2.0**60, affine=OBLIQUE)
+    _refused(path, "UNNAMED_VALUES", label_map=huge, names={1: "one"})
 
 
 @pytest.mark.parametrize(
@@ -219,6 +220,38 @@ def test_label_maps_may_go_while_files_are_listed(path, monkeypatch):
 def test_measurements_are_no_label_map(path):
     scan = vx.ScalarImage(tensor=blobs(SHAPE), affine=OBLIQUE)
     _refused(path, "NO_LABEL_MAP", label_map=scan)
+
+
+@pytest.mark.parametrize("value", [1.5, np.nan, np.inf, 1 + 1j], ids=str)
+def test_labels_are_whole_numbers(path, value, tmp_path):
+    voxels = labels().numpy().astype("c8" if isinstance(value, complex) else "f4")
+    voxels[0, -1, -1, -1] = value
+    fractions = vx.LabelMap(tensor=voxels, affine=OBLIQUE)
+    _refused(path, "FRACTIONAL_LABELS", match="'tumour' holds", label_map=fractions)
+    with pytest.raises(vx.FormatError, match="FRACTIONAL_LABELS"):
+        vx.convert(path, tmp_path / "b.ome.zarr", labels={"tumour": fractions})
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize(("slope", "is_whole"), [(0.5, False), (2.0, True)])
+def test_labels_of_a_scaled_file_are_those_that_it_means(path, slope, is_whole, tmp_path):
+    file = nib.Nifti1Image(labels().numpy()[0], OBLIQUE)
+    file.header.set_slope_inter(slope, 0)
+    (tmp_path / "masks").mkdir()
+    file.to_filename(scaled := tmp_path / "masks" / "scaled.nii")
+    if is_whole:
+        added = vx.Archive(path).add_labels("a", scaled)
+        np.testing.assert_array_equal(added.numpy(), slope * labels().numpy())
+    else:
+        with pytest.raises(vx.FormatError, match="FRACTIONAL_LABELS"):
+            vx.Archive(path).add_labels("a", scaled)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_floats_that_are_whole_are_labels(path, dtype):
+    given = vx.LabelMap(tensor=labels().numpy().astype(dtype), affine=OBLIQUE)
+    added = vx.Archive(path).add_labels("a", given, names=dict.fromkeys(range(1, 5), "part"))
+    np.testing.assert_array_equal(added.numpy(), given.numpy())
 
 
 def test_what_cannot_be_added_to_says_so(tmp_path):

@@ -130,8 +130,17 @@ def test_gif_mistakes(tmp_path):
         image.to_gif(3, 1, tmp_path / "a.gif")
     with pytest.raises(ValueError, match="positive"):
         image.to_gif(0, 0, tmp_path / "a.gif")
-    with pytest.raises(ValueError, match=r"4 channels.*image\[0, :, :, :\]"):
-        vx.ScalarImage(tensor=random_voxels((4, 2, 2, 2))).to_gif(0, 1, tmp_path / "a.gif")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("channels", [2, 4, 20])
+def test_channels_that_make_no_film_are_refused_by_code(channels, tmp_path):
+    image = vx.ScalarImage(tensor=random_voxels((channels, 2, 2, 2)))
+    refusal = r"BAD_CHANNELS.*channels.*image\[0, :, :, :\]"
+    with pytest.raises(vx.UnsupportedError, match=refusal):
+        image.to_gif(0, 1, tmp_path / "a.gif")
+    with pytest.raises(vx.UnsupportedError, match=refusal):
+        image.to_video(tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())
 
 

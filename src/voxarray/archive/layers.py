@@ -57,8 +57,8 @@ def add_layer(
         The new manifest.
 
     Raises:
-        FormatError: For a name that cannot be (``BAD_NAME``), or values without names
-            (``UNNAMED_VALUES``).
+        FormatError: For a name that cannot be (``BAD_NAME``), values that are no whole numbers
+            (``FRACTIONAL_LABELS``), or values without names (``UNNAMED_VALUES``).
         ArchiveExistsError: If the name is taken (``NAME_TAKEN``).
         GridError: If it is on another grid (``GRID_MISMATCH``).
         UnsupportedError: If the archive is one that cannot be added to (``SEALED``,

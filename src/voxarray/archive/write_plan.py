@@ -27,6 +27,7 @@ from voxarray.archive.projection import layouts_of, peak_of
 from voxarray.archive.pyramid import Box, PyramidWriter
 from voxarray.archive.spatial_metadata import write_level_frame, write_nifti_header
 from voxarray.archive.staging import Staging
+from voxarray.archive.whole_values import requiring_whole
 from voxarray.core import settings, thread_pools
 from voxarray.core.errors import FormatError
 from voxarray.core.history import entry
@@ -118,6 +119,10 @@ class WritePlan:
 
         Returns:
             The sha256 of the source's file, None if there is no file.
+
+        Raises:
+            FormatError: For a label map below a prefix that holds other than whole numbers
+                (``FRACTIONAL_LABELS``).
         """
         digests: list[str | None] = []
         tally = self.tally()
@@ -138,7 +143,7 @@ class WritePlan:
             if area.holds:
                 for writer in writers:
                     writer.hold = area.hold
-            cascade = self._cascade(writers, cpu, extremes, tally)
+            cascade = self._cascade(writers, cpu, extremes, tally, prefix)
             try:
                 for box, block in stream:
                     if codec is None:  # so far all was background, of which nothing is stored
@@ -216,8 +221,12 @@ class WritePlan:
         cpu: Executor,
         extremes: Extremes | None,
         tally: LabelTally | WeightTally | None,
+        prefix: str,
     ) -> PyramidWriter:
         convert = self.storage.convert
+        if prefix:
+            name = prefix.split("/")[-2]
+            convert = requiring_whole(convert, self.metadata.scaling, name)
         if extremes is not None:
             convert = extremes.watching(convert)
         observe = None if tally is None else tally.add

@@ -24,8 +24,6 @@ STATISTICS = ("maximum", "mean", "median", "minimum")
 _FEW = 4
 """Runs along an axis up to which each is copied by itself: the inside, its two sides and a rest."""
 
-_ZERO = np.int64(0)  # a number of NumPy's: with Python's the ramps of float32 round otherwise
-
 PADDING_MODES = ("empty", "constant", "linear_ramp", *COPIES, *STATISTICS)
 """Names that everything that pads takes, besides a number: the words of `numpy.pad`."""
 
@@ -196,8 +194,11 @@ class Padded(Operation):
             else:
                 continue
             line = np.moveaxis(voxels, axis + 1, 0)[number]
-            # What `numpy.pad` asks of `linspace`, in the same order: equal to the last bit.
-            line[...] = np.linspace(_ZERO, line, count, endpoint=False, dtype=voxels.dtype)[step]
+            # The order in which `numpy.pad` rounds where its edge holds a zero. Where it holds none
+            # numpy multiplies by value / count, which can differ in the last bit of float64: a part
+            # cannot know which, and must be equal to the same part of the whole.
+            ramp = np.float64(step) / count * line + 0.0
+            line[...] = np.floor(ramp) if line.dtype.kind in "iu" else ramp
 
 
 def _runs(indices: NDArray[np.intp]) -> list[tuple[slice, slice]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.errors import UnsupportedError
 from voxarray.core.label_colours import paint
 from voxarray.core.memory import budget, require
 from voxarray.geometry.selection import Selection
@@ -139,12 +140,14 @@ def require_filmable(source: Source) -> None:
     """Refuse images of which there is no one picture per slice.
 
     Raises:
-        ValueError: Unless there is one channel, or three.
+        UnsupportedError: Unless there is one channel, or three (``BAD_CHANNELS``).
     """
     if source.shape[0] not in (1, 3):
-        raise ValueError(
+        raise UnsupportedError(
             f"the image has {source.shape[0]} channels and a film shows one, or three as colours: "
-            "choose one, for example image[0, :, :, :]"
+            "choose one, for example image[0, :, :, :]",
+            code="BAD_CHANNELS",
+            path=source.path,
         )
 
 

@@ -68,8 +68,9 @@ def write_gif(
 
     Raises:
         MissingPackageError: If Pillow is not installed.
-        ValueError: For another axis, a duration that is not positive, or other channels.
-        UnsupportedError: For pictures beyond 65,535 pixels a side (``UNSUPPORTED_DIMS``).
+        ValueError: For another axis, or a duration that is not positive.
+        UnsupportedError: For other channels (``BAD_CHANNELS``), and pictures beyond 65,535 pixels a
+            side (``UNSUPPORTED_DIMS``).
         MemoryBudgetError: If a few slices exceed the budget; nothing was read.
     """
     import_optional("PIL.Image", "voxarray[plot]")

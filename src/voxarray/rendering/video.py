@@ -79,8 +79,9 @@ def write_video(
 
     Raises:
         MissingPackageError: If PyAV is not installed.
-        ValueError: For other suffixes, directions, verbosities and channels, and unless a rate or
-            a duration is given.
+        ValueError: For other suffixes, directions and verbosities, and unless a rate or a duration
+            is given.
+        UnsupportedError: For other channels (``BAD_CHANNELS``).
     """
     av = import_optional("av", "voxarray[video]")
     codec = _codec(path)

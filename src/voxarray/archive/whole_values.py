@@ -1,0 +1,51 @@
+"""Whether the values of a label map that is added to an image are labels: whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.core.errors import FormatError
+from voxarray.core.scaling import Scaling
+
+
+def requiring_whole(
+    convert: Callable[[NDArray], NDArray], scaling: Scaling | None, name: str
+) -> Callable[[NDArray], NDArray]:
+    """A function that does what ``convert`` does and refuses what is no whole number.
+
+    The pyramid takes votes and viewers look values up in tables, so that 1.5 would be a label of
+    its own that nobody can name.
+
+    Args:
+        convert: Makes stored voxels, of any shape.
+        scaling: What makes values of stored voxels.
+        name: Of the label map, for the error.
+
+    Returns:
+        The function. It raises `FormatError` (``FRACTIONAL_LABELS``).
+    """
+
+    def checked(block: NDArray) -> NDArray:
+        voxels = convert(block)
+        if scaling is not None or voxels.dtype.kind in "fc":
+            values = voxels if scaling is None else scaling.apply(voxels)
+            _require_whole(values, name)
+        return voxels
+
+    return checked
+
+
+def _require_whole(values: NDArray, name: str) -> None:
+    is_whole = np.isfinite(values) & (values == np.rint(values))
+    if values.dtype.kind == "c":
+        is_whole &= values.imag == 0
+    if not is_whole.all():
+        value = values[~is_whole][0].item()
+        raise FormatError(
+            f"the label map {name!r} holds {value}, and labels are whole numbers: round or "
+            "threshold it first (vx.Lambda), or keep it as an image of its own",
+            code="FRACTIONAL_LABELS",
+        )
