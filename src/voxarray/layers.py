@@ -60,8 +60,8 @@ class Archive:
         place = locate(self._path)
         if not place.is_ours or place.key:
             raise FormatError(
-                f"{text} is no archive that voxarray wrote: convert it (vx.convert), or open what "
-                "is in it as an image",
+                f"{text} is not an archive that voxarray wrote: convert it (vx.convert), or open "
+                "what is in it as an image",
                 code="NOT_AN_ARCHIVE",
                 path=self._path,
             )
@@ -262,13 +262,13 @@ def _table(
 
 def _value(value: Any) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise _bad(f"{value!r:.80} is no value of a label: give whole numbers")
+        raise _bad(f"{value!r:.80} is not a label: labels are whole numbers")
     return int(value)
 
 
 def _name(name: Any) -> str:
     if not isinstance(name, str) or not name.strip():
-        raise _bad(f"{name!r:.80} is no name of a label: give a text")
+        raise _bad(f"{name!r:.80} is not a name: names of labels are texts")
     return name
 
 

@@ -148,7 +148,7 @@ def convert(
     written = _format(target)
     if zip and not is_zip_name(target):
         raise UnsupportedError(
-            f"zip=True writes one .ozx file, and {target} is none: name it .ozx",
+            f"zip=True writes one .ozx file, and {target} is not one: name it .ozx",
             code="UNUSED_KEYWORD",
             path=target,
         )

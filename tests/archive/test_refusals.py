@@ -76,7 +76,7 @@ def test_nothing_there(tmp_path):
 
 def test_a_folder_of_something_else(tmp_path):
     (tmp_path / "notes.zarr").mkdir()
-    with pytest.raises(FormatError, match="no Zarr archive") as caught:
+    with pytest.raises(FormatError, match="not a Zarr archive") as caught:
         open_archive(tmp_path / "notes.zarr")
     assert caught.value.code == "NO_ARCHIVE"
 

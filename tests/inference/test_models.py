@@ -399,7 +399,7 @@ def test_bundles_without_a_part_are_named(bundle, ct, tmp_path):
     with pytest.raises(vx.ModelError, match="cannot be read"):
         vx.infer(bundle, ct, tmp_path / "a.nii")
     (bundle / "configs" / "inference.json").unlink()
-    with pytest.raises(vx.MissingFileError, match="no MONAI bundle"):
+    with pytest.raises(vx.MissingFileError, match="not a MONAI bundle"):
         vx.infer(bundle, ct, tmp_path / "a.nii")
 
 

@@ -195,7 +195,7 @@ def image_with(*history):
         (entry("Crop", {"cropping": np.mean}), "Crop was given numpy"),
         (entry("set_data", {}), "no operation 'set_data'"),
         (entry("slice", {"ranges": [[0, 1, 1], [0, 9, 1], [0, 1, 1], [0, 1, 1]]}), "the slice"),
-        ({"voxels": 3}, "is no operation"),
+        ({"voxels": 3}, "is not an operation"),
     ],
 )
 def test_what_cannot_be_replayed(one, text):

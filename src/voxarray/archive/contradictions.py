@@ -184,7 +184,7 @@ def _document(image: ArchiveSource, key: str) -> Mapping[str, Any]:
     """A document of the archive.
 
     Raises:
-        FormatError: If it is no JSON object (``BAD_METADATA``).
+        FormatError: If it is not a JSON object (``BAD_METADATA``).
     """
     try:
         found = json.loads(handle_cache.document(image.store, image.opened, key))
@@ -194,7 +194,9 @@ def _document(image: ArchiveSource, key: str) -> Mapping[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise FormatError(
-            f"{key} of {image.store.path} is no JSON object", code="BAD_METADATA", path=image.path
+            f"{key} of {image.store.path} is not a JSON object",
+            code="BAD_METADATA",
+            path=image.path,
         )
     return found
 

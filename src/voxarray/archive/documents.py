@@ -51,7 +51,7 @@ def attributes_of(raw: bytes, path: str) -> Mapping[str, Any]:
         ) from error
     if not isinstance(attributes, dict):
         raise FormatError(
-            f"the attributes of {path} are no JSON object", code="BAD_METADATA", path=path
+            f"the attributes of {path} are not a JSON object", code="BAD_METADATA", path=path
         )
     return attributes
 

@@ -37,7 +37,7 @@ def require_name(name: object) -> str:
     # In a URL nothing but its name tells where an archive begins.
     if name.lower().endswith(ENDS_OF_STORES):
         raise FormatError(
-            f"{name!r:.100} cannot name a label map: by that end an archive is known; leave it out",
+            f"{name!r:.100} cannot name a label map: that suffix marks an archive; leave it out",
             code="BAD_NAME",
         )
     if len(name.encode()) > _LONGEST:

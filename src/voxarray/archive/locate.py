@@ -84,7 +84,9 @@ def locate(path: str | os.PathLike[str]) -> ArchiveLocation:
         raise MissingFileError(f"there is no archive {whole}", path=whole)
     if not _is_node(whole):
         raise FormatError(
-            f"{whole} is a folder without zarr.json: no Zarr archive", code="NO_ARCHIVE", path=whole
+            f"{whole} is a folder without zarr.json, so it is not a Zarr archive",
+            code="NO_ARCHIVE",
+            path=whole,
         )
     return ArchiveLocation(TreeStore(str(top)), _inside(whole, top), False)
 

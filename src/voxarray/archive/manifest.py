@@ -242,7 +242,7 @@ def _loaded(raw: bytes) -> dict[str, Any] | None:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _dump(content: Mapping[str, Any]) -> bytes:
@@ -275,15 +275,15 @@ def _parsed(content: Mapping[str, Any], version: int, path: str) -> Manifest:
         _refuse(path, f"the format {content['format']!r:.40}")
     source, files = content["source"], content["files"]
     if not isinstance(source, dict) or not _is_shallow(source):
-        _refuse(path, "a source that is no object, or one of too many levels")
+        _refuse(path, "a source that is not an object, or is nested too deep")
     if not isinstance(files, dict):
-        _refuse(path, "files that are no object")
+        _refuse(path, "files that are not an object")
     entries = {key: _entry(key, value, version, path) for key, value in files.items()}
     if version == 1:
         return Manifest(entries, source, 1)
     metadata = content.get("metadata", {})
     if not isinstance(metadata, dict) or not _is_shallow(metadata):
-        _refuse(path, "metadata that are no object, or one of too many levels")
+        _refuse(path, "metadata that are not an object, or are nested too deep")
     generation, previous, base = (content[key] for key in ("generation", "previous", "base"))
     if not _is_count(generation):
         _refuse(path, f"the generation {generation!r:.40}")

@@ -227,7 +227,7 @@ class ImageMetadata:
         if [len(row) for row in affine] != [4] * 4 or min(map(min, factors), default=1) < 1:
             raise ValueError("an affine that is not 4 x 4, or factors below 1")
         if not isinstance(ours["dtype"], str) or np.dtype(ours["dtype"]).kind not in "biufc":
-            raise ValueError("a type that is no number's")
+            raise ValueError("a type that is not numeric")
         if ours["kind"] not in get_args(Kind) or channels["kind"] not in ("channel", "time"):
             raise ValueError(
                 "a kind other than intensity and label, or channels other than channel and time"

@@ -34,8 +34,8 @@ def require_replaceable(path: str) -> None:
     named = _named(path)
     if named is None and not _is_ours(path):
         raise ArchiveExistsError(
-            f"{path} is no archive that voxarray wrote, and overwriting would delete all that is "
-            "in it: choose another name, or delete it yourself",
+            f"{path} is not an archive that voxarray wrote, and overwriting would delete all that "
+            "is in it: choose another name, or delete it yourself",
             code="NOT_AN_ARCHIVE",
             path=path,
         )
@@ -58,8 +58,8 @@ def require_replaceable_keys(
     """
     if top is not None and not is_our_group(top):
         raise ArchiveExistsError(
-            f"{url} is no archive that voxarray wrote, and writing there would mix the two: choose "
-            "another name, or delete it yourself",
+            f"{url} is not an archive that voxarray wrote, and writing there would mix the two: "
+            "choose another name, or delete it yourself",
             code="NOT_AN_ARCHIVE",
             path=url,
         )

@@ -130,7 +130,7 @@ def require_numbers(dtype: np.dtype) -> None:
     """
     if dtype.kind not in "biufc":
         raise UnsupportedError(
-            f"voxels of type {dtype} are no numbers: split RGB into channels first",
+            f"voxels of type {dtype} are not numbers: split RGB into channels first",
             code="UNSUPPORTED_DTYPE",
         )
 

@@ -16,8 +16,14 @@ from voxarray.layers import Archive
 @click.argument("name")
 @click.argument("file")
 @click.option("--name", "names", multiple=True, metavar="VALUE=NAME", help="Name of a value")
-@click.option("--colour", "colours", multiple=True, metavar="VALUE=#RRGGBB", help="Its colour")
-@click.option("--memory", callback=checked_size, help="Most memory to use, such as 512MiB")
+@click.option(
+    "--colour", "colours", multiple=True, metavar="VALUE=#RRGGBB", help="Colour of a value"
+)
+@click.option(
+    "--memory",
+    callback=checked_size,
+    help='Budget, such as "512 MiB" [default: half of the memory available to this process]',
+)
 @how_it_speaks(as_json=True)
 def command(
     archive: str,
@@ -29,7 +35,7 @@ def command(
 ) -> None:
     """Add the label map in FILE to ARCHIVE under NAME.
 
-    It must be on the grid of the archive's image, and is there as a whole or not at all. If any
+    It must be on the grid of the archive's image, and is added as a whole or not at all. If any
     value is named, all but 0 must be.
     """
     talk = console()

@@ -24,9 +24,11 @@ _SHOWN = (
 
 @click.command("catalogue")
 @click.argument("destination")
-@click.option("--query", help='Rows for which this holds, such as "spacing_max < 2"')
+@click.option("--query", help='Only rows for which this holds, such as "spacing_max < 2"')
 @click.option("--csv", "as_csv", is_flag=True, help="All columns, as CSV")
-@click.option("--log", metavar="SUBJECT", help="What happened to its images: JSON, line by line")
+@click.option(
+    "--log", metavar="SUBJECT", help="What happened to the images of SUBJECT: JSON, line by line"
+)
 def command(destination: str, query: str | None, as_csv: bool, log: str | None) -> None:
     """Print the catalogue of the cohort in DESTINATION: a row per image."""
     from voxarray.cohort.cohort import Cohort

@@ -17,16 +17,16 @@ from voxarray.storage.folder_lock import Ownership
 @click.option(
     "--unlocked",
     is_flag=True,
-    help="Also remove what no lock shows to be abandoned",
+    help="Also remove what may still be in use, since no lock tells",
 )
-@click.option("--dry-run", is_flag=True, help="Say what is there, and remove nothing")
+@click.option("--dry-run", is_flag=True, help="List what would be removed, and remove nothing")
 @how_it_speaks(as_json=False)
 def command(path: str, unlocked: bool, dry_run: bool) -> None:
     """Remove what interrupted conversions have left below PATH.
 
     What a running conversion writes is kept. On file systems without locks, in buckets (s3://...)
-    and of what voxarray 0.1 left, nothing shows whether the writer still runs: give --unlocked to
-    remove it, and only while nobody converts there.
+    and for what voxarray 0.1 left, nothing shows whether the writer still runs: --unlocked removes
+    that, too; use it only while nobody converts there.
     """
     talk = console()
     found = clean(path, unlocked=unlocked, dry_run=dry_run)

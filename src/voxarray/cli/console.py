@@ -88,7 +88,7 @@ def how_it_speaks(*, as_json: bool) -> Callable[[Callable[..., Any]], Callable[.
             is_flag=True,
             expose_value=False,
             callback=_remember("verbose"),
-            help="Say more: every file, and log records",
+            help="Print more: every file, and log records",
         )(command)
         return click.option(
             "-q",
@@ -96,7 +96,7 @@ def how_it_speaks(*, as_json: bool) -> Callable[[Callable[..., Any]], Callable[.
             is_flag=True,
             expose_value=False,
             callback=_remember("quiet"),
-            help="Say nothing but errors",
+            help="Print errors only",
         )(command)
 
     return decorated

@@ -50,7 +50,7 @@ _OF_ARCHIVES = {"levels": "--levels", "chunk": "--chunk", "codec": "--codec", "z
 def command(
     sources: tuple[str, ...], destination: str, memory: str | None, **arguments: Any
 ) -> None:
-    """Convert SOURCES at DESTINATION: one image, or many into a cohort of Zarr archives.
+    """Convert SOURCES to DESTINATION: one image, or many into a cohort of Zarr archives.
 
     If DESTINATION is the name of an archive (.ome.zarr, .nii.zarr, .ozx) or of a file in another
     format (.nii.gz, .nrrd, .mha, ...), SOURCES is one image. Otherwise it is the folder of a
@@ -74,7 +74,7 @@ def command(
 
 def _one(sources: tuple[str, ...], target: Destination, arguments: dict[str, Any]) -> None:
     if arguments["zipped"] and suffix_of(target.path) != ".ozx":
-        raise click.UsageError(f"--zip makes .ozx files, and {target.path} is none")
+        raise click.UsageError(f"--zip makes .ozx files, and {target.path} is not one")
     source = _single(sources, target)
     outcome = Outcome()
     with outcome.attempt(source):

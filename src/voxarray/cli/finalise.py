@@ -18,8 +18,8 @@ from voxarray.cohort.run.slurm_submit import RESUBMISSIONS, resubmit
     "script",
     type=click.Path(),
     metavar="SCRIPT",
-    help="Submit again, with twice the memory, the parts of this SLURM script that lack images, "
-    f"but for images that failed permanently; at most {RESUBMISSIONS} times",
+    help="Submit again, with twice the memory, the parts of this SLURM script whose images are "
+    f"missing, except those that failed permanently; at most {RESUBMISSIONS} times",
 )
 @click.option("--attempt", type=click.IntRange(1), default=1, help="How often SCRIPT was submitted")
 @how_it_speaks(as_json=False)

@@ -59,15 +59,19 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
     help="Name of the layer, without DESTINATION",
 )
 @click.option("--patch-size", callback=_sizes, metavar="N|N,N,N", help="Edges of a patch in voxels")
-@click.option("--overlap", callback=_sizes, metavar="F|N|...", help="Fraction, or voxels [0.5]")
-@click.option("--blend", type=click.Choice(BLENDS), help="How patches are weighed [hann]")
+@click.option(
+    "--overlap", callback=_sizes, metavar="F|N|...", help="Fraction, or voxels [default: 0.5]"
+)
+@click.option("--blend", type=click.Choice(BLENDS), help="How patches are weighted [default: hann]")
 @click.option("--output", type=click.Choice(OUTPUTS), default="labels", show_default=True)
 @click.option(
     "--activation",
     type=click.Choice(ACTIVATIONS),
     help="[default: softmax, or sigmoid for one class]",
 )
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Least probability of a label")
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), help="Smallest probability that makes a label"
+)
 @click.option(
     "--classes", callback=_classes, metavar="N|NAME,NAME,...", help="[default: those of the model]"
 )
@@ -77,10 +81,10 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
     metavar="NAME,NAME,...",
     help="Images of a subject, as the network's channels",
 )
-@click.option("--batch-size", type=click.IntRange(1), help="Patches at once [1]")
+@click.option("--batch-size", type=click.IntRange(1), help="Patches at once [default: 1]")
 @click.option("--flips", metavar="all|AXIS,AXIS", help="Average over mirrored patches: x, y, z")
 @click.option("--amp", is_flag=True, default=None, help="Half precision where that is safe")
-@click.option("--device", help="Where the network runs, such as cuda:0 [cpu]")
+@click.option("--device", help="Where the network runs, such as cuda:0 [default: cpu]")
 @click.option(
     "--pipeline", type=click.Path(dir_okay=False), help="YAML of transforms to apply first"
 )

@@ -59,7 +59,7 @@ class _Lazy(click.Group):
             if not any("\udc80" <= letter <= "\udcff" for letter in str(error.object)):
                 _own_fault(error)
             console().complain(
-                f"{error.object}: a name holds bytes that are no UTF-8, which cannot be written "
+                f"{error.object}: a name holds bytes that are not UTF-8, which cannot be written "
                 "where it is needed: rename it, or choose another"
             )
             sys.exit(NOTHING_DONE)

@@ -13,9 +13,16 @@ from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.run.array_index import part_of_array
 from voxarray.cohort.run.build import ExecutionOptions
 from voxarray.core.errors import FormatError
+from voxarray.geometry.layout import DEFAULT_CHUNK
 from voxarray.geometry.levels import Levels, checked
 
 Command = Callable[..., Any]
+
+_CHUNKS = "; ".join(
+    [str(DEFAULT_CHUNK)]
+    + [f"{name} {one.chunk}" for name, one in PROFILES.items() if one.chunk != DEFAULT_CHUNK]
+)
+"""The default, and the profiles with another one: from the table, so that none can be missing."""
 
 
 def checked_size(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
@@ -26,7 +33,7 @@ def checked_size(_: click.Context, __: click.Parameter, text: str | None) -> str
         try:
             parse_bytes(text)
         except (ValueError, OverflowError):
-            raise click.BadParameter(f"{text!r} is no size: write 512 MiB or 4 GB") from None
+            raise click.BadParameter(f"{text!r} is not a size: write 512 MiB or 4 GB") from None
     return text
 
 
@@ -63,7 +70,7 @@ def how_archives_are_written(command: Command) -> Command:
         click.option(
             "--chunk",
             type=click.IntRange(2),
-            help="Edge of a chunk in voxels, even [default: 64; training 32, compact 128]",
+            help=f"Edge of a chunk in voxels, even [default: {_CHUNKS}]",
         ),
         click.option(
             "--codec",
@@ -160,7 +167,7 @@ def _part(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int,
             raise click.BadParameter(str(error)) from None
     if not (slash and number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
         raise click.BadParameter(
-            f"{text!r} is no part: write 3/16, from 1/16 to 16/16, or auto/16 in a job array"
+            f"{text!r} is not a part: write 3/16, from 1/16 to 16/16, or auto/16 in a job array"
         )
     return int(number), int(of)
 

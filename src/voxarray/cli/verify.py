@@ -29,7 +29,7 @@ from voxarray.core.progress import reporting_each
     multiple=True,
     help="Compare voxel by voxel with what the archive or cohort was made from",
 )
-@click.option("--quick", is_flag=True, help="Names and sizes alone")
+@click.option("--quick", is_flag=True, help="Check names and sizes only")
 @how_it_speaks(as_json=True)
 def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> None:
     """Compare every byte of archives with what was written.

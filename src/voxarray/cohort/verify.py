@@ -162,10 +162,14 @@ def _unreadable(path: str, error: Exception) -> Verdict:
 
 def _missing(item: Item | str) -> Problem:
     if isinstance(item, str):
-        return Problem("MISSING", item, "is in the catalogue and is not there: convert again")
+        return Problem(
+            "MISSING", item, "is in the catalogue, but its archive is missing: convert again"
+        )
     if item.failure is not None:
         return Problem(item.failure.code, item.origin.source, item.failure.message)
-    return Problem("MISSING", item.origin.source, "was planned and is not there: convert again")
+    return Problem(
+        "MISSING", item.origin.source, "was planned, but its archive is missing: convert again"
+    )
 
 
 def _of_plan(path: str, item: Item) -> list[Problem]:

@@ -130,7 +130,7 @@ def plain_axis(
     if variable.ndim and tuple(variable.dims) != (dim,):
         raise GridError(
             f"coordinate {dim!r} runs along {tuple(variable.dims)}, not along {dim!r}: these "
-            "voxels are no grid any more",
+            "voxels are no longer a grid",
             code="NOT_UNIFORM",
         )
     values = np.atleast_1d(np.asarray(variable.values, float))
@@ -163,7 +163,7 @@ def _step(values: NDArray[np.float64], stated: Any, dim: str) -> float:
     even = values[0] + step * np.arange(len(values))
     if not step or np.abs(values - even).max() > SAME_GRID_TOLERANCE * abs(step):
         raise GridError(
-            f"coordinate {dim!r} is not evenly spaced: these voxels are no grid any more "
+            f"coordinate {dim!r} is not evenly spaced: these voxels are no longer a grid "
             f"(steps from {np.diff(values).min():g} to {np.diff(values).max():g} mm)",
             code="NOT_UNIFORM",
         )

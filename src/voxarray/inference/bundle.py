@@ -66,7 +66,8 @@ class Bundle:
             if os.path.isfile(path):
                 return path
         raise MissingFileError(
-            f"{self.folder} is no MONAI bundle: in configs it has none of {', '.join(_CONFIGS)}",
+            f"{self.folder} is not a MONAI bundle: its folder configs has none of "
+            f"{', '.join(_CONFIGS)}",
             path=self.folder,
         )
 

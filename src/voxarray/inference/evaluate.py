@@ -274,7 +274,7 @@ def _whole_numbers(voxels: NDArray) -> NDArray:
     whole = voxels.astype(np.int64)
     if not np.array_equal(whole, voxels):
         raise UnsupportedError(
-            "a label map has voxels that are no whole numbers: is it a map of probabilities?",
+            "a label map has voxels that are not whole numbers: is it a map of probabilities?",
             code="NO_LABELS",
         )
     return whole

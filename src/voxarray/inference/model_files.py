@@ -93,7 +93,7 @@ def _kind(path: str) -> str:
 def _damaged(path: str, error: Exception) -> ModelError:
     text = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
     return ModelError(
-        f"{path} is no model that can be loaded ({text}): expected TorchScript, a program of "
+        f"{path} is not a model that can be loaded ({text}): expected TorchScript, a program of "
         "torch.export, or ONNX",
         path=path,
     )

@@ -103,7 +103,7 @@ class Montage:
             return scan
         cohort = reference if given is None else given
         if not isinstance(cohort, Cohort):
-            raise TypeError(f"images of cohorts is a Cohort, not {type(given).__name__}")
+            raise TypeError(f"images= of two cohorts is a Cohort, not {type(given).__name__}")
         if name not in cohort.names:
             raise _missing(f"the cohort of images has no subject {name}")
         found = cohort[name].get_images_dict()

@@ -43,9 +43,9 @@ def count_cells(source: Source, edge: int = EDGE) -> CellCounts:
                 found = rows_of(channel, number, volume[inside])
                 if found is None:
                     raise UnsupportedError(
-                        f"{source.path or 'the image'} is no label map: its voxels are not whole "
-                        f"numbers, or more than {MAX_VALUES_PER_CELL} different ones in one place; "
-                        "use WeightedSampler for a map of probabilities",
+                        f"{source.path or 'the image'} is not a label map: its voxels are not "
+                        f"whole numbers, or more than {MAX_VALUES_PER_CELL} different ones in one "
+                        "place; use WeightedSampler for a map of probabilities",
                         code="NO_LABELS",
                         path=source.path,
                     )

@@ -147,7 +147,7 @@ class Copies:
             if not is_full(error):
                 raise
             raise ArchiveError(
-                f"there is no space for a copy of {file.path}, {format_bytes(file.size)}: make "
+                f"there is no space for a copy of {file.path}, {format_bytes(file.size)}: free "
                 "some, or name another folder (setting voxarray.download-directory)",
                 code="NO_SPACE",
                 path=file.path,

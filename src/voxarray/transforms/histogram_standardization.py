@@ -142,8 +142,8 @@ def _percentiles(
     found = statistics_of(source, chosen, report)
     if found.not_finite or not found.count:
         raise StateError(
-            f"{image!r} cannot be trained with: within the mask are {found.count:,} voxels, and "
-            f"{found.not_finite:,} that are NaN or infinite",
+            f"{image!r} cannot be used for training: within the mask are {found.count:,} voxels, "
+            f"and {found.not_finite:,} that are NaN or infinite",
             code="NOT_FINITE" if found.not_finite else "EMPTY_MASK",
         )
     return found.percentiles(wanted)

@@ -68,7 +68,7 @@ class ImageOperation(Transform):
         self.operation, self.parameters = operation, dict(parameters)
         name, shape = _PARAMETERS[operation]
         if set(parameters) != {name}:
-            raise TypeError(f"expected is {name}, not {', '.join(map(repr, parameters))}")
+            raise TypeError(f"expected {name}, not {', '.join(map(repr, parameters))}")
         value = np.asarray(parameters[name])
         if value.shape != shape or value.dtype.kind not in ("if" if name == "affine" else "i"):
             raise TypeError(f"{name} is {shape or 'one'} of numbers, not {parameters[name]!r}")

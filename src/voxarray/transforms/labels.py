@@ -225,7 +225,9 @@ def remapped(source: Window, remapping: Mapping[Any, Any], mask: Source | None) 
         # Only what is too small is made larger: its new labels decide by how much.
         for new in remapping.values():
             if not float(new).is_integer():
-                raise ValueError(f"{new} is no label: labels of a {dtype} image are whole numbers")
+                raise ValueError(
+                    f"{new} is not a label: labels of a {dtype} image are whole numbers"
+                )
             dtype = np.promote_types(dtype, np.min_scalar_type(int(new)))
         dtype = source.dtype if _holds(source.dtype, remapping.values()) else dtype
     old = sorted(remapping)

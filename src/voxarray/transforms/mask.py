@@ -73,7 +73,7 @@ def require_value(value: float, dtype: np.dtype) -> None:
     limits = np.iinfo(dtype)
     if value != value or int(value) != value or not limits.min <= value <= limits.max:
         raise UnsupportedError(
-            f"{value} is no value of {dtype} voxels: convert the image first, for example with "
+            f"{value} does not fit {dtype} voxels: convert the image first, for example with "
             "To('float32')",
             code="OUT_OF_TYPE",
         )

@@ -55,7 +55,7 @@ def read_pipeline(path: str | os.PathLike[str]) -> list[Transform]:
         ) from error
     except UnicodeDecodeError:
         raise FormatError(
-            f"{name} is no pipeline: it is no text in UTF-8", code="BAD_PIPELINE", path=name
+            f"{name} is not a pipeline: it is not text in UTF-8", code="BAD_PIPELINE", path=name
         ) from None
     return parsed(text, name)
 
@@ -66,7 +66,7 @@ def parsed(text: str, name: str) -> list[Transform]:
         entries = loads(text)
     except YamlError as error:
         raise FormatError(
-            f"{name} is no pipeline: {error}", code="BAD_PIPELINE", path=name
+            f"{name} is not a pipeline: {error}", code="BAD_PIPELINE", path=name
         ) from None
     return _steps(entries, name, "operation", 0)
 
@@ -74,7 +74,7 @@ def parsed(text: str, name: str) -> list[Transform]:
 def _steps(entries: Any, name: str, place: str, depth: int) -> list[Transform]:
     if not isinstance(entries, list) or depth > _DEEPEST:
         raise FormatError(
-            f"{name} is no pipeline: expected is a list of operations, such as "
+            f"{name} is not a pipeline: expected a list of operations, such as "
             "'- operation: ToCanonical'",
             code="BAD_PIPELINE",
             path=name,
@@ -99,7 +99,8 @@ def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
     kind = _transform_named(operation)
     if kind is None and operation not in METHODS:
         raise refuse(
-            "UNKNOWN_TRANSFORM", f"{operation!r} is no transform; known are {', '.join(_known())}"
+            "UNKNOWN_TRANSFORM",
+            f"{operation!r} is not a transform; known are {', '.join(_known())}",
         )
     _require_version(given, 1 if kind is None else kind.version, refuse)
     if kind is transforms.Compose and isinstance(arguments.get("transforms"), list):
@@ -121,7 +122,7 @@ def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
 def _read(given: Any, refuse: _Refusal) -> tuple[str, dict[str, Any]]:
     """Name and arguments of an entry, which has no other keys than histories have."""
     if not isinstance(given, dict) or not isinstance(given.get("operation"), str):
-        raise refuse("BAD_PIPELINE", f"expected is 'operation: NAME', not {_short(given)}")
+        raise refuse("BAD_PIPELINE", f"expected 'operation: NAME', not {_short(given)}")
     unknown = [key for key in given if key not in _KEYS]
     if unknown:
         expected = ", ".join(sorted(_KEYS))
@@ -189,7 +190,7 @@ def entries_of(steps: Sequence[Callable[[Any], Any]]) -> list[Entry]:
             found.append(entry(step.operation, step.parameters, step.version))
         elif not isinstance(step, Transform) or _transform_named(known.__name__) is not known:
             raise FormatError(
-                f"{step!r} is no transform of voxarray.transforms that a file can name",
+                f"{step!r} is not a transform of voxarray.transforms that a file can name",
                 code="NOT_IN_A_FILE",
             )
         elif isinstance(step, transforms.Compose):

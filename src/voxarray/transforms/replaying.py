@@ -115,7 +115,7 @@ def _facts(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any], Any]:
     try:
         return str(entry["operation"]), dict(numbers(entry.get("arguments", {}))), entry["version"]
     except (KeyError, TypeError, ValueError) as error:
-        raise _refusal(f"the history holds {entry!r}, which is no operation") from error
+        raise _refusal(f"the history holds {entry!r}, which is not an operation") from error
 
 
 def _require_version(name: str, version: Any, known: int) -> None:

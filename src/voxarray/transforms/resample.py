@@ -225,8 +225,8 @@ def label_kernel(name: str) -> str:
     used = kernel(name)
     if not used.keeps_values:
         raise UnsupportedError(
-            f"{name!r} would make new values, and labels are no numbers: use 'nearest' or "
-            "'label_gaussian', or make a ScalarImage of a map of probabilities",
+            f"{name!r} would make new values, and labels are names, not quantities: use 'nearest' "
+            "or 'label_gaussian', or make a ScalarImage of a map of probabilities",
             code="NOT_FOR_LABELS",
         )
     return used.name

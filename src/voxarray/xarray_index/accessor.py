@@ -111,7 +111,7 @@ def _one_array(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
     names = list(obj.data_vars)
     if len(names) != 1:
         raise UnsupportedError(
-            f"a Dataset of the variables {names} is no image: take one of them, such as "
+            f"a Dataset of the variables {names} is not an image: take one of them, such as "
             f"dataset[{str(names[0]) if names else 'image'!r}].vox",
             code="SEVERAL_VARIABLES",
         )

@@ -71,7 +71,7 @@ class _Query:
 
     def _parsed(self) -> ast.expr:
         if not isinstance(self.expression, str):
-            raise self._bad("it is no text")
+            raise self._bad("it is not a text")
         if len(self.expression) > _LONGEST:
             raise self._bad(f"it has {len(self.expression)} characters, more than {_LONGEST}")
         text = _QUOTED.sub(self._placed, self.expression).strip()
@@ -121,7 +121,7 @@ class _Query:
     def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> pd.Series:
         one, other = self._value(left), self._value(right)
         if not (_is_column(one) or _is_column(other)):
-            raise self._bad("it compares values that are no columns")
+            raise self._bad("it compares values, none of which is a column")
         try:
             if isinstance(op, (ast.In, ast.NotIn)):
                 found = self._filled(self._inside(one, other))
@@ -201,8 +201,8 @@ class _Query:
 
     def _bad(self, why: str) -> FormatError:
         return FormatError(
-            f"{self.expression!r:.200} is no query: {why}. A query compares columns with texts and "
-            f"numbers (==, !=, <, <=, >, >=, in, not in), joined by and, or, not; "
+            f"{self.expression!r:.200} is not a query: {why}. A query compares columns with texts "
+            f"and numbers (==, !=, <, <=, >, >=, in, not in), joined by and, or, not; "
             f"{self._columns()}",
             code="BAD_QUERY",
         )

@@ -135,8 +135,8 @@ class Distributed:
                 )
         except (RuntimeError, OSError) as error:
             raise TransportError(
-                f"the {self.workers} workers do not start ({type(error).__name__}), one may have "
-                "died of a lack of memory: run the same command again, or with fewer --workers",
+                f"the {self.workers} workers did not start ({type(error).__name__}), one may have "
+                "run out of memory: run the same command again, or with fewer --workers",
                 code="NO_WORKERS",
             ) from error
 

@@ -139,7 +139,7 @@ def _asked(text: str, file: str) -> tuple[str, str]:
     memory = re.search(r"^#SBATCH --mem=(\d+)M$", text, re.MULTILINE)
     if jobs is None or memory is None:
         raise FormatError(
-            f"{file} is no script of voxarray: --array=1-N and --mem=NM were expected in it",
+            f"{file} is not a script of voxarray: --array=1-N and --mem=NM were expected in it",
             code="NOT_OUR_SCRIPT",
             path=file,
         )

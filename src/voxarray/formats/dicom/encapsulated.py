@@ -30,9 +30,7 @@ def require_whole(fd: int, size: int, element: PixelElement) -> None:
     while True:
         head = portable.pread(fd, 8, position)
         if len(head) < 8:
-            raise TruncatedError(
-                f"the compressed pixels end at byte {size}, without the mark of their end"
-            )
+            raise TruncatedError(f"the compressed pixels end at byte {size}, without an end mark")
         group, number, length = struct.unpack("<HHI", head)
         tag = group << 16 | number
         if tag == SEQUENCE_END:

@@ -131,7 +131,7 @@ def _require_place(frames: Sequence[Frame]) -> None:
         named = " and ".join(f"{name} ({n} of them)" for name, n in lacking.items() if n)
         raise FormatError(
             f"{without} of {len(frames)} planes do not say where they are: they lack {named}, and "
-            "half of a place is none. Choose a series that says both, export it again, or open it "
+            "both are needed. Choose a series that says both, export it again, or open it "
             "with reader=, a function of yours that returns voxels and an affine",
             code="NO_POSITION",
         )

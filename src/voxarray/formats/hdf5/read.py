@@ -36,7 +36,7 @@ def open_itk_hdf5(path: str | os.PathLike[str]) -> FileArray:
         with opened_hdf5(identity.path) as file:
             if _VOXELS not in file:
                 raise FormatError(
-                    f"the HDF5 file has no array {_VOXELS}, so it is no image of ITK's: read it "
+                    f"the HDF5 file has no array {_VOXELS}, so it is not an image of ITK: read it "
                     "with a reader= of your own",
                     code="NOT_AN_IMAGE",
                 )

@@ -86,7 +86,7 @@ class MetaHeader:
             if not equals or key in fields:
                 code = "BAD_HEADER" if fields else "NOT_METAIMAGE"
                 raise FormatError(
-                    f"the line {line[:80]!r} is no 'Key = value', or the second of its key",
+                    f"the line {line[:80]!r} is not 'Key = value', or repeats a key",
                     code=code,
                 )
             fields[key] = value.strip()

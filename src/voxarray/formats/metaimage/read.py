@@ -67,7 +67,7 @@ def _start(header: MetaHeader, stored: StoredVoxels, data: FileIdentity | None) 
     if data is None:
         if header.skipped > 0:
             raise FormatError(
-                f"HeaderSize is {header.skipped} and the voxels are local: they follow the header",
+                f"HeaderSize is {header.skipped} where ElementDataFile is LOCAL: expected 0",
                 code="BAD_OFFSET",
             )
         return header.end

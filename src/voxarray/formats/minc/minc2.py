@@ -68,5 +68,5 @@ def _pair(found: Any) -> NDArray[np.float64]:
 
 def _table(dataset: Any) -> NDArray[np.float64]:
     if dataset.nbytes > LARGEST_TEXT or dataset.ndim > 2:
-        raise FormatError("image-min and image-max are no table of slices", code="BAD_SCALE")
+        raise FormatError("image-min and image-max are not tables of slices", code="BAD_SCALE")
     return np.asarray(dataset[()], np.float64)

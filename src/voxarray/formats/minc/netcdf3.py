@@ -120,7 +120,7 @@ class _Cursor:
     def _type(self) -> np.dtype:
         code = self._whole()
         if code not in _TYPES:
-            raise FormatError(f"{code} is no type of netCDF", code="BAD_HEADER")
+            raise FormatError(f"{code} is not a type of netCDF", code="BAD_HEADER")
         return np.dtype(_TYPES[code])
 
     def _name(self) -> str:
@@ -136,7 +136,9 @@ class _Cursor:
     def _limited(self) -> int:
         count = self._whole()
         if count > _MOST:
-            raise FormatError(f"a list of {count} items is no header", code="BAD_HEADER")
+            raise FormatError(
+                f"a list of {count} items is too long for a header", code="BAD_HEADER"
+            )
         return count
 
     def _whole(self) -> int:

@@ -144,13 +144,13 @@ class NrrdAxes:
         size = min(_space_dimension(self.header), 3)
         if size != len(self.spatial):
             raise UnsupportedError(
-                f"{len(self.spatial)} axes lie in a space of {size} dimensions: how thick the "
-                "plane is, is not said; give the file a third axis",
+                f"{len(self.spatial)} axes lie in a space of {size} dimensions, and the thickness "
+                "of the plane is not stated: give the file a third axis",
                 code="UNSUPPORTED_DIMS",
             )
         if _is_coupled(directions, self.spatial):
             raise UnsupportedError(
-                "the position in space depends on the time: split the file",
+                "the position in space depends on time: split the file",
                 code="UNSUPPORTED_DIMS",
             )
         affine = np.eye(4)

@@ -234,7 +234,7 @@ def _add(fields: dict[str, str], line: str) -> None:
 
 def _inside(part: str, field: str) -> str:
     if not (part.startswith("(") and part.endswith(")")):
-        raise FormatError(f"{field} holds {part[:80]!r}: no vector", code="BAD_HEADER")
+        raise FormatError(f"{field} holds {part[:80]!r}, which is not a vector", code="BAD_HEADER")
     return part[1:-1]
 
 

@@ -77,13 +77,13 @@ def _listed(transforms: Any) -> Sequence[Any]:
     if transforms is None:
         return ()
     if not isinstance(transforms, list):
-        raise _bad(f"coordinateTransformations is no list but {type(transforms).__name__}")
+        raise _bad(f"coordinateTransformations is not a list but {type(transforms).__name__}")
     return transforms
 
 
 def _matrix(transform: Any, size: int, depth: int) -> Matrix:
     if not isinstance(transform, Mapping) or depth > _MAX_DEPTH:
-        raise _bad(f"{transform!r} is no coordinate transformation, or is nested too deeply")
+        raise _bad(f"{transform!r} is not a coordinate transformation, or is nested too deeply")
     kind = transform.get("type")
     if kind == "identity":
         return np.eye(size + 1)
@@ -159,7 +159,7 @@ def _linear(kind: str, numbers: Matrix, size: int) -> Matrix:
         matrix[:size, size] = numbers
     elif kind == "mapAxis":  # at i stands the input axis that becomes output axis i
         if sorted(numbers) != list(range(size)):
-            raise _bad(f"mapAxis {numbers.tolist()} is no order of {size} axes")
+            raise _bad(f"mapAxis {numbers.tolist()} is not an order of {size} axes")
         matrix[:size, :size] = np.eye(size)[numbers.astype(int)]
     else:
         matrix[:size, : expected[-1]] = numbers

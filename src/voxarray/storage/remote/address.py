@@ -88,7 +88,7 @@ class Address:
                 _ = parts.port
             except ValueError as error:  # brackets of IPv6, or a port that is no number
                 raise UnsupportedError(
-                    f"{_without_secrets(url)} is no URL ({error})", code="BAD_URL"
+                    f"{_without_secrets(url)} is not a URL ({error})", code="BAD_URL"
                 ) from None
             query = f"?{parts.query}" if parts.query else ""
             return cls(f"{scheme}://{parts.netloc}", unquote(parts.path).strip("/"), query)
