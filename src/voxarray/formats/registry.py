@@ -125,15 +125,15 @@ def _opener(path: str) -> Opener:
         return load(known.open)
     if is_dicom(path):  # whose names may be anything
         return load(_DICOM)
-    found = format_of(path)
-    if found is None:
+    known_format = format_of(path)
+    if known_format is None:
         raise UnsupportedError(
             f"nothing reads files that end in {suffix!r} ({path}): known are "
             f"{', '.join(known_suffixes())}",
             code="UNKNOWN_SUFFIX",
             path=path,
         )
-    return load(str(found.open))
+    return load(str(known_format.open))
 
 
 def is_zarr_folder(folder: str) -> bool:
@@ -199,8 +199,8 @@ def names_archive(path: str | os.PathLike[str]) -> bool:
     """Whether a path has the name of one archive, as voxarray writes them."""
     # Not of formats that were added: looking for these takes milliseconds, and a folder has
     # thousands of names.
-    found = _of_table(path, _WRITTEN)
-    return found is not None and found.identity == "zarr"
+    writer = _of_table(path, _WRITTEN)
+    return writer is not None and writer.identity == "zarr"
 
 
 def _added() -> list[Format]:
@@ -230,9 +230,9 @@ def _of_table(path: str | os.PathLike[str], table: Mapping[str, Format]) -> Form
     name = _name_of(path)
     dot = name.find(".", 1)  # a name that is a suffix and nothing else has none
     while dot >= 0:
-        found = table.get(name[dot:])
-        if found is not None:
-            return found
+        known = table.get(name[dot:])
+        if known is not None:
+            return known
         dot = name.find(".", dot + 1)
     return None
 

@@ -338,12 +338,12 @@ def _nearest_axes(direction: NDArray[np.float64]) -> list[tuple[int, int]]:
     """
     left, _, right = np.linalg.svd(direction)
     rotation = left @ right
-    found = [(0, 1)] * 3
+    axes = [(0, 1)] * 3
     for axis in np.argsort(-(rotation**2).max(axis=0), kind="stable"):
         world = int(np.argmax(np.abs(rotation[:, axis])))
-        found[axis] = (world, 1 if rotation[world, axis] >= 0 else -1)
+        axes[axis] = (world, 1 if rotation[world, axis] >= 0 else -1)
         rotation[world, :] = 0
-    return found
+    return axes
 
 
 def _world_axis(code: str) -> tuple[int, int]:

@@ -88,16 +88,16 @@ def require_division(layout: Layout, factors: Sequence[Factors]) -> None:
 
 def _merged(steps: Sequence[Factors], halvings: Sequence[int]) -> list[Factors]:
     """Steps to the levels that come after so many halvings of the base."""
-    found, done = list[Factors](), 0
+    merged, done = list[Factors](), 0
     for wanted in halvings:
         if wanted > len(steps):
             break
         z = y = x = 1
         for step in steps[done:wanted]:
             z, y, x = z * step[0], y * step[1], x * step[2]
-        found.append((z, y, x))
+        merged.append((z, y, x))
         done = wanted
-    return found
+    return merged
 
 
 def _divides(layout: Layout, factors: Sequence[Factors]) -> bool:

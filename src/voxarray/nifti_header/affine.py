@@ -176,5 +176,5 @@ def _unit_quaternion(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
         ]
     )
     _, vectors = np.linalg.eigh(upper, UPLO="U")
-    found: NDArray[np.float64] = vectors[:, -1]
-    return -found if found[0] < 0 else found
+    largest: NDArray[np.float64] = vectors[:, -1]
+    return -largest if largest[0] < 0 else largest

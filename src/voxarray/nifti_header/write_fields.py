@@ -54,9 +54,9 @@ def set_affine(record: Any, affine: NDArray[np.float64], code: int) -> None:
 def set_qform(record: Any, matrix: NDArray[np.float64], code: int) -> None:
     """Write an affine whose spacings stand in the header as a qform; code 0 if it holds it not."""
     record["qform_code"] = 0
-    found = quaternion(matrix)
-    if found is not None:
-        record["quatern"], record["pixdim"][0] = found
+    rotation = quaternion(matrix)
+    if rotation is not None:
+        record["quatern"], record["pixdim"][0] = rotation
         record["qoffset"] = matrix[:3, 3]
         # Near a half turn the float32 of NIfTI-1 is off by up to 2e-3: then the sform stands alone.
         held = qform(record)[:3, :3] / record["pixdim"][1:4]

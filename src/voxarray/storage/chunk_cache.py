@@ -131,11 +131,11 @@ class ChunkCache:
 
     def shrink(self) -> None:
         """Delete what was not read for longest, until the rest is below the limit."""
-        found = sorted(self._files())
-        total = sum(size for _, size, _ in found)
+        files = sorted(self._files())
+        total = sum(size for _, size, _ in files)
         if total <= self.limit * (1 - 1 / _SHARE):  # several processes add at once
             return
-        for _, size, path in found:
+        for _, size, path in files:
             if total <= self.limit * _KEPT:
                 return
             with suppress(OSError):  # another process was quicker

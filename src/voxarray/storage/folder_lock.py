@@ -182,10 +182,10 @@ class FolderLock:
 
 def ownership(folder: str) -> Ownership:
     """Whose a folder is, as far as its lock tells."""
-    found, lock = _judged(folder)
+    owner, lock = _judged(folder)
     if lock is not None:
         lock.release()
-    return found
+    return owner
 
 
 def remove_if_abandoned(folder: str, *, rescue: Callable[[str], None] | None = None) -> Ownership:
@@ -198,14 +198,14 @@ def remove_if_abandoned(folder: str, *, rescue: Callable[[str], None] | None = N
     Raises:
         OSError: What the disk refuses.
     """
-    found, lock = _judged(folder)
+    owner, lock = _judged(folder)
     if lock is None:
-        return found
+        return owner
     try:
         remove_aside(folder, rescue=rescue)
     finally:
         lock.release()
-    return found
+    return owner
 
 
 def remove_aside(folder: str, *, rescue: Callable[[str], None] | None = None) -> None:

@@ -78,8 +78,8 @@ def refuse_existing(url: str, is_folder: bool) -> None:
 def size_of(url: str) -> int | None:
     """Bytes of an object, asked for now; None if there is none."""
     address = Address.parse(url)
-    found = WritableObjects.at(address.parent.url).stat(address.name)
-    return None if found is None else found.size
+    stamp = WritableObjects.at(address.parent.url).stat(address.name)
+    return None if stamp is None else stamp.size
 
 
 def exists(url: str) -> ArchiveExistsError:

@@ -70,17 +70,17 @@ def facts_of(groups: Groups) -> dict[str, Any]:
     Times are in ms, angles in degrees, field strength in tesla, thickness in mm, b-values in
     s/mm^2; a gradient direction is a unit vector in RAS+ world axes.
     """
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for key, (tag, sequences, vocabulary) in _WORDS.items():
         word = groups.text(tag, *sequences)
         if word in vocabulary:
-            found[key] = word
+            facts[key] = word
     for key, (tag, sequences) in _NUMBERS.items():
-        found[key] = groups.number(tag, *sequences)
+        facts[key] = groups.number(tag, *sequences)
     echo = groups.number(tags.EFFECTIVE_ECHO_TIME, tags.MR_ECHO_SEQUENCE)
-    found["echo_time"] = groups.number(tags.ECHO_TIME) if echo is None else echo
-    found["b_value"], found["gradient_direction"] = _diffusion(groups)
-    return {key: value for key, value in found.items() if value is not None}
+    facts["echo_time"] = groups.number(tags.ECHO_TIME) if echo is None else echo
+    facts["b_value"], facts["gradient_direction"] = _diffusion(groups)
+    return {key: value for key, value in facts.items() if value is not None}
 
 
 def facts_of_volumes(volumes: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

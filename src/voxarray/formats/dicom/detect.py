@@ -46,11 +46,11 @@ def dicom_files(folder: str | os.PathLike[str]) -> list[str]:
             paths = sorted(entry.path for entry in entries if _may_be_dicom(entry))
     except FileNotFoundError:
         raise MissingFileError(f"there is no folder {folder}", path=folder) from None
-    found = []
+    dicom = []
     for path in paths:
         head = _head(path)
         if head[_PREAMBLE:] == _MAGIC:
-            found.append(path)
+            dicom.append(path)
         elif _suffix(path) in SUFFIXES or not (_is_named_otherwise(path) or _is_text(head)):
             raise FormatError(
                 f"{os.path.basename(path)} is not a DICOM file, though its name does not say "
@@ -59,7 +59,7 @@ def dicom_files(folder: str | os.PathLike[str]) -> list[str]:
                 code="NOT_DICOM",
                 path=path,
             )
-    return found
+    return dicom
 
 
 def _may_be_dicom(entry: os.DirEntry[str]) -> bool:

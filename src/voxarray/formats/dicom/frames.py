@@ -156,7 +156,7 @@ def _remark_on_fractions(elements: Elements) -> str:
 def _separators(groups: Groups, facts: dict[str, Any]) -> dict[str, Any]:
     content = tags.FRAME_CONTENT_SEQUENCE
     frame_type = groups.texts(tags.FRAME_TYPE, *tags.FRAME_TYPE_SEQUENCES)
-    found = {
+    separators = {
         "frame_type": frame_type or groups.whole.texts(tags.IMAGE_TYPE),
         "stack": groups.text(tags.STACK_ID, content),
         "temporal_position": groups.number(tags.TEMPORAL_POSITION),
@@ -172,19 +172,19 @@ def _separators(groups: Groups, facts: dict[str, Any]) -> dict[str, Any]:
         "phase_number": _philips_phase(groups),
     }
     for key in ("segment", "echo_time", "inversion_time", "flip_angle", "b_value"):
-        found[key] = facts.get(key)
-    found["gradient_direction"] = facts.get("gradient_direction")
+        separators[key] = facts.get(key)
+    separators["gradient_direction"] = facts.get("gradient_direction")
     for number, value in enumerate(groups.numbers(tags.DIMENSION_INDICES, content)):
-        found[f"dimension_{number}"] = value
-    return found
+        separators[f"dimension_{number}"] = value
+    return separators
 
 
 def _spin_label(groups: Groups) -> str | None:
     """Whether arterial blood was labelled, as the standard or Philips writes it."""
-    found = groups.text(tags.ASL_CONTEXT, tags.ASL_SEQUENCE)
-    if not found and groups.text(tags.PHILIPS_LABEL_CREATOR) == _PHILIPS_LABEL:
-        found = groups.text(tags.PHILIPS_LABEL)
-    return found or None
+    label = groups.text(tags.ASL_CONTEXT, tags.ASL_SEQUENCE)
+    if not label and groups.text(tags.PHILIPS_LABEL_CREATOR) == _PHILIPS_LABEL:
+        label = groups.text(tags.PHILIPS_LABEL)
+    return label or None
 
 
 def _philips_phase(groups: Groups) -> float | None:

@@ -102,15 +102,15 @@ def stack(frames: Sequence[Frame], *, with_holes: bool = False) -> Stack:
 def _in_plane(frames: Sequence[Frame]) -> NDArray[np.float64]:
     """Directions (2, 3) in LPS in which columns, then rows follow one another."""
     _require_place(frames)
-    found = np.array([frame.orientation for frame in frames]).reshape(-1, 2, 3)
-    if np.abs(found - found[0]).max() > _SAME_DIRECTION:
-        kinds = {tuple(np.round(axes.ravel(), 3)) for axes in found}
+    orientations = np.array([frame.orientation for frame in frames]).reshape(-1, 2, 3)
+    if np.abs(orientations - orientations[0]).max() > _SAME_DIRECTION:
+        kinds = {tuple(np.round(axes.ravel(), 3)) for axes in orientations}
         raise FormatError(
             f"{len(frames)} planes have {max(2, len(kinds))} orientations, as those of a localizer "
             "do: expected one; put each orientation into a folder of its own",
             code="MIXED_ORIENTATION",
         )
-    axes: NDArray[np.float64] = found[0]
+    axes: NDArray[np.float64] = orientations[0]
     if abs(axes[0] @ axes[1]) > _ORTHOGONAL:
         raise FormatError(
             f"rows and columns are {np.degrees(np.arccos(axes[0] @ axes[1])):.2f} degrees apart, "
@@ -237,14 +237,14 @@ def _shared_spacing(frames: Sequence[Frame]) -> tuple[float, float]:
     """Millimetres between rows and between columns."""
     if any(frame.spacing is None for frame in frames):
         raise FormatError("there are planes without a pixel spacing", code="NO_SPACING")
-    found = np.array([frame.spacing for frame in frames])
-    if np.abs(found / found[0] - 1).max() > 1e-4:
+    spacings = np.array([frame.spacing for frame in frames])
+    if np.abs(spacings / spacings[0] - 1).max() > 1e-4:
         raise FormatError(
-            f"pixels are {found.min():.4g} to {found.max():.4g} mm apart: expected one spacing "
-            "for all planes",
+            f"pixels are {spacings.min():.4g} to {spacings.max():.4g} mm apart: expected one "
+            "spacing for all planes",
             code="MIXED_SPACING",
         )
-    return float(found[0, 0]), float(found[0, 1])
+    return float(spacings[0, 0]), float(spacings[0, 1])
 
 
 def _without_place(frames: Sequence[Frame]) -> Stack:

@@ -53,18 +53,18 @@ def place_of(groups: Groups, detector: int = 0) -> Place:
         groups: What is said of the plane.
         detector: Number of its detector, for nuclear medicine, which places detectors.
     """
-    found = Place(
+    plane = Place(
         vector(groups.numbers(tags.POSITION, tags.POSITION_SEQUENCE), 3),
         vector(groups.numbers(tags.ORIENTATION, tags.ORIENTATION_SEQUENCE), 6),
     )
-    if found.is_said:
-        return found
+    if plane.is_said:
+        return plane
     others = (
         _at_detector(groups.whole, detector),
         _before_transducer(groups),
         _on_slide(groups),
     )
-    return next((other for other in others if other.is_said), found)
+    return next((other for other in others if other.is_said), plane)
 
 
 def _at_detector(whole: Elements, detector: int) -> Place:
@@ -111,11 +111,11 @@ def spacing_of(groups: Groups, *, is_placed: bool) -> tuple[Vector | None, str]:
     Raises:
         FormatError: ``BAD_SPACING``, ``BAD_NUMBER``.
     """
-    found = groups.numbers(tags.PIXEL_SPACING, tags.MEASURES_SEQUENCE)
+    stated = groups.numbers(tags.PIXEL_SPACING, tags.MEASURES_SEQUENCE)
     remark = ""
-    if not found and not is_placed:
-        found, remark = _spacing_of_picture(groups)
-    spacing = vector(found, 2)
+    if not stated and not is_placed:
+        stated, remark = _spacing_of_picture(groups)
+    spacing = vector(stated, 2)
     if spacing is not None and min(spacing) <= 0:
         raise FormatError(
             f"a pixel spacing of {spacing} mm: expected two positive numbers", code="BAD_SPACING"
@@ -124,20 +124,20 @@ def spacing_of(groups: Groups, *, is_placed: bool) -> tuple[Vector | None, str]:
 
 
 def _spacing_of_picture(groups: Groups) -> tuple[Vector, str]:
-    found = (
+    stated = (
         groups.numbers(tags.OBJECT_PIXEL_SPACING, tags.CALIBRATION_SEQUENCE)
         or groups.numbers(tags.IMAGER_PIXEL_SPACING)
         or groups.whole.numbers(tags.IMAGE_PLANE_PIXEL_SPACING)
         or groups.whole.numbers(tags.NOMINAL_PIXEL_SPACING)
     )
     regions = groups.whole.items(tags.ULTRASOUND_REGIONS)
-    if not found and regions:
+    if not stated and regions:
         return _spacing_of_regions(regions)
-    if not found:
+    if not stated:
         ratio = groups.whole.numbers(tags.PIXEL_ASPECT_RATIO)
         if len(ratio) == 2 and min(ratio) > 0:
-            found = (ratio[0] / ratio[1], 1.0)  # vertical to horizontal; the size is not said
-    return found, ""
+            stated = (ratio[0] / ratio[1], 1.0)  # vertical to horizontal; the size is not said
+    return stated, ""
 
 
 def _spacing_of_regions(regions: list[Elements]) -> tuple[Vector, str]:

@@ -88,19 +88,19 @@ class Mosaic:
             raise _refusal("it has no CSA header in the format SV10, which would describe it")
         if count is None:
             raise _refusal("how many slices it holds is not said, or not in one way")
-        found = cls(
+        mosaic = cls(
             count,
             _normal(said),
             _spacing(header),
             layout.rows,
             layout.columns,
         )
-        if layout.rows % found.across or layout.columns % found.across:
+        if layout.rows % mosaic.across or layout.columns % mosaic.across:
             raise _refusal(
-                f"{layout.columns} x {layout.rows} pixels do not make {found.across} x "
-                f"{found.across} tiles of one size"
+                f"{layout.columns} x {layout.rows} pixels do not make {mosaic.across} x "
+                f"{mosaic.across} tiles of one size"
             )
-        return found
+        return mosaic
 
     def layout(self, whole: PixelLayout) -> PixelLayout:
         """The layout of the slices, as frames, in a file with the layout of the plane."""
@@ -217,7 +217,7 @@ def _parse(raw: bytes) -> list[tuple[str, Vector]]:
     count, _ = struct.unpack_from("<2I", raw, 8)
     if count > _MOST:
         raise ValueError
-    found = []
+    entries = []
     position = 16
     for _ in range(count):
         name, multiplicity, _, _, items, _ = _ENTRY.unpack_from(raw, position)
@@ -235,8 +235,8 @@ def _parse(raw: bytes) -> list[tuple[str, Vector]]:
             position += length + -length % 4
         key = name.split(b"\0")[0].decode("latin-1")
         if key in ("NumberOfImagesInMosaic", "SliceNormalVector"):
-            found.append((key, _numbers(values)))
-    return found
+            entries.append((key, _numbers(values)))
+    return entries
 
 
 def _numbers(values: list[bytes]) -> Vector:

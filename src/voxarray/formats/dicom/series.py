@@ -49,33 +49,33 @@ def list_series(headers: Iterable[Header]) -> list[tuple[Series, list[Header]]]:
     groups: dict[str, list[Header]] = {}
     for header in headers:
         groups.setdefault(header.series, []).append(header)
-    found = [(_described(uid, group), group) for uid, group in groups.items()]
-    return sorted(found, key=lambda pair: (pair[0].number or 0, pair[0].uid))
+    listed = [(_described(uid, group), group) for uid, group in groups.items()]
+    return sorted(listed, key=lambda pair: (pair[0].number or 0, pair[0].uid))
 
 
-def choose(headers: Sequence[Header], wanted: str | int | None) -> list[Header]:
-    """The files of the series that is wanted, or of the only one that has images.
+def choose(headers: Sequence[Header], series: str | int | None) -> list[Header]:
+    """The files of the series that was asked for, or of the only one that has images.
 
     Args:
         headers: Of all files.
-        wanted: Series Instance UID or Series Description as text, or Series Number.
+        series: Series Instance UID or Series Description as text, or Series Number.
 
     Raises:
         FormatError: ``MULTIPLE_SERIES``, ``UNKNOWN_SERIES``, or ``NO_PIXEL_DATA``.
     """
-    found = list_series(headers)
-    if wanted is None:
+    candidates = list_series(headers)
+    if series is None:
         # Reports, contours and plans come in series of their own, without any pixels.
-        found = [pair for pair in found if pair[0].images] or found
-        if len(found) > 1 and found[0][0].images:
+        candidates = [pair for pair in candidates if pair[0].images] or candidates
+        if len(candidates) > 1 and candidates[0][0].images:
             raise FormatError(
-                f"the files are of {len(found)} series: {_listed(found)}. Choose one with "
-                "reader=vx.DicomReader(series=number), or its UID or description as text",
+                f"the files are of {len(candidates)} series: {_listed(candidates)}. Choose one "
+                "with reader=vx.DicomReader(series=number), or its UID or description as text",
                 code="MULTIPLE_SERIES",
             )
     else:
-        found = _matching(found, wanted)
-    files = [header for _, group in found for header in group]
+        candidates = _matching(candidates, series)
+    files = [header for _, group in candidates for header in group]
     without = sum(header.layout is None for header in files)
     if without:
         raise FormatError(
@@ -152,20 +152,20 @@ def remark_on_gaps(frames: Sequence[Frame], slices: Sequence[int], step: float) 
 
 
 def _matching(
-    found: list[tuple[Series, list[Header]]], wanted: str | int
+    candidates: list[tuple[Series, list[Header]]], series: str | int
 ) -> list[tuple[Series, list[Header]]]:
-    if isinstance(wanted, int):
-        matching = [pair for pair in found if pair[0].number == wanted]
+    if isinstance(series, int):
+        matching = [pair for pair in candidates if pair[0].number == series]
     else:
-        matching = [pair for pair in found if pair[0].uid == wanted] or [
+        matching = [pair for pair in candidates if pair[0].uid == series] or [
             pair
-            for pair in found
-            if any(h.elements.text(tags.SERIES_DESCRIPTION) == wanted for h in pair[1])
+            for pair in candidates
+            if any(h.elements.text(tags.SERIES_DESCRIPTION) == series for h in pair[1])
         ]
     if not matching:
         raise FormatError(
             f"no series has the number, UID or description that was given: there are "
-            f"{_listed(found)}",
+            f"{_listed(candidates)}",
             code="UNKNOWN_SERIES",
         )
     if len(matching) > 1:
@@ -192,6 +192,6 @@ def _described(uid: str, group: Sequence[Header]) -> Series:
     )
 
 
-def _listed(found: Sequence[tuple[Series, list[Header]]]) -> str:
-    shown = "; ".join(str(series) for series, _ in found[:12])
-    return shown if len(found) <= 12 else f"{shown}; and {len(found) - 12} more"
+def _listed(series_list: Sequence[tuple[Series, list[Header]]]) -> str:
+    text = "; ".join(str(series) for series, _ in series_list[:12])
+    return text if len(series_list) <= 12 else f"{text}; and {len(series_list) - 12} more"

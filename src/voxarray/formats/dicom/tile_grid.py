@@ -57,13 +57,13 @@ class TileGrid:
         positions = tuple(place for place in places if place is not None)
         if len(positions) != count or len(places) != count:
             raise _refusal(f"places {len(positions)} of {count:g} slices")
-        found = cls(positions)
-        if layout.samples != 1 or layout.rows % found.down or layout.columns % found.across:
+        grid = cls(positions)
+        if layout.samples != 1 or layout.rows % grid.down or layout.columns % grid.across:
             raise _refusal(
                 f"has {layout.columns} x {layout.rows} pixels of {layout.samples} samples, which "
-                f"do not make {found.across} x {found.down} tiles"
+                f"do not make {grid.across} x {grid.down} tiles"
             )
-        return found
+        return grid
 
     def layout(self, whole: PixelLayout) -> PixelLayout:
         """The layout of the slices, as frames, in a file with the layout of the plane."""

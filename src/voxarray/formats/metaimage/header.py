@@ -247,23 +247,23 @@ class MetaHeader:
 
     def remarks(self) -> list[str]:
         """What is odd about the header and does not keep the image from being read."""
-        found = []
+        warnings = []
         factor = length_in_mm(self._unit)
         if factor is None:
-            found.append(f"UNKNOWN_UNIT: distances are in {self._unit!r}; taken as millimetres")
+            warnings.append(f"UNKNOWN_UNIT: distances are in {self._unit!r}; taken as millimetres")
         elif factor != 1:
-            found.append(
+            warnings.append(
                 f"NOT_MILLIMETRES: distances are in {self._unit}; they are converted, and ITK "
                 "keeps the numbers"
             )
         slope = self._numbers(("ElementToIntensityFunctionSlope",), 1, [1.0])[0]
         offset = self._numbers(("ElementToIntensityFunctionOffset",), 1, [0.0])[0]
         if (slope, offset) != (1, 0):
-            found.append(
+            warnings.append(
                 f"SCALE_IGNORED: intensities are said to be voxels * {slope:g} + {offset:g}; the "
                 "voxels are taken as they are, as ITK does"
             )
-        return found
+        return warnings
 
     def _required(self, key: str) -> str:
         if key not in self.fields:

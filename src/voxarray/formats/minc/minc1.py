@@ -69,14 +69,14 @@ def _dtype(image: Variable) -> np.dtype:
 
 def _valid_range(image: Variable) -> NDArray[np.float64] | None:
     """The attribute, or the two that may stand for it."""
-    found = image.attributes.get("valid_range")
-    if found is None and {"valid_min", "valid_max"} <= image.attributes.keys():
-        found = [image.attributes["valid_min"], image.attributes["valid_max"]]
-    if found is None:
+    valid = image.attributes.get("valid_range")
+    if valid is None and {"valid_min", "valid_max"} <= image.attributes.keys():
+        valid = [image.attributes["valid_min"], image.attributes["valid_max"]]
+    if valid is None:
         return None
-    limits = np.asarray(found)
+    limits = np.asarray(valid)
     if limits.shape != (2,) or limits.dtype.kind not in "iuf":
-        raise FormatError(f"the valid range is {found!r}", code="BAD_SCALE")
+        raise FormatError(f"the valid range is {valid!r}", code="BAD_SCALE")
     return limits.astype(np.float64)
 
 

@@ -41,13 +41,13 @@ def _facts(file: Any) -> MincFacts:
     names = _axes(image)
     if len(names) != len(image.shape):
         raise FormatError(f"{len(image.shape)} axes are named {names}", code="BAD_HEADER")
-    found = image.attrs.get("valid_range")
+    valid = image.attrs.get("valid_range")
     return MincFacts(
         names,
         tuple(int(n) for n in image.shape),
         dataset_dtype(image),
         [dict(file[f"{_DIMENSIONS}/{name}"].attrs) for name in names],
-        None if found is None else _pair(found),
+        None if valid is None else _pair(valid),
         _table(least),
         _table(most),
         (_axes(least), _axes(most)),

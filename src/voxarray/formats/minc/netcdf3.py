@@ -128,9 +128,9 @@ class _Cursor:
 
     def _count(self, tag: int) -> int:
         """Length of a list, whose tag is 0 where there is none."""
-        found, count = self._whole(), self._limited()
-        if found != tag and (found, count) != (0, 0):
-            raise FormatError(f"expected a list {tag}, found {found}", code="BAD_HEADER")
+        kind, count = self._whole(), self._limited()
+        if kind != tag and (kind, count) != (0, 0):
+            raise FormatError(f"expected a list {tag}, found {kind}", code="BAD_HEADER")
         return count
 
     def _limited(self) -> int:

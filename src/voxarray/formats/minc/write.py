@@ -41,11 +41,13 @@ def write_minc(source: Source, path: str, *, overwrite: bool = True) -> None:
     image = image_of(voxels[..., None], lps_from_ras(source.affine)[:, [2, 1, 0, 3]])
     with atomic_writes(path, overwrite=overwrite) as (partial,):
         write_image(image, partial, "MINCImageIO")
-        found = open_minc(partial)
-        require_held(source, found, "MINC")
-    if found.dtype != source.dtype:
-        warn(f"WIDER_DTYPE: MINC stores the {source.dtype.name} voxels with a range of their own, "
-             f"so that they are read as {found.dtype.name}; their values are the same")  # fmt: skip
+        written = open_minc(partial)
+        require_held(source, written, "MINC")
+    if written.dtype != source.dtype:
+        warn(
+            f"WIDER_DTYPE: MINC stores the {source.dtype.name} voxels with a range of their own, "
+            f"so that they are read as {written.dtype.name}; their values are the same"
+        )
 
 
 def save(request: SaveRequest) -> None:

@@ -24,19 +24,19 @@ def remarks(header: NiftiHeader) -> list[str]:
 
 
 def _sizes(header: NiftiHeader) -> list[str]:
-    found = []
+    warnings = []
     used = int(header.record["dim"][0])
     if is_surface(header.record):
-        found.append(
+        warnings.append(
             f"SURFACE: dim is {header.record['dim'][1:4].tolist()}, by which FreeSurfer means "
             f"{header.shape[1]} vertices in a row, as nibabel reads it"
         )
     if (header.record["dim"][4 : used + 1] == 0).any():
-        found.append(
+        warnings.append(
             f"ZERO_DIM: dim is {header.record['dim'].tolist()}; axes beyond the third that have no "
             "size count as one"
         )
-    return found
+    return warnings
 
 
 def _voxels(header: NiftiHeader) -> list[str]:

@@ -164,16 +164,16 @@ class NrrdAxes:
 
     def remarks(self) -> list[str]:
         """What is odd about the geometry and does not keep the image from being read."""
-        fields, found = self.header.fields, []
+        fields, warnings = self.header.fields, []
         if _space_name(self.header) not in _SPACES and len(self.spatial) == 3:
             frame = fields.get("space", "not given")
-            found.append(
+            warnings.append(
                 f"UNKNOWN_SPACE: the space is {frame}, which says nothing of the patient; taken "
                 "as left-posterior-superior, as ITK does"
             )
         if "spacedirections" in fields and "spaceorigin" not in fields:
-            found.append("NO_ORIGIN: there is no space origin; taken as 0, as ITK does")
-        return found + self._remarks_on_units()
+            warnings.append("NO_ORIGIN: there is no space origin; taken as 0, as ITK does")
+        return warnings + self._remarks_on_units()
 
     def _remarks_on_units(self) -> list[str]:
         if _directions(self.header) is None:
@@ -181,16 +181,16 @@ class NrrdAxes:
         else:
             units = list(self.header.quoted("spaceunits")[: min(_space_dimension(self.header), 3)])
         stated = [unit for unit in units if unit not in _NO_UNIT]
-        found = []
+        warnings = []
         if any(length_in_mm(unit) not in (None, 1.0) for unit in stated):
-            found.append(
+            warnings.append(
                 f"NOT_MILLIMETRES: units of length are {stated}; they are converted, and ITK keeps "
                 "the numbers"
             )
         unknown = [unit for unit in stated if length_in_mm(unit) is None]
         if unknown:
-            found.append(f"UNKNOWN_UNIT: units of length are {unknown}; taken as millimetres")
-        return found
+            warnings.append(f"UNKNOWN_UNIT: units of length are {unknown}; taken as millimetres")
+        return warnings
 
     def _unit_of(self, axis: int) -> str:
         """Unit of an axis of the file, or of the dimension of space along which it lies."""

@@ -63,23 +63,23 @@ def _of_bmp(start: bytes) -> Sizes | None:
 
 
 def _of_jpeg(start: bytes) -> list[str]:
-    found = []
+    remarks = []
     for code, segment in _segments(start):
         if code == 0xE0 and segment.startswith(b"JFIF\0") and len(segment) >= 12:
             unit, x, y = struct.unpack_from(">BHH", segment, 7)
             if unit not in _JFIF_UNITS and x and y and x != y:
-                found.append(
+                remarks.append(
                     f"ASPECT_NOT_USED: pixels are {y} x {x} in a unit that is not given; they are "
                     "taken as 1 x 1 mm, as ITK does"
                 )
         if code == 0xE1 and segment.startswith(b"Exif\0\0"):
             orientation = _exif_orientation(segment[6:])
             if orientation not in (None, 1):
-                found.append(
+                remarks.append(
                     f"ORIENTATION_NOT_USED: viewers turn or mirror this picture (Exif orientation "
                     f"{orientation}); it is read as it is stored, as ITK does"
                 )
-    return found
+    return remarks
 
 
 def _segments(start: bytes) -> Iterator[tuple[int, bytes]]:

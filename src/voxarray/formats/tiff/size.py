@@ -103,22 +103,22 @@ def _by_shaped(file: Any) -> float | None:
 
 
 def _remarks(file: Any, stated: Spacing, by_tags: Spacing) -> list[str]:
-    found = []
+    remarks = []
     page, spacing = file.series[0].keyframe, _first(stated, by_tags)
     kinds = sorted(file.flags & _ELSEWHERE)
     if kinds and None in spacing[:2]:
-        found.append(
+        remarks.append(
             f"SPACING_NOT_READ: nothing that is read here says how large pixels are, and this kind "
             f"of TIFF ({', '.join(kinds)}) may say so elsewhere; taken as 1 mm"
         )
     elif None in spacing[:2]:
         x, y = (_per_pixel(page.tags.valueof(tag)) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
         if x is not None and y is not None and (x, y) != (1, 1):
-            found.append(
+            remarks.append(
                 f"NO_UNIT: pixels are {x:g} x {y:g} in a unit that is not given; taken as 1 x 1 "
                 "mm, as ITK does"
             )
-    return found
+    return remarks
 
 
 def _per_pixel(resolution: Any) -> float | None:

@@ -52,9 +52,9 @@ class Node:
         if not present:
             return None
         loaded = {name: _load(store, prefix + name) for name in present}
-        found = tuple((prefix + name, store.identity(prefix + name)) for name in present)
+        identities = tuple((prefix + name, store.identity(prefix + name)) for name in present)
         document = loaded.get(".zarray", loaded.get(".zgroup", {}))
-        return cls(key, ".zarray" in loaded, loaded.get(".zattrs", {}), document, found)
+        return cls(key, ".zarray" in loaded, loaded.get(".zattrs", {}), document, identities)
 
     @property
     def name(self) -> str:
@@ -99,8 +99,8 @@ class Node:
             names = self._consolidated(store)
             if not names:
                 raise
-        found = (Node.read(store, self.below(name)) for name in names)
-        return [node for node in found if node is not None]
+        nodes = (Node.read(store, self.below(name)) for name in names)
+        return [node for node in nodes if node is not None]
 
     def _consolidated(self, store: Store) -> list[str]:
         """Names of what is in this group by the metadata that xarray consolidates."""
@@ -135,14 +135,14 @@ def _mapping(value: Any, store: Store, key: str) -> Mapping[str, Any]:
 
 def chain(store: Store, key: str) -> list[Node]:
     """The node at a key and the groups that it lies in, the innermost first."""
-    found = []
-    place: str | None = key
-    while place is not None:
-        node = Node.read(store, place)
+    nodes = []
+    path: str | None = key
+    while path is not None:
+        node = Node.read(store, path)
         if node is not None:
-            found.append(node)
-        place = place.rpartition("/")[0] if place else None
-    return found
+            nodes.append(node)
+        path = path.rpartition("/")[0] if path else None
+    return nodes
 
 
 def require(node: Node | None, store: Store, key: str) -> Node:

@@ -139,16 +139,16 @@ class Objects(ABC):
             AccessDeniedError: It may not be read.
             TransportError: No answer after several attempts.
         """
-        found = _stats.get((self.unique, key))
-        if found is None:
+        answer = _stats.get((self.unique, key))
+        if answer is None:
             try:
-                found = self._try(key, lambda: self._stat(key))
+                answer = self._try(key, lambda: self._stat(key))
             except MissingFileError as error:
-                found = error
-            _stats.put((self.unique, key), found)
-        if isinstance(found, MissingFileError):
-            raise MissingFileError(found.message, path=found.path)
-        stamp: Stamp = found
+                answer = error
+            _stats.put((self.unique, key), answer)
+        if isinstance(answer, MissingFileError):
+            raise MissingFileError(answer.message, path=answer.path)
+        stamp: Stamp = answer
         return stamp
 
     def read(self, key: str, start: int, length: int, stamp: Stamp) -> bytes:

@@ -140,15 +140,15 @@ class ObstoreObjects(Objects):
 
     def _failure(self, error: Exception) -> Failure:
         status = _status(error)
-        found = _FAILURES.get(type(error).__name__)
-        if found is None and isinstance(error, FileNotFoundError):
-            found = Failure.MISSING
+        kind = _FAILURES.get(type(error).__name__)
+        if kind is None and isinstance(error, FileNotFoundError):
+            kind = Failure.MISSING
         if status in _ABSENT:
-            found = Failure.MISSING
-        elif found is Failure.MISSING and status:  # obstore takes 405 for it
-            found = Failure.INVALID
-        if found is not None:
-            return found
+            kind = Failure.MISSING
+        elif kind is Failure.MISSING and status:  # obstore takes 405 for it
+            kind = Failure.INVALID
+        if kind is not None:
+            return kind
         if any(host in str(error) for host in _CREDENTIAL_SERVERS):
             return Failure.DENIED  # there are no credentials, and nobody to ask for some
         permanent = status.startswith("4") and status not in _PASSING
@@ -157,8 +157,8 @@ class ObstoreObjects(Objects):
 
 def _status(error: Exception) -> str:
     """Status of the answer that an error tells of; empty if there was none."""
-    found = _STATUS.search(str(error))
-    return "" if found is None else found[1]
+    status = _STATUS.search(str(error))
+    return "" if status is None else status[1]
 
 
 def obstore() -> Any:
