@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import random
 import threading
 import time
-from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from loopback_server import LoopbackHandler, LoopbackServer, first_and_last
+
 _MODIFIED = "Sat, 28 Nov 2026 12:00:00 GMT"
 
 
-class ObjectServer:
+class ObjectServer(LoopbackServer):
     """Buckets in memory.
 
     Attributes:
@@ -33,53 +32,22 @@ class ObjectServer:
     """
 
     def __init__(self) -> None:
-        self.faults: tuple[str, ...] = ()
-        self.probability = 0.2
         self.delay = 0.0
-        self.random = random.Random(0)
-        self.seen: Counter[str] = Counter()
         self.paths: list[str] = []
         self.before = lambda _: None
         self.objects: dict[str, bytes] = {}
         self.lock = threading.Lock()
-        handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = _Server(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> ObjectServer:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def fault(self) -> str:
-        if self.faults and self.random.random() < self.probability:
-            return self.random.choice(self.faults)
-        return ""
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *args: object) -> None:  # clients that were killed
-        pass
+        super().__init__(_Handler)
 
 
 def tag_of(data: bytes) -> str:
     return f'"{hashlib.md5(data).hexdigest()}"'
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(LoopbackHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
     owner: ObjectServer
-
-    def log_message(self, *args: object) -> None:
-        pass
 
     def do_GET(self) -> None:
         owner = self.owner
@@ -148,8 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         if not wanted:
             return 200, data, headers
-        start, _, end = wanted.removeprefix("bytes=").partition("-")
-        first, last = int(start), min(int(end or len(data)), len(data) - 1)
+        first, last = first_and_last(wanted, len(data))
         headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
         return 206, data[first : last + 1], headers
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import random
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from loopback_server import LoopbackHandler, LoopbackServer, first_and_last
 
-class WebServer:
+
+class WebServer(LoopbackServer):
     """Serves a folder, and does wrong what it is told to.
 
     Attributes:
@@ -32,40 +30,16 @@ class WebServer:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.faults: tuple[str, ...] = ()
-        self.probability = 0.2
-        self.random = random.Random(0)
-        self.seen: Counter[str] = Counter()
         self.ranges = self.tags = True
         self.denied = False
         self.absent = 404
         self.refuses: Callable[[str, str], int] = lambda *_: 0
         self.folder_of: Callable[[str], Path] = lambda _: self.root
-        handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> WebServer:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def fault(self) -> str:
-        if self.faults and self.random.random() < self.probability:
-            return self.random.choice(self.faults)
-        return ""
+        super().__init__(_Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(LoopbackHandler):
     owner: WebServer
-
-    def log_message(self, *args: object) -> None:
-        pass
 
     def do_GET(self) -> None:
         owner = self.owner
@@ -95,8 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
         size, body = len(data), data
         self.send_response(206 if wanted else 200)
         if wanted:
-            start, _, end = wanted.removeprefix("bytes=").partition("-")
-            first, last = int(start), min(int(end or size), size - 1)
+            first, last = first_and_last(wanted, size)
             if fault == "shifted":
                 first, last = max(0, first - 1), max(0, last - 1)
             body = data[first : last + 1]
