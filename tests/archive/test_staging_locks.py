@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import random
 import shutil
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +118,76 @@ def test_a_name_that_continues_another_is_another(tmp_path):
     other.release()
     staging.remove_abandoned(str(tmp_path), "a.ome.zarr")
     assert hidden(tmp_path) == [os.path.basename(other.folder)]
+
+
+STEPS = (
+    [(os, name) for name in ("mkdir", "open", "write", "rename", "unlink", "rmdir")]
+    + [(fcntl, "flock")]
+)  # fmt: skip
+
+
+def killed_at(step: int, work: Callable[[], None], *, after: bool) -> bool:
+    """Whether a process of its own came to this step of ``work``, and was killed there."""
+    child = os.fork()
+    if child == 0:
+        counted = itertools.count()
+
+        def counting(original: Callable[..., object]) -> Callable[..., object]:
+            def call(*arguments: object, **options: object) -> object:
+                is_last = next(counted) == step
+                if is_last and not after:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                done = original(*arguments, **options)
+                if is_last:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return done
+
+            return call
+
+        for module, name in STEPS:
+            setattr(module, name, counting(getattr(module, name)))
+        work()
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_whoever_is_killed_between_two_steps_leaves_nothing_for_good(tmp_path, after):
+    def one() -> None:
+        lock = make(tmp_path)
+        Path(lock.folder, "archive").mkdir()
+        lock.remove()
+
+    steps = 0
+    while killed_at(steps, one, after=after):
+        left = [str(tmp_path / name) for name in hidden(tmp_path)]
+        assert len(left) == len(os.listdir(tmp_path)) <= 1
+        assert {ownership(path) for path in left} <= {Ownership.ABANDONED}
+        # Whoever tidies up may be killed in turn.
+        tidied = 0
+        sweep = partial(staging.remove_abandoned, str(tmp_path))
+        while killed_at(tidied, sweep, after=after):
+            tidied += 1
+        assert list(tmp_path.iterdir()) == []
+        steps += 1
+    assert steps > 8
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_owner_makes_another_folder_where_its_new_one_is_tidied_away(tmp_path, monkeypatch):
+    original = os.open
+
+    def tidied(path: str, *arguments: object, **options: object) -> int:
+        monkeypatch.setattr(os, "open", original)
+        staging.remove_abandoned(str(tmp_path))
+        assert list(tmp_path.iterdir()) == []
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", tidied)
+    lock = make(tmp_path)
+    assert lock.is_there
+    assert hidden(tmp_path) == [os.path.basename(lock.folder)]
+    assert ownership(lock.folder) is Ownership.IN_USE
 
 
 # --- Forks, threads, programs ---------------------------------------------------------------------

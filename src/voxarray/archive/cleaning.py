@@ -24,10 +24,10 @@ from voxarray.storage.remote.address import is_url
 
 _LEFT = re.compile(
     r"\.(?P<name>.+)\.(?:"
-    r"[0-9a-f]{16}\.(?:staging|replaced)"
+    r"[0-9a-f]{16}\.(?:staging(?:\.new)?|replaced)"
     r"|\w+-\d+-[0-9a-f]{8}\.staging(?:\.ozx|\.old)?"  # of voxarray 0.1
     r"|[0-9a-f]{8}\.partial"
-    r")|voxarray-copies-(?:[0-9a-f]{16}|[\w.]+-\d+-\w+)",
+    r")|voxarray-copies-(?:[0-9a-f]{16}(?:\.new)?|[\w.]+-\d+-\w+)",
     re.DOTALL,
 )
 _REPLACED = (".replaced", ".staging.old")

@@ -9,6 +9,11 @@ says that no writer is left, removes the folder. Some network file systems grant
 processes of the same machine see; so a lock that was left by another machine counts only where
 all machines see the same locks.
 
+While a folder has no lock yet, or no longer, its name ends in ``.new``. Nothing but a lock and what
+is being deleted is ever in such a folder, so whoever tidies up may remove one that is empty: an
+owner who is about to lock it finds that it is gone and makes another. So a process that is killed
+between two of its steps leaves nothing that would have to stay for good.
+
 Whoever removes a folder of others moves it to another name first. That is one step, which either
 comes before its owner publishes what is in it, and then the owner fails by name, or after it: what
 was published is out of reach. So even a lock that lies makes no archive with holes.
@@ -37,6 +42,9 @@ except ImportError:  # Windows
 
 LOCK = "lock"
 """Name of the lock file in its folder."""
+
+NEW = ".new"
+"""End of the name of a folder that may have no lock yet, or no longer."""
 
 _TRIES = 100
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -82,7 +90,8 @@ class FolderLock:
             OSError: What the disk refuses.
         """
         for _ in range(_TRIES):
-            lock = cls(os.path.join(parent, name_of()))
+            folder = os.path.join(parent, name_of())
+            lock = cls(folder + NEW)
             try:
                 os.mkdir(lock.folder, 0o700)
             except FileNotFoundError:  # another process may have removed it, when it was empty
@@ -90,11 +99,15 @@ class FolderLock:
                 continue
             try:
                 if lock._acquire(shared, os.O_CREAT):
+                    os.rename(lock.folder, folder)
+                    lock.folder = folder
                     return lock
+            except FileNotFoundError:  # removed before the last step, where there are no locks
+                pass
             except BaseException:
                 lock.remove()
                 raise
-            lock.release()  # somebody who tidies up was between the two steps
+            lock.release()  # somebody who tidies up was between the steps
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), parent)
 
     @classmethod
@@ -200,7 +213,7 @@ def remove_if_abandoned(folder: str, *, rescue: Callable[[str], None] | None = N
     """
     owner, lock = _judged(folder)
     if lock is None:
-        return owner
+        return _removed_if_empty(folder) if owner is Ownership.ABANDONED else owner
     try:
         remove_aside(folder, rescue=rescue)
     finally:
@@ -237,7 +250,7 @@ def renewed(path: str) -> str:
 
 
 def _judged(folder: str) -> tuple[Ownership, FolderLock | None]:
-    """Whose a folder is; and its lock, if it is nobody's."""
+    """Whose a folder is; and its lock, if it is nobody's and has one."""
     lock = FolderLock(folder)
     path = os.path.join(folder, LOCK)
     try:
@@ -248,7 +261,8 @@ def _judged(folder: str) -> tuple[Ownership, FolderLock | None]:
             lock._fd = os.open(path, os.O_RDWR | portable.NOFOLLOW | portable.BINARY)
             _held[id(lock)] = lock
     except OSError:  # none, or none that may be opened
-        return Ownership.UNKNOWN, None
+        is_empty = folder.endswith(NEW) and not _has_entries(folder)
+        return (Ownership.ABANDONED if is_empty else Ownership.UNKNOWN), None
     granted = _flock(lock._fd, exclusive=True)
     if granted and _is_same(lock._fd, path) and _counts(lock._fd, folder):
         return Ownership.ABANDONED, lock
@@ -306,15 +320,42 @@ def _has_lock(folder: str) -> bool:
     return os.path.lexists(os.path.join(folder, LOCK))
 
 
+def _has_entries(folder: str) -> bool:
+    try:
+        return bool(os.listdir(folder))
+    except OSError:
+        return True  # nobody knows
+
+
+def _removed_if_empty(folder: str) -> Ownership:
+    """Delete a folder without a lock, unless its owner was quicker."""
+    try:
+        os.rmdir(folder)
+    except FileNotFoundError:
+        return Ownership.UNKNOWN
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return Ownership.IN_USE
+    return Ownership.ABANDONED
+
+
 def _delete(folder: str) -> None:
-    """Delete a folder, its lock file last: what a crash leaves can be told to be abandoned."""
-    for name in sorted(os.listdir(folder), key=LOCK.__eq__):
+    """Delete a folder, its lock file last, under a name that tells that it may have none."""
+    for name in os.listdir(folder):
         path = os.path.join(folder, name)
+        if name == LOCK:
+            continue
         if os.path.isdir(path) and not os.path.islink(path):
             remove_tree(path)
         else:
             os.unlink(path)
-    os.rmdir(folder)
+    last = folder.removesuffix(NEW) + NEW
+    if last != folder:
+        os.rename(folder, last)
+    with suppress(FileNotFoundError):  # where there are no locks
+        os.unlink(os.path.join(last, LOCK))
+    os.rmdir(last)
 
 
 # --- Forks ----------------------------------------------------------------------------------------

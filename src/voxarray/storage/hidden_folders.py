@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from voxarray.storage.folder_lock import FolderLock, random_identity, remove_if_abandoned
+from voxarray.storage.hidden_names import is_hidden_staging
 
-_STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.staging", re.DOTALL)
+_STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.staging(?:\.new)?", re.DOTALL)
 
 _MANY = 1000
 _SHARE = 20
@@ -107,5 +108,5 @@ def hidden_folders(folder: str, name: str | None = None) -> list[str]:
     if len(names) > _MANY:  # a thousand images saved into one folder list it a thousand times
         now = time.monotonic()
         _next_look[folder] = now + _SHARE * (now - began)
-    matches = (_STAGED.fullmatch(found) for found in names if found.endswith(".staging"))
+    matches = (_STAGED.fullmatch(found) for found in names if is_hidden_staging(found))
     return [m[0] for m in matches if m and (name is None or m["name"] == name)]

@@ -250,7 +250,7 @@ def _local_name(file: RemoteFile) -> str:
 
 def _sweep(parent: str) -> None:
     """Remove folders of processes that were killed before they could."""
-    pattern = re.compile(rf"{_PREFIX}-[0-9a-f]{{16}}")
+    pattern = re.compile(rf"{_PREFIX}-[0-9a-f]{{16}}(?:\.new)?")
     with suppress(OSError):
         for name in filter(pattern.fullmatch, os.listdir(parent)):
             with suppress(OSError):  # another process tidies up, too

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +18,8 @@ import pytest
 
 import killed_writer
 import voxarray as vx
-from buckets import options
+from buckets import Bucket, options, reached_through
+from faulty_proxy import FaultyProxy
 from voxarray.archive.verify import verify
 from voxarray.core.errors import VoxarrayError
 from voxarray.storage.remote import objects
@@ -160,20 +162,52 @@ def test_killed_at_every_request_with_latency_and_faults(writer, server, bucket,
     assert kills > 30
 
 
-@pytest.mark.slow
-def test_killed_at_any_time(writer, bucket, scans):
+def at_a_moment(writer, chance, longest):
+    """Kills the process some time after it began."""
+
+    def when(start):
+        child = start()
+        timer = threading.Timer(chance.uniform(0, longest), kill, (child,))
+        timer.start()
+        status = writer.wait()
+        timer.cancel()
+        return status == 0
+
+    return when
+
+
+def kill_at_moments(writer, bucket, scans, kills, longest, through=None):
+    """Kill so many conversions, through a proxy; how many others ended before it."""
     chance = random.Random(0)
-    for number in range(400):
+    killed = number = 0
+    while killed < kills:
         url = f"{bucket.url}/{number}.ome.zarr"
-
-        def when(start):
-            child = start()
-            timer = threading.Timer(chance.uniform(0, 0.6), kill, (child,))
-            timer.start()
-            status = writer.wait()
-            timer.cancel()
-            return status == 0
-
-        attack(writer, None, bucket, scans, url, bool(number % 2), when)
+        when = at_a_moment(writer, chance, longest)
+        killed += not attack(writer, None, through or bucket, scans, url, bool(number % 2), when)
+        number += 1
         for key in bucket.listed():
             bucket.delete(key)
+    return number - killed
+
+
+@pytest.mark.slow
+def test_killed_at_any_time(writer, bucket, scans):
+    kill_at_moments(writer, bucket, scans, 400, 0.6)
+
+
+@pytest.mark.slow
+def test_killed_behind_latency_and_faults_of_another_server(writer, moto_server, bucket, scans):
+    """Five hundred kills at moto, each request 10 ms late, one in fifty with a fault."""
+    if bucket.server is not None:
+        pytest.skip("ours has faults of its own")
+    with FaultyProxy(moto_server, 0.01, 0.02) as proxy, reached_through(proxy.url):
+        through = Bucket(bucket.name, proxy.url)
+        began = time.perf_counter()
+        s3 = options(proxy.url)
+        url = f"{bucket.url}/timed.ome.zarr"
+        writer.start(source=str(scans[1]), destination=url, overwrite=False, s3=s3)
+        assert writer.wait() == 0
+        longest = 1.2 * (time.perf_counter() - began)  # some die after it was published
+        ended = kill_at_moments(writer, bucket, scans, 500, longest, through)
+        assert proxy.faults > 100
+    print(f"500 killed within {longest:.2f} s, {ended} ended before, {proxy.faults} faults")
