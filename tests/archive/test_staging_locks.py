@@ -174,6 +174,34 @@ def test_whoever_is_killed_between_two_steps_leaves_nothing_for_good(tmp_path, a
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_ctrl_c_between_two_steps_leaves_nothing(tmp_path, monkeypatch, after):
+    interrupted = steps = 0
+    while interrupted == steps:
+        counted = itertools.count()
+
+        def step(original, *arguments, counted=counted, last=steps, **options):
+            is_last = next(counted) == last
+            if is_last and not after:
+                raise KeyboardInterrupt
+            done = original(*arguments, **options)
+            if is_last:
+                raise KeyboardInterrupt
+            return done
+
+        with monkeypatch.context() as patch:
+            for name in ("mkdir", "open", "write", "rename", "unlink", "rmdir"):
+                patch.setattr(os, name, partial(step, getattr(os, name)))
+            try:
+                with staging.staging(tmp_path / "a.ome.zarr", False):
+                    pass
+            except KeyboardInterrupt:
+                interrupted += 1
+        assert list(tmp_path.iterdir()) == []
+        steps += 1
+    assert steps > 8
+
+
 def test_an_owner_makes_another_folder_where_its_new_one_is_tidied_away(tmp_path, monkeypatch):
     original = os.open
 

@@ -72,7 +72,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: str) -> None:
-        self.folder, self.is_mine = folder, True
+        self.folder, self.is_mine = folder, bool(folder)  # by no name, none yet
         self._fd = -1
         self._shared = False
 
@@ -89,25 +89,35 @@ class FolderLock:
         Raises:
             OSError: What the disk refuses.
         """
+        lock = cls("")
+        try:
+            lock.make_folder(parent, name_of, shared=shared)
+        except BaseException:
+            lock.remove()
+            raise
+        return lock
+
+    def make_folder(self, parent: str, name_of: Callable[[], str], *, shared: bool = False) -> None:
+        """As `make`, of a lock that is there before: whatever interrupts this, `remove` undoes it.
+
+        Raises:
+            OSError: What the disk refuses.
+        """
         for _ in range(_TRIES):
-            folder = os.path.join(parent, name_of())
-            lock = cls(folder + NEW)
+            self.folder = os.path.join(parent, name_of())
+            new = self.folder + NEW
+            self.is_mine = True
             try:
-                os.mkdir(lock.folder, 0o700)
+                os.mkdir(new, 0o700)
             except FileNotFoundError:  # another process may have removed it, when it was empty
                 os.makedirs(parent, exist_ok=True)
                 continue
-            try:
-                if lock._acquire(shared, os.O_CREAT):
-                    os.rename(lock.folder, folder)
-                    lock.folder = folder
-                    return lock
-            except FileNotFoundError:  # removed before the last step, where there are no locks
-                pass
-            except BaseException:
-                lock.remove()
-                raise
-            lock.release()  # somebody who tidies up was between the steps
+            # Where there are no locks, even the last step may find that it was tidied away.
+            with suppress(FileNotFoundError):
+                if self._acquire(new, shared, os.O_CREAT):
+                    os.rename(new, self.folder)
+                    return
+            self.release()  # somebody who tidies up was between the steps
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), parent)
 
     @classmethod
@@ -118,7 +128,7 @@ class FolderLock:
             FileNotFoundError: If it is gone, or being removed.
         """
         lock = cls(folder)
-        if lock._acquire(True, 0) or (os.path.isdir(folder) and not _has_lock(folder)):
+        if lock._acquire(folder, True, 0) or (os.path.isdir(folder) and not _has_lock(folder)):
             return lock
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
 
@@ -143,8 +153,14 @@ class FolderLock:
             return
         # Of a shared lock only the last one can make an exclusive lock.
         if self._fd < 0 or not self._shared or _flock(self._fd, exclusive=True):
-            with suppress(OSError):
+            try:
                 _delete(self.folder)
+            except OSError:
+                pass
+            except BaseException:  # Ctrl-C: what was begun is ended before it is heard
+                with suppress(OSError):
+                    _delete(self.folder)
+                raise
         self.release()
 
     def __enter__(self) -> FolderLock:
@@ -153,12 +169,12 @@ class FolderLock:
     def __exit__(self, *exc: object) -> None:
         self.release()
 
-    def _acquire(self, shared: bool, flags: int) -> bool:
+    def _acquire(self, folder: str, shared: bool, flags: int) -> bool:
         """Take the lock; False if somebody else has it, or the folder is gone.
 
         Where the file system has no locks, True without one, and without a lock file.
         """
-        path = os.path.join(self.folder, LOCK)
+        path = os.path.join(folder, LOCK)
         self._shared = shared
         with _forking:  # a fork in between would inherit a descriptor that it does not know of
             try:
@@ -342,6 +358,9 @@ def _removed_if_empty(folder: str) -> Ownership:
 
 def _delete(folder: str) -> None:
     """Delete a folder, its lock file last, under a name that tells that it may have none."""
+    last = folder.removesuffix(NEW) + NEW
+    if last != folder and os.path.lexists(last):  # it was interrupted when it was made or deleted
+        folder = last
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
         if name == LOCK:
@@ -350,7 +369,6 @@ def _delete(folder: str) -> None:
             remove_tree(path)
         else:
             os.unlink(path)
-    last = folder.removesuffix(NEW) + NEW
     if last != folder:
         os.rename(folder, last)
     with suppress(FileNotFoundError):  # where there are no locks

@@ -52,13 +52,15 @@ def folders_made(*paths: str) -> Iterator[None]:
 
 @contextmanager
 def hidden_folder(folder: str, name: str) -> Iterator[FolderLock]:
-    """As `make_hidden_folder`; it is deleted in the end.
+    """As `make_hidden_folder`; it is deleted in the end, however that comes.
 
     Raises:
         OSError: What the disk refuses.
     """
-    lock = make_hidden_folder(folder, name)
+    remove_abandoned(folder, name)
+    lock = FolderLock("")
     try:
+        lock.make_folder(folder, lambda: hidden_name(name))  # in here, for Ctrl-C comes at any time
         yield lock
     finally:
         lock.remove()
