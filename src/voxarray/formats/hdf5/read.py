@@ -84,5 +84,7 @@ def _affine(file: Any) -> NDArray[np.float64]:
 def _small(file: Any, name: str) -> NDArray:
     dataset = file[f"{_IMAGE}/{name}"]
     if dataset.size > 16:
-        raise FormatError(f"{name} holds {dataset.size} numbers", code="BAD_HEADER")
+        raise FormatError(
+            f"{name} holds {dataset.size} numbers: expected at most 16", code="BAD_HEADER"
+        )
     return np.asarray(dataset[()])

@@ -122,7 +122,9 @@ class MetaHeader:
         sizes = checked_sizes(whole_numbers(self._required("DimSize"), "DimSize"), 10)
         if whole_numbers(self._required("NDims"), "NDims") != [len(sizes)]:
             raise FormatError(
-                f"NDims is {self.fields['NDims']} and DimSize {sizes}", code="BAD_DIMS"
+                f"NDims is {self.fields['NDims']} and DimSize has {len(sizes)} sizes: expected "
+                "as many",
+                code="BAD_DIMS",
             )
         if not 2 <= len(sizes) <= 4 or (len(sizes) == 4 and sizes[3] > 1 < self.components):
             raise UnsupportedError(
@@ -207,7 +209,10 @@ class MetaHeader:
         """
         numbers = whole_numbers(self.fields.get("HeaderSize", "0"), "HeaderSize")
         if len(numbers) != 1 or numbers[0] < -1:
-            raise FormatError(f"HeaderSize is {self.fields['HeaderSize']}", code="BAD_OFFSET")
+            raise FormatError(
+                f"HeaderSize is {self.fields['HeaderSize']}: expected a number of bytes, or -1",
+                code="BAD_OFFSET",
+            )
         return numbers[0]
 
     # --- Geometry -----------------------------------------------------------------------------

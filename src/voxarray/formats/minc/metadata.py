@@ -120,7 +120,10 @@ class MincFacts:
             facts = self.dimensions[axis]
             cosines = np.asarray(facts.get("direction_cosines", _COSINES[self.names[axis]]), float)
             if cosines.shape != (3,):
-                raise FormatError(f"direction cosines are {cosines}", code="BAD_HEADER")
+                raise FormatError(
+                    f"direction cosines are {cosines}: expected three numbers; repair the header",
+                    code="BAD_HEADER",
+                )
             affine[:3, column] = cosines
             starts.append(float(facts.get("start", 0.0)) * _millimetres(facts))
         affine[:3, 3] = affine[:3, :3] @ starts
@@ -144,7 +147,11 @@ class MincFacts:
         # ITK writes the range that the voxels have: one number where all are the same.
         is_constant = low == high and np.array_equal(self.most, self.least)
         if not (info.min <= low <= high <= info.max and (low < high or is_constant)):
-            raise FormatError(f"the valid range is {low} to {high}", code="BAD_SCALE")
+            raise FormatError(
+                f"the valid range is {low} to {high}: expected two ascending numbers of the "
+                "voxel type; repair the header",
+                code="BAD_SCALE",
+            )
         slopes = (
             np.zeros_like(self.most) if is_constant else (self.most - self.least) / (high - low)
         )

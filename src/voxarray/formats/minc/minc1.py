@@ -76,7 +76,10 @@ def _valid_range(image: Variable) -> NDArray[np.float64] | None:
         return None
     limits = np.asarray(valid)
     if limits.shape != (2,) or limits.dtype.kind not in "iuf":
-        raise FormatError(f"the valid range is {valid!r}", code="BAD_SCALE")
+        raise FormatError(
+            f"the valid range is {valid!r}: expected two numbers; repair the header",
+            code="BAD_SCALE",
+        )
     return limits.astype(np.float64)
 
 
@@ -91,7 +94,10 @@ def _table(
     """
     variable = variables.get(name)
     if variable is None or not 0 < variable.nbytes <= LARGEST_TEXT or len(variable.shape) > 2:
-        raise FormatError(f"there is no usable variable {name!r}", code="BAD_SCALE")
+        raise FormatError(
+            f"there is no usable variable {name!r}: expected one number for each slice",
+            code="BAD_SCALE",
+        )
     if variable.offset + variable.nbytes > identity.size:
         raise TruncatedError(
             f"{name!r} ends at byte {variable.offset + variable.nbytes}, and the file at "

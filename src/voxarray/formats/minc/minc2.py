@@ -40,7 +40,10 @@ def _facts(file: Any) -> MincFacts:
     image, least, most = (file[f"{_IMAGE}/{name}"] for name in ("image", "image-min", "image-max"))
     names = _axes(image)
     if len(names) != len(image.shape):
-        raise FormatError(f"{len(image.shape)} axes are named {names}", code="BAD_HEADER")
+        raise FormatError(
+            f"{len(image.shape)} axes are named {names}: expected a name for each in dimorder",
+            code="BAD_HEADER",
+        )
     valid = image.attrs.get("valid_range")
     return MincFacts(
         names,
@@ -62,11 +65,17 @@ def _axes(dataset: Any) -> tuple[str, ...]:
 def _pair(found: Any) -> NDArray[np.float64]:
     limits = np.asarray(found, np.float64)
     if limits.shape != (2,):
-        raise FormatError(f"the valid range is {found!r}", code="BAD_SCALE")
+        raise FormatError(
+            f"the valid range is {found!r}: expected two numbers; repair the header",
+            code="BAD_SCALE",
+        )
     return limits
 
 
 def _table(dataset: Any) -> NDArray[np.float64]:
     if dataset.nbytes > LARGEST_TEXT or dataset.ndim > 2:
-        raise FormatError("image-min and image-max are not tables of slices", code="BAD_SCALE")
+        raise FormatError(
+            "image-min and image-max are not tables of slices: expected one number for each slice",
+            code="BAD_SCALE",
+        )
     return np.asarray(dataset[()], np.float64)

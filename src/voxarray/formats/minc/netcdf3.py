@@ -96,13 +96,18 @@ class _Cursor:
     def _variable(self, dimensions: list[tuple[str, int]]) -> Variable:
         ids = [self._whole() for _ in range(self._limited())]
         if any(number >= len(dimensions) for number in ids):
-            raise FormatError("a variable has an axis that is not there", code="BAD_HEADER")
+            raise FormatError(
+                "a variable has an axis that the header does not list: the file is damaged",
+                code="BAD_HEADER",
+            )
         attributes = self._attributes()
         dtype = self._type()
         self._whole()  # its size in bytes, which follows from the rest
         offset = int.from_bytes(self._take(8 if self._wide else 4), "big", signed=True)
         if offset < 0:
-            raise FormatError(f"a variable begins at byte {offset}", code="BAD_OFFSET")
+            raise FormatError(
+                f"a variable begins at byte {offset}: the file is damaged", code="BAD_OFFSET"
+            )
         names, sizes = zip(*(dimensions[n] for n in ids), strict=True) if ids else ((), ())
         return Variable(names, sizes, dtype, offset, attributes)
 
@@ -120,7 +125,9 @@ class _Cursor:
     def _type(self) -> np.dtype:
         code = self._whole()
         if code not in _TYPES:
-            raise FormatError(f"{code} is not a type of netCDF", code="BAD_HEADER")
+            raise FormatError(
+                f"{code} is not a type of netCDF: the file is damaged", code="BAD_HEADER"
+            )
         return np.dtype(_TYPES[code])
 
     def _name(self) -> str:
@@ -130,7 +137,10 @@ class _Cursor:
         """Length of a list, whose tag is 0 where there is none."""
         kind, count = self._whole(), self._limited()
         if kind != tag and (kind, count) != (0, 0):
-            raise FormatError(f"expected a list {tag}, found {kind}", code="BAD_HEADER")
+            raise FormatError(
+                f"a list begins with the tag {kind} where {tag} is expected: the file is damaged",
+                code="BAD_HEADER",
+            )
         return count
 
     def _limited(self) -> int:
@@ -144,7 +154,7 @@ class _Cursor:
     def _whole(self) -> int:
         value = int.from_bytes(self._take(4), "big", signed=True)
         if value < 0:
-            raise FormatError(f"a length is {value}", code="BAD_HEADER")
+            raise FormatError(f"a length is {value}: the file is damaged", code="BAD_HEADER")
         return value
 
     def _padded(self, count: int) -> bytes:

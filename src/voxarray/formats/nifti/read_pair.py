@@ -127,10 +127,15 @@ def _open_analyze(identity: FileIdentity, data: FileIdentity, start: bytes) -> F
         raise UnsupportedError(f"voxels of type {dtype} cannot be read", code="UNSUPPORTED_DTYPE")
     if np.prod(more, dtype=object) != count:
         raise UnsupportedError(
-            f"sizes {sizes} are not the axes (C, W, H, D)", code="UNSUPPORTED_DIMS"
+            f"sizes {sizes} are not the axes (C, W, H, D) of an image: split the file",
+            code="UNSUPPORTED_DIMS",
         )
     if not np.isfinite([slope, intercept]).all() or slope == 0:
-        raise FormatError(f"the scaling is {slope}, {intercept}", code="BAD_SCALE")
+        raise FormatError(
+            f"the scaling is {slope}, {intercept}: expected a finite slope other than 0 and a "
+            "finite intercept",
+            code="BAD_SCALE",
+        )
     scaling = None if (slope, intercept) == (1, 0) else Scaling(slope, intercept)
     stored = StoredVoxels((count, w, h, d), dtype, VOLUMES, offset)
     return _voxels(identity, data, stored, affine=affine, scaling=scaling, placing=placing)

@@ -118,7 +118,8 @@ class NrrdHeader:
         dimension = whole_numbers(self.fields["dimension"], "dimension")
         if dimension != [len(sizes)]:
             raise FormatError(
-                f"dimension is {self.fields['dimension']!r} and there are {len(sizes)} sizes",
+                f"dimension is {self.fields['dimension']!r} and there are {len(sizes)} sizes: "
+                "expected as many",
                 code="BAD_DIMS",
             )
         return sizes
@@ -170,7 +171,9 @@ class NrrdHeader:
             return default
         numbers = whole_numbers(self.fields[field], field)
         if len(numbers) != 1:
-            raise FormatError(f"{field} holds {len(numbers)} numbers", code="BAD_HEADER")
+            raise FormatError(
+                f"{field} holds {len(numbers)} numbers: expected one", code="BAD_HEADER"
+            )
         return numbers[0]
 
     def per_axis(self, field: str) -> list[float] | None:
@@ -198,7 +201,9 @@ class NrrdHeader:
             return None
         parts = re.findall(r"\([^()]*\)|[^\s()]+", self.fields[field])
         if not parts:
-            raise FormatError(f"{field} is empty", code="BAD_HEADER")
+            raise FormatError(
+                f"{field} is empty: expected a vector for each axis", code="BAD_HEADER"
+            )
         return [
             None
             if part.lower() == "none"
@@ -209,7 +214,8 @@ class NrrdHeader:
     def _each(self, field: str, values: list) -> list:
         if len(values) != len(self.sizes):
             raise FormatError(
-                f"{field} has {len(values)} values for {len(self.sizes)} axes", code="BAD_HEADER"
+                f"{field} has {len(values)} values for {len(self.sizes)} axes: expected one each",
+                code="BAD_HEADER",
             )
         return values
 

@@ -85,13 +85,15 @@ def _start(data: FileIdentity, header: NrrdHeader, position: int) -> int:
     """Where voxels begin after the lines that are to be skipped."""
     lines = header.whole("lineskip", 0)
     if lines < 0:
-        raise FormatError(f"line skip is {lines}", code="BAD_HEADER")
+        raise FormatError(f"line skip is {lines}: expected 0 or more", code="BAD_HEADER")
     if lines == 0:
         return position
     ends = [m.end() for m in re.finditer(rb"\n", beginning(data)[position:])]
     if len(ends) < lines:
         raise FormatError(
-            f"line skip is {lines} and the file has {len(ends)} lines", code="BAD_OFFSET"
+            f"line skip is {lines} and the file has {len(ends)} lines: it was cut short, or the "
+            "header is wrong",
+            code="BAD_OFFSET",
         )
     return position + ends[lines - 1]
 

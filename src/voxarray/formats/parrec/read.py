@@ -46,7 +46,9 @@ def open_parrec(path: str | os.PathLike[str]) -> Source:
         w, h, d, count = (*checked_sizes(sizes, 4), 1)[:4]
         if order.size != count * d:
             raise FormatError(
-                f"{order.size} slices do not make {count} volumes of {d}", code="BAD_HEADER"
+                f"{order.size} slices do not make {count} volumes of {d}: expected {count * d}; "
+                "export the scan again",
+                code="BAD_HEADER",
             )
         shape = (count, w, h, d)
         base = ScatteredSlices(

@@ -129,9 +129,15 @@ def _stored(facts: Any) -> StoredVoxels:
         SimpleITK.sitkVectorUInt16: np.uint16,
     }
     if facts.GetPixelIDValue() not in dtypes:
-        raise UnsupportedError("the pixels are of no known type", code="UNSUPPORTED_DTYPE")
+        kind = SimpleITK.GetPixelIDValueAsString(facts.GetPixelIDValue())
+        raise UnsupportedError(
+            f"pixels of the type {kind} cannot be read: save grey or RGB of 8 or 16 bits",
+            code="UNSUPPORTED_DTYPE",
+        )
     if len(size) != 2:
-        raise UnsupportedError(f"the picture has sizes {size}", code="UNSUPPORTED_DIMS")
+        raise UnsupportedError(
+            f"the picture has sizes {size}: expected two", code="UNSUPPORTED_DIMS"
+        )
     count = facts.GetNumberOfComponents()
     axes = COMPONENTS if count > 1 else VOLUMES
     return StoredVoxels((count, *size, 1), np.dtype(dtypes[facts.GetPixelIDValue()]), axes)

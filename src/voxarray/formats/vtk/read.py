@@ -150,7 +150,12 @@ class VtkHeader:
         if len(words) == 3 and default == 1:
             (default,) = checked_sizes(whole_numbers(words[2], "components"), 1)
         elif len(words) != 2:
-            raise FormatError(f"voxels are announced as {words}", code="BAD_HEADER")
+            raise FormatError(
+                f"voxels are announced as {words}: expected a name, a type and, of scalars, "
+                "perhaps "
+                "a number of components",
+                code="BAD_HEADER",
+            )
         return words[1], default
 
     def _required(self, key: str) -> str:
