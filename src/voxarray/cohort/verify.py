@@ -141,6 +141,7 @@ def _wanted(folder: CohortLayout) -> tuple[Wanted, list[Verdict]]:
         pass
     except (VoxarrayError, OSError) as error:
         unreadable.append(_unreadable(folder.plan, error))
+    # Read even if there is a plan: a damaged catalogue is a finding, too.
     try:
         rows = parquet.read(folder.catalogue)
         done = rows[rows["status"] == "done"]
@@ -189,7 +190,7 @@ def _of_sources(
         problems = compare(path, opened.source, progress)
         for name, layer in opened.layers.items():
             problems += compare(f"{path}/labels/{name}", layer.source, progress)
-    except Exception as error:
+    except Exception as error:  # of whatever reads the source: the other archives are verified
         failure = failure_of(error, item.origin.source, opener.places)
         return [Problem(failure.code, failure.file, failure.message)]
     return problems

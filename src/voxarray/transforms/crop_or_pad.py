@@ -178,6 +178,7 @@ def bounding_box(
         Two arrays of three, or None if there are none.
     """
     source = image.source[:1, :, :, :]
+    # Beyond what any voxel can lie at, so that the first one found sets both.
     low, high = np.array(source.shape[1:]), np.zeros(3, np.int64)
     require_room(source, 2 if labels is None else 18, "the extent of a mask")
     for where, voxels in pieces(source):
@@ -197,7 +198,7 @@ def _around_middle(shape: Shape3, target: Shape3) -> Amounts:
     for size, wanted in zip(shape, target, strict=True):
         for amount, amounts in ((wanted - size, padding), (size - wanted, cropping)):
             more = max(0, amount)
-            amounts += [more - more // 2, more // 2]
+            amounts += [more - more // 2, more // 2]  # an odd voxel goes first, as in TorchIO
     return padding, cropping
 
 

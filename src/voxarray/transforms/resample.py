@@ -93,6 +93,7 @@ class Resample(SpatialTransform):
         return isinstance(image, ScalarImage) or not self.scalars_only
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+        # Onto its own grid nothing is interpolated: the voxels keep their type and their bits.
         if self._reference(subject) is image:
             return source
         is_scalar = isinstance(image, ScalarImage)
@@ -243,6 +244,8 @@ def _centred(grid: Grid, sizes: Sequence[int], spacing: Sequence[float]) -> Grid
 def _antialiased(source: Window, grid: Grid) -> Source:
     """The source without what a coarser spacing cannot show."""
     factors = np.array(grid.spacing) / np.array(source.grid.spacing)
+    # Widths at half height add up in squares: those of the old and the new voxels differ by this
+    # much (Cardoso et al., MICCAI 2015; TorchIO takes the same).
     variances = np.maximum(factors**2 - 1, 0) / _FWHM**2
     x, y, z = np.sqrt(variances).tolist()
     return Blurred.by(source, (x, y, z), mode="nearest") if variances.any() else source

@@ -34,6 +34,7 @@ def write_gipl(source: Source, path: str, *, overwrite: bool = True) -> None:
         raise UnsupportedError("an axis of GIPL has at most 65535 voxels", code="UNSUPPORTED_DIMS")
     spacing, origin, _ = itk_from_ras(source.affine)
     header = bytearray(gipl.HEADER_BYTES)
+    # The 1 and 1.0 are the fourth axis: a single volume.
     gipl.SIZES.pack_into(header, 0, *source.shape[1:], 1, codes[dtype.str[1:]], *spacing, 1.0)
     gipl.ORIGIN.pack_into(header, gipl.ORIGIN_AT, *origin, 0.0)
     header[gipl.MAGIC_AT :] = gipl.MAGIC.to_bytes(4, "big")

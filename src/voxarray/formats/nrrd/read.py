@@ -20,6 +20,7 @@ from voxarray.formats.nrrd.axes import NrrdAxes
 from voxarray.formats.nrrd.header import NrrdHeader
 from voxarray.storage.file_identity import FileIdentity
 
+# ``data file: slice%03d.raw 1 128 1``, a file for each slice, is told from a name and refused.
 _PATTERN = re.compile(r".*%\d*d.*\s[+-]?\d+\s+[+-]?\d+\s+[+-]?\d+(\s+\d+)?")
 
 _COMPRESSED: dict[str, Callable[[int], StreamDecoder]] = {"gzip": Deflated, "bzip2": Bzipped}
@@ -58,10 +59,12 @@ def _open(identity: FileIdentity) -> tuple[FileArray, list[str]]:
     }
     if header.encoding == "raw":
         stored = StoredVoxels(axes.shape, dtype, axes.order)
+        # A byte skip of -1 says that the voxels are the last bytes, however long the header is.
         offset = start + skip if skip >= 0 else (data or identity).size - stored.nbytes
         return PlainFile(stored=_at(stored, offset), **placed), axes.remarks()
     if skip < 0:
         raise FormatError("byte skip: -1 is for raw voxels only", code="BAD_HEADER")
+    # NRRD skips lines before decompressing, and bytes after it.
     stored = StoredVoxels(axes.shape, dtype, axes.order, skip)
     if header.encoding in _COMPRESSED:
         stream = _COMPRESSED[header.encoding](start)

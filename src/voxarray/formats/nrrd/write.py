@@ -85,9 +85,10 @@ def _header(source: Source, dtype: np.dtype, *, is_plane: bool) -> str:
         kinds.insert(0, "complex" if dtype.kind == "c" else "vector")
         sizes.insert(0, 2 if dtype.kind == "c" else count)
         directions.insert(0, "none")
+    # A space with a name has three dimensions; that of a plane can only be counted.
     space = "space dimension: 2" if is_plane else "space: left-posterior-superior"
     lines = [
-        "NRRD0004",
+        "NRRD0004",  # the first version with space directions
         f"type: {_TYPES[dtype.str[1:]]}",
         f"dimension: {len(sizes)}",
         space,

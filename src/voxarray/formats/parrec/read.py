@@ -34,6 +34,7 @@ def open_parrec(path: str | os.PathLike[str]) -> Source:
     """
     header, data = _files(os.path.abspath(path))
     with header.blamed():
+        # Names in the header may be in any code page: this one decodes whatever bytes there are.
         text = beginning(header).decode("latin-1")
         with nibabel_errors("PAR"):
             from nibabel.parrec import PARRECHeader

@@ -84,6 +84,7 @@ class VtkHeader:
         end, lines = sum(map(len, rows[:2])), dict[str, str]()
         for row in rows[2:]:
             end += len(row)
+            # Names of arrays may be in any code page: this one decodes whatever bytes there are.
             word, _, rest = row.decode("latin-1").strip().partition(" ")
             key = word.lower()
             if key in lines:
@@ -135,6 +136,7 @@ class VtkHeader:
         Raises:
             FormatError: ``BAD_SPACING``, ``BAD_HEADER``.
         """
+        # Early files call it the aspect ratio; VTK and ITK take either.
         key = "spacing" if "spacing" in self.lines else "aspect_ratio"
         spacing = checked_spacing(_three(self.lines.get(key, "1 1 1"), key))
         origin = _three(self.lines.get("origin", "0 0 0"), "ORIGIN")
@@ -152,8 +154,7 @@ class VtkHeader:
         elif len(words) != 2:
             raise FormatError(
                 f"voxels are announced as {words}: expected a name, a type and, of scalars, "
-                "perhaps "
-                "a number of components",
+                "perhaps a number of components",
                 code="BAD_HEADER",
             )
         return words[1], default
@@ -181,6 +182,7 @@ def open_vtk(path: str | os.PathLike[str]) -> FileArray:
     if header.is_binary:
         stored = StoredVoxels(shape, dtype, axes, header.end)
         return PlainFile(identity=identity, stored=stored, affine=affine)
+    # Numbers in text have no byte order; those in memory have this machine's.
     stored = StoredVoxels(shape, dtype.newbyteorder("="), axes)
     return DecodedFile(identity=identity, stored=stored, affine=affine, decoder=Text(header.end))
 
