@@ -94,7 +94,7 @@ def convert(
     overwrite: bool = False,
     progress: ProgressOption = None,
 ) -> Conversion:
-    """Convert one image in one pass and bounded memory; the suffix of the destination says to what.
+    """Convert one image in one pass and bounded memory, to the format of the destination's suffix.
 
     An archive (``.ome.zarr``, ``.nii.zarr``, ``.zarr``, ``.ozx``) is checksummed, verified and
     published when it is finished. Every other format that can be written is written as

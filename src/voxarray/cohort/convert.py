@@ -43,7 +43,7 @@ def convert_cohort(
     overwrite: bool = False,
     progress: ProgressOption = None,
 ) -> CohortResult:
-    """Convert all images that some sources mean into a cohort, or what is missing of one.
+    """Convert all images of some sources into a cohort, or those that it still lacks.
 
     Run it again to resume: what is up to date is not converted again. Images that cannot be
     converted are named in the result and in the cohort's report; the others are converted.

@@ -10,7 +10,7 @@ also the built-in error that a caller would expect to catch::
     │   ├── TruncatedError (EOFError)       there are fewer bytes than the header promises
     │   ├── ChecksumError                   the bytes are not those that were written
     │   └── UnsupportedError                valid, but not something voxarray can hold
-    │       ├── UnknownModeError (KeyError) a name that is none of those a call knows
+    │       ├── UnknownModeError (KeyError) a mode whose name is unknown
     │       └── OperatorError (TypeError)   arithmetic and order of images
     ├── ArchiveError (OSError)              an archive that is incomplete or cannot be published
     │   ├── MissingDataError                a shard or file that must exist does not
@@ -121,7 +121,7 @@ class UnsupportedError(FormatError):
 
 
 class UnknownModeError(UnsupportedError, KeyError):
-    """A name of a mode that is none of those that a call knows; also a KeyError, as in TorchIO."""
+    """A mode whose name is unknown; also a KeyError, as in TorchIO."""
 
     default_code = "UNKNOWN_MODE"
 
@@ -129,7 +129,7 @@ class UnknownModeError(UnsupportedError, KeyError):
 
 
 class OperatorError(UnsupportedError, TypeError):
-    """An operator of arithmetic or order on an image, which has none."""
+    """Arithmetic or ordering of images, which have no such operators."""
 
     default_code = "NO_ARITHMETIC"
 
@@ -166,7 +166,7 @@ class MissingFileError(VoxarrayError, FileNotFoundError):
 
 
 class TransportError(VoxarrayError, ConnectionError):
-    """A store or server that did not answer, or not rightly, after several attempts."""
+    """A store or server that did not answer, or answered wrongly, after several attempts."""
 
     default_code = "TRANSPORT"
 
@@ -196,7 +196,7 @@ class GridError(VoxarrayError, ValueError):
 
 
 class PandasIndexError(GridError, TypeError):
-    """Something of xarray's that takes coordinates one by one, where x, y and z are one index."""
+    """An operation of xarray that takes coordinates one by one: x, y and z share an index."""
 
     default_code = "NO_PANDAS_INDEX"
 
@@ -214,7 +214,7 @@ class OutOfRangeError(VoxarrayError, IndexError):
 
 
 class MissingPackageError(VoxarrayError, ImportError):
-    """A package that this operation needs, and the installation does without, is not there."""
+    """An optional package that this operation needs is not installed."""
 
     default_code = "NOT_INSTALLED"
 

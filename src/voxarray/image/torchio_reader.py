@@ -21,7 +21,7 @@ class TorchioReader:
     """Reads for TorchIO what voxarray opens: ``tio.ScalarImage(path, reader=vx.TorchioReader())``.
 
     TorchIO 1.x is given all voxels when it loads the image. TorchIO 2 asks for shape, affine and
-    slices, which are read when it does, and no more of them than it takes.
+    slices: only those are read, when it asks.
 
     Examples:
         >>> import torchio as tio

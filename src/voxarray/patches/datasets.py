@@ -17,8 +17,8 @@ class PatchDataset(Dataset):
     """Patches of subjects, by index, for a `torch.utils.data.DataLoader`.
 
     Patch ``i`` belongs to subject ``i // patches_per_image``, and where it lies depends on nothing
-    but seed, epoch and ``i``: not on workers, not on the patches before. An item reads as
-    TorchIO's: ``sample["t1"]["data"]`` (C, W, H, D), ``sample["t1"]["affine"]``,
+    but seed, epoch and ``i``: not on workers, not on the patches before. An item looks
+    like TorchIO's: ``sample["t1"]["data"]`` (C, W, H, D), ``sample["t1"]["affine"]``,
     ``sample["location"]``. Batches have the memory order of the files, (B, C, D, H, W) seen as
     (B, C, W, H, D).
 

@@ -19,7 +19,7 @@ class IterablePatchDataset(IterableDataset):
     """The same patches in an order for spinning disks and object stores.
 
     Subjects come in random order, the patches of a subject in the order of its shards on disk, and
-    a buffer of patches that are read already is drawn from at random. The patches are those of
+    patches are drawn at random from a buffer of those already read. The patches are those of
     `PatchDataset`, each once in an epoch. Workers and the ranks of an initialised
     `torch.distributed` group take different ones.
 

@@ -24,7 +24,7 @@ _PAD_VALUES = ("minimum", "mean", "otsu")
 
 
 class Affine(SpatialTransform):
-    """Scale, rotate and move what is in images; their grids stay.
+    """Scale, rotate and move what is in images; their grids stay as they are.
 
     Examples:
         >>> scan = vx.testing.sample()

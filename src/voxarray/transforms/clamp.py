@@ -17,7 +17,7 @@ from voxarray.transforms.transform import IntensityTransform
 
 
 class Clamp(IntensityTransform):
-    """Make values below a minimum it, and values above a maximum that.
+    """Set values below a minimum to the minimum, and values above a maximum to the maximum.
 
     Integers stay integers if the bounds are whole numbers, and become float32 otherwise.
 

@@ -20,7 +20,7 @@ class Lambda(Transform):
     """Apply a function to the voxels, lazily.
 
     The function is given a lazy dask array (C, W, H, D) and returns one, as ``lambda x: -x`` and
-    ``lambda x: x.clip(0, x.mean())`` do: what it needs of the whole volume it gets. What needs a
+    ``lambda x: x.clip(0, x.mean())`` do: it may use the whole volume. What needs a
     tensor in memory is written without a transform: ``image.set_data(function(image.data))``.
 
     A function cannot be recorded: the history says its name, and `replay` refuses.

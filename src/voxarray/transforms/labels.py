@@ -174,8 +174,8 @@ class OneHot(LabelTransform):
 class KeepLargestComponent(LabelTransform):
     """Keep the largest object of voxels that are not 0 and share faces, as 1; the rest is 0.
 
-    The label map is read once to find it, block by block. Of objects of one size, that which
-    comes first on disk is kept. The result is uint8.
+    The label map is read once to find it, block by block. Of several objects of that
+    size the first on disk is kept. The result is uint8.
 
     The arguments are those of `Transform`.
 
