@@ -103,6 +103,92 @@ def test_a_fixed_onnx_shape_that_does_not_fit_is_named(net, scan, tmp_path):
         assert not (tmp_path / "b.nii").exists()
 
 
+def half_onnx(path, threshold):
+    """Logits of two classes that are equal where a voxel is the threshold, in half precision."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.array([-1, 1], np.float16).reshape(2, 1, 1, 1, 1)
+    parts = [
+        numpy_helper.from_array(weights, "w"),
+        numpy_helper.from_array(np.array([threshold, -threshold], np.float16), "b"),
+    ]
+    shape = ["n", 1, "w", "h", "d"]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w", "b"], ["y"])],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT16, [shape[0], 2, *shape[2:]])],
+        parts,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(path))
+    return path
+
+
+def test_a_network_in_half_precision_is_given_what_numpy_rounds(tmp_path):
+    voxels = np.random.default_rng(0).random((1, 20, 18, 16), np.float32)
+    path = half_onnx(tmp_path / "half.onnx", 0.5)
+    found = vx.infer(path, vx.ScalarImage(tensor=voxels), tmp_path / "a.nii", patch_size=8)
+    expected = voxels.astype(np.float16) > 0.5
+    np.testing.assert_array_equal(found.numpy(), expected)
+    # One voxel, 0.50002, is not above 0.5 in half precision: the rounding is the network's.
+    assert np.count_nonzero(expected != (voxels > 0.5)) == 1
+
+
+def exported(net, path, **more):
+    torch.export.save(torch.export.export(net, (torch.zeros(2, 1, 8, 8, 8),), **more), path)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::voxarray.VoxarrayWarning")
+def test_a_fixed_program_that_does_not_fit_is_named_as_onnx_is(net, scan, tmp_path):
+    path = exported(net, tmp_path / "net.pt2")
+    expected = logits(net, scan, tmp_path / "a.nii")
+    # 27 patches, two at a time: the last batch is filled up, and so is each of one patch.
+    for size in (2, 1):
+        found = logits(path, scan, tmp_path / "a.nii", batch_size=size)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    for more, what in (({"patch_size": 9}, "patch_size"), ({"batch_size": 3}, "batch_size")):
+        with pytest.raises(vx.ModelError, match=what) as caught:
+            logits(path, scan, tmp_path / "b.nii", **more)
+        assert caught.value.code == "FIXED_SHAPE"
+        assert not (tmp_path / "b.nii").exists()
+
+
+@pytest.mark.filterwarnings("ignore::voxarray.VoxarrayWarning")
+def test_a_program_whose_sizes_have_a_range_says_so(net, scan, tmp_path):
+    sizes = {0: torch.export.Dim.AUTO, 2: torch.export.Dim("w", min=4, max=16)}
+    path = exported(net, tmp_path / "net.pt2", dynamic_shapes={"x": sizes})
+    expected = logits(net, scan, tmp_path / "a.nii", patch_size=(10, 8, 8))
+    found = logits(path, scan, tmp_path / "b.nii", patch_size=(10, 8, 8))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    with pytest.raises(vx.ModelError, match="<= 16") as caught:
+        logits(path, scan, tmp_path / "b.nii", patch_size=(18, 8, 8))
+    assert caught.value.code == "FIXED_SHAPE"
+
+
+def test_a_fixed_onnx_batch_is_filled_up_at_the_end(net, scan, tmp_path):
+    path = onnx_file(net, tmp_path / "net.onnx", shape=(2, 1, 8, 8, 8))
+    expected = logits(net, scan, tmp_path / "a.nii")
+    found = logits(path, scan, tmp_path / "b.nii", batch_size=2)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::voxarray.VoxarrayWarning")
+def test_a_program_with_two_inputs_is_refused(scan, tmp_path):
+    class Two(torch.nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    patch = torch.zeros(1, 1, 8, 8, 8)
+    torch.export.save(torch.export.export(Two(), (patch, patch)), tmp_path / "net.pt2")
+    with pytest.raises(vx.ModelError, match=r"'x'.*'y'.*expected one") as caught:
+        vx.infer(tmp_path / "net.pt2", scan, tmp_path / "a.nii", patch_size=8)
+    assert caught.value.code == "BAD_MODEL"
+
+
 def test_models_of_a_list_may_be_of_several_kinds(net, scan, tmp_path):
     path = onnx_file(net, tmp_path / "net.onnx")
     found = logits([path, net, lambda x: net(x) * 4], scan, tmp_path / "a.nii")

@@ -16,6 +16,7 @@ from voxarray.core.optional import import_optional
 from voxarray.inference.bundle import Bundle
 from voxarray.inference.bundle_transforms import preprocessing
 from voxarray.inference.model_files import OnnxNetwork, file_digest, network_of
+from voxarray.inference.nnunet_folder import refuse_nnunet
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ def loaded(model: Any) -> LoadedModel:
     """
     if isinstance(model, (str, os.PathLike)):
         path = os.path.abspath(os.path.expanduser(os.fspath(model)))
+        if os.path.exists(path):
+            refuse_nnunet(path)
         if os.path.isdir(path):
             return _of_bundle(Bundle(path))
         network = network_of(path)

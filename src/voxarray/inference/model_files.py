@@ -7,9 +7,8 @@ import json
 import os
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -56,18 +55,13 @@ def network_of(path: str) -> Network:
     )
     try:
         if kind == "program":
-            exported: Any = torch.export.load(path)
-            return partial(_run, exported.module())
+            return ExportedNetwork.of(path)
         script: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
         return cast(Network, script.eval())
-    except (RuntimeError, ValueError, OSError, KeyError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # torch, json and zip tell of damage in many ways
         raise _damaged(path, error) from error
-
-
-def _run(module: Any, batch: torch.Tensor) -> torch.Tensor:
-    # A program was exported in one mode, and refuses to be put into another.
-    found: torch.Tensor = module(batch)
-    return found
 
 
 def _kind(path: str) -> str:
@@ -97,6 +91,63 @@ def _damaged(path: str, error: Exception) -> ModelError:
         "torch.export, or ONNX",
         path=path,
     )
+
+
+@dataclass
+class ExportedNetwork:
+    """A program of ``torch.export``.
+
+    Attributes:
+        path: The file.
+        program: What was read from it.
+        shape: Of its input; None where a size may be any, or any of some.
+        dtype: Of its input.
+    """
+
+    path: str
+    program: Any
+    shape: tuple[int | None, ...]
+    dtype: torch.dtype
+    _modules: dict[torch.device, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: str) -> ExportedNetwork:
+        """Load a program: it must have one input with five axes.
+
+        Raises:
+            ModelError: If it has not (``BAD_MODEL``).
+        """
+        program: Any = torch.export.load(path)
+        names = program.graph_signature.user_inputs
+        nodes = {node.name: node.meta.get("val") for node in program.graph.nodes}
+        given = [nodes.get(name) for name in names]
+        if len(given) != 1 or not isinstance(given[0], torch.Tensor) or given[0].ndim != 5:
+            shapes = [tuple(getattr(one, "shape", ())) for one in given]
+            raise _unfit_inputs(path, list(zip(names, shapes, strict=True)))
+        shape = tuple(n if isinstance(n, int) else None for n in given[0].shape)
+        return cls(path, program, shape, given[0].dtype)
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        whole = fitted(self.path, self.shape, batch)
+        try:
+            found: torch.Tensor = self._module(batch.device)(whole.to(self.dtype))
+        except AssertionError as error:
+            # Sizes may be bound to each other, or to a range: only the program knows.
+            if not str(error).startswith("Guard failed"):
+                raise
+            raise ModelError(
+                f"{self.path} refuses {list(whole.shape)} ({error}): change patch_size or "
+                "batch_size, or export it with dynamic shapes that allow it",
+                code="FIXED_SHAPE",
+                path=self.path,
+            ) from error
+        return found[: len(batch)] if len(whole) > len(batch) else found
+
+    def _module(self, device: torch.device) -> Any:
+        if device not in self._modules:
+            # It was exported in one mode, and refuses to be put into another.
+            self._modules[device] = self.program.module().to(device)
+        return self._modules[device]
 
 
 @dataclass
@@ -155,41 +206,59 @@ class OnnxNetwork:
             raise _damaged(self.path, error) from error
         inputs = session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 5:
-            seen = [(one.name, one.shape) for one in inputs]
-            raise ModelError(
-                f"{self.path} has the inputs {seen}: expected one, (N, C, W, H, D)", path=self.path
-            )
+            raise _unfit_inputs(self.path, [(one.name, one.shape) for one in inputs])
         opened[device] = session
         return session
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         session = self._open(batch.device.type)
         (given,) = session.get_inputs()
-        self._require_fit(given.shape, tuple(batch.shape))
+        whole = fitted(self.path, given.shape, batch)
         half = given.type == "tensor(float16)"
-        array = batch.detach().cpu().numpy().astype(np.float16 if half else np.float32, copy=False)
+        array = whole.detach().cpu().numpy().astype(np.float16 if half else np.float32, copy=False)
         found = session.run(None, {given.name: np.ascontiguousarray(array)})
         if len(found) != 1:
             names = [one.name for one in session.get_outputs()]
             raise ModelError(
                 f"{self.path} has the outputs {names}: expected one", code="BAD_PREDICTION"
             )
-        return torch.from_numpy(np.asarray(found[0]))
+        return torch.from_numpy(np.asarray(found[0])[: len(batch)])
 
-    def _require_fit(self, fixed: list[Any], shape: tuple[int, ...]) -> None:
-        wrong = [
-            axis
-            for axis, (has, wants) in enumerate(zip(shape, fixed, strict=True))
-            if isinstance(wants, int) and wants != has
-        ]
-        if wrong:
-            what = {0: "batch_size", 1: "channels"}.get(wrong[0], "patch_size")
-            raise ModelError(
-                f"{self.path} takes {fixed} and is given {list(shape)}: its shape is fixed; change "
-                f"{what}, or export it with dynamic axes",
-                code="FIXED_SHAPE",
-                path=self.path,
-            )
+
+def _unfit_inputs(path: str, seen: list[Any]) -> ModelError:
+    return ModelError(f"{path} has the inputs {seen}: expected one, (N, C, W, H, D)", path=path)
+
+
+def fitted(path: str, expected: Sequence[Any], batch: torch.Tensor) -> torch.Tensor:
+    """A batch as a network with fixed sizes takes it: the last one of a volume may have to be
+    filled up with zeros.
+
+    Args:
+        path: Of the network.
+        expected: Sizes of its input; what is no number may be any.
+        batch: (N, C, W, H, D).
+
+    Raises:
+        ModelError: If another size than that of the batch is fixed and does not fit, or more
+            patches come than it takes (``FIXED_SHAPE``).
+    """
+    pairs = list(zip(batch.shape, expected, strict=True))
+    wrong = [n for n, (has, wants) in enumerate(pairs) if isinstance(wants, int) and wants != has]
+    has, wants = pairs[0]
+    missing = wants - has if 0 in wrong else 0
+    if missing > 0:
+        wrong.remove(0)
+    if not wrong:
+        filling = batch.new_zeros(max(0, missing), *batch.shape[1:])
+        return torch.cat([batch, filling]) if missing else batch
+    what = {0: "batch_size", 1: "channels"}.get(wrong[0], "patch_size")
+    told = ", ".join(str(n) if isinstance(n, int) else "any" for n in expected)
+    raise ModelError(
+        f"{path} takes [{told}] and is given {list(batch.shape)}: its shape is fixed; change "
+        f"{what}, or export it with dynamic axes",
+        code="FIXED_SHAPE",
+        path=path,
+    )
 
 
 def file_digest(*paths: str) -> str:
