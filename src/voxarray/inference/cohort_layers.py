@@ -6,13 +6,12 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from voxarray.archive.source import ArchiveSource
 from voxarray.cohort.cohort import Cohort
 from voxarray.core import settings
 from voxarray.core.errors import ArchiveExistsError, StateError, VoxarrayError
-from voxarray.core.history import opaque
 from voxarray.core.optional import import_optional
 from voxarray.core.progress import ProgressOption
 from voxarray.core.shares import processes_of, share_of
@@ -21,9 +20,6 @@ from voxarray.inference.prediction_transform import PREDICTION, InferenceTransfo
 from voxarray.layers import Archive
 from voxarray.source.window import Window
 from voxarray.subject import Subject
-
-if TYPE_CHECKING:
-    from voxarray.inference.scan import Scan
 
 _TOLD = 5
 """Failures that a message names."""
@@ -61,7 +57,8 @@ def add_layer(
     archive = Archive(scan.path)
     if may_be_there and layer in archive.labels:
         found = archive.labels[layer]
-        if _is_made_by(found, transform, scan):
+        steps = [step for step in found.history if step["operation"] == "infer"]
+        if steps and transform.inference.is_made(steps[-1], scan):
             return found
         raise ArchiveExistsError(
             f"{scan.path} has a layer {layer!r} that another model, other settings, other images "
@@ -180,11 +177,3 @@ def _executor(
             yield pool
     else:
         yield executor
-
-
-def _is_made_by(found: LabelMap, transform: InferenceTransform, scan: Scan) -> bool:
-    wanted = transform.inference.entry(scan)
-    if opaque(wanted["arguments"].get("images")):  # data in memory may be any
-        return False
-    steps = [step for step in found.history if step["operation"] == wanted["operation"]]
-    return bool(steps) and all(steps[-1][key] == wanted[key] for key in ("arguments", "version"))

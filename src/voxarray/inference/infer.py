@@ -116,9 +116,9 @@ def infer(
         whose subjects have the layer.
 
     Raises:
-        ModelError: If the model cannot be loaded (``BAD_MODEL``, ``NO_NETWORK``,
+        ModelError: If the model cannot be loaded (``BAD_MODEL``, ``NO_NETWORK``, ``NNUNET``,
             ``BAD_WEIGHTS``, ``BUNDLE_TARGET``, ``BUNDLE_EXPRESSION``, ``BUNDLE_TRANSFORM``), fails
-            (``MODEL_FAILED``, ``DEVICE_FULL``, ``DEVICE_LOST``), takes another shape
+            (``MODEL_FAILED``, ``NO_DEVICE``, ``DEVICE_FULL``, ``DEVICE_LOST``), takes another shape
             (``FIXED_SHAPE``) or returns what it must not (``BAD_PREDICTION``,
             ``CLASSES_CHANGED``, ``NAN_PREDICTION``), for one what others of an ensemble do not
             (``ENSEMBLE_DIFFERS``), or by default, for a whole scan, what looks like probabilities

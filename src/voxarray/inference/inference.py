@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +14,7 @@ from voxarray.archive.convert import convert as convert_to_archive
 from voxarray.archive.options import Options
 from voxarray.cohort.plan.described import described
 from voxarray.core.errors import ArchiveExistsError, StateError
-from voxarray.core.history import Entry, entry
+from voxarray.core.history import Entry, entry, opaque
 from voxarray.core.progress import ProgressOption, reporting
 from voxarray.formats.registry import writable_format
 from voxarray.image import Image, LabelMap, ScalarImage
@@ -126,7 +126,7 @@ class Inference:
 
     def probed(self, scan: Scan) -> Probe:
         """What the network says of itself, for images of so many channels; it is run once."""
-        channels = sum(source.shape[0] for source in scan.sources)
+        channels = sum(source.shape[0] for source in scan.shown.sources)
         if channels not in self._probes:
             self._probes[channels] = probe(scan, self.patching, self.network)
         return self._probes[channels]
@@ -150,7 +150,10 @@ class Inference:
             reduction = replace(reduction, dtype=np.dtype(np.float32))
         channels = reduction.channels(count)
         outline = Outline(
-            (channels, *scan.native.shape), reduction.dtype, scan.native.affine, scan.sources
+            (channels, *scan.native.shape),
+            reduction.dtype,
+            scan.native.affine,
+            scan.shown.sources,
         )
         writing = projected_peak(outline, target)
         own = self.probed(scan).own_bytes
@@ -172,9 +175,9 @@ class Inference:
         """
         with ExitStack() as held:
             told = held.enter_context(reporting(progress, title))
-            ready = held.enter_context(scan.staged())
+            ready = held.enter_context(scan.shown.staged())
             job = placement.job
-            job = replace(job, reader=replace(job.reader, sources=ready.sources))
+            job = replace(job, reader=replace(job.reader, sources=ready))
             report = _counter(told, job)
             scaling = self.options.scaling(job.reduction)
             source: Source
@@ -188,8 +191,27 @@ class Inference:
 
     def entry(self, scan: Scan) -> Entry:
         """What the history of a result says: the same for the same model, scan and settings."""
+        grid = scan.shown.grid
+        return self._entry(scan, self.count(scan), [grid.shape, grid.affine])
+
+    def is_made(self, step: Mapping[str, Any], scan: Scan) -> bool:
+        """Whether an entry of a history says that this inference of this scan was done.
+
+        Only headers are read: what preprocessing and the network would say of themselves is what
+        they have said, for they are the same.
+        """
+        known = step["arguments"]
+        if step["operation"] != "infer" or "grid" not in known or "classes" not in known:
+            return False
+        names = known["classes"]
+        count = names if isinstance(names, int) else len(names)
+        wanted = self._entry(scan, self.classes.count or count, known["grid"])
+        if opaque(wanted["arguments"].get("images")):  # data in memory may be any
+            return False
+        return all(step[key] == wanted[key] for key in ("arguments", "version"))
+
+    def _entry(self, scan: Scan, count: int, grid: Any) -> Entry:
         patching = self.patching
-        count = self.count(scan)
         reduction = self.options.reduction(count, self.classes.values)
         others = {name: identity_of(one.source) for name, one in scan.others.items()}
         names = [[label.value, label.name] for label in self.classes.table]
@@ -205,7 +227,7 @@ class Inference:
                 "activation": reduction.activation,
                 "classes": names or count,
                 "preprocess": None if self.preprocess is None else described(self.preprocess),
-                "grid": [scan.predicted.shape, scan.predicted.affine],
+                "grid": grid,
                 **({"images": others} if others else {}),
             },
         )
@@ -244,7 +266,8 @@ def _require_apart(target: str, scan: Scan) -> None:
         StateError: ``OWN_SOURCE``.
     """
     wanted = os.path.realpath(target)
-    for path in (scan.path, *(source.path for source in scan.sources)):
+    used = {**scan.channels, **scan.others}
+    for path in (image.source.path for image in used.values()):
         own = None if path is None else os.path.realpath(path)
         if own is not None and (wanted == own or wanted.startswith(own + os.sep)):
             raise StateError(

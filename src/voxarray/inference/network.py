@@ -65,6 +65,7 @@ class Network:
         Scans may be predicted at once, in threads and by several networks of one model: the first
         to come prepares, the last puts back.
         """
+        _require_there(self._device)
         with ExitStack() as stack:
             for model in self._models:
                 if isinstance(model, torch.nn.Module):
@@ -124,7 +125,7 @@ class Network:
             )
         self.classes = logits.shape[1]
         if not may_be_nan:
-            _refuse_what_is_no_number(logits, where, self._may_be_infinite)
+            _refuse_what_is_no_number(logits, patches, where, self._may_be_infinite)
             if self._largest is not None and float(logits.abs().max()) > self._largest:
                 raise ModelError(
                     f"the model returned {float(logits.abs().max()):g} for {where()}, and sums in "
@@ -234,17 +235,38 @@ def _device(device: Any, models: Sequence[Model]) -> torch.device:
     if device is not None:
         try:
             return torch.device(device)
-        except RuntimeError as error:
-            raise ModelError(
-                f"there is no device {device!r} ({error}): name one as torch does, such as "
-                '"cpu" or "cuda:0"',
-                code="NO_DEVICE",
-            ) from None
+        except (RuntimeError, TypeError) as error:
+            raise _no_device(device, error) from None
     for model in models:
         if isinstance(model, torch.nn.Module):
             for weights in model.parameters():
                 return weights.device
     return torch.device("cpu")
+
+
+def _require_there(device: torch.device) -> None:
+    """Refuse a device that this machine has not, or that keeps no numbers, before it is used.
+
+    Raises:
+        ModelError: ``NO_DEVICE``; or ``DEVICE_FULL``.
+    """
+    if device.type == "cpu":
+        return
+    try:
+        torch.zeros(1, device=device).cpu()
+    except torch.OutOfMemoryError as error:
+        raise _blamed(error, lambda: f"device {device}") from error
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise _no_device(str(device), error) from error
+
+
+def _no_device(device: Any, error: Exception) -> ModelError:
+    text = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    return ModelError(
+        f"there is no device {device!r} here that works ({text}): name one as torch does, such as "
+        '"cpu" or "cuda:0"',
+        code="NO_DEVICE",
+    )
 
 
 def _blamed(error: Exception, where: Callable[[], str]) -> VoxarrayError:
@@ -268,12 +290,21 @@ def _blamed(error: Exception, where: Callable[[], str]) -> VoxarrayError:
 
 
 def _refuse_what_is_no_number(
-    logits: torch.Tensor, where: Callable[[], str], may_be_infinite: bool
+    logits: torch.Tensor,
+    patches: NDArray[np.float32],
+    where: Callable[[], str],
+    may_be_infinite: bool,
 ) -> None:
     # A sum is four times as fast as a look at each number, and finite unless one of them is not.
     if torch.isfinite(logits.sum(dtype=torch.float32)):
         return
     if torch.isnan(logits).any():
+        if not np.isfinite(patches).all():
+            raise ModelError(
+                f"the model returned NaN for {where()}, which has NaN or infinity itself: give it "
+                "a scan without, for example by preprocess= with a function that replaces them",
+                code="NAN_PREDICTION",
+            )
         raise ModelError(
             f"the model returned NaN for {where()}: look at its weights, at the intensities that "
             "it was given, and whether amp=False helps",

@@ -117,17 +117,19 @@ class Patching:
         self, scan: Scan, network: Network, classes: int, reduction: Reduction, order: Order
     ) -> Job:
         """The job of a scan, its patches in an order."""
-        shape = scan.predicted.shape
+        shape = scan.shown.grid.shape
         x, y, z = (max(0, p - n) // 2 for n, p in zip(shape, self.size, strict=True))
-        mapping = np.linalg.solve(scan.predicted.affine, scan.native.affine)
+        mapping = np.linalg.solve(scan.shown.grid.affine, scan.native.affine)
         backwards = [False, False, False]
         # Finished planes come in the order of the scan's own.
         backwards[order[0]] = bool(mapping[order[0], 2] < 0)
         plan = PatchPlan.of(shape, self.size, self.overlap, self.blend, order, backwards)
-        reader = PatchReader(scan.sources, plan, (x, y, z))
+        reader = PatchReader(scan.shown.sources, plan, (x, y, z))
         blocks = None
-        if not is_same_grid(scan.predicted, scan.native):
-            blocks = NativeBlocks(plan, scan.predicted, (x, y, z), scan.native, block_edge(classes))
+        if not is_same_grid(scan.shown.grid, scan.native):
+            blocks = NativeBlocks(
+                plan, scan.shown.grid, (x, y, z), scan.native, block_edge(classes)
+            )
         return Job(
             reader,
             network,
@@ -146,9 +148,9 @@ def order_of(scan: Scan, patching: Patching) -> Order:
 
     It depends on sizes alone, never on the budget: another order of sums rounds otherwise.
     """
-    mapping = np.linalg.solve(scan.predicted.affine, scan.native.affine)
+    mapping = np.linalg.solve(scan.shown.grid.affine, scan.native.affine)
     first = int(np.abs(mapping[:3, 2]).argmax())
-    shape = scan.predicted.shape
+    shape = scan.shown.grid.shape
     fronts = [
         o * math.prod(n for a, n in enumerate(shape) if a != axis)
         for axis, o in enumerate(patching.overlap)
@@ -195,7 +197,7 @@ def placed(
     """
     budget = memory.budget()
     job = patching.job(scan, network, classes, reduction, order_of(scan, patching))
-    chosen = _placement(job, budget, own, writing, scan.computed_bytes, in_order)
+    chosen = _placement(job, budget, own, writing, scan.shown.computed_bytes, in_order)
     memory.require(
         chosen.peak + writing,
         lambda: f"inference of {scan.path or 'the image'} ({chosen})",
@@ -258,7 +260,7 @@ def probe(scan: Scan, patching: Patching, network: Network) -> Probe:
         MemoryBudgetError: If such a batch, and a prediction of one class, exceed the budget.
         ModelError: As `Network.predict`, but for NaN, which zeros alone may lead to.
     """
-    channels = sum(source.shape[0] for source in scan.sources)
+    channels = sum(source.shape[0] for source in scan.shown.sources)
     shape = patching.batch, channels, *patching.size
     memory.require(
         4 * patching.batch * (channels + 1) * math.prod(patching.size),

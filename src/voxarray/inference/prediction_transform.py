@@ -141,7 +141,7 @@ class LazyPrediction(OnePass):
 
     @property
     def inputs(self) -> tuple[Source, ...]:
-        return self.scan.sources
+        return self.scan.shown.sources
 
     @property
     def label_table(self) -> tuple[Label, ...]:
@@ -177,7 +177,7 @@ class LazyPrediction(OnePass):
         return _Stream(self)
 
     def token(self) -> str:
-        tokens = [source.token() for source in self.scan.sources]
+        tokens = [source.token() for source in self.scan.shown.sources]
         return digest("prediction", self.inference.model.digest, tokens, self.is_stored)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from types import CodeType
 from typing import Any
 
 from voxarray.archive import handle_cache
 from voxarray.archive.layer_names import FOLDER
 from voxarray.archive.source import ArchiveSource
+from voxarray.cohort.plan.described import described
 from voxarray.core.history import OPAQUE
 from voxarray.image import Image
 from voxarray.source.base import Source, digest
@@ -39,3 +42,24 @@ def is_beside(image: Image, first: Image) -> bool:
         and isinstance(other, ArchiveSource)
         and one.store.path == other.store.path
     )
+
+
+def mentioned_names(transform: Any) -> set[str]:
+    """Every text that a transform, or a function, is made with: names of images are among them."""
+    found = set(_texts(described(transform)))
+    parts = [transform, *getattr(transform, "transforms", ())]
+    for code in (getattr(part, "__code__", None) for part in parts):
+        found |= set(_texts(code))
+    return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, CodeType):
+        value = value.co_consts
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts([*value, *value.values()])
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _texts(one)

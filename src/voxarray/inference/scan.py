@@ -6,13 +6,14 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from voxarray.core.errors import StateError, UnsupportedError
 from voxarray.geometry.grid import Grid
 from voxarray.image import Image, LabelMap, ScalarImage
-from voxarray.inference.provenance import is_beside
+from voxarray.inference.provenance import is_beside, mentioned_names
 from voxarray.ops.operation import Operation
 from voxarray.ops.padding import Padded
 from voxarray.ops.permuted import Permuted
@@ -35,27 +36,16 @@ ONLY = "image"
 
 
 @dataclass(frozen=True, eq=False)
-class Scan:
-    """Images that belong together, before and after preprocessing.
+class Shown:
+    """What the network is shown.
 
     Attributes:
-        native: Grid of the scan, on which the result is wanted.
-        predicted: Grid that the network works on.
-        sources: Images that the network is shown, their channels one after another.
-        image: The first image, as it was given.
-        others: Images beside it that the prediction depends on, by name, as they were given.
+        grid: That it works on.
+        sources: Images, their channels one after another.
     """
 
-    native: Grid
-    predicted: Grid
+    grid: Grid
     sources: tuple[Source, ...]
-    image: Image
-    others: Mapping[str, Image] = field(default_factory=dict)
-
-    @property
-    def path(self) -> str | None:
-        """The file or archive of the first image; None for data in memory."""
-        return self.image.source.path
 
     @property
     def computed_bytes(self) -> list[int]:
@@ -67,15 +57,74 @@ class Scan:
         ]
 
     @contextmanager
-    def staged(self) -> Iterator[Scan]:
-        """The same scan, with what costs something decoded and computed once: patches overlap."""
+    def staged(self) -> Iterator[tuple[Source, ...]]:
+        """The sources, with what costs something decoded and computed once: patches overlap."""
         with ExitStack() as held:
             ready = [held.enter_context(staged(source)) for source in self.sources]
-            yield replace(self, sources=tuple(_computed(s) if _is_costly(s) else s for s in ready))
+            yield tuple(_computed(s) if _is_costly(s) else s for s in ready)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Images that belong together, before and after preprocessing.
+
+    Attributes:
+        native: Grid of the scan, on which the result is wanted.
+        image: The first image, as it was given.
+        others: Images beside it that the prediction depends on, by name, as they were given.
+        channels: Images that become the network's channels, by name, as they were given.
+        subject: All images, as they were given.
+        preprocess: Applied to them first.
+    """
+
+    native: Grid
+    image: Image
+    others: Mapping[str, Image]
+    channels: Mapping[str, Image]
+    subject: Subject
+    preprocess: Preprocess | None
+
+    @property
+    def path(self) -> str | None:
+        """The file or archive of the first image; None for data in memory."""
+        return self.image.source.path
+
+    @cached_property
+    def shown(self) -> Shown:
+        """What the network is shown; preprocessing that depends on voxels reads them now, once.
+
+        Raises:
+            StateError: If preprocessing returns no subject (``BAD_TRANSFORM``), or loses an image
+                (``MISSING_CHANNELS``), or images are not on one grid (``GRIDS_DIFFER``).
+            UnsupportedError: If it cannot be undone (``NOT_INVERTIBLE``), or voxels are no real
+                numbers (``UNSUPPORTED_DTYPE``).
+        """
+        subject = self.subject if self.preprocess is None else self.preprocess(self.subject)
+        if not isinstance(subject, Subject):
+            raise StateError(
+                f"preprocess returned {type(subject).__name__} for a subject: expected a Subject",
+                code="BAD_TRANSFORM",
+            )
+        lost = [name for name in self.channels if not isinstance(subject.get(name), Image)]
+        if lost:
+            raise StateError(
+                f"after preprocess the subject has no image {lost[0]!r}, only {sorted(subject)}",
+                code="MISSING_CHANNELS",
+            )
+        after = {name: subject.get_image(name) for name in self.channels}
+        for name, image in after.items():
+            _require_invertible(self.channels[name], image)
+            if image.source.dtype.kind not in "biuf":
+                raise UnsupportedError(
+                    f"voxels of {name!r} are {image.source.dtype}: a network takes real numbers",
+                    code="UNSUPPORTED_DTYPE",
+                    path=image.source.path,
+                )
+        return Shown(_one_grid(after.values()), tuple(image.source for image in after.values()))
 
 
 def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess | None) -> Scan:
-    """The scan of an image or a subject; reads nothing.
+    """The scan of an image or a subject; reads nothing, and does not preprocess yet.
 
     Args:
         images: An `Image`, its path, or a `Subject` (or a mapping of names to images).
@@ -85,47 +134,23 @@ def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess 
 
     Raises:
         StateError: If channels are missing (``MISSING_CHANNELS``), their order is not known
-            (``CHANNELS_UNNAMED``), one is named twice (``CHANNELS_REPEATED``), or images
-            are not on one grid (``GRIDS_DIFFER``).
-        UnsupportedError: If the preprocessing cannot be undone (``NOT_INVERTIBLE``), or voxels are
-            no real numbers (``UNSUPPORTED_DTYPE``).
+            (``CHANNELS_UNNAMED``), or one is named twice (``CHANNELS_REPEATED``).
     """
     subject = subject_of(images)
     names = _channels(subject, channels)
     before = {name: subject.get_image(name) for name in names}
-    native: Grid = before[names[0]].grid
-    shown = subject if preprocess is None else preprocess(subject)
-    if not isinstance(shown, Subject):
-        raise StateError(
-            f"preprocess returned {type(shown).__name__} for a subject: expected a Subject",
-            code="BAD_TRANSFORM",
-        )
-    lost = [name for name in names if not isinstance(shown.get(name), Image)]
-    if lost:
-        raise StateError(
-            f"after preprocess the subject has no image {lost[0]!r}, only {sorted(shown)}",
-            code="MISSING_CHANNELS",
-        )
-    after = {name: shown.get_image(name) for name in names}
-    for name in names:
-        _require_invertible(before[name], after[name])
-    sources = tuple(image.source for image in after.values())
-    for name, source in zip(names, sources, strict=True):
-        if source.dtype.kind not in "biuf":
-            raise UnsupportedError(
-                f"voxels of {name!r} are {source.dtype}: a network takes real numbers",
-                code="UNSUPPORTED_DTYPE",
-                path=source.path,
-            )
     first = before[names[0]]
     known = before if preprocess is None else subject.get_images_dict(intensity_only=False)
-    # Label maps beside the scan come and go, the prediction itself among them.
+    mentioned = mentioned_names(preprocess)
+    # Label maps in the scan's archive come and go, the prediction itself among them: those count
+    # that preprocessing asks for by name, as a mask.
     others = {
         name: one
         for name, one in known.items()
-        if name in names[1:] or (name != names[0] and not is_beside(one, first))
+        if name in names[1:]
+        or (name != names[0] and (name in mentioned or not is_beside(one, first)))
     }
-    return Scan(native, _one_grid(after.values()), sources, first, others)
+    return Scan(first.grid, first, others, before, subject, preprocess)
 
 
 def _is_costly(source: Source) -> bool:
@@ -174,6 +199,10 @@ def _channels(subject: Subject, channels: Sequence[str] | None) -> list[str]:
                 code="CHANNELS_UNNAMED",
             )
         return names
+    if not isinstance(channels, (str, Sequence, set, frozenset)):
+        raise TypeError(
+            f"channels is a list of names of images, not {type(channels).__name__}: {channels!r}"
+        )
     if isinstance(channels, (set, frozenset)):
         raise StateError(
             f"channels is a set, {sorted(channels)}, which has no order: pass a list",
