@@ -374,7 +374,9 @@ MISTAKES = [
     ("CLASSES_CHANGED", changing, {}),
     ("NAN_PREDICTION", lambda b: b * float("nan"), {}),
     ("NO_DEVICE", lambda b: b, {"device": "nonsense"}),
-    ("DEVICE_LOST", lambda b: b, {"device": "cuda:0"}),
+    ("NO_DEVICE", lambda b: b, {"device": "cuda:7"}),
+    ("NO_DEVICE", lambda b: b, {"device": "meta"}),
+    ("NO_DEVICE", lambda b: b, {"device": 1.5}),
     ("BAD_MODEL", 5, {}),
     ("BAD_MODEL", [], {}),
 ]

@@ -136,6 +136,14 @@ def test_the_command_line_predicts_one_scan(cohort, net, model, tmp_path):
     assert "EXISTS" in again.output
     for wrong in (["--patch-size", "8,8"], ["--patch-size", "8", "--workers", "2"]):
         assert CliRunner().invoke(main, [*arguments, *wrong]).exit_code == 2
+    words = [*arguments[:-1], str(tmp_path / "chances.ome.zarr"), "--output", "probabilities"]
+    words += ["--patch-size", "8", "--accumulate", "float16", "--dtype", "uint8"]
+    for more, status in ((["--dtype", "int8"], 2), ([], 0)):
+        told = CliRunner().invoke(main, [*words, *more])
+        assert told.exit_code == status, told.output
+    chances = vx.ScalarImage(tmp_path / "chances.ome.zarr")
+    (step,) = (step for step in chances.history if step["operation"] == "infer")
+    assert (step["arguments"]["accumulate"], step["arguments"]["dtype"]) == ("float16", "uint8")
 
 
 def test_failures_are_named_and_the_rest_goes_on(cohort, net, tmp_path):

@@ -21,7 +21,7 @@ from voxarray.cohort.run.interrupts import stoppable
 from voxarray.core.errors import VoxarrayError
 from voxarray.inference.axis_plan import BLENDS
 from voxarray.inference.cohort_layers import add_layer, add_layers
-from voxarray.inference.options import InferenceOptions
+from voxarray.inference.options import SUMS, InferenceOptions
 from voxarray.inference.prediction_transform import InferenceTransform
 from voxarray.inference.reduction import ACTIVATIONS, OUTPUTS
 from voxarray.inference.scan import subject_of
@@ -84,6 +84,14 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
 @click.option("--batch-size", type=click.IntRange(1), help="Patches at once [default: 1]")
 @click.option("--flips", metavar="all|AXIS,AXIS", help="Average over mirrored patches: x, y, z")
 @click.option("--amp", is_flag=True, default=None, help="Half precision where that is safe")
+@click.option(
+    "--accumulate",
+    type=click.Choice(tuple(SUMS)),
+    default="float32",
+    show_default=True,
+    help="Type of the sums of patches: float16 takes half of the memory",
+)
+@click.option("--dtype", help="Type of the result, such as uint8 for probabilities in 1/255")
 @click.option("--device", help="Where the network runs, such as cuda:0 [default: cpu]")
 @click.option(
     "--pipeline", type=click.Path(dir_okay=False), help="YAML of transforms to apply first"
@@ -142,7 +150,7 @@ def _transform(
 ) -> InferenceTransform:
     """What predicts, loaded, so that its arguments are looked at before anything is done."""
     names = ("patch_size", "overlap", "blend", "output", "activation", "threshold", "channels")
-    own = {name: arguments[name] for name in (*names, "batch_size", "amp")}
+    own = {name: arguments[name] for name in (*names, "batch_size", "amp", "accumulate", "dtype")}
     mirrored = flips if flips in (None, "all") else flips.split(",")
     options = InferenceOptions(**own, flips=mirrored or ())
     before = Compose.from_yaml(os.path.expanduser(pipeline)) if pipeline else None
