@@ -57,6 +57,40 @@ def test_a_file_below_a_file_is_missing(path):
     assert error.value.code == "NOT_FOUND"
 
 
+LOOKS = {
+    "image": lambda path: vx.ScalarImage(path),
+    "several files": lambda path: vx.ScalarImage([path]),
+    "archive": lambda path: vx.Archive(path),
+    "target": lambda path: vx.Resample(path),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_a_folder_that_may_not_be_entered_says_so(tmp_path, monkeypatch, look):
+    stat = os.stat
+
+    def refusing(where, *more, **named):
+        if str(where).startswith(str(tmp_path)):
+            raise PermissionError(13, "Permission denied")
+        return stat(where, *more, **named)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    with pytest.raises(AccessDeniedError, match=r"ACCESS_DENIED: .*may not be read"):
+        look(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_a_name_that_no_file_can_have_is_missing(tmp_path, look):
+    with pytest.raises(MissingFileError, match=r"NOT_FOUND: .*name too long"):
+        look(tmp_path / ("a" * 300 + ".nii"))
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_ours(path):
+    subject = vx.Subject(t1=vx.ScalarImage(tensor=VOXELS))
+    with pytest.raises(vx.ArchiveError, match="IO_ERROR"):
+        subject.save(path / "folder")
+
+
 def test_what_is_no_target_of_resample_is_a_missing_file():
     image = vx.ScalarImage(tensor=VOXELS)
     with pytest.raises(vx.GridError, match="a spacing is a number") as error:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import is_published
 from voxarray.archive.metadata import IMAGE, NODE_DOCUMENTS, level_name
-from voxarray.core.errors import AccessDeniedError, FormatError, MissingFileError
+from voxarray.core.errors import (
+    AccessDeniedError,
+    FormatError,
+    MissingFileError,
+    naming_errors_of_system,
+)
 from voxarray.storage.archive_names import HIERARCHY_SUFFIX, ZIP_SUFFIXES
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.remote.address import Address, is_url
@@ -71,6 +76,11 @@ def locate(path: str | os.PathLike[str]) -> ArchiveLocation:
     if is_url(path):
         return _remote(Address.parse(str(path)))
     whole = Path(os.path.abspath(path))
+    with naming_errors_of_system(str(whole)):
+        return _locate(whole)
+
+
+def _locate(whole: Path) -> ArchiveLocation:
     top = whole
     for folder in _upwards(whole):
         if folder.is_file():

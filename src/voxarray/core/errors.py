@@ -34,6 +34,7 @@ in the documentation that lists the code.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -251,13 +252,29 @@ def of_system(error: OSError, path: str) -> VoxarrayError:
             "look at that of the folders above it",
             path=path,
         )
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)) or (
+        error.errno == errno.ENAMETOOLONG
+    ):
         return MissingFileError(f"there is no file {path} ({error.strerror})", path=path)
     return TransportError(
         f"{path} cannot be read ({error.strerror or error}): look at the disk, or try again",
         code="IO_ERROR",
         path=path,
     )
+
+
+@contextmanager
+def naming_errors_of_system(path: str) -> Iterator[None]:
+    """Errors of the system that are raised inside become ours, as `of_system` makes them.
+
+    `Path.exists` raises some: of a folder that may not be entered, and of names that are too long.
+    """
+    try:
+        yield
+    except VoxarrayError:
+        raise
+    except OSError as error:
+        raise of_system(error, path) from error
 
 
 class VoxarrayWarning(UserWarning):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from voxarray.core.errors import MissingFileError, StateError
+from voxarray.core.errors import MissingFileError, StateError, naming_errors_of_system
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.registry import format_of, open_source
 from voxarray.formats.suffixes import is_inside_zip
@@ -139,7 +139,11 @@ def _refuse_voxels(path: Any, owner: str) -> None:
 
 
 def _require_existing(path: OnePath) -> None:
-    if isinstance(path, Path) and not (path.exists() or is_inside_zip(path)):
+    if not isinstance(path, Path):
+        return
+    with naming_errors_of_system(str(path)):
+        is_there = path.exists() or is_inside_zip(path)
+    if not is_there:
         if path.is_symlink():
             raise absent(str(path))
         where = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.disk import refusal
 from voxarray.core.errors import ArchiveExistsError
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.progress import ProgressOption
@@ -236,17 +237,23 @@ class Subject(PlotMixin, dict[str, Any]):
 
         Raises:
             ArchiveExistsError: If one exists and ``overwrite`` is not set.
+            ArchiveError: What the disk refuses.
             ValueError: If a name cannot be that of a file.
             UnsupportedError: As `Image.save`.
         """
         targets = {name: _target(folder, name, suffix) for name in self._images}
-        existing = [str(path) for path in targets.values() if path.exists()]
+        place = Path(local_destination(folder)).expanduser()
+        try:
+            existing = [str(path) for path in targets.values() if path.exists()]
+            if overwrite or not existing:
+                place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise refusal(error, str(place)) from error
         if existing and not overwrite:
             raise ArchiveExistsError(
                 f"there is {existing[0]} already: use overwrite=True (--overwrite) to replace it",
                 path=existing[0],
             )
-        Path(local_destination(folder)).expanduser().mkdir(parents=True, exist_ok=True)
         for name, path in targets.items():
             self._images[name].save(
                 path,

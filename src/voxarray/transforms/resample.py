@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core.errors import GridError, UnsupportedError
+from voxarray.core.errors import GridError, UnsupportedError, naming_errors_of_system
 from voxarray.core.history import Entry, entry
 from voxarray.geometry.grid import Grid
 from voxarray.image import Image, ScalarImage
@@ -266,7 +266,9 @@ def _checked_target(target: Any) -> Any:
         return target
     if isinstance(target, os.PathLike):
         path = Path(target).expanduser()
-        if not path.exists():
+        with naming_errors_of_system(str(path)):
+            is_there = path.exists()
+        if not is_there:
             raise GridError(
                 f"there is no file {path} to resample onto", code="NO_REFERENCE", path=path
             )
