@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from voxarray.archive import axis_positions, handle_cache
+from voxarray.archive import axis_positions, documents, handle_cache
 from voxarray.archive.chunk_statistics import LABEL_COUNTS, WEIGHT_SUMS
 from voxarray.archive.metadata import NIFTI, level_name
 from voxarray.archive.source import ArchiveSource
@@ -126,7 +126,7 @@ def _of_frame(level: ArchiveSource) -> Iterator[Contradiction]:
     files = handle_cache.manifest(level.store, level.opened).files
     for axis, name in enumerate(DIMS):
         expected = placement.positions(axis)
-        key = axis_positions.key_of(f"{folder}/{name}", files)
+        key = documents.only_chunk(f"{folder}/{name}", 1, files)
         values = axis_positions.decoded(key, expected.size, partial(_bytes, level))
         if values is None or not _all_close(values, expected):
             yield key, f"has other positions than the affine of {folder} makes"
@@ -150,7 +150,9 @@ def _of_header(image: ArchiveSource) -> Iterator[Contradiction]:
     original = image.original_header
     if original is None:
         return
-    key, header = f"{image.prefix}{NIFTI}/c/0", NiftiHeader.parse(original.raw)
+    files = handle_cache.manifest(image.store, image.opened).files
+    key = documents.only_chunk(f"{image.prefix}{NIFTI}", 1, files)
+    header = NiftiHeader.parse(original.raw)
     if header.shape != image.shape:
         yield key, f"says {header.shape} voxels where there are {image.shape}"
         return
@@ -171,7 +173,7 @@ def _of_tables(image: ArchiveSource) -> Iterator[Contradiction]:
             cell = _within(_attributes(image, key), "cell")
             if cell != edge:
                 yield key, f"counts cells of {cell!r:.80} voxels where chunks have {edge}"
-    key = f"{image.prefix}{LABEL_COUNTS}/c/0/0"
+    key = documents.only_chunk(f"{image.prefix}{LABEL_COUNTS}", 2, files)
     if key in files:
         columns = len(COLUMNS)
         table = _values(image, key, "<i8")
