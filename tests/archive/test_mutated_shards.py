@@ -3,7 +3,8 @@
 What decodes is C, so every reading runs in a process of its own, whose end is watched. The file is
 changed below a reader that has it open, and below one that opens it anew, with the manifest as it
 was; and with the tail, its table and the manifest made to agree, as somebody might who means harm.
-By compiled loops, every reading is made without them too, and both must end alike.
+By compiled loops, every reading is made without them too, and both must end alike; so must boxes
+of chunks whose blocks were checked before, if everything agrees with the damage.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from voxarray.geometry.selection import Selection
 from voxarray.storage.store import TreeStore
 
 path, seed, count, forged = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "forged"
-by_loops = sys.argv[5] == "loops"
+by_loops, by_blocks = sys.argv[5] == "loops", sys.argv[5] == "blocks"
 rng = np.random.default_rng(seed)
 manifest = Manifest.read(TreeStore(path))
 key = "scale0/image/c.0.0.0.0"
@@ -95,16 +96,30 @@ def attempt(box):
     return "same" if same else "other", seen.tobytes()
 
 
+def thin(span, size):
+    low = int(span[0])
+    return range(low, min(low + 1 + int(rng.integers(9)), size))
+
+
 if by_loops:
     dask.config.set({"voxarray.threads": 1})  # of several errors, the first is raised
     accelerated._WORTHWHILE = 0
     assert accelerated.loops(1) is not None
 outcomes = {}
 for number in range(count):
-    handle_cache._shards.clear()
+    if forged or not by_blocks:
+        handle_cache._shards.clear()
     data, sealed = mutated(), None
     if forged:
         data, sealed = forge(data)
+    boxes = [everything]
+    for _ in range(3):
+        spans = [sorted(rng.choice(size + 1, 2, replace=False)) for size in (w, h, d)]
+        x, y, z = (range(int(a), int(b)) for a, b in spans)
+        boxes.append(Selection((range(n), x, y, thin(z, d) if by_blocks else z)))
+        if by_blocks and not forged:
+            reader = source
+            assert attempt(boxes[-1])[0] == "same"
     with open(file, "r+b") as out:
         out.truncate(len(data))
         out.write(data)
@@ -113,15 +128,11 @@ for number in range(count):
             out.write(sealed)
         os.replace(f"{path}/.new", f"{path}/{KEY}")
     reader = open_archive(path) if forged else source
-    boxes = [everything]
-    for _ in range(3):
-        spans = [sorted(rng.choice(size + 1, 2, replace=False)) for size in (w, h, d)]
-        boxes.append(Selection((range(n), *(range(int(a), int(b)) for a, b in spans))))
     for box in boxes:
         accelerated._WORTHWHILE = 1 << 60
         outcome, seen = attempt(box)
-        if by_loops:
-            accelerated._WORTHWHILE = 0
+        if by_loops or (by_blocks and forged):
+            accelerated._WORTHWHILE = 0 if by_loops else 1 << 60
             if attempt(box) != (outcome, seen):
                 outcome = "differs"
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
@@ -156,8 +167,16 @@ def test_compiled_loops_end_as_reading_without_them(tmp_path, codec, forged):
     assert found.get("differs", 0) == 0, found
 
 
+@pytest.mark.parametrize("forged", ["damaged", "forged"])
+@pytest.mark.parametrize("codec", ["default", "fast"])
+def test_blocks_that_were_checked_before_end_as_whole_chunks(tmp_path, codec, forged):
+    found = check(tmp_path / "a.ome.zarr", codec, forged, "blocks")
+    assert found.get("differs", 0) == 0, found
+
+
 def check(path: Path, codec: str, forged: str, way: str) -> dict[str, int]:
-    archive(path, blobs((1, 34, 20, 18)), chunk=16, codec=codec, levels=1)
+    shape, chunk = ((1, 34, 20, 18), 16) if way != "blocks" else ((1, 66, 40, 70), 64)
+    archive(path, blobs(shape), chunk=chunk, codec=codec, levels=1)
     found = outcomes(path, len(codec) + SEED, COUNT, forged, way)
     assert sum(found.values()) == 4 * COUNT
     if forged == "damaged":

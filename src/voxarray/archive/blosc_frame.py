@@ -9,6 +9,7 @@ place, and decoded by the library as any other.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from voxarray.core.errors import FormatError
 
 _SIZES = struct.Struct("<III")
-_HEADER = 16
+HEADER = 16
 _FLAGS = 2
 _AS_IT_IS = 0x2
 """Flag of a chunk that would not get smaller: its bytes follow the header."""
@@ -58,13 +59,33 @@ class BloscFrame:
             FormatError: If there is none, or it tells of another size than that of the bytes.
         """
         size = len(body)
-        if size < _HEADER:
+        if size < HEADER:
             raise FormatError(f"a blosc chunk has a header of 16 bytes, this one has {size} bytes")
         decoded, block, stated = _SIZES.unpack_from(body, 4)
         # The library believes the header, and may read beyond the memory that holds the chunk.
         if stated != size:
             raise FormatError(f"a blosc chunk of {size} bytes says that it has {stated}")
         return cls(memoryview(body), decoded, block)
+
+    @staticmethod
+    def blocks(begin: int, end: int, decoded: int, block: int) -> tuple[int, int]:
+        """The first of the blocks that are decoded for some decoded bytes, and the one after."""
+        first, last = begin // block, -(-end // block)
+        if first and min(last * block, decoded) - first * block < block:
+            first -= 1  # c-blosc refuses a frame that is shorter than one of its blocks
+        return first, last
+
+    def borders(self) -> tuple[int, ...] | None:
+        """Where each block begins, and where the last ends; None if they are not in order."""
+        body, block = self.body, self.block
+        if body[_FLAGS] & _AS_IT_IS or block <= 0:
+            return None
+        count = -(-self.decoded // block)
+        if HEADER + 4 * count > len(body):
+            return None
+        borders = (*struct.unpack_from(f"<{count}I", body, HEADER), len(body))
+        in_order = all(a < b for a, b in itertools.pairwise((HEADER + 4 * count - 1, *borders)))
+        return borders if in_order else None
 
     def decode(self, out: NDArray[np.uint8]) -> None:
         """Decode all of it into bytes of its decoded size."""
@@ -83,20 +104,17 @@ class BloscFrame:
         if body[_FLAGS] & _AS_IT_IS or block <= 0:
             self.decode(out)
             return
-        first, last = begin // block, -(-end // block)
-        stop = min(last * block, self.decoded)
-        if first and stop - first * block < block:
-            first -= 1  # c-blosc refuses a frame that is shorter than one of its blocks
-        start = first * block
+        first, last = self.blocks(begin, end, self.decoded, block)
+        start, stop = first * block, min(last * block, self.decoded)
         if stop - start == self.decoded:
             self.decode(out)
             return
-        if _HEADER + 4 * last > len(body):
+        if HEADER + 4 * last > len(body):
             raise FormatError("a blosc chunk ends inside the table of its blocks")
         # A frame of these blocks alone, made in place: the library decodes whole frames, not parts;
         # offsets of blocks count from its beginning, so that their bytes stay where they are.
-        body[_HEADER : _HEADER + 4 * (last - first)] = bytes(
-            body[_HEADER + 4 * first : _HEADER + 4 * last]
+        body[HEADER : HEADER + 4 * (last - first)] = bytes(
+            body[HEADER + 4 * first : HEADER + 4 * last]
         )
         _SIZES.pack_into(body, 4, stop - start, block, len(body))
         library().decompress(body, out[start:stop])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -37,12 +38,13 @@ class ShardHandle:
     Attributes:
         blob: The shard's bytes.
         index: Where its chunks lie.
+        number: That no other one has in this process.
     """
 
-    __slots__ = ("_mapped", "_tables", "blob", "index")
+    __slots__ = ("_mapped", "_tables", "blob", "index", "number")
 
     def __init__(self, blob: Blob, index: ShardIndex) -> None:
-        self.blob, self.index = blob, index
+        self.blob, self.index, self.number = blob, index, next(_numbers)
         self._mapped: MappedShard | None = None
         self._tables: list[NDArray[np.int64]] = []
 
@@ -79,6 +81,7 @@ class ShardHandle:
 
 
 _lock = threading.Lock()
+_numbers = itertools.count()
 _mapping = threading.Lock()
 _opening = [threading.Lock() for _ in range(64)]
 _shards: OrderedDict[tuple[Hashable, str], ShardHandle] = OrderedDict()

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import accelerated, codecs, handle_cache
+from voxarray.archive import accelerated, checked_blocks, codecs, handle_cache
+from voxarray.archive.blosc_frame import BloscFrame
+from voxarray.archive.checked_blocks import CheckedBlocks, is_small
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
 from voxarray.archive.handle_cache import ShardHandle
@@ -30,6 +32,9 @@ _SHARDS_AT_HAND = 64
 
 _CHUNKS_AT_A_TIME = 8
 """What a thread takes of a read by compiled loops, where there are several threads."""
+
+_SMALL = 16
+"""A box of fewer voxels than a sixteenth of a chunk is small."""
 
 _CHUNKS_IN_A_CALL = 64
 """What one call reads at most: nothing interrupts it."""
@@ -121,6 +126,11 @@ class ShardedArray:
         facts = (self.store, self.opened, self.key, self.layout, self.dtype, self.codec)
         RemoteRead(*facts, self._shard, self._named).share(jobs, work)
 
+    @property
+    def _has_blocks(self) -> bool:
+        """Whether parts of its chunks can be decoded by themselves."""
+        return 0 < self.codec.block < chunk_bytes(self.layout, self.dtype)
+
     def _read_by_loops(self, ranges: Sequence[range], out: NDArray) -> bool:
         """Read by compiled loops, where these are; False if nothing was done.
 
@@ -128,6 +138,9 @@ class ShardedArray:
         """
         # Chunks of a URL come by requests that threads share, and what is stored raw is mapped.
         if self.store.requests is not None or not self.codec.cname or out.dtype != self.dtype:
+            return False
+        # The loops read and check chunks as wholes, which takes longer than a few blocks in NumPy.
+        if self._has_blocks and out.size * _SMALL <= math.prod(self.layout.chunk):
             return False
         loops = accelerated.loops(1 + out.size // math.prod(self.layout.chunk))
         box = None if loops is None else accelerated.Box.of(loops, self.layout, ranges, out)
@@ -184,6 +197,7 @@ class ShardedArray:
         scratched = scratch("decoded", self.layout.chunk, self.dtype)
         flat = scratched.reshape(-1).view(np.uint8)
         as_stored, size, decode = not self.codec.cname, self.dtype.itemsize, self.codec.decode
+        has_blocks = self._has_blocks
         shards: dict[Index4, ShardHandle] = {}
         for job in jobs:
             n, z, y, x = job
@@ -207,6 +221,9 @@ class ShardedArray:
                 if shard is not None:
                     page_cache.touch(end - begin)
                     chunk = self._seen(shard, offset, length, crc)
+                elif has_blocks and crc is not None and is_small(begin, end, flat.size):
+                    self._decode_blocks(handle, slot, crc, flat, begin, end)
+                    chunk = scratched
                 else:
                     encoded = self._encoded(handle, offset, length)
                     decode(encoded, flat, begin, end, crc)
@@ -215,6 +232,30 @@ class ShardedArray:
                 index = (n.chunk, z.chunk, y.chunk, x.chunk)
                 raise self._named(error, index, position) from error
             yield job, chunk
+
+    def _decode_blocks(
+        self,
+        shard: ShardHandle,
+        slot: int,
+        crc: int,
+        out: NDArray[np.uint8],
+        begin: int,
+        end: int,
+    ) -> None:
+        """Decode a small part of a chunk, of which the rest is read the first time only."""
+        offset, length = shard.index.offsets[slot], shard.index.lengths[slot]
+        blocks = checked_blocks.known(shard.number, slot)
+        # If they are not what they were, the whole chunk says what is wrong.
+        if blocks is not None and blocks.read(shard.blob, offset, out, begin, end):
+            return
+        encoded = self._encoded(shard, offset, length)
+        body = encoded[: -codecs.CRC_BYTES]
+        blocks = CheckedBlocks.of(body, crc)
+        if blocks is None or blocks.decoded != out.size:
+            self.codec.decode(encoded, out, begin, end, crc)
+            return
+        BloscFrame.parse(body.data).decode_part(out, begin, end)
+        checked_blocks.keep(shard.number, slot, blocks)
 
     def check_shard(self, position: Index4) -> None:
         """Raise unless the shard at a position is there and has the tail that was written."""
