@@ -1,4 +1,4 @@
-"""The results as Markdown: six of them between two markers in the README, all on the site.
+"""The results as Markdown: six of them and codecs between markers in the README, all on the site.
 
 python benchmarks/table.py [--trial]
 """
@@ -16,6 +16,7 @@ from releases import known, outdated, rows
 README = HERE.parent / "README.md"
 TABLES = HERE / "README.md"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
+CODECS_BEGIN, CODECS_END = "<!-- codecs:begin -->", "<!-- codecs:end -->"
 KINDS = {"head": "head-like", "noisy": "noisy"}
 _LOOP = "looping ngff-zarr's Python API"
 _ABOUT = {"suite", "date", "machine", "versions"}
@@ -37,15 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     for path, shown in ((README, with_instead), (TABLES, with_tables)):
         text = path.read_text("utf-8")
-        if BEGIN not in text or END not in text:
+        if BEGIN not in text or END not in text or (CODECS_BEGIN not in text and path == README):
             raise SystemExit(f"{path} has no place for the tables: add {BEGIN} and {END}")
         path.write_text(shown(text), "utf-8")
         print(f"updated {path.relative_to(HERE.parent)}")
 
 
 def with_instead(text: str) -> str:
-    """The project's README with the results as they are now: six of them."""
-    return _between(text, _instead(results()))
+    """The project's README with the results as they are now: six of them, and codecs."""
+    found = results()
+    text = _between(text, _instead(found))
+    return _between(text, _profiles(found["codecs"]), CODECS_BEGIN, CODECS_END)
 
 
 def with_tables(text: str) -> str:
@@ -55,10 +58,10 @@ def with_tables(text: str) -> str:
     return _between(text, tables.replace("(notebooks/", "(../notebooks/"))
 
 
-def _between(text: str, shown: str) -> str:
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{shown}\n{END}{after}"
+def _between(text: str, shown: str, begin: str = BEGIN, end: str = END) -> str:
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{shown}\n{end}{after}"
 
 
 def _instead(found: dict[str, Any]) -> str:
@@ -116,6 +119,46 @@ def _instead(found: dict[str, Any]) -> str:
     return "\n\n".join(
         [caption, _grid(["", "instead", "costs", "voxarray"], lines), _where(convert)]
     )
+
+
+_VOXELS = {
+    "T1, 8 bit": "chris_t1.nii.gz",
+    "fMRI, 16 bit": "example4d.nii.gz",
+    "EPI, 16 bit, noisy": "ge_epi_dcm2niix.nii.gz",
+    "ASL, float32": "pcasl.nii.gz",
+    "label map, int32, made": "labels int32",
+}
+"""Kinds of voxels that the README shows, and a scan of each in the results."""
+
+_PROFILES = ("default", "compact", "fast", "training", "labels")
+
+
+def _profiles(result: dict[str, Any]) -> str:
+    """What each profile makes of each kind of voxel."""
+    scans = {row["scan"]: row for row in result["rows"]}
+    lines = [
+        [
+            kind,
+            *(
+                f"{one['bytes'] / scans[scan]['nii.gz']:.2f} · {one['encode']:,.0f} · "
+                f"{one['decode']:,.0f}"
+                for one in (scans[scan]["profiles"][name] for name in _PROFILES)
+            ),
+        ]
+        for kind, scan in _VOXELS.items()
+    ]
+    load = result["machine"]["load"][0]
+    caption = (
+        "What an archive's voxels become by `codec=`: bytes, all levels, as a multiple of the "
+        "`.nii.gz` · MB a second of one core to encode · to decode. "
+        "[Which to choose](notebooks/pages/how-to/archive-and-convert.md)."
+    )
+    titles = ["", *(f"`{name}`" for name in _PROFILES)]
+    where = (
+        f"<sub>{result['date'][:10]}, {result['machine']['cpu']} with a load of {load:.0f}: bytes "
+        "are exact, speeds are less than those of a quiet one.</sub>"
+    )
+    return "\n\n".join([caption, _grid(titles, lines), where])
 
 
 def _full_cost(row: dict[str, Any]) -> str:

@@ -29,7 +29,10 @@ def table(monkeypatch):
 def test_readme_shows_the_results(table):
     text = (ROOT / "README.md").read_text("utf-8")
     assert table.with_instead(text) == text, "run benchmarks/table.py"
-    assert text.partition(table.BEGIN)[2].count("\n| ") == 8, "six rows and their titles"
+    six = text.partition(table.BEGIN)[2].partition(table.END)[0]
+    assert six.count("\n| ") == 8, "six rows and their titles"
+    codecs = text.partition(table.CODECS_BEGIN)[2].partition(table.CODECS_END)[0]
+    assert codecs.count("\n| ") == 7, "five kinds of voxels and titles"
 
 
 def test_page_of_benchmarks_shows_the_results(table):
