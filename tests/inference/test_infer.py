@@ -428,8 +428,11 @@ def test_infinite_logits_are_no_mistake(tmp_path):
         {"classes": {-1: "a"}},
         {"classes": {0: ("a", (1, 2))}},
         {"flips": (4,)},
+        {"threshold": "half"},
+        {"amp": "yes"},
+        {"dtype": "nothing"},
     ],
-    ids=str,
+    ids=lambda one: f"{next(iter(one))}-{str(next(iter(one.values())))[:8]}",
 )
 def test_arguments_that_make_no_sense(tmp_path, arguments):
     called = []
@@ -441,6 +444,25 @@ def test_arguments_that_make_no_sense(tmp_path, arguments):
     with pytest.raises(ValueError, match=next(iter(arguments)).split("_")[0]):
         vx.infer(model, scan(), tmp_path / "a.nii", **{"patch_size": 8, **arguments})
     assert not called
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    plain = {"batch_size": 2, "dtype": "uint16", "classes": {0: "a", 3: "b"}, "threshold": 1}
+    given = {"batch_size": np.int64(2), "dtype": np.uint16, "threshold": np.float32(1)}
+    given["classes"] = {np.uint8(0): "a", np.uint8(3): "b"}
+    made = [
+        vx.infer(network(2), scan(), tmp_path / f"{n}.ome.zarr", patch_size=8, **one)
+        for n, one in enumerate((plain, given))
+    ]
+    steps = [s["arguments"] for one in made for s in one.history if s["operation"] == "infer"]
+    assert steps[0] == steps[1]
+
+
+@pytest.mark.parametrize("wrong", [{"preprocess": 5}, {"channels": 5}, {"destination": b"a.nii"}])
+def test_arguments_of_another_kind_are_named(tmp_path, wrong):
+    given = {"destination": tmp_path / "a.nii", "patch_size": 8, **wrong}
+    with pytest.raises(TypeError, match=f"{next(iter(wrong))} is a"):
+        vx.infer(network(2), scan(), **given)
 
 
 def test_destinations(tmp_path):

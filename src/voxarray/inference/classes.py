@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from voxarray.archive.metadata import Label
 from voxarray.core.errors import ModelError, UnsupportedError
 
@@ -43,10 +45,10 @@ class Classes:
             given = dict(known) or None
         if given is None:
             return cls()
-        if isinstance(given, int) and not isinstance(given, bool):
+        if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
             if given < 1:
                 raise ValueError(f"classes is 1 at least, not {given}")
-            return cls(given, None, tuple(Label(v, n) for v, n in known.items()))
+            return cls(int(given), None, tuple(Label(v, n) for v, n in known.items()))
         if not given or isinstance(given, str) or not isinstance(given, (Mapping, Sequence)):
             raise ValueError(f"classes is a number, names, or names by label, not {given!r}")
         # One class alone is what is not background.
@@ -73,8 +75,10 @@ class Classes:
 
 
 def _label(value: Any, name: Any) -> Label:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 16:
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_whole or not 0 <= value < 1 << 16:
         raise ValueError(f"classes: a label is a whole number from 0 to 65535, not {value!r}")
+    value = int(value)
     if isinstance(name, str):
         return Label(value, name)
     try:

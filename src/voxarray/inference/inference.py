@@ -65,6 +65,10 @@ class Inference:
     ) -> Inference:
         """Put together what a user and a model say."""
         options = options.completed(model.settings)
+        if preprocess is not None and not callable(preprocess):
+            raise TypeError(
+                f"preprocess is a transform or a function of a subject, not {preprocess!r}"
+            )
         if preprocess is None and model.preprocess is not None:
             preprocess = model.preprocess()
         sums = SUMS[options.accumulate]
@@ -250,6 +254,8 @@ def _target(destination: str | os.PathLike[str] | None, overwrite: bool) -> str:
             "labels.ome.zarr or labels.nii.gz",
             code="NO_DESTINATION",
         )
+    if isinstance(destination, bytes):
+        raise TypeError(f"destination is a path as text, not bytes: {destination!r}")
     target = os.path.abspath(os.path.expanduser(local_destination(destination)))
     if os.path.lexists(target) and not overwrite:
         raise ArchiveExistsError(

@@ -62,12 +62,21 @@ class InferenceOptions:
         _require_one("activation", self.activation, (*ACTIVATIONS, None))
         _require_one("accumulate", self.accumulate, tuple(SUMS))
         if self.dtype is not None:
-            _require_one("dtype", str(self.dtype), _STORED[self.output])
+            name = _dtype_name(self.dtype)
+            _require_one("dtype", name, _STORED[self.output])
+            object.__setattr__(self, "dtype", name)
         size = self.batch_size
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-            raise ValueError(f"batch_size is a whole number of at least 1, not {size!r}")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold is a probability, from 0 to 1, not {self.threshold!r}")
+        if size is not None:
+            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+                raise ValueError(f"batch_size is a whole number of at least 1, not {size!r}")
+            object.__setattr__(self, "batch_size", int(size))
+        if self.amp not in (True, False, None):
+            raise ValueError(f"amp is True, False or None, not {self.amp!r}")
+        least = self.threshold
+        if least is not None:
+            if not isinstance(least, (int, float, np.number)) or not 0 <= least <= 1:
+                raise ValueError(f"threshold is a probability, from 0 to 1, not {least!r}")
+            object.__setattr__(self, "threshold", float(least))
         if self.threshold is not None and self.output != "labels":
             raise ValueError(f'threshold has no meaning for output="{self.output}": leave it out')
         if self.activation is not None and self.output in ("logits", "regression"):
@@ -126,6 +135,13 @@ class InferenceOptions:
     def recorded(self) -> dict[str, Any]:
         """The options, for the history of what is made."""
         return asdict(self)
+
+
+def _dtype_name(dtype: Any) -> str:
+    try:
+        return str(np.dtype(dtype).name)
+    except TypeError:
+        return str(dtype)
 
 
 def _require_one(name: str, value: Any, known: Sequence[Any]) -> None:
