@@ -7,8 +7,10 @@ cohort by each engine: in one process, by two workers (``--workers 2``), by two 
 dask-jobqueue of one core each, which are processes of this machine here, and by two parts of one
 thread each, as an array has them. Planning, journals, the leading process and the catalogue are
 part of a run. Imports and the start of workers are not: they are the time of a run of four scans,
-told apart. Single conversions are measured before and after each engine. All cohorts must have the
-same digests.
+told apart. Single conversions are measured before and after each engine: by one process, and by as
+many at once as the engine has, for two that share caches and memory take longer than one alone,
+whatever gives them their work. ``dask-jobqueue-unsampled`` is dask-jobqueue without the stacks that
+dask samples in each worker, a hundred a second. All cohorts must have the same digests.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,7 +33,8 @@ from voxarray.testing.synthetic import Phantom, write_nifti
 SIZE, SCANS = 64, 1_000
 DIFFERENT = 10
 FEW = 4
-ENGINES = ("here", "workers", "dask-jobqueue", "array")
+UNSAMPLED = "dask-jobqueue-unsampled"
+ENGINES = ("here", "workers", "dask-jobqueue", UNSAMPLED, "array")
 
 _SINGLE = """
 import glob, os, sys, time, dask.config
@@ -99,12 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     few, scans = scans_of(options.size, FEW), scans_of(options.size, options.scans)
     rows = []
-    single = _single(scans, options.scans)
+    single = _singles(scans, options.scans)
     for engine in options.engines:
         before, start = single, _run(engine, few)
         full = _run(engine, scans)
-        single = _single(scans, options.scans)
-        rows.append(_row(engine, (before + single) / 2, start, full, options.scans))
+        single = _singles(scans, options.scans)
+        means = [(one + other) / 2 for one, other in zip(before, single, strict=True)]
+        busy = means[engine != "here"]
+        rows.append(_row(engine, means[0], busy, start, full, options.scans))
     same = len({row["digest"] for row in rows}) == 1
     assert same, "the engines made different archives"
     content = {"size": options.size, "scans": options.scans, "rows": rows, "equal_digests": same}
@@ -129,31 +135,49 @@ def scans_of(size: int, count: int) -> Path:
     return folder
 
 
-def _single(scans: Path, count: int) -> float:
-    """Processor seconds of one conversion, imports apart: the mean of at most 200."""
-    out = fresh_output("single")
-    seconds = float(_printed(_SINGLE, scans, out, min(200, count)))
-    print(f"  single conversions{1000 * seconds:30.2f} ms each", flush=True)
-    return seconds
+def _singles(scans: Path, count: int) -> tuple[float, float]:
+    """Processor seconds of one conversion, by a process alone and by two at once, imports apart.
+
+    The means of at most 200.
+    """
+    script = _written(_SINGLE)
+    means = []
+    for processes in (1, 2):
+        running = [
+            subprocess.Popen(
+                [sys.executable, script, scans, fresh_output(f"single-{n}"), str(min(200, count))],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for n in range(processes)
+        ]
+        means.append(sum(float(one.communicate()[0]) for one in running) / processes)
+    alone, together = (f"{1000 * mean:.2f}" for mean in means)
+    print(f"  single conversions{alone:>30} ms each, {together} where two run", flush=True)
+    return means[0], means[1]
 
 
 def _run(engine: str, scans: Path) -> dict[str, Any]:
     cohort = fresh_output("efficiency")
-    if engine == "array":
-        printed = _printed(_ARRAY, scans, cohort)
-    else:
-        printed = _printed(_COHORT, engine, scans, cohort)
-    leader, others, seconds = json.loads(printed.splitlines()[-1])
+    script = _written(_ARRAY if engine == "array" else _COHORT)
+    words = [] if engine == "array" else [engine.removesuffix("-unsampled")]
+    quiet = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"} if engine == UNSAMPLED else {}
+    done = subprocess.run(
+        [sys.executable, script, *words, scans, cohort],
+        env={**os.environ, **quiet},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    leader, others, seconds = json.loads(done.stdout.splitlines()[-1])
     return {"cpu": leader + others, "leader": leader, "seconds": seconds, "digest": _digest(cohort)}
 
 
-def _printed(script: str, *arguments: object) -> str:
-    """What a script prints; it is a file, for workers are started by importing it again."""
+def _written(script: str) -> Path:
+    """A file with a script, for workers are started by importing it again."""
     path = BENCH / "efficiency_script.py"
     path.write_text(script)
-    command = [sys.executable, str(path), *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout
+    return path
 
 
 def _digest(cohort: Path) -> str:
@@ -166,9 +190,23 @@ def _digest(cohort: Path) -> str:
 
 
 def _row(
-    engine: str, single: float, start: dict[str, Any], full: dict[str, Any], scans: int
+    engine: str,
+    single: float,
+    as_busy: float,
+    start: dict[str, Any],
+    full: dict[str, Any],
+    scans: int,
 ) -> dict[str, Any]:
-    """Efficiency of a run, without and with what its start costs."""
+    """Efficiency of a run, without and with what its start costs.
+
+    Args:
+        engine: Its name.
+        single: Processor seconds of an image that a process converts alone.
+        as_busy: The same, where as many processes convert as the engine has.
+        start: Of a run of few scans.
+        full: Of the run.
+        scans: How many it had.
+    """
     running = full["cpu"] - start["cpu"]
     images = scans - FEW
     row = {
@@ -176,6 +214,8 @@ def _row(
         "single_image_cpu_seconds": single,
         "cpu_seconds_per_image": running / images,
         "efficiency": single * images / running,
+        "single_image_cpu_seconds_as_busy": as_busy,
+        "efficiency_as_busy": as_busy * images / running,
         "efficiency_with_start": single * scans / full["cpu"],
         "start_cpu_seconds": start["cpu"] - FEW * single,
         "leader_cpu_seconds": full["leader"],
@@ -184,8 +224,9 @@ def _row(
     }
     print(
         f"  {engine:<16}{1000 * row['cpu_seconds_per_image']:8.2f} ms an image, efficiency "
-        f"{row['efficiency']:.2f} ({row['efficiency_with_start']:.2f} with its start, "
-        f"{row['start_cpu_seconds']:.1f} s), {full['seconds']:.1f} s",
+        f"{row['efficiency']:.2f} ({row['efficiency_as_busy']:.2f} of as busy, "
+        f"{row['efficiency_with_start']:.2f} with its start, {row['start_cpu_seconds']:.1f} s), "
+        f"{full['seconds']:.1f} s",
         flush=True,
     )
     return row

@@ -75,6 +75,8 @@ def kill_again_and_again(tmp_path: Path, kills: int, *options: object) -> None:
             process.wait()
         check_whole(cohort)
         converted = max(converted, len(list(CohortLayout.of(cohort).archives())))
+        if not converted:
+            seconds *= 1.5  # the machine has become slower since it was timed
         if number % 4 == 3 or number == kills - 1:
             assert finish("convert", source, cohort, *options) == 3
             assert truth(cohort) == truth(whole)
