@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import dask.config
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -12,6 +13,7 @@ import voxarray as vx
 from voxarray.cli import main
 from voxarray.cohort.catalogue.journal import lines
 from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.run import throttle
 from voxarray.core.errors import MissingFileError, VoxarrayError
 from voxarray.storage.remote import objects
 
@@ -201,3 +203,30 @@ def test_series_of_dicom_files_fails_as_one_image(bucket, tmp_path):
         bucket.put(f"dicom/{number}.dcm", b"x")
     made = vx.convert_cohort(f"{bucket.url}/dicom", tmp_path / "cohort")
     assert [failure.code for failure in made.failures] == ["REMOTE_FOLDER"]
+
+
+def test_images_wait_for_answers_beside_each_other(server, cohort, tmp_path):
+    for number in range(8):
+        image_of(number).save(tmp_path / f"sub-{number}.nii.gz")
+    under_way, most = set(), 0
+
+    def before(request):
+        nonlocal most
+        words = request.split("/")
+        if "subjects" not in words or ".ome.zarr" not in request:
+            return
+        archive = words[words.index("subjects") + 1]
+        if request.startswith("PUT"):
+            under_way.add(archive)
+            most = max(most, len(under_way))
+        if request.startswith("PUT") and request.endswith("manifest.json"):
+            under_way.discard(archive)
+
+    server.before, server.delay = before, 0.03
+    try:
+        with dask.config.set({"voxarray.threads": 2}):
+            made, allowed = vx.convert_cohort(tmp_path, cohort), throttle.at_work()
+    finally:
+        server.before = lambda _: None
+    assert (made.converted, made.failed) == (8, 0)
+    assert most > allowed == 2

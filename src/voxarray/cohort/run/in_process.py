@@ -14,6 +14,11 @@ from voxarray.cohort.run.interrupts import Stopped
 from voxarray.cohort.run.job import Begin, Job
 from voxarray.cohort.run.task import Result, convert_item, convert_throttled
 from voxarray.core.progress import Progress
+from voxarray.storage.remote.address import is_url
+
+_ANSWERS = 8
+"""Images that may wait for answers of an object store beside those that are encoded: each waits for
+several, one after another, where a disk is waited for once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def _overlapping(job: Job, begin: Begin) -> Iterator[tuple[Item, Result]]:
         task = job.task(item, ignore_active_worker=False)
         return convert_throttled(task, lambda: _unless_stopped(stop, begin(item)))
 
-    most = throttle.at_work()
+    most = throttle.at_work() + (_ANSWERS if is_url(job.root) else 0)
     with ThreadPoolExecutor(most, "voxarray-image") as threads:
         try:
             while waiting or flying:
