@@ -209,6 +209,7 @@ def _compare(
             counts.add(box, _whole_numbers(voxels), _whole_numbers(truth.read(box)))
             if slices is not None:
                 slices.add(box, voxels)
+            del voxels  # or it would be held while the next one is read
     names = {label.value: label.name for source in (truth, found) for label in source.label_table}
     wanted = counts.labels if labels is None else [operator.index(label) for label in labels]
     scores = Evaluation({k: _scores(k, names, counts, found, truth, surfaces) for k in wanted})

@@ -154,6 +154,7 @@ class CropForeground:
                     if len(inside):
                         lows[axis] = min(lows[axis], taken[int(inside[0])])
                         highs[axis] = max(highs[axis], taken[int(inside[-1])])
+                del voxels  # or it would be held while the next one is read
         if highs[0] < 0:
             raise ModelError(
                 "the bundle crops to the voxels above 0 (CropForegroundd), and the scan has none",

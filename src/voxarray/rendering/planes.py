@@ -20,7 +20,7 @@ from voxarray.core.memory import require
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape3
 from voxarray.source.base import Source
-from voxarray.source.pieces import pieces_peak, read_parts
+from voxarray.source.pieces import is_sequential, pieces_peak, read_parts
 from voxarray.source.window import Window
 
 _NAMES = {"LR": "Sagittal", "PA": "Coronal", "IS": "Axial"}
@@ -35,8 +35,9 @@ _LARGEST_PLANE = 4 << 20
 voxel by voxel."""
 
 
-_DRAWING = 8
-"""Bytes per pixel while a plane is drawn, as floats: what is shown is as small as a screen."""
+_DRAWING = 18
+"""Bytes per pixel while planes are drawn, besides a copy: two as floats, and which are finite. What
+is shown is as small as a screen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class View:
         radiological: Whether the patient's right is on the left, else everything is mirrored.
         reorient: Whether to look along the patient's axes (RAS+), else along W, H and D.
         pixels: Pixels that the longest axis should have at least, if the image has as many.
+        figure: Bytes of what the planes are drawn into.
     """
 
     channels: range = range(1)
@@ -88,6 +90,7 @@ class View:
     radiological: bool = True
     reorient: bool = True
     pixels: int = 256
+    figure: int = 0
 
 
 def orthogonal(source: Source, view: View | None = None) -> list[Plane]:
@@ -135,7 +138,7 @@ def _planes(
     ]
     pixels = sum(math.prod(part.shape) for part in parts)
     require(
-        pieces_peak(level) + pixels * (_DRAWING + level.dtype.itemsize),
+        _peak(level, pixels, view.figure),
         lambda: f"drawing {level.path or 'voxels in memory'} {level.shape}",
         "draw a part or a coarser level(n), or raise the budget",
     )
@@ -147,6 +150,17 @@ def _planes(
         _plane(volume, axis, int(inside[axis]), seen, shown, view.radiological)
         for axis, volume in zip(across, volumes, strict=True)
     ]
+
+
+def _peak(level: Source, pixels: int, figure: int) -> int:
+    """Bytes at the peak of reading planes of so many pixels, and of drawing them afterwards.
+
+    Pieces are let go before anything is drawn; what reading leaves in caches is not.
+    """
+    kept = level.streaming_bytes if is_sequential(level) else level.reading_bytes
+    itemsize = level.dtype.itemsize
+    drawing = kept + pixels * (itemsize + _DRAWING) + figure
+    return pixels * itemsize + max(pieces_peak(level), drawing)
 
 
 def sufficient_level(source: Source, pixels: int) -> Source:
@@ -293,7 +307,8 @@ def window(values: NDArray, percentiles: tuple[float, float]) -> tuple[float, fl
     finite = finite[np.isfinite(finite)]
     if finite.size == 0:
         return 0.0, 1.0
-    low, high = np.percentile(finite, percentiles)
+    # The memory is ours: a percentile may sort it, rather than a copy of it.
+    low, high = np.percentile(finite, percentiles, overwrite_input=True)
     return float(low), float(high)
 
 

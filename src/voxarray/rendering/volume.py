@@ -26,6 +26,9 @@ MIN_PIXELS = 256
 """Of the longest axis, whatever the size of the figure."""
 
 
+_FIGURE = 4 << 20
+"""Bytes of a figure, its axes and letters, and of the canvas that it is saved from."""
+
 _LETTERS = 0.6
 """Inches at the left of each plane: numbers of voxels, and which side is which."""
 
@@ -105,6 +108,7 @@ def plot(
         pixels=_needed_pixels(
             image, size, plt.rcParams["figure.dpi"] if isinstance(dpi, str) else dpi
         ),
+        figure=_FIGURE,
     )
     across = (0, 1, 2) if axes is not None and len(axes) == 3 else _across(source, view)
     found = planes(source, view, across)

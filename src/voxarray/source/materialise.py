@@ -45,6 +45,7 @@ def materialise(source: Source, dtype: np.dtype) -> NDArray:
     result = whole.empty(dtype)
     for box, voxels in parts:
         cast(voxels, result[box.slices()])
+        del voxels  # or it would be held while the next one is read
     return result
 
 

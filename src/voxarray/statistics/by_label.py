@@ -54,6 +54,8 @@ def statistics_by_label(
             measure = measures.setdefault(label, Measures())
             measure.add(values)
             measure.sketch.shrink()  # one table at a time, however many labels there are
+            del values
+        del voxels  # or it would be held while the next one is read
         if len(measures) > MAX_LABELS:
             raise UnsupportedError(
                 f"more than {MAX_LABELS:,} different labels of type {labels.dtype}: these are "

@@ -104,6 +104,7 @@ def extremes(source: Source, report: Progress | None = None) -> tuple[float, flo
         if finite.size:
             lows.append(finite.min())
             highs.append(finite.max())
+        del voxels, finite  # or they would be held while the next piece is read
     return (float(min(lows)), float(max(highs))) if lows else (0.0, 0.0)
 
 
@@ -141,6 +142,7 @@ def _counted(
             total += np.histogram(_finite(voxels), number, (low, high))[0]
         else:
             total += np.histogram(_finite(voxels), edges)[0]
+        del voxels  # or it would be held while the next one is read
     return Histogram(edges, total)
 
 

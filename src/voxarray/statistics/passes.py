@@ -147,8 +147,10 @@ def _chosen(source: Source, mask: Source | None, report: Progress | None) -> Ite
             continue
         inside = part_of_mask(mask, box) != 0
         chosen = voxels[np.broadcast_to(inside, voxels.shape)]
+        del voxels, inside
         if chosen.size:
             yield chosen
+        del chosen
 
 
 def _count_chunks(

@@ -130,7 +130,11 @@ def _counted(source: Source, mask: Source | None, report: Progress | None) -> Co
 def count_nonzero(source: Source, report: Progress | None = None) -> int:
     """Number of voxels that are not 0, in one pass; NaN is not 0."""
     require_room(source, 1, "counting")
-    return sum(int(np.count_nonzero(voxels)) for _, voxels in pieces(source, report))
+    found = 0
+    for _, voxels in pieces(source, report):
+        found += int(np.count_nonzero(voxels))
+        del voxels  # or it would be held while the next one is read
+    return found
 
 
 def is_small_integer(dtype: np.dtype) -> bool:
@@ -144,6 +148,7 @@ def _count_sorted(source: Source, report: Progress | None) -> Counts:
     require_room(source, _SORTING, "counting")
     for _, voxels in pieces(source, report):
         here, there = count_block(voxels)
+        del voxels  # or it would be held while the next one is read
         merged, places = np.unique(np.concatenate([values, here]), return_inverse=True)
         counts = _added(places, np.concatenate([counts, there]), len(merged))
         values = merged

@@ -189,6 +189,7 @@ def bounding_box(
             if found.size:
                 low[axis] = min(low[axis], taken[found[0]])
                 high[axis] = max(high[axis], taken[found[-1]] + 1)
+        del voxels, marked  # or they would be held while the next piece is read
     return (low, high) if high.any() else None
 
 

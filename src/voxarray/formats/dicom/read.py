@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, VoxarrayWarning
+from voxarray.core.memory import require
 from voxarray.core.scaling import Scaling
 from voxarray.formats.dicom import tags
 from voxarray.formats.dicom.acquisition import facts_of_volumes
@@ -34,6 +35,9 @@ from voxarray.source.base import Source
 from voxarray.source.materialise import materialise
 
 _NO_SCALING = Scaling(1.0, 0.0)
+
+_HEADER_BYTES = 12 << 10
+"""Memory of the elements that are kept of a header, of the objects made of them, and of parsing."""
 
 Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -98,6 +102,11 @@ def _headers(path: Files) -> list[Header]:
     found = dicom_files(os.path.abspath(path))
     if not found:
         raise FormatError(f"the folder {path} holds no DICOM files", code="NOT_DICOM", path=path)
+    require(
+        len(found) * _HEADER_BYTES,
+        lambda: f"the headers of the {len(found)} files in {path}",
+        "open a list of some of the files, or raise the budget",
+    )
     return [read_header(file) for file in found]
 
 

@@ -42,6 +42,9 @@ _DTYPES = {
     "MET_DOUBLE": "f8",
 }
 
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+"""One at a time: what follows the header is voxels, of which nothing should be made."""
+
 _SEPARATOR = re.compile("[=:]")
 
 _MATRIX = ("TransformMatrix", "Rotation", "Orientation")
@@ -77,8 +80,8 @@ class MetaHeader:
         """
         fields: dict[str, str] = {}
         end = 0
-        for line in start.splitlines(keepends=True):
-            end += len(line)
+        for match in _LINE.finditer(start):
+            line, end = match[0], match.end()
             key, equals, value = _SEPARATOR.sub("=", line.decode("latin-1"), 1).partition("=")
             key = key.strip()
             if not equals and not key:

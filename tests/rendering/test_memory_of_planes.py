@@ -1,0 +1,82 @@
+"""What reading and drawing planes hold at their peak, and what opening holds, stay as projected."""
+
+from __future__ import annotations
+
+import logging
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import dicom_samples
+import voxarray as vx
+from voxarray.formats.registry import open_source
+from voxarray.testing.peak_memory import can_measure, peak_above_imports
+
+SETUP = """
+import logging
+import matplotlib
+matplotlib.use("agg")
+import numpy as np
+import voxarray as vx
+projections = []
+logger = logging.getLogger("voxarray.memory")
+logger.setLevel(logging.DEBUG)
+logger.addFilter(lambda record: projections.append(record.args[0]))
+vx.ScalarImage(tensor=np.zeros((1, 9, 9, 3), "int16")).plot(show=False)
+rng = np.random.default_rng(0)
+image = vx.ScalarImage(tensor=rng.integers(0, 999, (1, 1448, 1448, 3), np.int16))
+image.source
+projections.clear()
+"""
+
+
+@pytest.mark.skipif(not can_measure(), reason="peaks are read from Linux's /proc")
+def test_plot_projects_its_copies_as_floats_and_the_figure():
+    statement = "image.plot(show=False, percentiles=(1, 99)); result = max(projections)"
+    peak = peak_above_imports(SETUP, statement)
+    pixels = 1448 * 1448
+    assert 16 * pixels < peak.bytes <= peak.result < 32 * pixels
+
+
+@pytest.fixture
+def projections():
+    """Bytes, as they are projected."""
+    found = []
+
+    def keep(record):
+        found.append(record.args[0])
+
+    logger = logging.getLogger("voxarray.memory")
+    level = logger.level
+    logger.addFilter(keep)
+    logger.setLevel(logging.DEBUG)
+    yield found
+    logger.removeFilter(keep)
+    logger.setLevel(level)
+
+
+def held(code) -> int:
+    """Bytes of Python's objects at the peak, above those of before."""
+    tracemalloc.start()
+    try:
+        kept = code()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    del kept
+    return peak
+
+
+def test_opening_a_series_projects_its_headers(tmp_path, projections):
+    dicom_samples.series(tmp_path / "a", np.zeros((40, 4, 5), "int16"))
+    open_source(tmp_path / "a")  # imports
+    projections.clear()
+    peak = held(lambda: open_source(tmp_path / "a"))
+    assert 40 << 10 < peak <= max(projections) <= 40 << 14
+
+
+def test_a_header_of_text_makes_nothing_of_the_voxels_after_it(tmp_path):
+    path = tmp_path / "a.mha"
+    vx.ScalarImage(tensor=np.full((1, 128, 128, 64), 0x0A0A, "int16")).save(path)  # lines
+    assert held(lambda: open_source(path)) < 3 << 20

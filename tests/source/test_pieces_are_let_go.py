@@ -1,0 +1,51 @@
+"""What goes through a volume in pieces holds one at a time, as it projects."""
+
+from __future__ import annotations
+
+import weakref
+
+import dask
+import numpy as np
+import pytest
+
+import voxarray as vx
+from voxarray.formats.nifti.source import NiftiSource
+from voxarray.source.materialise import materialise
+from voxarray.statistics.histogram import histogram
+from voxarray.statistics.value_counts import count_nonzero
+from voxarray.transforms.crop_or_pad import bounding_box
+
+PASSES = {
+    "statistics": lambda image, _: image.statistics(),
+    "statistics(mask)": lambda image, mask: image.statistics(mask=mask),
+    "statistics_by_label": lambda image, mask: image.statistics_by_label(mask),
+    "count_nonzero": lambda image, _: count_nonzero(image.source),
+    "histogram": lambda image, _: histogram(image.source, [0.0, 1.0, 3.0]),
+    "histogram, even": lambda image, _: histogram(image.source, 7),
+    "bounding_box": lambda image, _: bounding_box(image),
+    "cast": lambda image, _: materialise(image.source, np.dtype("f8")),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize("dtype", ["i2", "f4"])
+def test_one_piece_is_held(tmp_path, monkeypatch, name, dtype):
+    voxels = np.ones((1, 64, 64, 96), dtype)
+    vx.ScalarImage(tensor=voxels).save(tmp_path / "a.nii")
+    image = vx.ScalarImage(tmp_path / "a.nii")
+    mask = vx.LabelMap(tensor=voxels.astype("u1"))
+    read, held, numbers = NiftiSource.read, [], []
+
+    def watched(source, selection):
+        numbers.append(sum(one() is not None for one in held))
+        found = read(source, selection)
+        held.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(NiftiSource, "read", watched)
+    monkeypatch.setattr("voxarray.source.pieces.PIECE_BYTES", 1 << 18)
+    monkeypatch.setattr("voxarray.statistics.passes._FEW", 1)
+    with dask.config.set({"voxarray.threads": 2}):
+        PASSES[name](image, mask)
+    assert len(numbers) > 2
+    assert not any(numbers)
