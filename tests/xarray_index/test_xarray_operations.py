@@ -6,6 +6,10 @@ position, the affine that comes out has to say what the voxels say.
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -104,6 +108,20 @@ def test_interp_like_along_other_axes_is_refused(affine):
     assert error.value.code == "GRID_MISMATCH"
     with pytest.raises(GridError, match=r"vx\.Resample"):
         field(affine).vox.detach().interp_like(field(other).vox.detach().vox.reattach())
+
+
+def test_interp_like_of_an_array_that_came_by_pickle(tmp_path):
+    array = field(np.diag([2.0, 2, 2, 1]))
+    (tmp_path / "array.pkl").write_bytes(pickle.dumps(array))
+    child = (  # in which voxarray is imported before xarray
+        "import pathlib, pickle, sys, voxarray\n"
+        "array = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
+        "coarse = array.interp_like(array.isel(x=slice(0, None, 2)))\n"
+        "print(coarse.sizes['x'], coarse.vox.affine[0, 0])"
+    )
+    command = [sys.executable, "-c", child, tmp_path / "array.pkl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3", "4.0"]
 
 
 def test_interp_like_of_others_is_xarrays_own():

@@ -13,6 +13,7 @@ only translated. Rules that xarray imposes, each learnt the hard way:
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, Literal, NoReturn, TypeVar
 
 import numpy as np
@@ -39,7 +40,14 @@ class AffineIndex(xr.Index):
     placement: Placement
 
     def __init__(self, placement: Placement) -> None:
+        # Whoever holds an index has `.vox` and what comes with it: without that `interp_like`
+        # leaves these coordinates out in silence.
+        import_module("voxarray.xarray_index.accessor")
         self.placement = placement
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew on a worker, where nobody has asked for the accessor.
+        return type(self), (self.placement,)
 
     @classmethod
     def from_affine(cls, affine: Any, shape: Sequence[int]) -> AffineIndex:
