@@ -62,6 +62,26 @@ def test_the_same_runs_where_there_is_room(name, scan, tmp_path, monkeypatch):
         OPERATIONS[name](vx.ScalarImage(scan))
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".nrrd"])
+@pytest.mark.filterwarnings("ignore::voxarray.VoxarrayWarning")
+def test_a_corner_of_what_is_decoded_as_a_whole_costs_the_whole(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".nrrd":
+        fields = "type: uint8\ndimension: 3\nsizes: 512 512 1\nencoding: ascii"
+        path.write_text(f"NRRD0004\n{fields}\n\n" + "7 " * 512 * 512)
+    else:
+        vx.ScalarImage(tensor=np.full((1, 512, 512, 1), 7, "u1")).save(path)
+    image = vx.ScalarImage(path)
+    with (
+        dask.config.set({"voxarray.memory-budget": "256 KiB"}),
+        count_reads() as reads,
+        pytest.raises(vx.MemoryBudgetError, match="OVER_BUDGET"),
+    ):
+        image[:4, :4].data  # noqa: B018
+    assert reads.voxels == 0
+    assert image[:4, :4].data.shape == (1, 4, 4, 1)
+
+
 def test_a_gif_has_sides_of_two_bytes(tmp_path):
     image = vx.ScalarImage(tensor=np.zeros((1, 70_000, 1, 2), "uint8"))
     with pytest.raises(vx.UnsupportedError, match="a side that a GIF holds") as caught:
