@@ -175,3 +175,62 @@ def test_an_executor_that_takes_no_more_is_named_and_a_new_one_resumes(scans, tm
     assert made.remaining == 3
     build(scans, tmp_path / "out")
     assert truth(tmp_path / "out") == truth(tmp_path / "whole")
+
+
+class Answering(Executor):
+    """Answers what it is told to, whatever it is given."""
+
+    def __init__(self, answer) -> None:
+        self._answer = answer
+
+    def submit(self, *_, **__):
+        return self._answer()
+
+
+def _of(value):
+    future = Future()
+    future.set_result(value)
+    return future
+
+
+def test_who_gives_back_no_result_has_lost_it(scans, tmp_path):
+    executor = Answering(lambda: _of(None))
+    made = build(scans, tmp_path / "out", run=ExecutionOptions(executor=executor))
+    assert {one.code for one in made.failures} == {"WORKER_LOST"}
+    assert made.failed == 3
+    assert build(scans, tmp_path / "out").converted == 3
+
+
+def _no_route():
+    raise OSError("no route to host")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [(lambda: None, "NoneType, which is no future"), (_no_route, "no route to host")],
+    ids=["no future", "no route"],
+)
+def test_an_executor_that_is_none_is_named(scans, tmp_path, answer, told):
+    made = build(scans, tmp_path / "out", run=ExecutionOptions(executor=Answering(answer)))
+    assert "EXECUTOR_LOST" in made.interrupted_by
+    assert told in made.interrupted_by
+    assert made.remaining == 3
+
+
+class Backwards(Executor):
+    """Does all when it has the last, which is the first."""
+
+    def __init__(self, count) -> None:
+        self._count, self._given = count, []
+
+    def submit(self, function, /, *args):
+        self._given.append((Future(), function, args))
+        if len(self._given) == self._count:
+            for future, work, given in reversed(self._given):
+                future.set_result(work(*given))
+        return self._given[-1][0]
+
+
+def test_results_may_come_in_any_order(scans, tmp_path):
+    build(scans, tmp_path / "out", run=ExecutionOptions(executor=Backwards(3)))
+    assert made_of(tmp_path / "out") == made_of(tmp_path / "whole")

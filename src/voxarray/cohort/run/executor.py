@@ -24,6 +24,10 @@ _ASKED_EVERY = 0.5
 """Seconds between questions to a system of jobs."""
 
 
+class _NoResultError(Exception):
+    """An executor says that a task is done, and gives back something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class OnExecutor:
     """One task per image; the executor decides where and how many at once.
@@ -60,12 +64,20 @@ class OnExecutor:
 
     def _submitted(self, ours: Mapping[str, Any], task: Task) -> Future[Result]:
         try:
-            return self.executor.submit(convert_elsewhere, ours, task)
-        except RuntimeError as error:  # shut down, or its processes are dead
+            future = self.executor.submit(convert_elsewhere, ours, task)
+        # Shut down, or its processes are dead, or the system of jobs does not answer.
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             raise StateError(
                 f"the executor takes no more work ({error}): run again with a new one to resume",
                 code="EXECUTOR_LOST",
             ) from error
+        if not all(hasattr(future, name) for name in ("done", "exception", "result")):
+            raise StateError(
+                f"submit() of {type(self.executor).__name__} gave back {type(future).__name__}, "
+                "which is no future: pass a concurrent.futures.Executor",
+                code="EXECUTOR_LOST",
+            )
+        return future
 
 
 def convert_elsewhere(ours: Mapping[str, Any], task: Task) -> Result:
@@ -97,7 +109,11 @@ def _result(future: Future[Result], item: Item, job: Job) -> Result:
     except CancelledError as cancelled:
         error = cancelled
     if error is None:
-        return future.result()
+        result: object = future.result()
+        if isinstance(result, Result):
+            return result
+        # As some executors do with what they could not bring back.
+        error = _NoResultError(type(result).__name__)
     if isinstance(error, (BrokenExecutor, CancelledError)) or _is_lost(error):
         text = (
             f"its worker died or was cancelled ({type(error).__name__}): it may need more memory "
@@ -110,5 +126,5 @@ def _result(future: Future[Result], item: Item, job: Job) -> Result:
 
 
 def _is_lost(error: BaseException) -> bool:
-    """Whether a job of submitit ended without a result, as one that SLURM kills does."""
-    return type(error).__name__ == "UncompletedJobError"
+    """Whether a job ended without a result, as one of submitit that SLURM kills does."""
+    return isinstance(error, _NoResultError) or type(error).__name__ == "UncompletedJobError"
