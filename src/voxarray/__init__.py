@@ -56,9 +56,10 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
     if name in __all__:
         return _lazy(name)
+    from voxarray.core.names_elsewhere import MODULE, similar
     from voxarray.core.torchio_names import advice
 
-    instead = advice(name)
+    instead = advice(name) or MODULE.get(name) or similar(name, __all__)
     hint = f": {instead}" if instead else ""
     raise AttributeError(f"module 'voxarray' has no attribute {name!r}{hint}")
 

@@ -15,6 +15,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.names import slug
 from voxarray.core.errors import MissingFileError, OutOfRangeError, VoxarrayError
 from voxarray.core.memory import format_bytes
+from voxarray.core.names_elsewhere import listed
 from voxarray.core.printable import printable
 from voxarray.subject import Subject
 
@@ -105,7 +106,7 @@ class Cohort(Sequence[Subject]):
         """
         rows = self._table[self._table["subject"] == subject]
         if rows.empty:
-            raise KeyError(subject)
+            raise KeyError(f"no subject {subject!r} in the cohort {self.path}")
         slugs = {slug(subject, image) for image in rows["image"]}
         return [one for one in journal.lines(self._folder.journal) if one["slug"] in slugs]
 
@@ -134,6 +135,9 @@ class Cohort(Sequence[Subject]):
 
         Args:
             transform: Of `voxarray.transforms`, or any function of a subject.
+
+        Raises:
+            TypeError: If it cannot be called, is a class, or of TorchIO.
         """
         from voxarray.cohort.mapped import Mapped
 
@@ -183,6 +187,10 @@ class Cohort(Sequence[Subject]):
         Raises:
             KeyError: If there is no such name.
         """
+        if name not in self._subjects:
+            raise KeyError(
+                f"no subject {name!r} in the cohort {self.path}, which has {listed(self._subjects)}"
+            )
         rows = self._table.iloc[self._subjects[name]].itertuples()
         parts = [Part(row.archive, row.image, row.kind, tuple(row.labels)) for row in rows]
         return Member(self.path, name, tuple(parts))

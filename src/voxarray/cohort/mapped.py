@@ -31,6 +31,7 @@ from voxarray.cohort.plan.planning import header_of
 from voxarray.cohort.run.build import CohortResult, ExecutionOptions, execute, previous_plan
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.core.errors import FormatError
+from voxarray.core.function_arguments import require_transform
 from voxarray.core.html_table import html_table
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.levels import Levels
@@ -56,9 +57,13 @@ class Mapped(Sequence[Subject]):
     Args:
         cohort: The subjects.
         transform: Of `voxarray.transforms`, or any function of a subject.
+
+    Raises:
+        TypeError: If it cannot be called, is a class, or of TorchIO.
     """
 
     def __init__(self, cohort: Cohort, transform: TransformLike) -> None:
+        require_transform(transform)
         self.cohort, self.transform = cohort, transform
 
     def __len__(self) -> int:

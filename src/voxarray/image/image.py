@@ -13,10 +13,12 @@ from voxarray import saving
 from voxarray.core.errors import StateError
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE, require_free
+from voxarray.core.names_elsewhere import listed
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.levels import Levels
 from voxarray.geometry.selection import Selection
 from voxarray.image import _equality
+from voxarray.image._absent import AbsentMixin
 from voxarray.image._arguments import affine_argument, voxels_argument
 from voxarray.image._arithmetic import ArithmeticMixin
 from voxarray.image._conversion import ConversionMixin
@@ -46,6 +48,7 @@ class Image(
     ConversionMixin,
     PreprocessingMixin,
     ArithmeticMixin,
+    AbsentMixin,
     ImageState,
 ):
     """One medical image: voxels (C, W, H, D) and where they are in the patient.
@@ -151,7 +154,12 @@ class Image(
             ValueError: If no voxels are selected.
         """
         if isinstance(key, str):
-            return super().__getitem__(key)
+            try:
+                return super().__getitem__(key)
+            except KeyError as error:
+                if error.args != (key,):
+                    raise
+                raise KeyError(f"no field {key!r} in the image, which has {listed(self)}") from None
         selection = Selection.whole(self.shape)[key]
         child = self._on(self._backing.take(selection))
         if DATA in self:

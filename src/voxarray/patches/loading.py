@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from voxarray.core.exhaustion import names_exhaustion
+from voxarray.core.function_arguments import require_sampler, require_transform
 from voxarray.core.html_table import html_table
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
@@ -65,6 +66,9 @@ class PatchLoader:
         if patches_per_image < 1:
             raise ValueError(f"patches_per_image must be at least 1, got {patches_per_image}")
         _require_subjects(subjects)
+        require_sampler(sampler)
+        if transform is not None:
+            require_transform(transform)
         generator(seed, 0, 0)  # refuses a seed that is none
         self.sampler = sampler
         self.patches_per_image = patches_per_image

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voxarray.core.disk import refusal
 from voxarray.core.errors import ArchiveExistsError
 from voxarray.core.exhaustion import names_exhaustion
+from voxarray.core.names_elsewhere import SUBJECT, listed
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE, Grid
 from voxarray.geometry.levels import Levels
@@ -78,7 +79,12 @@ class Subject(PlotMixin, dict[str, Any]):
             # Torch may have been imported after this was made, and be collating it right now.
             learn_to_collate(Image)
             learn_to_collate(Subject)
-            return super().__getitem__(key)
+            try:
+                return super().__getitem__(key)
+            except KeyError:
+                raise KeyError(
+                    f"no field {key!r} in the subject, which has {listed(self)}"
+                ) from None
         self.check_consistent_spatial_shape()
         sliced = self.copy()
         for name, image in self._images.items():
@@ -94,7 +100,10 @@ class Subject(PlotMixin, dict[str, Any]):
         try:
             return super().__getitem__(name)
         except KeyError:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}") from None
+            hint = SUBJECT.get(name, f"its fields are {listed(self)}")
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r}: {hint}"
+            ) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._require_field_name(name)

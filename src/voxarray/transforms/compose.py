@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from voxarray.core.function_arguments import require_transform
 from voxarray.core.html_table import html_table
 from voxarray.subject import Subject
 from voxarray.transforms.transform import Transform, snapshot
@@ -26,7 +27,7 @@ class Compose(Transform):
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        TypeError: If one of them cannot be called, or a name is no text.
+        TypeError: If one of them cannot be called, is a class or of TorchIO, or a name is no text.
     """
 
     def __init__(
@@ -44,8 +45,7 @@ class Compose(Transform):
             if not isinstance(key, str):
                 raise TypeError(f"transforms are named by text, not by {key!r}")
         for one in self.transforms:
-            if not callable(one):
-                raise TypeError(f"a transform can be called, and {one!r} cannot")
+            require_transform(one)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Compose:
