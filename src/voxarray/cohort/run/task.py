@@ -118,6 +118,8 @@ def convert_throttled(task: Task, begin: Callable[[], Progress | None] = lambda:
         begin: Called when there is room, and gives what to call with the bytes done.
     """
     with HERE.acquire(peak_of(task.item)) as encoding_done:
+        if is_url(task.root):
+            encoding_done()  # it waits for answers before it encodes, as long as that takes
         report = begin()
 
         def progress(done: int, total: int) -> None:
