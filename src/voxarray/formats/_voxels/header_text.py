@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from voxarray.core import portable
 from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError, VoxarrayWarning
@@ -18,6 +18,7 @@ LARGEST_TEXT = 1 << 20
 """Bytes that a header may have. Gradient tables take some kilobytes, a bomb what it likes."""
 
 _LARGEST_SIZE = 2**62
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 _REAL = re.compile(
     r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?|[+-]?(?:nan|inf)", re.I
@@ -53,6 +54,14 @@ def beginning(identity: FileIdentity, count: int = LARGEST_TEXT) -> bytes:
     finally:
         os.close(fd)
     return start
+
+
+def lines_of(start: bytes) -> Iterator[tuple[bytes, int]]:
+    """Lines with their ends, as ``splitlines`` finds them, and where each ends, one at a time:
+    what follows a header is voxels, of which nothing should be made.
+    """
+    for match in _LINE.finditer(start):
+        yield match[0], match.end()
 
 
 def detached(header: FileIdentity, name: str, *, is_pattern: bool) -> FileIdentity:

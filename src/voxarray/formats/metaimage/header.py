@@ -18,6 +18,7 @@ from voxarray.formats._voxels.file_array import COMPONENTS, VOLUMES, Axes
 from voxarray.formats._voxels.header_text import (
     LARGEST_TEXT,
     checked_sizes,
+    lines_of,
     real_numbers,
     whole_numbers,
 )
@@ -41,9 +42,6 @@ _DTYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
-
-_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
-"""One at a time: what follows the header is voxels, of which nothing should be made."""
 
 _SEPARATOR = re.compile("[=:]")
 
@@ -79,9 +77,7 @@ class MetaHeader:
             TruncatedError: A header without its last line.
         """
         fields: dict[str, str] = {}
-        end = 0
-        for match in _LINE.finditer(start):
-            line, end = match[0], match.end()
+        for line, end in lines_of(start):
             key, equals, value = _SEPARATOR.sub("=", line.decode("latin-1"), 1).partition("=")
             key = key.strip()
             if not equals and not key:

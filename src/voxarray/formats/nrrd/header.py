@@ -16,6 +16,7 @@ from voxarray.core.errors import FormatError, TruncatedError, UnsupportedError
 from voxarray.formats._voxels.header_text import (
     LARGEST_TEXT,
     checked_sizes,
+    lines_of,
     real_numbers,
     whole_numbers,
 )
@@ -92,8 +93,7 @@ class NrrdHeader:
             )
         fields: dict[str, str] = {}
         end = 0
-        for number, line in enumerate(start.splitlines(keepends=True)):
-            end += len(line)
+        for number, (line, end) in enumerate(lines_of(start)):  # noqa: B007  # end is returned
             text = line.decode("utf-8", "replace").strip("\r\n")
             if not text:
                 break
