@@ -361,19 +361,18 @@ def _delete(folder: str) -> None:
     last = folder.removesuffix(NEW) + NEW
     if last != folder and os.path.lexists(last):  # it was interrupted when it was made or deleted
         folder = last
-    for name in os.listdir(folder):
+    for name in set(os.listdir(folder)) - {LOCK}:
         path = os.path.join(folder, name)
-        if name == LOCK:
-            continue
         if os.path.isdir(path) and not os.path.islink(path):
             remove_tree(path)
         else:
             os.unlink(path)
-    if last != folder:
+    with suppress(OSError):  # a full disk may refuse it: the folder goes all the same
         os.rename(folder, last)
+        folder = last
     with suppress(FileNotFoundError):  # where there are no locks
-        os.unlink(os.path.join(last, LOCK))
-    os.rmdir(last)
+        os.unlink(os.path.join(folder, LOCK))
+    os.rmdir(folder)
 
 
 # --- Forks ----------------------------------------------------------------------------------------
