@@ -16,6 +16,7 @@ import voxarray as vx
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.discover.search import search
+from voxarray.cohort.options import InputSelection
 from voxarray.cohort.run.build import build
 
 
@@ -265,3 +266,25 @@ def test_a_compressed_scan_is_never_left_out_silently(tmp_path):
     told = run("convert", tmp_path / "in", tmp_path / "out").output
     for name in ("c.nii.lzma", "d.mha.gz"):
         assert name in told
+
+
+def test_label_maps_that_are_taken_for_images_are_told(tmp_path):
+    for name in ("a_t1", "a_seg", "b-MASK", "mask_of_c", "d_labels", "label.e", "unmask"):
+        vx.testing.sample((6, 5, 4)).save(tmp_path / "scans" / f"{name}.nii.gz")
+    census = Census()
+    search([str(tmp_path / "scans")], "", census=census)
+    assert census.likely_labels == ["a_seg.nii.gz", "b-MASK.nii.gz", "d_labels.nii.gz"]
+    assert "a_seg.nii.gz, b-MASK.nii.gz, d_labels.nii.gz; --label-pattern" in str(census)
+    assert census.document()["likely_labels"] == census.likely_labels
+
+
+def test_label_maps_that_are_taken_as_such_are_not(tmp_path):
+    for name in ("a_t1", "a_seg"):
+        vx.testing.sample((6, 5, 4)).save(tmp_path / "scans" / f"{name}.nii.gz")
+    choice = InputSelection(
+        image_patterns=(("t1", "**/*_t1.nii.gz"),), label_patterns=(("seg", "**/*_seg.nii.gz"),)
+    )
+    census = Census()
+    search([str(tmp_path / "scans")], "", choice, census=census)
+    assert census.likely_labels == []
+    assert "label" not in str(census)

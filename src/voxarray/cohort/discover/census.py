@@ -11,6 +11,8 @@ from voxarray.core.printable import printable
 _TOLD = 20
 """Names that are told; all are counted."""
 
+_FEW = 3
+
 _KEPT = 1000
 """Names that are kept."""
 
@@ -27,12 +29,14 @@ class Census:
         ignored: What was left out by a rule, by the rule.
         unknown: Names of what no rule and no reader knows; the first thousand.
         unknowns: How many these are.
+        likely_labels: Images that are label maps, by their names.
     """
 
     taken: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
     unknown: list[str] = field(default_factory=list)
     unknowns: int = 0
+    likely_labels: list[str] = field(default_factory=list)
 
     @property
     def seen(self) -> int:
@@ -66,6 +70,7 @@ class Census:
             "ignored": dict(self.ignored),
             "not_understood": sorted(self.unknown),
             "not_understood_in_all": self.unknowns,
+            "likely_labels": self.likely_labels[:_KEPT],
         }
 
     def __str__(self) -> str:
@@ -80,4 +85,15 @@ class Census:
             names = ", ".join(map(printable, sorted(self.unknown)[:_TOLD]))
             more = self.unknowns - min(_TOLD, len(self.unknown))
             lines.append(f"  not understood: {names}{f', and {more} more' if more else ''}")
+        if self.likely_labels:
+            names = ", ".join(map(printable, self.likely_labels[:_FEW]))
+            lines.append(
+                f"  taken as images, though their names are those of label maps: {names}"
+                f"{_more(self.likely_labels, _FEW)}; --label-pattern (label_patterns=) puts label "
+                "maps with their image"
+            )
         return "\n".join(lines)
+
+
+def _more(names: list[str], told: int) -> str:
+    return f", and {len(names) - told} more" if len(names) > told else ""

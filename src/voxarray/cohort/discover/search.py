@@ -24,6 +24,8 @@ LIST_SUFFIX = ".txt"
 
 _DIGITS = 8
 
+_LABEL_NAME = re.compile(r"(?:^|[-_. ])(?:d?seg|segmentation|labels?|mask|roi)$", re.IGNORECASE)
+
 _TOLD = 5
 """Others of the same name that an image tells of."""
 
@@ -61,6 +63,11 @@ def search(
             not is_url(source) and os.path.isdir(source) and not is_image(source)
         )
         found += find.in_source(source, prefix if folder else "")
+    find.census.likely_labels = [
+        one.source
+        for one in found
+        if one.kind == "intensity" and _LABEL_NAME.search(os.path.basename(stem(one.source)))
+    ]
     return _told_apart(_marked(found))
 
 
