@@ -240,7 +240,8 @@ def remark_left_labels(source: Source) -> None:
     if names := names_in(files, base.prefix):
         warnings.warn(
             f"LABELS_LEFT: the image is taken from {base.path}, its label maps {names} are not: "
-            "name those to take in labels=, or say labels={} to leave them",
+            f"each can be saved on its own, from {base.path}/labels/{names[0]} or the like; where "
+            "an archive is made, labels= takes them, and labels={} leaves them in silence",
             VoxarrayWarning,
             stacklevel=4,
         )

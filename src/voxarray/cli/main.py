@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -12,6 +15,7 @@ import click
 
 from voxarray.cli.console import console, end_of_pipe
 from voxarray.cli.outcome import NOTHING_DONE, fatal
+from voxarray.core.errors import VoxarrayWarning
 from voxarray.core.version import __version__
 
 _COMMANDS = (
@@ -43,7 +47,7 @@ class _Lazy(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; whatever goes wrong, its user sees a sentence and no traceback."""
         try:
-            with fatal():
+            with fatal(), _warnings_as_sentences():
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit):
             raise
@@ -65,6 +69,22 @@ class _Lazy(click.Group):
             sys.exit(NOTHING_DONE)
         except Exception as error:
             _own_fault(error)
+
+
+@contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    """Say warnings of ours without the line of code that Python shows with them."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def say(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, VoxarrayWarning):
+                console().complain(f"warning: {message}")
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = say
+        yield
 
 
 def _import_numpy_in_one_thread() -> None:
