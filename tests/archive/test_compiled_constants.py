@@ -12,5 +12,5 @@ compiled = pytest.importorskip("voxarray.archive.compiled", exc_type=ImportError
 def test_compiled_loops_state_the_facts_of_the_format_alike():
     assert compiled._CRC_BYTES == codecs.CRC_BYTES
     assert compiled._RESIDUE == codecs._RESIDUE
-    assert compiled._HEADER == blosc_frame._HEADER
+    assert compiled._HEADER == blosc_frame.HEADER
     assert compiled._AS_IT_IS == blosc_frame._AS_IT_IS

@@ -312,7 +312,7 @@ def test_overwriting_takes_archives_only(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     (home / "thesis.txt").write_text("years")
-    with pytest.raises(ArchiveExistsError, match="no archive") as caught:
+    with pytest.raises(ArchiveExistsError, match="is not an archive") as caught:
         convert_array(NEW, home, overwrite=True)
     assert caught.value.code == "NOT_AN_ARCHIVE"
     assert (home / "thesis.txt").read_text() == "years"

@@ -175,7 +175,7 @@ def test_what_is_no_image(tmp_path):
     with pytest.raises(vx.UnsupportedError, match="none of"):
         vx.ScalarImage.from_nibabel(nib.Spm99AnalyzeImage(many, AFFINE))
     colours = np.zeros((2, 2, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    with pytest.raises(vx.UnsupportedError, match="no numbers"):
+    with pytest.raises(vx.UnsupportedError, match="are not numbers"):
         vx.ScalarImage.from_nibabel(nib.Nifti1Image(colours, AFFINE))
 
 

@@ -140,7 +140,7 @@ class InferenceOptions:
 def _dtype_name(dtype: Any) -> str:
     try:
         return str(np.dtype(dtype).name)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # the last of a text such as ","
         return str(dtype)
 
 
