@@ -176,6 +176,23 @@ def test_a_fixed_onnx_batch_is_filled_up_at_the_end(net, scan, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("count", ["n", 2])
+def test_an_onnx_of_more_results_than_patches_is_refused(scan, tmp_path, count):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper
+
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [count, 1, 8, 8, 8])
+    found = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    twice = helper.make_node("Concat", ["x", "x"], ["y"], axis=0)
+    graph = helper.make_graph([twice], "net", [given], [found])
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "net.onnx")
+    with pytest.raises(vx.ModelError) as caught:
+        logits(str(tmp_path / "net.onnx"), scan, tmp_path / "a.nii", batch_size=1)
+    assert caught.value.code == "BAD_PREDICTION"
+
+
 @pytest.mark.filterwarnings("ignore::voxarray.VoxarrayWarning")
 def test_a_program_with_two_inputs_is_refused(scan, tmp_path):
     class Two(torch.nn.Module):

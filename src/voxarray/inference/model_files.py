@@ -141,7 +141,7 @@ class ExportedNetwork:
                 code="FIXED_SHAPE",
                 path=self.path,
             ) from error
-        return found[: len(batch)] if len(whole) > len(batch) else found
+        return _without_filling(found, whole, batch)
 
     def _module(self, device: torch.device) -> Any:
         if device not in self._modules:
@@ -222,7 +222,7 @@ class OnnxNetwork:
             raise ModelError(
                 f"{self.path} has the outputs {names}: expected one", code="BAD_PREDICTION"
             )
-        return torch.from_numpy(np.asarray(found[0])[: len(batch)])
+        return _without_filling(torch.from_numpy(np.asarray(found[0])), whole, batch)
 
 
 def _unfit_inputs(path: str, seen: list[Any]) -> ModelError:
@@ -259,6 +259,14 @@ def fitted(path: str, expected: Sequence[Any], batch: torch.Tensor) -> torch.Ten
         code="FIXED_SHAPE",
         path=path,
     )
+
+
+def _without_filling(
+    found: torch.Tensor, whole: torch.Tensor, batch: torch.Tensor
+) -> torch.Tensor:
+    # Only of as many as were given: another number is a fault, which cutting would hide.
+    as_many = found.ndim > 0 and len(found) == len(whole)
+    return found[: len(batch)] if as_many else found
 
 
 def file_digest(*paths: str) -> str:
