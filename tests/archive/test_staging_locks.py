@@ -221,6 +221,21 @@ def test_an_owner_makes_another_folder_where_its_new_one_is_tidied_away(tmp_path
 # --- Forks, threads, programs ---------------------------------------------------------------------
 
 
+def test_two_who_tidy_up_at_once_are_both_content(tmp_path, monkeypatch):
+    left = make(tmp_path)
+    left.release()
+    unlink = os.unlink
+
+    def then_another_comes(path, *more, **options):
+        unlink(path, *more, **options)
+        if os.path.basename(path) == folder_lock.LOCK:
+            assert folder_lock.remove_if_abandoned(os.path.dirname(path)) is Ownership.ABANDONED
+
+    monkeypatch.setattr(os, "unlink", then_another_comes)
+    assert folder_lock.remove_if_abandoned(left.folder) is Ownership.ABANDONED
+    assert os.listdir(tmp_path) == []
+
+
 def test_the_child_of_a_fork_holds_no_lock_of_its_parent(tmp_path):
     code = f"""
 import os, time

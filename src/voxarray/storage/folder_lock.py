@@ -372,7 +372,8 @@ def _delete(folder: str) -> None:
         folder = last
     with suppress(FileNotFoundError):  # where there are no locks
         os.unlink(os.path.join(folder, LOCK))
-    os.rmdir(folder)
+    with suppress(FileNotFoundError):  # empty and without a lock, anybody may have removed it
+        os.rmdir(folder)
 
 
 # --- Forks ----------------------------------------------------------------------------------------
