@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import shutil
 import time
@@ -217,6 +218,31 @@ def test_transforms_are_told_apart():
     one, two = vx.Compose([vx.ToCanonical()]), vx.Compose([vx.ToCanonical(), vx.CropOrPad(5)])
     assert described(one) != described(two)
     assert described(lambda s: s) != described(lambda s: vx.CropOrPad(2)(s))
+
+
+def holding(value):
+    inner = lambda: value  # noqa: E731
+    return lambda s: (inner, s)
+
+
+def test_functions_are_told_apart_by_what_they_hold():
+    values = (1, 1.0, "1", None, (1,), np.arange(2), vx.CropOrPad(5), vx.CropOrPad(6))
+    known = [described(holding(value)) for value in values]
+    assert known == [described(holding(value)) for value in values]
+    assert all(one != two for one, two in itertools.combinations(known, 2))
+
+
+def test_a_function_that_holds_itself_or_an_image_is_described_without_reading():
+    def again(s):
+        return again(s)
+
+    assert described(again) == described(again)
+    image, filled = vx.testing.sample(), []
+    before = described(holding(filled))
+    filled.append(1)
+    with count_reads() as reads:
+        assert described(holding(image)) == described(holding(image))
+    assert (reads.voxels, described(holding(filled))) == (0, before)
 
 
 # --- dataset --------------------------------------------------------------------------------------

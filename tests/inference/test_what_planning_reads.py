@@ -70,6 +70,17 @@ def test_layers_that_are_there_are_found_by_headers_alone(cohort):
         vx.infer(model, vx.Cohort(cohort.path), overlap=0, **options)
 
 
+def test_a_layer_of_a_function_that_holds_another_number_is_another(cohort):
+    def with_spacing(size):
+        return lambda subject: vx.Resample(size)(subject)
+
+    options = {"patch_size": 8, "progress": False}
+    vx.infer(bright, cohort, preprocess=with_spacing(1), **options)
+    vx.infer(bright, vx.Cohort(cohort.path), preprocess=with_spacing(1), **options)
+    with pytest.raises(vx.VoxarrayError, match="NAME_TAKEN"):
+        vx.infer(bright, vx.Cohort(cohort.path), preprocess=with_spacing(2), **options)
+
+
 def test_a_bundle_that_crops_is_asked_once_for_a_scan(archive, tmp_path):
     crop = Counted()
     vx.infer(bright, archive, tmp_path / "a.nii", patch_size=8, preprocess=crop)
