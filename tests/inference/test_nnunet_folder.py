@@ -64,5 +64,5 @@ def test_other_folders_are_no_results_of_nnunet(tmp_path, names):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
     (tmp_path / "other").mkdir(exist_ok=True)
-    with pytest.raises(vx.MissingFileError, match="no MONAI bundle"):
+    with pytest.raises(vx.MissingFileError, match="not a MONAI bundle"):
         vx.infer(tmp_path / "other", vx.testing.sample((9, 9, 9)), patch_size=8)

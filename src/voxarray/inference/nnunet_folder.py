@@ -49,13 +49,19 @@ def _configuration_folder(path: str) -> str | None:
         if not _WEIGHTS.fullmatch(os.path.basename(path)):
             return None
         path = os.path.dirname(path)
-    below = [one.path for one in os.scandir(path) if one.is_dir()]
+    try:
+        below = [one.path for one in os.scandir(path) if one.is_dir()]
+    except OSError:  # whoever reads the model says what is wrong with it
+        return None
     above = os.path.dirname(path) if _FOLD.fullmatch(os.path.basename(path)) else path
     return next((folder for folder in (path, above, *sorted(below)) if _is_one(folder)), None)
 
 
 def _is_one(folder: str) -> bool:
-    names = os.listdir(folder)
+    try:
+        names = os.listdir(folder)
+    except OSError:  # a folder of somebody else's beside those of a bundle
+        return False
     return any(name in names for name in _PLANS) and any(_FOLD.fullmatch(name) for name in names)
 
 
