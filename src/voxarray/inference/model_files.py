@@ -261,9 +261,7 @@ def fitted(path: str, expected: Sequence[Any], batch: torch.Tensor) -> torch.Ten
     )
 
 
-def _without_filling(
-    found: torch.Tensor, whole: torch.Tensor, batch: torch.Tensor
-) -> torch.Tensor:
+def _without_filling(found: torch.Tensor, whole: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
     # Only of as many as were given: another number is a fault, which cutting would hide.
     as_many = found.ndim > 0 and len(found) == len(whole)
     return found[: len(batch)] if as_many else found
