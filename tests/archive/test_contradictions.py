@@ -159,6 +159,32 @@ def test_positions_as_they_were_kept_before_are_taken(path):
     assert found(path) == [("CONTRADICTION", "scale0/x/c/0")]
 
 
+@pytest.mark.parametrize(
+    "array", ["nifti", "label_counts", "scale0/x", "scale1/z", "labels/seg/nifti"]
+)
+@pytest.mark.parametrize("how", ["other place", "other name", "both", "none"])
+def test_a_chunk_that_plain_readers_do_not_find_is_named(whole, path, array, how):
+    """They see zeros there, or other numbers than voxarray."""
+    array = array if f"{array}/zarr.json" in whole else f"labels/seg/{array}"
+    document = path / array / "zarr.json"
+    (chunk,) = (path / array).glob("c.*")
+    if how == "other name":
+        change(document, "chunk_key_encoding", "name", to="v2")
+    elif how == "none":
+        chunk.unlink()
+    else:
+        change(document, "chunk_key_encoding", "configuration", "separator", to="/")
+    if how == "both":
+        other = path / array / chunk.name.replace(".", "/")
+        other.parent.mkdir(parents=True)
+        other.write_bytes(chunk.read_bytes())
+    if how == "none" and "scale" in array:
+        reseal(path)
+        assert "MISSING_DATA" in {problem.code for problem in verify(path)}
+        return
+    assert ("CONTRADICTION", f"{array}/zarr.json") in found(path)
+
+
 def test_counts_that_were_changed_are_named(path):
     key = "labels/seg/label_counts/c.0.0"
     rewritten(path / key, _one_more, "<i8")

@@ -52,6 +52,7 @@ def contradictions(image: ArchiveSource) -> Iterator[Contradiction]:
         before = level
     yield from _of_header(image)
     yield from _of_tables(image)
+    yield from _of_only_chunks(image)
 
 
 def of_labels(base: ArchiveSource, names: list[str]) -> Iterator[Contradiction]:
@@ -180,6 +181,26 @@ def _of_tables(image: ArchiveSource) -> Iterator[Contradiction]:
         total = int(table[columns - 1 :: columns].sum()) if table.size % columns == 0 else -1
         if total != math.prod((n, z, y, x)):
             yield key, f"counts {total} voxels where there are {math.prod((n, z, y, x))}"
+
+
+def _of_only_chunks(image: ArchiveSource) -> Iterator[Contradiction]:
+    """Plain readers look where a document says, and see zeros where there is nothing."""
+    files = handle_cache.manifest(image.store, image.opened).files
+    axes = [f"{level_name(number)}/{name}" for number in range(image.levels) for name in DIMS]
+    dimensions = {LABEL_COUNTS: 2, WEIGHT_SUMS: 2} | dict.fromkeys((NIFTI, *axes), 1)
+    for name, count in dimensions.items():
+        array = f"{image.prefix}{name}"
+        key = f"{array}/zarr.json"
+        if key not in files:
+            continue
+        encoding = _document(image, key).get("chunk_key_encoding")
+        separator = _within(encoding, "configuration", "separator") or "/"
+        said = documents.chunk_key((0,) * count, str(separator))
+        is_said = _within(encoding, "name") == "default"
+        seen = documents.only_chunk(array, count, files)
+        if not is_said or f"{array}/{said}" != seen or seen not in files:
+            there = seen if seen in files else "none"
+            yield key, f"keys its chunk by {encoding!r:.120} where {there} is there"
 
 
 def _document(image: ArchiveSource, key: str) -> Mapping[str, Any]:
