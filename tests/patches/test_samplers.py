@@ -200,7 +200,7 @@ def test_what_cannot_be_drawn(subject):
         vx.WeightedSampler(3, "w").draw(vx.Subject(w=negative))
     assert caught.value.code == "BAD_WEIGHTS"
     fractions = vx.LabelMap(tensor=np.random.default_rng(0).random((1, 9, 9, 9)))
-    with pytest.raises(UnsupportedError, match="no label map"):
+    with pytest.raises(UnsupportedError, match="not a label map"):
         vx.LabelSampler(3, "w").draw(vx.Subject(w=fractions))
     other = vx.ScalarImage(tensor=np.ones((1, *SHAPE)), affine=np.eye(4))
     with pytest.raises(RuntimeError, match="resample"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import voxarray as vx
+from voxarray.cohort.run.build import CohortResult, Failure
 from voxarray.core.html_table import html_table
 
 SCAN = vx.ScalarImage(tensor=np.zeros((1, 20, 18, 16), np.int16))
@@ -93,3 +94,9 @@ def test_texts_are_not_interpreted():
 
 def test_a_subject_shows_its_metadata():
     assert "43" in vx.Subject(t1=SCAN, age=43)._repr_html_()
+
+
+def test_two_failures_of_one_file_are_both_told():
+    told = [Failure(code, f"why {code}", "scans/all") for code in ("BAD_DIMS", "NO_POSITION")]
+    shown = CohortResult(0, 0, 2, 0, None, failures=tuple(told))._repr_html_()
+    assert "BAD_DIMS: why BAD_DIMS; NO_POSITION: why NO_POSITION" in shown

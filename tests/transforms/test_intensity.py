@@ -384,7 +384,7 @@ def test_types():
     cut = vx.To(np.uint8)(image_of([-0.7, 0.7, 255.9]))
     assert cut.numpy().ravel().tolist() == [0, 0, 255]
     assert vx.To("uint8")(small).history == ()
-    with pytest.raises(vx.UnsupportedError, match="no value of uint8"):
+    with pytest.raises(vx.UnsupportedError, match="does not fit uint8"):
         vx.Mask("Left", outside_value=-1)(small)
     with pytest.raises(vx.UnsupportedError, match="complex voxels"):
         vx.To("float32")(image_of(np.zeros(3, complex)))

@@ -110,7 +110,9 @@ class CohortResult:
         if self.interrupted_by:
             facts["stopped because"] = self.interrupted_by
         for one in self.failures[:_TOLD]:
-            facts[one.file] = f"{one.code}: {one.message}"
+            told = f"{one.code}: {one.message}"
+            # Of one file several images may have failed.
+            facts[one.file] = f"{facts[one.file]}; {told}" if one.file in facts else told
         if len(self.failures) > _TOLD:
             facts["and"] = f"{len(self.failures) - _TOLD} more failures"
         return html_table(type(self).__name__, facts)
