@@ -353,7 +353,14 @@ WITH_TORCH = {
     *(f"patches.{name}" for name in LOADED),
     *(
         f"inference.{name}"
-        for name in ("blending", "loading", "model_files", "network", "reduction")
+        for name in (
+            "blending",
+            "function_digest",
+            "loading",
+            "model_files",
+            "network",
+            "reduction",
+        )
     ),
 }
 

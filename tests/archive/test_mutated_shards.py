@@ -101,8 +101,9 @@ def thin(span, size):
     return range(low, min(low + 1 + int(rng.integers(9)), size))
 
 
-if by_loops:
+if by_loops or by_blocks:
     dask.config.set({"voxarray.threads": 1})  # of several errors, the first is raised
+if by_loops:
     accelerated._WORTHWHILE = 0
     assert accelerated.loops(1) is not None
 outcomes = {}

@@ -194,7 +194,7 @@ def nifti_zarr(folder: Path) -> Path:
     header = np.frombuffer(header_for((1, 4, 8, 6), np.dtype("i2"), AFFINE), "u1")
     array = zarr.create_array(plain / "nifti", shape=header.shape, dtype="u1", compressors=None)
     array[...] = header
-    return plain / "nifti/c.0"
+    return plain / "nifti/c/0"
 
 
 def archive(name: str) -> Callable[[Path], Path]:

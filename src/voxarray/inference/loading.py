@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from voxarray.cohort.plan.described import described
 from voxarray.core.errors import MissingPackageError, ModelError
 from voxarray.core.optional import import_optional
 from voxarray.inference.bundle import Bundle
 from voxarray.inference.bundle_transforms import preprocessing
+from voxarray.inference.function_digest import function_digest, module_digest
 from voxarray.inference.model_files import OnnxNetwork, file_digest, network_of
 from voxarray.inference.nnunet_folder import refuse_nnunet
 
@@ -63,8 +63,7 @@ def loaded(model: Any) -> LoadedModel:
     if isinstance(model, torch.nn.Module):
         return LoadedModel((model,), module_digest(model))
     if callable(model):
-        text = repr(described(model))
-        return LoadedModel((model,), hashlib.sha256(text.encode()).hexdigest())
+        return LoadedModel((model,), function_digest(model))
     raise ModelError(
         f"a model is a function (N, C, W, H, D) -> (N, K, W, H, D), a torch.nn.Module, a file, a "
         f"bundle folder, or a list of these; not {type(model).__name__}"
@@ -125,18 +124,6 @@ def load_weights(module: torch.nn.Module, path: str) -> None:
             code="BAD_WEIGHTS",
             path=path,
         ) from error
-
-
-def module_digest(module: torch.nn.Module) -> str:
-    """sha256 of a module's class, weights and buffers."""
-    found = hashlib.sha256(repr(module).encode())
-    for name, tensor in module.state_dict().items():
-        if not isinstance(tensor, torch.Tensor):
-            continue
-        plain = tensor.detach().cpu().contiguous()
-        found.update(f"\0{name}\0{plain.dtype}\0{tuple(plain.shape)}\0".encode())
-        found.update(plain.flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
 
 
 def _ensemble(members: Sequence[LoadedModel]) -> LoadedModel:

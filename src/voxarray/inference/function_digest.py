@@ -1,0 +1,108 @@
+"""What tells a function that predicts from another: its code, and the networks that it reaches.
+
+A function seldom is the network; it calls one that it holds, or that stands beside it under a
+global name. The same function with other weights predicts something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+import torch
+
+from voxarray.cohort.plan.described import described
+
+
+def function_digest(function: Callable[..., Any]) -> str:
+    """sha256 of a function's code, and of the networks, tensors and numbers that it uses.
+
+    They are found in closures, arguments given in advance, the object of a method, and global names
+    that the code mentions; not in what is looked up by other means.
+    """
+    found = hashlib.sha256(repr(described(function)).encode())
+    for value in _reached(function):
+        if isinstance(value, torch.nn.Module):
+            found.update(module_digest(value).encode())
+        elif isinstance(value, torch.Tensor):
+            _add(found, "", value)
+        else:
+            found.update(f"\0{type(value).__name__} {value!r}\0".encode())
+    return found.hexdigest()
+
+
+def module_digest(module: torch.nn.Module) -> str:
+    """sha256 of a module's class, weights and buffers."""
+    found = hashlib.sha256(repr(module).encode())
+    for name, tensor in module.state_dict().items():
+        if isinstance(tensor, torch.Tensor):
+            _add(found, name, tensor)
+    return found.hexdigest()
+
+
+def _add(found: Any, name: str, tensor: torch.Tensor) -> None:
+    plain = tensor.detach().cpu().contiguous()
+    found.update(f"\0{name}\0{plain.dtype}\0{tuple(plain.shape)}\0".encode())
+    found.update(plain.flatten().view(torch.uint8).numpy().tobytes())
+
+
+def _reached(function: Callable[..., Any]) -> Iterator[Any]:
+    """Networks, tensors and numbers that a function uses, in a fixed order."""
+    home = _home(function)
+    waiting: list[Any] = [function]
+    seen = set[int]()
+    while waiting:
+        value = waiting.pop(0)
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, (torch.nn.Module, torch.Tensor, bool, int, float, str)):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, FunctionType):
+            waiting += _used_by(value)
+        elif isinstance(value, (partial, MethodType)) or type(value).__module__ == home:
+            waiting += _held_by(value)
+
+
+def _used_by(function: FunctionType) -> Iterator[Any]:
+    yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # a name that has no value yet
+            continue
+    for name in _names(function.__code__):
+        value = function.__globals__.get(name)
+        # The functions of libraries are told by their versions, and lead everywhere.
+        if not isinstance(value, FunctionType) or value.__globals__ is function.__globals__:
+            yield value
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _home(function: Any) -> str:
+    """The module of a function; objects of its classes are looked into."""
+    while isinstance(function, (partial, MethodType)):
+        function = function.func if isinstance(function, partial) else function.__func__
+    return str(function.__module__)
+
+
+def _held_by(value: Any) -> Iterator[Any]:
+    """What a partial, a method or an object holds."""
+    for name in ("__self__", "__func__", "func", "args", "keywords"):
+        yield getattr(value, name, None)
+    yield vars(type(value)).get("__call__")
+    yield from getattr(value, "__dict__", {}).values()
