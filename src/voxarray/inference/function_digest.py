@@ -61,10 +61,10 @@ def _reached(function: Callable[..., Any]) -> Iterator[Any]:
         seen.add(id(value))
         if isinstance(value, (torch.nn.Module, torch.Tensor, bool, int, float, str)):
             yield value
-        elif isinstance(value, (list, tuple)):
-            waiting += value
-        elif isinstance(value, dict):
-            waiting += value.values()
+        elif isinstance(value, (list, tuple, dict)):
+            # Of containers the networks alone: many a function fills one while it works.
+            held = value.values() if isinstance(value, dict) else value
+            waiting += [one for one in held if isinstance(one, torch.nn.Module)]
         elif isinstance(value, FunctionType):
             waiting += _used_by(value)
         elif isinstance(value, (partial, MethodType)) or type(value).__module__ == home:
