@@ -43,6 +43,10 @@ def called(module, patches, *, again=None):
     return module(patches) if again is None else again(patches)
 
 
+def first_of(held, patches):
+    return held[0](patches)
+
+
 def in_a_function(module):
     def inner(patches):
         return module(patches)
@@ -61,6 +65,10 @@ WAYS = {
     "closure over an object": lambda module: (lambda held: lambda x: held(x))(Holder(module)),
     "list": lambda module: (lambda held: lambda x: held[0](x))([module]),
     "mapping": lambda module: (lambda held: lambda x: held["a"](x))({"a": module}),
+    "functions in a list": lambda module: (lambda held: lambda x: held[0](x))(
+        [in_a_function(module)]
+    ),
+    "lists in a mapping": lambda module: (lambda held: lambda x: held["a"][0](x))({"a": [module]}),
     "tensor": lambda module: (lambda held: lambda x: x * held)(module.weight),
 }
 
@@ -80,6 +88,20 @@ def test_weights_under_a_global_name_are_noticed(function, monkeypatch):
         digests.append(function_digest(function))
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+def test_a_function_that_fills_containers_stays_the_same():
+    module, seen = net(1), []
+
+    def model(patches):
+        seen.append(found := module(patches))
+        seen.append({"largest": [float(found.max())]})
+        return found
+
+    before = function_digest(model)
+    model(torch.zeros(1, 1, 2, 2, 2))
+    assert len(seen) == 2
+    assert function_digest(model) == before
 
 
 def test_a_function_of_libraries_alone_leads_nowhere():

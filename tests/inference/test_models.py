@@ -6,11 +6,13 @@ import json
 import pickle
 import warnings
 
+import dask
 import numpy as np
 import pytest
 import torch
 
 import voxarray as vx
+from voxarray.inference import model_files
 
 
 class Net(torch.nn.Module):
@@ -146,7 +148,6 @@ def exported(net, path, **more):
 def test_a_fixed_program_that_does_not_fit_is_named_as_onnx_is(net, scan, tmp_path):
     path = exported(net, tmp_path / "net.pt2")
     expected = logits(net, scan, tmp_path / "a.nii")
-    # 27 patches, two at a time: the last batch is filled up, and so is each of one patch.
     for size in (2, 1):
         found = logits(path, scan, tmp_path / "a.nii", batch_size=size)
         np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -174,6 +175,48 @@ def test_a_fixed_onnx_batch_is_filled_up_at_the_end(net, scan, tmp_path):
     expected = logits(net, scan, tmp_path / "a.nii")
     found = logits(path, scan, tmp_path / "b.nii", batch_size=2)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::voxarray.VoxarrayWarning")
+@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+def test_a_fixed_batch_is_given_whole_and_counted(net, scan, tmp_path, monkeypatch, kind):
+    if kind == "onnx":
+        path = onnx_file(net, tmp_path / "net.onnx", shape=(2, 1, 8, 8, 8))
+    else:
+        path = exported(net, tmp_path / "net.pt2")
+    expected, sizes = logits(net, scan, tmp_path / "a.nii"), []
+    fit = model_files.fitted
+
+    def watched(path, expected, batch):
+        sizes.append(len(batch))
+        return fit(path, expected, batch)
+
+    monkeypatch.setattr(model_files, "fitted", watched)
+    found = logits(path, scan, tmp_path / "b.nii", batch_size=1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert set(sizes) == {2}  # the patches of this scan are even in number
+    thin = scan[:, :, :8]  # 9 patches
+    expected, sizes[:] = logits(net, thin, tmp_path / "a.nii", overlap=0), []
+    found = logits(path, thin, tmp_path / "b.nii", overlap=0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert sizes[-1] == 1
+    assert set(sizes[:-1]) == {2}
+    # Two patches and what is predicted of them do not fit where one would.
+    voxels = 8**3 * 4
+    with (
+        dask.config.set({"voxarray.memory-budget": 3 * voxels}),
+        pytest.raises(vx.MemoryBudgetError, match="2 patches"),
+    ):
+        logits(path, scan, tmp_path / "c.nii", batch_size=1)
+    # A member of another fixed batch is filled up, and counted as what it computes.
+    more = onnx_file(net, tmp_path / "more.onnx", shape=(3, 1, 8, 8, 8))
+    found = logits([path, more], thin, tmp_path / "d.nii", overlap=0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with (
+        dask.config.set({"voxarray.memory-budget": 5 * voxels}),
+        pytest.raises(vx.MemoryBudgetError, match="3 patches"),
+    ):
+        logits([path, more], scan, tmp_path / "e.nii")
 
 
 @pytest.mark.parametrize("count", ["n", 2])

@@ -16,6 +16,9 @@ import torch
 
 from voxarray.cohort.plan.described import described
 
+_NUMBERS = (bool, int, float, str)
+_RESULTS = (torch.Tensor, *_NUMBERS)
+
 
 def function_digest(function: Callable[..., Any]) -> str:
     """sha256 of a function's code, and of the networks, tensors and numbers that it uses.
@@ -59,12 +62,12 @@ def _reached(function: Callable[..., Any]) -> Iterator[Any]:
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, (torch.nn.Module, torch.Tensor, bool, int, float, str)):
+        if isinstance(value, (torch.nn.Module, torch.Tensor, *_NUMBERS)):
             yield value
         elif isinstance(value, (list, tuple, dict)):
-            # Of containers the networks alone: many a function fills one while it works.
+            # Many a function fills a container with numbers and results while it works.
             held = value.values() if isinstance(value, dict) else value
-            waiting += [one for one in held if isinstance(one, torch.nn.Module)]
+            waiting += [one for one in held if not isinstance(one, _RESULTS)]
         elif isinstance(value, FunctionType):
             waiting += _used_by(value)
         elif isinstance(value, (partial, MethodType)) or type(value).__module__ == home:

@@ -120,7 +120,8 @@ class Inference:
             0.5 if options.overlap is None else options.overlap,
             options.blend or "hann",
             SUMS[options.accumulate],
-            options.batch_size or 1,
+            # Of fewer patches a model of a fixed batch would compute as many, and hold as much.
+            max(options.batch_size or 1, min(self.model.fixed_batches, default=1)),
         )
 
     def count(self, scan: Scan) -> int:
@@ -132,7 +133,9 @@ class Inference:
         """What the network says of itself, for images of so many channels; it is run once."""
         channels = sum(source.shape[0] for source in scan.shown.sources)
         if channels not in self._probes:
-            self._probes[channels] = probe(scan, self.patching, self.network)
+            self._probes[channels] = probe(
+                scan, self.patching, self.network, max(self.model.fixed_batches, default=1)
+            )
         return self._probes[channels]
 
     def scan(self, images: Any) -> Scan:

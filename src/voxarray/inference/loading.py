@@ -15,7 +15,12 @@ from voxarray.core.optional import import_optional
 from voxarray.inference.bundle import Bundle
 from voxarray.inference.bundle_transforms import preprocessing
 from voxarray.inference.function_digest import function_digest, module_digest
-from voxarray.inference.model_files import OnnxNetwork, file_digest, network_of
+from voxarray.inference.model_files import (
+    ExportedNetwork,
+    OnnxNetwork,
+    file_digest,
+    network_of,
+)
 from voxarray.inference.nnunet_folder import refuse_nnunet
 
 
@@ -38,6 +43,12 @@ class LoadedModel:
     channels: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     preprocess: Callable[[], Any] | None = None
+
+    @property
+    def fixed_batches(self) -> list[int]:
+        """Patches at once of those networks that take no other number."""
+        files = [one for one in self.networks if isinstance(one, (ExportedNetwork, OnnxNetwork))]
+        return [one.fixed_batch for one in files if one.fixed_batch is not None]
 
 
 def loaded(model: Any) -> LoadedModel:

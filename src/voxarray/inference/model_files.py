@@ -127,6 +127,11 @@ class ExportedNetwork:
         shape = tuple(n if isinstance(n, int) else None for n in given[0].shape)
         return cls(path, program, shape, given[0].dtype)
 
+    @property
+    def fixed_batch(self) -> int | None:
+        """Patches that it takes at once, if it takes no other number."""
+        return self.shape[0]
+
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         whole = fitted(self.path, self.shape, batch)
         try:
@@ -180,6 +185,12 @@ class OnnxNetwork:
             return {int(value): str(name) for value, name in names.items()}
         except (ValueError, AttributeError):
             return {}
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """Patches that it takes at once, if it takes no other number."""
+        size = self._open("cpu").get_inputs()[0].shape[0]
+        return size if isinstance(size, int) else None
 
     def __getstate__(self) -> Mapping[str, Any]:
         return {"path": self.path}

@@ -253,8 +253,14 @@ _NOTICED = 8
 eighth of the budget it is measured again, and the least is believed."""
 
 
-def probe(scan: Scan, patching: Patching, network: Network) -> Probe:
+def probe(scan: Scan, patching: Patching, network: Network, fixed: int = 1) -> Probe:
     """What a network says of itself, found by one batch of zeros; no voxels are read.
+
+    Args:
+        scan: What it will be shown.
+        patching: How volumes are cut into patches.
+        network: What is asked.
+        fixed: Patches that a member takes at once, however few it is given.
 
     Raises:
         MemoryBudgetError: If such a batch, and a prediction of one class, exceed the budget.
@@ -262,9 +268,10 @@ def probe(scan: Scan, patching: Patching, network: Network) -> Probe:
     """
     channels = sum(source.shape[0] for source in scan.shown.sources)
     shape = patching.batch, channels, *patching.size
+    most = max(patching.batch, fixed)
     memory.require(
-        4 * patching.batch * (channels + 1) * math.prod(patching.size),
-        lambda: f"{patching.batch} patches of {patching.size} with {channels} channels",
+        4 * most * (channels + 1) * math.prod(patching.size),
+        lambda: f"{most} patches of {patching.size} with {channels} channels",
         "use a smaller patch_size or batch_size, or raise the budget",
     )
     zeros = np.empty(shape, np.float32)
