@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections import Counter
@@ -56,6 +57,21 @@ class LoopbackHandler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         pass
+
+    def answer(
+        self, status: int, data: bytes = b"", headers: dict | None = None, cut: bool = False
+    ) -> None:
+        """Send an answer; ``Content-Length`` may be given, of what HEAD asks about."""
+        self.send_response_only(status)
+        for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+        with contextlib.suppress(OSError):
+            self.wfile.flush()
+        if cut:
+            self.close_connection = True
 
 
 def first_and_last(header: str, size: int) -> tuple[int, int]:

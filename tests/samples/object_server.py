@@ -5,7 +5,6 @@ It is quicker than moto's server, which checks what it says: slow tests run with
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import threading
 import time
@@ -62,7 +61,7 @@ class _Handler(LoopbackHandler):
             time.sleep(owner.delay)
         fault = owner.fault()
         if fault in ("busy", "conflict"):
-            self._answer(503 if fault == "busy" else 409)
+            self.answer(503 if fault == "busy" else 409)
             return
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query, True).items()}
@@ -71,7 +70,7 @@ class _Handler(LoopbackHandler):
         if fault == "lost":
             self.close_connection = True
             return
-        self._answer(status, data, headers, fault == "cut")
+        self.answer(status, data, headers, fault == "cut")
 
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
 
@@ -153,18 +152,3 @@ class _Handler(LoopbackHandler):
             f"<IsTruncated>{str(bool(token)).lower()}</IsTruncated>{more}{entries}{common}"
             "</ListBucketResult>"
         ).encode()
-
-    def _answer(
-        self, status: int, data: bytes = b"", headers: dict | None = None, cut: bool = False
-    ) -> None:
-        self.send_response_only(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data[: len(data) // 2] if cut else data)
-        with contextlib.suppress(OSError):
-            self.wfile.flush()
-        if cut:
-            self.close_connection = True
