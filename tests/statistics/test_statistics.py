@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import weakref
 
 import dask
 import dask.array as da
@@ -16,7 +15,6 @@ from hypothesis.extra import numpy as hnp
 import voxarray as vx
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
-from voxarray.formats.nifti.source import NiftiSource
 from voxarray.source.array import ArraySource
 from voxarray.statistics import cache
 from voxarray.statistics.measure import statistics_of
@@ -348,27 +346,6 @@ tiny.statistics()
     print(f"{dtype} {suffix}: {peak.bytes / MIB:.1f} MiB in {peak.seconds:.2f} s")
     assert peak.result == pytest.approx(np.median(plane), abs=2e-3)
     assert peak.bytes <= budget
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_piece_is_let_go_before_the_next_is_read(tmp_path, monkeypatch, threads):
-    image_of(np.ones((1, 64, 64, 96), "i2")).save(tmp_path / "a.nii")
-    image = vx.ScalarImage(tmp_path / "a.nii")
-    read, held, numbers = NiftiSource.read, [], []
-
-    def watched(source, selection):
-        numbers.append(sum(one() is not None for one in held))
-        voxels = read(source, selection)
-        held.append(weakref.ref(voxels))
-        return voxels
-
-    monkeypatch.setattr(NiftiSource, "read", watched)
-    monkeypatch.setattr("voxarray.source.pieces.PIECE_BYTES", 1 << 18)
-    monkeypatch.setattr("voxarray.statistics.passes._FEW", 1)
-    with dask.config.set({"voxarray.threads": threads}):
-        assert image.statistics().mean == 1
-    assert len(numbers) > 2
-    assert not any(numbers)
 
 
 def test_numbers_whose_squares_or_sums_are_beyond_all_have_a_mean():
