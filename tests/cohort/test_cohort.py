@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import pickle
 import shutil
@@ -243,6 +244,89 @@ def test_a_function_that_holds_itself_or_an_image_is_described_without_reading()
     with count_reads() as reads:
         assert described(holding(image)) == described(holding(image))
     assert (reads.voxels, described(holding(filled))) == (0, before)
+
+
+SPACING = 2.0
+COUNT = 0
+
+
+def by_global(subject):
+    return vx.Resample(SPACING)(subject)
+
+
+def by_global_of_another(subject):
+    return max(by_global(each) for each in [subject])
+
+
+def counting(subject):
+    global COUNT
+    COUNT += 1
+    return subject
+
+
+class Spaced:
+    def __init__(self, spacing):
+        self.spacing = spacing
+
+    def __call__(self, subject):
+        return vx.Resample(self.spacing)(subject)
+
+    def method(self, subject):
+        return vx.Resample(self.spacing)(subject)
+
+
+@pytest.mark.parametrize("function", [by_global, by_global_of_another], ids=["direct", "nested"])
+def test_functions_are_told_apart_by_global_values(monkeypatch, function):
+    before = described(function)
+    monkeypatch.setitem(globals(), "SPACING", 3.0)
+    assert described(function) != before
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda n: vx.Lambda(lambda x: x * n),
+        lambda n: vx.Compose([vx.ToCanonical(), vx.Lambda(lambda x: x * n)]),
+        lambda n: functools.partial(lambda s, k: (s, k), k=n),
+        lambda n: lambda s, *, k=n: (s, k),
+        lambda n: lambda s, k=lambda: n: (s, k),
+        Spaced,
+        lambda n: Spaced(n).method,
+        lambda n: functools.partial(Spaced(n).method),
+    ],
+    ids=[
+        *("Lambda", "Compose", "partial", "keyword", "default", "object", "method"),
+        "partial method",
+    ],
+)
+def test_functions_in_transforms_and_objects_are_told_apart(made):
+    assert described(made(1)) == described(made(1))
+    assert described(made(1)) != described(made(2))
+
+
+def test_other_code_in_a_lambda_is_another():
+    assert described(vx.Lambda(lambda x: x * 2)) != described(vx.Lambda(lambda x: x * 3))
+
+
+def test_what_a_function_counts_does_not_make_it_another(monkeypatch):
+    before = described(counting)
+    monkeypatch.setitem(globals(), "COUNT", 5)
+    assert described(counting) == before
+
+
+def test_an_image_that_an_object_holds_is_not_read():
+    image = vx.testing.sample()
+    with count_reads() as reads:
+        assert described(Spaced(image)) == described(Spaced(image))
+        assert described(vx.Lambda(Spaced(image).method))
+    assert reads.voxels == 0
+
+
+def test_another_function_in_a_transform_makes_a_cohort_again(tmp_path, cohort):
+    first = cohort.map(vx.Lambda(lambda x: x * 2)).save(tmp_path / "new")
+    twice = first[0].image.numpy()
+    again = cohort.map(vx.Lambda(lambda x: x * 3)).save(tmp_path / "new")
+    np.testing.assert_array_equal(again[0].image.numpy(), twice // 2 * 3)
 
 
 # --- dataset --------------------------------------------------------------------------------------

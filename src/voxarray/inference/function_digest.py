@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from types import CodeType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
 
-from voxarray.cohort.plan.described import described
+from voxarray.cohort.plan.described import closure_values, described, global_values
 
 _NUMBERS = (bool, int, float, str)
 _RESULTS = (torch.Tensor, *_NUMBERS)
@@ -77,23 +77,8 @@ def _reached(function: Callable[..., Any]) -> Iterator[Any]:
 def _used_by(function: FunctionType) -> Iterator[Any]:
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # a name that has no value yet
-            continue
-    for name in _names(function.__code__):
-        value = function.__globals__.get(name)
-        # The functions of libraries are told by their versions, and lead everywhere.
-        if not isinstance(value, FunctionType) or value.__globals__ is function.__globals__:
-            yield value
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
+    yield from closure_values(function)
+    yield from (value for _, value in global_values(function))
 
 
 def _home(function: Any) -> str:

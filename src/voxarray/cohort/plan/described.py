@@ -2,72 +2,141 @@
 
 from __future__ import annotations
 
+import dis
 import hashlib
 import json
 import marshal
 import os
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 
 from voxarray.core.history import plain
 
-_DEEPEST = 8
-"""Containers and functions in one another that are looked into; a function may hold itself."""
+_FUNCTIONS = (FunctionType, MethodType, partial)
 
 
 def described(transform: Any) -> Any:
-    """What makes a transform the one that it is, as JSON: its arguments, or a function's code."""
+    """What makes a transform the one that it is, as JSON: its arguments, or a function's code.
+
+    Of a function that is its code, and the numbers, texts, arrays, transforms and functions that it
+    uses: of closures, of arguments given in advance, of the object of a method, and of global names
+    that its code mentions; not what lists, mappings and other objects hold. Images are not read.
+    """
+    return _described(transform, ())
+
+
+def global_values(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """What stands under the global names that a function's code mentions, and does not assign.
+
+    Functions of other modules are left out: they are told by the version of their library.
+    """
+    for name in dict.fromkeys(_names(function.__code__)):
+        value = function.__globals__.get(name)
+        if not isinstance(value, FunctionType) or value.__globals__ is function.__globals__:
+            yield name, value
+
+
+def closure_values(function: FunctionType) -> Iterator[Any]:
+    """What a function took along from where it was made."""
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # a name that has no value yet
+            yield None
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    assigned = {one.argval for one in dis.get_instructions(code) if one.opname == "STORE_GLOBAL"}
+    yield from (name for name in code.co_names if name not in assigned)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _described(transform: Any, above: tuple[int, ...]) -> Any:
     parts = getattr(transform, "transforms", None)
     kind = f"{type(transform).__module__}.{type(transform).__qualname__}"
     if parts is not None:
-        return [kind, [described(one) for one in parts], plain(_arguments(transform))]
+        steps = [_described(one, above) for one in parts]
+        return [kind, steps, _argument(_arguments(transform), above)]
     if hasattr(transform, "args_names"):
-        return [kind, transform.version, plain(_arguments(transform))]
-    code = getattr(transform, "__code__", None)
-    if code is None:  # a partial, a class of the user's
-        inner = getattr(transform, "func", None)
-        more = [described(inner), plain([transform.args, transform.keywords])] if inner else []
-        state = plain(getattr(transform, "__dict__", {}))
-        return [kind, getattr(transform, "__qualname__", ""), more, state]
-    digest = hashlib.sha256(marshal.dumps(code))
-    if getattr(transform, "__closure__", None):
-        digest.update(json.dumps(_captured(transform, 0)).encode())
-    return [
-        transform.__module__,
-        transform.__qualname__,
-        digest.hexdigest(),
-        plain(transform.__defaults__),
-    ]
+        return [kind, transform.version, _argument(_arguments(transform), above)]
+    if isinstance(transform, FunctionType):
+        digest = hashlib.sha256(marshal.dumps(transform.__code__))
+        if held := _held(transform, above):
+            digest.update(json.dumps(held).encode())
+        names = transform.__module__, transform.__qualname__
+        return [*names, digest.hexdigest(), plain(transform.__defaults__)]
+    if isinstance(transform, MethodType):
+        return [_described(transform.__func__, above), _described(transform.__self__, above)]
+    if isinstance(transform, partial):
+        given = transform.args, transform.keywords
+        return [kind, "", [_described(transform.func, above), _argument(given, above)], {}]
+    state = _argument(getattr(transform, "__dict__", {}), above)
+    return [kind, getattr(transform, "__qualname__", ""), [], state]
 
 
-def _captured(value: Any, depth: int) -> Any:
-    """What tells one value that a function took along from another, as JSON.
+def _argument(value: Any, above: tuple[int, ...]) -> Any:
+    """An argument or attribute: as `plain` has it, but for functions, and what would be read."""
+    if isinstance(value, _FUNCTIONS):
+        return _captured(value, above)
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _argument(one, above) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return [_argument(one, above) for one in value]
+    is_lazy = hasattr(value, "__array__") and hasattr(value, "source")
+    return _name(value) if is_lazy else plain(value)
+
+
+def _held(function: FunctionType, above: tuple[int, ...]) -> list[Any]:
+    """What a function uses besides its code and plain arguments; empty if there is nothing."""
+    above = (*above, id(function))
+    found: list[Any] = [_captured(one, above) for one in closure_values(function)]
+    for name, value in global_values(function):
+        if _tells(value):
+            found.append([name, _captured(value, above)])
+    given = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    if function.__kwdefaults__ or any(isinstance(one, _FUNCTIONS) for one in given):
+        found.append([_captured(one, above) for one in given])
+    return found
+
+
+def _tells(value: Any) -> bool:
+    """Whether more than the type is said of a value under a global name."""
+    plainly = (bool, int, float, str, tuple, np.generic, np.ndarray, os.PathLike, *_FUNCTIONS)
+    return isinstance(value, plainly) or _is_transform(value)
+
+
+def _captured(value: Any, above: tuple[int, ...]) -> Any:
+    """What tells one value that a function uses from another, as JSON.
 
     Of images and whatever else may be large no more than the type: nothing is read here. Nor is
     more said of lists and mappings, which many a function fills while it works.
     """
-    if depth > _DEEPEST:
-        return None
     if isinstance(value, tuple):
-        return [_captured(one, depth + 1) for one in value]
+        return [_captured(one, above) for one in value]
     if isinstance(value, np.ndarray) and value.dtype != object:
         raw = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return [str(value.dtype), list(value.shape), raw]
     if value is None or isinstance(value, (bool, int, float, str, np.generic, os.PathLike)):
         return [type(value).__name__, plain(value)]
-    if hasattr(value, "args_names") or hasattr(value, "transforms"):
-        return described(value)
-    code, kind = getattr(value, "__code__", None), type(value)
-    if code is None:
-        return f"{kind.__module__}.{getattr(value, '__qualname__', kind.__qualname__)}"
-    cells = []
-    for cell in getattr(value, "__closure__", None) or ():
-        try:
-            cells.append(_captured(cell.cell_contents, depth + 1))
-        except ValueError:  # a name that has no value yet
-            cells.append(None)
-    return [hashlib.sha256(marshal.dumps(code)).hexdigest(), cells, plain(value.__defaults__)]
+    if _is_transform(value) or (isinstance(value, _FUNCTIONS) and id(value) not in above):
+        return _described(value, (*above, id(value)))
+    return _name(value)
+
+
+def _is_transform(value: Any) -> bool:
+    is_object = callable(value) and not isinstance(value, type)  # a module may have such names, too
+    return is_object and (hasattr(value, "args_names") or hasattr(value, "transforms"))
+
+
+def _name(value: Any) -> str:
+    kind = type(value)
+    return f"{kind.__module__}.{getattr(value, '__qualname__', kind.__qualname__)}"
 
 
 def _arguments(transform: Any) -> dict[str, Any]:
