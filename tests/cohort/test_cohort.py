@@ -314,12 +314,23 @@ def test_what_a_function_counts_does_not_make_it_another(monkeypatch):
     assert described(counting) == before
 
 
-def test_an_image_that_an_object_holds_is_not_read():
-    image = vx.testing.sample()
+@pytest.mark.parametrize("hold", [Spaced, holding, lambda image: vx.Lambda(Spaced(image).method)])
+def test_images_are_told_apart_without_reading_files(tmp_path, hold):
+    image = vx.testing.sample((6, 5, 4))
+    image.save(tmp_path / "a.nii")
+    vx.ScalarImage(tensor=image.data + 1, affine=image.affine).save(tmp_path / "b.nii")
+    one, two = vx.ScalarImage(tmp_path / "a.nii"), vx.ScalarImage(tmp_path / "b.nii")
     with count_reads() as reads:
-        assert described(Spaced(image)) == described(Spaced(image))
-        assert described(vx.Lambda(Spaced(image).method))
+        assert described(hold(one)) == described(hold(vx.ScalarImage(tmp_path / "a.nii")))
+        assert described(hold(one)) != described(hold(two))
+        assert described(hold(one)) != described(hold(one[1:]))
     assert reads.voxels == 0
+    in_memory = [vx.ScalarImage(tensor=each.data, affine=each.affine) for each in (one, one, two)]
+    arrays = [vx.ScalarImage(tensor=each.numpy().copy(), affine=each.affine) for each in in_memory]
+    for images in (in_memory, arrays):
+        known = [described(hold(each)) for each in (*images, images[0][..., 1:])]
+        assert known[0] == known[1]
+        assert known[2] != known[0] != known[3]
 
 
 def test_another_function_in_a_transform_makes_a_cohort_again(tmp_path, cohort):

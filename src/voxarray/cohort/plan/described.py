@@ -15,8 +15,12 @@ from typing import Any
 import numpy as np
 
 from voxarray.core.history import plain
+from voxarray.image import Image
+from voxarray.source.base import digest
+from voxarray.source.window import Window
 
 _FUNCTIONS = (FunctionType, MethodType, partial)
+_PLAIN = (bool, int, float, str, np.generic, os.PathLike)
 
 
 def described(transform: Any) -> Any:
@@ -24,7 +28,8 @@ def described(transform: Any) -> Any:
 
     Of a function that is its code, and the numbers, texts, arrays, transforms and functions that it
     uses: of closures, of arguments given in advance, of the object of a method, and of global names
-    that its code mentions; not what lists, mappings and other objects hold. Images are not read.
+    that its code mentions; not what lists, mappings and other objects hold. Images are told by
+    the headers of their files, and by their voxels if these are in memory.
     """
     return _described(transform, ())
 
@@ -66,11 +71,11 @@ def _described(transform: Any, above: tuple[int, ...]) -> Any:
     if hasattr(transform, "args_names"):
         return [kind, transform.version, _argument(_arguments(transform), above)]
     if isinstance(transform, FunctionType):
-        digest = hashlib.sha256(marshal.dumps(transform.__code__))
+        code = hashlib.sha256(marshal.dumps(transform.__code__))
         if held := _held(transform, above):
-            digest.update(json.dumps(held).encode())
+            code.update(json.dumps(held).encode())
         names = transform.__module__, transform.__qualname__
-        return [*names, digest.hexdigest(), plain(transform.__defaults__)]
+        return [*names, code.hexdigest(), plain(transform.__defaults__)]
     if isinstance(transform, MethodType):
         return [_described(transform.__func__, above), _described(transform.__self__, above)]
     if isinstance(transform, partial):
@@ -81,15 +86,14 @@ def _described(transform: Any, above: tuple[int, ...]) -> Any:
 
 
 def _argument(value: Any, above: tuple[int, ...]) -> Any:
-    """An argument or attribute: as `plain` has it, but for functions, and what would be read."""
-    if isinstance(value, _FUNCTIONS):
+    """An argument or attribute: as `plain` has it, but for functions and images."""
+    if isinstance(value, (Image, *_FUNCTIONS)):
         return _captured(value, above)
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: _argument(one, above) for key, one in value.items()}
     if type(value) in (list, tuple):
         return [_argument(one, above) for one in value]
-    is_lazy = hasattr(value, "__array__") and hasattr(value, "source")
-    return _name(value) if is_lazy else plain(value)
+    return plain(value)
 
 
 def _held(function: FunctionType, above: tuple[int, ...]) -> list[Any]:
@@ -107,26 +111,42 @@ def _held(function: FunctionType, above: tuple[int, ...]) -> list[Any]:
 
 def _tells(value: Any) -> bool:
     """Whether more than the type is said of a value under a global name."""
-    plainly = (bool, int, float, str, tuple, np.generic, np.ndarray, os.PathLike, *_FUNCTIONS)
+    plainly = (*_PLAIN, tuple, np.ndarray, Image, *_FUNCTIONS)
     return isinstance(value, plainly) or _is_transform(value)
 
 
 def _captured(value: Any, above: tuple[int, ...]) -> Any:
     """What tells one value that a function uses from another, as JSON.
 
-    Of images and whatever else may be large no more than the type: nothing is read here. Nor is
-    more said of lists and mappings, which many a function fills while it works.
+    Of lists and mappings, which many a function fills while it works, and of objects no more than
+    the type.
     """
+    if isinstance(value, Image):
+        return [_name(value), _of_image(value)]
     if isinstance(value, tuple):
         return [_captured(one, above) for one in value]
     if isinstance(value, np.ndarray) and value.dtype != object:
         raw = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return [str(value.dtype), list(value.shape), raw]
-    if value is None or isinstance(value, (bool, int, float, str, np.generic, os.PathLike)):
+    if value is None or isinstance(value, _PLAIN):
         return [type(value).__name__, plain(value)]
     if _is_transform(value) or (isinstance(value, _FUNCTIONS) and id(value) not in above):
         return _described(value, (*above, id(value)))
     return _name(value)
+
+
+def _of_image(image: Image) -> str:
+    """What tells an image from another; no file is read beyond its header."""
+    shown = Window.of(image.source)
+    if not shown.base.in_memory:
+        return shown.token()
+    base: Any = shown.base
+    voxels = base.tensor.detach().cpu().numpy() if hasattr(base, "tensor") else base.array
+    told = digest(shown.dtype.name, voxels.shape, shown.selection.ranges, shown.affine)
+    found = hashlib.sha256(told.encode())
+    for plane in np.moveaxis(voxels, -1, 0):
+        found.update(np.ascontiguousarray(plane).data)
+    return found.hexdigest()
 
 
 def _is_transform(value: Any) -> bool:
