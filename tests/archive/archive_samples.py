@@ -117,7 +117,7 @@ def reseal(path: Path) -> None:
 
 def add_tables(path: Path) -> None:
     """Give the shards of another program the checksums of their chunks, and seal the archive."""
-    for file in sorted([*path.rglob("c.*.*.*.*"), *path.rglob("c/*/*/*/*")]):
+    for file in sorted(path.rglob("c/*/*/*/*")):
         data, slots = file.read_bytes(), _slots(path, file.relative_to(path).as_posix())
         index = data[-index_size(slots) :]
         crcs = b"".join(
@@ -136,7 +136,7 @@ def _tail(path: Path, key: str) -> int:
 
 def _slots(path: Path, key: str) -> int:
     """Chunks that a shard has room for; 0 for other files, and where no layout says."""
-    array, is_data, _ = key.replace("/c.", "/c/").partition("/c/")
+    array, is_data, _ = key.partition("/c/")
     try:
         document = json.loads((path / array / "zarr.json").read_bytes())
         shard = document["chunk_grid"]["configuration"]["chunk_shape"]
@@ -145,19 +145,3 @@ def _slots(path: Path, key: str) -> int:
     except (OSError, KeyError, TypeError, ValueError, ArithmeticError):
         return 0
     return math.prod(sizes) if is_data else 0
-
-
-def with_slashes(path: Path) -> None:
-    """Keys of an archive as they were, and sealed: of only chunks and shards, too, in folders."""
-    for document in path.rglob("zarr.json"):
-        node = json.loads(document.read_bytes())
-        is_axis = document.parent.name in "xyz"  # were moved before, when they were compressed
-        if node["node_type"] == "group" or is_axis:
-            continue
-        node["chunk_key_encoding"]["configuration"]["separator"] = "/"
-        document.write_text(json.dumps(node))
-        for chunk in document.parent.glob("c.*"):
-            target = document.parent / chunk.name.replace(".", "/")
-            target.parent.mkdir(parents=True)
-            chunk.rename(target)
-    reseal(path)

@@ -19,7 +19,7 @@ from voxarray.geometry.selection import Selection, Shape4
 from voxarray.storage.store import FileBlob
 
 BLOCK = 1 << 16
-KEY = "scale0/image/c.0.0.0.0"
+KEY = "scale0/image/c/0/0/0/0"
 
 
 class Reads:

@@ -221,7 +221,7 @@ def test_errors_are_the_same(tmp_path, codec, what):
     shards = [source.array._shard(one) for one in source.array.layout.shards()]
     index = shards[0].index
     slot = max(range(len(index.lengths)), key=index.lengths.__getitem__)
-    file = path / "scale0/image/c.0.0.0.0"
+    file = path / "scale0/image/c/0/0/0/0"
     if what == "length":
         shards[0].index.lengths[slot] -= 1
         assert index is shards[0].index
@@ -248,7 +248,7 @@ def test_errors_are_the_same(tmp_path, codec, what):
 def forged(source, slot, changes):
     """Other bytes in a chunk, whose checksums agree: what decodes is all that stands in between."""
     shard = source.array._shard((0, 0, 0, 0))
-    index, file = shard.index, f"{source.path}/{source.array.key}/c.0.0.0.0"
+    index, file = shard.index, f"{source.path}/{source.array.key}/c/0/0/0/0"
     begin, size, crc = index.offsets[slot], index.lengths[slot] - 4, index.crcs[slot]
     was = Path(file).read_bytes()
     data = bytearray(was)

@@ -26,7 +26,7 @@ CODECS = sorted(PROFILES)
 SUFFIXES = (".ome.zarr", ".ozx")
 SHAPE = (2, 17, 12, 10)
 SHARD = "scale0/image/c/0/0/0/0"
-SHARDS_BELOW = ("scale1/image/c/0/0/0/0", "labels/seg/scale0/image/c.0.0.0.0")
+SHARDS_BELOW = ("scale1/image/c/0/0/0/0", "labels/seg/scale0/image/c/0/0/0/0")
 
 # What differs between archives of one shape: voxels, places, names of labels, weights.
 AFFINES = [OBLIQUE, OBLIQUE + np.diag([0.25, 0, 0, 0]), OBLIQUE @ np.diag([1, 1, -1, 1])]

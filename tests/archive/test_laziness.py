@@ -18,7 +18,7 @@ from archive_samples import OBLIQUE, archive, blobs
 import voxarray as vx
 from voxarray.archive import handle_cache
 from voxarray.archive.codecs import Codec
-from voxarray.archive.documents import shard_key
+from voxarray.archive.documents import chunk_key
 from voxarray.archive.metadata import IMAGE, level_name
 from voxarray.archive.options import Options
 from voxarray.archive.shard import ShardWriter
@@ -70,7 +70,7 @@ def vast(tmp_path_factory) -> Path:
     with staging(path, overwrite=False) as area:
         for number, layout in enumerate(plan.layouts):
             for position in layout.shards():
-                key = f"{level_name(number)}/{IMAGE}/{shard_key(layout, position)}"
+                key = f"{level_name(number)}/{IMAGE}/{chunk_key(position)}"
                 shard = ShardWriter(f"{area.root}/{key}", math.prod(layout.chunks_per_shard))
                 area.record(key, shard.finish())
                 os.close(shard.fd)
@@ -121,8 +121,7 @@ def test_a_patch_of_a_vast_archive_opens_the_shards_it_touches(vast, monkeypatch
         {index // edge for index in axis}
         for axis, edge in zip((n, z, y, x), opened.array.layout.shard, strict=True)
     ]
-    layout = opened.array.layout
-    expected = {f"scale0/image/{shard_key(layout, at)}" for at in itertools.product(*touched)}
+    expected = {f"scale0/image/{chunk_key(place)}" for place in itertools.product(*touched)}
     assert len(expected) > 1
     assert set(counts.shards) == expected
     assert counts.chunks == 0  # background has no chunks

@@ -271,7 +271,7 @@ def test_keys_stay_inside_and_are_unicode(name, is_one):
 
 def test_a_shard_without_the_digest_of_its_tail_is_refused(sample, restored):
     document = json.loads(restored.read_bytes())
-    document["files"]["scale0/image/c.0.0.0.0"].pop()
+    document["files"]["scale0/image/c/0/0/0/0"].pop()
     restored.write_bytes(sealed(document))
     with pytest.raises(FormatError, match="tail") as caught:
         whole(sample)
@@ -301,7 +301,7 @@ def test_a_conversion_whose_shard_is_deleted_meanwhile_publishes_nothing(tmp_pat
     seal = stagings.Staging.seal
 
     def robbed(area, source):
-        os.unlink(f"{area.root}/scale0/image/c.0.0.0.0")
+        os.unlink(f"{area.root}/scale0/image/c/0/0/0/0")
         seal(area, source)
 
     monkeypatch.setattr(stagings.Staging, "seal", robbed)

@@ -44,7 +44,7 @@ def test_a_chunk_is_checked_again_after_its_pages_were_given_back(source):
     whole = Selection.whole(SHAPE)
     source.read(whole)
     file = Path(source.path)
-    shard = file if file.is_file() else file / "scale0/image/c.0.0.0.0"
+    shard = file if file.is_file() else file / "scale0/image/c/0/0/0/0"
     damage(shard)
     source.read(whole)  # found intact before: not checked again
     mapped.forget()

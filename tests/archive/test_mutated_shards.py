@@ -33,7 +33,7 @@ path, seed, count, forged = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys
 by_loops, by_blocks = sys.argv[5] == "loops", sys.argv[5] == "blocks"
 rng = np.random.default_rng(seed)
 manifest = Manifest.read(TreeStore(path))
-key = "scale0/image/c.0.0.0.0"
+key = "scale0/image/c/0/0/0/0"
 file, whole = f"{path}/{key}", open(f"{path}/{key}", "rb").read()
 seal = open(f"{path}/{KEY}", "rb").read()
 source = open_archive(path)

@@ -130,7 +130,7 @@ def test_readers_of_zarr_pass_over_the_checksum_table(tmp_path, codec):
     path = archive(tmp_path / "a.ome.zarr", array, codec=codec, chunk=4, levels=1)
     opened = open_archive(path)
     slots = math.prod(opened.array.layout.chunks_per_shard)
-    shard = (path / "scale0/image/c.0.0.0.0").read_bytes()
+    shard = (path / "scale0/image/c/0/0/0/0").read_bytes()
     index = np.frombuffer(shard[-index_size(slots) : -4], "<u8").reshape(-1, 2)
     table = np.frombuffer(shard[-tail_size(slots) : -index_size(slots)], "<u4")
     present = index[:, 0] != ABSENT

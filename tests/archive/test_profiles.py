@@ -27,11 +27,7 @@ def codec_of(path: Path) -> Codec:
 
 
 def size_of(path: Path) -> int:
-    return sum(
-        file.stat().st_size
-        for file in path.rglob("image/**/*")
-        if file.name != "zarr.json" and file.is_file()
-    )
+    return sum(file.stat().st_size for file in path.rglob("c/*/*") if file.is_file())
 
 
 def files_of(path: Path) -> dict[str, bytes]:

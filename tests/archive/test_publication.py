@@ -448,7 +448,7 @@ def test_an_image_that_is_not_small_is_not_held(tmp_path, monkeypatch):
     kept = held_files.HeldFiles.add
 
     def adding(self, key, data):
-        assert "/image/c" not in key
+        assert "/image/c/" not in key
         kept(self, key, data)
 
     monkeypatch.setattr(held_files.HeldFiles, "add", adding)

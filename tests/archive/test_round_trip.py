@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import pickle
 
 import numpy as np
@@ -16,7 +15,6 @@ from archive_samples import (
     same_bits,
     voxels,
     whole,
-    with_slashes,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -148,40 +146,11 @@ def test_selections_of_selections_are_numpys(scan, data):
 def test_background_is_no_chunk_and_minus_zero_is_one(tmp_path):
     zeros = np.zeros((1, 32, 32, 32), np.float32)
     nothing = archive(tmp_path / "0.ome.zarr", zeros, levels=1)
-    shard = nothing / "scale0/image/c.0.0.0.0"
+    shard = nothing / "scale0/image/c/0/0/0/0"
     assert shard.stat().st_size == 4 + 16 + 4  # table and index of one absent chunk
     assert same_bits(whole(nothing), zeros)
     minus = -zeros
     assert same_bits(whole(archive(tmp_path / "1.ome.zarr", minus, levels=1)), minus)
-
-
-def test_only_chunks_lie_beside_their_document_and_shards_of_many_in_folders(tmp_path):
-    array, seg = blobs((1, 40, 12, 5)), blobs((1, 40, 12, 5), "u1")
-    few = archive(tmp_path / "few.ome.zarr", array, labels={"seg": seg}, chunk=16, levels=1)
-    many = archive(tmp_path / "many.ome.zarr", blobs((1, 20, 20, 20)), chunk=4, levels=1)
-
-    def shards(path):
-        files = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
-        return {key for key in files if "/image/c" in key}
-
-    assert shards(few) == {f"{image}scale0/image/c.0.0.0.0" for image in ("", "labels/seg/")}
-    assert not list(few.rglob("c"))
-    assert (few / "labels/seg/label_counts/c.0.0").is_file()
-    places = itertools.product(range(2), repeat=3)
-    assert shards(many) == {f"scale0/image/c/0/{z}/{y}/{x}" for z, y, x in places}
-
-
-def test_keys_with_slashes_are_read_as_before(tmp_path):
-    array, seg = blobs((1, 9, 12, 5)), blobs((1, 9, 12, 5), "u1")
-    path = archive(tmp_path / "a.ome.zarr", array, labels={"seg": seg}, chunk=4)
-    header, counts = open_archive(path).nifti_header, open_archive(path / "labels/seg").label_counts
-    with_slashes(path)
-    assert (path / "scale0/image/c/0/0/0/0").is_file()
-    assert same_bits(whole(path), array)
-    assert same_bits(whole(path / "labels/seg"), seg)
-    assert open_archive(path).nifti_header == header
-    assert np.array_equal(open_archive(path / "labels/seg").label_counts.table, counts.table)
-    assert verify(path) == []
 
 
 def test_bool_comes_back_as_bool(tmp_path):

@@ -241,11 +241,11 @@ def test_verify(tmp_path, scan):
     good = run("verify", tmp_path / "out")
     assert good.exit_code == 0
     assert good.output.count(": OK") == 2
-    shard = tmp_path / "out/a.ome.zarr/scale0/image/c.0.0.0.0"
+    shard = tmp_path / "out/a.ome.zarr/scale0/image/c/0/0/0/0"
     os.truncate(shard, 50)
     bad = run("verify", tmp_path / "out")
     assert bad.exit_code == 3
-    assert "BAD_CHECKSUM: scale0/image/c.0.0.0.0" in bad.stderr
+    assert "BAD_CHECKSUM: scale0/image/c/0/0/0/0" in bad.stderr
     assert run("verify", tmp_path / "out/a.ome.zarr").exit_code == 1
     assert run("verify", tmp_path / "nowhere").exit_code == 1
     assert run("verify", scan).exit_code == 1

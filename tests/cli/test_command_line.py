@@ -167,7 +167,7 @@ def test_json_of_info_and_verify(tmp_path, scan, archive):
     assert said[0]["affine"] == np.eye(4).tolist()
     good = json.loads(run("verify", archive, "--json").stdout)
     assert (good["checked"], good["damaged"]) == (1, 0)
-    next(path for path in archive.rglob("c.0.0.0.0") if path.is_file()).write_bytes(b"")
+    next(path for path in archive.rglob("c/0/0/0/0") if path.is_file()).write_bytes(b"")
     bad = run("verify", archive, "--json")
     assert bad.exit_code == 1
     assert json.loads(bad.stdout)["archives"][0]["problems"][0]["code"]

@@ -244,7 +244,7 @@ def test_verify(tmp_path):
         result = run("verify", tmp_path / "out", *more)
         assert result.exit_code == 0
         assert result.output.count(": OK") == 3
-    shard = archives(tmp_path / "out")[1] / "scale0/image/c.0.0.0.0"
+    shard = archives(tmp_path / "out")[1] / "scale0/image/c/0/0/0/0"
     data = bytearray(shard.read_bytes())
     data[40] ^= 1
     shard.write_bytes(data)

@@ -56,7 +56,7 @@ def archive_of(cohort: Path, letter: str) -> Path:
 
 
 def damage(archive: Path) -> None:
-    file = archive if archive.is_file() else archive / "scale0/image/c.0.0.0.0"
+    file = archive if archive.is_file() else archive / "scale0/image/c/0/0/0/0"
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)

@@ -107,7 +107,9 @@ def by_graph(path: Path) -> vx.ScalarImage:
 def digests(archive: Path) -> dict[str, tuple[int, int]]:
     """Size and checksum of every file that holds voxels."""
     files = json.loads((archive / "manifest.json").read_text())["files"]
-    return {name: tuple(facts) for name, facts in files.items() if "/image/c" in name}
+    return {
+        name: tuple(facts) for name, facts in files.items() if "/c/" in name and "scale" in name
+    }
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])

@@ -1,11 +1,12 @@
 """Positions of voxels along one axis, in mm: the coordinates that plain xarray shows.
 
-Three for each level stand in every archive, so they are kept small: compressed.
+Three for each level stand in every archive, so they are kept small: compressed, and in a file
+beside the document instead of a folder of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,10 @@ from voxarray.core.errors import VoxarrayError
 _CODEC = Codec("zstd", 5, "bitshuffle")
 """The levels above take 0.5 to 4 ms for an axis, and save two hundredths of its bytes."""
 
-_NOT_COMPRESSED = "/c/0"
-"""End of the key in archives of version 1, and in early ones of version 2."""
+_BESIDE = {"name": "default", "configuration": {"separator": "."}}
+_KEY = "c.0"
+_KEY_BEFORE = "c/0"
+"""Of archives of version 1, and of early ones of version 2, which are not compressed."""
 
 
 def encoded(
@@ -27,15 +30,21 @@ def encoded(
     """Files of the array, by their key below it."""
     document = documents.plain_array(values.shape, values.dtype, (name,), attributes)
     document["codecs"] = _CODEC.to_json(values.dtype)
-    chunk = documents.chunk_key((0,), ".")
-    return {"zarr.json": documents.dump(document), chunk: b"".join(_CODEC.encode(values))}
+    document["chunk_key_encoding"] = _BESIDE
+    return {"zarr.json": documents.dump(document), _KEY: b"".join(_CODEC.encode(values))}
+
+
+def key_of(array: str, files: Collection[str]) -> str:
+    """Key of the only chunk, among the files that a manifest names."""
+    key = f"{array}/{_KEY}"
+    return key if key in files else f"{array}/{_KEY_BEFORE}"
 
 
 def decoded(key: str, size: int, read: Callable[[str], bytes]) -> NDArray[np.float64] | None:
     """The positions in a chunk.
 
     Args:
-        key: What `documents.only_chunk` found.
+        key: What `key_of` found.
         size: How many there should be.
         read: Gives a file of the archive.
 
@@ -43,7 +52,7 @@ def decoded(key: str, size: int, read: Callable[[str], bytes]) -> NDArray[np.flo
         Millimetres; None if the chunk does not hold so many.
     """
     raw = np.frombuffer(bytearray(read(key)), np.uint8)
-    codec = Codec(cname="") if key.endswith(_NOT_COMPRESSED) else _CODEC
+    codec = Codec(cname="") if key.endswith(f"/{_KEY_BEFORE}") else _CODEC
     values = np.empty(size, "<f8")
     try:
         codec.decode(raw, values)

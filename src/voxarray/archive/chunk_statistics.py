@@ -75,7 +75,7 @@ def write_table(
     area.write(f"{key}/zarr.json", documents.dump(document))
     data = table.tobytes()
     crc = google_crc32c.value(data).to_bytes(4, "little")
-    area.write(f"{key}/{documents.chunk_key((0, 0), '.')}", data + crc)
+    area.write(f"{key}/{documents.chunk_key((0, 0))}", data + crc)
 
 
 @dataclass(slots=True)

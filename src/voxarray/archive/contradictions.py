@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from voxarray.archive import axis_positions, documents, handle_cache
+from voxarray.archive import axis_positions, handle_cache
 from voxarray.archive.chunk_statistics import LABEL_COUNTS, WEIGHT_SUMS
 from voxarray.archive.metadata import NIFTI, level_name
 from voxarray.archive.source import ArchiveSource
@@ -52,7 +52,6 @@ def contradictions(image: ArchiveSource) -> Iterator[Contradiction]:
         before = level
     yield from _of_header(image)
     yield from _of_tables(image)
-    yield from _of_only_chunks(image)
 
 
 def of_labels(base: ArchiveSource, names: list[str]) -> Iterator[Contradiction]:
@@ -127,7 +126,7 @@ def _of_frame(level: ArchiveSource) -> Iterator[Contradiction]:
     files = handle_cache.manifest(level.store, level.opened).files
     for axis, name in enumerate(DIMS):
         expected = placement.positions(axis)
-        key = documents.only_chunk(f"{folder}/{name}", 1, files)
+        key = axis_positions.key_of(f"{folder}/{name}", files)
         values = axis_positions.decoded(key, expected.size, partial(_bytes, level))
         if values is None or not _all_close(values, expected):
             yield key, f"has other positions than the affine of {folder} makes"
@@ -151,9 +150,7 @@ def _of_header(image: ArchiveSource) -> Iterator[Contradiction]:
     original = image.original_header
     if original is None:
         return
-    files = handle_cache.manifest(image.store, image.opened).files
-    key = documents.only_chunk(f"{image.prefix}{NIFTI}", 1, files)
-    header = NiftiHeader.parse(original.raw)
+    key, header = f"{image.prefix}{NIFTI}/c/0", NiftiHeader.parse(original.raw)
     if header.shape != image.shape:
         yield key, f"says {header.shape} voxels where there are {image.shape}"
         return
@@ -174,33 +171,13 @@ def _of_tables(image: ArchiveSource) -> Iterator[Contradiction]:
             cell = _within(_attributes(image, key), "cell")
             if cell != edge:
                 yield key, f"counts cells of {cell!r:.80} voxels where chunks have {edge}"
-    key = documents.only_chunk(f"{image.prefix}{LABEL_COUNTS}", 2, files)
+    key = f"{image.prefix}{LABEL_COUNTS}/c/0/0"
     if key in files:
         columns = len(COLUMNS)
         table = _values(image, key, "<i8")
         total = int(table[columns - 1 :: columns].sum()) if table.size % columns == 0 else -1
         if total != math.prod((n, z, y, x)):
             yield key, f"counts {total} voxels where there are {math.prod((n, z, y, x))}"
-
-
-def _of_only_chunks(image: ArchiveSource) -> Iterator[Contradiction]:
-    """Plain readers look where a document says, and see zeros where there is nothing."""
-    files = handle_cache.manifest(image.store, image.opened).files
-    axes = [f"{level_name(number)}/{name}" for number in range(image.levels) for name in DIMS]
-    dimensions = {LABEL_COUNTS: 2, WEIGHT_SUMS: 2} | dict.fromkeys((NIFTI, *axes), 1)
-    for name, count in dimensions.items():
-        array = f"{image.prefix}{name}"
-        key = f"{array}/zarr.json"
-        if key not in files:
-            continue
-        encoding = _document(image, key).get("chunk_key_encoding")
-        separator = _within(encoding, "configuration", "separator") or "/"
-        said = documents.chunk_key((0,) * count, str(separator))
-        is_said = _within(encoding, "name") == "default"
-        seen = documents.only_chunk(array, count, files)
-        if not is_said or f"{array}/{said}" != seen or seen not in files:
-            there = seen if seen in files else "none"
-            yield key, f"keys its chunk by {encoding!r:.120} where {there} is there"
 
 
 def _document(image: ArchiveSource, key: str) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ the import of zarr-python; the tests open every one with zarr-python and tensors
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,7 +25,7 @@ Json = dict[str, Any]
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 _STORED_KINDS = "iufc"
-_SEPARATORS = ("/", ".")
+_KEYS = {"name": "default", "configuration": {"separator": "/"}}
 _CRC32C = {"name": "crc32c"}
 _LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
 
@@ -108,7 +108,7 @@ def _array(
         "shape": list(shape),
         "data_type": _name_of(dtype),
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
-        "chunk_key_encoding": _keys(separator_of(shape, chunk)),
+        "chunk_key_encoding": _KEYS,
         "fill_value": zero,
         "codecs": codecs,
         "attributes": dict(attributes),
@@ -130,14 +130,12 @@ class ArrayDocument:
         dtype: Native byte order.
         codec: Of the inner chunks.
         attributes: As stored.
-        separator: Of the numbers in the keys of its shards.
     """
 
     layout: Layout
     dtype: np.dtype
     codec: Codec
     attributes: Mapping[str, Any]
-    separator: str
 
     @classmethod
     def parse(cls, raw: bytes, path: str) -> ArrayDocument:
@@ -166,8 +164,7 @@ class ArrayDocument:
                 _four(document["chunk_grid"]["configuration"]["chunk_shape"]),
             )
             codec = Codec.from_json(inner["codecs"])
-            separator = document["chunk_key_encoding"]["configuration"]["separator"]
-            return cls(layout, dtype, codec, document["attributes"], separator)
+            return cls(layout, dtype, codec, document["attributes"])
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, FormatError):
                 raise
@@ -183,7 +180,7 @@ def _is_ours(document: Json, sharding: Json) -> bool:
     return (
         sharding["name"] == "sharding_indexed"
         and document["fill_value"] in (0, [0, 0])
-        and document["chunk_key_encoding"] in [_keys(one) for one in _SEPARATORS]
+        and document["chunk_key_encoding"] == _KEYS
         and inner["index_codecs"] == [_LITTLE, _CRC32C]
         and inner["index_location"] == "end"
     )
@@ -194,41 +191,9 @@ def _four(sizes: Sequence[int]) -> Shape4:
     return n, z, y, x
 
 
-def separator_of(shape: Sequence[int], chunk: Sequence[int]) -> str:
-    """What separates the numbers in the keys of an array's chunks, or of its shards.
-
-    The file of an array that has only one stands beside the document, in no folders of its own:
-    clusters limit their number, and in a small archive they cost more than what is in them.
-    """
-    return "." if all(n <= edge for n, edge in zip(shape, chunk, strict=True)) else "/"
-
-
-def chunk_key(index: Sequence[int], separator: str) -> str:
+def chunk_key(index: Sequence[int]) -> str:
     """Key of a chunk or shard below its array (``default`` encoding)."""
-    return separator.join(["c", *map(str, index)])
-
-
-def shard_key(layout: Layout, position: Sequence[int]) -> str:
-    """Key of a shard below its array, where an archive is written."""
-    return chunk_key(position, separator_of(layout.shape, layout.shard))
-
-
-def only_chunk(array: str, dimensions: int, files: Collection[str]) -> str:
-    """Key of the only chunk of a small array, where an archive has it.
-
-    Args:
-        array: Key of the array.
-        dimensions: How many it has.
-        files: Those that the manifest names. In archives of version 1, and in early ones of
-            version 2, the chunk lies in folders.
-    """
-    index = (0,) * dimensions
-    beside = f"{array}/{chunk_key(index, '.')}"
-    return beside if beside in files else f"{array}/{chunk_key(index, '/')}"
-
-
-def _keys(separator: str) -> Json:
-    return {"name": "default", "configuration": {"separator": separator}}
+    return "/".join(["c", *map(str, index)])
 
 
 SCHEMAS = ("array", "image", "manifest")

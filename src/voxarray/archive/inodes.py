@@ -12,8 +12,8 @@ from voxarray.geometry.layout import Layout
 _COORDINATES = 3 * 3 + 2
 """Of a level: x, y and z with their document and only chunk, ``spatial_ref`` without a chunk."""
 
-_HEADER = 3
-_TABLE = 3
+_HEADER = 4
+_TABLE = 5
 _LIST_OF_LABELS = 2
 
 
@@ -34,8 +34,6 @@ def inodes_with_layers(image: int, layers: Sequence[int]) -> int:
 
 
 def _array(layout: Layout) -> int:
-    """The folder of an array, its document and its shards; several lie in three folders each."""
+    """The folder of an array, its document and its shards, each below three folders."""
     counts = [math.ceil(n / shard) for n, shard in zip(layout.shape, layout.shard, strict=True)]
-    if math.prod(counts) == 1:
-        return 2 + 1
     return 2 + 1 + sum(itertools.accumulate(counts, int.__mul__))

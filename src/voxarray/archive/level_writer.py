@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive.codecs import Codec
-from voxarray.archive.documents import shard_key
+from voxarray.archive.documents import chunk_key
 from voxarray.archive.durability import ShardSync
 from voxarray.archive.manifest import FileEntry
 from voxarray.archive.shard import ShardWriter
@@ -145,7 +145,7 @@ class LevelWriter:
             settling.close()
 
     def _begin(self, position: Index4) -> _OpenShard:
-        path = f"{self.root}/{self._key(position)}"
+        path = f"{self.root}/{self.key}/{chunk_key(position)}"
         slots, missing = math.prod(self.layout.chunks_per_shard), self.layout.chunks_in(position)
         if self.hold is not None:
             return _OpenShard(ShardWriter(path, slots, []), None, missing)
@@ -156,14 +156,11 @@ class LevelWriter:
 
     def _finish(self, position: Index4) -> None:
         shard = self._open.pop(position)
-        key, entry = self._key(position), shard.writer.finish()
+        key, entry = f"{self.key}/{chunk_key(position)}", shard.writer.finish()
         if self.hold is not None and shard.writer.held is not None:
             self.hold(key, b"".join(shard.writer.held), entry)
         elif shard.settling is not None:
             self._pending.append(self.disk.submit(self._settle, shard.settling, key, entry))
-
-    def _key(self, position: Index4) -> str:
-        return f"{self.key}/{shard_key(self.layout, position)}"
 
     def _settle(self, settling: ShardSync, key: str, entry: FileEntry) -> None:
         settling.finish(entry)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from voxarray.archive.chunk_statistics import LABEL_COUNTS, parse_label_counts
-from voxarray.archive.documents import only_chunk
 from voxarray.archive.staging import Staging
 from voxarray.archive.write_plan import WritePlan
 from voxarray.core.errors import FormatError
@@ -24,7 +23,7 @@ def require_named(area: Staging, prefix: str, plan: WritePlan, name: str) -> Non
         plan: By which it was written.
         name: Of the label map.
     """
-    key = only_chunk(f"{prefix}{LABEL_COUNTS}", 2, area.files)
+    key = f"{prefix}{LABEL_COUNTS}/c/0/0"
     if key not in area.files:
         raise FormatError(
             f"{name} holds no labels but measurements, whose values nobody can name: add it "

@@ -50,7 +50,6 @@ class ShardedArray:
         layout: Shape, chunks, shards.
         dtype: Native byte order.
         codec: Of the chunks.
-        separator: Of the numbers in the keys of shards.
     """
 
     store: Store
@@ -59,7 +58,6 @@ class ShardedArray:
     layout: Layout
     dtype: np.dtype
     codec: Codec
-    separator: str
 
     def read(self, ranges: Sequence[range], out: NDArray | None = None) -> NDArray:
         """Voxels at the product of four ranges (n, z, y, x); steps may be negative.
@@ -260,17 +258,14 @@ class ShardedArray:
 
     def check_shard(self, position: Index4) -> None:
         """Raise unless the shard at a position is there and has the tail that was written."""
-        key = self._key(position)
+        key = f"{self.key}/{chunk_key(position)}"
         slots = math.prod(self.layout.chunks_per_shard)
         handle_cache.check_shard(self.store, self.opened, key, slots)
 
     def _shard(self, position: Index4) -> ShardHandle:
-        key = self._key(position)
+        key = f"{self.key}/{chunk_key(position)}"
         slots = math.prod(self.layout.chunks_per_shard)
         return handle_cache.shard(self.store, self.opened, key, slots)
-
-    def _key(self, position: Index4) -> str:
-        return f"{self.key}/{chunk_key(position, self.separator)}"
 
     def _encoded(self, shard: ShardHandle, offset: int, length: int) -> NDArray[np.uint8]:
         """The bytes of a chunk, in memory that is used for the next one too."""
@@ -295,7 +290,7 @@ class ShardedArray:
         kind = type(error) if isinstance(error, VoxarrayError) else FormatError
         code = error.code if isinstance(error, VoxarrayError) else "BAD_CHUNK"
         return kind(
-            f"chunk {chunk} in {self._key(shard)} of {self.store.path}: "
+            f"chunk {chunk} in {self.key}/{chunk_key(shard)} of {self.store.path}: "
             f"{getattr(error, 'message', error)}",
             code=code,
             path=self.store.path,

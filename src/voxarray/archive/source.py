@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import handle_cache, roots
-from voxarray.archive.documents import ArrayDocument, attributes_of, only_chunk
+from voxarray.archive.documents import ArrayDocument, attributes_of
 from voxarray.archive.layer_names import names_in
 from voxarray.archive.locate import ArchiveLocation, locate
 from voxarray.archive.manifest import Manifest
@@ -102,29 +102,30 @@ class ArchiveSource(Source):
 
     @property
     def nifti_header(self) -> bytes | None:
-        raw = self._beside(NIFTI, 1)
-        return None if raw is None else raw[:-4]  # without its crc32c
+        key = f"{self.prefix}{NIFTI}/c/0"
+        if self.number or key not in handle_cache.manifest(self.store, self.opened).files:
+            return None
+        return handle_cache.document(self.store, self.opened, key)[:-4]  # without its crc32c
 
     @property
     def label_counts(self) -> CellCounts | None:
         """How often each label occurs in each chunk; None where that was not counted."""
         from voxarray.archive.chunk_statistics import LABEL_COUNTS, parse_label_counts
 
-        raw = self._beside(LABEL_COUNTS, 2)
+        raw = self._beside(LABEL_COUNTS)
         return None if raw is None else parse_label_counts(raw, self.array.layout)
 
     def weight_sums(self, channel: int) -> CellSums | None:
         """What the voxels of each chunk add up to; None where nobody added them up."""
         from voxarray.archive.chunk_statistics import WEIGHT_SUMS, parse_weight_sums
 
-        raw = self._beside(WEIGHT_SUMS, 2)
+        raw = self._beside(WEIGHT_SUMS)
         return None if raw is None else parse_weight_sums(raw, self.array.layout, channel)
 
-    def _beside(self, name: str, dimensions: int) -> bytes | None:
-        """The only chunk of a small array that tells of the full resolution."""
-        files = handle_cache.manifest(self.store, self.opened).files
-        key = only_chunk(f"{self.prefix}{name}", dimensions, files)
-        if self.number or key not in files:
+    def _beside(self, name: str) -> bytes | None:
+        """The only chunk of a table that tells of the full resolution."""
+        key = f"{self.prefix}{name}/c/0/0"
+        if self.number or key not in handle_cache.manifest(self.store, self.opened).files:
             return None
         return handle_cache.document(self.store, self.opened, key)
 
@@ -267,15 +268,7 @@ def _open_level(store: Store, opened: Hashable, prefix: str, number: int) -> Arc
     key = f"{prefix}{level_name(number)}/{IMAGE}"
     raw = handle_cache.document(store, opened, f"{key}/zarr.json")
     document = ArrayDocument.parse(raw, f"{store.path}/{key}")
-    array = ShardedArray(
-        store,
-        opened,
-        key,
-        document.layout,
-        document.dtype,
-        document.codec,
-        document.separator,
-    )
+    array = ShardedArray(store, opened, key, document.layout, document.dtype, document.codec)
     _, depth, height, width = document.layout.shape
     grid = Grid((width, height, depth), np.array(image.affine))
     if number:

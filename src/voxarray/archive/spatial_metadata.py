@@ -56,4 +56,4 @@ def write_nifti_header(area: Staging, prefix: str, source: Source, storage: Voxe
         document = documents.plain_array((len(header),), dtype, ("nifti_byte",), {})
         area.write(f"{key}/zarr.json", documents.dump(document))
         crc = google_crc32c.value(header).to_bytes(4, "little")
-        area.write(f"{key}/{documents.chunk_key((0,), '.')}", header + crc)
+        area.write(f"{key}/{documents.chunk_key((0,))}", header + crc)

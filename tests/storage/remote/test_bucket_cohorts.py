@@ -101,7 +101,7 @@ def test_commands(bucket, cohort, scans_of):
         assert result.exit_code == 0, result.output
     table = runner.invoke(main, ["catalogue", cohort, "--csv"])
     assert table.output.count("done") == COUNT
-    key = next(key for key in bucket.listed() if "/scale0/image/c" in key)
+    key = next(key for key in bucket.listed() if "/scale0/image/c/" in key)
     bucket.put(key, bucket.get(key)[:-1] + b"x")
     result = runner.invoke(main, ["verify", cohort])
     assert result.exit_code != 0

@@ -38,10 +38,10 @@ def test_chunks_that_lie_together_are_read_together(server, bucket):
     assert scan.shape == voxels.shape
     found, paths = asked(server, lambda: scan[0:60, 0:16, 0:16].numpy())
     np.testing.assert_array_equal(found, voxels[:, :60, :16, :16])
-    assert paths == ["scale0/image/c.0.0.0.0"] * 2  # its tail, and a row of chunks
+    assert paths == ["scale0/image/c/0/0/0/0"] * 2  # its tail, and a row of chunks
     found, paths = asked(server, lambda: scan.numpy())
     np.testing.assert_array_equal(found, voxels)
-    assert paths == ["scale0/image/c.0.0.0.0"]
+    assert paths == ["scale0/image/c/0/0/0/0"]
 
 
 @pytest.mark.parametrize("fault", ["busy", "lost", "cut"])
@@ -56,7 +56,7 @@ def test_faults_of_a_part(server, bucket, fault):
 
 def test_shard_that_is_replaced_is_noticed(server, bucket):
     voxels = save(bucket)
-    key = "a.ome.zarr/scale0/image/c.0.0.0.0"
+    key = "a.ome.zarr/scale0/image/c/0/0/0/0"
     scan = vx.ScalarImage(f"{bucket.url}/a.ome.zarr")
     np.testing.assert_array_equal(scan[:4].numpy(), voxels[:, :4])
     bucket.put(key, bucket.get(key)[::-1])

@@ -42,7 +42,7 @@ def files(folder):
 
 
 def reads_of(server):
-    return [path for path in server.paths if "/image/c" in path]
+    return [path for path in server.paths if "/c/" in path]
 
 
 def test_chunks_are_fetched_once(server, bucket, kept):

@@ -65,7 +65,7 @@ def test_a_store_object_as_path(scans, voxels, kind):
     np.testing.assert_array_equal(scan[4:9, ::-1].numpy()[0], voxels[4:9, ::-1])
     assert "ScalarImage" in repr(scan)
     if kind is MemoryStore:
-        del store._store_dict["scale0/image/c.0.0.0.0"]
+        del store._store_dict["scale0/image/c/0/0/0/0"]
         forget()
         with pytest.raises(MissingDataError):  # ours are read strictly wherever they lie
             vx.ScalarImage(MemoryStore(store._store_dict)).numpy()
