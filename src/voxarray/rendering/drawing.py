@@ -88,7 +88,7 @@ def _pixels(planes: Sequence[Plane], style: Style) -> list[tuple[NDArray, dict[s
         return [(colours, options) for colours in _colours(arrays, style.percentiles)]
     real = [np.abs(a[..., 0]) if a.dtype.kind == "c" else a[..., 0] for a in arrays]
     if "norm" not in options:
-        low, high = window(np.concatenate([a.ravel() for a in real]), style.percentiles)
+        low, high = window(real, style.percentiles)
         options = {"vmin": low, "vmax": high, **options}
     return [(array, {"cmap": "gray", **options}) for array in real]
 
@@ -97,5 +97,5 @@ def _colours(arrays: Sequence[NDArray], percentiles: tuple[float, float]) -> lis
     """RGB pixels as bytes; other types are stretched from black to white, all planes alike."""
     if arrays[0].dtype == np.uint8:
         return list(arrays)
-    low, high = window(np.concatenate([a.ravel() for a in arrays]), percentiles)
+    low, high = window(arrays, percentiles)
     return [to_grey(array, low, high) for array in arrays]

@@ -95,7 +95,7 @@ def _layer(source: Source, name: str) -> LayerData:
     }
     if not _is_labels(source):
         view = View(pixels=256)
-        drawn = np.concatenate([plane.pixels.ravel() for plane in orthogonal(source, view)])
+        drawn = [plane.pixels for plane in orthogonal(source, view)]
         low, high = intensity_window(drawn, _PERCENTILES)
         meta["contrast_limits"] = (low, high if high > low else low + 1)
         return _data(arrays), meta, "image"

@@ -113,7 +113,7 @@ def _layer(
         layer.segment_colors = _colours(image)
         return layer
     view = View(channels=channels, pixels=256)
-    drawn = np.concatenate([plane.pixels.ravel() for plane in orthogonal(image.source, view)])
+    drawn = [plane.pixels for plane in orthogonal(image.source, view)]
     low, high = intensity_window(drawn, percentiles)
     return neuroglancer.ImageLayer(
         source=source,

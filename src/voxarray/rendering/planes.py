@@ -297,18 +297,26 @@ def as_channels(channel: int | None, count: int) -> range:
     return range(position, position + 1)
 
 
-def window(values: NDArray, percentiles: tuple[float, float]) -> tuple[float, float]:
-    """Intensities that become black and white: percentiles of the finite ones.
+def window(arrays: Sequence[NDArray], percentiles: tuple[float, float]) -> tuple[float, float]:
+    """Intensities that become black and white: percentiles of the finite ones of all arrays.
 
     Returns:
         Both the same where all are equal; (0, 1) where none is finite.
     """
-    finite = real(values)
-    finite = finite[np.isfinite(finite)]
-    if finite.size == 0:
+    values = np.empty(sum(array.size for array in arrays))
+    start = 0
+    for array in arrays:
+        # Written where they are sorted: joining them first would hold two copies more.
+        part = values[start : start + array.size].reshape(array.shape)
+        part[...] = np.abs(array) if array.dtype.kind == "c" else array
+        start += array.size
+    if any(array.dtype.kind not in "biu" for array in arrays):
+        finite = np.isfinite(values)
+        values = values if finite.all() else values[finite]
+    if values.size == 0:
         return 0.0, 1.0
     # The memory is ours: a percentile may sort it, rather than a copy of it.
-    low, high = np.percentile(finite, percentiles, overwrite_input=True)
+    low, high = np.percentile(values, percentiles, overwrite_input=True)
     return float(low), float(high)
 
 

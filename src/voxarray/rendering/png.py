@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from voxarray.core.optional import import_optional
 from voxarray.rendering.planes import Plane, to_grey, window
 from voxarray.storage.destination import local_destination
@@ -39,8 +37,8 @@ def write_planes(
     """
     Image = import_optional("PIL.Image", "voxarray[plot]")
     scale = height / max(plane.height for plane in planes)
-    shown = np.concatenate([plane.pixels[..., 0].ravel() for plane in planes])
-    low, high = window(shown, WINDOW)  # the same for all planes
+    # The same for all planes:
+    low, high = window([plane.pixels[..., 0] for plane in planes], WINDOW)
     drawn = [_picture(plane, low, high, scale) for plane in planes]
     canvas = Image.new("L", (sum(d.width + _GAP for d in drawn) - _GAP, height))
     left = 0

@@ -157,8 +157,8 @@ def read_once(window: Window) -> Window:
 def _limits(window: Window, percentiles: tuple[float, float]) -> tuple[float, float]:
     """Black and white, as `plot` finds them: of the middle planes."""
     view = View(channels=range(1), reorient=False, pixels=max(window.shape[1:]))
-    found = [plane.pixels[..., 0].ravel() for plane in planes(window, view, (0, 1, 2))]
-    return intensity_window(np.concatenate(found), percentiles)
+    drawn = [plane.pixels[..., 0] for plane in planes(window, view, (0, 1, 2))]
+    return intensity_window(drawn, percentiles)
 
 
 def _as_labels(window: Window, values: Sequence[int | float]) -> Window:

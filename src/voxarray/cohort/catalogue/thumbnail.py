@@ -30,7 +30,7 @@ def thumbnail(image: Image) -> str:
     if image.type == LABEL:
         pixels = paint(voxels, image.label_colours or {})
     else:
-        pixels = to_grey(voxels, *window(voxels, _PERCENTILES))
+        pixels = to_grey(voxels, *window([voxels], _PERCENTILES))
     scale = PIXELS / max(plane.width, plane.height)
     size = max(1, round(plane.width * scale)), max(1, round(plane.height * scale))
     picture = import_optional("PIL.Image", "voxarray[plot]").fromarray(np.ascontiguousarray(pixels))
