@@ -55,6 +55,7 @@ COHORT = (
     "verification",
     "mapped_opener",
     "mapped",
+    "export",
     "cohort",
 )
 WITHIN_COHORT = {("mapped", "cohort"): "annotation only: what Mapped.save returns"}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import voxarray as vx
-from voxarray.cohort.run.build import CohortResult, Failure
+from voxarray.cohort.plan.item import Failure
+from voxarray.cohort.run.result import CohortResult
 from voxarray.core.html_table import html_table
 
 SCAN = vx.ScalarImage(tensor=np.zeros((1, 20, 18, 16), np.int16))

@@ -12,11 +12,12 @@ from voxarray.cli.outcome import NOTHING_DONE, SOME_FAILED, STOPPED
 from voxarray.cohort.convert import watching
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure, Item
-from voxarray.cohort.run.build import ASKED_TO_END, CohortResult
+from voxarray.cohort.run.build import ASKED_TO_END
 from voxarray.cohort.run.progress import ProgressListener
+from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
 from voxarray.core.memory import format_bytes
-from voxarray.core.progress import Progress
+from voxarray.core.progress import Progress, ProgressOption
 
 _TOLD = 20
 """Failures that are shown at the end; all are in the report."""
@@ -55,6 +56,29 @@ def tell(folder: CohortLayout, work: Callable[[ProgressListener], CohortResult])
         totals = _Totals(shown)
         made = work(totals)
     voxel_bytes, seconds = totals.voxel_bytes, time.perf_counter() - began
+    talk.document.update(voxel_bytes=voxel_bytes)
+    _say(folder, made, f"{format_bytes(voxel_bytes)} of voxels in ", seconds)
+    if made.census is not None:
+        talk.document["census"] = made.census.document()
+        talk.say(str(made.census))
+    _end(made, f": see {folder.readable_report if made.summary else folder.journal}", _TOLD)
+
+
+def tell_of_files(folder: CohortLayout, work: Callable[[ProgressOption], CohortResult]) -> NoReturn:
+    """As `tell`, of files, for which there is no report: every failure is said.
+
+    Args:
+        folder: Where the files are.
+        work: Does it, with a bar.
+    """
+    began = time.perf_counter()
+    made = work(console().progress)
+    _say(folder, made, "", time.perf_counter() - began)
+    _end(made, "", len(made.failures))
+
+
+def _say(folder: CohortLayout, made: CohortResult, more: str, seconds: float) -> None:
+    talk = console()
     talk.document.update(
         destination=folder.root,
         converted=made.converted,
@@ -62,25 +86,23 @@ def tell(folder: CohortLayout, work: Callable[[ProgressListener], CohortResult])
         failed=made.failed,
         remaining=made.remaining,
         stopped=made.interrupted_by,
-        voxel_bytes=voxel_bytes,
         seconds=round(seconds, 3),
         failures=[_failure(one) for one in made.failures],
     )
     talk.say(
         f"{folder.root}: {made.converted} converted, {made.present} up to date, {made.failed} "
-        f"failed{f', {made.remaining} remaining' if made.remaining else ''}; "
-        f"{format_bytes(voxel_bytes)} of voxels in {seconds:.1f} s"
+        f"failed{f', {made.remaining} remaining' if made.remaining else ''}; {more}{seconds:.1f} s"
     )
-    if made.census is not None:
-        talk.document["census"] = made.census.document()
-        talk.say(str(made.census))
-    for one in made.failures[:_TOLD]:
+
+
+def _end(made: CohortResult, where: str, most: int) -> NoReturn:
+    talk = console()
+    for one in made.failures[:most]:
         told = _failure(one)
         talk.complain(f"{told['path']}: {told['code']}: {told['message']}")
     if made.failed:
         talk.complain(
-            f"{made.failed} of {made.failed + made.converted + made.present} failed: see "
-            f"{folder.readable_report if made.summary else folder.journal}"
+            f"{made.failed} of {made.failed + made.converted + made.present} failed{where}"
         )
     if made.interrupted_by:
         talk.complain(f"stopped: {made.interrupted_by}; run the same command again to resume")

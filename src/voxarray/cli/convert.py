@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from voxarray.cli import options as choices
-from voxarray.cli.cohort_run import tell
+from voxarray.cli.cohort_run import tell, tell_of_files
 from voxarray.cli.console import how_it_speaks
-from voxarray.cli.destinations import Destination, Kind, refuse_meaningless
+from voxarray.cli.destinations import Destination, Kind, given, refuse_meaningless
 from voxarray.cli.outcome import Outcome, told_when_stopped, without_secrets
+from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.discover.files import images
+from voxarray.cohort.discover.search import cohort_named
+from voxarray.cohort.export import export
 from voxarray.cohort.folder import CohortLayout
-from voxarray.cohort.run.build import CohortResult, build
+from voxarray.cohort.mapped import Unchanged
+from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.cohort.run.interrupts import stoppable
 from voxarray.cohort.run.progress import ProgressListener
+from voxarray.cohort.run.result import CohortResult
 from voxarray.core.memory import format_bytes
 from voxarray.formats.suffixes import suffix_of
 from voxarray.saving import convert
@@ -35,7 +41,19 @@ _OF_COHORTS = {
     "label_column": "--label-column",
     "subject_column": "--subject-column",
     "keep_metadata": "--keep-metadata",
+    "suffix": "--suffix",
 }
+
+_OF_SOURCES = {
+    name: _OF_COHORTS[name]
+    for name in (
+        *("image_pattern", "label_pattern", "image_column", "label_column", "subject_column"),
+        "keep_metadata",
+    )
+} | {"label": "--label"}
+"""What a cohort as the source says itself."""
+
+_NOT_OF_FILES = {"scheduler": "--scheduler", "retry": "--retry"}
 
 _OF_ARCHIVES = {"levels": "--levels", "chunk": "--chunk", "codec": "--codec", "zipped": "--zip"}
 
@@ -43,6 +61,12 @@ _OF_ARCHIVES = {"levels": "--levels", "chunk": "--chunk", "codec": "--codec", "z
 @click.command("convert")
 @click.argument("sources", nargs=-1, required=True)
 @click.argument("destination")
+@click.option(
+    "--suffix",
+    metavar="SUFFIX",
+    help="Of a cohort as the source: write files of this format, such as .nii.gz, "
+    "DESTINATION/SUBJECT/NAME.nii.gz, its label maps included",
+)
 @choices.how_archives_are_made
 @choices.what_belongs_together
 @choices.who_does_it
@@ -55,8 +79,9 @@ def command(
     If DESTINATION is the name of an archive (.ome.zarr, .nii.zarr, .ozx) or of a file in another
     format (.nii.gz, .nrrd, .mha, ...), SOURCES is one image. Otherwise it is the folder of a
     cohort, and SOURCES are files, folders, globs, a BIDS dataset, a manifest (.csv, .tsv,
-    .parquet), a list of paths or URLs (.txt), or URLs. What is up to date in the folder is not
-    converted again: run the command again to resume.
+    .parquet), a list of paths or URLs (.txt), or URLs; or one cohort, whose subjects, label maps
+    and metadata are kept, to make another one, or with --suffix files. What is up to date in the
+    folder is not converted again: run the command again to resume.
     """
     import dask.config
 
@@ -67,7 +92,7 @@ def command(
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
         if target.kind is Kind.COHORT:
-            _many(sources, CohortLayout.of(target.path), arguments)
+            _many(sources, CohortLayout.of(target.path), arguments, arguments.pop("suffix"))
         else:
             _one(sources, target, arguments)
 
@@ -113,12 +138,47 @@ def _single(sources: Sequence[str], target: Destination) -> str:
     return found[0]
 
 
-def _many(sources: tuple[str, ...], folder: CohortLayout, arguments: dict[str, Any]) -> None:
+def _many(
+    sources: tuple[str, ...],
+    folder: CohortLayout,
+    arguments: dict[str, Any],
+    suffix: str | None,
+) -> None:
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)
     run = choices.execution(arguments)
+    named = choices.expanded(sources)
+    cohort = cohort_named(named)
+    if cohort is not None:
+        _cohort(Cohort(cohort), folder, options, run, suffix)
+    if suffix is not None:
+        raise click.UsageError(
+            f"--suffix makes files of the images of a cohort, and {', '.join(named[:3])} is none: "
+            "name one file as the destination, or make a cohort first, without --suffix"
+        )
 
     def work(watcher: ProgressListener) -> CohortResult:
-        named = choices.expanded(sources)
         return build(named, folder.root, options=options, choice=choice, run=run, watcher=watcher)
 
     tell(folder, work)
+
+
+def _cohort(
+    cohort: Cohort,
+    folder: CohortLayout,
+    options: ArchiveOptions,
+    run: ExecutionOptions,
+    suffix: str | None,
+) -> NoReturn:
+    """Another cohort of one, or files of its images."""
+    meaningless = _OF_SOURCES | ({} if suffix is None else _OF_ARCHIVES | _NOT_OF_FILES)
+    if unused := given(meaningless):
+        what = "files" if suffix else "a cohort"
+        raise click.UsageError(
+            f"{', '.join(unused)} would have no effect where {what} is made of the cohort "
+            f"{cohort.path}: leave it out"
+        )
+    if suffix is None:
+        again = cohort.map(Unchanged())
+        tell(folder, lambda watcher: again.make(folder.root, options, run, watcher))
+    members = [cohort.member(name) for name in cohort.names]
+    tell_of_files(folder, lambda bar: export(members, folder.root, suffix, run, bar))

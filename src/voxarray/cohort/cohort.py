@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, overload
 
 from voxarray.cohort.catalogue import journal
@@ -13,10 +14,19 @@ from voxarray.cohort.catalogue.member import Member, Part
 from voxarray.cohort.catalogue.query import matching
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.names import slug
-from voxarray.core.errors import MissingFileError, OutOfRangeError, VoxarrayError
+from voxarray.cohort.run.build import ExecutionOptions
+from voxarray.cohort.run.result import CohortResult
+from voxarray.core.errors import (
+    MissingFileError,
+    OutOfRangeError,
+    UnsupportedError,
+    VoxarrayError,
+)
 from voxarray.core.memory import format_bytes
 from voxarray.core.names_elsewhere import listed
 from voxarray.core.printable import printable
+from voxarray.core.progress import ProgressOption
+from voxarray.geometry.levels import Levels
 from voxarray.subject import Subject
 
 if TYPE_CHECKING:
@@ -142,6 +152,93 @@ class Cohort(Sequence[Subject]):
         from voxarray.cohort.mapped import Mapped
 
         return Mapped(self, transform)
+
+    def save(
+        self,
+        destination: str | os.PathLike[str],
+        *,
+        suffix: str | None = None,
+        codec: str | None = None,
+        levels: Levels = None,
+        chunks: int | None = None,
+        workers: int = 0,
+        scheduler: str | None = None,
+        partition: tuple[int, int] | None = None,
+        executor: Executor | None = None,
+        overwrite: bool = False,
+        progress: ProgressOption = None,
+    ) -> Cohort | CohortResult:
+        """Write the subjects as another cohort, or as files, or what is missing of either.
+
+        With a suffix, such as ``".nii.gz"``, every image and label map becomes the file
+        ``destination/subject/name.nii.gz``. A file that is there counts as up to date if its
+        voxels and their places are the same; it is read to find out.
+
+        Examples:
+            >>> import os
+            >>> os.makedirs("scans")
+            >>> vx.testing.sample().save("scans/a.nii.gz")
+            >>> done = vx.convert_cohort("scans", "cohort", progress=False)
+            >>> cohort = vx.Cohort("cohort")
+            >>> cohort.query("spacing_max < 3").save("niftis", suffix=".nii.gz").converted
+            1
+            >>> vx.ScalarImage("niftis/a/image.nii.gz").shape
+            (1, 64, 56, 48)
+            >>> recoded = cohort.save("training", codec="training", progress=False)
+
+        Args:
+            destination: Folder of the new cohort, or of the files.
+            suffix: Of a format of files; None makes a cohort of archives.
+            codec: Profile of the archives' codec.
+            levels: Pyramid levels of archives, as `Image.save` has them.
+            chunks: Edge of archives' chunks, in voxels.
+            workers: Processes on this machine.
+            scheduler: Address of a running dask scheduler, for archives.
+            partition: Number from 1 on, and how many: only one part of the subjects.
+            executor: Any `concurrent.futures.Executor`.
+            overwrite: Replace existing archives and files.
+            progress: True, False, a function of bytes done and in all, or None: bars where
+                somebody looks.
+
+        Returns:
+            The new `Cohort`; of files, or of a partition, what was done.
+
+        Raises:
+            UnsupportedError: For a suffix that is not written (``UNKNOWN_SUFFIX``), and for options
+                of archives beside a suffix of files (``UNUSED_KEYWORD``).
+            VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are there, and
+                the error says how many failed, and why (``SOME_FAILED``).
+        """
+        run = ExecutionOptions(
+            workers, scheduler, partition, overwrite=overwrite, executor=executor
+        )
+        if suffix is None:
+            from voxarray.cohort.mapped import Mapped, Unchanged
+
+            return Mapped(self, Unchanged()).save(
+                destination,
+                codec=codec,
+                levels=levels,
+                chunks=chunks,
+                workers=workers,
+                scheduler=scheduler,
+                partition=partition,
+                executor=executor,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        given = {"codec": codec, "levels": levels, "chunks": chunks}
+        unused = [f"{name}=" for name, value in given.items() if value is not None]
+        if unused:
+            raise UnsupportedError(
+                f"{', '.join(unused)} would have no effect on {suffix} files: leave it out",
+                code="UNUSED_KEYWORD",
+            )
+        from voxarray.cohort.export import export
+
+        made = export([*map(self.member, self.names)], destination, suffix, run, progress)
+        made.require_all(None)
+        return made
 
     def dataset(self, *args: Any, **kwargs: Any) -> PatchDataset:
         """Patches of the subjects: a `PatchDataset`, whose arguments these are.

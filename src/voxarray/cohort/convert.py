@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.plan.item import Item
-from voxarray.cohort.run.build import CohortResult, ExecutionOptions, Sources, build
+from voxarray.cohort.run.build import ExecutionOptions, Sources, build
 from voxarray.cohort.run.progress import ProgressListener, bars
+from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
 from voxarray.core.progress import Progress, ProgressOption
 from voxarray.geometry.levels import Levels

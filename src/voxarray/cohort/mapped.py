@@ -28,8 +28,9 @@ from voxarray.cohort.plan.names import slug, text_digest
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, key_of
 from voxarray.cohort.plan.planning import header_of
-from voxarray.cohort.run.build import CohortResult, ExecutionOptions, execute, previous_plan
+from voxarray.cohort.run.build import ExecutionOptions, execute, previous_plan
 from voxarray.cohort.run.progress import ProgressListener
+from voxarray.cohort.run.result import CohortResult
 from voxarray.core.errors import FormatError
 from voxarray.core.function_arguments import require_transform
 from voxarray.core.html_table import html_table
@@ -337,6 +338,14 @@ class Mapped(Sequence[Subject]):
                 key=key_of([name, seen, what, options.digest()]),
                 failure=failure,
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Leaves subjects as they are: their archives are written again, with other options."""
+
+    def __call__(self, subject: Subject) -> Subject:
+        return subject
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,12 @@ from voxarray.cohort.discover.buckets import is_prefix, objects_below
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.core.errors import MissingFileError, UnsupportedError
 from voxarray.formats.registry import is_image_folder
 from voxarray.storage.remote.address import WEB, Address, as_local, is_url
+from voxarray.storage.small_files import is_file
 
 LIST_SUFFIX = ".txt"
 
@@ -69,6 +71,34 @@ def search(
         if one.kind == "intensity" and _LABEL_NAME.search(os.path.basename(stem(one.source)))
     ]
     return _told_apart(_marked(found))
+
+
+def cohort_named(sources: Sequence[str]) -> str | None:
+    """The only source, if it is the folder of a cohort in which no other images are."""
+    if len(sources) != 1:
+        return None
+    (source,) = map(as_local, sources)
+    if is_url(source) and not is_prefix(source):
+        return None
+    path = source if is_url(source) else os.path.expanduser(source)
+    if not is_url(path) and (not os.path.isdir(path) or is_image(path)):
+        return None
+    folder = CohortLayout.of(path)
+    if not (folder.is_cohort() and is_file(folder.catalogue)):
+        return None
+    if is_url(path):
+        return path
+    found = images(path)
+    return path if all(str(one).startswith(folder.subjects + os.sep) for one in found) else None
+
+
+def cohort_above(source: str) -> str | None:
+    """The folder of the cohort whose archives are at a source, which is no cohort itself."""
+    if is_url(source):
+        return None
+    above = CohortLayout.of(os.path.dirname(os.path.abspath(os.path.expanduser(source))))
+    is_part = above.subjects == os.path.abspath(os.path.expanduser(source))
+    return above.root if is_part and above.is_cohort() else None
 
 
 def prefix_of(source: str) -> str:

@@ -9,17 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from voxarray.cohort.catalogue import part_failures, rows
-from voxarray.cohort.catalogue.finalise import Summary, conclude, last_failures, missing_of
+from voxarray.cohort.catalogue.finalise import conclude, last_failures, missing_of
 from voxarray.cohort.catalogue.journal import Journal
 from voxarray.cohort.catalogue.part_failures import Failed
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.locate import locate
-from voxarray.cohort.discover.search import search
+from voxarray.cohort.discover.search import cohort_above, cohort_named, search
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.plan.failures import FATAL
-from voxarray.cohort.plan.item import Failure, Item
+from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import FileOpener, Opener
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, by_size
@@ -28,17 +28,15 @@ from voxarray.cohort.run.engine import choose_engine
 from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.progress import ProgressListener
+from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
 from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
-from voxarray.core.html_table import html_table
 from voxarray.storage.hidden_folders import names_of_hidden, remove_abandoned
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import make_folder
 
 Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
-
-_TOLD = 3
 
 ASKED_TO_END = "the process was asked to end"
 """Why a run stopped that got a signal."""
@@ -73,64 +71,6 @@ class ExecutionOptions:
         engines = [bool(self.workers), self.scheduler is not None, self.executor is not None]
         if sum(engines) > 1:
             raise FormatError("choose one of workers, scheduler and executor", code="TWO_ENGINES")
-
-
-@dataclass(frozen=True, slots=True)
-class CohortResult:
-    """What a run did.
-
-    Attributes:
-        converted: Images that it converted.
-        present: Images that were there.
-        failed: Images that failed, in this run or, for good, in one before.
-        remaining: Images that it did not come to.
-        summary: Of the whole cohort; None after a part of it.
-        interrupted_by: Why it did not come to all; empty if it did.
-        census: What was seen in the sources, and what became of it; None where nobody looked.
-        failures: Why images failed, in this run or, for good, in one before.
-    """
-
-    converted: int
-    present: int
-    failed: int
-    remaining: int
-    summary: Summary | None
-    interrupted_by: str = ""
-    census: Census | None = None
-    failures: tuple[Failure, ...] = ()
-
-    def _repr_html_(self) -> str:
-        """A table of what became of the images, for notebooks."""
-        facts: dict[str, str] = {
-            "converted": str(self.converted),
-            "up to date": str(self.present),
-            "failed": str(self.failed),
-            "remaining": str(self.remaining),
-        }
-        if self.interrupted_by:
-            facts["stopped because"] = self.interrupted_by
-        for one in self.failures[:_TOLD]:
-            told = f"{one.code}: {one.message}"
-            # Of one file several images may have failed.
-            facts[one.file] = f"{facts[one.file]}; {told}" if one.file in facts else told
-        if len(self.failures) > _TOLD:
-            facts["and"] = f"{len(self.failures) - _TOLD} more failures"
-        return html_table(type(self).__name__, facts)
-
-    def require_all(self, folder: CohortLayout) -> None:
-        """Raise an error (``SOME_FAILED``) unless all images are there."""
-        if not (self.interrupted_by or self.failed or self.remaining):
-            return
-        why = f" ({self.interrupted_by})" if self.interrupted_by else ""
-        told = "; ".join(f"{one.file}: {one.code}" for one in self.failures[:_TOLD])
-        more = f" and {len(self.failures) - _TOLD} more" if len(self.failures) > _TOLD else ""
-        report = folder.readable_report if self.summary else "the journal of the cohort"
-        raise VoxarrayError(
-            f"{self.failed} images failed and {self.remaining} remain{why}; all others are there, "
-            f"and {report} says which are not{': ' if told else ''}{told}{more}",
-            code="SOME_FAILED",
-            path=folder.readable_report if self.summary else folder.journal,
-        )
 
 
 def build(
@@ -210,13 +150,25 @@ def discover_inputs(
 
     Raises:
         MissingFileError: If there are none at all (``NOTHING_FOUND``).
+        FormatError: If the source is a cohort (``IS_COHORT``).
     """
     census = Census() if census is None else census
-    found = search(_texts(sources), CohortLayout.of(destination).root, choice, options, census)
+    texts = _texts(sources)
+    cohort = cohort_named(texts)
+    if cohort is not None:
+        raise FormatError(
+            f"{cohort} is a cohort, whose subjects, label maps and metadata would be lost: "
+            "vx.Cohort(path).save(destination), or voxarray convert (without a plan), keeps them",
+            code="IS_COHORT",
+            path=cohort,
+        )
+    found = search(texts, CohortLayout.of(destination).root, choice, options, census)
     if not found:
+        above = next(filter(None, map(cohort_above, texts)), None)
+        told = f"; it belongs to the cohort {above}: name that" if above else ""
         raise MissingFileError(
-            f"nothing to do: no image was found in {', '.join(_texts(sources))} that voxarray "
-            f"reads\n{census}",
+            f"nothing to do: no image was found in {', '.join(texts)} that voxarray reads{told}\n"
+            f"{census}",
             code="NOTHING_FOUND",
         )
     return found

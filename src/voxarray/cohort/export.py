@@ -1,0 +1,282 @@
+"""The images of a cohort as files of another format: a folder per subject, a file per image."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from voxarray.cohort.catalogue.member import Member
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.failures import FATAL, failure_of
+from voxarray.cohort.plan.item import Failure
+from voxarray.cohort.run.build import ASKED_TO_END, ExecutionOptions
+from voxarray.cohort.run.interrupts import Stopped, stoppable
+from voxarray.cohort.run.result import CohortResult
+from voxarray.core import settings
+from voxarray.core.errors import (
+    ArchiveExistsError,
+    FormatError,
+    UnsupportedError,
+    VoxarrayError,
+)
+from voxarray.core.progress import Progress, ProgressOption, reporting_each
+from voxarray.core.shares import processes_of, share_of
+from voxarray.formats.registry import open_source, writable_format, written_suffixes
+from voxarray.image import Image
+from voxarray.saving import convert
+from voxarray.source.base import Source
+from voxarray.source.kept_blocks import dropped_afterwards
+from voxarray.source.pieces import pieces
+
+_PLAIN = re.compile(r"[^./\\\0-\x1f\x7f][^/\\\0-\x1f\x7f]*")
+"""What may name a file or folder: never one outside of the destination, and never a hidden one."""
+
+Begin = Callable[[str], Progress]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of the images of a subject.
+
+    Attributes:
+        converted: Files that were written.
+        present: Files that were there, with the same voxels in the same places.
+        failures: Why the others were not written.
+    """
+
+    converted: int
+    present: int
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One subject whose images become files; can be sent to another process.
+
+    Attributes:
+        member: The subject.
+        root: Absolute path, or URL, of the folder of all subjects.
+        suffix: Of the files.
+        overwrite: Replace files that are there.
+    """
+
+    member: Member
+    root: str
+    suffix: str
+    overwrite: bool
+
+    def write(self, progress: Progress | None = None) -> Written:
+        """Write what is missing; an image that fails does not stop the others.
+
+        Args:
+            progress: Called with the bytes of voxels done and in all, image by image.
+        """
+        converted, present, failures = 0, 0, list[Failure]()
+        try:
+            images = self.member.subject().get_images_dict(intensity_only=False)
+        except VoxarrayError as error:
+            return Written(0, 0, (self._failure(error, self.member.name),))
+        for name, image in images.items():
+            try:
+                if self._write_one(self._target(name), image, progress):
+                    converted += 1
+                else:
+                    present += 1
+            except Exception as error:
+                failures.append(self._failure(error, f"{self.member.name}: {name}"))
+                if failures[-1].code in FATAL:
+                    break
+        return Written(converted, present, tuple(failures))
+
+    def _write_one(self, target: str, image: Image, progress: Progress | None) -> bool:
+        """Whether it had to be written."""
+        source = image.source
+        with dropped_afterwards([source]):
+            try:
+                convert(
+                    image,
+                    target,
+                    labels={},
+                    overwrite=self.overwrite,
+                    progress=progress or False,
+                )
+            except ArchiveExistsError:
+                why = _difference(source, target)
+                if not why:
+                    return False
+                raise ArchiveExistsError(
+                    f"{target} is there already, and {why}: choose another folder, or pass "
+                    "overwrite=True (--overwrite)",
+                    path=target,
+                ) from None
+        return True
+
+    def _target(self, image: str) -> str:
+        parts = [*self.member.name.split("/"), image]
+        if not all(map(_PLAIN.fullmatch, parts)):
+            raise FormatError(
+                f"the image {image!r} of the subject {self.member.name!r} cannot name a file: it "
+                "has an empty part, one that begins with a dot, or control characters",
+                code="BAD_NAME",
+            )
+        return os.path.join(self.root, *parts) + self.suffix
+
+    def _failure(self, error: BaseException, name: str) -> Failure:
+        root = self.member.root
+        places = {os.path.join(root, one.archive): one.archive for one in self.member.parts}
+        return failure_of(error, name, places)
+
+
+def export(
+    members: Sequence[Member],
+    destination: str | os.PathLike[str],
+    suffix: str,
+    run: ExecutionOptions,
+    progress: ProgressOption = None,
+) -> CohortResult:
+    """Write every image and label map of some subjects to ``destination/subject/name.suffix``.
+
+    Args:
+        members: The subjects.
+        destination: Folder, made if it is not there.
+        suffix: Of a format of files, with or without its dot.
+        run: Who does it, and when to stop.
+        progress: As in `voxarray.Cohort.save`.
+
+    Raises:
+        UnsupportedError: If no files are written by that suffix (``UNKNOWN_SUFFIX``).
+        FormatError: If the destination holds a cohort (``OTHER_FORM``), or for a scheduler
+            (``NOT_WITH_FILES``).
+    """
+    folder = CohortLayout.of(destination)
+    written = _checked_suffix(suffix)
+    if folder.is_cohort():
+        raise FormatError(
+            f"{folder.root} holds a cohort: files of its images go into a folder of their own",
+            code="OTHER_FORM",
+            path=folder.root,
+        )
+    if run.scheduler is not None:
+        raise FormatError(
+            "files are written by this process, by workers= or by an executor=: leave the "
+            "scheduler out, or pass executor=client.get_executor()",
+            code="NOT_WITH_FILES",
+        )
+    if run.partition is not None:
+        number, of = run.partition
+        members = members[number - 1 :: of]
+    tasks = [Export(one, folder.root, written, run.overwrite) for one in members]
+    done, stopped = list[Written](), ""
+    with reporting_each(progress, len(tasks)) as begin, ExitStack() as stack:
+        results = _results(tasks, run, begin, stack)
+        try:
+            with stoppable():
+                for one in results:
+                    done.append(one)
+                    stopped = _reason_to_stop(done, run)
+                    if stopped:
+                        break
+        except (Stopped, KeyboardInterrupt):
+            stopped = ASKED_TO_END
+        finally:
+            results.close()  # type: ignore[attr-defined]  # a generator, which lets its workers go
+    return _result(tasks, done, stopped)
+
+
+def _checked_suffix(suffix: str) -> str:
+    dotted = suffix if suffix.startswith(".") else f".{suffix}"
+    found = writable_format(f"image{dotted}")
+    if found is None or found.identity == "zarr" or dotted not in written_suffixes():
+        files = [one for one in written_suffixes() if _is_of_files(one)]
+        raise UnsupportedError(
+            f"suffix={suffix!r} names no format of files that is written: choose one of "
+            f"{', '.join(files)}; without a suffix another cohort of archives is made",
+            code="UNKNOWN_SUFFIX",
+        )
+    return dotted
+
+
+def _is_of_files(suffix: str) -> bool:
+    found = writable_format(f"image{suffix}")
+    return found is not None and found.identity != "zarr"
+
+
+def _results(
+    tasks: Sequence[Export], run: ExecutionOptions, begin: Begin, stack: ExitStack
+) -> Iterator[Written]:
+    executor = run.executor
+    if executor is None and run.workers:
+        from multiprocessing import get_context
+
+        pool = ProcessPoolExecutor(run.workers, mp_context=get_context("spawn"))
+        stack.callback(pool.shutdown, cancel_futures=True)
+        executor = pool
+    if executor is None:
+        for task in tasks:
+            yield task.write(begin(task.member.name))
+        return
+    yield from _elsewhere(tasks, executor, begin)
+
+
+def _elsewhere(tasks: Sequence[Export], executor: Executor, begin: Begin) -> Iterator[Written]:
+    ours = settings.configured() | share_of(processes_of(executor))
+    futures: dict[Future[Written], Export] = {
+        executor.submit(_write_with, ours, task): task for task in tasks
+    }
+    try:
+        for future in as_completed(futures):
+            begin(futures[future].member.name)
+            yield future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _write_with(ours: Mapping[str, Any], task: Export) -> Written:
+    """Write one subject with what is set where the work was given out."""
+    with settings.of_task(ours):
+        return task.write()
+
+
+def _reason_to_stop(done: Sequence[Written], run: ExecutionOptions) -> str:
+    failures = [failure for one in done for failure in one.failures]
+    fatal = next((one for one in failures if one.code in FATAL), None)
+    if fatal is not None:
+        return f"{fatal.code}: {fatal.message}"
+    if run.max_failures is not None and len(failures) >= run.max_failures:
+        return f"{len(failures)} images failed, and --max-failures allows no more"
+    return ""
+
+
+def _result(tasks: Sequence[Export], done: Sequence[Written], stopped: str) -> CohortResult:
+    wanted = sum(len(one.labels) + 1 for task in tasks for one in task.member.parts)
+    converted, present = sum(one.converted for one in done), sum(one.present for one in done)
+    failures = tuple(failure for one in done for failure in one.failures)
+    remaining = max(0, wanted - converted - present - len(failures)) if stopped else 0
+    return CohortResult(
+        *(converted, present, len(failures), remaining, None, stopped), failures=failures
+    )
+
+
+def _difference(source: Source, path: str) -> str:
+    """What tells the image in a file from a source; empty if its voxels and their places do not."""
+    try:
+        there = open_source(path)
+        if there.shape != source.shape:
+            return f"holds another image, of shape {there.shape} and not {source.shape}"
+        if not there.grid.isclose(source.grid):
+            return "its voxels are at other places"
+        for box, voxels in pieces(there):
+            if not np.array_equal(voxels, source.read(box), equal_nan=voxels.dtype.kind in "fc"):
+                return "its voxels differ"
+            del voxels  # or it would be held while the next one is read
+    except VoxarrayError as error:
+        return f"cannot be read ({error.code})"
+    return ""

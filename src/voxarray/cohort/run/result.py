@@ -1,0 +1,83 @@
+"""What a run over the images of a cohort did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voxarray.cohort.catalogue.finalise import Summary
+from voxarray.cohort.discover.census import Census
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.item import Failure
+from voxarray.core.errors import VoxarrayError
+from voxarray.core.html_table import html_table
+
+_TOLD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CohortResult:
+    """What a run did.
+
+    Attributes:
+        converted: Images that it converted.
+        present: Images that were there.
+        failed: Images that failed, in this run or, for good, in one before.
+        remaining: Images that it did not come to.
+        summary: Of the whole cohort; None after a part of it.
+        interrupted_by: Why it did not come to all; empty if it did.
+        census: What was seen in the sources, and what became of it; None where nobody looked.
+        failures: Why images failed, in this run or, for good, in one before.
+    """
+
+    converted: int
+    present: int
+    failed: int
+    remaining: int
+    summary: Summary | None
+    interrupted_by: str = ""
+    census: Census | None = None
+    failures: tuple[Failure, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """A table of what became of the images, for notebooks."""
+        facts: dict[str, str] = {
+            "converted": str(self.converted),
+            "up to date": str(self.present),
+            "failed": str(self.failed),
+            "remaining": str(self.remaining),
+        }
+        if self.interrupted_by:
+            facts["stopped because"] = self.interrupted_by
+        for one in self.failures[:_TOLD]:
+            told = f"{one.code}: {one.message}"
+            # Of one file several images may have failed.
+            facts[one.file] = f"{facts[one.file]}; {told}" if one.file in facts else told
+        if len(self.failures) > _TOLD:
+            facts["and"] = f"{len(self.failures) - _TOLD} more failures"
+        return html_table(type(self).__name__, facts)
+
+    def require_all(self, folder: CohortLayout | None) -> None:
+        """Raise an error (``SOME_FAILED``) unless all images are there.
+
+        Args:
+            folder: Of the cohort; None where files were made, of which there is no report.
+        """
+        if not (self.interrupted_by or self.failed or self.remaining):
+            return
+        why = f" ({self.interrupted_by})" if self.interrupted_by else ""
+        if folder is None:
+            told = "".join(f"\n{one.file}: {one.code}: {one.message}" for one in self.failures)
+            raise VoxarrayError(
+                f"{self.failed} images failed and {self.remaining} remain{why}; all others are "
+                f"there{told}",
+                code="SOME_FAILED",
+            )
+        told = "; ".join(f"{one.file}: {one.code}" for one in self.failures[:_TOLD])
+        more = f" and {len(self.failures) - _TOLD} more" if len(self.failures) > _TOLD else ""
+        report = folder.readable_report if self.summary else "the journal of the cohort"
+        raise VoxarrayError(
+            f"{self.failed} images failed and {self.remaining} remain{why}; all others are there, "
+            f"and {report} says which are not{': ' if told else ''}{told}{more}",
+            code="SOME_FAILED",
+            path=folder.readable_report if self.summary else folder.journal,
+        )

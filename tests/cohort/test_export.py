@@ -1,0 +1,220 @@
+"""Cohorts as files of other formats, and as other cohorts: names, label maps and metadata stay."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import nibabel as nib
+import numpy as np
+import pytest
+from cohort_samples import AFFINE, archives, array, run, save, tree
+
+import voxarray as vx
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Three subjects, one of them in a folder, with label maps and an age."""
+    folder = tmp_path_factory.mktemp("cohort")
+    names = ["a", "b", "site/c"]
+    lines = ["subject,t1,seg,age"]
+    for number, name in enumerate(names):
+        save(folder / f"in/{name}_t1.nii.gz", number)
+        mask = (array(number) > 100).astype(np.uint8)
+        nib.save(nib.Nifti1Image(mask, AFFINE), folder / f"in/{name}_seg.nii.gz")
+        lines.append(f"{name},{name}_t1.nii.gz,{name}_seg.nii.gz,{30 + number}")
+    (folder / "in/list.csv").write_text("\n".join(lines))
+    vx.convert_cohort(
+        folder / "in/list.csv",
+        folder / "out",
+        image_columns=["t1"],
+        label_columns=["seg"],
+        keep_metadata=["age"],
+        progress=False,
+    )
+    return folder / "out"
+
+
+NAMES = {f"{name}/{image}.nii.gz" for name in ("a", "b", "site/c") for image in ("t1", "seg")}
+
+
+def test_every_image_and_label_map_becomes_a_file_that_nibabel_reads(cohort, tmp_path):
+    done = run("convert", cohort, tmp_path / "n", "--suffix", "nii.gz", "--json")
+    assert (json.loads(done.stdout)["converted"], done.exit_code) == (6, 0)
+    assert set(tree(tmp_path / "n")) == NAMES
+    for number, name in enumerate(["a", "b", "site/c"]):
+        t1, seg = (nib.load(tmp_path / f"n/{name}/{image}.nii.gz") for image in ("t1", "seg"))
+        assert (np.asarray(t1.dataobj) == array(number)).all()
+        assert (np.asarray(seg.dataobj) == (array(number) > 100)).all()
+        assert np.allclose(t1.affine, AFFINE)
+        assert np.allclose(seg.affine, AFFINE)
+        assert t1.get_data_dtype() == np.int16
+
+
+def test_python_writes_the_same_and_a_query_writes_a_part(cohort, tmp_path):
+    run("convert", cohort, tmp_path / "n", "--suffix", ".nii")
+    opened = vx.Cohort(cohort)
+    done = opened.save(tmp_path / "p", suffix=".nii", progress=False)
+    assert done.converted == 6
+    assert tree(tmp_path / "p") == tree(tmp_path / "n")
+    part = opened.query("subject == 'b'").save(tmp_path / "b", suffix=".nii", progress=False)
+    assert part.converted == 2
+    assert set(tree(tmp_path / "b")) == {"b/t1.nii", "b/seg.nii"}
+
+
+def test_what_is_the_same_is_up_to_date_and_what_differs_is_never_replaced_unasked(
+    cohort, tmp_path
+):
+    opened = vx.Cohort(cohort)
+    opened.save(tmp_path / "n", suffix=".nii.gz", progress=False)
+    (tmp_path / "n/a/t1.nii.gz").unlink()
+    other = (tmp_path / "n/b/seg.nii.gz").read_bytes()
+    (tmp_path / "n/site/c/seg.nii.gz").write_bytes(other)
+    (tmp_path / "n/b/t1.nii.gz").write_bytes(b"cut short")
+    done = run("convert", cohort, tmp_path / "n", "--suffix", ".nii.gz", "--json")
+    told = json.loads(done.stdout)
+    assert (told["converted"], told["up_to_date"], told["failed"]) == (1, 3, 2)
+    assert {one["code"] for one in told["failures"]} == {"EXISTS"}
+    assert done.exit_code == 3
+    assert (tmp_path / "n/site/c/seg.nii.gz").read_bytes() == other
+    with pytest.raises(vx.VoxarrayError, match="2 images failed") as caught:
+        opened.save(tmp_path / "n", suffix=".nii.gz", progress=False)
+    assert caught.value.code == "SOME_FAILED"
+    opened.save(tmp_path / "n", suffix=".nii.gz", overwrite=True, progress=False)
+    again = opened.save(tmp_path / "n", suffix=".nii.gz", progress=False)
+    assert (again.converted, again.present) == (0, 6)
+
+
+def test_a_file_at_another_place_or_of_another_shape_is_not_up_to_date(cohort, tmp_path):
+    opened = vx.Cohort(cohort).query("subject == 'a'")
+    moved = AFFINE + np.eye(4, k=3)
+    (tmp_path / "n/a").mkdir(parents=True)
+    nib.save(nib.Nifti1Image(array(0), moved), tmp_path / "n/a/t1.nii")
+    nib.save(nib.Nifti1Image(array(0)[:5], AFFINE), tmp_path / "n/a/seg.nii")
+    with pytest.raises(vx.VoxarrayError, match="2 images failed") as caught:
+        opened.save(tmp_path / "n", suffix=".nii", progress=False)
+    assert "its voxels are at other places" in str(caught.value)
+    assert "another image, of shape (1, 5, 10, 8)" in str(caught.value)
+
+
+def test_a_damaged_archive_fails_by_name_and_the_rest_is_written(cohort, tmp_path):
+    import shutil
+
+    copy = tmp_path / "cohort"
+    shutil.copytree(cohort, copy)
+    victim = next(one for one in archives(copy) if one.name.startswith("b_"))
+    for shard in [f for f in (victim / "scale0/image").rglob("*") if f.name != "zarr.json"]:
+        if shard.is_file():
+            shard.write_bytes(shard.read_bytes()[:-40] + bytes(40))
+    done = run("convert", copy, tmp_path / "n", "--suffix", ".nii.gz")
+    assert done.exit_code == 3
+    assert "5 converted, 0 up to date, 1 failed" in done.stdout
+    assert set(tree(tmp_path / "n")) == NAMES - {"b/t1.nii.gz"}
+    assert victim.name in done.stderr
+
+
+def test_parts_and_executors_write_what_one_process_writes(cohort, tmp_path):
+    opened = vx.Cohort(cohort)
+    opened.save(tmp_path / "one", suffix=".nii", progress=False)
+    for number in (1, 2):
+        run("convert", cohort, tmp_path / "parts", "--suffix", ".nii", "--partition", f"{number}/2")
+    with ThreadPoolExecutor(2) as threads:
+        opened.save(tmp_path / "threads", suffix=".nii", executor=threads, progress=False)
+    assert tree(tmp_path / "one") == tree(tmp_path / "parts") == tree(tmp_path / "threads")
+
+
+@pytest.mark.slow
+def test_processes_write_what_one_process_writes(cohort, tmp_path):
+    opened = vx.Cohort(cohort)
+    opened.save(tmp_path / "one", suffix=".nii", progress=False)
+    opened.save(tmp_path / "two", suffix=".nii", workers=2, progress=False)
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+def test_it_stops_after_so_many_failures(cohort, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"n/{name}").mkdir(parents=True)
+        (tmp_path / f"n/{name}/t1.nii").write_bytes(b"something else")
+    done = run("convert", cohort, tmp_path / "n", "--suffix", ".nii", "--max-failures", 1, "--json")
+    told = json.loads(done.stdout)
+    assert (told["failed"], told["remaining"]) == (1, 4)
+    assert "max-failures" in told["stopped"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--suffix", "ome.zarr"), "UNKNOWN_SUFFIX"),
+        (("--suffix", "docx"), "UNKNOWN_SUFFIX"),
+        (("--suffix", ".nii", "--codec", "fast"), "no effect"),
+        (("--suffix", ".nii", "--keep-metadata", "age"), "no effect"),
+        (("--suffix", ".nii", "--scheduler", "tcp://localhost:1"), "no effect"),
+        (("--label-pattern", "*_seg.nii"), "no effect"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_written(
+    cohort, tmp_path, arguments, code
+):
+    done = run("convert", cohort, tmp_path / "n", *arguments)
+    assert done.exit_code in (1, 2)
+    assert code in done.stderr
+    assert not (tmp_path / "n").exists()
+
+
+def test_files_go_neither_into_a_cohort_nor_come_from_mere_files(cohort, tmp_path):
+    with pytest.raises(vx.FormatError) as caught:
+        vx.Cohort(cohort).save(cohort, suffix=".nii")
+    assert caught.value.code == "OTHER_FORM"
+    done = run("convert", save(tmp_path / "a.nii"), tmp_path / "n", "--suffix", ".nii.gz")
+    assert done.exit_code == 2
+    assert "of a cohort" in done.stderr
+    with pytest.raises(vx.UnsupportedError) as caught:
+        vx.Cohort(cohort).save(tmp_path / "n", suffix=".nii", levels=2)
+    assert caught.value.code == "UNUSED_KEYWORD"
+
+
+def test_a_subject_whose_name_leads_elsewhere_writes_nothing_there(tmp_path):
+    save(tmp_path / "in/a.nii")
+    (tmp_path / "in/list.csv").write_text("subject,image\n../outside,a.nii\n")
+    vx.convert_cohort(tmp_path / "in/list.csv", tmp_path / "out", progress=False)
+    done = run("convert", tmp_path / "out", tmp_path / "deep/n", "--suffix", ".nii", "--json")
+    (failure,) = json.loads(done.stdout)["failures"]
+    assert failure["code"] == "BAD_NAME"
+    assert not (tmp_path / "deep").exists()
+
+
+# --- Another cohort -------------------------------------------------------------------------------
+
+
+def test_a_cohort_is_converted_to_one_of_the_same_subjects_label_maps_and_metadata(
+    cohort, tmp_path
+):
+    done = run("convert", cohort, tmp_path / "again", "--codec", "training", "--json")
+    assert json.loads(done.stdout)["converted"] == 3
+    columns = ["subject", "image", "age", "dtype"]
+    one, other = vx.Cohort(cohort), vx.Cohort(tmp_path / "again")
+    assert one.table[columns].equals(other.table[columns])
+    assert [list(labels) for labels in other.table.labels] == [["seg"]] * 3
+    assert (other["site/c"].seg.numpy() == one["site/c"].seg.numpy()).all()
+    same = run("convert", cohort, tmp_path / "again", "--codec", "training")
+    assert "0 converted, 3 up to date" in same.stdout
+    part = one.query("subject == 'a'").save(tmp_path / "part", progress=False)
+    assert part.names == ["a"]
+
+
+def test_a_cohort_is_no_source_where_its_names_would_be_lost(cohort, tmp_path):
+    with pytest.raises(vx.FormatError) as caught:
+        vx.convert_cohort(cohort, tmp_path / "again")
+    assert caught.value.code == "IS_COHORT"
+    assert run("plan", cohort, tmp_path / "again").exit_code == 1
+    assert not (tmp_path / "again").exists()
+
+
+def test_the_folder_of_archives_names_the_cohort_that_it_belongs_to(cohort, tmp_path):
+    done = run("convert", cohort / "subjects", tmp_path / "again")
+    assert done.exit_code == 1
+    assert f"NOTHING_FOUND: nothing to do: no image was found in {cohort / 'subjects'}" in (
+        done.stderr
+    )
+    assert f"it belongs to the cohort {cohort}: name that" in done.stderr
