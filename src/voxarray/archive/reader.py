@@ -216,7 +216,7 @@ class ShardedArray:
                 end = (n.last + z.last + y.last + x.last + 1) * size
                 shard = handle.mapped() if as_stored else None
                 if shard is not None:
-                    page_cache.touch(end - begin)
+                    page_cache.touch(end - begin + page_cache.FOLIO)
                     chunk = self._seen(shard, offset, length, crc)
                 elif has_blocks and crc is not None and is_small(begin, end, flat.size):
                     self._decode_blocks(handle, slot, crc, flat, begin, end)

@@ -66,9 +66,18 @@ def is_pressed() -> bool:
 
 def resident() -> int:
     """Bytes of memory that this process has now; 0 where the system does not tell (not Linux)."""
+    return _statm(1)
+
+
+def resident_files() -> int:
+    """Bytes of these that are pages of files, or shared; 0 where the system does not tell."""
+    return _statm(2)
+
+
+def _statm(column: int) -> int:
     try:
         with open("/proc/self/statm", "rb") as file:
-            pages = int(file.read().split()[1])
+            pages = int(file.read().split()[column])
     except (OSError, IndexError, ValueError):
         return 0
     return pages * mmap.PAGESIZE

@@ -112,6 +112,8 @@ class Job:
                     ledger.fetch(cell)
             for box in self._emit(number, ledger.fetch, ledger.drop):
                 planes.add(box)
+            if (number + 1) % self.batch == 0:
+                planes.hand_on()
         w, h, _ = self.native.shape
         plane_bytes = planes.peak * GROUP * w * h * self.reduction.dtype.itemsize
         return Cost(ledger.peak, ledger.scratch, ledger.moved, plane_bytes, self.fixed_bytes)

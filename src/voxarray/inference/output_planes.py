@@ -20,11 +20,8 @@ class PlaneLedger:
         shape: (W, H, D).
 
     Attributes:
-        held: Groups of planes that hold voxels now.
-        peak: The most that there were at once.
+        peak: The most groups of planes that held voxels at once.
     """
-
-    releases_at_once = True
 
     def __init__(self, shape: Shape3) -> None:
         self._shape = shape
@@ -45,19 +42,18 @@ class PlaneLedger:
             self._begun.add(first)
             self._missing[first] -= len(x) * len(y) * planes
         self.peak = max(self.peak, len(self._begun))
-        self._advance()
+        while self._missing.get(self._next) == 0:
+            del self._missing[self._next]
+            self._next += GROUP
+
+    def hand_on(self) -> None:
+        """Whole planes are taken, as they are after each batch."""
+        self._begun = {first for first in self._begun if first >= self._next}
 
     @property
     def complete(self) -> int:
         """How many planes are whole, from the first on."""
         return min(self._next, self._shape[2])
-
-    def _advance(self) -> None:
-        while self._missing.get(self._next) == 0:
-            del self._missing[self._next]
-            if self.releases_at_once:
-                self._begun.discard(self._next)
-            self._next += GROUP
 
 
 class OutputPlanes(PlaneLedger):
@@ -67,8 +63,6 @@ class OutputPlanes(PlaneLedger):
         shape: (W, H, D).
         dtype: Of the voxels.
     """
-
-    releases_at_once = False
 
     def __init__(self, shape: Shape3, dtype: np.dtype) -> None:
         super().__init__(shape)

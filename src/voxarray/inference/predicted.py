@@ -89,7 +89,11 @@ class PredictedStream(VoxelStream):
         w, h, d = self._shape
         _, z, y, x = (int(n) for n in np.unravel_index(self._done, (1, d, h, w)))
         _, planes, rows, columns = out.shape
-        while self._planes.complete < z + planes:
+        while (complete := self._planes.complete) < z + planes:
+            if columns == w and z < complete:  # at once: what waits for others is held twice
+                self._planes.take(range(z, complete), range(h), out[0, : complete - z])
+                self._done += (complete - z) * h * w
+                z, planes, out = complete, z + planes - complete, out[:, complete - z :]
             next(self._work)
         if columns == w:
             self._planes.take(range(z, z + planes), range(y, y + rows), out[0])

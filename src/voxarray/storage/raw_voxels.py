@@ -27,7 +27,8 @@ LEAST_LEASED = 64 << 10
 """Bytes of a result for which taking a lease is worth it."""
 
 MOST_LEASED = 24 << 20
-"""Bytes that one read may make resident: a plane across all rows of a volume would be all of it."""
+"""Bytes that one read may make resident: a plane across all rows of a volume would be all of it,
+and so may a patch be where planes are large. To read these takes no longer without a map."""
 
 _LARGEST_CALL = 1 << 30  # Linux reads at most 2 GiB at once
 
@@ -80,19 +81,28 @@ class RawVoxels:
         with read_lease.mapped_under_read_lease(fd) as data:
             if data is None or first + self._span(ranges, steps) > data.size:
                 return False
-            page_cache.touch(self._touched(ranges))
+            page_cache.touch(self._resident(ranges))
             out[...] = np.ndarray(out.shape, self.dtype, data, first, steps)
         return True
 
     def _has_short_rows(self, ranges: Sequence[range], nbytes: int) -> bool:
         """Whether more than twice the wanted bytes would be read: enough to matter, and no more."""
-        return nbytes >= LEAST_LEASED and 2 * nbytes < self._touched(ranges) <= MOST_LEASED
+        if nbytes < LEAST_LEASED or 2 * nbytes >= self._touched(ranges):
+            return False
+        return self._resident(ranges) <= MOST_LEASED
 
     def _touched(self, ranges: Sequence[range]) -> int:
         """Bytes of the planes' rows from the first that is wanted to the last."""
         *outer, row, voxel = ranges
         steps = [s * r.step for s, r in zip(self._strides[-2:], (row, voxel), strict=True)]
         return math.prod(map(len, outer)) * self._span((row, voxel), steps)
+
+    def _resident(self, ranges: Sequence[range]) -> int:
+        """Bytes that may become resident with these rows, in folios that lie around them."""
+        steps = [s * r.step for s, r in zip(self._strides, ranges, strict=True)]
+        planes = math.prod(map(len, ranges[:-2]))
+        around = self._span(ranges, steps) + page_cache.FOLIO
+        return min(around, self._touched(ranges) + planes * page_cache.FOLIO)
 
     def fetch(
         self, read: Fetch, ranges: Sequence[range], out: NDArray, costs: Costs = LOCAL
