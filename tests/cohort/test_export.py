@@ -218,3 +218,20 @@ def test_the_folder_of_archives_names_the_cohort_that_it_belongs_to(cohort, tmp_
         done.stderr
     )
     assert f"it belongs to the cohort {cohort}: name that" in done.stderr
+
+
+# --- What was kept --------------------------------------------------------------------------------
+
+
+def test_kept_columns_are_chosen_printed_and_compared_as_numbers(cohort):
+    told = run("catalogue", cohort, "--columns", "subject, age", "--query", "age > 30")
+    assert [line.split() for line in told.stdout.splitlines()] == [
+        ["subject", "age"],
+        ["b", "31"],
+        ["site/c", "32"],
+    ]
+    as_csv = run("catalogue", cohort, "--columns", "age,subject", "--csv").stdout
+    assert as_csv.splitlines()[:2] == ["age,subject", "30,a"]
+    refused = run("catalogue", cohort, "--columns", "subject,weight")
+    assert refused.exit_code == 2
+    assert "there is no column weight; there are status" in refused.stderr

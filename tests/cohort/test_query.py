@@ -30,6 +30,8 @@ TABLE = pd.DataFrame(
         "age at scan": [1.0, 2.0, 3.0, 4.0],
         "is_mr": [True, False, False, True],
         "and": [1, 2, 3, 4],
+        "score": ["7", "n/a", "10.5", "07"],
+        "group": ["old", "1", None, "2"],
     }
 )
 
@@ -58,6 +60,16 @@ def found(expression):
         ("width < 1000000000000000000000000", "abd"),
         ("spacing_max < 1e400", "abd"),
         ("width in [64, 128]", "ab"),
+        ("score > 7", "c"),
+        ("score == 7", "ad"),
+        ("score == '7'", "a"),
+        ("score in [7, 10.5]", "acd"),
+        ("score not in [7]", "bc"),
+        ("8 < score", "c"),
+        ("score > width", ""),
+        ("spacing_max < score", "ad"),
+        ("group == '1'", "b"),
+        ("group in ['1', '2']", "bd"),
         ("width not in (64, 128)", "cd"),
         ("subject in ['a', 'c']", "ac"),
         ("subject in []", ""),
@@ -131,6 +143,11 @@ def test_queries_hold_where_those_of_pandas_do(expression):
         "... == width",
         "width < 'a'",
         "modality < 1",
+        "width == '64'",
+        "width in ['64']",
+        "group > 1",
+        "group in [1, 2]",
+        "score > '7' and group == 1",
         "subject == ['a']",
         "['a'] == subject",
         "labels in ['a']",
@@ -157,6 +174,13 @@ def test_what_is_no_query_is_refused_and_the_columns_named(expression):
     assert caught.value.code == "BAD_QUERY"
     assert "spacing_max" in str(caught.value)
     assert len(str(caught.value)) < 1000
+
+
+def test_the_column_and_what_it_holds_are_named_where_texts_meet_numbers():
+    with pytest.raises(FormatError, match="group holds texts such as 'old', which is no number"):
+        matching(TABLE, "group > 1")
+    with pytest.raises(FormatError, match="width holds numbers: compare it with one, without"):
+        matching(TABLE, "width == '64'")
 
 
 @pytest.mark.parametrize("name", ["chanels", "`no such`", "__import__", "_quoted_0_", "true"])

@@ -25,11 +25,18 @@ _SHOWN = (
 @click.command("catalogue")
 @click.argument("destination")
 @click.option("--query", help='Only rows for which this holds, such as "spacing_max < 2"')
-@click.option("--csv", "as_csv", is_flag=True, help="All columns, as CSV")
+@click.option(
+    "--columns",
+    metavar="NAME,NAME,...",
+    help="Which columns, such as those that --keep-metadata kept [default: the most telling]",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="As CSV, all columns by default")
 @click.option(
     "--log", metavar="SUBJECT", help="What happened to the images of SUBJECT: JSON, line by line"
 )
-def command(destination: str, query: str | None, as_csv: bool, log: str | None) -> None:
+def command(
+    destination: str, query: str | None, columns: str | None, as_csv: bool, log: str | None
+) -> None:
     """Print the catalogue of the cohort in DESTINATION: a row per image."""
     from voxarray.cohort.cohort import Cohort
 
@@ -46,13 +53,26 @@ def command(destination: str, query: str | None, as_csv: bool, log: str | None) 
             rows = rows[matching(rows, query)]
         except FormatError as error:
             raise click.UsageError(str(error)) from None
+    if columns is not None:
+        rows = rows[_named(columns, list(rows))]
     if as_csv:
         rows = rows.map(cell).rename(columns=cell)
         console().say(rows.to_csv(index=False), newline=False)
         return
-    shown = rows[[name for name in _SHOWN if name in rows]]
+    shown = rows if columns is not None else rows[[name for name in _SHOWN if name in rows]]
     shown = shown.map(lambda value: printable(value) if isinstance(value, str) else value)
-    console().say(shown.to_string(index=False, na_rep="-"))
+    console().say(shown.rename(columns=printable).to_string(index=False, na_rep="-"))
+
+
+def _named(text: str, known: list[str]) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    missing = [name for name in names if name not in known]
+    if missing or not names:
+        raise click.UsageError(
+            f"there is no column {', '.join(missing) or 'in --columns'}; there are "
+            f"{', '.join(known)}"
+        )
+    return names
 
 
 def _print_log(cohort: Cohort, subject: str) -> None:

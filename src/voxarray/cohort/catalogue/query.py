@@ -42,7 +42,8 @@ def matching(table: pd.DataFrame, expression: str) -> pd.Series:
     """Whether a query holds, row by row.
 
     What is missing equals nothing and is neither more nor less than anything; ``not`` of that
-    holds. Columns whose names are no Python names stand in backticks.
+    holds. Texts that are numbers, as columns of people's tables are, may be compared with
+    numbers. Columns whose names are no Python names stand in backticks.
 
     Args:
         table: The catalogue.
@@ -122,6 +123,8 @@ class _Query:
         one, other = self._value(left), self._value(right)
         if not (_is_column(one) or _is_column(other)):
             raise self._bad("it compares values, none of which is a column")
+        if not (isinstance(op, (ast.In, ast.NotIn)) and _is_column(other)):
+            one, other = self._as_numbers(one, other), self._as_numbers(other, one)
         try:
             if isinstance(op, (ast.In, ast.NotIn)):
                 found = self._filled(self._inside(one, other))
@@ -133,6 +136,29 @@ class _Query:
             return self._filled(_COMPARE[type(op)](one, other), isinstance(op, ast.NotEq))
         except (TypeError, ValueError, ArithmeticError):
             raise self._bad("it compares texts with numbers, or what has no order") from None
+
+    def _as_numbers(self, one: Any, other: Any) -> Any:
+        """A column of texts as numbers where those are compared with it; anything else as it is.
+
+        Tables of participants hold texts, ages and scores among them.
+        """
+        if not _is_column(one):
+            return one
+        import pandas as pd
+
+        if _is_number_column(one) and any(isinstance(value, str) for value in _values(other)):
+            raise self._bad(f"{one.name} holds numbers: compare it with one, without quotes")
+        if not (_is_text_column(one) and _are_numbers(other)):
+            return one
+        known = one.where(~one.isin(_MISSING))
+        numbers = pd.to_numeric(known, errors="coerce")
+        wrong = known[known.notna() & numbers.isna()]
+        if len(wrong):
+            raise self._bad(
+                f"{one.name} holds texts such as {wrong.iloc[0]!r:.50}, which is no number: "
+                "compare it with texts, in quotes"
+            )
+        return numbers
 
     def _inside(self, one: Any, other: Any) -> pd.Series:
         if _is_column(one) and isinstance(other, list):
@@ -211,8 +237,38 @@ class _Query:
         return f"the columns are {', '.join(map(str, self.table.columns))}"
 
 
+_MISSING = ("", "n/a")
+"""What tables write where there is no number; the second is that of BIDS."""
+
+
 def _is_column(value: Any) -> bool:
     return hasattr(value, "iloc")
+
+
+def _values(given: Any) -> Sequence[Any]:
+    """The literals that are compared with a column; none of another column."""
+    if _is_column(given):
+        return ()
+    return given if isinstance(given, list) else [given]
+
+
+def _is_number_column(column: Any) -> bool:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return is_numeric_dtype(column) and not is_bool_dtype(column)
+
+
+def _is_text_column(column: Any) -> bool:
+    return all(isinstance(value, str) for value in column.dropna())
+
+
+def _are_numbers(given: Any) -> bool:
+    if _is_column(given):
+        return _is_number_column(given)
+    found = _values(given)
+    return bool(found) and all(
+        isinstance(value, (int, float)) and not isinstance(value, bool) for value in found
+    )
 
 
 def _holds(whole: Any, part: Any) -> bool:
