@@ -182,6 +182,26 @@ def test_evaluation_of_a_cohort_is_a_table(cohort, net, tmp_path):
     assert caught.value.code == "SUBJECTS_DIFFER"
 
 
+def test_layers_of_one_cohort_are_evaluated_by_their_names(cohort, net):
+    vx.infer(net, cohort, layer="found", patch_size=8, progress=False)
+    vx.infer(net, cohort, layer="truth", patch_size=8, overlap=0, progress=False)
+    both = vx.Cohort(cohort.path)
+    with pytest.raises(vx.StateError, match=r"label maps \['found', 'truth'.*layer= names which"):
+        vx.evaluate(both, both)
+    with pytest.raises(vx.StateError, match="expected 'nobody'; reference_layer= names which"):
+        vx.evaluate(both, both, layer="found", reference_layer="nobody")
+    table = vx.evaluate(both, both, layer="found", reference_layer="truth")
+    first = both[0]
+    for row in table[table["subject"] == both.names[0]].itertuples():
+        found, truth = first.found.numpy() == row.label, first.truth.numpy() == row.label
+        dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+        assert row.dice == pytest.approx(dice)
+    assert set(table["subject"]) == set(both.names)
+    assert (vx.evaluate(both, both, layer="found", reference_layer="found")["dice"] == 1).all()
+    with pytest.raises(ValueError, match="two cohorts"):
+        vx.evaluate(first.found, first.truth, layer="found")
+
+
 def test_workers_without_a_cohort_are_refused(net, tmp_path):
     image = vx.ScalarImage(tensor=np.zeros((1, 8, 8, 8), "f4"))
     with pytest.raises(vx.UnsupportedError) as caught:

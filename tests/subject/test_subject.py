@@ -207,3 +207,10 @@ def test_as_in_torchio(tmp_path):
     assert theirs[1:3, 2].spatial_shape == subject[1:3, 2].spatial_shape
     # By key: the attribute of TorchIO's slice is still the whole image.
     np.testing.assert_array_equal(theirs[1:3, 2]["seg"].data, subject[1:3, 2].seg.data)
+
+
+@pytest.mark.parametrize("name", ["subject.nii.gz", "subject.ome.zarr"])
+def test_a_subject_is_not_saved_under_the_name_of_one_image(subject, tmp_path, name):
+    with pytest.raises(ValueError, match="name a folder, and the format by suffix="):
+        subject.save(tmp_path / name)
+    assert not (tmp_path / name).exists()

@@ -503,3 +503,15 @@ def test_training_refuses(tmp_path):
         vx.HistogramStandardization(tmp_path / "objects.npy")
     with pytest.raises(vx.UnsupportedError, match=r"written as \.npy or \.txt"):
         train([image], output_path=tmp_path / "a.pt", progress=False)
+
+
+@pytest.mark.parametrize("name", ["ZNormalization", "RescaleIntensity"])
+def test_the_mean_of_torchio_scripts_is_a_masking_method(name):
+    scan = vx.testing.sample()
+    masked = {}
+    for library in (vx, tio):
+        kind = getattr(library, name)
+        image = scan if library is vx else scan.to_torchio()
+        masked[library] = kind(masking_method=library.ZNormalization.mean)(image).numpy()
+    np.testing.assert_allclose(masked[vx], masked[tio], atol=1e-5)
+    assert pickle.loads(pickle.dumps(vx.ZNormalization(vx.ZNormalization.mean)))

@@ -115,6 +115,8 @@ def evaluate(
     prediction: Any,
     reference: Any,
     *,
+    layer: str | None = None,
+    reference_layer: str | None = None,
     labels: Sequence[int] | None = None,
     surfaces: bool = True,
     montage: str | os.PathLike[str] | None = None,
@@ -150,8 +152,10 @@ def evaluate(
 
     Args:
         prediction: A `LabelMap`, its path, or a `Cohort` of predictions.
-        reference: On the same grid; of a cohort, a `Cohort` with the same subjects, whose label
-            maps (or that named ``"label"``) are the reference.
+        reference: On the same grid; of a cohort, a `Cohort` with the same subjects.
+        layer: Of cohorts, which label map of each subject is the prediction, by its name; by
+            default the only one, or that named ``"label"``.
+        reference_layer: The same of the reference. Both may be layers of one cohort.
         labels: Only these; by default all that occur in either, without 0.
         surfaces: Whether surfaces are compared, too, for which a label's box must fit into memory.
         montage: Where to save a picture: a row per subject, the axial slice with the most predicted
@@ -173,7 +177,7 @@ def evaluate(
         StateError: If cohorts have other subjects (``SUBJECTS_DIFFER``), or a scan for the picture
             is missing (``NO_SCAN``).
         MissingPackageError: If a picture is asked for and matplotlib is not installed.
-        ValueError: If scans are given and no picture is asked for.
+        ValueError: If scans are given and no picture is asked for, or layers of single images.
     """
     if montage is None and images is not None:
         raise ValueError(
@@ -181,7 +185,10 @@ def evaluate(
         )
     picture = None if montage is None else Montage(montage, images, most)
     if isinstance(prediction, Cohort) or isinstance(reference, Cohort):
-        return _cohorts(prediction, reference, labels, surfaces, picture, progress)
+        names = layer, reference_layer
+        return _cohorts(prediction, reference, names, labels, surfaces, picture, progress)
+    if layer is not None or reference_layer is not None:
+        raise ValueError("layer= and reference_layer= choose among label maps of two cohorts")
     pair = _image(prediction, "prediction"), _image(reference, "reference")
     if picture is not None:
         picture.expect("", *pair, picture.scan())
@@ -302,6 +309,7 @@ def _require_one_grid(found: Source, truth: Source, surfaces: bool) -> None:
 def _cohorts(
     prediction: Any,
     reference: Any,
+    layers: tuple[str | None, str | None],
     labels: Sequence[int] | None,
     surfaces: bool,
     picture: Montage | None,
@@ -318,18 +326,23 @@ def _cohorts(
             f"{sorted(missing)[0]}: compare cohort.query(...) of both",
             code="SUBJECTS_DIFFER",
         )
+
+    def maps_of(name: str) -> tuple[LabelMap, LabelMap]:
+        return (
+            _label_map(prediction[name], name, layers[0], "layer"),
+            _label_map(reference[name], name, layers[1], "reference_layer"),
+        )
+
     shown = [] if picture is None else prediction.names[: picture.most]
     if picture is not None:
         for name in shown:
-            pair = [_label_map(cohort[name], name) for cohort in (prediction, reference)]
-            picture.expect(name, pair[0], pair[1], picture.scan(name, reference))
+            picture.expect(name, *maps_of(name), picture.scan(name, reference))
         picture.left_out = len(prediction) - len(shown)
     tables = []
     with reporting_each(progress, len(prediction)) as begin:
         for name in prediction.names:
-            pair = [_label_map(cohort[name], name) for cohort in (prediction, reference)]
             report = begin(name)
-            maps = [_image(one, what) for one, what in zip(pair, _ROLES, strict=True)]
+            maps = [_image(one, what) for one, what in zip(maps_of(name), _ROLES, strict=True)]
             own = picture if name in shown else None
             table = _compare(name, maps[0], maps[1], labels, surfaces, own, report).table
             table.insert(0, "subject", name)
@@ -341,18 +354,20 @@ def _cohorts(
     return pd.concat(tables, ignore_index=True)
 
 
-def _label_map(subject: Subject, name: str) -> LabelMap:
+def _label_map(subject: Subject, name: str, layer: str | None, keyword: str) -> LabelMap:
     found = {
         key: image
         for key, image in subject.get_images_dict(intensity_only=False).items()
         if isinstance(image, LabelMap)
     }
-    if "label" in found:
-        return found["label"]
-    if len(found) != 1:
+    if layer is None and "label" not in found and len(found) == 1:
+        return next(iter(found.values()))
+    wanted = "label" if layer is None else layer
+    if wanted not in found:
+        expected = f"{layer!r}" if layer is not None else "one, or one that is named label"
         raise StateError(
-            f"the subject {name} has the label maps {sorted(found)}: expected one, or one that is "
-            "named label",
+            f"the subject {name} has the label maps {sorted(found)}: expected {expected}; "
+            f"{keyword}= names which",
             code="NO_LABELS",
         )
-    return next(iter(found.values()))
+    return found[wanted]

@@ -129,7 +129,9 @@ class InferenceOptions:
         given = {name: value for name, value in known.items() if getattr(self, name) is None}
         complete = replace(self, **given)
         if complete.patch_size is None:
-            raise ValueError("patch_size is missing: the voxels that the network takes at once")
+            raise ValueError(
+                "patch_size= (--patch-size) is missing: the voxels that the network takes at once"
+            )
         return complete
 
     def recorded(self) -> dict[str, Any]:

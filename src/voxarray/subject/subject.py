@@ -16,6 +16,7 @@ from voxarray.core.errors import ArchiveExistsError
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.names_elsewhere import SUBJECT, listed
 from voxarray.core.progress import ProgressOption
+from voxarray.formats.registry import writable_format
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE, Grid
 from voxarray.geometry.levels import Levels
 from voxarray.geometry.selection import Shape3, Shape4
@@ -247,9 +248,16 @@ class Subject(PlotMixin, dict[str, Any]):
         Raises:
             ArchiveExistsError: If one exists and ``overwrite`` is not set.
             ArchiveError: What the disk refuses.
-            ValueError: If a name cannot be that of a file.
+            ValueError: If a name cannot be that of a file, or the folder has that of one.
             UnsupportedError: As `Image.save`.
         """
+        named = writable_format(os.path.basename(os.path.normpath(folder)))
+        if named is not None:
+            raise ValueError(
+                f"{os.fspath(folder)!r} names one {named.name} image, and a subject is saved to a "
+                f"folder, a file for each of {', '.join(self._images)}: name a folder, and the "
+                'format by suffix=".nii.gz"'
+            )
         targets = {name: _target(folder, name, suffix) for name in self._images}
         place = Path(local_destination(folder)).expanduser()
         try:

@@ -41,6 +41,18 @@ class NormalizationTransform(IntensityTransform):
         super().__init__(**kwargs)
         self.masking_method = masking_method
 
+    @staticmethod
+    def mean(voxels: Any) -> Any:
+        """Where voxels are above their mean: a ``masking_method``, as TorchIO has it.
+
+        Args:
+            voxels: A lazy dask array (C, W, H, D).
+
+        Returns:
+            Truth values of the same shape; the mean is not computed yet.
+        """
+        return voxels > voxels.mean()
+
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
         mask = mask_of(self.masking_method, source, subject)
         return self.normalised(source, mask, name_of(image, subject))

@@ -145,6 +145,7 @@ def test_several_series_are_listed_and_chosen(tmp_path):
     for path in (tmp_path / "b").iterdir():
         path.rename(tmp_path / "a" / f"b{path.name}")
     folder = tmp_path / "a"
+    refused("MULTIPLE_SERIES", folder, r"list_series\(path\) has the UIDs")
     refused("MULTIPLE_SERIES", folder, r"2 series: number 1 \(CT, 6 images of 4 x 5\); number 7")
     for wanted in (7, other, "thin"):
         image = vx.ScalarImage(folder, reader=vx.DicomReader(series=wanted))

@@ -70,7 +70,8 @@ def choose(headers: Sequence[Header], series: str | int | None) -> list[Header]:
         if len(candidates) > 1 and candidates[0][0].images:
             raise FormatError(
                 f"the files are of {len(candidates)} series: {_listed(candidates)}. Choose one "
-                "with reader=vx.DicomReader(series=number), or its UID or description as text",
+                "with reader=vx.DicomReader(series=number), or its UID or description as text; "
+                "vx.DicomReader().list_series(path) has the UIDs",
                 code="MULTIPLE_SERIES",
             )
     else:
