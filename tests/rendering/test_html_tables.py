@@ -29,7 +29,7 @@ PATCHES = ([vx.Subject(t1=SCAN)] * 3, vx.UniformSampler(8), 4)
         (vx.PatchDataset(*PATCHES, seed=5), ["PatchDataset", ">12<", ">3<", "UniformSampler"]),
         (vx.IterablePatchDataset(*PATCHES), ["IterablePatchDataset", "shuffle_buffer"]),
         (vx.GridSampler(PATCHES[0][0], 8, 2), ["GridSampler", ">27<", "(2, 2, 2)", "(20, 18, 16)"]),
-        (vx.evaluate(LABELS, LABELS), ["dice", "1.0", "5760"]),
+        (vx.evaluate(LABELS, LABELS), ["Evaluation", "overflow-x: auto", "dice", "1.0", "5760"]),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -56,6 +56,15 @@ def test_what_a_value_is_can_be_read(value, facts):
             vx.GridSampler(PATCHES[0][0], 8, 2),
             "GridSampler(patches: 27; patch_size: (8, 8, 8); patch_overlap: (2, 2, 2); "
             "padding_mode: None)",
+        ),
+        (
+            vx.LabelSampler(8, "seg", {1: 0.5}),
+            "LabelSampler(patch_size=(8, 8, 8), label_name='seg', label_probabilities={1: 0.5})",
+        ),
+        (
+            CohortResult(4, 1, 2, 3, None, "asked"),
+            "CohortResult(converted: 4; up to date: 1; failed: 2; remaining: 3; "
+            "stopped because: asked)",
         ),
     ],
     ids=lambda value: type(value).__name__,

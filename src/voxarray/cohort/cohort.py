@@ -22,6 +22,7 @@ from voxarray.core.errors import (
     UnsupportedError,
     VoxarrayError,
 )
+from voxarray.core.html_table import SCROLLS
 from voxarray.core.memory import format_bytes
 from voxarray.core.names_elsewhere import listed
 from voxarray.core.printable import printable
@@ -308,7 +309,8 @@ class Cohort(Sequence[Subject]):
         table = shown.to_html(index=False, escape=False)
         more = len(self._done) - len(rows)
         rest = f"<p>and {more:,} more</p>" if more else ""
-        return f"<p><b>Cohort</b>: {html.escape(self._description())}</p>{table}{rest}"
+        title = f"<p><b>Cohort</b>: {html.escape(self._description())}</p>"
+        return f"<div {SCROLLS}>{title}{table}{rest}</div>"
 
     def _picture(self, row: Any) -> str:
         """A thumbnail, or why there is none: the table is shown all the same."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _LEFT = "style='text-align: left'"
+SCROLLS = "style='overflow-x: auto'"
+"""Of what a table stands in: on a narrow page the table is moved, not the page."""
 _LONGEST = 200
 
 
@@ -14,7 +16,8 @@ def html_table(title: str, facts: Mapping[str, Any]) -> str:
     """A heading and a row for each fact; whatever the texts hold, it is shown, not interpreted.
 
     >>> html_table("Grid", {"shape": (2, 3, 4)})
-    "<div><strong>Grid</strong><table><tr><th style='text-align: left'>shape</th>\
+    "<div style='overflow-x: auto'><strong>Grid</strong><table>\
+<tr><th style='text-align: left'>shape</th>\
 <td style='text-align: left'>(2, 3, 4)</td></tr></table></div>"
 
     Args:
@@ -26,7 +29,7 @@ def html_table(title: str, facts: Mapping[str, Any]) -> str:
         for name, value in facts.items()
     )
     table = f"<table>{rows}</table>" if rows else ""
-    return f"<div><strong>{html.escape(title)}</strong>{table}</div>"
+    return f"<div {SCROLLS}><strong>{html.escape(title)}</strong>{table}</div>"
 
 
 def _shown(value: Any) -> str:

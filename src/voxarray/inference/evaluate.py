@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from voxarray.cohort.cohort import Cohort
 from voxarray.core import memory
 from voxarray.core.errors import GridError, StateError, UnsupportedError
+from voxarray.core.html_table import SCROLLS
 from voxarray.core.progress import ProgressOption, reporting, reporting_each, title_of
 from voxarray.geometry.selection import Selection
 from voxarray.image import Image, LabelMap
@@ -101,7 +102,8 @@ class Evaluation(Mapping[int, LabelScores]):
 
     def _repr_html_(self) -> str:
         """`table`, for notebooks."""
-        return str(self.table.to_html(index=False, na_rep="", notebook=True))
+        table = self.table.to_html(index=False, na_rep="", notebook=True)
+        return f"<div {SCROLLS}><strong>Evaluation</strong>{table}</div>"
 
     def __repr__(self) -> str:
         return f"Evaluation({', '.join(f'{k}: {s.dice:.3f}' for k, s in self.scores.items())})"

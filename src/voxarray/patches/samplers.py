@@ -84,11 +84,15 @@ class PatchSampler(ABC):
 
     def _repr_html_(self) -> str:
         """A table of what was asked for, for notebooks."""
-        facts = {key: value for key, value in vars(self).items() if not key.startswith("_")}
-        return html_table(type(self).__name__, facts)
+        return html_table(type(self).__name__, self._facts)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(patch_size={self.patch_size})"
+        facts = ", ".join(f"{name}={value!r}" for name, value in self._facts.items())
+        return f"{type(self).__name__}({facts})"
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if not key.startswith("_")}
 
 
 class UniformSampler(PatchSampler):

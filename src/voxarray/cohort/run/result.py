@@ -14,7 +14,7 @@ from voxarray.core.html_table import html_table
 _TOLD = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CohortResult:
     """What a run did.
 
@@ -40,14 +40,7 @@ class CohortResult:
 
     def _repr_html_(self) -> str:
         """A table of what became of the images, for notebooks."""
-        facts: dict[str, str] = {
-            "converted": str(self.converted),
-            "up to date": str(self.present),
-            "failed": str(self.failed),
-            "remaining": str(self.remaining),
-        }
-        if self.interrupted_by:
-            facts["stopped because"] = self.interrupted_by
+        facts = self._facts
         for one in self.failures[:_TOLD]:
             told = f"{one.code}: {one.message}"
             # Of one file several images may have failed.
@@ -55,6 +48,20 @@ class CohortResult:
         if len(self.failures) > _TOLD:
             facts["and"] = f"{len(self.failures) - _TOLD} more failures"
         return html_table(type(self).__name__, facts)
+
+    def __repr__(self) -> str:
+        facts = "; ".join(f"{name}: {value}" for name, value in self._facts.items())
+        return f"{type(self).__name__}({facts})"
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        facts = {
+            "converted": str(self.converted),
+            "up to date": str(self.present),
+            "failed": str(self.failed),
+            "remaining": str(self.remaining),
+        }
+        return facts | ({"stopped because": self.interrupted_by} if self.interrupted_by else {})
 
     def require_all(self, folder: CohortLayout | None) -> None:
         """Raise an error (``SOME_FAILED``) unless all images are there.
