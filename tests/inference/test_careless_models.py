@@ -198,3 +198,40 @@ def test_what_has_no_order_is_refused(scan, tmp_path):
     subject = vx.Subject(t1=scan, t2=scan)
     with pytest.raises(vx.StateError, match="no order"):
         vx.infer(bright, subject, tmp_path / "a.nii", patch_size=16, channels={"t1", "t2"})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_module_of_another_precision_is_given_patches_of_it(tmp_path, dtype):
+    torch.manual_seed(0)
+    net = torch.nn.Conv3d(1, 2, 3, padding=1)
+    voxels = np.random.default_rng(0).random((1, 10, 9, 8), np.float32)
+    expected = net(torch.from_numpy(voxels)[None])[0].detach().numpy()
+    scan, out = vx.ScalarImage(tensor=voxels), tmp_path / "a.nii"
+    found = vx.infer(net.to(dtype), scan, out, patch_size=10, output="logits")
+    np.testing.assert_allclose(found.numpy(), expected, atol=0.02)
+    if dtype == torch.float64:
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+def test_a_module_that_halves_by_itself_sees_float32(tmp_path):
+    class Normalises(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Conv3d(1, 1, 1).half()
+            self.seen = set()
+
+        def forward(self, patches):
+            self.seen.add(patches.dtype)
+            return self.net((patches / 1e6).half())
+
+    model = Normalises()
+    scan = vx.ScalarImage(tensor=np.full((1, 8, 8, 8), 1e6, np.float32))  # inf in float16
+    vx.infer(model, scan, tmp_path / "a.nii", patch_size=8, output="regression")
+    assert model.seen == {torch.float32}
+
+
+def test_predictions_in_half_precision_are_averaged_in_float32(tmp_path):
+    scan = vx.ScalarImage(tensor=np.full((1, 8, 8, 8), 60000, np.float32))
+    models = [lambda patches: patches.half()] * 3  # whose sum float16 cannot hold
+    found = vx.infer(models, scan, tmp_path / "a.nii", patch_size=8, output="regression")
+    np.testing.assert_array_equal(found.numpy(), 60000)

@@ -65,7 +65,8 @@ def infer(
 
     Args:
         model: A function of patches (N, C, W, H, D), float32, that returns logits
-            (N, K, W, H, D); a `torch.nn.Module`, which is put into evaluation mode meanwhile; the
+            (N, K, W, H, D); a `torch.nn.Module`, which is put into evaluation mode meanwhile (one
+            whose weights are float16, bfloat16 or float64 is given patches of that type); the
             file of a TorchScript, ``torch.export`` or ONNX network; the folder of a MONAI bundle;
             or a list of these, of which the mean is taken. TorchScript and ``.pt2`` are programs:
             load those of sources that you trust. Of a bundle no code is run.

@@ -26,6 +26,8 @@ from voxarray.inference.options import SUMS, InferenceOptions
 from voxarray.inference.planning import Patching, Placement, Probe, placed, probe
 from voxarray.inference.predicted import Outline, Predicted, Report, gathered
 from voxarray.inference.provenance import identity_of
+from voxarray.inference.reduction import Reduction
+from voxarray.inference.rehearsal import require_writable
 from voxarray.inference.scan import Scan, scan_of
 from voxarray.saving import projected_peak, save
 from voxarray.source.base import Source
@@ -92,6 +94,13 @@ class Inference:
         scan = self.scan(images)
         _require_apart(target, scan)
         placement = self.placement(scan, target)
+        if not self._is_archive(target):
+            require_writable(
+                self._outline(scan, placement.job.reduction),
+                target,
+                label=self.makes_labels,
+                scaling=self.options.scaling(placement.job.reduction),
+            )
         title = os.path.basename(target)
         with self.result(scan, placement, title, progress) as source:
             if self._is_archive(target):
@@ -155,18 +164,19 @@ class Inference:
         reduction = self.options.reduction(count, self.classes.values)
         if options.dtype is None and reduction.dtype == "float16" and not self._is_archive(target):
             reduction = replace(reduction, dtype=np.dtype(np.float32))
-        channels = reduction.channels(count)
-        outline = Outline(
-            (channels, *scan.native.shape),
-            reduction.dtype,
-            scan.native.affine,
-            scan.shown.sources,
-        )
+        outline, scaling = self._outline(scan, reduction), options.scaling(reduction)
+        if scaling is not None and not self._is_archive(target):  # some hold no scaling
+            outline = replace(outline, dtype=scaling.dtype(reduction.dtype))
         writing = projected_peak(outline, target)
         own = self.probed(scan).own_bytes
         written = writable_format(target)
         in_order = written is not None and written.in_order
         return placed(scan, patching, self.network, count, reduction, in_order, own, writing)
+
+    def _outline(self, scan: Scan, reduction: Reduction) -> Outline:
+        """Size and type of what is written."""
+        shape = (reduction.channels(self.count(scan)), *scan.native.shape)
+        return Outline(shape, reduction.dtype, scan.native.affine, scan.shown.sources)
 
     @contextmanager
     def result(
@@ -190,7 +200,7 @@ class Inference:
             source: Source
             if placement.streams:
                 source = Predicted(
-                    job, placement.limit, placement.cost.cells, placement.peak, report
+                    job, placement.limit, placement.cost.cells, placement.peak, report, scaling
                 )
             else:
                 source = gathered(job, placement.limit, placement.cost.cells, report, scaling)

@@ -26,6 +26,9 @@ _FULL = ("DefaultCPUAllocator", "Failed to allocate memory", "CUDA out of memory
 _DEVICES = ("CUDA", "cuDNN", "CUDNN", "CUBLAS", "NVIDIA", "HIP", "MPS", "MIOpen")
 """Words in errors that are the device's, and not the model's."""
 
+_TYPES_DIFFER = ("dtype", "scalar type", "should be the same", "data type")
+"""Words in what torch raises for weights of another type than the patch."""
+
 _AXES: dict[Any, int] = {"x": 0, "y": 1, "z": 2}
 
 
@@ -58,6 +61,7 @@ class Network:
         self._device = _device(device, models)
         self._amp = amp
         self.classes: int | None = None
+        self._takes_own_type: set[int] = set()
 
     @property
     def predictions_held(self) -> int:
@@ -118,7 +122,8 @@ class Network:
                         f"{total.shape[1]}: members of an ensemble predict the same classes",
                         code="ENSEMBLE_DIFFERS",
                     )
-                total = total + found if number else found
+                # Of half precision, sums of several would be rounded, or too large for it.
+                total = total + found if number else (found.float() if several else found)
             if several:
                 total = total / (len(self._models) * len(views))
             with naming_device(self._device):
@@ -148,7 +153,7 @@ class Network:
 
     def _checked(self, model: Model, batch: torch.Tensor, where: Callable[[], str]) -> torch.Tensor:
         try:
-            found: Any = model(batch)
+            found = self._called(model, batch)
         except (VoxarrayError, MemoryError):
             raise
         except Exception as error:  # whatever a model of the user raises
@@ -189,6 +194,30 @@ class Network:
                 code="BAD_PREDICTION",
             )
         return found
+
+    def _called(self, model: Model, batch: torch.Tensor) -> Any:
+        """What a model returns; one that is all float16, bfloat16 or float64 is given its type."""
+        dtype = _dtype_of_weights(model)
+        if id(model) in self._takes_own_type:
+            return model(batch.to(dtype))
+        try:
+            return model(batch)
+        except RuntimeError as error:
+            # Not before: a module may well normalise in float32, and go on in half precision.
+            if dtype == torch.float32 or not any(words in str(error) for words in _TYPES_DIFFER):
+                raise
+        found = model(batch.to(dtype))
+        self._takes_own_type.add(id(model))
+        return found
+
+
+def _dtype_of_weights(model: Model) -> torch.dtype:
+    """Type of the first weights, which see the patch; float32 where there are none."""
+    if isinstance(model, torch.nn.Module):
+        for weights in model.parameters():
+            if weights.is_floating_point():
+                return weights.dtype
+    return torch.float32
 
 
 @contextmanager

@@ -74,7 +74,8 @@ class InferenceOptions:
             raise ValueError(f"amp is True, False or None, not {self.amp!r}")
         least = self.threshold
         if least is not None:
-            if not isinstance(least, (int, float, np.number)) or not 0 <= least <= 1:
+            is_number = isinstance(least, (int, float, np.number)) and not isinstance(least, bool)
+            if not is_number or not 0 <= least <= 1:
                 raise ValueError(f"threshold is a probability, from 0 to 1, not {least!r}")
             object.__setattr__(self, "threshold", float(least))
         if self.threshold is not None and self.output != "labels":
@@ -107,7 +108,8 @@ class InferenceOptions:
                 dtype = np.dtype(np.uint16)
             if largest > np.iinfo(dtype).max:
                 raise UnsupportedError(
-                    f"labels go up to {largest}, and {dtype} holds {np.iinfo(dtype).max} at most",
+                    f"labels go up to {largest}, and {dtype} holds {np.iinfo(dtype).max} at most: "
+                    "leave dtype= out, and uint16 is chosen",
                     code="UNSUPPORTED_DTYPE",
                 )
         decides = self.output == "probabilities" or self.threshold is not None

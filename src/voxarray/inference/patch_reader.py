@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.errors import UnsupportedError
 from voxarray.geometry.selection import Selection, Shape3
 from voxarray.inference.patch_plan import PatchPlan
 from voxarray.source.base import Source
@@ -73,5 +74,14 @@ class PatchReader:
                 taken.append(range(low, high))
                 inside.append(slice(low + before - s, high + before - s))
             voxels = source.read(Selection((range(count), taken[0], taken[1], taken[2])))
-            patch[(slice(first, first + count), *inside)] = voxels
+            try:
+                with np.errstate(over="raise"):
+                    patch[(slice(first, first + count), *inside)] = voxels
+            except FloatingPointError:
+                raise UnsupportedError(
+                    f"voxels reach {np.abs(voxels).max():g}, and networks are given float32, which "
+                    "ends at 3.4e38: rescale or clamp them in preprocess=",
+                    code="UNSUPPORTED_DTYPE",
+                    path=source.path,
+                ) from None
             first += count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ class Predicted(OnePass):
         cells: Bytes that they will have.
         peak: Bytes of RAM that the job needs in all.
         report: Told of progress.
+        scaling: What makes intensities of what is stored; None for nothing.
     """
 
     job: Job
@@ -39,6 +40,7 @@ class Predicted(OnePass):
     cells: int
     peak: int
     report: Report = field(default=lambda _: None)
+    scaling: Scaling | None = None
 
     @property
     def shape(self) -> Shape4:
@@ -46,7 +48,8 @@ class Predicted(OnePass):
 
     @property
     def dtype(self) -> np.dtype:
-        return self.job.reduction.dtype
+        stored = self.job.reduction.dtype
+        return stored if self.scaling is None else self.scaling.dtype(stored)
 
     @property
     def native(self) -> Grid:
@@ -60,11 +63,14 @@ class Predicted(OnePass):
     def inputs(self) -> tuple[Source, ...]:
         return tuple(self.job.reader.sources)
 
+    def unscaled(self) -> Predicted:
+        return replace(self, scaling=None)
+
     def stream(self) -> VoxelStream:
         return PredictedStream(self)
 
     def token(self) -> str:
-        return digest("predicted", id(self.job))
+        return digest("predicted", id(self.job), self.scaling)
 
 
 class PredictedStream(VoxelStream):
@@ -76,7 +82,8 @@ class PredictedStream(VoxelStream):
 
     def __init__(self, source: Predicted) -> None:
         self._shape = source.job.native.shape
-        self._planes = OutputPlanes(self._shape, source.dtype)
+        self._stored, self._scaling = source.job.reduction.dtype, source.scaling
+        self._planes = OutputPlanes(self._shape, self._stored)
         self._work = source.job.run(
             source.limit,
             source.cells,
@@ -86,6 +93,14 @@ class PredictedStream(VoxelStream):
         self._done = 0
 
     def read_into(self, out: NDArray) -> None:
+        if self._scaling is None:
+            self._read_stored(out)
+            return
+        stored = np.empty(out.shape, self._stored)
+        self._read_stored(stored)
+        out[...] = self._scaling.apply(stored)
+
+    def _read_stored(self, out: NDArray) -> None:
         w, h, d = self._shape
         _, z, y, x = (int(n) for n in np.unravel_index(self._done, (1, d, h, w)))
         _, planes, rows, columns = out.shape
