@@ -69,7 +69,7 @@ def test_mean_of_what_is_no_number(value):
 
 
 @pytest.mark.parametrize("factors", FACTORS)
-@pytest.mark.parametrize("dtype", [*INTEGERS, "f4"])
+@pytest.mark.parametrize("dtype", [*INTEGERS, "f2", "f4", "f8"])
 def test_mode_is_scipys(dtype, factors):
     array = np.random.default_rng(1).integers(0, 4, (3, 9, 8, 7)).astype(dtype)
     expected = stats.mode(cells(array, factors), axis=-1).mode

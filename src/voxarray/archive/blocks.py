@@ -50,12 +50,17 @@ def _slabs(
     count, depth = layout.slab
     plane = layout.shape[2:]
     boxes = list(_slab_boxes(layout))
-    buffers = [np.empty((count, depth, *plane), source.dtype) for _ in boxes[:2]]
+    buffers: list[NDArray] = []
     with source.stream() as stream, _ahead(boxes, "voxarray-decode") as decoder:
 
         def fill(number: int) -> NDArray:
             box = boxes[number]
             volumes, planes = len(box[0]), len(box[1])
+            held = stream.take((volumes, planes, *plane))
+            if held is not None:
+                return held
+            if len(buffers) <= number % 2:
+                buffers.append(np.empty((count, depth, *plane), source.dtype))
             flat = buffers[number % 2].reshape(-1)[: volumes * planes * plane[0] * plane[1]]
             out = flat.reshape(volumes, planes, *plane)
             stream.read_into(out)

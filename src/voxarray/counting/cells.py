@@ -25,6 +25,11 @@ _MOST_COUNTED = (1 << 16) - 1
 _LEAST_RUN = 8
 """Voxels of an average run of equal ones, from which runs are counted rather than voxels."""
 
+_MOST_COMPARED = 8
+"""Values that are counted one after the other in less time than runs or a table of them take."""
+
+_SAMPLE = 1 << 10
+
 MAX_VALUES_PER_CELL = 4096
 """Voxels of more values than this in one cell are measurements, not labels."""
 
@@ -174,11 +179,13 @@ def as_table(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 def count_block(voxels: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
     """Values, ascending, and counts; labels in a wide type are seldom large: no sorting then."""
+    flat = voxels.ravel(order="K")
+    if flat.dtype.kind in "iu" and (few := _count_few(flat)) is not None:
+        return few
     if voxels.dtype.kind in "bu" and voxels.dtype.itemsize == 1:
-        counts = np.bincount(voxels.ravel(order="K").view(np.uint8), minlength=1 << 8)
+        counts = np.bincount(flat.view(np.uint8), minlength=1 << 8)
         found = np.flatnonzero(counts)
         return found.astype(voxels.dtype), counts[found].astype(np.int64, copy=False)
-    flat = voxels.ravel(order="K")
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     if len(starts) * _LEAST_RUN < flat.size and flat.dtype.kind in "iu":
         # Regions: as many runs along the rows are counted as there are borders.
@@ -199,3 +206,14 @@ def count_block(voxels: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
     tally.add(small)
     values, counts = tally.found()
     return values.astype(voxels.dtype), counts
+
+
+def _count_few(flat: NDArray) -> tuple[NDArray, NDArray[np.int64]] | None:
+    """As `count_block`, if there are few values and a sample shows them all: compared in turn."""
+    if flat.size < _SAMPLE * _MOST_COMPARED:
+        return None
+    values = np.unique(flat[:: flat.size // _SAMPLE | 1])  # odd: not the same column of every row
+    if len(values) > _MOST_COMPARED:
+        return None
+    counts = np.array([np.count_nonzero(flat == value) for value in values], np.int64)
+    return (values, counts) if counts.sum() == flat.size else None

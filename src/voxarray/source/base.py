@@ -263,6 +263,13 @@ class VoxelStream(ABC):
         rows of one plane, or voxels of one row.
         """
 
+    def take(self, shape: Shape4) -> NDArray | None:  # noqa: ARG002  # for those that can
+        """As `read_into`, the next voxels (c, d, h, w) where they are in memory anyway.
+
+        They belong to the stream, and stay as long as it is open. None if they have to be read.
+        """
+        return None
+
     @abstractmethod
     def finish(self) -> None:
         """Check, after the last voxel, what only the end of the file can tell (CRC, length)."""

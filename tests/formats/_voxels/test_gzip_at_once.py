@@ -6,8 +6,10 @@ import gzip
 import os
 import zlib
 from pathlib import Path
+from unittest import mock
 
 import dask.config
+import nibabel
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -173,3 +175,43 @@ def test_conversions_go_through_it_and_need_it_not(tmp_path, monkeypatch):
     assert zlib.crc32((tmp_path / "a.ome.zarr/manifest.json").read_bytes()) == zlib.crc32(
         (tmp_path / "b.ome.zarr/manifest.json").read_bytes()
     )
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.tuples(*[st.integers(1, 9)] * 3),
+    st.sampled_from(["u1", "<i2", ">i2", ">f4", "<f8"]),
+    st.sampled_from([2, 4, 64]),
+    st.integers(0, 9),
+    st.booleans(),
+)
+def test_voxels_that_are_not_copied_are_archived_alike(
+    tmp_path_factory, shape, dtype, chunk, gap, label
+):
+    """Wherever they begin, though numbers may then lie across words, and of either byte order."""
+    voxels = np.random.default_rng(0).integers(0, 5, shape).astype(dtype)
+    image = nibabel.Nifti1Image(voxels, np.eye(4))
+    raw = bytearray(image.to_bytes())
+    order = "<" if image.header.endianness == "<" else ">"
+    raw[108:112] = np.array(352 + gap, f"{order}f4").tobytes()  # vox_offset
+    folder = tmp_path_factory.mktemp("taken")
+    path = folder / "a.nii.gz"
+    path.write_bytes(member(bytes(raw[:352] + bytes(gap) + raw[352:])))
+    vx.convert(path, folder / "a.ome.zarr", chunks=chunk, label=label)
+    with mock.patch.object(gzip_at_once, "_library", return_value=None):
+        vx.convert(path, folder / "b.ome.zarr", chunks=chunk, label=label)
+    one, other = (folder / name / "manifest.json" for name in ("a.ome.zarr", "b.ome.zarr"))
+    assert one.read_bytes() == other.read_bytes()
+    np.testing.assert_array_equal(vx.ScalarImage(folder / "a.ome.zarr").numpy()[0], voxels)
+
+
+def test_voxels_decoded_at_once_are_not_copied(tmp_path):
+    voxels = np.random.default_rng(0).integers(0, 99, (1, 6, 5, 4)).astype("i2")
+    path = tmp_path / "a.nii.gz"
+    vx.ScalarImage(tensor=voxels).save(path)
+    with open_source(str(path)).stream() as stream:
+        parts = [stream.take((1, 2, 5, 6)) for _ in range(2)]
+        stream.finish()
+        taken = np.concatenate(parts, axis=1)
+        assert stream.take((1, 2, 5, 6)) is None
+    np.testing.assert_array_equal(taken.transpose(0, 3, 2, 1), voxels)

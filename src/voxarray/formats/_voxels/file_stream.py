@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError
 from voxarray.core.scaling import Scaling
+from voxarray.geometry.selection import Shape4
 from voxarray.source.base import VoxelStream
 from voxarray.source.slabs import Slabs, within
 from voxarray.storage.file_digest import FileDigest
@@ -32,6 +34,9 @@ class Feed(Protocol):
     def read_exactly(self, view: memoryview) -> None:
         """Fill ``view`` with the next bytes."""
 
+    def take(self, size: int) -> memoryview | None:
+        """So many next bytes, if they are in memory."""
+
     def finish(self) -> None:
         """Check what only the end can tell."""
 
@@ -46,6 +51,9 @@ class PlainFeed:
     def read_exactly(self, view: memoryview) -> None:
         read_exactly(self._fd, view, self._position)
         self._position += len(view)
+
+    def take(self, size: int) -> memoryview | None:  # noqa: ARG002  # none is
+        return None
 
     def finish(self) -> None:
         pass
@@ -93,6 +101,20 @@ class FileStream(VoxelStream):
             else:
                 self._fill_scaled(out, self._scaling)
         self._identity.check(self._fd)
+
+    def take(self, shape: Shape4) -> NDArray | None:
+        if self._scaling is not None:
+            return None
+        self._check_open()
+        native = self._stored.newbyteorder("=")
+        with self._identity.blamed():
+            held = self._feed.take(math.prod(shape) * native.itemsize)
+        if held is None:
+            return None
+        voxels = np.frombuffer(held, native).reshape(shape)
+        make_native(voxels, self._stored)
+        self._identity.check(self._fd)
+        return voxels
 
     def _fill(self, out: NDArray) -> None:
         self._feed.read_exactly(as_bytes(out))

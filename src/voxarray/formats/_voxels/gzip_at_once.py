@@ -62,10 +62,24 @@ def feed_of(decoder: StreamDecoder, fd: int, stored: StoredVoxels, at_once: int)
         stored: Where the voxels are among the decoded bytes.
         at_once: What `bytes_at_once` has said.
     """
-    feed: ByteFeed | None = None
     if at_once and isinstance(decoder, Deflated):
-        feed = _AtOnce(decoder, fd, stored.offset + stored.nbytes, at_once)
-    return VoxelFeed(feed or decoder.feed(fd), stored, decoder.trailer)
+        held = _AtOnce(decoder, fd, stored.offset + stored.nbytes, at_once)
+        return _VoxelsAtOnce(held, stored, decoder.trailer)
+    return VoxelFeed(decoder.feed(fd), stored, decoder.trailer)
+
+
+class _VoxelsAtOnce(VoxelFeed):
+    """The bytes of voxels, which can be had where they are instead of being copied."""
+
+    def __init__(self, held: _AtOnce, stored: StoredVoxels, trailer: int | None) -> None:
+        super().__init__(held, stored, trailer)
+        self._held = held
+
+    def take(self, size: int) -> memoryview | None:
+        self._skip()
+        piece = self._held.take(size)
+        self._done += 0 if piece is None else size
+        return piece
 
 
 class _AtOnce:
@@ -89,6 +103,15 @@ class _AtOnce:
         view[: len(piece)] = piece
         self._rest = self._rest[len(piece) :]
         return len(piece)
+
+    def take(self, size: int) -> memoryview | None:
+        """The next bytes where they are; None if they are decoded front to back, or too few."""
+        if not self._is_begun:
+            self._begin()
+        if self._stream is not None or size > len(self._rest):
+            return None
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return piece
 
     def _begin(self) -> None:
         self._is_begun = True
