@@ -180,11 +180,16 @@ def pick(voxels, strides, planes, lines, columns, out):
 
 
 @compiled
+def _place(index, stride):
+    """Offset of a voxel; unsigned, as numba looks for negative ones else."""
+    return np.uintp(np.intp(index)) * stride
+
+
+@compiled
 def _neighbours(below, last, stride):
-    """Offsets of a voxel and of the next one; unsigned, as numba looks for negative ones else."""
-    first = min(max(below, 0), last)
-    second = min(max(below + 1, 0), last)
-    return np.uintp(first) * stride, np.uintp(second) * stride
+    """Offset of a voxel, and from it to the next one, both cut to an axis."""
+    first = _place(min(max(below, 0.0), last), stride)
+    return first, _place(min(max(below + 1, 0.0), last), stride) - first
 
 
 @compiled
@@ -205,7 +210,7 @@ def trilinear(voxels, strides, extent, lookup, columns, cut, out):
     xs, ys, zs = columns
     nudge, lowest, highest = cut
     sx, sy, sz = np.uintp(strides[0]), np.uintp(strides[1]), np.uintp(strides[2])
-    ex, ey, ez = extent[0] - 1, extent[1] - 1, extent[2] - 1
+    ex, ey, ez = extent[0] - 1.0, extent[1] - 1.0, extent[2] - 1.0
     # Scalars: what stands in arrays would be loaded again for each voxel, lest it has changed.
     ax, ay, az = linear[0, 0], linear[1, 0], linear[2, 0]
     (x_low, x_high), (y_low, y_high), (z_low, z_high) = bounds
@@ -219,25 +224,31 @@ def trilinear(voxels, strides, extent, lookup, columns, cut, out):
             for i in range(xs.size):
                 # The order of operations of `points.Lookup`.
                 x, y, z = (ax * xs[i] + bx) + cx, (ay * xs[i] + by) + cy, (az * xs[i] + bz) + cz
-                if not (x_low <= x < x_high and y_low <= y < y_high and z_low <= z < z_high):
-                    continue
+                gx, gy, gz = x, y, z
                 x, y, z = x - x_start, y - y_start, z - z_start
                 fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
+                if 0 <= fx < ex and 0 <= fy < ey and 0 <= fz < ez:
+                    p = _place(fx, sx) + _place(fy, sy) + _place(fz, sz)
+                    dx, dy, dz = sx, sy, sz
+                elif not (x_low <= gx < x_high and y_low <= gy < y_high and z_low <= gz < z_high):
+                    continue
+                else:  # beyond the outermost centres both voxels are the outermost one
+                    px, dx = _neighbours(fx, ex, sx)
+                    py, dy = _neighbours(fy, ey, sy)
+                    pz, dz = _neighbours(fz, ez, sz)
+                    p = px + py + pz
+                q = p + dx
                 u0, v0, w0 = 1.0 - (x - fx), 1.0 - (y - fy), 1.0 - (z - fz)
                 u1, v1, w1 = 1.0 - u0, 1.0 - v0, 1.0 - w0
-                # Beyond the outermost centres both voxels are the outermost one.
-                px, qx = _neighbours(np.intp(fx), ex, sx)
-                py, qy = _neighbours(np.intp(fy), ey, sy)
-                pz, qz = _neighbours(np.intp(fz), ez, sz)
                 # SciPy's order of operations; another one would round differently.
-                value = np.float64(voxels[px + py + pz]) * u0 * v0 * w0
-                value += np.float64(voxels[px + py + qz]) * u0 * v0 * w1
-                value += np.float64(voxels[px + qy + pz]) * u0 * v1 * w0
-                value += np.float64(voxels[px + qy + qz]) * u0 * v1 * w1
-                value += np.float64(voxels[qx + py + pz]) * u1 * v0 * w0
-                value += np.float64(voxels[qx + py + qz]) * u1 * v0 * w1
-                value += np.float64(voxels[qx + qy + pz]) * u1 * v1 * w0
-                value += np.float64(voxels[qx + qy + qz]) * u1 * v1 * w1
+                value = np.float64(voxels[p]) * u0 * v0 * w0
+                value += np.float64(voxels[p + dz]) * u0 * v0 * w1
+                value += np.float64(voxels[p + dy]) * u0 * v1 * w0
+                value += np.float64(voxels[p + dy + dz]) * u0 * v1 * w1
+                value += np.float64(voxels[q]) * u1 * v0 * w0
+                value += np.float64(voxels[q + dz]) * u1 * v0 * w1
+                value += np.float64(voxels[q + dy]) * u1 * v1 * w0
+                value += np.float64(voxels[q + dy + dz]) * u1 * v1 * w1
                 out[k, j, i] = value if nudge == 0 else min(max(value * nudge, lowest), highest)
 
 

@@ -19,7 +19,8 @@ from voxarray.core.errors import UnsupportedError
 from voxarray.geometry.grid import Grid, checked_affine
 from voxarray.geometry.selection import Selection, Shape3, Shape4
 from voxarray.ops.accelerated import blend_along_axes
-from voxarray.ops.kernels import SNAP, Gaussian, Kernel, kernel
+from voxarray.ops.kernels import SNAP, Gaussian, Kernel, Linear, kernel
+from voxarray.ops.linear_tiles import tile_bytes
 from voxarray.ops.operation import Operation
 from voxarray.ops.permuted import Permuted
 from voxarray.ops.points import Lookup, at_points, votes
@@ -170,11 +171,26 @@ class Resampled(Operation):
         read = math.prod(part.shape)
         # Two arrays of the working type live at once, the larger of input and result at worst.
         held = 2 * max(result, read if self.kernel.margin else min(read, 2 * result))
-        return (
-            read * self.base.dtype.itemsize
-            + held * working_dtype(self.base.dtype, self.kernel).itemsize
-            + result * self.dtype.itemsize
-        )
+        held *= working_dtype(self.base.dtype, self.kernel).itemsize
+        if self.is_separable and isinstance(self.kernel, Linear):
+            held = min(held, self._linear_bytes(part, selection))
+        return read * self.base.dtype.itemsize + held + result * self.dtype.itemsize
+
+    def _linear_bytes(self, part: Selection, selection: Selection) -> int:
+        """What straight lines along parallel axes hold beside what is read and the result.
+
+        Both may be copied into another order of memory; the rest are tiles, or planes.
+        """
+        work = working_dtype(self.base.dtype, self.kernel).itemsize
+        copies = math.prod(part.shape) * self.base.dtype.itemsize
+        copies += math.prod(selection.shape[1:]) * self.dtype.itemsize
+        slow, middle, fast = self.slow_axes
+        read, result = part.shape[1:], selection.shape[1:]
+        ratios = [abs(self._linear[axis, axis]) for axis in range(3)]
+        planes = 0
+        if ratios[slow] <= min(ratios):  # compiled loops keep planes that are interpolated already
+            planes = (2 * result[middle] + read[middle]) * result[fast] * work
+        return copies + max(planes, tile_bytes(max(read[fast], result[fast]), work))
 
     @property
     def part_bytes(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.ops.kernels import Kernel, Linear
+from voxarray.ops.linear_tiles import blend_in_tiles
 from voxarray.ops.samples import as_stored, spline_coefficients, working_dtype
 
 
@@ -46,14 +47,18 @@ def blended_into(result: NDArray, voxels: NDArray, axes: Sequence[Axis], kernel:
         axes: As of `along_axes`.
         kernel: As of `along_axes`.
     """
+    # Between integers lie none beyond them; 64 bits may round up, past the largest.
+    is_within = isinstance(kernel, Linear) and voxels.dtype == result.dtype
+    is_within &= voxels.dtype.kind in "iu" and voxels.dtype.itemsize <= 4
+    if isinstance(kernel, Linear) and not all(axis.is_copied for axis in axes):
+        with np.errstate(invalid="ignore"):  # next to infinity there is no number
+            blend_in_tiles(result, voxels, axes, working_dtype(voxels.dtype, kernel), is_within)
+        return
     slowest = max(range(3), key=lambda n: abs(voxels.strides[n + 1]))
     step = result.shape[slowest + 1]
     if slowest == _in_order(axes)[0] and not (kernel.keeps_values or kernel.margin):
         plane = voxels.size // voxels.shape[slowest + 1]
         step = max(1, _SLAB // plane)
-    # Between integers lie none beyond them; 64 bits may round up, past the largest.
-    is_within = isinstance(kernel, Linear) and voxels.dtype == result.dtype
-    is_within &= voxels.dtype.kind in "iu" and voxels.dtype.itemsize <= 4
     one = axes[slowest]
     for start in range(0, result.shape[slowest + 1], step):
         part = slice(start, start + step)
@@ -86,7 +91,7 @@ def along_axes(voxels: NDArray, axes: Sequence[Axis], kernel: Kernel) -> NDArray
         if kernel.margin:
             values = spline_coefficients(values, n + 1)
         with np.errstate(invalid="ignore"):  # next to infinity there is no number
-            values = _along(values, n + 1, axes[n], isinstance(kernel, Linear), work)
+            values = _along(values, n + 1, axes[n], work)
     return values
 
 
@@ -100,7 +105,7 @@ def _picked(voxels: NDArray, axis: int, indices: NDArray[np.intp]) -> NDArray:
     return voxels[(slice(None),) * axis + (taken,)]
 
 
-def _along(values: NDArray, axis: int, one: Axis, is_linear: bool, work: np.dtype) -> NDArray:
+def _along(values: NDArray, axis: int, one: Axis, work: np.dtype) -> NDArray:
     """One axis interpolated, in the memory order of ``values``, whatever that is."""
     # A single channel has whatever stride; it must not come last, as if it were a line.
     order = sorted(range(4), key=lambda n: (values.shape[n] > 1, -abs(values.strides[n])))
@@ -116,12 +121,12 @@ def _along(values: NDArray, axis: int, one: Axis, is_linear: bool, work: np.dtyp
         for plane in np.ndindex(*ordered.shape[:2]):
             numbers = ordered[plane].astype(work, copy=False)
             taps = [np.take(numbers, column, axis=place - 2) for column in one.indices.T]
-            _weigh(taps, list(along), is_linear, result[plane])
+            _weigh(taps, list(along), result[plane])
     else:
         planes, out = (np.moveaxis(array, place, 0) for array in (ordered, result))
         read = _Converted(planes, work)
         for number, (taps, weighed) in enumerate(zip(one.indices.tolist(), weights, strict=True)):
-            _weigh([read(index) for index in taps], list(weighed), is_linear, out[number])
+            _weigh([read(index) for index in taps], list(weighed), out[number])
     return result.transpose(np.argsort(order))
 
 
@@ -147,14 +152,8 @@ class _Converted:
         return plane
 
 
-def _weigh(taps: list[NDArray], weights: list[NDArray], is_linear: bool, out: NDArray) -> None:
+def _weigh(taps: list[NDArray], weights: list[NDArray], out: NDArray) -> None:
     """``out`` = the weighted sum of arrays, always in the same order of operations."""
-    if is_linear:  # a + w (b - a): equal neighbours give exactly that value
-        below, above = taps
-        np.subtract(above, below, out=out, dtype=out.dtype, casting="unsafe")
-        np.multiply(out, weights[1], out=out)
-        np.add(out, below, out=out, dtype=out.dtype, casting="unsafe")
-        return
     np.multiply(taps[0], weights[0], out=out, dtype=out.dtype, casting="unsafe")
     for tap, weight in zip(taps[1:], weights[1:], strict=True):
         out += tap * weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +34,16 @@ class Feed(Protocol):
     def read_exactly(self, view: memoryview) -> None:
         """Fill ``view`` with the next bytes."""
 
-    def take(self, size: int) -> memoryview | None:
-        """So many next bytes, if they are in memory."""
-
     def finish(self) -> None:
         """Check what only the end can tell."""
+
+
+@runtime_checkable
+class HeldFeed(Feed, Protocol):
+    """Bytes that may be in memory already."""
+
+    def take(self, size: int) -> memoryview | None:
+        """So many next bytes where they are; None if they have to be read."""
 
 
 class PlainFeed:
@@ -51,9 +56,6 @@ class PlainFeed:
     def read_exactly(self, view: memoryview) -> None:
         read_exactly(self._fd, view, self._position)
         self._position += len(view)
-
-    def take(self, size: int) -> memoryview | None:  # noqa: ARG002  # none is
-        return None
 
     def finish(self) -> None:
         pass
@@ -103,7 +105,7 @@ class FileStream(VoxelStream):
         self._identity.check(self._fd)
 
     def take(self, shape: Shape4) -> NDArray | None:
-        if self._scaling is not None:
+        if self._scaling is not None or not isinstance(self._feed, HeldFeed):
             return None
         self._check_open()
         native = self._stored.newbyteorder("=")

@@ -132,10 +132,6 @@ class VoxelFeed:
         self._skip()
         self._read(view)
 
-    def take(self, size: int) -> memoryview | None:  # noqa: ARG002  # decoded as it is read
-        """So many next bytes, if they are in memory."""
-        return None
-
     def finish(self) -> None:
         """Decode what is left, so that the last checksum is compared.
 
