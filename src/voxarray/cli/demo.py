@@ -71,7 +71,7 @@ def _convert(scan: Path, archive: Path) -> None:
     from voxarray.formats.registry import open_source
 
     source = open_source(scan)
-    with metered() as cost:
+    with metered(reading=True) as cost:
         done = convert(source, archive, options=Options(overwrite=True))
     text = f"{format_bytes(done.source_bytes)} of voxels -> {format_bytes(done.archive_bytes)}, "
     _tell("converted and verified", f"{text}{done.levels} levels", cost)
@@ -87,7 +87,7 @@ def _convert(scan: Path, archive: Path) -> None:
 def _slice(archive: Path) -> None:
     from voxarray import ScalarImage
 
-    with metered() as cost:
+    with metered(reading=True) as cost:
         image = ScalarImage(archive)
         part = image[128:384:2, ::-1, 100]
         text = repr(part)
@@ -101,7 +101,7 @@ def _preview(archive: Path, picture: Path) -> None:
     from voxarray.rendering.planes import orthogonal
     from voxarray.rendering.png import write_planes
 
-    with metered() as cost:
+    with metered(reading=True) as cost:
         width, height = write_planes(orthogonal(open_source(archive)), picture)
     _tell("previewed", f"{picture}, {width} x {height} pixels", cost)
 
@@ -110,7 +110,7 @@ def _patch(archive: Path) -> None:
     import voxarray.tensors.convert  # noqa: F401  # so that importing torch does not count
     from voxarray import ScalarImage
 
-    with metered() as cost:
+    with metered(reading=True) as cost:
         image = ScalarImage(archive)
         corner = [(n - PATCH) // 2 for n in image.spatial_shape]
         x, y, z = (slice(start, start + PATCH) for start in corner)

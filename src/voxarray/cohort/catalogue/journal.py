@@ -1,4 +1,4 @@
-"""The log of each image: one file of lines per writing process, synced line by line.
+"""The log of each image: one file of lines per writing process; what failed is synced at once.
 
 Nobody ever writes into somebody else's journal, so that none needs a lock, on any file system. Its
 name is random: hosts and processes are called alike in containers.
@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from voxarray.core import portable
 from voxarray.core.disk import sync
@@ -22,6 +22,8 @@ from voxarray.storage.small_files import names_in, open_file
 
 BEGUN = "begun"
 """Status of an image that somebody is at; where nothing follows, whoever it was has died."""
+
+_How = Literal["noted", "kept", "synced"]
 
 _SUFFIX = ".jsonl"
 _LONG = 64 << 10
@@ -47,12 +49,16 @@ class Journal:
             return _open[folder]
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add a record with the time; when this returns, it survives a power loss.
+        """Add a record with the time; when this returns, the end of the process takes it no more.
+
+        A failure also survives a power loss: it is known from nowhere else. Of an image that is
+        there its archive tells, and to wait for the disk once more would cost as much as to make a
+        small one.
 
         Raises:
             OSError: What the disk refuses.
         """
-        self._write(record, synced=True)
+        self._write(record, "synced" if record.get("failure") is not None else "kept")
 
     def note(self, record: dict[str, Any]) -> None:
         """Add a record that nothing depends on: it may be lost with the power.
@@ -60,9 +66,9 @@ class Journal:
         Raises:
             OSError: What the disk refuses.
         """
-        self._write(record, synced=False)
+        self._write(record, "noted")
 
-    def _write(self, record: dict[str, Any], *, synced: bool) -> None:
+    def _write(self, record: dict[str, Any], how: _How) -> None:
         line = _line(record)
         with self._lock:
             # A worker may outlive a cohort that is deleted and made again at the same place.
@@ -74,7 +80,7 @@ class Journal:
             # In front of what a full disk may have left of another line.
             if os.write(self._fd, line) != len(line):
                 raise OSError(28, os.strerror(28), self._folder)
-            if synced:
+            if how == "synced":
                 os.fsync(self._fd)
 
     def close(self) -> None:
@@ -107,10 +113,10 @@ class ObjectJournal(Journal):
         self._lines = b""
         self._name = ""
 
-    def _write(self, record: dict[str, Any], *, synced: bool) -> None:
+    def _write(self, record: dict[str, Any], how: _How) -> None:
         with self._lock:
             self._lines += _line(record)
-            if not synced:
+            if how == "noted":
                 return
             self._name = self._name or f"{random_identity()}{_SUFFIX}"
             WritableObjects.at(self._folder).put(self._name, self._lines)

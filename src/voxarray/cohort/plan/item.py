@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from voxarray.archive.metadata import Kind
@@ -29,7 +29,7 @@ class Failure:
     def to_json(self) -> dict[str, Any]:
         """As `from_json` takes it, and as it stands in plans and journals."""
         # Files keep the key of release 0.1, which other releases read.
-        content = asdict(self)
+        content = _fields(self)
         content["lasting"] = content.pop("permanent")
         return content
 
@@ -129,8 +129,16 @@ class Item:
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` takes it."""
-        failure = self.failure and self.failure.to_json()
-        return {**asdict(self), "facts": dict(self.facts), "failure": failure}
+        return {
+            **_fields(self),
+            "origin": _input_to_json(self.origin),
+            "layers": [
+                {"name": one.name, "origin": _input_to_json(one.origin)} for one in self.layers
+            ],
+            "header": self.header and _fields(self.header),
+            "facts": dict(self.facts),
+            "failure": self.failure and self.failure.to_json(),
+        }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Item:
@@ -148,6 +156,15 @@ class Item:
             key=content["key"],
             failure=failure and Failure.from_json(failure),
         )
+
+
+def _fields(one: Failure | Header | Input | InputFingerprint | Item) -> dict[str, Any]:
+    """What a dataclass holds, as it is: `dataclasses.asdict` copies all of it."""
+    return {name: getattr(one, name) for name in one.__slots__}
+
+
+def _input_to_json(origin: Input) -> dict[str, Any]:
+    return {**_fields(origin), "stamp": _fields(origin.stamp)}
 
 
 def _header(content: Mapping[str, Any]) -> Header:

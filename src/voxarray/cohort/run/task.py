@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from voxarray.archive.convert import convert
@@ -58,7 +58,8 @@ class Result:
 
     def record(self) -> dict[str, Any]:
         """As the journal has it."""
-        return {**asdict(self), "failure": self.failure and self.failure.to_json()}
+        content = {name: getattr(self, name) for name in self.__slots__}
+        return {**content, "failure": self.failure and self.failure.to_json()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
