@@ -14,6 +14,7 @@ from cohort_samples import save, truth
 from voxarray.cohort.run import executor as engine
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.core import memory, settings
+from voxarray.core.errors import StateError
 
 
 class Here(Executor):
@@ -234,3 +235,9 @@ class Backwards(Executor):
 def test_results_may_come_in_any_order(scans, tmp_path):
     build(scans, tmp_path / "out", run=ExecutionOptions(executor=Backwards(3)))
     assert made_of(tmp_path / "out") == made_of(tmp_path / "whole")
+
+
+def test_what_is_no_executor_is_refused_at_once(tmp_path):
+    with pytest.raises(StateError, match="got a list, which has no submit") as caught:
+        build(tmp_path / "nothing", tmp_path / "out", run=ExecutionOptions(executor=[]))
+    assert caught.value.code == "NO_EXECUTOR"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import warnings
@@ -10,6 +11,7 @@ import dask.config
 import pytest
 from cohort_samples import save, truth
 
+from voxarray.cohort.catalogue.journal import Journal, records
 from voxarray.cohort.run import task
 from voxarray.cohort.run.build import build
 from voxarray.cohort.run.captured_warnings import capture_warnings
@@ -89,3 +91,18 @@ def test_a_peak_is_not_forgotten_when_another_measurement_begins():
     assert outer.peak >= 60 << 20
     assert inner.peak is not None
     assert inner.peak < 30 << 20
+
+
+def test_only_failures_are_waited_for(tmp_path, monkeypatch):
+    """Of an image that is there its archive tells; of one that failed, the journal alone."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    journal = Journal(str(tmp_path))
+    journal.append({"slug": "a", "status": "converted", "failure": None})
+    count = len(synced)
+    journal.append({"slug": "b", "status": "converted", "failure": None})
+    assert len(synced) == count
+    journal.append({"slug": "c", "status": "failed", "failure": {"code": "X"}})
+    assert len(synced) == count + 1
+    assert [one["slug"] for one in records(str(tmp_path))] == ["a", "b", "c"]
+    journal.close()

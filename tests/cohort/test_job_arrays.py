@@ -93,12 +93,57 @@ def test_convert_takes_its_part_from_the_array(tmp_path, monkeypatch):
     assert truth(tmp_path / "out") == truth(tmp_path / "whole")
 
 
+PAGES = Path(__file__).parents[2] / "notebooks/pages/how-to/cluster"
+
+
+def container() -> dict:
+    """Of the job for Kubernetes."""
+    job = loads((PAGES / "kubernetes.yaml").read_text("utf-8"))["spec"]
+    return job["template"]["spec"]["containers"][0]
+
+
 def test_the_job_for_kubernetes_has_as_many_indices_as_parts():
-    pages = Path(__file__).parents[2] / "notebooks/pages/how-to/cluster"
-    job = loads((pages / "kubernetes.yaml").read_text("utf-8"))["spec"]
-    (container,) = job["template"]["spec"]["containers"]
+    job = loads((PAGES / "kubernetes.yaml").read_text("utf-8"))["spec"]
     assert job["completionMode"] == "Indexed"
-    assert f"--partition auto/{job['completions']} " in container["args"][0]
+    assert f"--partition auto/{job['completions']} " in container()["args"][0]
+
+
+def nextflow_part() -> str:
+    """What bash is given for a part."""
+    (line,) = (
+        line for line in (PAGES / "voxarray.nf").read_text().split("\n") if "--partition" in line
+    )
+    # https://www.nextflow.io/docs/latest/process.html: ${} is Nextflow's, \$ the shell's.
+    return re.sub(r"(?<!\\)\$\{[^}]*\}", "1", line).replace("\\$", "$")
+
+
+SHELLS = {
+    "kubernetes": lambda: [*container()["command"], *container()["args"]],
+    "nextflow": lambda: ["bash", "-ue", "-c", nextflow_part()],
+}
+
+
+def as_voxarray(folder: Path, script: str) -> dict[str, str]:
+    """An environment in which ``voxarray`` is a script."""
+    (folder / "voxarray").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "voxarray").chmod(0o755)
+    return {"PATH": os.pathsep.join([str(folder), os.environ["PATH"]])}
+
+
+@pytest.mark.parametrize("engine", SHELLS)
+@pytest.mark.parametrize(("code", "seen"), [(0, 0), (3, 0), (1, 1), (75, 75), (137, 137)])
+def test_engines_see_the_exit_code_that_they_act_on(tmp_path, engine, code, seen):
+    environment = as_voxarray(tmp_path, f"exit {code}")
+    assert subprocess.run(SHELLS[engine](), env=environment).returncode == seen
+
+
+def test_kubernetes_ends_voxarray_and_sees_that_it_was_asked_to(tmp_path):
+    ask = "trap 'sleep 0.1; exit 75' TERM; echo here; while :; do sleep 0.02; done"
+    environment = as_voxarray(tmp_path, ask)
+    with subprocess.Popen(SHELLS["kubernetes"](), env=environment, stdout=-1) as pod:
+        assert pod.stdout.readline() == b"here\n"
+        pod.terminate()
+    assert pod.returncode == 75
 
 
 # --- The script -----------------------------------------------------------------------------------

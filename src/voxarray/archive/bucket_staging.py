@@ -1,11 +1,12 @@
 """Building an archive in a bucket: objects first, the manifest last, in one step.
 
 A file is written on this machine's disk, read back, put as an object and deleted here, while those
-after it are encoded. Every object is created, which the store refuses where there is one: what is
-there has the same bytes, and is as good, or is of another writer, and then this archive goes below
-a folder of its own (see `voxarray.archive.roots`). So nothing that anybody could have published is
-changed. Only the manifest makes it an archive: it is created too, or takes the place of the very
-manifest that was there when writing began; the store lets one of several writers do that.
+after it are encoded; an image of a few MiB touches no disk. Every object is created, which the
+store refuses where there is one: what is there has the same bytes, and is as good, or is of another
+writer, and then this archive goes below a folder of its own (see `voxarray.archive.roots`). So
+nothing that anybody could have published is changed. Only the manifest makes it an archive: it is
+created too, or takes the place of the very manifest that was there when writing began; the store
+lets one of several writers do that.
 
 What a writer has put at the top it may delete again, if its source turns out to be bad, unless
 another counts on it. Both leave a mark before they look for the other's, so that one of them at
@@ -21,8 +22,8 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +39,7 @@ from voxarray.archive.roots import (
     signpost,
 )
 from voxarray.archive.staging import Staging
-from voxarray.core import settings
+from voxarray.core import settings, thread_pools
 from voxarray.core.disk import refusal
 from voxarray.core.errors import (
     ArchiveExistsError,
@@ -65,12 +66,10 @@ class BucketStaging(Staging):
 
     Attributes:
         place: Where the archive will be.
-        threads: They put objects.
         replaced: Manifest that was there when writing began, with its stamp; None if there is none.
     """
 
     place: WritableObjects = field(kw_only=True)
-    threads: ThreadPoolExecutor = field(kw_only=True)
     replaced: tuple[Manifest, Stamp] | None = field(kw_only=True)
     _root: str = field(kw_only=True)
     _is_swapping: bool = False
@@ -94,13 +93,13 @@ class BucketStaging(Staging):
             MissingDataError: Somebody has deleted an object meanwhile.
             AccessDeniedError, TransportError: What the store refuses.
         """
-        self._held.write(self.root, self.files)
+        held = self._held.take()
+        top = held[TOP]
         for key in [key for key in self.files if key != TOP]:
-            self._begin(key)
+            self._begin(key, held.get(key))
         for future in self._pending:
             future.result()
-        top = self._bytes(TOP)
-        self._put(TOP)  # the last of all: without it, nobody else opens what is not whole
+        self._put(TOP, top)  # the last of all: without it, nobody else opens what is not whole
         if self._is_borrowing and not self._root and self._is_marked("borrowed"):
             self._root = new_root()  # and all is copied there
         # What went up before a key turned out to be taken lies elsewhere; all files have one root.
@@ -117,20 +116,22 @@ class BucketStaging(Staging):
         _LOG.info("published %r", self.destination)
         self._tidy(files, top)
 
-    def _begin(self, key: str) -> None:
+    def _begin(self, key: str, data: bytes | None = None) -> None:
         with self._lock:
             if key in self._done:
                 return
             self._done[key] = self._root
-        self._pending.append(self.threads.submit(self._put, key))
+        self._pending.append(thread_pools.request_pool().submit(self._put, key, data))
 
-    def _put(self, key: str) -> None:
+    def _put(self, key: str, data: bytes | None) -> None:
+        """Put a file that is held, or one that is on this machine's disk and then leaves it."""
         path, root = f"{self.root}/{key}", self._root
-        data = body_of(path)
-        while not self._is_put(root + key, data):
+        body = body_of(path) if data is None else data
+        while not self._is_put(root + key, body):
             root = self._moved(root)
         self._done[key] = root
-        os.unlink(path)
+        if data is None:
+            os.unlink(path)
 
     def _is_put(self, key: str, data: Body) -> bool:
         """Whether an object is there with these bytes, from now on or before."""
@@ -162,10 +163,6 @@ class BucketStaging(Staging):
                 self._root = new_root()
                 _LOG.info("%r goes below %r: its place is taken", self.destination, self._root)
             return self._root
-
-    def _bytes(self, key: str) -> bytes:
-        with open(f"{self.root}/{key}", "rb") as file:
-            return file.read()
 
     def _require_all(self, files: Mapping[str, FileEntry]) -> None:
         seen = self.place.stamps()
@@ -208,7 +205,9 @@ class BucketStaging(Staging):
         Below a folder of its own that is all. At the top another writer of the same archive may
         count on it, unless that fails like this one, for what the source says, or has left a mark.
         """
-        self.threads.shutdown(wait=True, cancel_futures=True)
+        for future in self._pending:
+            future.cancel()
+        wait(self._pending)
         if self._is_swapping and not isinstance(error, ArchiveExistsError):
             return  # nobody knows whether it was published
         at_top = any(not key.startswith("generations/") for key in self._created)
@@ -231,12 +230,15 @@ class BucketStaging(Staging):
 
 
 @contextmanager
-def bucket_staging(destination: str, overwrite: bool) -> Iterator[BucketStaging]:
+def bucket_staging(
+    destination: str, overwrite: bool, *, holds: bool = False
+) -> Iterator[BucketStaging]:
     """An archive to be made at a URL; what was put goes again if that fails for good.
 
     Args:
         destination: Where the archive will be.
         overwrite: Whether an archive may be there already.
+        holds: Whether all of it stays in memory until it is put, and nothing is written here.
 
     Raises:
         ArchiveExistsError: If there is one and ``overwrite`` is False, or what is there is no
@@ -247,12 +249,12 @@ def bucket_staging(destination: str, overwrite: bool) -> Iterator[BucketStaging]
     place = WritableObjects.at(destination)
     replaced = there(place, overwrite)
     try:
-        with spool() as folder, ThreadPoolExecutor(_requests(), "voxarray-put") as threads:
+        with nullcontext("") if holds else spool() as folder:
             area = BucketStaging(
                 folder,
                 place.url,
+                holds=holds,
                 place=place,
-                threads=threads,
                 replaced=replaced,
                 _root="" if replaced is None else new_root(),
             )
@@ -295,7 +297,3 @@ def require_unclaimed(place: WritableObjects, keys: Mapping[str, Stamp]) -> None
     """Raise `ArchiveExistsError` unless all that is there was left by writers of an archive."""
     top = place.fetch(TOP, SMALL) if TOP in keys else None
     require_replaceable_keys(place.url, keys, None, None if top is None else top[0])
-
-
-def _requests() -> int:
-    return max(1, int(settings.get("remote-requests")))

@@ -26,8 +26,7 @@ def in_the_making(
             of a place in a bucket.
         overwrite: Whether an archive may be there already.
         folder: Of the same file system, in which to build it; by default that of the destination.
-        holds: Whether all of it stays in memory until it is complete; not for a bucket, which takes
-            files as they come.
+        holds: Whether all of it stays in memory until it is complete.
 
     Raises:
         ArchiveExistsError: If the destination exists and ``overwrite`` is False.
@@ -42,7 +41,7 @@ def in_the_making(
         with uploading(target, overwrite) as local, staging(local, False, holds=holds) as area:
             yield area
     else:
-        with bucket_staging(target, overwrite) as area:
+        with bucket_staging(target, overwrite, holds=holds) as area:
             yield area
 
 

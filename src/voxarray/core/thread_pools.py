@@ -38,6 +38,11 @@ def waiting_pool() -> ThreadPoolExecutor:
     return _pool("voxarray-disk", _WAITING)
 
 
+def request_pool() -> ThreadPoolExecutor:
+    """Threads that put objects: as many requests at once as ``voxarray.remote-requests`` says."""
+    return _pool("voxarray-put", max(1, int(settings.get("remote-requests"))))
+
+
 class CallingThread(Executor):
     """Does what is submitted at once, in the thread that asks: for work that no thread is worth."""
 

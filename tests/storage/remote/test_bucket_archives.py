@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import voxarray as vx
+from voxarray.archive import bucket_staging, held_files
 from voxarray.archive.verify import LEFTOVERS, examine, verify
 from voxarray.core.errors import (
     ArchiveExistsError,
@@ -30,6 +31,21 @@ def voxels_of(url):
     return vx.ScalarImage(url).numpy()
 
 
+@pytest.fixture(params=["held", "on disk"])
+def way(request, monkeypatch):
+    """How files of small images get to the bucket, and how those of large ones do."""
+    if request.param == "on disk":
+        monkeypatch.setattr(held_files, "LARGEST", 0)
+    return request.param
+
+
+def test_small_images_touch_no_disk(bucket, monkeypatch):
+    monkeypatch.setattr(bucket_staging, "spool", None)
+    image_of().save(f"{bucket.url}/a.ome.zarr")
+    np.testing.assert_array_equal(voxels_of(f"{bucket.url}/a.ome.zarr"), image_of().numpy())
+
+
+@pytest.mark.usefixtures("way")
 def test_saved_archive_is_the_local_one(bucket, tmp_path):
     image, url = image_of(), f"{bucket.url}/study/a.ome.zarr"
     image.save(url, chunks=16)
@@ -181,6 +197,7 @@ def test_what_others_wrote_is_refused(bucket):
     assert len(bucket.listed()) == 2
 
 
+@pytest.mark.usefixtures("way")
 def test_failing_source_leaves_nothing(bucket, tmp_path):
     image_of().save(tmp_path / "a.nii.gz")
     data = bytearray((tmp_path / "a.nii.gz").read_bytes())
@@ -191,6 +208,7 @@ def test_failing_source_leaves_nothing(bucket, tmp_path):
     assert bucket.listed() == []
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("seeds", [(1, 1), (1, 2)])
 def test_two_writers(bucket, seeds, overwrite):
@@ -221,6 +239,7 @@ def test_two_writers(bucket, seeds, overwrite):
     assert verify(url) == []
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("fault", ["busy", "lost", "cut", "conflict"])
 def test_faults_of_the_server(server, bucket, fault):
     url = f"{bucket.url}/a.ome.zarr"

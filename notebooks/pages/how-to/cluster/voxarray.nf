@@ -25,7 +25,7 @@ process PART {
     script:
     // 3: some scans cannot be converted, and the report names them; the rest is good.
     """
-    voxarray convert '${params.source}' '${params.destination}' --partition ${part}/${params.parts} || [ \$? -eq 3 ]
+    voxarray convert '${params.source}' '${params.destination}' --partition ${part}/${params.parts} || { code=\$?; [ \$code -eq 3 ] || exit \$code; }
     """
 }
 

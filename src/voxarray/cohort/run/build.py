@@ -30,7 +30,7 @@ from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
-from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
+from voxarray.core.errors import FormatError, MissingFileError, StateError, VoxarrayError
 from voxarray.storage.hidden_folders import names_of_hidden, remove_abandoned
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import make_folder
@@ -71,6 +71,12 @@ class ExecutionOptions:
         engines = [bool(self.workers), self.scheduler is not None, self.executor is not None]
         if sum(engines) > 1:
             raise FormatError("choose one of workers, scheduler and executor", code="TWO_ENGINES")
+        if self.executor is not None and not callable(getattr(self.executor, "submit", None)):
+            raise StateError(
+                f"executor= got a {type(self.executor).__name__}, which has no submit(): pass a "
+                "concurrent.futures.Executor, or one of submitit, loky or dask",
+                code="NO_EXECUTOR",
+            )
 
 
 def build(

@@ -29,4 +29,4 @@ def unsampled(function: Callable[P, R], *args: P.args, **options: P.kwargs) -> R
     """
     context = contextvars.copy_context()  # `distributed.get_worker` asks a variable of the context
     with ThreadPoolExecutor(1, "voxarray-task") as threads:
-        return threads.submit(context.run, function, *args, **options).result()
+        return threads.submit(lambda: context.run(function, *args, **options)).result()

@@ -255,9 +255,10 @@ class Objects(ABC):
 
     def forget(self, *keys: str) -> None:
         """Ask anew for objects that were changed from here."""
+        unique = self.unique
         for key in keys:
-            _stats.drop((self.unique, key))
-            _documents.drop((self.unique, key))
+            _stats.drop((unique, key))
+            _documents.drop((unique, key))
 
     def _try(self, key: str, request: Callable[[], Result], done: str = "read") -> Result:
         try:

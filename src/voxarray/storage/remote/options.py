@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 from voxarray.core import settings
 from voxarray.core.errors import StateError
 from voxarray.storage.remote.retries import without_secrets
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 _SAME = {
     "s3a": "s3",
@@ -38,6 +42,9 @@ CLIENT = frozenset(
 _NOT_PLACE = ("key", "token", "secret", "password", "credential", "profile", "retry", "timeout")
 
 
+_Variables = tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
     """How a client of obstore is made.
@@ -51,6 +58,21 @@ class ClientOptions:
     key: str
     store: Mapping[str, Any] = field(compare=False)
     client: Mapping[str, Any] = field(compare=False)
+
+
+_made: dict[tuple[Any, ...], ClientOptions] = {}
+_places: dict[str, str] = {}
+_MOST = 64
+"""Of either; few processes ask more than one store."""
+
+
+def _kept(found: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    value = found.get(key)
+    if value is None:
+        if len(found) >= _MOST:
+            found.clear()
+        value = found[key] = make()
+    return value
 
 
 def configured(setting: str, scheme: str) -> dict[str, Any]:
@@ -81,25 +103,37 @@ def of_client(scheme: str, *, is_plain: bool, seconds: float = 0.0) -> ClientOpt
         seconds: What a request may take at least, if the setting ``remote-timeout`` allows less.
     """
     given = configured("remote-options", scheme)
-    own = given.pop("client_options", {}) or {}
     timeout = max(seconds, float(settings.get("remote-timeout")))
+    heeded = _environment(scheme)
+    # Asked for before each request, for any of them may change; put together when one has.
+    key = (scheme, is_plain, timeout, heeded, repr(given))
+    return _kept(_made, key, lambda: _put_together(scheme, is_plain, timeout, heeded, given))
+
+
+def _put_together(
+    scheme: str, is_plain: bool, timeout: float, heeded: _Variables, given: dict[str, Any]
+) -> ClientOptions:
+    own = given.pop("client_options", {}) or {}
     client: dict[str, Any] = {"timeout": f"{timeout:g}s"}
-    client |= _from_environment(scheme)
+    client |= {name: value for name, value in heeded if name in CLIENT}
     store: dict[str, Any] = {}
     for name, value in given.items():
         (client if _plain(name, scheme) in CLIENT else store)[_plain(name, scheme)] = value
     client |= own
     # obstore refuses an endpoint without encryption though it was named as such: with "builder
     # error", which says nothing. Whoever writes http:// means it.
-    if is_plain or any(url.startswith("http://") for url in _endpoints(store, scheme)):
+    if is_plain or any(
+        url.startswith("http://") for url in _endpoints(store, scheme, dict(heeded))
+    ):
         client.setdefault("allow_http", True)
     return ClientOptions(repr((sorted(store.items()), sorted(client.items()))), store, client)
 
 
 def of_place(setting: str, scheme: str) -> str:
     """Text of those options of a scheme that may say where an object is; empty without any."""
-    rows = _of_place(configured(setting, scheme))
-    return repr(rows) if rows else ""
+    options = configured(setting, scheme)
+    rows = _kept(_places, repr(options), lambda: repr(_of_place(options)))
+    return "" if rows == "[]" else rows
 
 
 def refusal(error: BaseException, scheme: str, options: ClientOptions) -> StateError:
@@ -121,26 +155,31 @@ def _plain(name: str, scheme: str) -> str:
     return short if short in CLIENT else name
 
 
-def _from_environment(scheme: str) -> dict[str, str]:
-    """What obstore itself would heed, if it were not given any options of a client."""
+def _environment(scheme: str) -> _Variables:
+    """What obstore itself would heed, if it were not given any options: names and values."""
     prefix = _VARIABLES.get(_SAME.get(scheme, scheme))
     if prefix is None:
-        return {}
-    names = ((name, name.removeprefix(prefix).lower()) for name in os.environ)
-    return {
-        short: os.environ[name]
-        for name, short in names
-        if name.startswith(prefix) and short in CLIENT
-    }
+        return ()
+    variables = os.environ
+    return tuple(
+        (name.removeprefix(prefix).lower(), variables.get(name, ""))
+        for name in _heeded(prefix)
+        if name in variables
+    )
 
 
-def _endpoints(store: Mapping[str, Any], scheme: str) -> Iterator[str]:
+@cache
+def _heeded(prefix: str) -> tuple[str, ...]:
+    return tuple(prefix + name.upper() for name in sorted({*CLIENT, *_ENDPOINTS}))
+
+
+def _endpoints(store: Mapping[str, Any], scheme: str, heeded: Mapping[str, str]) -> Iterator[str]:
     prefix = _VARIABLES.get(_SAME.get(scheme, scheme), "")
     for name, value in store.items():
         if name.lower().removeprefix(prefix.lower()) in _ENDPOINTS:
             yield str(value)
-    for name in _ENDPOINTS if prefix else ():
-        yield os.environ.get(prefix + name.upper(), "")
+    for name in _ENDPOINTS:
+        yield heeded.get(name, "")
 
 
 def _of_place(options: Mapping[str, Any]) -> list[tuple[str, Any]]:
