@@ -31,6 +31,10 @@ nib.save(nib.Nifti1Image(voxels, np.diag([-1, 1, 1.5, 1])), "t1.nii.gz")
 Path("scans").mkdir()
 for name in ("sub-01", "sub-02"):
     shutil.copy("t1.nii.gz", f"scans/{name}.nii.gz")
+Path("labelled").mkdir()
+shutil.copy("t1.nii.gz", "labelled/sub-01_t1.nii.gz")
+labels = (voxels > 9000).astype(np.uint8)
+nib.save(nib.Nifti1Image(labels, np.diag([-1, 1, 1.5, 1])), "labelled/sub-01_seg.nii.gz")
 command = str(Path(sys.executable).with_name("voxarray"))
 if __name__ == "__main__":
     names, seen = {}, {"python": 0, "console": 0}
