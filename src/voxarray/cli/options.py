@@ -65,7 +65,7 @@ def how_archives_are_written(command: Command) -> Command:
             callback=checked_levels,
             metavar="N|all|F,F,...",
             help="Pyramid levels: how many, all, or times coarser than the image, such as 4,16 "
-            "[default: those coarser than half, until one fits into one chunk]",
+            "[default: 4, 8, 16 and so on, until one fits into one chunk]",
         ),
         click.option(
             "--chunk",
