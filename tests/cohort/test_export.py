@@ -184,6 +184,16 @@ def test_a_subject_whose_name_leads_elsewhere_writes_nothing_there(tmp_path):
     assert not (tmp_path / "deep").exists()
 
 
+def test_what_a_format_loses_is_told_once_with_the_images_that_lose_it(tmp_path):
+    for number in range(2):
+        save(tmp_path / f"in/{number}.nii", number, shape=(9, 8, 1))
+    vx.convert_cohort(tmp_path / "in", tmp_path / "out", progress=False)
+    with pytest.warns(vx.VoxarrayWarning) as told:
+        vx.Cohort(tmp_path / "out").save(tmp_path / "p", suffix=".bmp", progress=False)
+    (lost,) = [str(one.message) for one in told if "GEOMETRY_LOST" in str(one.message)]
+    assert lost.endswith("(0: image and 1 more)")
+
+
 # --- Another cohort -------------------------------------------------------------------------------
 
 

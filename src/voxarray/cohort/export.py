@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import FATAL, failure_of
 from voxarray.cohort.plan.item import Failure
 from voxarray.cohort.run.build import ASKED_TO_END, ExecutionOptions
+from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.result import CohortResult
 from voxarray.core import settings
@@ -25,6 +27,7 @@ from voxarray.core.errors import (
     FormatError,
     UnsupportedError,
     VoxarrayError,
+    VoxarrayWarning,
 )
 from voxarray.core.progress import Progress, ProgressOption, reporting_each
 from voxarray.core.shares import processes_of, share_of
@@ -49,11 +52,13 @@ class Written:
         converted: Files that were written.
         present: Files that were there, with the same voxels in the same places.
         failures: Why the others were not written.
+        remarks: Warnings, each with the subject and the image.
     """
 
     converted: int
     present: int
     failures: tuple[Failure, ...]
+    remarks: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +84,24 @@ class Export:
             progress: Called with the bytes of voxels done and in all, image by image.
         """
         converted, present, failures = 0, 0, list[Failure]()
+        remarks: list[tuple[str, str]] = []
         try:
             images = self.member.subject().get_images_dict(intensity_only=False)
         except VoxarrayError as error:
             return Written(0, 0, (self._failure(error, self.member.name),))
         for name, image in images.items():
-            try:
-                if self._write_one(self._target(name), image, progress):
-                    converted += 1
+            called = f"{self.member.name}: {name}"
+            with capture_warnings() as texts:
+                try:
+                    written = self._write_one(self._target(name), image, progress)
+                except Exception as error:
+                    failures.append(self._failure(error, called))
                 else:
-                    present += 1
-            except Exception as error:
-                failures.append(self._failure(error, f"{self.member.name}: {name}"))
-                if failures[-1].code in FATAL:
-                    break
-        return Written(converted, present, tuple(failures))
+                    converted, present = converted + written, present + (not written)
+            remarks += [(text, called) for text in dict.fromkeys(texts)]
+            if failures and failures[-1].code in FATAL:
+                break
+        return Written(converted, present, tuple(failures), tuple(remarks))
 
     def _write_one(self, target: str, image: Image, progress: Progress | None) -> bool:
         """Whether it had to be written."""
@@ -187,7 +195,18 @@ def export(
             stopped = ASKED_TO_END
         finally:
             results.close()  # type: ignore[attr-defined]  # a generator, which lets its workers go
+    _pass_on(done)
     return _result(tasks, done, stopped)
+
+
+def _pass_on(done: Sequence[Written]) -> None:
+    """Warn once of each thing, wherever the files were written, and name who it is about."""
+    about: dict[str, list[str]] = {}
+    for text, called in (remark for one in done for remark in one.remarks):
+        about.setdefault(text, []).append(called)
+    for text, names in about.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        warnings.warn(f"{text} ({names[0]}{more})", VoxarrayWarning, stacklevel=4)
 
 
 def _checked_suffix(suffix: str) -> str:
