@@ -19,10 +19,11 @@ from voxarray.archive.roots import root_of
 from voxarray.archive.source import open_archive
 from voxarray.cohort.catalogue.refresh import refresh
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, VoxarrayWarning
+from voxarray.core.given_paths import path_text
 from voxarray.core.keys import LABEL
 from voxarray.core.progress import ProgressOption, reporting
 from voxarray.image import Image, LabelMap, ScalarImage
-from voxarray.storage.remote.address import is_url
+from voxarray.storage.remote.address import as_local, is_url
 
 _HEX = re.compile(r"#([0-9a-fA-F]{6})([0-9a-fA-F]{2})?")
 
@@ -55,7 +56,7 @@ class Archive:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        text = os.fspath(path)
+        text = as_local(path_text(path))
         self._path = text if is_url(text) else os.path.abspath(os.path.expanduser(text))
         place = locate(self._path)
         if not place.is_ours or place.key:

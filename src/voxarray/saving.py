@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from voxarray.core.errors import ArchiveExistsError, UnsupportedError, VoxarrayError
 from voxarray.core.exhaustion import names_exhaustion
+from voxarray.core.given_paths import path_text
 from voxarray.core.keys import LABEL
 from voxarray.core.memory import require
 from voxarray.core.progress import ProgressOption, reporting
@@ -251,7 +252,8 @@ def _opened(given: Any) -> tuple[Source, bool]:
     source = getattr(given, "source", None)
     if isinstance(source, Source):
         return source, given.type == LABEL
-    source = open_source(given if is_url(given) else os.path.expanduser(given))
+    text = path_text(given)
+    source = open_source(text if is_url(text) else os.path.expanduser(text))
     return source, is_label_map(source)
 
 

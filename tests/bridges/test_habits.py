@@ -129,6 +129,20 @@ def test_torchio_reads_with_it(scan, tmp_path, suffix):
     np.testing.assert_allclose(theirs.affine, scan.affine, atol=1e-5)
 
 
+def test_what_torchio_is_given_is_its_own(scan, tmp_path):
+    """As what its own reader gives: changed in place, and no other image changes."""
+    scan.save(tmp_path / "a.nii.gz")
+    reader = vx.TorchioReader()
+    for _ in range(2):
+        voxels, affine = reader(tmp_path / "a.nii.gz")
+        assert torch.equal(voxels, scan.data)
+        np.testing.assert_allclose(affine, scan.affine, atol=1e-5)
+        voxels.zero_()
+        affine[:3, 3] += 5
+    theirs = tio.ScalarImage(tmp_path / "a.nii.gz", reader=reader)
+    theirs.affine[0, 3] += 5
+
+
 INDICES = {
     "all": ...,
     "a channel": 0,

@@ -11,6 +11,7 @@ import pytest
 import voxarray as vx
 from voxarray.formats.nifti.source import NiftiSource
 from voxarray.source.materialise import materialise
+from voxarray.statistics.cell_passes import count_cells, sum_cells
 from voxarray.statistics.histogram import histogram
 from voxarray.statistics.value_counts import count_nonzero
 from voxarray.transforms.crop_or_pad import bounding_box
@@ -23,6 +24,8 @@ PASSES = {
     "histogram": lambda image, _: histogram(image.source, [0.0, 1.0, 3.0]),
     "histogram, even": lambda image, _: histogram(image.source, 7),
     "bounding_box": lambda image, _: bounding_box(image),
+    "count_cells": lambda image, _: count_cells(image.source),
+    "sum_cells": lambda image, _: sum_cells(image.source),
     "cast": lambda image, _: materialise(image.source, np.dtype("f8")),
 }
 

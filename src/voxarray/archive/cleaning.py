@@ -14,13 +14,14 @@ from voxarray.archive.leftovers import Leftover, Outcome
 from voxarray.archive.manifest import KEY
 from voxarray.core.disk import remove_tree
 from voxarray.core.errors import MissingFileError
+from voxarray.core.given_paths import path_text
 from voxarray.storage.folder_lock import (
     Ownership,
     ownership,
     remove_aside,
     remove_if_abandoned,
 )
-from voxarray.storage.remote.address import is_url
+from voxarray.storage.remote.address import as_local, is_url
 
 _LEFT = re.compile(
     r"\.(?P<name>.+)\.(?:"
@@ -51,24 +52,29 @@ def clean(
         dry_run: Whether to look only.
 
     Returns:
-        All that was found, sorted by path.
+        All that was found, sorted by path; also folders that may not be read, as ``failed``.
 
     Raises:
         MissingFileError: If there is no such folder.
     """
-    if is_url(path):
-        return clean_bucket(os.fspath(path), unlocked=unlocked, dry_run=dry_run)
-    root = os.path.abspath(os.path.expanduser(path))
+    text = as_local(path_text(path))
+    if is_url(text):
+        return clean_bucket(text, unlocked=unlocked, dry_run=dry_run)
+    root = os.path.abspath(os.path.expanduser(text))
     if not os.path.isdir(root):
         raise MissingFileError(f"there is no folder {root}", path=root)
+    closed: list[OSError] = []
     found = []
     for archive in _archives(root):
         found += _traces(archive, dry_run=dry_run)
-    for left in _below(root):
+    for left in _below(root, closed):
         owner = ownership(left)
         seen = Leftover(left, owner, _bytes(left))
         may_go = owner is Ownership.ABANDONED or (unlocked and owner is Ownership.UNKNOWN)
         found.append(_removed(seen) if may_go and not dry_run else seen)
+    for error in closed:
+        problem = f"nobody can see what is in it ({error.strerror})"
+        found.append(Leftover(error.filename, Ownership.UNKNOWN, 0, "failed", problem))
     return sorted(found, key=lambda one: one.path)
 
 
@@ -134,9 +140,14 @@ def _put_back(path: str) -> bool:
     return True
 
 
-def _below(root: str) -> Iterator[str]:
-    """Paths of what was left below a folder; archives are not looked into."""
-    for folder, folders, files in os.walk(root):
+def _below(root: str, closed: list[OSError]) -> Iterator[str]:
+    """Paths of what was left below a folder; archives are not looked into.
+
+    Args:
+        root: The folder.
+        closed: Gets the errors of folders that may not be read.
+    """
+    for folder, folders, files in os.walk(root, onerror=closed.append):
         yield from (
             os.path.join(folder, name) for name in (*folders, *files) if _LEFT.fullmatch(name)
         )

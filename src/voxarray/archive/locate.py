@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,9 @@ from voxarray.core.errors import (
     AccessDeniedError,
     FormatError,
     MissingFileError,
+    is_absence,
     naming_errors_of_system,
+    of_system,
 )
 from voxarray.storage.archive_names import HIERARCHY_SUFFIX, ZIP_SUFFIXES
 from voxarray.storage.file_identity import FileIdentity
@@ -57,10 +60,14 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         place = _remote(Address.parse(str(path)))
         return place.store
     absolute = os.path.abspath(path)
-    if os.path.isdir(absolute):
+    try:
+        status = os.stat(absolute)
+    except OSError as error:
+        if is_absence(error):
+            raise MissingFileError(f"there is no archive {absolute}", path=absolute) from None
+        raise of_system(error, absolute) from error
+    if stat.S_ISDIR(status.st_mode):
         return TreeStore(absolute)
-    if not os.path.exists(absolute):
-        raise MissingFileError(f"there is no archive {absolute}", path=absolute)
     return ZipStore(FileIdentity.of(absolute).without_status())
 
 

@@ -34,7 +34,9 @@ def command(path: str, unlocked: bool, dry_run: bool) -> None:
         talk.say(f"{left.path}: {_told(left, dry_run)}, {format_bytes(left.bytes)}")
     gone = [left for left in found if left.outcome in ("removed", "restored")]
     talk.say(f"{len(gone)} removed, {format_bytes(sum(left.bytes for left in gone))}")
-    doubtful = [left for left in found if left.ownership is Ownership.UNKNOWN]
+    doubtful = [
+        left for left in found if left.ownership is Ownership.UNKNOWN and left.outcome != "failed"
+    ]
     if doubtful and not unlocked:
         talk.complain(
             f"{len(doubtful)} are kept, for no lock shows whether their writers still run: if "

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from voxarray.core.errors import MissingFileError
+from voxarray.core.errors import MissingFileError, VoxarrayError
 from voxarray.storage.archive_names import FOLDER_SUFFIX, ZIP_SUFFIX
 from voxarray.storage.destination import destination_of
 from voxarray.storage.hidden_names import is_hidden_staging
@@ -122,7 +122,7 @@ class CohortLayout:
         try:
             with open_file(self.plan) as file:
                 return PLAN_FORMAT.encode() in file.read(100)
-        except OSError:
+        except (VoxarrayError, OSError):
             return False
 
     @property

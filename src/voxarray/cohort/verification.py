@@ -11,11 +11,12 @@ from voxarray.archive.verify import Problem, compare, examine
 from voxarray.cohort.discover.archives import Holdings, holdings
 from voxarray.cohort.discover.search import search
 from voxarray.cohort.options import InputSelection
-from voxarray.cohort.verify import Verdict, verify_below, verify_cohort
+from voxarray.cohort.verify import Verdict, refused, verify_below, verify_cohort
 from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError
+from voxarray.core.given_paths import path_text, path_texts
 from voxarray.core.progress import Progress, ProgressOption, reporting
 from voxarray.formats.registry import format_of, open_source
-from voxarray.storage.remote.address import is_url
+from voxarray.storage.remote.address import as_local, is_url
 
 
 def verify(
@@ -53,7 +54,7 @@ def verify(
             (``TOO_MANY_ARCHIVES``).
         UnsupportedError: If it is a file of another format (``NOT_AN_ARCHIVE``).
     """
-    text = os.fspath(path)
+    text = as_local(path_text(path))
     require_archive(text)
     with reporting(progress, os.path.basename(text)) as report:
         begin: Callable[[str], Progress] | None = None if report is None else lambda _: report
@@ -106,11 +107,12 @@ def verify_against(
         FormatError: If more is to be checked, or there are several sources for one archive
             (``TOO_MANY_ARCHIVES``).
     """
-    given = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    given = path_texts(sources)
     require_comparable(found, given)
+    yield from map(refused, found.refused)
     if found.cohorts:
         root = found.cohorts[0].root
-        inputs = search([os.fspath(one) for one in given], root, InputSelection())
+        inputs = search(given, root, InputSelection())
         locations = {one.source: one.location for one in inputs}
         yield from verify_cohort(root, quick=quick, locations=locations, begin=begin)
         return

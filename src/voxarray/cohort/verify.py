@@ -15,7 +15,7 @@ from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import FileOpener
 from voxarray.cohort.plan.plan import Plan
-from voxarray.core.errors import MissingFileError, VoxarrayError
+from voxarray.core.errors import AccessDeniedError, MissingFileError, VoxarrayError
 from voxarray.core.progress import Progress
 
 
@@ -65,7 +65,13 @@ def verify_cohort(
     folder.require()
     wanted, unreadable = _wanted(folder)
     yield from unreadable
-    for path in folder.archives():
+    try:
+        archives = list(folder.archives())
+    except AccessDeniedError as error:
+        name = os.path.basename(folder.subjects)
+        yield Verdict(name, (Problem(error.code, name, error.message),))
+        return
+    for path in archives:
         name = os.path.basename(path)
         progress = begin(name) if begin is not None else None
         seen = _examined(path, progress, quick)
@@ -103,9 +109,11 @@ def verify_below(
     for path in found.barren:
         text = "holds no archive and no cohort, at any depth"
         yield Verdict(path, (Problem("NOTHING_FOUND", path, text),))
+    for error in found.refused:
+        yield refused(error)
     for cohort in found.cohorts:
         for verdict in verify_cohort(cohort.root, quick=quick, begin=begin):
-            place = cohort.root if verdict.name in _TABLES else cohort.subjects
+            place = cohort.root if verdict.name in _BESIDE else cohort.subjects
             yield replace(verdict, name=os.path.join(place, verdict.name))
     for archive in found.archives:
         progress = begin(os.path.basename(archive)) if begin is not None else None
@@ -122,7 +130,13 @@ def _examined(path: str, progress: Progress | None, quick: bool) -> Examination:
         return Examination([Problem(failure.code, path, failure.message)])
 
 
-_TABLES = ("plan.json", "catalogue.parquet")
+def refused(error: VoxarrayError) -> Verdict:
+    """The verdict on a folder that may not be read: nobody knows what is in it."""
+    path = error.path or ""
+    return Verdict(path, (Problem(error.code, path, error.message),))
+
+
+_BESIDE = ("plan.json", "catalogue.parquet", "subjects")
 
 Wanted = dict[str, Item | str]
 """Items of a plan, or, without a plan, sources as the catalogue names them; by file name."""

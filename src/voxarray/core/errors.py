@@ -244,6 +244,11 @@ class StateError(VoxarrayError, RuntimeError):
     default_code = "BAD_STATE"
 
 
+def is_absence(error: OSError) -> bool:
+    """Whether an error of the system says that there is nothing at a path, nor can be."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
 def of_system(error: OSError, path: str) -> VoxarrayError:
     """An error of the system while a file was opened, as one of ours that names the file."""
     if isinstance(error, PermissionError):
@@ -252,10 +257,12 @@ def of_system(error: OSError, path: str) -> VoxarrayError:
             "look at that of the folders above it",
             path=path,
         )
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)) or (
-        error.errno == errno.ENAMETOOLONG
-    ):
+    if is_absence(error):
         return MissingFileError(f"there is no file {path} ({error.strerror})", path=path)
+    if isinstance(error, IsADirectoryError):
+        return UnsupportedError(
+            f"{path} is a folder, and a file was expected: name one", code="NOT_A_FILE", path=path
+        )
     return TransportError(
         f"{path} cannot be read ({error.strerror or error}): look at the disk, or try again",
         code="IO_ERROR",

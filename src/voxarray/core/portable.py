@@ -25,6 +25,11 @@ BINARY = getattr(os, "O_BINARY", 0)
 _moving = threading.Lock()
 
 
+def may(path: str, mode: int) -> bool:
+    """`os.access` of the user that opening would be judged by, which a program may have changed."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
 def _pread(fd: int, count: int, offset: int, /) -> bytes:
     with _moving:
         os.lseek(fd, offset, os.SEEK_SET)

@@ -22,13 +22,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, of_system
+from voxarray.core.given_paths import path_text
 from voxarray.formats.dicom.detect import is_dicom, is_dicom_folder
 from voxarray.formats.plugins import added_formats
 from voxarray.formats.record import Format
 from voxarray.formats.suffixes import is_inside_zip, suffix_of
 from voxarray.formats.table import FORMATS
 from voxarray.source.base import Source
-from voxarray.storage.file_identity import FileIdentity, explained
+from voxarray.storage.file_identity import FileIdentity, explained, require_open_folder
 from voxarray.storage.remote.address import Address, as_local, is_url
 
 _DICOM = "voxarray.formats.dicom.read:open_dicom"
@@ -65,7 +66,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         opener: Any = load("voxarray.formats.remote.opening:open_store_object")
         store: Source = opener(path)
         return store
-    text = as_local(os.fspath(path))
+    text = as_local(path_text(path))
     if is_url(text):
         return _open_url(text)
     try:
@@ -106,6 +107,7 @@ def _opener(path: str) -> Opener:
             return load(_ZARR)
         if is_dicom_folder(path):
             return load(_DICOM)
+        require_open_folder(path)
         raise UnsupportedError(
             f"the directory {path} holds no {_ZARR_MARKERS[0]}, so it is not a Zarr archive, and "
             "no DICOM files: name a file, an archive, or the folder of one series"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from voxarray.core.errors import MissingFileError, StateError, naming_errors_of_system
+from voxarray.core.given_paths import path_text
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.registry import format_of, open_source
 from voxarray.formats.suffixes import is_inside_zip
@@ -16,7 +17,7 @@ from voxarray.source.base import Source
 from voxarray.source.concat import ConcatSource
 from voxarray.source.custom_reader import Reader, open_with
 from voxarray.storage.file_identity import FileIdentity, absent
-from voxarray.storage.remote.address import Address, is_url
+from voxarray.storage.remote.address import Address, as_local, is_url
 from voxarray.storage.remote.zarr_objects import is_zarr_store
 
 PathLike = str | os.PathLike[str]
@@ -119,7 +120,8 @@ def _one(path: Any, owner: str) -> OnePath:
         return path
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"Expected type str or Path but found an object of type {type(path)}")
-    text = os.fspath(path)
+    text = path_text(path)
+    as_local(text)  # which refuses URLs of files that cannot be
     if is_url(text):
         return text
     try:

@@ -43,7 +43,7 @@ class TorchioReader:
             VoxarrayError: If the file cannot be opened or read.
         """
         image = self._opened(path)
-        return image.data, image.affine
+        return image.data, image.affine.copy()  # which is the caller's to change
 
     def create_backend(self, request: Any) -> TorchioBackend:
         """What TorchIO 2 asks for shape, affine and slices; nothing is read.

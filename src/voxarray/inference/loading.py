@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from voxarray.core.errors import MissingPackageError, ModelError
+from voxarray.core.given_paths import path_text
 from voxarray.core.optional import import_optional
 from voxarray.inference.bundle import Bundle
 from voxarray.inference.bundle_transforms import preprocessing
@@ -22,6 +23,7 @@ from voxarray.inference.model_files import (
     network_of,
 )
 from voxarray.inference.nnunet_folder import refuse_nnunet
+from voxarray.storage.remote.address import as_local
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def loaded(model: Any) -> LoadedModel:
         ModelError: If it is none of these (``BAD_MODEL``), or as `network_of` and `Bundle` say.
     """
     if isinstance(model, (str, os.PathLike)):
-        path = os.path.abspath(os.path.expanduser(os.fspath(model)))
+        path = os.path.abspath(os.path.expanduser(as_local(path_text(model))))
         if os.path.exists(path):
             refuse_nnunet(path)
         if os.path.isdir(path):

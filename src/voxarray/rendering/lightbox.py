@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.keys import LABEL
 from voxarray.rendering.drawing import Style, are_labels, draw, draw_over
+from voxarray.rendering.figure_file import save_figure
 from voxarray.rendering.matplotlib_import import pyplot
 from voxarray.rendering.planes import Plane, View, as_channels, planes
 from voxarray.rendering.volume import overlaid
@@ -114,7 +115,7 @@ def lightbox(
     if title is not None:
         figure.suptitle(title)
     if output_path is not None:
-        figure.savefig(output_path, **(savefig_kwargs or {}))
+        save_figure(figure, output_path, savefig_kwargs)
     if show:
         plt.show()
     return figure

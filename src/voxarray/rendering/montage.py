@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.rendering.drawing import Style, draw
+from voxarray.rendering.figure_file import save_figure
 from voxarray.rendering.matplotlib_import import figure
 from voxarray.rendering.overlays import labels_at, painted
 from voxarray.rendering.planes import Plane, View, as_channels, planes
@@ -99,7 +100,7 @@ def save_montage(
     if left_out:
         note += f"\nthe first {len(rows)} of {len(rows) + left_out} subjects"
     picture.suptitle(note, fontsize="medium")
-    picture.savefig(path)
+    save_figure(picture, path)
 
 
 def _outline(labels: NDArray) -> NDArray[np.uint8]:

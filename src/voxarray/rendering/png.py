@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from voxarray.core.optional import import_optional
 from voxarray.rendering.planes import Plane, to_grey, window
-from voxarray.storage.destination import local_destination
+from voxarray.storage.atomic_write import atomic_write
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -34,6 +34,7 @@ def write_planes(
 
     Raises:
         MissingPackageError: If Pillow is not installed.
+        ArchiveError: What the disk refuses.
     """
     Image = import_optional("PIL.Image", "voxarray[plot]")
     scale = height / max(plane.height for plane in planes)
@@ -45,7 +46,8 @@ def write_planes(
     for picture in drawn:
         canvas.paste(picture, (left, (height - picture.height) // 2))
         left += picture.width + _GAP
-    canvas.save(local_destination(path), "PNG")
+    with atomic_write(path, overwrite=True) as file:
+        canvas.save(file, "PNG")
     return canvas.width, canvas.height
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from voxarray.core.keys import LABEL
 from voxarray.rendering import volume
+from voxarray.rendering.figure_file import save_figure
 from voxarray.rendering.matplotlib_import import pyplot
 from voxarray.storage.destination import local_destination
 
@@ -70,7 +71,7 @@ def plot(
         for one in row:
             one.set_title(f"{name} ({one.get_title().lower()})")
     if output_path is not None:
-        figure.savefig(output_path, **(savefig_kwargs or {}))
+        save_figure(figure, output_path, savefig_kwargs)
     if show:
         plt.show()
     return figure

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core import settings
+from voxarray.core.given_paths import path_text
 from voxarray.core.optional import import_optional
 from voxarray.rendering.frames import Frames, require_filmable
 from voxarray.source.base import Source
@@ -114,10 +115,10 @@ def _even(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _codec(path: str | os.PathLike[str]) -> Codec:
-    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    suffix = os.path.splitext(path_text(path))[1].lower()
     if suffix not in CODECS:
         raise ValueError(
-            f"a video ends in {' or '.join(CODECS)}, and {os.fspath(path)!r} in {suffix!r}"
+            f"a video ends in {' or '.join(CODECS)}, and {path_text(path)!r} in {suffix!r}"
         )
     return CODECS[suffix]
 

@@ -13,6 +13,7 @@ import numpy as np
 from voxarray.core.keys import LABEL
 from voxarray.geometry.selection import Shape3
 from voxarray.rendering.drawing import Style, are_labels, draw, draw_over
+from voxarray.rendering.figure_file import save_figure
 from voxarray.rendering.matplotlib_import import pyplot, to_rgb
 from voxarray.rendering.overlays import require_overlap
 from voxarray.rendering.planes import Plane, View, as_channels, flat_axes, planes
@@ -131,7 +132,7 @@ def plot(
     if title is not None:
         axes[0].figure.suptitle(title)
     if figure is not None and output_path is not None:
-        figure.savefig(output_path, **saving)
+        save_figure(figure, output_path, saving)
     if show:
         plt.show()
     return figure

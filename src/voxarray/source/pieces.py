@@ -107,6 +107,7 @@ def read_parts(source: Source, parts: Sequence[Selection]) -> list[NDArray]:
     for box, voxels in pieces(source):
         for part, result in zip(parts, results, strict=True):
             _copy_overlap(box, voxels, part, result)
+        del voxels  # or it would be held while the next one is read
     return results
 
 

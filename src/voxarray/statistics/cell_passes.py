@@ -38,19 +38,27 @@ def count_cells(source: Source, edge: int = EDGE) -> CellCounts:
     rows: list[NDArray[np.int64]] = []
     require_room(source, 9, "counting")
     for box, voxels in pieces(source):
-        for number, inside in _parts(cells, box):
-            for channel, volume in zip(box.ranges[0], voxels, strict=True):
-                found = rows_of(channel, number, volume[inside])
-                if found is None:
-                    raise UnsupportedError(
-                        f"{source.path or 'the image'} is not a label map: its voxels are not "
-                        f"whole numbers, or more than {MAX_VALUES_PER_CELL} different ones in one "
-                        "place; use WeightedSampler for a map of probabilities",
-                        code="NO_LABELS",
-                        path=source.path,
-                    )
-                rows.append(found)
+        rows += _rows(source, cells, box, voxels)
+        del voxels  # or it would be held while the next one is read
     return CellCounts(cells, as_table(rows))
+
+
+def _rows(
+    source: Source, cells: Cells, box: Selection, voxels: NDArray
+) -> Iterator[NDArray[np.int64]]:
+    """What is in each cell of a piece."""
+    for number, inside in _parts(cells, box):
+        for channel, volume in zip(box.ranges[0], voxels, strict=True):
+            found = rows_of(channel, number, volume[inside])
+            if found is None:
+                raise UnsupportedError(
+                    f"{source.path or 'the image'} is not a label map: its voxels are not "
+                    f"whole numbers, or more than {MAX_VALUES_PER_CELL} different ones in one "
+                    "place; use WeightedSampler for a map of probabilities",
+                    code="NO_LABELS",
+                    path=source.path,
+                )
+            yield found
 
 
 def sum_cells(source: Source, channel: int = 0, edge: int = EDGE) -> CellSums:
@@ -63,21 +71,27 @@ def sum_cells(source: Source, channel: int = 0, edge: int = EDGE) -> CellSums:
     sums = np.zeros(cells.total)
     require_room(source, 9, "adding up")
     for box, voxels in pieces(source):
-        if channel not in box.ranges[0]:
-            continue
-        volume = voxels[channel - box.ranges[0][0]]
-        for number, inside in _parts(cells, box):
-            part = volume[inside]
-            total = float(part.sum(dtype=np.float64))
-            if not math.isfinite(total) or part.min() < 0:
-                raise UnsupportedError(
-                    f"Negative values found in probability map {source.path or ''}, or NaN or "
-                    "infinity: weights are finite and at least 0",
-                    code="BAD_WEIGHTS",
-                    path=source.path,
-                )
-            sums[number] += total
+        if channel in box.ranges[0]:
+            _add(sums, source, cells, box, voxels[channel - box.ranges[0][0]])
+        del voxels  # or it would be held while the next one is read
     return CellSums(cells, sums)
+
+
+def _add(
+    sums: NDArray[np.float64], source: Source, cells: Cells, box: Selection, volume: NDArray
+) -> None:
+    """Add the weights of a piece (W, H, D) to the sums of its cells."""
+    for number, inside in _parts(cells, box):
+        part = volume[inside]
+        total = float(part.sum(dtype=np.float64))
+        if not math.isfinite(total) or part.min() < 0:
+            raise UnsupportedError(
+                f"Negative values found in probability map {source.path or ''}, or NaN or "
+                "infinity: weights are finite and at least 0",
+                code="BAD_WEIGHTS",
+                path=source.path,
+            )
+        sums[number] += total
 
 
 def _parts(cells: Cells, box: Selection) -> Iterator[tuple[int, tuple[slice, ...]]]:

@@ -18,6 +18,7 @@ import hashlib
 import logging
 import multiprocessing
 import os
+import secrets
 import tempfile
 import threading
 import time
@@ -104,8 +105,9 @@ class ChunkCache:
         if self._is_refused or len(data) > self.limit // 2:
             return
         path = self._path(name)
-        # A name of its own, for others may put the same chunk; renamed, it is there whole or not.
-        partial = f"{path}.{os.getpid()}-{threading.get_ident()}{_END}"
+        # A name of its own, for others may put the same chunk, also of other containers, where
+        # processes have the same numbers; renamed, it is there whole or not.
+        partial = f"{path}.{secrets.token_hex(8)}{_END}"
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             with open(partial, "xb") as file:

@@ -6,6 +6,7 @@ import os
 import re
 
 from voxarray.core.errors import UnsupportedError
+from voxarray.core.given_paths import path_text
 from voxarray.storage.remote.address import OBJECT_STORES, WEB, as_local, is_url
 
 # As `pathlib` leaves a URL, which has lost one slash; and such as nobody names a folder.
@@ -26,7 +27,7 @@ def local_destination(path: str | os.PathLike[str]) -> str:
     Raises:
         UnsupportedError: It is a URL of something else (``UNSUPPORTED_DESTINATION``).
     """
-    text = as_local(os.fspath(path))
+    text = as_local(path_text(path))
     if is_url(text) or _COLLAPSED.match(text):
         raise UnsupportedError(
             f"{text} is a URL, and this is written to local file systems only: name a local file "
@@ -46,7 +47,7 @@ def destination_of(path: str | os.PathLike[str]) -> str:
         UnsupportedError: It is a URL of what cannot be written to (``UNSUPPORTED_DESTINATION``), or
             names no place in a bucket (``BAD_URL``).
     """
-    text = as_local(os.fspath(path))
+    text = as_local(path_text(path))
     if _BUCKET.match(text):
         from voxarray.storage.remote.writing import WritableObjects  # 7 ms, for buckets alone
 

@@ -15,6 +15,7 @@ from voxarray.core.errors import (
     SourceChangedError,
     UnsupportedError,
     blaming,
+    of_system,
 )
 
 # Opening a pipe would wait for somebody who writes, perhaps for ever.
@@ -154,6 +155,15 @@ def require_regular(path: str, mode: int) -> None:
             code="NOT_A_FILE",
             path=path,
         )
+
+
+def require_open_folder(path: str) -> None:
+    """Raise `AccessDeniedError` for a folder that may not be listed or entered.
+
+    To be asked before it is said that nothing is in it: what looks for files in it finds none.
+    """
+    if os.path.isdir(path) and not portable.may(path, os.R_OK | os.X_OK):
+        raise of_system(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), path)
 
 
 def absent(path: str) -> MissingFileError:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from voxarray.core.disk import refusal
-from voxarray.core.errors import MissingFileError
+from voxarray.core.errors import MissingFileError, is_absence, of_system
 from voxarray.storage.atomic_write import atomic_write
 from voxarray.storage.remote.address import Address, is_url
 
@@ -22,7 +23,7 @@ def read_file(path: str) -> bytes:
 
     Raises:
         FileNotFoundError: There is none.
-        OSError: What the disk or the store refuses.
+        AccessDeniedError, TransportError: What the disk or the store refuses.
     """
     with open_file(path) as file:
         return file.read()
@@ -33,10 +34,13 @@ def open_file(path: str) -> BinaryIO:
 
     Raises:
         FileNotFoundError: There is none.
-        OSError: What the disk or the store refuses.
+        AccessDeniedError, TransportError: What the disk or the store refuses.
     """
     if not is_url(path):
-        return open(path, "rb")
+        try:
+            return open(path, "rb")
+        except OSError as error:
+            raise of_system(error, path) from error
     place, key = _object(path)
     stamp = place.stat(key)
     if stamp is None:
@@ -54,10 +58,16 @@ def is_file(path: str) -> bool:
     """Whether there is a file at a path.
 
     Raises:
-        AccessDeniedError, TransportError: What a store refuses.
+        AccessDeniedError, TransportError: What the disk or the store refuses: of a folder that may
+            not be entered nobody can say that there is nothing in it.
     """
     if not is_url(path):
-        return os.path.isfile(path)
+        try:
+            return stat.S_ISREG(os.stat(path).st_mode)
+        except OSError as error:
+            if is_absence(error):
+                return False
+            raise of_system(error, path) from error
     place, key = _object(path)
     return place.stat(key) is not None
 
@@ -66,11 +76,16 @@ def names_in(folder: str) -> list[str]:
     """Names of files and folders in a folder, sorted; none where there is no folder.
 
     Raises:
-        OSError: What the disk or the store refuses.
+        AccessDeniedError, TransportError: What the disk or the store refuses.
     """
     if is_url(folder):
         return _objects(folder).names()
-    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        if is_absence(error):
+            return []
+        raise of_system(error, folder) from error
 
 
 def make_folder(path: str) -> None:

@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core import descriptors, portable
-from voxarray.core.errors import ArchiveError, FormatError, MissingDataError, UnsupportedError
+from voxarray.core.errors import (
+    ArchiveError,
+    FormatError,
+    MissingDataError,
+    UnsupportedError,
+    VoxarrayError,
+    is_absence,
+    of_system,
+)
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.mapped import MappedShard
 
@@ -252,7 +260,9 @@ class TreeStore(Store):
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), folder)
             end = key.find("/", end + 1)
 
-    def _unreadable(self, key: str, error: OSError) -> ArchiveError:
+    def _unreadable(self, key: str, error: OSError) -> VoxarrayError:
+        if isinstance(error, PermissionError):
+            return of_system(error, f"{self.path}/{key}")
         if error.errno == errno.ELOOP:
             link = os.path.relpath(error.filename, self.path)
             return ArchiveError(
@@ -265,7 +275,12 @@ class TreeStore(Store):
         )
 
     def __contains__(self, key: str) -> bool:
-        return os.path.isfile(f"{self.path}/{key}")
+        try:
+            return stat.S_ISREG(os.stat(f"{self.path}/{key}").st_mode)
+        except OSError as error:
+            if is_absence(error):
+                return False
+            raise self._unreadable(key, error) from error  # who knows what is there
 
     def keys(self) -> list[str]:
         return sorted(self.sizes())

@@ -370,7 +370,7 @@ class Subject(PlotMixin, dict[str, Any]):
 def _target(folder: str | os.PathLike[str], name: str, suffix: str) -> Path:
     if name in ("", ".", "..") or "/" in name or os.sep in name or "\0" in name:
         raise ValueError(f"the image {name!r} cannot name a file: give it another name")
-    return Path(local_destination(folder)).expanduser() / f"{name}{suffix}"
+    return Path(os.path.expanduser(local_destination(folder))) / f"{name}{suffix}"
 
 
 learn_to_collate(Subject)  # where subjects come to a process by other ways, such as to a worker

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from voxarray.core.function_arguments import require_transform
+from voxarray.core.given_paths import path_text
 from voxarray.core.html_table import html_table
 from voxarray.subject import Subject
 from voxarray.transforms.transform import Transform, snapshot
@@ -94,12 +95,13 @@ class Compose(Transform):
             FormatError: A transform is a function, or was given one (``NOT_IN_A_FILE``).
             ArchiveError: What the disk refuses.
         """
+        from voxarray.storage.remote.address import as_local
         from voxarray.storage.small_files import write_if_other
         from voxarray.transforms.pipeline_file import entries_of, to_text
 
         text = to_text(entries_of([self]))
         if path is not None:
-            write_if_other(os.fspath(path), text.encode())
+            write_if_other(as_local(path_text(path)), text.encode())
         return text
 
     def apply_transform(self, subject: Subject) -> Subject:

@@ -11,8 +11,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core.errors import FormatError, UnsupportedError
+from voxarray.core.errors import FormatError, UnsupportedError, naming_errors_of_system
+from voxarray.core.given_paths import path_text
+from voxarray.storage.atomic_write import atomic_write
 from voxarray.storage.destination import local_destination
+from voxarray.storage.remote.address import as_local
 
 DEFAULT_CUTOFF = (0.01, 0.99)
 STANDARD_RANGE = (0.0, 100.0)
@@ -82,24 +85,42 @@ def _checked(landmarks: Any) -> Landmarks:
 
 
 def read(path: str | os.PathLike[str]) -> Landmarks | dict[str, Landmarks]:
-    """An ``.npy`` file, or all arrays of an ``.npz`` file by name; nothing in it is run."""
-    place = Path(path).expanduser()
+    """An ``.npy`` file, or all arrays of an ``.npz`` file by name; nothing in it is run.
+
+    Raises:
+        MissingFileError, AccessDeniedError: If the system does not give it.
+        FormatError: If it holds no landmarks.
+        UnsupportedError: For another suffix (``UNKNOWN_SUFFIX``).
+    """
+    place = Path(os.path.expanduser(as_local(path_text(path))))
+    with naming_errors_of_system(str(place)):
+        return _read(place)
+
+
+def _read(place: Path) -> Landmarks | dict[str, Landmarks]:
     if place.suffix == ".npy":
         with place.open("rb") as file:
             return _array(file, place)
     if place.suffix == ".npz":
-        with zipfile.ZipFile(place) as archive:
-            found = {}
-            for name in archive.namelist():
-                with archive.open(name) as file:
-                    found[name.removesuffix(".npy")] = _array(file, place)  # type: ignore[arg-type]
-            return found
+        try:
+            with zipfile.ZipFile(place) as archive:
+                return {
+                    name.removesuffix(".npy"): _member(archive, name, place)
+                    for name in archive.namelist()
+                }
+        except zipfile.BadZipFile as error:
+            raise FormatError(f"{place} holds no landmarks: {error}", path=place) from error
     raise UnsupportedError(
         f"landmarks are read from .npy and .npz files, and not from {place.name}: files that are "
         "pickled, as .pt and .pth, can run code; save them with numpy.savez",
         code="UNKNOWN_SUFFIX",
         path=place,
     )
+
+
+def _member(archive: zipfile.ZipFile, name: str, place: Path) -> Landmarks:
+    with archive.open(name) as file:
+        return _array(file, place)  # type: ignore[arg-type]
 
 
 def _array(file: BinaryIO, path: Path) -> Landmarks:
@@ -115,11 +136,13 @@ def write(landmarks: Landmarks, path: str | os.PathLike[str]) -> None:
     Raises:
         UnsupportedError: For another suffix (``UNKNOWN_SUFFIX``).
     """
-    place = Path(local_destination(path)).expanduser()
+    place = Path(os.path.expanduser(local_destination(path)))
     if place.suffix == ".npy":
-        np.save(place, landmarks, allow_pickle=False)
+        with atomic_write(place, overwrite=True) as file:
+            np.save(file, landmarks, allow_pickle=False)
     elif place.suffix == ".txt":
-        place.write_text(" ".join(["image", *map(str, landmarks.tolist())]))
+        with atomic_write(place, overwrite=True) as file:
+            file.write(" ".join(["image", *map(str, landmarks.tolist())]).encode())
     else:
         raise UnsupportedError(
             f"landmarks are written as .npy or .txt, not as {place.name}",

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from voxarray import transforms
-from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
+from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError, VoxarrayError
+from voxarray.core.given_paths import path_text
 from voxarray.core.history import Entry, entry, numbers, opaque, plain
 from voxarray.core.safe_yaml import MOST_BYTES, YamlError, dumps, loads
+from voxarray.storage.remote.address import as_local
 from voxarray.storage.small_files import open_file
 from voxarray.transforms import transform as bases
 from voxarray.transforms.argument_types import misfit
@@ -38,20 +40,21 @@ def read_pipeline(path: str | os.PathLike[str]) -> list[Transform]:
 
     Raises:
         MissingFileError: There is no such file.
+        AccessDeniedError, TransportError: The disk or the store refuses to give it.
         FormatError: It is no pipeline (``BAD_PIPELINE``), names what there is not
             (``UNKNOWN_TRANSFORM``), arguments that a transform does not take (``BAD_ARGUMENT``),
             or another version of it (``OTHER_VERSION``).
     """
-    name = os.fspath(path)
+    name = as_local(path_text(path))
     try:
         with open_file(name) as file:
             data = file.read(MOST_BYTES + 1)
         text = data.decode()
     except FileNotFoundError:
         raise MissingFileError(f"there is no pipeline {name}", path=name) from None
-    except OSError as error:
+    except UnsupportedError as error:
         raise FormatError(
-            f"{name} cannot be read ({error.strerror})", code="BAD_PIPELINE", path=name
+            f"{name} cannot be read: {error.message}", code="BAD_PIPELINE", path=name
         ) from error
     except UnicodeDecodeError:
         raise FormatError(

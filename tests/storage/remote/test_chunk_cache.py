@@ -130,6 +130,17 @@ def test_folder_of_somebody_else_is_not_used(bucket, kept, monkeypatch, caplog):
     chunk_cache._cache.cache_clear()
 
 
+def test_what_another_process_of_this_number_writes_is_left_alone(tmp_path):
+    cache = ChunkCache(str(tmp_path), 1000)
+    name = f"{0:032x}-0-50"
+    own = Path(f"{cache._path(name)}.{os.getpid()}-{threading.get_ident()}.part")
+    own.parent.mkdir()
+    own.write_bytes(b"half")
+    cache.put(name, bytes(50))
+    assert cache.holds(name)
+    assert own.read_bytes() == b"half"
+
+
 def test_threads_and_copies_share_it(bucket, kept):
     voxels = save(bucket)
     scan = vx.ScalarImage(f"{bucket.url}/a.ome.zarr")

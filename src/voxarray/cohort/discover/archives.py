@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from voxarray.archive.manifest import KEY as MANIFEST
 from voxarray.cohort.discover.files import is_archive
 from voxarray.cohort.folder import PLAN_FORMAT, CohortLayout
+from voxarray.core.errors import AccessDeniedError, VoxarrayError, of_system
+from voxarray.core.given_paths import path_text
 from voxarray.formats.registry import names_archive
 from voxarray.storage.hidden_names import is_hidden_staging
-from voxarray.storage.remote.address import OBJECT_STORES, Address, is_url
+from voxarray.storage.remote.address import OBJECT_STORES, Address, as_local, is_url
 from voxarray.storage.remote.writing import WritableObjects
 from voxarray.storage.small_files import real_path
 
@@ -31,11 +34,13 @@ class Holdings:
         cohorts: Folders of cohorts.
         archives: Paths or URLs of archives that are of none of these cohorts.
         barren: Paths that are folders and hold neither.
+        refused: What the system says of folders that may not be read.
     """
 
     cohorts: tuple[CohortLayout, ...]
     archives: tuple[str, ...]
     barren: tuple[str, ...]
+    refused: tuple[VoxarrayError, ...] = ()
 
     @property
     def count(self) -> int:
@@ -47,38 +52,55 @@ def holdings(paths: Iterable[str | os.PathLike[str]]) -> Holdings:
     """The archives and cohorts at some paths and below them, in the order of their paths.
 
     A path that is no folder counts as an archive, whether it is one or not: whoever opens it says.
+    A folder that may not be read stops no other.
     """
     cohorts: dict[str, CohortLayout] = {}
     archives: dict[str, str] = {}
-    barren = []
-    for path in [os.fspath(one) for one in paths]:
+    barren, refused = [], []
+    for path in [as_local(path_text(one)) for one in paths]:
         found = list(_at(path))
         if not found:
             barren.append(path)
         for one in found:
-            if isinstance(one, CohortLayout):
+            if isinstance(one, VoxarrayError):
+                refused.append(one)
+            elif isinstance(one, CohortLayout):
                 cohorts.setdefault(real_path(one.root), one)
             else:
                 archives.setdefault(real_path(one), one)
     for cohort in cohorts.values():
-        for archive in cohort.archives():
-            archives.pop(real_path(archive), None)
+        with suppress(AccessDeniedError):  # which is told with the cohort
+            for archive in cohort.archives():
+                archives.pop(real_path(archive), None)
+    told = {cohort.subjects for cohort in cohorts.values()}
     return Holdings(
         tuple(sorted(cohorts.values(), key=lambda cohort: cohort.root)),
         tuple(sorted(archives.values())),
         tuple(barren),
+        tuple(error for error in refused if os.path.abspath(error.path or "") not in told),
     )
 
 
-def _at(path: str) -> Iterator[CohortLayout | str]:
+_Found = CohortLayout | str | VoxarrayError
+
+
+def _at(path: str) -> Iterator[_Found]:
     if is_url(path):
         yield from _at_url(path)
         return
     given = os.path.expanduser(path)
-    if not os.path.isdir(given) or is_archive(Path(given)):
+    if not os.path.isdir(given):
         yield given
         return
-    if CohortLayout.of(given).is_cohort():
+    try:
+        if is_archive(Path(given)):
+            yield given
+            return
+        is_cohort = CohortLayout.of(given).is_cohort()
+    except PermissionError as error:
+        yield of_system(error, given)
+        return
+    if is_cohort:
         yield CohortLayout.of(given)
     yield from _below(given, set())
 
@@ -100,22 +122,36 @@ def _at_url(url: str) -> Iterator[CohortLayout | str]:
             yield f"{place.url}/{folder if name == MANIFEST else key}"
 
 
-def _below(folder: str, seen: set[tuple[int, int]]) -> Iterator[CohortLayout | str]:
+def _below(folder: str, seen: set[tuple[int, int]]) -> Iterator[_Found]:
     """What is below a folder, each folder once, whatever links lead to it."""
-    status = os.stat(folder)
+    try:
+        status = os.stat(folder)
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        yield of_system(error, folder)
+        return
     if (status.st_dev, status.st_ino) in seen:
         return
     seen.add((status.st_dev, status.st_ino))
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if is_hidden_staging(entry.name):
-            continue
-        path = os.path.join(folder, entry.name)
+    for entry in entries:
+        if not is_hidden_staging(entry.name):
+            yield from _entry(os.path.join(folder, entry.name), seen)
+
+
+def _entry(path: str, seen: set[tuple[int, int]]) -> Iterator[_Found]:
+    try:
         if is_archive(Path(path)):
             yield path
-        elif os.path.isdir(path):
-            if _is_cohort(path):
-                yield CohortLayout.of(path)
-            yield from _below(path, seen)
+            return
+        is_cohort = os.path.isdir(path) and _is_cohort(path)
+    except PermissionError as error:
+        yield of_system(error, path)
+        return
+    if is_cohort:
+        yield CohortLayout.of(path)
+    if os.path.isdir(path):
+        yield from _below(path, seen)
 
 
 def _is_cohort(path: str) -> bool:

@@ -93,6 +93,11 @@ def ruled_out(path: str, ignored: Ignored) -> str:
     return ""
 
 
+def is_ruled_out(folder: str, ignored: Ignored) -> bool:
+    """Whether nothing in a folder of a dataset is an image, whatever it holds."""
+    return folder.split("/")[0] in _NOT_DATA or ignored.holds(f"{folder}/_")
+
+
 @dataclass(frozen=True, slots=True)
 class Ignored:
     """What the ``.bidsignore`` of a dataset says, which is read as git reads ``.gitignore``.

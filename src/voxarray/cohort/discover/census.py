@@ -30,6 +30,8 @@ class Census:
         unknown: Names of what no rule and no reader knows; the first thousand.
         unknowns: How many these are.
         likely_labels: Images that are label maps, by their names.
+        closed: Folders that may not be read: nobody knows what is in them, so that no rule leaves
+            them out. Each is a scan that fails, by its name.
     """
 
     taken: int = 0
@@ -37,6 +39,7 @@ class Census:
     unknown: list[str] = field(default_factory=list)
     unknowns: int = 0
     likely_labels: list[str] = field(default_factory=list)
+    closed: set[str] = field(default_factory=set)
 
     @property
     def seen(self) -> int:

@@ -61,7 +61,7 @@ def images(
     """
     given = Path(path)
     told = Census() if census is None else census
-    if not given.is_dir() or is_image_folder(given):
+    if not os.path.isdir(given) or is_image_folder(given):
         told.take()
         return [given]
     walk = _Walk(str(given), told, destination)
@@ -112,13 +112,14 @@ class _Walk:
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
             holds_dicom = is_dicom_folder(folder)
+            results = self._results(str(folder))
         except OSError:  # it fails as one image, by name, when it is opened
             self.census.take()
+            self.census.closed.add(str(folder))
             yield folder
             return
         if holds_dicom:
             yield folder
-        results = self._results(str(folder))
         others: list[str] = []
         for entry in entries:
             path = Path(entry.path)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from voxarray.cohort.discover import bids, manifest_table
+from voxarray.cohort.discover import bids, closed_folders, manifest_table
 from voxarray.cohort.discover.buckets import is_prefix, objects_below
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.files import images
@@ -156,9 +156,10 @@ class _Search:
             return self._counted(_listed(path, self.options))
         if os.path.isdir(path) and not is_image(path):
             return self._in_folder(path, prefix)
-        if not os.path.lexists(path) and glob.has_magic(path):
+        is_there = closed_folders.is_there(path)
+        if not is_there and glob.has_magic(path):
             return self._globbed(path)
-        if not os.path.lexists(path):
+        if not is_there:
             raise MissingFileError(f"there is nothing at {path}", path=path)
         absolute = os.path.abspath(path)
         return self._counted([_alone(absolute, os.path.basename(absolute), self.options)])
@@ -191,7 +192,15 @@ class _Search:
     def _in_folder(self, path: str, prefix: str) -> Iterable[DiscoveredInput]:
         below = images(path, self.census, destination=self.destination, alone=not self.several)
         names = [os.path.relpath(one, path).replace(os.sep, "/") for one in below]
-        return self._named_below(path, prefix, names)
+        closed = [n for n, one in zip(names, below, strict=True) if str(one) in self.census.closed]
+        # Patterns and rules are about what a folder holds, which nobody can see in these.
+        mute = closed_folders.not_ruled_out(path, closed)
+        for _ in range(len(closed) - len(mute)):
+            self.census.drop("by a rule of BIDS")
+        inputs = [_alone(joined(path, name), prefix + name, self.options) for name in mute]
+        if closed == ["."]:
+            return inputs
+        return [*self._named_below(path, prefix, [n for n in names if n not in closed]), *inputs]
 
     def _named_below(
         self, path: str, prefix: str, names: Sequence[str]
@@ -204,7 +213,8 @@ class _Search:
 
     def _globbed(self, pattern: str) -> Iterator[DiscoveredInput]:
         root = fixed_part(pattern)
-        for path in sorted(glob.glob(pattern, recursive=True)):
+        found = {*glob.glob(pattern, recursive=True), *closed_folders.closed_to(pattern)}
+        for path in sorted(found):
             for image in images(path, self.census, destination=self.destination, alone=False):
                 location = os.path.abspath(image)
                 name = os.path.relpath(location, root).replace(os.sep, "/")

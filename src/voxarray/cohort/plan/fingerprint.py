@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from voxarray.core.errors import MissingFileError
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.registry import open_source
-from voxarray.storage.file_identity import FileIdentity
+from voxarray.storage.file_identity import FileIdentity, require_open_folder
 from voxarray.storage.remote.address import is_url
 
 _ZARR = ("manifest.json", "zarr.json", ".zattrs", ".zgroup", ".zarray")
@@ -47,6 +47,7 @@ class InputFingerprint:
             file = FileIdentity.of(path)
             rows.append((os.path.basename(path), file.size, file.mtime_ns))
         if not rows:
+            require_open_folder(location)
             raise MissingFileError(f"{location} holds no files", path=location)
         return cls(sum(row[1] for row in rows), max(row[2] for row in rows), _short(repr(rows)))
 

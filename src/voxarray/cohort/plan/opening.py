@@ -11,7 +11,7 @@ from voxarray.archive.options import LabelLayer
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item
 from voxarray.cohort.plan.names import text_digest
-from voxarray.core.errors import FormatError, SourceChangedError
+from voxarray.core.errors import FormatError, MissingFileError, SourceChangedError
 from voxarray.formats.registry import open_source
 from voxarray.source.base import Source
 
@@ -72,7 +72,13 @@ class FileOpener:
         return Opened(source, source.label_table, layers)
 
     def _open(self, origin: Input) -> Source:
-        location = self.locations[origin.source]
+        location = self.locations.get(origin.source)
+        if location is None:
+            raise MissingFileError(
+                f"none of the sources that were given holds {origin.source}: name those that the "
+                "cohort was made from",
+                code="OTHER_SOURCE",
+            )
         if InputFingerprint.of(location) != origin.stamp:
             raise SourceChangedError(
                 f"{location} was changed after it was planned: plan again", path=location

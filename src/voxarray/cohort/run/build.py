@@ -31,6 +31,7 @@ from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
 from voxarray.core.errors import FormatError, MissingFileError, StateError, VoxarrayError
+from voxarray.core.given_paths import path_texts
 from voxarray.storage.hidden_folders import names_of_hidden, remove_abandoned
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import make_folder
@@ -109,7 +110,7 @@ def build(
     census = None
     if run.partition is not None:
         plan = part_of_plan(destination, options, run.partition)
-        locations = locate(_names_of(plan), _texts(sources), choice, options)
+        locations = locate(_names_of(plan), path_texts(sources), choice, options)
     else:
         census = Census()
         found = discover_inputs(sources, destination, choice, options, census)
@@ -159,7 +160,7 @@ def discover_inputs(
         FormatError: If the source is a cohort (``IS_COHORT``).
     """
     census = Census() if census is None else census
-    texts = _texts(sources)
+    texts = path_texts(sources)
     cohort = cohort_named(texts)
     if cohort is not None:
         raise FormatError(
@@ -197,7 +198,7 @@ def make_plan(
     """
     folder = CohortLayout.of(destination)
     looked = (watcher or ProgressListener()).planned
-    plan = plan_of(found, _texts(sources), options, previous_plan(folder), looked)
+    plan = plan_of(found, path_texts(sources), options, previous_plan(folder), looked)
     if write:
         make_folder(folder.root)
         plan.write(folder.plan)
@@ -344,9 +345,3 @@ def _file_openers(locations: Mapping[str, str]) -> Callable[[Item], Opener]:
         return FileOpener({name: locations.get(name, name) for name in names})
 
     return opener_of
-
-
-def _texts(sources: Sources) -> list[str]:
-    if isinstance(sources, (str, os.PathLike)):
-        return [os.fspath(sources)]
-    return [os.fspath(one) for one in sources]

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, VoxarrayWarning
+from voxarray.core.errors import (
+    FormatError,
+    MissingFileError,
+    UnsupportedError,
+    VoxarrayError,
+    VoxarrayWarning,
+    naming_errors_of_system,
+)
+from voxarray.core.given_paths import path_texts
 from voxarray.core.memory import require
 from voxarray.core.scaling import Scaling
 from voxarray.formats.dicom import tags
@@ -33,6 +41,7 @@ from voxarray.formats.dicom.source import DicomSource
 from voxarray.formats.dicom.volumes import EMPTY, Volumes, arrange
 from voxarray.source.base import Source
 from voxarray.source.materialise import materialise
+from voxarray.storage.remote.address import as_local
 
 _NO_SCALING = Scaling(1.0, 0.0)
 
@@ -61,7 +70,7 @@ class DicomReader:
         """The image in a folder, in one file, or in a list of files; only headers are read.
 
         Raises:
-            MissingFileError: If there is nothing there.
+            MissingFileError: If there is nothing there, or the list is empty.
             FormatError: If it is not one image; the code says why.
         """
         return _open(path, self.series)
@@ -86,7 +95,7 @@ def open_dicom(path: str) -> Source:
 
 
 def _open(path: Files, wanted: str | int | None) -> Source:
-    where = os.path.abspath(path if isinstance(path, (str, os.PathLike)) else path[0])
+    where = os.path.abspath(_texts(path)[0])
     try:
         return _build(where, choose(_headers(path), wanted))
     except VoxarrayError as error:
@@ -94,20 +103,32 @@ def _open(path: Files, wanted: str | int | None) -> Source:
         raise
 
 
+def _texts(path: Files) -> list[str]:
+    texts = [as_local(text) for text in path_texts(path)]
+    if not texts:
+        raise MissingFileError("the list of DICOM files is empty: it needs one at least")
+    return texts
+
+
 def _headers(path: Files) -> list[Header]:
-    if not isinstance(path, (str, os.PathLike)):
-        return [read_header(os.path.abspath(file)) for file in path]
-    if not os.path.isdir(path):
-        return [read_header(os.path.abspath(path))]
-    found = dicom_files(os.path.abspath(path))
+    first, *_ = texts = _texts(path)
+    if not isinstance(path, (str, os.PathLike)) or not os.path.isdir(first):
+        return [_header(os.path.abspath(file)) for file in texts]
+    with naming_errors_of_system(first):
+        found = dicom_files(os.path.abspath(first))
     if not found:
-        raise FormatError(f"the folder {path} holds no DICOM files", code="NOT_DICOM", path=path)
+        raise FormatError(f"the folder {first} holds no DICOM files", code="NOT_DICOM", path=first)
     require(
         len(found) * _HEADER_BYTES,
-        lambda: f"the headers of the {len(found)} files in {path}",
+        lambda: f"the headers of the {len(found)} files in {first}",
         "open a list of some of the files, or raise the budget",
     )
-    return [read_header(file) for file in found]
+    return [_header(file) for file in found]
+
+
+def _header(path: str) -> Header:
+    with naming_errors_of_system(path):
+        return read_header(path)
 
 
 def _build(path: str, headers: Sequence[Header]) -> DicomSource:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 from voxarray.core.errors import UnsupportedError
+from voxarray.core.given_paths import path_text
 
 WEB = ("http", "https")
 
@@ -46,7 +47,8 @@ def as_local(text: str) -> str:
     """A ``file://`` URL as the path that it is; any other text as it is.
 
     Raises:
-        UnsupportedError: It names another machine (``BAD_URL``).
+        UnsupportedError: It names another machine (``BAD_URL``), or no file can have such a name
+            (``BAD_PATH``).
     """
     if text[:7].lower() != "file://":
         return text
@@ -57,7 +59,7 @@ def as_local(text: str) -> str:
             code="BAD_URL",
             path=text,
         )
-    return unquote(f"/{path}")
+    return path_text(unquote(f"/{path}"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,51 @@
+"""Folders that may not be read, and of which nobody knows what they hold: scans, perhaps."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+
+from voxarray.cohort.discover import bids
+from voxarray.core.errors import of_system
+from voxarray.core.portable import may
+
+
+def is_there(path: str) -> bool:
+    """Whether there is something at a path, also a link that leads nowhere.
+
+    Raises:
+        AccessDeniedError: A folder above it may not be entered.
+    """
+    try:
+        os.lstat(path)
+    except PermissionError as error:
+        raise of_system(error, path) from error
+    except OSError:
+        return False
+    return True
+
+
+def not_ruled_out(folder: str, names: Sequence[str]) -> list[str]:
+    """Those of some folders below another one that may hold scans: all but what BIDS leaves out."""
+    if not names or names == ["."] or not bids.is_dataset(folder):
+        return list(names)
+    ignored = bids.Ignored.of(folder)
+    return [name for name in names if not bids.is_ruled_out(name, ignored)]
+
+
+def closed_to(pattern: str) -> Iterator[str]:
+    """Folders that a pattern leads into and that may not be read: `glob` passes them by in silence.
+
+    Args:
+        pattern: With ``*``, ``?``, ``[`` or ``**`` in it.
+    """
+    seen: set[str] = set()
+    parts = pattern.split(os.sep)
+    for count in range(1, len(parts)):
+        above, below = os.sep.join(parts[:count]), parts[count]
+        needed = os.X_OK | (os.R_OK if glob.has_magic(below) else 0)
+        for folder in sorted(glob.glob(f"{above}{os.sep}", recursive=True)):
+            if folder not in seen and not may(folder, needed):
+                seen.add(folder)
+                yield folder.rstrip(os.sep)
