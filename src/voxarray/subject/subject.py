@@ -251,7 +251,8 @@ class Subject(PlotMixin, dict[str, Any]):
             ValueError: If a name cannot be that of a file, or the folder has that of one.
             UnsupportedError: As `Image.save`.
         """
-        named = writable_format(os.path.basename(os.path.normpath(folder)))
+        place = Path(os.path.expanduser(local_destination(folder)))
+        named = writable_format(os.path.basename(os.path.normpath(place)))
         if named is not None:
             raise ValueError(
                 f"{os.fspath(folder)!r} names one {named.name} image, and a subject is saved to a "
@@ -259,7 +260,6 @@ class Subject(PlotMixin, dict[str, Any]):
                 'format by suffix=".nii.gz"'
             )
         targets = {name: _target(folder, name, suffix) for name in self._images}
-        place = Path(local_destination(folder)).expanduser()
         try:
             existing = [str(path) for path in targets.values() if path.exists()]
             if overwrite or not existing:
