@@ -11,9 +11,11 @@ import pytest
 import voxarray as vx
 from voxarray.formats.nifti.source import NiftiSource
 from voxarray.source.materialise import materialise
+from voxarray.source.pieces import pieces_peak
 from voxarray.statistics.cell_passes import count_cells, sum_cells
 from voxarray.statistics.histogram import histogram
 from voxarray.statistics.value_counts import count_nonzero
+from voxarray.testing.peak_memory import can_measure, peak_above_imports
 from voxarray.transforms.crop_or_pad import bounding_box
 
 PASSES = {
@@ -54,3 +56,24 @@ def test_one_piece_is_held(tmp_path, monkeypatch, name, dtype, threads):
     assert name != "statistics" or result.mean == 1
     assert len(numbers) > 2
     assert not any(numbers)
+
+
+CELLS = """
+import numpy as np, voxarray as vx
+from voxarray.statistics.cell_passes import {name}
+{name}(vx.LabelMap(tensor=np.ones((1, 8, 8, 8), "u1")).source)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_measure(), reason="peaks are read from Linux's /proc")
+@pytest.mark.parametrize("name", ["count_cells", "sum_cells"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_cells_are_counted_within_the_projection(tmp_path, name, suffix):
+    path = tmp_path / f"a{suffix}"
+    voxels = np.zeros((1, 192, 192, 192))  # the largest pieces, of 8 bytes a voxel
+    voxels[..., ::3] = 7
+    vx.LabelMap(tensor=voxels).save(path)
+    setup = CELLS.format(name=name)
+    peak = peak_above_imports(setup, f"{name}(vx.LabelMap({str(path)!r}).source)")
+    assert peak.bytes <= pieces_peak(vx.LabelMap(path).source, 9)
