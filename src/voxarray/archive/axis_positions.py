@@ -7,6 +7,7 @@ beside the document instead of a folder of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +25,25 @@ _KEY_BEFORE = "c/0"
 """Of archives of version 1, and of early ones of version 2, which are not compressed."""
 
 
-def encoded(
-    values: NDArray[np.float64], name: str, attributes: dict[str, object]
-) -> dict[str, bytes]:
-    """Files of the array, by their key below it."""
-    document = documents.plain_array(values.shape, values.dtype, (name,), attributes)
-    document["codecs"] = _CODEC.to_json(values.dtype)
+def encoded(values: NDArray[np.float64], name: str, step: float) -> dict[str, bytes]:
+    """Files of the array, by their key below it.
+
+    Args:
+        values: Position of each voxel.
+        name: Of the axis.
+        step: Signed millimetres from one voxel to the next.
+    """
+    return {"zarr.json": _document(values.size, name, step), _KEY: b"".join(_CODEC.encode(values))}
+
+
+@lru_cache(maxsize=64)  # the scans of a cohort are mostly of a few shapes and spacings
+def _document(size: int, name: str, step: float) -> bytes:
+    dtype = np.dtype(np.float64)
+    attributes = {"units": "mm", "step": step, "long_name": f"position along voxel axis {name}"}
+    document = documents.plain_array((size,), dtype, (name,), attributes)
+    document["codecs"] = _CODEC.to_json(dtype)
     document["chunk_key_encoding"] = _BESIDE
-    return {"zarr.json": documents.dump(document), _KEY: b"".join(_CODEC.encode(values))}
+    return documents.dump(document)
 
 
 def key_of(array: str, files: Collection[str]) -> str:

@@ -19,6 +19,7 @@ from voxarray.core.errors import ChecksumError, FormatError, UnsupportedError
 
 CRC_BYTES = 4
 _RESIDUE = 0x48674BC7  # crc32c of anything that ends with its own crc32c (little-endian)
+_SAMPLES = 64
 _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 
 
@@ -44,18 +45,24 @@ class Codec:
 
         Two parts, for joining them would copy the first.
         """
-        body: bytes
-        if self.cname:
-            shuffle = _SHUFFLES[self.shuffle]
-            itemsize = chunk.dtype.itemsize
-            name = self.cname.encode()
-            block = self._block_size(itemsize)
-            voxels = _as_bytes(chunk)
-            body = library().compress(voxels, name, self.level, shuffle, block, itemsize)
-        else:
-            body = chunk.tobytes()
+        body = self._body(chunk)
         crc: int = google_crc32c.value(body)
         return body, crc.to_bytes(CRC_BYTES, "little")
+
+    def encoded_size(self, chunk: NDArray) -> int:
+        """How many bytes `encode` would make."""
+        return len(self._body(chunk)) + CRC_BYTES
+
+    def _body(self, chunk: NDArray) -> bytes:
+        if not self.cname:
+            return chunk.tobytes()
+        shuffle = _SHUFFLES[self.shuffle]
+        itemsize = chunk.dtype.itemsize
+        name = self.cname.encode()
+        block = self._block_size(itemsize)
+        voxels = _as_bytes(chunk)
+        body: bytes = library().compress(voxels, name, self.level, shuffle, block, itemsize)
+        return body
 
     def decode(
         self,
@@ -165,6 +172,19 @@ def check(encoded: NDArray[np.uint8], crc: int | None = None) -> None:
             "the chunk does not have the crc32c that was written with it: the archive is damaged "
             "here, or this is a chunk of another one; restore it or convert the source again"
         )
+
+
+def is_background(chunk: NDArray) -> bool:
+    """Whether every bit of a dense chunk is zero: -0.0 equals zero and is not the same voxel."""
+    bits = bits_of(chunk)
+    # A few samples first: almost every chunk that holds something shows it in one of them.
+    return not (bits[:: max(1, bits.size // _SAMPLES)].any() or bits.any())
+
+
+def bits_of(chunk: NDArray) -> NDArray:
+    """The bytes of a dense chunk, as wide numbers where it has whole ones."""
+    raw = _as_bytes(chunk)
+    return raw.view(np.uint64) if raw.size % 8 == 0 else raw
 
 
 def _as_bytes(array: NDArray) -> NDArray[np.uint8]:

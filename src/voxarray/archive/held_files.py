@@ -8,9 +8,10 @@ held whole, its voxels too, and then one call syncs all of its files.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from voxarray.archive.durability import ShardSync
 from voxarray.archive.manifest import FileEntry
@@ -45,7 +46,7 @@ class HeldFiles:
             entries: What the files must be.
 
         Returns:
-            Paths of the files.
+            Keys of the files.
 
         Raises:
             ArchiveError: If a shard reads back otherwise; ``VERIFY_FAILED``.
@@ -61,16 +62,21 @@ class HeldFiles:
             if entries[key].tail is not None:
                 fd = os.open(path, os.O_RDONLY | portable.CLOEXEC | portable.BINARY)
                 ShardSync(fd, path, syncs=False).finish(entries[key])
-        return [f"{root}/{key}" for key in files]
+        return list(files)
 
 
-def folders_of(keys: Mapping[str, object]) -> list[str]:
+def folders_of(keys: Iterable[str]) -> tuple[str, ...]:
     """Folders in which files are, each after the one that it is in."""
+    return _folders_of(tuple(keys))
+
+
+@lru_cache(maxsize=8)  # those of one small archive are those of the next
+def _folders_of(keys: tuple[str, ...]) -> tuple[str, ...]:
     found = set[str]()
     for key in keys:
         while (key := key.rpartition("/")[0]) and key not in found:
             found.add(key)
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 @dataclass(slots=True)
@@ -106,7 +112,11 @@ class FolderSync:
             self._fd = -1
 
     def sync(self, files: Sequence[str], folders: Sequence[str]) -> None:
-        """Sync files, and the names in folders.
+        """Sync files, and the names in the root and in folders.
+
+        Args:
+            files: Below the root.
+            folders: Below the root.
 
         Raises:
             OSError: What the disk refuses.
@@ -114,4 +124,5 @@ class FolderSync:
         if self._fd >= 0:
             portable.syncfs(self._fd)
         else:
-            list(thread_pools.waiting_pool().map(sync, [*files, *folders]))
+            paths = [f"{self.root}/{key}" for key in (*files, *folders)]
+            list(thread_pools.waiting_pool().map(sync, [*paths, self.root]))

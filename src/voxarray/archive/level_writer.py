@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive.codecs import Codec
+from voxarray.archive.codecs import Codec, bits_of, is_background
 from voxarray.archive.documents import chunk_key
 from voxarray.archive.durability import ShardSync
 from voxarray.archive.manifest import FileEntry
@@ -37,8 +37,6 @@ _SETTLE_BYTES = 8 << 20
 """A shard is synced and read back in steps of this size, while later chunks are encoded; in one
 step at its end, that of the last shards would be waited for with nothing else to do.
 """
-
-_SAMPLES = 64
 
 
 @dataclass(slots=True)
@@ -83,13 +81,13 @@ class LevelWriter:
             ArchiveError: If the bytes do not decode to the voxels again; ``VERIFY_FAILED``.
         """
         chunk = self._padded(block)
-        if _is_background(chunk):
+        if is_background(chunk):
             return Encoded(index, ())
         parts = self.codec.encode(chunk)
         # A bit that flips while this is encoded would be sealed by every checksum that follows.
         decoded = scratch("decoded", self.layout.chunk, self.dtype)
         self.codec.decode_body(parts[0], decoded)
-        if not np.array_equal(_bits(decoded), _bits(chunk)):
+        if not np.array_equal(bits_of(decoded), bits_of(chunk)):
             raise ArchiveError(
                 f"chunk {index} of {self.key} does not decode to what was encoded: suspect the "
                 "memory of this machine",
@@ -165,14 +163,3 @@ class LevelWriter:
     def _settle(self, settling: ShardSync, key: str, entry: FileEntry) -> None:
         settling.finish(entry)
         self.record(key, entry)  # from now on others may take it
-
-
-def _is_background(chunk: NDArray) -> bool:
-    bits = _bits(chunk)  # not values: -0.0 equals zero and is not the same voxel
-    # A few samples first: almost every chunk that holds something shows it in one of them.
-    return not (bits[:: max(1, bits.size // _SAMPLES)].any() or bits.any())
-
-
-def _bits(chunk: NDArray) -> NDArray:
-    raw = chunk.reshape(-1).view(np.uint8)
-    return raw.view(np.uint64) if raw.size % 8 == 0 else raw

@@ -33,6 +33,8 @@ _IS_KEY = re.compile(rf"{_PART}(?:/{_PART})*", re.DOTALL)
 _IS_DIGEST = {version: re.compile(f"[0-9a-f]{{{n}}}") for version, n in DIGITS.items()}
 _LARGEST = 1 << 63
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
+
 
 def is_published(store: Store) -> bool:
     """Whether a store has a manifest of ours: other programs have a ``manifest.json``, too."""
@@ -247,7 +249,7 @@ def _no_number(name: str) -> NoReturn:
 
 def _dump(content: Mapping[str, Any]) -> bytes:
     """Canonical JSON."""
-    return json.dumps(content, separators=(",", ":"), ensure_ascii=True).encode()
+    return _ENCODER.encode(content).encode()
 
 
 def _sealed(content: Mapping[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive.codecs import RAW, Codec
+from voxarray.archive.codecs import RAW, Codec, is_background
 from voxarray.core.errors import UnsupportedError
 from voxarray.geometry.layout import DEFAULT_CHUNK, Index4, Layout
 
@@ -169,15 +169,18 @@ class Trial:
         pieces: list[NDArray] = []
         for number in spread:
             chunk = self._chunk(read(self.layout.region(chunks[number])))
-            if chunk.view(np.uint8).any():
+            if not is_background(chunk):
                 pieces.append(self._middle(chunk))
             if len(pieces) == _PIECES:
                 break
         return pieces
 
     def _chunk(self, block: NDArray) -> NDArray:
+        voxels = self.convert(block)
+        if voxels.shape == self.layout.chunk and voxels.dtype == self.dtype:
+            return np.ascontiguousarray(voxels).reshape(-1)
         chunk = np.zeros(self.layout.chunk, self.dtype)
-        chunk[tuple(slice(0, n) for n in block.shape)] = self.convert(block)
+        chunk[tuple(slice(0, n) for n in block.shape)] = voxels
         return chunk.reshape(-1)
 
     def _middle(self, chunk: NDArray) -> NDArray:
@@ -189,4 +192,4 @@ class Trial:
 
     @staticmethod
     def _size(codec: Codec, pieces: list[NDArray]) -> int:
-        return sum(len(part) for piece in pieces for part in codec.encode(piece))
+        return sum(codec.encoded_size(piece) for piece in pieces)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import lru_cache
 
 import google_crc32c
 import numpy as np
@@ -21,21 +22,13 @@ from voxarray.source.base import Source
 
 def write_level_frame(area: Staging, folder: str, grid: Grid) -> None:
     """Group of a level with coordinates x, y, z (mm along the voxel axes) and ``spatial_ref``."""
-    area.write(f"{folder}/zarr.json", documents.dump(documents.group({})))
+    area.write(f"{folder}/zarr.json", _GROUP)
     placement = Placement.of_affine(grid.affine, grid.shape)
     for axis, name in enumerate(DIMS):
-        attributes = {
-            "units": "mm",
-            "step": placement.step(axis),
-            "long_name": f"position along voxel axis {name}",
-        }
-        positions = placement.positions(axis)
-        for key, data in axis_positions.encoded(positions, name, attributes).items():
+        files = axis_positions.encoded(placement.positions(axis), name, placement.step(axis))
+        for key, data in files.items():
             area.write(f"{folder}/{name}/{key}", data)
-    # A scalar that is zero is its fill value, which needs no chunk: its attributes are the point.
-    attributes = world_attrs(placement.lattice.world)
-    scalar = documents.plain_array((), np.dtype(np.int32), (), attributes)
-    area.write(f"{folder}/{WORLD_NAME}/zarr.json", documents.dump(scalar))
+    area.write(f"{folder}/{WORLD_NAME}/zarr.json", _world(placement.lattice.world.tobytes()))
 
 
 def write_nifti_header(area: Staging, prefix: str, source: Source, storage: VoxelEncoding) -> None:
@@ -52,8 +45,27 @@ def write_nifti_header(area: Staging, prefix: str, source: Source, storage: Voxe
             scaling=storage.kept,
             template=source.original_header,
         )
-        key, dtype = f"{prefix}{NIFTI}", np.dtype(np.uint8)
-        document = documents.plain_array((len(header),), dtype, ("nifti_byte",), {})
-        area.write(f"{key}/zarr.json", documents.dump(document))
+        key = f"{prefix}{NIFTI}"
+        area.write(f"{key}/zarr.json", _header_document(len(header)))
         crc = google_crc32c.value(header).to_bytes(4, "little")
         area.write(f"{key}/{documents.chunk_key((0,))}", header + crc)
+
+
+# What the next image of a cohort will mostly have as well is put into JSON once.
+
+_GROUP = documents.dump(documents.group({}))
+
+
+@lru_cache(maxsize=64)
+def _world(matrix: bytes) -> bytes:
+    """Document of ``spatial_ref`` for W (4, 4)."""
+    # A scalar that is zero is its fill value, which needs no chunk: its attributes are the point.
+    attributes = world_attrs(np.frombuffer(matrix).reshape(4, 4))
+    return documents.dump(documents.plain_array((), np.dtype(np.int32), (), attributes))
+
+
+@lru_cache(maxsize=8)
+def _header_document(size: int) -> bytes:
+    """Document of the array ``nifti``."""
+    array = documents.plain_array((size,), np.dtype(np.uint8), ("nifti_byte",), {})
+    return documents.dump(array)

@@ -19,7 +19,7 @@ import errno
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,7 +66,7 @@ class Staging:
     """An archive under construction.
 
     Attributes:
-        root: The directory that will be the archive.
+        root: The directory that will be the archive; where all is held, from `settle` on.
         destination: Where it will appear.
         files: Entries of the files written so far.
         lock: Of the hidden folder that it is in; None of a folder that nobody else can find.
@@ -130,16 +130,18 @@ class Staging:
 
     def _settle(self, manifest: bytes | None = None) -> None:
         self._require_folder()
+        if self.holds:
+            with suppress(FileExistsError):
+                os.mkdir(self.root)
         with FolderSync(self.root, as_one=self.holds) as disk:
             written = self._held.write(self.root, self.files)
-            if manifest is not None:
-                written.append(f"{self.root}/{manifests.KEY}")
-                write_new(written[-1], manifest)
             # Sizes alone: the bytes of shards were compared while they were synced.
-            for key in self.files:
+            for key in self.files.keys() - written:
                 self._require(key)
-            folders = (f"{self.root}/{folder}" for folder in folders_of(self.files))
-            disk.sync(written, [self.root, *folders])
+            if manifest is not None:
+                write_new(f"{self.root}/{manifests.KEY}", manifest)
+                written.append(manifests.KEY)
+            disk.sync(written, folders_of(self.files))
 
     def _require_folder(self) -> None:
         if self.lock is not None and not self.lock.is_there:
@@ -207,7 +209,8 @@ def workspace(target: str, folder: str | None = None, *, holds: bool = False) ->
                 place = parent
             with hidden_folder(place, name) as lock, _named_if_lost(lock, target):
                 root = os.path.join(lock.folder, _ARCHIVE)
-                os.mkdir(root)
+                if not holds:
+                    os.mkdir(root)
                 yield Staging(root, target, lock=lock, holds=holds)
     except VoxarrayError:
         raise  # some of ours are OSErrors too

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from voxarray.archive.whole_values import requiring_whole
 from voxarray.core import settings, thread_pools
 from voxarray.core.errors import FormatError
 from voxarray.core.history import entry
+from voxarray.core.scaling import Scaling
 from voxarray.geometry.layout import Factors, Layout, chunk_bytes
 from voxarray.source.base import Source
 
@@ -237,15 +239,15 @@ class WritePlan:
         shape = self.source.grid.shape
         attributes = self.metadata.attributes(shape, of_image=bool(prefix))
         area.write(f"{prefix}zarr.json", documents.dump(documents.group(attributes)))
-        dimensions = (self.metadata.axis, "z", "y", "x")
+        axis = self.metadata.axis
         for number, (layout, grid) in enumerate(
             zip(self.layouts, self.metadata.grids(shape), strict=True)
         ):
             folder = f"{prefix}{level_name(number)}"
-            array = documents.sharded_array(
-                layout, self.storage.dtype, codec, dimensions, _array_attributes(self.storage)
-            )
-            area.write(f"{folder}/{IMAGE}/zarr.json", documents.dump(array))
+            # Scaled images are rare, and numbers that are equal may be written otherwise (-0.0).
+            made = _array_document if self.storage.kept else _usual_array_document
+            array = made(layout, self.storage.dtype, codec, axis, self.storage.kept)
+            area.write(f"{folder}/{IMAGE}/zarr.json", array)
             write_level_frame(area, folder, grid)
         write_nifti_header(area, prefix, self.source, self.storage)
 
@@ -271,9 +273,17 @@ def _reader_of(box: Box, block: NDArray) -> Callable[[Box], NDArray]:
     ]
 
 
-def _array_attributes(storage: VoxelEncoding) -> dict[str, Any]:
+def _array_document(
+    layout: Layout, dtype: np.dtype, codec: Codec, axis: str, kept: Scaling | None
+) -> bytes:
+    """The ``zarr.json`` of the voxels of a level."""
     attributes: dict[str, Any] = {"coordinates": "spatial_ref"}
-    if storage.kept is not None:  # CF conventions, section 8.1 "Packed data"
-        attributes["scale_factor"] = storage.kept.slope
-        attributes["add_offset"] = storage.kept.intercept
-    return attributes
+    if kept is not None:  # CF conventions, section 8.1 "Packed data"
+        attributes["scale_factor"] = kept.slope
+        attributes["add_offset"] = kept.intercept
+    array = documents.sharded_array(layout, dtype, codec, (axis, "z", "y", "x"), attributes)
+    return documents.dump(array)
+
+
+_usual_array_document = lru_cache(maxsize=64)(_array_document)
+"""Images of a cohort are mostly alike in this."""

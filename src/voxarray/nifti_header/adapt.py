@@ -70,7 +70,8 @@ def _little_endian(header: NiftiHeader, shape: Shape4) -> Any:
     version = header.version if max(shape) <= LARGEST_SIZE[header.version] else 2
     record = blank(version)
     if header.version == version:  # the same fields: all at once, and back to what is its own
-        whole = np.frombuffer(header.raw, header.record.dtype).astype(record.dtype)[0]
+        stored = np.frombuffer(bytearray(header.raw), header.record.dtype)
+        whole = stored.astype(record.dtype, copy=False)[0]
         for field in _OWN:
             if field in record.dtype.names:
                 whole[field] = record[field]

@@ -87,13 +87,17 @@ def base_affine(record: Any) -> Affine:
 
 def sizes(record: Any) -> NDArray[np.int64]:
     """(7,) voxels along each axis, 1 for axes beyond ``dim[0]``, whose fields may hold anything."""
-    dim = np.ones(7, np.int64)
-    used = int(record["dim"][0])
-    dim[:used] = record["dim"][1 : used + 1]
+    return np.array(_sizes(record), np.int64)
+
+
+def _sizes(record: Any) -> list[int]:
+    # Lists: for seven numbers NumPy takes several times as long, and a header is asked often.
+    used, *stored = record["dim"].tolist()
+    dim = [*stored[: max(0, used)], *[1] * 7][:7]
     # FreeSurfer's surfaces have more vertices than 16 bits can say. nibabel reads them like this.
     if is_surface(record):
         dim[:3] = (int(record["glmin"]) or -1, 1, 1) if dim[0] == -1 else (163_842, 1, 1)
-    dim[3:][dim[3:] == 0] = 1  # axes beyond space that nobody counted
+    dim[3:] = [size or 1 for size in dim[3:]]  # axes beyond space that nobody counted
     return dim
 
 
@@ -110,7 +114,8 @@ def spacings(record: Any) -> NDArray:
     An axis of a single voxel has no spacing that matters, so 0 counts as 1 mm there.
     """
     steps = np.abs(record["pixdim"][1:4]).astype(record["pixdim"].dtype.newbyteorder("="))
-    steps[(sizes(record)[:3] == 1) & (steps == 0)] = 1
+    if not steps.all():
+        steps[(sizes(record)[:3] == 1) & (steps == 0)] = 1
     return np.asarray(steps)
 
 

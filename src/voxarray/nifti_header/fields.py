@@ -6,6 +6,7 @@ little- or big-endian; ``sizeof_hdr``, 348 or 540 read one way round, says which
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -99,6 +100,13 @@ _NIFTI2 = [
 
 LAYOUT: dict[Version, np.dtype] = {1: np.dtype(_NIFTI1), 2: np.dtype(_NIFTI2)}
 """Fields in the order of the file, in native byte order."""
+
+
+@cache  # to turn forty fields round takes as long as reading a header
+def layout_of(version: Version, byteorder: Literal["<", ">"]) -> np.dtype:
+    """Fields in the order of the file, in a byte order."""
+    return LAYOUT[version].newbyteorder(byteorder)
+
 
 TEXT_FIELDS = ("data_type", "db_name", "descrip", "aux_file", "intent_name", "unused_str")
 """Free text, in which scanners and tools leave names and dates."""

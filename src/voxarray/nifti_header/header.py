@@ -21,13 +21,13 @@ from voxarray.nifti_header.fields import (
     DATATYPES,
     EXTENSION_FLAG_BYTES,
     HEADER_BYTES,
-    LAYOUT,
     MAGIC,
     NOT_TIME,
     PAIR_MAGIC,
     SECONDS,
     TEXT_FIELDS,
     Version,
+    layout_of,
 )
 from voxarray.source.base import Channels
 
@@ -97,8 +97,7 @@ class NiftiHeader:
     @cached_property
     def record(self) -> Any:
         """The fields by name, as in `nifti_fields`; read-only."""
-        layout = LAYOUT[self.version].newbyteorder(self.byteorder)
-        return np.frombuffer(self.raw, layout)[0]
+        return np.frombuffer(self.raw, layout_of(*self._layout))[0]
 
     @cached_property
     def is_single(self) -> bool:
@@ -151,13 +150,13 @@ class NiftiHeader:
             UnsupportedError: More axes in use than C, W, H, D (``UNSUPPORTED_DIMS``).
         """
         used = int(self.record["dim"][0])
-        if not 1 <= used <= 7 or (sizes(self.record) < 1).any():
+        if not 1 <= used <= 7 or min(found := sizes(self.record).tolist()) < 1:
             raise FormatError(
                 f"dim is {self.record['dim'].tolist()}: it must say 1 to 7 dimensions of at least "
                 "one voxel each",
                 code="BAD_DIMS",
             )
-        w, h, d, *more = sizes(self.record).tolist()
+        w, h, d, *more = found
         counts = [n for n in (*more, self.colours or 1) if n > 1]
         if len(counts) > 1:
             raise UnsupportedError(
@@ -290,12 +289,15 @@ class NiftiHeader:
 
         ``vox_offset`` is set to what it is where no extensions follow.
         """
-        record = self.record.copy()
+        fields = self.record.dtype.fields
+        raw = bytearray(self.raw)
         for field in TEXT_FIELDS:
-            if field in record.dtype.names:
-                record[field] = b""
-        record["vox_offset"] = self._least_offset
-        return bytes(record.tobytes())
+            if field in fields:
+                kind, start = fields[field][:2]
+                raw[start : start + kind.itemsize] = bytes(kind.itemsize)
+        kind, start = fields["vox_offset"][:2]
+        raw[start : start + kind.itemsize] = np.array(self._least_offset, kind).tobytes()
+        return bytes(raw)
 
 
 @lru_cache(maxsize=16)  # what is converted asks again for the header that it was opened with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,13 @@ from voxarray.nifti_header.fields import (
     EOL_CHECK,
     EXTENSION_FLAG_BYTES,
     HEADER_BYTES,
-    LAYOUT,
     MAGIC,
     MILLIMETRE,
     NOT_TIME,
     SECOND,
     VECTOR,
     Version,
+    layout_of,
 )
 from voxarray.source.base import Channels
 
@@ -29,7 +30,12 @@ _QFORM_TOLERANCE = 1e-3  # of a direction: 0.06 degrees
 
 def blank(version: Version) -> Any:
     """A little-endian record of a single file in mm, without extensions."""
-    record = np.zeros((), LAYOUT[version].newbyteorder("<"))[()]
+    return _blank(version).copy()
+
+
+@cache
+def _blank(version: Version) -> Any:
+    record = np.zeros((), layout_of(version, "<"))[()]
     record["sizeof_hdr"] = HEADER_BYTES[version]
     record["magic"] = MAGIC[version]
     record["vox_offset"] = HEADER_BYTES[version] + EXTENSION_FLAG_BYTES

@@ -90,8 +90,11 @@ def staged(source: Source, *, is_last: bool = False) -> Iterator[Source]:
         UnsupportedError: A copy would exceed the setting ``download-cache`` (``TOO_LARGE``).
         VoxarrayError: What decoding finds wrong.
     """
+    if not is_computed(source):
+        yield source
+        return
     stages = {leaf.token(): DecodedCopies(leaf) for leaf in leaves(source) if _is_worth_it(leaf)}
-    if not stages or not is_computed(source):
+    if not stages:
         yield source
         return
     try:

@@ -28,18 +28,28 @@ class FileDigest:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._hash = hashlib.sha256()
-        self._cancelled = threading.Event()
         self._error: OSError | None = None
         self._thread: threading.Thread | None = None
         size = os.fstat(fd).st_size
         if size <= _SMALL:
-            self._run(size + 1)  # one more byte shows whether it has grown
+            self._hash_at_once(size)
         else:
+            self._cancelled = threading.Event()
             self._thread = threading.Thread(target=self._run, name="voxarray-digest", daemon=True)
             self._thread.start()
 
-    def _run(self, size: int = _PIECE) -> None:
-        piece = memoryview(bytearray(size))
+    def _hash_at_once(self, size: int) -> None:
+        position = 0
+        try:
+            # One more byte shows whether it has grown; some file systems give fewer than asked.
+            while data := portable.pread(self._fd, max(size - position, 0) + 1, position):
+                self._hash.update(data)
+                position += len(data)
+        except OSError as error:
+            self._error = error
+
+    def _run(self) -> None:
+        piece = memoryview(bytearray(_PIECE))
         position = 0
         try:
             while not self._cancelled.is_set():
@@ -65,6 +75,6 @@ class FileDigest:
 
     def cancel(self) -> None:
         """Stop reading."""
-        self._cancelled.set()
         if self._thread is not None:
+            self._cancelled.set()
             self._thread.join()

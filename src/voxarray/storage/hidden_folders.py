@@ -110,5 +110,7 @@ def hidden_folders(folder: str, name: str | None = None) -> list[str]:
     if len(names) > _MANY:  # a thousand images saved into one folder list it a thousand times
         now = time.monotonic()
         _next_look[folder] = now + _SHARE * (now - began)
-    matches = (_STAGED.fullmatch(found) for found in names if is_hidden_staging(found))
+    start = "." if name is None else f".{name}."  # most names are of others
+    hidden = [found for found in names if found.startswith(start)]
+    matches = (_STAGED.fullmatch(found) for found in hidden if is_hidden_staging(found))
     return [m[0] for m in matches if m and (name is None or m["name"] == name)]

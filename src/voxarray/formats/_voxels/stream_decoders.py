@@ -31,6 +31,7 @@ WORKING_BYTES = 16 << 20
 """What decoding a stream holds besides its output: buffers of compressed and decoded bytes."""
 
 _PIECE = 1 << 20
+_PEEK = 1 << 12
 _ZLIB = 15
 
 
@@ -138,8 +139,11 @@ class VoxelFeed:
         Raises:
             FormatError: More follows than may (``BOMB``).
         """
-        scratch, left = memoryview(bytearray(_PIECE)), 0
+        # As a rule nothing is left: a large buffer would be cleared for nothing.
+        scratch, left = memoryview(bytearray(_PEEK)), 0
         while count := self._feed.read_some(scratch):
+            if not left:
+                scratch = memoryview(bytearray(_PIECE))
             left += count
             if self._trailer is not None and left > self._trailer:
                 raise bomb(self._stored.nbytes)

@@ -25,13 +25,13 @@ def remarks(header: NiftiHeader) -> list[str]:
 
 def _sizes(header: NiftiHeader) -> list[str]:
     warnings = []
-    used = int(header.record["dim"][0])
+    used, *dim = header.record["dim"].tolist()
     if is_surface(header.record):
         warnings.append(
             f"SURFACE: dim is {header.record['dim'][1:4].tolist()}, by which FreeSurfer means "
             f"{header.shape[1]} vertices in a row, as nibabel reads it"
         )
-    if (header.record["dim"][4 : used + 1] == 0).any():
+    if 0 in dim[3:used]:
         warnings.append(
             f"ZERO_DIM: dim is {header.record['dim'].tolist()}; axes beyond the third that have no "
             "size count as one"
