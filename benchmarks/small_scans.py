@@ -10,6 +10,7 @@ taken, for other processes only add to CPU time.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import tempfile
@@ -36,7 +37,7 @@ try:
 except ImportError:
     from isal.igzip import decompress as gzip_decompress
 
-SHAPE, SCANS = (48, 48, 32), 60
+SHAPE, SCANS, PLACES = (48, 48, 32), 60, 8
 KINDS = ("uint8", "uint16 labels", "int16", "float32")
 
 
@@ -67,29 +68,40 @@ def voxels_of(kind: str, shape: Sequence[int]) -> NDArray:
     return (np.clip(noisy + 128, 0, 255) if kind == "uint8" else noisy).astype(kind)
 
 
+def placed_scans(
+    voxels: NDArray, made: type[vx.ScalarImage | vx.LabelMap], folder: Path
+) -> Iterator[Path]:
+    """Files of the same voxels in places of their own, as scans of a cohort have."""
+    for number in range(PLACES):
+        affine = np.diag([2, 2, 2.5, 1])
+        affine[:3, 3] = np.random.default_rng(number).normal(scale=30, size=3)
+        scan = folder / f"scan{number}.nii.gz"
+        made(tensor=voxels[None], affine=affine).save(scan)
+        yield scan
+
+
 def measured(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Milliseconds of CPU, their ratios to the floor, and what an archive is made of."""
     folder.mkdir()
     voxels = voxels_of(kind, options.shape)
     is_label = "labels" in kind
-    scan = folder / "scan.nii.gz"
-    made = vx.LabelMap if is_label else vx.ScalarImage
-    made(tensor=voxels[None]).save(scan)
+    scans = list(placed_scans(voxels, vx.LabelMap if is_label else vx.ScalarImage, folder))
+    turns = itertools.cycle(scans)
     sample = folder / "sample.ome.zarr"
     with counted() as counts:
-        vx.convert(scan, sample, label=is_label)
+        vx.convert(scans[0], sample, label=is_label)
     codec = open_archive(sample).array.codec
     ordered = np.ascontiguousarray(voxels.T)
 
     def floor(path: Path) -> None:
-        raw = gzip_decompress(scan.read_bytes())
+        raw = gzip_decompress(next(turns).read_bytes())
         stored = np.frombuffer(raw, voxels.dtype, voxels.size, 352).reshape(ordered.shape)
         path.write_bytes(b"".join(codec.encode(stored)))
 
     ways = {
         "floor": floor,
-        "folder": lambda path: vx.convert(scan, f"{path}.ome.zarr", label=is_label),
-        "zip": lambda path: vx.convert(scan, f"{path}.ozx", label=is_label),
+        "folder": lambda path: vx.convert(next(turns), f"{path}.ome.zarr", label=is_label),
+        "zip": lambda path: vx.convert(next(turns), f"{path}.ozx", label=is_label),
     }
     milliseconds = least_cpu(ways, options.rounds, options.scans, folder)
     return {

@@ -95,6 +95,16 @@ def test_plain_xarray_applies_what_is_kept(tmp_path):
     np.testing.assert_allclose(image.values.transpose(0, 3, 2, 1), whole(source), rtol=1e-6)
 
 
+def test_numbers_that_are_equal_are_written_as_they_are(tmp_path):
+    stored, said = every_value("int16"), []
+    for intercept in (0.0, -0.0):
+        source = open_nifti(scaled(tmp_path / f"{intercept}.nii", stored, 0.5, intercept))
+        path = convert(source, tmp_path / f"{intercept}.ome.zarr").path
+        document = json.loads(Path(path, "scale0/image/zarr.json").read_bytes())
+        said.append(str(document["attributes"]["add_offset"]))
+    assert said == ["0.0", "-0.0"]
+
+
 def test_levels_of_scaled_images_are_scaled(tmp_path):
     source = open_nifti(scaled(tmp_path / "a.nii", every_value("i2"), 0.5, -3))
     convert(source, tmp_path / "a.ome.zarr", options=Options(levels=2))

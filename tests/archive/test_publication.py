@@ -459,6 +459,20 @@ def test_an_image_that_is_not_small_is_not_held(tmp_path, monkeypatch):
     assert called == [], path  # others of the file system may have much to write
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_held_image_makes_no_folder_before_it_is_whole(tmp_path, form):
+    seen = []
+
+    def look(done, total):
+        seen.append([path.name for path in tmp_path.glob(".*/*")])
+
+    source = ArraySource(NEW, np.eye(4))
+    convert(source, tmp_path / form, options=Options(chunk=4), progress=look)
+    assert seen
+    assert all(names == ["lock"] for names in seen)
+    assert same_bits(whole(tmp_path / form), NEW)
+
+
 def tree(path: Path) -> dict[str, bytes]:
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return {str(file.relative_to(path.parent)): file.read_bytes() for file in files}

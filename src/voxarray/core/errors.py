@@ -87,14 +87,20 @@ def _rebuild(cls: type[VoxarrayError], message: str, code: str, path: str | None
     return cls(message, code=code, path=path)
 
 
-@contextmanager
-def blaming(path: str) -> Iterator[None]:
+class blaming:  # noqa: N801  # used as a function, which would cost ten times as much
     """Errors of ours that are raised inside name this file."""
-    try:
-        yield
-    except VoxarrayError as error:
-        error.path = path
-        raise
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, VoxarrayError):
+            error.path = self._path
 
 
 class FormatError(VoxarrayError, ValueError):

@@ -50,6 +50,8 @@ def suffix_of(path: str | os.PathLike[str]) -> str:
 def is_inside_zip(path: str | os.PathLike[str]) -> bool:
     """Whether a path leads on into a zipped archive, as ``x.ozx/labels/brain`` does."""
     folder = os.path.dirname(os.path.normpath(path))
+    if not any(suffix in folder.lower() for suffix in ZIP_SUFFIXES):
+        return False  # nearly every path, and some are deep
     while folder and os.path.dirname(folder) != folder:
         if folder.lower().endswith(ZIP_SUFFIXES) and os.path.isfile(folder):
             return True

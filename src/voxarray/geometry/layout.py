@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -126,6 +128,11 @@ def choose(
             f"the chunk edge must be a whole number, even and at least 2, got {chunk!r:.80}",
             code="BAD_CHUNK",
         )
+    return _chosen(_shape4(shape), int(itemsize), operator.index(chunk), shard_chunks)
+
+
+@lru_cache(maxsize=256)  # planning and writing ask for the same, and so does the next of a cohort
+def _chosen(shape: Shape4, itemsize: int, chunk: int, shard_chunks: int) -> Layout:
     n, z, y, x = shape
     depth = min(chunk, z)
     while depth > _MIN_DEPTH and depth * y * x * itemsize > MAX_SLAB_BYTES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
@@ -228,10 +229,14 @@ class Source(ABC):
     @property
     def bytes_on_disk(self) -> int | None:
         """Size of the file or archive; None for data in memory."""
-        if self.path is None or not os.path.exists(self.path):
+        if self.path is None:
             return None
-        if os.path.isfile(self.path):
-            return os.path.getsize(self.path)
+        try:
+            status = os.stat(self.path)
+        except (OSError, ValueError):
+            return None
+        if stat.S_ISREG(status.st_mode):
+            return status.st_size
         size = 0
         for folder, _, names in os.walk(self.path):
             for name in names:

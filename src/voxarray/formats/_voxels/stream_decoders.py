@@ -30,8 +30,7 @@ BZIP2_RATIO = 1_500_000
 WORKING_BYTES = 16 << 20
 """What decoding a stream holds besides its output: buffers of compressed and decoded bytes."""
 
-_PIECE = 1 << 20
-_PEEK = 1 << 12
+_PIECE, _REST = 1 << 20, 1 << 16
 _ZLIB = 15
 
 
@@ -139,11 +138,8 @@ class VoxelFeed:
         Raises:
             FormatError: More follows than may (``BOMB``).
         """
-        # As a rule nothing is left: a large buffer would be cleared for nothing.
-        scratch, left = memoryview(bytearray(_PEEK)), 0
+        scratch, left = memoryview(bytearray(_REST)), 0  # small: as a rule nothing is left
         while count := self._feed.read_some(scratch):
-            if not left:
-                scratch = memoryview(bytearray(_PIECE))
             left += count
             if self._trailer is not None and left > self._trailer:
                 raise bomb(self._stored.nbytes)
