@@ -79,3 +79,23 @@ def test_what_a_part_holds_does_not_grow_with_its_planes():
         voxels = 2 * (np.prod(part.shape) + np.prod(selection.shape))
         costs.append(Resampled.onto(base, grid).cost(selection) - 2 * int(voxels))
     assert costs[0] == costs[1] < 4 << 20
+
+
+def test_a_tile_of_every_eighth_row_is_no_larger():
+    voxels = np.zeros((1, 64, 4096, 4), np.float32).transpose(0, 3, 2, 1)  # x lies together
+    along = [
+        Axis(*LINEAR.taps(np.arange(n) * step + 0.5, n * step), 1.0, False)
+        for n, step in ((1, 1), (512, 8), (32, 2))
+    ]  # as ratios of the grids, not of the part
+    along[0] = Axis(*LINEAR.taps(np.zeros(1) + 0.5, 4), 1.0, False)
+    heights = []
+    original = linear_tiles._through_planes
+
+    def watched(planes, *arguments):
+        heights.append(planes.shape[1] * planes.shape[2])
+        original(planes, *arguments)
+
+    result = np.empty((1, 1, 512, 32), np.float32)
+    with mock.patch.object(linear_tiles, "_through_planes", watched):
+        blend_in_tiles(result, voxels, along, np.dtype(np.float32), False)
+    assert max(heights) <= (1 << 15) + 3 * 64

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from voxarray.core import settings
 from voxarray.core.compiling import may_compile
 from voxarray.ops.kernels import SNAP, Kernel, Linear, Nearest
+from voxarray.ops.linear_tiles import taps_of
 from voxarray.ops.samples import NUDGE, limits, working_dtype
 
 _WORTHWHILE = 1 << 25
@@ -184,11 +185,8 @@ def _cut(base: np.dtype, stored: np.dtype) -> Cut | None:
 
 def _steps(axis: Any, work: np.dtype, index: Any) -> tuple[NDArray, NDArray, NDArray, bool]:
     """Two indices for each position, the weight of the second, and whether the first is copied."""
-    first, second = axis.indices.T
-    if axis.is_copied:
-        first = second = np.where(axis.weights.argmax(axis=1) == 0, first, second)
-    weights = np.ascontiguousarray(axis.weights[:, 1].astype(work))
-    return first.astype(index), second.astype(index), weights, axis.is_copied
+    first, second, weights, is_copied = taps_of(axis, work)
+    return first.astype(index), second.astype(index), weights, is_copied
 
 
 def _flat(voxels: NDArray) -> tuple[NDArray, tuple[int, ...]]:

@@ -15,7 +15,7 @@ from voxarray.core.compilation import compiled
 
 @compiled
 def _blend(below, above, weight, is_copied, out):
-    """``below + weight (above - below)``, as `separable` has it."""
+    """``below + weight (above - below)``, as `linear_tiles` has it."""
     kind = out.dtype.type
     if is_copied:
         for n in range(out.size):

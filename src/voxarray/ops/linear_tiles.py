@@ -65,9 +65,11 @@ def blend_in_tiles(
     memory = sorted(range(3), key=lambda n: -abs(voxels.strides[n + 1]))
     order = sorted(range(3), key=lambda n: (-axes[n].ratio, -n))
     slow, middle, fast = memory
-    rows = _taps(axes[middle], work)
+    rows = taps_of(axes[middle], work)
+    span = max(rows[0].max(), rows[1].max()) - min(rows[0].min(), rows[1].min()) + 1
     longest = max(voxels.shape[fast + 1], result.shape[fast + 1])
-    step = max(1, int(_TILE / longest / max(1.0, axes[middle].ratio)))
+    # Not by the ratio: of a selection with a step fewer rows are asked for than lie between.
+    step = max(1, int(_TILE / longest / max(1.0, span / len(rows[0]))))
     for channel, out in zip(voxels, result, strict=True):
         ordered, target = channel.transpose(memory), out.transpose(memory)
         for start in range(0, target.shape[1], step):
@@ -77,13 +79,13 @@ def blend_in_tiles(
             high = int(max(first.max(), second.max())) + 1
             stages = {
                 middle: _Stage(0, first - low, second - low, rows[2][part][:, None], rows[3]),
-                fast: _Stage(1, *_taps(axes[fast], work)),
+                fast: _Stage(1, *taps_of(axes[fast], work)),
             }
             place = order.index(slow)
             _through_planes(
                 ordered[:, low:high],
                 target[:, part],
-                _taps(axes[slow], work),
+                taps_of(axes[slow], work),
                 [stages[n] for n in order[:place]],
                 [stages[n] for n in order[place + 1 :]],
                 work,
@@ -103,7 +105,7 @@ def tile_bytes(longest: int, itemsize: int) -> int:
     return 7 * (_TILE + 3 * longest) * itemsize
 
 
-def _taps(axis: Any, work: np.dtype) -> tuple[NDArray, NDArray, NDArray, bool]:
+def taps_of(axis: Any, work: np.dtype) -> tuple[NDArray, NDArray, NDArray, bool]:
     """Two indices for each position, the weight of the second, and whether the first is copied."""
     first, second = axis.indices.T
     if axis.is_copied:
