@@ -156,6 +156,8 @@ _PUT_TOGETHER = {
     "CONTRADICTION": "Two places of an archive say different things of one fact, which the message "
     "names. Convert the source again.",
     "EXTRA_FILE": "An archive holds a file that its manifest does not name. Move it elsewhere.",
+    "NO_THREADS": "The system starts no more threads in this process. Look at its limits of memory "
+    "and of processes (`ulimit -v`, `ulimit -u`), or use fewer workers.",
     "OUTDATED": "The source has changed since it was converted. Convert it again.",
     "OUT_OF_MEMORY": "The system gave no more memory, or its killer ended a process. Lower the "
     "budget or the number of workers, or give the job more memory.",

@@ -12,9 +12,10 @@ import pytest
 from cohort_samples import save, truth
 
 from voxarray.cohort.run import executor as engine
+from voxarray.cohort.run import task
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.core import memory, settings
-from voxarray.core.errors import StateError
+from voxarray.core.errors import FormatError, StateError
 
 
 class Here(Executor):
@@ -241,3 +242,27 @@ def test_what_is_no_executor_is_refused_at_once(tmp_path):
     with pytest.raises(StateError, match="got a list, which has no submit") as caught:
         build(tmp_path / "nothing", tmp_path / "out", run=ExecutionOptions(executor=[]))
     assert caught.value.code == "NO_EXECUTOR"
+
+
+@pytest.mark.parametrize("part", [(0, 3), (4, 3), (1.5, 3), ("1", 3), (1,), (1, 2, 3), "12", 3])
+def test_what_is_no_part_of_a_plan_is_refused(part):
+    with pytest.raises(FormatError) as caught:
+        ExecutionOptions(partition=part)
+    assert caught.value.code == "BAD_PARTITION"
+
+
+@pytest.mark.parametrize("workers", [-1, 1.5, "2", True])
+def test_what_is_no_number_of_workers_is_refused(workers):
+    with pytest.raises(FormatError) as caught:
+        ExecutionOptions(workers=workers)
+    assert caught.value.code == "BAD_WORKERS"
+
+
+def test_a_process_without_room_for_a_thread_is_named(scans, tmp_path, monkeypatch):
+    def no_thread(*_, **__):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(task, "convert", no_thread)
+    made = build(scans, tmp_path / "out", run=ExecutionOptions(executor=Here()))
+    assert {one.code for one in made.failures} == {"NO_THREADS"}
+    assert not any(one.permanent for one in made.failures)

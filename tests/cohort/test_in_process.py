@@ -106,3 +106,13 @@ def test_only_failures_are_waited_for(tmp_path, monkeypatch):
     assert len(synced) == count + 1
     assert [one["slug"] for one in records(str(tmp_path))] == ["a", "b", "c"]
     journal.close()
+
+
+def test_without_memory_to_look_a_peak_is_unknown(monkeypatch):
+    def no_room(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("builtins.open", no_room)
+    with metered() as cost:
+        pass
+    assert cost.peak is None

@@ -41,6 +41,12 @@ def failure_of(error: BaseException, source: str, places: dict[str, str]) -> Fai
     elif isinstance(error, MemoryError):
         code, permanent = "OUT_OF_MEMORY", False
         message = "the system gave no more memory: use fewer workers, or a smaller chunk"
+    elif isinstance(error, RuntimeError) and "start new thread" in str(error):
+        code, permanent = "NO_THREADS", False
+        message = (
+            "the system starts no more threads: look at its limits of memory and of processes "
+            "(ulimit -v, ulimit -u), or use fewer workers"
+        )
     else:
         # What somebody else's parser says may quote what it parsed.
         code, permanent = UNEXPECTED, False

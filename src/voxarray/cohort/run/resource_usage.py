@@ -79,7 +79,7 @@ def _reset_peak() -> int | None:
             forget.write(b"5")
         with open(f"{_PROC}/statm", "rb", buffering=0) as pages:  # a tenth of what status takes
             return int(pages.read(_LARGEST).split()[1]) * _PAGE
-    except OSError:
+    except (OSError, MemoryError):  # what is measured fails by itself, and is named
         return None
 
 
@@ -87,7 +87,7 @@ def _field(file: str, name: str) -> int | None:
     try:
         with open(f"{_PROC}/{file}", "rb", buffering=0) as status:
             text = status.read(_LARGEST)
-    except OSError:
+    except (OSError, MemoryError):
         return None
     wanted = f"{name}:".encode()
     numbers = (line.split()[1] for line in text.splitlines() if line.startswith(wanted))
