@@ -373,6 +373,25 @@ def ct():
     return vx.ScalarImage(tensor=voxels, affine=affine)
 
 
+def test_what_a_bundle_asks_for_and_is_not_done_is_named(bundle, ct, tmp_path):
+    steps = [{"_target_": "AsDiscreted"}, {"_target_": "KeepLargestConnectedComponentd"}]
+    write(bundle, changed(inferer={**CONFIG["inferer"], "padding_mode": "reflect", "cval": 0},
+                          postprocessing={"_target_": "Compose", "transforms": steps}))  # fmt: skip
+    with pytest.warns(vx.VoxarrayWarning, match="BUNDLE_LEFT_OUT") as caught:
+        vx.infer(bundle, ct, tmp_path / "a.nii")
+    (text,) = [str(one.message) for one in caught if "BUNDLE" in str(one.message)]
+    assert "padding_mode='reflect'" in text
+    assert "KeepLargest" in text
+    assert "cval" not in text
+    assert "AsDiscreted" not in text
+
+
+def test_where_a_bundle_runs_does_not_matter(bundle, ct, tmp_path):
+    where = {"device": "$torch.device('cuda')", "sw_device": "@device", "progress": True}
+    write(bundle, changed(inferer={**CONFIG["inferer"], **where}))
+    assert vx.infer(bundle, ct, tmp_path / "a.ome.zarr").grid == ct.grid
+
+
 def test_a_bundle_predicts_what_monai_does(bundle, ct, tmp_path):
     from monai.bundle import ConfigParser
     from monai.data import MetaTensor

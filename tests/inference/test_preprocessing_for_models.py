@@ -191,3 +191,16 @@ def test_functions_that_lose_the_image_are_named(tmp_path, preprocess, code):
     with pytest.raises(vx.StateError) as caught:
         vx.infer(network(2), scan(RAS), tmp_path / "a.nii", patch_size=8, preprocess=preprocess)
     assert caught.value.code == code
+
+
+def test_preprocessing_that_leaves_the_scan_is_refused(tmp_path):
+    def moved(subject):
+        affine = np.array(subject.image.affine)
+        affine[0, 3] += 500
+        return vx.Subject(image=vx.ScalarImage(tensor=subject.image.numpy(), affine=affine))
+
+    out = tmp_path / "a.nii"
+    with pytest.raises(vx.UnsupportedError, match="nothing in common") as caught:
+        vx.infer(lambda p: p, vx.testing.sample(), out, patch_size=16, preprocess=moved, classes=1)
+    assert caught.value.code == "NOT_INVERTIBLE"
+    assert not out.exists()

@@ -40,6 +40,28 @@ NETWORKS = (
 """Classes of `monai.networks.nets` that a bundle may name."""
 
 _BLENDS = {"constant": "average", "gaussian": "gaussian"}
+_WITHOUT_EFFECT = (
+    *("progress", "device", "sw_device", "cache_roi_weight_map", "cpu_thresh", "buffer_steps"),
+    *("buffer_dim", "_desc_", "_requires_"),
+)
+"""Arguments of MONAI's inferer that do not change what is predicted."""
+
+_INFERER = {
+    **dict.fromkeys(("_target_", "roi_size", "overlap", "sw_batch_size", "mode")),
+    "padding_mode": ("constant",),
+    "cval": (0,),
+    "sigma_scale": (0.125,),
+    "roi_weight_map": (None,),
+    "with_coord": (False,),
+}
+"""Arguments that are heeded, and of others the values that agree with what is done here."""
+
+_POSTPROCESSING = (
+    *("Activationsd", "AsDiscreted", "Invertd", "SaveImaged", "EnsureTyped", "ToTensord"),
+    *("ToDeviced", "CastToTyped", "DeleteItemsd", "SelectItemsd", "Identityd"),
+)
+"""Steps after the network that happen here, too, or that have nothing to do with voxels."""
+
 _CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 _REFERENCE = re.compile(r"@[\w#:]+")
 
@@ -141,7 +163,7 @@ class Bundle:
         """Arguments of `infer` that the bundle brings along."""
         found: dict[str, Any] = {}
         if "inferer" in self.config:
-            inferer = self._resolved("inferer")
+            inferer = self._inferer
             target = str(inferer.get("_target_", ""))
             if target.rsplit(".", 1)[-1] != "SlidingWindowInferer":
                 raise ModelError(
@@ -168,6 +190,29 @@ class Bundle:
             if name == "AsDiscreted" and isinstance(step.get("threshold"), float):
                 found["threshold"] = step["threshold"]
         return found
+
+    @property
+    def left_out(self) -> list[str]:
+        """What the bundle asks for besides and is not done, as far as the result depends on it."""
+        found = []
+        for name, value in (self._inferer if "inferer" in self.config else {}).items():
+            agrees = _INFERER.get(name, ())
+            if agrees is not None and value not in agrees:
+                found.append(f"{name}={value!r} of the inferer")
+        steps = [s for s in self._steps("postprocessing") if s.get("_disabled_") is not True]
+        others = [_name(step) for step in steps if _name(step) not in _POSTPROCESSING]
+        return [*found, *(f"{name} after the network" for name in others)]
+
+    @property
+    def _inferer(self) -> Mapping[str, Any]:
+        value: Any = self.config["inferer"]
+        if isinstance(value, str) and _REFERENCE.fullmatch(value):
+            value = self._looked_up(value)
+        if not isinstance(value, Mapping):
+            raise self._refused("inferer", repr(value))
+        # Where it runs is often an expression, and does not matter.
+        heeded = {key: one for key, one in value.items() if key not in _WITHOUT_EFFECT}
+        return dict(self._plain(heeded, "inferer"))
 
     @property
     def class_names(self) -> dict[int, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from voxarray.core.errors import MissingPackageError, ModelError
+from voxarray.core.errors import MissingPackageError, ModelError, VoxarrayWarning
 from voxarray.core.given_paths import path_text
 from voxarray.core.optional import import_optional
 from voxarray.inference.bundle import Bundle
@@ -61,6 +62,10 @@ def loaded(model: Any) -> LoadedModel:
 
     Raises:
         ModelError: If it is none of these (``BAD_MODEL``), or as `network_of` and `Bundle` say.
+
+    Warns:
+        VoxarrayWarning: A file is a program, or a bundle asks for more than is done here
+            (``BUNDLE_LEFT_OUT``).
     """
     if isinstance(model, (str, os.PathLike)):
         path = os.path.abspath(os.path.expanduser(as_local(path_text(model))))
@@ -85,6 +90,13 @@ def loaded(model: Any) -> LoadedModel:
 
 def _of_bundle(bundle: Bundle) -> LoadedModel:
     path = bundle.weights_path
+    if bundle.left_out:
+        warnings.warn(
+            f"BUNDLE_LEFT_OUT: {bundle.config_path} asks for {', '.join(bundle.left_out)}, which "
+            "is not done here: the result may differ from MONAI's there",
+            VoxarrayWarning,
+            stacklevel=3,
+        )
     if "network_def" in bundle.config and not path.endswith(".ts"):
         kind, arguments = bundle.network
         try:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.errors import UnsupportedError
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape3
 from voxarray.inference.patch_plan import Cell, PatchPlan
@@ -92,6 +93,12 @@ class NativeBlocks:
             self.ready.setdefault(number, []).append(NativeBlock(box, support))
             for cell in cells:
                 self._uses.setdefault(cell, []).append(number)
+        if not self._uses:
+            raise UnsupportedError(
+                f"preprocess leaves images on {self.predicted}, which has nothing in common with "
+                f"the scan on {self.native}: it must not move them in the patient",
+                code="NOT_INVERTIBLE",
+            )
         for uses in self._uses.values():
             uses.sort()
         x, y, z = (range(len(axis.cells)) for axis in self.plan.axes)
