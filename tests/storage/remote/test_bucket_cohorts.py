@@ -195,7 +195,9 @@ def test_own_results_below_the_prefix_are_no_sources(bucket, scans_of):
     for _ in range(2):
         made = vx.convert_cohort(f"{bucket.url}/scans", f"{bucket.url}/scans/out")
         assert made.converted + made.present == COUNT
-    assert vx.convert_cohort(f"{bucket.url}/scans/out", f"{bucket.url}/b").converted == COUNT
+    with pytest.raises(vx.FormatError) as caught:
+        vx.convert_cohort(f"{bucket.url}/scans/out", f"{bucket.url}/b")
+    assert caught.value.code == "IS_COHORT"
 
 
 def test_series_of_dicom_files_fails_as_one_image(bucket, tmp_path):
