@@ -23,7 +23,6 @@ from voxarray.cohort.run.divided_images import convert_part, folder_for_parts, p
 from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Begin, Job
 from voxarray.cohort.run.task import Result, is_made, noted_down
-from voxarray.cohort.run.unsampled import unsampled
 from voxarray.cohort.run.worker_news import WorkerNews
 from voxarray.cohort.run.worker_watch import WorkerWatch
 from voxarray.core import memory, settings
@@ -162,7 +161,7 @@ def _interrupts_held_back() -> Iterator[None]:
 def with_settings(ours: Mapping[str, Any], function: Any, *args: Any, **options: Any) -> Any:
     """Call a function in a worker, with what is set where the work was given out."""
     with settings.of_task(ours):
-        return unsampled(function, *args, **options)
+        return function(*args, **options)
 
 
 def convert_with_parts(batch: Batch, parts: Sequence[PartialWrite | Failure]) -> list[Result]:
