@@ -149,8 +149,8 @@ def _profiles(result: dict[str, Any]) -> str:
     ]
     load = result["machine"]["load"][0]
     caption = (
-        "What an archive's voxels become by `codec=`: bytes, all levels, as a multiple of the "
-        "`.nii.gz` · MB a second of one core to encode · to decode. "
+        "Each cell has three numbers for one `codec=`: size of all levels, as a multiple of the "
+        "`.nii.gz` · encoding speed · decoding speed, both in MB a second on one core. "
         "[Which to choose](notebooks/pages/how-to/archive-and-convert.md)."
     )
     titles = ["", *(f"`{name}`" for name in _PROFILES)]

@@ -17,7 +17,7 @@ from voxarray.storage.folder_lock import Ownership
 @click.option(
     "--unlocked",
     is_flag=True,
-    help="Also remove what may still be in use, since no lock tells",
+    help="Also remove what may still be in use, where locks cannot show it",
 )
 @click.option("--dry-run", is_flag=True, help="List what would be removed, and remove nothing")
 @how_it_speaks(as_json=False)

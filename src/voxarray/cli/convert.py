@@ -64,8 +64,8 @@ _OF_ARCHIVES = {"levels": "--levels", "chunk": "--chunk", "codec": "--codec", "z
 @click.option(
     "--suffix",
     metavar="SUFFIX",
-    help="Of a cohort as the source: write files of this format, such as .nii.gz, "
-    "DESTINATION/SUBJECT/NAME.nii.gz, its label maps included",
+    help="If the source is a cohort: write its images and label maps as files of this format, "
+    "such as .nii.gz, to DESTINATION/SUBJECT/NAME.nii.gz",
 )
 @choices.how_archives_are_made
 @choices.what_belongs_together
@@ -79,9 +79,9 @@ def command(
     If DESTINATION is the name of an archive (.ome.zarr, .nii.zarr, .ozx) or of a file in another
     format (.nii.gz, .nrrd, .mha, ...), SOURCES is one image. Otherwise it is the folder of a
     cohort, and SOURCES are files, folders, globs, a BIDS dataset, a manifest (.csv, .tsv,
-    .parquet), a list of paths or URLs (.txt), or URLs; or one cohort, whose subjects, label maps
-    and metadata are kept, to make another one, or with --suffix files. What is up to date in the
-    folder is not converted again: run the command again to resume.
+    .parquet), a list of paths or URLs (.txt), or URLs. They may also be one cohort, which
+    becomes another one with the same subjects, label maps and metadata, or files with --suffix.
+    What is up to date in the folder is not converted again: run the command again to resume.
     """
     import dask.config
 

@@ -56,7 +56,7 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
     "--layer",
     default="prediction",
     show_default=True,
-    help="Name of the layer, without DESTINATION",
+    help="Name of the layer, if there is no DESTINATION",
 )
 @click.option("--patch-size", callback=_sizes, metavar="N|N,N,N", help="Edges of a patch in voxels")
 @click.option(
