@@ -12,7 +12,7 @@ import pytest
 from cohort_samples import save, truth
 
 from voxarray.cohort.run import executor as engine
-from voxarray.cohort.run import task
+from voxarray.cohort.run import futures, task
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.core import memory, settings
 from voxarray.core.errors import FormatError, StateError
@@ -137,7 +137,7 @@ class Jobs:
 
 
 def test_jobs_that_have_to_be_asked(scans, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "_ASKED_EVERY", 0.001)
+    monkeypatch.setattr(futures, "_ASKED_EVERY", 0.001)
     jobs = Jobs([Asked, Lost, Asked])
     made = build(scans, tmp_path / "out", run=ExecutionOptions(executor=jobs))
     assert (made.converted, made.failed) == (2, 1)

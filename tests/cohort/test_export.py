@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import nibabel as nib
 import numpy as np
@@ -124,6 +125,28 @@ def test_parts_and_executors_write_what_one_process_writes(cohort, tmp_path):
     assert tree(tmp_path / "one") == tree(tmp_path / "parts") == tree(tmp_path / "threads")
 
 
+class _LosesOne(ThreadPoolExecutor):
+    """Of the second task nothing comes back."""
+
+    def submit(self, function, /, *given):
+        if given[1].member.name != "b":
+            return super().submit(function, *given)
+        lost = Future()
+        lost.set_exception(BrokenProcessPool("died"))
+        return lost
+
+
+def test_a_worker_that_dies_is_named_and_the_others_go_on(cohort, tmp_path):
+    opened = vx.Cohort(cohort)
+    with _LosesOne(1) as pool, pytest.raises(vx.VoxarrayError, match="b: WORKER_LOST") as caught:
+        opened.save(tmp_path / "n", suffix=".nii", executor=pool, progress=False)
+    assert caught.value.code == "SOME_FAILED"
+    assert {name.split("/")[0] for name in tree(tmp_path / "n")} == {"a", "site"}
+    with pytest.raises(vx.StateError) as refused:
+        opened.save(tmp_path / "n", suffix=".nii", executor=pool, progress=False)
+    assert refused.value.code == "EXECUTOR_LOST"
+
+
 @pytest.mark.slow
 def test_processes_write_what_one_process_writes(cohort, tmp_path):
     opened = vx.Cohort(cohort)
@@ -166,6 +189,13 @@ def test_files_go_neither_into_a_cohort_nor_come_from_mere_files(cohort, tmp_pat
     with pytest.raises(vx.FormatError) as caught:
         vx.Cohort(cohort).save(cohort, suffix=".nii")
     assert caught.value.code == "OTHER_FORM"
+    for inside in ("files", "subjects/files"):
+        assert "OTHER_FORM" in run("convert", cohort, cohort / inside, "--suffix", ".nii").stderr
+        assert not (cohort / inside).exists()
+    (tmp_path / "file").touch()
+    for below in ("file", "file/below"):
+        done = run("convert", cohort, tmp_path / below, "--suffix", ".nii")
+        assert f"OTHER_FORM: {tmp_path / 'file'} is no folder" in done.stderr
     done = run("convert", save(tmp_path / "a.nii"), tmp_path / "n", "--suffix", ".nii.gz")
     assert done.exit_code == 2
     assert "of a cohort" in done.stderr

@@ -6,9 +6,10 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from voxarray.cohort.plan.failures import FATAL, failure_of
 from voxarray.cohort.plan.item import Failure
 from voxarray.cohort.run.build import ASKED_TO_END, ExecutionOptions
 from voxarray.cohort.run.captured_warnings import capture_warnings
+from voxarray.cohort.run.futures import cancel, completed, outcome, submitted
 from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.result import CohortResult
 from voxarray.core import settings
@@ -37,6 +39,7 @@ from voxarray.saving import convert
 from voxarray.source.base import Source
 from voxarray.source.kept_blocks import dropped_afterwards
 from voxarray.source.pieces import pieces
+from voxarray.storage.remote.address import is_url
 
 _PLAIN = re.compile(r"[^./\\\0-\x1f\x7f][^/\\\0-\x1f\x7f]*")
 """What may name a file or folder: never one outside of the destination, and never a hidden one."""
@@ -136,10 +139,14 @@ class Export:
             )
         return os.path.join(self.root, *parts) + self.suffix
 
-    def _failure(self, error: BaseException, name: str) -> Failure:
+    @property
+    def places(self) -> dict[str, str]:
+        """What the archives are called, by where they are."""
         root = self.member.root
-        places = {os.path.join(root, one.archive): one.archive for one in self.member.parts}
-        return failure_of(error, name, places)
+        return {os.path.join(root, one.archive): one.archive for one in self.member.parts}
+
+    def _failure(self, error: BaseException, name: str) -> Failure:
+        return failure_of(error, name, self.places)
 
 
 def export(
@@ -160,17 +167,12 @@ def export(
 
     Raises:
         UnsupportedError: If no files are written by that suffix (``UNKNOWN_SUFFIX``).
-        FormatError: If the destination holds a cohort (``OTHER_FORM``), or for a scheduler
-            (``NOT_WITH_FILES``).
+        FormatError: If the destination is a file, or is or lies in the cohort (``OTHER_FORM``), or
+            for a scheduler (``NOT_WITH_FILES``).
     """
     folder = CohortLayout.of(destination)
     written = _checked_suffix(suffix)
-    if folder.is_cohort():
-        raise FormatError(
-            f"{folder.root} holds a cohort: files of its images go into a folder of their own",
-            code="OTHER_FORM",
-            path=folder.root,
-        )
+    _refuse_place(folder, {one.root for one in members})
     if run.scheduler is not None:
         raise FormatError(
             "files are written by this process, by workers= or by an executor=: leave the "
@@ -207,6 +209,25 @@ def _pass_on(done: Sequence[Written]) -> None:
     for text, names in about.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         warnings.warn(f"{text} ({names[0]}{more})", VoxarrayWarning, stacklevel=4)
+
+
+def _refuse_place(folder: CohortLayout, cohorts: set[str]) -> None:
+    """Refuse what is no folder, and cohorts, which are no sources if other images are in them."""
+    root = folder.root
+    above = [] if is_url(root) else [root, *map(str, Path(root).parents)]
+    for place in above:
+        if os.path.lexists(place) and not os.path.isdir(place):
+            raise FormatError(
+                f"{place} is no folder, and files are to go into {root}: choose another one",
+                code="OTHER_FORM",
+                path=place,
+            )
+    if folder.is_cohort() or any(root.startswith(one.rstrip("/") + "/") for one in cohorts):
+        raise FormatError(
+            f"{root} is, or lies in, a cohort: files of its images go into a folder outside of it",
+            code="OTHER_FORM",
+            path=root,
+        )
 
 
 def _checked_suffix(suffix: str) -> str:
@@ -246,16 +267,17 @@ def _results(
 
 def _elsewhere(tasks: Sequence[Export], executor: Executor, begin: Begin) -> Iterator[Written]:
     ours = settings.configured() | share_of(processes_of(executor))
-    futures: dict[Future[Written], Export] = {
-        executor.submit(_write_with, ours, task): task for task in tasks
-    }
+    futures: dict[Future[Written], Export] = {}
     try:
-        for future in as_completed(futures):
-            begin(futures[future].member.name)
-            yield future.result()
+        for task in tasks:
+            futures[submitted(executor, _write_with, ours, task)] = task
+        for future in completed(list(futures)):
+            task = futures[future]
+            begin(task.member.name)
+            got = outcome(future, Written, task.member.name, task.places)
+            yield got if isinstance(got, Written) else Written(0, 0, (got,))
     finally:
-        for future in futures:
-            future.cancel()
+        cancel(list(futures))
 
 
 def _write_with(ours: Mapping[str, Any], task: Export) -> Written:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from typing import Any
 
 from voxarray.cohort.folder import CohortLayout
-from voxarray.cohort.plan.failures import failure_of
-from voxarray.cohort.plan.item import Failure, Item
+from voxarray.cohort.plan.item import Item
+from voxarray.cohort.run.futures import cancel, completed, outcome, submitted
 from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Begin, Job
 from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down, peak_of
 from voxarray.core import memory, settings
-from voxarray.core.errors import StateError
 from voxarray.core.shares import processes_of, share_of
-
-_ASKED_EVERY = 0.5
-"""Seconds between questions to a system of jobs."""
-
-
-class _NoResultError(Exception):
-    """An executor says that a task is done, and gives back something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +41,12 @@ class OnExecutor:
         try:
             for item in job.items:
                 begin(item)
-                futures[self._submitted(ours, job.task(item))] = item
-            for future in _completed(list(futures)):
+                task = job.task(item)
+                futures[submitted(self.executor, convert_elsewhere, ours, task)] = item
+            for future in completed(list(futures)):
                 yield _result(future, futures[future], job)
         finally:
-            for future in futures:
-                if not future.done():
-                    # submitit asks scancel, which may know nothing of a job that has just ended.
-                    with suppress(OSError, subprocess.SubprocessError):
-                        future.cancel()
-
-    def _submitted(self, ours: Mapping[str, Any], task: Task) -> Future[Result]:
-        try:
-            future = self.executor.submit(convert_elsewhere, ours, task)
-        # Shut down, or its processes are dead, or the system of jobs does not answer.
-        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-            raise StateError(
-                f"the executor takes no more work ({error}): run again with a new one to resume",
-                code="EXECUTOR_LOST",
-            ) from error
-        if not all(hasattr(future, name) for name in ("done", "exception", "result")):
-            raise StateError(
-                f"submit() of {type(self.executor).__name__} gave back {type(future).__name__}, "
-                "which is no future: pass a concurrent.futures.Executor",
-                code="EXECUTOR_LOST",
-            )
-        return future
+            cancel(list(futures))
 
 
 def convert_elsewhere(ours: Mapping[str, Any], task: Task) -> Result:
@@ -89,42 +58,9 @@ def convert_elsewhere(ours: Mapping[str, Any], task: Task) -> Result:
         return convert_throttled(task)
 
 
-def _completed(futures: Sequence[Future[Result]]) -> Iterator[Future[Result]]:
-    """Futures as they are done; those of submitit are none of Python's, and have to be asked."""
-    if all(isinstance(future, Future) for future in futures):
-        yield from as_completed(futures)
-        return
-    waiting = list(futures)
-    while waiting:
-        done = [future for future in waiting if future.done()]
-        yield from done
-        waiting = [future for future in waiting if future not in done]
-        if waiting and not done:
-            time.sleep(_ASKED_EVERY)
-
-
 def _result(future: Future[Result], item: Item, job: Job) -> Result:
-    try:
-        error = future.exception()
-    except CancelledError as cancelled:
-        error = cancelled
-    if error is None:
-        result: object = future.result()
-        if isinstance(result, Result):
-            return result
-        # As some executors do with what they could not bring back.
-        error = _NoResultError(type(result).__name__)
-    if isinstance(error, (BrokenExecutor, CancelledError)) or _is_lost(error):
-        text = (
-            f"its worker died or was cancelled ({type(error).__name__}): it may need more memory "
-            "than there is; run again to resume"
-        )
-        failure = Failure("WORKER_LOST", text, item.origin.source)
-    else:  # what it was given or gave back could not be pickled, for one
-        failure = failure_of(error, item.origin.source, job.opener_of(item).places)
-    return noted_down(Result(item.slug, "failed", item.key, failure), CohortLayout.of(job.root), "")
-
-
-def _is_lost(error: BaseException) -> bool:
-    """Whether a job ended without a result, as one of submitit that SLURM kills does."""
-    return isinstance(error, _NoResultError) or type(error).__name__ == "UncompletedJobError"
+    source = item.origin.source
+    got = outcome(future, Result, source, job.opener_of(item).places)
+    if isinstance(got, Result):
+        return got
+    return noted_down(Result(item.slug, "failed", item.key, got), CohortLayout.of(job.root), "")

@@ -1,0 +1,105 @@
+"""Work that is given to a `concurrent.futures.Executor`, and what came of it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from voxarray.cohort.plan.failures import failure_of
+from voxarray.cohort.plan.item import Failure
+from voxarray.core.errors import StateError
+
+_Result = TypeVar("_Result")
+
+_ASKED_EVERY = 0.5
+"""Seconds between questions to a system of jobs."""
+
+
+class _NoResultError(Exception):
+    """An executor says that a task is done, and gives back something else."""
+
+
+def submitted(executor: Executor, function: Callable[..., _Result], *given: Any) -> Future[_Result]:
+    """Give a call to an executor.
+
+    Raises:
+        StateError: If it takes no more work, or gives no future back (``EXECUTOR_LOST``).
+    """
+    try:
+        future = executor.submit(function, *given)
+    # Shut down, or its processes are dead, or the system of jobs does not answer.
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        raise StateError(
+            f"the executor takes no more work ({error}): run again with a new one to resume",
+            code="EXECUTOR_LOST",
+        ) from error
+    if not all(hasattr(future, name) for name in ("done", "exception", "result")):
+        raise StateError(
+            f"submit() of {type(executor).__name__} gave back {type(future).__name__}, "
+            "which is no future: pass a concurrent.futures.Executor",
+            code="EXECUTOR_LOST",
+        )
+    return future
+
+
+def completed(futures: Sequence[Future[_Result]]) -> Iterator[Future[_Result]]:
+    """Futures as they are done; those of submitit are none of Python's, and have to be asked."""
+    if all(isinstance(future, Future) for future in futures):
+        yield from as_completed(futures)
+        return
+    waiting = list(futures)
+    while waiting:
+        done = [future for future in waiting if future.done()]
+        yield from done
+        waiting = [future for future in waiting if future not in done]
+        if waiting and not done:
+            time.sleep(_ASKED_EVERY)
+
+
+def cancel(futures: Sequence[Future[Any]]) -> None:
+    """Call off what is not done."""
+    for future in futures:
+        if not future.done():
+            # submitit asks scancel, which may know nothing of a job that has just ended.
+            with suppress(OSError, subprocess.SubprocessError):
+                future.cancel()
+
+
+def outcome(
+    future: Future[_Result], kind: type[_Result], source: str, places: dict[str, str]
+) -> _Result | Failure:
+    """What a future that is done gives back, or why it gives nothing.
+
+    Args:
+        future: As `completed` yields it.
+        kind: What it has to give.
+        source: What the user calls what was worked on.
+        places: As `failure_of` takes them.
+    """
+    try:
+        error = future.exception()
+    except CancelledError as cancelled:
+        error = cancelled
+    if error is None:
+        result: object = future.result()
+        if isinstance(result, kind):
+            return result
+        # As some executors do with what they could not bring back.
+        error = _NoResultError(type(result).__name__)
+    if isinstance(error, (BrokenExecutor, CancelledError)) or _is_lost(error):
+        text = (
+            f"its worker died or was cancelled ({type(error).__name__}): it may need more memory "
+            "than there is; run again to resume"
+        )
+        return Failure("WORKER_LOST", text, source)
+    # What it was given or gave back could not be pickled, for one.
+    return failure_of(error, source, places)
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether a job ended without a result, as one of submitit that SLURM kills does."""
+    return isinstance(error, _NoResultError) or type(error).__name__ == "UncompletedJobError"
