@@ -183,6 +183,33 @@ def test_the_column_and_what_it_holds_are_named_where_texts_meet_numbers():
         matching(TABLE, "width == '64'")
 
 
+def test_texts_of_many_digits_are_compared_to_the_last_one():
+    table = pd.DataFrame({"id": ["12345678901234567", "12345678901234568", "n/a", "007", "1e3"]})
+    assert list(matching(table, "id == 12345678901234567")) == [True] + [False] * 4
+    assert list(matching(table, "id in [12345678901234568, 7.0]")) == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert list(matching(table, "id < 1001")) == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("group == True", "group holds texts: compare it with one"),
+        ("group in ['old', 3]", "with texts or with numbers, not with both"),
+        ("3 in group", "group holds texts: 3 in it needs quotes"),
+        ("subject == ['a']", "a list is only compared with in"),
+    ],
+)
+def test_what_would_match_nothing_is_refused_with_the_reason(expression, why):
+    with pytest.raises(FormatError, match=why):
+        matching(TABLE, expression)
+
+
 @pytest.mark.parametrize("name", ["chanels", "`no such`", "__import__", "_quoted_0_", "true"])
 def test_unknown_columns_are_named(name):
     with pytest.raises(FormatError) as caught:

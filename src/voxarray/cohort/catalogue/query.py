@@ -9,6 +9,7 @@ every kind of node that is not named here is refused.
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import re
 import warnings
@@ -134,6 +135,8 @@ class _Query:
             if isinstance(one, list) or isinstance(other, list):
                 raise self._bad("a list is only compared with in")
             return self._filled(_COMPARE[type(op)](one, other), isinstance(op, ast.NotEq))
+        except FormatError:
+            raise
         except (TypeError, ValueError, ArithmeticError):
             raise self._bad("it compares texts with numbers, or what has no order") from None
 
@@ -148,7 +151,14 @@ class _Query:
 
         if _is_number_column(one) and any(isinstance(value, str) for value in _values(other)):
             raise self._bad(f"{one.name} holds numbers: compare it with one, without quotes")
-        if not (_is_text_column(one) and _are_numbers(other)):
+        if not _is_text_column(one):
+            return one
+        given = _values(other)
+        if one.notna().any() and any(isinstance(value, bool) for value in given):
+            raise self._bad(f"{one.name} holds texts: compare it with one, such as 'True'")
+        if not _are_numbers(other):
+            if not all(isinstance(value, str) for value in given):
+                raise self._bad(f"{one.name} is compared with texts or with numbers, not with both")
             return one
         known = one.where(~one.isin(_MISSING))
         numbers = pd.to_numeric(known, errors="coerce")
@@ -158,7 +168,9 @@ class _Query:
                 f"{one.name} holds texts such as {wrong.iloc[0]!r:.50}, which is no number: "
                 "compare it with texts, in quotes"
             )
-        return numbers
+        # Not as floats, which numbers of people with more than 15 digits would share.
+        values = [_number(text) if isinstance(text, str) else math.nan for text in known]
+        return pd.Series(values, one.index, dtype=object, name=one.name)
 
     def _inside(self, one: Any, other: Any) -> pd.Series:
         if _is_column(one) and isinstance(other, list):
@@ -166,6 +178,9 @@ class _Query:
                 raise self._bad("a column of lists stands behind in: 'brain' in labels")
             return one.isin(other)
         if _is_column(other) and not isinstance(one, list):
+            is_text = other.notna().any() and _is_text_column(other)
+            if is_text and not (_is_column(one) or isinstance(one, str)):
+                raise self._bad(f"{other.name} holds texts: {one!r} in it needs quotes")
             holder = [one] * len(other) if not _is_column(one) else one
             return other.__class__(
                 [_holds(whole, part) for whole, part in zip(other, holder, strict=True)],
@@ -243,6 +258,10 @@ _MISSING = ("", "n/a")
 
 def _is_column(value: Any) -> bool:
     return hasattr(value, "iloc")
+
+
+def _number(text: str) -> int | float:
+    return int(text) if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text) else float(text)
 
 
 def _values(given: Any) -> Sequence[Any]:
