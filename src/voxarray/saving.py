@@ -11,7 +11,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from voxarray.core.errors import ArchiveExistsError, UnsupportedError, VoxarrayError
+from voxarray.core.errors import (
+    ArchiveExistsError,
+    UnsupportedError,
+    VoxarrayError,
+    VoxarrayWarning,
+)
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.given_paths import path_text
 from voxarray.core.keys import LABEL
@@ -66,6 +71,7 @@ def _save(request: SaveRequest, written: Format, progress: ProgressOption) -> No
     _refuse_unused(request, written)
     _refuse_several_files(request.path, written)
     _refuse_existing(request)
+    _remark_lost_names(request.source, written)
     title = os.path.basename(request.path)
     try:
         require(
@@ -130,7 +136,8 @@ def convert(
         Path, bytes, seconds and levels.
 
     Warns:
-        VoxarrayWarning: Label maps of an archive stay behind (``LABELS_LEFT``).
+        VoxarrayWarning: Label maps of an archive stay behind (``LABELS_LEFT``), or a file does not
+            hold what the labels are called (``LABEL_NAMES_LOST``).
 
     Raises:
         MissingFileError: If there is no such image.
@@ -208,6 +215,22 @@ def _several_files(destination: str, written: Format) -> UnsupportedError:
         code="UNSUPPORTED_DESTINATION",
         path=destination,
     )
+
+
+def _remark_lost_names(source: Source, written: Format) -> None:
+    """Say that only archives hold what labels are called.
+
+    Warns:
+        VoxarrayWarning: ``LABEL_NAMES_LOST``.
+    """
+    if written.identity != "zarr" and source.label_table:
+        label = source.label_table[0]
+        warnings.warn(
+            f"LABEL_NAMES_LOST: {written.name} does not hold the names and colours of labels, such "
+            f"as {label.name!r} of {label.value}: an archive (.ome.zarr) does",
+            VoxarrayWarning,
+            stacklevel=5,
+        )
 
 
 def _convert_to_file(

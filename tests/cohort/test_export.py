@@ -224,6 +224,19 @@ def test_what_a_format_loses_is_told_once_with_the_images_that_lose_it(tmp_path)
     assert lost.endswith("(0: image and 1 more)")
 
 
+def test_names_of_labels_that_files_do_not_hold_are_told_once(tmp_path):
+    for number in range(2):
+        save(tmp_path / f"in/{number}.nii", number)
+    vx.convert_cohort(tmp_path / "in", tmp_path / "out", progress=False)
+    mask = vx.LabelMap(tensor=np.ones((1, *array(0).shape), np.uint8), affine=AFFINE)
+    for path in archives(tmp_path / "out"):
+        vx.Archive(path).add_labels("tissues", mask, names={1: "white matter"})
+    with pytest.warns(vx.VoxarrayWarning, match="'white matter' of 1") as told:
+        vx.Cohort(tmp_path / "out").save(tmp_path / "n", suffix=".nii", progress=False)
+    assert [str(one.message).split(":")[0] for one in told] == ["LABEL_NAMES_LOST"]
+    assert str(told[0].message).endswith("(0: tissues and 1 more)")
+
+
 # --- Another cohort -------------------------------------------------------------------------------
 
 
