@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import nibabel as nib
@@ -12,6 +12,8 @@ import pytest
 from cohort_samples import AFFINE, archives, array, run, save, tree
 
 import voxarray as vx
+from voxarray.cohort.export import export
+from voxarray.cohort.run.build import ExecutionOptions
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +147,23 @@ def test_a_worker_that_dies_is_named_and_the_others_go_on(cohort, tmp_path):
     with pytest.raises(vx.StateError) as refused:
         opened.save(tmp_path / "n", suffix=".nii", executor=pool, progress=False)
     assert refused.value.code == "EXECUTOR_LOST"
+
+
+def test_what_workers_finish_after_a_stop_is_counted(cohort, tmp_path):
+    class Here(Executor):
+        def submit(self, function, /, *given):
+            future = Future()
+            future.set_result(function(*given))
+            return future
+
+    for name in ("a", "b", "site/c"):
+        (tmp_path / f"n/{name}").mkdir(parents=True)
+        (tmp_path / f"n/{name}/t1.nii").write_bytes(b"something else")
+    opened = vx.Cohort(cohort)
+    how = ExecutionOptions(max_failures=1, executor=Here())
+    made = export([opened.member(one) for one in opened.names], tmp_path / "n", ".nii", how, False)
+    assert (made.converted, made.failed, made.remaining) == (3, 3, 0)
+    assert "max-failures" in made.interrupted_by
 
 
 @pytest.mark.slow

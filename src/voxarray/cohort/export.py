@@ -184,8 +184,9 @@ def export(
         members = members[number - 1 :: of]
     tasks = [Export(one, folder.root, written, run.overwrite) for one in members]
     done, stopped = list[Written](), ""
+    given: dict[Future[Written], Export] = {}
     with reporting_each(progress, len(tasks)) as begin, ExitStack() as stack:
-        results = _results(tasks, run, begin, stack)
+        results = _results(tasks, run, begin, stack, given)
         try:
             with stoppable():
                 for one in results:
@@ -197,6 +198,11 @@ def export(
             stopped = ASKED_TO_END
         finally:
             results.close()  # type: ignore[attr-defined]  # a generator, which lets its workers go
+    # Workers finish the subject that they are at, also when the others are called off.
+    for future, task in given.items():
+        if future.done():
+            late = outcome(future, Written, task.member.name, task.places)
+            done += [late] if isinstance(late, Written) else []
     _pass_on(done)
     return _result(tasks, done, stopped)
 
@@ -249,7 +255,11 @@ def _is_of_files(suffix: str) -> bool:
 
 
 def _results(
-    tasks: Sequence[Export], run: ExecutionOptions, begin: Begin, stack: ExitStack
+    tasks: Sequence[Export],
+    run: ExecutionOptions,
+    begin: Begin,
+    stack: ExitStack,
+    given: dict[Future[Written], Export],
 ) -> Iterator[Written]:
     executor = run.executor
     if executor is None and run.workers:
@@ -262,22 +272,27 @@ def _results(
         for task in tasks:
             yield task.write(begin(task.member.name))
         return
-    yield from _elsewhere(tasks, executor, begin)
+    yield from _elsewhere(tasks, executor, begin, given)
 
 
-def _elsewhere(tasks: Sequence[Export], executor: Executor, begin: Begin) -> Iterator[Written]:
+def _elsewhere(
+    tasks: Sequence[Export],
+    executor: Executor,
+    begin: Begin,
+    given: dict[Future[Written], Export],
+) -> Iterator[Written]:
+    """What comes back, and in `given` what has not come back yet."""
     ours = settings.configured() | share_of(processes_of(executor))
-    futures: dict[Future[Written], Export] = {}
     try:
         for task in tasks:
-            futures[submitted(executor, _write_with, ours, task)] = task
-        for future in completed(list(futures)):
-            task = futures[future]
+            given[submitted(executor, _write_with, ours, task)] = task
+        for future in completed(list(given)):
+            task = given.pop(future)
             begin(task.member.name)
             got = outcome(future, Written, task.member.name, task.places)
             yield got if isinstance(got, Written) else Written(0, 0, (got,))
     finally:
-        cancel(list(futures))
+        cancel(list(given))
 
 
 def _write_with(ours: Mapping[str, Any], task: Export) -> Written:
