@@ -87,22 +87,6 @@ def _rebuild(cls: type[VoxarrayError], message: str, code: str, path: str | None
     return cls(message, code=code, path=path)
 
 
-class blaming:  # noqa: N801  # used as a function, which would cost ten times as much
-    """Errors of ours that are raised inside name this file."""
-
-    __slots__ = ("_path",)
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, VoxarrayError):
-            error.path = self._path
-
-
 class FormatError(VoxarrayError, ValueError):
     """The bytes of a file say something impossible, contradictory or ambiguous."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from voxarray.core.errors import MissingFileError, SourceChangedError, blaming
+from voxarray.core.blaming import blaming
+from voxarray.core.errors import MissingFileError, SourceChangedError
 from voxarray.storage.remote.objects import ObjectIdentity, Objects, Stamp
 from voxarray.storage.remote.transport import usable
 
