@@ -119,6 +119,24 @@ def test_a_folder_is_never_replaced_by_a_file(tmp_path, suffix):
     assert (path / "thesis.txt").read_text() == "years"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no such files")
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mhd", ".ozx", ".ome.zarr"])
+def test_nothing_takes_the_place_of_a_device_or_pipe(tmp_path, suffix, linked):
+    pipe = tmp_path / f"pipe{suffix}"
+    os.mkfifo(pipe)
+    path = tmp_path / f"link{suffix}" if linked else pipe
+    if linked:
+        path.symlink_to(pipe)
+    with pytest.raises(vx.VoxarrayError) as caught:
+        image(suffix).save(path, overwrite=True)
+    assert caught.value.code in ("NOT_A_FILE", "EXISTS")
+    with pytest.raises(vx.VoxarrayError):
+        vx.Compose([vx.Flip(0)]).to_yaml(path)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert sorted(tmp_path.iterdir()) == sorted({path, pipe})
+
+
 def test_a_private_file_is_private_while_it_is_written(tmp_path):
     path = tmp_path / "a.nii"
     path.write_bytes(b"old")

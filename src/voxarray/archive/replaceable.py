@@ -12,6 +12,7 @@ from voxarray.archive import manifest as manifests
 from voxarray.archive.metadata import KEY
 from voxarray.archive.roots import LAYOUT, TOP, is_leftover, root_of
 from voxarray.core.errors import ArchiveExistsError
+from voxarray.storage.file_identity import refuse_special
 
 _OWN = re.compile(r"manifest\.json|generations/.+|labels/zarr\.json")
 """Keys that no manifest names."""
@@ -28,8 +29,13 @@ def require_replaceable(path: str) -> None:
     Raises:
         ArchiveExistsError: It is no archive of ours (``NOT_AN_ARCHIVE``), or files of others are
             in it (``FOREIGN_FILES``).
+        UnsupportedError: It is a device, a pipe or a socket (``NOT_A_FILE``).
     """
-    if not os.path.isdir(path) or not os.listdir(path):
+    if not os.path.isdir(path):
+        if os.path.exists(path):
+            refuse_special(path, os.stat(path).st_mode)
+        return
+    if not os.listdir(path):
         return
     named = _named(path)
     if named is None and not _is_ours(path):

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from voxarray.core.disk import refusal, sync
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 from voxarray.storage.destination import local_destination
+from voxarray.storage.file_identity import refuse_special
 from voxarray.storage.hidden_folders import folders_made, hidden_folder
 
 
@@ -24,6 +25,7 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[B
 
     Raises:
         ArchiveExistsError: There is a file already, and ``overwrite`` is False.
+        UnsupportedError: A device, a pipe or a socket is there (``NOT_A_FILE``).
         ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
     """
     with atomic_writes(path, overwrite=overwrite) as (partial,), open(partial, "xb") as file:
@@ -40,6 +42,7 @@ def atomic_writes(*paths: str | os.PathLike[str], overwrite: bool) -> Iterator[l
 
     Raises:
         ArchiveExistsError: One of the files is there already, and ``overwrite`` is False.
+        UnsupportedError: A device, a pipe or a socket is there (``NOT_A_FILE``).
         ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
     """
     names = [os.path.abspath(local_destination(path)) for path in paths]
@@ -90,13 +93,18 @@ def keep_mode(partial: str, target: str) -> None:
 
 
 def _refuse_existing(target: str, overwrite: bool) -> None:
-    if os.path.isdir(target):
+    try:
+        mode = os.stat(target).st_mode
+    except OSError:  # there is none, or writing tells what is wrong
+        return
+    if stat.S_ISDIR(mode):
         raise ArchiveExistsError(
             f"{target} is a folder: choose another name, or delete it yourself",
             code="IS_FOLDER",
             path=target,
         )
-    if os.path.exists(target) and not overwrite:
+    refuse_special(target, mode)
+    if not overwrite:
         raise ArchiveExistsError(
             f"{target} exists already: choose another name, or pass overwrite=True (--overwrite)",
             path=target,

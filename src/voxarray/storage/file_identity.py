@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from voxarray.core import descriptors, portable
+from voxarray.core.blaming import blaming
 from voxarray.core.errors import (
     FormatError,
     MissingFileError,
     SourceChangedError,
     UnsupportedError,
-    blaming,
     of_system,
 )
 
@@ -141,6 +141,27 @@ class FileIdentity:
         )
 
 
+def _kind(mode: int) -> str:
+    return _KINDS.get(stat.S_IFMT(mode), "no regular file")
+
+
+def refuse_special(path: str, mode: int) -> None:
+    """Raise `UnsupportedError` (``NOT_A_FILE``) for a device, pipe or socket as a destination.
+
+    A file would take its place: where the owner of its folder writes, that may be ``/dev/null``.
+
+    Args:
+        path: The destination.
+        mode: As `os.stat` gives it.
+    """
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UnsupportedError(
+            f"{path} is {_kind(mode)}, and what is written would take its place: name a file",
+            code="NOT_A_FILE",
+            path=path,
+        )
+
+
 def require_regular(path: str, mode: int) -> None:
     """Raise `UnsupportedError` (``NOT_A_FILE``) for what is no regular file.
 
@@ -149,9 +170,8 @@ def require_regular(path: str, mode: int) -> None:
         mode: As `os.stat` gives it.
     """
     if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
         raise UnsupportedError(
-            f"{path} is {kind}, and an image is read from a regular file: name one",
+            f"{path} is {_kind(mode)}, and an image is read from a regular file: name one",
             code="NOT_A_FILE",
             path=path,
         )

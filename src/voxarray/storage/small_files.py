@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from voxarray.core.disk import refusal
 from voxarray.core.errors import MissingFileError, is_absence, of_system
 from voxarray.storage.atomic_write import atomic_write
+from voxarray.storage.file_identity import refuse_special
 from voxarray.storage.remote.address import Address, is_url
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def write_if_other(path: str, data: bytes) -> None:
 
     Raises:
         ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
+        UnsupportedError: A device, a pipe or a socket is there (``NOT_A_FILE``).
         AccessDeniedError, TransportError: What a store refuses.
     """
     if is_url(path):
@@ -115,6 +117,7 @@ def write_if_other(path: str, data: bytes) -> None:
             place.put(key, data)
         return
     try:
+        refuse_special(path, os.stat(path).st_mode)  # reading it might never end
         with open(path, "rb") as file:
             if file.read() == data:
                 return
