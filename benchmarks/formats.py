@@ -172,6 +172,12 @@ def _series(count: int) -> Path:
         partial.mkdir(parents=True, exist_ok=True)
         dataset = pydicom.dcmread(_TEMPLATE)
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]  # each file is a slice here
+        # The scanner's own elements count slices, too: under a name that nobody asks for they do
+        # not, and the header stays as long as it is.
+        csa = dataset[0x0029, 0x1010]
+        csa.value = csa.value.replace(b"NumberOfImagesInMosaic", b"NumberOfImagesInSeries")
+        if (0x0019, 0x100A) in dataset:
+            del dataset[0x0019, 0x100A]
         for number in range(count):
             dataset.InstanceNumber = number + 1
             dataset.SOPInstanceUID = f"1.2.3.{number + 1}"
