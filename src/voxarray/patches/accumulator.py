@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from voxarray.core import memory, settings
 from voxarray.geometry.selection import Shape4
 
-_RESIDENT = 32 << 20
+_MOST_RESIDENT = 32 << 20
 """Bytes that may be touched in the file before its pages are given back to the system."""
 
 
@@ -32,7 +32,9 @@ class Accumulator:
     def __init__(self, shape: Shape4, dtype: np.dtype) -> None:
         c, w, h, d = shape
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        self.in_memory = size <= memory.budget() // 4
+        budget = memory.budget()
+        self.in_memory = size <= budget // 4
+        self._resident = min(_MOST_RESIDENT, budget // 8)
         self._map: Any = None
         self._touched = 0
         if self.in_memory:
@@ -48,9 +50,10 @@ class Accumulator:
         """The sums in a box (W, H, D) of all channels, to be read or changed at once."""
         part = self.voxels[(slice(None), *(slice(r.start, r.stop) for r in box))]
         if self._map is not None:
-            self._touched += _pages(part)
-            if self._touched > _RESIDENT:
+            pages = _pages(part)
+            if self._touched + pages > self._resident:
                 self._give_back()
+            self._touched += pages
         return part
 
     def _give_back(self) -> None:
