@@ -196,6 +196,33 @@ def test_texts_of_many_digits_are_compared_to_the_last_one():
     assert list(matching(table, "id < 1001")) == [False, False, False, True, True]
 
 
+def test_what_pandas_reads_as_missing_is_missing_where_numbers_are_compared():
+    from pandas._libs.parsers import STR_NA_VALUES
+
+    texts = ["7", *sorted(STR_NA_VALUES), " ", " NA ", None]
+    table = pd.DataFrame({"score": texts})
+    only_the_first = [True] + [False] * (len(texts) - 1)
+    for expression in ("score == 7", "score > 6", "score in [7]", "score <= 7", "8 > score"):
+        assert list(matching(table, expression)) == only_the_first
+    for expression in ("score != 7", "not score > 6", "score not in [7]"):
+        assert list(matching(table, expression)) == [not one for one in only_the_first]
+    # A text that is asked for is a text, as in pandas with keep_default_na=False.
+    assert table.score[matching(table, "score == 'NA'")].tolist() == ["NA"]
+    nothing = pd.DataFrame({"none": [None, None], "nan": [np.nan, np.nan], "text": ["n/a", ""]})
+    assert not any(matching(nothing, f"{name} < 1").any() for name in nothing)
+    read = pd.read_csv(io.StringIO("score\n" + "\n".join(map(str, texts[:-3]))))
+    assert len(read.query("score > 6")) == 1
+
+
+@pytest.mark.parametrize("text", ["na", "missing", "-", "?", "7 years", "7,5", "NaNs", "unknown"])
+def test_other_texts_among_numbers_are_refused_by_name(text):
+    table = pd.DataFrame({"score": ["7", "n/a", text]})
+    with pytest.raises(FormatError, match="score holds texts such as ") as caught:
+        matching(table, "score > 6")
+    assert caught.value.code == "BAD_QUERY"
+    assert repr(text) in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("expression", "why"),
     [

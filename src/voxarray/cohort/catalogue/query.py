@@ -44,7 +44,9 @@ def matching(table: pd.DataFrame, expression: str) -> pd.Series:
 
     What is missing equals nothing and is neither more nor less than anything; ``not`` of that
     holds. Texts that are numbers, as columns of people's tables are, may be compared with
-    numbers. Columns whose names are no Python names stand in backticks.
+    numbers; an empty cell, BIDS' ``n/a`` and what else `pandas.read_csv` takes for missing
+    (``NA``, ``NaN``, ``null``, ...) are missing then. Columns whose names are no Python names stand
+    in backticks.
 
     Args:
         table: The catalogue.
@@ -160,7 +162,9 @@ class _Query:
             if not all(isinstance(value, str) for value in given):
                 raise self._bad(f"{one.name} is compared with texts or with numbers, not with both")
             return one
-        known = one.where(~one.isin(_MISSING))
+        known = one.where(
+            [not isinstance(text, str) or text.strip() not in _MISSING for text in one]
+        )
         numbers = pd.to_numeric(known, errors="coerce")
         wrong = known[known.notna() & numbers.isna()]
         if len(wrong):
@@ -252,8 +256,12 @@ class _Query:
         return f"the columns are {', '.join(map(str, self.table.columns))}"
 
 
-_MISSING = ("", "n/a")
-"""What tables write where there is no number; the second is that of BIDS."""
+_MISSING = {
+    *("", "n/a", "N/A", "NA", "<NA>", "#N/A", "#NA", "#N/A N/A", "null", "NULL", "None"),
+    *("nan", "NaN", "-nan", "-NaN", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+}
+"""What tables write where there is no number: what `pandas.read_csv` takes for missing, the empty
+text and BIDS' ``n/a`` among it. Where texts are asked for, they are texts like any other."""
 
 
 def _is_column(value: Any) -> bool:
