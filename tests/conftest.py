@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -19,6 +20,16 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 # Hundreds of tests start a Python of their own, and none should compile the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A third of collecting the tests, and a twentieth of running them, was looking again and again
+# through what collecting makes for something to free: nothing of it is garbage before the end.
+gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
