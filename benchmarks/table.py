@@ -114,7 +114,8 @@ def _instead(found: dict[str, Any]) -> str:
     ]
     caption = (
         "Wall time, and peak memory above the imports, on head-like scans. "
-        "[All figures, all peers](benchmarks/README.md), also where voxarray is not the fastest."
+        "[All figures, all peers](benchmarks/README.md), including those where "
+        "voxarray is not the fastest."
     )
     return "\n\n".join(
         [caption, _grid(["", "instead", "costs", "voxarray"], lines), _where(convert)]
@@ -126,7 +127,7 @@ _VOXELS = {
     "fMRI, 16 bit": "example4d.nii.gz",
     "EPI, 16 bit, noisy": "ge_epi_dcm2niix.nii.gz",
     "ASL, float32": "pcasl.nii.gz",
-    "label map, int32, made": "labels int32",
+    "label map, int32, synthetic": "labels int32",
 }
 """Kinds of voxels that the README shows, and a scan of each in the results."""
 
@@ -155,8 +156,8 @@ def _profiles(result: dict[str, Any]) -> str:
     )
     titles = ["", *(f"`{name}`" for name in _PROFILES)]
     where = (
-        f"<sub>{result['date'][:10]}, {result['machine']['cpu']} with a load of {load:.0f}: bytes "
-        "are exact, speeds are less than those of a quiet one.</sub>"
+        f"<sub>{result['date'][:10]}, {result['machine']['cpu']} with a load of {load:.0f}: sizes "
+        "are exact; on an idle machine speeds are higher.</sub>"
     )
     return "\n\n".join([caption, _grid(titles, lines), where])
 

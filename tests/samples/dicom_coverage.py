@@ -31,17 +31,18 @@ _NIBABEL = Path(nib.__file__).parent
 _HEAD = """\
 # DICOM files that pydicom and nibabel bundle
 
-Each file is opened alone, those of nibabel that are deflated (`.gz`) after they were inflated.
+Each file is opened alone; files of nibabel that are gzipped (`.gz`) are unzipped first.
 "opens" means that its voxels equal those of `pydicom.pixel_array` after slope and intercept, or
 those of SimpleITK where pydicom has no decoder (lossless JPEG); everything else is an error with
 the code that is shown. The table is made, and checked by the tests, with pydicom {pydicom}, nibabel
 {nibabel} and the extras `dicom` and `plot`.
 
-Siemens mosaics are unpacked where the header says how, whatever Image Type says: the number of
-slices (the CSA header and element (0019,100A) have to agree), the direction in which they follow
-one another (CSA header in the format SV10) and their distance (Spacing Between Slices). Otherwise
-they are refused (`MOSAIC`), never guessed. Voxels and place are compared with nibabel's and with
-dcm2niix's, on two of a scanner's headers, whose pixels nibabel has blanked and the tests fill.
+Siemens mosaics are unpacked, whatever Image Type says, if the header states three things: the
+number of slices (the CSA header and element (0019,100A) have to agree), the direction from slice
+to slice (CSA header in the format SV10) and their distance (Spacing Between Slices). Otherwise
+they are refused (`MOSAIC`); nothing is guessed. Voxels and affine are compared with those of
+nibabel and dcm2niix. The tests use two headers from a real scanner, which nibabel ships with
+blank pixels, and fill in pixels of their own.
 
 | file | result |
 |---|---|

@@ -26,10 +26,10 @@ _NOT_IMAGES = {".py", ".m", ".rst", ".trk", ".tck", ".dcm", ""}  # .dcm: see dic
 _HEAD = """\
 # Images of nibabel's test data
 
-"opens" means that voxels and affine are nibabel's: the affine to 1e-6, stored numbers exactly,
-scaled ones as nibabel's float64 rounded to the type that is shown. "nibabel refuses, too" stands
-for headers without their voxels, for files that are broken on purpose, and for what is no image in
-space; what follows is the code of our error. The table is made, and checked by the tests, with
+"opens" means that voxels and affine equal nibabel's: the affine to 1e-6, unscaled voxels exactly,
+scaled ones after rounding nibabel's float64 to the type that is shown. "nibabel refuses, too"
+marks headers without their voxels, files that are broken on purpose, and files that hold no image
+in space; the code of voxarray's error follows. The table is made, and checked by the tests, with
 nibabel {nibabel}.
 
 | file | result |
