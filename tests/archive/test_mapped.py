@@ -65,7 +65,8 @@ def test_chunks_are_checked_again_beyond_the_limit_of_caches(source, monkeypatch
 def test_pages_that_count_as_resident_are_few(tmp_path, monkeypatch):
     source = open_archive(archive(tmp_path / "a.ome.zarr", blobs(SHAPE), chunk=4, codec="raw"))
     monkeypatch.setattr(page_cache, "MOST_BYTES", 200)
-    monkeypatch.setattr(page_cache, "LOOK_EVERY", 100)
+    monkeypatch.setattr(page_cache, "LEAST_BYTES", 100)
+    monkeypatch.setattr(page_cache, "_allowed", 0)
     monkeypatch.setattr(page_cache, "_maps", weakref.WeakSet())
     monkeypatch.setattr(mapped, "_open", weakref.WeakSet())
     dropped = []

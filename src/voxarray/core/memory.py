@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import mmap
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -76,8 +77,11 @@ def resident_files() -> int:
 
 def _statm(column: int) -> int:
     try:
-        with open("/proc/self/statm", "rb") as file:
-            pages = int(file.read().split()[column])
+        fd = os.open("/proc/self/statm", os.O_RDONLY)  # a file object takes three times as long
+        try:
+            pages = int(os.read(fd, 128).split()[column])
+        finally:
+            os.close(fd)
     except (OSError, IndexError, ValueError):
         return 0
     return pages * mmap.PAGESIZE

@@ -15,17 +15,20 @@ import weakref
 
 from voxarray.core import memory
 
-MOST_BYTES = 64 << 20
+MOST_BYTES = 80 << 20
 """What may be resident of all maps: a loader's worker promises 128 MiB in all."""
 
-LOOK_EVERY = 16 << 20
-"""Bytes to touch between looks at what is resident; small budgets have less."""
+LEAST_BYTES = 16 << 20
+"""What may be resident of all maps whatever the budget, so that something can be read."""
 
 FOLIO = 2 << 20
 """Bytes that may become resident around those that are touched."""
 
 _lock = threading.Lock()
-_touched = 0
+_resident = 0
+"""Bytes that may be resident of all maps: what was at the last look, and what was touched since."""
+_allowed = 0
+"""The limit at the last look, for it asks the system."""
 _beside = 0
 """Bytes of other files, libraries above all, that were resident when no page of ours was."""
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
@@ -42,30 +45,47 @@ def register(pages: mmap.mmap) -> mmap.mmap:
 
 
 def limit() -> int:
-    """Bytes that may be resident of all maps; between two looks there may be `LOOK_EVERY` more."""
-    return min(MOST_BYTES, memory.cache_limit())
+    """Bytes that may be resident of all maps."""
+    return max(LEAST_BYTES, min(MOST_BYTES, memory.cache_limit()))
 
 
 def touch(size: int) -> None:
-    """Say that pages of a registered map are about to be read.
+    """Say that pages of a registered map are about to be read; others go where they are too many.
 
     Args:
-        size: Bytes that may become resident.
+        size: Bytes that may become resident; more than `LEAST_BYTES` may exceed the limit.
     """
-    global _touched
-    before = _touched
-    _touched = after = before + size  # a lost update between threads costs nothing
-    if before // LOOK_EVERY != after // LOOK_EVERY and _resident(after) > limit():
-        _touched = size
-        give_back()
+    global _resident, _allowed
+    before = _resident
+    after = before + size
+    # Only where there may be too many it is looked at how many there are.
+    if after > _allowed:
+        _allowed = limit()
+        after = _look(before) + size
+        if after > _allowed:
+            give_back()
+            after = size
+    _resident = after  # a lost update between threads costs what one of them touches, until a look
 
 
-def _resident(touched: int) -> int:
+def _look(touched: int) -> int:
     """Bytes that are resident of all maps, or what was touched where the system does not tell."""
     global _beside
     files = memory.resident_files()
     _beside = min(_beside, files)
     return files - _beside if files else touched
+
+
+def give_back_around(pages: mmap.mmap, start: int, size: int) -> None:
+    """Give back the pages of some bytes of a map, and all that became resident with them.
+
+    Args:
+        pages: The map.
+        start: The first of the bytes.
+        size: How many they are.
+    """
+    first = max(0, start - FOLIO) // mmap.PAGESIZE * mmap.PAGESIZE
+    pages.madvise(mmap.MADV_DONTNEED, first, min(len(pages), start + size + FOLIO) - first)
 
 
 def give_back() -> None:

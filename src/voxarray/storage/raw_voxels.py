@@ -18,17 +18,13 @@ from numpy.typing import NDArray
 
 from voxarray.core import page_cache, portable
 from voxarray.core.errors import TruncatedError
-from voxarray.storage import read_lease
+from voxarray.storage import read_lease, resident_parts
 
 MAX_SPAN = 8 << 20
-"""Bytes that one call may read beside the output."""
+"""Bytes that one call may read, or one copy make resident, beside the output."""
 
 LEAST_LEASED = 64 << 10
 """Bytes of a result for which taking a lease is worth it."""
-
-MOST_LEASED = 24 << 20
-"""Bytes that one read may make resident: a plane across all rows of a volume would be all of it,
-and so may a patch be where planes are large. To read these takes no longer without a map."""
 
 _LARGEST_CALL = 1 << 30  # Linux reads at most 2 GiB at once
 
@@ -78,31 +74,29 @@ class RawVoxels:
         strides = self._strides
         steps = [size * r.step for size, r in zip(strides, ranges, strict=True)]
         first = self.offset + sum(r[0] * s for r, s in zip(ranges, strides, strict=True))
-        with read_lease.mapped_under_read_lease(fd) as data:
-            if data is None or first + self._span(ranges, steps) > data.size:
+        with read_lease.mapped_under_read_lease(fd) as pages:
+            if pages is None or first + self._span(ranges, steps) > len(pages):
                 return False
-            page_cache.touch(self._resident(ranges))
-            out[...] = np.ndarray(out.shape, self.dtype, data, first, steps)
+            wanted: NDArray = np.ndarray(out.shape, self.dtype, pages, first, steps)
+            box = [len(r) for r in ranges], steps, self.dtype.itemsize
+            if (resident := resident_parts.resident(*box)) <= page_cache.LEAST_BYTES:
+                page_cache.touch(resident)
+                out[...] = wanted
+                return True
+            # A plane across all rows would make the whole volume resident, as may a patch where
+            # planes are large: no more of it than reading would take beside the output.
+            for part, start, size in resident_parts.parts_within(MAX_SPAN, *box):
+                out[part] = wanted[part]
+                page_cache.give_back_around(pages, first + start, size)
         return True
 
     def _has_short_rows(self, ranges: Sequence[range], nbytes: int) -> bool:
-        """Whether more than twice the wanted bytes would be read: enough to matter, and no more."""
-        if nbytes < LEAST_LEASED or 2 * nbytes >= self._touched(ranges):
+        """Whether more than twice the wanted bytes would be read: enough to matter."""
+        if nbytes < LEAST_LEASED:
             return False
-        return self._resident(ranges) <= MOST_LEASED
-
-    def _touched(self, ranges: Sequence[range]) -> int:
-        """Bytes of the planes' rows from the first that is wanted to the last."""
         *outer, row, voxel = ranges
         steps = [s * r.step for s, r in zip(self._strides[-2:], (row, voxel), strict=True)]
-        return math.prod(map(len, outer)) * self._span((row, voxel), steps)
-
-    def _resident(self, ranges: Sequence[range]) -> int:
-        """Bytes that may become resident with these rows, in folios that lie around them."""
-        steps = [s * r.step for s, r in zip(self._strides, ranges, strict=True)]
-        planes = math.prod(map(len, ranges[:-2]))
-        around = self._span(ranges, steps) + page_cache.FOLIO
-        return min(around, self._touched(ranges) + planes * page_cache.FOLIO)
+        return 2 * nbytes < math.prod(map(len, outer)) * self._span((row, voxel), steps)
 
     def fetch(
         self, read: Fetch, ranges: Sequence[range], out: NDArray, costs: Costs = LOCAL
@@ -138,8 +132,10 @@ class RawVoxels:
     @property
     def _strides(self) -> list[int]:
         """Bytes from one index to the next along each axis."""
-        sizes = (*self.shape[1:], self.dtype.itemsize)
-        return [math.prod(sizes[axis:]) for axis in range(len(sizes))]
+        strides = [self.dtype.itemsize]
+        for size in self.shape[:0:-1]:
+            strides.append(strides[-1] * size)
+        return strides[::-1]
 
     def _starts(self, ranges: Sequence[range], level: int) -> Iterator[int]:
         """Where in the file each part begins, one part per index of the leading axes."""

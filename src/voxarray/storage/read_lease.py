@@ -20,9 +20,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-from numpy.typing import NDArray
-
 from voxarray.core import page_cache
 
 try:
@@ -37,7 +34,7 @@ _maps: OrderedDict[tuple[int, int, int], mmap.mmap] = OrderedDict()
 
 
 @contextmanager
-def mapped_under_read_lease(fd: int) -> Iterator[NDArray[np.uint8] | None]:
+def mapped_under_read_lease(fd: int) -> Iterator[mmap.mmap | None]:
     """The bytes of an open file, which nobody changes in this block; None if that cannot be.
 
     Args:
@@ -47,7 +44,7 @@ def mapped_under_read_lease(fd: int) -> Iterator[NDArray[np.uint8] | None]:
         yield None
         return
     try:
-        yield np.frombuffer(_mapped(fd), np.uint8)
+        yield _mapped(fd)
     finally:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
