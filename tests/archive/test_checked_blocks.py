@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from archive_samples import archive, voxels
 
-from voxarray.archive import checked_blocks
+from voxarray.archive import checked_blocks, reader
 from voxarray.archive.checked_blocks import CheckedBlocks
 from voxarray.archive.codecs import Codec
 from voxarray.archive.source import ArchiveSource, open_archive
@@ -138,6 +138,26 @@ def test_a_small_box_reads_its_blocks_alone(tmp_path, reads):
     assert reads.blocks == 3
     source.read(Selection((range(1), range(64), range(64), range(32))))
     assert reads.blocks == 3
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_blocks_at_a_corner_of_chunks_are_read_without_other_threads(
+    tmp_path, monkeypatch, background
+):
+    expected = stored((1, 100, 100, 100), "i2", 0)
+    if background:
+        expected[:, 64:, 64:] = 0
+    source = source_of(tmp_path / "a.ome.zarr", expected, codec="default")
+    box = Selection((range(1), range(56, 72), range(56, 72), range(56, 72)))
+    shared = []
+    share = reader.share
+    monkeypatch.setattr(reader, "share", lambda *rest: (shared.append(1), share(*rest)))
+    for times in (1, 1, 1):  # whole chunks at first, which threads share
+        assert source.read(box).tobytes() == expected[np.ix_(*box.ranges)].tobytes()
+        assert len(shared) == times
+    checked_blocks._kept.clear()
+    source.read(box)
+    assert len(shared) == 2
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -35,6 +35,9 @@ _CHUNKS_AT_A_TIME = 8
 _SMALL = 16
 """A box of fewer voxels than a sixteenth of a chunk is small."""
 
+_FEW = 8
+"""Chunks that meet at a corner."""
+
 _CHUNKS_IN_A_CALL = 64
 """What one call reads at most: nothing interrupts it."""
 
@@ -112,7 +115,8 @@ class ShardedArray:
         self._refuse_bomb()
         jobs = self._jobs(ranges)
         if self.store.requests is None:
-            if len(jobs) == 1:  # as most small patches are
+            # As most small patches are; others take less time than to ask another thread for help.
+            if len(jobs) == 1 or (self._is_small(ranges) and self._are_known(jobs)):
                 work(self._chunks(jobs))
                 return
             threads = min(settings.threads(), len(jobs))
@@ -128,6 +132,26 @@ class ShardedArray:
         """Whether parts of its chunks can be decoded by themselves."""
         return 0 < self.codec.block < chunk_bytes(self.layout, self.dtype)
 
+    def _is_small(self, ranges: Sequence[range]) -> bool:
+        """Whether a box takes a few blocks of chunks that are decoded in blocks."""
+        voxels = math.prod(len(axis) for axis in ranges)
+        return self._has_blocks and voxels * _SMALL <= math.prod(self.layout.chunk)
+
+    def _are_known(self, jobs: Sequence[Job]) -> bool:
+        """Whether of each chunk blocks can be read, as it was seen before, or is background."""
+        if len(jobs) > _FEW:
+            return False
+        shards: dict[Index4, ShardHandle] = {}
+        for n, z, y, x in jobs:
+            position = (n.shard, z.shard, y.shard, x.shard)
+            shard = shards.get(position)
+            if shard is None:
+                shard = shards[position] = self._shard(position)
+            slot = n.slot + z.slot + y.slot + x.slot
+            if shard.index.offsets[slot] >= 0 and checked_blocks.known(shard.number, slot) is None:
+                return False
+        return True
+
     def _read_by_loops(self, ranges: Sequence[range], out: NDArray) -> bool:
         """Read by compiled loops, where these are; False if nothing was done.
 
@@ -137,7 +161,7 @@ class ShardedArray:
         if self.store.requests is not None or not self.codec.cname or out.dtype != self.dtype:
             return False
         # The loops read and check chunks as wholes, which takes longer than a few blocks in NumPy.
-        if self._has_blocks and out.size * _SMALL <= math.prod(self.layout.chunk):
+        if self._is_small(ranges):
             return False
         loops = accelerated.loops(1 + out.size // math.prod(self.layout.chunk))
         box = None if loops is None else accelerated.Box.of(loops, self.layout, ranges, out)
