@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxarray.cohort.run import dask as engine
-from voxarray.cohort.run.batches import BATCH_BYTES, BATCH_IMAGES, batches
+from voxarray.cohort.run.batches import BATCH_IMAGES, BATCH_SECONDS, LEAST_SECONDS, Pace, batches
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.cohort.run.job import Job
 from voxarray.cohort.run.task import Result
@@ -31,28 +31,98 @@ def images(sizes):
 
 
 @given(
-    st.lists(st.sampled_from([0, 1, MIB, 9 * MIB, BATCH_BYTES, 99 * MIB]), max_size=300),
+    st.lists(st.sampled_from([0, 1, MIB, 9 * MIB, 32 * MIB, 99 * MIB]), max_size=300),
     st.integers(1, 20),
     st.sets(st.integers(0, 300), max_size=5),
+    st.sampled_from([1e-9, 1e-8, 1e-7]),
 )
-def test_batches_are_all_images_in_their_order_and_none_is_too_much(sizes, slots, apart):
-    items, alone = images(sizes), {str(number) for number in apart}
-    found = list(batches(items, slots, alone))
+def test_batches_are_all_images_in_their_order_and_none_is_too_much(sizes, slots, apart, per_byte):
+    items, alone, pace = images(sizes), {str(number) for number in apart}, Pace(per_byte)
+    found = list(batches(items, slots, pace, alone))
     assert [item for batch in found for item in batch] == items
-    begun = 0
+    left = sum(map(pace.of, items))
+    least = min(LEAST_SECONDS, left / slots)
     for batch in found:
+        seconds = sum(map(pace.of, batch))
         if len(batch) > 1:
-            assert sum(item.size for item in batch) <= BATCH_BYTES
+            most = max(left / (2 * slots), least)
+            assert seconds <= min(BATCH_SECONDS, most) * (1 + 1e-6)
             assert all(item.size and item.slug not in alone for item in batch)
-            assert len(batch) <= min(BATCH_IMAGES, (len(items) - begun) / (2 * slots))
-        begun += len(batch)
+            assert len(batch) <= BATCH_IMAGES
+        left -= seconds
 
 
 def test_ten_thousand_small_images_are_few_tasks():
-    found = list(batches(images([512 << 10] * 10_000), 4))
-    assert len(found) < 200
-    assert len(found[0]) == 64
-    assert len(found[-1]) == 1
+    found = list(batches(images([512 << 10] * 10_000), 4, Pace()))
+    assert len(found) <= 130
+    assert len(found[0]) == 85  # four seconds of them
+    assert [len(batch) for batch in found[-5:]] == [21, 21, 21, 21, 6]
+
+
+@pytest.mark.parametrize(("images_a_second", "first"), [(10, 40), (50, 200), (1000, 256)])
+def test_batches_follow_the_time_that_images_take(images_a_second, first):
+    items = images([512 << 10] * 5_000)
+    results = [
+        Result(item.slug, "converted", "", seconds=1 / images_a_second) for item in items[1:9]
+    ]
+    slow = Result("0", "converted", "", seconds=9.0)  # it took the imports
+    failed = Result("9", "failed", "", seconds=30.0)
+    pace = Pace()
+    pace.learn(items[:10], [slow, *results, failed])
+    found = list(batches(items, 2, pace))
+    assert len(found[0]) == first
+    assert abs(pace.of(items[0]) * images_a_second - 1) < 1e-6
+
+
+def test_what_teaches_nothing_changes_no_pace():
+    pace, items = Pace(), images([MIB, MIB])
+    pace.learn(items[:1], [Result("0", "converted", "", seconds=3.0)])
+    pace.learn(items, [Result("0", "converted", "", seconds=3.0), Result("1", "present", "")])
+    assert pace == Pace()
+
+
+def test_the_first_images_that_come_show_how_many_go_together(job, monkeypatch):
+    """Four for each at first; what they took makes groups of the others, which nobody waits for."""
+    job = replace(job, items=[replace(job.items[0], slug=f"{n:03}") for n in range(100)])
+
+    def script(batch, _):
+        return [Result(t.item.slug, "converted", t.item.key, seconds=0.1) for t in batch.tasks]
+
+    client = Client(script)
+    client.nthreads = lambda: {"a": 2}
+    results = spread(job, client, monkeypatch)
+    assert [result.slug for result in results] == [item.slug for item in job.items]
+    assert [len(names) for names in client.sent] == [4, 4, 23, 17, 13, 10, 10, 10, 9]
+
+
+def test_stacks_are_sampled_less_often_until_the_last_batch_ends(monkeypatch):
+    import distributed
+
+    from voxarray.cohort.run.seldom_sampled import seldom_sampled
+
+    def callbacks():
+        kinds = {"profile": 10.0, "tick": 20.0, "heartbeat": 500.0, "memory_monitor": 100.0}
+        return {name: Callback(every) for name, every in kinds.items()}
+
+    class Callback:
+        def __init__(self, every):
+            self.callback_time = every
+
+    worker = type("Worker", (), {"periodic_callbacks": callbacks()})()
+    monkeypatch.setattr(distributed, "get_worker", lambda: worker)
+
+    def every():
+        return [one.callback_time for one in worker.periodic_callbacks.values()]
+
+    with seldom_sampled():
+        with seldom_sampled():
+            assert every() == [500.0, 500.0, 500.0, 100.0]
+        assert every() == [500.0, 500.0, 500.0, 100.0]
+    assert every() == [10.0, 20.0, 500.0, 100.0]
+    del worker.periodic_callbacks["profile"]  # as where it is switched off
+    with seldom_sampled():
+        assert every() == [500.0, 500.0, 100.0]
+    assert every() == [20.0, 500.0, 100.0]
 
 
 def test_each_image_of_a_batch_fails_alone(tmp_path, monkeypatch):
@@ -180,7 +250,7 @@ def test_a_batch_that_cannot_be_sent_back_is_tried_one_by_one(job, monkeypatch):
     results = spread(job, client, monkeypatch)
     assert {r.slug for r in results if r.status == "failed"} == {bad}
     assert sorted(r.slug for r in results) == sorted(item.slug for item in job.items)
-    assert len(client.sent[0]) == 4
+    assert len(client.sent[0]) == 8
 
 
 def test_an_image_that_is_busy_is_asked_for_again_alone(job, monkeypatch):

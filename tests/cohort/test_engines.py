@@ -187,8 +187,9 @@ def test_the_budget_of_a_worker_is_kept(tmp_path):
 def test_workers_keep_to_their_share(monkeypatch, overlapping, threads):
     import dask.config
 
-    from voxarray.cohort.run.dask import Distributed
+    from voxarray.cohort.run.dask_client import client_of
     from voxarray.core import memory, settings
+    from voxarray.core.shares import share_of
 
     monkeypatch.setenv("DASK_VOXARRAY__MEMORY_BUDGET", "3 GiB")  # which each of them inherits
     with (
@@ -199,7 +200,7 @@ def test_workers_keep_to_their_share(monkeypatch, overlapping, threads):
                 "voxarray.chunk-limit": "9 MiB",
             }
         ),
-        Distributed(2)._client(overlapping) as client,
+        client_of(2, None, overlapping, share_of(2)) as client,
     ):
         found = client.run(
             lambda: (memory.budget(), settings.threads(), settings.get_bytes("chunk-limit"))

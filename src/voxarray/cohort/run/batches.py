@@ -5,51 +5,102 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import median
 
 from voxarray.cohort.plan.item import Item
+from voxarray.cohort.run.seldom_sampled import seldom_sampled
 from voxarray.cohort.run.task import Result, Task, convert_throttled
 from voxarray.cohort.run.worker_news import Reporter
 
-BATCH_BYTES = 32 << 20
-"""Of voxels in a batch, about a second of work: a worker that dies loses no more than that, and
-one that finishes none within minutes is stuck. An image that has more goes alone."""
+BATCH_SECONDS = 4.0
+"""Of work in a batch: a worker that dies loses no more than that. An image of more goes alone."""
 
-BATCH_IMAGES = 64
+LEAST_SECONDS = 1.0
+"""Of work in the last batches, as long as each worker has one. A task takes a scheduler, its client
+and a worker 5 to 10 ms of processor time together, which is as much as a scan of 64^3 takes."""
+
+BATCH_IMAGES = 256
+
 _ROUNDS = 2
+_BESIDE = 1 << 20
+"""What an image costs that has no voxels (files, folders, waiting for the disk), in bytes."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long images take the workers, by those that they have converted.
+
+    Attributes:
+        per_byte: Seconds; before anything is known, about what one core takes.
+    """
+
+    per_byte: float = 1 / (32 << 20)
+
+    def of(self, item: Item) -> float:
+        """Seconds that an image will take."""
+        return (item.size + _BESIDE) * self.per_byte
+
+    def learn(self, items: Sequence[Item], results: Sequence[Result]) -> None:
+        """Take what the images of a batch took instead of what was assumed.
+
+        Args:
+            items: Of the batch.
+            results: One of each.
+        """
+        # The first one of a worker takes all imports.
+        pairs = list(zip(items, results, strict=True))[1:]
+        known = [
+            result.seconds / (item.size + _BESIDE)
+            for item, result in pairs
+            if result.status == "converted" and result.seconds > 0
+        ]
+        if known:
+            self.per_byte = median(known)
 
 
 def batches(
-    items: Sequence[Item], slots: int, alone: Collection[str] = ()
+    items: Sequence[Item], slots: int, pace: Pace, alone: Collection[str] = ()
 ) -> Iterator[tuple[Item, ...]]:
     """Group neighbours, in their order; the groups become smaller towards the end.
 
-    None is larger than half of what is left for each that converts, so that nobody has a whole
-    batch to do while the others have nothing.
+    None takes longer than half of what is left for each that converts, so that nobody has a whole
+    batch to do while the others have nothing; unless that is hardly worth a task.
 
     Args:
         items: The largest first.
         slots: Images that are converted at once.
+        pace: How long they take.
         alone: Names of archives that are no part of a batch.
 
     Examples:
         >>> from types import SimpleNamespace
-        >>> small = [SimpleNamespace(slug=str(n), size=100) for n in range(10)]
-        >>> [len(batch) for batch in batches(small, slots=1)]
-        [5, 2, 1, 1, 1]
+        >>> small = [SimpleNamespace(slug=str(n), size=15 << 20) for n in range(10)]
+        >>> [len(batch) for batch in batches(small, slots=1, pace=Pace())]
+        [5, 2, 2, 1]
     """
-    begin = 0
+    seconds = [pace.of(item) for item in items]
+    begin, left = 0, sum(seconds)
+    least = min(LEAST_SECONDS, left / slots)
     while begin < len(items):
-        most = min(BATCH_IMAGES, (len(items) - begin) // (_ROUNDS * slots))
-        end, total = begin + 1, _weight(items[begin], alone)
-        while end < begin + most and (total := total + _weight(items[end], alone)) <= BATCH_BYTES:
-            end += 1
+        most = min(BATCH_SECONDS, max(left / slots / _ROUNDS, least))
+        end, total = begin + 1, seconds[begin]
+        if not _is_alone(items[begin], alone):
+            last = min(len(items), begin + BATCH_IMAGES)
+            # Sums are rounded: what is left for the last one may be a trifle less than it takes.
+            while (
+                end < last
+                and not _is_alone(items[end], alone)
+                and total + seconds[end] <= most * (1 + 1e-9)
+            ):
+                total += seconds[end]
+                end += 1
         yield tuple(items[begin:end])
-        begin = end
+        begin, left = end, left - total
 
 
-def _weight(item: Item, alone: Collection[str]) -> int:
-    """Bytes that an image takes of a batch; all, if it is to be alone or nobody knows its size."""
-    return BATCH_BYTES + 1 if item.slug in alone or not item.size else item.size
+def _is_alone(item: Item, alone: Collection[str]) -> bool:
+    """Whether it is to be alone, as those that nobody knows the size of."""
+    return item.slug in alone or not item.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +119,7 @@ class Batch:
 def convert_batch(batch: Batch) -> list[Result]:
     """Convert the images of a batch, each as soon as memory has room for it."""
     reporter = Reporter(batch.topic)
-    return [convert_throttled(task, partial(reporter.of, task.item.slug)) for task in batch.tasks]
+    with seldom_sampled():
+        return [
+            convert_throttled(task, partial(reporter.of, task.item.slug)) for task in batch.tasks
+        ]

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import signal
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import resource_tracker
 from typing import Any
 
 from voxarray.archive.partial_writes import PartialWrite
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
-from voxarray.cohort.run import throttle
-from voxarray.cohort.run.batches import Batch, batches, convert_batch
+from voxarray.cohort.run.batches import Batch, Pace, batches, convert_batch
+from voxarray.cohort.run.dask_client import client_of
 from voxarray.cohort.run.divided_images import convert_part, folder_for_parts, parts_of
 from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Begin, Job
@@ -26,24 +23,16 @@ from voxarray.cohort.run.task import Result, is_made, noted_down
 from voxarray.cohort.run.worker_news import WorkerNews
 from voxarray.cohort.run.worker_watch import WorkerWatch
 from voxarray.core import memory, settings
-from voxarray.core.errors import ArchiveError, TransportError, VoxarrayError, VoxarrayWarning
+from voxarray.core.errors import ArchiveError, VoxarrayError, VoxarrayWarning
 from voxarray.core.shares import share_of
 from voxarray.storage.folder_lock import FolderLock
 
-_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _LOST = "WORKER_LOST"
 _STUCK = "WORKER_STUCK"
+_TIMED = 4
+"""Images for each that converts at once, which show how long the others take."""
 _ATTEMPTS = 3
 """Workers that an image is given to, one after the other, where each of them gets stuck."""
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": 32 << 20, "MALLOC_TRIM_THRESHOLD_": 64 << 20}
-"""Where glibc's allocator ends by itself (mallopt(3)), in bytes. `distributed` starts its workers
-with a trim threshold of 64 KiB, which also keeps the other one at 128 KiB: each buffer of a chunk
-would be fresh pages, twenty times as many as without."""
-_UNWATCHED = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1 s"}
-"""No stacks of our own workers are sampled for a dashboard that nobody sees, a hundred a second."""
-_RESTARTS = {"distributed.deploy.lost-worker-timeout": "1 h"}
-"""How long a worker that died may take to be started again. After the 15 seconds that are usual,
-which a busy machine needs for the imports, the cluster ends its nanny, and nobody starts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +54,7 @@ class Distributed:
         large = [item for item in job.items if item.header and item.header.peak > budget]
         small = [item for item in job.items if item not in large] if large else list(job.items)
         if small:
-            with self._client(job.overlapping) as client:
+            with client_of(self.workers, self.scheduler, job.overlapping, share) as client:
                 # Not threads: those of a worker take turns.
                 workers = self.workers or sum(client.nthreads().values())
                 ours = settings.configured() | share
@@ -75,87 +64,6 @@ class Distributed:
 
     def _share(self) -> dict[str, Any]:
         return share_of(self.workers if self.scheduler is None else 0)
-
-    @contextmanager
-    def _client(self, overlapping: bool = True) -> Iterator[Any]:
-        if self.scheduler is None and not self.workers:
-            from distributed import default_client
-
-            yield default_client()
-            return
-        with _quiet(), self._connected(overlapping) as client:
-            yield client
-
-    @contextmanager
-    def _connected(self, overlapping: bool) -> Iterator[Any]:
-        import dask.config
-        from distributed import Client
-
-        if self.scheduler is not None:
-            try:
-                client = Client(self.scheduler, timeout="20 s")
-            except (OSError, ValueError, TimeoutError) as error:
-                raise TransportError(
-                    f"no scheduler answers at {self.scheduler} ({type(error).__name__}): start one "
-                    "with dask scheduler, or use --workers",
-                    code="NO_SCHEDULER",
-                ) from error
-            with client:
-                yield client
-            return
-        environment = {**dask.config.get(_ENVIRONMENT), **_ALLOCATOR}
-        with (
-            dask.config.set({_ENVIRONMENT: environment, **_UNWATCHED, **_RESTARTS}),
-            self._cluster(overlapping) as cluster,
-            Client(cluster) as client,
-        ):
-            yield client
-
-    def _cluster(self, overlapping: bool) -> Any:
-        import dask.config
-        from distributed import LocalCluster
-
-        try:
-            # A nanny keeps the settings that there are when it is made, for whoever takes the place
-            # of a worker that dies, too.
-            share = {f"voxarray.{key}": value for key, value in self._share().items()}
-            with dask.config.set(share), _interrupts_held_back():
-                return LocalCluster(
-                    n_workers=self.workers,
-                    # They take turns; some wait for the disk.
-                    threads_per_worker=throttle.at_once() if overlapping else 1,
-                    processes=True,
-                    # Its port speaks pickle: whoever reaches it runs code, so no other machine may.
-                    host="127.0.0.1",
-                    dashboard_address=None,
-                    # Without a port of its choice it asks for 8787, and warns where others run.
-                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-                    memory_limit=0,  # our own budget is kept before memory is taken
-                    silence_logs=logging.CRITICAL,
-                )
-        except (RuntimeError, OSError) as error:
-            raise TransportError(
-                f"the {self.workers} workers did not start ({type(error).__name__}), one may have "
-                "run out of memory: run the same command again, or with fewer --workers",
-                code="NO_WORKERS",
-            ) from error
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C reaches a whole group of processes; workers, which inherit this, leave it to us.
-
-    One that is interrupted while it starts tells of that with a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # lets interrupts in again where it is started
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def with_settings(ours: Mapping[str, Any], function: Any, *args: Any, **options: Any) -> Any:
@@ -189,19 +97,29 @@ def _spread(
     tasks = _Tasks(client, job, ours, divided, folders)
     lost: deque[Item] = deque()
     patience = float(settings.get("worker-patience"))
-    slots = sum(client.nthreads().values()) or workers or 1
+    pace, slots = Pace(), _slots(client, workers)
+    timed = _TIMED * slots if len(items) > 2 * _TIMED * slots else len(items)
+    rest: Sequence[Item] = items[timed:]
     try:
         with (
             WorkerWatch(client, tasks.keys, tasks.give_up, patience, own) as watch,
             WorkerNews(begin, watch.progressed).listening(client) as tasks.news,
         ):
-            for number, batch in enumerate(batches(items, slots, divided)):
+            for number, batch in enumerate(batches(items[:timed], slots, pace, divided)):
                 tasks.submit(batch, -number)
             for future in tasks.waiting:
                 batch = tasks.done(future)
                 stuck = tasks.given_up.pop(future.key, "")
                 is_taken_back = stuck and future.status != "finished"
                 found = _stuck(batch, stuck) if is_taken_back else _results(client, future, batch)
+                if rest:
+                    if isinstance(found, list):
+                        pace.learn(batch, found)
+                    # All at once: a cluster that grows with its work has to see it.
+                    slots = _slots(client, workers)
+                    for number, more in enumerate(batches(rest, slots, pace, divided)):
+                        tasks.submit(more, -timed - number)
+                    rest = ()
                 for item in batch:
                     if item.slug in folders:
                         folders[item.slug].remove()
@@ -338,6 +256,11 @@ class _Tasks:
             self._client.cancel(list(self.waiting.futures), force=True)
 
 
+def _slots(client: Any, workers: int) -> int:
+    """Images that are converted at once."""
+    return sum(client.nthreads().values()) or workers or 1
+
+
 def _stuck(batch: Sequence[Item], why: str) -> Failure:
     again = f"{why}; run the same command again to resume"
     return Failure(_STUCK, again, batch[0].origin.source)
@@ -382,15 +305,3 @@ def _results(client: Any, future: Any, batch: Sequence[Item]) -> list[Result] | 
     except Exception as error:  # a worker that cannot import what it is sent, for one
         return failure_of(error, source, {})
     return results
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what distributed logs of workers that come and go: failures are ours to tell."""
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
