@@ -151,17 +151,17 @@ def _name(node: ast.expr) -> str:
 _PUT_TOGETHER = {
     "AFFINE_MISMATCH": "The copies of the affine in an archive differ, or differ from its source. "
     "Convert the source again.",
-    "BAD_LABELS": "A name or colour of a label is none. Names are texts, colours (r, g, b) from 0 "
-    "to 255 or #rrggbb.",
-    "CONTRADICTION": "Two places of an archive say different things of one fact, which the message "
-    "names. Convert the source again.",
+    "BAD_LABELS": "The name or colour of a label is invalid. Names are texts; colours are (r, g, b) "
+    "from 0 to 255, or #rrggbb.",
+    "CONTRADICTION": "An archive stores a fact twice, and the two copies differ; the message names "
+    "them. Convert the source again.",
     "EXTRA_FILE": "An archive holds a file that its manifest does not name. Move it elsewhere.",
-    "NO_THREADS": "The system starts no more threads in this process. Look at its limits of memory "
-    "and of processes (`ulimit -v`, `ulimit -u`), or use fewer workers.",
+    "NO_THREADS": "The system starts no more threads in this process. Check its limits of memory "
+    "and processes (`ulimit -v`, `ulimit -u`), or use fewer workers.",
     "OUTDATED": "The source has changed since it was converted. Convert it again.",
-    "OUT_OF_MEMORY": "The system gave no more memory, or its killer ended a process. Lower the "
+    "OUT_OF_MEMORY": "The system gave no more memory, or killed a process for lack of it. Lower the "
     "budget or the number of workers, or give the job more memory.",
-    "WORKER_LOST": "A worker ended before its image was done. Run the same command again; if it "
+    "WORKER_LOST": "A worker died before its image was converted. Run the same command again; if it "
     "happens again, the log of the cluster says why.",
 }
 """What codes mean whose messages no single place of the code holds."""
@@ -169,9 +169,9 @@ _PUT_TOGETHER = {
 _HEADING = """# Error codes
 
 Every error of voxarray has a `code`, which stays the same from release to release, and a message
-that says what was seen, what was expected and what to do. Here are all of them, read from the code;
-… stands for what the message fills in. A traceback links to its code on this page.
-[The classes](reference/errors.md) say which built-in errors they also are.
+that says what was seen, what was expected and what to do. This page lists all codes with their messages, as
+they are in the source; … stands for a value that the message fills in. A traceback links to its code on this page.
+[The classes of errors](reference/errors.md) also inherit from built-in errors.
 """
 
 

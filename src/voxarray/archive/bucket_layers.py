@@ -219,7 +219,9 @@ class _BucketArchive:
             self.place.delete(names)
             self.place.delete([f"{HISTORY}/{number}.json" for number in old])
         except (VoxarrayError, OSError) as error:
-            _LOG.warning("%r is published anew, but not tidied: %s", self.url, error)
+            _LOG.warning(
+                "%r is changed, but outdated objects could not be deleted: %s", self.url, error
+            )
 
     def taken(self, name: str) -> ArchiveError:
         """The error of a name of which there are objects already."""

@@ -188,7 +188,11 @@ class BucketStaging(Staging):
                 gone += self._history_of(self.replaced[0])
             place.delete([*gone, *self._marks])
         except (VoxarrayError, OSError) as error:
-            _LOG.warning("%r is whole, but what it replaced is left: %s", self.destination, error)
+            _LOG.warning(
+                "%r is complete, but the objects that it replaced could not be deleted: %s",
+                self.destination,
+                error,
+            )
 
     def _history_of(self, replaced: Manifest) -> Iterator[str]:
         """Keys of the manifests before one; some may be those of the new archive already."""

@@ -85,7 +85,7 @@ class Change:
         for key, value in self.notes.items():
             if key in noted and noted[key] != value:
                 raise ArchiveExistsError(
-                    f"{path} says {noted[key]!r:.80} of {key!r:.80} already: remove that first",
+                    f"{path} has a note {key!r:.80} already, {noted[key]!r:.80}: remove it first",
                     code="NAME_TAKEN",
                     path=path,
                 )

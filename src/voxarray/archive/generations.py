@@ -300,8 +300,8 @@ def _bytes(path: str) -> bytes | None:
 
 def _unsynced(root: str, error: OSError) -> ArchiveError:
     return ArchiveError(
-        f"{root} is published anew, but its folder cannot be synced ({error}): after a power loss "
-        "it may be as it was before, so check it then",
+        f"{root} is changed, but its folder cannot be synced ({error}): a power loss could undo "
+        "the change, so check it then",
         code="NOT_SYNCED",
         path=root,
     )

@@ -185,8 +185,8 @@ def _own(path: str | os.PathLike[str]) -> tuple[str, ArchiveSource]:
     for folder in (root, os.path.dirname(root)):
         if not os.access(folder, os.W_OK | os.X_OK):
             raise AccessDeniedError(
-                f"{folder} may not be written by this user, and {root} grows there: ask for the "
-                "permission, or copy the archive",
+                f"this user may not write to {folder}, which is needed to change {root}: ask for "
+                "the permission, or copy the archive",
                 code="READ_ONLY",
                 path=root,
             )

@@ -337,8 +337,8 @@ def _unsealed(path: str) -> ChecksumError:
 
 def _refuse(path: str, seen: str) -> NoReturn:
     raise FormatError(
-        f"the manifest of {path} is whole, and no voxarray writes one like it: it has {seen}; "
-        "convert the source again",
+        f"the manifest of {path} has a valid digest, but it has {seen}, "
+        "which no version of voxarray writes: convert the source again",
         code="BAD_METADATA",
         path=path,
     )

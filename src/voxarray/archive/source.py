@@ -240,9 +240,9 @@ def remark_left_labels(source: Source) -> None:
     files = handle_cache.manifest(base.store, base.opened).files
     if names := names_in(files, base.prefix):
         warnings.warn(
-            f"LABELS_LEFT: the image is taken from {base.path}, its label maps {names} are not: "
-            f"each can be saved on its own, from {base.path}/labels/{names[0]} or the like; where "
-            "an archive is made, labels= takes them, and labels={} leaves them in silence",
+            f"LABELS_LEFT: only the image of {base.path} is written, not its label maps {names}: "
+            f"convert each by itself, such as {base.path}/labels/{names[0]}, or, if you write an "
+            "archive, pass them as labels=; labels={} silences this warning",
             VoxarrayWarning,
             stacklevel=4,
         )

@@ -49,7 +49,9 @@ class VoxelProxy:
     @names_exhaustion
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         if copy is False:
-            raise ValueError("voxels of a file are read, so they cannot be had without a copy")
+            raise ValueError(
+                "voxels are read from a file, which is not possible without a copy: leave copy=False out"
+            )
         require(
             projected_peak(self.source, self.dtype),
             "the whole array",

@@ -15,9 +15,15 @@ from voxarray.layers import Archive
 @click.argument("archive")
 @click.argument("name")
 @click.argument("file")
-@click.option("--name", "names", multiple=True, metavar="VALUE=NAME", help="Name of a value")
 @click.option(
-    "--colour", "colours", multiple=True, metavar="VALUE=#RRGGBB", help="Colour of a value"
+    "--name",
+    "names",
+    multiple=True,
+    metavar="VALUE=NAME",
+    help="Name of a label value, such as 1=tumour",
+)
+@click.option(
+    "--colour", "colours", multiple=True, metavar="VALUE=#RRGGBB", help="Colour of a label value"
 )
 @click.option(
     "--memory",
@@ -35,8 +41,8 @@ def command(
 ) -> None:
     """Add the label map in FILE to ARCHIVE under NAME.
 
-    It must be on the grid of the archive's image, and is added as a whole or not at all. If any
-    value is named, all but 0 must be.
+    The label map must be on the grid of the archive's image, and is added completely or not at
+    all. If you name one value, name all values that occur, except 0.
     """
     talk = console()
     opened = Archive(archive)

@@ -24,15 +24,15 @@ _SHOWN = (
 
 @click.command("catalogue")
 @click.argument("destination")
-@click.option("--query", help='Only rows for which this holds, such as "spacing_max < 2"')
+@click.option("--query", help='Only rows that match this condition, such as "spacing_max < 2"')
 @click.option(
     "--columns",
     metavar="NAME,NAME,...",
-    help="Which columns, such as those that --keep-metadata kept [default: the most telling]",
+    help="Columns to print, also those of --keep-metadata [default: a selection]",
 )
-@click.option("--csv", "as_csv", is_flag=True, help="As CSV, all columns by default")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, by default with all columns")
 @click.option(
-    "--log", metavar="SUBJECT", help="What happened to the images of SUBJECT: JSON, line by line"
+    "--log", metavar="SUBJECT", help="Print the log of the images of SUBJECT, as lines of JSON"
 )
 def command(
     destination: str, query: str | None, columns: str | None, as_csv: bool, log: str | None

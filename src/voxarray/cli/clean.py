@@ -17,16 +17,17 @@ from voxarray.storage.folder_lock import Ownership
 @click.option(
     "--unlocked",
     is_flag=True,
-    help="Also remove what may still be in use, where locks cannot show it",
+    help="Also remove files if no lock shows whether they are in use",
 )
 @click.option("--dry-run", is_flag=True, help="List what would be removed, and remove nothing")
 @how_it_speaks(as_json=False)
 def command(path: str, unlocked: bool, dry_run: bool) -> None:
-    """Remove what interrupted conversions have left below PATH.
+    """Remove the files that interrupted conversions have left below PATH.
 
-    What a running conversion writes is kept. On file systems without locks, in buckets (s3://...)
-    and for what voxarray 0.1 left, nothing shows whether the writer still runs: --unlocked removes
-    that, too; use it only while nobody converts there.
+    Files of running conversions are kept. In three cases nothing shows whether the conversion
+    still runs: on file systems without locks, in buckets (s3://...), and for files of
+    voxarray 0.1. Such files are removed only with --unlocked; use it only while nobody converts
+    there.
     """
     talk = console()
     found = clean(path, unlocked=unlocked, dry_run=dry_run)
@@ -39,7 +40,7 @@ def command(path: str, unlocked: bool, dry_run: bool) -> None:
     ]
     if doubtful and not unlocked:
         talk.complain(
-            f"{len(doubtful)} are kept, for no lock shows whether their writers still run: if "
+            f"{len(doubtful)} are kept, since no lock shows whether their writers still run: if "
             f"nobody converts here now, voxarray clean {path} --unlocked removes them"
         )
     failed = [left for left in found if left.outcome == "failed"]

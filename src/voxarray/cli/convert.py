@@ -64,7 +64,7 @@ _OF_ARCHIVES = {"levels": "--levels", "chunk": "--chunk", "codec": "--codec", "z
 @click.option(
     "--suffix",
     metavar="SUFFIX",
-    help="If the source is a cohort: write its images and label maps as files of this format, "
+    help="If SOURCES is a cohort: write its images and label maps as files of this format, "
     "such as .nii.gz, to DESTINATION/SUBJECT/NAME.nii.gz",
 )
 @choices.how_archives_are_made
@@ -77,11 +77,14 @@ def command(
     """Convert SOURCES to DESTINATION: one image, or many into a cohort of Zarr archives.
 
     If DESTINATION is the name of an archive (.ome.zarr, .nii.zarr, .ozx) or of a file in another
-    format (.nii.gz, .nrrd, .mha, ...), SOURCES is one image. Otherwise it is the folder of a
-    cohort, and SOURCES are files, folders, globs, a BIDS dataset, a manifest (.csv, .tsv,
-    .parquet), a list of paths or URLs (.txt), or URLs. They may also be one cohort, which
-    becomes another one with the same subjects, label maps and metadata, or files with --suffix.
-    What is up to date in the folder is not converted again: run the command again to resume.
+    format (.nii.gz, .nrrd, .mha, ...), SOURCES must be one image.
+
+    Otherwise DESTINATION is the folder of a cohort, and SOURCES are files, folders, globs, a BIDS
+    dataset, a manifest (.csv, .tsv, .parquet), a list of paths or URLs (.txt), or URLs. Images
+    that are up to date there are not converted again: run the command again to resume.
+
+    SOURCES may also be one cohort. It becomes another cohort with the same subjects, label maps
+    and metadata or, with --suffix, a folder of files.
     """
     import dask.config
 
@@ -174,8 +177,8 @@ def _cohort(
     if unused := given(meaningless):
         what = "files" if suffix else "a cohort"
         raise click.UsageError(
-            f"{', '.join(unused)} would have no effect where {what} is made of the cohort "
-            f"{cohort.path}: leave it out"
+            f"{', '.join(unused)} has no effect when the cohort {cohort.path} becomes {what}: "
+            "leave it out"
         )
     if suffix is None:
         again = cohort.map(Unchanged())

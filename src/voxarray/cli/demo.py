@@ -29,7 +29,7 @@ PATCH = 96
     help="Where the scan, its archive and the preview go",
 )
 def command(folder: Path) -> None:
-    """Convert a scan larger than its memory budget, slice it, look at it, make a tensor."""
+    """Convert a scan larger than the memory budget, slice it, preview it, make a tensor."""
     import dask.config
 
     with fatal():

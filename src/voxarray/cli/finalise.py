@@ -18,13 +18,15 @@ from voxarray.cohort.run.slurm_submit import RESUBMISSIONS, resubmit
     "script",
     type=click.Path(),
     metavar="SCRIPT",
-    help="Submit again, with twice the memory, the parts of this SLURM script whose images are "
-    f"missing, except those that failed permanently; at most {RESUBMISSIONS} times",
+    help="Submit again, with twice the memory, those parts of this SLURM script of which images "
+    f"are missing that did not fail permanently; at most {RESUBMISSIONS} times",
 )
-@click.option("--attempt", type=click.IntRange(1), default=1, help="How often SCRIPT was submitted")
+@click.option(
+    "--attempt", type=click.IntRange(1), default=1, help="How often SCRIPT has been submitted"
+)
 @how_it_speaks(as_json=False)
 def command(destination: str, script: str | None, attempt: int) -> None:
-    """Write catalogue and report of the cohort in DESTINATION, and list missing images."""
+    """Write the catalogue and the report of the cohort in DESTINATION; list missing images."""
     talk = console()
     folder = Destination.of(destination).require_cohort("finalise")
     summary = finalise(folder.root)

@@ -16,12 +16,12 @@ from voxarray.transforms.pipeline_file import parsed, to_text
 @click.argument("archive")
 @how_it_speaks(as_json=False)
 def command(archive: str) -> None:
-    """Print what was done to the image in ARCHIVE, as `voxarray preprocess --pipeline` takes it."""
+    """Print the transforms applied to the image in ARCHIVE, as a `preprocess --pipeline` file."""
     path = os.path.expanduser(archive)
     history = ScalarImage(path).history
     if not history:
         raise FormatError(
-            f"{archive} says nothing of how it was made: archives of voxarray do",
+            f"{archive} has no history: only archives of voxarray have one",
             code="NO_HISTORY",
             path=path,
         )

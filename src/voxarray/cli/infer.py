@@ -58,43 +58,57 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
     show_default=True,
     help="Name of the layer, if there is no DESTINATION",
 )
-@click.option("--patch-size", callback=_sizes, metavar="N|N,N,N", help="Edges of a patch in voxels")
 @click.option(
-    "--overlap", callback=_sizes, metavar="F|N|...", help="Fraction, or voxels [default: 0.5]"
+    "--patch-size", callback=_sizes, metavar="N|N,N,N", help="Size of a patch in voxels, W,H,D"
 )
-@click.option("--blend", type=click.Choice(BLENDS), help="How patches are weighted [default: hann]")
+@click.option(
+    "--overlap",
+    callback=_sizes,
+    metavar="F|N|...",
+    help="Overlap of patches: fraction or voxels [default: 0.5]",
+)
+@click.option(
+    "--blend", type=click.Choice(BLENDS), help="Weights of overlapping patches [default: hann]"
+)
 @click.option("--output", type=click.Choice(OUTPUTS), default="labels", show_default=True)
 @click.option(
     "--activation",
     type=click.Choice(ACTIVATIONS),
-    help="[default: softmax, or sigmoid for one class]",
+    help="Turns logits into probabilities [default: softmax, or sigmoid for one class]",
 )
 @click.option(
-    "--threshold", type=click.FloatRange(0, 1), help="Smallest probability that makes a label"
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Least probability of a label [default: 0.5 for sigmoid]",
 )
 @click.option(
-    "--classes", callback=_classes, metavar="N|NAME,NAME,...", help="[default: those of the model]"
+    "--classes",
+    callback=_classes,
+    metavar="N|NAME,NAME,...",
+    help="Number or names of classes [default: asks the model]",
 )
 @click.option(
     "--channels",
     callback=lambda _, __, t: t.split(",") if t else None,
     metavar="NAME,NAME,...",
-    help="Images of a subject, as the network's channels",
+    help="Names of a subject's images, in the order of the network's channels",
 )
-@click.option("--batch-size", type=click.IntRange(1), help="Patches at once [default: 1]")
-@click.option("--flips", metavar="all|AXIS,AXIS", help="Average over mirrored patches: x, y, z")
-@click.option("--amp", is_flag=True, default=None, help="Half precision where that is safe")
+@click.option("--batch-size", type=click.IntRange(1), help="Patches predicted at once [default: 1]")
+@click.option(
+    "--flips", metavar="all|AXIS,AXIS", help="Average over patches mirrored along x, y, z"
+)
+@click.option("--amp", is_flag=True, default=None, help="Use half precision where that is safe")
 @click.option(
     "--accumulate",
     type=click.Choice(tuple(SUMS)),
     default="float32",
     show_default=True,
-    help="Type of the sums of patches: float16 takes half of the memory",
+    help="Type in which overlapping patches are summed: float16 takes half of the memory",
 )
-@click.option("--dtype", help="Type of the result, such as uint8 for probabilities in 1/255")
+@click.option("--dtype", help="Type of the result; uint8 stores probabilities in steps of 1/255")
 @click.option("--device", help="Where the network runs, such as cuda:0 [default: cpu]")
 @click.option(
-    "--pipeline", type=click.Path(dir_okay=False), help="YAML of transforms to apply first"
+    "--pipeline", type=click.Path(dir_okay=False), help="YAML file of transforms to apply first"
 )
 @choices.who_does_it
 @how_it_speaks(as_json=True)
@@ -110,12 +124,13 @@ def command(
     flips: str | None,
     **arguments: Any,
 ) -> None:
-    """Run MODEL over SOURCE, a scan or a cohort, and write what it finds to DESTINATION.
+    """Run MODEL over SOURCE, a scan or a cohort, and write the predictions to DESTINATION.
 
     MODEL is a TorchScript, torch.export or ONNX file, or the folder of a MONAI bundle. TorchScript
-    and .pt2 files are programs: take those of sources that you trust. A cohort's predictions become
-    another cohort; without DESTINATION labels become a layer of the archive of each scan. What is
-    up to date is not made again: run the command again to resume.
+    and .pt2 files are programs: use only those from sources that you trust. Predictions of a
+    cohort become another cohort. Without DESTINATION, labels become a layer (a label map) in the
+    archive of each scan. Predictions that are up to date are not made again: run the command
+    again to resume.
     """
     import dask.config
 

@@ -28,7 +28,7 @@ from voxarray.storage.remote.address import is_url
     "--limits",
     "show_limits",
     is_flag=True,
-    help="Show the limits of memory and processors here, and where each comes from.",
+    help="Show the limits of memory and CPU cores, and what sets each of them",
 )
 @how_it_speaks(as_json=True)
 def command(paths: tuple[str, ...], show_limits: bool) -> None:
@@ -40,7 +40,7 @@ def command(paths: tuple[str, ...], show_limits: bool) -> None:
         if not paths:
             talk.finish()
     elif not paths:
-        raise click.UsageError("name an image, or ask for --limits")
+        raise click.UsageError("name an image, or give --limits")
     outcome = Outcome()
     described = talk.document["images"] = []
     for path in map(os.path.expanduser, paths):

@@ -20,14 +20,16 @@ from voxarray.storage.small_files import make_folder
 def as_job_array(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a command that may be done by a job array."""
     command = click.option(
-        "--submit", is_flag=True, help="Submit the job array, and a job that makes the catalogue"
+        "--submit",
+        is_flag=True,
+        help="Submit the job array, and a last job that makes the catalogue",
     )(command)
     return click.option(
         "--slurm",
         "jobs",
         metavar="N",
         type=click.IntRange(1),
-        help="Print a SLURM job array of N jobs",
+        help="Print the script of a SLURM job array of N jobs",
     )(command)
 
 
@@ -39,7 +41,7 @@ def refuse_contradictions(jobs: int | None, submitting: bool) -> None:
     """
     talk = console()
     if submitting and jobs is None:
-        raise click.UsageError("--submit submits what --slurm N would print: give that, too")
+        raise click.UsageError("--submit needs --slurm N, which makes the script that is submitted")
     if jobs is not None and not submitting and (talk.as_json or talk.quiet):
         raise click.UsageError("--slurm prints a script: leave --json and --quiet out")
 

@@ -64,13 +64,13 @@ def how_archives_are_written(command: Command) -> Command:
             "--levels",
             callback=checked_levels,
             metavar="N|all|F,F,...",
-            help="Pyramid levels: how many, all, or times coarser than the image, such as 4,16 "
-            "[default: 4, 8, 16 and so on, until one fits into one chunk]",
+            help="Pyramid levels: their number, all, or how many times coarser each is, such as "
+            "4,16 [default: 4, 8, 16 and so on, until one fits into one chunk]",
         ),
         click.option(
             "--chunk",
             type=click.IntRange(2),
-            help=f"Edge of a chunk in voxels, even [default: {_CHUNKS}]",
+            help=f"Edge of a chunk in voxels, an even number [default: {_CHUNKS}]",
         ),
         click.option(
             "--codec",
@@ -85,7 +85,9 @@ def how_archives_are_written(command: Command) -> Command:
 def how_archives_are_made(command: Command) -> Command:
     """Options that make a `ArchiveOptions`, of files."""
     label = click.option(
-        "--label", is_flag=True, help="The images are label maps: downsample by majority vote"
+        "--label",
+        is_flag=True,
+        help="Treat the images as label maps: make pyramids by majority vote",
     )
     return how_archives_are_written(label(command))
 
@@ -98,14 +100,14 @@ def what_belongs_together(command: Command) -> Command:
             multiple=True,
             metavar="[NAME=]PATTERN",
             callback=_named_patterns,
-            help='Which files are images, such as "t1=**/*_t1.nii.gz"; * is the subject',
+            help='Files that are images, such as "t1=**/*_t1.nii.gz"; * stands for the subject',
         ),
         click.option(
             "--label-pattern",
             multiple=True,
             metavar="[NAME=]PATTERN",
             callback=_named_patterns,
-            help="Which files are label maps of the images with the same *",
+            help="Files that are label maps; each belongs to the image with the same *",
         ),
         click.option(
             "--image-column", multiple=True, help="Column of a manifest that names images"
@@ -118,8 +120,8 @@ def what_belongs_together(command: Command) -> Command:
             "--keep-metadata",
             multiple=True,
             metavar="FIELD",
-            help="Header field, or column of a manifest or participants.tsv, to keep though it "
-            "may name a patient",
+            help="Keep this header field, or column of a manifest or participants.tsv; it may "
+            "identify a patient",
         ),
     )
     return _with(command, options)
@@ -136,7 +138,10 @@ def who_does_it(command: Command) -> Command:
         ),
         click.option("--overwrite", is_flag=True, help="Replace existing archives and files"),
         click.option(
-            "--workers", type=click.IntRange(0), default=0, help="Processes on this machine"
+            "--workers",
+            type=click.IntRange(0),
+            default=0,
+            help="Number of processes on this machine; 0: this one",
         ),
         click.option(
             "--scheduler", help="Address of a running dask scheduler, such as tcp://host:8786"
@@ -145,8 +150,8 @@ def who_does_it(command: Command) -> Command:
             "--partition",
             callback=_part,
             metavar="I/N",
-            help="Part I of N of a plan; auto/N takes I from a job array (SLURM, PBS, LSF, SGE, "
-            "Kubernetes)",
+            help="Do only part I of N of a plan; with auto/N, the job array gives I (SLURM, PBS, "
+            "LSF, SGE, Kubernetes)",
         ),
         click.option(
             "--max-failures", type=click.IntRange(1), help="Stop after this many failed images"

@@ -34,10 +34,10 @@ def command(
     submit: bool,
     **arguments: Any,
 ) -> None:
-    """Write a plan for converting the images in SOURCES to DESTINATION/plan.json.
+    """Write a plan for converting the images in SOURCES, to DESTINATION/plan.json.
 
-    DESTINATION is the folder of a cohort. Headers are read, voxels are not. `voxarray convert
-    --partition I/N` converts parts of the plan, in any order, on any machine.
+    DESTINATION is the folder of a cohort. Only headers are read, no voxels. `voxarray convert
+    --partition I/N` converts part I of the plan; parts may run in any order, on any machine.
     """
     same = repeated(arguments)
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)

@@ -41,7 +41,7 @@ _OF_WORKERS = {
     "file",
     required=True,
     type=click.Path(dir_okay=False),
-    help="YAML that names transforms of voxarray.transforms, such as voxarray history prints",
+    help="YAML file of transforms of voxarray.transforms, as voxarray history prints it",
 )
 @choices.how_archives_are_written
 @choices.who_does_it
@@ -56,10 +56,10 @@ def command(
     submit: bool,
     **arguments: Any,
 ) -> None:
-    """Apply a pipeline to every subject of COHORT, and write a cohort at DESTINATION.
+    """Apply a pipeline to every subject of COHORT, and write a new cohort to DESTINATION.
 
-    The pipeline is a list of operations: the name of a transform, and its arguments by name. What
-    is up to date in DESTINATION is not made again: run the command again to resume.
+    The pipeline is a list of operations: the name of a transform, and its arguments by name.
+    Images that are up to date in DESTINATION are not made again: run the command again to resume.
     """
     import dask.config
 

@@ -27,15 +27,15 @@ from voxarray.core.progress import reporting_each
     "--source",
     "sources",
     multiple=True,
-    help="Compare voxel by voxel with what the archive or cohort was made from",
+    help="Also compare voxel by voxel with this source of the archive or cohort",
 )
 @click.option("--quick", is_flag=True, help="Check names and sizes only")
 @how_it_speaks(as_json=True)
 def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> None:
-    """Compare every byte of archives with what was written.
+    """Compare every byte of archives with their checksums.
 
-    PATHS are archives, cohorts, and folders that hold either at any depth. Of a cohort, all that
-    was planned must be there, too.
+    PATHS are archives, cohorts, and folders that contain either at any depth. In a cohort, every
+    planned archive must exist, too.
     """
     named = tuple(options.expanded(paths))
     for path in named:

@@ -252,7 +252,7 @@ class Mapped(Sequence[Subject]):
             if plan.options != options.digest() or item.key != self._key(item, what, options):
                 raise FormatError(
                     f"the plan in {folder.root} is of other archives, another transform or other "
-                    "options: call its plan() once, then save the parts",
+                    "options: call plan() of the mapped cohort once, then save the parts",
                     code="STALE_PLAN",
                     path=folder.plan,
                 )

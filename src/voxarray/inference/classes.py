@@ -69,7 +69,9 @@ class Classes:
             )
         values = tuple(label.value for label in table)
         if values == (0,):
-            raise ValueError("classes: one class alone is what is not background, and 0 is that")
+            raise ValueError(
+                "classes: a single class needs a label above 0, since 0 is the background"
+            )
         same = values == tuple(range(len(values)))
         return cls(len(table), None if same else values, table)
 

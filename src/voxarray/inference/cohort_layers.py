@@ -167,7 +167,7 @@ def _executor(
 ) -> Iterator[Executor | None]:
     given = [name for name in (workers, scheduler, executor) if name]
     if len(given) > 1:
-        raise ValueError("workers, scheduler and executor each say who predicts: give one of them")
+        raise ValueError("give only one of workers, scheduler and executor")
     if scheduler is not None:
         distributed = import_optional("distributed", "distributed")
         with distributed.Client(scheduler) as client:

@@ -166,7 +166,11 @@ class ChunkCache:
             self.shrink()
         else:
             self._is_refused = True
-        _LOG.warning("%s takes no more chunks of remote archives: %s", self.folder, error)
+        _LOG.warning(
+            "%s takes no more chunks of remote archives (%s); they are read from the store instead",
+            self.folder,
+            error,
+        )
 
 
 @lru_cache(maxsize=8)
@@ -200,7 +204,7 @@ def _name(folder: str) -> None:
     if size:
         _LOG.warning(
             "%s of chunks of remote archives stay in %s for the next run (voxarray.remote-cache): "
-            "delete the folder when they are of no use",
+            "delete the folder when you no longer need them",
             format_bytes(size),
             folder,
         )

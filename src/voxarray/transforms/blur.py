@@ -59,7 +59,7 @@ class Blur(IntensityTransform):
         if isinstance(found, Mapping):
             name = name_of(image, subject)
             if name not in found:
-                raise KeyError(f"std says nothing of the image {name!r}, only of {list(found)}")
+                raise KeyError(f"std has no value for the image {name!r}, only for {list(found)}")
             found = found[name]
         x, y, z = found
         return x, y, z

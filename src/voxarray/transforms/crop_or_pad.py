@@ -222,7 +222,7 @@ def _lengths(target: Any, units: str) -> tuple[float | None, ...]:
         if value is not None and (not is_number or isinstance(value, bool) or value <= 0):
             raise ValueError(f"target_shape holds positive numbers or None, not {value!r}")
         if value is not None and units == "voxels" and value != int(value):
-            raise ValueError(f"a number of voxels is whole, and {value!r} is not")
+            raise ValueError(f"target_shape in voxels must be whole numbers, not {value!r}")
     if isinstance(target, str) or len(values) != 3:
         raise ValueError(f"target_shape is one number or three, not {target!r}")
     plain = [None if v is None else int(v) if units == "voxels" else float(v) for v in values]

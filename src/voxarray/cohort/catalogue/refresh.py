@@ -47,7 +47,7 @@ def _require_none(url: str) -> None:
     folder = Address.parse(url).parent
     if folder.name == "subjects" and is_file(CohortLayout(folder.parent.url).catalogue):
         raise UnsupportedError(
-            f"that of {folder.parent.shown} is in a bucket, where nothing locks it",
+            f"the catalogue of {folder.parent.shown} is in a bucket, where it cannot be locked",
             code="UNSUPPORTED_DESTINATION",
             path=folder.parent.shown,
         )

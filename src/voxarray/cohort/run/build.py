@@ -155,7 +155,7 @@ def part_of_plan(
     plan = read_part(CohortLayout.of(destination).plan, *part)
     if plan.options != options.digest():
         raise FormatError(
-            "the plan was made with other options: give convert the options of plan",
+            "the plan was made with other options: pass the same options to convert as to plan",
             code="OTHER_OPTIONS",
         )
     return plan

@@ -291,8 +291,8 @@ def _results(client: Any, future: Any, batch: Sequence[Item]) -> list[Result] | 
     except KilledWorker:
         return Failure(
             _LOST,
-            "every worker that converted it died, also when it was alone there: it may need more "
-            "memory than there is",
+            "every worker that converted this image died, even when it converted nothing else: the "
+            "image may need more memory than a worker has",
             source,
         )
     except (CancelledError, OSError) as error:

@@ -34,13 +34,13 @@ def submitted(executor: Executor, function: Callable[..., _Result], *given: Any)
     # Shut down, or its processes are dead, or the system of jobs does not answer.
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         raise StateError(
-            f"the executor takes no more work ({error}): run again with a new one to resume",
+            f"the executor no longer accepts tasks ({error}): run again with a new one to resume",
             code="EXECUTOR_LOST",
         ) from error
     if not all(hasattr(future, name) for name in ("done", "exception", "result")):
         raise StateError(
-            f"submit() of {type(executor).__name__} gave back {type(future).__name__}, "
-            "which is no future: pass a concurrent.futures.Executor",
+            f"submit() of {type(executor).__name__} returned a {type(future).__name__}, not a "
+            "future: pass a concurrent.futures.Executor",
             code="EXECUTOR_LOST",
         )
     return future

@@ -90,14 +90,14 @@ def require_held(before: Source, after: Source, kind: str) -> None:
 def remark_lost_time(source: Source, kind: str) -> None:
     """Warn where C is time and the format will not say so."""
     if source.channels.kind == "time":
-        warn(f"TIME_LOST: {kind} does not hold that C is time, in steps of "
-             f"{source.channels.step:g} s; it becomes channels")  # fmt: skip
+        warn(f"TIME_LOST: {kind} cannot store that C is time, in steps of "
+             f"{source.channels.step:g} s; it will be read as channels")  # fmt: skip
 
 
 def remark_lost_geometry(source: Source, held: NDArray[np.float64], kind: str) -> None:
     """Warn where the image does not lie where the format says, which ``held`` (4, 4; LPS) is."""
     if not np.allclose(lps_from_ras(source.affine), held, rtol=1e-6, atol=1e-6):
-        warn(f"GEOMETRY_LOST: {kind} does not hold where the image is in the patient")
+        warn(f"GEOMETRY_LOST: {kind} cannot store where the image is in the patient")
 
 
 def warn(text: str) -> None:

@@ -322,8 +322,8 @@ class ElementParser:
                 break
             if mark != ITEM:
                 raise FormatError(
-                    f"the sequence {name(tag)} holds something else than items: the header is "
-                    "damaged, or has been cut",
+                    f"the sequence {name(tag)} holds data that are not items: the header is "
+                    "damaged or truncated",
                     code="BAD_HEADER",
                 )
             end = stop if size == UNDEFINED else start + size

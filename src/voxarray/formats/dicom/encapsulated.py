@@ -37,7 +37,7 @@ def require_whole(fd: int, size: int, element: PixelElement) -> None:
             return
         if tag != ITEM:
             raise FormatError(
-                f"the compressed pixels hold something else than items at byte {position}",
+                f"the compressed pixels have no DICOM item at byte {position}: the file is damaged",
                 code="BAD_PIXEL_DATA",
             )
         position += 8 + length

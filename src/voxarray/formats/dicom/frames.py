@@ -137,7 +137,8 @@ def _scaling(groups: Groups) -> Scaling | None:
     intercept = groups.number(tags.INTERCEPT, tags.TRANSFORMATION_SEQUENCE) or 0.0
     if slope == 0 or max(abs(slope or 0), abs(intercept)) > _LARGEST_SCALE:
         raise FormatError(
-            f"a rescale slope of {slope} and an intercept of {intercept} leave no image",
+            f"a rescale slope of {slope} and an intercept of {intercept} make no valid "
+            "intensities: repair the header",
             code="BAD_SCALE",
         )
     scaling = Scaling(1.0 if slope is None else slope, intercept)

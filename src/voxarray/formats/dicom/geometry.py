@@ -138,8 +138,8 @@ def _require_place(frames: Sequence[Frame]) -> None:
     axes = {frame.axes for frame in frames}
     if len(axes) > 1:
         raise FormatError(
-            f"planes are placed in the axes of different things ({', '.join(sorted(axes))}): "
-            "expected one; open them apart",
+            f"planes state their positions in different frames of reference "
+            f"({', '.join(sorted(axes))}): expected one; open them separately",
             code="NO_POSITION",
         )
 

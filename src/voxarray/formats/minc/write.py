@@ -45,8 +45,8 @@ def write_minc(source: Source, path: str, *, overwrite: bool = True) -> None:
         require_held(source, written, "MINC")
     if written.dtype != source.dtype:
         warn(
-            f"WIDER_DTYPE: MINC stores the {source.dtype.name} voxels with a range of their own, "
-            f"so that they are read as {written.dtype.name}; their values are the same"
+            f"WIDER_DTYPE: MINC stores {source.dtype.name} voxels with a scaling, so they will be "
+            f"read as {written.dtype.name}; their values stay the same"
         )
 
 

@@ -92,7 +92,10 @@ def _source(identity: FileIdentity, file: Any) -> tuple[FileArray, list[str]]:
     page.decode  # noqa: B018  # says now, not at the first read, if a codec is missing
     leading = 4 - len(page.shape)
     if math.prod(stored.disk_shape[:leading]) != len(series.pages):
-        raise UnsupportedError("pages do not line up with axes", code="UNSUPPORTED_DIMS")
+        raise UnsupportedError(
+            "the pages do not form a grid of slices, channels or time points: split the file",
+            code="UNSUPPORTED_DIMS",
+        )
     segments = Segments.of(page)
     block = page_block(stored.disk_shape[leading:], stored.dtype.itemsize, segments)
     common |= {"leading": leading, "segments": segments, "page_block": block}

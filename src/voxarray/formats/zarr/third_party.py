@@ -255,8 +255,8 @@ def _open_array(
     affine = named_dimensions.affine_beside(store, group, names, order)
     if affine is None:
         warnings.warn(
-            f"nothing says where the voxels are: an index is read as a millimetre, R, A and S; set "
-            f"image.affine [{path}]",
+            f"nothing says where the voxels are: spacings of 1 mm and the axes R, A and S are "
+            f"assumed; set image.affine if that is wrong [{path}]",
             VoxarrayWarning,
             stacklevel=2,
         )
