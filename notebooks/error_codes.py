@@ -151,26 +151,27 @@ def _name(node: ast.expr) -> str:
 _PUT_TOGETHER = {
     "AFFINE_MISMATCH": "The copies of the affine in an archive differ, or differ from its source. "
     "Convert the source again.",
-    "BAD_LABELS": "The name or colour of a label is invalid. Names are texts; colours are (r, g, b) "
-    "from 0 to 255, or #rrggbb.",
-    "CONTRADICTION": "An archive stores a fact twice, and the two copies differ; the message names "
+    "BAD_LABELS": "The name or colour of a label is invalid. Names are texts; colours are (r, g, "
+    "b) from 0 to 255, or #rrggbb.",
+    "CONTRADICTION": "An archive stores a fact twice, and the copies differ; the message names "
     "them. Convert the source again.",
     "EXTRA_FILE": "An archive holds a file that its manifest does not name. Move it elsewhere.",
     "NO_THREADS": "The system starts no more threads in this process. Check its limits of memory "
     "and processes (`ulimit -v`, `ulimit -u`), or use fewer workers.",
     "OUTDATED": "The source has changed since it was converted. Convert it again.",
-    "OUT_OF_MEMORY": "The system gave no more memory, or killed a process for lack of it. Lower the "
-    "budget or the number of workers, or give the job more memory.",
-    "WORKER_LOST": "A worker died before its image was converted. Run the same command again; if it "
-    "happens again, the log of the cluster says why.",
+    "OUT_OF_MEMORY": "The system gave no more memory, or killed a process for lack of it. Lower "
+    "the budget or the number of workers, or give the job more memory.",
+    "WORKER_LOST": "A worker died before its image was converted. Run the same command again; if "
+    "it happens again, the log of the cluster says why.",
 }
 """What codes mean whose messages no single place of the code holds."""
 
 _HEADING = """# Error codes
 
 Every error of voxarray has a `code`, which stays the same from release to release, and a message
-that says what was seen, what was expected and what to do. This page lists all codes with their messages, as
-they are in the source; … stands for a value that the message fills in. A traceback links to its code on this page.
+that says what was seen, what was expected and what to do. This page lists all codes with their
+messages, read from the code; … stands for a value that the message fills in. A traceback links to
+its code on this page.
 [The classes of errors](reference/errors.md) also inherit from built-in errors.
 """
 

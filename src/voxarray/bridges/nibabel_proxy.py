@@ -50,7 +50,7 @@ class VoxelProxy:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         if copy is False:
             raise ValueError(
-                "voxels are read from a file, which is not possible without a copy: leave copy=False out"
+                "voxels cannot be read from a file without a copy: leave out copy=False"
             )
         require(
             projected_peak(self.source, self.dtype),
