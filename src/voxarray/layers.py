@@ -29,7 +29,7 @@ _HEX = re.compile(r"#([0-9a-fA-F]{6})([0-9a-fA-F]{2})?")
 
 
 class Archive:
-    """An archive and what may change in it: label maps and notes come and go, voxels never.
+    """An archive whose label maps and notes may be added and removed; voxels never change.
 
     Examples:
         >>> import voxarray as vx
@@ -43,16 +43,17 @@ class Archive:
         ['bright']
         >>> archive.remove_labels("bright")
 
-    Each change publishes a new generation of the archive in one step. Images that are open go on;
-    those of a label map that was removed say so (`SourceChangedError`). Several processes may
-    change one archive at once. The catalogue of a cohort follows.
+    Each change publishes a new generation of the archive in one step. Images that are already open
+    can still be read, except for a label map that was removed (`SourceChangedError`). Several
+    processes may change one archive at once. The catalogue of a cohort is updated, too.
 
     Args:
-        path: Of an archive that voxarray wrote: a folder, a zip (which is sealed) or a URL.
+        path: Path of an archive that voxarray wrote: a folder, a zip (which cannot be changed) or a
+            URL.
 
     Raises:
         MissingFileError: If there is nothing.
-        FormatError: If it is no archive of ours (``NOT_AN_ARCHIVE``).
+        FormatError: If voxarray did not write it (``NOT_AN_ARCHIVE``).
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -81,23 +82,23 @@ class Archive:
 
     @property
     def labels(self) -> Mapping[str, LabelMap]:
-        """Its label maps by name, sorted, as they are now; no voxel is read."""
+        """Its current label maps by name, sorted; no voxel is read."""
         files = self._manifest.files
         return _Labels(self._path, tuple(names_in(files, root_of(files))))
 
     @property
     def notes(self) -> Mapping[str, Any]:
-        """What was noted of it by `add_notes`, as it is now."""
+        """Its current notes, as added by `add_notes`."""
         return dict(self._manifest.metadata)
 
     @property
     def generation(self) -> int:
-        """How often it was changed since it was made."""
+        """Number of changes since the archive was made."""
         return self._manifest.generation
 
     @property
     def identity(self) -> str:
-        """Digest that stays the same whatever is added, and that no other archive has."""
+        """Digest that identifies the archive; adding label maps or notes does not change it."""
         return self._manifest.identity
 
     def add_labels(
@@ -112,36 +113,36 @@ class Archive:
         memory: int | str | None = None,
         progress: ProgressOption = None,
     ) -> LabelMap:
-        """Add a label map on the image's grid; it is there as a whole or not at all.
+        """Add a label map on the image's grid, completely or not at all.
 
         Args:
             name: Of the label map: a plain word, without slashes.
             label_map: A `LabelMap`, or the path of one.
-            names: Of values; then every value in the label map but 0 needs one. By default those
-                that the label map has, if it comes from an archive.
-            colours: Of values, as ``(r, g, b)`` or ``(r, g, b, a)`` from 0 to 255, or
-                ``"#rrggbb"``; by default those that the label map has.
+            names: Names by value. If names are given, every value in the label map except 0 needs
+                one. By default, the names in the archive that the label map comes from.
+            colours: Colours by value, as ``(r, g, b)`` or ``(r, g, b, a)`` from 0 to 255, or
+                ``"#rrggbb"``; by default the label map's own.
             codec: Profile; by default ``"labels"``.
             chunks: Edge of a chunk in voxels.
             memory: Budget, in bytes or as ``"512 MiB"``.
-            progress: True, False, a function of bytes done and in all, or None: a bar where
-                somebody looks.
+            progress: True shows a progress bar, False none, None (the default) only in a terminal
+                or notebook; or a function of (bytes done, bytes in all).
 
         Returns:
             The label map in the archive, lazily.
 
         Raises:
-            FormatError: For a name that cannot be (``BAD_NAME``), values without names
-                (``UNNAMED_VALUES``), or that are no whole numbers (``FRACTIONAL_LABELS``), and
-                names or colours that are none (``BAD_LABELS``).
+            FormatError: If the name is not allowed (``BAD_NAME``), values have no names
+                (``UNNAMED_VALUES``) or are not whole numbers (``FRACTIONAL_LABELS``), or a name or
+                colour of a value is invalid (``BAD_LABELS``).
             ArchiveExistsError: If the name is taken (``NAME_TAKEN``).
             GridError: If it is on another grid (``GRID_MISMATCH``).
             UnsupportedError: If the archive cannot be added to: a zip (``SEALED``), one on a web
                 server (``UNSUPPORTED_DESTINATION``), of format version 1 (``OLD_VERSION``); or if
                 an image of another type is given (``NO_LABEL_MAP``).
-            AccessDeniedError: If it may not be written (``READ_ONLY``).
-            ArchiveError: What the disk refuses (``NO_SPACE``, ``IO_ERROR``); in a bucket, that
-                another writer of this name is at work or was interrupted (``INTERRUPTED``).
+            AccessDeniedError: If this user may not write to the archive (``READ_ONLY``).
+            ArchiveError: If writing fails (``NO_SPACE``, ``IO_ERROR``), or, in a bucket, if another
+                writer is adding this name or was interrupted (``INTERRUPTED``).
             MemoryBudgetError: If the projected peak exceeds the budget; nothing was read.
         """
         given = label_map if isinstance(label_map, Image) else LabelMap(label_map)
@@ -176,13 +177,13 @@ class Archive:
         self._tell_cohort()
 
     def add_notes(self, **notes: Any) -> None:
-        """Note something of the archive: texts, numbers, lists and objects, as JSON has them.
+        """Add notes to the archive: texts, numbers, lists and objects, as in JSON.
 
-        Notes are for what is learned after an archive was made, such as a result of quality
-        control. Nothing is put in the place of a note that says something else.
+        Notes are for facts that become known after an archive was made, such as a result of quality
+        control. An existing note with other content is not replaced.
 
         Raises:
-            FormatError: If it is no JSON, or more than 64 KiB (``BAD_METADATA``).
+            FormatError: If a note is not JSON, or the notes exceed 64 KiB (``BAD_METADATA``).
             ArchiveExistsError: If there is another note of that name (``NAME_TAKEN``).
             VoxarrayError: As `add_labels`.
         """
@@ -192,7 +193,7 @@ class Archive:
         """Remove notes.
 
         Raises:
-            MissingFileError: If there is none of a name (``NO_NOTE``).
+            MissingFileError: If there is no note of a given name (``NO_NOTE``).
             VoxarrayError: As `add_labels`.
         """
         change_notes(self._path, {}, names)

@@ -116,28 +116,29 @@ def convert(
 
     Args:
         source: Path or URL of an image, or an `Image`.
-        destination: Path of what is written.
-        label: Whether it is a label map, whose pyramid is made by majority vote. An `Image` says so
-            itself.
-        labels: Label maps on the image's grid that go into its archive, by name: paths or images.
-            Those of an archive that is converted again are ``vx.Archive(path).labels``.
+        destination: Path of the archive or file to write.
+        label: Whether it is a label map, whose pyramid is made by majority vote; for an `Image`,
+            its type decides.
+        labels: Label maps to store in the image's archive, by name: paths or images on the same
+            grid. If the source is an archive, pass ``vx.Archive(path).labels`` to keep its label
+            maps.
         codec: Profile of an archive's codec.
         levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
                 many times coarser each is, such as ``[4, 16]``.
         chunks: Edge of an archive's chunks, in voxels.
-        zip: Write one file (``.ozx``).
+        zip: Write one ``.ozx`` file.
         memory: Budget, in bytes or as ``"512 MiB"``; by default the setting
             ``voxarray.memory-budget``.
         overwrite: Replace an archive that exists. Without it, no file is replaced either.
-        progress: True, False, a function of bytes done and in all, or None: a bar where somebody
-            looks.
+        progress: True shows a progress bar, False none, None (the default) only in a terminal or
+            notebook; or a function of (bytes done, bytes in all).
 
     Returns:
-        Path, bytes, seconds and levels.
+        A summary with path, bytes, seconds and levels.
 
     Warns:
-        VoxarrayWarning: Label maps of an archive stay behind (``LABELS_LEFT``), or a file does not
-            hold what the labels are called (``LABEL_NAMES_LOST``).
+        VoxarrayWarning: If label maps of an archive are not written (``LABELS_LEFT``), or the file
+            format cannot hold the names of labels (``LABEL_NAMES_LOST``).
 
     Raises:
         MissingFileError: If there is no such image.

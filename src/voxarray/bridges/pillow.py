@@ -22,7 +22,7 @@ def to_pil(source: Source, *, transpose: bool = True) -> Any:
 
     Args:
         source: (C, W, H, 1) with one, three or four channels.
-        transpose: Whether W runs to the right, else downwards.
+        transpose: If true, W runs to the right, otherwise downwards.
 
     Raises:
         StateError: If there is more than one slice (``NOT_2D``); also a RuntimeError.

@@ -41,7 +41,7 @@ _COLUMNS = ("subject", "image", "width", "height", "depth", "spacing_max", "dtyp
 
 
 class Cohort(Sequence[Subject]):
-    """The subjects of a cohort that was converted; nothing but its catalogue is read.
+    """The subjects of a converted cohort; opening it reads only the catalogue.
 
     Examples:
         >>> import os
@@ -59,7 +59,7 @@ class Cohort(Sequence[Subject]):
         1
 
     Args:
-        path: Folder that ``voxarray convert SOURCE PATH`` made.
+        path: Folder that ``voxarray convert SOURCES PATH`` made.
 
     Raises:
         MissingFileError: If there is no cohort, or it has no catalogue yet (``NO_CATALOGUE``).
@@ -104,10 +104,10 @@ class Cohort(Sequence[Subject]):
         return list(self._subjects)
 
     def log(self, subject: str) -> list[dict[str, Any]]:
-        """What happened to the images of a subject, oldest first: one record per event.
+        """Log of the images of a subject, oldest first: one record per event.
 
-        An event is an attempt that was begun, or what came of it: when, how long it took, peak of
-        memory in bytes, warnings, and the failure if there was one.
+        An event is the start or the end of an attempt. It has the time, and at the end also the
+        duration, the peak memory in bytes, the warnings, and the failure if there was one.
 
         Args:
             subject: Its name.
@@ -122,33 +122,34 @@ class Cohort(Sequence[Subject]):
         return [one for one in journal.lines(self._folder.journal) if one["slug"] in slugs]
 
     def query(self, expression: str) -> Cohort:
-        """The images for which an expression of columns holds; subjects without any are gone.
+        """The cohort of those images that match a condition; subjects without any are left out.
 
-        The text is parsed and never run: it holds names of columns, texts, numbers, comparisons,
-        ``in``, ``and``, ``or`` and ``not``. For all else there is `where`.
+        The text is parsed and never run: it may contain names of columns, texts, numbers,
+        comparisons, ``in``, ``and``, ``or`` and ``not``. For other conditions use `where`.
 
         Args:
             expression: Such as ``"modality == 'MR' and spacing_max < 2"``, ``"subject in ['a']"``
-                or ``"'brain' in labels"``; columns whose names are no Python names in backticks.
+                or ``"'brain' in labels"``; put names of columns that are not Python identifiers
+                into backticks.
 
         Raises:
-            FormatError: It is no query (``BAD_QUERY``), or names a column that there is not
+            FormatError: If it is not a query (``BAD_QUERY``), or names a column that does not exist
                 (``UNKNOWN_COLUMN``).
         """
         return self._with(self._table[matching(self._table, expression)])
 
     def where(self, rows: Any) -> Cohort:
-        """The images for which a boolean column of `table` holds."""
+        """The cohort of those images for which a boolean column, aligned with `table`, is true."""
         return self._with(self._table[rows])
 
     def map(self, transform: Callable[[Subject], Subject]) -> Mapped:
-        """A lazy sequence of what a transform makes of each subject; ``save`` writes it.
+        """A lazy sequence of the transformed subjects; its ``save`` writes them.
 
         Args:
             transform: Of `voxarray.transforms`, or any function of a subject.
 
         Raises:
-            TypeError: If it cannot be called, is a class, or of TorchIO.
+            TypeError: If it cannot be called, is a class, or is a transform of TorchIO.
         """
         from voxarray.cohort.mapped import Mapped
 
@@ -169,11 +170,11 @@ class Cohort(Sequence[Subject]):
         overwrite: bool = False,
         progress: ProgressOption = None,
     ) -> Cohort | CohortResult:
-        """Write the subjects as another cohort, or as files, or what is missing of either.
+        """Write the subjects as another cohort, or as files; run it again to resume.
 
         With a suffix, such as ``".nii.gz"``, every image and label map becomes the file
-        ``destination/subject/name.nii.gz``. A file that is there counts as up to date if its
-        voxels and their places are the same; it is read to find out.
+        ``destination/subject/name.nii.gz``. An existing file counts as up to date if its voxels and
+        affine are the same; it is read to find out.
 
         Examples:
             >>> import os
@@ -189,24 +190,24 @@ class Cohort(Sequence[Subject]):
 
         Args:
             destination: Folder of the new cohort, or of the files.
-            suffix: Of a format of files; None makes a cohort of archives.
+            suffix: Suffix of a file format; None makes a cohort of archives.
             codec: Profile of the archives' codec.
             levels: Pyramid levels of archives, as `Image.save` has them.
             chunks: Edge of archives' chunks, in voxels.
             workers: Processes on this machine.
             scheduler: Address of a running dask scheduler, for archives.
-            partition: Number from 1 on, and how many: only one part of the subjects.
+            partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of the subjects.
             executor: Any `concurrent.futures.Executor`.
             overwrite: Replace existing archives and files.
-            progress: True, False, a function of bytes done and in all, or None: bars where
-                somebody looks.
+            progress: True shows a progress bar, False none, None (the default) only in a terminal
+                or notebook; or a function of (bytes done, bytes in all).
 
         Returns:
-            The new `Cohort`; of files, or of a partition, what was done.
+            The new `Cohort`; for files, or for a partition, a summary of what was done.
 
         Raises:
-            UnsupportedError: For a suffix that is not written (``UNKNOWN_SUFFIX``), and for options
-                of archives beside a suffix of files (``UNUSED_KEYWORD``).
+            UnsupportedError: For a suffix that cannot be written (``UNKNOWN_SUFFIX``), and for
+                options of archives together with a suffix of files (``UNUSED_KEYWORD``).
             VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are there, and
                 the error says how many failed, and why (``SOME_FAILED``).
         """
@@ -242,10 +243,10 @@ class Cohort(Sequence[Subject]):
         return made
 
     def dataset(self, *args: Any, **kwargs: Any) -> PatchDataset:
-        """Patches of the subjects: a `PatchDataset`, whose arguments these are.
+        """Patches of the subjects: a `PatchDataset`.
 
         Args:
-            *args: Sampler, and what else `PatchDataset` takes after the subjects.
+            *args: Sampler, and further arguments of `PatchDataset` after the subjects.
             **kwargs: Keywords of `PatchDataset`, such as ``patches_per_image``.
         """
         from voxarray.patches import PatchDataset
@@ -280,7 +281,7 @@ class Cohort(Sequence[Subject]):
         return self.member(name).subject()
 
     def member(self, name: str) -> Member:
-        """What a subject consists of on disk.
+        """Archives and label maps of a subject, as they are on disk.
 
         Raises:
             KeyError: If there is no such name.

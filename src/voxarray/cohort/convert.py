@@ -44,10 +44,10 @@ def convert_cohort(
     overwrite: bool = False,
     progress: ProgressOption = None,
 ) -> CohortResult:
-    """Convert all images of some sources into a cohort, or those that it still lacks.
+    """Convert the images in some sources into a cohort, except those that are up to date there.
 
-    Run it again to resume: what is up to date is not converted again. Images that cannot be
-    converted are named in the result and in the cohort's report; the others are converted.
+    Run it again to resume. Images that cannot be converted are named in the result and in the
+    cohort's report; the others are converted.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -62,21 +62,22 @@ def convert_cohort(
         sources: Files, folders, globs, a BIDS dataset, a manifest (``.csv``, ``.tsv``,
             ``.parquet``), a list of paths or URLs (``.txt``), or URLs; one or several.
         destination: Folder of the cohort.
-        image_patterns: Patterns of images below the sources, such as ``"**/*_t1.nii.gz"``; what
-            ``*`` stands for is the subject. A mapping names the image that each finds.
+        image_patterns: Patterns of image files below the sources, such as ``"**/*_t1.nii.gz"``;
+            ``*`` stands for the subject. In a mapping, the keys are the names of the images.
         label_patterns: As ``image_patterns``, for label maps.
         image_columns: Columns of a manifest that hold paths of images.
         label_columns: Columns of a manifest that hold paths of label maps.
         subject_column: Column of a manifest that names the subject.
-        keep_metadata: Header fields and columns that the catalogue keeps, though they may name a
-            patient.
+        keep_metadata: Header fields and columns to keep in the catalogue, though they may identify
+            a patient.
         codec: Profile of the archives' codec.
         levels: Pyramid levels, as `Image.save` has them.
         chunks: Edge of chunks, in voxels.
         workers: Processes on this machine; 0 converts in this one.
         scheduler: Address of a running dask scheduler.
-        partition: Number from 1 on, and how many: one part of a plan that was written before. The
-            result is that part's; `finalise` makes the catalogue when all parts are done.
+        partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of a plan that was written
+            before. The result is that part's; ``voxarray finalise`` makes the catalogue when all
+            parts are done.
         max_failures: Stop after so many failures.
         retry_failed: Also retry images that failed permanently.
         zip: One ``.ozx`` file per image.
@@ -84,16 +85,17 @@ def convert_cohort(
         executor: Any `concurrent.futures.Executor`, or one of submitit, that runs the conversions.
             Processes of one on this machine share its memory and cores.
         overwrite: Replace existing archives.
-        progress: True, False, a function of bytes done and in all, or None: bars where somebody
-            looks.
+        progress: True shows a progress bar, False none, None (the default) only in a terminal or
+            notebook; or a function of (bytes done, bytes in all).
 
     Returns:
-        How many images were converted, up to date, failed and left.
+        A summary: how many images were converted, up to date, failed and remaining.
 
     Raises:
-        MissingFileError: If a source is not there, or a part is asked for without a plan.
-        FormatError: If the cohort was made of something else (``OTHER_SOURCE``, ``OTHER_FORM``).
-        ArchiveError: If the disk refuses (``NO_SPACE``, ``IO_ERROR``).
+        MissingFileError: If a source is missing, or ``partition`` is given and there is no plan.
+        FormatError: If the cohort was made from other sources, or in another form
+            (``OTHER_SOURCE``, ``OTHER_FORM``).
+        ArchiveError: If writing fails (``NO_SPACE``, ``IO_ERROR``).
     """
     import dask.config
 

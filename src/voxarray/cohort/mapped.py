@@ -60,7 +60,7 @@ class Mapped(Sequence[Subject]):
         transform: Of `voxarray.transforms`, or any function of a subject.
 
     Raises:
-        TypeError: If it cannot be called, is a class, or of TorchIO.
+        TypeError: If it cannot be called, is a class, or is a transform of TorchIO.
     """
 
     def __init__(self, cohort: Cohort, transform: TransformLike) -> None:
@@ -133,11 +133,11 @@ class Mapped(Sequence[Subject]):
             workers: Processes on this machine; the transform must then be one that can be pickled,
                 as for ``scheduler`` and ``executor``.
             scheduler: Address of a running dask scheduler.
-            partition: Number from 1 on, and how many: only one part of the subjects.
+            partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of the subjects.
             executor: Any `concurrent.futures.Executor`, or one of submitit.
             overwrite: Replace existing archives.
-            progress: True, False, a function of bytes done and in all, or None: bars where
-                somebody looks.
+            progress: True shows a progress bar, False none, None (the default) only in a terminal
+                or notebook; or a function of (bytes done, bytes in all).
             options: Deprecated: use the keywords.
             run: Deprecated: use the keywords.
             watcher: Deprecated: use ``progress``.
@@ -217,7 +217,7 @@ class Mapped(Sequence[Subject]):
 
         Raises:
             FormatError: If the folder holds a cohort of other sources (``OTHER_SOURCE``).
-            ArchiveError: What the disk refuses.
+            ArchiveError: If writing fails.
         """
         folder = CohortLayout.of(destination)
         with watching(progress) as told:

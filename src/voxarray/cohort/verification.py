@@ -26,9 +26,9 @@ def verify(
     quick: bool = False,
     progress: ProgressOption = None,
 ) -> list[Problem]:
-    """Compare every byte of an archive, or of all in a cohort or folder, with what was written.
+    """Compare every byte of an archive, or of all archives in a cohort or folder, with checksums.
 
-    Of a cohort, all that was planned must be there, too.
+    In a cohort, every planned archive must exist, too.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -39,14 +39,14 @@ def verify(
 
     Args:
         path: An archive, a cohort, or a folder that holds either at any depth.
-        source: What the archive or cohort was made from: compare voxel by voxel, too.
-        quick: Look at names and sizes alone.
-        progress: True, False, a function of bytes done and in all, or None: a bar where somebody
-            looks.
+        source: Source of the archive or cohort, to compare voxel by voxel, too.
+        quick: Compare only names and sizes.
+        progress: True shows a progress bar, False none, None (the default) only in a terminal or
+            notebook; or a function of (bytes done, bytes in all).
 
     Returns:
-        What is wrong; an empty list is good. Each problem has a ``code``, says ``where``, and what
-        was seen and expected (``message``).
+        The problems; an empty list means that all is well. Each problem has a ``code``, a
+        ``where``, and a ``message`` that says what was seen and expected.
 
     Raises:
         MissingFileError: If a folder holds no archive (``NOTHING_FOUND``).

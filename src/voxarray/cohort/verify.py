@@ -98,7 +98,7 @@ def verify_below(
 
     Args:
         paths: Archives, cohorts, or folders of these.
-        quick: Look at names and sizes alone.
+        quick: Compare only names and sizes.
         begin: Called with the name of an archive, gives what to call with bytes done and in all.
 
     Yields:

@@ -216,7 +216,7 @@ class MissingPackageError(VoxarrayError, ImportError):
 class MemoryBudgetError(VoxarrayError, MemoryError):
     """An operation would need more memory than the budget allows, and nothing was read.
 
-    Or the system gave no more of it meanwhile (``OUT_OF_MEMORY``).
+    Or the system gave no more memory during the operation (``OUT_OF_MEMORY``).
     """
 
     default_code = "OVER_BUDGET"
@@ -275,4 +275,4 @@ def naming_errors_of_system(path: str) -> Iterator[None]:
 
 
 class VoxarrayWarning(UserWarning):
-    """Something in a file deserves attention, and voxarray knows what to do about it."""
+    """A file has a peculiarity that voxarray can handle, but that you should know of."""

@@ -117,7 +117,7 @@ def _origin() -> str:
 
 @dataclass(frozen=True, slots=True)
 class MemoryReport:
-    """What an image costs, in bytes, without having read a voxel.
+    """Memory and disk space of an image, in bytes; no voxel was read for it.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -127,8 +127,8 @@ class MemoryReport:
 
     Attributes:
         on_disk: Size of the file or archive; None where there is none.
-        chunk: One block as it is read and decoded.
-        resident: Voxels held now by the image itself.
+        chunk: One block, the smallest part that is read and decoded.
+        resident: Voxels that the image holds in memory now.
         tensor: The whole image as a tensor.
         projected_peak: Peak of ``load()``, above what the process uses already.
     """

@@ -32,23 +32,24 @@ class Format:
         ()
 
     Attributes:
-        name: For people, such as ``"MGH"``.
-        suffixes: In lower case, with the first dot; the longest that fits a name wins.
+        name: Name to show, such as ``"MGH"``.
+        suffixes: In lower case, with the leading dot; the longest one that matches a name wins.
         open: Takes the path of a file or folder and returns a `Source`.
         write: Takes a `SaveRequest`; None if the format is only read.
         writes: Suffixes that can be written; None for all.
         peak: Takes a `Source` and returns the bytes of memory that writing needs.
-        companions: Of a file without a header, the suffixes that the file with its header may
-            have, the likeliest first.
-        identity: Which files an image is read from.
-        detached: Suffixes of headers whose voxels are in another file, which they name.
-        data_file: Takes the first bytes of a file and returns the name of the file of voxels that
-            the header in it gives; empty if they are in the same file.
-        in_folders: Whether files are images when a folder is searched. Pictures and arrays, which
-            in a folder of scans are reports and transforms, have to be named one by one.
-        keywords: Those of `KEYWORDS` that writing can use.
-        in_order: Whether writing takes the voxels once and in disk order, so that they may be made
-            meanwhile.
+        companions: If a file of this format has no header of its own, the suffixes of the file that
+            may hold it, the most likely first.
+        identity: Function that names all files an image is read from.
+        detached: Suffixes of header files that name another file with the voxels.
+        data_file: Takes the first bytes of a header file and returns the name of the file with the
+            voxels; empty if they are in the same file.
+        in_folders: Whether a search of a folder takes such files for images. Pictures and arrays
+            have to be named one by one: in a folder of scans, they usually are reports and
+            transforms.
+        keywords: Keywords of ``save`` that the writer uses, out of `KEYWORDS`.
+        in_order: Whether the writer reads the voxels once and in disk order, so that they can be
+            computed while it writes.
     """
 
     name: str
@@ -83,15 +84,15 @@ class SaveRequest:
         False
 
     Attributes:
-        source: All voxels and their place.
+        source: All voxels and their affine.
         path: Destination.
         label: Whether it is a label map.
         overwrite: Whether to replace what is there.
-        squeeze: Whether a single slice is written as two dimensions; None is the format's habit.
-        codec: Profile of an archive's codec; None is the archive's habit, as for what follows.
+        squeeze: Whether a single slice is written as two dimensions; None leaves it to the format.
+        codec: Profile of an archive's codec; None is the default, as for the next two.
         levels: Pyramid levels of an archive.
         chunks: Edge of an archive's chunks, in voxels.
-        progress: Told how many bytes of how many are done; None shows nothing.
+        progress: Called with the bytes done and the bytes in all; None shows nothing.
     """
 
     source: Source

@@ -42,7 +42,7 @@ Opener = Callable[[str], Source]
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
-    """The image in a file or archive; nothing but its header or metadata is read.
+    """The image in a file or archive, as a `Source`; only its header or metadata are read.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -56,9 +56,8 @@ def open_source(path: str | os.PathLike[str]) -> Source:
 
     Raises:
         MissingFileError: There is nothing at ``path``.
-        UnsupportedError: Nothing here reads such files (``UNKNOWN_SUFFIX``,
-            ``UNKNOWN_DIRECTORY``).
-        FormatError: The file is not what its name says, or damaged.
+        UnsupportedError: If no format reads such files (``UNKNOWN_SUFFIX``, ``UNKNOWN_DIRECTORY``).
+        FormatError: If the file is damaged, or not of the format that its name says.
         AccessDeniedError: The system or a server refuses to let this user read.
         TransportError: A server does not answer, or a disk fails to (``IO_ERROR``).
     """

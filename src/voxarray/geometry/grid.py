@@ -34,7 +34,7 @@ _AXIS_CODES = (("L", "R"), ("P", "A"), ("I", "S"))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """A regular lattice of voxels in the patient's world.
+    """A regular lattice of voxels in the patient's world coordinates.
 
     Examples:
         >>> import numpy as np
@@ -49,8 +49,8 @@ class Grid:
         affine: (4, 4) float64, voxel index to RAS+ millimetres of the centre; read-only.
 
     Raises:
-        GridError: If the affine is not finite, not (4, 4), singular, or has another last row than
-            0 0 0 1; or if the shape is not three positive integers.
+        GridError: If the affine is not finite, not (4, 4), singular, or its last row is not 0 0 0
+            1; or if the shape is not three positive integers.
     """
 
     shape: Shape3
@@ -215,7 +215,7 @@ class Grid:
     def reorientation(
         self, codes: str | Sequence[str]
     ) -> tuple[tuple[int, int, int], tuple[int, ...]]:
-        """Permutation, then flips (in the new order), that make the orientation ``codes``."""
+        """Permutation, then flips (in the new order), that lead to the orientation ``codes``."""
         wanted = [_world_axis(code) for code in codes]
         if len(wanted) != 3 or {axis for axis, _ in wanted} != {0, 1, 2}:
             raise GridError(

@@ -71,7 +71,7 @@ class Selection:
             (344064, 2, 128, 7168)
 
         Returns:
-            A (C, W, H, D) view of new (C, D, H, W) memory: x is fastest, as sources hand it out.
+            A (C, W, H, D) view of new (C, D, H, W) memory, in which x runs fastest, as in sources.
         """
         c, w, h, d = self.shape
         return np.empty((c, d, h, w), dtype).transpose(0, 3, 2, 1)
@@ -112,7 +112,7 @@ class Selection:
         """Slices that take this selection from an array, in (C, W, H, D) order.
 
         Args:
-            offset: The ascending box whose voxels the array holds; the whole image if None.
+            offset: Ascending box of the voxels that the array holds; None for the whole image.
         """
         starts = (0, 0, 0, 0) if offset is None else tuple(r.start for r in offset.ranges)
         c, w, h, d = (

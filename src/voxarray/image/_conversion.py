@@ -45,14 +45,14 @@ class ConversionMixin:
     def to_tensor(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> torch.Tensor:
-        """Tensor (C, W, H, D) that the image does not keep; `data`'s own if that is loaded.
+        """Tensor (C, W, H, D), which the image does not keep; if `data` is loaded, that tensor.
 
         Args:
-            dtype: Type of the tensor, also by NumPy's name; by default the one that `data` has.
-            device: Where it goes; by default RAM. To a CUDA device voxels of a file go piece by
-                piece, through pinned memory: RAM need not hold the volume. The last copies may be
-                under way still, as after ``tensor.to(device, non_blocking=True)``: the current
-                stream is where they are queued.
+            dtype: Type of the tensor, of torch or by NumPy's name; by default that of `data`.
+            device: Device of the tensor; by default the CPU. Voxels of a file are copied to a CUDA
+                device piece by piece, through pinned memory, so that RAM need not hold the volume.
+                As after ``tensor.to(device, non_blocking=True)``, the last copies may still be
+                queued on the current stream when the method returns.
 
         Raises:
             MemoryBudgetError: If it needs more memory than allowed; nothing was read.
@@ -86,7 +86,7 @@ class ConversionMixin:
 
     @names_exhaustion
     def as_sitk(self, **kwargs: Any) -> Any:
-        """The image as a `SimpleITK.Image`, in LPS: a 2D one of a single slice, else 3D.
+        """The image as a `SimpleITK.Image`, in LPS: 2D if it is a single slice, else 3D.
 
         Args:
             **kwargs: ``force_3d=True`` keeps a single slice three-dimensional, and its place in
@@ -124,7 +124,7 @@ class ConversionMixin:
         Values are clamped to 0 to 255 and cast to bytes.
 
         Args:
-            transpose: Whether W runs to the right, else downwards.
+            transpose: If true, W runs to the right, otherwise downwards.
 
         Raises:
             StateError: If there is more than one slice; also a RuntimeError.
@@ -136,7 +136,7 @@ class ConversionMixin:
         return to_pil(self.source, transpose=transpose)
 
     def to_nibabel(self) -> Any:
-        """The image as a `nibabel.Nifti1Image` whose ``dataobj`` reads what is indexed of it.
+        """The image as a `nibabel.Nifti1Image` whose ``dataobj`` reads only indexed parts.
 
         Raises:
             UnsupportedError: For voxels that NIfTI has no type for.
@@ -148,7 +148,7 @@ class ConversionMixin:
     @classmethod
     @names_exhaustion
     def from_nibabel(cls, image: Any, **kwargs: Any) -> Self:
-        """Image of a spatial image of nibabel; one that is not loaded stays so.
+        """Image of a spatial image of nibabel; an unloaded image stays unloaded.
 
         Args:
             image: Of any of nibabel's formats that has (W, H), (W, H, D), (W, H, D, C) or
@@ -178,10 +178,10 @@ class ConversionMixin:
     @classmethod
     @names_exhaustion
     def from_torchio(cls, image: Any, **kwargs: Any) -> Self:
-        """Image of one of TorchIO 1.x, with its metadata; one that is not loaded stays so.
+        """Image of a TorchIO 1.x image, with its metadata; an unloaded image stays unloaded.
 
         Args:
-            image: Of the same type as the class has; `Image` takes any.
+            image: TorchIO image of the same type as the class; `Image` takes any.
             **kwargs: As for the class.
 
         Raises:
@@ -207,15 +207,15 @@ class ConversionMixin:
 
     @classmethod
     def from_monai(cls, tensor: Any, **kwargs: Any) -> Self:
-        """Image of a `monai.data.MetaTensor` (C, W, H, D), with its affine; as ``tensor=`` does.
+        """Image of a `monai.data.MetaTensor` (C, W, H, D), with its affine.
 
         Args:
-            tensor: In the space RAS or LPS, as its metadata say; shared, not copied.
+            tensor: Tensor in RAS or LPS, as its metadata say; its memory is shared, not copied.
             **kwargs: As for the class.
 
         Raises:
             TypeError: If it is something else.
-            GridError: If its affine is none, or in another space.
+            GridError: If its affine is invalid, or in another space.
         """
         from voxarray.bridges.monai import is_meta_tensor
 

@@ -86,7 +86,7 @@ class GeometryMixin:
         return self.grid.to_world([(0, 0, 0), [n - 1 for n in self.spatial_shape]])
 
     def get_bounds(self) -> tuple[Interval, Interval, Interval]:
-        """(minimum, maximum) along each world axis of what the voxels fill, RAS+ mm.
+        """(minimum, maximum) along each world axis of the space that the voxels fill, RAS+ mm.
 
         All eight outer corners count, half a voxel beyond the centres.
         """
@@ -97,7 +97,7 @@ class GeometryMixin:
         """World position of the middle of the volume, in mm.
 
         Args:
-            lps: Whether to count towards left, posterior, superior (as ITK and DICOM do).
+            lps: Whether to return LPS coordinates, as ITK and DICOM use, instead of RAS.
         """
         x, y, z = self.grid.centre
         return (-x, -y, z) if lps else (x, y, z)

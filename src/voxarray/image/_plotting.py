@@ -29,16 +29,17 @@ class PlotMixin:
 
     @property
     def label_colours(self) -> dict[float, tuple[int, int, int]] | None:
-        """RGB that values of a label map came with, by value; None for intensities."""
+        """RGB colours of a label map by value, if its file has them; None for intensities."""
         from voxarray.core.label_colours import own_colours
 
         return own_colours(self._backing) if self.type == LABEL else None
 
     @names_exhaustion
     def plot(self: Drawable, return_fig: bool = False, **kwargs: Any) -> Any:
-        """Draw the sagittal, coronal and axial plane; of a single slice only that.
+        """Draw the sagittal, coronal and axial plane, or a single slice.
 
-        Nothing but the planes is read, of an archive from the coarsest level that fills the figure.
+        Only these planes are read; from an archive, those of the coarsest level that fills the
+        figure.
 
         Args:
             return_fig: Whether to return the figure.
@@ -58,7 +59,7 @@ class PlotMixin:
 
     @names_exhaustion
     def hist(self, **kwargs: Any) -> None:
-        """Draw a histogram of all voxels, counted out of core.
+        """Draw a histogram of all voxels, which are counted piece by piece.
 
         Args:
             **kwargs: ``bins`` (a number, edges, or the name of a rule), ``range``, ``show``,
@@ -74,7 +75,7 @@ class PlotMixin:
 
     @names_exhaustion
     def show(self: Drawable, viewer_path: PathLike | None = None) -> None:
-        """Open the image in an external program, and return while it is open.
+        """Open the image in an external program, and return at once.
 
         Args:
             viewer_path: The program; by default that of the environment variable
@@ -100,27 +101,28 @@ class PlotMixin:
     ) -> Any:
         """Show the image in a notebook, in an interactive viewer (NiiVue).
 
-        The patient's right is on the left, as in pictures. Of an archive, the finest level of the
-        pyramid that is within the limit is read and sent to the browser; of a larger volume without
-        one every n-th voxel, so that any volume opens at once. `neuroglancer` shows all voxels.
+        The patient's right is on the left, as in pictures. From an archive, the finest level of the
+        pyramid within the limit is read and sent to the browser. If there is no such level, every
+        n-th voxel is, so that any volume opens at once. `neuroglancer` shows all voxels.
 
         Args:
-            labels: A label map, or several by name, over the image; each is placed by its affine.
-            limit: Bytes of each image that may be sent, also as a text such as ``"256 MiB"``.
-            height: Of the viewer, in pixels.
-            percentiles: Of the middle planes, which become black and white, as `plot` has them.
-            opacity: Of the labels, 0 to 1.
+            labels: A label map, or several by name, to draw over the image, each by its own affine.
+            limit: Largest size of each image that is sent, in bytes or as a text such as ``"256
+                MiB"``.
+            height: Height of the viewer, in pixels.
+            percentiles: Percentiles of the middle planes that become black and white, as in `plot`.
+            opacity: Opacity of the labels, 0 to 1.
             **options: For ``ipyniivue.NiiVue``.
 
         Returns:
-            An ``ipyniivue.NiiVue``, which notebooks show. The name of its first volume says what is
-            shown: ``"t1, level 1.nii"``.
+            An ``ipyniivue.NiiVue``, which notebooks show. The name of its first volume says which
+            level is shown, such as ``"t1, level 1.nii"``.
 
         Raises:
             MissingPackageError: If ipyniivue is not installed (extra ``notebook``).
             MemoryBudgetError: For a file that is compressed as one piece and too large to be
                 decoded for a look (``ONE_PIECE``); nothing was read.
-            GridError: If a label map lies elsewhere (``NO_OVERLAP``); nothing was read.
+            GridError: If a label map does not overlap the image (``NO_OVERLAP``); nothing was read.
             UnsupportedError: For voxels that NIfTI has no type for.
         """
         from voxarray.rendering.volume import overlaid
@@ -138,26 +140,26 @@ class PlotMixin:
         percentiles: tuple[float, float] = (0, 100),
         opacity: float = 0.5,
     ) -> Any:
-        """Show all voxels of a volume of any size in a browser, each read when it is looked at.
+        """Show a volume of any size in a browser at full resolution; only voxels in view are read.
 
         The page and the voxels come from a server in this process: it listens on localhost only,
         under a random address, and stops with the process. Coordinates are mm towards left,
         posterior and inferior, so that the patient's right is on the left.
 
         Args:
-            labels: A label map, or several by name, over the image; each is placed by its affine.
-            channel: Which channel; by default the first, of label maps the last.
-            percentiles: Of the middle planes, which become black and white, as `plot` has them.
-            opacity: Of the labels, 0 to 1.
+            labels: A label map, or several by name, to draw over the image, each by its own affine.
+            channel: Which channel; by default the first one, for label maps the last one.
+            percentiles: Percentiles of the middle planes that become black and white, as in `plot`.
+            opacity: Opacity of the labels, 0 to 1.
 
         Returns:
-            The ``neuroglancer.Viewer``: printed, it is the URL to open; in a notebook, a link.
+            A ``neuroglancer.Viewer``: print it to get the URL; a notebook shows a link.
 
         Raises:
             MissingPackageError: If neuroglancer is not installed (extra ``neuroglancer``).
             MemoryBudgetError: For a file that is compressed as one piece and too large to be
                 decoded for a look (``ONE_PIECE``); nothing was read.
-            GridError: If a label map lies elsewhere (``NO_OVERLAP``); nothing was read.
+            GridError: If a label map does not overlap the image (``NO_OVERLAP``); nothing was read.
             UnsupportedError: For complex voxels (``COMPLEX``).
         """
         from voxarray.rendering.neuroglancer import open_viewer
@@ -173,7 +175,7 @@ class PlotMixin:
 
     @names_exhaustion
     def lightbox(self: Drawable, return_fig: bool = False, **kwargs: Any) -> Any:
-        """Draw many slices of one direction beside each other.
+        """Draw many parallel slices beside each other.
 
         Args:
             return_fig: Whether to return the figure.
@@ -208,10 +210,11 @@ class PlotMixin:
             duration: Seconds that the whole animation takes.
             output_path: Replaced if it exists.
             loop: How often it is played; 0 is for ever.
-            rescale: Stretch the intensities from black to white; otherwise they are grey levels
-                already, and those beyond 0 to 255 are clipped. Labels have their colours.
-            optimize: Leave unused colours out of the tables of colours.
-            reverse: Begin at the end of the axis.
+            rescale: Scale the intensities to the range from black to white. Otherwise intensities
+                are taken for grey levels, and clipped to 0 to 255. Labels are drawn in their
+                colours.
+            optimize: Leave unused colours out of the GIF's colour tables.
+            reverse: Play the slices in reverse order.
 
         Raises:
             MissingPackageError: If Pillow is not installed.
@@ -246,15 +249,15 @@ class PlotMixin:
             output_path: ``.mp4`` (H.264) or ``.webm`` (VP9), replaced if it exists.
             frame_rate: Slices per second; ignored where ``seconds`` is given.
             seconds: Duration of the whole video.
-            direction: Where the slices advance to: ``"I"``, ``"S"``, ``"A"``, ``"P"``, ``"R"`` or
-                ``"L"``.
+            direction: Direction in which the slices advance: ``"I"``, ``"S"``, ``"A"``, ``"P"``,
+                ``"R"`` or ``"L"``.
             verbosity: Level of the codec's messages: ``"quiet"``, ``"error"``, ``"warning"``,
                 ``"info"`` or ``"debug"``.
 
         Raises:
             MissingPackageError: If PyAV is not installed.
-            ValueError: For another suffix, direction or verbosity, if neither rate nor duration is
-                given, or both are.
+            ValueError: For an unknown suffix, direction or verbosity, or unless exactly one of rate
+                and duration is given.
         """
         from voxarray.rendering.video import write_video
 

@@ -186,11 +186,11 @@ class ImageState(Record):
 
     @property
     def chunks(self) -> Shape4:
-        """Preferred block (C, W, H, D): what one access reads and decodes at least."""
+        """Preferred block (C, W, H, D): the smallest part that is read and decoded at once."""
         return self.source.chunks
 
     def memory_report(self) -> MemoryReport:
-        """What the image costs on disk, per chunk, now, as a tensor, and while it is loaded."""
+        """Bytes on disk, per chunk, in memory now, as a tensor, and at the peak of loading."""
         loaded, backing = DATA in self, self._backing
         held = math.prod(self.shape) * backing.dtype.itemsize if backing.base.in_memory else 0
         return MemoryReport(
@@ -245,7 +245,7 @@ class ImageState(Record):
 
     @names_exhaustion
     def load(self) -> None:
-        """Read the voxels into `data`, unless that has happened already."""
+        """Read the voxels into `data`, unless they are loaded already."""
         if DATA in self:
             return
         from voxarray.tensors.convert import private_tensor, read_tensor
@@ -263,7 +263,7 @@ class ImageState(Record):
         self._adopt(dict.setdefault(self, DATA, tensor))
 
     def unload(self) -> None:
-        """Forget `data` and what was changed in it; it can be read again.
+        """Drop `data` and any changes in it; it is read again when needed.
 
         Raises:
             StateError: If it is not loaded, or there is nothing to read it from again.
@@ -287,7 +287,7 @@ class ImageState(Record):
     # --- Copies: never load, never look at the path ---------------------------------------------
 
     def copy(self) -> Self:
-        """A new image that shares the tensor; as `copy.copy`."""
+        """A new image that shares the tensor, like `copy.copy`."""
         return _restore(self.__class__, dict(self), dict(self.__dict__))
 
     def __copy__(self) -> Self:

@@ -26,14 +26,14 @@ class StatisticsMixin:
     ) -> Statistics:
         """Mean, deviation, extremes, percentiles and histogram of all voxels, in one pass.
 
-        They are remembered by this process: asked again, of this image or another one of the same
-        voxels, nothing is read, unless the voxels are in memory, where they may have changed.
+        The process caches the result: a second call, also for another image with the same voxels,
+        reads nothing. Voxels in memory are counted again, since they may have changed.
 
         Args:
-            mask: Image on the same grid, with one channel or as many; only voxels where it is not 0
-                count.
-            progress: True, False, a function of bytes done and in all, or None: a bar where
-                somebody looks, once it takes longer than half a second.
+            mask: Image on the same grid, with one channel or as many as this image; only voxels
+                where it is not 0 are used.
+            progress: True shows a progress bar, False none, None (the default) only in a terminal
+                or notebook, after half a second; or a function of (bytes done, bytes in all).
 
         Raises:
             GridError: If the mask is on another grid (``MASK_MISMATCH``).
@@ -52,9 +52,9 @@ class StatisticsMixin:
         """Statistics of the voxels of every label, ascending by label, in one pass over both.
 
         Args:
-            labels: Label map on the same grid, with one channel or as many.
-            progress: True, False, a function of bytes done and in all, or None: a bar where
-                somebody looks, once it takes longer than half a second.
+            labels: Label map on the same grid, with one channel or as many as this image.
+            progress: True shows a progress bar, False none, None (the default) only in a terminal
+                or notebook, after half a second; or a function of (bytes done, bytes in all).
 
         Raises:
             GridError: If the label map is on another grid (``MASK_MISMATCH``).

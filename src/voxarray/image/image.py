@@ -57,10 +57,9 @@ class Image(
     read the header, slicing composes, and only `data`, `load`, `numpy`, `to_tensor`, `compute` and
     `save` read voxels.
 
-    An image is a dict of its metadata: ``path``, ``stem``, ``type`` and whatever keywords were
-    given. ``"data"`` and ``"affine"`` are among its keys once they are known without reading, that
-    is after loading (``"affine"`` also when it was given or set); ``image["data"]`` and
-    ``image["affine"]`` always work.
+    An image is a dict of its metadata: ``path``, ``stem``, ``type`` and the keywords that were
+    given. ``image["data"]`` and ``image["affine"]`` always work. They are among the keys only after
+    loading (``"affine"`` also if it was given or set), since listing keys reads nothing.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -72,8 +71,8 @@ class Image(
         (1, 64, 56, 48)
 
     Args:
-        path: File, directory, URL or `zarr.abc.store.Store`, or a sequence of them to be
-            concatenated along C.
+        path: File, directory, URL or `zarr.abc.store.Store`, or a sequence of them, which become
+            channels.
         type: `INTENSITY`, `LABEL`, `SAMPLING_MAP` or a name of your own; needed for a bare `Image`.
         tensor: Voxels (C, W, H, D) instead of a path: a torch tensor, NumPy array, dask array or
             `xarray.DataArray`. Memory is shared where the type permits.
@@ -83,11 +82,12 @@ class Image(
         reader: Callable that takes a path and returns an array or tensor and an affine or None; or
             an object whose ``open(path)`` returns a source to be read lazily (`DicomReader`).
         verify_path: Check now that the path exists.
-        **kwargs: Metadata, found again as ``image[key]``.
+        **kwargs: Metadata, available as ``image[key]``.
 
     Raises:
-        ValueError: Without path and tensor, for a reserved key, a wrong type, tensor or affine.
-        TypeError: For a path, tensor or affine that is something else.
+        ValueError: Without path and tensor, and for a reserved key or an invalid type, tensor or
+            affine.
+        TypeError: If path, tensor or affine have an unsupported type.
         FileNotFoundError: If there is no such file.
     """
 
@@ -128,10 +128,10 @@ class Image(
 
     @classmethod
     def from_xarray(cls, array: xr.DataArray, **kwargs: Any) -> Self:
-        """Image of a DataArray with dims c, x, y, z and its affine; a lazy one stays lazy.
+        """Image of a DataArray with dims c, x, y, z and its affine; a lazy array stays lazy.
 
         Args:
-            array: As `array` gives it, or the result of operations on such.
+            array: DataArray from `array`, or the result of operations on one.
             **kwargs: As for the class.
         """
         return cls(tensor=array, **kwargs)
@@ -174,7 +174,7 @@ class Image(
 
         Raises:
             IndexError: If there is no such level.
-            StateError: For a slice, whose voxels may have no counterpart in a coarser level.
+            StateError: For a slice, since its voxels may not match voxels of a coarser level.
         """
         window = self._backing
         if not window.is_whole:
@@ -205,7 +205,7 @@ class Image(
 
     @names_exhaustion
     def compute(self) -> Self:
-        """The same voxels in RAM, in their own type, without torch.
+        """The image with its voxels read into RAM, in their own type, without torch.
 
         Raises:
             MemoryBudgetError: If they need more memory than allowed.
@@ -226,7 +226,7 @@ class Image(
 
     @names_exhaustion
     def numpy(self) -> NDArray:
-        """NumPy array (C, W, H, D) that shares memory with `data`, which is loaded for it."""
+        """NumPy array (C, W, H, D) that shares memory with `data`; loads it if necessary."""
         from voxarray.tensors.convert import to_numpy
 
         return to_numpy(self.data)
@@ -237,7 +237,7 @@ class Image(
 
     @property
     def array(self) -> xr.DataArray:
-        """Lazy `xarray.DataArray` with dims c, x, y, z; the affine rides along as coordinates."""
+        """Lazy `xarray.DataArray` with dims c, x, y, z; its coordinates hold the affine."""
         from voxarray.xarray_index.lazy import to_dataarray
 
         return to_dataarray(self.source, private=self._shares)
@@ -263,30 +263,32 @@ class Image(
     ) -> None:
         """Write the image to a file or an archive; the suffix says which.
 
-        Folders that are missing are made. What is there already is replaced only with
-        ``overwrite``, whatever the format, and in one step: it is never half written. A link is
-        followed, and the mode of the old file stays. (TorchIO replaces files without asking.)
+        Missing folders are created. An existing file or archive is replaced in one step, so it is
+        never half written. A symbolic link is followed, and the permissions of the old file are
+        kept.
 
         Args:
             path: Destination.
-            squeeze: Leave out the third axis of a single slice. By default only pictures do (PNG,
-                JPEG, BMP, TIFF); NIfTI, MGH, MINC, VTK, GIPL and archives have fixed axes and
-                refuse it.
-            overwrite: Replace the file or archive that exists. Left out, a file is still replaced
-                as in release 0.1, with a FutureWarning; an archive is not.
+            squeeze: Write a single slice without its third axis. By default, only pictures (PNG,
+                JPEG, BMP, TIFF) do so. NIfTI, MGH, MINC, VTK, GIPL and archives have fixed axes and
+                raise an error for True.
+            overwrite: Whether to replace an existing file or archive. If not given, a file is
+                replaced with a FutureWarning (in the next release this will be an error), and an
+                archive raises an error. (TorchIO always replaces files.)
             codec: Profile of an archive's codec: ``"default"``, ``"compact"``, ``"fast"``,
                 ``"training"``, ``"raw"`` or ``"labels"``.
             levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
                 many times coarser each is, such as ``[4, 16]``.
             chunks: Edge of an archive's chunks, in voxels.
-            progress: True, False, a function of bytes done and in all, or None: a bar where
-                somebody looks.
+            progress: True shows a progress bar, False none, None (the default) only in a terminal
+                or notebook; or a function of (bytes done, bytes in all).
 
         Raises:
-            UnsupportedError: For an unknown suffix, for what the format cannot hold, and for a
-                keyword that it cannot use (``UNUSED_KEYWORD``).
-            ArchiveExistsError: If it exists and ``overwrite`` is not set (``EXISTS``); or if it is
-                a folder that is no archive of ours (``NOT_AN_ARCHIVE``, ``FOREIGN_FILES``).
+            UnsupportedError: For an unknown suffix, for voxels or an affine that the format cannot
+                hold, and for a keyword that it cannot use (``UNUSED_KEYWORD``).
+            ArchiveExistsError: If the path exists and ``overwrite`` is not set (``EXISTS``); or if
+                it is a folder that voxarray did not write, or that holds other files
+                (``NOT_AN_ARCHIVE``, ``FOREIGN_FILES``).
         """
         saving.save(
             self.source,

@@ -32,7 +32,7 @@ class ScalarImage(Image):
 
         Args:
             out_min_max: Range of the result.
-            percentiles: Values beyond these percentiles become them.
+            percentiles: Values outside these percentiles are clipped to them.
             **kwargs: As for `RescaleIntensity`: ``in_min_max``, ``masking_method``.
         """
         return self._transformed("RescaleIntensity", out_min_max, percentiles, **kwargs)
@@ -41,9 +41,9 @@ class ScalarImage(Image):
 class LabelMap(Image):
     """Image whose voxels are labels, such as a segmentation; arguments as for `Image`.
 
-    A sequence of paths makes one channel per file: overlapping labels, or a tissue probability map.
-    Labels are never interpolated: nearest neighbours are taken, and pyramids hold the most
-    frequent one.
+    A sequence of paths makes one channel per file, for overlapping labels or tissue probability
+    maps. Labels are never interpolated: resampling takes the nearest neighbour, and pyramids the
+    most frequent label.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -70,8 +70,8 @@ class LabelMap(Image):
     def count_labels(self, *, progress: ProgressOption = None) -> dict[int | float, int]:
         """Number of voxels of each label, ascending, counted out of core.
 
-        Labels are integers, also where the file stores them as floats; voxels that are no whole
-        numbers have floats as keys, as in TorchIO.
+        Keys are integers, even if the file stores floats; only values that are not whole numbers
+        have floats as keys, as in TorchIO.
 
         Args:
             progress: As for `statistics`.

@@ -18,8 +18,8 @@ from voxarray.source.materialise import materialise
 class MonaiReader:
     """Reads for MONAI what voxarray opens: ``LoadImage(reader=vx.MonaiReader())``.
 
-    Arrays have the axes and the affine that MONAI's NibabelReader gives: (W, H, D), channels last,
-    RAS+ (``LoadImage`` is told so, and ``EnsureChannelFirst`` understands it).
+    Arrays and metadata have the form that MONAI's NibabelReader gives, which ``LoadImage`` and
+    ``EnsureChannelFirst`` understand: (W, H, D), channels last, affine to RAS+ mm.
 
     Examples:
         >>> from monai.transforms import LoadImage
@@ -40,7 +40,7 @@ class MonaiReader:
         self.level = level
 
     def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
-        """Whether it is a reader for these files: for any, it says itself what it cannot open."""
+        """True for all files; `read` raises an error for files that it cannot open."""
         return bool(filename)
 
     def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> Any:  # noqa: ARG002  # as MONAI
@@ -48,7 +48,7 @@ class MonaiReader:
 
         Args:
             data: Path or paths.
-            **kwargs: MONAI's, of which there is nothing to use.
+            **kwargs: Arguments of MONAI; ignored.
 
         Raises:
             VoxarrayError: If one cannot be opened.

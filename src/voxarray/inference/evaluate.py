@@ -128,9 +128,9 @@ def evaluate(
 ) -> Any:
     """Compare label maps: Dice, volumes and distances between surfaces.
 
-    Voxels are counted in one pass over both, in pieces. Surfaces are compared within the box that a
-    label fills in either, by SciPy's exact Euclidean distance transform: a label's voxels with one
-    of their six neighbours outside are its surface, as in MONAI.
+    Voxels are counted in one pass over both, in pieces. The surface of a label are its voxels with
+    at least one of six neighbours outside, as in MONAI. Distances are computed by SciPy's exact
+    Euclidean distance transform, within the bounding box of the label in both.
 
     Examples:
         >>> import voxarray as vx
@@ -154,32 +154,34 @@ def evaluate(
 
     Args:
         prediction: A `LabelMap`, its path, or a `Cohort` of predictions.
-        reference: On the same grid; of a cohort, a `Cohort` with the same subjects.
-        layer: Of cohorts, which label map of each subject is the prediction, by its name; by
-            default the only one, or that named ``"label"``.
-        reference_layer: The same of the reference. Both may be layers of one cohort.
-        labels: Only these; by default all that occur in either, without 0.
-        surfaces: Whether surfaces are compared, too, for which a label's box must fit into memory.
+        reference: The reference, on the same grid; for a `Cohort`, a `Cohort` with the same
+            subjects.
+        layer: For cohorts, the name of the label map of each subject that is the prediction; by
+            default its only one, or the one named ``"label"``.
+        reference_layer: The same for the reference. Both may be label maps of one cohort.
+        labels: Labels to compare; by default all that occur in either, except 0.
+        surfaces: Whether to compare surfaces, too; then the bounding box of a label must fit into
+            memory.
         montage: Where to save a picture: a row per subject, the axial slice with the most predicted
             voxels, the prediction over the scan and the outline of the reference.
-        images: For the picture: the scan, its path, or a `Cohort` with the same subjects; of
-            cohorts by default that of the references.
-        most: Subjects in the picture, the first ones.
-        progress: True, False, a function of bytes done and in all (of cohorts image by image), or
-            None: a bar where somebody looks.
+        images: Scans for the picture: an image, its path, or a `Cohort` with the same subjects; for
+            cohorts, by default the cohort of the references.
+        most: Largest number of subjects in the picture.
+        progress: True shows a progress bar, False none, None (the default) only in a terminal or
+            notebook; or a function of (bytes done, bytes in all), called image by image.
 
     Returns:
-        An `Evaluation`; of cohorts a table (pandas) with a row per subject and label.
+        An `Evaluation`; for cohorts, a pandas table with a row per subject and label.
 
     Raises:
-        GridError: If the two are on other grids (``GRID_MISMATCH``), or the axes of the grid are
-            not at right angles and surfaces are compared (``SHEARED``).
-        UnsupportedError: If one has several channels, or is no label map (``NO_LABELS``).
+        GridError: If the two are on different grids (``GRID_MISMATCH``), or the axes of the grid
+            are not at right angles and surfaces are compared (``SHEARED``).
+        UnsupportedError: If one has several channels, or is not a label map (``NO_LABELS``).
         MemoryBudgetError: If a label's box does not fit.
-        StateError: If cohorts have other subjects (``SUBJECTS_DIFFER``), or a scan for the picture
-            is missing (``NO_SCAN``).
+        StateError: If the cohorts have different subjects (``SUBJECTS_DIFFER``), or a scan for the
+            picture is missing (``NO_SCAN``).
         MissingPackageError: If a picture is asked for and matplotlib is not installed.
-        ValueError: If scans are given and no picture is asked for, or layers of single images.
+        ValueError: If ``images`` is given without ``montage``, or layers for single images.
     """
     if montage is None and images is not None:
         raise ValueError(

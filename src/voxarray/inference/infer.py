@@ -46,13 +46,14 @@ def infer(
     executor: Executor | None = None,
     progress: ProgressOption = None,
 ) -> Any:
-    """Run a network over a volume of any size and write what it finds on the scan's own grid.
+    """Run a network over a volume of any size, and write its predictions on the scan's own grid.
 
-    The volume is cut into patches that overlap. They are predicted in an order that finishes
-    regions early; what is finished is brought back to the scan's grid, reduced and written, so that
-    memory depends on the patches and the budget, not on the volume or the number of classes. Sums
-    that do not fit into the budget wait in a scratch file. Both are projected before voxels are
-    read; what the network needs besides is measured with a batch of zeros, and counted.
+    The volume is cut into overlapping patches. They are predicted in an order that finishes regions
+    early. A finished region is resampled to the scan's grid, turned into labels, say, and written.
+    So memory depends on the patches and the budget, not on the volume or the number of classes.
+    Sums of overlapping patches that do not fit into the budget go to a scratch file. RAM and
+    scratch are projected before voxels are read; the network's own memory is measured with a batch
+    of zeros, and included.
 
     Examples:
         >>> import torch, voxarray as vx
@@ -64,66 +65,69 @@ def infer(
         {0: 29736, 1: 13464}
 
     Args:
-        model: A function of patches (N, C, W, H, D), float32, that returns logits
-            (N, K, W, H, D); a `torch.nn.Module`, which is put into evaluation mode meanwhile (one
-            whose weights are float16, bfloat16 or float64 is given patches of that type); the
-            file of a TorchScript, ``torch.export`` or ONNX network; the folder of a MONAI bundle;
-            or a list of these, of which the mean is taken. TorchScript and ``.pt2`` are programs:
-            load those of sources that you trust. Of a bundle no code is run.
+        model: A function of patches (N, C, W, H, D), float32, that returns logits (N, K, W, H, D);
+            a `torch.nn.Module`, which is put into evaluation mode meanwhile (one whose weights are
+            float16, bfloat16 or float64 is given patches of that type); the file of a TorchScript,
+            ``torch.export`` or ONNX network; the folder of a MONAI bundle; or a list of these,
+            whose outputs are averaged. TorchScript and ``.pt2`` files are programs: load only those
+            from sources that you trust. Code in a bundle is not run.
         images: An `Image`, its path, a `Subject`, or a `Cohort`.
-        destination: An archive or file; its suffix says which format. Without one, labels become a
-            layer of the scan's own archive, as `Archive.add_labels` makes them; of a cohort, of
-            the archive of each subject. With one, the predictions of a cohort are another, in
-            that folder. Either way what is up to date is not made again.
+        destination: Archive or file to write; its suffix says which format. For a cohort, the
+            folder of a new cohort. Without a destination, labels become a layer of the scan's own
+            archive, as by `Archive.add_labels`; for a cohort, of the archive of each subject.
+            Predictions that are up to date are not made again.
         patch_size: Voxels of a patch along W, H and D, or one number for all. A volume that is
             smaller is padded with zeros.
-        overlap: Of neighbours: a fraction of the patch (by default 0.5), or voxels (int).
-        blend: How patches that overlap are weighed: ``"hann"`` (the default), ``"gaussian"`` with
-            a sigma of 1/8 of the patch, as MONAI and nnU-Net, ``"crop"`` (each voxel comes from the
-            patch in whose middle it is), or ``"average"``.
-        preprocess: A transform of `voxarray.transforms`, or a function of a subject, applied
-            lazily first; without it that of a bundle. Logits come back from its grid to the
-            scan's by linear interpolation.
+        overlap: Overlap of neighbouring patches: a fraction of the patch (by default 0.5), or
+            voxels (int).
+        blend: How overlapping patches are weighted: ``"hann"`` (the default), ``"gaussian"`` with a
+            sigma of 1/8 of the patch, as MONAI and nnU-Net, ``"crop"`` (each voxel comes from the
+            patch with the nearest centre), or ``"average"``.
+        preprocess: A transform of `voxarray.transforms`, or a function of a subject, that is
+            applied lazily first; by default that of a MONAI bundle. Logits are resampled from its
+            grid to the scan's by linear interpolation.
         output: ``"labels"``, ``"probabilities"``, ``"logits"`` or ``"regression"``.
-        activation: What makes probabilities of logits: ``"softmax"``, or ``"sigmoid"`` for
-            classes that may overlap, which is the default for one class; ``"none"`` if the network
-            returns probabilities. By default, a network whose numbers all lie between 0 and 1 is
-            refused where it matters: it may have its activation already. Labels with a
-            sigmoid have one channel per class.
-        threshold: Least probability of a label; of a sigmoid's 0.5 by default.
-        classes: How many classes the network has, their names in order, or their names (or name
-            and RGB colour) by label, in order. Without it, a patch of zeros is predicted first.
+        activation: Function that turns logits into probabilities: ``"softmax"`` (the default), or
+            ``"sigmoid"`` for classes that may overlap (the default for one class); ``"none"`` if
+            the network returns probabilities. If it is not given and all outputs lie between 0 and
+            1, an error is raised where the choice matters, since the network may contain its
+            activation. With a sigmoid, labels have one channel per class.
+        threshold: Least probability of a label; for a sigmoid, 0.5 by default.
+        classes: The number of classes; or their names in order; or a dict of names (or of name and
+            RGB colour) by label, in order. Without it, a patch of zeros is predicted first, to
+            count the classes.
         channels: Names of a subject's images in the order of the network's channels.
         batch_size: Patches that are predicted at once, 1 by default.
         device: Where the network runs, as torch names it; by default where its weights are.
         amp: Use half precision where that is safe.
-        flips: Mirrored versions to average over: axes (0, 1, 2), several at once as a tuple, or
-            ``"all"``.
-        accumulate: Type of the sums: ``"float32"``, or ``"float16"`` for half of the memory.
-        dtype: Type of the result. Probabilities are float16 (in archives; float32 in files),
-            or uint8, of which 255 stands for 1.
+        flips: Mirrored versions to average over: a list of axes (0, 1, 2) or of tuples of axes that
+            are mirrored at once, or ``"all"``.
+        accumulate: Type in which overlapping patches are summed: ``"float32"``, or ``"float16"``
+            for half of the memory.
+        dtype: Type of the result. Probabilities are float16 in archives and float32 in files, or
+            uint8, where 255 stands for 1.
         layer: Name of the layer, if there is no destination.
-        overwrite: Replace what is at the destination.
+        overwrite: Replace an existing destination.
         workers: Processes on this machine for a cohort; each loads the model from its path.
         scheduler: Address of a running dask scheduler, for a cohort.
-        partition: Number from 1 on, and how many: only one part of a cohort's subjects.
+        partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of a cohort's subjects.
         executor: Any `concurrent.futures.Executor`, for a cohort.
-        progress: True, False, a function of bytes done and in all, or None: a bar where somebody
-            looks.
+        progress: True shows a progress bar, False none, None (the default) only in a terminal or
+            notebook; or a function of (bytes done, bytes in all).
 
     Returns:
-        The result, not loaded: a `LabelMap`, or a `ScalarImage`. Of a cohort the new `Cohort`,
-        whose subjects have one image, ``"prediction"``; without a destination the same cohort,
-        whose subjects have the layer.
+        The result, not loaded: a `LabelMap` or a `ScalarImage`. For a cohort, the new `Cohort`,
+        whose subjects have one image, ``"prediction"``; without a destination, the same cohort,
+        whose subjects now have the layer.
 
     Raises:
         ModelError: If the model cannot be loaded (``BAD_MODEL``, ``NO_NETWORK``, ``NNUNET``,
             ``BAD_WEIGHTS``, ``BUNDLE_TARGET``, ``BUNDLE_EXPRESSION``, ``BUNDLE_TRANSFORM``), fails
-            (``MODEL_FAILED``, ``NO_DEVICE``, ``DEVICE_FULL``, ``DEVICE_LOST``), takes another shape
-            (``FIXED_SHAPE``) or returns what it must not (``BAD_PREDICTION``,
-            ``CLASSES_CHANGED``, ``NAN_PREDICTION``), for one what others of an ensemble do not
-            (``ENSEMBLE_DIFFERS``), or by default, for a whole scan, what looks like probabilities
-            and not like logits (``PROBABILITIES``).
+            (``MODEL_FAILED``, ``NO_DEVICE``, ``DEVICE_FULL``, ``DEVICE_LOST``), takes another patch
+            shape (``FIXED_SHAPE``), returns invalid predictions (``BAD_PREDICTION``,
+            ``CLASSES_CHANGED``, ``NAN_PREDICTION``) or other classes than the rest of an ensemble
+            (``ENSEMBLE_DIFFERS``), or if ``activation`` is not given and its outputs look like
+            probabilities (``PROBABILITIES``).
         StateError: If the destination is missing (``NO_DESTINATION``), or images do not fit
             (``MISSING_CHANNELS``, ``CHANNELS_UNNAMED``, ``CHANNELS_REPEATED``, ``GRIDS_DIFFER``).
         UnsupportedError: If the preprocessing cannot be undone (``NOT_INVERTIBLE``), or two classes

@@ -14,10 +14,10 @@ Patch = dict[str, Any]
 
 
 class TorchIOTransform:
-    """A transform of TorchIO 1.x as a transform of a `PatchDataset`.
+    """Wraps a transform of TorchIO 1.x for the patches of a `PatchDataset`.
 
-    The images of a patch become a `torchio.Subject` of the same types, so that intensity
-    transforms leave label maps alone; what comes back takes their place.
+    The transform is given a `torchio.Subject` with images of the same types, so that intensity
+    transforms leave label maps alone; the images that it returns replace those of the patch.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -54,10 +54,11 @@ class TorchIOTransform:
 
 
 class MonaiTransform:
-    """A dictionary transform of MONAI (``RandFlipd(keys=["t1", "mask"])``) for a `PatchDataset`.
+    """Wraps a dictionary transform of MONAI, ``RandFlipd(keys=["t1"])``, for a `PatchDataset`.
 
-    The images of a patch become `monai.data.MetaTensor` by name; what comes back takes their place
-    as plain tensors. Random transforms are seeded for each patch by its index.
+    The transform is given a dict of `monai.data.MetaTensor` by the names of the images; the tensors
+    that it returns replace those of the patch. Random transforms are seeded for each patch by its
+    index.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -79,7 +80,7 @@ class MonaiTransform:
         self.transform = transform
 
     def set_random_state(self, seed: int) -> None:
-        """Make what the transform draws depend on the seed."""
+        """Seed the random numbers of the transform."""
         if hasattr(self.transform, "set_random_state"):
             self.transform.set_random_state(seed=seed)
 

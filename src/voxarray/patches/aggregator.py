@@ -32,9 +32,9 @@ Start = tuple[int, int, int]
 
 
 class GridAggregator:
-    """Puts predictions for the patches of a grid together, in RAM where they fit into the budget.
+    """Combines predictions for the patches of a grid into a volume, in RAM if that fits the budget.
 
-    A volume that does not fit is summed in a temporary file, and comes out by `save`.
+    A volume that does not fit is summed in a temporary file; get it with `save`.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -48,14 +48,15 @@ class GridAggregator:
 
     Args:
         sampler: The sampler that the patches come from.
-        overlap_mode: Where patches overlap, ``"crop"`` takes each voxel from the patch in whose
-            middle it is, ``"average"`` takes the mean, and ``"hann"`` weighs with a Hann window.
-        downsampling_factor: By how much predictions are smaller than patches, along all axes. All
-            patches must start at multiples of it, or a voxel of a prediction would lie between
-            those of the volume.
+        overlap_mode: How overlapping patches are combined: ``"crop"`` takes each voxel from the
+            patch whose centre is nearest, ``"average"`` takes the mean, and ``"hann"`` the mean
+            weighted with a Hann window.
+        downsampling_factor: How many times smaller predictions are than patches, along every axis.
+            All patches must start at multiples of it; otherwise, voxels of a prediction would lie
+            between those of the volume.
 
     Raises:
-        ValueError: For another mode, or a factor that is no positive whole number.
+        ValueError: For an unknown mode, or a factor that is not a positive whole number.
         StateError: If patches of the sampler start elsewhere than at multiples of the factor
             (``UNALIGNED_STARTS``); also a RuntimeError.
         GridError: If the volume is smaller than the factor.
@@ -94,8 +95,8 @@ class GridAggregator:
             locations: (B, 6), ``batch["location"]``.
 
         Raises:
-            StateError: If the shapes do not fit each other (``BAD_BATCH``), or a location is none
-                of the sampler's (``UNKNOWN_LOCATION``).
+            StateError: If the shapes do not fit each other (``BAD_BATCH``), or a location is not
+                one of the sampler's (``UNKNOWN_LOCATION``).
         """
         from voxarray.tensors.convert import to_numpy
 

@@ -16,11 +16,10 @@ from voxarray.patches.samplers import PatchSampler
 class PatchDataset(Dataset):
     """Patches of subjects, by index, for a `torch.utils.data.DataLoader`.
 
-    Patch ``i`` belongs to subject ``i // patches_per_image``, and where it lies depends on nothing
-    but seed, epoch and ``i``: not on workers, not on the patches before. An item looks
-    like TorchIO's: ``sample["t1"]["data"]`` (C, W, H, D), ``sample["t1"]["affine"]``,
-    ``sample["location"]``. Batches have the memory order of the files, (B, C, D, H, W) seen as
-    (B, C, W, H, D).
+    Patch ``i`` belongs to subject ``i // patches_per_image``. Its location depends only on seed,
+    epoch and ``i``, not on workers or earlier patches. An item looks like TorchIO's:
+    ``sample["t1"]["data"]`` (C, W, H, D), ``sample["t1"]["affine"]``, ``sample["location"]``.
+    Batches have the shape (B, C, W, H, D) and the memory order of the files, (B, C, D, H, W).
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -30,15 +29,17 @@ class PatchDataset(Dataset):
         (4, (1, 16, 16, 16))
 
     Args:
-        subjects: Subjects, or dicts of images, by number; all images of one on one grid.
+        subjects: Sequence of subjects or dicts of images; all images of a subject must be on one
+            grid.
         sampler: Where patches are drawn.
-        patches_per_image: How many of each subject in an epoch.
-        transform: Applied to each patch; `TorchIOTransform` and `MonaiTransform` adapt those. Its
-            random numbers (of torch, or of a MONAI transform) are made to depend on the index.
-        seed: Of the run, between 0 and 2**64 - 1.
+        patches_per_image: Number of patches of each subject in an epoch.
+        transform: Function that is applied to each patch; `TorchIOTransform` and `MonaiTransform`
+            wrap transforms of these libraries. The random numbers of torch and of MONAI transforms
+            are seeded by the index of the patch.
+        seed: Seed of the run, between 0 and 2**64 - 1.
 
     Raises:
-        TypeError: If the subjects are something else, such as a single one.
+        TypeError: If the subjects are not a sequence, for example a single subject.
         ValueError: For a seed below 0, or less than one patch per image.
     """
 
@@ -82,5 +83,5 @@ class PatchDataset(Dataset):
         return self._drawn.epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin another pass; call it before the loader's iterator is made. Workers follow."""
+        """Begin another pass; call it before the loader's iterator is made."""
         self._drawn.set_epoch(epoch)

@@ -21,9 +21,9 @@ from voxarray.subject import Subject
 class GridSampler(SubjectPatches):
     """Patches of one size that cover a subject, by index: a dataset for a `DataLoader`.
 
-    Indices run through the volume as it lies on disk: along W first, then H, then D. Nothing is
-    read before a patch is asked for, the border included. `GridAggregator` puts together again
-    what a network makes of the patches.
+    Indices run through the volume in disk order: along W first, then H, then D. Nothing is read
+    before a patch is accessed, not even for the padded border. `GridAggregator` combines the
+    predictions for the patches.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -36,12 +36,11 @@ class GridSampler(SubjectPatches):
     Args:
         subject: Images on one grid.
         patch_size: Voxels along W, H and D, or one number for all.
-        patch_overlap: Voxels that neighbours share; even, and less than the patch size. The last
-            patches of an axis share more, so that they end with the volume.
+        patch_overlap: Voxels that neighbouring patches share; even, and less than the patch size.
+            The last patch along an axis may overlap more, so that it ends with the volume.
         padding_mode: Surround the volume with half the overlap, with a number or in one of the
-            modes of `Pad`. For ``"maximum"``, ``"mean"``, ``"median"`` and ``"minimum"`` each
-            image is read once, when its first patch at the border is. None does not pad, and
-            keeps what the network makes at the border.
+            modes of `Pad`. For ``"maximum"``, ``"mean"``, ``"median"`` and ``"minimum"``, each
+            image is read once, before its first patch at the border. None does not pad.
 
     Raises:
         StateError: If a patch does not fit (``PATCH_TOO_LARGE``), or images are not on one grid

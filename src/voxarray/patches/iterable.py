@@ -16,12 +16,12 @@ from voxarray.patches.samplers import PatchSampler
 
 
 class IterablePatchDataset(IterableDataset):
-    """The same patches in an order for spinning disks and object stores.
+    """The same patches as `PatchDataset`, in an order that suits spinning disks and object stores.
 
     Subjects come in random order, the patches of a subject in the order of its shards on disk, and
     patches are drawn at random from a buffer of those already read. The patches are those of
-    `PatchDataset`, each once in an epoch. Workers and the ranks of an initialised
-    `torch.distributed` group take different ones.
+    `PatchDataset`, each once in an epoch. Workers, and the ranks of an initialised
+    `torch.distributed` group, draw different patches.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -35,7 +35,7 @@ class IterablePatchDataset(IterableDataset):
         patches_per_image: As for `PatchDataset`.
         transform: As for `PatchDataset`.
         seed: As for `PatchDataset`.
-        shuffle_buffer: Patches that each worker holds to draw from; 1 keeps the order of the disk.
+        shuffle_buffer: Number of patches in the buffer of each worker; 1 keeps the disk order.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class IterablePatchDataset(IterableDataset):
 
     @property
     def epoch(self) -> int:
-        """Which pass over the data is drawn."""
+        """Number of the current pass over the data."""
         return self._drawn.epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin another pass; call it before the loader's iterator is made. Workers follow."""
+        """Begin another pass; call it before the loader's iterator is made."""
         self._drawn.set_epoch(epoch)
 
 

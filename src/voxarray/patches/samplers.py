@@ -53,7 +53,7 @@ class PatchSampler(ABC):
 
         Args:
             subject: The images.
-            index: Any number; the same one gives the same place.
+            index: Index of the patch; the same index gives the same location.
             seed: Of the whole run.
             epoch: Which pass over the data this is.
         """
@@ -113,10 +113,10 @@ class UniformSampler(PatchSampler):
 
 
 class WeightedSampler(PatchSampler):
-    """Patches whose centres are as likely as a map of the subject says.
+    """Patches whose centres are drawn in proportion to the values of a map in the subject.
 
-    The map is not normalised. Of an even patch size, the centre is voxel ``size // 2``. Voxels too
-    close to the border for a patch to fit around them are never centres.
+    The map need not be normalised. If the patch size is even, the centre is voxel ``size // 2``.
+    Voxels too close to the border for a patch to fit around them are never centres.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -158,10 +158,10 @@ class LabelSampler(PatchSampler):
     Args:
         patch_size: Voxels along W, H and D, or one number for all.
         label_name: Name of the label map in the subject; by default its first one.
-        label_probabilities: How likely a centre has each label, for example
-            ``{0: 1, 1: 2, 2: 1}``; need not add up to one. Labels that no centre has are left
-            out. In a map of several channels the keys are channels, whose voxels are weights.
-            By default all labels above 0 are one.
+        label_probabilities: Relative probability that a patch is centred on each label, for example
+            ``{0: 1, 1: 2, 2: 1}``; need not add up to one. Labels without possible centres are left
+            out. In a map of several channels, the keys are channels, whose voxels are weights. By
+            default, all voxels above 0 are equally probable.
 
     Raises:
         ValueError: For a negative probability, or if all are 0.

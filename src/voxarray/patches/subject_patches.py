@@ -93,7 +93,7 @@ class SubjectPatches(Dataset):
 
     @property
     def subject(self) -> Subject:
-        """What patches are taken from."""
+        """The subject that patches are taken from."""
         return self._reading.subject(0)
 
     def _read(self, starts: Sequence[Shape3], size: Shape3, padding: Border | None) -> list[Patch]:

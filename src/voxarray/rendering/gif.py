@@ -60,7 +60,7 @@ def write_gif(
         loop: How often it is played; 0 is for ever.
         rescale: Whether the extremes of the intensities become black and white.
         optimize: Leave colours that a frame does not use out of its table.
-        reverse: Begin at the end of the axis.
+        reverse: Play the slices in reverse order.
         colours: Colours of labels by value; None for intensities.
 
     Warns:

@@ -27,8 +27,8 @@ def hist(
             Diaconis's.
         range: Smallest and largest value to count.
         show: Whether to show the figure.
-        progress: True, False, a function of bytes done and in all, or None: a bar where somebody
-            looks.
+        progress: True shows a progress bar, False none, None (the default) only in a terminal or
+            notebook; or a function of (bytes done, bytes in all).
         **kwargs: For ``Axes.hist``: ``density``, ``log``, ``color``, ``cumulative``...
 
     Raises:

@@ -50,9 +50,9 @@ def lightbox(
         plane: ``"axial"``, ``"coronal"`` or ``"sagittal"``.
         slices: How many; fewer if there are not as many.
         columns: Of the figure.
-        channel: Which channel; by default the first, of label maps the last.
+        channel: Which channel; by default the first one, for label maps the last one.
         labels: A label map, or several by name, over the slices.
-        opacity: Of the labels, 0 to 1.
+        opacity: Opacity of the labels, 0 to 1.
         percentiles: Of the drawn intensities, which become black and white.
         radiological: Whether the patient's right is on the left.
         figsize: Width and height in inches; as high as the slices need by default.

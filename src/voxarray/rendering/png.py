@@ -34,7 +34,7 @@ def write_planes(
 
     Raises:
         MissingPackageError: If Pillow is not installed.
-        ArchiveError: What the disk refuses.
+        ArchiveError: If writing fails.
     """
     Image = import_optional("PIL.Image", "voxarray[plot]")
     scale = height / max(plane.height for plane in planes)

@@ -60,7 +60,7 @@ def plot(
 ) -> Any:
     """Draw the sagittal, coronal and axial plane of an image; of a single slice only that.
 
-    The names and defaults are TorchIO's. Nothing but the planes is read, of an archive from the
+    The names and defaults are TorchIO's. Only these planes are read; from an archive, those of the
     coarsest level that fills the figure.
 
     Args:
@@ -81,7 +81,7 @@ def plot(
         rgb: Whether to draw three channels as colours.
         savefig_kwargs: For ``Figure.savefig``.
         labels: A label map, or several by name, to draw over the planes, placed by its own affine.
-        opacity: Of the labels, 0 to 1.
+        opacity: Opacity of the labels, 0 to 1.
         **imshow_kwargs: For ``Axes.imshow``.
 
     Returns:

@@ -58,7 +58,7 @@ class OriginalHeader:
 
 
 class Source(ABC):
-    """One image as something that can be read.
+    """One image that can be read.
 
     Implementations are frozen dataclasses: immutable, picklable, safe to share between threads
     and to carry over a fork. They open files for a read and close them again, or cache handles
@@ -82,13 +82,14 @@ class Source(ABC):
         scaling: Slope and intercept that `read` applies; None if voxels are as stored.
         path: File or directory; None for data in memory.
         nifti_header: Bytes of a NIfTI-1 or -2 header that describe the whole source, or None.
-        metadata: Facts for ``image[...]``; never identifying ones.
-        lazy: Whether reading computes, so that a voxel that is read twice is computed twice.
+        metadata: Metadata for ``image[...]``, without identifying fields.
+        lazy: Whether voxels are computed each time they are read.
         levels: Number of pyramid levels, the source itself included.
         history: Operations that made the voxels, oldest first.
-        inputs: Sources that these voxels are computed from; none if they are stored.
-        slow_axes: W, H, D as 0, 1, 2, that along which neighbours lie furthest apart first.
-        in_memory: Whether the voxels lie in RAM already, where the user may change them.
+        inputs: Sources that these voxels are computed from; empty if they are stored.
+        slow_axes: W, H and D as 0, 1, 2, ordered by the distance of neighbouring voxels on disk,
+            the largest first.
+        in_memory: Whether the voxels are in RAM already, where the user may change them.
     """
 
     # A contract of properties: frozen dataclasses and read-only properties both fulfil it. At run
@@ -155,12 +156,12 @@ class Source(ABC):
 
     @property
     def label_table(self) -> tuple[Any, ...]:
-        """Names and colours of its labels: those of what it is computed from; () if it has none."""
+        """Names and colours of its labels, also of the source it is computed from; () if none."""
         return self.inputs[0].label_table if self.inputs else ()
 
     @property
     def original_header(self) -> OriginalHeader | None:
-        """The header whose facts are kept as far as they still hold; None if there is none."""
+        """The original header, whose valid fields are kept; None if there is none."""
         header = self.nifti_header
         return None if header is None else OriginalHeader(header)
 
@@ -173,7 +174,7 @@ class Source(ABC):
         """
 
     def read_into(self, selection: Selection, out: NDArray) -> None:
-        """Put voxels into memory of the caller, without a copy in between where that is possible.
+        """Read voxels into memory of the caller, if possible without another copy.
 
         Args:
             selection: Which voxels.
@@ -209,12 +210,12 @@ class Source(ABC):
 
     @property
     def reading_bytes(self) -> int:
-        """Bytes that reading a part needs besides its result, what stays in caches included."""
+        """Bytes of memory that reading a part needs besides its result, caches included."""
         return 0 if self.in_memory else math.prod(self.chunks) * self.dtype.itemsize
 
     @property
     def streaming_bytes(self) -> int:
-        """Bytes that `stream` needs besides what it fills."""
+        """Bytes of memory that `stream` needs besides the arrays that it fills."""
         return self.reading_bytes
 
     def stream(self) -> VoxelStream:
@@ -264,28 +265,29 @@ class VoxelStream(ABC):
     def read_into(self, out: NDArray) -> None:
         """Fill ``out``, C-contiguous (c, d, h, w) in the source's dtype, with the next voxels.
 
-        Those are contiguous: whole volumes (d, h and w are D, H and W), planes of one volume,
-        rows of one plane, or voxels of one row.
+        ``out`` must be a contiguous part of the image: whole volumes (d, h and w are D, H and W),
+        planes of one volume, rows of one plane, or voxels of one row.
         """
 
     def take(self, shape: Shape4) -> NDArray | None:  # noqa: ARG002  # for those that can
-        """As `read_into`, the next voxels (c, d, h, w) where they are in memory anyway.
+        """The next voxels (c, d, h, w), without a copy, if they are in memory; else None.
 
-        They belong to the stream, and stay as long as it is open. None if they have to be read.
+        They belong to the stream, and are valid as long as it is open. None if they are not in
+        memory.
         """
         return None
 
     @abstractmethod
     def finish(self) -> None:
-        """Check, after the last voxel, what only the end of the file can tell (CRC, length)."""
+        """Check CRC and length at the end of the file, after the last voxel."""
 
     def start_digest(self) -> None:  # noqa: B027  # optional: not every source is one file
-        """Compute `source_digest` beside the reading; to be asked for before the first read."""
+        """Compute `source_digest` during reading; call it before the first read."""
 
     def source_digest(self) -> str | None:
         """sha256 (hex) of all bytes of the file, once finished.
 
-        None where there is no file, or nobody asked for it (`start_digest`).
+        None if there is no file, or `start_digest` was not called.
         """
         return None
 

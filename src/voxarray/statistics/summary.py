@@ -22,12 +22,13 @@ Percents = float | Sequence[float] | NDArray
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Everything that one pass over voxels tells of their values.
+    """Statistics of voxel values, from one pass over the voxels.
 
-    Where all values are known (integers of up to 16 bits, scaled or not; in other types whole
-    numbers below 2^17) everything is exact. Otherwise mean, deviation and extremes are (to the
-    rounding of float64), and a percentile is wrong by at most 2^-16 of itself or 2^-23 of the
-    largest magnitude, whichever is more. Voxels that are NaN or infinite are left out, and counted.
+    If every value is counted (integers of up to 16 bits, scaled or not; in other types whole
+    numbers below 2^17), all results are exact. Otherwise, only mean, deviation and extremes are
+    exact, up to rounding of float64; the error of a percentile is at most 2^-16 of its value or
+    2^-23 of the largest magnitude, whichever is more. Voxels that are NaN or infinite are left out,
+    and their number is in `not_finite`.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -39,10 +40,10 @@ class Statistics:
 
     Attributes:
         moments: Number, mean, spread and extremes.
-        low: (n,) lower ends of the intervals that hold values, ascending.
+        low: (n,) lower ends of the intervals that contain values, ascending.
         high: (n,) upper ends.
         counts: (n,) int64, values in each interval.
-        exact: Whether all values are known: the intervals are single values.
+        exact: Whether every value is counted: then the intervals are single values.
         not_finite: Number of voxels that are NaN or infinite.
     """
 
@@ -55,7 +56,7 @@ class Statistics:
 
     @classmethod
     def of_counts(cls, counts: Counts) -> Statistics:
-        """Of voxels whose values were counted one by one."""
+        """Statistics of voxels of which every value was counted."""
         values = counts.values.astype(np.float64)
         finite = np.isfinite(values)
         number = counts.counts[finite]
@@ -65,7 +66,7 @@ class Statistics:
 
     @classmethod
     def of_sketch(cls, moments: Moments, sketch: Sketch, not_finite: int) -> Statistics:
-        """Of voxels whose distribution was sketched."""
+        """Statistics of voxels that were counted in intervals."""
         low, high, counts = sketch.intervals()
         return cls(moments, low, high, counts, sketch.exact, not_finite)
 
@@ -80,7 +81,7 @@ class Statistics:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes."""
+        """Memory of this object, in bytes."""
         return int(self.low.nbytes + self.high.nbytes + self.counts.nbytes)
 
     @property
@@ -90,36 +91,36 @@ class Statistics:
 
     @property
     def mean(self) -> float:
-        """Mean; NaN of no voxels."""
+        """Mean; NaN if there are no voxels."""
         return self.moments.mean
 
     @property
     def std(self) -> float:
-        """Standard deviation of the voxels as a population, as NumPy's; NaN of no voxels."""
+        """Standard deviation with ``n``, as NumPy's; NaN if there are no voxels."""
         return float(np.sqrt(self.moments.variance()))
 
     @property
     def sample_std(self) -> float:
-        """Standard deviation with ``n - 1``, as torch's and TorchIO's; NaN of a single voxel."""
+        """Standard deviation with ``n - 1``, as torch's and TorchIO's; NaN for a single voxel."""
         return float(np.sqrt(self.moments.variance(ddof=1)))
 
     @property
     def minimum(self) -> float:
-        """Smallest value; NaN of no voxels."""
+        """Smallest value; NaN if there are no voxels."""
         return self.moments.minimum
 
     @property
     def maximum(self) -> float:
-        """Largest value; NaN of no voxels."""
+        """Largest value; NaN if there are no voxels."""
         return self.moments.maximum
 
     @property
     def median(self) -> float:
-        """The 50th percentile; NaN of no voxels."""
+        """The 50th percentile; NaN if there are no voxels."""
         return self.percentile(50)
 
     def percentile(self, percent: float) -> float:
-        """A percentile as ``numpy.percentile`` (method linear) finds it; NaN of no voxels.
+        """A percentile as of ``numpy.percentile`` (method linear); NaN if there are no voxels.
 
         Args:
             percent: Between 0 and 100.
@@ -146,10 +147,10 @@ class Statistics:
     def histogram(
         self, bins: Bins | None = None, limits: tuple[float, float] | None = None
     ) -> Histogram:
-        """Voxels per bin, as ``numpy.histogram`` counts them.
+        """Number of voxels in each bin, as in ``numpy.histogram``.
 
-        Unless `exact`, a value that lies nearer to an edge than a percentile may be wrong may be
-        counted on its other side.
+        If the statistics are not `exact`, a value very near to an edge may be counted in the
+        neighbouring bin; how near is the error of percentiles (see the class).
 
         Args:
             bins: Number of bins, their edges, or a rule, as `Image.hist` takes them.
@@ -160,10 +161,10 @@ class Statistics:
         return from_counts(Counts(self._middle, self.counts), bins, limits)
 
     def as_dict(self) -> dict[int | float, int]:
-        """Voxels per value, ascending.
+        """Number of voxels for each value, ascending.
 
         Raises:
-            StateError: If the values are not all known (``NOT_EXACT``).
+            StateError: If intervals are counted, not every value (``NOT_EXACT``).
         """
         if not self.exact:
             raise StateError(
@@ -174,14 +175,14 @@ class Statistics:
         return Counts(self.low, self.counts).as_dict()
 
     def through(self, function: Callable[[NDArray], NDArray], dtype: np.dtype) -> Statistics:
-        """Statistics of voxels after a function of single values that nowhere descends.
+        """Statistics of the voxels after applying a function that never decreases.
 
-        Where all values are known, the result is exact. Otherwise its mean and deviation are as
-        nearly right as its percentiles.
+        If the statistics are `exact`, so is the result. Otherwise its mean and deviation have
+        errors like its percentiles.
 
         Args:
-            function: Of arrays of any shape; finite of finite values.
-            dtype: Type of the voxels that the function takes.
+            function: Function of an array of any shape; finite for finite values.
+            dtype: Type of the voxels that the function is given.
         """
 
         def of(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -93,7 +93,7 @@ def make_folder(path: str) -> None:
     """Make a folder, and those above it; in a bucket there are none.
 
     Raises:
-        ArchiveError: What the disk refuses.
+        ArchiveError: If writing fails.
     """
     if is_url(path):
         return

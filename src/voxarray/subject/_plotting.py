@@ -48,17 +48,18 @@ class PlotMixin:
         opacity: float = 0.5,
         **options: Any,
     ) -> Any:
-        """Show the images in a notebook side by side, their crosshairs linked, labels over each.
+        """Show the images side by side in a notebook, with linked crosshairs and labels over each.
 
         Args:
-            limit: As `Image.view`, for each image; so are the others.
-            height: Of the viewers, in pixels.
+            limit: Largest size of each image that is sent, as for `Image.view`.
+            height: Height of the viewers, in pixels.
             percentiles: Which intensities become black and white.
             opacity: Of the label maps, 0 to 1.
             **options: For each ``ipyniivue.NiiVue``.
 
         Returns:
-            An ``ipywidgets.HBox`` of viewers; the viewer alone if there is one image beside labels.
+            An ``ipywidgets.HBox`` of viewers; a single viewer if there is only one image besides
+            labels.
 
         Raises:
             MissingPackageError, MemoryBudgetError, GridError, UnsupportedError: As `Image.view`.

@@ -34,8 +34,8 @@ def require_same(images: Images, attribute: str, relative: float, absolute: floa
     Args:
         images: At least one.
         attribute: Name of the property.
-        relative: Part of a number by which others may differ from it.
-        absolute: What they may differ by besides; both as in ``numpy.allclose``.
+        relative: Relative difference that is allowed, as ``rtol`` of ``numpy.allclose``.
+        absolute: Absolute difference that is allowed, as ``atol``.
     """
     values = {name: getattr(image, attribute) for name, image in images.items()}
     first, *others = (np.asarray(value) for value in values.values())

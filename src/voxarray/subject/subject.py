@@ -42,11 +42,12 @@ class Subject(PlotMixin, dict[str, Any]):
 
     Args:
         *fields: At most one mapping of names to images and metadata.
-        **more: The same as keywords; as in TorchIO they come first, and the mapping wins.
+        **more: Images and metadata by keyword; they come first in order, but the mapping overrides
+            equal names, as in TorchIO.
 
     Raises:
-        TypeError: Without an image, or for an image without a name.
-        ValueError: For several positional arguments, or one that is no mapping.
+        TypeError: If there is no image, or an image is given without a name.
+        ValueError: For several positional arguments, or one that is not a mapping.
     """
 
     def __init__(self, *fields: Mapping[str, Any], **more: Any) -> None:
@@ -63,7 +64,7 @@ class Subject(PlotMixin, dict[str, Any]):
 
     @classmethod
     def of(cls, images: Mapping[str, Any]) -> Subject:
-        """The subject itself, or one made of a plain dict."""
+        """The subject itself, or a subject made of a plain dict."""
         return images if isinstance(images, Subject) else cls(images)
 
     # --- Fields ---------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ class Subject(PlotMixin, dict[str, Any]):
         return f"{type(self).__name__}(Keys: {tuple(self)}; images: {len(self)})"
 
     def copy(self) -> Self:
-        """A new subject with the same images; as `copy.copy`."""
+        """A new subject with the same images, like `copy.copy`."""
         return copy.copy(self)
 
     # --- Images ---------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ class Subject(PlotMixin, dict[str, Any]):
         """Add or replace an image.
 
         Raises:
-            ValueError: If it is no image, or the name is no text.
+            ValueError: If it is not an image, or the name is not text.
         """
         if not isinstance(image, Image) or not isinstance(image_name, str):
             raise ValueError(
@@ -232,23 +233,26 @@ class Subject(PlotMixin, dict[str, Any]):
     ) -> None:
         """Write every image to a file or archive of its own, named as in the subject.
 
-        Each appears when it is whole, in turn; other fields of the subject are not written.
+        The files appear one after the other, each when it is complete; metadata of the subject are
+        not written.
 
         Args:
-            folder: Made if it is not there.
-            suffix: Which format, as `Image.save` knows them: ``".nii.gz"``...
-            overwrite: Replace what exists. Without it nothing is written if any exists.
-            codec: Profile of an archive's codec; as the next two, an error for other formats.
+            folder: Folder; it is created if it is missing.
+            suffix: Suffix of a format of `Image.save`, such as ``".nii.gz"``.
+            overwrite: Replace existing files. Without it, nothing is written if any of them exists.
+            codec: Profile of an archive's codec; like the next two, it is an error for other
+                formats.
             levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
                 many times coarser each is, such as ``[4, 16]``.
             chunks: Edge of an archive's chunks, in voxels.
-            progress: True, False, a function of bytes done and in all, image by image, or None: a
-                bar where somebody looks.
+            progress: True shows a progress bar, False none, None (the default) only in a terminal
+                or notebook; or a function of (bytes done, bytes in all), called image by image.
 
         Raises:
             ArchiveExistsError: If one exists and ``overwrite`` is not set.
-            ArchiveError: What the disk refuses.
-            ValueError: If a name cannot be that of a file, or the folder has that of one.
+            ArchiveError: If writing fails.
+            ValueError: If the name of an image cannot be a file name, or the folder is named like
+                an image file.
             UnsupportedError: As `Image.save`.
         """
         place = Path(os.path.expanduser(local_destination(folder)))
@@ -317,7 +321,7 @@ class Subject(PlotMixin, dict[str, Any]):
         """Whether the voxels of all images are at the same places.
 
         Args:
-            tolerance: Voxels by which they may differ anywhere.
+            tolerance: Largest distance between corresponding voxels, in voxels.
         """
         return agreement.same_grid(self._images, tolerance)
 
@@ -344,8 +348,9 @@ class Subject(PlotMixin, dict[str, Any]):
 
         Args:
             attribute: Name of the property.
-            relative_tolerance: Part of a number by which others may differ from it.
-            absolute_tolerance: What they may differ by besides; both as in ``numpy.allclose``.
+            relative_tolerance: Relative difference that is allowed, as ``rtol`` of
+                ``numpy.allclose``.
+            absolute_tolerance: Absolute difference that is allowed, as ``atol``.
 
         Raises:
             StateError: If it differs (code ``GRIDS_DIFFER``); also a RuntimeError.

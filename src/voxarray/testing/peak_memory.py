@@ -96,7 +96,7 @@ def peak_above_imports(
 ) -> Peak:
     """Run code in a fresh process and measure it.
 
-    Memory of processes that the statement starts is not counted.
+    Memory of child processes that the statement starts is not counted.
 
     Examples:
         >>> setup = "import numpy"

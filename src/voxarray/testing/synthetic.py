@@ -37,8 +37,8 @@ class Phantom:
     Attributes:
         shape: (W, H, D).
         kind: ``"head"``: air is exactly zero, as in a scan whose background was masked, and noise
-            is mild. ``"noisy"``: strong noise everywhere, which no codec can squeeze out.
-        seed: Another seed is another volume.
+            is mild. ``"noisy"``: strong noise everywhere, which no codec can compress.
+        seed: Seed of texture and noise.
         spacing: Distance between voxel centres, mm.
     """
 

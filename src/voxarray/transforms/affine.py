@@ -24,7 +24,7 @@ _PAD_VALUES = ("minimum", "mean", "otsu")
 
 
 class Affine(SpatialTransform):
-    """Scale, rotate and move what is in images; their grids stay as they are.
+    """Scale, rotate and move the contents of images; their grids stay as they are.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -33,17 +33,18 @@ class Affine(SpatialTransform):
         True
 
     Args:
-        scales: Factors along x, y and z: with 1.5 things look 1.5 times larger.
+        scales: Factors along x, y and z: 1.5 makes the contents 1.5 times larger.
         degrees: Rotations around the axes x, y and z.
         translation: Along x, y and z, in mm, RAS+.
-        center: Point that scaling and rotation leave in its place: ``"image"``, the middle of
-            each image, or ``"origin"``, that of the world.
-        default_pad_value: What images have where nothing was: a number, ``"minimum"`` of the
-            channel (for which it is read, now), the ``"mean"`` of its six outer planes, or
-            ``"otsu"``, the mean of those voxels in them that lie below Otsu's threshold.
+        center: Fixed point of scaling and rotation: ``"image"``, the middle of each image, or
+            ``"origin"``, the origin of the world.
+        default_pad_value: Value of voxels that come from outside the image: a number; ``"minimum"``
+            of the channel, which is read at once for it; ``"mean"`` of its six outer planes; or
+            ``"otsu"``, the mean of the voxels of these planes that are below Otsu's threshold.
         default_pad_label: The same for label maps; a number.
-        image_interpolation: Of images, by one of the names that `Resample` lists.
-        label_interpolation: Of label maps, by one of these names.
+        image_interpolation: Interpolation of images: one of the names that `Resample` lists.
+        label_interpolation: Interpolation of label maps: one of the names that `Resample` lists for
+            them.
         check_shape: Refuse subjects whose images differ in shape.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
@@ -113,7 +114,7 @@ class Affine(SpatialTransform):
         )
 
     def matrix(self, image: Image) -> NDArray[np.float64]:
-        """(4, 4) from where something is in an image to where it comes to be, RAS+ mm."""
+        """(4, 4) matrix from positions before the transform to positions after it, RAS+ mm."""
         scales, degrees = np.array(self.scales), np.array(self.degrees)
         if image.spatial_shape[2] == 1:  # a plane stays one
             scales[2] = 1

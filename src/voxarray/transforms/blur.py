@@ -28,12 +28,12 @@ class Blur(IntensityTransform):
         True
 
     Args:
-        std: Standard deviations in mm along W, H and D, or one for all; or a dict of such by the
-            names of images. 0 leaves an axis as it is. Beyond the volume lies its reflection.
+        std: Standard deviations in mm along W, H and D, or one for all; or a dict of these by the
+            names of images. 0 leaves an axis as it is. At the borders, the volume is reflected.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: For anything else.
+        ValueError: For other values.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("std",)

@@ -30,12 +30,12 @@ class Crop(SpatialTransform):
         (1, 56, 48, 40)
 
     Args:
-        cropping: Voxels to remove, at each end of W, H and D: six numbers, or three for both ends
-            of each axis, or one for all.
+        cropping: Voxels to remove at the ends of W, H and D: six numbers (two for each axis), three
+            (one for both ends of each axis), or one for all.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: For other numbers, and if nothing would be left.
+        ValueError: For invalid numbers, and if nothing would be left.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("cropping",)
@@ -62,11 +62,11 @@ class Pad(SpatialTransform):
         (1, 64, 60, 48)
 
     Args:
-        padding: Voxels to add, as `Crop` counts them.
+        padding: Voxels to add at the ends of W, H and D, in the same forms as for `Crop`.
         padding_mode: A number; or a mode of `numpy.pad`: ``"edge"``, ``"wrap"``, ``"reflect"``,
             ``"symmetric"``, ``"linear_ramp"`` (to 0), ``"constant"`` or ``"empty"`` (0); or
-            ``"maximum"``, ``"mean"``, ``"median"``, ``"minimum"`` of the whole image, for which
-            all of it is read, now.
+            ``"maximum"``, ``"mean"``, ``"median"``, ``"minimum"`` of the whole image, for which it
+            is read at once.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:

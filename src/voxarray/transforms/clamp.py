@@ -67,7 +67,7 @@ class Clamp(IntensityTransform):
 
 
 class To(IntensityTransform):
-    """Convert intensities to another type. Fractions are cut off where it has none.
+    """Convert intensities to another type. Integer types cut off fractions.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -75,13 +75,13 @@ class To(IntensityTransform):
         dtype('float16')
 
     Args:
-        target: The type: ``"uint8"``, ``torch.uint8``, ``numpy.uint8``. Lazy images are on no
-            device: `Image.to_tensor` puts the tensor on one.
-        to_kwargs: Only for compatibility: what it may hold has no meaning here.
+        target: The type, such as ``"uint8"``, ``torch.uint8`` or ``numpy.uint8``. Devices are not
+            accepted, since images are lazy: use `Image.to_tensor`.
+        to_kwargs: Must be empty; accepted only for compatibility with TorchIO.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: If it is no type of voxels, or ``to_kwargs`` holds anything.
+        ValueError: If it is not a type of voxels, or ``to_kwargs`` is not empty.
         UnsupportedError: When voxels are read, if an integer type cannot hold them
             (``OUT_OF_TYPE``).
     """

@@ -23,12 +23,13 @@ class Compose(Transform):
         (1, 24, 24, 24)
 
     Args:
-        transforms: Transforms, or other functions of a subject, in order. Of a dict, the keys
-            are names: ``compose["name"]``.
+        transforms: Transforms, or other functions of a subject, in order. The keys of a dict are
+            names of the transforms: ``compose["name"]``.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        TypeError: If one of them cannot be called, is a class or of TorchIO, or a name is no text.
+        TypeError: If one of them cannot be called, is a class or a transform of TorchIO, or if a
+            name is not text.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Compose(Transform):
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Compose:
-        """The pipeline that a file names, as `to_yaml` and ``voxarray history`` write it.
+        """The pipeline in a file, as written by `to_yaml` and ``voxarray history``.
 
         A file is a list of operations, each the name of a transform, and its arguments by name::
 
@@ -60,16 +61,16 @@ class Compose(Transform):
             - operation: ZNormalization
               arguments: {masking_method: brain}
 
-        It is data: tags and references of YAML are refused, and what is not known is an error.
+        It is data: tags and references of YAML are refused, and unknown names are an error.
 
         Args:
             path: Of the file.
 
         Raises:
             MissingFileError: There is no such file.
-            FormatError: It is no pipeline (``BAD_PIPELINE``), names what there is not
+            FormatError: If it is not a pipeline (``BAD_PIPELINE``), or names an unknown transform
                 (``UNKNOWN_TRANSFORM``), arguments that a transform does not take
-                (``BAD_ARGUMENT``), or another version of it (``OTHER_VERSION``).
+                (``BAD_ARGUMENT``), or another version of a transform (``OTHER_VERSION``).
         """
         from voxarray.transforms.pipeline_file import read_pipeline
 
@@ -86,14 +87,15 @@ class Compose(Transform):
             ...
 
         Args:
-            path: Where to write it, too; a file that is there is replaced.
+            path: File to write the text to, too; an existing file is replaced.
 
         Returns:
             The text. Names of transforms in a dict are not in it.
 
         Raises:
-            FormatError: A transform is a function, or was given one (``NOT_IN_A_FILE``).
-            ArchiveError: What the disk refuses.
+            FormatError: If a transform is a function, or has one as an argument
+                (``NOT_IN_A_FILE``).
+            ArchiveError: If writing fails.
         """
         from voxarray.storage.remote.address import as_local
         from voxarray.storage.small_files import write_if_other

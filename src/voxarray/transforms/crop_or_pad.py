@@ -36,9 +36,9 @@ class CropOrPad(SpatialTransform):
     Args:
         target_shape: (W, H, D), or one number for all; None leaves an axis as it is. Without it
             the result is the box around the mask.
-        padding_mode: What is put around images: a number, or a mode of `Pad`.
-        mask_name: Name of the image in the subject around whose voxels that are not 0 the result
-            lies; it is read once for that.
+        padding_mode: How images are padded: a number, or a mode of `Pad`.
+        mask_name: Name of a label map in the subject; the result is centred on the box of its
+            voxels that are not 0. It is read once for that.
         labels: Which voxels of the mask count; by default all that are not 0.
         only_crop: Never pad.
         only_pad: Never crop.
@@ -142,7 +142,7 @@ class EnsureShapeMultiple(SpatialTransform):
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: For another method, or numbers that are not positive.
+        ValueError: For an unknown method, or numbers that are not positive.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("target_multiple", "method")

@@ -20,10 +20,10 @@ class Lambda(Transform):
     """Apply a function to the voxels, lazily.
 
     The function is given a lazy dask array (C, W, H, D) and returns one, as ``lambda x: -x`` and
-    ``lambda x: x.clip(0, x.mean())`` do: it may use the whole volume. What needs a
-    tensor in memory is written without a transform: ``image.set_data(function(image.data))``.
+    ``lambda x: x.clip(0, x.mean())`` do: it may use the whole volume. If your function needs a
+    tensor in memory, use no transform, but ``image.set_data(function(image.data))``.
 
-    A function cannot be recorded: the history says its name, and `replay` refuses.
+    A function cannot be recorded: the history holds only its name, and `replay` raises an error.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -31,7 +31,7 @@ class Lambda(Transform):
         True
 
     Args:
-        function: Takes and returns a 4D dask array; a NumPy array is taken, too.
+        function: Takes a 4D dask array, and returns one or a NumPy array.
         types_to_apply: Types of images to apply it to, such as ``[INTENSITY]``; all by default.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 

@@ -26,7 +26,7 @@ Path = str | os.PathLike[str]
 
 
 class HistogramStandardization(NormalizationTransform):
-    """Move the percentiles of an image to where trained landmarks are; the result is float32.
+    """Map the percentiles of an image to trained landmarks; the result is float32.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -40,12 +40,13 @@ class HistogramStandardization(NormalizationTransform):
         landmarks: By the names of images: arrays as `train` returns them, or paths of ``.npy``
             files; or the path of an ``.npz`` file of such arrays. A single array or ``.npy`` file
             is for all images.
-        masking_method: Whose percentiles, as in `NormalizationTransform`.
+        masking_method: Which voxels the percentiles are computed from, as in
+            `NormalizationTransform`.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: If landmarks are not 13 ascending numbers.
-        UnsupportedError: For other files (``UNKNOWN_SUFFIX``): what is pickled is not read.
+        UnsupportedError: For other files (``UNKNOWN_SUFFIX``); pickled files are not read.
         KeyError: When applied to an image that has no landmarks.
     """
 
@@ -93,20 +94,22 @@ class HistogramStandardization(NormalizationTransform):
         *,
         progress: ProgressOption = None,
     ) -> NDArray[np.float64]:
-        """Landmarks of a standard histogram, from images that are read one by one, out of core.
+        """Train the landmarks of a standard histogram from images, which are read piece by piece.
 
         Args:
             images_paths: Paths, or images.
-            cutoff: Lower and upper quantile between which intensities are of interest; by default
+            cutoff: Lower and upper quantile of the range of intensities to standardise; by default
                 0.01 and 0.99.
-            mask_path: Label map whose voxels above 0 count: one for all images, or one for each.
-            masking_function: Instead, as ``masking_method`` of the class.
+            mask_path: Label map; only voxels where it is above 0 are used: one for all images, or
+                one for each.
+            masking_function: Instead of ``mask_path``: a ``masking_method`` as for the class.
             output_path: Where to save the landmarks: ``.npy`` or ``.txt``.
-            progress: True, False, a function of bytes done and in all, image by image, or None: a
-                bar where somebody looks.
+            progress: True shows a progress bar, False none, None (the default) only in a terminal
+                or notebook; or a function of (bytes done, bytes in all), called image by image.
 
         Raises:
-            ValueError: Without images, for another number of masks, or a cutoff that is no range.
+            ValueError: Without images, with a different number of masks, or if the cutoff is not a
+                range.
             StateError: If a mask is empty, or voxels are NaN (``EMPTY_MASK``, ``NOT_FINITE``).
         """
         low, high = marks.DEFAULT_CUTOFF if cutoff is None else cutoff

@@ -33,14 +33,14 @@ class RemapLabels(LabelTransform):
         7
 
     Args:
-        remapping: New labels by old ones; others stay. An integer type that is too small for the
-            new ones becomes the next that holds them.
-        masking_method: Where labels are replaced, as in `NormalizationTransform`; everywhere by
-            default.
+        remapping: New labels by old ones; other labels stay. If the integer type is too small for
+            the new labels, the result has the next larger type.
+        masking_method: Voxels in which labels are replaced, as in `NormalizationTransform`; by
+            default all.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: If labels are no numbers.
+        ValueError: If labels are not numbers.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("remapping", "masking_method")
@@ -60,7 +60,7 @@ class RemapLabels(LabelTransform):
 
 
 class RemoveLabels(LabelTransform):
-    """Replace labels by that of the background.
+    """Replace labels by the background label.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -70,9 +70,9 @@ class RemoveLabels(LabelTransform):
         0
 
     Args:
-        labels: Those to remove.
-        background_label: What replaces them.
-        masking_method: Where labels are changed; see `RemapLabels`.
+        labels: Labels to remove.
+        background_label: Label that replaces them.
+        masking_method: Voxels in which labels are changed, as for `RemapLabels`.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
     """
 
@@ -95,7 +95,7 @@ class RemoveLabels(LabelTransform):
 
 
 class SequentialLabels(LabelTransform):
-    """Number the labels that occur from 0, ascending; the label map is read once to find them.
+    """Renumber the labels that occur, in ascending order from 0; the map is read once to find them.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -106,7 +106,7 @@ class SequentialLabels(LabelTransform):
         1
 
     Args:
-        masking_method: Where labels are changed; see `RemapLabels`.
+        masking_method: Voxels in which labels are changed, as for `RemapLabels`.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
@@ -136,8 +136,8 @@ class OneHot(LabelTransform):
         (2, 64, 56, 48)
 
     Args:
-        num_classes: Number of channels; by default one more than the largest label, for which
-            the label map is read once.
+        num_classes: Number of channels; by default one more than the largest label, which is found
+            by reading the label map once.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
@@ -172,10 +172,10 @@ class OneHot(LabelTransform):
 
 
 class KeepLargestComponent(LabelTransform):
-    """Keep the largest object of voxels that are not 0 and share faces, as 1; the rest is 0.
+    """Set the largest connected object (voxels other than 0 that share faces) to 1, the rest to 0.
 
-    The label map is read once to find it, block by block. Of several objects of that
-    size the first on disk is kept. The result is uint8.
+    The label map is read once to find it, block by block. If several objects have that size, the
+    first one in disk order is kept. The result is uint8.
 
     The arguments are those of `Transform`.
 

@@ -29,10 +29,10 @@ class Mask(IntensityTransform):
         0.0
 
     Args:
-        masking_method: The mask, as in `NormalizationTransform`. One of a single channel masks all
-            channels of an image.
+        masking_method: The mask, as in `NormalizationTransform`. A mask with a single channel masks
+            all channels of an image.
         outside_value: New value of the voxels outside.
-        labels: Of a label map, the labels that are inside; by default all but 0.
+        labels: If the mask is a label map, the labels that are inside; by default all but 0.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:

@@ -18,22 +18,22 @@ from voxarray.transforms.transform import IntensityTransform
 class NormalizationTransform(IntensityTransform):
     """A transform of intensities that depends on statistics of the image.
 
-    They are found when the transform is applied, in one pass over the image, and are numbers from
-    then on: slices, patches and the workers of a cluster compute with them and never find them
-    again. Of voxels in files they are remembered, so that the next transform or image that needs
-    them reads nothing; of the result of `RescaleIntensity` and the like they follow from those
-    before it.
+    They are computed when the transform is applied, in one pass over the image. From then on they
+    are constants, also for slices, patches and the workers of a cluster. For voxels in files they
+    are cached, so that other transforms and images that need them read nothing. After a transform
+    such as `RescaleIntensity`, they are derived from the cached ones.
 
     Examples:
         >>> isinstance(vx.ZNormalization(), vx.transforms.NormalizationTransform)
         True
 
     Args:
-        masking_method: Which voxels the statistics are of: None for all; the name of a label map in
-            the subject, whose voxels other than 0 count; ``"Left"``, ``"Right"``, ``"Anterior"``,
-            ``"Posterior"``, ``"Inferior"`` or ``"Superior"`` for half of the volume; one, three or
-            six numbers of voxels to leave out at the ends of the axes; or a function of a lazy
-            dask array (C, W, H, D) that returns truth values, as ``lambda x: x > x.mean()``.
+        masking_method: Which voxels the statistics are computed from: None for all; the name of a
+            label map in the subject, for its voxels other than 0; ``"Left"``, ``"Right"``,
+            ``"Anterior"``, ``"Posterior"``, ``"Inferior"`` or ``"Superior"`` for half of the
+            volume; one, three or six numbers of voxels to leave out at the ends of the axes; or a
+            function of a lazy dask array (C, W, H, D) that returns booleans, such as ``lambda x: x
+            > x.mean()``.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
     """
 
@@ -43,13 +43,13 @@ class NormalizationTransform(IntensityTransform):
 
     @staticmethod
     def mean(voxels: Any) -> Any:
-        """Where voxels are above their mean: a ``masking_method``, as TorchIO has it.
+        """Mask of the voxels above their mean; use it as ``masking_method``, as in TorchIO.
 
         Args:
             voxels: A lazy dask array (C, W, H, D).
 
         Returns:
-            Truth values of the same shape; the mean is not computed yet.
+            Booleans of the same shape, lazily; the mean is not computed yet.
         """
         return voxels > voxels.mean()
 
@@ -62,13 +62,13 @@ class NormalizationTransform(IntensityTransform):
 
         Args:
             source: The voxels of the image.
-            mask: Whose voxels other than 0 count; None for all.
-            name: Of the image, for messages.
+            mask: Mask; only voxels where it is not 0 are used; None for all.
+            name: Name of the image, for messages.
         """
         raise NotImplementedError(f"{self.name} does not define normalised")
 
     def statistics(self, source: Source, mask: Source | None, name: str) -> Statistics:
-        """Statistics of the voxels that the mask chooses.
+        """Statistics of the voxels inside the mask.
 
         Raises:
             StateError: If some of them are NaN or infinite (``NOT_FINITE``).

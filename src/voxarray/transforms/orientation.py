@@ -79,7 +79,7 @@ class Transpose(SpatialTransform):
 
 
 class Flip(SpatialTransform):
-    """Reverse axes and leave the affine as it is: the patient is mirrored.
+    """Reverse axes and leave the affine as it is, so that the patient is mirrored.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -93,7 +93,7 @@ class Flip(SpatialTransform):
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: For other axes.
+        ValueError: For invalid axes.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("axes",)

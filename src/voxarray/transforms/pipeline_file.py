@@ -41,9 +41,9 @@ def read_pipeline(path: str | os.PathLike[str]) -> list[Transform]:
     Raises:
         MissingFileError: There is no such file.
         AccessDeniedError, TransportError: The disk or the store refuses to give it.
-        FormatError: It is no pipeline (``BAD_PIPELINE``), names what there is not
-            (``UNKNOWN_TRANSFORM``), arguments that a transform does not take (``BAD_ARGUMENT``),
-            or another version of it (``OTHER_VERSION``).
+        FormatError: If it is not a pipeline (``BAD_PIPELINE``), or names an unknown transform
+            (``UNKNOWN_TRANSFORM``), arguments that a transform does not take (``BAD_ARGUMENT``), or
+            another version of a transform (``OTHER_VERSION``).
     """
     name = as_local(path_text(path))
     try:

@@ -18,7 +18,7 @@ from voxarray.transforms.transform import Transform
 
 
 def replay(archive: Any, source: Any) -> Any:
-    """Do to an image what was done to the one in an archive: the same voxels, lazily.
+    """Apply the history of an archive to its original image, lazily; the voxels are the same.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -28,18 +28,18 @@ def replay(archive: Any, source: Any) -> Any:
         True
 
     Args:
-        archive: Path of the archive, or an image; its history is what is done.
-        source: The image that it was made of, or its path. Of what its own history has in common
-            with the archive's, nothing is done again. Where masks from other images of a subject
-            were used, that subject: it is done to all its images, from the start.
+        archive: Path of the archive, or an image, whose history is applied.
+        source: The original image, or its path. Steps that are already in its own history are not
+            applied again. If a step used a mask from another image, pass the subject: all steps are
+            then applied to all its images.
 
     Returns:
-        An image of the class of ``source``; of a path, a `LabelMap` if the archive holds labels,
-        else a `ScalarImage`; of a subject, a subject.
+        An image of the class of ``source``; if ``source`` is a path, a `LabelMap` if the archive
+        holds labels, else a `ScalarImage`; if it is a subject, a subject.
 
     Raises:
         StateError: ``CANNOT_REPLAY`` if an operation or its version is unknown, an argument could
-            not be recorded, or a mask is not there; the message names it.
+            not be recorded, or a mask is missing; the message names it.
     """
     result = archive if isinstance(archive, Image) else ScalarImage(archive)
     if not isinstance(source, (Image, Subject)):

@@ -42,23 +42,22 @@ class Resample(SpatialTransform):
         target: Spacing in mm, one number or three; or the grid to sample on: a `Grid`, a pair of
             (W, H, D) and affine, an `Image`, its path, or its name in the subject (that image
             itself is left alone).
-        image_interpolation: Of images: ``"nearest"``, ``"linear"``, ``"bspline"`` (or
-            ``"cubic"``), ``"gaussian"``, ``"hamming"``, ``"cosine"``, ``"welch"``, ``"lanczos"``
-            or ``"blackman"``.
-        label_interpolation: Of label maps, which only ever hold labels that they held before:
+        image_interpolation: Interpolation of images: ``"nearest"``, ``"linear"``, ``"bspline"`` (or
+            ``"cubic"``), ``"gaussian"``, ``"hamming"``, ``"cosine"``, ``"welch"``, ``"lanczos"`` or
+            ``"blackman"``.
+        label_interpolation: Interpolation of label maps, which never makes new values:
             ``"nearest"`` or ``"label_gaussian"``.
-        pre_affine_name: Key of an image's (4, 4) matrix that moves it first, in RAS+ mm; images
-            without one stay where they are.
-        scalars_only: Leave alone what is no `ScalarImage`.
-        antialias: Smooth images, not label maps, along axes whose spacing grows, so that nothing
-            is left of what the new spacing cannot show (Cardoso et al., MICCAI 2015). The
-            result is of floating-point numbers.
+        pre_affine_name: Key of an image's metadata with a (4, 4) matrix, RAS+ mm, that is applied
+            to its affine first; other images stay where they are.
+        scalars_only: Transform only images of class `ScalarImage`.
+        antialias: Smooth images, but not label maps, along axes whose spacing grows, to avoid
+            aliasing (Cardoso et al., MICCAI 2015). The result is floating-point.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: For a spacing that is not positive, an unknown interpolation, and one of
-            labels that would make new values.
-        TypeError: For another target.
+        ValueError: For a spacing that is not positive, an unknown interpolation, and one that would
+            make new values in label maps.
+        TypeError: For an invalid target.
     """
 
     args_names: ClassVar[tuple[str, ...]] = (
@@ -163,12 +162,13 @@ class Resize(SpatialTransform):
 
     Args:
         target_shape: (W, H, D), or one number for all; -1 leaves an axis as it is.
-        image_interpolation: Of images, by one of the names that `Resample` lists.
-        label_interpolation: Of label maps, by one of these names.
+        image_interpolation: Interpolation of images: one of the names that `Resample` lists.
+        label_interpolation: Interpolation of label maps: one of the names that `Resample` lists for
+            them.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: For other numbers, and interpolations as for `Resample`.
+        ValueError: For invalid numbers, and interpolations as for `Resample`.
     """
 
     args_names: ClassVar[tuple[str, ...]] = (

@@ -27,17 +27,19 @@ class RescaleIntensity(NormalizationTransform):
 
     Args:
         out_min_max: Range of the result; one number ``d`` stands for ``(-d, d)``.
-        percentiles: Values beyond these percentiles become them; one number ``d`` stands for
-            ``(0, d)``. By default only the range of the voxels matters.
-        masking_method: Whose percentiles, as in `NormalizationTransform`; all voxels are rescaled.
-        in_min_max: The range that becomes ``out_min_max``; by default that of the percentiles.
+        percentiles: Values outside these percentiles are clipped to them; one number ``d`` stands
+            for ``(0, d)``. By default, nothing is clipped.
+        masking_method: Which voxels the percentiles are computed from, as in
+            `NormalizationTransform`; all voxels are rescaled.
+        in_min_max: The range that is mapped to ``out_min_max``; by default that between the
+            percentiles.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
-    An image whose voxels are all the same, and one with an empty mask, is left as it is, with a
+    If all voxels have the same value, or the mask is empty, the image is left as it is, with a
     `RuntimeWarning`.
 
     Raises:
-        ValueError: For numbers that are no range.
+        ValueError: For numbers that are not a range.
     """
 
     args_names: ClassVar[tuple[str, ...]] = (

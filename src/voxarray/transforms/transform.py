@@ -46,17 +46,17 @@ class Transform:
         'Flip'
 
     Args:
-        include: Names of the only images to apply it to. Needed if arrays in a dict are meant.
+        include: Names of the images to apply it to; by default all. For arrays in a dict, it is
+            required.
         exclude: Names of images to leave alone.
-        keep: Images of the input that the output holds, too: ``{"t1": "t1_original"}``.
-        label_keys: Names of the arrays in a dict, and of DataArrays, that are label maps.
-        copy: Whether the result is a new image or subject, so that nothing that was given changes
-            whatever `apply_transform` does, and whatever is done to the result. If not, the one
-            that was given changes, and is returned.
+        keep: Input images to keep in the output under a new name: ``{"t1": "t1_original"}``.
+        label_keys: Names of those arrays in a dict, or DataArrays, that are label maps.
+        copy: If true, the result is a new image or subject, and the input never changes. If false,
+            the input itself is changed and returned.
 
     Raises:
-        ValueError: If names are not a sequence of texts, or both ``include`` and ``exclude``
-            are given.
+        ValueError: If names are not a sequence of texts, or both ``include`` and ``exclude`` are
+            given.
     """
 
     version: ClassVar[int] = 1
@@ -142,13 +142,13 @@ class Transform:
 
         Args:
             source: The voxels of the image.
-            image: For what else it says, as its type and metadata.
-            subject: All images, as they were before the transform.
+            image: The image itself, for its type and metadata.
+            subject: The subject with all images, as they were before the transform.
         """
         raise NotImplementedError(f"{self.name} defines neither apply nor apply_transform")
 
     def entries(self, image: Image, subject: Subject) -> tuple[Entry, ...]:
-        """What the history of an image says of the transform: enough to make it again alone."""
+        """Entries of the history of an image; they suffice to apply the transform again."""
         return (entry(type(self).__name__, self.arguments, self.version),)
 
     @property
@@ -158,7 +158,7 @@ class Transform:
 
     @property
     def shared_arguments(self) -> dict[str, Any]:
-        """The arguments that all transforms have, for one that is made of others."""
+        """The arguments that all transforms have, for a transform that applies others."""
         return {"include": self.include, "exclude": self.exclude, "label_keys": self.label_keys}
 
     @property
@@ -176,7 +176,7 @@ class Transform:
 
 
 class SpatialTransform(Transform):
-    """A transform that moves voxels, or makes others; applies to images of all types.
+    """A transform that moves or resamples voxels; it applies to images of all types.
 
     Examples:
         >>> isinstance(vx.Flip(0), vx.transforms.SpatialTransform)
@@ -185,7 +185,7 @@ class SpatialTransform(Transform):
 
 
 class IntensityTransform(Transform):
-    """A transform of values; label maps are left alone.
+    """A transform of intensities; it does not change label maps.
 
     Examples:
         >>> isinstance(vx.Clamp(0, 1), vx.transforms.IntensityTransform)
@@ -197,7 +197,7 @@ class IntensityTransform(Transform):
 
 
 class LabelTransform(Transform):
-    """A transform of label maps; other images are left alone.
+    """A transform of label maps; it does not change other images.
 
     Examples:
         >>> isinstance(vx.OneHot(), vx.transforms.LabelTransform)

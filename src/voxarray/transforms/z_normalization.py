@@ -21,7 +21,8 @@ class ZNormalization(NormalizationTransform):
         1.0
 
     Args:
-        masking_method: Of which voxels, as in `NormalizationTransform`; all voxels are normalised.
+        masking_method: Which voxels mean and deviation are computed from, as in
+            `NormalizationTransform`; all voxels are normalised.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:

@@ -57,7 +57,7 @@ def finalise(destination: str | os.PathLike[str]) -> Summary:
 
     Raises:
         MissingFileError: If there is no cohort (``NO_COHORT``).
-        ArchiveError: What the disk refuses.
+        ArchiveError: If writing fails.
     """
     folder = CohortLayout.of(destination)
     folder.require()

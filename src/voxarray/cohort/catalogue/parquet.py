@@ -24,7 +24,7 @@ def write(path: str, schema: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         rows: Values by column.
 
     Raises:
-        ArchiveError: What the disk refuses.
+        ArchiveError: If writing fails.
     """
     import pyarrow
     import pyarrow.parquet

@@ -56,7 +56,7 @@ def write(folder: CohortLayout, part: tuple[int, int], failed: Iterable[Failed])
     """Note what failed permanently, unless that is what the file says; none is made for nothing.
 
     Raises:
-        ArchiveError: What the disk refuses.
+        ArchiveError: If writing fails.
     """
     path = _path(folder, part)
     permanent = [

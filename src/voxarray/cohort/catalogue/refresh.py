@@ -25,7 +25,7 @@ def refresh(archives: Iterable[str]) -> None:
 
     Raises:
         ChecksumError: If a catalogue is damaged.
-        ArchiveError: What the disk refuses.
+        ArchiveError: If writing fails.
         UnsupportedError: The catalogue is in a bucket, where nothing locks it
             (``UNSUPPORTED_DESTINATION``).
     """

@@ -41,7 +41,7 @@ class Plan:
         """Put the plan in its place in one step, unless the same one is there.
 
         Raises:
-            ArchiveError: What the disk refuses.
+            ArchiveError: If writing fails.
         """
         write_if_other(path, self.to_bytes())
 

@@ -123,9 +123,9 @@ def build(
         watcher: Told what happens.
 
     Raises:
-        MissingFileError: If a source is not there, or a part is asked for without a plan.
-        FormatError: If the cohort was made of something else (``OTHER_SOURCE``,
-            ``OTHER_FORM``).
+        MissingFileError: If a source is missing, or ``partition`` is given and there is no plan.
+        FormatError: If the cohort was made from other sources, or in another form
+            (``OTHER_SOURCE``, ``OTHER_FORM``).
         ArchiveError: If the disk refuses (``NO_SPACE``, ``IO_ERROR``), or the scheduler is gone.
     """
     watcher = watcher or ProgressListener()
@@ -217,7 +217,7 @@ def make_plan(
 
     Raises:
         FormatError: As `build`.
-        ArchiveError: What the disk refuses.
+        ArchiveError: If writing fails.
     """
     folder = CohortLayout.of(destination)
     looked = (watcher or ProgressListener()).planned

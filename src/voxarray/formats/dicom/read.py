@@ -53,7 +53,7 @@ Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 @dataclass(frozen=True, slots=True)
 class DicomReader:
-    """Opens DICOM with a choice: the ``reader`` of an image whose folder holds several series.
+    """The ``reader`` of an image that chooses one of several DICOM series in a folder.
 
     Examples:
         >>> reader = vx.DicomReader(series=4)
@@ -71,7 +71,7 @@ class DicomReader:
 
         Raises:
             MissingFileError: If there is nothing there, or the list is empty.
-            FormatError: If it is not one image; the code says why.
+            FormatError: If the files are not one image; the code says why.
         """
         return _open(path, self.series)
 
