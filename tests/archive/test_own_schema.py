@@ -116,3 +116,13 @@ def test_faults_are_found(tmp_path, name, file, damage):
     damage(content)
     with pytest.raises(jsonschema.ValidationError):
         validator(name).validate(content)
+
+
+def test_documents_hold_nothing_that_no_reader_needs(tmp_path):
+    path = archive(tmp_path / "a.ome.zarr", blobs((1, 40, 40, 40)), levels=2)
+    assert len(list(path.glob("scale*"))) == 2
+    voxels = {*path.glob("scale*/image/c/**/*")}
+    files = [file for file in path.rglob("*") if file.is_file() and file not in voxels]
+    assert sum(file.stat().st_size for file in files) < 11200
+    for axis in path.glob("scale*/[xyz]/zarr.json"):
+        assert document(axis)["attributes"].keys() == {"units", "step"}

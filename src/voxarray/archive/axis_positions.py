@@ -39,7 +39,7 @@ def encoded(values: NDArray[np.float64], name: str, step: float) -> dict[str, by
 @lru_cache(maxsize=64)  # the scans of a cohort are mostly of a few shapes and spacings
 def _document(size: int, name: str, step: float) -> bytes:
     dtype = np.dtype(np.float64)
-    attributes = {"units": "mm", "step": step, "long_name": f"position along voxel axis {name}"}
+    attributes = {"units": "mm", "step": step}
     document = documents.plain_array((size,), dtype, (name,), attributes)
     document["codecs"] = _CODEC.to_json(dtype)
     document["chunk_key_encoding"] = _BESIDE

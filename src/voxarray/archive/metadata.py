@@ -35,11 +35,7 @@ NODE_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 OME_VERSION = "0.5"
 
-CONVENTION = {
-    "uuid": "b6f3c643-eb3b-4346-bd8d-ad7af67d5d59",
-    "name": "voxarray",
-    "description": "Voxel-to-world affine (RAS+, mm), scaling and history of a medical image",
-}
+CONVENTION = {"uuid": "b6f3c643-eb3b-4346-bd8d-ad7af67d5d59", "name": "voxarray"}
 
 _ORIENTATIONS = {
     "R": "left-to-right",

@@ -59,9 +59,10 @@ _GROUP = documents.dump(documents.group({}))
 @lru_cache(maxsize=64)
 def _world(matrix: bytes) -> bytes:
     """Document of ``spatial_ref`` for W (4, 4)."""
-    # A scalar that is zero is its fill value, which needs no chunk: its attributes are the point.
+    # A scalar that is zero is its fill value, which needs no chunk: its attributes are the point. A
+    # byte has no order that would have to be said.
     attributes = world_attrs(np.frombuffer(matrix).reshape(4, 4))
-    return documents.dump(documents.plain_array((), np.dtype(np.int32), (), attributes))
+    return documents.dump(documents.plain_array((), np.dtype(np.int8), (), attributes))
 
 
 @lru_cache(maxsize=8)
