@@ -125,3 +125,30 @@ def test_the_command_line_adds_layers(cohort, archive, tmp_path):
     made = CliRunner().invoke(main, [*start, str(archive), "--patch-size", "8", "--layer", "a"])
     assert made.exit_code == 0, made.output
     assert list(vx.Archive(archive).labels) == ["a"]
+
+
+@pytest.mark.filterwarnings("ignore:.*is a program")
+def test_a_subject_without_a_scan_is_not_predicted_from_its_label_map(tmp_path):
+    torch.jit.script(torch.nn.Conv3d(1, 2, 1)).save(str(tmp_path / "net.pt"))
+    label_map = vx.LabelMap(tensor=torch.ones(1, 9, 9, 9, dtype=torch.uint8))
+    with pytest.raises(vx.StateError, match="no scan") as caught:
+        vx.infer(tmp_path / "net.pt", vx.Subject(dseg=label_map), tmp_path / "a.nii", patch_size=8)
+    assert caught.value.code == "MISSING_CHANNELS"
+    alone = vx.infer(tmp_path / "net.pt", label_map, tmp_path / "b.nii", patch_size=8)
+    assert alone.shape == label_map.shape
+
+
+@pytest.mark.filterwarnings("ignore:.*is a program")
+def test_the_command_line_tells_of_each_subject_that_failed(cohort, tmp_path):
+    torch.jit.script(torch.nn.Conv3d(1, 2, 1)).save(str(tmp_path / "net.pt"))
+    (scan,) = cohort["sub-1"].get_images()
+    archive = vx.Archive(scan.source.path)
+    archive.add_labels(
+        "organs", vx.LabelMap(tensor=torch.ones(scan.shape).byte(), affine=scan.affine)
+    )
+    words = ["infer", str(tmp_path / "net.pt"), cohort.path, "--patch-size", "8"]
+    made = CliRunner().invoke(main, [*words, "--layer", "organs"])
+    assert made.exit_code == 3, made.output
+    assert made.output.count("NAME_TAKEN") == 1
+    assert "sub-1: NAME_TAKEN" in made.output
+    assert f"1 of {len(cohort)} failed" in made.output

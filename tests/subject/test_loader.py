@@ -115,9 +115,22 @@ def test_what_makes_no_batch_is_named(tmp_path):
     (tmp_path / "again").mkdir()
     ours = subjects(tmp_path / "again", 2)
     del ours[1]["seg"]
-    with pytest.raises(vx.StateError, match="a Subject of the batch lacks 'seg'") as error:
-        next(iter(DataLoader(ours, batch_size=2)))
-    assert error.value.code == "FIELDS_DIFFER"
+    ours[1]["subject"] = ours[0]["subject"] = "sub-07"
+    for batch in (ours, ours[::-1]):  # whichever comes first
+        with pytest.raises(vx.StateError, match=r"batch \(sub-07\) lacks 'seg'") as error:
+            next(iter(DataLoader(batch, batch_size=2)))
+        assert error.value.code == "FIELDS_DIFFER"
+
+
+def test_patches_of_subjects_that_have_other_images_make_no_batch(tmp_path):
+    ours = subjects(tmp_path, 2)
+    del ours[1]["seg"]
+    for order in (ours, ours[::-1]):
+        patches = vx.PatchDataset(order, vx.UniformSampler(2))
+        with pytest.raises(vx.StateError, match="a patch of the batch lacks 'seg'") as error:
+            next(iter(DataLoader(patches, batch_size=2)))
+        assert error.value.code == "FIELDS_DIFFER"
+        assert next(iter(DataLoader(patches, batch_size=1)))["t1"]["data"].shape[0] == 1
 
 
 def test_torch_may_come_after_the_subjects():

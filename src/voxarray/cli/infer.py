@@ -20,7 +20,7 @@ from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.interrupts import stoppable
 from voxarray.core.errors import VoxarrayError
 from voxarray.inference.axis_plan import BLENDS
-from voxarray.inference.cohort_layers import add_layer, add_layers
+from voxarray.inference.cohort_layers import add_layer, ends_of_layers
 from voxarray.inference.options import SUMS, InferenceOptions
 from voxarray.inference.prediction_transform import InferenceTransform
 from voxarray.inference.reduction import ACTIVATIONS, OUTPUTS
@@ -199,18 +199,36 @@ def _layers(
             f"{options} would have no effect on layers of {source}: leave it out"
         )
     outcome = Outcome()
-    with outcome.attempt(source):
-        if is_cohort:
-            made: Any = add_layers(
-                transform, Cohort(source), layer, progress=console().progress, **who
-            )
-        else:
+    outcome.console.document.update(source=source, layer=layer)
+    if is_cohort:
+        _layers_of_cohort(transform, Cohort(source), layer, who, outcome)
+    else:
+        with outcome.attempt(source):
             made = add_layer(
                 transform, subject_of(source), layer, console().progress, may_be_there=True
             )
-        outcome.console.document.update(source=source, layer=layer)
-        outcome.console.say(f"{source}: layer {layer} of {made!r}")
+            outcome.console.say(f"{source}: layer {layer} of {made!r}")
     outcome.exit()
+
+
+def _layers_of_cohort(
+    transform: InferenceTransform,
+    cohort: Cohort,
+    layer: str,
+    who: dict[str, Any],
+    outcome: Outcome,
+) -> None:
+    """A layer for each subject; those that fail are told, and the rest goes on."""
+    ends = ends_of_layers(transform, cohort, layer, progress=console().progress, **who)
+    for name, error in ends.items():
+        if error is None:
+            outcome.done.append(name)
+        else:
+            outcome.fail(name, error)
+    if outcome.done:
+        outcome.console.say(
+            f"{cohort.path}: layer {layer} of {len(outcome.done)} of {len(ends)} subjects"
+        )
 
 
 def _one(

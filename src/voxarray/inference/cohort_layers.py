@@ -101,27 +101,56 @@ def add_layers(
         VoxarrayError: If subjects failed (``SOME_FAILED``); all others have their layers.
         UnsupportedError: As for cohorts with a destination.
     """
-    names = cohort.names
-    part = names if partition is None else names[partition[0] - 1 :: partition[1]]
-    failures: dict[str, str] = {}
-    with _executor(workers, scheduler, executor) as pool:
-        for name, finished in _runs(transform, cohort, part, layer, pool, progress):
-            try:
-                finished()
-            except VoxarrayError as error:
-                failures[name] = f"{error.code}, {error}"
-            except Exception as error:  # of a transform of the user, or of a worker that was lost
-                failures[name] = f"{type(error).__name__}: {error}"
+    ends = ends_of_layers(
+        transform,
+        cohort,
+        layer,
+        workers=workers,
+        scheduler=scheduler,
+        partition=partition,
+        executor=executor,
+        progress=progress,
+    )
+    failures = {name: error for name, error in ends.items() if error is not None}
     if failures:
-        told = "; ".join(f"{name}: {why}" for name, why in list(failures.items())[:_TOLD])
+        told = "; ".join(f"{name}: {_told(error)}" for name, error in [*failures.items()][:_TOLD])
         raise VoxarrayError(
-            f"{len(failures)} of {len(part)} subjects have no layer {layer!r}, all others have "
+            f"{len(failures)} of {len(ends)} subjects have no layer {layer!r}, all others have "
             f"it; run it again when this is mended: {told}",
             code="SOME_FAILED",
             path=cohort.path,
         )
     fresh = Cohort(cohort.path)
-    return fresh.where(fresh.table["subject"].isin(names))
+    return fresh.where(fresh.table["subject"].isin(cohort.names))
+
+
+def ends_of_layers(
+    transform: InferenceTransform,
+    cohort: Cohort,
+    layer: str,
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    partition: tuple[int, int] | None = None,
+    executor: Executor | None = None,
+    progress: ProgressOption = None,
+) -> dict[str, Exception | None]:
+    """As `add_layers`, for whoever tells of each subject: what went wrong with it, or None."""
+    names = cohort.names
+    part = names if partition is None else names[partition[0] - 1 :: partition[1]]
+    ends: dict[str, Exception | None] = {}
+    with _executor(workers, scheduler, executor) as pool:
+        for name, finished in _runs(transform, cohort, part, layer, pool, progress):
+            ends[name] = None
+            try:
+                finished()
+            except Exception as error:  # ours, of the user's transform, or of a worker that is lost
+                ends[name] = error
+    return ends
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, VoxarrayError) else f"{type(error).__name__}: {error}"
 
 
 def _runs(

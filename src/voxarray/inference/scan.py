@@ -191,7 +191,14 @@ def _channels(subject: Subject, channels: Sequence[str] | None) -> list[str]:
     known = subject.get_images_dict(intensity_only=False)
     if channels is None:
         scalars = [name for name, image in known.items() if not isinstance(image, LabelMap)]
-        names = list(known) if len(known) == 1 else scalars
+        # One image is what the caller gave; label maps of a subject are there to be predicted.
+        names = list(known) if list(known) == [ONLY] else scalars
+        if known and not scalars and not names:
+            raise StateError(
+                f"the subject has the label maps {list(known)} and no scan: pass channels=[...] if "
+                "the network is to see label maps, or leave the subject out",
+                code="MISSING_CHANNELS",
+            )
         if len(names) != 1:
             raise StateError(
                 f"the subject has the images {list(known)}, and nothing says which of them are "

@@ -21,6 +21,7 @@ from voxarray.core.keys import DATA
 from voxarray.geometry.selection import Shape3
 from voxarray.patches.reading import Layout
 from voxarray.patches.shared_batches import BY_VALUE, borrow, share
+from voxarray.tensors.collate import require_same_fields
 
 
 class Patch(dict[str, Any]):
@@ -91,6 +92,7 @@ def _lie_in_a_row(tensors: Sequence[torch.Tensor]) -> bool:
 
 
 def _collate_patches(batch: Sequence[Patch], *, collate_fn_map: Any = None) -> dict[str, Any]:
+    require_same_fields(batch, "patch")
     return {
         key: _collate_field([patch[key] for patch in batch], collate_fn_map) for key in batch[0]
     }

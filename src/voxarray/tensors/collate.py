@@ -39,14 +39,32 @@ def _read(value: Any) -> Any:
 
 
 def _fields(batch: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
-    lacking = [key for key in batch[0] for one in batch if key not in one]
-    if lacking:
-        raise StateError(
-            f"a {what} of the batch lacks {lacking[0]!r}, which the first one has: expected the "
-            "same fields in all of them",
-            code="FIELDS_DIFFER",
-        )
+    require_same_fields(batch, what)
     return {key: _stacked([one[key] for one in batch], key) for key in batch[0]}
+
+
+def require_same_fields(batch: Sequence[Mapping[str, Any]], what: str) -> None:
+    """Refuse a batch in which one lacks what another has, in whatever order they come.
+
+    Args:
+        batch: Of fields by name.
+        what: They are, for the message.
+
+    Raises:
+        StateError: Naming the field, and the subject that lacks it (``FIELDS_DIFFER``).
+    """
+    fields = list(dict.fromkeys(key for one in batch for key in one))
+    for one in batch:
+        lacking = [key for key in fields if key not in one]
+        if lacking:
+            name = one.get("subject")  # which those of a cohort have
+            who = f" ({name})" if isinstance(name, str) else ""
+            raise StateError(
+                f"a {what} of the batch{who} lacks {lacking[0]!r}, which another one has: expected "
+                "the same fields in all of them; leave out those that lack it, of a cohort by "
+                "cohort.query(...)",
+                code="FIELDS_DIFFER",
+            )
 
 
 def _stacked(values: list[Any], key: str) -> Any:
