@@ -151,6 +151,8 @@ from voxarray.transforms import *
 def pipeline(path):
     return vx.Compose([{steps}])(vx.ScalarImage(path))
 """
+# Both hold as many blocks at once as any deeper one: what is less deep holds fewer.
+DEPTHS = 256, 512
 STEPS = {
     "even": "vx.ToCanonical(), vx.Resample(1.4), vx.CropOrPad((160, 170, 180))",
     "oblique": "vx.Resample(((150, 160, 170), np.eye(4)))",
@@ -161,7 +163,7 @@ STEPS = {
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("volumes")
-    for depth in (128, 512):
+    for depth in DEPTHS:
         image = vx.ScalarImage(tensor=np.zeros((1, 256, 256, depth), "int16"))
         image.save(folder / f"{depth}.nii")
     return folder
@@ -184,11 +186,11 @@ def volumes(tmp_path_factory) -> Path:
 )
 def test_peak_is_as_projected_and_flat(volumes, steps, suffix):
     peaks = {}
-    for depth in (128, 512):
+    for depth in DEPTHS:
         path = volumes / f"{depth}.nii"
         target = f"{path}-out{suffix}"
         statement = f"pipeline({str(path)!r}).save({target!r}, overwrite=True)"
         peaks[depth] = peak_above_imports(SETUP.format(steps=steps), statement).bytes
         image = eval(f"vx.Compose([{steps}])", {"vx": vx, "np": np})(vx.ScalarImage(path))
         assert peaks[depth] <= saving.projected_peak(image.source, f"image{suffix}") + SLACK
-    assert peaks[512] <= 1.4 * peaks[128] + SLACK
+    assert peaks[512] <= 1.25 * peaks[256] + SLACK
