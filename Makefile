@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz help demo test lint docs bench soak external slurm wheel clean
+.PHONY: fuzz help demo test pytest lint docs bench soak external slurm wheel clean
 
 help:
 	@echo "make demo    convert, slice and preview a scan that is larger than its memory budget"
@@ -48,7 +48,11 @@ lint: $(READY)
 # One more than two cores: many tests wait for a process or a server. More cores, more of them.
 WORKERS ?= 3
 
-test: lint
+# Lint beside the tests: mypy has one core for half a minute, while the other would wait.
+test: $(READY)
+	@$(MAKE) --no-print-directory --jobs=2 lint pytest
+
+pytest: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 soak: $(READY)
