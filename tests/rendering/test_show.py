@@ -29,7 +29,7 @@ def viewer(tmp_path, monkeypatch):
 
 def seen(viewer):
     file = viewer.parent / "seen"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not file.exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -354,8 +354,8 @@ def test_slicing_a_giant_costs_no_more_than_a_dwarf(affine, lazy):
     giant = attach(data if lazy else np.broadcast_to(np.int16(0), data.shape), affine)
 
     def seconds():
-        start = time.perf_counter()
+        start = time.thread_time()
         giant.isel(x=slice(100, 196), y=slice(None, 96), z=slice(None, -97, -1))
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     assert min(seconds() for _ in range(30)) < 2e-3

@@ -209,11 +209,11 @@ def test_a_part_of_a_large_plain_file_reads_only_what_it_needs(tmp_path):
     header.set_data_dtype(np.int16)
     path.write_bytes(header.binaryblock + bytes(4))
     os.truncate(path, 352 + 2 * 2000**3)  # a hole of 16 GB
-    start = time.perf_counter()
+    start = time.process_time()
     source = open_nifti(path)
     assert not source.read(Selection.whole(source.shape)[1000:1096, 1000:1096, 900:996]).any()
     assert source.read(Selection.whole(source.shape)[:, :, 77]).shape == (1, 2000, 2000, 1)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 # --- Files that are wrong, or change ----------------------------------------------------------
