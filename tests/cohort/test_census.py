@@ -51,7 +51,7 @@ def test_every_entry_is_taken_or_ignored_or_named(tmp_path):
     assert (census.seen, census.taken, census.unknowns) == (14, 3, 3)
     for command in ("plan", "convert"):
         told = run(command, root, tmp_path / "out").output
-        assert "14 seen: 3 taken, 8 ignored, 3 not understood" in told
+        assert "14 files seen: 3 taken as images, 8 ignored, 3 not recognised" in told
         assert "scan.nii.lz4, x/z.dcm.gz, y.xyz" in told
     assert build(root, tmp_path / "again").census.seen == 14
 

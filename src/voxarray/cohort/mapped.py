@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 
 class Mapped(Sequence[Subject]):
-    """The subjects of a cohort, each after a transform; lazily.
+    """The transformed subjects of a cohort, lazily.
 
     Args:
         cohort: The subjects.
@@ -91,7 +91,7 @@ class Mapped(Sequence[Subject]):
         return f"Mapped({self.transform!r} of {self.cohort!r})"
 
     def map(self, transform: TransformLike) -> Mapped:
-        """The same, and another transform after it."""
+        """The same subjects with another transform applied after the first."""
         return Mapped(self.cohort, Chain((self.transform, transform)))
 
     def dataset(self, *args: Any, **kwargs: Any) -> PatchDataset:
@@ -120,10 +120,12 @@ class Mapped(Sequence[Subject]):
         run: ExecutionOptions | None = None,
         watcher: ProgressListener | None = None,
     ) -> Cohort | CohortResult:
-        """Write the transformed subjects as another cohort, or what is missing of it.
+        """Write the transformed subjects as another cohort; run it again to resume.
 
-        What is up to date is not made again: archives whose inputs, transform and options are the
-        same. A function is the same while its own code is; what it calls is not looked at.
+        Archives are up to date, and not made again, if their inputs, transform and options are the
+        same. A function counts as another one if its code has changed, or functions of its own
+        module, numbers, texts or arrays that it uses; not if functions of other modules, or the
+        contents of lists, dicts and other objects have.
 
         Args:
             destination: Folder of the new cohort.
@@ -143,7 +145,8 @@ class Mapped(Sequence[Subject]):
             watcher: Deprecated: use ``progress``.
 
         Returns:
-            The new `Cohort`; of a partition, which has no catalogue yet, what was done of it.
+            The new `Cohort`; for a partition, which has no catalogue yet, a summary of what was
+            done.
 
         Raises:
             VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are there, and
@@ -170,7 +173,7 @@ class Mapped(Sequence[Subject]):
         run: ExecutionOptions,
         watcher: ProgressListener,
     ) -> CohortResult:
-        """As `save`, and says what was done, also if some images failed."""
+        """Like `save`, but returns a summary, also if some images failed."""
         folder = CohortLayout.of(destination)
         if run.partition is not None and is_file(folder.plan):
             plan = self._part_of_plan(folder, options, run.partition)

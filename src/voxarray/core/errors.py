@@ -1,9 +1,9 @@
-"""What goes wrong, by name.
+"""Every error that voxarray raises, as a class with a code.
 
-Every failure of files, stores, geometry and memory that voxarray can foresee is a `VoxarrayError`
-with a ``code`` that programs can branch on and, where a file is at fault, its ``path``. Arguments
-of a wrong type or value are Python's own `TypeError` and `ValueError`, as everywhere. Each class is
-also the built-in error that a caller would expect to catch::
+Every failure of files, stores, geometry and memory that voxarray can foresee is a `VoxarrayError`.
+It has a ``code``, which programs can test and, if a file is at fault, its ``path``. Arguments of a
+wrong type or value raise Python's own `TypeError` and `ValueError`. Each class is also the built-in
+error that a caller would expect to catch::
 
     VoxarrayError
     ├── FormatError (ValueError)            the bytes say something impossible or ambiguous
@@ -28,8 +28,8 @@ also the built-in error that a caller would expect to catch::
     ├── ModelError (RuntimeError)           a network that cannot be loaded, fails or misbehaves
     └── StateError (RuntimeError)           a call that the object's state does not permit
 
-Messages say what was seen, what was expected and what to do next; a traceback ends with the place
-in the documentation that lists the code.
+Messages say what was seen, what was expected and what to do next; a traceback ends with a link to
+the code's entry in the documentation.
 """
 
 from __future__ import annotations

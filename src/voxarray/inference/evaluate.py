@@ -37,17 +37,18 @@ _BYTES_PER_VOXEL = 2 * (1 + 1) + 2 * (8 + 4 * 3) + 8
 
 @dataclass(frozen=True, slots=True)
 class LabelScores:
-    """How one label agrees.
+    """Agreement of one label.
 
     Attributes:
         label: The value.
-        name: What it marks, if an archive says so.
-        dice: Twice the voxels that both have, by the voxels that each has; NaN if none has any.
+        name: Name of the label, if an archive holds one.
+        dice: Dice coefficient: twice the voxels in both, divided by the sum of the voxels in each;
+            NaN if neither has any.
         predicted: Volume in the prediction, mm³.
         reference: Volume in the reference, mm³.
-        both: Volume that both have, mm³.
-        surfaces: Distances between the surfaces; None if they were not asked for, or if one of the
-            two has no voxel of the label.
+        both: Volume of the intersection, mm³.
+        surfaces: Distances between the surfaces; None if surfaces were not compared, or if one of
+            the two has no voxel of the label.
     """
 
     label: int
@@ -128,9 +129,9 @@ def evaluate(
 ) -> Any:
     """Compare label maps: Dice, volumes and distances between surfaces.
 
-    Voxels are counted in one pass over both, in pieces. The surface of a label are its voxels with
-    at least one of six neighbours outside, as in MONAI. Distances are computed by SciPy's exact
-    Euclidean distance transform, within the bounding box of the label in both.
+    Voxels are counted in one pass over both, in pieces. The surface of a label consists of its
+    voxels with at least one of six neighbours outside, as in MONAI. Distances are computed by
+    SciPy's exact Euclidean distance transform, within the bounding box of the label in both.
 
     Examples:
         >>> import voxarray as vx

@@ -59,11 +59,11 @@ class NiftiHeader:
                 ``BAD_AFFINE`` or ``BAD_SCALE``.
         """
         if len(start) < HEADER_BYTES[1]:
-            raise TruncatedError(f"a NIfTI header has 348 or 540 bytes, this file {len(start)}")
+            raise TruncatedError(f"a NIfTI header has 348 or 540 bytes, this file has {len(start)}")
         size = _version(start)[0]
         raw = bytes(start[: HEADER_BYTES[size]])
         if len(raw) < HEADER_BYTES[size]:
-            raise TruncatedError(f"a NIfTI-2 header has 540 bytes, this file {len(start)}")
+            raise TruncatedError(f"a NIfTI-2 header has 540 bytes, this file has {len(start)}")
         return _checked(raw)
 
     def __reduce__(self) -> tuple[Any, ...]:

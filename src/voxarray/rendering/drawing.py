@@ -44,7 +44,7 @@ def draw(planes: Sequence[Plane], axes: Sequence[Any], style: Style, *, xlabels:
         planes: What to draw.
         axes: As many of matplotlib's ``Axes``.
         style: What their voxels look like.
-        xlabels: Whether to say which sides are left and right.
+        xlabels: Whether to label the left and right sides.
     """
     for plane, axis, (pixels, options) in zip(planes, axes, _pixels(planes, style), strict=True):
         across, along = plane.spacing

@@ -46,14 +46,15 @@ def lightbox(
     """Draw slices at equal distances, the first at the inferior, posterior or left end.
 
     Args:
-        image: What to draw; only the slices are read, of an archive from a level that suffices.
+        image: Image to draw; only the slices are read, from an archive those of a level that fills
+            the figure.
         plane: ``"axial"``, ``"coronal"`` or ``"sagittal"``.
-        slices: How many; fewer if there are not as many.
-        columns: Of the figure.
+        slices: Number of slices; fewer if the image has fewer.
+        columns: Number of columns of the figure.
         channel: Which channel; by default the first one, for label maps the last one.
         labels: A label map, or several by name, over the slices.
         opacity: Opacity of the labels, 0 to 1.
-        percentiles: Of the drawn intensities, which become black and white.
+        percentiles: Percentiles of the drawn intensities that become black and white.
         radiological: Whether the patient's right is on the left.
         figsize: Width and height in inches; as high as the slices need by default.
         title: Above the figure.
@@ -67,8 +68,8 @@ def lightbox(
 
     Raises:
         MissingPackageError: If matplotlib is not installed.
-        GridError: If a label map lies elsewhere (``NO_OVERLAP``).
-        ValueError: For another plane, and for no slices or columns.
+        GridError: If a label map does not overlap the image (``NO_OVERLAP``).
+        ValueError: For an unknown plane, and for less than one slice or column.
     """
     if plane not in _AXES or slices < 1 or columns < 1:
         raise ValueError(

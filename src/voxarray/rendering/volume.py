@@ -58,26 +58,28 @@ def plot(
     opacity: float = 0.5,
     **imshow_kwargs: Any,
 ) -> Any:
-    """Draw the sagittal, coronal and axial plane of an image; of a single slice only that.
+    """Draw the sagittal, coronal and axial plane of an image, or a single slice.
 
     The names and defaults are TorchIO's. Only these planes are read; from an archive, those of the
     coarsest level that fills the figure.
 
     Args:
         image: What to draw.
-        radiological: Whether the patient's right is on the left, else all is mirrored.
-        channel: Which channel or volume; by default the first, of label maps the last.
+        radiological: Whether the patient's right is on the left; if false, pictures are mirrored.
+        channel: Which channel or volume; by default the first one, for label maps the last one.
         axes: Three of matplotlib's axes to draw into, or one for a single slice.
         cmap: A colour map; for labels also a dict of colours, by name or RGB from 0 to 255.
         output_path: Where to save the figure.
         show: Whether to show it.
-        xlabels: Whether to say which sides are left and right.
-        percentiles: Of the drawn intensities, which become black and white.
+        xlabels: Whether to label the left and right sides.
+        percentiles: Percentiles of the drawn intensities that become black and white.
         figsize: Width and height of the figure in inches; as wide as matplotlib's, and as high
             as the planes need, by default.
         title: Above the figure.
-        reorient: Whether to look along the patient's axes, else along W, H and D as stored.
-        indices: The voxel that the planes meet in, of the reoriented image; by default its middle.
+        reorient: Whether planes are sagittal, coronal and axial; if false, they lie along W, H and
+            D as stored.
+        indices: Index of the voxel, in the reoriented image, through which the planes run; by
+            default the middle.
         rgb: Whether to draw three channels as colours.
         savefig_kwargs: For ``Figure.savefig``.
         labels: A label map, or several by name, to draw over the planes, placed by its own affine.
@@ -85,11 +87,11 @@ def plot(
         **imshow_kwargs: For ``Axes.imshow``.
 
     Returns:
-        The figure; None where the axes were given.
+        The figure; None if ``axes`` were given.
 
     Raises:
         MissingPackageError: If matplotlib is not installed.
-        GridError: If a label map lies elsewhere (``NO_OVERLAP``).
+        GridError: If a label map does not overlap the image (``NO_OVERLAP``).
         OutOfRangeError: If the channel or the indices do not exist.
         ValueError: If there are not as many axes as planes.
     """

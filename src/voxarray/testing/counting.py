@@ -1,4 +1,4 @@
-"""Proving laziness by counting: what was read and decoded while a block of code ran."""
+"""Prove laziness by counting reads and decoded bytes while a block of code runs."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Counted = Callable[["Reads", tuple[Any, ...], Any], None]
 class Reads:
     """What was read in this process; threads count together.
 
-    A read that another read makes on its way (a window of a file, a stream that reads slabs) is
-    not counted again. Of what is computed from other sources (`voxarray.ops`), the reads of those
-    count.
+    A read inside another read (a view of a file, a stream that reads slabs) is not counted again.
+    For voxels that are computed from other sources (`voxarray.ops`), the reads of these sources are
+    counted.
 
     Attributes:
         calls: Calls of `Source.read` and `Source.read_into`.
         streamed: Calls of `VoxelStream.read_into`.
-        voxels: Voxels that both handed out.
-        passes: Decodings of a gzip stream from its beginning; opening a file is none.
-        decoded: Bytes that gzip decoders made, voxels and what stands before them.
+        voxels: Voxels that these calls returned.
+        passes: Decodings of a gzip stream from its beginning; opening a file does not count.
+        decoded: Bytes that gzip decoders produced, those before the voxels included.
     """
 
     calls: int = 0

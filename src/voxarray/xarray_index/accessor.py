@@ -1,7 +1,7 @@
-"""``.vox``: geometry of any DataArray or Dataset with our coordinates, read from them alone.
+"""``.vox``: geometry of any DataArray or Dataset that has the coordinates of voxarray.
 
-Importing this module registers the accessor, and makes `interp_like` heed geometry; `import
-voxarray` does where xarray is in use.
+Importing this module registers the accessor, and makes `interp_like` compare geometry. `import
+voxarray` imports it as soon as xarray is used.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ install()
 @xr.register_dataset_accessor("vox")  # type: ignore[no-untyped-call]  # xarray has no types for it
 @xr.register_dataarray_accessor("vox")  # type: ignore[no-untyped-call]
 class VoxAccessor:
-    """Where the voxels are; always in the order x, y, z, however the array is transposed.
+    """Geometry of the voxels, always in the order x, y, z, however the array is transposed.
 
-    Axes that integer indices took away count as one voxel.
+    Axes that were removed by an integer index count as one voxel.
     """
 
     def __init__(self, obj: xr.DataArray | xr.Dataset) -> None:
@@ -60,15 +60,16 @@ class VoxAccessor:
     def detach(self) -> Any:
         """The same DataArray or Dataset with a plain pandas index on each of x, y and z.
 
-        For what of xarray takes coordinates one by one: `xr.map_blocks`, `to_dataframe`,
-        `drop_isel`, `reindex`, `groupby`, `combine_by_coords`, ... `reattach` goes back::
+        Use it before operations that need a separate index for each coordinate: `xr.map_blocks`,
+        `to_dataframe`, `drop_isel`, `reindex`, `groupby`, `combine_by_coords`, ... `reattach`
+        restores the shared index::
 
             doubled = xr.map_blocks(function, array.vox.detach()).vox.reattach()
         """
         return without_index(self._obj)
 
     def reattach(self) -> Any:
-        """The same DataArray or Dataset with its index, after plain xarray opened it.
+        """The same DataArray or Dataset with its shared index, for instance after `detach`.
 
         Raises:
             GridError: If the coordinates are not those of a grid.
@@ -93,7 +94,7 @@ class VoxAccessor:
         return resampled
 
     def save(self, path: Any, *, label: bool = False, **kwargs: Any) -> None:
-        """Write a file or an archive, as the suffix says; as `Image.save`."""
+        """Write a file or an archive, chosen by the suffix; as `Image.save`."""
         self.to_image(label=label).save(path, **kwargs)
 
     def plot(self, *, label: bool = False, **kwargs: Any) -> Any:

@@ -37,7 +37,7 @@ def attach(
     name: str | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
-    """A DataArray whose coordinates are the affine.
+    """A DataArray whose coordinates hold the affine.
 
     Args:
         data: NumPy or dask array (C, W, H, D); neither copied nor computed.
@@ -96,7 +96,7 @@ def grid_of(obj: xr.DataArray | xr.Dataset) -> Grid:
 def reattach(obj: XarrayObject) -> XarrayObject:
     """The same object with the index on its coordinates again.
 
-    Indexes are not stored, so what plain xarray opens has x, y and z without one; and some
+    Files do not store indexes, so arrays that plain xarray opens lack the shared index; and some
     operations (`interp`, `coarsen`, `pad`, `quantile`) lose the index or ``spatial_ref``.
 
     Raises:

@@ -35,8 +35,8 @@ _GUESSED = (
 class VoxarrayBackend(BackendEntrypoint):
     """Medical images as a Dataset with one variable, ``image`` (c, x, y, z), in mm RAS+.
 
-    Nothing is read before it is needed. With ``chunks={}`` it is a dask array in the blocks
-    that the file reads best; ``level=n`` opens a level of a pyramid.
+    Nothing is read before it is needed. With ``chunks={}`` it is a dask array with chunks that suit
+    the file; ``level=n`` opens a level of a pyramid.
     """
 
     description = "Medical images with their affine as coordinates (NIfTI, voxarray archives)"
@@ -65,16 +65,15 @@ class VoxarrayBackend(BackendEntrypoint):
             filename_or_obj: Path or URL.
             drop_variables: Names to leave out.
             level: Level of an archive's pyramid, 0 the finest.
-            group: The same as `open_datatree` names it: ``"scale1"``.
-            mask_and_scale: Whether a slope and intercept are applied; if not, numbers are those
-                that are stored, and the attributes ``scale_factor`` and ``add_offset`` say what
-                would make intensities of them.
-            **decoders: Others of xarray's (``decode_times``, ...), for which there is nothing here.
+            group: The level by its name in `open_datatree`: ``"scale1"``.
+            mask_and_scale: Whether slope and intercept are applied. If not, numbers are as stored,
+                and the attributes ``scale_factor`` and ``add_offset`` hold the scaling.
+            **decoders: Other options of xarray (``decode_times``, ...); they have no effect.
 
         Raises:
             OutOfRangeError: If there is no such level or group (``NO_LEVEL``).
-            UnsupportedError: For something else than a path (``NOT_A_PATH``), and if stored numbers
-                are wanted of which each plane has a scaling of its own (``MIXED_SCALING``).
+            UnsupportedError: If it is not a path (``NOT_A_PATH``), and if ``mask_and_scale`` is
+                false and planes have different scalings (``MIXED_SCALING``).
         """
         _require_known(decoders)
         source = _opened(filename_or_obj)

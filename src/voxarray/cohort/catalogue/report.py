@@ -75,7 +75,7 @@ def write(folder: CohortLayout, done: int, missing: Sequence[Missing]) -> None:
 
 def readable(done: int, missing: Sequence[Missing]) -> str:
     """The report as people read it: counts by code, then a paragraph per image."""
-    lines = [f"{done} of {done + len(missing)} images are there, {len(missing)} are not."]
+    lines = [f"{done} of {done + len(missing)} images are converted, {len(missing)} are missing."]
     if missing:
         lines.append("")
         counts = Counter(one.code for one in missing)

@@ -78,8 +78,8 @@ class Census:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.seen} seen: {self.taken} taken, {self.ignored.total()} ignored, "
-            f"{self.unknowns} not understood"
+            f"{self.seen} files seen: {self.taken} taken as images, "
+            f"{self.ignored.total()} ignored, {self.unknowns} not recognised"
         ]
         if self.ignored:
             rules = (f"{count} {rule}" for rule, count in self.ignored.most_common())
@@ -87,13 +87,13 @@ class Census:
         if self.unknown:
             names = ", ".join(map(printable, sorted(self.unknown)[:_TOLD]))
             more = self.unknowns - min(_TOLD, len(self.unknown))
-            lines.append(f"  not understood: {names}{f', and {more} more' if more else ''}")
+            lines.append(f"  not recognised: {names}{f', and {more} more' if more else ''}")
         if self.likely_labels:
             names = ", ".join(map(printable, self.likely_labels[:_FEW]))
             lines.append(
-                f"  taken as images, though their names are those of label maps: {names}"
-                f"{_more(self.likely_labels, _FEW)}; --label-pattern (label_patterns=) puts label "
-                "maps with their image"
+                f"  taken as images, though named like label maps: {names}"
+                f"{_more(self.likely_labels, _FEW)}; --label-pattern (label_patterns=) stores them "
+                "with their image"
             )
         return "\n".join(lines)
 

@@ -116,7 +116,7 @@ class Plan:
         peak = max((item.header.peak for item in good if item.header), default=0)
         rows = [
             f"{len(self.items)} images of {len({item.subject for item in self.items})} subjects",
-            f"{sum(len(item.layers) for item in good)} label maps beside their image",
+            f"{sum(len(item.layers) for item in good)} label maps to be stored with their image",
             f"{format_bytes(sum(item.size for item in good))} of voxels, at most as much on disk "
             "(half of it is usual)",
             self._files(),

@@ -58,7 +58,7 @@ def open_mgh(path: str | os.PathLike[str]) -> FileArray:
 def _start(identity: FileIdentity) -> tuple[bytes, StreamDecoder | None]:
     start, decoder = compression.beginning(identity, _OFFSET, _LARGEST_FOOTER)
     if len(start) < _OFFSET:
-        raise TruncatedError(f"an MGH header has {_OFFSET} bytes, this file {len(start)}")
+        raise TruncatedError(f"an MGH header has {_OFFSET} bytes, this file has {len(start)}")
     return start, decoder
 
 
