@@ -372,7 +372,7 @@ def _label_map(subject: Subject, name: str, layer: str | None, keyword: str) -> 
         expected = f"{layer!r}" if layer is not None else "one, or one that is named label"
         raise StateError(
             f"the subject {name} has the label maps {sorted(found)}: expected {expected}; "
-            f"{keyword}= names which",
+            f"{keyword}= names which, and cohort.query(...) leaves the subject out",
             code="NO_LABELS",
         )
     return found[wanted]

@@ -5,24 +5,19 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core.disk import refusal
-from voxarray.core.errors import ArchiveExistsError
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.names_elsewhere import SUBJECT, listed
 from voxarray.core.progress import ProgressOption
-from voxarray.formats.registry import writable_format
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE, Grid
 from voxarray.geometry.levels import Levels
 from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.image import Image, ScalarImage
-from voxarray.storage.destination import local_destination
-from voxarray.subject import agreement
+from voxarray.subject import agreement, destinations
 from voxarray.subject._plotting import PlotMixin
 from voxarray.tensors.collating import learn_to_collate
 
@@ -255,26 +250,7 @@ class Subject(PlotMixin, dict[str, Any]):
                 an image file.
             UnsupportedError: As `Image.save`.
         """
-        place = Path(os.path.expanduser(local_destination(folder)))
-        named = writable_format(os.path.basename(os.path.normpath(place)))
-        if named is not None:
-            raise ValueError(
-                f"{os.fspath(folder)!r} names one {named.name} image, and a subject is saved to a "
-                f"folder, a file for each of {', '.join(self._images)}: name a folder, and the "
-                'format by suffix=".nii.gz"'
-            )
-        targets = {name: _target(folder, name, suffix) for name in self._images}
-        try:
-            existing = [str(path) for path in targets.values() if path.exists()]
-            if overwrite or not existing:
-                place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise refusal(error, str(place)) from error
-        if existing and not overwrite:
-            raise ArchiveExistsError(
-                f"there is {existing[0]} already: use overwrite=True (--overwrite) to replace it",
-                path=existing[0],
-            )
+        targets = destinations.prepared(folder, self._images, suffix, overwrite)
         for name, path in targets.items():
             self._images[name].save(
                 path,
@@ -370,12 +346,6 @@ class Subject(PlotMixin, dict[str, Any]):
             raise AttributeError(
                 f"{name!r} is a member of {type(self).__name__}: use subject[{name!r}] for a field"
             )
-
-
-def _target(folder: str | os.PathLike[str], name: str, suffix: str) -> Path:
-    if name in ("", ".", "..") or "/" in name or os.sep in name or "\0" in name:
-        raise ValueError(f"the image {name!r} cannot name a file: give it another name")
-    return Path(os.path.expanduser(local_destination(folder))) / f"{name}{suffix}"
 
 
 learn_to_collate(Subject)  # where subjects come to a process by other ways, such as to a worker

@@ -286,6 +286,22 @@ def test_single_files(bucket, name):
     np.testing.assert_array_equal(voxels_of(url), image_of(2).numpy())
 
 
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".nii.gz", ".ozx"])
+def test_subjects(bucket, suffix):
+    subject = vx.Subject(t1=image_of(1), t2=image_of(2), age=40)
+    subject.save(f"{bucket.url}/sub-01/", suffix)
+    assert {key.split("/")[1] for key in bucket.listed()} == {f"t1{suffix}", f"t2{suffix}"}
+    for name in ("t1", "t2"):
+        found = voxels_of(f"{bucket.url}/sub-01/{name}{suffix}")
+        np.testing.assert_array_equal(found, subject[name].numpy())
+    before = bucket.listed()
+    with pytest.raises(ArchiveExistsError):  # of t2, and t0 was not written either
+        vx.Subject(t0=image_of(3), t2=image_of(4)).save(f"{bucket.url}/sub-01", suffix)
+    assert bucket.listed() == before
+    with pytest.raises(ValueError, match="name a folder"):
+        subject.save(f"{bucket.url}/sub-01.nii.gz", suffix)
+
+
 @pytest.mark.parametrize("name", ["a.mhd", "a.nhdr", "a.hdr", "a.img"])
 def test_files_of_several_parts_are_refused(bucket, name):
     with pytest.raises(FormatError) as caught:
