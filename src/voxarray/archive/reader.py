@@ -115,11 +115,11 @@ class ShardedArray:
         self._refuse_bomb()
         jobs = self._jobs(ranges)
         if self.store.requests is None:
-            # As most small patches are; others take less time than to ask another thread for help.
-            if len(jobs) == 1 or (self._is_small(ranges) and self._are_known(jobs)):
+            threads = 1 if len(jobs) == 1 else min(settings.threads(), len(jobs))
+            # A few blocks take less time than to ask another thread for help.
+            if threads == 1 or (self._is_small(ranges) and self._are_known(jobs)):
                 work(self._chunks(jobs))
                 return
-            threads = min(settings.threads(), len(jobs))
             share(jobs, threads, thread_pools.pool(), lambda todo: work(self._chunks(todo)))
             return
         from voxarray.archive.remote_reads import RemoteRead
