@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask.config
 import numpy as np
 from numpy.typing import NDArray
 
@@ -115,25 +116,23 @@ def measured(reader: str, port: int, size: int, patch: int) -> dict[str, float]:
 
 
 def of_voxarray(port: int, size: int) -> Read:
-    import dask.config
-
     from voxarray.storage.remote.objects import forget
 
     forget()  # a second open within a second would ask for nothing
-    dask.config.set(
-        {
-            "voxarray.remote-options": {
-                "s3": {
-                    "endpoint": f"http://127.0.0.1:{port}",
-                    "region": "us-east-1",
-                    "virtual_hosted_style_request": False,
-                }
-            }
-        }
-    )
+    bucket_at(port)
     image = vx.ScalarImage(f"s3://bucket/{size}.ome.zarr")
     assert image.shape == (1, size, size, size)  # opens it
     return lambda box: image[(slice(None), *box)].numpy()
+
+
+def bucket_at(port: int) -> dask.config.set:
+    """Let `s3` be the store at a port; as a context or from now on."""
+    options = {
+        "endpoint": f"http://127.0.0.1:{port}",
+        "region": "us-east-1",
+        "virtual_hosted_style_request": False,
+    }
+    return dask.config.set({"voxarray.remote-options": {"s3": options}})
 
 
 def of_tensorstore(port: int, size: int) -> Read:

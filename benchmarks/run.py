@@ -35,6 +35,7 @@ SUITES = {
     "statistics_of_archives": Arguments((), ("--size", "64", "--rounds", "1")),
     "preprocess": Arguments(("--large",), ("--sizes", "64", "--rounds", "1")),
     "remote": Arguments((), ("--size", "128", "--rounds", "1", "--delays", "1")),
+    "remote_patches": Arguments((), ("--size", "64", "--patch", "16", "--rounds", "1")),
     "streams": Arguments((), ("--shape", "64", "64", "48", "--rounds", "1")),
     "resampling": Arguments((), ("--size", "48", "--rounds", "1")),
     "small_scans": Arguments((), ("--shape", "16", "16", "16", "--rounds", "1", "--scans", "3")),

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import requests
-from voxarray.archive.codecs import Codec
+from voxarray.archive import checked_blocks, requests
+from voxarray.archive.checked_blocks import CheckedBlocks, is_small
+from voxarray.archive.codecs import CRC_BYTES, Codec
 from voxarray.archive.handle_cache import ShardHandle
 from voxarray.archive.read_jobs import Chunks, Job, share
 from voxarray.archive.requests import Extent
@@ -21,7 +22,7 @@ from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.buffers import scratch
 from voxarray.storage.chunk_cache import ChunkCache, chunk_cache, group_of
 from voxarray.storage.remote.arrivals import Arrivals
-from voxarray.storage.store import Blob, Store
+from voxarray.storage.store import Blob, FileBlob, Store
 
 _BYTE = np.dtype(np.uint8)
 
@@ -57,7 +58,11 @@ class Request:
 
     def name(self, extent: Extent[tuple[Job, int]]) -> str:
         """Of a chunk in the cache."""
-        return f"{self.group}-{extent.offset}-{extent.length}"
+        return _name(self.group, extent)
+
+
+def _name(group: str, extent: Extent[tuple[Job, int]]) -> str:
+    return f"{group}-{extent.offset}-{extent.length}"
 
 
 Answer = tuple[Request, Any]
@@ -121,17 +126,15 @@ class RemoteRead:
             offsets, lengths = shard.index.offsets, shard.index.lengths
             there: list[Extent[tuple[Job, int]]] = []
             for job in some:
-                slot = sum(piece.slot for piece in job)
-                one = Request(
-                    position, shard, group, [Extent((job, slot), offsets[slot], lengths[slot])]
-                )
-                is_kept = cache is not None and cache.holds(one.name(one.extents[0]))
-                if one.is_background:
-                    found.append(one)
-                elif is_kept:
-                    found.append(Request(position, shard, group, one.extents, True))
+                n, z, y, x = job  # for each chunk of each patch: a sum over them takes three times
+                slot = n.slot + z.slot + y.slot + x.slot
+                one = Extent((job, slot), offsets[slot], lengths[slot])
+                if one.offset < 0:
+                    found.append(Request(position, shard, group, [one]))
+                elif cache is not None and cache.holds(_name(group, one)):
+                    found.append(Request(position, shard, group, [one], is_kept=True))
                 else:
-                    there += one.extents
+                    there.append(one)
             found += [Request(position, shard, group, some) for some in requests.joined(there)]
         return found
 
@@ -176,13 +179,37 @@ class RemoteRead:
     def _is_kept(self, request: Request, cache: ChunkCache, out: NDArray) -> bool:
         """Decode a chunk from the cache, if it is there and right."""
         one = request.extents[0]
-        encoded = scratch("encoded", (1, 1, 1, one.length), _BYTE).reshape(-1)
-        if not cache.read_into(request.name(one), encoded):
+        file = cache.opened(request.name(one))
+        if file is None:
             return False
         try:
-            self._decode(request, one, encoded, out)
-        except (VoxarrayError, RuntimeError, ValueError):
+            return file.size == one.length and self._decode_file(request, one, file, out)
+        except (VoxarrayError, RuntimeError, ValueError, OSError):
             return False
+        finally:
+            file.close()
+
+    def _decode_file(
+        self, request: Request, one: Extent[tuple[Job, int]], file: FileBlob, out: NDArray
+    ) -> bool:
+        """Decode a chunk that is a file: all of it, or the blocks of it that are needed."""
+        job, slot = one.key
+        crcs, number = request.shard.index.crcs, request.shard.number
+        begin, end = self._needed(job)
+        flat = out.reshape(-1).view(np.uint8)
+        has_blocks = crcs is not None and 0 < self.codec.block < flat.size
+        is_part = has_blocks and is_small(begin, end, flat.size)
+        blocks = checked_blocks.known(number, slot) if is_part else None
+        if blocks is not None and blocks.read(file, 0, flat, begin, end):
+            return True
+        encoded = scratch("encoded", (1, 1, 1, one.length), _BYTE).reshape(-1)
+        if file.read_into(0, encoded) != one.length:
+            return False
+        if is_part and crcs is not None and blocks is None:
+            blocks = CheckedBlocks.of(encoded[:-CRC_BYTES], crcs[slot])
+            if blocks is not None and blocks.decoded == flat.size:
+                checked_blocks.keep(number, slot, blocks)
+        self._decode(request, one, encoded, out)
         return True
 
     def _bytes(self, request: Request, data: Any) -> NDArray[np.uint8]:
@@ -203,10 +230,15 @@ class RemoteRead:
         out: NDArray,
     ) -> None:
         job, slot = one.key
-        crcs, size = request.shard.index.crcs, self.dtype.itemsize
-        begin = sum(piece.begin for piece in job) * size
-        end = (sum(piece.last for piece in job) + 1) * size
-        self.codec.decode(encoded, out, begin, end, None if crcs is None else crcs[slot])
+        crcs = request.shard.index.crcs
+        self.codec.decode(encoded, out, *self._needed(job), None if crcs is None else crcs[slot])
+
+    def _needed(self, job: Job) -> tuple[int, int]:
+        """The first byte of a decoded chunk that a job needs, and the one after the last."""
+        (n, z, y, x), size = job, self.dtype.itemsize
+        begin = n.begin + z.begin + y.begin + x.begin
+        last = n.last + z.last + y.last + x.last
+        return begin * size, (last + 1) * size
 
 
 class _Answers:

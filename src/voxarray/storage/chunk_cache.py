@@ -27,12 +27,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-import numpy as np
-from numpy.typing import NDArray
-
 from voxarray.core import portable, settings
 from voxarray.core.disk import is_full
 from voxarray.core.memory import format_bytes
+from voxarray.storage.store import FileBlob
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,23 +79,20 @@ class ChunkCache:
         """Whether a chunk is there; it may be gone when it is asked for."""
         return os.path.exists(self._path(name))
 
-    def read_into(self, name: str, out: NDArray[np.uint8]) -> bool:
-        """Fill memory with a chunk; False if there is none of that size."""
+    def opened(self, name: str) -> FileBlob | None:
+        """A chunk, for whoever closes it; None if it is gone."""
         try:
             fd = os.open(self._path(name), os.O_RDONLY | portable.CLOEXEC | portable.BINARY)
         except OSError:
-            return False
+            return None
         try:
             status = os.fstat(fd)
-            if status.st_size != out.size or portable.preadv(fd, [out.data], 0) != out.size:
-                return False
             if time.time() - status.st_mtime > _RECENT:  # what was not read for longest goes first
                 os.utime(fd)
         except OSError:
-            return False
-        finally:
             os.close(fd)
-        return True
+            return None
+        return FileBlob(fd, 0, status.st_size)
 
     def put(self, name: str, data: bytes | memoryview) -> None:
         """Keep a chunk; a disk that has no room for it keeps none, and nothing else happens."""

@@ -19,6 +19,7 @@ from voxarray.archive import handle_cache
 from voxarray.storage import chunk_cache
 from voxarray.storage.chunk_cache import ChunkCache
 from voxarray.storage.remote import objects
+from voxarray.storage.store import FileBlob
 
 
 def save(bucket, seed=0, **options):
@@ -93,16 +94,41 @@ def test_damaged_chunks_are_fetched_anew(bucket, kept, damage):
     assert {file: file.read_bytes() for file in files(kept)} == whole
 
 
+@pytest.mark.parametrize("damaged", ["the block", "another block", "nothing"])
+def test_small_boxes_read_the_blocks_that_they_need(server, bucket, kept, monkeypatch, damaged):
+    voxels = np.random.default_rng(0).integers(1, 900, (1, 64, 64, 64)).astype("i2")
+    vx.ScalarImage(tensor=voxels).save(f"{bucket.url}/a.ome.zarr", chunks=64)
+    objects.forget()
+    scan = vx.ScalarImage(f"{bucket.url}/a.ome.zarr")
+    for _ in range(2):  # fetched, then read whole from the cache
+        np.testing.assert_array_equal(scan[:, :, 40:44].numpy(), voxels[..., 40:44])
+    (file,) = files(kept)
+    whole = file.read_bytes()
+    size = len(whole)
+    at = {"the block": size * 42 // 64, "another block": size // 10, "nothing": None}[damaged]
+    if at is not None:
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    lengths, read_into = [], FileBlob.read_into
+    counted = lambda blob, offset, out: lengths.append(out.size) or read_into(blob, offset, out)  # noqa: E731
+    monkeypatch.setattr(FileBlob, "read_into", counted)
+    server.paths.clear()
+    np.testing.assert_array_equal(scan[5:9, 3:, 41:44].numpy(), voxels[:, 5:9, 3:, 41:44])
+    assert 0 < lengths[0] < size // 4
+    # What is damaged is fetched anew, what is not needed is not looked at.
+    assert len(lengths) == (2 if damaged == "the block" else 1)
+    assert bool(reads_of(server)) is (damaged == "the block")
+    assert (file.read_bytes() == whole) is (damaged != "another block")
+
+
 def test_oldest_chunks_go_first(tmp_path):
     cache = ChunkCache(str(tmp_path), 1000)
     for number in range(30):
         cache.put(f"{number:032x}-0-50", bytes(50))
         os.utime(cache._path(f"{number:032x}-0-50"), ns=(number, number))
-    out = np.ones(50, np.uint8)
-    assert not cache.read_into(f"{0:032x}-0-50", out)
-    assert cache.read_into(f"{29:032x}-0-50", out)
-    assert not out.any()
-    assert not cache.read_into(f"{29:032x}-0-50", np.ones(49, np.uint8))
+    assert cache.opened(f"{0:032x}-0-50") is None
+    file = cache.opened(f"{29:032x}-0-50")
+    assert file.read(0, 99) == bytes(50)
+    file.close()
     assert cache.size() <= 1000
     cache.put("f" * 32, bytes(600))
     assert not cache.holds("f" * 32)  # it alone would drop half of the others
