@@ -55,6 +55,7 @@ COHORT = (
     "verification",
     "mapped_opener",
     "mapped",
+    "exported_files",
     "export",
     "cohort",
 )

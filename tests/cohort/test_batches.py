@@ -295,12 +295,13 @@ def test_an_earlier_archive_is_no_success_of_a_run_that_makes_all_anew(
     from types import SimpleNamespace
 
     from voxarray.cohort.run import dask as engine
+    from voxarray.cohort.run import job as jobs
 
-    monkeypatch.setattr(engine, "is_made", lambda *_: True)
-    monkeypatch.setattr(engine, "noted_down", lambda result, _: result)
+    monkeypatch.setattr(jobs, "is_made", lambda *_: True)
+    monkeypatch.setattr(jobs, "noted_down", lambda result, _: result)
     origin = SimpleNamespace(source="a.nii")
     item = SimpleNamespace(slug="a", key="k", size=10, origin=origin)
     options = SimpleNamespace(zipped=False)
-    job = SimpleNamespace(root=str(tmp_path), options=options, overwrite=overwrite)
+    job = jobs.Job([item], lambda _: None, str(tmp_path), options, overwrite)
     result = engine._failed(item, engine._stuck([item], "it stands still"), job)
     assert result.status == ("failed" if overwrite else "converted")

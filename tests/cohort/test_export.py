@@ -128,10 +128,10 @@ def test_parts_and_executors_write_what_one_process_writes(cohort, tmp_path):
 
 
 class _LosesOne(ThreadPoolExecutor):
-    """Of the second task nothing comes back."""
+    """Of one task nothing comes back."""
 
     def submit(self, function, /, *given):
-        if given[1].member.name != "b":
+        if given[1].item.slug[:4] != "b_t1":
             return super().submit(function, *given)
         lost = Future()
         lost.set_exception(BrokenProcessPool("died"))
@@ -140,13 +140,16 @@ class _LosesOne(ThreadPoolExecutor):
 
 def test_a_worker_that_dies_is_named_and_the_others_go_on(cohort, tmp_path):
     opened = vx.Cohort(cohort)
-    with _LosesOne(1) as pool, pytest.raises(vx.VoxarrayError, match="b: WORKER_LOST") as caught:
+    with (
+        _LosesOne(1) as pool,
+        pytest.raises(vx.VoxarrayError, match="b: t1: WORKER_LOST") as caught,
+    ):
         opened.save(tmp_path / "n", suffix=".nii", executor=pool, progress=False)
     assert caught.value.code == "SOME_FAILED"
-    assert {name.split("/")[0] for name in tree(tmp_path / "n")} == {"a", "site"}
-    with pytest.raises(vx.StateError) as refused:
+    assert set(tree(tmp_path / "n")) == {name[:-3] for name in NAMES - {"b/t1.nii.gz"}}
+    with pytest.raises(vx.VoxarrayError, match=r"takes no more work .*: run again") as refused:
         opened.save(tmp_path / "n", suffix=".nii", executor=pool, progress=False)
-    assert refused.value.code == "EXECUTOR_LOST"
+    assert refused.value.code == "SOME_FAILED"
 
 
 def test_what_workers_finish_after_a_stop_is_counted(cohort, tmp_path):
@@ -166,12 +169,122 @@ def test_what_workers_finish_after_a_stop_is_counted(cohort, tmp_path):
     assert "max-failures" in made.interrupted_by
 
 
+def test_a_cohort_that_is_none_of_which_files_are_made_says_why(cohort, tmp_path):
+    import shutil
+
+    def refused(*sources):
+        done = run("convert", *sources, tmp_path / "n", "--suffix", ".nii")
+        assert done.exit_code == 2
+        assert not (tmp_path / "n").exists()
+        return " ".join(done.stderr.split())
+
+    copy = tmp_path / "cohort"
+    shutil.copytree(cohort, copy)
+    other = save(tmp_path / "cohort/new/b.nii")
+    assert f"{copy} holds images that are none of its archives, such as {other}" in refused(copy)
+    assert f"{copy} is one among 2 sources: name it alone" in refused(copy, other)
+    assert f"the archives of the cohort {copy}: name that" in refused(copy / "subjects")
+    other.unlink()
+    (copy / "catalogue.parquet").unlink()
+    assert f"{copy} has no catalogue yet: run voxarray finalise" in refused(copy)
+
+
+@pytest.mark.parametrize(("suffix", "shape"), [(".tif", (9, 8, 7)), (".png", (9, 8, 1))])
+def test_files_that_hold_no_place_are_up_to_date_all_the_same(tmp_path, suffix, shape):
+    voxels = np.random.default_rng(0).integers(0, 200, shape).astype(np.uint8)
+    (tmp_path / "in").mkdir()
+    nib.save(nib.Nifti1Image(voxels, AFFINE), tmp_path / "in/a.nii")
+    vx.convert_cohort(tmp_path / "in", tmp_path / "out", progress=False)
+    opened = vx.Cohort(tmp_path / "out")
+    with pytest.warns(vx.VoxarrayWarning, match="GEOMETRY_LOST"):
+        assert opened.save(tmp_path / "p", suffix=suffix, progress=False).converted == 1
+    again = opened.save(tmp_path / "p", suffix=suffix, progress=False)
+    assert (again.converted, again.present) == (0, 1)
+    other = AFFINE @ np.diag([2, 1, 1, 1])
+    nib.save(nib.Nifti1Image(voxels, other), tmp_path / "in/a.nii")
+    vx.convert_cohort(tmp_path / "in", tmp_path / "out", progress=False)
+    opened = vx.Cohort(tmp_path / "out")
+    if suffix == ".png":  # which holds no spacing either
+        assert opened.save(tmp_path / "p", suffix=suffix, progress=False).present == 1
+        return
+    with pytest.raises(vx.VoxarrayError, match="its voxels are at other places"):
+        opened.save(tmp_path / "p", suffix=suffix, progress=False)
+
+
+def test_a_scheduler_that_does_not_answer_is_named_and_nothing_written(cohort, tmp_path):
+    done = run(
+        "convert", cohort, tmp_path / "n", "--suffix", ".nii", "--scheduler", "tcp://127.0.0.1:1"
+    )
+    assert "NO_SCHEDULER" in done.stderr
+    assert done.exit_code == 1
+    assert not (tmp_path / "n").exists()
+
+
+def test_what_no_worker_may_hold_is_written_at_the_end_by_this_process(cohort, tmp_path):
+    """Two processes share a budget: what exceeds the half of one comes last, and here."""
+    import dask.config
+
+    from voxarray.cohort.run.in_process import InProcess
+
+    class Two(Executor):
+        def __init__(self):
+            self._processes, self._max_workers = {}, 2  # as `concurrent.futures` has them
+            self.given = []
+
+        def submit(self, function, /, *given):
+            self.given.append(given[1].item.image)
+            future = Future()
+            future.set_result(function(*given))
+            return future
+
+    here = []
+    original = InProcess.run
+
+    def run_here(self, job, begin):
+        here.extend(item.image for item in job.items)
+        return original(self, job, begin)
+
+    opened = vx.Cohort(cohort)
+    peaks = {item.image: item.header.peak for item in items_of_all(opened, tmp_path)}
+    assert peaks["seg"] < peaks["t1"]
+    budget = peaks["seg"] + peaks["t1"]  # a half holds a label map alone
+    pool = Two()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        dask.config.set({"voxarray.memory-budget": budget}),
+    ):
+        patch.setattr(InProcess, "run", run_here)
+        done = opened.save(tmp_path / "n", suffix=".nii.gz", executor=pool, progress=False)
+    assert done.converted == 6
+    assert sorted(pool.given) == ["seg"] * 3
+    assert here == ["t1"] * 3
+
+
+def items_of_all(opened, root):
+    from voxarray.cohort.exported_files import MemberOpener, items_of
+
+    return [
+        item
+        for name in opened.names
+        for item in items_of(MemberOpener(opened.member(name)), str(root), ".nii.gz")
+    ]
+
+
 @pytest.mark.slow
-def test_processes_write_what_one_process_writes(cohort, tmp_path):
+def test_processes_and_schedulers_write_what_one_process_writes(cohort, tmp_path):
+    from distributed import LocalCluster
+
     opened = vx.Cohort(cohort)
     opened.save(tmp_path / "one", suffix=".nii", progress=False)
     opened.save(tmp_path / "two", suffix=".nii", workers=2, progress=False)
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        done = opened.save(tmp_path / "three", suffix=".nii", scheduler=address, progress=False)
+        assert done.converted == 6
+        again = opened.save(tmp_path / "three", suffix=".nii", scheduler=address, progress=False)
+        assert again.present == 6
+    assert tree(tmp_path / "one") == tree(tmp_path / "three")
 
 
 def test_it_stops_after_so_many_failures(cohort, tmp_path):
@@ -180,7 +293,7 @@ def test_it_stops_after_so_many_failures(cohort, tmp_path):
         (tmp_path / f"n/{name}/t1.nii").write_bytes(b"something else")
     done = run("convert", cohort, tmp_path / "n", "--suffix", ".nii", "--max-failures", 1, "--json")
     told = json.loads(done.stdout)
-    assert (told["failed"], told["remaining"]) == (1, 4)
+    assert (told["failed"], told["remaining"]) == (1, 5)
     assert "max-failures" in told["stopped"]
 
 
@@ -191,7 +304,7 @@ def test_it_stops_after_so_many_failures(cohort, tmp_path):
         (("--suffix", "docx"), "UNKNOWN_SUFFIX"),
         (("--suffix", ".nii", "--codec", "fast"), "no effect"),
         (("--suffix", ".nii", "--keep-metadata", "age"), "no effect"),
-        (("--suffix", ".nii", "--scheduler", "tcp://localhost:1"), "no effect"),
+        (("--suffix", ".nii", "--retry"), "no effect"),
         (("--label-pattern", "*_seg.nii"), "no effect"),
     ],
 )
@@ -217,7 +330,7 @@ def test_files_go_neither_into_a_cohort_nor_come_from_mere_files(cohort, tmp_pat
         assert f"OTHER_FORM: {tmp_path / 'file'} is no folder" in done.stderr
     done = run("convert", save(tmp_path / "a.nii"), tmp_path / "n", "--suffix", ".nii.gz")
     assert done.exit_code == 2
-    assert "of a cohort" in done.stderr
+    assert "a.nii is none: name one file" in done.stderr
     with pytest.raises(vx.UnsupportedError) as caught:
         vx.Cohort(cohort).save(tmp_path / "n", suffix=".nii", levels=2)
     assert caught.value.code == "UNUSED_KEYWORD"

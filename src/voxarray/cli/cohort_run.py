@@ -17,7 +17,7 @@ from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
 from voxarray.core.memory import format_bytes
-from voxarray.core.progress import Progress, ProgressOption
+from voxarray.core.progress import Progress
 
 _TOLD = 20
 """Failures that are shown at the end; all are in the report."""
@@ -43,12 +43,18 @@ class _Totals(ProgressListener):
         self._shown.planned(done, total)
 
 
-def tell(folder: CohortLayout, work: Callable[[ProgressListener], CohortResult]) -> NoReturn:
+def tell(
+    folder: CohortLayout,
+    work: Callable[[ProgressListener], CohortResult],
+    *,
+    of_files: bool = False,
+) -> NoReturn:
     """Do it, say what was done and end: 0 all good, 3 some failed, 1 nothing done, 75 stopped.
 
     Args:
         folder: Of the cohort.
         work: Does it, and tells a listener of it.
+        of_files: Whether files were made, for which there is no report: every failure is said.
     """
     talk = console()
     began = time.perf_counter()
@@ -61,20 +67,9 @@ def tell(folder: CohortLayout, work: Callable[[ProgressListener], CohortResult])
     if made.census is not None:
         talk.document["census"] = made.census.document()
         talk.say(str(made.census))
+    if of_files:
+        _end(made, "", len(made.failures))
     _end(made, f": see {folder.readable_report if made.summary else folder.journal}", _TOLD)
-
-
-def tell_of_files(folder: CohortLayout, work: Callable[[ProgressOption], CohortResult]) -> NoReturn:
-    """As `tell`, of files, for which there is no report: every failure is said.
-
-    Args:
-        folder: Where the files are.
-        work: Does it, with a bar.
-    """
-    began = time.perf_counter()
-    made = work(console().progress)
-    _say(folder, made, "", time.perf_counter() - began)
-    _end(made, "", len(made.failures))
 
 
 def _say(folder: CohortLayout, made: CohortResult, more: str, seconds: float) -> None:

@@ -9,13 +9,13 @@ from typing import Any, NoReturn
 import click
 
 from voxarray.cli import options as choices
-from voxarray.cli.cohort_run import tell, tell_of_files
+from voxarray.cli.cohort_run import tell
 from voxarray.cli.console import how_it_speaks
 from voxarray.cli.destinations import Destination, Kind, given, refuse_meaningless
 from voxarray.cli.outcome import Outcome, told_when_stopped, without_secrets
 from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.discover.files import images
-from voxarray.cohort.discover.search import cohort_named
+from voxarray.cohort.discover.search import cohort_named, why_no_cohort
 from voxarray.cohort.export import export
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.mapped import Unchanged
@@ -53,7 +53,7 @@ _OF_SOURCES = {
 } | {"label": "--label"}
 """What a cohort as the source says itself."""
 
-_NOT_OF_FILES = {"scheduler": "--scheduler", "retry": "--retry"}
+_NOT_OF_FILES = {"retry": "--retry"}
 
 _OF_ARCHIVES = {"levels": "--levels", "chunk": "--chunk", "codec": "--codec", "zipped": "--zip"}
 
@@ -155,8 +155,7 @@ def _many(
         _cohort(Cohort(cohort), folder, options, run, suffix)
     if suffix is not None:
         raise click.UsageError(
-            f"--suffix makes files of the images of a cohort, and {', '.join(named[:3])} is none: "
-            "name one file as the destination, or make a cohort first, without --suffix"
+            f"--suffix makes files of the images of a cohort, and {why_no_cohort(named)}"
         )
 
     def work(watcher: ProgressListener) -> CohortResult:
@@ -184,4 +183,4 @@ def _cohort(
         again = cohort.map(Unchanged())
         tell(folder, lambda watcher: again.make(folder.root, options, run, watcher))
     members = [cohort.member(name) for name in cohort.names]
-    tell_of_files(folder, lambda bar: export(members, folder.root, suffix, run, bar))
+    tell(folder, lambda watcher: export(members, folder.root, suffix, run, watcher), of_files=True)

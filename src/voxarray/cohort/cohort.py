@@ -174,7 +174,7 @@ class Cohort(Sequence[Subject]):
 
         With a suffix, such as ``".nii.gz"``, every image and label map becomes the file
         ``destination/subject/name.nii.gz``. An existing file counts as up to date if its voxels and
-        affine are the same; it is read to find out.
+        affine are the same, as far as the format holds an affine; it is read to find out.
 
         Examples:
             >>> import os
@@ -195,7 +195,7 @@ class Cohort(Sequence[Subject]):
             levels: Pyramid levels of archives, as `Image.save` has them.
             chunks: Edge of archives' chunks, in voxels.
             workers: Processes on this machine.
-            scheduler: Address of a running dask scheduler, for archives.
+            scheduler: Address of a running dask scheduler.
             partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of the subjects.
             executor: Any `concurrent.futures.Executor`.
             overwrite: Replace existing archives and files.
@@ -236,9 +236,11 @@ class Cohort(Sequence[Subject]):
                 f"{', '.join(unused)} would have no effect on {suffix} files: leave it out",
                 code="UNUSED_KEYWORD",
             )
+        from voxarray.cohort.convert import watching
         from voxarray.cohort.export import export
 
-        made = export([*map(self.member, self.names)], destination, suffix, run, progress)
+        with watching(progress) as told:
+            made = export([*map(self.member, self.names)], destination, suffix, run, told)
         made.require_all(None)
         return made
 

@@ -48,6 +48,8 @@ class Format:
             have to be named one by one: in a folder of scans, they usually are reports and
             transforms.
         keywords: Keywords of ``save`` that the writer uses, out of `KEYWORDS`.
+        held_affine: Takes a `Source` and returns the (4, 4) affine (RAS+, mm) that its file has, if
+            that is not its own: TIFF and pictures hold no place in a patient.
         in_order: Whether the writer reads the voxels once and in disk order, so that they can be
             computed while it writes.
     """
@@ -65,6 +67,7 @@ class Format:
     in_folders: bool = True
     keywords: tuple[str, ...] = ()
     in_order: bool = False
+    held_affine: str | None = None
 
     @property
     def written(self) -> tuple[str, ...]:

@@ -88,8 +88,45 @@ def cohort_named(sources: Sequence[str]) -> str | None:
         return None
     if is_url(path):
         return path
-    found = images(path)
-    return path if all(str(one).startswith(folder.subjects + os.sep) for one in found) else None
+    return path if _other_image(folder) is None else None
+
+
+def _other_image(folder: CohortLayout) -> str | None:
+    """An image in the folder of a cohort that is none of its archives."""
+    return next(
+        (
+            one
+            for one in map(str, images(folder.root))
+            if not one.startswith(folder.subjects + os.sep)
+        ),
+        None,
+    )
+
+
+def why_no_cohort(sources: Sequence[str]) -> str:
+    """Why sources are no cohort of which files could be made, for whoever named them as one."""
+    for source in sources:
+        path = source if is_url(source) else os.path.expanduser(source)
+        if is_url(path) or not os.path.isdir(path) or is_image(path):
+            continue
+        folder = CohortLayout.of(path)
+        if above := cohort_above(source):
+            return f"{source} holds the archives of the cohort {above}: name that"
+        if not folder.is_cohort():
+            continue
+        if len(sources) > 1:
+            return f"{source} is one among {len(sources)} sources: name it alone"
+        if not is_file(folder.catalogue):
+            return f"{source} has no catalogue yet: run voxarray finalise {source}"
+        if other := _other_image(folder):
+            return (
+                f"{source} holds images that are none of its archives, such as {other}: move them "
+                "out of it, or use vx.Cohort(path).save(folder, suffix=), which leaves them alone"
+            )
+    return (
+        f"{', '.join(sources[:3])} is none: name one file as the destination, or make a cohort "
+        "first, without --suffix"
+    )
 
 
 def cohort_above(source: str) -> str | None:

@@ -260,9 +260,9 @@ def execute(
         _sweep(folder, plan, run)
     items = by_size(plan.items)
     todo, present, permanent_failures = _sorted_out(items, plan, folder, run)
-    tally = _Tally(present=present, failures=permanent_failures)
+    tally = Tally(present=present, failures=permanent_failures)
     job = Job(todo, opener_of, folder.root, options, run.overwrite, overlapping)
-    interrupted_by = _convert(engine, job, run, watcher, tally)
+    interrupted_by = carry_out(engine, job, run, watcher, tally)
     Journal.of(folder.journal).close()
     with suppress(OSError):
         os.rmdir(folder.staging)  # unless others build there
@@ -288,7 +288,9 @@ def _sweep(folder: CohortLayout, plan: Plan, run: ExecutionOptions) -> None:
 
 
 @dataclass(slots=True)
-class _Tally:
+class Tally:
+    """What became of images so far."""
+
     present: int = 0
     converted: int = 0
     failures: list[Failed] = field(default_factory=list)
@@ -304,8 +306,8 @@ class _Tally:
             self.failures.append(Failed(result.slug, result.key, result.failure))
 
 
-def _convert(
-    engine: Engine, job: Job, run: ExecutionOptions, watcher: ProgressListener, tally: _Tally
+def carry_out(
+    engine: Engine, job: Job, run: ExecutionOptions, watcher: ProgressListener, tally: Tally
 ) -> str:
     """Run the engine until it is done or has to stop; says why it stopped."""
     if not job.items:
@@ -327,6 +329,9 @@ def _convert(
         return str(error)
     finally:
         results.close()  # type: ignore[attr-defined]  # a generator, which lets its workers go
+        for result in job.late:
+            tally.count(result)
+            watcher.end(result)
     return ""
 
 

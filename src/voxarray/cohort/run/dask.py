@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from voxarray.archive.partial_writes import PartialWrite
-from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.run.batches import Batch, Pace, batches, convert_batch
@@ -19,7 +18,7 @@ from voxarray.cohort.run.dask_client import client_of
 from voxarray.cohort.run.divided_images import convert_part, folder_for_parts, parts_of
 from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Begin, Job
-from voxarray.cohort.run.task import Result, is_made, noted_down
+from voxarray.cohort.run.task import Result
 from voxarray.cohort.run.worker_news import WorkerNews
 from voxarray.cohort.run.worker_watch import WorkerWatch
 from voxarray.core import memory, settings
@@ -268,17 +267,16 @@ def _stuck(batch: Sequence[Item], why: str) -> Failure:
 
 def _failed(item: Item, failure: Failure, job: Job) -> Result:
     """The result of an image that is not there, though others of its batch may be."""
-    folder = CohortLayout.of(job.root)
     with suppress(VoxarrayError):  # of a store that does not answer
         # Where all are made anew, what is there may be the archive of an earlier run.
-        if not job.overwrite and is_made(folder.archive(item.slug, job.options.zipped), item):
+        if not job.overwrite and job.is_there(item):
             return Result(item.slug, "converted", item.key, voxel_bytes=item.size)
     failure = replace(failure, file=item.origin.source)
     result = Result(item.slug, "failed", item.key, failure)
     # No worker can tell of its death. Other errors may be those of a scheduler that is about to be
     # lost, and are none of the image.
     told = failure.code in (_LOST, _STUCK)
-    return noted_down(result, folder) if told else result
+    return job.noted(result) if told else result
 
 
 def _results(client: Any, future: Any, batch: Sequence[Item]) -> list[Result] | Failure:

@@ -26,7 +26,6 @@ from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.storage.folder_lock import FolderLock
 from voxarray.storage.hidden_folders import make_hidden_folder
-from voxarray.storage.remote.address import is_url
 
 _BY_PLACE = (ArchiveSource, PlainFile, NiftiSource)
 """Sources of which any plane is read without those before it."""
@@ -45,7 +44,7 @@ def parts_of(job: Job, workers: int) -> dict[str, list[range]]:
     least = settings.get_bytes("split-from")
     total = sum(item.size for item in job.items)
     found: dict[str, list[range]] = {}
-    if is_url(job.root):  # parts are put together on a file system that all workers share
+    if not job.divisible:
         return found
     for item in job.items:
         if workers < 2 or item.size < least or 2 * item.size * workers <= total:

@@ -7,12 +7,11 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.futures import cancel, completed, outcome, submitted
 from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Begin, Job
-from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down, peak_of
+from voxarray.cohort.run.task import Result, Task, convert_throttled, peak_of
 from voxarray.core import memory, settings
 from voxarray.core.shares import processes_of, share_of
 
@@ -44,9 +43,12 @@ class OnExecutor:
                 task = job.task(item)
                 futures[submitted(self.executor, convert_elsewhere, ours, task)] = item
             for future in completed(list(futures)):
-                yield _result(future, futures[future], job)
+                yield _result(future, futures.pop(future), job)
         finally:
             cancel(list(futures))
+            for future, item in futures.items():
+                if future.done() and not future.cancelled():
+                    job.late.append(_result(future, item, job))
 
 
 def convert_elsewhere(ours: Mapping[str, Any], task: Task) -> Result:
@@ -63,4 +65,4 @@ def _result(future: Future[Result], item: Item, job: Job) -> Result:
     got = outcome(future, Result, source, job.opener_of(item).places)
     if isinstance(got, Result):
         return got
-    return noted_down(Result(item.slug, "failed", item.key, got), CohortLayout.of(job.root), "")
+    return job.noted(Result(item.slug, "failed", item.key, got))

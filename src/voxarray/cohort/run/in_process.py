@@ -12,7 +12,7 @@ from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run import throttle
 from voxarray.cohort.run.interrupts import Stopped
 from voxarray.cohort.run.job import Begin, Job
-from voxarray.cohort.run.task import Result, convert_item, convert_throttled
+from voxarray.cohort.run.task import Result, convert_throttled
 from voxarray.core.progress import Progress
 from voxarray.storage.remote.address import is_url
 
@@ -43,7 +43,7 @@ def _one_by_one(
 ) -> Iterator[tuple[Item, Result]]:
     """In this very thread, which an exception of a signal interrupts."""
     for item in items:
-        yield item, convert_item(job.task(item, ignore_active_worker), begin(item))
+        yield item, job.task(item, ignore_active_worker).run(begin(item))
 
 
 def _overlapping(job: Job, begin: Begin) -> Iterator[tuple[Item, Result]]:

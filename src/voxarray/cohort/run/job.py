@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from voxarray.archive.partial_writes import PartialWrite
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import Opener
-from voxarray.cohort.run.task import Result, Task
+from voxarray.cohort.run.task import Result, Task, is_made, noted_down
 from voxarray.core.progress import Progress
+from voxarray.storage.remote.address import is_url
 
 Begin = Callable[[Item], Progress | None]
 
@@ -28,6 +30,7 @@ class Job:
         overwrite: Convert also what is up to date.
         overlapping: Whether items may be opened by several threads at once: files may, transforms
             of users need not know of threads.
+        late: What was done when the engine had been stopped; engines add to it.
     """
 
     items: Sequence[Item]
@@ -36,6 +39,7 @@ class Job:
     options: ArchiveOptions
     overwrite: bool
     overlapping: bool = True
+    late: list[Result] = field(default_factory=list)
 
     def task(
         self,
@@ -53,6 +57,24 @@ class Job:
             ignore_active_worker=ignore_active_worker,
             parts=parts,
         )
+
+    @property
+    def divisible(self) -> bool:
+        """Whether parts of one image may be written by several workers."""
+        return not is_url(self.root)  # parts are put together on a file system that all share
+
+    def is_there(self, item: Item) -> bool:
+        """Whether what an item becomes is whole.
+
+        Raises:
+            VoxarrayError: Of a store that does not answer.
+        """
+        folder = CohortLayout.of(self.root)
+        return is_made(folder.archive(item.slug, self.options.zipped), item)
+
+    def noted(self, result: Result) -> Result:
+        """Write down what no worker could tell."""
+        return noted_down(result, CohortLayout.of(self.root))
 
 
 class Engine(Protocol):

@@ -84,6 +84,10 @@ class Task:
     ignore_active_worker: bool = True
     parts: Sequence[PartialWrite | Failure] = ()
 
+    def run(self, progress: Progress | None = None) -> Result:
+        """Convert it; see `convert_item`."""
+        return convert_item(self, progress)
+
 
 def convert_item(task: Task, progress: Progress | None = None) -> Result:
     """Convert one image of a plan, unless its archive is there; note in the journal what happened.
@@ -129,7 +133,7 @@ def convert_throttled(task: Task, begin: Callable[[], Progress | None] = lambda:
             if done >= total:
                 encoding_done()
 
-        return convert_item(task, progress)
+        return task.run(progress)
 
 
 def peak_of(item: Item) -> int | None:

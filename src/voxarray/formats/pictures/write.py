@@ -21,9 +21,13 @@ from voxarray.formats._voxels.picture_checks import (
 )
 from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
+from voxarray.geometry.lps import ras_from_lps
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.storage.atomic_write import atomic_writes
+
+_HELD = np.eye(4)
+"""What readers take for the affine of a picture, LPS in mm."""
 
 _COLOURS = {".png": (1, 3, 4), ".jpg": (1, 3), ".jpeg": (1, 3), ".bmp": (3,)}
 
@@ -73,7 +77,7 @@ def write_picture(source: Source, path: str, *, overwrite: bool = True) -> None:
     pixels = voxels if suffix == ".png" and voxels.dtype == np.uint16 else _as_uint8(voxels, kind)
     if _WRITERS[suffix] == "JPEGImageIO":
         warn("LOSSY: JPEG changes values; save as .png to keep them")
-    remark_lost_geometry(source, np.eye(4), kind)
+    remark_lost_geometry(source, _HELD, kind)
     image = without_geometry(pixels)
     with atomic_writes(path, overwrite=overwrite) as (partial,):
         if suffix == ".bmp":  # which ITK cuts short without a word
@@ -114,6 +118,11 @@ def _as_uint8(voxels: NDArray, kind: str) -> NDArray[np.uint8]:
     if not np.array_equal(pixels, voxels):
         warn(f"CAST_TO_UINT8: {kind} holds whole numbers, fractions are cut off")
     return pixels
+
+
+def held_affine(_: Source) -> NDArray[np.float64]:
+    """(4, 4) affine, RAS+ in mm, of any picture: pixels of 1 mm at no place."""
+    return ras_from_lps(_HELD)
 
 
 def save(request: SaveRequest) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
 from voxarray.core.optional import import_optional
@@ -17,6 +18,7 @@ from voxarray.formats._voxels.capabilities import (
     supported_dtype,
 )
 from voxarray.formats.record import SaveRequest
+from voxarray.geometry.lps import ras_from_lps
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.storage.atomic_write import atomic_writes
@@ -54,9 +56,7 @@ def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
             f"TIFF has 1, 3 or 4 channels, the image {count}: select some of them",
             code="UNSUPPORTED_DIMS",
         )
-    spacing = np.linalg.norm(source.affine[:3, :3], axis=0)
-    if not ((spacing[:2] > _LEAST_PIXEL) & (spacing[:2] < 1 / _LEAST_PIXEL)).all():
-        spacing = np.ones(3)  # which the format's fractions of 32 bits hold
+    spacing = _held_spacing(source)
     remark_lost_geometry(source, np.diag([*spacing, 1.0]), "TIFF")
     remark_lost_time(source, "TIFF")
     resolution: dict[str, Any] = {
@@ -84,6 +84,19 @@ def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
         metadata = {"spacing": float(spacing[2]), "unit": "mm"}
         for page in pages:
             file.write(page, contiguous=True, metadata=metadata, **resolution)
+
+
+def held_affine(source: Source) -> NDArray[np.float64]:
+    """(4, 4) affine, RAS+ in mm, that a file of a source has: its spacing and no place."""
+    return ras_from_lps(np.diag([*_held_spacing(source), 1.0]))
+
+
+def _held_spacing(source: Source) -> NDArray[np.float64]:
+    """(3,) mm, as the format's fractions of 32 bits hold it; of 1 mm if they do not."""
+    spacing = np.asarray(np.linalg.norm(source.affine[:3, :3], axis=0), np.float64)
+    if not ((spacing[:2] > _LEAST_PIXEL) & (spacing[:2] < 1 / _LEAST_PIXEL)).all():
+        return np.ones(3)
+    return spacing
 
 
 def _pages(source: Source, dtype: np.dtype):  # type: ignore[no-untyped-def]  # a generator

@@ -1,0 +1,256 @@
+"""One image of a cohort as a file of another format: what is run for it, here or in a worker."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from voxarray.archive.partial_writes import PartialWrite
+from voxarray.cohort.catalogue.member import Member
+from voxarray.cohort.plan.failures import failure_of, redact_paths
+from voxarray.cohort.plan.fingerprint import InputFingerprint
+from voxarray.cohort.plan.item import Failure, Header, Input, Item
+from voxarray.cohort.plan.names import slug
+from voxarray.cohort.plan.opening import Opened
+from voxarray.cohort.run.captured_warnings import capture_warnings
+from voxarray.cohort.run.job import Job
+from voxarray.cohort.run.resource_usage import metered
+from voxarray.cohort.run.task import Result, Status
+from voxarray.core.errors import ArchiveExistsError, FormatError, VoxarrayError
+from voxarray.core.progress import Progress
+from voxarray.formats.registry import load, open_source, writable_format
+from voxarray.geometry.grid import Grid
+from voxarray.image import Image, LabelMap
+from voxarray.saving import convert, projected_peak
+from voxarray.source.base import Source
+from voxarray.source.kept_blocks import dropped_afterwards
+from voxarray.source.pieces import pieces
+
+_PLAIN = re.compile(r"[^./\\\0-\x1f\x7f][^/\\\0-\x1f\x7f]*")
+"""What may name a file or folder: never one outside of the destination, and never a hidden one."""
+
+_NO_STAMP = InputFingerprint(0, 0, "")
+"""Nothing is planned ahead: archives are those of this moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberOpener:
+    """Opens the images of a subject as they are.
+
+    Attributes:
+        member: The subject.
+    """
+
+    member: Member
+
+    @property
+    def places(self) -> dict[str, str]:
+        root = self.member.root
+        return {os.path.join(root, one.archive): one.archive for one in self.member.parts}
+
+    def image(self, name: str) -> Image:
+        """One of its images; nothing is read."""
+        return self.member.subject().get_image(name)
+
+    def open(self, item: Item) -> Opened:
+        source = self.image(item.image).source
+        return Opened(source, source.label_table)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportTask:
+    """One image that becomes a file, and all that is needed: it can be sent to a worker.
+
+    Attributes:
+        item: The image.
+        opener: Opens it.
+        root: Absolute path, or URL, of the folder of all subjects.
+        suffix: Of the file.
+        overwrite: Replace the file if it is there.
+    """
+
+    item: Item
+    opener: MemberOpener
+    root: str
+    suffix: str
+    overwrite: bool
+
+    def run(self, progress: Progress | None = None) -> Result:
+        """Write the file, unless it is there with the same voxels in the same places."""
+        item, places = self.item, self.opener.places
+        failure: Failure | None = None
+        with metered() as cost, capture_warnings() as remarks:
+            try:
+                status: Status = "converted" if self._write(progress) else "present"
+            except Exception as error:
+                status, failure = "failed", failure_of(error, item.origin.source, places)
+        return Result(
+            item.slug,
+            status,
+            item.key,
+            failure,
+            cost.seconds,
+            cost.peak,
+            item.size if status == "converted" else 0,
+            tuple(redact_paths(text, places) for text in dict.fromkeys(remarks)),
+        )
+
+    def _write(self, progress: Progress | None) -> bool:
+        """Whether it had to be written."""
+        item = self.item
+        target = target_of(item.subject, item.image, self.root, self.suffix)
+        image = self.opener.image(item.image)
+        with dropped_afterwards([image.source]):
+            try:
+                convert(
+                    image, target, labels={}, overwrite=self.overwrite, progress=progress or False
+                )
+            except ArchiveExistsError:
+                why = _difference(image.source, target)
+                if not why:
+                    return False
+                raise ArchiveExistsError(
+                    f"{target} is there already, and {why}: choose another folder, or pass "
+                    "overwrite=True (--overwrite)",
+                    path=target,
+                ) from None
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class ExportJob(Job):
+    """Images that become files.
+
+    Attributes:
+        suffix: Of the files.
+    """
+
+    suffix: str = ""
+
+    def task(  # type: ignore[override]  # engines know `item`, `root` and `run` of tasks alone
+        self,
+        item: Item,
+        ignore_active_worker: bool = True,  # noqa: ARG002  # two that write a file do no harm
+        parts: Sequence[PartialWrite | Failure] = (),  # noqa: ARG002  # there are none
+    ) -> ExportTask:
+        """What writes one of the files."""
+        opener = cast(MemberOpener, self.opener_of(item))
+        return ExportTask(
+            item=item, opener=opener, root=self.root, suffix=self.suffix, overwrite=self.overwrite
+        )
+
+    @property
+    def divisible(self) -> bool:
+        """Never: a file is written from its first voxel to its last."""
+        return False
+
+    def is_there(self, item: Item) -> bool:  # noqa: ARG002
+        """Whether the file is whole: only who reads it could tell."""
+        return False
+
+    def noted(self, result: Result) -> Result:
+        """Files have no journal: the result says it all."""
+        return result
+
+
+def items_of(opener: MemberOpener, root: str, suffix: str) -> list[Item]:
+    """The images of a subject by their headers, those that cannot be written included.
+
+    Args:
+        opener: Of the subject.
+        root: Folder of all subjects.
+        suffix: Of the files.
+    """
+    subject = opener.member.name
+    try:
+        images = opener.member.subject().get_images_dict(intensity_only=False)
+    except VoxarrayError as error:
+        failure = failure_of(error, subject, opener.places)
+        return [_item(subject, one.image, subject, None, failure) for one in opener.member.parts]
+    items = []
+    for name, image in images.items():
+        called, header, failed = f"{subject}: {name}", None, None
+        try:
+            header = _header(image.source, target_of(subject, name, root, suffix))
+        except Exception as error:
+            failed = failure_of(error, called, opener.places)
+        items.append(_item(subject, name, called, header, failed, isinstance(image, LabelMap)))
+    return items
+
+
+def _item(
+    subject: str,
+    image: str,
+    called: str,
+    header: Header | None,
+    failure: Failure | None,
+    is_label: bool = False,
+) -> Item:
+    return Item(
+        slug=slug(subject, image),
+        subject=subject,
+        image=image,
+        kind="label" if is_label else "intensity",
+        origin=Input(called, _NO_STAMP),
+        header=header,
+        key="",
+        failure=failure,
+    )
+
+
+def _header(source: Source, target: str) -> Header:
+    x, y, z = source.grid.spacing
+    return Header(
+        shape=source.shape,
+        spacing=(float(x), float(y), float(z)),
+        orientation="".join(source.grid.orientation),
+        dtype=source.dtype.name,
+        voxel_bytes=int(np.prod(source.shape, dtype=np.int64)) * source.dtype.itemsize,
+        peak=projected_peak(source, target),
+    )
+
+
+def target_of(subject: str, image: str, root: str, suffix: str) -> str:
+    """Where the file of an image is.
+
+    Raises:
+        FormatError: Its names lead elsewhere (``BAD_NAME``).
+    """
+    parts = [*subject.split("/"), image]
+    if not all(map(_PLAIN.fullmatch, parts)):
+        raise FormatError(
+            f"the image {image!r} of the subject {subject!r} cannot name a file: it "
+            "has an empty part, one that begins with a dot, or control characters",
+            code="BAD_NAME",
+        )
+    return os.path.join(root, *parts) + suffix
+
+
+def _difference(source: Source, path: str) -> str:
+    """What tells the image in a file from a source; empty if its voxels and their places do not."""
+    try:
+        there = open_source(path)
+        if there.shape != source.shape:
+            return f"holds another image, of shape {there.shape} and not {source.shape}"
+        if not there.grid.isclose(_held_grid(source, path)):
+            return "its voxels are at other places"
+        for box, voxels in pieces(there):
+            if not np.array_equal(voxels, source.read(box), equal_nan=voxels.dtype.kind in "fc"):
+                return "its voxels differ"
+            del voxels  # or it would be held while the next one is read
+    except VoxarrayError as error:
+        return f"cannot be read ({error.code})"
+    return ""
+
+
+def _held_grid(source: Source, path: str) -> Grid:
+    """The grid of a source as a file holds it; pictures hold no place in a patient."""
+    written = writable_format(path)
+    if written is None or written.held_affine is None:
+        return source.grid
+    return Grid(source.grid.shape, load(written.held_affine)(source))
