@@ -116,7 +116,7 @@ class Archive:
         """Add a label map on the image's grid, completely or not at all.
 
         Args:
-            name: Of the label map: a plain word, without slashes.
+            name: Name of the label map: a plain word, without slashes.
             label_map: A `LabelMap`, or the path of one.
             names: Names by value. If names are given, every value in the label map except 0 needs
                 one. By default, the names in the archive that the label map comes from.

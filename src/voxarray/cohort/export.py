@@ -118,7 +118,7 @@ def _refuse_place(folder: CohortLayout, cohorts: set[str]) -> None:
     for place in above:
         if os.path.lexists(place) and not os.path.isdir(place):
             raise FormatError(
-                f"{place} is no folder, and files are to go into {root}: choose another one",
+                f"{place} is no folder, so files cannot go into {root}: choose another one",
                 code="OTHER_FORM",
                 path=place,
             )

@@ -79,7 +79,7 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class SaveRequest:
-    """What is to be saved, and how.
+    """An image to save, and the options.
 
     Examples:
         >>> scan = vx.testing.sample()

@@ -58,7 +58,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         MissingFileError: There is nothing at ``path``.
         UnsupportedError: If no format reads such files (``UNKNOWN_SUFFIX``, ``UNKNOWN_DIRECTORY``).
         FormatError: If the file is damaged, or not of the format that its name says.
-        AccessDeniedError: The system or a server refuses to let this user read.
+        AccessDeniedError: If the system or a server does not let this user read.
         TransportError: A server does not answer, or a disk fails to (``IO_ERROR``).
     """
     if not isinstance(path, str | os.PathLike) and _is_zarr_store(path):

@@ -151,13 +151,13 @@ class ConversionMixin:
         """Image of a spatial image of nibabel; an unloaded image stays unloaded.
 
         Args:
-            image: Of any of nibabel's formats that has (W, H), (W, H, D), (W, H, D, C) or
-                (W, H, D, 1, C) voxels.
+            image: Image of any of nibabel's formats, with (W, H), (W, H, D), (W, H, D, C) or (W, H,
+                D, 1, C) voxels.
             **kwargs: As for the class.
 
         Raises:
             TypeError: If it is something else.
-            UnsupportedError: For other shapes, and for voxels that are no numbers.
+            UnsupportedError: For other shapes, and for voxels that are not numbers.
         """
         from voxarray.bridges.nibabel import from_nibabel
 

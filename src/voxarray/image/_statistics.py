@@ -58,7 +58,7 @@ class StatisticsMixin:
 
         Raises:
             GridError: If the label map is on another grid (``MASK_MISMATCH``).
-            UnsupportedError: For complex voxels, and for measurements in the place of labels.
+            UnsupportedError: For complex voxels, and if ``labels`` holds measurements, not labels.
         """
         from voxarray.statistics.by_label import statistics_by_label
 

@@ -46,7 +46,7 @@ class TorchioReader:
         return image.data, image.affine.copy()  # which is the caller's to change
 
     def create_backend(self, request: Any) -> TorchioBackend:
-        """What TorchIO 2 asks for shape, affine and slices; nothing is read.
+        """The object that TorchIO 2 asks for shape, affine and slices; nothing is read.
 
         Args:
             request: TorchIO's ``BackendRequest``, whose affine replaces the file's.

@@ -322,7 +322,7 @@ def _require_aligned(sampler: GridSampler, factor: int) -> None:
         )
         raise StateError(
             f"patches along {name} start at {starts} in a border of {before[axis]}, and "
-            f"{odd[0]} is no multiple of downsampling_factor={factor}: a prediction would lie "
+            f"{odd[0]} is not a multiple of downsampling_factor={factor}: a prediction would lie "
             f"between the voxels of the smaller volume; {advice}",
             code="UNALIGNED_STARTS",
         )

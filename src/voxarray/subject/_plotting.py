@@ -54,7 +54,7 @@ class PlotMixin:
             limit: Largest size of each image that is sent, as for `Image.view`.
             height: Height of the viewers, in pixels.
             percentiles: Which intensities become black and white.
-            opacity: Of the label maps, 0 to 1.
+            opacity: Opacity of the label maps, 0 to 1.
             **options: For each ``ipyniivue.NiiVue``.
 
         Returns:
