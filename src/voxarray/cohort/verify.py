@@ -181,7 +181,8 @@ def _missing(item: Item | str) -> Problem:
             "MISSING", item, "is in the catalogue, but its archive is missing: convert again"
         )
     if item.failure is not None:
-        return Problem(item.failure.code, item.origin.source, item.failure.message)
+        text = f"was not converted, so that it has no archive: {item.failure.message}"
+        return Problem(item.failure.code, item.origin.source, text)
     return Problem(
         "MISSING", item.origin.source, "was planned, but its archive is missing: convert again"
     )

@@ -15,10 +15,12 @@ from voxarray.core.errors import (
     ArchiveExistsError,
     FormatError,
     MissingDataError,
+    MissingFileError,
     TransportError,
     VoxarrayError,
 )
-from voxarray.storage.remote import objects
+from voxarray.storage.remote import objects, writing
+from voxarray.storage.remote.writing import WritableObjects
 
 
 def image_of(seed=0, shape=(1, 40, 36, 28)):
@@ -257,6 +259,20 @@ def test_server_that_is_gone_is_named(server, bucket):
         image_of().save(f"{bucket.url}/a.ome.zarr")
     server.faults = ()
     assert bucket.listed() == []
+
+
+@pytest.mark.parametrize("list_all", [WritableObjects.stamps, WritableObjects.names])
+def test_a_bucket_that_is_not_there_is_named(bucket, list_all, monkeypatch):
+    place = WritableObjects.at(f"{bucket.url}/study")
+    assert not list_all(place)  # nothing below a place is no error
+
+    def answer(*_, **__):
+        raise FileNotFoundError("NoSuchBucket")  # as obstore says it
+
+    monkeypatch.setattr(writing.obstore(), "list", answer)
+    monkeypatch.setattr(writing.obstore(), "list_with_delimiter", answer)
+    with pytest.raises(MissingFileError, match=f"there is no bucket {bucket.url}; make it first"):
+        list_all(place)
 
 
 def test_object_that_goes_meanwhile_is_missed(bucket, monkeypatch):

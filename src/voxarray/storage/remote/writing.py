@@ -7,9 +7,9 @@ Whether it may take the place of another is the store's to decide, in the same s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from voxarray.core.errors import (
     MissingFileError,
@@ -33,6 +33,8 @@ _TAKEN = ("AlreadyExistsError", "PreconditionError")
 _DELETED_AT_ONCE = 1000
 
 _PIECE = 8 << 20
+
+Listed = TypeVar("Listed")
 
 Body = Any
 """Bytes, or a memory map."""
@@ -193,7 +195,7 @@ class WritableObjects:
             entries = (entry for page in pages for entry in page)
             return {str(entry["path"])[start:]: stamp_of(entry) for entry in entries}
 
-        return self.objects._try("", once)
+        return self._listed(once)
 
     def names(self) -> list[str]:
         """Names of the objects and folders of this place itself, sorted, asked for now.
@@ -209,7 +211,23 @@ class WritableObjects:
             paths = [*listed["common_prefixes"], *(one["path"] for one in listed["objects"])]
             return sorted(str(path).rstrip("/").rpartition("/")[2] for path in paths)
 
-        return self.objects._try("", once)
+        return self._listed(once)
+
+    def _listed(self, once: Callable[[], Listed]) -> Listed:
+        """What lists objects; a place without any is no error, and a bucket that is not there is.
+
+        Raises:
+            MissingFileError: There is no such bucket.
+        """
+        try:
+            return self.objects._try("", once)
+        except MissingFileError:
+            base = self.objects.address.base
+            raise MissingFileError(
+                f"{self.url} cannot be listed or written to: there is no bucket {base}; make it "
+                "first, or check its name",
+                path=self.url,
+            ) from None
 
     def stat(self, key: str) -> Stamp | None:
         """Size and version of an object, asked for now; None if there is none."""
