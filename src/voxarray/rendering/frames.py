@@ -111,7 +111,9 @@ class Frames:
         axes = tuple(1 + axis for axis in self.order)
         for batch in self._batches():
             voxels = self.view.read(batch).transpose(*axes, 0)
-            yield from (self._picture(slice_) for slice_ in voxels)
+            for index in range(len(voxels)):
+                yield self._picture(voxels[index])
+            del voxels  # not two batches at a time
 
     def _picture(self, voxels: NDArray) -> NDArray[np.uint8]:
         if self.colours is not None:
