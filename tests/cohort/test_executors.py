@@ -209,7 +209,7 @@ def _no_route():
 
 @pytest.mark.parametrize(
     ("answer", "told"),
-    [(lambda: None, "NoneType, which is no future"), (_no_route, "no route to host")],
+    [(lambda: None, "a NoneType, not a future"), (_no_route, "no route to host")],
     ids=["no future", "no route"],
 )
 def test_an_executor_that_is_none_is_named(scans, tmp_path, answer, told):

@@ -95,7 +95,7 @@ def test_out_of_core_is_in_memory(tmp_path, mode, padding):
 def test_pages_of_the_file_are_given_back(monkeypatch):
     from voxarray.patches import accumulator
 
-    monkeypatch.setattr(accumulator, "_RESIDENT", 4096)
+    monkeypatch.setattr(accumulator, "_MOST_RESIDENT", 4096)
     with dask.config.set({"voxarray.memory-budget": "1 KiB"}):
         sums = accumulator.Accumulator((1, 8, 9, 10), np.dtype("f4"))
         for z in range(10):

@@ -135,6 +135,7 @@ class DicomSource(Source):
             parts = self.files[file].planes(frames, box)
             for n, part in zip(positions, parts, strict=True):
                 out[:, n] = self._intensities(part, volume, slices[n])
+            del part, parts  # not the planes of two files at a time
 
     def _intensities(self, pixels: NDArray, volume: int, z: int) -> NDArray:
         applied = self._applied
