@@ -95,6 +95,7 @@ def _spread(
     }
     tasks = _Tasks(client, job, ours, divided, folders)
     lost: deque[Item] = deque()
+    were_lost: set[str] = set()
     patience = float(settings.get("worker-patience"))
     pace, slots = Pace(), _slots(client, workers)
     timed = _TIMED * slots if len(items) > 2 * _TIMED * slots else len(items)
@@ -127,10 +128,14 @@ def _spread(
                         # At the end, whoever is at it: that one may have died meanwhile.
                         if result.status == "busy":
                             tasks.submit((item,), -len(items), ignore_active_worker=True)
+                        elif result.status == "present" and item.slug in were_lost:
+                            # By the worker that died after it, in this run.
+                            yield replace(result, status="converted", voxel_bytes=item.size)
                         else:
                             yield result
                 elif found.code == _LOST and (len(batch) > 1 or not tasks.was_alone(batch[0])):
                     lost.extend(batch)
+                    were_lost.update(item.slug for item in batch)
                 elif found.code == _STUCK:
                     if others := watch.healthy():
                         warnings.warn(f"{found.message} [{batch[0].slug}]", VoxarrayWarning, 2)
