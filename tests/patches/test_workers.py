@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import voxarray as vx
 from patches.conftest import archived
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 
@@ -61,16 +63,19 @@ def resident():
 
 
 @pytest.fixture
-def volume(tmp_path: Path) -> Path:
-    """A volume of 64 MiB, and its labels, that no codec squeezes to nothing."""
-    import numpy as np
-
-    import voxarray as vx
-
+def scan(tmp_path: Path) -> Path:
+    """The folder of a volume of 64 MiB that no codec squeezes to nothing."""
     values = np.random.default_rng(0).integers(0, 3000, (1, 256, 256, 256), np.int32)
     vx.ScalarImage(tensor=values).save(tmp_path / "t1.ome.zarr")
-    vx.LabelMap(tensor=(values % 3).astype("u1")).save(tmp_path / "seg.ome.zarr")
     return tmp_path
+
+
+@pytest.fixture
+def volume(scan: Path) -> Path:
+    """The same, and its labels."""
+    values = vx.ScalarImage(scan / "t1.ome.zarr").numpy()
+    vx.LabelMap(tensor=(values % 3).astype("u1")).save(scan / "seg.ome.zarr")
+    return scan
 
 
 def reading(volume: Path, count: int, every: int) -> str:
@@ -127,9 +132,9 @@ print(max(seen), seen[-1] - seen[len(seen) // 2])
 
 
 @pytest.mark.skipif(not can_measure(), reason="this system does not tell of memory")
-def test_a_worker_of_a_loader_keeps_the_memory_of_a_few_batches(volume):
+def test_a_worker_of_a_loader_keeps_the_memory_of_a_few_batches(scan):
     result = subprocess.run(
-        [sys.executable, "-c", LOADING, str(volume)], capture_output=True, text=True, timeout=200
+        [sys.executable, "-c", LOADING, str(scan)], capture_output=True, text=True, timeout=200
     )
     assert result.stdout, result.stderr[-3000:]
     needed, growth = map(int, result.stdout.split())
