@@ -72,7 +72,7 @@ def test_what_is_no_transform_is_refused_before_a_worker_meets_it(transform):
 
 def test_what_is_no_sampler_is_refused_before_a_worker_meets_it():
     subjects = [vx.Subject(t1=vx.testing.sample())]
-    with pytest.raises(TypeError, match=r"32 is none: pass vx\.UniformSampler\(32\)"):
+    with pytest.raises(TypeError, match=r"32 is not a sampler: pass vx\.UniformSampler\(32\)"):
         vx.PatchDataset(subjects, 32)
     with pytest.raises(TypeError, match=r"such as vx\.UniformSampler\(32\)"):
         vx.IterablePatchDataset(subjects, vx.UniformSampler)

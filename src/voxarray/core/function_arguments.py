@@ -35,6 +35,6 @@ def require_sampler(sampler: Any) -> None:
     if isinstance(sampler, type) or not hasattr(sampler, "draw"):
         hint = f"vx.UniformSampler({sampler!r})" if isinstance(sampler, (int, tuple)) else ""
         raise TypeError(
-            f"a sampler says where patches are, and {sampler!r} is none: pass "
+            f"a sampler says where patches are, and {sampler!r} is not a sampler: pass "
             f"{hint or 'one, such as vx.UniformSampler(32)'}"
         )

@@ -63,9 +63,9 @@ class NormalizeIntensity(NormalizationTransform):
         ):
             raise ModelError(
                 f"the bundle's NormalizeIntensityd has channel_wise={self.channel_wise} and the "
-                f"subject {len(images)} images, one of {source.shape[0]} channels: channels are "
-                "normalised each by itself, as images, or together, as channels of one image; "
-                "give them so, or pass preprocess=",
+                f"subject {len(images)} images, one of {source.shape[0]} channels: with "
+                "channel_wise=True give each channel as an image of its own, with False all of "
+                "them as channels of one image; or pass preprocess=",
                 code="BUNDLE_TRANSFORM",
                 path=source.path,
             )

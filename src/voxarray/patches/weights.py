@@ -85,8 +85,8 @@ class WeightMass(SamplingWeights):
         """
         if not 0 <= channel < source.shape[0]:
             raise OutOfRangeError(
-                f"there is no channel {channel} in a map of {source.shape[0]}: of a map with "
-                "several channels, label_probabilities name channels"
+                f"there is no channel {channel} in a map of {source.shape[0]} channels: if a map "
+                "has several channels, the keys of label_probabilities are channels, not labels"
             )
         found = cached(f"sums of {channel}", (source,), lambda: _summed(source, channel))
         numbers = np.flatnonzero(found.sums)

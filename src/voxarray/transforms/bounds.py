@@ -65,8 +65,8 @@ class Pad(SpatialTransform):
         padding: Voxels to add at the ends of W, H and D, in the same forms as for `Crop`.
         padding_mode: A number; or a mode of `numpy.pad`: ``"edge"``, ``"wrap"``, ``"reflect"``,
             ``"symmetric"``, ``"linear_ramp"`` (to 0), ``"constant"`` or ``"empty"`` (0); or
-            ``"maximum"``, ``"mean"``, ``"median"``, ``"minimum"`` of the whole image, for which it
-            is read at once.
+            ``"maximum"``, ``"mean"``, ``"median"``, ``"minimum"`` of the whole image, which is
+            read immediately to find it.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:

@@ -135,12 +135,14 @@ class _Query:
             if type(op) not in _COMPARE:
                 raise self._bad('"is" is not understood: write ==')
             if isinstance(one, list) or isinstance(other, list):
-                raise self._bad("a list is only compared with in")
+                raise self._bad("a list can only be compared by the word in")
             return self._filled(_COMPARE[type(op)](one, other), isinstance(op, ast.NotEq))
         except FormatError:
             raise
         except (TypeError, ValueError, ArithmeticError):
-            raise self._bad("it compares texts with numbers, or what has no order") from None
+            raise self._bad(
+                "it compares texts with numbers, or orders values without an order"
+            ) from None
 
     def _as_numbers(self, one: Any, other: Any) -> Any:
         """A column of texts as numbers where those are compared with it; anything else as it is.
@@ -179,12 +181,12 @@ class _Query:
     def _inside(self, one: Any, other: Any) -> pd.Series:
         if _is_column(one) and isinstance(other, list):
             if any(isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) for value in one):
-                raise self._bad("a column of lists stands behind in: 'brain' in labels")
+                raise self._bad("a column of lists comes after the word in: 'brain' in labels")
             return one.isin(other)
         if _is_column(other) and not isinstance(one, list):
             is_text = other.notna().any() and _is_text_column(other)
             if is_text and not (_is_column(one) or isinstance(one, str)):
-                raise self._bad(f"{other.name} holds texts: {one!r} in it needs quotes")
+                raise self._bad(f"{other.name} holds texts: put {one!r} into quotes")
             holder = [one] * len(other) if not _is_column(one) else one
             return other.__class__(
                 [_holds(whole, part) for whole, part in zip(other, holder, strict=True)],

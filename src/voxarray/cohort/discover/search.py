@@ -205,8 +205,8 @@ class _Search:
         address = Address.parse(url)
         if not address.name and address.scheme not in WEB:
             raise UnsupportedError(
-                f"{url} names a whole store, and one of {address.scheme} is not searched: write "
-                "the URLs of its images into a list (.txt) or a table (.csv), one a line",
+                f"{url} names a whole store, and stores of {address.scheme}:// are not searched: "
+                "write the URLs of its images into a list (.txt) or a table (.csv), one a line",
                 code="REMOTE_FOLDER",
                 path=url,
             )

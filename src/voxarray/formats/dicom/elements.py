@@ -268,10 +268,12 @@ class ElementParser:
             or _LONGEST_VALUE < length < UNDEFINED
         ):
             raise FormatError(
-                f"the header goes on after {self._walked} elements, {self._at_top} of them outside "
-                f"of sequences and {self._kept} that describe the image, with a value of {length} "
-                f"bytes: expected at most {_MOST_ELEMENTS}, {_MOST_AT_TOP}, {_MOST_KEPT} and "
-                f"{_LONGEST_VALUE}; it is damaged, or should be split into files of fewer frames",
+                "the header has too many elements, or one that is too long: it has at least "
+                f"{self._walked} elements (expected at most {_MOST_ELEMENTS}), {self._at_top} of "
+                f"them outside of sequences (at most {_MOST_AT_TOP}), {self._kept} that describe "
+                f"the image (at most {_MOST_KEPT}), and the last one read has {length} bytes (at "
+                f"most {_LONGEST_VALUE}); it is damaged, or should be split into files of fewer "
+                "frames",
                 code="BAD_HEADER",
             )
 

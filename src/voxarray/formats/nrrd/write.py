@@ -56,8 +56,8 @@ def write_nrrd(source: Source, path: str, *, squeeze: bool, overwrite: bool = Tr
     dtype = supported_dtype(source, _TYPES, "NRRD")
     if dtype.kind == "c" and source.shape[0] > 1:
         raise UnsupportedError(
-            "NRRD cannot hold several channels of complex voxels that other programs read: save "
-            "each of them",
+            "other programs could not read an NRRD of several channels of complex voxels: save "
+            "each channel as a file of its own",
             code="UNSUPPORTED_DIMS",
         )
     header = _header(source, dtype, is_plane=squeeze and source.shape[3] == 1)

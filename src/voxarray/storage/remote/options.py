@@ -88,8 +88,8 @@ def configured(setting: str, scheme: str) -> dict[str, Any]:
         return dict((table.get(_SAME.get(scheme, scheme)) if found is None else found) or {})
     except (AttributeError, TypeError, ValueError):
         raise StateError(
-            f"the setting voxarray.{setting} is a {type(table).__name__} that gives {scheme!r} no "
-            'table of options: write {"s3": {"region": "eu-west-1"}}',
+            f"the setting voxarray.{setting}, a {type(table).__name__}, holds no table of options "
+            f'for {scheme!r}: write {{"s3": {{"region": "eu-west-1"}}}}',
             code="BAD_REMOTE_OPTIONS",
         ) from None
 
