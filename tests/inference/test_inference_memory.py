@@ -76,9 +76,10 @@ def test_a_front_beyond_the_budget_waits_on_the_disk(tmp_path, accumulate, budge
 
 
 @pytest.mark.skipif(not can_measure(), reason="this system does not tell peaks")
-def test_looking_at_a_prediction_copies_none_of_it(tmp_path):
+@pytest.mark.parametrize("side", [64, 60])  # a smaller scan is cut out of the sums of a patch
+def test_looking_at_a_prediction_copies_none_of_it(tmp_path, side):
     path, out = tmp_path / "scan.nii", tmp_path / "labels.ome.zarr"
-    vx.ScalarImage(tensor=np.ones((1, 64, 64, 64), np.uint8)).save(path)
+    vx.ScalarImage(tensor=np.ones((1, side, side, side), np.uint8)).save(path)
     facts = {"path": path, "out": out, "classes": 117, "budget": 600 * MIB, "accumulate": "float16"}
     statement = STATEMENT.replace("patch_size=32", "patch_size=64").format(**facts)
     peak = peak_above_imports(SETUP.format(**facts), statement)

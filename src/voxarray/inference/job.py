@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -28,6 +29,9 @@ _TRIM_EVERY = 4 << 20
 """Bytes of predictions after which the allocator's heap is tidied: what is freed in between leaves
 holes that nobody has projected. With 64 MiB it was 160 MiB where 130 were, and tidying that often
 cannot be seen in the time."""
+
+_COPIED = 1 << 15
+"""Voxels that are made contiguous at once: as many as the reduction takes."""
 
 Put = Callable[[Box, NDArray], None]
 """Takes voxels (channels, w, h, d) of a box (W, H, D) of the native grid."""
@@ -219,8 +223,21 @@ class Job:
     def _reduce_cell(self, cell: Cell, store: CellStore, put: Put) -> None:
         box, inside = self._native_box(cell)
         if box is not None:
-            part = store.get(cell)[(slice(None), *inside)]
-            put(box, self.reduction(np.ascontiguousarray(part)))
+            put(box, self._reduced(store.get(cell)[(slice(None), *inside)]))
+
+    def _reduced(self, sums: NDArray) -> NDArray:
+        """The output of sums (K, w, h, d): a cell, or what of it is not padding."""
+        if sums.flags.c_contiguous:
+            return self.reduction(sums)
+        # A scan smaller than its patch is cut out of one cell, of which no copy is projected.
+        _, w, h, d = sums.shape
+        out = np.empty((self.channels, w, h, d), self.reduction.dtype)
+        rows = max(1, min(h, _COPIED // d))
+        planes = max(1, _COPIED // (rows * d))
+        for x, y in itertools.product(range(0, w, planes), range(0, h, rows)):
+            part = slice(None), slice(x, x + planes), slice(y, y + rows)
+            out[part] = self.reduction(np.ascontiguousarray(sums[part]))
+        return out
 
     def _native_box(self, cell: Cell) -> tuple[Box | None, tuple[slice, ...]]:
         """Voxels of the scan in a cell, without what was padded, and where they are in the cell."""
