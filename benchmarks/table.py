@@ -109,7 +109,7 @@ def _instead(found: dict[str, Any]) -> str:
             "patches for training, two workers",
             "zarr-python, same archive",
             f"{loading['zarr-python']:,.0f} a second",
-            f"{loading['voxarray, intensity']:,.0f} a second",
+            f"{loading['voxarray, default']:,.0f} a second",
         ],
     ]
     caption = (
