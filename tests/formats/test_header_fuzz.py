@@ -114,7 +114,7 @@ def test_a_dicom_header_that_does_not_end(tmp_path):
     start = attack.data[: attack.data.index(b"\xe0\x7f\x10\x00")]
     refusal = attack(start + bytes(1 << 20))
     assert refusal.code == "BAD_HEADER"
-    assert "goes on after" in str(refusal)
+    assert "too many elements" in str(refusal)
 
 
 @pytest.mark.parametrize(("limit", "most"), [("_MOST_ELEMENTS", 40), ("_MOST_KEPT", 20)])
