@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import voxarray as vx
-from voxarray.core.memory import format_bytes
 from inference.reference import blended, clear_of, network
+from voxarray.core.memory import format_bytes
 
 BLENDS = ("hann", "gaussian", "crop", "average")
 
