@@ -324,6 +324,9 @@ def test_files_go_neither_into_a_cohort_nor_come_from_mere_files(cohort, tmp_pat
     for inside in ("files", "subjects/files"):
         assert "OTHER_FORM" in run("convert", cohort, cohort / inside, "--suffix", ".nii").stderr
         assert not (cohort / inside).exists()
+    (tmp_path / "link").symlink_to(cohort / "subjects")
+    assert "OTHER_FORM" in run("convert", cohort, tmp_path / "link/n", "--suffix", ".nii").stderr
+    assert not (cohort / "subjects/n").exists()
     (tmp_path / "file").touch()
     for below in ("file", "file/below"):
         done = run("convert", cohort, tmp_path / below, "--suffix", ".nii")

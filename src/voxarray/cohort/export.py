@@ -122,12 +122,18 @@ def _refuse_place(folder: CohortLayout, cohorts: set[str]) -> None:
                 code="OTHER_FORM",
                 path=place,
             )
-    if folder.is_cohort() or any(root.startswith(one.rstrip("/") + "/") for one in cohorts):
+    inside = _followed(root)
+    if folder.is_cohort() or any(inside.startswith(f"{_followed(one)}/") for one in cohorts):
         raise FormatError(
             f"{root} is, or lies in, a cohort: files of its images go into a folder outside of it",
             code="OTHER_FORM",
             path=root,
         )
+
+
+def _followed(place: str) -> str:
+    """Where a folder is, links followed; the text of a URL."""
+    return (place if is_url(place) else os.path.realpath(place)).rstrip("/")
 
 
 def _checked_suffix(suffix: str) -> str:
