@@ -16,12 +16,14 @@ from voxarray.testing.peak_memory import peak_above_imports
 
 BASE = Contender("voxarray, base level", "voxarray_base", leaves_out="pyramid")
 FULL = Contender("voxarray", "voxarray_full")
+BASE_FAST = Contender("voxarray, base level, fast", "voxarray_base_fast", leaves_out="pyramid")
+FULL_FAST = Contender("voxarray, fast", "voxarray_full_fast")
+OURS = (BASE, FULL, BASE_FAST, FULL_FAST)
 CONTENDERS = (
     Contender(
         "igzip: decoding alone", "igzip_decode", leaves_out="everything: the voxels are thrown away"
     ),
-    BASE,
-    FULL,
+    *OURS,
     Contender("voxarray convert (CLI)", "voxarray_cli", command=True),
     Contender(
         "ngff-zarr, Python API",
@@ -109,11 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "size": options.size,
         "rounds": options.rounds,
         "scans": scans,
-        "four_times_deeper": _compared("head", (*cube[:2], 4 * cube[2]), (BASE, FULL), 1),
+        "four_times_deeper": _compared("head", (*cube[:2], 4 * cube[2]), OURS, 1),
         "small": [_small(TINY), _small((182, 218, 182))],
     }
     if options.large:
-        content["four_gib"] = _compared("head", (1024, 1024, 2048), (CONTENDERS[0], BASE, FULL), 1)
+        content["four_gib"] = _compared("head", (1024, 1024, 2048), (CONTENDERS[0], *OURS), 1)
     used = (OWN, *(c.environment for c in CONTENDERS))
     save("convert", content, used, trial=options.size != SIZE)
 
@@ -133,7 +135,12 @@ def _small(shape: tuple[int, int, int]) -> dict[str, Any]:
     source = volumes.scan(volumes.phantom("head", shape))
     print(f"converting {source.name} again and again", flush=True)
     row: dict[str, Any] = {"shape": shape}
-    for name, options in (("base", "levels=1"), ("full", "")):
+    for name, options in (
+        ("base", "levels=1"),
+        ("full", ""),
+        ("base, fast", "levels=1, codec='fast'"),
+        ("full, fast", "codec='fast'"),
+    ):
         folder = fresh_output("small")
         folder.mkdir()
         call = f"convert_all({str(source)!r}, {str(folder)!r}, 10, {options})"

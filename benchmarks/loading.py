@@ -1,5 +1,8 @@
 """Patches per second through a `DataLoader`, against the libraries that do the same.
 
+The scan is stored by four profiles, and tensorstore, zarr-python and a graph of dask read the
+archives of three of them too: rows without a profile's name are of the default one.
+
 python benchmarks/loading.py [--size 512] [--patch 96] [--rounds 3]
 """
 
@@ -27,7 +30,7 @@ from voxarray.testing.peak_memory import peak_above_imports
 from voxarray.testing.synthetic import Phantom
 
 SIZE, PATCH = 512, 96
-PROFILES = ("default", "training", "raw")
+PROFILES = ("default", "fast", "training", "raw")
 LOADERS = HERE / "loaders"
 
 
@@ -68,6 +71,9 @@ CONTENDERS = [
     Loader(TENSORSTORE, "by_tensorstore", "default"),
     Loader(ZARR, "by_zarr", "default", patches=240),
     Loader(DASK, "by_dask", "default", patches=80),
+    Loader(f"{TENSORSTORE}, fast", "by_tensorstore", "fast"),
+    Loader(f"{ZARR}, fast", "by_zarr", "fast", patches=240),
+    Loader(f"{DASK}, fast", "by_dask", "fast", patches=80),
     Loader(f"{TENSORSTORE}, training", "by_tensorstore", "training"),
     Loader(f"{ZARR}, training", "by_zarr", "training", patches=240),
     Loader(f"{DASK}, training", "by_dask", "training", patches=200),

@@ -1,5 +1,7 @@
 """How fast patches and whole volumes come out of an archive, and how fast a huge one opens.
 
+The archive is of the default profile; rows that say so are of one by ``fast``.
+
 python benchmarks/patches.py [--size 512] [--patch 96] [--rounds 5]
 """
 
@@ -7,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ import volumes
 import voxarray as vx
 from environments import BENCH, OWN, python_of
 from harness import HERE, left_out, save
-from readers import LEVEL, READERS, Reader
+from readers import LEVEL, READERS, Reader, ram
 from timing import medians, report, seconds
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
@@ -44,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scans: dict[str, dict[str, Any]] = {}
     for kind in ("head", "noisy"):
         volume = volumes.phantom(kind, (options.size,) * 3)
-        store = archive_of(volume)
+        stores = {"": archive_of(volume), ", fast": archive_of(volume, "fast")}
         scans[kind] = {
-            "patches": _patches(volume, store, options.patch, options.rounds),
-            "whole": _whole(store, options.rounds),
+            "patches": _patches(volume, stores, options.patch, options.rounds),
+            "whole": _whole(stores, options.rounds),
         }
         with left_out("TorchIO 1"):
             scans[kind]["torchio1"] = _torchio1(volume, options.patch)
@@ -56,18 +59,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     save("patches", content, (OWN, "tio1"), trial=trial)
 
 
-def archive_of(volume: Phantom) -> Path:
-    """The archive of a phantom's file, made anew by the code as it stands."""
+def archive_of(volume: Phantom, codec: str = "default") -> Path:
+    """The archive of a phantom's file by a profile, made anew by the code as it stands."""
     source = volumes.scan(volume)
-    store = BENCH / "data" / source.name.replace(".nii.gz", ".ome.zarr")
-    convert(open_source(source), store, options=Options(overwrite=True))
+    suffix = ".ome.zarr" if codec == "default" else f"-all-levels-{codec}.ome.zarr"
+    store = BENCH / "data" / source.name.replace(".nii.gz", suffix)
+    convert(open_source(source), store, options=Options(overwrite=True, codec=codec))
     return store
 
 
-def _patches(volume: Phantom, store: Path, patch: int, rounds: int) -> dict[str, float]:
-    """Milliseconds per patch of each reader, opened and warm, in turns."""
+def _patches(
+    volume: Phantom, stores: Mapping[str, Path], patch: int, rounds: int
+) -> dict[str, float]:
+    """Milliseconds per patch of each reader of each archive, opened and warm, in turns."""
     boxes = volumes.boxes(volume.shape[0], patch, PATCHES_PER_ROUND)
-    readers = {name: open_reader(store) for name, open_reader in READERS.items()}
+    readers = {
+        name + which: open_reader(store)
+        for which, store in stores.items()
+        for name, open_reader in READERS.items()
+        if not which or open_reader is not ram  # of voxels in memory there is one kind
+    }
     for name, read in readers.items():
         for box in boxes:  # warms, and shows that all read the same
             expected = volume.planes(box[0].start, box[0].start + 1)[0][box[1:]]
@@ -82,15 +93,19 @@ def _patches(volume: Phantom, store: Path, patch: int, rounds: int) -> dict[str,
     return report({name: s / len(boxes) * 1e3 for name, s in found.items()}, "ms a patch")
 
 
-def _whole(store: Path, rounds: int) -> dict[str, float]:
-    """Seconds until the whole volume is a tensor."""
+def _whole(stores: Mapping[str, Path], rounds: int) -> dict[str, float]:
+    """Seconds until the whole volume is a tensor, by reader and archive."""
 
-    def by_zarr() -> torch.Tensor:
+    def by_voxarray(store: Path) -> torch.Tensor:
+        return vx.ScalarImage(store).data
+
+    def by_zarr(store: Path) -> torch.Tensor:
         return torch.from_numpy(zarr.open_array(store / LEVEL, mode="r")[...])
 
     ways: dict[str, Callable[[], torch.Tensor]] = {
-        "voxarray": lambda: vx.ScalarImage(store).data,
-        "zarr-python": by_zarr,
+        name + which: partial(read, store)
+        for which, store in stores.items()
+        for name, read in (("voxarray", by_voxarray), ("zarr-python", by_zarr))
     }
     return report(medians(ways, rounds), "s the whole volume")
 
