@@ -77,7 +77,7 @@ def _convert(scan: Path, archive: Path) -> None:
     _tell("converted and verified", f"{text}{done.levels} levels", cost)
     if cost.peak is not None:
         share = cost.peak / budget()
-        verdict = "kept" if share <= 1 else "EXCEEDED"
+        verdict = "respected" if share <= 1 else "EXCEEDED"
         console().say(
             f"    budget {BUDGET}: {verdict}, the peak is {share:.0%} of it; "
             f"the voxels alone are {done.source_bytes / budget():.1f} times the budget"
