@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for point in curve:
         print(
             f"  {point['nodes']:>4} nodes{point['hours']:12.3f} h, "
-            f"{point['efficiency']:.0%} of what they could do",
+            f"{point['efficiency']:.0%} of the ideal speed",
             flush=True,
         )
     content = {

@@ -244,8 +244,8 @@ def _loading(result: dict[str, Any]) -> str:
     peaks = [peak["resident_mib"] for scan in scans.values() for peak in scan["peak"].values()]
     caption = (
         f"**Training on {result['patch']}³ patches** of that scan: patches per second out of a "
-        "`torch.utils.data.DataLoader` with two workers, in brackets how many times as many those "
-        f"of {ours.replace(', ', ' from an archive of profile ')} are. A worker needs "
+        "`torch.utils.data.DataLoader` with two workers. In brackets: how many times as many "
+        f"{ours.replace(', ', ' reads from an archive of profile ')}. A worker needs "
         f"{min(peaks):.0f} to {max(peaks):.0f} MiB above its imports."
     )
     return "\n\n".join([caption, _grid(["", *KINDS.values()], lines), _where(result)])
@@ -308,8 +308,8 @@ def _remote(result: dict[str, Any]) -> str:
         lines.append([reader, *costs])
     caption = (
         f"**{result['patch']}³ patches out of an object store**, of an archive of "
-        f"{result['size']}³ voxels, whose every answer takes so long: ms of the first patch with "
-        "opening, and of each later one."
+        f"{result['size']}³ voxels; each request takes the time at the top of the column. Each cell: ms "
+        "of the first patch, opening included, and of each later one."
     )
     titles = ["", *(f"{delay:g} ms" for delay in delays)]
     return "\n\n".join([caption, _grid(titles, lines), _where(result)])
@@ -346,7 +346,7 @@ def _cohort(result: dict[str, Any]) -> str:
     long = result["long"]
     caption = (
         f"**{result['scans']} scans of {result['size']}³ become archives with pyramids**, "
-        "of ours the plan, the catalogue and, for workers, their start included. Of what "
+        "with the plan, the catalogue and the start of workers counted for voxarray. Of what "
         f"{result['cores']} cores could do at best (processor time of single conversions), this is "
         f"{result['throughput_of_ideal']:.0%}, and {long['throughput_of_ideal']:.0%} for "
         f"{long['scans']} scans. A catalogue of 100,000 rows opens and is filtered in "
@@ -359,7 +359,7 @@ def _simulation(result: dict[str, Any]) -> str:
     assumed, curve = result["assumed"], result["curve"]
     lines = [
         ["hours", *(f"{point['hours']:.2f}" for point in curve)],
-        ["of what they could do", *(f"{point['efficiency']:.0%}" for point in curve)],
+        ["of the ideal speed", *(f"{point['efficiency']:.0%}" for point in curve)],
     ]
     caption = (
         f"**{result['images']:,} images on a cluster, simulated**: costs of single images are "
