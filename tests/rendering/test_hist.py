@@ -34,6 +34,16 @@ def test_matplotlibs_keywords():
     assert plt.gca().get_ylabel() == "Density"
 
 
+def test_it_is_saved_as_plots_are(tmp_path):
+    image = vx.ScalarImage(tensor=VOXELS)
+    path = tmp_path / "new/hist.png"
+    image.hist(show=False, output_path=path, savefig_kwargs={"dpi": 50})
+    assert plt.imread(path).shape[:2] == (240, 320)
+    with pytest.raises(vx.UnsupportedError) as caught:
+        image.hist(show=False, output_path="s3://bucket/hist.png")
+    assert caught.value.code == "UNSUPPORTED_DESTINATION"
+
+
 def test_default_bins_of_integers_hold_as_many_values_each():
     voxels = np.round(VOXELS * 10).astype(np.int16)
     vx.ScalarImage(tensor=voxels).hist(show=False)

@@ -63,8 +63,8 @@ class PlotMixin:
 
         Args:
             **kwargs: ``bins`` (a number, edges, or the name of a rule), ``range``, ``show``,
-                ``progress`` (as for `statistics`), and what ``Axes.hist`` takes: ``density``,
-                ``log``, ``color``...
+                ``output_path`` and ``savefig_kwargs`` (as for `plot`), ``progress`` (as for
+                `statistics`), and what ``Axes.hist`` takes: ``density``, ``log``, ``color``...
 
         Raises:
             MissingPackageError: If matplotlib is not installed.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from voxarray.core.progress import ProgressOption, reporting, title_of
+from voxarray.rendering.figure_file import save_figure
 from voxarray.rendering.matplotlib_import import pyplot
 from voxarray.source.base import Source
 from voxarray.statistics.histogram import Bins, histogram
+from voxarray.storage.destination import local_destination
 
 
 def hist(
@@ -16,6 +20,8 @@ def hist(
     bins: Bins | None = None,
     range: tuple[float, float] | None = None,  # noqa: A002  # matplotlib's name
     show: bool = True,
+    output_path: str | os.PathLike[str] | None = None,
+    savefig_kwargs: Mapping[str, Any] | None = None,
     progress: ProgressOption = None,
     **kwargs: Any,
 ) -> None:
@@ -27,6 +33,8 @@ def hist(
             Diaconis's.
         range: Smallest and largest value to count.
         show: Whether to show the figure.
+        output_path: Where to save the figure.
+        savefig_kwargs: Keywords for ``Figure.savefig``.
         progress: True shows a progress bar, False none, None (the default) only in a terminal or
             notebook; or a function of (bytes done, bytes in all).
         **kwargs: For ``Axes.hist``: ``density``, ``log``, ``color``, ``cumulative``...
@@ -34,6 +42,8 @@ def hist(
     Raises:
         MissingPackageError: If matplotlib is not installed.
     """
+    if output_path is not None:
+        output_path = local_destination(output_path)
     plt = pyplot()
     with reporting(progress, title_of(source.path, "histogram")) as report:
         found = histogram(source, bins, range, report)
@@ -42,5 +52,7 @@ def hist(
     axes.hist(found.edges[:-1], found.edges, weights=found.counts, **kwargs)
     axes.set_xlabel("Intensity")
     axes.set_ylabel("Density" if kwargs.get("density") else "Frequency")
+    if output_path is not None:
+        save_figure(axes.figure, output_path, savefig_kwargs)
     if show:
         plt.show()
