@@ -100,14 +100,15 @@ def what_belongs_together(command: Command) -> Command:
             multiple=True,
             metavar="[NAME=]PATTERN",
             callback=_named_patterns,
-            help='Files that are images, such as "t1=**/*_t1.nii.gz"; * stands for the subject',
+            help='Files that are images, such as "t1=**/*_t1.nii.gz"; what * stands for, or only '
+            '{subject} as in "t1={subject}/*_t1*", names the subject. May be given again',
         ),
         click.option(
             "--label-pattern",
             multiple=True,
             metavar="[NAME=]PATTERN",
             callback=_named_patterns,
-            help="Files that are label maps; each belongs to the image with the same *",
+            help="Files that are label maps; each belongs to the image of the same subject",
         ),
         click.option(
             "--image-column", multiple=True, help="Column of a manifest that names images"

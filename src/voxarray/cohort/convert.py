@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 
+from voxarray.cohort.discover.patterns import Patterns, pattern_pairs
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.build import ExecutionOptions, Sources, build
@@ -15,9 +16,6 @@ from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
 from voxarray.core.progress import Progress, ProgressOption
 from voxarray.geometry.levels import Levels
-
-Patterns = Sequence[str] | Mapping[str, str]
-"""Patterns of paths; with names, those of the images that they find."""
 
 
 def convert_cohort(
@@ -63,7 +61,8 @@ def convert_cohort(
             ``.parquet``), a list of paths or URLs (``.txt``), or URLs; one or several.
         destination: Folder of the cohort.
         image_patterns: Patterns of image files below the sources, such as ``"**/*_t1.nii.gz"``;
-            ``*`` stands for the subject. In a mapping, the keys are the names of the images.
+            what ``*`` stands for names the subject, or only ``{subject}`` if it is there. In a
+            mapping, the keys are the names of the images, and each has one pattern or several.
         label_patterns: As ``image_patterns``, for label maps.
         image_columns: Columns of a manifest that hold paths of images.
         label_columns: Columns of a manifest that hold paths of label maps.
@@ -101,8 +100,8 @@ def convert_cohort(
 
     options = ArchiveOptions(levels, chunks, codec, zip, keep_metadata=tuple(keep_metadata))
     choice = InputSelection(
-        _pairs(image_patterns),
-        _pairs(label_patterns),
+        pattern_pairs(image_patterns),
+        pattern_pairs(label_patterns),
         tuple(image_columns),
         tuple(label_columns),
         subject_column,
@@ -141,11 +140,3 @@ class _Counter(ProgressListener):
     def end(self, result: Result) -> None:
         self._done += self._sizes.get(result.slug, 0)
         self._report(self._done, self._total)
-
-
-def _pairs(patterns: Patterns) -> tuple[tuple[str, str], ...]:
-    if isinstance(patterns, str):
-        return (("", patterns),)
-    if isinstance(patterns, Mapping):
-        return tuple(patterns.items())
-    return tuple(("", pattern) for pattern in patterns)

@@ -53,7 +53,8 @@ class InputSelection:
 
     Attributes:
         image_patterns: Pairs of a name and a pattern of paths below the source, such as
-            ``("t1", "**/*_t1.nii.gz")``; what ``*`` stands for is the subject.
+            ``("t1", "**/*_t1.nii.gz")``; what ``*`` (or ``{subject}``) stands for is the
+            subject.
         label_patterns: Such pairs of label maps.
         image_columns: Columns of a manifest that hold paths of images; the name of a column
             becomes the name of the image.

@@ -32,6 +32,7 @@ class Census:
         likely_labels: Images that are label maps, by their names.
         closed: Folders that may not be read: nobody knows what is in them, so that no rule leaves
             them out. Each is a scan that fails, by its name.
+        misfit: The first image that no pattern of the user fits; empty without any.
     """
 
     taken: int = 0
@@ -40,6 +41,7 @@ class Census:
     unknowns: int = 0
     likely_labels: list[str] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
+    misfit: str = ""
 
     @property
     def seen(self) -> int:

@@ -15,6 +15,7 @@ from voxarray.cohort.discover.buckets import is_prefix, objects_below
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
+from voxarray.cohort.discover.patterns import compile_pattern, subject_of
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.core.errors import MissingFileError, UnsupportedError
@@ -280,6 +281,7 @@ class _Search:
             else:
                 if choice.image_patterns:
                     self.census.drop("that no pattern fits")
+                    self.census.misfit = self.census.misfit or prefix + name
                 else:  # only label maps were named: the rest are images
                     yield _alone(joined(folder, name), prefix + name, self.options)
 
@@ -375,15 +377,3 @@ def _marked(found: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
         others = [other for other in owners[one.subject, one.image] if other is not one]
         marked.append(replace(one, collides_with=tuple(o.source for o in others[:_TOLD])))
     return marked
-
-
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """A pattern of whole paths with ``/``, whose groups are what its stars stand for."""
-    parts = re.split(r"(\*\*/|\*|\?)", pattern)
-    known = {"**/": "((?:.*/)?)", "*": "([^/]*)", "?": "[^/]"}
-    return re.compile("".join(known.get(part, re.escape(part)) for part in parts), re.DOTALL)
-
-
-def subject_of(match: re.Match[str]) -> str:
-    """What the stars of a pattern stood for: ``sub-1/a`` for ``**/*_t1.nii`` of sub-1/a_t1.nii."""
-    return "/".join(text.strip("/") for text in match.groups() if text)

@@ -16,6 +16,7 @@ from voxarray.cohort.catalogue.part_failures import Failed
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.locate import locate
+from voxarray.cohort.discover.patterns import misfit
 from voxarray.cohort.discover.search import cohort_above, cohort_named, search
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
@@ -196,6 +197,12 @@ def discover_inputs(
     if not found:
         above = next(filter(None, map(cohort_above, texts)), None)
         told = f"; it belongs to the cohort {above}: name that" if above else ""
+        if census.misfit:
+            raise MissingFileError(
+                f"nothing to do: in {', '.join(texts)} "
+                f"{misfit((*choice.image_patterns, *choice.label_patterns), census.misfit)}",
+                code="NOTHING_FOUND",
+            )
         raise MissingFileError(
             f"nothing to do: no image was found in {', '.join(texts)} that voxarray reads{told}\n"
             f"{census}",

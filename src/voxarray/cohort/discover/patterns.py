@@ -1,0 +1,68 @@
+"""Patterns of paths that say which files are images, which label maps, and of which subject."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+Patterns = Sequence[str] | Mapping[str, str | Sequence[str]]
+"""Patterns of paths; with names, those of the images that they find."""
+
+SUBJECT = "{subject}"
+"""What stands for the subject's name, and for that alone, in a pattern."""
+
+_WILD = re.compile(r"(\*\*/|\*|\?|\{subject\})")
+
+
+def pattern_pairs(patterns: Patterns) -> tuple[tuple[str, str], ...]:
+    """Pairs of the name of an image, or an empty one, and a pattern.
+
+    Raises:
+        TypeError: If something else than text is among them.
+    """
+    return tuple(_pairs(patterns))
+
+
+def _pairs(patterns: Patterns) -> Iterator[tuple[str, str]]:
+    named = patterns.items() if isinstance(patterns, Mapping) else [("", patterns)]
+    for name, texts in named:
+        for text in [texts] if isinstance(texts, str) else texts:
+            if not isinstance(text, str):
+                raise TypeError(
+                    "a pattern is text such as '**/*_t1.nii.gz', patterns of named images are a "
+                    f"mapping such as {{'t1': ['*_t1.nii.gz', '*_t1.nrrd']}}, and not {text!r}"
+                )
+            yield name, text
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern of whole paths with ``/``, whose groups are what stands for the subject.
+
+    These are all its stars, unless ``{subject}`` is there. If that is there twice, it is the same
+    text twice.
+    """
+    named = SUBJECT in pattern
+    known = {"**/": "(?:.*/)?", "*": "[^/]*"}
+    if not named:
+        known = {wild: f"({text})" for wild, text in known.items()}
+    known |= {"?": "[^/]", SUBJECT: "([^/]+)"}
+    parts = _WILD.split(pattern)
+    text = ""
+    for part in parts:
+        again = part == SUBJECT and "([^/]+)" in text
+        text += r"(?:\1)" if again else known.get(part, re.escape(part))
+    return re.compile(text, re.DOTALL)
+
+
+def subject_of(match: re.Match[str]) -> str:
+    """What stood for the subject: ``sub-1/a`` for ``**/*_t1.nii`` of sub-1/a_t1.nii."""
+    return "/".join(text.strip("/") for text in match.groups() if text)
+
+
+def misfit(patterns: Sequence[tuple[str, str]], name: str) -> str:
+    """What is said if no file fits any pattern, of which one is called ``name``."""
+    given = ", ".join(f"{image}={text}" if image else text for image, text in patterns)
+    told = f"no file fits {given}; one that does not is {name}"
+    if any(not image and "=" in text for image, text in patterns):
+        told += ". In Python, names are keys: image_patterns={'t1': '**/*_t1.nii.gz'}"
+    return told

@@ -1,0 +1,102 @@
+"""Patterns of paths name images, and the subjects that they belong to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cohort_samples import AFFINE, array, run
+
+import voxarray as vx
+from voxarray.cohort.discover.patterns import compile_pattern, pattern_pairs, subject_of
+
+
+def subject(pattern, path):
+    match = compile_pattern(pattern).fullmatch(path)
+    return match and subject_of(match)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("**/*_t1.nii", "sub-1/sub-1_t1.nii", "sub-1/sub-1"),
+        ("{subject}/*_t1*", "sub-1/sub-1_t1.nii.gz", "sub-1"),
+        ("{subject}/*_t1*", "sub-1/a/b_t1.nii", None),
+        ("{subject}/**/t1.*", "sub-1/a/b/t1.nrrd", "sub-1"),
+        ("**/{subject}_t1*", "site/a/sub-1_t1", "sub-1"),
+        ("{subject}/{subject}_t1*", "sub-1/sub-1_t1.nrrd", "sub-1"),
+        ("{subject}/{subject}_t1*", "sub-1/sub-2_t1.nrrd", None),
+        ("{subject}/t?.nii", "/t1.nii", None),
+        ("{site}/*.nii", "{site}/a.nii", "a"),
+    ],
+)
+def test_what_stands_for_the_subject(pattern, path, expected):
+    assert subject(pattern, path) == expected
+
+
+def save(path):
+    kind = vx.LabelMap if "_seg" in path.name else vx.ScalarImage
+    kind(tensor=array(1)[None].astype(np.uint8), affine=AFFINE).save(path)
+
+
+def scans(folder):
+    """Two subjects, whose images and label maps are in several formats; nothing else."""
+    for name in ("1_t1.nii.gz", "1_seg.nrrd", "2_t1.mha", "2_seg.nii"):
+        save(folder / f"sub-{name[0]}/sub-{name}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        ({"t1": "{subject}/*_t1*"}, {"seg": "{subject}/*_seg*"}),
+        (
+            {"t1": ["{subject}/*_t1.nii.gz", "{subject}/*_t1.mha"]},
+            {"seg": ("{subject}/*_seg.nrrd", "{subject}/*_seg.nii")},
+        ),
+    ],
+)
+def test_a_cohort_of_several_formats(tmp_path, patterns):
+    made = vx.convert_cohort(
+        scans(tmp_path / "in"),
+        tmp_path / "out",
+        image_patterns=patterns[0],
+        label_patterns=patterns[1],
+        progress=False,
+    )
+    assert (made.converted, made.failed) == (2, 0)
+    cohort = vx.Cohort(tmp_path / "out")
+    assert cohort.names == ["sub-1", "sub-2"]
+    assert [one.get_images_names() for one in cohort] == [["t1", "seg"]] * 2
+
+
+def test_the_command_takes_the_same_pattern(tmp_path):
+    result = run(
+        *("convert", scans(tmp_path / "in"), tmp_path / "out"),
+        *("--image-pattern", "t1={subject}/*_t1*", "--label-pattern", "seg={subject}/*_seg*"),
+    )
+    assert result.exit_code == 0, result.output
+    assert vx.Cohort(tmp_path / "out").names == ["sub-1", "sub-2"]
+
+
+def test_pairs():
+    assert pattern_pairs("*.nii") == (("", "*.nii"),)
+    assert pattern_pairs(["a", "b"]) == (("", "a"), ("", "b"))
+    assert pattern_pairs({"t1": "a", "t2": ["b", "c"]}) == (("t1", "a"), ("t2", "b"), ("t2", "c"))
+    with pytest.raises(TypeError, match=r"a mapping such as .*not \('t1', 'a'\)"):
+        pattern_pairs([("t1", "a")])
+
+
+def test_if_no_file_fits_a_pattern_and_a_file_are_named(tmp_path):
+    """Names that a mapping should hold were written as on the command line."""
+    with pytest.raises(vx.MissingFileError) as caught:
+        vx.convert_cohort(
+            scans(tmp_path / "in"), tmp_path / "out", image_patterns=["t1={subject}/*_t1*"]
+        )
+    assert caught.value.code == "NOTHING_FOUND"
+    text = str(caught.value)
+    assert "no file fits t1={subject}/*_t1*; one that does not is sub-1/sub-1_seg.nrrd" in text
+    assert "image_patterns={'t1': " in text
+    assert "taken as images" not in text
+    told = run("plan", tmp_path / "in", tmp_path / "out", "--image-pattern", "t2=**/*_t2.nii").output
+    assert "no file fits t2=**/*_t2.nii; one that does not is sub-1/sub-1_seg.nrrd" in told
+    assert "In Python" not in told
