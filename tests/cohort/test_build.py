@@ -77,6 +77,34 @@ def test_each_image_has_a_log(tmp_path):
     assert run("catalogue", tmp_path / "out", "--log", "nobody").exit_code == 2
 
 
+def test_the_log_says_why_an_image_was_never_tried(tmp_path):
+    save(tmp_path / "in/good.nii.gz")
+    (tmp_path / "in/bad.nii").write_bytes(b"x" * 600)
+    build(tmp_path / "in", tmp_path / "out")
+    (event,) = Cohort(tmp_path / "out").log("bad")
+    assert (event["status"], event["failure"]["code"]) == ("failed", "NOT_NIFTI")
+    assert "starts with the number 348" in event["failure"]["message"]
+    told = run("catalogue", tmp_path / "out", "--log", "bad").output
+    assert json.loads(told) == event
+    assert len(Cohort(tmp_path / "out").log("good")) == 2
+    (tmp_path / "out/plan.json").unlink()
+    assert Cohort(tmp_path / "out").log("bad") == []
+
+
+def test_verify_says_why_an_archive_is_missing(tmp_path):
+    """To convert again, as it said before, does not help if the file is damaged."""
+    save(tmp_path / "in/good.nii.gz")
+    bad = save(tmp_path / "in/bad.nii.gz")
+    bad.write_bytes(bad.read_bytes()[:-8] + b"12345678")
+    build(tmp_path / "in", tmp_path / "out")
+    result = run("verify", tmp_path / "out")
+    assert "bad.nii.gz: was planned, but its conversion failed: BAD_CRC: " in result.stderr
+    assert "convert again" not in result.stderr
+    assert ".ome.zarr: 1 problem\n" in result.stderr
+    assert "1 OK (" in result.stdout
+    assert "), 1 with problems; in" in result.stdout
+
+
 @pytest.mark.slow
 def test_two_thousand_scans(tmp_path):
     check_cohort(tmp_path, good=1900, bad=100)

@@ -102,15 +102,16 @@ class _Report:
         if len(good) + len(bad) > 1:
             talk.say(
                 f"{len(good)} OK ({_files(self.files)}, {format_bytes(self.bytes)}), {len(bad)} "
-                f"damaged or incomplete; in {seconds:.1f} s"
+                f"with problems; in {seconds:.1f} s"
             )
         self.outcome.exit(nothing="nothing to verify: there is no archive there")
 
 
 def _told(problems: list[Problem]) -> str:
     lines = [f"{problem.code}: {problem.where}: {problem.message}" for problem in problems]
+    # Not all are damage: an archive may be missing, outdated, or another than its source.
     wrong = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
-    return "\n  ".join([f"the archive is damaged or incomplete: {wrong}", *lines])
+    return "\n  ".join([wrong, *lines])
 
 
 def _files(number: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, overload
 
-from voxarray.cohort.catalogue import journal
+from voxarray.cohort.catalogue import log
 from voxarray.cohort.catalogue import parquet as table
 from voxarray.cohort.catalogue.member import Member, Part
 from voxarray.cohort.catalogue.query import matching
@@ -107,7 +107,8 @@ class Cohort(Sequence[Subject]):
         """Log of the images of a subject, oldest first: one record per event.
 
         An event is the start or the end of an attempt. It has the time, and at the end also the
-        duration, the peak memory in bytes, the warnings, and the failure if there was one.
+        duration, the peak memory in bytes, the warnings, and the failure if there was one. An image
+        whose header cannot be read is not attempted: its only event is the failure, without a time.
 
         Args:
             subject: Its name.
@@ -119,7 +120,7 @@ class Cohort(Sequence[Subject]):
         if rows.empty:
             raise KeyError(f"no subject {subject!r} in the cohort {self.path}")
         slugs = {slug(subject, image) for image in rows["image"]}
-        return [one for one in journal.lines(self._folder.journal) if one["slug"] in slugs]
+        return log.events(self._folder, slugs, complete=bool((rows["status"] == "done").all()))
 
     def query(self, expression: str) -> Cohort:
         """The cohort of those images that match a condition; subjects without any are left out.

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from voxarray.archive.verify import Examination, Problem, compare, examine
 from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.catalogue.entry import entry_of
+from voxarray.cohort.catalogue.finalise import last_failures
 from voxarray.cohort.discover.archives import holdings
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
-from voxarray.cohort.plan.item import Item
+from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import FileOpener
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import AccessDeniedError, MissingFileError, VoxarrayError
@@ -82,8 +84,9 @@ def verify_cohort(
         if not problems and isinstance(item, Item) and locations is not None:
             problems += _of_sources(path, item, locations, progress)
         yield Verdict.of(name, seen, problems)
+    noted = last_failures(folder) if wanted else {}
     for name, item in sorted(wanted.items()):
-        yield Verdict(name, (_missing(item),))
+        yield Verdict(name, (_missing(item, noted),))
 
 
 def verify_below(
@@ -175,7 +178,9 @@ def _unreadable(path: str, error: Exception) -> Verdict:
     return Verdict(name, (Problem(failure.code, name, failure.message),))
 
 
-def _missing(item: Item | str) -> Problem:
+def _missing(
+    item: Item | str, noted: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> Problem:
     if isinstance(item, str):
         return Problem(
             "MISSING", item, "is in the catalogue, but its archive is missing: convert again"
@@ -183,9 +188,13 @@ def _missing(item: Item | str) -> Problem:
     if item.failure is not None:
         text = f"was not converted, so that it has no archive: {item.failure.message}"
         return Problem(item.failure.code, item.origin.source, text)
-    return Problem(
-        "MISSING", item.origin.source, "was planned, but its archive is missing: convert again"
-    )
+    record = noted.get((item.slug, item.key))
+    if record is None:
+        text = "was planned, but its archive is missing: convert again"
+    else:
+        failure = Failure.from_json(record["failure"])
+        text = f"was planned, but its conversion failed: {failure.code}: {failure.message}"
+    return Problem("MISSING", item.origin.source, text)
 
 
 def _of_plan(path: str, item: Item) -> list[Problem]:
