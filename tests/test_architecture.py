@@ -351,6 +351,7 @@ LOADED = {"batches", "datasets", "loading", "iterable", "shared_batches", "subje
 WITH_TORCH = {
     "tensors.collate",
     "tensors.convert",
+    "tensors.pinned_buffers",
     "tensors.upload",
     *(f"patches.{name}" for name in LOADED),
     *(
@@ -359,8 +360,10 @@ WITH_TORCH = {
             "blending",
             "function_digest",
             "loading",
+            "logit_checks",
             "model_files",
             "network",
+            "predictions",
             "reduction",
         )
     ),

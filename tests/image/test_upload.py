@@ -90,6 +90,28 @@ def test_a_card_that_is_behind(image):
     assert torch.equal(upload.upload(image.source, None, "cuda").cpu(), expected)
 
 
+def test_buffers_take_turns_and_each_copy_is_told(image, monkeypatch):
+    calls = []
+
+    class Recorded(upload.PinnedBuffer):
+        def room(self, shape):
+            calls.append(("room", id(self)))
+            return super().room(shape)
+
+        def copies(self):
+            calls.append(("copies", id(self)))
+
+    monkeypatch.setattr(upload, "PinnedBuffer", Recorded)
+    upload.upload(image.source, None, "cpu")
+    pieces = len(calls) // 2
+    assert pieces > 2
+    assert [name for name, _ in calls] == ["room", "copies"] * pieces
+    first, second = calls[0][1], calls[2][1]
+    assert first != second
+    assert [one for _, one in calls[::2]] == ([first, second] * pieces)[:pieces]
+    assert calls[::2] == [("room", one) for _, one in calls[1::2]]
+
+
 @CARD
 def test_refused_before_it_is_read(image):
     small = dask.config.set({"voxarray.memory-budget": 4000})

@@ -40,10 +40,14 @@ FAULTS = [
     ("DEVICE_FULL", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")),
     ("DEVICE_FULL", RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
     ("DEVICE_FULL", RuntimeError("[ONNXRuntimeError] : Failed to allocate memory for requested")),
+    ("DEVICE_FULL", RuntimeError("CUDA error: out of memory")),
+    ("DEVICE_FULL", RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublas")),
     ("DEVICE_LOST", RuntimeError("CUDA error: an illegal memory access was encountered")),
     ("DEVICE_LOST", RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")),
     ("MODEL_FAILED", RuntimeError("shapes do not fit")),
 ]
+
+LOST = next(error for code, error in FAULTS if code == "DEVICE_LOST")
 
 
 def cohort_of(folder):
@@ -71,7 +75,7 @@ def test_a_device_that_fails_in_a_cohort_ends_that_subject_alone(tmp_path, desti
     where = None if destination is None else tmp_path / destination
     given = {"patch_size": 8, "progress": False}
     with pytest.raises(vx.VoxarrayError, match="DEVICE_LOST"):
-        vx.infer(Fails(FAULTS[3][1], 40), cohort, where, **given)
+        vx.infer(Fails(LOST, 40), cohort, where, **given)
     assert all(not vx.verify(one.get_first_image().path) for one in cohort)
     if destination is None:
         made = [list(names) for names in vx.Cohort(cohort.path).table["labels"]]

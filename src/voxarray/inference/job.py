@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from voxarray.core import heap
 from voxarray.geometry.grid import Grid
-from voxarray.geometry.selection import Shape3
 from voxarray.inference.blending import Blender
 from voxarray.inference.cell_store import CellLedger, CellStore
 from voxarray.inference.cell_weights import CellWeights
@@ -23,6 +22,7 @@ from voxarray.inference.number_range import NumberRange
 from voxarray.inference.output_planes import GROUP, PlaneLedger
 from voxarray.inference.patch_plan import Cell, PatchPlan
 from voxarray.inference.patch_reader import PatchReader
+from voxarray.inference.predictions import held_bytes, predictions
 from voxarray.inference.reduction import Reduction
 
 _TRIM_EVERY = 4 << 20
@@ -131,18 +131,9 @@ class Job:
     @property
     def fixed_bytes(self) -> int:
         """Bytes for patches, predictions, weights and blocks."""
-        prediction = self.batch * self.classes * math.prod(self.plan.patch) * 4
         reading = max(source.reading_bytes for source in self.reader.sources)
-        # A batch is at work, one is read ahead, and the device's copy of it may be a third.
-        patches = 3 * self.batch * self.reader.patch_bytes
-        weights = CellWeights.peak_bytes(self.plan)
-        return (
-            prediction * self.network.predictions_held
-            + patches
-            + reading
-            + weights
-            + self._block_bytes
-        )
+        held = held_bytes(self.reader, self.network, self.batch, self.classes)
+        return held + reading + CellWeights.peak_bytes(self.plan) + self._block_bytes
 
     @property
     def _block_bytes(self) -> int:
@@ -183,16 +174,14 @@ class Job:
         freed = 0
         seen = NumberRange(self.reduction.is_assumed)
         with self.network.ready(), closing(store):
-            for numbers, patches in self.reader.batches(self.batch):
-                where = f"{_places(plan, numbers)} of {len(plan)}"
-                predictions = self.network.predict(patches, lambda text=where: text)  # type: ignore[misc]
-                seen.add(predictions.numpy())
-                for number, prediction in zip(numbers, predictions, strict=True):
+            for numbers, batch in predictions(self.reader, self.network, self.batch):
+                seen.add(batch.numpy())
+                for number, prediction in zip(numbers, batch, strict=True):
                     blender.add(number, prediction)
                     self._finish(number, store, put)
                 report(len(numbers))
-                freed += predictions.nbytes
-                del predictions, prediction
+                freed += batch.nbytes
+                del batch, prediction
                 if freed >= _TRIM_EVERY:
                     heap.trim()
                     freed = 0
@@ -270,10 +259,3 @@ class Job:
             yield block.box
         for cell in self.blocks.drops.get(number, ()):
             drop(cell)
-
-
-def _places(plan: PatchPlan, numbers: range) -> str:
-    first: Shape3 = plan.start(numbers[0])
-    if len(numbers) == 1:
-        return f"patch {numbers[0] + 1} at {first}"
-    return f"patches {numbers[0] + 1} to {numbers[-1] + 1} from {first} on,"

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from voxarray.core.errors import ModelError, VoxarrayError
+from voxarray.inference.logit_checks import require_at_most, require_numbers
 
 Model = Callable[[torch.Tensor], torch.Tensor]
 
@@ -20,8 +21,14 @@ _changing = threading.Lock()
 _uses: dict[int, tuple[int, list[tuple[torch.nn.Module, bool]]]] = {}
 """How often a module is in use, by its identity, and the modes of its parts before that."""
 
-_FULL = ("DefaultCPUAllocator", "Failed to allocate memory", "CUDA out of memory")
-"""What torch's and onnxruntime's allocators say, which raise no class of their own."""
+_FULL = (
+    "DefaultCPUAllocator",
+    "Failed to allocate memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",  # of cuBLAS and cuDNN
+)
+"""What torch's, CUDA's and onnxruntime's allocators say, which raise no class of their own."""
 
 _DEVICES = ("CUDA", "cuDNN", "CUDNN", "CUBLAS", "NVIDIA", "HIP", "MPS", "MIOpen")
 """Words in errors that are the device's, and not the model's."""
@@ -58,10 +65,15 @@ class Network:
         self._models = list(models)
         self._largest, self._may_be_infinite = largest, may_be_infinite
         self.flips = parsed_flips(flips)
-        self._device = _device(device, models)
+        self.device = _device(device, models)
         self._amp = amp
         self.classes: int | None = None
         self._takes_own_type: set[int] = set()
+
+    @property
+    def is_on_card(self) -> bool:
+        """Whether models run on a CUDA device, which works beside this process."""
+        return self.device.type == "cuda"
 
     @property
     def predictions_held(self) -> int:
@@ -75,13 +87,13 @@ class Network:
         Scans may be predicted at once, in threads and by several networks of one model: the first
         to come prepares, the last puts back.
         """
-        _require_there(self._device)
+        _require_there(self.device)
         with ExitStack() as stack:
             for model in self._models:
                 if isinstance(model, torch.nn.Module):
                     stack.enter_context(_evaluating(model))
-                    with naming_device(self._device):
-                        model.to(self._device)
+                    with naming_device(self.device):
+                        model.to(self.device)
             yield
 
     def predict(
@@ -101,14 +113,38 @@ class Network:
                 NaN (``NAN_PREDICTION``), infinity (``INFINITE_PREDICTION``) or what its sums cannot
                 hold (``LARGE_PREDICTION``); ``DEVICE_FULL`` and ``DEVICE_LOST``.
         """
+        logits = self.launch(torch.from_numpy(patches), where)
+        with naming_device(self.device, where):
+            logits = logits.cpu()
+        return self.accepted(logits, lambda: patches, where, may_be_nan=may_be_nan)
+
+    def launch(
+        self,
+        batch: torch.Tensor,
+        where: Callable[[], str],
+        copies: Callable[[], None] | None = None,
+    ) -> torch.Tensor:
+        """Logits (N, K, w, h, d), float32, where the model leaves them: on the device, mostly.
+
+        Nothing waits for a graphics card: what it goes wrong with may be raised later.
+
+        Args:
+            batch: Patches (N, C, w, h, d) in RAM.
+            where: Names them, for messages.
+            copies: Told when their copy to the device was queued, which then is not waited for.
+
+        Raises:
+            ModelError: As `predict`, for what can be told without the numbers.
+        """
         total = torch.zeros(())
         views = [(), *self.flips]
         several = len(self._models) * len(views) > 1
-        autocast = torch.autocast(self._device.type) if self._amp else nullcontext()
+        autocast = torch.autocast(self.device.type) if self._amp else nullcontext()
         with torch.inference_mode(), autocast:
-            batch = torch.from_numpy(patches)
-            with naming_device(self._device):
-                batch = batch.to(self._device)
+            with naming_device(self.device, where):
+                batch = batch.to(self.device, non_blocking=copies is not None)
+                if copies is not None:
+                    copies()
             for number, (model, axes) in enumerate(itertools.product(self._models, views)):
                 dims = [axis + 2 for axis in axes]
                 # Each of several has its own: a model may change what it is given.
@@ -126,8 +162,28 @@ class Network:
                 total = total + found if number else (found.float() if several else found)
             if several:
                 total = total / (len(self._models) * len(views))
-            with naming_device(self._device):
-                logits = total.float().cpu()
+            with naming_device(self.device, where):
+                return total.float()
+
+    def accepted(
+        self,
+        logits: torch.Tensor,
+        patches: Callable[[], NDArray[np.float32]],
+        where: Callable[[], str],
+        *,
+        may_be_nan: bool = False,
+    ) -> torch.Tensor:
+        """The same logits, in RAM, if they are what sums and reductions can take.
+
+        Args:
+            logits: (N, K, w, h, d), float32.
+            patches: What the model was given, looked at if NaN came back.
+            where: Names them, for messages.
+            may_be_nan: Whether NaN is let through.
+
+        Raises:
+            ModelError: As `predict`.
+        """
         if self.classes is not None and logits.shape[1] != self.classes:
             raise ModelError(
                 f"the model returned {logits.shape[1]} classes for {where()} and {self.classes} "
@@ -136,20 +192,10 @@ class Network:
             )
         self.classes = logits.shape[1]
         if not may_be_nan:
-            _refuse_what_is_no_number(logits, patches, where, self._may_be_infinite)
+            require_numbers(logits, patches, where, self._may_be_infinite)
             if self._largest is not None:
-                self._refuse_what_sums_cannot_hold(logits, where)
+                require_at_most(self._largest, logits, where)
         return logits
-
-    def _refuse_what_sums_cannot_hold(self, logits: torch.Tensor, where: Callable[[], str]) -> None:
-        # Not `abs`, which is a copy of all of it: 390 MiB for 117 classes of 96^3.
-        size = max(-float(logits.min()), float(logits.max()))
-        if self._largest is not None and size > self._largest:
-            raise ModelError(
-                f"the model returned {size:g} for {where()}, and sums in float16 hold "
-                f"{self._largest:g} at most: pass accumulate='float32'",
-                code="LARGE_PREDICTION",
-            )
 
     def _checked(self, model: Model, batch: torch.Tensor, where: Callable[[], str]) -> torch.Tensor:
         try:
@@ -263,12 +309,12 @@ def parsed_flips(flips: Sequence[Any] | str) -> list[tuple[int, ...]]:
 
 
 @contextmanager
-def naming_device(device: Any) -> Iterator[None]:
-    """Errors of torch that are the device's become ours."""
+def naming_device(device: Any, where: Callable[[], str] | None = None) -> Iterator[None]:
+    """Errors of torch that are the device's become ours, and say where they came up."""
     try:
         yield
     except (RuntimeError, AssertionError) as error:
-        raise _blamed(error, lambda: f"device {device}") from error
+        raise _blamed(error, where or (lambda: f"device {device}")) from error
 
 
 def _device(device: Any, models: Sequence[Model]) -> torch.device:
@@ -328,36 +374,3 @@ def _blamed(error: Exception, where: Callable[[], str]) -> VoxarrayError:
     return ModelError(
         f"the model raised {type(error).__name__} for {where()}: {text}", code="MODEL_FAILED"
     )
-
-
-def _refuse_what_is_no_number(
-    logits: torch.Tensor,
-    patches: NDArray[np.float32],
-    where: Callable[[], str],
-    may_be_infinite: bool,
-) -> None:
-    # A sum is four times as fast as a look at each number, and finite unless one of them is not.
-    if torch.isfinite(logits.sum(dtype=torch.float32)):
-        return
-    # Class by class, for the answer is as large as the question.
-    rows = [row for one in logits for row in one]
-    if any(bool(torch.isnan(row).any()) for row in rows):
-        if not np.isfinite(patches).all():
-            raise ModelError(
-                f"the model returned NaN for {where()}, which has NaN or infinity itself: give it "
-                "a scan without, for example by preprocess= with a function that replaces them",
-                code="NAN_PREDICTION",
-            )
-        raise ModelError(
-            f"the model returned NaN for {where()}: look at its weights, at the intensities that "
-            "it was given, and whether amp=False helps",
-            code="NAN_PREDICTION",
-        )
-    if not may_be_infinite and any(
-        bool(torch.isinf(row).any()) for row in rows
-    ):  # which a weight of 0 makes NaN
-        raise ModelError(
-            f"the model returned infinity for {where()}: where it rules a class out, let it return "
-            "a number such as -1e9",
-            code="INFINITE_PREDICTION",
-        )

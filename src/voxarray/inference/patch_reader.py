@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,6 +17,13 @@ from voxarray.source.base import Source
 
 PATCH_PADDING = 0.0
 """What surrounds a volume that is smaller than a patch: MONAI's choice."""
+
+Room = Callable[[Sequence[int]], NDArray[np.float32]]
+"""Memory for a batch of a shape."""
+
+
+def _fresh(shape: Sequence[int]) -> NDArray[np.float32]:
+    return np.empty(shape, np.float32)
 
 
 @dataclass(frozen=True)
@@ -43,23 +50,31 @@ class PatchReader:
         """Bytes of one patch in float32."""
         return self.channels * math.prod(self.plan.patch) * 4
 
-    def batches(self, size: int) -> Iterator[tuple[range, NDArray[np.float32]]]:
-        """Numbers of patches, and the patches (N, C, w, h, d); the next are read meanwhile."""
+    def batches(
+        self, size: int, room: Room = _fresh
+    ) -> Generator[tuple[range, NDArray[np.float32]]]:
+        """Numbers of patches, and the patches (N, C, w, h, d); the next are read meanwhile.
+
+        Args:
+            size: Patches of a batch; the last may have fewer.
+            room: Called by the thread that reads.
+        """
         runs = [
             range(first, min(first + size, len(self.plan)))
             for first in range(0, len(self.plan), size)
         ]
         with ThreadPoolExecutor(1, "voxarray-patches") as ahead:
-            coming = ahead.submit(self.read, runs[0])
+            coming = ahead.submit(self.read, runs[0], room)
             for number, run in enumerate(runs):
                 batch = coming.result()
                 if number + 1 < len(runs):
-                    coming = ahead.submit(self.read, runs[number + 1])
+                    coming = ahead.submit(self.read, runs[number + 1], room)
                 yield run, batch
 
-    def read(self, numbers: Sequence[int]) -> NDArray[np.float32]:
+    def read(self, numbers: Sequence[int], room: Room = _fresh) -> NDArray[np.float32]:
         """The patches (N, C, w, h, d) of some numbers."""
-        batch = np.full((len(numbers), self.channels, *self.plan.patch), PATCH_PADDING, np.float32)
+        batch = room((len(numbers), self.channels, *self.plan.patch))
+        batch.fill(PATCH_PADDING)
         for patch, number in zip(batch, numbers, strict=True):
             self._fill(patch, self.plan.start(number))
         return batch

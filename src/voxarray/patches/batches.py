@@ -22,6 +22,7 @@ from voxarray.geometry.selection import Shape3
 from voxarray.patches.reading import Layout
 from voxarray.patches.shared_batches import BY_VALUE, borrow, share
 from voxarray.tensors.collate import require_same_fields
+from voxarray.tensors.pinned_buffers import page_locked
 
 
 class Patch(dict[str, Any]):
@@ -54,7 +55,7 @@ def _allocate(shape: Sequence[int], dtype: torch.dtype, shared: bool) -> torch.T
     """Uninitialised memory, which another process may see if it is shared."""
     if not shared:
         # Ready for an asynchronous copy, in a process that uses a graphics card.
-        return torch.empty(tuple(shape), dtype=dtype, pin_memory=_pins())
+        return page_locked(shape, dtype) if _pins() else torch.empty(tuple(shape), dtype=dtype)
     size = math.prod(shape) * dtype.itemsize
     borrowed = borrow(size)
     if borrowed is None:

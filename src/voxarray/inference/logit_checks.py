@@ -1,0 +1,76 @@
+"""Numbers that sums and reductions cannot take: NaN, infinity, and what is too large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from voxarray.core.errors import ModelError
+
+
+def require_at_most(largest: float, logits: torch.Tensor, where: Callable[[], str]) -> None:
+    """Refuse logits that sums in float16 cannot hold.
+
+    Args:
+        largest: Size of the largest number that they hold.
+        logits: (N, K, w, h, d), float32 in RAM.
+        where: Names the patches, for messages.
+
+    Raises:
+        ModelError: ``LARGE_PREDICTION``.
+    """
+    # Not `abs`, which is a copy of all of it: 390 MiB for 117 classes of 96^3.
+    size = max(-float(logits.min()), float(logits.max()))
+    if size > largest:
+        raise ModelError(
+            f"the model returned {size:g} for {where()}, and sums in float16 hold "
+            f"{largest:g} at most: pass accumulate='float32'",
+            code="LARGE_PREDICTION",
+        )
+
+
+def require_numbers(
+    logits: torch.Tensor,
+    patches: Callable[[], NDArray[np.float32]],
+    where: Callable[[], str],
+    may_be_infinite: bool,
+) -> None:
+    """Refuse logits that are NaN, or infinite where they would become NaN.
+
+    Args:
+        logits: (N, K, w, h, d), float32 in RAM.
+        patches: What the network was given, looked at if NaN came back.
+        where: Names them, for messages.
+        may_be_infinite: Whether infinity stays what it is, for nothing is interpolated.
+
+    Raises:
+        ModelError: ``NAN_PREDICTION`` or ``INFINITE_PREDICTION``.
+    """
+    # A sum is four times as fast as a look at each number, and finite unless one of them is not.
+    if torch.isfinite(logits.sum(dtype=torch.float32)):
+        return
+    # Class by class, for the answer is as large as the question.
+    rows = [row for one in logits for row in one]
+    if any(bool(torch.isnan(row).any()) for row in rows):
+        if not np.isfinite(patches()).all():
+            raise ModelError(
+                f"the model returned NaN for {where()}, which has NaN or infinity itself: give it "
+                "a scan without, for example by preprocess= with a function that replaces them",
+                code="NAN_PREDICTION",
+            )
+        raise ModelError(
+            f"the model returned NaN for {where()}: look at its weights, at the intensities that "
+            "it was given, and whether amp=False helps",
+            code="NAN_PREDICTION",
+        )
+    if not may_be_infinite and any(
+        bool(torch.isinf(row).any()) for row in rows
+    ):  # which a weight of 0 makes NaN
+        raise ModelError(
+            f"the model returned infinity for {where()}: where it rules a class out, let it return "
+            "a number such as -1e9",
+            code="INFINITE_PREDICTION",
+        )
