@@ -46,6 +46,7 @@ EXCEPTIONS = {
 COHORT = (
     "options",
     "folder",
+    "enclosing",
     "discover",
     "plan",
     "catalogue",
@@ -55,6 +56,7 @@ COHORT = (
     "verification",
     "mapped_opener",
     "mapped",
+    "exported_names",
     "exported_files",
     "export",
     "cohort",

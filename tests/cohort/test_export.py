@@ -266,7 +266,7 @@ def items_of_all(opened, root):
     return [
         item
         for name in opened.names
-        for item in items_of(MemberOpener(opened.member(name)), str(root), ".nii.gz")
+        for item in items_of(MemberOpener(opened.member(name)), str(root), ".nii.gz", {})
     ]
 
 

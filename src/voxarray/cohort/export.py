@@ -9,7 +9,9 @@ from pathlib import Path
 
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.catalogue.part_failures import Failed
+from voxarray.cohort.enclosing import in_results, refuse_results_around
 from voxarray.cohort.exported_files import ExportJob, MemberOpener, items_of
+from voxarray.cohort.exported_names import names_for_one_file, names_of
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.item import Item
@@ -43,12 +45,14 @@ def export(
 
     Raises:
         UnsupportedError: If no files are written by that suffix (``UNKNOWN_SUFFIX``).
-        FormatError: If the destination is a file, or is or lies in the cohort (``OTHER_FORM``).
+        FormatError: If the destination is a file, or is or lies in a cohort or an archive
+            (``OTHER_FORM``).
     """
     folder = CohortLayout.of(destination)
     written = _checked_suffix(suffix)
-    _refuse_place(folder, {one.root for one in members})
+    _refuse_place(folder)
     engine = choose_engine(run.workers, run.scheduler, run.executor)
+    shared = names_for_one_file(names_of(members), folder.root)
     if run.partition is not None:
         number, of = run.partition
         members = members[number - 1 :: of]
@@ -56,7 +60,7 @@ def export(
     openers = {member.name: MemberOpener(member) for member in members}
     items: list[Item] = []
     for done, opener in enumerate(openers.values(), 1):
-        items += items_of(opener, folder.root, written)
+        items += items_of(opener, folder.root, written, shared)
         told.planned(done, len(openers))
     tally = Tally(failures=[Failed(i.slug, i.key, i.failure) for i in items if i.failure])
     todo = by_size([item for item in items if item.failure is None])
@@ -111,8 +115,12 @@ class _Remarks(ProgressListener):
             warnings.warn(f"{text} ({first}{more})", VoxarrayWarning, stacklevel=4)
 
 
-def _refuse_place(folder: CohortLayout, cohorts: set[str]) -> None:
-    """Refuse what is no folder, and cohorts, which are no sources if other images are in them."""
+def _refuse_place(folder: CohortLayout) -> None:
+    """Refuse what is no folder, and cohorts and archives, in which other files are none of theirs.
+
+    Raises:
+        FormatError: ``OTHER_FORM``.
+    """
     root = folder.root
     above = [] if is_url(root) else [root, *map(str, Path(root).parents)]
     for place in above:
@@ -122,18 +130,9 @@ def _refuse_place(folder: CohortLayout, cohorts: set[str]) -> None:
                 code="OTHER_FORM",
                 path=place,
             )
-    inside = _followed(root)
-    if folder.is_cohort() or any(inside.startswith(f"{_followed(one)}/") for one in cohorts):
-        raise FormatError(
-            f"{root} is, or lies in, a cohort: files of its images go into a folder outside of it",
-            code="OTHER_FORM",
-            path=root,
-        )
-
-
-def _followed(place: str) -> str:
-    """Where a folder is, links followed; the text of a URL."""
-    return (place if is_url(place) else os.path.realpath(place)).rstrip("/")
+    if folder.is_cohort():
+        raise in_results(root, root)
+    refuse_results_around(root)
 
 
 def _checked_suffix(suffix: str) -> str:

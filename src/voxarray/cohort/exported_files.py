@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from voxarray.archive.partial_writes import PartialWrite
 from voxarray.cohort.catalogue.member import Member
+from voxarray.cohort.exported_names import Name, refuse_linked_place, target_of
 from voxarray.cohort.plan.failures import failure_of, redact_paths
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Failure, Header, Input, Item
@@ -30,9 +30,6 @@ from voxarray.saving import convert, projected_peak
 from voxarray.source.base import Source
 from voxarray.source.kept_blocks import dropped_afterwards
 from voxarray.source.pieces import pieces
-
-_PLAIN = re.compile(r"[^./\\\0-\x1f\x7f][^/\\\0-\x1f\x7f]*")
-"""What may name a file or folder: never one outside of the destination, and never a hidden one."""
 
 _NO_STAMP = InputFingerprint(0, 0, "")
 """Nothing is planned ahead: archives are those of this moment."""
@@ -158,13 +155,16 @@ class ExportJob(Job):
         return result
 
 
-def items_of(opener: MemberOpener, root: str, suffix: str) -> list[Item]:
+def items_of(
+    opener: MemberOpener, root: str, suffix: str, shared: Mapping[Name, Name]
+) -> list[Item]:
     """The images of a subject by their headers, those that cannot be written included.
 
     Args:
         opener: Of the subject.
         root: Folder of all subjects.
         suffix: Of the files.
+        shared: Names that the file system takes for those of other images, and those.
     """
     subject = opener.member.name
     try:
@@ -176,11 +176,24 @@ def items_of(opener: MemberOpener, root: str, suffix: str) -> list[Item]:
     for name, image in images.items():
         called, header, failed = f"{subject}: {name}", None, None
         try:
-            header = _header(image.source, target_of(subject, name, root, suffix))
+            target = target_of(subject, name, root, suffix)
+            _refuse_shared(shared.get((subject, name)), target)
+            refuse_linked_place(target, root)
+            header = _header(image.source, target)
         except Exception as error:
             failed = failure_of(error, called, opener.places)
         items.append(_item(subject, name, called, header, failed, isinstance(image, LabelMap)))
     return items
+
+
+def _refuse_shared(other: Name | None, target: str) -> None:
+    if other is not None:
+        raise FormatError(
+            f"{target} would also be the file of the image {other[1]!r} of the subject "
+            f"{other[0]!r}: this file system does not tell their names apart, so write one of them "
+            "into another folder (query)",
+            code="NAME_COLLISION",
+        )
 
 
 def _item(
@@ -215,28 +228,14 @@ def _header(source: Source, target: str) -> Header:
     )
 
 
-def target_of(subject: str, image: str, root: str, suffix: str) -> str:
-    """Where the file of an image is.
-
-    Raises:
-        FormatError: Its names lead elsewhere (``BAD_NAME``).
-    """
-    parts = [*subject.split("/"), image]
-    if not all(map(_PLAIN.fullmatch, parts)):
-        raise FormatError(
-            f"the image {image!r} of the subject {subject!r} cannot name a file: it "
-            "has an empty part, one that begins with a dot, or control characters",
-            code="BAD_NAME",
-        )
-    return os.path.join(root, *parts) + suffix
-
-
 def _difference(source: Source, path: str) -> str:
-    """What tells the image in a file from a source; empty if its voxels and their places do not."""
+    """What tells the image in a file from a source; empty if nothing that the file holds does."""
     try:
         there = open_source(path)
         if there.shape != source.shape:
             return f"holds another image, of shape {there.shape} and not {source.shape}"
+        if there.dtype != (held := _held_dtype(source, path)):
+            return f"holds {there.dtype.name} voxels and not {held.name}"
         if not there.grid.isclose(_held_grid(source, path)):
             return "its voxels are at other places"
         for box, voxels in pieces(there):
@@ -254,3 +253,12 @@ def _held_grid(source: Source, path: str) -> Grid:
     if written is None or written.held_affine is None:
         return source.grid
     return Grid(source.grid.shape, load(written.held_affine)(source))
+
+
+def _held_dtype(source: Source, path: str) -> np.dtype:
+    """The type of voxels that are read from a file of a source, in native byte order."""
+    written = writable_format(path)
+    if written is not None and written.held_dtype is not None:
+        found: np.dtype = load(written.held_dtype)(source, path)
+        return found
+    return np.dtype(np.uint8) if source.dtype == np.bool_ else source.dtype

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.convert import watching
+from voxarray.cohort.enclosing import refuse_cohort_among_results
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.mapped_opener import (
     MappedOpener,
@@ -284,6 +285,7 @@ class Mapped(Sequence[Subject]):
             raise FormatError(
                 f"{folder.root} is the cohort itself: choose another folder", code="OTHER_SOURCE"
             )
+        refuse_cohort_among_results(folder)
         previous = previous_plan(folder)
         if previous is not None:
             self._refuse_other(previous.origin, folder)

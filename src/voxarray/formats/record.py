@@ -50,6 +50,8 @@ class Format:
         keywords: Keywords of ``save`` that the writer uses, out of `KEYWORDS`.
         held_affine: Takes a `Source` and returns the (4, 4) affine (RAS+, mm) that its file has, if
             that is not its own: TIFF and pictures hold no place in a patient.
+        held_dtype: Takes a `Source` and the path of a file, and returns the type that its voxels
+            have when they are read from there, if that is not their own: MINC scales integers.
         in_order: Whether the writer reads the voxels once and in disk order, so that they can be
             computed while it writes.
     """
@@ -68,6 +70,7 @@ class Format:
     keywords: tuple[str, ...] = ()
     in_order: bool = False
     held_affine: str | None = None
+    held_dtype: str | None = None
 
     @property
     def written(self) -> tuple[str, ...]:

@@ -68,6 +68,7 @@ FORMATS = (
         (".mnc",),
         open="voxarray.formats.minc.read:open_minc",
         write="voxarray.formats.minc.write:save",
+        held_dtype="voxarray.formats.minc.write:held_dtype",
         peak=_ITK_PEAK,
     ),
     Format(
@@ -110,6 +111,7 @@ FORMATS = (
         open="voxarray.formats.pictures.read:open_picture",
         write="voxarray.formats.pictures.write:save",
         held_affine="voxarray.formats.pictures.write:held_affine",
+        held_dtype="voxarray.formats.pictures.write:held_dtype",
         in_folders=False,
         keywords=("squeeze",),
     ),

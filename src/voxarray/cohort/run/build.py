@@ -18,6 +18,7 @@ from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.locate import locate
 from voxarray.cohort.discover.patterns import misfit
 from voxarray.cohort.discover.search import cohort_above, cohort_named, search
+from voxarray.cohort.enclosing import refuse_cohort_among_results
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.plan.failures import FATAL
@@ -227,6 +228,7 @@ def make_plan(
         ArchiveError: If writing fails.
     """
     folder = CohortLayout.of(destination)
+    refuse_cohort_among_results(folder)
     looked = (watcher or ProgressListener()).planned
     plan = plan_of(found, path_texts(sources), options, previous_plan(folder), looked)
     if write:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from voxarray.formats._voxels.capabilities import (
     remark_lost_time,
     require_held,
@@ -48,6 +50,13 @@ def write_minc(source: Source, path: str, *, overwrite: bool = True) -> None:
             f"WIDER_DTYPE: MINC stores {source.dtype.name} voxels with a scaling, so they will be "
             f"read as {written.dtype.name}; their values stay the same"
         )
+
+
+def held_dtype(source: Source, _: str) -> np.dtype:
+    """Type of voxels that are read from a file of a source: integers are stored with a scaling."""
+    if source.dtype.kind == "f":
+        return source.dtype
+    return np.dtype(np.float64 if source.dtype.itemsize > 2 else np.float32)
 
 
 def save(request: SaveRequest) -> None:

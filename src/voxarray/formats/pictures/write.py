@@ -74,7 +74,8 @@ def write_picture(source: Source, path: str, *, overwrite: bool = True) -> None:
             f"{source.shape[0]}: select some of them",
             code="UNSUPPORTED_DIMS",
         )
-    pixels = voxels if suffix == ".png" and voxels.dtype == np.uint16 else _as_uint8(voxels, kind)
+    is_kept = held_dtype(source, path) == voxels.dtype
+    pixels = voxels if is_kept else _as_uint8(voxels, kind)
     if _WRITERS[suffix] == "JPEGImageIO":
         warn("LOSSY: JPEG changes values; save as .png to keep them")
     remark_lost_geometry(source, _HELD, kind)
@@ -123,6 +124,12 @@ def _as_uint8(voxels: NDArray, kind: str) -> NDArray[np.uint8]:
 def held_affine(_: Source) -> NDArray[np.float64]:
     """(4, 4) affine, RAS+ in mm, of any picture: pixels of 1 mm at no place."""
     return ras_from_lps(_HELD)
+
+
+def held_dtype(source: Source, path: str) -> np.dtype:
+    """Type of the pixels of a picture: uint8, or in a PNG uint16 if they are that."""
+    is_wide = suffix_of(path) == ".png" and source.dtype == np.uint16
+    return np.dtype(np.uint16 if is_wide else np.uint8)
 
 
 def save(request: SaveRequest) -> None:
