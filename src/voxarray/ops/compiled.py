@@ -110,7 +110,9 @@ def columns_last(voxels, strides, length, planes, lines, columns, lines_first, c
                 _blend_four(r00, r01, r10, r11, wy[j], wz[k], y_copied, z_copied, row)
             else:
                 _blend_four(r00, r10, r01, r11, wz[k], wy[j], z_copied, y_copied, row)
-            if x_copied or cut[0] == 0:
+            if cut[0] == 0 and out.dtype == row.dtype:
+                _gather(row, x0, x1, wx, x_copied, out[k, j])
+            elif x_copied or cut[0] == 0:
                 _gather(row, x0, x1, wx, x_copied, result)
                 _store(result, cut, out[k, j])
             else:
