@@ -347,8 +347,8 @@ def test_masks_that_do_not_fit():
             transform(subject)
         assert error.value.code == "MASK_MISMATCH"
     for method, message in (
-        ("brain", "is the name of a label map"),
-        (1.5, "is the name of a label map"),
+        ("brain", "is the name of no label map in the subject, which has 'seg'; else"),
+        (1.5, "=1.5 is the name of no label map in the subject, which has 'seg'"),
         (lambda _: 3, "must return a dask or NumPy array"),
         (lambda x: x.clamp(0), "failed on a lazy dask array"),
     ):

@@ -24,6 +24,7 @@ from typing import Any
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, of_system
 from voxarray.core.given_paths import path_text
 from voxarray.formats.dicom.detect import is_dicom, is_dicom_folder
+from voxarray.formats.packed_files import unpacking_hint
 from voxarray.formats.plugins import added_formats
 from voxarray.formats.record import Format
 from voxarray.formats.suffixes import is_inside_zip, suffix_of
@@ -128,9 +129,9 @@ def _opener(path: str) -> Opener:
         return load(_DICOM)
     known_format = format_of(path)
     if known_format is None:
+        told = unpacking_hint(path) or f"known are {', '.join(known_suffixes())}"
         raise UnsupportedError(
-            f"nothing reads files that end in {suffix!r} ({path}): known are "
-            f"{', '.join(known_suffixes())}",
+            f"nothing reads files that end in {suffix!r} ({path}): {told}",
             code="UNKNOWN_SUFFIX",
             path=path,
         )

@@ -67,10 +67,11 @@ def _mask_of(
             return _side(method.capitalize(), source)
     elif isinstance(method, (int, np.integer, list, tuple)) and not isinstance(method, bool):
         return _within(six_bounds(method), source)
+    there = ", ".join(map(repr, _label_maps(subject))) or "none"
     raise ValueError(
-        f"masking_method is the name of a label map in the subject ({_label_maps(subject)}), one "
-        f"of {SIDES}, one, three or six numbers of voxels to leave out, or a function, and not "
-        f"{method!r}"
+        f"masking_method={method!r} is the name of no label map in the subject, which has {there}; "
+        f"else it is a side ({', '.join(SIDES)}), one, three or six numbers of voxels to leave "
+        "out, or a function"
     )
 
 

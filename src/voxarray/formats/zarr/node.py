@@ -153,9 +153,12 @@ def require(node: Node | None, store: Store, key: str) -> Node:
     """
     if node is None:
         inner = _nodes_below(store, key)
-        hint = f": name what is there, for example {store.path}/{inner[0]}" if inner else ""
+        hint = f"; name the one in it, for example {store.path}/{inner[0]}" if inner else ""
         raise UnsupportedError(
-            f"there is no Zarr group or array {key or '/'} in {store.path}{hint}",
+            f"{store.path} holds no Zarr group or array called {key}{hint}"
+            if key
+            else f"{store.path} is no Zarr group or array: it has no zarr.json, .zgroup or .zarray"
+            f"{hint}",
             code="NO_NODE",
             path=store.path,
         )
