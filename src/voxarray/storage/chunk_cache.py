@@ -18,6 +18,7 @@ import hashlib
 import logging
 import multiprocessing
 import os
+import re
 import secrets
 import tempfile
 import threading
@@ -44,6 +45,9 @@ _RECENT = 60.0
 """Seconds for which a chunk counts as just read."""
 
 _END = ".part"
+
+_OURS = re.compile(rf"[0-9a-f]{{32}}(-\d+-\d+)?(\.[0-9a-f]{{16}}{re.escape(_END)})?")
+"""Names of chunks, and of those that are being written."""
 
 
 def chunk_cache() -> ChunkCache | None:
@@ -144,10 +148,13 @@ class ChunkCache:
         return sum(size for _, size, _ in self._files())
 
     def _files(self) -> Iterator[tuple[int, int, str]]:
+        """Time, bytes and path of each chunk; what else lies in the folder belongs to others."""
         for folder, _, names in os.walk(self.folder):
-            for name in names:
+            for name in filter(_OURS.fullmatch, names):
                 path = os.path.join(folder, name)
                 with suppress(OSError):
+                    if path != self._path(name):
+                        continue
                     status = os.stat(path)
                     yield status.st_mtime_ns, status.st_size, path
 

@@ -134,6 +134,20 @@ def test_oldest_chunks_go_first(tmp_path):
     assert not cache.holds("f" * 32)  # it alone would drop half of the others
 
 
+def test_what_others_keep_in_the_folder_is_neither_counted_nor_deleted(tmp_path):
+    """Somebody names a folder that is not empty, such as a scratch disk's."""
+    cache = ChunkCache(str(tmp_path), 1000)
+    theirs = [tmp_path / "thesis.docx", tmp_path / f"0a/{0:032x}.txt", tmp_path / f"b/{1:032x}"]
+    for file in theirs:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(bytes(900))
+        os.utime(file, ns=(1, 1))
+    for number in range(60):
+        cache.put(f"{number:032x}-0-50", bytes(50))
+    assert all(file.read_bytes() == bytes(900) for file in theirs)
+    assert 500 < cache.size() <= 1000
+
+
 def test_full_disk_stops_no_reading(bucket, kept, monkeypatch, caplog):
     voxels = save(bucket)
 
