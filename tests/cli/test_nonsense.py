@@ -21,6 +21,7 @@ CALLS = {
     "clean": ["empty"],
     "completion": ["bash"],
     "convert": ["scan.nii.gz", "out.ome.zarr"],
+    "evaluate": ["labels.nii.gz", "labels.nii.gz"],
     "finalise": ["cohort"],
     "history": ["scan.ome.zarr"],
     "infer": ["net.ts", "scan.nii.gz", "out.nii.gz", "--patch-size", "8"],

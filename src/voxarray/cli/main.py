@@ -19,8 +19,8 @@ from voxarray.core.errors import VoxarrayWarning
 from voxarray.core.version import __version__
 
 _COMMANDS = (
-    *("add-labels", "catalogue", "clean", "completion", "convert", "demo", "finalise", "history"),
-    *("infer", "info", "plan", "preprocess", "remove-labels", "verify"),
+    *("add-labels", "catalogue", "clean", "completion", "convert", "demo", "evaluate", "finalise"),
+    *("history", "infer", "info", "plan", "preprocess", "remove-labels", "verify"),
 )
 
 _HEADERS_ALONE = ("history", "info")

@@ -1,0 +1,120 @@
+"""``voxarray evaluate``: how well label maps agree with others, as a table."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.options import checked_size
+from voxarray.cohort.cohort import Cohort
+from voxarray.cohort.folder import CohortLayout
+from voxarray.core.errors import UnsupportedError, VoxarrayError
+from voxarray.core.printable import cell, printable
+from voxarray.formats.registry import format_of, is_image_folder
+from voxarray.inference.evaluate import Evaluation, evaluate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} are no labels: write numbers such as 1,2,5") from None
+
+
+@click.command("evaluate")
+@click.argument("prediction")
+@click.argument("reference")
+@click.option("--layer", help="Of cohorts: name of the label map that is the prediction")
+@click.option("--reference-layer", help="Of cohorts: name of the label map that is the reference")
+@click.option(
+    "--labels", callback=_numbers, metavar="N,N,...", help="Labels to compare [default: all but 0]"
+)
+@click.option(
+    "--no-surfaces", is_flag=True, help="Do not compare surfaces, which needs a label's box in RAM"
+)
+@click.option("--montage", metavar="FILE", help="Also save a picture: predictions over their scans")
+@click.option(
+    "--images", metavar="PATH", help="Scans of the picture [default: of the cohort REFERENCE]"
+)
+@click.option(
+    "--most",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Largest number of subjects in the picture",
+)
+@click.option(
+    "--memory",
+    callback=checked_size,
+    help='Budget, such as "512 MiB" [default: half of the memory available to this process]',
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV")
+@how_it_speaks(as_json=True)
+def command(
+    prediction: str,
+    reference: str,
+    images: str | None,
+    no_surfaces: bool,
+    memory: str | None,
+    as_csv: bool,
+    **given: Any,
+) -> None:
+    """Compare the labels of PREDICTION with those of REFERENCE: Dice, volumes, surfaces.
+
+    Both are label maps on one grid, or both are cohorts with the same subjects; two label maps of
+    one cohort are chosen by --layer and --reference-layer. Prints a row per label, and subject.
+    """
+    import dask.config
+
+    talk = console()
+    if as_csv and talk.as_json:
+        raise click.UsageError("--csv and --json cannot both be given")
+    budget = {} if memory is None else {"voxarray.memory-budget": memory}
+    with dask.config.set(budget):
+        try:
+            found = evaluate(
+                _opened(prediction),
+                _opened(reference),
+                images=None if images is None else _opened(images),
+                surfaces=not no_surfaces,
+                progress=talk.progress,
+                **given,
+            )
+        except VoxarrayError:
+            raise
+        except (TypeError, ValueError) as error:  # arguments that do not go together
+            raise click.UsageError(str(error)) from error
+    table = found.table if isinstance(found, Evaluation) else found
+    talk.document.update(prediction=prediction, reference=reference, scores=_records(table))
+    if as_csv:
+        talk.say(table.map(cell).to_csv(index=False), newline=False)
+    else:
+        shown = table.map(lambda value: printable(value) if isinstance(value, str) else value)
+        talk.say(shown.to_string(index=False, na_rep="-", float_format="{:.4g}".format))
+    talk.finish()
+
+
+def _opened(path: str) -> Any:
+    """A cohort, or the path of a label map."""
+    path = os.path.expanduser(path)
+    if format_of(path) is not None or is_image_folder(path):
+        return path
+    try:
+        is_cohort = CohortLayout.of(path).is_cohort()
+    except UnsupportedError:  # a URL from which is only read
+        return path
+    return Cohort(path) if is_cohort else path
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON has them: what is no number is null."""
+    return [
+        {key: None if value != value else value for key, value in row.items()}
+        for row in table.to_dict("records")
+    ]

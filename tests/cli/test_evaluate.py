@@ -1,0 +1,128 @@
+"""``voxarray evaluate`` says what `vx.evaluate` finds."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import voxarray as vx
+from voxarray.cli.main import main
+
+
+def run(*words):
+    done = CliRunner().invoke(main, ["evaluate", *map(str, words)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done
+
+
+@pytest.fixture
+def maps(tmp_path):
+    truth = np.zeros((1, 20, 18, 16), np.uint8)
+    truth[:, 5:15, 5:15, 5:12] = 1
+    truth[:, :3, :3, :3] = 4
+    found = np.roll(truth, 1, axis=1)
+    found[found == 4] = 7
+    for name, voxels in {"truth": truth, "found": found}.items():
+        vx.LabelMap(tensor=voxels).save(tmp_path / f"{name}.nii.gz")
+    vx.ScalarImage(tensor=truth.astype("float32")).save(tmp_path / "scan.nii.gz")
+    return tmp_path / "found.nii.gz", tmp_path / "truth.nii.gz"
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    for number in range(2):
+        folder = tmp_path / "scans" / f"sub-{number}"
+        folder.mkdir(parents=True)
+        scan = vx.testing.sample((14, 12, 10))
+        scan.save(folder / "t1.nii.gz")
+        for name, shift in {"found": number, "truth": 0}.items():
+            voxels = np.zeros((1, 14, 12, 10), np.uint8)
+            voxels[:, 3:8, 2 + shift : 8 + shift, 2:7] = 1
+            vx.LabelMap(tensor=voxels, affine=scan.affine).save(folder / f"{name}.nii.gz")
+    vx.convert_cohort(
+        tmp_path / "scans",
+        tmp_path / "cohort",
+        image_patterns={"t1": "**/t1.nii.gz"},
+        label_patterns={"found": "**/found.nii.gz", "truth": "**/truth.nii.gz"},
+        progress=False,
+    )
+    return tmp_path / "cohort"
+
+
+def same(table, records):
+    """JSON has null where a table has NaN."""
+    pd.testing.assert_frame_equal(pd.DataFrame(records).astype(table.dtypes), table)
+
+
+def test_two_label_maps(maps):
+    expected = vx.evaluate(*maps).table
+    done = run(*maps, "--json")
+    assert done.exit_code == 0
+    document = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert (document["prediction"], document["reference"]) == tuple(map(str, maps))
+    assert [row["label"] for row in document["scores"]] == [1, 4, 7]
+    assert document["scores"][1]["hausdorff_mm"] is None
+    same(expected, document["scores"])
+
+
+def test_a_table_for_people_and_one_for_programs(maps):
+    done = run(*maps)
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[0].split()[:3] == ["label", "name", "dice"]
+    assert lines[1].split()[1:3] == ["0.9", "700"]
+    found = pd.read_csv(io.StringIO(run(*maps, "--csv").stdout), keep_default_na=True)
+    assert np.allclose(found["dice"], vx.evaluate(*maps).table["dice"])
+    assert run(*maps, "--quiet").stdout == ""
+
+
+def test_labels_and_surfaces_can_be_chosen(maps):
+    scores = json.loads(run(*maps, "--json", "--labels", "1", "--no-surfaces").stdout)["scores"]
+    assert [row["label"] for row in scores] == [1]
+    assert scores[0]["hausdorff_mm"] is None
+    assert scores[0]["dice"] == pytest.approx(0.9)
+
+
+def test_layers_of_a_cohort_and_a_picture(tmp_path, cohort):
+    names = ["--layer", "found", "--reference-layer", "truth"]
+    done = run(cohort, cohort, *names, "--json", "--montage", tmp_path / "m.png", "--most", "1")
+    assert done.exit_code == 0, done.output
+    scores = json.loads(done.stdout)["scores"]
+    opened = vx.Cohort(cohort)
+    same(vx.evaluate(opened, opened, layer="found", reference_layer="truth"), scores)
+    assert [round(row["dice"], 3) for row in scores] == [1, round(5 / 6, 3)]
+    assert (tmp_path / "m.png").stat().st_size > 1000
+
+
+def test_a_picture_of_two_label_maps(tmp_path, maps):
+    picture = ["--images", tmp_path / "scan.nii.gz", "--montage", tmp_path / "m.png"]
+    assert run(*maps, *picture).exit_code == 0
+    assert (tmp_path / "m.png").stat().st_size > 1000
+
+
+def test_what_makes_no_sense_is_usage_and_what_fails_is_named(tmp_path, maps, cohort):
+    for words in (
+        [*maps, "--labels", "a"],
+        [*maps, "--layer", "found"],
+        [*maps, "--images", maps[0]],
+        [*maps, "--csv", "--json"],
+        [cohort, maps[1]],
+    ):
+        done = run(*words)
+        assert done.exit_code == 2, done.output
+    done = run(maps[0], tmp_path / "none.nii.gz", "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["error"]["code"]
+    done = run(cohort, cohort, "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["error"]["code"] == "NO_LABELS"
+    vx.LabelMap(tensor=np.ones((1, 3, 3, 3), "u1")).save(tmp_path / "small.nii.gz")
+    done = run(maps[0], tmp_path / "small.nii.gz", "--json")
+    assert json.loads(done.stdout)["error"]["code"] == "GRID_MISMATCH"
+    assert json.loads(run(*maps, "--memory", "1 kB", "--json").stdout)["error"]["code"]
