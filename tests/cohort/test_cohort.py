@@ -188,6 +188,26 @@ def test_saving_with_workers_makes_the_same(tmp_path, cohort):
     assert truth(tmp_path / "serial") == truth(tmp_path / "spread")
 
 
+def test_cohorts_are_saved_as_single_files(tmp_path, cohort):
+    """As ``--zip`` does."""
+    saved = [
+        cohort.save(tmp_path / "same", zip=True),
+        cohort.map(vx.CropOrPad(6)).save(tmp_path / "cropped", zip=True),
+    ]
+    for one in saved:
+        assert all(archive.endswith(".ozx") for archive in one.table["archive"])
+        assert vx.verify(one.path) == []
+    assert np.array_equal(saved[0]["1"]["image"].numpy(), cohort["1"]["image"].numpy())
+    mapped = cohort.map(vx.CropOrPad(6))
+    mapped.plan(tmp_path / "parts", zip=True)
+    for number in (1, 2):
+        mapped.save(tmp_path / "parts", zip=True, partition=(number, 2))
+    assert len(list((tmp_path / "parts/subjects").glob("*.ozx"))) == len(cohort)
+    with pytest.raises(VoxarrayError, match="zip= would have no effect on .nii files") as caught:
+        cohort.save(tmp_path / "files", suffix=".nii", zip=True)
+    assert caught.value.code == "UNUSED_KEYWORD"
+
+
 def fails_on_one(subject: vx.Subject) -> vx.Subject:
     if subject["subject"] == "1":
         raise ValueError("no")

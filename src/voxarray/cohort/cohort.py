@@ -164,6 +164,7 @@ class Cohort(Sequence[Subject]):
         codec: str | None = None,
         levels: Levels = None,
         chunks: int | None = None,
+        zip: bool = False,  # noqa: A002  # what the command line calls it
         workers: int = 0,
         scheduler: str | None = None,
         partition: tuple[int, int] | None = None,
@@ -195,6 +196,7 @@ class Cohort(Sequence[Subject]):
             codec: Profile of the archives' codec.
             levels: Pyramid levels of archives, as `Image.save` has them.
             chunks: Edge of archives' chunks, in voxels.
+            zip: One ``.ozx`` file per archive, not a folder.
             workers: Processes on this machine.
             scheduler: Address of a running dask scheduler.
             partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of the subjects.
@@ -223,6 +225,7 @@ class Cohort(Sequence[Subject]):
                 codec=codec,
                 levels=levels,
                 chunks=chunks,
+                zip=zip,
                 workers=workers,
                 scheduler=scheduler,
                 partition=partition,
@@ -230,7 +233,7 @@ class Cohort(Sequence[Subject]):
                 overwrite=overwrite,
                 progress=progress,
             )
-        given = {"codec": codec, "levels": levels, "chunks": chunks}
+        given = {"codec": codec, "levels": levels, "chunks": chunks, "zip": zip or None}
         unused = [f"{name}=" for name, value in given.items() if value is not None]
         if unused:
             raise UnsupportedError(

@@ -111,6 +111,7 @@ class Mapped(Sequence[Subject]):
         codec: str | None = None,
         levels: Levels = None,
         chunks: int | None = None,
+        zip: bool = False,  # noqa: A002  # what the command line calls it
         workers: int = 0,
         scheduler: str | None = None,
         partition: tuple[int, int] | None = None,
@@ -133,6 +134,7 @@ class Mapped(Sequence[Subject]):
             codec: Profile of the archives' codec.
             levels: Pyramid levels, as `Image.save` has them.
             chunks: Edge of chunks, in voxels.
+            zip: One ``.ozx`` file per image, not a folder.
             workers: Processes on this machine; the transform must then be one that can be pickled,
                 as for ``scheduler`` and ``executor``.
             scheduler: Address of a running dask scheduler.
@@ -156,7 +158,7 @@ class Mapped(Sequence[Subject]):
         if options is not None or run is not None or watcher is not None:
             text = "options=, run= and watcher= of save() go with the next release: use keywords"
             warnings.warn(text, DeprecationWarning, stacklevel=2)
-        options = options or ArchiveOptions(levels, chunks, codec)
+        options = options or ArchiveOptions(levels, chunks, codec, zip)
         run = run or ExecutionOptions(
             workers, scheduler, partition, overwrite=overwrite, executor=executor
         )
@@ -203,6 +205,7 @@ class Mapped(Sequence[Subject]):
         codec: str | None = None,
         levels: int | None = None,
         chunks: int | None = None,
+        zip: bool = False,  # noqa: A002  # what the command line calls it
         progress: ProgressOption = None,
     ) -> str:
         """Freeze what `save` will do, so that each part of it need look at its own images only.
@@ -214,6 +217,7 @@ class Mapped(Sequence[Subject]):
             codec: As `save` will be told.
             levels: As `save` will be told.
             chunks: As `save` will be told.
+            zip: As `save` will be told.
             progress: As in `save`.
 
         Returns:
@@ -225,7 +229,7 @@ class Mapped(Sequence[Subject]):
         """
         folder = CohortLayout.of(destination)
         with watching(progress) as told:
-            plan = self.freeze(folder, ArchiveOptions(levels, chunks, codec), told)
+            plan = self.freeze(folder, ArchiveOptions(levels, chunks, codec, zip), told)
         return plan.summary()
 
     @property
