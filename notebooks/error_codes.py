@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "voxarray"
+GUIDES = Path(__file__).parent / "pages" / "how-to"
 _CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*\Z")
 _REPORTS = ("Problem", "Failure", "_warn")
 """Calls whose first argument is a code: what `verify`, plans and warnings say."""
@@ -178,16 +179,47 @@ its code on this page.
 
 def page() -> str:
     """A page of the site, with an anchor for each code: its name in small letters."""
-    return _HEADING + "".join(_entry(one) for one in error_codes())
+    where = explained()
+    return _HEADING + "".join(_entry(one, where.get(one.code, {})) for one in error_codes())
 
 
-def _entry(one: ErrorCode) -> str:
+def explained(guides: Path = GUIDES) -> dict[str, dict[str, str]]:
+    """By code, the sections of how-to pages that tell of it: their headings by their links.
+
+    Args:
+        guides: Folder of the pages.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for page in sorted(guides.glob("*.md")):
+        title = heading = anchor = ""
+        # Lines of code may begin with # and hold whatever looks like a code.
+        for line in re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S).split(
+            "\n"
+        ):
+            level, _, text = line.partition(" ")
+            if level and not level.strip("#"):
+                title = title or text
+                heading = title if level == "#" else f"{title}: {text}"
+                anchor = "" if level == "#" else f"#{_slug(text)}"
+            for code in re.findall(r"`([A-Z][A-Z0-9_]+)`", line):
+                found.setdefault(code, {})[f"how-to/{page.name}{anchor}"] = heading
+    return found
+
+
+def _slug(heading: str) -> str:
+    """The anchor that the site gives a heading."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+
+def _entry(one: ErrorCode, guides: dict[str, str]) -> str:
     errors = ", ".join(f"`{error}`" for error in one.errors)
     areas = ", ".join(dict.fromkeys(module.split(".")[1] for module in one.modules))
     texts = one.messages or (_PUT_TOGETHER[one.code],)
     messages = "".join(f"\n> {_escaped(text)}\n" for text in texts)
     head = f"\n## {one.code} {{ #{one.code.lower()} }}\n\n"
-    return f"{head}{errors}{', ' * bool(errors)}from {areas}\n{messages}"
+    links = ", ".join(f"[{heading}]({link})" for link, heading in guides.items())
+    more = f"\nMore in {links}.\n" if links else ""
+    return f"{head}{errors}{', ' * bool(errors)}from {areas}\n{messages}{more}"
 
 
 def _escaped(text: str) -> str:

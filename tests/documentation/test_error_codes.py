@@ -50,6 +50,21 @@ def test_every_code_that_tests_expect_is_in_the_table(table):
     assert not {code: where for code, where in expected.items() if code not in {*table, *own}}
 
 
+def test_codes_lead_to_the_pages_that_tell_of_them(table, tmp_path):
+    codes = sys.modules["codes"]
+    (tmp_path / "a.md").write_text(
+        "# Do it\n\n(`ONE`)\n\n## Well, then\n\n`TWO` and `TWO`\n\n```python\n# `THREE`\n```\n\n`x`\n"
+    )
+    assert codes.explained(tmp_path) == {
+        "ONE": {"how-to/a.md": "Do it"},
+        "TWO": {"how-to/a.md#well-then": "Do it: Well, then"},
+    }
+    link = "[Preprocess: Images on different grids](how-to/preprocess.md#images-on-different-grids)"
+    for code in ("GRID_MISMATCH", "MASK_MISMATCH", "GRIDS_DIFFER"):
+        entry = codes.page().split(f"\n## {code} ")[1].split("\n## ")[0]
+        assert f"More in {link}" in entry
+
+
 def test_every_code_says_what_raises_it_and_why(table):
     assert len(table) > 230
     silent = {code for code, one in table.items() if not one.messages}
