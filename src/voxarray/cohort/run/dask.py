@@ -21,7 +21,7 @@ from voxarray.cohort.run.job import Begin, Job
 from voxarray.cohort.run.task import Result
 from voxarray.cohort.run.worker_news import WorkerNews
 from voxarray.cohort.run.worker_watch import WorkerWatch
-from voxarray.core import memory, settings
+from voxarray.core import heap, memory, settings
 from voxarray.core.errors import ArchiveError, VoxarrayError, VoxarrayWarning
 from voxarray.core.shares import share_of
 from voxarray.storage.folder_lock import FolderLock
@@ -67,7 +67,7 @@ class Distributed:
 
 def with_settings(ours: Mapping[str, Any], function: Any, *args: Any, **options: Any) -> Any:
     """Call a function in a worker, with what is set where the work was given out."""
-    with settings.of_task(ours):
+    with settings.of_task(ours), heap.freed_kept():
         return function(*args, **options)
 
 

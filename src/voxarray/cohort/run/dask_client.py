@@ -10,13 +10,10 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 from voxarray.cohort.run import throttle
+from voxarray.core import heap
 from voxarray.core.errors import TransportError
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": 32 << 20, "MALLOC_TRIM_THRESHOLD_": 64 << 20}
-"""Where glibc's allocator ends by itself (mallopt(3)), in bytes. `distributed` starts its workers
-with a trim threshold of 64 KiB, which also keeps the other one at 128 KiB: each buffer of a chunk
-would be fresh pages, twenty times as many as without."""
 _UNWATCHED = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1 s",
@@ -76,7 +73,8 @@ def _of_workers(workers: int, overlapping: bool, share: Mapping[str, Any]) -> It
     import dask.config
     from distributed import Client
 
-    environment = {**dask.config.get(_ENVIRONMENT), **_ALLOCATOR}
+    # Those of `distributed` are so low that each buffer of a chunk would be fresh pages.
+    environment = {**dask.config.get(_ENVIRONMENT), **heap.ROOMY}
     with (
         dask.config.set({_ENVIRONMENT: environment, **_UNWATCHED, **_RESTARTS}),
         _cluster(workers, overlapping, share) as cluster,
