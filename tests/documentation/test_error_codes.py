@@ -53,7 +53,8 @@ def test_every_code_that_tests_expect_is_in_the_table(table):
 def test_codes_lead_to_the_pages_that_tell_of_them(table, tmp_path):
     codes = sys.modules["codes"]
     (tmp_path / "a.md").write_text(
-        "# Do it\n\n(`ONE`)\n\n## Well, then\n\n`TWO` and `TWO`\n\n```python\n# `THREE`\n```\n\n`x`\n"
+        "# Do it\n\n(`ONE`)\n\n## Well, then\n\n`TWO` and `TWO`\n\n"
+        "```python\n# `THREE`\n```\n\n`x`\n"
     )
     assert codes.explained(tmp_path) == {
         "ONE": {"how-to/a.md": "Do it"},

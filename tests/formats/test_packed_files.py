@@ -46,7 +46,7 @@ def test_other_files_are_told_what_is_known(tmp_path):
 def test_a_zip_without_a_store(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zarr.zip", "w") as packed:
         packed.writestr("a.nii", b"x")
-    with pytest.raises(vx.UnsupportedError, match=r"is no Zarr group or array: it has no zarr\.json"):
+    with pytest.raises(vx.UnsupportedError, match=r"\.zip is no Zarr group or array: there is no"):
         vx.ScalarImage(tmp_path / "a.zarr.zip").load()
-    with pytest.raises(vx.UnsupportedError, match=r"\.zip holds no Zarr group or array called b"):
+    with pytest.raises(vx.UnsupportedError, match=r"\.zip/b is no Zarr group or array"):
         vx.ScalarImage(tmp_path / "a.zarr.zip/b").load()

@@ -154,11 +154,9 @@ def require(node: Node | None, store: Store, key: str) -> Node:
     if node is None:
         inner = _nodes_below(store, key)
         hint = f"; name the one in it, for example {store.path}/{inner[0]}" if inner else ""
+        place = f"{store.path}/{key}" if key else store.path
         raise UnsupportedError(
-            f"{store.path} holds no Zarr group or array called {key}{hint}"
-            if key
-            else f"{store.path} is no Zarr group or array: it has no zarr.json, .zgroup or .zarray"
-            f"{hint}",
+            f"{place} is no Zarr group or array: there is no zarr.json, .zgroup or .zarray{hint}",
             code="NO_NODE",
             path=store.path,
         )
