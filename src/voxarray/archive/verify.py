@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +170,9 @@ def _by_content(
             if progress is not None:
                 progress(done, total)
     if isinstance(store, ZipStore):
-        problems += _checked(store.path, lambda: zip_file.check(store.path, manifest.version))
+        with store.whole() as blob:
+            check = partial(zip_file.check, store.path, blob, manifest.version)
+            problems += _checked(store.path, check)
     else:
         with suppress(UnsupportedError):  # a web server does not list
             problems += list(of_history(store, manifest))

@@ -17,7 +17,7 @@ from typing import Any
 
 from voxarray.archive import digests
 from voxarray.archive import manifest as manifests
-from voxarray.archive.digests import DIGITS, digest_of, hasher
+from voxarray.archive.digests import DIGITS, digest_of
 from voxarray.archive.durability import ShardSync
 from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import OME_VERSION
@@ -27,6 +27,7 @@ from voxarray.core.disk import sync, write_new
 from voxarray.core.errors import ChecksumError
 from voxarray.core.portable import BINARY, CLOEXEC
 from voxarray.storage.archive_names import ZIP_SUFFIX
+from voxarray.storage.store import Blob, FileBlob
 
 _OME = {"version": OME_VERSION, "zipFile": {"centralDirectory": {"jsonFirst": True}}}
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that zip knows: the same source makes the same bytes
@@ -94,21 +95,20 @@ def _write_from_files(path: str, area: Staging) -> None:
     sync(path)
 
 
-def check(path: str, version: int = manifests.VERSION) -> None:
+def check(path: str, blob: Blob, version: int = manifests.VERSION) -> None:
     """Compare all bytes of a zip with the digest in its comment.
 
     Args:
-        path: The zip.
+        path: The zip, or its URL.
+        blob: Its bytes.
         version: Of the format.
 
     Raises:
         ChecksumError: If they are not those that `pack` wrote.
     """
-    expected = _comment_of(path, version)
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - len(expected)))
-        if file.read() == expected:
-            return
+    expected = _comment_of(blob, version)
+    if blob.read(max(0, blob.size - len(expected)), len(expected)) == expected:
+        return
     raise ChecksumError(
         f"{path} is not the zip that was written, though its files may be whole: restore it, "
         "convert the source again, or unzip it and use the folder",
@@ -117,7 +117,8 @@ def check(path: str, version: int = manifests.VERSION) -> None:
 
 
 def _seal(path: str) -> None:
-    comment = _comment_of(path, manifests.VERSION)
+    with FileBlob(os.open(path, os.O_RDONLY | CLOEXEC | BINARY), 0, os.path.getsize(path)) as blob:
+        comment = _comment_of(blob, manifests.VERSION)
     with open(path, "r+b") as file:
         file.seek(-len(comment), os.SEEK_END)
         file.write(comment)
@@ -129,15 +130,11 @@ def _comment(digest: str, version: int = manifests.VERSION) -> bytes:
     return json.dumps({"ome": _OME, "voxarray": {name: digest}}).encode()
 
 
-def _comment_of(path: str, version: int) -> bytes:
+def _comment_of(blob: Blob, version: int) -> bytes:
     """The comment that belongs to the bytes before it."""
-    found, length = hasher(version), len(_comment("0" * DIGITS[version], version))
-    left = max(0, os.path.getsize(path) - length)
-    with open(path, "rb") as file:
-        while piece := file.read(min(_PIECE, left)):
-            left -= len(piece)
-            found.update(piece)
-    return _comment(found.hexdigest(), version)
+    length = len(_comment("0" * DIGITS[version], version))
+    before = blob.part(0, max(0, blob.size - length))
+    return _comment(digests.digest_of_blob(before, version)[1], version)
 
 
 def _member(key: str, size: int) -> zipfile.ZipInfo:

@@ -71,7 +71,8 @@ def refuse_existing(url: str, is_folder: bool) -> None:
         url: A place in a bucket.
         is_folder: Whether it will be an archive of several objects.
     """
-    if size_of(f"{url}/manifest.json" if is_folder and not is_zip_name(url) else url):
+    # An empty object is one, too.
+    if size_of(f"{url}/manifest.json" if is_folder and not is_zip_name(url) else url) is not None:
         raise exists(url)
 
 

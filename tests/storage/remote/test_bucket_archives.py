@@ -324,3 +324,45 @@ def test_files_of_several_parts_are_refused(bucket, name):
         image_of(1).save(f"{bucket.url}/{name}")
     assert caught.value.code == "UNSUPPORTED_DESTINATION"
     assert bucket.listed() == []
+
+
+def test_zipped_archives_are_verified_in_the_bucket(bucket):
+    """Their bytes are those of the object, and not of a file of that name on this machine."""
+    url = f"{bucket.url}/a.ozx"
+    image_of().save(url)
+    assert vx.verify(url) == []
+    data = bytearray(bucket.get("a.ozx"))
+    at = data.rindex(b"PK\x01\x02") + 12  # a time in the directory, which no manifest holds
+    data[at] ^= 1
+    bucket.put("a.ozx", bytes(data))
+    objects.forget()
+    assert [one.code for one in vx.verify(url)] == ["BAD_CHECKSUM"]
+
+
+@pytest.mark.parametrize("name", ["x/../y", "./x", "a\nb", "x/.."])
+def test_what_no_object_can_be_called_is_said_at_once(bucket, name, monkeypatch):
+    monkeypatch.setattr("voxarray.storage.remote.retries.pause", None)  # nothing is tried again
+    for suffix in (".nii.gz", ".ome.zarr", ".ozx"):
+        with pytest.raises(vx.VoxarrayError) as caught:
+            vx.Subject(t1=image_of()).save(f"{bucket.url}/{name}", suffix=suffix)
+        assert caught.value.code == "BAD_URL"
+    with pytest.raises(vx.VoxarrayError) as caught:
+        _ = vx.ScalarImage(f"{bucket.url}/{name}/t1.nii").shape
+    assert caught.value.code == "BAD_URL"
+    assert bucket.listed() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "suffix"),
+    [
+        ("x/seg.nii.gz", ".nii.gz"),
+        ("x/seg.ozx", ".ozx"),
+        ("x/seg.ome.zarr/manifest.json", ".ome.zarr"),
+    ],
+)
+def test_an_empty_object_is_there_before_anything_is_written(bucket, key, suffix):
+    bucket.put(key, b"")
+    subject = vx.Subject(t1=image_of(), seg=image_of())
+    with pytest.raises(ArchiveExistsError):
+        subject.save(f"{bucket.url}/x", suffix=suffix)
+    assert bucket.listed() == [key]

@@ -43,6 +43,7 @@ class Failure(Enum):
     MISSING = auto()
     DENIED = auto()
     INVALID = auto()
+    BAD_KEY = auto()
     NO_RANGES = auto()
     TRANSIENT = auto()
 
@@ -291,6 +292,13 @@ class Objects(ABC):
         if kind is Failure.NO_RANGES:
             return UnsupportedError(
                 f"the server of {where} sends whole files only", code="NO_RANGES", path=self.shown
+            )
+        if kind is Failure.BAD_KEY:
+            return UnsupportedError(
+                f"{where!r} can be no object: a part of its name is empty, '.' or '..', or has a "
+                "character that cannot be printed; choose another name",
+                code="BAD_URL",
+                path=self.shown,
             )
         return TransportError(
             f"{where} could not be {done} ({said}); the last of several attempts failed: try again "

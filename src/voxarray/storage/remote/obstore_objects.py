@@ -33,9 +33,12 @@ _FAILURES = {
     "PermissionDeniedError": Failure.DENIED,
     "UnauthenticatedError": Failure.DENIED,
     "NotSupportedError": Failure.NO_RANGES,
-    "InvalidPathError": Failure.INVALID,
+    "InvalidPathError": Failure.BAD_KEY,
     "UnknownConfigurationKeyError": Failure.INVALID,
 }
+
+_NO_KEY = "Could not parse path"
+"""What obstore says of a key that it refuses before it asks anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,8 @@ class ObstoreObjects(Objects):
         kind = _FAILURES.get(type(error).__name__)
         if kind is None and isinstance(error, FileNotFoundError):
             kind = Failure.MISSING
+        if isinstance(error, ValueError) and str(error).startswith(_NO_KEY):
+            kind = Failure.BAD_KEY
         if status in _ABSENT:
             kind = Failure.MISSING
         elif kind is Failure.MISSING and status:  # obstore takes 405 for it
