@@ -106,8 +106,8 @@ def _tried() -> Loops | None:
         return found if _is_right(found) else None
     except Exception as error:  # a numba that does not fit NumPy, a full disk: reading goes on
         warnings.warn(
-            f"archives are read without compiled loops, which failed: {error!r}; the setting "
-            "voxarray.compiled-loops false does not try them",
+            f"compiled loops failed ({error!r}); archives are read without them. Set "
+            "voxarray.compiled-loops to false to switch them off",
             RuntimeWarning,
             stacklevel=2,
         )

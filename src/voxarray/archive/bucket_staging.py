@@ -161,7 +161,11 @@ class BucketStaging(Staging):
             # Several threads find it taken, and one new root is enough.
             if self._root == root:
                 self._root = new_root()
-                _LOG.info("%r goes below %r: its place is taken", self.destination, self._root)
+                _LOG.info(
+                    "%r is written below %r, since other data have its keys",
+                    self.destination,
+                    self._root,
+                )
             return self._root
 
     def _require_all(self, files: Mapping[str, FileEntry]) -> None:

@@ -73,7 +73,7 @@ def clean(
         may_go = owner is Ownership.ABANDONED or (unlocked and owner is Ownership.UNKNOWN)
         found.append(_removed(seen) if may_go and not dry_run else seen)
     for error in closed:
-        problem = f"nobody can see what is in it ({error.strerror})"
+        problem = f"its content cannot be listed ({error.strerror})"
         found.append(Leftover(error.filename, Ownership.UNKNOWN, 0, "failed", problem))
     return sorted(found, key=lambda one: one.path)
 

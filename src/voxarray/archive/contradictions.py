@@ -72,7 +72,7 @@ def of_labels(base: ArchiveSource, names: list[str]) -> Iterator[Contradiction]:
 def of_layer(base: ArchiveSource, layer: ArchiveSource) -> Iterator[Contradiction]:
     """What does not agree between an image and one of its label maps."""
     if layer.image.kind != "label":
-        yield f"{layer.prefix}zarr.json", f"says {layer.image.kind!r} of a label map"
+        yield f"{layer.prefix}zarr.json", f"says that the label map is of kind {layer.image.kind!r}"
     if not layer.grid_of_level.isclose(base.grid_of_level):
         text = f"places {layer.grid_of_level} where the image has {base.grid_of_level}"
         yield f"{layer.prefix}zarr.json", text
@@ -143,7 +143,7 @@ def _of_frame(level: ArchiveSource) -> Iterator[Contradiction]:
         yield key, f"does not say where the voxel axes point ({error})"
         return
     if not _all_close(world, placement.lattice.world):
-        yield key, f"turns the voxel axes by {world.tolist()}, which the affine does not"
+        yield key, f"has the directions {world.tolist()}, which are not those of the affine"
 
 
 def _of_header(image: ArchiveSource) -> Iterator[Contradiction]:

@@ -63,9 +63,9 @@ class ShardSync:
         seen = self._digest.hexdigest()
         if (self._done, seen) != (entry.size, entry.digest):
             raise ArchiveError(
-                f"{self.path} reads back as {self._done} bytes with the digest {seen} where "
-                f"{entry.size} with {entry.digest} were written: suspect the disk or the memory "
-                "of this machine",
+                f"{self.path} was written with {entry.size} bytes and the digest {entry.digest}, "
+                f"but reads back with {self._done} bytes and the digest {seen}: suspect the disk "
+                "or the memory of this machine",
                 code="VERIFY_FAILED",
                 path=self.path,
             )

@@ -227,8 +227,8 @@ def _require_own(root: str, now: Manifest) -> None:
         return
     shown = f"{FOLDER}/{foreign[0]}" if foreign else LIST
     raise ArchiveError(
-        f"{shown} of {root} is not what voxarray wrote there: move it elsewhere (add_labels adds "
-        "label maps from there), or run voxarray clean if a writer was interrupted",
+        f"voxarray did not write {shown} of {root}: move it out of the archive (add_labels can "
+        "then add it as a label map); or, if a writer was interrupted, run voxarray clean",
         code="FOREIGN_FILES",
         path=root,
     )
@@ -309,9 +309,9 @@ def _unsynced(root: str, error: OSError) -> ArchiveError:
 
 def _undecided(root: str) -> ArchiveError:
     return ArchiveError(
-        f"another process is publishing {root}, or was killed while it did, and no lock of this "
-        "file system tells which: try again, and if nobody writes there, run voxarray clean "
-        "--unlocked on it",
+        f"another process is publishing {root}, or was killed while publishing it; this file "
+        "system has no lock that shows which. Try again. If nobody writes there, run voxarray "
+        "clean --unlocked on it",
         code="INTERRUPTED",
         path=root,
     )

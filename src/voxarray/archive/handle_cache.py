@@ -322,8 +322,8 @@ def _entries(of: Manifest, key: str) -> list[object]:
 
 def _replaced(store: Store) -> SourceChangedError:
     return SourceChangedError(
-        f"the archive {store.path} was replaced after it was opened, or what is read of it was "
-        "removed from it: open it again",
+        f"the archive {store.path} was replaced after it was opened, or the part that is read "
+        "was removed from it: open it again",
         path=store.path,
     )
 

@@ -117,7 +117,7 @@ def locate_root(path: str) -> ArchiveLocation:
     found = locate(path)
     if found.key:
         raise FormatError(
-            f"{path} lies in the archive {found.store.path}: name that one",
+            f"{path} lies in the archive {found.store.path}: give the path of that archive",
             code="NOT_AN_ARCHIVE",
             path=path,
         )

@@ -26,8 +26,8 @@ def require_named(area: Staging, prefix: str, plan: WritePlan, name: str) -> Non
     key = f"{prefix}{LABEL_COUNTS}/c/0/0"
     if key not in area.files:
         raise FormatError(
-            f"{name} holds no labels but measurements, whose values nobody can name: add it "
-            "without names",
+            f"{name} holds measurements, not labels, and measurements have no names: add it "
+            "without names=",
             code="UNNAMED_VALUES",
         )
     with open(f"{area.root}/{key}", "rb") as file:

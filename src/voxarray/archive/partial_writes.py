@@ -230,7 +230,7 @@ def _require(plan: WritePlan, file: str, entry: FileEntry) -> None:
         seen = FileEntry.of(data.read(), tail)
     if (size, seen.tail) != (entry.size, entry.tail):
         raise ArchiveError(
-            f"{file} is not the shard of {entry.size} bytes that was written, but one of {size}: "
+            f"{file} has changed since it was written (it had {entry.size} bytes, now {size}): "
             "convert the source again",
             code="VERIFY_FAILED",
             path=file,
@@ -348,7 +348,7 @@ class ChunkFile:
         read_exactly(self._fd, as_bytes(chunk), self._place(index))
         if google_crc32c.value(chunk.view(np.uint8)) != self.crcs.get(index):
             raise ArchiveError(
-                f"chunk {index} of {self.path} reads back as something else than was written: "
+                f"chunk {index} of {self.path} reads back with other bytes than were written: "
                 "suspect the disk or the memory of this machine",
                 code="VERIFY_FAILED",
                 path=self.path,

@@ -78,8 +78,8 @@ def _refuse_foreign(path: str, foreign: list[str]) -> None:
     if foreign:
         more = f" and {len(foreign) - _TOLD} more" if len(foreign) > _TOLD else ""
         raise ArchiveExistsError(
-            f"{path} holds what voxarray did not write there, and overwriting would delete it: "
-            f"{', '.join(foreign[:_TOLD])}{more}. Move it, or choose another name",
+            f"{path} holds files that voxarray did not write, and overwriting would delete them: "
+            f"{', '.join(foreign[:_TOLD])}{more}. Move them, or choose another name",
             code="FOREIGN_FILES",
             path=path,
         )

@@ -230,8 +230,9 @@ def _named_if_lost(lock: FolderLock, destination: str) -> Iterator[None]:
 
 def _lost(folder: str, destination: str) -> ArchiveError:
     return ArchiveError(
-        f"{folder}, in which {destination} was being written, was removed by another process, and "
-        "nothing was published there: run it again, and voxarray clean only where nobody converts",
+        f"{folder}, in which {destination} was being written, was removed by another process, "
+        "and nothing was published there: run it again, and use voxarray clean only while "
+        "nobody converts there",
         code="STAGING_LOST",
         path=destination,
     )
@@ -258,8 +259,8 @@ def publish(staged: str, destination: str, overwrite: bool) -> None:
         sync(os.path.dirname(destination))
     except OSError as error:
         raise ArchiveError(
-            f"{destination} is whole and in its place, but the folder it is in cannot be synced "
-            f"({error}): after a power loss it may be gone, so check it then",
+            f"{destination} is complete and has its final name, but its parent folder cannot be "
+            f"synced ({error}). After a power loss the archive may be missing: check then",
             code="NOT_SYNCED",
             path=destination,
         ) from error

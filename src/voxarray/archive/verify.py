@@ -68,13 +68,13 @@ class Examination:
 
 
 VERSION_1 = (
-    "of format version 1, whose digests are the same for most files of one size: whether a file is "
-    "of another archive cannot be told; convert the source again for version 2"
+    "of format version 1: most files of one size have the same digest, so a file of another "
+    "archive is not noticed; convert the source again to get version 2"
 )
 
 LEFTOVERS = (
-    "beside which interrupted writers have left objects that nobody reads: voxarray clean removes "
-    "them"
+    "accompanied by objects that interrupted writers left, and that nobody reads: voxarray "
+    "clean removes them"
 )
 
 
@@ -323,8 +323,8 @@ def _size_of(store: Store, key: str) -> int | None:
 
 def _interrupted(key: str, what: str) -> Problem:
     text = (
-        f"{what}, and that was interrupted or goes on right now: all else is as it was; the next "
-        "change of the archive, or voxarray clean on it, takes this away"
+        f"{what}; this was interrupted, or is still going on. The rest of the archive is intact. "
+        "The next change of the archive, or voxarray clean, removes what is left"
     )
     return Problem("INTERRUPTED", key, text)
 

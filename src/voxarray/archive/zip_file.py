@@ -110,8 +110,8 @@ def check(path: str, blob: Blob, version: int = manifests.VERSION) -> None:
     if blob.read(max(0, blob.size - len(expected)), len(expected)) == expected:
         return
     raise ChecksumError(
-        f"{path} is not the zip that was written, though its files may be whole: restore it, "
-        "convert the source again, or unzip it and use the folder",
+        f"{path} has changed since it was written, though the files in it may be intact: restore "
+        "it, convert the source again, or unzip it and use the folder",
         path=path,
     )
 

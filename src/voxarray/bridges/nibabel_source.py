@@ -144,8 +144,8 @@ def as_4d(shape: tuple[int, ...]) -> Shape4:
     sizes = [int(n) for n in shape]
     if not 2 <= len(sizes) <= 5 or (len(sizes) == 5 and sizes[3] != 1) or 0 in sizes:
         raise UnsupportedError(
-            f"an image of shape {tuple(shape)} is none of (W, H), (W, H, D), (W, H, D, C) and "
-            "(W, H, D, 1, C): select or join axes first",
+            f"an image has the shape {tuple(shape)}, which is none of (W, H), (W, H, D), (W, H, "
+            "D, C) and (W, H, D, 1, C): select or join axes first",
             code="BAD_DIMS",
         )
     w, h = sizes[:2]

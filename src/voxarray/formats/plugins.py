@@ -34,7 +34,8 @@ def added_formats(taken: Iterable[str]) -> list[Format]:
             _warn(
                 "DUPLICATE_FORMAT",
                 f"the entry point {entry.name!r} ({entry.value}) names {', '.join(clash)}, which "
-                f"{owners[clash[0]]} reads: it is left out; uninstall one of the two packages",
+                f"{owners[clash[0]]} already reads: the entry point is ignored; uninstall one of "
+                "the two packages",
             )
             continue
         owners |= dict.fromkeys(record.suffixes, entry.value)

@@ -169,7 +169,8 @@ class ChunkCache:
         else:
             self._is_refused = True
         _LOG.warning(
-            "%s takes no more chunks of remote archives (%s); they are read from the store instead",
+            "the cache %s takes no more chunks of remote archives (%s); chunks are read from "
+            "the store instead",
             self.folder,
             error,
         )

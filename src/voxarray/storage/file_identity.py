@@ -156,7 +156,7 @@ def refuse_special(path: str, mode: int) -> None:
     """
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise UnsupportedError(
-            f"{path} is {_kind(mode)}, and what is written would take its place: name a file",
+            f"{path} is {_kind(mode)}, and writing would replace it by a file: name a file",
             code="NOT_A_FILE",
             path=path,
         )
@@ -228,7 +228,8 @@ def explained(error: FormatError, path: str) -> FormatError | MissingFileError:
     for beginning, command in _POINTERS.items():
         if start.startswith(beginning):
             return MissingFileError(
-                f"{path} only names its content, which is not here: run {command} on it",
+                f"{path} is only a placeholder, and its content is not on this machine: run "
+                f"{command} on it",
                 code="NOT_FETCHED",
                 path=path,
             )

@@ -95,7 +95,7 @@ def exists(url: str) -> ArchiveExistsError:
 def overtaken(url: str) -> ArchiveExistsError:
     """The error of who was slower."""
     return ArchiveExistsError(
-        f"something else was put at {url} while this was made: it stays as it is; choose another "
+        f"another object was put at {url} in the meantime, and is left as it is; choose another "
         "name, or run it again with overwrite=True (--overwrite)",
         path=url,
     )

@@ -95,8 +95,8 @@ def _members(store: ZipStore) -> Mapping[str, zipfile.ZipInfo]:
 def _require_stored(member: zipfile.ZipInfo, path: str) -> None:
     if member.compress_type != zipfile.ZIP_STORED:
         raise FormatError(
-            f"{path} compresses {member.filename}, and an .ozx stores its files as they are: "
-            "unzip it and open the folder",
+            f"{path} compresses {member.filename}, but the files in an .ozx must not be "
+            "compressed: unzip it and open the folder",
             code="BAD_ZIP",
             path=path,
         )

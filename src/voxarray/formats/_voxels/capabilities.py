@@ -77,7 +77,8 @@ def require_held(before: Source, after: Source, kind: str) -> None:
     """
     if before.shape != after.shape:
         raise UnsupportedError(
-            f"{kind} would make {after.shape} of {before.shape} voxels", code="SHAPE_NOT_HELD"
+            f"{kind} cannot store the shape {before.shape}: a reader would get {after.shape}",
+            code="SHAPE_NOT_HELD",
         )
     if not before.grid.isclose(after.grid):
         raise UnsupportedError(
@@ -90,8 +91,9 @@ def require_held(before: Source, after: Source, kind: str) -> None:
 def remark_lost_time(source: Source, kind: str) -> None:
     """Warn where C is time and the format will not say so."""
     if source.channels.kind == "time":
-        warn(f"TIME_LOST: {kind} cannot store that C is time, in steps of "
-             f"{source.channels.step:g} s; it will be read as channels")  # fmt: skip
+        warn(
+            f"TIME_LOST: {kind} cannot store that the C axis is time, in steps of "
+            f"{source.channels.step:g} s; it will be read as channels")  # fmt: skip
 
 
 def remark_lost_geometry(source: Source, held: NDArray[np.float64], kind: str) -> None:

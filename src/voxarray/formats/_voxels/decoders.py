@@ -86,7 +86,9 @@ def _words(fd: int, start: int) -> Iterator[list[bytes]]:
     for piece in _file_pieces(fd, start):
         *words, rest = re.split(rb"\s+", rest + piece)
         if len(rest) > _LONGEST_NUMBER:
-            raise FormatError("voxels should be text, and are not", code="BAD_DATA")
+            raise FormatError(
+                "the header says that voxels are written as text, but they are not", code="BAD_DATA"
+            )
         yield [word for word in words if word]
     if rest:
         yield [rest]

@@ -170,8 +170,8 @@ class SeekIndex:
             done += len(data)
         if isal_zlib.crc32(view) != entry.crc:
             raise ChecksumError(
-                "a part of the file decodes to other bytes than when it was read first: the disk "
-                "or the memory is at fault; read it again",
+                "a part of the file now decodes to other bytes than when it was first read: "
+                "suspect the disk or the memory, and read it again",
                 code="BAD_CRC",
             )
 
@@ -188,7 +188,7 @@ def _pieces(decoder: Inflater, fd: int, count: int) -> Iterator[bytes]:
         if not data:
             raise TruncatedError(
                 f"expected {count} more bytes when decompressed, got {count - missing}: the file "
-                "is whole as a gzip file, but was made of too few bytes"
+                "was compressed without an error, but from a file that was too short"
             )
         missing -= len(data)
         yield data

@@ -80,7 +80,7 @@ class GzipFeed:
         if done < len(view):
             raise TruncatedError(
                 f"expected {start + len(view)} bytes when decompressed, got {start + done}: the "
-                "file is whole as a gzip file, but was made of too few bytes"
+                "file was compressed without an error, but from a file that was too short"
             )
 
     def skip(self, count: int) -> None:

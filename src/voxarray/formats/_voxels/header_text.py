@@ -84,7 +84,11 @@ def detached(header: FileIdentity, name: str, *, is_pattern: bool) -> FileIdenti
             code="SEVERAL_DATA_FILES",
         )
     if not name.isprintable():  # among them the null byte, which no path may hold
-        raise FormatError(f"the file of voxels is named {name!r}", code="BAD_HEADER")
+        raise FormatError(
+            f"the header names {name!r} as the file of the voxels, which cannot be a file name: "
+            "repair the header",
+            code="BAD_HEADER",
+        )
     folder = os.path.dirname(header.path)
     path = os.path.join(folder, name)
     real, root = os.path.realpath(path), os.path.realpath(folder)

@@ -88,7 +88,9 @@ def require_whole_bmp(fd: int) -> None:
     """
     header = portable.pread(fd, 54, 0)
     if header[:2] != b"BM" or len(header) < 54:
-        raise FormatError("a BMP file starts with BM and 52 bytes more", code="NOT_BMP")
+        raise FormatError(
+            "a BMP file starts with BM and has a header of at least 54 bytes", code="NOT_BMP"
+        )
     promised, _, offset, _, width, height, _, depth, compression, stored = struct.unpack_from(
         "<IIIIiiHHII", header, 2
     )

@@ -154,8 +154,8 @@ class VoxelFeed:
         if count < len(view):
             raise TruncatedError(
                 f"expected {self._stored.nbytes} bytes when decompressed, got "
-                f"{max(0, self._done)}: the file was cut short or made of too few bytes, or its "
-                "header is wrong"
+                f"{max(0, self._done)}: the file was cut short, or was compressed from a file "
+                "that was too short, or its header is wrong"
             )
 
 
@@ -359,8 +359,8 @@ class RestartingIndex:
         done = feed.read_some(view)
         if done < len(view) or isal_zlib.crc32(view) != self.crcs[number]:
             raise ChecksumError(
-                "a part of the file decodes to other bytes than when it was read first: the disk "
-                "or the memory is at fault; read it again",
+                "a part of the file now decodes to other bytes than when it was first read: "
+                "suspect the disk or the memory, and read it again",
                 code="BAD_CRC",
             )
         if not self._standing:

@@ -28,7 +28,7 @@ _PHILIPS_LABEL = "Philips MR Imaging DD 005"
 
 _MAY_BE_MOSAIC = (
     "the plane has many times as many rows and columns as its Acquisition Matrix, as mosaics of "
-    "slices have, and nothing says that it is one: it is taken as one slice"
+    "slices have, but no element says that it is a mosaic: it is taken as one slice"
 )
 
 

@@ -87,7 +87,7 @@ class Mosaic:
         if said is None:
             raise _refusal("it has no CSA header in the format SV10, which would describe it")
         if count is None:
-            raise _refusal("how many slices it holds is not said, or not in one way")
+            raise _refusal("the number of its slices is missing or contradictory")
         mosaic = cls(
             count,
             _normal(said),
@@ -181,7 +181,7 @@ def _count(header: Elements, said: dict[str, Vector] | None) -> int | None:
     if not counts:
         return None
     if len(counts) != 1 or not all(n >= 1 and n == int(n) and n <= _MOST for n in counts):
-        raise _refusal("how many slices it holds is not said, or not in one way")
+        raise _refusal("the number of its slices is missing or contradictory")
     return int(counts.pop())
 
 
@@ -189,14 +189,14 @@ def _normal(said: dict[str, Vector]) -> Vector:
     normal = said.get("SliceNormalVector", ())
     length = math.hypot(*normal)
     if len(normal) != 3 or abs(length - 1) > 1e-2:
-        raise _refusal("in which direction its slices follow one another is not said")
+        raise _refusal("the direction from one slice to the next is missing")
     return tuple(part / length for part in normal)
 
 
 def _spacing(header: Elements) -> float:
     spacing = header.number(tags.SPACING_BETWEEN_SLICES)
     if spacing is None or not 0 < spacing < 1e4:
-        raise _refusal("how far apart its slices are is not said")
+        raise _refusal("the distance between its slices is missing")
     return spacing
 
 

@@ -146,7 +146,8 @@ class PixelLayout:
             )
         if min(self.rows, self.columns, self.frames) < 1:
             raise FormatError(
-                f"{self.rows} rows, {self.columns} columns and {self.frames} frames make no image",
+                f"an image cannot have {self.rows} rows, {self.columns} columns and "
+                f"{self.frames} frames",
                 code="BAD_DIMS",
             )
         if self.photometric not in (_GREYS if self.samples == 1 else _COLOURS) or (

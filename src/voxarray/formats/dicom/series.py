@@ -120,8 +120,8 @@ def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> No
     if 0 < without < len(frames):
         raise FormatError(
             f"{without} of {len(frames)} planes state no rescale slope and intercept, the others "
-            "do: whether their numbers mean the same is not said; open them apart, or add slope 1 "
-            "and intercept 0 where numbers are intensities",
+            "do: nothing says whether their numbers mean the same; open them separately, or add "
+            "slope 1 and intercept 0 where numbers are intensities",
             code="MIXED_SCALING",
         )
 
@@ -147,8 +147,8 @@ def remark_on_gaps(frames: Sequence[Frame], slices: Sequence[int], step: float) 
     if skipped != {times} or times < 2 or abs(step / stated - times) > _EVEN:
         return ""
     return (
-        f"slices are {step:g} mm apart where {stated:g} mm are stated, and their numbers count "
-        f"{times} from one to the next: {times - 1} of {times} slices may be missing"
+        f"slices are {step:g} mm apart where {stated:g} mm are stated, and the numbers of "
+        f"neighbouring slices differ by {times}: {times - 1} of {times} slices may be missing"
     )
 
 

@@ -122,7 +122,7 @@ class MetaHeader:
         if whole_numbers(self._required("NDims"), "NDims") != [len(sizes)]:
             raise FormatError(
                 f"NDims is {self.fields['NDims']} and DimSize has {len(sizes)} sizes: expected "
-                "as many",
+                "as many sizes as dimensions",
                 code="BAD_DIMS",
             )
         if not 2 <= len(sizes) <= 4 or (len(sizes) == 4 and sizes[3] > 1 < self.components):

@@ -165,8 +165,9 @@ class MincFacts:
             if names != self.names[:known] or table.shape != self.sizes[:known]:
                 raise FormatError(
                     f"image-min and image-max have the axes {self.extremes} and the shapes "
-                    f"{self.least.shape} and {self.most.shape}, and the image {self.names} and "
-                    f"{self.sizes}: expected the same first axes; repair the header",
+                    f"{self.least.shape} and {self.most.shape}; the image has the axes "
+                    f"{self.names} and the sizes {self.sizes}: the first axes must be the same; "
+                    "repair the header",
                     code="BAD_SCALE",
                 )
 

@@ -119,7 +119,7 @@ class NrrdHeader:
         if dimension != [len(sizes)]:
             raise FormatError(
                 f"dimension is {self.fields['dimension']!r} and there are {len(sizes)} sizes: "
-                "expected as many",
+                "expected as many sizes as dimensions",
                 code="BAD_DIMS",
             )
         return sizes

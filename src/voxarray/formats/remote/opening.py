@@ -76,8 +76,8 @@ def _guessed(url: str, address: Address, known: list[str]) -> Source:
     objects = objects_at(address)
     if objects.is_folder():
         raise UnsupportedError(
-            f"{address.shown} is a folder of a store and no image, and series of files are not "
-            "read there: name one image in it, or convert what is in it to a cohort",
+            f"{address.shown} is a folder of a store, not an image, and series of files cannot "
+            "be read from a store: name one image in it, or convert what is in it to a cohort",
             code="REMOTE_FOLDER",
             path=address.shown,
         )
@@ -89,7 +89,7 @@ def _guessed(url: str, address: Address, known: list[str]) -> Source:
             path=address.shown,
         ) from None
     raise UnsupportedError(
-        f"nothing tells what {address.shown} is: known suffixes are {', '.join(known)}",
+        f"the format of {address.shown} is unknown: known suffixes are {', '.join(known)}",
         code="UNKNOWN_SUFFIX",
         path=address.shown,
     )

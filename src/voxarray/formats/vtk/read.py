@@ -153,8 +153,8 @@ class VtkHeader:
             (default,) = checked_sizes(whole_numbers(words[2], "components"), 1)
         elif len(words) != 2:
             raise FormatError(
-                f"voxels are announced as {words}: expected a name, a type and, of scalars, "
-                "perhaps a number of components",
+                f"the line that announces the voxels has {words}: expected a name, a type and, "
+                "for scalars, optionally a number of components",
                 code="BAD_HEADER",
             )
         return words[1], default

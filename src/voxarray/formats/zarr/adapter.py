@@ -104,7 +104,7 @@ def _read(files: Files, witness: ChunkFingerprints, key: str, request: Any) -> b
 
 def _read_only(files: Files) -> UnsupportedError:
     return UnsupportedError(
-        f"{files.path} is only read here, not listed or written",
+        f"{files.path} can only be read here, not listed or written",
         code="READ_ONLY",
         path=files.path,
     )

@@ -67,8 +67,8 @@ class Decoding:
             marks = sorted(set(_marks(array, meant, by_xarray=by_xarray)))
         except (TypeError, ValueError, struct.error) as error:
             raise FormatError(
-                f"{array.key or 'the array'} of {path} states marks of missing voxels that are not "
-                f"numbers ({error})",
+                f"{array.key or 'the array'} of {path} has fill values that are not numbers "
+                f"({error})",
                 code="BAD_METADATA",
                 path=path,
             ) from None

@@ -90,7 +90,7 @@ class Multiscale:
         if not datasets or not all(isinstance(d["path"], str) for d in datasets):
             raise FormatError("an image needs at least one level with a path", code="BAD_METADATA")
         if not all(isinstance(axis, Mapping) for axis in (*axes, *world)):
-            raise FormatError("an axis that is not described by an object", code="BAD_METADATA")
+            raise FormatError("an axis is not described by a JSON object", code="BAD_METADATA")
         return cls(axes, world, tuple(d["path"].strip("/") for d in datasets), matrices)
 
     @property
@@ -122,8 +122,9 @@ class Multiscale:
             others = [n for n, axis in enumerate(self.names) if axis not in ("x", "y", "z")]
             if numbers[others].any():
                 raise FormatError(
-                    f"the {name} of {path} depends on the axes {[self.names[n] for n in others]}: "
-                    "an image has one place for all its channels",
+                    f"the {name} of {path} depends on the axes "
+                    f"{[self.names[n] for n in others]}: all channels of an image must have one "
+                    "position",
                     code="MIXED_AXES",
                     path=path,
                 )
@@ -164,8 +165,9 @@ def _after(
             return matrix, _axes_of(systems, place, len(axes))
         if len(onwards) > 1:
             raise UnsupportedError(
-                f"coordinates {place!r} lead to {[_system(t.get('output'))[1] for t in onwards]}, "
-                "and which of these is the patient's world is not said: keep one",
+                f"coordinates {place!r} lead to "
+                f"{[_system(t.get('output'))[1] for t in onwards]}, and nothing says which of "
+                "these is the patient's world: keep one",
                 code="AMBIGUOUS_SYSTEMS",
             )
         matrix = composed(onwards, len(axes)) @ matrix

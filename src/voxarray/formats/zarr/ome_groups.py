@@ -110,8 +110,8 @@ def require_geometry(image: Json, group: Node, path: str) -> None:
     if not has_geometry(image, group, path):
         version = ".".join(map(str, _version(image, group, path)))
         raise UnsupportedError(
-            f"this is OME-Zarr {version}, which says nothing of where voxels are: open the array "
-            f"of a level, such as {path}/{image['datasets'][0]['path']}, and set its affine",
+            f"this is OME-Zarr {version}, which does not say where voxels are: open the array of "
+            f"a level, such as {path}/{image['datasets'][0]['path']}, and set its affine",
             code="OME_VERSION",
             path=path,
         )

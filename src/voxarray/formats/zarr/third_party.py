@@ -69,7 +69,9 @@ def _open_group(store: Store, group: Node, above: Sequence[Node], path: str) -> 
         names = collected(store, group, path)
         if not names:
             raise UnsupportedError(
-                f"{path} should collect images, and none is there", code="NO_IMAGE", path=path
+                f"{path} should be a collection of images, but holds none",
+                code="NO_IMAGE",
+                path=path,
             )
         if len(names) > 1:
             raise _several(path, names)
@@ -190,7 +192,8 @@ def _require_same_names(array: Node, image: Multiscale, path: str) -> None:
     both = [(a, b) for a, b in zip(own, image.names, strict=False) if a and a in "xyzct"]
     if any(a != b for a, b in both):
         raise FormatError(
-            f"the dimensions of {array.key} are named {own}, and its image says {image.names}",
+            f"the dimensions of {array.key} are named {own}, but the metadata of its image name "
+            f"them {image.names}",
             code="BAD_AXES",
             path=path,
         )
@@ -227,7 +230,7 @@ def _labels(group: Node, path: str) -> tuple[Label, ...]:
         return parse_labels(described)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(
-            f"the image-label of {path} is not what OME-Zarr says ({error!r})",
+            f"the image-label of {path} does not follow the specification of OME-Zarr ({error!r})",
             code="BAD_METADATA",
             path=path,
         ) from error

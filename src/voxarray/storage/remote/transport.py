@@ -31,8 +31,8 @@ def usable(objects: Objects) -> Objects:
     except ImportError as error:
         raise StateError(
             f"{objects.shown} was opened through obstore, whose threads do not survive a fork: "
-            "start workers with 'spawn' or 'forkserver' (multiprocessing_context of a DataLoader), "
-            f"or install what fsspec reads it with ({error})",
+            "start workers with 'spawn' or 'forkserver' (multiprocessing_context of a "
+            f"DataLoader), or install the package with which fsspec can read it ({error})",
             code="FORKED",
             path=objects.shown,
         ) from error

@@ -265,8 +265,8 @@ class WritableObjects:
         if RUNTIME.lost:
             raise StateError(
                 f"{self.url} cannot be written to by a process that was forked after obstore was "
-                "used, whose threads do not survive that: start workers with 'spawn' or "
-                "'forkserver'",
+                "used, since the threads of obstore do not survive a fork: start workers with "
+                "'spawn' or 'forkserver'",
                 code="FORKED",
                 path=self.url,
             )
