@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -144,6 +148,27 @@ def test_the_command_line_predicts_one_scan(cohort, net, model, tmp_path):
     chances = vx.ScalarImage(tmp_path / "chances.ome.zarr")
     (step,) = (step for step in chances.history if step["operation"] == "infer")
     assert (step["arguments"]["accumulate"], step["arguments"]["dtype"]) == ("float16", "uint8")
+
+
+@pytest.mark.parametrize("kind", ["file", "layer"])
+def test_the_command_line_tells_what_a_scan_will_need(cohort, net, model, tmp_path, kind):
+    scan = next((tmp_path / "scans").iterdir())
+    words = ["infer", str(model), str(scan), str(tmp_path / "labels.nii.gz")]
+    if kind == "layer":
+        vx.convert(scan, tmp_path / "scan.ome.zarr")
+        words = ["infer", str(model), str(tmp_path / "scan.ome.zarr")]
+    words += ["--patch-size", "8"]
+    told = CliRunner().invoke(main, words).stdout.splitlines()
+    assert len(told) == 2
+    assert re.search(r"patches of \(8, 8, 8\), 2 classes: .* of memory .*, no scratch$", told[0])
+    if kind == "layer":
+        vx.Archive(tmp_path / "scan.ome.zarr").remove_labels("prediction")
+    else:
+        (tmp_path / "labels.nii.gz").unlink()
+    document = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
+    assert document["memory_bytes"] > 8**3 * 4 * 2
+    assert document["scratch_bytes"] == 0
+    assert not logging.getLogger("voxarray.inference").handlers
 
 
 def test_failures_are_named_and_the_rest_goes_on(cohort, net, tmp_path):

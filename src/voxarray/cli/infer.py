@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +23,14 @@ from voxarray.core.errors import VoxarrayError
 from voxarray.inference.axis_plan import BLENDS
 from voxarray.inference.cohort_layers import add_layer, ends_of_layers
 from voxarray.inference.options import SUMS, InferenceOptions
+from voxarray.inference.planning import Placement
 from voxarray.inference.prediction_transform import InferenceTransform
 from voxarray.inference.reduction import ACTIVATIONS, OUTPUTS
 from voxarray.inference.scan import subject_of
 from voxarray.transforms import Compose
+
+_PLANNING = logging.getLogger("voxarray.inference")
+"""Where `voxarray.inference.planning` says what it has chosen."""
 
 
 def _sizes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
@@ -185,6 +190,32 @@ def _explained() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
+@contextmanager
+def _projection_told() -> Iterator[None]:
+    """Say what RAM and disk a scan will need, before it is predicted."""
+    teller, was = _Teller(), _PLANNING.level
+    _PLANNING.addHandler(teller)
+    if not _PLANNING.isEnabledFor(logging.INFO):
+        _PLANNING.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _PLANNING.removeHandler(teller)
+        _PLANNING.setLevel(was)
+
+
+class _Teller(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        placement = record.args[1] if isinstance(record.args, tuple) and record.args[1:] else None
+        if not isinstance(placement, Placement):
+            return
+        talk = console()
+        needed = placement.peak + placement.writing
+        talk.document.update(memory_bytes=needed, scratch_bytes=placement.scratch)
+        if not talk.verbose:  # which shows the record itself
+            talk.say(record.getMessage())
+
+
 def _layers(
     transform: InferenceTransform, source: str, layer: str, arguments: dict[str, Any]
 ) -> None:
@@ -203,7 +234,7 @@ def _layers(
     if is_cohort:
         _layers_of_cohort(transform, Cohort(source), layer, who, outcome)
     else:
-        with outcome.attempt(source):
+        with outcome.attempt(source), _projection_told():
             made = add_layer(
                 transform, subject_of(source), layer, console().progress, may_be_there=True
             )
@@ -240,7 +271,7 @@ def _one(
             f"{', '.join(unused)} would have no effect on one scan: leave it out"
         )
     outcome = Outcome()
-    with outcome.attempt(source):
+    with outcome.attempt(source), _projection_told():
         made = transform.inference.write(
             source, target, overwrite=arguments["overwrite"], progress=console().progress
         )
