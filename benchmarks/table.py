@@ -308,8 +308,8 @@ def _remote(result: dict[str, Any]) -> str:
         lines.append([reader, *costs])
     caption = (
         f"**{result['patch']}³ patches out of an object store**, of an archive of "
-        f"{result['size']}³ voxels; each request takes the time at the top of the column. Each cell: ms "
-        "of the first patch, opening included, and of each later one."
+        f"{result['size']}³ voxels; each request takes the time at the top of the column. Cells: "
+        "ms of the first patch, opening included, and of each later one."
     )
     titles = ["", *(f"{delay:g} ms" for delay in delays)]
     return "\n\n".join([caption, _grid(titles, lines), _where(result)])

@@ -324,7 +324,7 @@ def _may_replace(destination: str, written: Format) -> bool:
     if written.identity == "zarr" or is_url(destination) or not os.path.lexists(destination):
         return False
     warnings.warn(
-        f"{destination} is replaced: the next release asks for overwrite=True",
+        f"{destination} is replaced: from the next release on, this needs overwrite=True",
         FutureWarning,
         stacklevel=5,
     )

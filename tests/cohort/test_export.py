@@ -97,7 +97,7 @@ def test_a_file_at_another_place_or_of_another_shape_is_not_up_to_date(cohort, t
     nib.save(nib.Nifti1Image(array(0)[:5], AFFINE), tmp_path / "n/a/seg.nii")
     with pytest.raises(vx.VoxarrayError, match="2 images failed") as caught:
         opened.save(tmp_path / "n", suffix=".nii", progress=False)
-    assert "its voxels are at other places" in str(caught.value)
+    assert "its affine is different" in str(caught.value)
     assert "another image, of shape (1, 5, 10, 8)" in str(caught.value)
 
 
@@ -181,8 +181,8 @@ def test_a_cohort_that_is_none_of_which_files_are_made_says_why(cohort, tmp_path
     copy = tmp_path / "cohort"
     shutil.copytree(cohort, copy)
     other = save(tmp_path / "cohort/new/b.nii")
-    assert f"{copy} holds images that are none of its archives, such as {other}" in refused(copy)
-    assert f"{copy} is one among 2 sources: name it alone" in refused(copy, other)
+    assert f"{copy} holds images outside of the cohort's archives, such as {other}" in refused(copy)
+    assert f"{copy} is one of 2 sources: name only the cohort" in refused(copy, other)
     assert f"the archives of the cohort {copy}: name that" in refused(copy / "subjects")
     other.unlink()
     (copy / "catalogue.parquet").unlink()
@@ -207,7 +207,7 @@ def test_files_that_hold_no_place_are_up_to_date_all_the_same(tmp_path, suffix, 
     if suffix == ".png":  # which holds no spacing either
         assert opened.save(tmp_path / "p", suffix=suffix, progress=False).present == 1
         return
-    with pytest.raises(vx.VoxarrayError, match="its voxels are at other places"):
+    with pytest.raises(vx.VoxarrayError, match="its affine is different"):
         opened.save(tmp_path / "p", suffix=suffix, progress=False)
 
 

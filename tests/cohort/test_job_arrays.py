@@ -64,7 +64,7 @@ def test_a_job_that_is_no_array_has_no_part(monkeypatch, name, text):
 
 def test_an_array_that_begins_with_zero_is_refused_where_ours_begin_with_one(monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
-    with pytest.raises(FormatError, match="from 1 on, to 3") as caught:
+    with pytest.raises(FormatError, match="from 1 to 3") as caught:
         part_of_array(3)
     assert caught.value.code == "BAD_ARRAY_INDEX"
 

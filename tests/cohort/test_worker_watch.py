@@ -77,8 +77,8 @@ def test_whoever_has_nothing_of_ours_is_let_alone():
     ("says", "text"),
     [
         ({"status": "paused"}, r"paused it for 12 s, 690\.0 MiB of its 700\.0 MiB of memory"),
-        ({}, "took no processor time for 12 s"),
-        ({"heard": 0.0, "cpu": 99.0}, "nothing was heard of it for"),
+        ({}, "used no processor time for 12 s"),
+        ({"heard": 0.0, "cpu": 99.0}, "it sent no message for"),
     ],
     ids=["paused", "idle", "silent"],
 )

@@ -201,7 +201,7 @@ def test_orientations_that_are_none(codes):
 
 
 def test_orders_that_are_none():
-    with pytest.raises(GridError, match="an order of 0, 1, 2"):
+    with pytest.raises(GridError, match="a permutation of 0, 1, 2"):
         Grid.identity((2, 2, 2)).permute((0, 0, 1))
 
 

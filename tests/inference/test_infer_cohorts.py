@@ -211,9 +211,9 @@ def test_layers_of_one_cohort_are_evaluated_by_their_names(cohort, net):
     vx.infer(net, cohort, layer="found", patch_size=8, progress=False)
     vx.infer(net, cohort, layer="truth", patch_size=8, overlap=0, progress=False)
     both = vx.Cohort(cohort.path)
-    with pytest.raises(vx.StateError, match=r"label maps \['found', 'truth'.*layer= names which"):
+    with pytest.raises(vx.StateError, match=r"label maps \['found', 'truth'.*choose one by layer="):
         vx.evaluate(both, both)
-    with pytest.raises(vx.StateError, match="expected 'nobody'; reference_layer= names which"):
+    with pytest.raises(vx.StateError, match="expected 'nobody'; choose one by reference_layer="):
         vx.evaluate(both, both, layer="found", reference_layer="nobody")
     table = vx.evaluate(both, both, layer="found", reference_layer="truth")
     first = both[0]

@@ -77,7 +77,7 @@ def submit(slurm: OneNode, *command: object, **more: str) -> str:
         cwd="/",
         env=slurm.environment | more,
     )
-    return text.split("submitted array ")[1].split()[0].rstrip(",")
+    return text.split("submitted the job array ")[1].split()[0].rstrip(",")
 
 
 def logs(cohort: Path) -> str:

@@ -395,7 +395,7 @@ def test_types():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: vx.RescaleIntensity((3, 1)), "ascends"),
+        (lambda: vx.RescaleIntensity((3, 1)), "ascending order"),
         (lambda: vx.RescaleIntensity(-1), "positive"),
         (lambda: vx.RescaleIntensity(percentiles=(0, 101)), "between 0 and 100"),
         (lambda: vx.RescaleIntensity(in_min_max="ab"), "one number or two"),

@@ -22,7 +22,7 @@ from voxarray.storage.folder_lock import Ownership
 @click.option("--dry-run", is_flag=True, help="List what would be removed, and remove nothing")
 @how_it_speaks(as_json=False)
 def command(path: str, unlocked: bool, dry_run: bool) -> None:
-    """Remove the files that interrupted conversions have left below PATH.
+    """Remove the files that interrupted conversions left in PATH and its subfolders.
 
     Files of running conversions are kept. In three cases nothing shows whether the conversion
     still runs: on file systems without locks, in buckets (s3://...), and for files of

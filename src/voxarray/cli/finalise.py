@@ -18,8 +18,8 @@ from voxarray.cohort.run.slurm_submit import RESUBMISSIONS, resubmit
     "script",
     type=click.Path(),
     metavar="SCRIPT",
-    help="SLURM script whose parts are submitted again, with twice the memory, if images of theirs "
-    f"are missing (but for those that failed permanently); at most {RESUBMISSIONS} times",
+    help="SLURM script. Submit its parts with missing images again, with twice the memory, at "
+    f"most {RESUBMISSIONS} times; images that failed permanently do not count as missing",
 )
 @click.option(
     "--attempt", type=click.IntRange(1), default=1, help="How often SCRIPT has been submitted"

@@ -90,7 +90,7 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
     "--classes",
     callback=_classes,
     metavar="N|NAME,NAME,...",
-    help="Number or names of classes [default: asks the model]",
+    help="Number or names of classes [default: the model's own number]",
 )
 @click.option(
     "--channels",

@@ -63,8 +63,8 @@ class _Lazy(click.Group):
             if not any("\udc80" <= letter <= "\udcff" for letter in str(error.object)):
                 _own_fault(error)
             console().complain(
-                f"{error.object}: a name holds bytes that are not UTF-8, which cannot be written "
-                "where it is needed: rename it, or choose another"
+                f"{error.object}: this name holds bytes that are not UTF-8, so that it cannot be "
+                "printed or stored: rename the file, or choose another one"
             )
             sys.exit(NOTHING_DONE)
         except Exception as error:
@@ -109,8 +109,8 @@ def _own_fault(error: Exception) -> None:
     if talk.verbose:
         talk.complain(traceback.format_exc().rstrip())
     talk.complain(
-        f"voxarray {__version__} failed in a way that it did not foresee "
-        f"({type(error).__name__}: {error}); please report it, with what --verbose says"
+        f"voxarray {__version__} failed because of an unexpected error ({type(error).__name__}: "
+        f"{error}); please report it, with what --verbose says"
     )
     sys.exit(NOTHING_DONE)
 

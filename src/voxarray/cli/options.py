@@ -64,8 +64,9 @@ def how_archives_are_written(command: Command) -> Command:
             "--levels",
             callback=checked_levels,
             metavar="N|all|F,F,...",
-            help="Pyramid levels: their number, all, or how many times coarser each is, such as "
-            "4,16 [default: 4, 8, 16 and so on, until one fits into one chunk]",
+            help="Pyramid levels: their number, all, or the factor by which each is coarser than "
+            "the base, such as 4,16 [default: 4, 8, 16 and so on, until one fits into one "
+            "chunk]",
         ),
         click.option(
             "--chunk",
@@ -142,7 +143,7 @@ def who_does_it(command: Command) -> Command:
             "--workers",
             type=click.IntRange(0),
             default=0,
-            help="Number of processes on this machine; 0: this one",
+            help="Number of worker processes on this machine; 0: none, use the main process",
         ),
         click.option(
             "--scheduler", help="Address of a running dask scheduler, such as tcp://host:8786"

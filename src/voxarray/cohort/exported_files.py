@@ -237,7 +237,7 @@ def _difference(source: Source, path: str) -> str:
         if there.dtype != (held := _held_dtype(source, path)):
             return f"holds {there.dtype.name} voxels and not {held.name}"
         if not there.grid.isclose(_held_grid(source, path)):
-            return "its voxels are at other places"
+            return "its affine is different"
         for box, voxels in pieces(there):
             if not np.array_equal(voxels, source.read(box), equal_nan=voxels.dtype.kind in "fc"):
                 return "its voxels differ"

@@ -156,7 +156,10 @@ class Mapped(Sequence[Subject]):
                 the error says how many failed (``SOME_FAILED``) and where the report is.
         """
         if options is not None or run is not None or watcher is not None:
-            text = "options=, run= and watcher= of save() go with the next release: use keywords"
+            text = (
+                "options=, run= and watcher= of save() will be removed in the next release: use "
+                "keywords"
+            )
             warnings.warn(text, DeprecationWarning, stacklevel=2)
         options = options or ArchiveOptions(levels, chunks, codec, zip)
         run = run or ExecutionOptions(

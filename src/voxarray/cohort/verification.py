@@ -81,8 +81,8 @@ def require_archive(path: str) -> None:
     found = None if is_url(path) or not os.path.isfile(path) else format_of(path)
     if found is not None and found.identity != "zarr":
         raise UnsupportedError(
-            f"{path} is a file of the format {found.name}, and verify is about archives: voxarray "
-            "info says what it holds",
+            f"{path} is a file of the format {found.name}, and verify checks only archives: "
+            "voxarray info shows what the file holds",
             code="NOT_AN_ARCHIVE",
             path=path,
         )

@@ -244,7 +244,7 @@ def of_system(error: OSError, path: str) -> VoxarrayError:
     if isinstance(error, PermissionError):
         return AccessDeniedError(
             f"{path} may not be read by this user ({error.strerror}): ask for the permission, or "
-            "look at that of the folders above it",
+            "check the permissions of the folders above it",
             path=path,
         )
     if is_absence(error):

@@ -41,7 +41,8 @@ def path_text(path: str | os.PathLike[str]) -> str:
 def _impossible(text: str, what: str) -> UnsupportedError:
     # Without `path`, which programs would go on to use; repr shows what cannot be printed.
     return UnsupportedError(
-        f"the path {text!r} holds {what}, which no name of a file can: look at where it comes from",
+        f"the path {text!r} holds {what}, which the name of a file cannot hold: check where the "
+        "path comes from",
         code="BAD_PATH",
     )
 

@@ -16,7 +16,7 @@ _WRITE = ("save", "imwrite", "write_image", "WriteImage")
 MODULE: dict[str, str] = {
     **dict.fromkeys(_READ, "vx.ScalarImage(path) or vx.LabelMap(path)"),
     **dict.fromkeys(_WRITE, "image.save(path)"),
-    "samplers": "samplers stand in vx itself, such as vx.UniformSampler",
+    "samplers": "samplers are in vx itself, such as vx.UniformSampler",
     "open_dataset": 'xarray.open_dataset(path, engine="voxarray")',
 }
 """Advice by attribute of the package."""

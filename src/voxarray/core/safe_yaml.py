@@ -58,9 +58,9 @@ def _mapping(loader: Any, node: Any) -> dict[Any, Any]:
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, (str, int, float, bool)):
-            raise YamlError(f"a key {_where(key_node.start_mark)} is no text and no number")
+            raise YamlError(f"a key {_where(key_node.start_mark)} is neither a text nor a number")
         if key in found:
-            raise YamlError(f"the key {key!r} {_where(key_node.start_mark)} stands there twice")
+            raise YamlError(f"the key {key!r} {_where(key_node.start_mark)} occurs twice")
         found[key] = loader.construct_object(value_node, deep=True)
     return found
 

@@ -32,10 +32,10 @@ INSTEAD: dict[str, str] = {
     "patches are read when they are drawn, so that nothing has to be queued",
     "CopyAffine": "set it: image.affine = other.affine",
     "PCA": "an array of features: image.array, and sklearn.decomposition.PCA",
-    "ImagesDataset": "it was renamed SubjectsDataset in TorchIO; see there",
+    "ImagesDataset": "TorchIO calls it SubjectsDataset now: use a list of vx.Subject",
     "datasets": "data sets are downloaded with torchio.datasets, or the tools of their owners",
-    "utils": "what is public stands in vx itself: see dir(vx)",
-    "data": "classes stand in vx itself, such as vx.ScalarImage",
+    "utils": "public names are in vx itself: see dir(vx)",
+    "data": "classes are in vx itself, such as vx.ScalarImage",
     "io": "readers and writers are chosen by suffix: vx.open_source(path) and image.save(path)",
     **{
         name: f"vx.transforms.{name}"
@@ -50,7 +50,7 @@ INSTEAD: dict[str, str] = {
     "TENSOR": "image.data",
     "CHANNELS_DIMENSION": "channels are axis 0",
     "NUM_SAMPLES": "patches_per_image= of vx.PatchDataset",
-    "sampler": "samplers stand in vx itself, such as vx.UniformSampler",
+    "sampler": "samplers are in vx itself, such as vx.UniformSampler",
     "inference": "vx.GridSampler and vx.GridAggregator",
     "download": "data sets are downloaded with torchio.datasets, or the tools of their owners",
 }

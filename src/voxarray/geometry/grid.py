@@ -198,7 +198,9 @@ class Grid:
     def permute(self, axes: Sequence[int]) -> Grid:
         """Grid with its voxel axes in another order; the voxels stay where they are."""
         if sorted(axes) != [0, 1, 2]:
-            raise GridError(f"axes must be an order of 0, 1, 2, got {tuple(axes)}", code="BAD_AXES")
+            raise GridError(
+                f"axes must be a permutation of 0, 1, 2, got {tuple(axes)}", code="BAD_AXES"
+            )
         columns = [*axes, 3]
         return Grid(tuple(self.shape[a] for a in axes), self.affine[:, columns])  # type: ignore[arg-type]
 

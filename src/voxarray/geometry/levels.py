@@ -80,8 +80,8 @@ def require_division(layout: Layout, factors: Sequence[Factors]) -> None:
     if not _divides(layout, factors):
         raise FormatError(
             f"levels with the factors {list(factors)} do not fit chunks of {layout.chunk[1:]} "
-            "voxels (z, y, x), whose edges must be multiples of them: use chunks of 64, or levels "
-            "by their number",
+            "voxels (z, y, x), whose edges must be multiples of them: use chunks of 64, or give "
+            "the number of levels instead",
             code="BAD_LEVELS",
         )
 

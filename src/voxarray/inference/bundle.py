@@ -291,8 +291,9 @@ class Bundle:
 
     def _refused(self, where: str, what: str) -> ModelError:
         return ModelError(
-            f"{self.config_path} has at {where} {what}, which would have to be run as a program: "
-            "only numbers and names are read; put the value there, or pass it to infer",
+            f"{self.config_path} has the expression {what} at {where}. Expressions are programs, "
+            "and are not run: only numbers and names are read. Put the value there, or pass it "
+            "to infer",
             code="BUNDLE_EXPRESSION",
             path=self.config_path,
         )

@@ -63,8 +63,8 @@ class Classes:
         names = [label.name for label in table]
         if len(set(names)) < len(names):
             raise UnsupportedError(
-                f"classes have the same name: {names}; each is to be told from the others, so "
-                "pass classes= with names of their own",
+                f"classes have the same name: {names}; names must differ, so pass classes= with "
+                "names of their own",
                 code="CLASSES_REPEATED",
             )
         values = tuple(label.value for label in table)

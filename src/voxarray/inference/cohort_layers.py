@@ -62,8 +62,8 @@ def add_layer(
             return found
         raise ArchiveExistsError(
             f"{scan.path} has a layer {layer!r} that another model, other settings, other images "
-            "or somebody made: remove it first (voxarray remove-labels), or give another name as "
-            "layer=",
+            "or a person made: remove it first (voxarray remove-labels), or give another name "
+            "as layer=",
             code="NAME_TAKEN",
             path=scan.path,
         )

@@ -271,8 +271,8 @@ def _image(given: Any, what: str) -> Image:
     source: Source = image.source
     if source.shape[0] != 1 or source.dtype.kind not in "biuf":
         raise UnsupportedError(
-            f"the {what} has {source.shape[0]} channels of {source.dtype}: expected one of labels; "
-            "take one of them, image[channel : channel + 1, :, :, :]",
+            f"the {what} has {source.shape[0]} channels of {source.dtype}: expected one channel "
+            "of integer labels; take one of them, image[channel : channel + 1, :, :, :]",
             code="NO_LABELS",
             path=source.path,
         )
@@ -304,8 +304,8 @@ def _require_one_grid(found: Source, truth: Source, surfaces: bool) -> None:
     direction = found.grid.direction
     if surfaces and not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
         raise GridError(
-            "the axes of the voxels are not at right angles, and distances are not those along "
-            "them: resample both onto another grid, or pass surfaces=False",
+            "the voxel axes are not at right angles, so distances between surfaces cannot be "
+            "measured along them: resample both onto another grid, or pass surfaces=False",
             code="SHEARED",
             path=found.path,
         )
@@ -371,8 +371,8 @@ def _label_map(subject: Subject, name: str, layer: str | None, keyword: str) -> 
     if wanted not in found:
         expected = f"{layer!r}" if layer is not None else "one, or one that is named label"
         raise StateError(
-            f"the subject {name} has the label maps {sorted(found)}: expected {expected}; "
-            f"{keyword}= names which, and cohort.query(...) leaves the subject out",
+            f"the subject {name} has the label maps {sorted(found)}: expected {expected}; choose "
+            f"one by {keyword}=, or leave the subject out by cohort.query(...)",
             code="NO_LABELS",
         )
     return found[wanted]

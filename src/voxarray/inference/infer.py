@@ -156,8 +156,8 @@ def infer(
     transform = InferenceTransform(model, options, classes, preprocess, device)
     if destination is None and overwrite:
         raise UnsupportedError(
-            f"a layer is not replaced in one step: remove_labels({layer!r}) of vx.Archive first, "
-            "or give another name as layer=",
+            f"overwrite= cannot replace a layer: remove it first, by remove_labels({layer!r}) of "
+            "vx.Archive, or give another name as layer=",
             code="UNUSED_KEYWORD",
         )
     if isinstance(images, Cohort):

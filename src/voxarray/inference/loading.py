@@ -93,7 +93,7 @@ def _of_bundle(bundle: Bundle) -> LoadedModel:
     if bundle.left_out:
         warnings.warn(
             f"BUNDLE_LEFT_OUT: {bundle.config_path} asks for {', '.join(bundle.left_out)}, which "
-            "is not done here: the result may differ from MONAI's there",
+            "voxarray does not do: the result may differ from that of MONAI",
             VoxarrayWarning,
             stacklevel=3,
         )

@@ -42,9 +42,10 @@ def network_of(path: str) -> Network:
     kind = _kind(path)
     if kind == "weights":
         raise ModelError(
-            f"{path} holds weights and no network that runs without its class: pass the folder of "
-            "its MONAI bundle, or a file that torch.jit, torch.export or torch.onnx made of the "
-            "network; or, from Python, the module after module.load_state_dict",
+            f"{path} holds only weights, and the class of the network is needed to use them: "
+            "pass the folder of its MONAI bundle, or a file that torch.jit, torch.export or "
+            "torch.onnx made of the network; or, from Python, the module after "
+            "module.load_state_dict",
             code="NO_NETWORK",
             path=path,
         )

@@ -235,8 +235,8 @@ class Network:
         if found.shape[1] == 1 and is_whole:
             raise ModelError(
                 f"the model returned {found.dtype} of one class for {where()}, which looks like "
-                "labels: expected a number for each class, before any arg-max; if they are meant, "
-                "return them as floats with output='regression'",
+                "labels: expected a number for each class, before any arg-max. If the labels "
+                "themselves are the result, return them as floats with output='regression'",
                 code="BAD_PREDICTION",
             )
         return found
@@ -368,7 +368,7 @@ def _blamed(error: Exception, where: Callable[[], str]) -> VoxarrayError:
         )
     if any(name in text for name in _DEVICES):
         return ModelError(
-            f"the device failed at {where()} ({text}): look at it (nvidia-smi), or use another",
+            f"the device failed at {where()} ({text}): check it (nvidia-smi), or use another one",
             code="DEVICE_LOST",
         )
     return ModelError(

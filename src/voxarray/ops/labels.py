@@ -92,8 +92,8 @@ class OneHot(Operation):
         low, high = labels.min(), labels.max()
         if not 0 <= low <= high < self.classes:
             raise UnsupportedError(
-                f"there are labels from {low} to {high}, and {self.classes} classes are those from "
-                f"0 to {self.classes - 1}: give more num_classes, or remap the labels",
+                f"there are labels from {low} to {high}, and {self.classes} classes have the "
+                f"labels 0 to {self.classes - 1}: give a larger num_classes, or remap the labels",
                 code="LABEL_WITHOUT_CLASS",
             )
         result = selection.empty(self.dtype)

@@ -102,9 +102,9 @@ class CentreDraw(LocationDistribution):
         if not kept:
             half = tuple(n // 2 for n in patch)
             raise StateError(
-                f"Empty probability map found: {what} has no voxel to be the centre of a patch of "
-                f"{patch}. Voxels within {half} of the border cannot be; pad the images by that "
-                "much, or take smaller patches",
+                f"Empty probability map found: {what} has no voxel to be the centre of a patch "
+                f"of {patch}. Voxels within {half} of the border cannot be a centre; pad the "
+                "images by that much, or take smaller patches",
                 code="EMPTY_MAP",
             )
         chances = np.array([chance for _, chance in kept], float)
@@ -172,8 +172,8 @@ class Centres:
             if all(c in r for c, r in zip((x, y, z), self.valid, strict=True)):
                 return x, y, z
         raise StateError(
-            "the voxels to sample from are not where they were counted: the image was changed; "
-            "make the dataset anew",
+            "the image was changed after its voxels were counted for sampling; make the dataset "
+            "anew",
             code="MAP_CHANGED",
         )
 

@@ -87,7 +87,10 @@ class HeaderOnlySource(Source):
         )
 
     def read(self, selection: Selection) -> NDArray:
-        raise StateError(f"the voxels are not here: {selection} cannot be read", code="EMPTY")
+        raise StateError(
+            f"this object knows only the header, not the voxels: {selection} cannot be read",
+            code="EMPTY",
+        )
 
     def token(self) -> str:
         return digest("absent", self.shape, self.dtype.name, self.affine)

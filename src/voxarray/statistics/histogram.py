@@ -174,7 +174,9 @@ def _even_edges(low: float, high: float, number: int) -> NDArray[np.float64]:
     if number < 1:
         raise ValueError(f"a histogram has at least one bin, not {number}")
     if not low <= high:
-        raise ValueError(f"the limits of a histogram ascend, and ({low}, {high}) do not")
+        raise ValueError(
+            f"the limits of a histogram must be in ascending order, got ({low}, {high})"
+        )
     if low == high:  # as numpy.histogram widens a range of nothing
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, number + 1)

@@ -33,7 +33,7 @@ def prepared(
     if named is not None:
         raise ValueError(
             f"{os.fspath(folder)!r} names one {named.name} image, and a subject is saved to a "
-            f"folder, a file for each of {', '.join(images)}: name a folder, and the "
+            f"folder, one file for each of {', '.join(images)}: name a folder, and the "
             'format by suffix=".nii.gz"'
         )
     files = {name: _file(name, suffix) for name in images}

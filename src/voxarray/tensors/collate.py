@@ -73,8 +73,9 @@ def _stacked(values: list[Any], key: str) -> Any:
         shapes = sorted({tuple(value.shape) for value in values})
         if len(shapes) > 1:
             raise StateError(
-                f"images of the batch have the shapes {', '.join(map(str, shapes))}: expected one; "
-                "bring them to it first, with vx.CropOrPad(shape) for instance, or take patches",
+                f"images of the batch have the shapes {', '.join(map(str, shapes))}: expected "
+                "one shape; crop or pad them first, with vx.CropOrPad(shape) for instance, or "
+                "take patches",
                 code="SHAPES_DIFFER",
             )
         return collate(values, collate_fn_map=default_collate_fn_map)

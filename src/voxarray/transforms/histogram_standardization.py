@@ -115,7 +115,10 @@ class HistogramStandardization(NormalizationTransform):
         low, high = marks.DEFAULT_CUTOFF if cutoff is None else cutoff
         wanted = marks.percentages((low, high))
         if not 0 <= low < high <= 1 or len(wanted) != marks.NUMBER:
-            raise ValueError(f"cutoff is a quantile below 0.1 and one above 0.9, not {cutoff}")
+            raise ValueError(
+                "cutoff is a pair of quantiles, the first below 0.1 and the second above 0.9, "
+                f"not {cutoff}"
+            )
         if not images_paths:
             raise ValueError("at least one image is needed to train with")
         masks = _masks(mask_path, len(images_paths))

@@ -119,7 +119,9 @@ def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
     except VoxarrayError as error:
         raise refuse("BAD_ARGUMENT", f"{operation}: {error.message}") from error
     except (TypeError, ValueError, KeyError, AttributeError, OSError, OverflowError) as error:
-        raise refuse("BAD_ARGUMENT", f"{operation} does not take these: {error}") from error
+        raise refuse(
+            "BAD_ARGUMENT", f"{operation} does not take these arguments: {error}"
+        ) from error
 
 
 def _read(given: Any, refuse: _Refusal) -> tuple[str, dict[str, Any]]:
@@ -129,7 +131,7 @@ def _read(given: Any, refuse: _Refusal) -> tuple[str, dict[str, Any]]:
     unknown = [key for key in given if key not in _KEYS]
     if unknown:
         expected = ", ".join(sorted(_KEYS))
-        raise refuse("BAD_PIPELINE", f"the key {unknown[0]!r} is none of {expected}")
+        raise refuse("BAD_PIPELINE", f"the key {unknown[0]!r} is not one of {expected}")
     operation, arguments = given["operation"], given.get("arguments")
     arguments = {} if arguments is None else arguments
     if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
@@ -145,7 +147,7 @@ def _require_version(given: Mapping[str, Any], known: int, refuse: _Refusal) -> 
     if version is not None and (version != known or isinstance(version, bool)):
         raise refuse(
             "OTHER_VERSION",
-            f"{given['operation']} of version {version!r} is asked for, and this voxarray has "
+            f"{given['operation']} of version {version!r} is requested, but this voxarray has "
             f"version {known}",
         )
 

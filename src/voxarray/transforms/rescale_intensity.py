@@ -98,10 +98,10 @@ def range_argument(
     except (TypeError, ValueError):
         raise ValueError(f"{name} is one number or two, not {value!r}") from None
     if not low <= high:
-        raise ValueError(f"{name} ascends, and {value!r} does not")
+        raise ValueError(f"{name} must be in ascending order, got {value!r}")
     beyond = (lowest is not None and low < lowest) or (highest is not None and high > highest)
     if beyond or not np.isfinite([low, high]).all():
-        raise ValueError(f"{name} lies between {lowest} and {highest}, not at {value!r}")
+        raise ValueError(f"{name} must be between {lowest} and {highest}, got {value!r}")
     return low, high
 
 

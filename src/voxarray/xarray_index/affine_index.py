@@ -194,7 +194,7 @@ class AffineIndex(xr.Index):
             raise self.placement.mismatch(
                 other.placement,
                 f"an integer index took {DIMS[axis]} from one of them; to broadcast a plane over a "
-                'volume, give it up first: plane.drop_indexes(["x", "y", "z"])',
+                'volume, drop its coordinates first: plane.drop_indexes(["x", "y", "z"])',
             )
         if mine.dropped and there.start != 0:
             raise self.placement.mismatch(
@@ -212,8 +212,8 @@ class AffineIndex(xr.Index):
         if any(axis.dropped for axis in self.placement.axes):
             raise self.placement.mismatch(
                 other.placement,
-                f"{differ}, and xarray cannot align what lost an axis to an integer index: keep "
-                "it with a slice of one voxel",
+                f"{differ}, and xarray cannot align an array without this axis, which an integer "
+                "index removed: index with a slice of one voxel instead",
             )
 
     def join(self, other: AffineIndex, how: str = "inner") -> AffineIndex:
@@ -298,8 +298,8 @@ class AffineIndex(xr.Index):
         """
         raise PandasIndexError(
             "this operation of xarray wants a pandas index for each coordinate, and x, y and z "
-            "share one that holds the affine: use obj.vox.detach(), which has an index for each, "
-            "and .vox.reattach() on what comes out"
+            "share one that holds the affine: use obj.vox.detach(), which gives each coordinate "
+            "its own index, and .vox.reattach() on the result"
         )
 
     def __repr__(self) -> str:

@@ -146,8 +146,9 @@ def _opened(path: Any) -> Source:
 
     if not isinstance(path, (str, os.PathLike)):
         raise UnsupportedError(
-            f"the engine voxarray opens paths and URLs, and this is of type {type(path).__name__}: "
-            "write it to a file first, for formats are read in parts and told by their names",
+            "the engine voxarray opens paths and URLs, and this is of type "
+            f"{type(path).__name__}: write it to a file first: the suffix of a path tells the "
+            "format, and files are read in parts",
             code="NOT_A_PATH",
         )
     return open_source(path)

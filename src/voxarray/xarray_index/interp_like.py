@@ -70,8 +70,8 @@ def _shared_world(obj: xr.Dataset, other: xr.Dataset | xr.DataArray) -> NDArray[
     if np.abs(mine - theirs).max() * farthest > SAME_GRID_TOLERANCE * min(steps, default=1.0):
         raise GridError(
             "x, y and z are measured along axes of the image, and those of the two point in "
-            "different directions, so interp_like would compare other places: resample in the "
-            "world instead, vx.Resample(target)(image)",
+            "different directions, so interp_like would compare different positions in the "
+            "patient: resample the image instead, vx.Resample(target)(image)",
             code="GRID_MISMATCH",
         )
     return mine

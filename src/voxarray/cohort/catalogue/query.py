@@ -110,7 +110,7 @@ class _Query:
             column = self._column(node)
             if all(str(value) in ("True", "False") for value in column.dropna()):
                 return column.map(lambda value: str(value) == "True").astype(bool)
-            raise self._bad(f"{self._name(node)} alone says neither yes nor no: compare it")
+            raise self._bad(f"{self._name(node)} alone is not a condition: compare it")
         raise self._refused(node)
 
     def _chain(self, node: ast.Compare) -> pd.Series:
@@ -214,7 +214,7 @@ class _Query:
             if not isinstance(node.value, (str, bool)):
                 return -node.value
         if isinstance(node, ast.Name):
-            raise self._bad(f"{self._name(node)} stands where a value should")
+            raise self._bad(f"{self._name(node)} is not a value, and a value is expected there")
         raise self._refused(node)
 
     def _column(self, node: ast.Name) -> pd.Series:

@@ -124,7 +124,7 @@ class Ignored:
             return cls()
         except (OSError, ValueError) as error:
             raise FormatError(
-                f"{path} cannot be read ({error}): expected a pattern a line, as in .gitignore",
+                f"{path} cannot be read ({error}): expected one pattern per line, as in .gitignore",
                 code="BAD_BIDSIGNORE",
                 path=path,
             ) from None

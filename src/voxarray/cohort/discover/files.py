@@ -29,7 +29,7 @@ DOTS = "names that begin with a dot"
 RESULTS = "results of a cohort"
 NAMED_ONLY = "pictures, arrays and transforms, which have to be named"
 BESIDE = "texts, tables and programs"
-UPWARDS = "links to a folder that they lie in"
+UPWARDS = "links to a folder that contains them"
 
 # Of files that accompany scans and are none, also compressed.
 _BESIDE = (

@@ -116,13 +116,14 @@ def why_no_cohort(sources: Sequence[str]) -> str:
         if not folder.is_cohort():
             continue
         if len(sources) > 1:
-            return f"{source} is one among {len(sources)} sources: name it alone"
+            return f"{source} is one of {len(sources)} sources: name only the cohort"
         if not is_file(folder.catalogue):
             return f"{source} has no catalogue yet: run voxarray finalise {source}"
         if other := _other_image(folder):
             return (
-                f"{source} holds images that are none of its archives, such as {other}: move them "
-                "out of it, or use vx.Cohort(path).save(folder, suffix=), which leaves them alone"
+                f"{source} holds images outside of the cohort's archives, such as {other}: move "
+                "them out of it, or use vx.Cohort(path).save(folder, suffix=), which leaves "
+                "them alone"
             )
     return (
         f"{', '.join(sources[:3])} is none: name one file as the destination, or make a cohort "
@@ -206,8 +207,9 @@ class _Search:
         address = Address.parse(url)
         if not address.name and address.scheme not in WEB:
             raise UnsupportedError(
-                f"{url} names a whole store, and stores of {address.scheme}:// are not searched: "
-                "write the URLs of its images into a list (.txt) or a table (.csv), one a line",
+                f"{url} names a whole store, and voxarray cannot search stores of "
+                f"{address.scheme}://: write the URLs of its images into a list (.txt) or a "
+                "table (.csv), one a line",
                 code="REMOTE_FOLDER",
                 path=url,
             )

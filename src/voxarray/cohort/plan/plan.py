@@ -118,7 +118,7 @@ class Plan:
             f"{len(self.items)} images of {len({item.subject for item in self.items})} subjects",
             f"{sum(len(item.layers) for item in good)} label maps to be stored with their image",
             f"{format_bytes(sum(item.size for item in good))} of voxels, at most as much on disk "
-            "(half of it is usual)",
+            "(usually half of it)",
             self._files(),
             f"{format_bytes(peak)} of memory for the largest",
         ]

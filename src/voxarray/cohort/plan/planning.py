@@ -325,7 +325,7 @@ def _failing(item: Item, same: Sequence[Item]) -> Item:
 def _collision(source: str, image: str, subject: str, others: Sequence[str]) -> Failure:
     message = (
         f"{source} and {', '.join(others)} would both be the image {image!r} of the subject "
-        f"{subject!r}, and none is converted: rename one of them, convert them into different "
-        "folders, or tell them apart with --image-pattern NAME=PATTERN"
+        f"{subject!r}, so none of them is converted: rename one of them, convert them into "
+        "different folders, or tell them apart with --image-pattern NAME=PATTERN"
     )
     return Failure("NAME_COLLISION", message, source, permanent=True)

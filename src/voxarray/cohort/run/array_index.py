@@ -48,8 +48,8 @@ def part_of_array(of: int) -> tuple[int, int]:
     if not 1 <= number <= of:
         first = {_VARIABLES[name] for name in told}
         raise FormatError(
-            f"{_shown(told)} is none of the {of} tasks: number them from {min(first)} on, to "
-            f"{min(first) + of - 1}",
+            f"{_shown(told)} is not the number of one of the {of} tasks: number them from "
+            f"{min(first)} to {min(first) + of - 1}",
             code="BAD_ARRAY_INDEX",
         )
     return number, of

@@ -83,8 +83,8 @@ class CohortResult:
         more = f" and {len(self.failures) - _TOLD} more" if len(self.failures) > _TOLD else ""
         report = folder.readable_report if self.summary else "the journal of the cohort"
         raise VoxarrayError(
-            f"{self.failed} images failed and {self.remaining} remain{why}; all others are there, "
-            f"and {report} says which are not{': ' if told else ''}{told}{more}",
+            f"{self.failed} images failed and {self.remaining} remain{why}; all others are "
+            f"converted, and {report} names those that are not{': ' if told else ''}{told}{more}",
             code="SOME_FAILED",
             path=folder.readable_report if self.summary else folder.journal,
         )

@@ -30,8 +30,9 @@ _LEAST_MINUTES = 10
 
 _SCRIPT = """\
 #!/bin/bash
-# {images} images in {jobs} jobs. Parts may run in any order, at once, and again: what is done
-# stays done. Then make the catalogue; what was killed, cancelled or out of time is submitted again:
+# {images} images in {jobs} jobs. Parts may run in any order and at the same time. A part
+# may run again: finished images are kept. At the end, this makes the catalogue, and submits parts
+# again that were killed, cancelled or out of time:
 #   array=$(sbatch --parsable THIS_SCRIPT)
 #   sbatch --dependency=afterany:$array --mem=4G --wrap={finalise}
 # or let voxarray do both: the command that printed this, with --submit.
@@ -44,9 +45,9 @@ _SCRIPT = """\
 #SBATCH --output={log}
 #SBATCH --open-mode=append
 #SBATCH --requeue
-# Two minutes before the time is over this shell gets SIGTERM, and passes it on.
+# Two minutes before the time is over this shell gets SIGTERM, and passes it on to voxarray.
 #SBATCH --signal=B:TERM@120
-# Take one # away where your centre asks for these:
+# If your centre asks for these, remove one #:
 ##SBATCH --account=ACCOUNT
 ##SBATCH --partition=PARTITION
 set -u
@@ -60,8 +61,8 @@ while kill -0 "$child" 2>/dev/null; do  # a signal ends wait, not the work
   wait "$child"
   code=$?
 done
-# 75, or 143 before it listens: it was stopped, and what is done is good. So it is queued again,
-# unless that has not helped.
+# 75, or 143 if the signal came before Python was ready: the task was stopped, and finished images
+# are kept. The task is queued again, unless it was already queued again several times.
 if [[ "$code" =~ ^(75|143)$ ]] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ]; then
   {scontrol} requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 fi

@@ -43,8 +43,9 @@ class Submitted:
     def __str__(self) -> str:
         what = f" of parts {_shown(self.parts)}" if self.parts else ""
         return (
-            f"submitted array {self.array}{what}, and {self.last}, which makes the catalogue after "
-            f"it and submits again what was not done; scancel {self.last} {self.array} stops both"
+            f"submitted the job array {self.array}{what}, and the job {self.last}, which runs "
+            f"after it, resubmits unfinished parts and makes the catalogue; scancel {self.last} "
+            f"{self.array} stops both"
         )
 
 

@@ -158,8 +158,11 @@ def _why(told: Any, seconds: float) -> str:
     held, limit = int(told.get("metrics", {}).get("memory", 0)), int(told.get("memory_limit") or 0)
     memory = f"{format_bytes(held)} of its {format_bytes(limit)} of memory are in use"
     if _status(told) == "paused":
-        return f"dask has paused it for {seconds:.0f} s, {memory}; give workers more, or a budget"
+        return (
+            f"dask has paused it for {seconds:.0f} s, {memory}; give workers more memory, or set "
+            "a budget"
+        )
     silent = time.time() - float(told.get("last_seen") or time.time())
     if silent > seconds / 2:
-        return f"nothing was heard of it for {silent:.0f} s"
-    return f"it took no processor time for {seconds:.0f} s, as one whose disk does not answer"
+        return f"it sent no message for {silent:.0f} s"
+    return f"it used no processor time for {seconds:.0f} s; its disk may not answer"

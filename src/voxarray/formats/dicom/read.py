@@ -148,8 +148,9 @@ def _build(path: str, headers: Sequence[Header]) -> DicomSource:
     )
     if layouts[0].samples > 1 and len(volumes.planes) > 1:
         raise UnsupportedError(
-            f"{len(volumes.planes)} volumes of {layouts[0].samples} colours each: channels can "
-            "count one or the other; convert the film to grey, or open single frames of it",
+            f"{len(volumes.planes)} volumes of {layouts[0].samples} colours each: the channel "
+            "axis can hold either volumes or colours; convert the film to grey, or open its "
+            "frames one by one",
             code="COLOUR_SERIES",
         )
     scalings, scaling_of = _scalings(frames, volumes)

@@ -96,8 +96,8 @@ def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> No
     scouts = sum(frame.is_localizer for frame in frames)
     if 0 < scouts < len(frames):
         raise FormatError(
-            f"{scouts} of {len(frames)} planes are localizers: move them away, the others make "
-            "the image",
+            f"{scouts} of {len(frames)} planes are localizers: move them to another folder; the "
+            "other planes make the image",
             code="LOCALIZER",
         )
     sizes = Counter((layout.columns, layout.rows) for layout in layouts)

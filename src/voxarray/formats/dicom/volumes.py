@@ -167,9 +167,9 @@ def _by_number(
             )
         if not _are_blocks(groups) and not _are_blocks(list(zip(*groups, strict=True))):
             raise FormatError(
-                f"there are {len(groups[0])} planes at each position, and neither an element nor "
-                "their numbers say which of them make a volume: put each volume into a folder of "
-                "its own",
+                f"there are {len(groups[0])} planes at each position, and neither their numbers "
+                "nor another element of the headers says which of them make a volume: put each "
+                "volume into a folder of its own",
                 code="AMBIGUOUS_VOLUMES",
             )
         for group in groups:

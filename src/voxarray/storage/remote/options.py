@@ -141,9 +141,9 @@ def refusal(error: BaseException, scheme: str, options: ClientOptions) -> StateE
     names = sorted({*options.store, *options.client} - {"timeout"})
     told = without_secrets(error) if isinstance(error, Exception) else "obstore knows no such key"
     return StateError(
-        f"the setting voxarray.remote-options of {scheme!r} cannot be used ({told}): look at "
-        f"{', '.join(names) or 'the URL'}; options of the HTTP client, such as allow_http, stand "
-        f'in it as {{"{scheme}": {{"client_options": {{...}}}}}}',
+        f"the setting voxarray.remote-options of {scheme!r} cannot be used ({told}): check "
+        f"{', '.join(names) or 'the URL'}; write options of the HTTP client, such as "
+        f'allow_http, as {{"{scheme}": {{"client_options": {{...}}}}}}',
         code="BAD_REMOTE_OPTIONS",
     )
 
