@@ -70,8 +70,10 @@ if __name__ == "__main__":
             worker_extra_args=["--no-dashboard"],
         ) as cluster:
             cluster.scale(2)
-            vx.convert_cohort(scans, cohort, scheduler=cluster.scheduler_address)
-            with distributed.Client(cluster) as client:  # they are no children of this process
+            with distributed.Client(cluster) as client:
+                client.wait_for_workers(2)  # or the start of one may be in one run and not in both
+                vx.convert_cohort(scans, cohort, scheduler=cluster.scheduler_address)
+                # They are no children of this process.
                 workers = sum(client.run(time.process_time).values())
     else:
         vx.convert_cohort(scans, cohort, workers=2 if engine == "workers" else 0)
