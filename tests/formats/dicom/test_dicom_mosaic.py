@@ -171,8 +171,8 @@ BREAKS = {
     "direction": lambda d: setattr(
         d[CSA], "value", d[CSA].value.replace(b"SliceNormalVector", b"SliceNormalVektor")
     ),
-    "how many slices": lambda d: setattr(d[(0x0019, 0x100A)], "value", 47),
-    "how far apart": lambda d: d.__delitem__("SpacingBetweenSlices"),
+    "number of its slices": lambda d: setattr(d[(0x0019, 0x100A)], "value", 47),
+    "distance between its slices": lambda d: d.__delitem__("SpacingBetweenSlices"),
     "tiles of one size": lambda d: samples.put(d, {"Rows": 895}),
     "along their normal": lambda d: samples.put(d, {"ImageOrientationPatient": [0, 1, 0, 0, 0, 1]}),
 }
@@ -334,6 +334,6 @@ def test_slices_that_were_taken_from_a_grid(tmp_path):
 
 
 def test_a_mosaic_of_another_series_is_nobodys_concern(tmp_path):
-    changed(scan(tmp_path / "z.dcm"), BREAKS["how far apart"])
+    changed(scan(tmp_path / "z.dcm"), BREAKS["distance between its slices"])
     samples.series(tmp_path, SeriesNumber=7, SeriesInstanceUID="1.2.7")
     assert DicomReader(series=7).open(tmp_path).shape == (1, 4, 5, 6)
