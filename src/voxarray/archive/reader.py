@@ -1,4 +1,4 @@
-"""Reading voxels from the shards of an archive: strict, threaded, past every task graph."""
+"""Reading voxels from the shards of an archive: strict, threaded, without a task graph."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class Cohort(Sequence[Subject]):
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row per image, those that failed included; a copy.
+        """A copy of the catalogue: one row per image, failed images included.
 
         Columns are ``status``, ``subject``, ``image``, ``kind``, ``labels``, ``archive``, shape,
         spacing (mm), ``orientation``, ``dtype``, ``bytes``, ``minimum`` and ``maximum``, BIDS
@@ -176,7 +176,8 @@ class Cohort(Sequence[Subject]):
 
         With a suffix, such as ``".nii.gz"``, every image and label map becomes the file
         ``destination/subject/name.nii.gz``. An existing file counts as up to date if its voxels and
-        affine are the same, as far as the format holds an affine; it is read to find out.
+        affine are the same, as far as the format holds an affine. To
+        compare them, the file is read.
 
         Examples:
             >>> import os

@@ -223,7 +223,7 @@ class MemoryBudgetError(VoxarrayError, MemoryError):
 
 
 class ModelError(VoxarrayError, RuntimeError):
-    """A network that cannot be loaded, that fails, or that returns what it must not."""
+    """A network that cannot be loaded, that fails, or that returns invalid predictions."""
 
     default_code = "BAD_MODEL"
 

@@ -49,7 +49,7 @@ class Format:
             transforms.
         keywords: Keywords of ``save`` that the writer uses, out of `KEYWORDS`.
         held_affine: Takes a `Source` and returns the (4, 4) affine (RAS+, mm) that its file has, if
-            that is not its own: TIFF and pictures hold no place in a patient.
+            that is not its own: TIFF and picture files store no position in the patient.
         held_dtype: Takes a `Source` and the path of a file, and returns the type that its voxels
             have when they are read from there, if that is not their own: MINC scales integers.
         in_order: Whether the writer reads the voxels once and in disk order, so that they can be
@@ -95,7 +95,8 @@ class SaveRequest:
         label: Whether it is a label map.
         overwrite: Whether to replace what is there.
         squeeze: Whether a single slice is written as two dimensions; None leaves it to the format.
-        codec: Profile of an archive's codec; None is the default, as for the next two.
+        codec: Profile of an archive's codec. For this and the next two, None is the default.
+
         levels: Pyramid levels of an archive.
         chunks: Edge of an archive's chunks, in voxels.
         progress: Called with the bytes done and the bytes in all; None shows nothing.

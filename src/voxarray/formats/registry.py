@@ -60,7 +60,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         UnsupportedError: If no format reads such files (``UNKNOWN_SUFFIX``, ``UNKNOWN_DIRECTORY``).
         FormatError: If the file is damaged, or not of the format that its name says.
         AccessDeniedError: If the system or a server does not let this user read.
-        TransportError: A server does not answer, or a disk fails to (``IO_ERROR``).
+        TransportError: A server or a disk does not answer (``IO_ERROR`` for a disk).
     """
     if not isinstance(path, str | os.PathLike) and _is_zarr_store(path):
         opener: Any = load("voxarray.formats.remote.opening:open_store_object")

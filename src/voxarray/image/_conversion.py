@@ -45,7 +45,7 @@ class ConversionMixin:
     def to_tensor(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> torch.Tensor:
-        """Tensor (C, W, H, D), which the image does not keep; if `data` is loaded, that tensor.
+        """Tensor (C, W, H, D) that the image does not keep. If `data` is loaded, it is returned.
 
         Args:
             dtype: Type of the tensor, of torch or by NumPy's name; by default that of `data`.
@@ -110,7 +110,7 @@ class ConversionMixin:
             **kwargs: As for the class.
 
         Raises:
-            TypeError: If it is something else.
+            TypeError: If the argument is not a SimpleITK image.
             UnsupportedError: For label maps of ITK's own kind, and for 4D images of vectors.
         """
         from voxarray.bridges.itk import from_sitk
@@ -156,7 +156,7 @@ class ConversionMixin:
             **kwargs: As for the class.
 
         Raises:
-            TypeError: If it is something else.
+            TypeError: If the argument is not an image of nibabel.
             UnsupportedError: For other shapes, and for voxels that are not numbers.
         """
         from voxarray.bridges.nibabel import from_nibabel
@@ -186,7 +186,7 @@ class ConversionMixin:
 
         Raises:
             MissingPackageError: If TorchIO is not installed.
-            TypeError: If it is something else.
+            TypeError: If the argument is not a TorchIO image.
             ValueError: If it is of another type.
         """
         from voxarray.bridges.torchio import arguments
@@ -214,7 +214,7 @@ class ConversionMixin:
             **kwargs: As for the class.
 
         Raises:
-            TypeError: If it is something else.
+            TypeError: If the argument is not a MetaTensor.
             GridError: If its affine is invalid, or in another space.
         """
         from voxarray.bridges.monai import is_meta_tensor

@@ -103,7 +103,7 @@ class PlotMixin:
 
         The patient's right is on the left, as in pictures. From an archive, the finest level of the
         pyramid within the limit is read and sent to the browser. If there is no such level, every
-        n-th voxel is, so that any volume opens at once. `neuroglancer` shows all voxels.
+        n-th voxel is sent, so that any volume opens at once. `neuroglancer` shows all voxels.
 
         Args:
             labels: A label map, or several by name, to draw over the image, each by its own affine.
@@ -211,7 +211,7 @@ class PlotMixin:
             output_path: Replaced if it exists.
             loop: How often it is played; 0 is for ever.
             rescale: Scale the intensities to the range from black to white. Otherwise intensities
-                are taken for grey levels, and clipped to 0 to 255. Labels are drawn in their
+                are used as grey levels, and clipped to 0 to 255. Labels are drawn in their
                 colours.
             optimize: Leave unused colours out of the GIF's colour tables.
             reverse: Play the slices in reverse order.

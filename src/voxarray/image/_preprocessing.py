@@ -17,7 +17,7 @@ class PreprocessingMixin:
         return self._transformed("ToCanonical")
 
     def to_orientation(self, orientation: str = "RAS") -> Self:
-        """The image with axes that run towards ``"LPS"``, say; as `ToOrientation`."""
+        """The image with axes in given directions, such as ``"LPS"``; as `ToOrientation`."""
         return self._transformed("ToOrientation", orientation)
 
     def resample(self, target: Any = 1, **kwargs: Any) -> Self:

@@ -84,7 +84,7 @@ class ImageState(Record):
         says.
 
         Each entry has the keys ``operation``, ``arguments`` and ``version``; `voxarray.replay`
-        makes the voxels again from what they were before.
+        makes the same voxels again from the original image.
         """
         return self._backing.history
 

@@ -49,7 +49,8 @@ def infer(
     """Run a network over a volume of any size, and write its predictions on the scan's own grid.
 
     The volume is cut into overlapping patches. They are predicted in an order that finishes regions
-    early. A finished region is resampled to the scan's grid, turned into labels, say, and written.
+    early. A finished region is resampled to the scan's grid, turned into labels (or probabilities),
+    and written.
     So memory depends on the patches and the budget, not on the volume or the number of classes.
     Sums of overlapping patches that do not fit into the budget go to a scratch file. RAM and
     scratch are projected before voxels are read; the network's own memory is measured with a batch
@@ -81,8 +82,8 @@ def infer(
         overlap: Overlap of neighbouring patches: a fraction of the patch (by default 0.5), or
             voxels (int).
         blend: How overlapping patches are weighted: ``"hann"`` (the default), ``"gaussian"`` with a
-            sigma of 1/8 of the patch, as MONAI and nnU-Net, ``"crop"`` (each voxel comes from the
-            patch with the nearest centre), or ``"average"``.
+            sigma of 1/8 of the patch, as in MONAI and nnU-Net, ``"crop"`` (each voxel comes from
+            the patch with the nearest centre), or ``"average"``.
         preprocess: A transform of `voxarray.transforms`, or a function of a subject, that is
             applied lazily first; by default that of a MONAI bundle. Logits are resampled from its
             grid to the scan's by linear interpolation.

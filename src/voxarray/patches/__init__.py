@@ -1,7 +1,7 @@
 """Patches for training and inference, under TorchIO's names, straight from archives and files.
 
-A sampler says where patches are, as a function of seed, epoch and index; a dataset reads them, past
-every task graph, into the memory of a batch; a `GridAggregator` puts predictions together.
+A sampler says where patches are, as a function of seed, epoch and index; a dataset reads them,
+without a task graph, straight into the memory of a batch; a `GridAggregator` combines predictions.
 """
 
 from __future__ import annotations

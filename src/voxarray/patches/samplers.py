@@ -39,7 +39,7 @@ class PatchSampler(ABC):
 
     @abstractmethod
     def draw(self, subject: Subject) -> LocationDistribution:
-        """What is needed to draw from one subject; reads voxels only where nothing was counted.
+        """What is needed to draw from one subject; reads voxels only if the archive has no counts.
 
         Raises:
             StateError: If no patch fits (``PATCH_TOO_LARGE``), or the images are not on one grid

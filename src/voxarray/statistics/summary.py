@@ -24,11 +24,11 @@ Percents = float | Sequence[float] | NDArray
 class Statistics:
     """Statistics of voxel values, from one pass over the voxels.
 
-    If every value is counted (integers of up to 16 bits, scaled or not; in other types whole
-    numbers below 2^17), all results are exact. Otherwise, only mean, deviation and extremes are
-    exact, up to rounding of float64; the error of a percentile is at most 2^-16 of its value or
-    2^-23 of the largest magnitude, whichever is more. Voxels that are NaN or infinite are left out,
-    and their number is in `not_finite`.
+    If every value is counted, all results are exact. This is so for integers of up to 16 bits
+    (scaled or not), and for whole numbers below 2^17 in other types. Otherwise, only mean,
+    deviation and extremes are exact, up to rounding of float64; the error of a percentile is at
+    most 2^-16 of its value or 2^-23 of the largest magnitude, whichever is more. Voxels that are
+    NaN or infinite are left out, and their number is in `not_finite`.
 
     Examples:
         >>> scan = vx.testing.sample()

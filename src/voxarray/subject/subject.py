@@ -37,8 +37,8 @@ class Subject(PlotMixin, dict[str, Any]):
 
     Args:
         *fields: At most one mapping of names to images and metadata.
-        **more: Images and metadata by keyword; they come first in order, but the mapping overrides
-            equal names, as in TorchIO.
+        **more: Images and metadata by keyword. Keywords come before the mapping in the order of
+            fields, but the mapping overrides equal names, as in TorchIO.
 
     Raises:
         TypeError: If there is no image, or an image is given without a name.
@@ -233,7 +233,7 @@ class Subject(PlotMixin, dict[str, Any]):
 
         Args:
             folder: Folder; it is created if it is missing.
-            suffix: Suffix of a format of `Image.save`, such as ``".nii.gz"``.
+            suffix: Suffix of a format that `Image.save` can write, such as ``".nii.gz"``.
             overwrite: Replace existing files. Without it, nothing is written if any of them exists.
             codec: Profile of an archive's codec; like the next two, it is an error for other
                 formats.

@@ -1,6 +1,6 @@
-"""For tests of voxarray and of what builds on it: a sample scan, strategies, counters, peak memory.
+"""Tools for tests, of voxarray or of your own package: a sample scan, strategies, counters, memory.
 
-Imports everything and is imported by nothing; `hypothesis` is needed for the strategies only.
+No other package of voxarray imports this one. Only the strategies need `hypothesis`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""TorchIO's preprocessing under TorchIO's names, lazily: each takes an image, a subject, a dict of
-images or a DataArray, and returns the same kind.
+"""TorchIO's preprocessing under TorchIO's names, lazily.
+
+Each transform takes an image, a subject, a dict of images or a DataArray, and returns the same
+kind.
 
     preprocess = vx.Compose([vx.ToCanonical(), vx.Resample(1), vx.CropOrPad((256, 256, 256))])
     subject = preprocess(vx.Subject(t1=vx.ScalarImage("t1.nii.gz")))   # reads no voxels

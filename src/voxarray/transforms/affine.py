@@ -39,7 +39,8 @@ class Affine(SpatialTransform):
         center: Fixed point of scaling and rotation: ``"image"``, the middle of each image, or
             ``"origin"``, the origin of the world.
         default_pad_value: Value of voxels that come from outside the image: a number; ``"minimum"``
-            of the channel, for which it is read immediately; ``"mean"`` of its six outer planes;
+            of the channel, which is read immediately to find it; ``"mean"`` of its six outer
+            planes;
             or ``"otsu"``, the mean of the voxels of these planes that are below Otsu's threshold.
         default_pad_label: The same for label maps; a number.
         image_interpolation: Interpolation of images: one of the names that `Resample` lists.

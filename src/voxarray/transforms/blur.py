@@ -33,7 +33,7 @@ class Blur(IntensityTransform):
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: For other values.
+        ValueError: For negative or infinite numbers, and for other than one or three.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("std",)

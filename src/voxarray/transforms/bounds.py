@@ -66,7 +66,7 @@ class Pad(SpatialTransform):
         padding_mode: A number; or a mode of `numpy.pad`: ``"edge"``, ``"wrap"``, ``"reflect"``,
             ``"symmetric"``, ``"linear_ramp"`` (to 0), ``"constant"`` or ``"empty"`` (0); or
             ``"maximum"``, ``"mean"``, ``"median"``, ``"minimum"`` of the whole image, which is
-            read immediately to find it.
+            read immediately to compute the value.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:

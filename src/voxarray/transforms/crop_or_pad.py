@@ -38,7 +38,7 @@ class CropOrPad(SpatialTransform):
             the result is the box around the mask.
         padding_mode: How images are padded: a number, or a mode of `Pad`.
         mask_name: Name of a label map in the subject; the result is centred on the box of its
-            voxels that are not 0. It is read once for that.
+            voxels that are not 0. The label map is read once to find the box.
         labels: Which voxels of the mask count; by default all that are not 0.
         only_crop: Never pad.
         only_pad: Never crop.

@@ -144,7 +144,8 @@ class OneHot(LabelTransform):
         ValueError: For a number that is neither positive nor -1.
         StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.
         UnsupportedError: If there are other labels than 0 to ``num_classes - 1``
-            (``LABEL_WITHOUT_CLASS``): when applied without ``num_classes``, else when read.
+            (``LABEL_WITHOUT_CLASS``). Without ``num_classes`` this is raised when the transform is
+            applied, otherwise when voxels are read.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("num_classes",)

@@ -50,7 +50,7 @@ class Transform:
             required.
         exclude: Names of images to leave alone.
         keep: Input images to keep in the output under a new name: ``{"t1": "t1_original"}``.
-        label_keys: Names of those arrays in a dict, or DataArrays, that are label maps.
+        label_keys: Names of the arrays in a dict, or of the DataArrays, that are label maps.
         copy: If true, the result is a new image or subject, and the input never changes. If false,
             the input itself is changed and returned.
 
@@ -125,7 +125,7 @@ class Transform:
         return {name: image for name, image in images.items() if self.applies_to(image)}
 
     def applies_to(self, image: Image) -> bool:
-        """Whether the transform is for this kind of image."""
+        """Whether the transform applies to images of this kind."""
         return True
 
     def transformed(self, image: Image, subject: Subject) -> Image:
@@ -158,7 +158,7 @@ class Transform:
 
     @property
     def shared_arguments(self) -> dict[str, Any]:
-        """The arguments that all transforms have, for a transform that applies others."""
+        """The arguments of `Transform` itself, to pass on to transforms that this one applies."""
         return {"include": self.include, "exclude": self.exclude, "label_keys": self.label_keys}
 
     @property
