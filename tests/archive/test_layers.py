@@ -20,7 +20,7 @@ from archive_samples import OBLIQUE, archive, blobs
 from layer_samples import SHAPE, base_of, codes, everything, labels
 
 import voxarray as vx
-from voxarray.archive import handle_cache
+from voxarray.archive import handle_cache, source
 from voxarray.archive.generations import HISTORY, KEPT, history
 from voxarray.archive.layers import remove_layer
 from voxarray.geometry.selection import Selection
@@ -360,6 +360,50 @@ def test_images_go_on_in_processes_that_never_saw_the_archive(path):
     handle_cache._shards.clear()
     opened.remove_notes("n0")
     source.read(whole)  # of the first generation, which is never swept
+
+
+def forget():
+    source._open_level.cache_clear()
+    source._image.cache_clear()
+    handle_cache._manifests.clear()
+    handle_cache._agreements.clear()
+
+
+def test_archives_that_others_change_while_they_are_opened_are_opened(path, monkeypatch):
+    vx.Archive(path).add_labels("a", labels())  # the first manifest is never swept
+    manifest, changes = handle_cache.manifest, iter(range(2))
+
+    def changed_before(store, opened):
+        for change in changes:
+            for number in range(KEPT + 1):
+                vx.Archive(path).add_labels(f"layer-{change}-{number}", labels())
+            forget()
+            break
+        return manifest(store, opened)
+
+    forget()
+    monkeypatch.setattr(handle_cache, "manifest", changed_before)
+    image = vx.LabelMap(f"{path}/labels/a")
+    np.testing.assert_array_equal(image.numpy(), labels().numpy())
+
+
+def test_open_images_go_on_while_one_manifest_replaces_another(path, monkeypatch):
+    scan = vx.ScalarImage(path)
+    assert scan.shape == SHAPE
+    vx.Archive(path).add_labels("a", labels())
+    parsed, changes = handle_cache._parsed, iter(range(3))
+
+    def replaced_before(store, opened):
+        for number in changes:
+            vx.Archive(path).add_labels(f"layer-{number}", labels())
+            handle_cache._agreements.clear()
+            handle_cache._manifests.pop(handle_cache.identity(store), None)
+            break
+        return parsed(store, opened)
+
+    monkeypatch.setattr(handle_cache, "_parsed", replaced_before)
+    monkeypatch.setattr(handle_cache, "_from_history", lambda *_: None)
+    np.testing.assert_array_equal(scan.numpy(), blobs(SHAPE))
 
 
 def test_another_archive_in_its_place_is_named(path):

@@ -80,6 +80,9 @@ class ShardHandle:
             self.blob.close()
 
 
+_COMPARISONS = 50
+"""How often an archive to which others add in quick succession is compared with what was opened."""
+
 _lock = threading.Lock()
 _numbers = itertools.count()
 _mapping = threading.Lock()
@@ -284,28 +287,38 @@ def _require_unchanged(store: Store, opened: Hashable, key: str = "") -> None:
         raise SourceChangedError(
             f"the archive {store.path} was deleted or renamed after it was opened", path=store.path
         )
-    try:
-        now = identity(store)
-    except MissingDataError as error:
-        raise SourceChangedError(error.message, path=store.path) from None
-    if now != opened and not _is_the_same(store, opened, now, key):
-        raise _replaced(store)
+    for _ in range(_COMPARISONS):
+        try:
+            now = identity(store)
+        except MissingDataError as error:
+            raise SourceChangedError(error.message, path=store.path) from None
+        is_same = now == opened or _is_the_same(store, opened, now, key)
+        if is_same:
+            return
+        if is_same is False:
+            break
+    raise _replaced(store)
 
 
-def _is_the_same(store: Store, opened: Hashable, now: Hashable, key: str) -> bool:
-    """Whether a file of an archive is as it was, though label maps or notes came or went."""
+def _is_the_same(store: Store, opened: Hashable, now: Hashable, key: str) -> bool | None:
+    """Whether a file of an archive is as it was, though label maps or notes came or went.
+
+    None if the manifest of now was replaced before it was read, so that there is another now.
+    """
     # Asked for every shard that is opened, and the answer stays: both name bytes that are fixed.
     asked = (opened, now, key)
     with _lock:
         found = _agreements.get(asked)
     if found is None:
         was = _known(store, opened)
+        if not was:
+            return False
         try:
-            new = was and (_known(store, now) or _parsed(store, now))
+            new = _known(store, now) or _parsed(store, now)
         except (ArchiveError, FormatError):  # it is no manifest any more
             return False
-        if not was or not new:
-            return False
+        if not new:
+            return None
         found = was.identity == new.identity and _entries(was, key) == _entries(new, key)
         with _lock:
             _agreements[asked] = found

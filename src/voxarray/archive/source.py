@@ -23,6 +23,7 @@ from voxarray.core.errors import (
     FormatError,
     MissingFileError,
     OutOfRangeError,
+    SourceChangedError,
     VoxarrayWarning,
 )
 from voxarray.core.history import History
@@ -35,6 +36,9 @@ from voxarray.storage.store import Store
 
 if TYPE_CHECKING:
     from voxarray.counting.cells import CellCounts, CellSums
+
+_ATTEMPTS = 20
+"""How often an archive that is changed while it is opened is opened again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,10 +212,26 @@ def open_archive(path: str | os.PathLike[str]) -> ArchiveSource:
 
 def open_place(place: ArchiveLocation, path: str | os.PathLike[str]) -> ArchiveSource:
     """As `open_archive`, for what was located already."""
+    opened = handle_cache.identity(place.store)
+    for _ in range(_ATTEMPTS):
+        try:
+            return _open(place, path, opened)
+        except SourceChangedError:
+            # Nothing was handed out yet: what others have put there meanwhile is opened instead.
+            now = handle_cache.identity(place.store)
+            if now == opened:
+                raise
+            opened = now
+    return _open(place, path, opened)
+
+
+def _open(
+    place: ArchiveLocation, path: str | os.PathLike[str], opened: Hashable
+) -> ArchiveSource:
     store = place.store
-    opened = handle_cache.identity(store)
-    prefix = _prefix(place, handle_cache.manifest(store, opened))
-    if prefix and f"{prefix}zarr.json" not in handle_cache.manifest(store, opened).files:
+    manifest = handle_cache.manifest(store, opened)
+    prefix = _prefix(place, manifest)
+    if prefix and f"{prefix}zarr.json" not in manifest.files:
         raise MissingFileError(
             f"there is no image {place.key!r} in {store.path}, whose label maps are "
             f"{label_names(store.path)}",
