@@ -55,6 +55,25 @@ assert "torch" not in sys.modules
 """
 
 
+MAKING = """
+import sys
+from click.testing import CliRunner
+from voxarray.cli.main import main
+
+folder = sys.argv[1]
+for words in (
+    ["convert", f"{folder}/in/a.nii.gz", f"{folder}/a.ome.zarr"],
+    ["plan", f"{folder}/in", f"{folder}/planned"],
+    ["convert", f"{folder}/in", f"{folder}/planned", "--partition", "1/1"],
+    ["finalise", f"{folder}/planned"],
+    ["convert", f"{folder}/in", f"{folder}/cohort"],
+):
+    answer = CliRunner().invoke(main, words)
+    assert answer.exit_code == 0, (words, answer.output, answer.exception)
+print(*sys.modules)
+"""
+
+
 @pytest.fixture
 def scan(tmp_path) -> Path:
     (tmp_path / "in").mkdir()
@@ -125,3 +144,12 @@ def test_images_and_cohorts_are_made_without_torch(scan, tmp_path):
     command = [sys.executable, "-c", WITHOUT_TORCH, scan, tmp_path]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_archives_and_cohorts_are_made_without_tables_and_graphs(scan, tmp_path):
+    """Half of what a command takes for a small scan was importing xarray, pandas and scipy."""
+    command = [sys.executable, "-c", MAKING, tmp_path]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    heavy = HEAVY - {"dask", "numcodecs", "pyarrow", "numpy.ma"} | {"dask.array"}
+    assert {one for one in heavy if not one.startswith("voxarray")} & {*ran.stdout.split()} == set()

@@ -18,7 +18,6 @@ from voxarray.cohort.discover.files import images
 from voxarray.cohort.discover.search import cohort_named, why_no_cohort
 from voxarray.cohort.export import export
 from voxarray.cohort.folder import CohortLayout
-from voxarray.cohort.mapped import Unchanged
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.cohort.run.interrupts import stoppable
@@ -180,6 +179,8 @@ def _cohort(
             "leave it out"
         )
     if suffix is None:
+        from voxarray.cohort.mapped import Unchanged  # brings all transforms
+
         again = cohort.map(Unchanged())
         tell(folder, lambda watcher: again.make(folder.root, options, run, watcher))
     members = [cohort.member(name) for name in cohort.names]

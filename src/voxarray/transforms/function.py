@@ -13,7 +13,6 @@ from voxarray.source.base import Channels, Source
 from voxarray.source.window import Window
 from voxarray.subject import Subject
 from voxarray.transforms.transform import Transform
-from voxarray.xarray_index.lazy import for_function
 
 
 class Lambda(Transform):
@@ -58,6 +57,8 @@ class Lambda(Transform):
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
         import dask.array as da
+
+        from voxarray.xarray_index.lazy import for_function  # brings xarray and pandas
 
         found = self.function(for_function(source))
         if not isinstance(found, (da.Array, np.ndarray)) or found.ndim != 4:
