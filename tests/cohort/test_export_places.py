@@ -105,6 +105,19 @@ def test_a_format_that_holds_another_type_is_up_to_date(tmp_path, suffix, dtype,
     assert opened.save(tmp_path / "n", suffix=suffix, progress=False).present == 1
 
 
+def test_a_file_without_the_one_that_belongs_to_it_is_named(cohorts, tmp_path):
+    """As a run leaves it that is killed between the two."""
+    one, _ = cohorts
+    vx.Cohort(one).save(tmp_path / "n", suffix=".mhd", progress=False)
+    (tmp_path / "n/a/image.mhd").unlink()
+    with pytest.raises(vx.VoxarrayError, match="1 images failed") as caught:
+        vx.Cohort(one).save(tmp_path / "n", suffix=".mhd", progress=False)
+    raw = tmp_path / "n/a/image.raw"
+    belongs = f"{tmp_path / 'n/a/image.mhd'}, which belongs to it, is not"
+    assert f"{raw} is there already, and {belongs}" in str(caught.value)
+    vx.Cohort(one).save(tmp_path / "n", suffix=".mhd", overwrite=True, progress=False)
+
+
 NAMES = [("Pat", "pat"), ("x/Pat", "x/pat"), ("caf\u00e9", "cafe\u0301")]
 
 

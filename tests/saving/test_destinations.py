@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -12,6 +13,7 @@ import zarr
 
 import voxarray as vx
 from voxarray.formats.registry import written_suffixes
+from voxarray.storage import atomic_write
 from voxarray.storage.atomic_write import atomic_writes
 
 SUFFIXES = sorted(written_suffixes())
@@ -226,3 +228,28 @@ def test_damaged_archives_of_ours_are_overwritten(tmp_path, damage):
         (path / "scale0" / "._x").touch()
     image(".ome.zarr", 1).save(path, overwrite=True)
     assert vx.ScalarImage(path).numpy().max() == 1
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr", ".hdr", ".img"])
+@pytest.mark.parametrize("stopped", [OSError(errno.EIO, "I/O error"), KeyboardInterrupt()])
+def test_of_two_files_none_is_replaced_before_both_are_on_disk(
+    tmp_path, monkeypatch, suffix, stopped
+):
+    """New voxels under an old header would be read as an image that nobody has saved."""
+    voxels = np.arange(60, dtype="i2").reshape(1, 3, 4, 5)
+    vx.ScalarImage(tensor=voxels).save(tmp_path / f"a{suffix}")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert len(before) == 2
+    sync, synced = atomic_write.sync, []
+
+    def refuses_the_second(path):
+        synced.append(path)
+        if len(synced) == 2:
+            raise stopped
+        sync(path)
+
+    monkeypatch.setattr(atomic_write, "sync", refuses_the_second)
+    other = vx.ScalarImage(tensor=(voxels * 300).astype("u2"))
+    with pytest.raises((vx.VoxarrayError, KeyboardInterrupt)):
+        other.save(tmp_path / f"a{suffix}", overwrite=True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

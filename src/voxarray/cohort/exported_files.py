@@ -107,14 +107,18 @@ class ExportTask:
                 convert(
                     image, target, labels={}, overwrite=self.overwrite, progress=progress or False
                 )
-            except ArchiveExistsError:
+            except ArchiveExistsError as error:
                 why = _difference(image.source, target)
                 if not why:
                     return False
+                there = error.path or target
+                if there != target and not os.path.lexists(target):
+                    # Of two files that belong together, this run's or somebody else's.
+                    why = f"{target}, which belongs to it, is not"
                 raise ArchiveExistsError(
-                    f"{target} is there already, and {why}: choose another folder, or pass "
+                    f"{there} is there already, and {why}: choose another folder, or pass "
                     "overwrite=True (--overwrite)",
-                    path=target,
+                    path=there,
                 ) from None
         return True
 

@@ -57,11 +57,15 @@ def atomic_writes(*paths: str | os.PathLike[str], overwrite: bool) -> Iterator[l
         ):
             partials = [os.path.join(lock.folder, os.path.basename(name)) for name in names]
             yield partials
-            for name, partial, target in zip(names, partials, targets, strict=True):
+            for partial, target in zip(partials, targets, strict=True):
                 # The mode first: the sync covers it, and no name leads to other rights.
                 keep_mode(partial, target)
                 sync(partial)
+            for name in names:
                 _refuse_existing(name, overwrite)  # it may have appeared meanwhile
+            # Nothing that takes time, or that a disk may refuse, comes between these: new voxels
+            # under an old header would be read as another image.
+            for partial, target in zip(partials, targets, strict=True):
                 os.replace(partial, target)
             # A rename is on disk only when its folder is.
             for changed in {os.path.dirname(target) for target in targets}:
