@@ -73,13 +73,19 @@ def _uses(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
             for inner in node.body:
                 if isinstance(inner, ast.Assign) and _name(inner.targets[0]) == "default_code":
                     for code in _codes(inner.value):
-                        yield code, node.name, (ast.get_docstring(node) or "").split("\n")[0]
+                        yield code, node.name, _meaning(node)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
             yield from ((code, "", "") for code in _assigned(node))
         elif isinstance(node, ast.Call):
             for given in _arguments(node, takers):
                 for code in _codes(given):
                     yield code, _carrier(node), _message(node)
+
+
+def _meaning(node: ast.ClassDef) -> str:
+    """What a class of errors means and what to do: its docstring without the lists at the end."""
+    text = re.split(r"\n\n(?:Args|Attributes|Examples):", ast.get_docstring(node) or "")[0]
+    return " ".join(text.replace("``", "").split())
 
 
 def _takers(tree: ast.Module) -> Iterator[tuple[str, int]]:
@@ -233,7 +239,12 @@ def main() -> None:
     """Print a table in Markdown."""
     print("| code | error | says |\n| --- | --- | --- |")
     for one in error_codes():
-        says = one.says.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+        says = (
+            (one.says or _PUT_TOGETHER[one.code])
+            .replace("|", "\\|")
+            .replace("\n", " ")
+            .replace("<", "&lt;")
+        )
         print(f"| `{one.code}` | {', '.join(f'`{error}`' for error in one.errors)} | {says} |")
 
 

@@ -36,6 +36,19 @@ def test_every_class_of_errors_has_its_code(table):
             assert name in table[value.default_code].errors or "default_code" not in vars(value)
 
 
+def test_codes_of_classes_say_what_to_do(table):
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    own = {
+        one.default_code
+        for one in classes
+        if issubclass(one, errors.VoxarrayError) and "default_code" in vars(one)
+    }
+    own -= {"ERROR", "BAD_AFFINE"}  # a base, and a code that has messages of its own
+    silent = {code for code in own if not any(". " in text for text in table[code].messages)}
+    assert not silent, "the docstring of the class has the cause; a second paragraph, the cure"
+    assert table["SOURCE_CHANGED"].messages[0].endswith("Open it again.")
+
+
 def test_every_code_that_tests_expect_is_in_the_table(table):
     expected = {
         node.value: path.name

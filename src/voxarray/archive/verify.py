@@ -210,7 +210,10 @@ def compare(
     if archived.shape != source.shape:
         return [
             Problem(
-                "SHAPE_MISMATCH", "shape", f"{archived.shape} where the source has {source.shape}"
+                "SHAPE_MISMATCH",
+                "shape",
+                f"{archived.shape} where the source has {source.shape}: give the source that "
+                "the archive was made from, or convert it again",
             )
         ]
     problems = []
@@ -241,7 +244,9 @@ def _compare_voxels(archived: ArchiveSource, source: Source, progress: Progress 
 def _require_equal(seen: NDArray, expected: NDArray, start: tuple[int, int]) -> None:
     if seen.dtype != expected.dtype:
         raise VoxarrayError(
-            f"voxels are {seen.dtype} where the source has {expected.dtype}", code="DTYPE_MISMATCH"
+            f"voxels are {seen.dtype} where the source has {expected.dtype}: convert the source "
+            "again",
+            code="DTYPE_MISMATCH",
         )
     different = (_bytes(seen) != _bytes(expected)).any(axis=-1)
     if not different.any():

@@ -88,31 +88,48 @@ def _rebuild(cls: type[VoxarrayError], message: str, code: str, path: str | None
 
 
 class FormatError(VoxarrayError, ValueError):
-    """The bytes of a file say something impossible, contradictory or ambiguous."""
+    """The bytes of a file say something impossible, contradictory or ambiguous.
+
+    The message says what was seen and what was expected. Repair the file, or export it again.
+    """
 
     default_code = "BAD_FORMAT"
 
 
 class TruncatedError(FormatError, EOFError):
-    """A file holds fewer bytes than its header promises."""
+    """A file holds fewer bytes than its header promises.
+
+    It was not copied whole, is still being written, or has a wrong header. Copy or export it
+    again.
+    """
 
     default_code = "TRUNCATED"
 
 
 class ChecksumError(FormatError):
-    """Bytes that are not the ones that were written."""
+    """Bytes that are not the ones that were written.
+
+    The file or archive is damaged. Copy it again, restore it, or convert the source again. If that
+    does not help, suspect the disk or the memory.
+    """
 
     default_code = "BAD_CHECKSUM"
 
 
 class UnsupportedError(FormatError):
-    """A valid file or request that voxarray cannot represent without changing it."""
+    """A valid file or request that voxarray cannot represent without changing it.
+
+    The message says what to convert first, or which format or option to use instead.
+    """
 
     default_code = "UNSUPPORTED"
 
 
 class UnknownModeError(UnsupportedError, KeyError):
-    """A mode whose name is unknown; also a KeyError, as in TorchIO."""
+    """A mode whose name is unknown; also a KeyError, as in TorchIO.
+
+    The message lists the names that are known.
+    """
 
     default_code = "UNKNOWN_MODE"
 
@@ -120,13 +137,19 @@ class UnknownModeError(UnsupportedError, KeyError):
 
 
 class OperatorError(UnsupportedError, TypeError):
-    """Arithmetic or ordering of images, which have no such operators."""
+    """Arithmetic or ordering of images, which have no such operators.
+
+    Calculate with ``image.array``, or apply a transform such as ``vx.Lambda``.
+    """
 
     default_code = "NO_ARITHMETIC"
 
 
 class ArchiveError(VoxarrayError, OSError):
-    """An archive that is incomplete, or that could not be published."""
+    """An archive that is incomplete, or that could not be published.
+
+    The message says what is missing or what failed. Convert the source again.
+    """
 
     default_code = "BAD_ARCHIVE"
 
@@ -136,19 +159,29 @@ class ArchiveError(VoxarrayError, OSError):
 
 
 class MissingDataError(ArchiveError):
-    """A shard, chunk or file that must exist in an archive does not."""
+    """A shard, chunk or file that must exist in an archive does not.
+
+    The archive is damaged or was not copied whole. Copy it again, restore it, or convert the source
+    again.
+    """
 
     default_code = "MISSING_DATA"
 
 
 class ArchiveExistsError(ArchiveError, FileExistsError):
-    """The destination exists already and overwriting was not asked for."""
+    """The destination exists already and overwriting was not asked for.
+
+    Choose another name, or pass ``overwrite=True`` (``--overwrite``).
+    """
 
     default_code = "EXISTS"
 
 
 class MissingFileError(VoxarrayError, FileNotFoundError):
-    """There is no such file."""
+    """There is no such file.
+
+    Check the path; a relative path begins at the current folder.
+    """
 
     default_code = "NOT_FOUND"
 
@@ -157,7 +190,11 @@ class MissingFileError(VoxarrayError, FileNotFoundError):
 
 
 class TransportError(VoxarrayError, ConnectionError):
-    """A store or server that did not answer, or answered wrongly, after several attempts."""
+    """A store or server that did not answer, or answered wrongly, after several attempts.
+
+    Check the address and the network, and try again. The settings ``voxarray.remote-timeout`` and
+    ``voxarray.remote-attempts`` say how long voxarray tries.
+    """
 
     default_code = "TRANSPORT"
 
@@ -166,7 +203,10 @@ class TransportError(VoxarrayError, ConnectionError):
 
 
 class AccessDeniedError(VoxarrayError, PermissionError):
-    """A store or server that does not let this user read."""
+    """A file, store or server that does not let this user read or write.
+
+    Check the permissions of the file and of its folders, or the credentials for the store.
+    """
 
     default_code = "ACCESS_DENIED"
 
@@ -175,37 +215,55 @@ class AccessDeniedError(VoxarrayError, PermissionError):
 
 
 class SourceChangedError(VoxarrayError, RuntimeError):
-    """A file was changed, replaced or deleted after it was opened."""
+    """A file was changed, replaced or deleted after it was opened.
+
+    Open it again.
+    """
 
     default_code = "SOURCE_CHANGED"
 
 
 class GridError(VoxarrayError, ValueError):
-    """Geometry that is invalid, or that differs where it must agree."""
+    """Geometry that is invalid, or that differs where it must agree.
+
+    Correct the affine, or resample one image onto the grid of the other.
+    """
 
     default_code = "BAD_AFFINE"
 
 
 class PandasIndexError(GridError, TypeError):
-    """An operation of xarray that takes coordinates one by one: x, y and z share an index."""
+    """An operation of xarray that takes coordinates one by one: x, y and z share an index.
+
+    Use ``obj.vox.detach()`` before the operation, and ``.vox.reattach()`` on its result.
+    """
 
     default_code = "NO_PANDAS_INDEX"
 
 
 class SelectionError(VoxarrayError, ValueError):
-    """A selection that addresses no voxels."""
+    """A selection that addresses no voxels.
+
+    Check start, stop and step of each slice.
+    """
 
     default_code = "EMPTY_SELECTION"
 
 
 class OutOfRangeError(VoxarrayError, IndexError):
-    """An integer index that lies outside the image."""
+    """An integer index that lies outside the image.
+
+    Along an axis of ``n`` voxels, indices run from ``-n`` to ``n - 1``.
+    """
 
     default_code = "OUT_OF_RANGE"
 
 
 class MissingPackageError(VoxarrayError, ImportError):
-    """An optional package that this operation needs is not installed."""
+    """An optional package that this operation needs is not installed.
+
+    The message names the package and the command that installs it.
+    """
 
     default_code = "NOT_INSTALLED"
 
@@ -216,20 +274,28 @@ class MissingPackageError(VoxarrayError, ImportError):
 class MemoryBudgetError(VoxarrayError, MemoryError):
     """An operation would need more memory than the budget allows, and nothing was read.
 
-    Or the system gave no more memory during the operation (``OUT_OF_MEMORY``).
+    Or the system gave no more memory during the operation (``OUT_OF_MEMORY``). Take a part or a
+    coarser ``level(n)``, convert the image to an archive, or raise the budget (setting
+    ``voxarray.memory-budget``, ``--memory``).
     """
 
     default_code = "OVER_BUDGET"
 
 
 class ModelError(VoxarrayError, RuntimeError):
-    """A network that cannot be loaded, that fails, or that returns invalid predictions."""
+    """A network that cannot be loaded, that fails, or that returns invalid predictions.
+
+    The message says what the network did or returned, and what was expected.
+    """
 
     default_code = "BAD_MODEL"
 
 
 class StateError(VoxarrayError, RuntimeError):
-    """A call that the state of the object does not permit."""
+    """A call that the state of the object does not permit.
+
+    The message says what to do first, or what to use instead.
+    """
 
     default_code = "BAD_STATE"
 
@@ -251,10 +317,12 @@ def of_system(error: OSError, path: str) -> VoxarrayError:
         return MissingFileError(f"there is no file {path} ({error.strerror})", path=path)
     if isinstance(error, IsADirectoryError):
         return UnsupportedError(
-            f"{path} is a folder, and a file was expected: name one", code="NOT_A_FILE", path=path
+            f"{path} is a folder, and a file was expected: name a file",
+            code="NOT_A_FILE",
+            path=path,
         )
     return TransportError(
-        f"{path} cannot be read ({error.strerror or error}): look at the disk, or try again",
+        f"{path} cannot be read ({error.strerror or error}): check the disk, or try again",
         code="IO_ERROR",
         path=path,
     )

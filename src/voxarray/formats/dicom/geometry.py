@@ -194,7 +194,9 @@ def _with_holes(
         return slices
     if spacing is None:
         raise FormatError(
-            "the segmentation does not say how far apart its slices are", code="NO_SPACING"
+            "the segmentation does not state the distance between its slices: export it again "
+            "with Spacing Between Slices",
+            code="NO_SPACING",
         )
     steps = (heights - heights.min()) / spacing
     if np.abs(steps - np.rint(steps)).max() > TOLERANCE * max(1, len(set(slices)) - 1):
@@ -236,7 +238,11 @@ def _require_on_line(
 def _shared_spacing(frames: Sequence[Frame]) -> tuple[float, float]:
     """Millimetres between rows and between columns."""
     if any(frame.spacing is None for frame in frames):
-        raise FormatError("there are planes without a pixel spacing", code="NO_SPACING")
+        raise FormatError(
+            "there are planes without a pixel spacing: export them again with it, or move them "
+            "away",
+            code="NO_SPACING",
+        )
     spacings = np.array([frame.spacing for frame in frames])
     if np.abs(spacings / spacings[0] - 1).max() > 1e-4:
         raise FormatError(
