@@ -2,7 +2,8 @@
 
 A whole volume: `Image.to_tensor` with the device, which decodes into pinned memory while the card
 copies, and the same tensor made in RAM and then sent. Patches: the loader's rate alone, and with
-every batch sent to the card, from pinned memory and not.
+every batch sent to the card, from pinned memory and not. A network on the card over the whole scan:
+`vx.infer`, the same with all copies waited for, and the network alone on patches that are there.
 
 python benchmarks/graphics_card.py [--size 512] [--patch 96] [--workers 4] [--rounds 3]
 """
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.utils.data import DataLoader
@@ -25,6 +27,7 @@ from harness import save
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
 from voxarray.formats.registry import open_source
+from voxarray.inference.network import Network
 from voxarray.testing.peak_memory import peak_above_imports
 from voxarray.testing.synthetic import Phantom, write_nifti
 
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "workers": options.workers,
         "volumes": {path.name: _volume(path, options.rounds) for path in files},
         "patches_per_second": _patches(files[-1], options),
+        "inference_seconds": _inference(files[-1], options.patch, options.rounds),
     }
     trial = (options.size, options.patch) != (SIZE, PATCH)
     save("graphics_card", content, (OWN,), trial=trial)
@@ -116,6 +120,52 @@ def _patches(archive: Path, options: argparse.Namespace) -> dict[str, float]:
     medians = {name: statistics.median(found) for name, found in rates.items()}
     for name, rate in medians.items():
         print(f"  patches, {name:<20}{rate:9.1f} per second", flush=True)
+    return medians
+
+
+def _inference(
+    archive: Path, patch: int, rounds: int, device: str = "cuda", classes: int = 5
+) -> dict[str, float]:
+    """Seconds of a small network over the whole scan, to labels; and of the network alone."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv3d(1, 16, 3, padding=1), torch.nn.ReLU()]
+    net = torch.nn.Sequential(*layers, torch.nn.Conv3d(16, classes, 1)).eval().to(device)
+    out = archive.with_name("card-labels.ome.zarr")
+    seen: list[int] = []
+
+    def counted(batch: torch.Tensor) -> torch.Tensor:
+        seen.append(len(batch))
+        found: torch.Tensor = net(batch)
+        return found
+
+    def infer() -> None:
+        given = {"patch_size": patch, "overlap": 0.5, "classes": classes, "overwrite": True}
+        vx.infer(counted, archive, out, device=device, progress=False, **given)
+
+    def waiting() -> None:
+        with mock.patch.object(Network, "is_on_card", False):
+            infer()
+
+    infer()  # loads kernels; a patch of zeros was predicted besides
+    patches = sum(seen) - 1
+    there = torch.rand(1, 1, *[patch] * 3, device=device)
+
+    def alone() -> None:
+        with torch.inference_mode():
+            for _ in range(patches):
+                found = net(there)
+        found.sum().item()  # waits for the card
+
+    ways = {"vx.infer": infer, "copies waited for": waiting, "network alone": alone}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, run in ways.items():
+            begin = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - begin)
+    medians = {name: statistics.median(found) for name, found in seconds.items()}
+    for name, median in medians.items():
+        print(f"  inference, {name:<18}{median:9.2f} s", flush=True)
     return medians
 
 

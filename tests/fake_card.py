@@ -54,7 +54,8 @@ class Event:
 class Stream:
     """The one stream."""
 
-    def __init__(self, card: FakeCard) -> None:
+    def __init__(self, card: FakeCard, device: Any) -> None:
+        assert torch.device(device) == CARD, "another thread's current device may be another"
         self._card = card
 
     def record_event(self) -> Event:
@@ -218,6 +219,7 @@ def fake_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCard]:
     card = FakeCard()
     monkeypatch.setattr(torch, "empty", card.empty)
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _=None: Stream(card))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: CARD.index)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream(card, device))
     with card:
         yield card

@@ -197,6 +197,12 @@ def test_a_processor_is_given_no_locked_memory_and_its_logits_are_not_copied(car
     assert card.pinned == []
 
 
+def test_a_card_without_a_number_is_the_one_that_is_current_to_begin_with(tmp_path, card):
+    found = logits(tmp_path, **{**CARD, "device": "cuda"}, output="logits", classes=3)
+    assert card.copies[1]
+    assert np.array_equal(found, logits(tmp_path, **CPU, output="logits", classes=3))
+
+
 def test_a_list_of_devices_is_named(tmp_path):
     with pytest.raises(vx.ModelError, match="name one as torch does") as caught:
         vx.infer(bright, scan(), tmp_path / "a.nii", patch_size=8, device=["cuda:0", "cuda:1"])

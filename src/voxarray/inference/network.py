@@ -88,6 +88,9 @@ class Network:
         to come prepares, the last puts back.
         """
         _require_there(self.device)
+        if self.is_on_card and self.device.index is None:
+            # Which is current is a matter of each thread, and archives are written by another.
+            self.device = torch.device("cuda", torch.cuda.current_device())
         with ExitStack() as stack:
             for model in self._models:
                 if isinstance(model, torch.nn.Module):
