@@ -72,6 +72,22 @@ def test_logits_equal_those_of_monai(tmp_path, blend, mode, overlap, patch):
     np.testing.assert_allclose(found.numpy(), reference.numpy(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("overlap", "voxels"),
+    [(0, (0, 0, 0)), (3, (3, 3, 3)), ((1, 4, 2), (1, 4, 2)), ([0.5, 3, 0], (4, 3, 0))],
+    ids=str,
+)
+def test_whole_numbers_of_an_overlap_are_voxels(tmp_path, overlap, voxels):
+    image, model = scan(), network(3)
+    found = vx.infer(
+        model, image, tmp_path / "a.nii", patch_size=8, overlap=overlap, output="logits"
+    )
+    expected = blended(model, image.numpy(), (8, 8, 8), voxels, "hann")
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    other = blended(model, image.numpy(), (8, 8, 8), (2, 2, 2), "hann")
+    assert np.abs(found.numpy() - other).max() > 1e-3
+
+
 def test_crop_equals_the_grid_aggregator(tmp_path):
     image, model = scan(), network(2)
     sampler = vx.GridSampler(vx.Subject(image=image), (8, 10, 6), (2, 4, 4))
