@@ -354,7 +354,8 @@ def _no_device(device: Any, error: Exception) -> ModelError:
     text = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
     return ModelError(
         f"there is no device {device!r} here that works ({text}): name one as torch does, such as "
-        '"cpu" or "cuda:0"',
+        '"cpu" or "cuda:0"; several cards take a process each, with a part of a cohort '
+        "(partition=, --partition)",
         code="NO_DEVICE",
     )
 
