@@ -226,9 +226,10 @@ def _remark_lost_names(source: Source, written: Format) -> None:
     """
     if written.identity != "zarr" and source.label_table:
         label = source.label_table[0]
+        such = f"{label.name!r} of" if label.name else "the colour of"
         warnings.warn(
             f"LABEL_NAMES_LOST: {written.name} does not hold the names and colours of labels, such "
-            f"as {label.name!r} of {label.value}: an archive (.ome.zarr) does",
+            f"as {such} {label.value}: an archive (.ome.zarr) does",
             VoxarrayWarning,
             stacklevel=5,
         )

@@ -71,6 +71,30 @@ def test_no_cohort_is_made_in_an_archive_or_among_what_a_cohort_wrote(cohorts, t
     assert vx.verify(other) == []
 
 
+@pytest.mark.parametrize("name", ["a.ome.zarr", "a.nii.gz", "a.ozx", "bucket/a.zarr"])
+def test_no_folder_of_many_images_is_named_like_one(cohorts, tmp_path, name):
+    """`verify` would call a cohort in ``a.ome.zarr`` a damaged archive."""
+    one, _ = cohorts
+    for write in (
+        lambda: vx.convert_cohort(tmp_path / "one-in", tmp_path / name, progress=False),
+        lambda: vx.Cohort(one).save(tmp_path / name, progress=False),
+        lambda: vx.Cohort(one).save(tmp_path / name, suffix=".nii", progress=False),
+        lambda: vx.Cohort(one).map(vx.Flip(0)).plan(tmp_path / name, progress=False),
+    ):
+        with pytest.raises(vx.FormatError, match="names one .* image") as caught:
+            write()
+        assert caught.value.code == "OTHER_FORM"
+    assert not (tmp_path / name).exists()
+
+
+def test_colours_that_a_file_does_not_hold_are_named_without_a_name(cohorts, tmp_path):
+    one, _ = cohorts
+    mask = vx.LabelMap(tensor=np.ones((1, 12, 10, 8), np.uint8), affine=AFFINE)
+    vx.Archive(archives(one)[0]).add_labels("seg", mask, colours={1: (255, 0, 0)})
+    with pytest.warns(vx.VoxarrayWarning, match="such as the colour of 1:"):
+        vx.Cohort(one).save(tmp_path / "n", suffix=".nii", progress=False)
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha", ".mgh", ".tif", ".h5"])
 def test_a_file_of_another_type_is_not_up_to_date(tmp_path, suffix):
     for name in ("uint8", "float32"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from voxarray.cohort.folder import CohortLayout
 from voxarray.core.errors import AccessDeniedError, FormatError
+from voxarray.formats.registry import writable_format
 from voxarray.storage.archive_names import ENDS_OF_STORES
 from voxarray.storage.remote.address import Address, is_url
 from voxarray.storage.small_files import is_file, real_path
@@ -27,6 +28,22 @@ def enclosing_cohort(place: str) -> str | None:
     return next(filter(_is_cohort, _upwards(place)), None)
 
 
+def refuse_name_of_image(folder: CohortLayout) -> None:
+    """Refuse a folder that is named like one image, for which everybody else would take it.
+
+    Raises:
+        FormatError: ``OTHER_FORM``.
+    """
+    named = writable_format(os.path.basename(folder.root))
+    if named is not None and not folder.was_made:
+        raise FormatError(
+            f"{folder.root} names one {named.name} image, and many images go into a folder: name "
+            "one without the suffix of an image",
+            code="OTHER_FORM",
+            path=folder.root,
+        )
+
+
 def refuse_results_around(place: str) -> None:
     """Refuse to write a file into an archive or a cohort, or anywhere below.
 
@@ -40,11 +57,14 @@ def refuse_results_around(place: str) -> None:
 def refuse_cohort_among_results(folder: CohortLayout) -> None:
     """Refuse to make a cohort in an archive, or in a folder in which another cohort has its own.
 
+    Nor is one made in a folder that is named like an image.
+
     Raises:
         FormatError: ``OTHER_FORM``.
     """
     if archive := enclosing_archive(folder.root):
         raise in_results(folder.root, archive)
+    refuse_name_of_image(folder)
     above = enclosing_cohort(_parent(real_path(folder.root)))
     if above is None:
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.catalogue.part_failures import Failed
-from voxarray.cohort.enclosing import in_results, refuse_results_around
+from voxarray.cohort.enclosing import in_results, refuse_name_of_image, refuse_results_around
 from voxarray.cohort.exported_files import ExportJob, MemberOpener, items_of
 from voxarray.cohort.exported_names import names_for_one_file, names_of
 from voxarray.cohort.folder import CohortLayout
@@ -133,6 +133,7 @@ def _refuse_place(folder: CohortLayout) -> None:
     if folder.is_cohort():
         raise in_results(root, root)
     refuse_results_around(root)
+    refuse_name_of_image(folder)
 
 
 def _checked_suffix(suffix: str) -> str:
