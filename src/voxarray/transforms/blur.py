@@ -55,13 +55,13 @@ class Blur(IntensityTransform):
         return (entry(self.name, {"std": self._std_of(image, subject)}, self.version),)
 
     def _std_of(self, image: Image, subject: Subject) -> tuple[float, float, float]:
-        found = self.std
-        if isinstance(found, Mapping):
+        std = self.std
+        if isinstance(std, Mapping):
             name = name_of(image, subject)
-            if name not in found:
-                raise KeyError(f"std has no value for the image {name!r}, only for {list(found)}")
-            found = found[name]
-        x, y, z = found
+            if name not in std:
+                raise KeyError(f"std has no value for the image {name!r}, only for {list(std)}")
+            std = std[name]
+        x, y, z = std
         return x, y, z
 
 

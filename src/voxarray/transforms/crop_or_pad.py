@@ -103,13 +103,13 @@ class CropOrPad(SpatialTransform):
             return None
         factor = _UNITS[self.units]
         lengths = []
-        for wanted, spacing, size in zip(
+        for length, spacing, size in zip(
             self.target_shape, subject.spacing, subject.spatial_shape, strict=True
         ):
-            if wanted is None:
+            if length is None:
                 lengths.append(size)
             else:
-                lengths.append(round(wanted if factor is None else wanted * factor / spacing))
+                lengths.append(round(length if factor is None else length * factor / spacing))
         if min(lengths) < 1:
             raise ValueError(
                 f"{self.target_shape} {self.units} are less than a voxel of {subject.spacing} mm"
@@ -185,10 +185,10 @@ def bounding_box(
         marked = voxels[0] != 0 if labels is None else np.isin(voxels[0], list(labels))
         for axis, taken in enumerate(where.spatial):
             others = tuple(other for other in range(3) if other != axis)
-            (found,) = np.nonzero(marked.any(axis=others))
-            if found.size:
-                low[axis] = min(low[axis], taken[found[0]])
-                high[axis] = max(high[axis], taken[found[-1]] + 1)
+            (indices,) = np.nonzero(marked.any(axis=others))
+            if indices.size:
+                low[axis] = min(low[axis], taken[indices[0]])
+                high[axis] = max(high[axis], taken[indices[-1]] + 1)
         del voxels, marked  # or they would be held while the next piece is read
     return (low, high) if high.any() else None
 
@@ -196,8 +196,8 @@ def bounding_box(
 def _around_middle(shape: Shape3, target: Shape3) -> Amounts:
     padding: list[int] = []
     cropping: list[int] = []
-    for size, wanted in zip(shape, target, strict=True):
-        for amount, amounts in ((wanted - size, padding), (size - wanted, cropping)):
+    for size, length in zip(shape, target, strict=True):
+        for amount, amounts in ((length - size, padding), (size - length, cropping)):
             more = max(0, amount)
             amounts += [more - more // 2, more // 2]  # an odd voxel goes first, as in TorchIO
     return padding, cropping
@@ -207,9 +207,9 @@ def _around(middle: NDArray[np.float64], shape: Shape3, target: Shape3) -> Amoun
     """Around a point; where it and the target do not meet on whole voxels, half a voxel lower."""
     padding: list[int] = []
     cropping: list[int] = []
-    for centre, size, wanted in zip(middle.tolist(), shape, target, strict=True):
-        start = math.floor(centre - wanted / 2)
-        stop = start + wanted
+    for centre, size, length in zip(middle.tolist(), shape, target, strict=True):
+        start = math.floor(centre - length / 2)
+        stop = start + length
         padding += [max(0, -start), max(0, stop - size)]
         cropping += [max(0, start), max(0, size - stop)]
     return padding, cropping
@@ -236,5 +236,5 @@ def _three_integers(value: int | Sequence[int], name: str) -> Shape3:
     return int(values[0]), int(values[1]), int(values[2])
 
 
-def _warn(found: str) -> None:
-    warnings.warn(f"{found}: the middle of the volume is used", RuntimeWarning, stacklevel=2)
+def _warn(reason: str) -> None:
+    warnings.warn(f"{reason}: the middle of the volume is used", RuntimeWarning, stacklevel=2)

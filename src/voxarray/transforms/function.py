@@ -60,13 +60,13 @@ class Lambda(Transform):
 
         from voxarray.xarray_index.lazy import for_function  # brings xarray and pandas
 
-        found = self.function(for_function(source))
-        if not isinstance(found, (da.Array, np.ndarray)) or found.ndim != 4:
+        voxels = self.function(for_function(source))
+        if not isinstance(voxels, (da.Array, np.ndarray)) or voxels.ndim != 4:
             raise ValueError(
                 f"the function must return a dask or NumPy array (C, W, H, D), not "
-                f"{type(found).__name__} of shape {getattr(found, 'shape', None)}"
+                f"{type(voxels).__name__} of shape {getattr(voxels, 'shape', None)}"
             )
-        same = found.shape[0] == source.shape[0]
+        same = voxels.shape[0] == source.shape[0]
         channels = source.channels if same else Channels()
-        kind = DaskSource if isinstance(found, da.Array) else ArraySource
-        return kind(found, source.affine, channels)
+        kind = DaskSource if isinstance(voxels, da.Array) else ArraySource
+        return kind(voxels, source.affine, channels)

@@ -57,16 +57,18 @@ class HistogramStandardization(NormalizationTransform):
         self.landmarks = marks.parsed(landmarks)
 
     def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
-        wanted = self._landmarks_of(name)
-        found = self.statistics(source, mask, name)
-        if not found.count:
+        landmarks = self._landmarks_of(name)
+        statistics = self.statistics(source, mask, name)
+        if not statistics.count:
             raise StateError(
                 f'the mask of image "{name}" is empty, so that it has no percentiles',
                 code="EMPTY_MASK",
             )
-        percentiles = found.percentiles(marks.percentages(marks.DEFAULT_CUTOFF))
+        percentiles = statistics.percentiles(marks.percentages(marks.DEFAULT_CUTOFF))
         used = list(marks.USED)
-        return Standardised(source, tuple(percentiles[used].tolist()), tuple(wanted[used].tolist()))
+        return Standardised(
+            source, tuple(percentiles[used].tolist()), tuple(landmarks[used].tolist())
+        )
 
     def entries(self, image: Image, subject: Subject) -> tuple[Entry, ...]:
         own = self._landmarks_of(name_of(image, subject))
@@ -113,8 +115,8 @@ class HistogramStandardization(NormalizationTransform):
             StateError: If a mask is empty, or voxels are NaN (``EMPTY_MASK``, ``NOT_FINITE``).
         """
         low, high = marks.DEFAULT_CUTOFF if cutoff is None else cutoff
-        wanted = marks.percentages((low, high))
-        if not 0 <= low < high <= 1 or len(wanted) != marks.NUMBER:
+        percents = marks.percentages((low, high))
+        if not 0 <= low < high <= 1 or len(percents) != marks.NUMBER:
             raise ValueError(
                 "cutoff is a pair of quantiles, the first below 0.1 and the second above 0.9, "
                 f"not {cutoff}"
@@ -128,31 +130,31 @@ class HistogramStandardization(NormalizationTransform):
                 image = given if isinstance(given, Image) else ScalarImage(given)
                 method = masking_function or (None if mask is None else "mask")
                 report = begin(title_of(image.source.path, "histogram"))
-                rows.append(_percentiles(image, mask, method, wanted, report))
-        found = marks.averaged(np.vstack(rows))
+                rows.append(_percentiles(image, mask, method, percents, report))
+        landmarks = marks.averaged(np.vstack(rows))
         if output_path is not None:
-            marks.write(found, output_path)
-        return found
+            marks.write(landmarks, output_path)
+        return landmarks
 
 
 def _percentiles(
     image: Image,
     mask: LabelMap | None,
     method: MaskingMethod,
-    wanted: NDArray[np.float64],
+    percents: NDArray[np.float64],
     report: Progress,
 ) -> NDArray[np.float64]:
     source = image.source
     others: Mapping[str, Any] = {} if mask is None else {"mask": mask}
     chosen = mask_of(method, source, Subject(image=image, **others))
-    found = statistics_of(source, chosen, report)
-    if found.not_finite or not found.count:
+    statistics = statistics_of(source, chosen, report)
+    if statistics.not_finite or not statistics.count:
         raise StateError(
-            f"{image!r} cannot be used for training: within the mask are {found.count:,} voxels, "
-            f"and {found.not_finite:,} that are NaN or infinite",
-            code="NOT_FINITE" if found.not_finite else "EMPTY_MASK",
+            f"{image!r} cannot be used for training: within the mask are {statistics.count:,} "
+            f"voxels, and {statistics.not_finite:,} that are NaN or infinite",
+            code="NOT_FINITE" if statistics.not_finite else "EMPTY_MASK",
         )
-    return found.percentiles(wanted)
+    return statistics.percentiles(percents)
 
 
 def _masks(mask_path: Any, number: int) -> list[LabelMap | None]:

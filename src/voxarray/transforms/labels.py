@@ -120,8 +120,8 @@ class SequentialLabels(LabelTransform):
         self.masking_method = masking_method
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
-        found = count_values(source).values.tolist()
-        remapping = {old: new for new, old in enumerate(found)}
+        labels = count_values(source).values.tolist()
+        remapping = {old: new for new, old in enumerate(labels)}
         return remapped(source, remapping, mask_of(self.masking_method, source, subject))
 
 
@@ -162,14 +162,14 @@ class OneHot(LabelTransform):
         _require_one_channel(source)
         if self.num_classes > 0:
             return OneHotOperation(source, int(self.num_classes))
-        found = count_values(source).values
-        if not found[0] >= 0 or not np.isfinite(found[-1]):
+        labels = count_values(source).values
+        if not labels[0] >= 0 or not np.isfinite(labels[-1]):
             raise UnsupportedError(
-                f"channels are numbered from 0, and there are labels from {found[0]} to "
-                f"{found[-1]}: remap them",
+                f"channels are numbered from 0, and there are labels from {labels[0]} to "
+                f"{labels[-1]}: remap them",
                 code="LABEL_WITHOUT_CLASS",
             )
-        return OneHotOperation(source, int(found[-1]) + 1)
+        return OneHotOperation(source, int(labels[-1]) + 1)
 
 
 class KeepLargestComponent(LabelTransform):

@@ -61,8 +61,7 @@ def parsed(landmarks: Any) -> dict[str, Landmarks] | Landmarks:
         UnsupportedError: For a file of another kind (``UNKNOWN_SUFFIX``).
     """
     if isinstance(landmarks, (str, os.PathLike)):
-        found = read(landmarks)
-        return parsed(found)
+        return parsed(read(landmarks))
     if isinstance(landmarks, Mapping):
         result = {}
         for name, one in landmarks.items():
@@ -92,35 +91,35 @@ def read(path: str | os.PathLike[str]) -> Landmarks | dict[str, Landmarks]:
         FormatError: If it holds no landmarks.
         UnsupportedError: For another suffix (``UNKNOWN_SUFFIX``).
     """
-    place = Path(os.path.expanduser(as_local(path_text(path))))
-    with naming_errors_of_system(str(place)):
-        return _read(place)
+    file = Path(os.path.expanduser(as_local(path_text(path))))
+    with naming_errors_of_system(str(file)):
+        return _read(file)
 
 
-def _read(place: Path) -> Landmarks | dict[str, Landmarks]:
-    if place.suffix == ".npy":
-        with place.open("rb") as file:
-            return _array(file, place)
-    if place.suffix == ".npz":
+def _read(path: Path) -> Landmarks | dict[str, Landmarks]:
+    if path.suffix == ".npy":
+        with path.open("rb") as file:
+            return _array(file, path)
+    if path.suffix == ".npz":
         try:
-            with zipfile.ZipFile(place) as archive:
+            with zipfile.ZipFile(path) as archive:
                 return {
-                    name.removesuffix(".npy"): _member(archive, name, place)
+                    name.removesuffix(".npy"): _member(archive, name, path)
                     for name in archive.namelist()
                 }
         except zipfile.BadZipFile as error:
-            raise FormatError(f"{place} holds no landmarks: {error}", path=place) from error
+            raise FormatError(f"{path} holds no landmarks: {error}", path=path) from error
     raise UnsupportedError(
-        f"landmarks are read from .npy and .npz files, and not from {place.name}: files that are "
+        f"landmarks are read from .npy and .npz files, and not from {path.name}: files that are "
         "pickled, as .pt and .pth, can run code; save them with numpy.savez",
         code="UNKNOWN_SUFFIX",
-        path=place,
+        path=path,
     )
 
 
-def _member(archive: zipfile.ZipFile, name: str, place: Path) -> Landmarks:
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> Landmarks:
     with archive.open(name) as file:
-        return _array(file, place)  # type: ignore[arg-type]
+        return _array(file, path)  # type: ignore[arg-type]
 
 
 def _array(file: BinaryIO, path: Path) -> Landmarks:
@@ -136,16 +135,16 @@ def write(landmarks: Landmarks, path: str | os.PathLike[str]) -> None:
     Raises:
         UnsupportedError: For another suffix (``UNKNOWN_SUFFIX``).
     """
-    place = Path(os.path.expanduser(local_destination(path)))
-    if place.suffix == ".npy":
-        with atomic_write(place, overwrite=True) as file:
+    target = Path(os.path.expanduser(local_destination(path)))
+    if target.suffix == ".npy":
+        with atomic_write(target, overwrite=True) as file:
             np.save(file, landmarks, allow_pickle=False)
-    elif place.suffix == ".txt":
-        with atomic_write(place, overwrite=True) as file:
+    elif target.suffix == ".txt":
+        with atomic_write(target, overwrite=True) as file:
             file.write(" ".join(["image", *map(str, landmarks.tolist())]).encode())
     else:
         raise UnsupportedError(
-            f"landmarks are written as .npy or .txt, not as {place.name}",
+            f"landmarks are written as .npy or .txt, not as {target.name}",
             code="UNKNOWN_SUFFIX",
-            path=place,
+            path=target,
         )

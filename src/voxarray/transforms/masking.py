@@ -81,25 +81,25 @@ def _by_function(function: Callable[[Any], Any], source: Window) -> Source:
     from voxarray.xarray_index.lazy import for_function
 
     try:
-        found = function(for_function(source))
+        mask = function(for_function(source))
     except Exception as error:
         raise ValueError(
             f"the masking function {function!r} failed on a lazy dask array (C, W, H, D), where "
             f"TorchIO gives it a tensor: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(found, (da.Array, np.ndarray)) or found.ndim != 4:
+    if not isinstance(mask, (da.Array, np.ndarray)) or mask.ndim != 4:
         raise ValueError(
             f"the masking function {function!r} must return a dask or NumPy array (C, W, H, D), "
-            f"not {type(found).__name__} of shape {getattr(found, 'shape', None)}"
+            f"not {type(mask).__name__} of shape {getattr(mask, 'shape', None)}"
         )
-    if found.shape[1:] != source.shape[1:]:
+    if mask.shape[1:] != source.shape[1:]:
         raise GridError(
-            f"the masking function {function!r} made a mask of shape {found.shape} for an image "
+            f"the masking function {function!r} made a mask of shape {mask.shape} for an image "
             f"of {source.shape}",
             code="MASK_MISMATCH",
         )
-    kind = DaskSource if isinstance(found, da.Array) else ArraySource
-    return kind(found, source.affine)
+    kind = DaskSource if isinstance(mask, da.Array) else ArraySource
+    return kind(mask, source.affine)
 
 
 def _side(side: str, source: Window) -> Source:

@@ -158,10 +158,10 @@ def _image_operation(operation: str) -> Callable[..., ImageOperation]:
 
 def _transform_named(name: str) -> type[Transform] | None:
     """A public transform that data alone can make."""
-    found = getattr(transforms, name, None) if name in transforms.__all__ else None
-    if not (isinstance(found, type) and issubclass(found, Transform)):
+    transform = getattr(transforms, name, None) if name in transforms.__all__ else None
+    if not (isinstance(transform, type) and issubclass(transform, Transform)):
         return None
-    return None if found in _NO_OPERATIONS else found
+    return None if transform in _NO_OPERATIONS else transform
 
 
 def _known() -> list[str]:

@@ -196,8 +196,8 @@ class Resize(SpatialTransform):
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
         is_scalar = isinstance(image, ScalarImage)
         sizes = [
-            n if wanted == -1 else wanted
-            for n, wanted in zip(source.shape[1:], self.target_shape, strict=True)
+            n if length == -1 else length
+            for n, length in zip(source.shape[1:], self.target_shape, strict=True)
         ]
         grid = source.grid
         spacing = [s * n / m for s, n, m in zip(grid.spacing, grid.shape, sizes, strict=True)]

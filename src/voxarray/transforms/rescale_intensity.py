@@ -62,10 +62,10 @@ class RescaleIntensity(NormalizationTransform):
     def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
         if self.in_min_max is not None and mask is None and self.percentiles == (0, 100):
             return self._rescaled(source, None, self.in_min_max, name)  # nothing need be known
-        found = self.statistics(source, mask, name)
-        if not found.count:
+        statistics = self.statistics(source, mask, name)
+        if not statistics.count:
             return _left_alone(source, name, "the mask to compute the statistics is empty")
-        low, high = found.percentiles(self.percentiles).tolist()
+        low, high = statistics.percentiles(self.percentiles).tolist()
         return self._rescaled(source, (low, high), self.in_min_max or (low, high), name)
 
     def _rescaled(

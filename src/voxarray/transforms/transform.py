@@ -102,12 +102,12 @@ class Transform:
             detach: Whether its images are those of a caller. They are detached once, here, and
                 not again by the transforms that this one is made of.
         """
-        kept = {
+        originals = {
             new: subject.get_image(old)._detached() if detach else snapshot(subject.get_image(old))
             for old, new in (self.keep or {}).items()
         }
         result = self.apply_transform(detached(subject) if detach else copies.copy(subject))
-        for name, image in kept.items():
+        for name, image in originals.items():
             result.add_image(image, name)
         return result
 

@@ -33,16 +33,17 @@ class ZNormalization(NormalizationTransform):
     args_names: ClassVar[tuple[str, ...]] = ("masking_method",)
 
     def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
-        found = self.statistics(source, mask, name)
+        statistics = self.statistics(source, mask, name)
         where = f'in image "{name}" ({source.path})'
-        if found.count < 2:
+        if statistics.count < 2:
             raise StateError(
-                f"a standard deviation needs two voxels, and the mask leaves {found.count} {where}",
+                f"a standard deviation needs two voxels, and the mask leaves {statistics.count} "
+                f"{where}",
                 code="TOO_FEW_VOXELS",
             )
-        if found.minimum == found.maximum:
+        if statistics.minimum == statistics.maximum:
             raise StateError(
-                f"Standard deviation is 0 for masked values {where}: all are {found.minimum}",
+                f"Standard deviation is 0 for masked values {where}: all are {statistics.minimum}",
                 code="CONSTANT",
             )
-        return Normalised(source, found.mean, found.sample_std)
+        return Normalised(source, statistics.mean, statistics.sample_std)
