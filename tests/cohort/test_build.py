@@ -22,14 +22,17 @@ from cohort_samples import (
     voxels,
 )
 
+from voxarray.archive.staging import hidden_name
 from voxarray.archive.verify import compare, verify
 from voxarray.cohort import Cohort
 from voxarray.cohort.catalogue.finalise import finalise
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.item import Failure
+from voxarray.cohort.run import build as run_module
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.core.errors import FormatError, MissingFileError
 from voxarray.formats.registry import open_source
+from voxarray.storage.folder_lock import FolderLock
 from voxarray.testing.counting import count_reads
 
 
@@ -58,6 +61,26 @@ def check_cohort(tmp_path, good: int, bad: int) -> None:
 def test_a_cohort_with_bad_scans(tmp_path):
     check_cohort(tmp_path, good=30, bad=20)
     assert "BAD_CRC" in (tmp_path / "out/report.txt").read_text()
+
+
+def test_what_a_worker_of_the_run_has_left_is_removed_at_its_end(tmp_path, monkeypatch):
+    save(tmp_path / "in/a.nii.gz")
+    staging, carry_out = tmp_path / "out/staging", run_module.carry_out
+
+    def killed_while_at_work(*arguments):
+        for name in ("a.ome.zarr", "b.ome.zarr"):
+            left = FolderLock.make(str(staging), lambda name=name: hidden_name(name))
+            if name.startswith("a"):
+                left.release()
+            else:
+                others.append(left)
+        return carry_out(*arguments)
+
+    others = []
+    monkeypatch.setattr(run_module, "carry_out", killed_while_at_work)
+    assert build(tmp_path / "in", tmp_path / "out").converted == 1
+    assert [str(one) for one in staging.iterdir()] == [others[0].folder]
+    others[0].release()
 
 
 def test_each_image_has_a_log(tmp_path):

@@ -146,9 +146,7 @@ NAMES = [("Pat", "pat"), ("x/Pat", "x/pat"), ("caf\u00e9", "cafe\u0301")]
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_names_that_the_file_system_does_not_tell_apart_lose_no_image(
-    tmp_path, monkeypatch, names
-):
+def test_names_that_the_file_system_does_not_tell_apart_lose_no_image(tmp_path, monkeypatch, names):
     (tmp_path / "in").mkdir()
     lines = ["subject,image"]
     for seed, name in enumerate((*names, "z")):

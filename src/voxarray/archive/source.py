@@ -225,9 +225,7 @@ def open_place(place: ArchiveLocation, path: str | os.PathLike[str]) -> ArchiveS
     return _open(place, path, opened)
 
 
-def _open(
-    place: ArchiveLocation, path: str | os.PathLike[str], opened: Hashable
-) -> ArchiveSource:
+def _open(place: ArchiveLocation, path: str | os.PathLike[str], opened: Hashable) -> ArchiveSource:
     store = place.store
     manifest = handle_cache.manifest(store, opened)
     prefix = _prefix(place, manifest)

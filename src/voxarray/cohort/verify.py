@@ -178,9 +178,7 @@ def _unreadable(path: str, error: Exception) -> Verdict:
     return Verdict(name, (Problem(failure.code, name, failure.message),))
 
 
-def _missing(
-    item: Item | str, noted: Mapping[tuple[str, str], Mapping[str, Any]]
-) -> Problem:
+def _missing(item: Item | str, noted: Mapping[tuple[str, str], Mapping[str, Any]]) -> Problem:
     if isinstance(item, str):
         return Problem(
             "MISSING", item, "is in the catalogue, but its archive is missing: convert again"

@@ -273,8 +273,8 @@ def execute(
     job = Job(todo, opener_of, folder.root, options, run.overwrite, overlapping)
     interrupted_by = carry_out(engine, job, run, watcher, tally)
     Journal.of(folder.journal).close()
-    with suppress(OSError):
-        os.rmdir(folder.staging)  # unless others build there
+    if not is_url(folder.root):
+        _remove_staging(folder, plan, run)
     if run.partition is not None:
         part_failures.write(folder, run.partition, tally.failures)
     summary = None if run.partition else conclude(folder, plan.items, plan.zipped)
@@ -284,6 +284,15 @@ def execute(
         *(tally.converted, tally.present, tally.failed, remaining, summary, interrupted_by),
         failures=failures,
     )
+
+
+def _remove_staging(folder: CohortLayout, plan: Plan, run: ExecutionOptions) -> None:
+    try:
+        os.rmdir(folder.staging)
+    except OSError:  # workers of this run were killed, or others build there
+        _sweep(folder, plan, run)
+        with suppress(OSError):
+            os.rmdir(folder.staging)
 
 
 def _sweep(folder: CohortLayout, plan: Plan, run: ExecutionOptions) -> None:
