@@ -203,7 +203,7 @@ def test_cohorts_are_saved_as_single_files(tmp_path, cohort):
     for number in (1, 2):
         mapped.save(tmp_path / "parts", zip=True, partition=(number, 2))
     assert len(list((tmp_path / "parts/subjects").glob("*.ozx"))) == len(cohort)
-    with pytest.raises(VoxarrayError, match="zip= would have no effect on .nii files") as caught:
+    with pytest.raises(VoxarrayError, match=r"zip= would have no effect on \.nii files") as caught:
         cohort.save(tmp_path / "files", suffix=".nii", zip=True)
     assert caught.value.code == "UNUSED_KEYWORD"
 
