@@ -14,6 +14,7 @@ from voxarray.geometry.grid import checked_affine
 from voxarray.geometry.selection import Selection, Shape4, matrix
 from voxarray.source.base import Channels, OriginalHeader, Source, digest
 from voxarray.source.view import SourceView
+from voxarray.source.volume_values import chosen_metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,8 @@ class Window(SourceView):
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        return self.base.metadata
+        base = self.base
+        return chosen_metadata(base.metadata, self.selection.ranges[0], base.shape[0])
 
     @property
     def levels(self) -> int:

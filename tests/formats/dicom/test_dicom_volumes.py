@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import dicom_samples as samples
+import voxarray as vx
 from voxarray.core.errors import VoxarrayError, VoxarrayWarning
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection
@@ -141,6 +142,31 @@ def test_diffusion_keeps_the_order_of_acquisition(tmp_path):
         (0.0, -0.6, -0.8),
         None,
     )
+
+
+def test_facts_of_volumes_follow_a_choice_of_volumes(tmp_path):
+    """b-values of volumes that were left out would be paired with others."""
+    facts = [
+        {"DiffusionBValue": 0.0, "EchoTime": 7.0},
+        {"DiffusionBValue": 1000.0, "DiffusionGradientOrientation": [0.6, 0.8, 0]},
+        {"DiffusionBValue": 2000.0, "DiffusionGradientOrientation": [0, 0.6, -0.8]},
+        {"DiffusionBValue": 2000.0, "DiffusionGradientOrientation": [0, 0.6, -0.8]},
+    ]
+    write(tmp_path, four(4), lambda v: facts[v] | {"AcquisitionNumber": v})
+    scan = vx.ScalarImage(tmp_path)
+    assert scan["b_value"] == (0, 1000, 2000, 2000)
+    assert scan[2:0:-1, :, :, :]["b_value"] == (2000, 1000)
+    assert scan[::2, :, 1:3, :]["b_value"] == (0, 2000)
+    shells = scan[1:, :, :, :]
+    assert shells["gradient_direction"] == ((-0.6, -0.8, 0), (0, -0.6, -0.8), (0, -0.6, -0.8))
+    shell = shells[1:, :, :, :]
+    assert (shell["b_value"], shell["gradient_direction"]) == (2000, (0, -0.6, -0.8))
+    unweighted = scan[:1, :, :, :]
+    assert unweighted["b_value"] == 0
+    assert "gradient_direction" not in unweighted
+    assert scan[:, 1:, :, :]["b_value"] == (0, 1000, 2000, 2000)
+    # A direction is three numbers, and none per volume, though there are three volumes.
+    assert scan[1:, :, :, :][0:1, :, :, :]["gradient_direction"] == (-0.6, -0.8, 0)
 
 
 def test_siemens_b_values(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 
 from voxarray.formats.dicom import tags
 from voxarray.formats.dicom.functional_groups import Groups
+from voxarray.source.volume_values import VolumeValues
 
 
 def _words(text: str) -> frozenset[str]:
@@ -92,7 +93,7 @@ def facts_of_volumes(volumes: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str
     shared = [_shared(planes) for planes in volumes]
     found = {}
     for key in sorted({key for facts in shared for key in facts}):
-        values = tuple(facts.get(key) for facts in shared)
+        values = VolumeValues(facts.get(key) for facts in shared)
         found[key] = values[0] if len(set(values)) == 1 else values
     return found
 
