@@ -22,6 +22,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     single = _singles(scans, options.scans)
     for engine in options.engines:
+        if engine.startswith("dask-jobqueue") and find_spec("dask_jobqueue") is None:
+            print(f"  {engine}: left out, dask-jobqueue is not installed", flush=True)
+            continue
         before, start = single, _run(engine, few)
         full = _run(engine, scans)
         single = _singles(scans, options.scans)
