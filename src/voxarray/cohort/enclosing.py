@@ -35,7 +35,8 @@ def refuse_name_of_image(folder: CohortLayout) -> None:
         FormatError: ``OTHER_FORM``.
     """
     named = writable_format(os.path.basename(folder.root))
-    if named is not None and not folder.was_made:
+    # Of a file that is there, making the folder tells.
+    if named is not None and not folder.was_made and not os.path.isfile(folder.root):
         raise FormatError(
             f"{folder.root} names one {named.name} image, and many images go into a folder: name "
             "one without the suffix of an image",
