@@ -79,15 +79,15 @@ class AxisPlan:
     @cached_property
     def visits(self) -> list[tuple[int, int]]:
         """The first and the last patch that covers each cell; all between do, too."""
-        found = []
+        result = []
         for cell in self.cells:
             covering = [
                 visit
                 for visit, (first, stop) in enumerate(self.used)
                 if first <= cell.start and cell.stop <= stop
             ]
-            found.append((covering[0], covering[-1]))
-        return found
+            result.append((covering[0], covering[-1]))
+        return result
 
     @cached_property
     def cells_of(self) -> list[range]:

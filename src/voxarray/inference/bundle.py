@@ -161,7 +161,7 @@ class Bundle:
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments of `infer` that the bundle brings along."""
-        found: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         if "inferer" in self.config:
             inferer = self._inferer
             target = str(inferer.get("_target_", ""))
@@ -172,12 +172,12 @@ class Bundle:
                     code="BUNDLE_TARGET",
                     path=self.config_path,
                 )
-            found["patch_size"] = inferer.get("roi_size")
-            found["overlap"] = inferer.get("overlap", 0.25)
-            found["batch_size"] = inferer.get("sw_batch_size", 1)
+            settings["patch_size"] = inferer.get("roi_size")
+            settings["overlap"] = inferer.get("overlap", 0.25)
+            settings["batch_size"] = inferer.get("sw_batch_size", 1)
             mode = str(inferer.get("mode", "constant"))
-            found["blend"] = _BLENDS.get(mode)
-            if found["blend"] is None:
+            settings["blend"] = _BLENDS.get(mode)
+            if settings["blend"] is None:
                 raise ModelError(
                     f"{self.config_path} blends windows by {mode!r}: expected constant or gaussian",
                     code="BUNDLE_TARGET",
@@ -186,22 +186,22 @@ class Bundle:
         for step in self._steps("postprocessing"):
             name = _name(step)
             if name == "Activationsd" and step.get("sigmoid") is True:
-                found["activation"] = "sigmoid"
+                settings["activation"] = "sigmoid"
             if name == "AsDiscreted" and isinstance(step.get("threshold"), float):
-                found["threshold"] = step["threshold"]
-        return found
+                settings["threshold"] = step["threshold"]
+        return settings
 
     @property
     def left_out(self) -> list[str]:
         """What the bundle asks for besides and is not done, as far as the result depends on it."""
-        found = []
+        ignored = []
         for name, value in (self._inferer if "inferer" in self.config else {}).items():
             agrees = _INFERER.get(name, ())
             if agrees is not None and value not in agrees:
-                found.append(f"{name}={value!r} of the inferer")
+                ignored.append(f"{name}={value!r} of the inferer")
         steps = [s for s in self._steps("postprocessing") if s.get("_disabled_") is not True]
         others = [_name(step) for step in steps if _name(step) not in _POSTPROCESSING]
-        return [*found, *(f"{name} after the network" for name in others)]
+        return [*ignored, *(f"{name} after the network" for name in others)]
 
     @property
     def _inferer(self) -> Mapping[str, Any]:
@@ -250,10 +250,10 @@ class Bundle:
         ]
 
     def _resolved(self, name: str) -> Mapping[str, Any]:
-        found = self._plain(self.config[name], name)
-        if isinstance(found, str):
-            found = self._plain(self._looked_up(found), name)
-        return dict(found)
+        section = self._plain(self.config[name], name)
+        if isinstance(section, str):
+            section = self._plain(self._looked_up(section), name)
+        return dict(section)
 
     def _looked_up(self, reference: str) -> Any:
         value: Any = self.config
@@ -307,11 +307,11 @@ def _parsed(path: str) -> Mapping[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             if path.endswith(".json"):
-                found = json.load(file)
+                config = json.load(file)
             else:
-                found = import_optional("yaml", "pyyaml").safe_load(file)
+                config = import_optional("yaml", "pyyaml").safe_load(file)
     except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read: {error}", path=path) from error
-    if not isinstance(found, Mapping):
-        raise ModelError(f"{path} holds no configuration, but {type(found).__name__}", path=path)
-    return found
+    if not isinstance(config, Mapping):
+        raise ModelError(f"{path} holds no configuration, but {type(config).__name__}", path=path)
+    return config

@@ -37,7 +37,7 @@ def preprocessing(steps: Sequence[Mapping[str, Any]], path: str) -> Compose | No
         ModelError: For a transform, or an argument of one, that we have not
             (``BUNDLE_TRANSFORM``).
     """
-    found = []
+    transforms = []
     for step in steps:
         name = str(step.get("_target_", "")).rsplit(".", 1)[-1]
         if name in _OURS:
@@ -51,8 +51,8 @@ def preprocessing(steps: Sequence[Mapping[str, Any]], path: str) -> Compose | No
                 code="BUNDLE_TRANSFORM",
                 path=path,
             )
-        found.append(made)
-    return Compose(found) if found else None
+        transforms.append(made)
+    return Compose(transforms) if transforms else None
 
 
 @dataclass(frozen=True)

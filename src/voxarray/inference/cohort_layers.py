@@ -56,10 +56,10 @@ def add_layer(
         )
     archive = Archive(scan.path)
     if may_be_there and layer in archive.labels:
-        found = archive.labels[layer]
-        steps = [step for step in found.history if step["operation"] == "infer"]
+        existing = archive.labels[layer]
+        steps = [step for step in existing.history if step["operation"] == "infer"]
         if steps and transform.inference.is_made(steps[-1], scan):
-            return found
+            return existing
         raise ArchiveExistsError(
             f"{scan.path} has a layer {layer!r} that another model, other settings, other images "
             "or a person made: remove it first (voxarray remove-labels), or give another name "

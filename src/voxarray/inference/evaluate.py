@@ -223,8 +223,8 @@ def _compare(
                 slices.add(box, voxels)
             del voxels  # or it would be held while the next one is read
     names = {label.value: label.name for source in (truth, found) for label in source.label_table}
-    wanted = counts.labels if labels is None else [operator.index(label) for label in labels]
-    scores = Evaluation({k: _scores(k, names, counts, found, truth, surfaces) for k in wanted})
+    compared = counts.labels if labels is None else [operator.index(label) for label in labels]
+    scores = Evaluation({k: _scores(k, names, counts, found, truth, surfaces) for k in compared})
     if picture is not None:
         picture.add(name, [one.dice for one in scores.values()])
     return scores
@@ -360,19 +360,19 @@ def _cohorts(
 
 
 def _label_map(subject: Subject, name: str, layer: str | None, keyword: str) -> LabelMap:
-    found = {
+    label_maps = {
         key: image
         for key, image in subject.get_images_dict(intensity_only=False).items()
         if isinstance(image, LabelMap)
     }
-    if layer is None and "label" not in found and len(found) == 1:
-        return next(iter(found.values()))
-    wanted = "label" if layer is None else layer
-    if wanted not in found:
+    if layer is None and "label" not in label_maps and len(label_maps) == 1:
+        return next(iter(label_maps.values()))
+    chosen = "label" if layer is None else layer
+    if chosen not in label_maps:
         expected = f"{layer!r}" if layer is not None else "one, or one that is named label"
         raise StateError(
-            f"the subject {name} has the label maps {sorted(found)}: expected {expected}; choose "
-            f"one by {keyword}=, or leave the subject out by cohort.query(...)",
+            f"the subject {name} has the label maps {sorted(label_maps)}: expected {expected}; "
+            f"choose one by {keyword}=, or leave the subject out by cohort.query(...)",
             code="NO_LABELS",
         )
-    return found[wanted]
+    return label_maps[chosen]

@@ -26,30 +26,30 @@ def function_digest(function: Callable[..., Any]) -> str:
     They are found in closures, arguments given in advance, the object of a method, and global names
     that the code mentions; not in what is looked up by other means.
     """
-    found = hashlib.sha256(repr(described(function)).encode())
+    digest = hashlib.sha256(repr(described(function)).encode())
     for value in _reached(function):
         if isinstance(value, torch.nn.Module):
-            found.update(module_digest(value).encode())
+            digest.update(module_digest(value).encode())
         elif isinstance(value, torch.Tensor):
-            _add(found, "", value)
+            _add(digest, "", value)
         else:
-            found.update(f"\0{type(value).__name__} {value!r}\0".encode())
-    return found.hexdigest()
+            digest.update(f"\0{type(value).__name__} {value!r}\0".encode())
+    return digest.hexdigest()
 
 
 def module_digest(module: torch.nn.Module) -> str:
     """sha256 of a module's class, weights and buffers."""
-    found = hashlib.sha256(repr(module).encode())
+    digest = hashlib.sha256(repr(module).encode())
     for name, tensor in module.state_dict().items():
         if isinstance(tensor, torch.Tensor):
-            _add(found, name, tensor)
-    return found.hexdigest()
+            _add(digest, name, tensor)
+    return digest.hexdigest()
 
 
-def _add(found: Any, name: str, tensor: torch.Tensor) -> None:
+def _add(digest: Any, name: str, tensor: torch.Tensor) -> None:
     plain = tensor.detach().cpu().contiguous()
-    found.update(f"\0{name}\0{plain.dtype}\0{tuple(plain.shape)}\0".encode())
-    found.update(plain.flatten().view(torch.uint8).numpy().tobytes())
+    digest.update(f"\0{name}\0{plain.dtype}\0{tuple(plain.shape)}\0".encode())
+    digest.update(plain.flatten().view(torch.uint8).numpy().tobytes())
 
 
 def _reached(function: Callable[..., Any]) -> Iterator[Any]:

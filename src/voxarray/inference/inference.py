@@ -222,10 +222,10 @@ class Inference:
             return False
         names = known["classes"]
         count = names if isinstance(names, int) else len(names)
-        wanted = self._entry(scan, self.classes.count or count, known["grid"])
-        if opaque(wanted["arguments"].get("images")):  # data in memory may be any
+        expected = self._entry(scan, self.classes.count or count, known["grid"])
+        if opaque(expected["arguments"].get("images")):  # data in memory may be any
             return False
-        return all(step[key] == wanted[key] for key in ("arguments", "version"))
+        return all(step[key] == expected[key] for key in ("arguments", "version"))
 
     def _entry(self, scan: Scan, count: int, grid: Any) -> Entry:
         patching = self.patching
@@ -284,11 +284,11 @@ def _require_apart(target: str, scan: Scan) -> None:
     Raises:
         StateError: ``OWN_SOURCE``.
     """
-    wanted = os.path.realpath(target)
+    destination = os.path.realpath(target)
     used = {**scan.channels, **scan.others}
     for path in (image.source.path for image in used.values()):
         own = None if path is None else os.path.realpath(path)
-        if own is not None and (wanted == own or wanted.startswith(own + os.sep)):
+        if own is not None and (destination == own or destination.startswith(own + os.sep)):
             raise StateError(
                 f"{target} is the scan, or lies in it: choose another destination, or none for a "
                 "label layer of an archive",

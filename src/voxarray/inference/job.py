@@ -94,11 +94,11 @@ class Job:
 
     def next_use(self, cell: Cell, number: int) -> int | None:
         """When the sums of a cell are needed next after a patch."""
-        found = self.plan.next_use(cell, number)
-        if found is None and self.blocks is not None:
+        later = self.plan.next_use(cell, number)
+        if later is None and self.blocks is not None:
             return self.blocks.next_use(cell, number)
         # A cell that no other patch covers is reduced with this one.
-        return number if found is None else found
+        return number if later is None else later
 
     # --- What it costs ----------------------------------------------------------------------------
 

@@ -281,8 +281,8 @@ def _without_filling(found: torch.Tensor, whole: torch.Tensor, batch: torch.Tens
 
 def file_digest(*paths: str) -> str:
     """sha256 of one file, or of several one after another."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

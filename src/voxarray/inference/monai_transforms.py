@@ -48,11 +48,11 @@ class NormalizeIntensity(NormalizationTransform):
         if mean is None or deviation is None:
             self._require_own_statistics(source, subject)
             mask = mask_of(_is_not_zero, source, subject) if self.nonzero else None
-            found = self.statistics(source, mask, name_of(image, subject))
-            if not found.count:  # all are 0, and stay so
+            statistics = self.statistics(source, mask, name_of(image, subject))
+            if not statistics.count:  # all are 0, and stay so
                 return NonzeroNormalised(source, 0.0, 1.0, is_nonzero=True)
-            mean = found.mean if mean is None else mean
-            deviation = found.std if deviation is None else deviation
+            mean = statistics.mean if mean is None else mean
+            deviation = statistics.std if deviation is None else deviation
         return NonzeroNormalised(source, mean, deviation or 1.0, is_nonzero=self.nonzero)
 
     def _require_own_statistics(self, source: Window, subject: Subject) -> None:
@@ -106,10 +106,10 @@ class NonzeroNormalised(Floating):
 
     def function(self, values: NDArray) -> NDArray:
         wide = values.astype(np.float32)
-        found = (wide - np.float32(self.mean)) / np.float32(self.deviation)
+        normalised = (wide - np.float32(self.mean)) / np.float32(self.deviation)
         if self.is_nonzero:
-            found[wide == 0] = 0
-        return found
+            normalised[wide == 0] = 0
+        return normalised
 
 
 @dataclass(frozen=True)
@@ -161,12 +161,12 @@ class CropForeground:
                 code="BUNDLE_TRANSFORM",
                 path=sources[0].path,
             )
-        found = []
+        bounds = []
         for axis, size in enumerate(sources[0].shape[1:]):
             first, stop = lows[axis] - self.margin[axis], highs[axis] + self.margin[axis] + 1
             if self.allow_smaller:
                 first, stop = max(first, 0), min(stop, size)
             enlarged = -(-(stop - first) // self.divisor[axis]) * self.divisor[axis]
             first -= (enlarged - (stop - first)) // 2
-            found.append((int(first), int(first + enlarged)))
-        return found
+            bounds.append((int(first), int(first + enlarged)))
+        return bounds

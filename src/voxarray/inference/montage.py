@@ -106,13 +106,13 @@ class Montage:
             raise TypeError(f"images= of two cohorts is a Cohort, not {type(given).__name__}")
         if name not in cohort.names:
             raise _missing(f"the cohort of images has no subject {name}")
-        found = cohort[name].get_images_dict()
-        if "image" not in found and len(found) != 1:
+        scans = cohort[name].get_images_dict()
+        if "image" not in scans and len(scans) != 1:
             raise _missing(
-                f"the subject {name} has the scans {sorted(found)}: expected one, or one that is "
+                f"the subject {name} has the scans {sorted(scans)}: expected one, or one that is "
                 "named image"
             )
-        return found["image"] if "image" in found else next(iter(found.values()))
+        return scans["image"] if "image" in scans else next(iter(scans.values()))
 
     def expect(self, name: str, prediction: Image, reference: Image, scan: Image) -> None:
         """Take a subject into the picture.

@@ -152,17 +152,17 @@ class Network:
                 dims = [axis + 2 for axis in axes]
                 # Each of several has its own: a model may change what it is given.
                 given = batch.flip(dims) if dims else batch.clone() if several else batch
-                found = self._checked(model, given, where)
-                found = found.flip(dims) if dims else found
-                if number and found.shape[1] != total.shape[1]:
+                logits = self._checked(model, given, where)
+                logits = logits.flip(dims) if dims else logits
+                if number and logits.shape[1] != total.shape[1]:
                     raise ModelError(
                         f"model {number // len(views) + 1} of the ensemble returned "
-                        f"{found.shape[1]} classes for {where()} and those before it "
+                        f"{logits.shape[1]} classes for {where()} and those before it "
                         f"{total.shape[1]}: members of an ensemble predict the same classes",
                         code="ENSEMBLE_DIFFERS",
                     )
                 # Of half precision, sums of several would be rounded, or too large for it.
-                total = total + found if number else (found.float() if several else found)
+                total = total + logits if number else (logits.float() if several else logits)
             if several:
                 total = total / (len(self._models) * len(views))
             with naming_device(self.device, where):
@@ -202,47 +202,47 @@ class Network:
 
     def _checked(self, model: Model, batch: torch.Tensor, where: Callable[[], str]) -> torch.Tensor:
         try:
-            found = self._called(model, batch)
+            output = self._called(model, batch)
         except (VoxarrayError, MemoryError):
             raise
         except Exception as error:  # whatever a model of the user raises
             raise _blamed(error, where) from error
-        if isinstance(found, np.ndarray) and found.dtype.kind in "biuf":
-            native = found.dtype.newbyteorder("=")
-            found = torch.from_numpy(np.ascontiguousarray(found, native))
-        if isinstance(found, torch.Tensor):
-            found = found.detach()
-            found = found if found.layout == torch.strided else found.to_dense()
-        if not isinstance(found, torch.Tensor):
+        if isinstance(output, np.ndarray) and output.dtype.kind in "biuf":
+            native = output.dtype.newbyteorder("=")
+            output = torch.from_numpy(np.ascontiguousarray(output, native))
+        if isinstance(output, torch.Tensor):
+            output = output.detach()
+            output = output if output.layout == torch.strided else output.to_dense()
+        if not isinstance(output, torch.Tensor):
             raise ModelError(
-                f"the model returned {type(found).__name__} for {where()}: expected one tensor "
+                f"the model returned {type(output).__name__} for {where()}: expected one tensor "
                 "(N, K, W, H, D); of several outputs, give a function that picks one",
                 code="BAD_PREDICTION",
             )
-        fits = found.ndim == 5 and found.shape[0] == batch.shape[0]
-        if not fits or found.shape[2:] != batch.shape[2:]:
+        fits = output.ndim == 5 and output.shape[0] == batch.shape[0]
+        if not fits or output.shape[2:] != batch.shape[2:]:
             raise ModelError(
-                f"the model returned {tuple(found.shape)} for {where()}, a batch of "
+                f"the model returned {tuple(output.shape)} for {where()}, a batch of "
                 f"{tuple(batch.shape)}: expected ({batch.shape[0]}, K, "
                 f"{', '.join(str(n) for n in batch.shape[2:])}), the same voxels for K classes; "
                 "choose a patch_size that the network keeps",
                 code="BAD_PREDICTION",
             )
-        if found.shape[1] < 1 or found.is_complex():
+        if output.shape[1] < 1 or output.is_complex():
             raise ModelError(
-                f"the model returned {found.dtype} of {tuple(found.shape)} for {where()}: expected "
-                "real numbers for one class at least",
+                f"the model returned {output.dtype} of {tuple(output.shape)} for {where()}: "
+                "expected real numbers for one class at least",
                 code="BAD_PREDICTION",
             )
-        is_whole = not found.is_floating_point() and found.dtype != torch.bool
-        if found.shape[1] == 1 and is_whole:
+        is_whole = not output.is_floating_point() and output.dtype != torch.bool
+        if output.shape[1] == 1 and is_whole:
             raise ModelError(
-                f"the model returned {found.dtype} of one class for {where()}, which looks like "
+                f"the model returned {output.dtype} of one class for {where()}, which looks like "
                 "labels: expected a number for each class, before any arg-max. If the labels "
                 "themselves are the result, return them as floats with output='regression'",
                 code="BAD_PREDICTION",
             )
-        return found
+        return output
 
     def _called(self, model: Model, batch: torch.Tensor) -> Any:
         """What a model returns; one that is all float16, bfloat16 or float64 is given its type."""
@@ -255,9 +255,9 @@ class Network:
             # Not before: a module may well normalise in float32, and go on in half precision.
             if dtype == torch.float32 or not any(words in str(error) for words in _TYPES_DIFFER):
                 raise
-        found = model(batch.to(dtype))
+        output = model(batch.to(dtype))
         self._takes_own_type.add(id(model))
-        return found
+        return output
 
 
 def _dtype_of_weights(model: Model) -> torch.dtype:
@@ -296,7 +296,7 @@ def parsed_flips(flips: Sequence[Any] | str) -> list[tuple[int, ...]]:
     """
     if flips == "all":
         return [c for n in (1, 2, 3) for c in itertools.combinations(range(3), n)]
-    found = []
+    flipped = []
     for one in [flips] if isinstance(flips, (str, int)) else flips:
         axes = [one] if isinstance(one, (str, int)) else list(one)
         numbers: tuple[Any, ...] = tuple(_AXES.get(axis, axis) for axis in axes)
@@ -305,10 +305,10 @@ def parsed_flips(flips: Sequence[Any] | str) -> list[tuple[int, ...]]:
                 f'flips are axes 0, 1, 2 or "x", "y", "z", several at once as a tuple, or "all"; '
                 f"not {one!r}"
             )
-        found.append(tuple(sorted(numbers)))
-    if len(set(found)) < len(found):
+        flipped.append(tuple(sorted(numbers)))
+    if len(set(flipped)) < len(flipped):
         raise ValueError(f"flips names an axis twice: {flips!r}")
-    return found
+    return flipped
 
 
 @contextmanager

@@ -101,17 +101,17 @@ class PatchPlan:
         slowest, middle, fastest = self.order
         turns = self._turns[number // self._layer]
         rest, turn = divmod(number - turns.start * self._layer, len(turns))
-        found = [0, 0, 0]
-        found[slowest] = turns.start + turn
-        found[middle], found[fastest] = divmod(rest, self.counts[fastest])
-        return found[0], found[1], found[2]
+        indices = [0, 0, 0]
+        indices[slowest] = turns.start + turn
+        indices[middle], indices[fastest] = divmod(rest, self.counts[fastest])
+        return indices[0], indices[1], indices[2]
 
     def number(self, visit: Sequence[int]) -> int:
         """When a patch is predicted."""
         slowest, middle, fastest = self.order
         turns = self._turns[visit[slowest]]
-        place = visit[middle] * self.counts[fastest] + visit[fastest]
-        return turns.start * self._layer + place * len(turns) + visit[slowest] - turns.start
+        within = visit[middle] * self.counts[fastest] + visit[fastest]
+        return turns.start * self._layer + within * len(turns) + visit[slowest] - turns.start
 
     def start(self, number: int) -> Shape3:
         """First voxel (W, H, D) of a patch."""

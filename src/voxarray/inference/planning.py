@@ -74,7 +74,7 @@ def overlap_voxels(overlap: Any, patch: Shape3) -> Shape3:
     values = list(overlap) if isinstance(overlap, (tuple, list, np.ndarray)) else [overlap] * 3
     if len(values) != 3:
         raise ValueError(f"overlap is one number or three, not {overlap!r}")
-    found = []
+    result = []
     for value, size in zip(values, patch, strict=True):
         is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not is_whole and not isinstance(value, (float, np.floating)):
@@ -85,8 +85,8 @@ def overlap_voxels(overlap: Any, patch: Shape3) -> Shape3:
         voxels = int(value) if is_whole else size - max(1, int(size * (1 - value)))
         if not 0 <= voxels < size:
             raise ValueError(f"an overlap of {value!r} does not fit into a patch of {size} voxels")
-        found.append(voxels)
-    return found[0], found[1], found[2]
+        result.append(voxels)
+    return result[0], result[1], result[2]
 
 
 @dataclass(frozen=True)
@@ -280,10 +280,10 @@ def probe(scan: Scan, patching: Patching, network: Network, fixed: int = 1) -> P
     with network.ready():
         for look in range(_LOOKS):
             with seen.again():
-                found = network.predict(zeros, lambda: "a patch of zeros", may_be_nan=True)
-                counted = found.nbytes * network.predictions_held
-            classes = int(found.shape[1])
-            del found
+                prediction = network.predict(zeros, lambda: "a patch of zeros", may_be_nan=True)
+                counted = prediction.nbytes * network.predictions_held
+            classes = int(prediction.shape[1])
+            del prediction
             own = max(0, seen.grown - counted)
             least = min(least, own) if look else own
             if least <= memory.budget() // _NOTICED:

@@ -85,17 +85,17 @@ class _OnCard:
         with closing(self._reader.batches(size, self._room)) as batches:
             for numbers, patches in batches:
                 where = _named(self._reader.plan, numbers)
-                found = self._network.launch(
+                prediction = self._network.launch(
                     torch.from_numpy(patches), where, lambda: next(self._sent).copies()
                 )
                 if last is not None:
                     yield self._arrived(last)
                 last = None
-                if found.device.type == "cpu":  # as ONNX models: nothing is queued, or late
-                    yield numbers, self._accepted(numbers, found)
+                if prediction.device.type == "cpu":  # as ONNX models: nothing is queued, or late
+                    yield numbers, self._accepted(numbers, prediction)
                 else:
-                    last = numbers, self._called_back(found, where)
-                del found  # the card uses its memory for the next
+                    last = numbers, self._called_back(prediction, where)
+                del prediction  # the card uses its memory for the next
         if last is not None:
             yield self._arrived(last)
 

@@ -46,11 +46,11 @@ def is_beside(image: Image, first: Image) -> bool:
 
 def mentioned_names(transform: Any) -> set[str]:
     """Every text that a transform, or a function, is made with: names of images are among them."""
-    found = set(_texts(described(transform)))
+    names = set(_texts(described(transform)))
     parts = [transform, *getattr(transform, "transforms", ())]
     for code in (getattr(part, "__code__", None) for part in parts):
-        found |= set(_texts(code))
-    return found
+        names |= set(_texts(code))
+    return names
 
 
 def _texts(value: Any) -> Iterator[str]:

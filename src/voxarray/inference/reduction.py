@@ -46,10 +46,10 @@ class Reduction:
 
     def background(self, classes: int) -> NDArray:
         """(channels,) what a voxel becomes that the network has not seen: nothing, for certain."""
-        found = np.zeros(self.channels(classes), self.dtype)
+        voxel = np.zeros(self.channels(classes), self.dtype)
         if self.output == "probabilities" and self.activation == "softmax":
-            found[0] = 255 if self.dtype == np.uint8 else 1
-        return found
+            voxel[0] = 255 if self.dtype == np.uint8 else 1
+        return voxel
 
     def __call__(self, numbers: NDArray) -> NDArray:
         """The output of some voxels.
