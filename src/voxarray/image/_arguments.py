@@ -54,16 +54,16 @@ def voxels_argument(
     if is_dataarray(voxels):
         return _from_xarray(voxels, affine)
     if is_meta_tensor(voxels):
-        place = affine_of(voxels) if affine is None else affine
+        checked = affine_of(voxels) if affine is None else affine
         voxels = voxels.as_tensor()  # or the affine would be there twice, and once out of date
     else:
-        place = checked_affine(np.eye(4)) if affine is None else affine
+        checked = checked_affine(np.eye(4)) if affine is None else affine
     channels = channels or Channels()
     if is_tensor(voxels):
         from voxarray.tensors.convert import TensorSource, without_bool
 
         _require_4d(voxels.shape)
-        return TensorSource(without_bool(voxels), place, channels)
+        return TensorSource(without_bool(voxels), checked, channels)
     is_dask = _is_instance(voxels, "dask.array", "Array")
     if not is_dask and not isinstance(voxels, np.ndarray):
         raise TypeError(
@@ -74,7 +74,7 @@ def voxels_argument(
     if voxels.dtype.kind not in "biufc":
         raise TypeError(f"Input tensor must hold numbers, but its type is {voxels.dtype}")
     kind = DaskSource if is_dask else ArraySource
-    return kind(voxels, place, channels)
+    return kind(voxels, checked, channels)
 
 
 def require_no_other_place(tensor: Any, affine: NDArray[np.float64]) -> None:
@@ -117,8 +117,8 @@ def _is_instance(value: Any, module: str, name: str) -> bool:
 def _from_xarray(array: Any, affine: NDArray[np.float64] | None) -> Source:
     from voxarray.xarray_index.lazy import from_dataarray
 
-    voxels, place, channels = from_dataarray(array, affine)
-    return voxels_argument(voxels, place, channels)
+    voxels, checked, channels = from_dataarray(array, affine)
+    return voxels_argument(voxels, checked, channels)
 
 
 def _require_4d(shape: Sequence[int]) -> None:

@@ -73,10 +73,10 @@ class ImageState(Record):
 
     @affine.setter
     def affine(self, affine: Any) -> None:
-        place = affine_argument(affine)
+        checked = affine_argument(affine)
         if self._window is not None:
-            self._window = self._window.with_affine(place)
-        self._store(AFFINE, place)
+            self._window = self._window.with_affine(checked)
+        self._store(AFFINE, checked)
 
     @property
     def history(self) -> History:

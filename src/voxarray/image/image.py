@@ -120,11 +120,11 @@ class Image(
         for key, value in kwargs.items():
             require_free(key)
             self._store(key, value)
-        place = None if affine is None else affine_argument(affine)
+        checked = None if affine is None else affine_argument(affine)
         if tensor is not None:
-            self._hold(voxels_argument(tensor, place))
-        elif place is not None:
-            self._store(AFFINE, place)
+            self._hold(voxels_argument(tensor, checked))
+        elif checked is not None:
+            self._store(AFFINE, checked)
 
     @classmethod
     def from_xarray(cls, array: xr.DataArray, **kwargs: Any) -> Self:

@@ -96,9 +96,9 @@ class TorchioBackend:
         items = index if isinstance(index, tuple) else (index,)
         if Ellipsis not in items:
             items = (*items, Ellipsis)
-        place = items.index(Ellipsis)
+        position = items.index(Ellipsis)
         missing = 4 - (len(items) - 1)
-        whole = (*items[:place], *[slice(None)] * missing, *items[place + 1 :])
+        whole = (*items[:position], *[slice(None)] * missing, *items[position + 1 :])
         part: torch.Tensor = self._image[whole].data
         return part
 

@@ -62,8 +62,8 @@ def swap_lock(path: str) -> Iterator[bool]:
         if granted is False:
             if time.monotonic() - began > _PATIENCE:
                 raise ArchiveError(
-                    f"another process has been changing {path} for {_PATIENCE:.0f} s: look whether "
-                    "it hangs, end it, and try again",
+                    f"another process has been changing {path} for {_PATIENCE:.0f} s: check "
+                    "whether it hangs, end it, and try again",
                     code="BUSY",
                     path=path,
                 )

@@ -63,12 +63,12 @@ def as_torch_dtype(dtype: Any) -> torch.dtype:
         return dtype
     try:
         name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
-        found = getattr(torch, name, None) or getattr(torch, np.dtype(name).name, None)
+        torch_dtype = getattr(torch, name, None) or getattr(torch, np.dtype(name).name, None)
     except TypeError:
-        found = None
-    if not isinstance(found, torch.dtype):
+        torch_dtype = None
+    if not isinstance(torch_dtype, torch.dtype):
         raise TypeError(f"dtype is a type of tensors, such as torch.float32, not {dtype!r}")
-    return found
+    return torch_dtype
 
 
 def without_bool(tensor: torch.Tensor) -> torch.Tensor:

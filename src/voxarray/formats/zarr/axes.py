@@ -98,17 +98,17 @@ class AxisOrder:
 
     def ranges(self, selection: Selection) -> list[range]:
         """What is selected, per axis of the array."""
-        found = [range(1)] * len(self.sizes)
-        for axis, wanted in zip(self.places, selection.ranges, strict=True):
+        result = [range(1)] * len(self.sizes)
+        for axis, selected in zip(self.places, selection.ranges, strict=True):
             if axis is not None:
-                found[axis] = wanted
-        return found
+                result[axis] = selected
+        return result
 
     def as_image(self, voxels: NDArray) -> NDArray:
         """A (C, W, H, D) view of part of the array."""
-        kept = [axis for axis in self.places if axis is not None]
-        rest = [axis for axis in range(voxels.ndim) if axis not in kept]
-        ordered = voxels.transpose(*kept, *rest)
-        shown = ordered.reshape(ordered.shape[: len(kept)])  # the rest have one index each
+        present = [axis for axis in self.places if axis is not None]
+        rest = [axis for axis in range(voxels.ndim) if axis not in present]
+        ordered = voxels.transpose(*present, *rest)
+        shown = ordered.reshape(ordered.shape[: len(present)])  # the rest have one index each
         missing = tuple(n for n, axis in enumerate(self.places) if axis is None)
         return np.expand_dims(shown, missing)

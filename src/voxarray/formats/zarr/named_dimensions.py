@@ -99,12 +99,12 @@ def affine_beside(
 def time_step(store: Store, group: Node | None, names: Sequence[str]) -> float:
     """Seconds between volumes, by a coordinate of the time axis; 0 if unknown."""
     name = next((n for n in names if canonical(n) == "t"), None)
-    found = None if name is None else _coordinate(store, group, name)
-    if found is None or found.values.dtype.kind not in "iuf" or found.values.size < 2:
+    times = None if name is None else _coordinate(store, group, name)
+    if times is None or times.values.dtype.kind not in "iuf" or times.values.size < 2:
         return 0.0
-    steps = np.diff(found.values.astype(float))
+    steps = np.diff(times.values.astype(float))
     even = np.allclose(steps, steps[0], rtol=1e-3) and steps[0] > 0
-    return float(steps[0]) * seconds(unit_of(found.attrs)) if even else 0.0
+    return float(steps[0]) * seconds(unit_of(times.attrs)) if even else 0.0
 
 
 def _coordinate(store: Store, group: Node | None, name: str) -> Positions | None:

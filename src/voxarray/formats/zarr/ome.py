@@ -79,10 +79,10 @@ class Multiscale:
     @classmethod
     def _parse(cls, image: Json) -> Multiscale:
         systems = {s["name"]: tuple(s["axes"]) for s in image.get("coordinateSystems") or ()}
-        place = _target(image, systems) if systems else ""
-        axes = systems[place] if systems else tuple(image["axes"])
+        system = _target(image, systems) if systems else ""
+        axes = systems[system] if systems else tuple(image["axes"])
         datasets = image["datasets"]
-        after, world = _after(image, systems, place, axes)
+        after, world = _after(image, systems, system, axes)
         matrices = tuple(
             after @ of_level(dataset.get("coordinateTransformations"), len(axes), dataset["path"])
             for dataset in datasets
@@ -142,7 +142,7 @@ class Multiscale:
 
 
 def _after(
-    image: Json, systems: Mapping[str, tuple[Json, ...]], place: str, axes: tuple[Json, ...]
+    image: Json, systems: Mapping[str, tuple[Json, ...]], system: str, axes: tuple[Json, ...]
 ) -> tuple[Matrix, tuple[Json, ...]]:
     """What follows the transformations of each level, and the axes to which it leads.
 
@@ -152,7 +152,7 @@ def _after(
     Args:
         image: The multiscale.
         systems: Axes of the coordinate systems by name; none before 0.6.
-        place: The system to which the levels lead.
+        system: The system to which the levels lead.
         axes: Its axes.
     """
     given = image.get("coordinateTransformations") or []
@@ -160,32 +160,32 @@ def _after(
         return composed(given, len(axes)), axes
     matrix = np.eye(len(axes) + 1)
     for _ in range(len(given) + 1):
-        onwards = [t for t in given if _leads_on(t, place, systems)]
+        onwards = [t for t in given if _leads_on(t, system, systems)]
         if not onwards:
-            return matrix, _axes_of(systems, place, len(axes))
+            return matrix, _axes_of(systems, system, len(axes))
         if len(onwards) > 1:
             raise UnsupportedError(
-                f"coordinates {place!r} lead to "
+                f"coordinates {system!r} lead to "
                 f"{[_system(t.get('output'))[1] for t in onwards]}, and nothing says which of "
                 "these is the patient's world: keep one",
                 code="AMBIGUOUS_SYSTEMS",
             )
         matrix = composed(onwards, len(axes)) @ matrix
-        place = _system(onwards[0].get("output"))[1]
-    raise FormatError(f"transformations lead in a circle back to {place!r}", code="BAD_METADATA")
+        system = _system(onwards[0].get("output"))[1]
+    raise FormatError(f"transformations lead in a circle back to {system!r}", code="BAD_METADATA")
 
 
-def _leads_on(transform: Json, place: str, systems: Mapping[str, tuple[Json, ...]]) -> bool:
+def _leads_on(transform: Json, system: str, systems: Mapping[str, tuple[Json, ...]]) -> bool:
     """Whether a transformation leads from a system of this image to another place in the world.
 
     It does not where it leads to or from the system of another image, such as a label map of it,
     nor where it counts voxels, that is to a system without units from one with them.
     """
     source, target = _system(transform.get("input")), _system(transform.get("output"))
-    if source != ("", place) or target[0]:
+    if source != ("", system) or target[0]:
         return False
     axes = systems.get(target[1])
-    return axes is None or _is_measured(axes) or not _is_measured(systems[place])
+    return axes is None or _is_measured(axes) or not _is_measured(systems[system])
 
 
 def _is_measured(axes: tuple[Json, ...]) -> bool:
@@ -205,11 +205,11 @@ def _target(image: Json, systems: Mapping[str, tuple[Json, ...]]) -> str:
     return next(iter(targets), "") or next(iter(systems))
 
 
-def _axes_of(systems: Mapping[str, tuple[Json, ...]], place: str, size: int) -> tuple[Json, ...]:
-    axes = systems.get(place, ())
+def _axes_of(systems: Mapping[str, tuple[Json, ...]], system: str, size: int) -> tuple[Json, ...]:
+    axes = systems.get(system, ())
     if len(axes) != size:
         raise FormatError(
-            f"transformations lead to the coordinate system {place!r}, which is not described "
+            f"transformations lead to the coordinate system {system!r}, which is not described "
             f"with {size} axes",
             code="BAD_METADATA",
         )

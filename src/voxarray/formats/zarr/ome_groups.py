@@ -120,14 +120,14 @@ def require_geometry(image: Json, group: Node, path: str) -> None:
 def _version(image: Json, group: Node, path: str) -> tuple[int, int]:
     """Major and minor number, without what follows them in ``0.6rc0`` and ``0.5-dev``."""
     text = str(image.get("version") or group.ome.get("version") or "0.4").strip()
-    found = _VERSION.match(text)
-    if found is None:
+    match = _VERSION.match(text)
+    if match is None:
         raise FormatError(
             f"the version of OME-Zarr is {text[:40]!r}: expected one such as 0.5",
             code="BAD_METADATA",
             path=path,
         )
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def collected(store: Store, group: Node, path: str) -> list[str]:

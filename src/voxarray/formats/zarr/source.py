@@ -79,8 +79,8 @@ class ZarrSource(Source):
     @property
     def chunks(self) -> Shape4:
         level = self._level
-        wanted = _grown(level.axes.permuted(level.voxels.chunks), self.shape, self.dtype.itemsize)
-        c, w, h, d = (min(chunk, size) for chunk, size in zip(wanted, self.shape, strict=True))
+        block = _grown(level.axes.permuted(level.voxels.chunks), self.shape, self.dtype.itemsize)
+        c, w, h, d = (min(chunk, size) for chunk, size in zip(block, self.shape, strict=True))
         return c, w, h, d
 
     @property
