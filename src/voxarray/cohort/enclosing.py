@@ -80,8 +80,8 @@ def in_results(place: str, found: str) -> FormatError:
     kind = "a cohort" if CohortLayout(found).is_cohort() else "an archive"
     where = "is" if real_path(place) == found else f"lies in {found}, which is"
     return FormatError(
-        f"{place} {where} {kind}, and what is added there would be none of it: choose a folder "
-        "outside of it",
+        f"{place} {where} {kind}, and files that are written there would not belong to it: "
+        "choose a folder outside of it",
         code="OTHER_FORM",
         path=place,
     )

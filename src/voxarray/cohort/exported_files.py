@@ -194,8 +194,8 @@ def _refuse_shared(other: Name | None, target: str) -> None:
     if other is not None:
         raise FormatError(
             f"{target} would also be the file of the image {other[1]!r} of the subject "
-            f"{other[0]!r}: this file system does not tell their names apart, so write one of them "
-            "into another folder (query)",
+            f"{other[0]!r}: this file system treats the two names as one; write one of the "
+            "images into another folder (select it with query)",
             code="NAME_COLLISION",
         )
 

@@ -96,7 +96,7 @@ def _physical_memory() -> Limit:
     try:
         count = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not a Unix: nothing that asks is limited
-        return Limit(sys.maxsize, "unknown: this system does not tell its memory")
+        return Limit(sys.maxsize, "unknown: this system does not report its memory")
     return Limit(count, "the machine's memory")
 
 

@@ -209,7 +209,7 @@ class _Search:
             raise UnsupportedError(
                 f"{url} names a whole store, and voxarray cannot search stores of "
                 f"{address.scheme}://: write the URLs of its images into a list (.txt) or a "
-                "table (.csv), one a line",
+                "table (.csv), one per line",
                 code="REMOTE_FOLDER",
                 path=url,
             )

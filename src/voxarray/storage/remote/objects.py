@@ -295,8 +295,8 @@ class Objects(ABC):
             )
         if kind is Failure.BAD_KEY:
             return UnsupportedError(
-                f"{where!r} can be no object: a part of its name is empty, '.' or '..', or has a "
-                "character that cannot be printed; choose another name",
+                f"{where!r} cannot be the name of an object: a part of it is empty, '.' or '..', "
+                "or has a character that cannot be printed; choose another name",
                 code="BAD_URL",
                 path=self.shown,
             )
