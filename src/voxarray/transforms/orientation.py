@@ -78,6 +78,17 @@ class Transpose(SpatialTransform):
         return reoriented(source, "".join(reversed(source.grid.orientation)))
 
 
+_DIRECTIONS = (
+    *("left", "right", "anterior", "posterior", "inferior", "superior"),
+    *("top", "bottom"),  # of 2D images
+)
+
+
+def _is_direction(name: str) -> bool:
+    """Whether a name is one of a direction, or begins one, such as ``"L"``."""
+    return bool(name) and any(known.startswith(name.lower()) for known in _DIRECTIONS)
+
+
 class Flip(SpatialTransform):
     """Reverse axes and leave the affine as it is, so that the patient is mirrored.
 
@@ -88,12 +99,12 @@ class Flip(SpatialTransform):
         True
 
     Args:
-        axes: One or several of 0, 1, 2, or names of directions, such as ``"Left"`` (the axis that
-            runs along it).
+        axes: One or several of 0, 1, 2, or names of directions, such as ``"Left"`` or ``"L"`` (the
+            axis that runs along it).
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: For invalid axes.
+        ValueError: For other axes, or the same twice.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("axes",)
@@ -102,10 +113,13 @@ class Flip(SpatialTransform):
         super().__init__(**kwargs)
         self.axes = (axes,) if isinstance(axes, (int, str)) else tuple(axes)
         for axis in self.axes:
-            if not isinstance(axis, str) and axis not in (0, 1, 2):
+            if not (_is_direction(axis) if isinstance(axis, str) else axis in (0, 1, 2)):
                 raise ValueError(
-                    f"axes are 0, 1, 2 or names of directions, such as 'Left', not {axis!r}"
+                    "axes are 0, 1, 2 or names of directions "
+                    f"({', '.join(name.title() for name in _DIRECTIONS)}), not {axis!r}"
                 )
+        if len(set(self.axes)) < len(self.axes):
+            raise ValueError(f"each axis is flipped once, and axes={axes!r} names one twice")
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Window:
         axes = {
