@@ -208,7 +208,7 @@ def test_a_published_archive_whose_name_is_not_synced_is_there(tmp_path, monkeyp
     convert_array(NEW, tmp_path / "counted.ome.zarr")
     disk.fail_at(disk.calls - 1)
     path = tmp_path / "a.ome.zarr"
-    with pytest.raises(ArchiveError, match="in its place") as caught:
+    with pytest.raises(ArchiveError, match="has its final name") as caught:
         convert_array(NEW, path)
     assert caught.value.code == "NOT_SYNCED"
     assert same_bits(whole(path), NEW)
