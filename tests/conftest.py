@@ -19,10 +19,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-# A shell that runs the suite in the background has it ignore Ctrl-C, and every program that tests
-# start and interrupt would inherit that.
+# A shell that runs the suite in the background has it ignore Ctrl-C, and nohup the end of its
+# terminal; every program that tests start and interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Hundreds of tests start a Python of their own, and none should compile the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
