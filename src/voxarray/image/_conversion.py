@@ -45,7 +45,9 @@ class ConversionMixin:
     def to_tensor(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> torch.Tensor:
-        """Tensor (C, W, H, D) that the image does not keep. If `data` is loaded, it is returned.
+        """The voxels as a tensor (C, W, H, D), which the image does not keep.
+
+        If `data` is loaded, the result is that tensor, or a copy of another type or device.
 
         Args:
             dtype: Type of the tensor, of torch or by NumPy's name; by default that of `data`.
