@@ -13,7 +13,7 @@ from cohort_samples import save, truth
 
 from voxarray.cohort.catalogue.journal import Journal, records
 from voxarray.cohort.run import task
-from voxarray.cohort.run.build import build
+from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.resource_usage import metered
 from voxarray.core.errors import VoxarrayWarning
@@ -52,6 +52,45 @@ def test_as_many_at_once_as_fit_into_the_budget(tmp_path, at_once):
     make(tmp_path, "many", 4, "1 GiB")
     assert at_once["most"] == 3
     assert truth(tmp_path / "few") == truth(tmp_path / "many")
+
+
+def hidden_folders_made(monkeypatch) -> list[str]:
+    """Names of the hidden folders that this process makes from now on."""
+    mkdir, names = os.mkdir, []
+
+    def noted(path, *arguments, **options):
+        if str(path).endswith(".staging.new") and "ome.zarr" in str(path):
+            names.append(str(path))
+        mkdir(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "mkdir", noted)
+    return names
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_images_are_built_in_one_folder_for_each_thread(tmp_path, monkeypatch, threads):
+    for number in range(9):
+        save(tmp_path / f"in/{number}.nii.gz", number)
+    made = hidden_folders_made(monkeypatch)
+    make(tmp_path, "out", threads, "1 GiB")
+    assert 1 <= len(made) <= 3
+    assert not (tmp_path / "out/staging").exists()
+
+
+def test_a_worker_of_dask_builds_a_batch_in_one_folder(tmp_path, monkeypatch):
+    from distributed import LocalCluster
+
+    for number in range(9):
+        save(tmp_path / f"in/{number}.nii.gz", number)
+    made = hidden_folders_made(monkeypatch)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        run = ExecutionOptions(scheduler=cluster.scheduler_address)
+        done = build(tmp_path / "in", tmp_path / "out", run=run)
+    assert (done.converted, done.failed) == (9, 0)
+    assert 1 <= len(made) < 5
+    assert not (tmp_path / "out/staging").exists()
 
 
 def test_warnings_go_to_the_image_that_they_are_about():

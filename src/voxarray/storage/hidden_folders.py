@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 
 from voxarray.storage.folder_lock import FolderLock, random_identity, remove_if_abandoned
 from voxarray.storage.hidden_names import is_hidden_staging
+from voxarray.storage.spare_folders import spare_folders
 
 _STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.staging(?:\.new)?", re.DOTALL)
 
@@ -54,14 +55,22 @@ def folders_made(*paths: str) -> Iterator[None]:
 def hidden_folder(folder: str, name: str) -> Iterator[FolderLock]:
     """As `make_hidden_folder`; it is deleted in the end, however that comes.
 
+    Inside `folders_reused` it may be one that was there before, and stays if it is empty again.
+
     Raises:
         OSError: What the disk refuses.
     """
-    remove_abandoned(folder, name)
-    lock = FolderLock("")
-    try:
-        lock.make_folder(folder, lambda: hidden_name(name))  # in here, for Ctrl-C comes at any time
+    spares, lock = spare_folders(folder), FolderLock("")
+    try:  # all in here, for Ctrl-C comes at any time
+        taken = spares.take(os.path.join(folder, hidden_name(name))) if spares.users else None
+        if taken is not None:
+            lock = taken
+        else:
+            remove_abandoned(folder, name)
+            lock.make_folder(folder, lambda: hidden_name(name))
         yield lock
+        if spares.users and spares.keep(lock):
+            lock = FolderLock("")
     finally:
         lock.remove()
 

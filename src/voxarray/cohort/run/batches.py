@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.seldom_sampled import seldom_sampled
 from voxarray.cohort.run.task import Result, Task, convert_throttled
 from voxarray.cohort.run.worker_news import Reporter
+from voxarray.storage.spare_folders import folders_reused
 
 BATCH_SECONDS = 4.0
 """Of work in a batch: a worker that dies loses no more than that. An image of more goes alone."""
@@ -119,7 +121,8 @@ class Batch:
 def convert_batch(batch: Batch) -> list[Result]:
     """Convert the images of a batch, each as soon as memory has room for it."""
     reporter = Reporter(batch.topic)
-    with seldom_sampled():
+    staging = CohortLayout.of(batch.tasks[0].root).staging
+    with seldom_sampled(), folders_reused(staging):
         return [
             convert_throttled(task, partial(reporter.of, task.item.slug)) for task in batch.tasks
         ]

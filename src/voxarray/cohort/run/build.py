@@ -38,6 +38,7 @@ from voxarray.core.given_paths import path_texts
 from voxarray.storage.hidden_folders import names_of_hidden, remove_abandoned
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import make_folder
+from voxarray.storage.spare_folders import folders_reused
 
 Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -271,7 +272,8 @@ def execute(
     todo, present, permanent_failures = _sorted_out(items, plan, folder, run)
     tally = Tally(present=present, failures=permanent_failures)
     job = Job(todo, opener_of, folder.root, options, run.overwrite, overlapping)
-    interrupted_by = carry_out(engine, job, run, watcher, tally)
+    with folders_reused(folder.staging):
+        interrupted_by = carry_out(engine, job, run, watcher, tally)
     Journal.of(folder.journal).close()
     if not is_url(folder.root):
         _remove_staging(folder, plan, run)

@@ -25,7 +25,7 @@ from voxarray.cohort.run.throttle import HERE
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 from voxarray.core.progress import Progress
 from voxarray.source.kept_blocks import dropped_afterwards
-from voxarray.storage.folder_lock import Ownership, ownership
+from voxarray.storage.folder_lock import Ownership, remove_if_abandoned
 from voxarray.storage.remote.address import is_url
 
 Status = Literal["converted", "present", "busy", "failed"]
@@ -203,12 +203,19 @@ def is_made(archive: str, item: Item) -> bool:
 def _is_under_way(staging: str, name: str) -> bool:
     """Whether somebody is building this archive; only to save work, for it does no harm.
 
-    In a bucket nobody can tell.
+    What they have left who died at it is removed. In a bucket nobody can tell.
     """
-    return not is_url(staging) and any(
-        ownership(os.path.join(staging, hidden)) is not Ownership.ABANDONED
-        for hidden in hidden_folders(staging, name)
-    )
+    if is_url(staging):
+        return False
+    found = [os.path.join(staging, hidden) for hidden in hidden_folders(staging, name)]
+    return any(_is_somebodys(folder) for folder in found)
+
+
+def _is_somebodys(folder: str) -> bool:
+    try:
+        return remove_if_abandoned(folder) is not Ownership.ABANDONED
+    except OSError:  # another process cleans up too
+        return False
 
 
 def noted_down(result: Result, folder: CohortLayout, trace: str = "") -> Result:
