@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from voxarray.archive.digests import DIGITS, digest_of, digest_of_blob
@@ -32,6 +33,8 @@ _PART = r"(?!\.\.?(?:/|$))[^/\\\0]+"
 _IS_KEY = re.compile(rf"{_PART}(?:/{_PART})*", re.DOTALL)
 _IS_DIGEST = {version: re.compile(f"[0-9a-f]{{{n}}}") for version, n in DIGITS.items()}
 _LARGEST = 1 << 63
+_SHORT = 200
+"""Letters of a name that is remembered."""
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
 
@@ -43,7 +46,18 @@ def is_published(store: Store) -> bool:
 
 def is_key(name: object) -> bool:
     """Whether a file of an archive may have a name: no way out of its folder, and valid Unicode."""
-    if not isinstance(name, str) or not _IS_KEY.fullmatch(name):
+    if not isinstance(name, str):
+        return False
+    return _known(name) if len(name) <= _SHORT else _is_key(name)
+
+
+@lru_cache(maxsize=256)  # those of one archive are those of the next
+def _known(name: str) -> bool:
+    return _is_key(name)
+
+
+def _is_key(name: str) -> bool:
+    if not _IS_KEY.fullmatch(name):
         return False
     return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
@@ -237,7 +251,7 @@ class Manifest:
 def _loaded(raw: bytes) -> dict[str, Any] | None:
     """The JSON object that some bytes are; None if they are none."""
     try:
-        content = json.loads(raw, parse_constant=_no_number)
+        content = _DECODER.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
@@ -245,6 +259,10 @@ def _loaded(raw: bytes) -> dict[str, Any] | None:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
+"""As `json.loads` would make one for each text."""
 
 
 def _dump(content: Mapping[str, Any]) -> bytes:

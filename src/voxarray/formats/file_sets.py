@@ -47,6 +47,8 @@ def belongs_to_another(path: str) -> bool:
         from voxarray.formats.tiff.ome_xml import part_of_another
 
         return part_of_another(path)
+    if not known.companions:
+        return False
     suffix = longest_suffix(path, known.suffixes)
     try:
         companion_file(path, suffix, dict(known.companions).get(suffix, ()))

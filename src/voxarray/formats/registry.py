@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -100,8 +101,8 @@ def _open_url(url: str) -> Source:
 
 
 def _opener(path: str) -> Opener:
-    suffix = suffix_of(path)
-    if os.path.isdir(path):
+    suffix, mode = suffix_of(path), _mode_of(path)
+    if stat.S_ISDIR(mode):
         # A store that lost its zarr.json is still an archive, and its reader says what is wrong.
         if suffix.endswith(".zarr") or is_zarr_folder(path):
             return load(_ZARR)
@@ -121,7 +122,8 @@ def _opener(path: str) -> Opener:
         )
     if is_inside_zip(path):
         return load(_ZARR)
-    FileIdentity.of(path)  # there, and a file
+    if not stat.S_ISREG(mode):
+        FileIdentity.of(path)  # says what it is
     known = BY_SUFFIX.get(suffix)
     if known is not None and known.open is not None:
         return load(known.open)
@@ -136,6 +138,14 @@ def _opener(path: str) -> Opener:
             path=path,
         )
     return load(str(known_format.open))
+
+
+def _mode_of(path: str) -> int:
+    """What is at a path; 0 if nothing is, or nobody can tell."""
+    try:
+        return os.stat(path).st_mode
+    except (OSError, ValueError):  # such as a null byte
+        return 0
 
 
 def is_zarr_folder(folder: str) -> bool:

@@ -128,7 +128,7 @@ class _Walk:
                 self.census.ignore(RESULTS if staging else DOTS)
             elif entry.name in results:
                 self.census.ignore(RESULTS)
-            elif os.path.isdir(path):  # False, not an error, for links that lead in a circle
+            elif _is_folder(entry):
                 yield from self._folder(entry, path)
             elif self._is_image(entry.path, holds_dicom):
                 self.census.take()
@@ -206,6 +206,14 @@ def _detached_parts(folder: Path) -> set[str]:
     ends = detached_suffixes()
     headers = [path for path in folder.iterdir() if path.name.lower().endswith(ends)]
     return {os.path.join(folder, os.path.basename(p)) for h in headers for p in files_of(str(h))}
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; most can tell without a question."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle
+        return False
 
 
 def _leads_upwards(entry: os.DirEntry[str]) -> bool:

@@ -56,7 +56,7 @@ def header_digest(location: str) -> str:
     """Digest of how the first file of an input begins; of a URL its stamp says enough."""
     if is_url(location):
         return ""
-    with open(next(iter(_files(location))), "rb") as file:
+    with open(next(iter(_files(location))), "rb", buffering=0) as file:
         return hashlib.sha256(file.read(_HEADER_BYTES)).hexdigest()[:32]
 
 

@@ -18,8 +18,13 @@ _INDEX = "dicomdir"
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
     """Whether a file has DICOM's mark after its preamble (PS3.10, 7.1)."""
+    return os.path.isfile(path) and _begins_so(path)
+
+
+def _begins_so(path: str | os.PathLike[str]) -> bool:
+    """As `is_dicom`, of what is known to be a file."""
     try:
-        return os.path.isfile(path) and _head(path)[_PREAMBLE:] == _MAGIC
+        return _head(path)[_PREAMBLE:] == _MAGIC
     except OSError:  # what may not be read is for its reader to complain of
         return False
 
@@ -28,7 +33,7 @@ def is_dicom_folder(path: str | os.PathLike[str]) -> bool:
     """Whether a folder holds DICOM files; asked of its files until one of them is."""
     with os.scandir(path) as entries:
         names = sorted(entry.path for entry in entries if _may_be_dicom(entry))
-    return any(is_dicom(name) for name in names)
+    return any(map(_begins_so, names))
 
 
 def dicom_files(folder: str | os.PathLike[str]) -> list[str]:
@@ -64,7 +69,12 @@ def dicom_files(folder: str | os.PathLike[str]) -> list[str]:
 
 def _may_be_dicom(entry: os.DirEntry[str]) -> bool:
     name = entry.name.lower()
-    return not name.startswith((".", _INDEX)) and os.path.isfile(entry.path)  # links in a circle
+    if name.startswith((".", _INDEX)):
+        return False
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads in a circle
+        return False
 
 
 def _is_named_otherwise(path: str) -> bool:
