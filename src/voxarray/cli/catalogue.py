@@ -32,18 +32,30 @@ _SHOWN = (
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, by default with all columns")
 @click.option(
-    "--log", metavar="SUBJECT", help="Print the log of the images of SUBJECT, as lines of JSON"
+    "--log",
+    metavar="SUBJECT",
+    help="Print, instead of the catalogue, what happened to the images of SUBJECT, oldest first: "
+    "a line for the start of each attempt, and one for its end, with time (UTC), duration, peak "
+    "memory, warnings, and why it failed. Read from DESTINATION/journal; nothing is written",
 )
+@click.option("--json", "as_json", is_flag=True, help="With --log: print each event as JSON")
 def command(
-    destination: str, query: str | None, columns: str | None, as_csv: bool, log: str | None
+    destination: str,
+    query: str | None,
+    columns: str | None,
+    as_csv: bool,
+    log: str | None,
+    as_json: bool,
 ) -> None:
     """Print the catalogue of the cohort in DESTINATION: a row per image."""
     from voxarray.cohort.cohort import Cohort
 
+    if as_json and log is None:
+        raise click.UsageError("--json is for --log; of the table, --csv prints what programs read")
     with fatal():
         cohort = Cohort(destination)
     if log is not None:
-        _print_log(cohort, log)
+        _print_log(cohort, log, as_json=as_json)
         return
     rows = cohort.table
     if query is not None:
@@ -75,10 +87,12 @@ def _named(text: str, known: list[str]) -> list[str]:
     return names
 
 
-def _print_log(cohort: Cohort, subject: str) -> None:
+def _print_log(cohort: Cohort, subject: str, *, as_json: bool) -> None:
+    from voxarray.cli.events import in_words
+
     try:
         events = cohort.log(subject)
     except KeyError:
         raise click.UsageError(f"there is no subject {subject!r} in the catalogue") from None
     for event in events:
-        console().say(json.dumps(event))
+        console().say(json.dumps(event) if as_json else in_words(event))
