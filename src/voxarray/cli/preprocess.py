@@ -18,6 +18,7 @@ from voxarray.cohort.convert import watching
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.interrupts import stoppable
 from voxarray.cohort.run.slurm import logs_of
+from voxarray.core.errors import FormatError, MissingFileError
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import make_folder
 from voxarray.transforms import Compose
@@ -43,6 +44,15 @@ _OF_WORKERS = {
     type=click.Path(dir_okay=False),
     help="YAML file of transforms of voxarray.transforms, as voxarray history prints it",
 )
+@click.option(
+    "--query",
+    help='Only the images of COHORT that match this condition, such as "spacing_max < 2"',
+)
+@click.option(
+    "--mixed",
+    is_flag=True,
+    help="Keep archives of other subjects in DESTINATION though another pipeline made them",
+)
 @choices.how_archives_are_written
 @choices.who_does_it
 @as_job_array
@@ -51,12 +61,14 @@ def command(
     cohort: str,
     destination: str,
     file: str,
+    query: str | None,
+    mixed: bool,
     memory: str | None,
     jobs: int | None,
     submit: bool,
     **arguments: Any,
 ) -> None:
-    """Apply a pipeline to every subject of COHORT, and write a new cohort to DESTINATION.
+    """Apply a pipeline to the subjects of COHORT, and write a new cohort to DESTINATION.
 
     The pipeline is a list of operations: the name of a transform, and its arguments by name.
     Images that are up to date in DESTINATION are not made again: run the command again to resume.
@@ -73,23 +85,46 @@ def command(
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
         pipeline = _pipeline(os.path.expanduser(file))
-        mapped = Cohort(named).map(pipeline)
+        mapped = _queried(Cohort(named), query).map(pipeline)
         own = {name: arguments[name] for name in ("levels", "chunk", "codec", "zipped")}
         options = ArchiveOptions(**own)
         if jobs is not None:
             with watching(console().progress) as watcher:
-                plan = mapped.freeze(folder, options, watcher)
+                plan = mapped.freeze(folder, options, watcher, mixed=mixed)
             kept = folder.pipeline
             if is_url(kept):  # jobs read it from beside their logs
                 make_folder(logs_of(folder))
                 kept = os.path.join(logs_of(folder), "pipeline.yaml")
                 pipeline.to_yaml(kept)
-            same_options = repeated({**own, "pipeline": kept, "memory": memory})
+            same_options = repeated({**own, "pipeline": kept, "query": query, "memory": memory})
             work = ["preprocess", mapped.cohort.path, folder.root, *same_options]
             queue(plan, work, folder, jobs, submitting=submit)
             return
         run = choices.execution(arguments)
-        tell(folder, lambda watcher: mapped.make(folder.root, options, run, watcher))
+        tell(folder, lambda watcher: mapped.make(folder.root, options, run, watcher, mixed=mixed))
+
+
+def _queried(cohort: Cohort, query: str | None) -> Cohort:
+    """The subjects that are wanted.
+
+    Raises:
+        click.UsageError: The query is none, or names no column.
+        MissingFileError: No subject matches it (``NOTHING_FOUND``).
+    """
+    if query is None:
+        return cohort
+    try:
+        found = cohort.query(query)
+    except FormatError as error:
+        raise click.UsageError(str(error)) from None
+    if not len(found):
+        raise MissingFileError(
+            f"nothing to do: none of the {len(cohort)} subjects of {cohort.path} matches the query "
+            f"{query!r}; voxarray catalogue {cohort.path} --query shows what a query chooses",
+            code="NOTHING_FOUND",
+            path=cohort.path,
+        )
+    return found
 
 
 def _pipeline(file: str) -> Compose:

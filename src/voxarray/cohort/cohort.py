@@ -170,6 +170,7 @@ class Cohort(Sequence[Subject]):
         partition: tuple[int, int] | None = None,
         executor: Executor | None = None,
         overwrite: bool = False,
+        mixed: bool = False,
         progress: ProgressOption = None,
     ) -> Cohort | CohortResult:
         """Write the subjects as another cohort, or as files; run it again to resume.
@@ -203,6 +204,7 @@ class Cohort(Sequence[Subject]):
             partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of the subjects.
             executor: Any `concurrent.futures.Executor`.
             overwrite: Replace existing archives and files.
+            mixed: Keep archives that `map` has made there of other subjects.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all).
 
@@ -212,6 +214,8 @@ class Cohort(Sequence[Subject]):
         Raises:
             UnsupportedError: For a suffix that cannot be written (``UNKNOWN_SUFFIX``), and for
                 options of archives together with a suffix of files (``UNUSED_KEYWORD``).
+            FormatError: If archives that a transform made would stay in the folder beside these
+                (``OTHER_PIPELINE``).
             VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are there, and
                 the error says how many failed, and why (``SOME_FAILED``).
         """
@@ -232,9 +236,11 @@ class Cohort(Sequence[Subject]):
                 partition=partition,
                 executor=executor,
                 overwrite=overwrite,
+                mixed=mixed,
                 progress=progress,
             )
         given = {"codec": codec, "levels": levels, "chunks": chunks, "zip": zip or None}
+        given["mixed"] = mixed or None
         unused = [f"{name}=" for name, value in given.items() if value is not None]
         if unused:
             raise UnsupportedError(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from voxarray.cohort.catalogue.entry import entry_of
+from voxarray.cohort.catalogue.pipelines import PIPELINE, refuse_other_pipelines
 from voxarray.cohort.convert import watching
 from voxarray.cohort.enclosing import refuse_cohort_among_results
 from voxarray.cohort.folder import CohortLayout
@@ -22,13 +23,13 @@ from voxarray.cohort.mapped_opener import (
     input_of,
 )
 from voxarray.cohort.options import ArchiveOptions
-from voxarray.cohort.plan.described import described
+from voxarray.cohort.plan.described import described, digest_of
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Item, Layer
 from voxarray.cohort.plan.names import slug, text_digest
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, key_of
-from voxarray.cohort.plan.planning import header_of
+from voxarray.cohort.plan.planning import header_of, require_same_form
 from voxarray.cohort.run.build import ExecutionOptions, execute, previous_plan
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
@@ -117,6 +118,7 @@ class Mapped(Sequence[Subject]):
         partition: tuple[int, int] | None = None,
         executor: Executor | None = None,
         overwrite: bool = False,
+        mixed: bool = False,
         progress: ProgressOption = None,
         options: ArchiveOptions | None = None,
         run: ExecutionOptions | None = None,
@@ -141,6 +143,9 @@ class Mapped(Sequence[Subject]):
             partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of the subjects.
             executor: Any `concurrent.futures.Executor`, or one of submitit.
             overwrite: Replace existing archives.
+            mixed: Keep archives of other subjects that are in the folder though another pipeline
+                made them; without it, that is an error. The column ``pipeline_digest`` of the
+                catalogue tells them apart.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all).
             options: Deprecated: use the keywords.
@@ -152,6 +157,8 @@ class Mapped(Sequence[Subject]):
             done.
 
         Raises:
+            FormatError: If archives of another pipeline would stay in the folder beside the new
+                ones (``OTHER_PIPELINE``).
             VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are there, and
                 the error says how many failed (``SOME_FAILED``) and where the report is.
         """
@@ -166,7 +173,7 @@ class Mapped(Sequence[Subject]):
             workers, scheduler, partition, overwrite=overwrite, executor=executor
         )
         with nullcontext(watcher) if watcher is not None else watching(progress) as told:
-            made = self.make(destination, options, run, told)
+            made = self.make(destination, options, run, told, mixed=mixed)
         made.require_all(CohortLayout.of(destination))
         if run.partition is not None:
             return made
@@ -178,13 +185,15 @@ class Mapped(Sequence[Subject]):
         options: ArchiveOptions,
         run: ExecutionOptions,
         watcher: ProgressListener,
+        *,
+        mixed: bool = False,
     ) -> CohortResult:
         """Like `save`, but returns a summary, also if some images failed."""
         folder = CohortLayout.of(destination)
         if run.partition is not None and is_file(folder.plan):
             plan = self._part_of_plan(folder, options, run.partition)
         else:
-            plan = self.freeze(folder, options, watcher)
+            plan = self.freeze(folder, options, watcher, mixed=mixed)
             if run.partition is not None:
                 plan = replace(plan, items=tuple(plan.part(*run.partition)))
         openers = {
@@ -209,6 +218,7 @@ class Mapped(Sequence[Subject]):
         levels: int | None = None,
         chunks: int | None = None,
         zip: bool = False,  # noqa: A002  # what the command line calls it
+        mixed: bool = False,
         progress: ProgressOption = None,
     ) -> str:
         """Freeze what `save` will do, so that each part of it need look at its own images only.
@@ -221,18 +231,21 @@ class Mapped(Sequence[Subject]):
             levels: As `save` will be told.
             chunks: As `save` will be told.
             zip: As `save` will be told.
+            mixed: As in `save`, of which the parts need it no more.
             progress: As in `save`.
 
         Returns:
             What the plan comes to, in a few lines.
 
         Raises:
-            FormatError: If the folder holds a cohort of other sources (``OTHER_SOURCE``).
+            FormatError: If the folder holds a cohort of other sources (``OTHER_SOURCE``), or
+                archives of another pipeline would stay in it (``OTHER_PIPELINE``).
             ArchiveError: If writing fails.
         """
         folder = CohortLayout.of(destination)
+        options = ArchiveOptions(levels, chunks, codec, zip)
         with watching(progress) as told:
-            plan = self.freeze(folder, ArchiveOptions(levels, chunks, codec, zip), told)
+            plan = self.freeze(folder, options, told, mixed=mixed)
         return plan.summary()
 
     @property
@@ -285,7 +298,12 @@ class Mapped(Sequence[Subject]):
         return key_of([item.subject, item.image, layers, seen, what, options.digest()])
 
     def freeze(
-        self, folder: CohortLayout, options: ArchiveOptions, watcher: ProgressListener
+        self,
+        folder: CohortLayout,
+        options: ArchiveOptions,
+        watcher: ProgressListener,
+        *,
+        mixed: bool = False,
     ) -> Plan:
         """The plan of all subjects, and write it."""
         if folder.root == self.cohort.path:
@@ -296,12 +314,15 @@ class Mapped(Sequence[Subject]):
         previous = previous_plan(folder)
         if previous is not None:
             self._refuse_other(previous.origin, folder)
+            require_same_form(previous, options)
         items: list[Item] = []
         for number, name in enumerate(self.cohort.names):
             items += self._items(name, options)
             watcher.planned(number + 1, len(self))
         items.sort(key=lambda item: item.slug)
-        plan = Plan(tuple(items), self._origin, options.digest(), options.zipped)
+        plan = Plan(tuple(items), self._origin, options.digest(), options.zipped, mixed)
+        if not mixed:
+            refuse_other_pipelines(folder, plan, digest_of(self.transform))
         make_folder(folder.root)
         self._keep_pipeline(folder)
         plan.write(folder.plan)
@@ -320,7 +341,7 @@ class Mapped(Sequence[Subject]):
         member = self.cohort.member(name)
         inputs = [input_of(self.cohort.path, part.archive) for part in member.parts]
         seen = [[one.source, one.header] for one in inputs]
-        what = described(self.transform)
+        what, pipeline = described(self.transform), {PIPELINE: digest_of(self.transform)}
         facts = facts_of(member)
         opener = MappedOpener(member, self.transform)
         try:
@@ -336,7 +357,7 @@ class Mapped(Sequence[Subject]):
                     origin=inputs[0],
                     layers=tuple(Layer(layer, inputs[0]) for layer in layers),
                     header=header_of(source, options),
-                    facts=known,
+                    facts={**known, **pipeline},
                     key=key_of([name, image, layers, seen, what, options.digest()]),
                 )
         except Exception as error:  # of a transform of the user's, too
@@ -347,6 +368,7 @@ class Mapped(Sequence[Subject]):
                 image="image",
                 kind="intensity",
                 origin=inputs[0],
+                facts=pipeline,
                 key=key_of([name, seen, what, options.digest()]),
                 failure=failure,
             )

@@ -11,6 +11,7 @@ from voxarray.archive.verify import Examination, Problem, compare, examine
 from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.catalogue.finalise import last_failures
+from voxarray.cohort.catalogue.pipelines import pipeline_of
 from voxarray.cohort.discover.archives import holdings
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
@@ -40,9 +41,11 @@ class Verdict:
     bytes: int = 0
 
     @classmethod
-    def of(cls, name: str, seen: Examination, problems: Sequence[Problem]) -> Verdict:
+    def of(
+        cls, name: str, seen: Examination, problems: Sequence[Problem], notes: Sequence[str] = ()
+    ) -> Verdict:
         """The verdict on an archive that was examined, and perhaps compared."""
-        return cls(name, tuple(problems), tuple(seen.notes), seen.files, seen.bytes)
+        return cls(name, tuple(problems), (*seen.notes, *notes), seen.files, seen.bytes)
 
 
 def verify_cohort(
@@ -65,7 +68,7 @@ def verify_cohort(
     """
     folder = CohortLayout.of(destination)
     folder.require()
-    wanted, unreadable = _wanted(folder)
+    wanted, pipelines, unreadable = _wanted(folder)
     yield from unreadable
     try:
         archives = list(folder.archives())
@@ -81,9 +84,14 @@ def verify_cohort(
         item = wanted.pop(name, None)
         if not problems and isinstance(item, Item):
             problems += _of_plan(path, item)
+        notes = []
+        if not problems and item is None and pipelines is not None:
+            found = pipelines.examine(path)
+            notes = [_ON_PURPOSE] if found and pipelines.mixed else []
+            problems += [] if pipelines.mixed else found
         if not problems and isinstance(item, Item) and locations is not None:
             problems += _of_sources(path, item, locations, progress)
-        yield Verdict.of(name, seen, problems)
+        yield Verdict.of(name, seen, problems, notes)
     noted = last_failures(folder) if wanted else {}
     for name, item in sorted(wanted.items()):
         yield Verdict(name, (_missing(item, noted),))
@@ -145,15 +153,45 @@ Wanted = dict[str, Item | str]
 """Items of a plan, or, without a plan, sources as the catalogue names them; by file name."""
 
 
-def _wanted(folder: CohortLayout) -> tuple[Wanted, list[Verdict]]:
+_ON_PURPOSE = "of another pipeline than the plan's, and kept there on purpose"
+"""Note of archives."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pipelines:
+    """What a plan says of the archives that it does not name.
+
+    Attributes:
+        planned: Digests of its pipelines: one; None is that of images that were only converted.
+        mixed: Whether archives of others are there on purpose.
+    """
+
+    planned: frozenset[str | None]
+    mixed: bool
+
+    def examine(self, path: str) -> list[Problem]:
+        """The problem of an archive that another pipeline made."""
+        entry = entry_of(path)
+        if entry is None or not self.planned or pipeline_of(entry.facts["facts"]) in self.planned:
+            return []
+        text = (
+            "was made by another pipeline than the plan's, and is in the catalogue all the same: "
+            "make it again with all subjects, or delete it and run voxarray finalise"
+        )
+        return [Problem("OTHER_PIPELINE", entry.facts["source"], text)]
+
+
+def _wanted(folder: CohortLayout) -> tuple[Wanted, _Pipelines | None, list[Verdict]]:
     """What a cohort must hold by its plan, or by its catalogue; and which of them is damaged."""
     unreadable = []
+    pipelines = None
     wanted: Wanted = {}
     planned = False
     try:
         plan = Plan.read(folder.plan)
         planned = True
         wanted = {os.path.basename(folder.archive(i.slug, plan.zipped)): i for i in plan.items}
+        pipelines = _Pipelines(frozenset(pipeline_of(i.facts) for i in plan.items), plan.mixed)
     except MissingFileError:
         pass
     except (VoxarrayError, OSError) as error:
@@ -169,7 +207,7 @@ def _wanted(folder: CohortLayout) -> tuple[Wanted, list[Verdict]]:
         pass
     except (VoxarrayError, OSError) as error:
         unreadable.append(_unreadable(folder.catalogue, error))
-    return wanted, unreadable
+    return wanted, pipelines, unreadable
 
 
 def _unreadable(path: str, error: Exception) -> Verdict:

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from voxarray.cohort.plan.names import text_digest
 from voxarray.core.history import plain
 from voxarray.image import Image
 from voxarray.source.base import digest
 from voxarray.source.window import Window
 
 _FUNCTIONS = (FunctionType, MethodType, partial)
+_DIGITS = 16
 _PLAIN = (bool, int, float, str, np.generic, os.PathLike)
 
 
@@ -32,6 +34,12 @@ def described(transform: Any) -> Any:
     the headers of their files, and by their voxels if these are in memory.
     """
     return _described(transform, ())
+
+
+def digest_of(transform: Any) -> str:
+    """What tells a pipeline from others, whatever it is applied to."""
+    text = json.dumps(described(transform), sort_keys=True)
+    return text_digest(f"pipeline\0{text}")[:_DIGITS]
 
 
 def global_values(function: FunctionType) -> Iterator[tuple[str, Any]]:

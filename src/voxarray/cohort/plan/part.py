@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from voxarray.cohort.plan.item import Item
-from voxarray.cohort.plan.plan import Plan, damaged, missing, refuse_version
+from voxarray.cohort.plan.plan import Plan, damaged, missing, refuse_version, stated
 from voxarray.core.errors import FormatError
 from voxarray.storage.small_files import open_file
 
@@ -39,7 +39,7 @@ def read_part(path: str, number: int, of: int) -> Plan:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise damaged(path) from None
     items = tuple(Item.from_json(row) for row in rows)
-    return Plan(items, content["origin"], content["options"], content["zipped"])
+    return Plan(items, *stated(content))
 
 
 def _row(file: BinaryIO, offset: int, size: int) -> dict[str, Any]:

@@ -30,12 +30,14 @@ class Plan:
         origin: Digest of the sources that were named: no path is kept.
         options: Digest of the options.
         zipped: Whether archives are single files.
+        mixed: Whether archives that another pipeline made were kept on purpose.
     """
 
     items: tuple[Item, ...]
     origin: str
     options: str
     zipped: bool
+    mixed: bool = False
 
     def write(self, path: str) -> None:
         """Put the plan in its place in one step, unless the same one is there.
@@ -56,6 +58,8 @@ class Plan:
             # A part reads no more of the plan than its own rows, and this.
             "order": [number for number, _ in _by_size(self.items)],
         }
+        if self.mixed:
+            content["mixed"] = True
         rows = ",\n".join(json.dumps(item.to_json()) for item in self.items)
         body = f'{json.dumps(content)[:-1]},\n"items": [\n{rows}\n],\n'.encode()
         return body + f'"sha256": "{hashlib.sha256(body).hexdigest()}"}}\n'.encode()
@@ -83,7 +87,7 @@ class Plan:
             raise damaged(path)
         refuse_version(content, path)
         items = tuple(Item.from_json(one) for one in content["items"])
-        return cls(items, content["origin"], content["options"], content["zipped"])
+        return cls(items, *stated(content))
 
     def part(self, number: int, of: int) -> list[Item]:
         """One of several parts of about the same bytes, that together are all items.
@@ -129,6 +133,12 @@ class Plan:
             rows += map(printable, told)
             rows += [f"  and {len(bad) - 20} more"] if len(bad) > 20 else []
         return "\n".join(rows)
+
+
+def stated(content: Mapping[str, Any]) -> tuple[str, str, bool, bool]:
+    """Origin, options, and whether a plan is zipped and mixed, as its file says."""
+    mixed = content.get("mixed", False) is True
+    return content["origin"], content["options"], content["zipped"], mixed
 
 
 def missing(path: str) -> MissingFileError:

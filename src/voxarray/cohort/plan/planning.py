@@ -103,6 +103,11 @@ def _require_same(previous: Plan, origin: str, options: ArchiveOptions) -> None:
             "delete its plan.json",
             code="OTHER_SOURCE",
         )
+    require_same_form(previous, options)
+
+
+def require_same_form(previous: Plan, options: ArchiveOptions) -> None:
+    """Raise `FormatError` (``OTHER_FORM``) unless archives are zipped as those before, or not."""
     if previous.zipped != options.zipped:
         raise FormatError(
             f"this cohort {'is' if previous.zipped else 'is not'} zipped: "

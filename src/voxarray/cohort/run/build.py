@@ -13,6 +13,7 @@ from voxarray.cohort.catalogue import part_failures, rows
 from voxarray.cohort.catalogue.finalise import conclude, last_failures, missing_of
 from voxarray.cohort.catalogue.journal import Journal
 from voxarray.cohort.catalogue.part_failures import Failed
+from voxarray.cohort.catalogue.pipelines import refuse_other_pipelines
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.locate import locate
@@ -225,13 +226,17 @@ def make_plan(
     """The plan of inputs that were found, frozen at the destination; see `plan_of`.
 
     Raises:
-        FormatError: As `build`.
+        FormatError: As `build`; or if a pipeline has made archives that are there, and the plan of
+            them is not (``OTHER_PIPELINE``).
         ArchiveError: If writing fails.
     """
     folder = CohortLayout.of(destination)
     refuse_cohort_among_results(folder)
     looked = (watcher or ProgressListener()).planned
-    plan = plan_of(found, path_texts(sources), options, previous_plan(folder), looked)
+    previous = previous_plan(folder)
+    plan = plan_of(found, path_texts(sources), options, previous, looked)
+    if previous is None:  # else its sources are these, and no pipeline made its archives
+        refuse_other_pipelines(folder, plan, None)
     if write:
         make_folder(folder.root)
         plan.write(folder.plan)
