@@ -30,6 +30,7 @@ from voxarray.saving import convert, projected_peak
 from voxarray.source.base import Source
 from voxarray.source.kept_blocks import dropped_afterwards
 from voxarray.source.pieces import pieces
+from voxarray.storage.uploads import spool
 
 _NO_STAMP = InputFingerprint(0, 0, "")
 """Nothing is planned ahead: archives are those of this moment."""
@@ -84,6 +85,8 @@ class ExportTask:
         with metered() as cost, capture_warnings() as remarks:
             try:
                 status: Status = "converted" if self._write(progress) else "present"
+                if status == "present":
+                    remarks.clear()  # of what was made only to be compared
             except Exception as error:
                 status, failure = "failed", failure_of(error, item.origin.source, places)
         return Result(
@@ -236,18 +239,33 @@ def _difference(source: Source, path: str) -> str:
     """What tells the image in a file from a source; empty if nothing that the file holds does."""
     try:
         there = open_source(path)
-        if there.shape != source.shape:
-            return f"holds another image, of shape {there.shape} and not {source.shape}"
-        if there.dtype != (held := _held_dtype(source, path)):
-            return f"holds {there.dtype.name} voxels and not {held.name}"
-        if not there.grid.isclose(_held_grid(source, path)):
-            return "its affine is different"
-        for box, voxels in pieces(there):
-            if not np.array_equal(voxels, source.read(box), equal_nan=voxels.dtype.kind in "fc"):
-                return "its voxels differ"
-            del voxels  # or it would be held while the next one is read
+        found = _differing(there, source, _held_dtype(source, path), _held_grid(source, path))
+        written = writable_format(path)
+        if not found or written is None or not written.changes_voxels:
+            return found
+        # Only a file that is made in the same way shows what such a format leaves of the voxels.
+        with spool() as folder:
+            fresh = os.path.join(folder, os.path.basename(path))
+            convert(source, fresh, labels={}, progress=False)
+            made = open_source(fresh)
+            found = _differing(there, made, made.dtype, made.grid)
     except VoxarrayError as error:
         return f"cannot be read ({error.code})"
+    return f"{found}, also from those of a file that was made anew to compare them" if found else ""
+
+
+def _differing(there: Source, source: Source, held: np.dtype, grid: Grid) -> str:
+    """What tells one image from another, of which a file holds this type and this grid."""
+    if there.shape != source.shape:
+        return f"holds another image, of shape {there.shape} and not {source.shape}"
+    if there.dtype != held:
+        return f"holds {there.dtype.name} voxels and not {held.name}"
+    if not there.grid.isclose(grid):
+        return "its affine is different"
+    for box, voxels in pieces(there):
+        if not np.array_equal(voxels, source.read(box), equal_nan=voxels.dtype.kind in "fc"):
+            return "its voxels differ"
+        del voxels  # or it would be held while the next one is read
     return ""
 
 

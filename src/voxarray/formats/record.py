@@ -52,6 +52,8 @@ class Format:
             that is not its own: TIFF and picture files store no position in the patient.
         held_dtype: Takes a `Source` and the path of a file, and returns the type that its voxels
             have when they are read from there, if that is not their own: MINC scales integers.
+        changes_voxels: Whether voxels may be read otherwise than they were saved: JPEG is lossy,
+            and a grey BMP is read with three channels.
         in_order: Whether the writer reads the voxels once and in disk order, so that they can be
             computed while it writes.
     """
@@ -71,6 +73,7 @@ class Format:
     in_order: bool = False
     held_affine: str | None = None
     held_dtype: str | None = None
+    changes_voxels: bool = False
 
     @property
     def written(self) -> tuple[str, ...]:

@@ -112,6 +112,7 @@ FORMATS = (
         write="voxarray.formats.pictures.write:save",
         held_affine="voxarray.formats.pictures.write:held_affine",
         held_dtype="voxarray.formats.pictures.write:held_dtype",
+        changes_voxels=True,
         in_folders=False,
         keywords=("squeeze",),
     ),
