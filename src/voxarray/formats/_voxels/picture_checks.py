@@ -29,6 +29,8 @@ _MOST_PAGES = 100_000
 """Directories of a TIFF file that are followed, which takes a second."""
 
 _DESCRIPTION = 270
+_OFFSETS = (273, 324)
+"""Tags with the places of a page's strips or tiles."""
 _MOST_ENTRIES = 4096
 _LONGEST_DESCRIPTION = 256 << 20  # OME-XML names each plane, and there may be many
 
@@ -101,8 +103,11 @@ def require_whole_bmp(fd: int) -> None:
         raise _cut_short("BMP")
 
 
-def require_whole_tiff(fd: int) -> None:
+def require_whole_tiff(fd: int) -> tuple[int, int]:
     """Follow the directories of a TIFF file, one for each page, to the last.
+
+    Returns:
+        How many pages there are, and how many strips or tiles in all of them.
 
     Raises:
         FormatError: ``NOT_TIFF``, or ``BAD_HEADER`` for directories that go in a circle.
@@ -116,7 +121,7 @@ def require_whole_tiff(fd: int) -> None:
             code="NOT_TIFF",
         )
     order, first, count_bytes, entry_bytes, offset_bytes = layout
-    size = os.fstat(fd).st_size
+    size, segments = os.fstat(fd).st_size, 0
     position, seen = int.from_bytes(start[first : first + offset_bytes], order), set[int]()
     while position:
         if position in seen:
@@ -125,8 +130,16 @@ def require_whole_tiff(fd: int) -> None:
             raise FormatError(f"more than {_MOST_PAGES} pages: split the file", code="BAD_HEADER")
         seen.add(position)
         count = int.from_bytes(_all_of(fd, count_bytes, position, size), order)
-        after = position + count_bytes + count * entry_bytes
-        position = int.from_bytes(_all_of(fd, offset_bytes, after, size), order)
+        # What has more entries is no picture, and only its end is of interest.
+        read = count * entry_bytes if count <= _MOST_ENTRIES else 0
+        after = position + count_bytes + count * entry_bytes - read
+        entries = _all_of(fd, read + offset_bytes, after, size)
+        position = int.from_bytes(entries[read:], order)
+        for at in range(0, read, entry_bytes):
+            if int.from_bytes(entries[at : at + 2], order) in _OFFSETS:
+                stated = entries[at + 4 : at + entry_bytes - offset_bytes]
+                segments += min(size, int.from_bytes(stated, order))
+    return len(seen), segments
 
 
 def first_description(path: str | os.PathLike[str]) -> str:

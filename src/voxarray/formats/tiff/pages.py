@@ -67,7 +67,7 @@ class PagedTiff(FileArray):
     @property
     def reading_bytes(self) -> int:
         stored, pages = self.stored, math.prod(self.stored.disk_shape[: self.leading])
-        tables = pages * (_PAGE_BYTES + _SEGMENT_BYTES * math.prod(self.segments.counts))
+        tables = table_bytes(pages, pages * math.prod(self.segments.counts))
         kept = min(stored.nbytes, cache_limit())
         # Segments of a large page are put together: what the cache keeps is not what is handed out.
         joined = math.prod(self.page_block) * stored.dtype.itemsize if self._by_segments else 0
@@ -155,6 +155,11 @@ class PagedTiff(FileArray):
             lambda: f"decoding {part} of {self.path}, which is decoded as a whole,",
             "convert it where there is more memory, or raise the budget",
         )
+
+
+def table_bytes(pages: int, segments: int) -> int:
+    """What tifffile holds of pages, and of all their strips and tiles, while a file is open."""
+    return pages * _PAGE_BYTES + segments * _SEGMENT_BYTES
 
 
 def page_block(shape: tuple[int, ...], itemsize: int, segments: Segments) -> tuple[int, ...]:

@@ -21,11 +21,12 @@ from voxarray.core.errors import (
     UnsupportedError,
     VoxarrayWarning,
 )
+from voxarray.core.memory import require
 from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import checked_sizes, detached
 from voxarray.formats._voxels.picture_checks import require_whole_tiff
 from voxarray.formats.tiff.ome_xml import OmeXml
-from voxarray.formats.tiff.pages import PagedTiff, opened_tiff, page_block
+from voxarray.formats.tiff.pages import PagedTiff, opened_tiff, page_block, table_bytes
 from voxarray.formats.tiff.segments import Segments
 from voxarray.formats.tiff.size import TiffSize
 from voxarray.geometry.lps import ras_from_itk
@@ -39,6 +40,9 @@ _GREY, _COLOURS = 1, 2
 
 _ORIENTATION = 274
 
+_UNCOUNTED = 1 << 20
+"""What headers of any format take before it is projected."""
+
 
 def open_tiff(path: str | os.PathLike[str]) -> FileArray:
     """A TIFF plane or stack of grey or colour pages; only headers of pages are read.
@@ -50,14 +54,22 @@ def open_tiff(path: str | os.PathLike[str]) -> FileArray:
         UnsupportedError: ``NO_CODEC``, ``UNSUPPORTED_DTYPE``, ``UNSUPPORTED_DIMS``,
             ``SEVERAL_SERIES``.
         MissingPackageError: tifffile is not installed.
+        MemoryBudgetError: The tables that say where its strips or tiles lie need more memory than
+            allowed; they were not read.
     """
     identity = FileIdentity.of(path)
     with identity.blamed():
         fd = identity.open()
         try:
-            require_whole_tiff(fd)
+            pages, segments = require_whole_tiff(fd)
         finally:
             os.close(fd)
+        if (tables := table_bytes(pages, segments)) > _UNCOUNTED:
+            require(
+                tables,
+                lambda: f"opening {identity.path}, a TIFF of {segments:,} strips or tiles,",
+                "raise the budget, or write it with larger tiles",
+            )
         with opened_tiff(identity.path) as file:
             source, remarks = _source(identity, file)
     for remark in remarks:
