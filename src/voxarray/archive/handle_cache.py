@@ -268,8 +268,39 @@ def require_current(store: Store, opened: Hashable, folder: str) -> None:
     """
     if isinstance(store, TreeStore):
         _require_unchanged(store, opened, f"{folder}/")
-    elif isinstance(opened, FileIdentity):  # a zip
-        os.close(opened.open())
+    elif isinstance(opened, FileIdentity):
+        _require_same_zip(store, opened)
+
+
+def _require_same_zip(store: Store, opened: FileIdentity) -> None:
+    """Raise `SourceChangedError` if a zip is not the one that was opened.
+
+    One that was written anew in place may have the size and time of its content that the other had,
+    but not the time of its status; which a new right, a second name or a backup changes, too. So
+    that then its manifest tells, of which each time is asked once.
+    """
+    fd = opened.without_status().open()
+    try:
+        if os.fstat(fd).st_ctime_ns == opened.ctime_ns or not opened.ctime_ns:
+            return
+        now = FileIdentity.of(opened.path, fd)
+    finally:
+        os.close(fd)
+    asked = (opened, now, "")
+    with _lock:
+        found = _agreements.get(asked)
+    if found is None:
+        was = _known(store, opened)
+        if was is None:  # another process has read it, and only the times are known here
+            os.close(opened.open())
+            return
+        try:
+            found = was.digest == Manifest.read(ZipStore(now)).digest
+        except (ArchiveError, FormatError):  # it is no archive any more
+            found = False
+        _agree(asked, found)
+    if not found:
+        raise _replaced(store)
 
 
 def _require_unchanged(store: Store, opened: Hashable, key: str = "") -> None:
@@ -280,9 +311,11 @@ def _require_unchanged(store: Store, opened: Hashable, key: str = "") -> None:
         opened: Its identity when it was opened.
         key: Of the file in it that matters; of a folder, with a final slash. Empty for nothing.
     """
-    # A zip checks itself whenever it is opened; a folder may have been swapped for another.
     if isinstance(store, ZipStore):
+        if isinstance(opened, FileIdentity):
+            _require_same_zip(store, opened)
         return
+    # A folder may have been swapped for another.
     if isinstance(store, TreeStore) and not os.path.isdir(store.path):
         raise SourceChangedError(
             f"the archive {store.path} was deleted or renamed after it was opened", path=store.path
@@ -320,11 +353,15 @@ def _is_the_same(store: Store, opened: Hashable, now: Hashable, key: str) -> boo
         if not new:
             return None
         found = was.identity == new.identity and _entries(was, key) == _entries(new, key)
-        with _lock:
-            _agreements[asked] = found
-            while len(_agreements) > MAX_AGREEMENTS:
-                _agreements.popitem(last=False)
+        _agree(asked, found)
     return found
+
+
+def _agree(asked: tuple[Hashable, Hashable, str], found: bool) -> None:
+    with _lock:
+        _agreements[asked] = found
+        while len(_agreements) > MAX_AGREEMENTS:
+            _agreements.popitem(last=False)
 
 
 def _entries(of: Manifest, key: str) -> list[object]:

@@ -68,7 +68,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         raise of_system(error, absolute) from error
     if stat.S_ISDIR(status.st_mode):
         return TreeStore(absolute)
-    return ZipStore(FileIdentity.of(absolute).without_status())
+    return ZipStore(FileIdentity.of(absolute))
 
 
 def locate(path: str | os.PathLike[str]) -> ArchiveLocation:

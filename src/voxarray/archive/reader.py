@@ -17,7 +17,7 @@ from voxarray.archive.documents import chunk_key
 from voxarray.archive.handle_cache import ShardHandle
 from voxarray.archive.read_jobs import Chunks, Job, pieces_of, share
 from voxarray.core import descriptors, page_cache, settings, thread_pools
-from voxarray.core.errors import FormatError, TruncatedError, VoxarrayError
+from voxarray.core.errors import FormatError, SourceChangedError, TruncatedError, VoxarrayError
 from voxarray.geometry.layout import Index4, Layout, chunk_bytes
 from voxarray.storage.buffers import copy_rows, scratch, scratch_bytes
 from voxarray.storage.mapped import MappedShard
@@ -310,7 +310,11 @@ class ShardedArray:
         return voxels.reshape(self.layout.chunk)
 
     def _named(self, error: Exception, chunk: Index4, shard: Index4) -> VoxarrayError:
-        """The error of a chunk, which says where it lies."""
+        """The error of a chunk, which says where it lies; or that the archive is another now."""
+        try:
+            handle_cache.require_current(self.store, self.opened, self.key)
+        except SourceChangedError as changed:
+            return changed
         kind = type(error) if isinstance(error, VoxarrayError) else FormatError
         code = error.code if isinstance(error, VoxarrayError) else "BAD_CHUNK"
         return kind(

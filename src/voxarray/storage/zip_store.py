@@ -38,10 +38,12 @@ class ZipStore(Store):
     def whole(self) -> Blob:
         """The zip itself.
 
+        Whether a new time of its status is one of its content, who reads its manifest can tell.
+
         Raises:
             SourceChangedError: If it is not the one that was opened.
         """
-        return FileBlob(self.file.open(), 0, self.file.size)
+        return FileBlob(self.file.without_status().open(), 0, self.file.size)
 
     def open(self, key: str) -> Blob:
         members = _members(self)
