@@ -47,6 +47,7 @@ def save(
     codec: str | None = None,
     levels: Levels = None,
     chunks: int | None = None,
+    facts: Mapping[str, Any] | None = None,
     progress: ProgressOption = None,
 ) -> None:
     """Write all voxels of a source in the format that the suffix of ``path`` names.
@@ -62,7 +63,9 @@ def save(
     destination = _destination(path)
     written = _format(destination)
     overwrite = _may_replace(destination, written) if overwrite is None else overwrite
-    request = SaveRequest(source, destination, label, overwrite, squeeze, codec, levels, chunks)
+    request = SaveRequest(
+        source, destination, label, overwrite, squeeze, codec, levels, chunks, facts=facts
+    )
     _save(request, written, progress)
 
 

@@ -32,6 +32,7 @@ from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Channels, Source, digest
 from voxarray.source.window import Window
+from voxarray.storage.saved_together import SavedTogether
 from voxarray.storage.store import Store
 
 if TYPE_CHECKING:
@@ -99,6 +100,12 @@ class ArchiveSource(Source):
     @property
     def levels(self) -> int:
         return self.image.levels
+
+    @property
+    def saved_together(self) -> SavedTogether | None:
+        """The call that saved the archive with others; None if it was saved by itself."""
+        said = handle_cache.manifest(self.store, self.opened).source
+        return SavedTogether.parse(self.store.path, said)
 
     @property
     def label_table(self) -> tuple[Label, ...]:

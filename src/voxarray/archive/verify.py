@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,7 @@ class Examination:
         files: How many its manifest names.
         bytes: Of these.
         leftovers: Whether interrupted writers have left objects in a bucket, which nobody reads.
+        source: What its manifest says of what it was made of.
     """
 
     problems: list[Problem]
@@ -60,6 +62,7 @@ class Examination:
     files: int = 0
     bytes: int = 0
     leftovers: bool = False
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def notes(self) -> list[str]:
@@ -136,7 +139,9 @@ def _examined(
     sizes = [entry.size for entry in manifest.files.values()]
     problems = [one for one in found if one.code != _LEFTOVER]
     left = len(problems) < len(found)
-    return Examination(problems, manifest.version, len(sizes), sum(sizes), left)
+    return Examination(
+        problems, manifest.version, len(sizes), sum(sizes), left, source=manifest.source
+    )
 
 
 def _traces(store: Store, manifest: Manifest) -> dict[str, str]:

@@ -20,6 +20,7 @@ from voxarray.cohort.plan.opening import FileOpener
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import AccessDeniedError, MissingFileError, VoxarrayError
 from voxarray.core.progress import Progress
+from voxarray.storage.saved_together import SavedTogether, apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,19 @@ def verify_below(
         for verdict in verify_cohort(cohort.root, quick=quick, begin=begin):
             place = cohort.root if verdict.name in _BESIDE else cohort.subjects
             yield replace(verdict, name=os.path.join(place, verdict.name))
+    together: dict[str, list[SavedTogether]] = {}
     for archive in found.archives:
         progress = begin(os.path.basename(archive)) if begin is not None else None
         seen = _examined(archive, progress, quick)
-        yield Verdict.of(archive, seen, seen.problems)
+        problems = list(seen.problems)
+        saved = SavedTogether.parse(archive, seen.source)
+        if saved is not None:
+            beside = together.setdefault(saved.folder, [])
+            other = next(filter(saved.conflicts, beside), None)
+            if other is not None:
+                problems.append(Problem("SAVED_APART", other.name, apart(other, saved)))
+            beside.append(saved)
+        yield Verdict.of(archive, seen, problems)
 
 
 def _examined(path: str, progress: Progress | None, quick: bool) -> Examination:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from voxarray.geometry.levels import Levels
 from voxarray.source.base import Source
@@ -103,6 +103,7 @@ class SaveRequest:
         levels: Pyramid levels of an archive.
         chunks: Edge of an archive's chunks, in voxels.
         progress: Called with the bytes done and the bytes in all; None shows nothing.
+        facts: What the manifest of an archive says besides; files of other formats do not hold it.
     """
 
     source: Source
@@ -114,3 +115,4 @@ class SaveRequest:
     levels: Levels = None
     chunks: int | None = None
     progress: Callable[[int, int], None] | None = None
+    facts: Mapping[str, Any] | None = None

@@ -28,6 +28,7 @@ from voxarray.image._arguments import (
 from voxarray.image._memory import private_copy, unaliased
 from voxarray.image._origin import OnePath, Origin
 from voxarray.image._record import Record
+from voxarray.image._subject_member import SubjectMember
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels, Source
 from voxarray.source.materialise import materialise, projected_peak
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 Copied = TypeVar("Copied", bound="ImageState")
 
 
-class ImageState(Record):
+class ImageState(SubjectMember, Record):
     """Fields in a dict, one window on a source, and a tensor once it is loaded, under ``"data"``.
 
     Whoever makes one sets `_origin`, or `_window`, and stores the fields ``path``, ``stem`` and
@@ -133,7 +134,7 @@ class ImageState(Record):
         if window is None:
             if self._origin is None:
                 raise StateError("the image has neither a path nor voxels", code="EMPTY")
-            window = Window.of(self._origin.open())
+            window = self._of_one_call(Window.of(self._origin.open()))
             affine = self.get(AFFINE)
             # Two threads may both come here; they make equal windows, and either will do.
             self._window = window = window if affine is None else window.with_affine(affine)

@@ -10,15 +10,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray import saving
 from voxarray.core.exhaustion import names_exhaustion
+from voxarray.core.keys import LABEL
 from voxarray.core.names_elsewhere import SUBJECT, listed
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE, Grid
 from voxarray.geometry.levels import Levels
 from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.image import Image, ScalarImage
+from voxarray.storage.saved_together import OpenedTogether
 from voxarray.subject import agreement, destinations
 from voxarray.subject._plotting import PlotMixin
+from voxarray.subject.saving_call import SavingCall
 from voxarray.tensors.collating import learn_to_collate
 
 
@@ -88,9 +92,16 @@ class Subject(PlotMixin, dict[str, Any]):
             sliced[name] = image[key]
         return sliced
 
+    def __getstate__(self) -> dict[str, Any] | None:
+        """What copies and pickles have beside the fields, whose images they open for themselves."""
+        rest = {name: value for name, value in self.__dict__.items() if name != "_together"}
+        return rest or None
+
     def __setitem__(self, key: str, value: Any) -> None:
         if not isinstance(key, str):
             raise TypeError(f"fields of a subject are named by text, not by {key!r}")
+        if isinstance(value, Image):
+            value._join(self.__dict__.setdefault("_together", OpenedTogether()))
         super().__setitem__(key, value)
 
     def __getattr__(self, name: str) -> Any:
@@ -229,7 +240,11 @@ class Subject(PlotMixin, dict[str, Any]):
         """Write every image to a file or archive of its own, named as in the subject.
 
         The files appear one after the other, each when it is complete; metadata of the subject are
-        not written.
+        not written. Who is interrupted with ``overwrite`` may leave new files beside old ones, as
+        may two who save at once, of whom the one that was overtaken gets an error. Archives say
+        which call saved them: a `Subject` of archives of two such calls is an error
+        (``SAVED_APART``) when the second one is opened, and `voxarray.verify` of their folder finds
+        them. Files of other formats cannot say it.
 
         Args:
             folder: Folder; it is created if it is missing.
@@ -245,21 +260,29 @@ class Subject(PlotMixin, dict[str, Any]):
 
         Raises:
             ArchiveExistsError: If one exists and ``overwrite`` is not set.
-            ArchiveError: If writing fails.
+            ArchiveError: If writing fails; or if another process has replaced one of the files
+                before the last one was written (``OVERTAKEN``).
             ValueError: If the name of an image cannot be a file name, or the folder is named like
                 an image file.
             UnsupportedError: As `Image.save`.
         """
         targets = destinations.prepared(folder, self._images, suffix, overwrite)
+        call = SavingCall(targets.values())
         for name, path in targets.items():
-            self._images[name].save(
+            image = self._images[name]
+            saving.save(
+                image.source,
                 path,
+                label=image.type == LABEL,
                 overwrite=overwrite,
                 codec=codec,
                 levels=levels,
                 chunks=chunks,
+                facts=call.facts,
                 progress=progress,
             )
+            call.note(path)
+        call.require_undisturbed()
 
     # --- Geometry that the images share -----------------------------------------------------------
 

@@ -22,4 +22,5 @@ def save(request: SaveRequest) -> None:
         table=request.source.label_table if request.label else (),
         options=options,
         progress=request.progress,
+        facts=request.facts,
     )

@@ -1,0 +1,94 @@
+"""Archives that one call has saved together: whether those that are opened are of one call.
+
+The images of a subject appear one after the other, each whole. Who is killed between two of them,
+and two who save at once, leave some of one call beside some of another; each archive says which
+call saved it, and which others it saved, so that whoever opens them as one subject is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from voxarray.core.errors import StateError
+from voxarray.storage.folder_lock import random_identity
+
+KEY = "saved_together"
+"""Of the source of a manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedTogether:
+    """What an archive says of the call that saved it.
+
+    Attributes:
+        folder: The archive is in it.
+        name: Of the archive.
+        call: That no other call has.
+        names: Of all archives that it saved to its folder.
+    """
+
+    folder: str
+    name: str
+    call: str
+    names: frozenset[str]
+
+    @classmethod
+    def parse(cls, path: str, source: Mapping[str, Any]) -> SavedTogether | None:
+        """Of the manifest of an archive; None if it was saved by itself.
+
+        Args:
+            path: Of the archive.
+            source: What its manifest says of its source.
+        """
+        said = source.get(KEY)
+        if not isinstance(said, dict):
+            return None
+        call, names = said.get("call"), said.get("names")
+        if not isinstance(call, str) or not isinstance(names, list):
+            return None
+        folder, _, name = path.rstrip("/").rpartition("/")
+        return cls(folder, name, call, frozenset(one for one in names if isinstance(one, str)))
+
+    def conflicts(self, other: SavedTogether) -> bool:
+        """Whether two calls have saved both archives, and one is of one call, one of the other."""
+        return (
+            self.call != other.call
+            and self.folder == other.folder
+            and {self.name, other.name} <= self.names & other.names
+        )
+
+
+@dataclass(slots=True)
+class OpenedTogether:
+    """The archives that were opened as one subject."""
+
+    _seen: dict[tuple[str, str], SavedTogether] = field(default_factory=dict)
+
+    def add(self, one: SavedTogether) -> None:
+        """Note an archive that was opened.
+
+        Raises:
+            StateError: If it and one before are of two calls that each saved both
+                (``SAVED_APART``).
+        """
+        self._seen[one.folder, one.name] = one
+        for other in self._seen.values():
+            if one.conflicts(other):
+                raise StateError(apart(other, one), code="SAVED_APART", path=one.folder)
+
+
+def apart(one: SavedTogether, other: SavedTogether) -> str:
+    """What is said of two archives that do not belong together."""
+    return (
+        f"{one.name} and {other.name} in {one.folder} are of two different calls of Subject.save, "
+        "each of which saved both, so that they may not belong together: one call was "
+        "interrupted, or is not done yet, or two saved at once; save the subject again "
+        "(overwrite=True), or open the images without a Subject"
+    )
+
+
+def facts_of_call(names: Iterable[str]) -> dict[str, Any]:
+    """What the manifests of archives say that one call saves; new with each call."""
+    return {KEY: {"call": random_identity(), "names": sorted(names)}}
