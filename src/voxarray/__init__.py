@@ -1,6 +1,6 @@
 """voxarray: TorchIO's ``Image`` for volumes that do not fit into RAM.
 
-A scan is opened by its header, sliced without being read, and becomes a tensor when asked::
+Opening a scan reads at most its header, slicing reads no voxels, and `.data` is a tensor::
 
     import voxarray as vx
 
