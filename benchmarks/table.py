@@ -113,7 +113,7 @@ def _instead(found: dict[str, Any]) -> str:
         ],
     ]
     caption = (
-        "Wall time, and peak memory above the imports, on head-like scans. "
+        "Wall time and peak memory (without the memory of the imports), on head-like scans. "
         "[All figures, all peers](benchmarks/README.md), including those where "
         "voxarray is not the fastest."
     )
@@ -199,7 +199,8 @@ def _convert(result: dict[str, Any]) -> str:
     titles = [*(f"{text}, s" for text in KINDS.values()), "peak, MiB", "leaves out"]
     caption = (
         f"**Converting a {size}³ int16 `.nii.gz`** ({gigabytes:,.0f} MiB of voxels): median wall "
-        "time, in brackets as a multiple of voxarray's, and peak memory above the imports.\n\n"
+        "time, in brackets as a multiple of voxarray's, and peak memory (without the memory of "
+        "the imports).\n\n"
         "![Time and peak memory of each](notebooks/pictures/bench-convert.png)"
     )
     return "\n\n".join([caption, _grid(["", *titles], lines), _where(result)])
@@ -244,9 +245,9 @@ def _loading(result: dict[str, Any]) -> str:
     peaks = [peak["resident_mib"] for scan in scans.values() for peak in scan["peak"].values()]
     caption = (
         f"**Training on {result['patch']}³ patches** of that scan: patches per second out of a "
-        "`torch.utils.data.DataLoader` with two workers. In brackets: how many times as many "
-        f"{ours.replace(', ', ' reads from an archive of profile ')}. A worker needs "
-        f"{min(peaks):.0f} to {max(peaks):.0f} MiB above its imports."
+        "`torch.utils.data.DataLoader` with two workers. In brackets: the rate of "
+        f"“{ours}”, divided by the rate of the row. A worker needs "
+        f"{min(peaks):.0f} to {max(peaks):.0f} MiB in addition to its imports."
     )
     return "\n\n".join([caption, _grid(["", *KINDS.values()], lines), _where(result)])
 
@@ -346,10 +347,11 @@ def _cohort(result: dict[str, Any]) -> str:
     long = result["long"]
     caption = (
         f"**{result['scans']} scans of {result['size']}³ become archives with pyramids**, "
-        "with the plan, the catalogue and the start of workers counted for voxarray. Of what "
-        f"{result['cores']} cores could do at best (processor time of single conversions), this is "
-        f"{result['throughput_of_ideal']:.0%}, and {long['throughput_of_ideal']:.0%} for "
-        f"{long['scans']} scans. A catalogue of 100,000 rows opens and is filtered in "
+        "with the plan, the catalogue and the start of workers counted for voxarray. The "
+        f"conversions alone keep {result['cores']} cores busy for "
+        f"{result['throughput_of_ideal']:.0%} of the shortest time here; if there are "
+        f"{long['scans']} scans, for {long['throughput_of_ideal']:.0%} of it. A catalogue of "
+        "100,000 rows opens and is filtered in "
         f"{result['catalogue_seconds']:.2f} s."
     )
     return "\n\n".join([caption, _grid(["", "s", "leaves out"], lines), _where(result)])
@@ -362,12 +364,13 @@ def _simulation(result: dict[str, Any]) -> str:
         ["of the ideal speed", *(f"{point['efficiency']:.0%}" for point in curve)],
     ]
     caption = (
-        f"**{result['images']:,} images on a cluster, simulated**: costs of single images are "
-        f"measured here, on {result['workers_per_node']} workers a node; assumed are a file "
-        f"system of {assumed['gigabytes_per_second']:g} GB/s{_asked(result)}, "
-        f"{assumed['starts_per_minute']:g} job "
-        f"starts a minute that take {assumed['start_seconds']:g} s, and a node lost every "
-        f"{assumed['hours_between_losses']:g} hours of work.\n\n"
+        f"**{result['images']:,} images on a cluster, simulated** from the measured costs of "
+        f"single images, with {result['workers_per_node']} workers on each node. These are "
+        "assumptions: the file system "
+        f"transfers {assumed['gigabytes_per_second']:g} GB/s{_asked(result)}; "
+        f"{assumed['starts_per_minute']:g} jobs can be started in a minute, and a start takes "
+        f"{assumed['start_seconds']:g} s; a node fails after {assumed['hours_between_losses']:g} "
+        "hours of work on average.\n\n"
         "![Hours over nodes](notebooks/pictures/bench-nodes.png)"
     )
     titles = ["nodes", *(str(point["nodes"]) for point in curve)]
@@ -380,7 +383,10 @@ def _asked(result: dict[str, Any]) -> str:
     if counted is None:
         return ""
     each = result["assumed"]["operations_per_second"]
-    return f" and {each:,.0f} operations on metadata a second ({counted['converted']:.0f} an image)"
+    return (
+        f" and does {each:,.0f} metadata operations (open, list, rename, ...) a second (an image "
+        f"needs {counted['converted']:.0f})"
+    )
 
 
 _WIDEST = 16  # columns
