@@ -11,6 +11,7 @@ from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.html_table import html_table
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Shape3
+from voxarray.ops.fill_value import require_fill
 from voxarray.ops.padding import Border
 from voxarray.patches.batches import Patch
 from voxarray.patches.patch_sizes import Size, require_fit, three
@@ -46,7 +47,8 @@ class GridSampler(SubjectPatches):
         StateError: If a patch does not fit (``PATCH_TOO_LARGE``), or images are not on one grid
             (``GRIDS_DIFFER``); also a RuntimeError.
         ValueError: For an overlap that is odd, negative or too large.
-        UnsupportedError: For another padding mode (``UNKNOWN_PADDING``).
+        UnsupportedError: For another padding mode (``UNKNOWN_PADDING``), or a number that the type
+            of an image cannot hold (``OUT_OF_TYPE``).
     """
 
     def __init__(
@@ -63,6 +65,9 @@ class GridSampler(SubjectPatches):
         self.padding_mode = padding_mode
         x, y, z = (overlap // 2 for overlap in self.patch_overlap)
         self.padding = None if padding_mode is None else Border((x, y, z), padding_mode)
+        if any((x, y, z)) and padding_mode is not None and not isinstance(padding_mode, str):
+            for image in self.subject.get_images(intensity_only=False):
+                require_fill(padding_mode, image.source.dtype, cut=True)
         self.grid: Grid = self.subject.grid
         require_fit(self.patch_size, self.padded_shape)
         self.starts: tuple[list[int], ...] = tuple(map(_starts, *self._axes()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 from voxarray.geometry.selection import Shape3
+from voxarray.ops.fill_value import nearest_fill, require_fill
 from voxarray.ops.padding import STATISTICS, Padded, checked_mode
 from voxarray.source.base import Source
 
@@ -17,9 +18,14 @@ def padded(source: Source, before: Shape3, after: Shape3, mode: str | float) -> 
         before: Voxels in front of W, H and D.
         after: Voxels behind them.
         mode: As `checked_mode` takes it.
+
+    Raises:
+        UnsupportedError: If it is a number that voxels of this type cannot have (``OUT_OF_TYPE``).
     """
     known = checked_mode(mode)
     if not isinstance(known, str):
+        require_fill(known, source.dtype, cut=True)
+        known = known if source.dtype.kind != "b" else nearest_fill(known, source.dtype)
         return Padded(source, before, after, constant=known)
     if known in STATISTICS:
         return Padded(source, before, after, constant=_statistic(source, known))
@@ -38,4 +44,5 @@ def _statistic(source: Source, mode: str) -> float:
             RuntimeWarning,
             stacklevel=2,
         )
-    return float(getattr(statistics_of(source), mode))
+    value = float(getattr(statistics_of(source), mode))
+    return value if source.dtype.kind not in "biu" else nearest_fill(value, source.dtype)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from voxarray.core.keys import INTENSITY
 from voxarray.geometry.selection import Selection
 from voxarray.image import Image
+from voxarray.ops.fill_value import require_fill
 from voxarray.ops.kernels import kernel
 from voxarray.ops.resampling import Resampled
 from voxarray.ops.samples import for_scipy
@@ -53,6 +54,8 @@ class Affine(SpatialTransform):
 
     Raises:
         ValueError: For arguments that make no sense.
+        UnsupportedError: When applied, if the type of a label map cannot hold
+            ``default_pad_label`` (``OUT_OF_TYPE``).
     """
 
     args_names: ClassVar[tuple[str, ...]] = (
@@ -101,6 +104,7 @@ class Affine(SpatialTransform):
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
         motion = np.linalg.inv(self.matrix(image))
         if image.type != INTENSITY:
+            require_fill(self.default_pad_label, source.dtype, cut=True)
             fill = (float(self.default_pad_label),)
             return Resampled.onto(
                 source, source.grid, self.label_interpolation, motion=motion, fill=fill

@@ -72,6 +72,8 @@ class Pad(SpatialTransform):
     Raises:
         ValueError: For other numbers.
         KeyError: For other modes, as in TorchIO.
+        UnsupportedError: When applied, if the type of an image, or of a label map, cannot hold the
+            number (``OUT_OF_TYPE``).
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("padding", "padding_mode")

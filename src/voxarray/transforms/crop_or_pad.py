@@ -47,6 +47,7 @@ class CropOrPad(SpatialTransform):
 
     Raises:
         ValueError: For arguments that make no sense, alone or together.
+        UnsupportedError: When it pads, as for `Pad` (``OUT_OF_TYPE``).
     """
 
     args_names: ClassVar[tuple[str, ...]] = (

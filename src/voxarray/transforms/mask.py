@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
-from voxarray.core.errors import UnsupportedError
 from voxarray.image import Image
+from voxarray.ops.fill_value import require_fill
 from voxarray.ops.masks import Chosen
 from voxarray.source.base import Source
 from voxarray.source.window import Window
@@ -58,22 +56,5 @@ class Mask(IntensityTransform):
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
         mask = mask_of(self.masking_method, source, subject, self.labels)
-        require_value(self.outside_value, source.dtype)
+        require_fill(self.outside_value, source.dtype)
         return source if mask is None else Chosen(source, mask, self.outside_value)
-
-
-def require_value(value: float, dtype: np.dtype) -> None:
-    """Refuse a value that integer voxels cannot have.
-
-    Raises:
-        UnsupportedError: ``OUT_OF_TYPE``.
-    """
-    if dtype.kind not in "iu":
-        return
-    limits = np.iinfo(dtype)
-    if value != value or int(value) != value or not limits.min <= value <= limits.max:
-        raise UnsupportedError(
-            f"{value} does not fit {dtype} voxels: convert the image first, for example with "
-            "To('float32')",
-            code="OUT_OF_TYPE",
-        )
