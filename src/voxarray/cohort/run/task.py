@@ -19,6 +19,7 @@ from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import UNEXPECTED, failure_of, redact_paths
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import Opener
+from voxarray.cohort.run.added_content import refuse_to_lose
 from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.resource_usage import metered
 from voxarray.cohort.run.throttle import HERE
@@ -161,6 +162,8 @@ def _attempt(
     if lost is not None:
         return "failed", lost, ""
     try:
+        if exists and not task.overwrite:
+            refuse_to_lose(archive)
         Journal.of(folder.journal).note({"slug": item.slug, "status": BEGUN, "key": item.key})
         opened = opener.open(item)
         if not opened.layers:

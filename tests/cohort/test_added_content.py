@@ -1,0 +1,130 @@
+"""What was added to an archive does not vanish because its source has changed."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from cohort_samples import AFFINE, archives, run, save, touch, truth, voxels
+
+import voxarray as vx
+from voxarray.cohort.run.build import ExecutionOptions, build
+
+PATTERNS = ("--image-pattern", "t1={subject}/t1.nii", "--label-pattern", "seg={subject}/seg.nii")
+
+
+def label(path, value):
+    marks = np.zeros((12, 10, 8), np.uint8)
+    marks[:6] = value
+    nib.save(nib.Nifti1Image(marks, AFFINE), path)
+    return path
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Two subjects with a label map each, and the archive of the first."""
+    for number in range(2):
+        save(tmp_path / f"in/{number}/t1.nii", number)
+        label(tmp_path / f"in/{number}/seg.nii", 1)
+    assert run("convert", tmp_path / "in", tmp_path / "out", *PATTERNS).exit_code == 0
+    return vx.Archive(archives(tmp_path / "out")[0])
+
+
+def again(tmp_path, *more):
+    return run("convert", tmp_path / "in", tmp_path / "out", *PATTERNS, *more)
+
+
+def add_brain(archive, file):
+    archive.add_labels("brain", file)
+
+
+def add_notes(archive, _):
+    archive.add_notes(quality="good")
+
+
+def correct_seg(archive, file):
+    archive.remove_labels("seg")
+    archive.add_labels("seg", file)
+
+
+@pytest.mark.parametrize(
+    ("add", "named"),
+    [
+        (add_brain, "the label map 'brain';"),
+        (add_notes, "the note 'quality';"),
+        (correct_seg, "the label map 'seg';"),
+    ],
+)
+@pytest.mark.parametrize("changed", ["t1.nii", "seg.nii"])
+def test_an_archive_that_got_more_is_not_replaced(made, tmp_path, add, named, changed):
+    add(made, label(tmp_path / "by hand.nii", 7))
+    before = truth(tmp_path / "out")
+    touch(tmp_path / f"in/0/{changed}")
+    touch(tmp_path / "in/1/t1.nii")
+    result = again(tmp_path)
+    assert result.exit_code == 3
+    assert "1 converted, 0 up to date, 1 failed" in result.stdout
+    assert f"CONTENT_ADDED: {made.path}" in result.stderr
+    assert named in result.stderr
+    name = f"subjects/{archives(tmp_path / 'out')[0].name}/"
+    after = truth(tmp_path / "out")
+    assert {k: v for k, v in after.items() if k.startswith(name)} == {
+        k: v for k, v in before.items() if k.startswith(name)
+    }
+    assert again(tmp_path).exit_code == 3  # as often as it is tried
+    assert again(tmp_path, "--overwrite").exit_code == 0
+    assert list(vx.Archive(made.path).labels) == ["seg"]
+    assert vx.Archive(made.path).notes == {}
+
+
+def test_what_was_only_removed_holds_nothing_up(made, tmp_path):
+    made.add_labels("brain", label(tmp_path / "by hand.nii", 7))
+    made.remove_labels("brain")
+    touch(tmp_path / "in/0/t1.nii")
+    result = again(tmp_path)
+    assert (result.exit_code, "1 converted, 1 up to date" in result.stdout) == (0, True)
+    made.remove_labels("seg")
+    touch(tmp_path / "in/0/t1.nii")
+    assert again(tmp_path).exit_code == 0
+    assert list(vx.Archive(made.path).labels) == ["seg"]
+
+
+def test_a_damaged_archive_is_made_again_whatever_it_held(made, tmp_path):
+    add_brain(made, label(tmp_path / "by hand.nii", 7))
+    path = archives(tmp_path / "out")[0]
+    (path / "manifest.json").unlink()
+    assert again(tmp_path).exit_code == 0
+    assert voxels(path).shape == (12, 10, 8)
+
+
+def test_preprocessed_archives_keep_what_was_added_to_them(tmp_path):
+    save(tmp_path / "in/a.nii", 1)
+    build(tmp_path / "in", tmp_path / "out")
+    flipped = vx.Cohort(tmp_path / "out").map(vx.Flip(0))
+    flipped.save(tmp_path / "flipped")
+    archive = vx.Archive(archives(tmp_path / "flipped")[0])
+    archive.add_notes(quality="good")
+    touch(tmp_path / "in/a.nii")
+    build(tmp_path / "in", tmp_path / "out")
+    flipped = vx.Cohort(tmp_path / "out").map(vx.Flip(0))
+    with pytest.raises(vx.VoxarrayError, match="CONTENT_ADDED"):
+        flipped.save(tmp_path / "flipped")
+    assert vx.Archive(archive.path).notes == {"quality": "good"}
+    flipped.save(tmp_path / "flipped", overwrite=True)
+    assert vx.Archive(archive.path).notes == {}
+
+
+def test_workers_refuse_too(made, tmp_path):
+    add_brain(made, label(tmp_path / "by hand.nii", 7))
+    touch(tmp_path / "in/0/t1.nii")
+    from voxarray.cohort.options import InputSelection
+
+    pairs = (("t1", "{subject}/t1.nii"),), (("seg", "{subject}/seg.nii"),)
+    done = build(
+        tmp_path / "in",
+        tmp_path / "out",
+        choice=InputSelection(*pairs),
+        run=ExecutionOptions(workers=1),
+    )
+    assert [one.code for one in done.failures] == ["CONTENT_ADDED"]
+    assert sorted(vx.Archive(made.path).labels) == ["brain", "seg"]
