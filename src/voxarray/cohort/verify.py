@@ -137,7 +137,8 @@ def verify_below(
             beside = together.setdefault(saved.folder, [])
             other = next(filter(saved.conflicts, beside), None)
             if other is not None:
-                problems.append(Problem("SAVED_APART", other.name, apart(other, saved)))
+                error = apart(other, saved)
+                problems.append(Problem(error.code, other.name, error.message))
             beside.append(saved)
         yield Verdict.of(archive, seen, problems)
 

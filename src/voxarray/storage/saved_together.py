@@ -76,16 +76,18 @@ class OpenedTogether:
         self._seen[one.folder, one.name] = one
         for other in self._seen.values():
             if one.conflicts(other):
-                raise StateError(apart(other, one), code="SAVED_APART", path=one.folder)
+                raise apart(other, one)
 
 
-def apart(one: SavedTogether, other: SavedTogether) -> str:
-    """What is said of two archives that do not belong together."""
-    return (
+def apart(one: SavedTogether, other: SavedTogether) -> StateError:
+    """The error of two archives that may not belong together."""
+    return StateError(
         f"{one.name} and {other.name} in {one.folder} are of two different calls of Subject.save, "
         "each of which saved both, so that they may not belong together: one call was "
         "interrupted, or is not done yet, or two saved at once; save the subject again "
-        "(overwrite=True), or open the images without a Subject"
+        "(overwrite=True), or open the images without a Subject",
+        code="SAVED_APART",
+        path=one.folder,
     )
 
 
