@@ -178,7 +178,9 @@ _HEADING = """# Error codes
 Every error of voxarray has a `code`, which stays the same from release to release, and a message
 that says what was seen, what was expected and what to do. This page lists all codes with their
 messages, read from the code; … stands for a value that the message fills in. A traceback links to
-its code on this page.
+the code of its error on this page. The line below a code names the classes of errors that carry it,
+and the packages of voxarray that it comes from. `Problem` is what `voxarray.verify` returns, and
+`Failure` is the entry of a failed image in the report of a cohort.
 [The classes of errors](reference/errors.md) also inherit from built-in errors.
 """
 

@@ -204,6 +204,6 @@ def test_a_card_without_a_number_is_the_one_that_is_current_to_begin_with(tmp_pa
 
 
 def test_a_list_of_devices_is_named(tmp_path):
-    with pytest.raises(vx.ModelError, match="several cards take a process each") as caught:
+    with pytest.raises(vx.ModelError, match="one process for each card") as caught:
         vx.infer(bright, scan(), tmp_path / "a.nii", patch_size=8, device=["cuda:0", "cuda:1"])
     assert caught.value.code == "NO_DEVICE"

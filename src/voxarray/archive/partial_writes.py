@@ -187,8 +187,9 @@ def complete(
     depth, ends = plan.layouts[0].shape[1], [0, *(part.planes.stop for part in ordered)]
     if [*(part.planes.start for part in ordered), depth] != ends:
         raise ArchiveError(
-            f"the parts of {plan.source.path or 'the image'} hold the planes "
-            f"{', '.join(f'{p.planes.start} to {p.planes.stop}' for p in ordered)} of {depth}: "
+            f"some planes of {plan.source.path or 'the image'} are missing or written twice: its "
+            "parts hold the planes "
+            f"{', '.join(f'{p.planes.start} to {p.planes.stop}' for p in ordered)} of {depth}; "
             "convert it again",
             code="MISSING_PART",
         )

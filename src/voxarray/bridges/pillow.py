@@ -40,8 +40,8 @@ def to_pil(source: Source, *, transpose: bool = True) -> Any:
         )
     if channels not in (1, 3, 4) or source.dtype.kind == "c":
         raise UnsupportedError(
-            f"a Pillow image is made of 1, 3 or 4 real channels, not of {channels} of "
-            f"{source.dtype.name}",
+            "a Pillow image has 1, 3 or 4 channels of real numbers, and this image has "
+            f"{channels} of type {source.dtype.name}",
             code="BAD_CHANNELS",
         )
     itemsize = source.dtype.itemsize

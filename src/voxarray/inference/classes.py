@@ -57,7 +57,8 @@ class Classes:
         table = tuple(_label(value, name) for value, name in rows.items())
         if known and len(known) != len(table):
             raise ModelError(
-                f"classes names {len(table)} and the model has {len(known)}: {dict(known)}",
+                f"classes= names {len(table)} classes, and the model has {len(known)}: "
+                f"{dict(known)}",
                 code="CLASSES_CHANGED",
             )
         names = [label.name for label in table]

@@ -103,7 +103,8 @@ def _of_bundle(bundle: Bundle) -> LoadedModel:
             network = kind(**arguments)
         except (TypeError, ValueError) as error:
             raise ModelError(
-                f"{bundle.config_path} gives {kind.__name__} arguments that it refuses: {error}",
+                f"{bundle.config_path} gives the network {kind.__name__} arguments that the "
+                f"network refuses: {error}",
                 code="BUNDLE_TARGET",
                 path=bundle.config_path,
             ) from error

@@ -189,8 +189,8 @@ class Network:
         """
         if self.classes is not None and logits.shape[1] != self.classes:
             raise ModelError(
-                f"the model returned {logits.shape[1]} classes for {where()} and {self.classes} "
-                "are expected: the number of classes is the second axis of what it returns",
+                f"the model returned {logits.shape[1]} classes for {where()}, and {self.classes} "
+                "were expected: the number of classes is the second axis of what it returns",
                 code="CLASSES_CHANGED",
             )
         self.classes = logits.shape[1]
@@ -354,8 +354,8 @@ def _no_device(device: Any, error: Exception) -> ModelError:
     text = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
     return ModelError(
         f"there is no device {device!r} here that works ({text}): name one as torch does, such as "
-        '"cpu" or "cuda:0"; several cards take a process each, with a part of a cohort '
-        "(partition=, --partition)",
+        '"cpu" or "cuda:0"; for several cards, start one process for each card, and give each '
+        "process a part of the cohort (partition=, --partition)",
         code="NO_DEVICE",
     )
 

@@ -216,7 +216,10 @@ class Outline(Source):
         return 1, w, h, min(d, 64)
 
     def read(self, selection: Selection) -> NDArray:  # noqa: ARG002
-        raise StateError("an outline has no voxels", code="ONE_PASS")
+        raise StateError(
+            "this is only the size and type of a prediction, which has no voxels to read",
+            code="ONE_PASS",
+        )
 
     def token(self) -> str:
         return digest("outline", self.shape, self.affine)

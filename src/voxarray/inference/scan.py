@@ -212,13 +212,13 @@ def _channels(subject: Subject, channels: Sequence[str] | None) -> list[str]:
         )
     if isinstance(channels, (set, frozenset)):
         raise StateError(
-            f"channels is a set, {sorted(channels)}, which has no order: pass a list",
+            f"channels= is a set, {sorted(channels)}, which has no order: pass a list",
             code="CHANNELS_UNNAMED",
         )
     names = [channels] if isinstance(channels, str) else list(channels)
     if len(set(names)) < len(names):
         raise StateError(
-            f"channels names an image twice: {names}; each of the network's channels is an image "
+            f"channels= names an image twice: {names}; each of the network's channels is an image "
             "of its own",
             code="CHANNELS_REPEATED",
         )

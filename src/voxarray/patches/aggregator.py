@@ -321,9 +321,9 @@ def _require_aligned(sampler: GridSampler, factor: int) -> None:
             else f"choose patch_size and patch_overlap of {name} as multiples of {2 * factor}"
         )
         raise StateError(
-            f"patches along {name} start at {starts} in a border of {before[axis]}, and "
-            f"{odd[0]} is not a multiple of downsampling_factor={factor}: a prediction would lie "
-            f"between the voxels of the smaller volume; {advice}",
+            f"along {name}, the volume has a border of {before[axis]} voxels, and patches start "
+            f"at {starts}; {odd[0]} is not a multiple of downsampling_factor={factor}, so that a "
+            f"prediction would lie between the voxels of the smaller volume: {advice}",
             code="UNALIGNED_STARTS",
         )
 

@@ -110,11 +110,20 @@ def _span(blob: Blob, member: zipfile.ZipInfo, path: str) -> tuple[int, int]:
     inside = 0 <= offset <= blob.size  # what a directory that lies makes of it may be neither
     header = blob.read(offset, _LOCAL_HEADER) if inside else b""
     if len(header) != _LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
-        raise FormatError(f"{path} is damaged before {member.filename}", code="BAD_ZIP", path=path)
+        raise FormatError(
+            f"{path} is damaged before its file {member.filename}: copy or download it again",
+            code="BAD_ZIP",
+            path=path,
+        )
     name, extra = _LOCAL_LENGTHS.unpack_from(header, 26)
     start = offset + _LOCAL_HEADER + name + extra
     if start + member.file_size > blob.size:
-        raise FormatError(f"{path} ends inside {member.filename}", code="BAD_ZIP", path=path)
+        raise FormatError(
+            f"{path} ends inside its file {member.filename}: it was not copied whole, copy or "
+            "download it again",
+            code="BAD_ZIP",
+            path=path,
+        )
     return start, member.file_size
 
 

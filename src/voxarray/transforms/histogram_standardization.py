@@ -150,8 +150,9 @@ def _percentiles(
     statistics = statistics_of(source, chosen, report)
     if statistics.not_finite or not statistics.count:
         raise StateError(
-            f"{image!r} cannot be used for training: within the mask are {statistics.count:,} "
-            f"voxels, and {statistics.not_finite:,} that are NaN or infinite",
+            f"{image!r} cannot be used for training: within the mask, {statistics.count:,} voxels "
+            f"are finite and {statistics.not_finite:,} are NaN or infinite; expected some finite "
+            "ones and no others",
             code="NOT_FINITE" if statistics.not_finite else "EMPTY_MASK",
         )
     return statistics.percentiles(percents)

@@ -269,7 +269,7 @@ def test_compressed_refusals(tmp_path):
             everything(source)
         assert caught.value.code == code
     path = write(tmp_path / "a.nrrd", header((9999, 9999, 9999), encoding="gzip"), good)
-    with pytest.raises(FormatError, match=r"no .* compressed bytes can hold") as caught:
+    with pytest.raises(FormatError, match=r"\d compressed bytes cannot hold that many") as caught:
         opened(path)
     assert caught.value.code == "DIMS_EXCEED_FILE"
 

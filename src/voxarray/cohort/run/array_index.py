@@ -33,15 +33,16 @@ def part_of_array(of: int) -> tuple[int, int]:
     told = {name: os.environ[name] for name in _VARIABLES if _is_told(name)}
     if not told:
         raise FormatError(
-            f"no variable says which task of an array this is ({', '.join(_VARIABLES)}): submit it "
-            f"as an array of {of}, or write the number, such as 1/{of}",
+            "no environment variable says which task of an array this is "
+            f"({', '.join(_VARIABLES)}): submit it as an array of {of}, or write the number of the "
+            f"part instead of auto, such as 1/{of}",
             code="NO_ARRAY_INDEX",
         )
     numbers = {name: int(text) + 1 - _VARIABLES[name] for name, text in told.items()}
     if len(set(numbers.values())) > 1:
         raise FormatError(
-            f"several variables say different things: {_shown(told)}; write the number, such as "
-            f"1/{of}",
+            "environment variables disagree about which task of an array this is: "
+            f"{_shown(told)}; write the number of the part instead of auto, such as 1/{of}",
             code="AMBIGUOUS_ARRAY_INDEX",
         )
     number = next(iter(numbers.values()))

@@ -62,9 +62,9 @@ def require_lps_axes(affine: NDArray[np.float64], kind: str) -> None:
     stray = np.abs(columns - np.diag(spacing)).max()
     if (spacing <= 0).any() or stray > _AXIS_TOLERANCE * spacing.max():
         raise UnsupportedError(
-            f"{kind} holds no directions, its axes are left, posterior, superior, and those of the "
-            f"image run {''.join(Grid((1, 1, 1), affine).orientation)}: save it as .nrrd or .nii "
-            "instead, or reorient it first",
+            f"{kind} holds no directions: its axes always run left, posterior, superior, and those "
+            f"of the image run {''.join(Grid((1, 1, 1), affine).orientation)}. Save the image as "
+            ".nrrd or .nii instead, or reorient it first",
             code="AFFINE_NOT_HELD",
         )
 
@@ -82,8 +82,8 @@ def require_held(before: Source, after: Source, kind: str) -> None:
         )
     if not before.grid.isclose(after.grid):
         raise UnsupportedError(
-            f"{kind} cannot hold the affine\n{before.affine}\nit would become\n{after.affine}\n"
-            "save the image as .nrrd or .nii instead",
+            f"{kind} cannot hold the affine:\n{before.affine}\nwould become\n{after.affine}.\n"
+            "Save the image as .nrrd or .nii instead",
             code="AFFINE_NOT_HELD",
         )
 

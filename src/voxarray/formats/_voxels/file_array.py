@@ -108,8 +108,8 @@ class StoredVoxels:
         """
         if self.nbytes > available * ratio:
             raise FormatError(
-                f"{self.shape} voxels of {self.dtype.name} take {self.nbytes} bytes, which no "
-                f"{available} compressed bytes can hold: the header is wrong",
+                f"{self.shape} voxels of {self.dtype.name} take {self.nbytes} bytes, and "
+                f"{available} compressed bytes cannot hold that many: the header is wrong",
                 code="DIMS_EXCEED_FILE",
             )
 

@@ -179,9 +179,9 @@ def _require_uniform(heights: NDArray[np.float64], slices: list[int]) -> None:
             code="MISSING_SLICE",
         )
     raise FormatError(
-        f"slices are {gaps.min():.4g} to {gaps.max():.4g} mm apart, mostly {spacing:.4g}, the "
-        f"oddest {where}: expected equal distances to {TOLERANCE:.0%}; resample them first, for "
-        "instance with dcm2niix",
+        f"slices are {gaps.min():.4g} to {gaps.max():.4g} mm apart; the median is {spacing:.4g} "
+        f"mm, and the distance {where} differs most from it. Expected distances that are equal to "
+        f"within {TOLERANCE:.0%}: resample the slices first, for instance with dcm2niix",
         code="NON_UNIFORM_SPACING",
     )
 
@@ -229,8 +229,8 @@ def _require_on_line(
     if off.max() > TOLERANCE * spacing:
         raise FormatError(
             f"a plane of slice {slices[int(np.argmax(off))]} (from 0) is {off.max():.4g} mm away "
-            f"from the line and the even spacing of {spacing:.4g} mm of the others: expected "
-            f"at most {TOLERANCE:.0%} of it",
+            "from where even spacing along a straight line would put it: expected at most "
+            f"{TOLERANCE:.0%} of the spacing of {spacing:.4g} mm",
             code="NON_UNIFORM_SPACING",
         )
 

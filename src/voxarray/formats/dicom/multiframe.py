@@ -54,9 +54,8 @@ def of_many(frame: Frame, groups: Groups, count: int) -> Frame:
     by = ", ".join(map(tags.name, sorted(counted)))
     raise FormatError(
         f"the file holds {count} frames{f', counted by {by},' * bool(by)} and does not say where "
-        "or when each of them was taken: expected functional groups, a grid of offsets that begins "
-        "at 0 or at the height of the first frame, a position with the spacing between slices, or "
-        "the time between frames",
+        "or when each of them was taken: expected functional groups, a Grid Frame Offset "
+        "Vector, a position with the spacing between slices, or the time between frames",
         code="NO_POSITION",
     )
 
@@ -70,8 +69,8 @@ def _of_dose(frame: Frame, offsets: Vector) -> Vector:
     if axial and abs(offsets[0] - z) < 1e-3:
         return x, y, offsets[frame.index]
     raise FormatError(
-        f"the grid of offsets begins at {offsets[0]:g} mm, where 0 or the height of the first "
-        f"frame ({z:g} mm, of an axial grid) was expected: it does not say where its frames are",
+        f"the Grid Frame Offset Vector begins at {offsets[0]:g} mm, so it does not say where the "
+        f"frames are: expected 0 or, for axial frames, the height of the first frame ({z:g} mm)",
         code="NO_POSITION",
     )
 

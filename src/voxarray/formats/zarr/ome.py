@@ -165,9 +165,9 @@ def _after(
             return matrix, _axes_of(systems, system, len(axes))
         if len(onwards) > 1:
             raise UnsupportedError(
-                f"coordinates {system!r} lead to "
+                f"transformations lead from the coordinate system {system!r} to several others, "
                 f"{[_system(t.get('output'))[1] for t in onwards]}, and nothing says which of "
-                "these is the patient's world: keep one",
+                "these is the patient's world: keep one of these transformations",
                 code="AMBIGUOUS_SYSTEMS",
             )
         matrix = composed(onwards, len(axes)) @ matrix
@@ -199,7 +199,8 @@ def _target(image: Json, systems: Mapping[str, tuple[Json, ...]]) -> str:
     targets = {_system(t.get("output"))[1] for level in transforms for t in level}
     if len(targets) > 1:
         raise UnsupportedError(
-            f"levels lead to several coordinate systems, {sorted(targets)}: keep one",
+            "the transformations of the levels lead to several coordinate systems, "
+            f"{sorted(targets)}: let all of them lead to the same one",
             code="AMBIGUOUS_SYSTEMS",
         )
     return next(iter(targets), "") or next(iter(systems))

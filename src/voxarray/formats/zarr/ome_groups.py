@@ -69,7 +69,7 @@ def image_with(group: Node, level: str, path: str) -> Json | None:
     if any(_geometry(other) != _geometry(found[0]) for other in found):
         raise UnsupportedError(
             f"{level} is a level of {len(found)} multiscale images of {group.key or '/'}, which "
-            "describe it differently: keep one",
+            "describe it differently: keep one of them",
             code="MULTIPLE_IMAGES",
             path=path,
         )
