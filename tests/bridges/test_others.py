@@ -35,7 +35,7 @@ def test_pillow_of_a_slice_reads_the_slice(tmp_path):
     assert reads.voxels == 5 * 6
     with pytest.raises(RuntimeError, match="not 2D"):
         image.as_pil()
-    with pytest.raises(vx.UnsupportedError, match="not of 2"):
+    with pytest.raises(vx.UnsupportedError, match="this image has 2 of type"):
         vx.ScalarImage(tensor=voxels((2, 5, 6, 1))).as_pil()
     holes = np.array([[np.nan, 7.0]], "float32")[None, ..., None]
     assert np.asarray(vx.ScalarImage(tensor=holes).as_pil())[:, 0, 0].tolist() == [0, 7]

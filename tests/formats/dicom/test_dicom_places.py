@@ -123,7 +123,7 @@ def test_dose_grid_relative_and_absolute(tmp_path, offsets, pointer):
                 "GridFrameOffsetVector": [30, 32, 34, 36],
                 "ImageOrientationPatient": [1, 0, 0, 0, 0, -1],
             },
-            "axial grid",
+            "for axial frames, the height",
         ),
         ({"GridFrameOffsetVector": [0, 2, 4]}, "neither|does not say"),
     ],

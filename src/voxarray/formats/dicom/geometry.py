@@ -180,8 +180,8 @@ def _require_uniform(heights: NDArray[np.float64], slices: list[int]) -> None:
         )
     raise FormatError(
         f"slices are {gaps.min():.4g} to {gaps.max():.4g} mm apart; the median is {spacing:.4g} "
-        f"mm, and the distance {where} differs most from it. Expected distances that are equal to "
-        f"within {TOLERANCE:.0%}: resample the slices first, for instance with dcm2niix",
+        f"mm, and the distance {where} differs most from it: expected distances that are equal to "
+        f"within {TOLERANCE:.0%}; resample the slices first, for instance with dcm2niix",
         code="NON_UNIFORM_SPACING",
     )
 
