@@ -191,9 +191,8 @@ def discover_inputs(
     cohort = cohort_named(texts)
     if cohort is not None:
         raise FormatError(
-            f"{cohort} is a cohort; converted as a folder of scans, it would lose its subjects, "
-            "label maps and metadata. These are kept by vx.Cohort(path).save(destination), and by "
-            "voxarray convert without a plan",
+            f"{cohort} is a cohort; converted as scans, it would lose subjects, label maps and "
+            "metadata: use vx.Cohort(path).save(destination), or voxarray convert without a plan",
             code="IS_COHORT",
             path=cohort,
         )
