@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -132,6 +134,29 @@ def test_a_peak_is_not_forgotten_when_another_measurement_begins():
     assert inner.peak < 30 << 20
 
 
+def test_a_peak_is_of_this_process_and_not_of_who_started_it():
+    """``getrusage`` tells at least what the other process had that became this one."""
+    code = "\n".join(
+        [
+            "from voxarray.cohort.run.resource_usage import metered",
+            "for size in (40, 64, 40, 400, 48):",
+            "    with metered() as cost:",
+            "        block = bytearray(size << 20)",
+            "        del block",
+            "    assert abs(cost.peak - (size << 20)) < 4 << 20, (size, cost.peak >> 20)",
+        ]
+    )
+    ballast = bytearray(300 << 20)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    del ballast
+
+
 def test_only_failures_are_waited_for(tmp_path, monkeypatch):
     """Of an image that is there its archive tells; of one that failed, the journal alone."""
     synced = []
@@ -152,6 +177,7 @@ def test_without_memory_to_look_a_peak_is_unknown(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr("builtins.open", no_room)
+    monkeypatch.setattr(os, "open", no_room)
     with metered() as cost:
         pass
     assert cost.peak is None

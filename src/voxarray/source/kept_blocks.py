@@ -20,8 +20,9 @@ def dropped_afterwards(sources: Iterable[Source]) -> Iterator[None]:
     try:
         yield
     finally:
-        files = {file for source in sources for file in _files(source)}
-        BLOCKS.drop(lambda key: (key[0] if isinstance(key, tuple) else key) in files)
+        if BLOCKS.nbytes:  # not after small compressed files, which are decoded in one go
+            files = {file for source in sources for file in _files(source)}
+            BLOCKS.drop(lambda key: (key[0] if isinstance(key, tuple) else key) in files)
 
 
 def _files(source: Any) -> Iterator[Hashable]:

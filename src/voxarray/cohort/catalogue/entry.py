@@ -45,6 +45,7 @@ class Entry:
 def facts_of(item: Item, opened: Opened) -> dict[str, Any]:
     """What the manifest of an item's archive says."""
     source = opened.source
+    grid = source.grid
     return {
         KEY: {
             "key": item.key,
@@ -54,8 +55,8 @@ def facts_of(item: Item, opened: Opened) -> dict[str, Any]:
             "labels": [layer.name for layer in item.layers] or sorted(opened.layers),
             "source": item.origin.source,
             "shape": list(source.shape),
-            "spacing": [float(mm) for mm in source.grid.spacing],
-            "orientation": "".join(source.grid.orientation),
+            "spacing": [float(mm) for mm in grid.spacing],
+            "orientation": "".join(grid.orientation),
             "dtype": source.dtype.name,
             "facts": {k: v for k, v in item.facts.items() if not k.startswith("_")},
         }

@@ -243,11 +243,11 @@ def _seen(
 
 def header_of(source: Source, options: ArchiveOptions, kind: Kind = "intensity") -> Header:
     """What a plan says of an image that is open."""
-    plan = planned(source, kind, options.of_archive("", False))
+    plan, grid = planned(source, kind, options.of_archive("", False)), source.grid
     return Header(
         shape=source.shape,
-        spacing=tuple(float(mm) for mm in source.grid.spacing),  # type: ignore[arg-type]
-        orientation="".join(source.grid.orientation),
+        spacing=tuple(float(mm) for mm in grid.spacing),  # type: ignore[arg-type]
+        orientation="".join(grid.orientation),
         dtype=source.dtype.name,
         voxel_bytes=math.prod(source.shape) * source.dtype.itemsize,
         peak=plan.projected_peak,

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import mmap
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from voxarray.core import portable
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 _PROC = "/proc/self"
 _PAGE = mmap.PAGESIZE
@@ -32,6 +41,8 @@ class ResourceUsage:
 
 
 _lock = threading.Lock()
+_least = sys.maxsize
+"""KiB that ``getrusage`` has told so far, at least."""
 _running: list[ResourceUsage] = []
 
 
@@ -67,28 +78,53 @@ def _keep_peak() -> None:
     """Note the peak so far with all that run, before somebody makes the kernel forget it."""
     if not _running:
         return
-    peak = 1024 * (_field("status", "VmHWM") or 0)
+    peak = _peak()
     for cost in _running:
         cost._highest = max(cost._highest, peak)
+
+
+def _peak() -> int:
+    """Bytes at the peak since the kernel was told to forget it.
+
+    A call tells it for a twentieth of what the file of the process costs, but never less than the
+    process that started this one had. That is the same all the time: what is above the least that
+    was ever told is what this process had itself.
+    """
+    global _least
+    told = 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if told > _least:
+        return 1024 * told
+    _least = told or _least
+    return 1024 * (_field("status", "VmHWM") or 0)
 
 
 def _reset_peak() -> int | None:
     """Resident bytes now, after the kernel has forgotten the peak so far (proc(5), clear_refs)."""
     try:
-        with open(f"{_PROC}/clear_refs", "wb", buffering=0) as forget:
-            forget.write(b"5")
-        with open(f"{_PROC}/statm", "rb", buffering=0) as pages:  # a tenth of what status takes
-            return int(pages.read(_LARGEST).split()[1]) * _PAGE
+        forget = os.open(f"{_PROC}/clear_refs", os.O_WRONLY | portable.CLOEXEC)
+        try:
+            os.write(forget, b"5")
+        finally:
+            os.close(forget)
+        # A tenth of what status takes.
+        return int(_read("statm").split()[1]) * _PAGE
     except (OSError, MemoryError):  # what is measured fails by itself, and is named
         return None
 
 
 def _field(file: str, name: str) -> int | None:
     try:
-        with open(f"{_PROC}/{file}", "rb", buffering=0) as status:
-            text = status.read(_LARGEST)
+        text = _read(file)
     except (OSError, MemoryError):
         return None
     wanted = f"{name}:".encode()
     numbers = (line.split()[1] for line in text.splitlines() if line.startswith(wanted))
     return next(map(int, numbers), None)
+
+
+def _read(file: str) -> bytes:
+    fd = os.open(f"{_PROC}/{file}", os.O_RDONLY | portable.CLOEXEC)
+    try:
+        return os.read(fd, _LARGEST)
+    finally:
+        os.close(fd)
