@@ -122,7 +122,7 @@ def test_the_command_line_notes_how_many_there_are(written, tmp_path):
     told = CliRunner().invoke(main, ["verify", str(tmp_path)])
     assert told.exit_code == 0
     old = len(list(tmp_path.glob("*.ozx"))) + len(list(tmp_path.glob("[ir]*.ome.zarr")))
-    assert f"note: {old} are of format version 1" in told.output
+    assert f"note: {old} archives are of format version 1" in told.output
     quick = CliRunner().invoke(main, ["verify", "--quick", str(tmp_path / "new.ome.zarr")])
     assert quick.exit_code == 0
     assert "note:" not in quick.output

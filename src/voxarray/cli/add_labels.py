@@ -20,10 +20,14 @@ from voxarray.layers import Archive
     "names",
     multiple=True,
     metavar="VALUE=NAME",
-    help="Name of a label value, such as 1=tumour",
+    help="Name of a label value, such as 1=tumour; may be given again",
 )
 @click.option(
-    "--colour", "colours", multiple=True, metavar="VALUE=#RRGGBB", help="Colour of a label value"
+    "--colour",
+    "colours",
+    multiple=True,
+    metavar="VALUE=#RRGGBB",
+    help="Colour of a label value; may be given again",
 )
 @click.option(
     "--memory",
@@ -42,7 +46,8 @@ def command(
     """Add the label map in FILE to ARCHIVE under NAME.
 
     The label map must be on the grid of the archive's image, and is added completely or not at
-    all. If you name one value, name all values that occur, except 0.
+    all. NAME is the name of the whole label map. The option --name names one label value; if you
+    give it, give it for every value that occurs, except 0.
     """
     talk = console()
     opened = Archive(archive)

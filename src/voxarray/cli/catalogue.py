@@ -23,7 +23,7 @@ _SHOWN = (
 
 
 @click.command("catalogue")
-@click.argument("destination")
+@click.argument("destination", metavar="COHORT")
 @click.option("--query", help='Only rows that match this condition, such as "spacing_max < 2"')
 @click.option(
     "--columns",
@@ -47,7 +47,10 @@ def command(
     log: str | None,
     as_json: bool,
 ) -> None:
-    """Print the catalogue of the cohort in DESTINATION: a row per image."""
+    """Print the catalogue of COHORT: a row per image.
+
+    COHORT is the folder that `voxarray convert` made.
+    """
     from voxarray.cohort.cohort import Cohort
 
     if as_json and log is None:

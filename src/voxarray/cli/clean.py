@@ -17,17 +17,17 @@ from voxarray.storage.folder_lock import Ownership
 @click.option(
     "--unlocked",
     is_flag=True,
-    help="Also remove files if no lock shows whether they are in use",
+    help="Also remove files without a lock, which may still be in use",
 )
 @click.option("--dry-run", is_flag=True, help="List what would be removed, and remove nothing")
 @how_it_speaks(as_json=False)
 def command(path: str, unlocked: bool, dry_run: bool) -> None:
-    """Remove the files that interrupted conversions left in PATH and its subfolders.
+    """Remove files that interrupted conversions left in PATH.
 
-    Files of running conversions are kept. In three cases nothing shows whether the conversion
-    still runs: on file systems without locks, in buckets (s3://...), and for files of
-    voxarray 0.1. Such files are removed only with --unlocked; use it only while nobody converts
-    there.
+    Subfolders are searched, too. Files of running conversions are kept. A conversion locks the
+    files that it writes. There is no lock on some file systems, in buckets (s3://...), and for
+    files of voxarray 0.1. Files without a lock are removed only with --unlocked; use it only
+    while nobody converts there.
     """
     talk = console()
     found = clean(path, unlocked=unlocked, dry_run=dry_run)
@@ -40,7 +40,7 @@ def command(path: str, unlocked: bool, dry_run: bool) -> None:
     ]
     if doubtful and not unlocked:
         talk.complain(
-            f"{len(doubtful)} are kept, since no lock shows whether their writers still run: if "
+            f"no lock shows whether {len(doubtful)} of these are in use, so they are kept: if "
             f"nobody converts here now, voxarray clean {path} --unlocked removes them"
         )
     failed = [left for left in found if left.outcome == "failed"]

@@ -73,14 +73,15 @@ _OF_ARCHIVES = {"levels": "--levels", "chunk": "--chunk", "codec": "--codec", "z
 def command(
     sources: tuple[str, ...], destination: str, memory: str | None, **arguments: Any
 ) -> None:
-    """Convert SOURCES to DESTINATION: one image, or many into a cohort of Zarr archives.
+    """Convert SOURCES to DESTINATION: one image, or a cohort.
 
     If DESTINATION is the name of an archive (.ome.zarr, .nii.zarr, .ozx) or of a file in another
     format (.nii.gz, .nrrd, .mha, ...), SOURCES must be one image.
 
-    Otherwise DESTINATION is the folder of a cohort, and SOURCES are files, folders, globs, a BIDS
-    dataset, a manifest (.csv, .tsv, .parquet), a list of paths or URLs (.txt), or URLs. Images
-    that are up to date there are not converted again: run the command again to resume.
+    Otherwise DESTINATION becomes a cohort: a folder with a Zarr archive for each image, and a
+    catalogue. SOURCES are files, folders, globs, a BIDS dataset, a manifest (.csv, .tsv,
+    .parquet), a list of paths or URLs (.txt), or URLs. Images that are up to date in DESTINATION
+    are not converted again: run the command again to resume.
 
     SOURCES may also be one cohort. It becomes another cohort with the same subjects, label maps
     and metadata or, with --suffix, a folder of files.
@@ -154,7 +155,7 @@ def _many(
         _cohort(Cohort(cohort), folder, options, run, suffix)
     if suffix is not None:
         raise click.UsageError(
-            f"--suffix makes files of the images of a cohort, and {why_no_cohort(named)}"
+            f"--suffix writes the images of a cohort as files, but {why_no_cohort(named)}"
         )
 
     def work(watcher: ProgressListener) -> CohortResult:
@@ -175,8 +176,8 @@ def _cohort(
     if unused := given(meaningless):
         what = "files" if suffix else "a cohort"
         raise click.UsageError(
-            f"{', '.join(unused)} has no effect when the cohort {cohort.path} becomes {what}: "
-            "leave it out"
+            f"{', '.join(unused)} would have no effect when the cohort {cohort.path} becomes "
+            f"{what}: leave out {', '.join(unused)}"
         )
     if suffix is None:
         from voxarray.cohort.mapped import Unchanged  # brings all transforms

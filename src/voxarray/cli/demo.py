@@ -29,7 +29,10 @@ PATCH = 96
     help="Where the scan, its archive and the preview go",
 )
 def command(folder: Path) -> None:
-    """Convert a scan larger than the memory budget, slice it, preview it, make a tensor."""
+    """Convert and view a scan larger than the memory budget.
+
+    The scan is also sliced, and one patch is loaded as a tensor.
+    """
     import dask.config
 
     with fatal():

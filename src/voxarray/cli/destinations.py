@@ -75,9 +75,9 @@ class Destination:
         if self.kind is not Kind.COHORT:
             suffix = longest_suffix(self.path, written_suffixes())
             raise click.UsageError(
-                f"{command} is about a cohort, which is a folder, and {self.path} names one "
-                f"{self.kind.value} ({suffix}): voxarray convert makes that at once, or name a "
-                "folder without such a suffix"
+                f"voxarray {command} needs a cohort, which is a folder, but {self.path} names one "
+                f"{self.kind.value} ({suffix}): choose a folder without such a suffix, or make "
+                f"the {self.kind.value} with voxarray convert"
             )
         return CohortLayout.of(self.path)
 
@@ -97,7 +97,7 @@ def refuse_meaningless(kind: Kind, destination: str, unused: dict[str, str]) -> 
     if found:
         raise click.UsageError(
             f"{destination} names one {kind.value}, for which {', '.join(found)} would have no "
-            "effect: leave it out, or name a folder, which becomes a cohort"
+            f"effect: leave out {', '.join(found)}, or choose a folder, which becomes a cohort"
         )
 
 

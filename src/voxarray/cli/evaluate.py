@@ -30,17 +30,26 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[in
 @click.command("evaluate")
 @click.argument("prediction")
 @click.argument("reference")
-@click.option("--layer", help="Of cohorts: name of the label map that is the prediction")
-@click.option("--reference-layer", help="Of cohorts: name of the label map that is the reference")
+@click.option(
+    "--layer", help="If PREDICTION is a cohort: name of the label map to compare of each subject"
+)
+@click.option(
+    "--reference-layer",
+    help="If REFERENCE is a cohort: name of the label map to compare with",
+)
 @click.option(
     "--labels", callback=_numbers, metavar="N,N,...", help="Labels to compare [default: all but 0]"
 )
 @click.option(
-    "--no-surfaces", is_flag=True, help="Do not compare surfaces, which needs a label's box in RAM"
+    "--no-surfaces",
+    is_flag=True,
+    help="Do not compare surfaces; comparing them needs the bounding box of a label in RAM",
 )
 @click.option("--montage", metavar="FILE", help="Also save a picture: predictions over their scans")
 @click.option(
-    "--images", metavar="PATH", help="Scans of the picture [default: of the cohort REFERENCE]"
+    "--images",
+    metavar="PATH",
+    help="Scan or cohort of scans for the picture [default: if REFERENCE is a cohort, its scans]",
 )
 @click.option(
     "--most",
@@ -65,10 +74,11 @@ def command(
     as_csv: bool,
     **given: Any,
 ) -> None:
-    """Compare the labels of PREDICTION with those of REFERENCE: Dice, volumes, surfaces.
+    """Compare label maps: Dice, volumes, distances of surfaces.
 
-    Both are label maps on one grid, or both are cohorts with the same subjects; two label maps of
-    one cohort are chosen by --layer and --reference-layer. Prints a row per label, and subject.
+    PREDICTION and REFERENCE are two label maps on one grid, or two cohorts with the same
+    subjects. They may also be the same cohort: then --layer and --reference-layer choose two of
+    its label maps. A row is printed for each label, or for each subject and label.
     """
     import dask.config
 

@@ -12,21 +12,30 @@ from voxarray.cohort.run.slurm_submit import RESUBMISSIONS, resubmit
 
 
 @click.command("finalise")
-@click.argument("destination")
+@click.argument("destination", metavar="COHORT")
 @click.option(
     "--resubmit",
     "script",
     type=click.Path(),
     metavar="SCRIPT",
-    help="SLURM script. Submit its parts with missing images again, with twice the memory, at "
-    f"most {RESUBMISSIONS} times; images that failed permanently do not count as missing",
+    help="SLURM script that converts the cohort. Submit again those of its tasks whose images are "
+    f"missing, with twice the memory, at most {RESUBMISSIONS} times. Images that failed because "
+    "of their content, such as damaged files, do not count as missing",
 )
 @click.option(
-    "--attempt", type=click.IntRange(1), default=1, help="How often SCRIPT has been submitted"
+    "--attempt",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="How many times SCRIPT has been submitted so far",
 )
 @how_it_speaks(as_json=False)
 def command(destination: str, script: str | None, attempt: int) -> None:
-    """Write the catalogue and the report of the cohort in DESTINATION; list missing images."""
+    """Write the catalogue and the report of COHORT.
+
+    Run it when all parts of a plan are converted (convert --partition). Images without an archive
+    are listed.
+    """
     talk = console()
     folder = Destination.of(destination).require_cohort("finalise")
     summary = finalise(folder.root)

@@ -16,7 +16,10 @@ from voxarray.transforms.pipeline_file import parsed, to_text
 @click.argument("archive")
 @how_it_speaks(as_json=False)
 def command(archive: str) -> None:
-    """Print the transforms applied to the image in ARCHIVE, as a `preprocess --pipeline` file."""
+    """Print the transforms that were applied to an archive.
+
+    The text is a pipeline file, as `voxarray preprocess --pipeline FILE` reads it.
+    """
     path = os.path.expanduser(archive)
     history = ScalarImage(path).history
     if not history:

@@ -129,13 +129,14 @@ def command(
     flips: str | None,
     **arguments: Any,
 ) -> None:
-    """Run MODEL over SOURCE, a scan or a cohort, and write the predictions to DESTINATION.
+    """Run MODEL over SOURCE, a scan or a cohort.
 
-    MODEL is a TorchScript, torch.export or ONNX file, or the folder of a MONAI bundle. TorchScript
-    and .pt2 files are programs: use only those from sources that you trust. Predictions of a
-    cohort become another cohort. Without DESTINATION, labels become a layer (a label map) in the
-    archive of each scan. Predictions that are up to date are not made again: run the command
-    again to resume.
+    Predictions are written to DESTINATION; those of a cohort become another cohort. Without
+    DESTINATION, labels become a layer (a label map) in the archive of each scan. Predictions that
+    are up to date are not made again: run the command again to resume.
+
+    MODEL is a file of TorchScript, torch.export (.pt2) or ONNX, or the folder of a MONAI bundle.
+    TorchScript and .pt2 files are programs: use only those from sources that you trust.
     """
     import dask.config
 
@@ -227,7 +228,8 @@ def _layers(
     if unused:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
         raise click.UsageError(
-            f"{options} would have no effect on layers of {source}: leave it out"
+            f"{options} would have no effect, since no DESTINATION is given and labels become a "
+            f"layer of {source}: leave out {options}, or give a DESTINATION"
         )
     outcome = Outcome()
     outcome.console.document.update(source=source, layer=layer)
@@ -238,7 +240,7 @@ def _layers(
             made = add_layer(
                 transform, subject_of(source), layer, console().progress, may_be_there=True
             )
-            outcome.console.say(f"{source}: layer {layer} of {made!r}")
+            outcome.console.say(f"{source} has the layer {layer}: {made!r}")
     outcome.exit()
 
 
@@ -258,7 +260,7 @@ def _layers_of_cohort(
             outcome.fail(name, error)
     if outcome.done:
         outcome.console.say(
-            f"{cohort.path}: layer {layer} of {len(outcome.done)} of {len(ends)} subjects"
+            f"{cohort.path}: {len(outcome.done)} of {len(ends)} subjects have the layer {layer}"
         )
 
 
@@ -268,7 +270,7 @@ def _one(
     unused = [f"--{name}" for name in ("workers", "scheduler", "partition") if arguments[name]]
     if unused:
         raise click.UsageError(
-            f"{', '.join(unused)} would have no effect on one scan: leave it out"
+            f"{', '.join(unused)} would have no effect on one scan: leave out {', '.join(unused)}"
         )
     outcome = Outcome()
     with outcome.attempt(source), _projection_told():

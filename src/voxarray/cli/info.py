@@ -32,7 +32,10 @@ from voxarray.storage.remote.address import is_url
 )
 @how_it_speaks(as_json=True)
 def command(paths: tuple[str, ...], show_limits: bool) -> None:
-    """Show shape, geometry, chunks and memory of images, from their headers alone."""
+    """Show shape, geometry, chunks and memory of images.
+
+    Only headers are read.
+    """
     talk = console()
     if show_limits:
         talk.say(describe_limits())
@@ -40,7 +43,7 @@ def command(paths: tuple[str, ...], show_limits: bool) -> None:
         if not paths:
             talk.finish()
     elif not paths:
-        raise click.UsageError("name an image, or give --limits")
+        raise click.UsageError("give the path of an image, or --limits")
     outcome = Outcome()
     described = talk.document["images"] = []
     for path in map(os.path.expanduser, paths):
@@ -75,7 +78,7 @@ def describe(source: Source) -> str:
         "origin": "(" + ", ".join(map(millimetres, grid.origin)) + ") mm, RAS+",
         "voxels": _voxels(source),
         "levels": str(source.levels),
-        "block": f"{source.chunks} is read at once, {_bytes(source.chunks, source.dtype)}",
+        "block": f"{source.chunks}, {_bytes(source.chunks, source.dtype)}, preferred for reading",
         **_archived(source),
         **{str(name): str(value) for name, value in source.metadata.items()},
         "on disk": format_bytes(source.bytes_on_disk or 0),
@@ -125,7 +128,7 @@ def _archived(source: Source) -> dict[str, str]:
     layout = _layout(source)
     if layout is None:
         return {}
-    rows = {"chunk": f"{layout} is decoded at once", "codec": _codec(source)}
+    rows = {"chunk": f"{layout}, decoded as one piece", "codec": _codec(source)}
     labels = source.label_table
     if labels:
         rows["labels"] = ", ".join(f"{one.value} {one.name}".rstrip() for one in labels)
@@ -164,10 +167,10 @@ def describe_limits() -> str:
     processors = [(str(one.value), one.origin) for one in limits.core_limits()]
     results = [
         ("memory", format_bytes(memory.limit()), limits.memory().origin),
-        ("budget", format_bytes(memory.budget()), "of one operation"),
-        ("block cache", format_bytes(memory.cache_limit()), "of decoded blocks, in the budget"),
+        ("budget", format_bytes(memory.budget()), "what one operation may use"),
+        ("block cache", format_bytes(memory.cache_limit()), "decoded blocks, part of the budget"),
         ("processors", str(limits.cores().value), limits.cores().origin),
-        ("threads", str(settings.threads()), "that encode and decode"),
+        ("threads", str(settings.threads()), "to encode and decode"),
     ]
     lines = ["limits of memory:"]
     lines += [f"  {value:>12}  {origin}" for value, origin in memories]

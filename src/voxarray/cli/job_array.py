@@ -22,7 +22,7 @@ def as_job_array(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
         "--submit",
         is_flag=True,
-        help="Submit the job array, and a last job that makes the catalogue",
+        help="Submit the job array of --slurm, and a job that makes the catalogue after it",
     )(command)
     return click.option(
         "--slurm",

@@ -110,7 +110,7 @@ def _own_fault(error: Exception) -> None:
         talk.complain(traceback.format_exc().rstrip())
     talk.complain(
         f"voxarray {__version__} failed because of an unexpected error ({type(error).__name__}: "
-        f"{error}); please report it, with what --verbose says"
+        f"{error}); please report it, with the output of the same command with --verbose"
     )
     sys.exit(NOTHING_DONE)
 

@@ -20,7 +20,11 @@ Command = Callable[..., Any]
 
 _CHUNKS = "; ".join(
     [str(DEFAULT_CHUNK)]
-    + [f"{name} {one.chunk}" for name, one in PROFILES.items() if one.chunk != DEFAULT_CHUNK]
+    + [
+        f"{one.chunk} with --codec {name}"
+        for name, one in PROFILES.items()
+        if one.chunk != DEFAULT_CHUNK
+    ]
 )
 """The default, and the profiles with another one: from the table, so that none can be missing."""
 
@@ -64,9 +68,9 @@ def how_archives_are_written(command: Command) -> Command:
             "--levels",
             callback=checked_levels,
             metavar="N|all|F,F,...",
-            help="Pyramid levels: their number, all, or the factor by which each is coarser than "
-            "the base, such as 4,16 [default: 4, 8, 16 and so on, until one fits into one "
-            "chunk]",
+            help="Pyramid levels: N levels, the base included; all; or how many times coarser "
+            "than the base each is, such as 4,16 [default: 4,8,16,... until the coarsest level "
+            "fits into one chunk]",
         ),
         click.option(
             "--chunk",
@@ -101,8 +105,9 @@ def what_belongs_together(command: Command) -> Command:
             multiple=True,
             metavar="[NAME=]PATTERN",
             callback=_named_patterns,
-            help='Files that are images, such as "t1=**/*_t1.nii.gz"; what * stands for, or only '
-            '{subject} as in "t1={subject}/*_t1*", names the subject. May be given again',
+            help='Files that are images, such as "t1=**/*_t1.nii.gz". The name of the subject is '
+            "the text that matches the *, or that matches {subject} if the pattern has it, as in "
+            '"t1={subject}/*_t1*". May be given again',
         ),
         click.option(
             "--label-pattern",
@@ -122,8 +127,8 @@ def what_belongs_together(command: Command) -> Command:
             "--keep-metadata",
             multiple=True,
             metavar="FIELD",
-            help="Keep this header field, or column of a manifest or participants.tsv; it may "
-            "identify a patient",
+            help="Keep a field in the catalogue: a header field, or a column of a manifest or of "
+            "participants.tsv. It may identify a patient",
         ),
     )
     return _with(command, options)
@@ -152,13 +157,17 @@ def who_does_it(command: Command) -> Command:
             "--partition",
             callback=_part,
             metavar="I/N",
-            help="Do only part I of N of a plan; with auto/N, the job array gives I (SLURM, PBS, "
-            "LSF, SGE, Kubernetes)",
+            help="Do only part I of N of a plan. With auto/N, I is the index of the task in its "
+            "job array (SLURM, PBS, LSF, SGE, Kubernetes)",
         ),
         click.option(
             "--max-failures", type=click.IntRange(1), help="Stop after this many failed images"
         ),
-        click.option("--retry", is_flag=True, help="Also retry images that failed permanently"),
+        click.option(
+            "--retry",
+            is_flag=True,
+            help="Also retry images that failed because of their content, such as damaged files",
+        ),
     )
     return _with(command, options)
 

@@ -23,7 +23,7 @@ from voxarray.storage.remote.address import is_url
 @click.argument("destination")
 @choices.how_archives_are_made
 @choices.what_belongs_together
-@click.option("--dry-run", is_flag=True, help="Print every image, and write nothing")
+@click.option("--dry-run", is_flag=True, help="List every image, and write nothing")
 @as_job_array
 @how_it_speaks(as_json=True)
 def command(
@@ -34,10 +34,11 @@ def command(
     submit: bool,
     **arguments: Any,
 ) -> None:
-    """Write a plan for converting the images in SOURCES, to DESTINATION/plan.json.
+    """Write a plan for converting SOURCES into a cohort.
 
-    DESTINATION is the folder of a cohort. Only headers are read, no voxels. `voxarray convert
-    --partition I/N` converts part I of the plan; parts may run in any order, on any machine.
+    The plan is the file plan.json in the folder DESTINATION. Only headers are read, no voxels.
+    `voxarray convert --partition I/N` converts part I of the plan; parts may run in any order, on
+    any machine.
     """
     same = repeated(arguments)
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)

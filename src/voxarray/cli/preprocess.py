@@ -42,7 +42,7 @@ _OF_WORKERS = {
     "file",
     required=True,
     type=click.Path(dir_okay=False),
-    help="YAML file of transforms of voxarray.transforms, as voxarray history prints it",
+    help="YAML file with a list of transforms; `voxarray history` prints such files",
 )
 @click.option(
     "--query",
@@ -68,17 +68,19 @@ def command(
     submit: bool,
     **arguments: Any,
 ) -> None:
-    """Apply a pipeline to the subjects of COHORT, and write a new cohort to DESTINATION.
+    """Apply a pipeline of transforms to the subjects of COHORT.
 
-    The pipeline is a list of operations: the name of a transform, and its arguments by name.
-    Images that are up to date in DESTINATION are not made again: run the command again to resume.
+    The results are a new cohort in DESTINATION. The pipeline is a list of operations: the name of
+    a transform of voxarray.transforms, and its arguments by name. Images that are up to date in
+    DESTINATION are not made again: run the command again to resume.
     """
     import dask.config
 
     refuse_contradictions(jobs, submit)
     if jobs is not None and (unused := given(_OF_WORKERS)):
         raise click.UsageError(
-            f"{', '.join(unused)} would have no effect on a job array: leave it out, or --slurm"
+            f"{', '.join(unused)} would have no effect on a job array: leave out "
+            f"{', '.join(unused)} or --slurm"
         )
     folder = Destination.of(destination).require_cohort("preprocess")
     (named,) = choices.expanded([cohort])

@@ -27,7 +27,8 @@ from voxarray.core.progress import reporting_each
     "--source",
     "sources",
     multiple=True,
-    help="Also compare voxel by voxel with this source of the archive or cohort",
+    help="File or folder that the archive or cohort was made from: also compare with it, voxel by "
+    "voxel",
 )
 @click.option("--quick", is_flag=True, help="Check names and sizes only")
 @how_it_speaks(as_json=True)
@@ -98,7 +99,8 @@ class _Report:
             seconds=round(seconds, 3),
         )
         for note, count in self.notes.items():
-            talk.say(f"note: {count} {'is' if count == 1 else 'are'} {note}")
+            archives = "1 archive is" if count == 1 else f"{count} archives are"
+            talk.say(f"note: {archives} {note}")
         if len(good) + len(bad) > 1:
             talk.say(
                 f"{len(good)} OK ({_files(self.files)}, {format_bytes(self.bytes)}), {len(bad)} "
