@@ -352,7 +352,9 @@ def test_loops_that_cannot_be_made_are_said_once(samples, untried, broken):
         "disk": mock.patch("tempfile.TemporaryFile", side_effect=OSError("no space left")),
     }
     with refusal[broken], reading(by_loops=True):
-        with pytest.warns(RuntimeWarning, match="compiled loops failed"):
+        with pytest.warns(
+            RuntimeWarning, match="loops that numba compiles to read archives failed"
+        ):
             assert accelerated.loops(1) is None
         assert source.read(Selection.whole(source.shape)).tobytes() == array.tobytes()
 

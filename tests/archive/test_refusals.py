@@ -191,7 +191,7 @@ def test_a_chunk_whose_checksum_is_right_and_whose_blosc_is_wrong(path, body):
 def test_a_chunk_of_another_size(path):
     codec = open_archive(path).array.codec
     encoded = b"".join(codec.encode(np.arange(8, dtype=np.int16)))
-    with pytest.raises(FormatError, match="decode to 16 bytes where the layout says 18") as caught:
+    with pytest.raises(FormatError, match="decode to 16 bytes, but the layout says 18") as caught:
         codec.decode(np.frombuffer(encoded, np.uint8), np.empty(9, np.int16))
     assert caught.value.code == "BAD_CHUNK_SIZE"
 
@@ -272,7 +272,7 @@ def test_image_documents_that_are_not_ours(path, ours):
 def test_a_pyramid_that_does_not_fit_its_levels(path):
     edit(path / "zarr.json", "attributes", "voxarray", "factors", value=[[1, 1, 1]])
     reseal(path)
-    with pytest.raises(FormatError, match="where its pyramid makes") as caught:
+    with pytest.raises(FormatError, match="but by the factors of its pyramid") as caught:
         open_archive(path).level(1)
     assert caught.value.code == "BAD_METADATA"
     assert problems(path) != []

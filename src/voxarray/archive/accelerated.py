@@ -106,8 +106,9 @@ def _tried() -> Loops | None:
         return found if _is_right(found) else None
     except Exception as error:  # a numba that does not fit NumPy, a full disk: reading goes on
         warnings.warn(
-            f"compiled loops failed ({error!r}); archives are read without them. Set "
-            "voxarray.compiled-loops to false to switch them off",
+            f"the loops that numba compiles to read archives failed ({error!r}): archives are read "
+            "without them, which is slower. To hide this warning, set voxarray.compiled-loops to "
+            "false",
             RuntimeWarning,
             stacklevel=2,
         )

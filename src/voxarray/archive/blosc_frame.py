@@ -60,11 +60,13 @@ class BloscFrame:
         """
         size = len(body)
         if size < HEADER:
-            raise FormatError(f"a blosc chunk has a header of 16 bytes, this one has {size} bytes")
+            raise FormatError(
+                f"a blosc chunk has {size} bytes, but its header alone should have {HEADER}"
+            )
         decoded, block, stated = _SIZES.unpack_from(body, 4)
         # The library believes the header, and may read beyond the memory that holds the chunk.
         if stated != size:
-            raise FormatError(f"a blosc chunk of {size} bytes says that it has {stated}")
+            raise FormatError(f"a blosc chunk has {size} bytes, but its header states {stated}")
         return cls(memoryview(body), decoded, block)
 
     @staticmethod

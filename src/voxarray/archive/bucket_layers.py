@@ -144,8 +144,8 @@ class _BucketArchive:
         """
         if is_zip_name(url):
             raise UnsupportedError(
-                f"{url} is a zip file, which is sealed: convert the image and its label maps "
-                "together, or to a folder of objects (.ome.zarr)",
+                f"{url} is a zip file, which cannot be changed: convert the image and its label "
+                "maps together, or convert the image to a folder of objects (.ome.zarr)",
                 code="SEALED",
                 path=url,
             )
@@ -172,8 +172,8 @@ class _BucketArchive:
         now = None if found is None else Manifest.parse(found[0], self.url)
         if found is None or now is None or now.identity != self.identity:
             raise SourceChangedError(
-                f"the archive {self.url} was replaced or deleted while it was changed: nothing was "
-                "added to it or removed from it; try again with the one that is there",
+                f"another process replaced or deleted the archive {self.url} during this change: "
+                "nothing was added or removed; if there is a new archive, try again with it",
                 path=self.url,
             )
         return now, found[1]
@@ -226,9 +226,10 @@ class _BucketArchive:
     def taken(self, name: str) -> ArchiveError:
         """The error of a name of which there are objects already."""
         return ArchiveError(
-            f"{self.url} holds objects of a label map {name!r} that its manifest does not name: "
-            "another writer is adding or removing it, or was interrupted; try again, choose "
-            "another name, or if nobody writes there, run voxarray clean --unlocked on it",
+            f"{self.url} holds objects of a label map {name!r} that is not in the archive's "
+            "manifest: another process is adding or removing this label map, or was interrupted; "
+            "try again, choose another name, or, if no process writes to the archive, run voxarray "
+            "clean --unlocked on the archive",
             code="INTERRUPTED",
             path=self.url,
         )
@@ -310,8 +311,8 @@ def _require_all(archive: _BucketArchive, entries: Mapping[str, FileEntry]) -> N
         stamp = seen.get(key[len(folder) + 1 :])
         if stamp is None or stamp.size != entry.size:
             raise MissingDataError(
-                f"{key} is gone, or not as it was put into {archive.url}: somebody deleted or "
-                "changed it while the label map was added; add it again",
+                f"{key} was deleted or changed in {archive.url} while the label map was added: add "
+                "the label map again",
                 path=archive.url,
             )
 

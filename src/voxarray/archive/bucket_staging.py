@@ -162,7 +162,7 @@ class BucketStaging(Staging):
             if self._root == root:
                 self._root = new_root()
                 _LOG.info(
-                    "%r is written below %r, since other data have its keys",
+                    "%r is written below %r, since objects of other data have the same keys",
                     self.destination,
                     self._root,
                 )
@@ -175,7 +175,7 @@ class BucketStaging(Staging):
             if size != entry.size:
                 told = "is gone" if size < 0 else f"has {size} bytes"
                 raise MissingDataError(
-                    f"{key} {told} where {entry.size} bytes were put into {self.destination}: "
+                    f"{key} {told}, but {entry.size} bytes were put into {self.destination}: "
                     "somebody deleted or changed it while the archive was made; convert again",
                     path=self.destination,
                 )

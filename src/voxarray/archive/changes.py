@@ -94,7 +94,8 @@ class Change:
             size = len(json.dumps(noted, allow_nan=False).encode())
         except (TypeError, ValueError, RecursionError) as error:
             raise FormatError(
-                f"notes are texts, numbers, lists and objects as JSON has them ({error})",
+                f"notes must be JSON: texts, finite numbers, true, false, null, lists and objects "
+                f"({error})",
                 code="BAD_METADATA",
                 path=path,
             ) from error

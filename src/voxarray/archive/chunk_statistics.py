@@ -52,8 +52,8 @@ def table_values(raw: bytes, dtype: str, per_row: int) -> NDArray:
     size = len(raw) - 4  # its crc32c
     if size < 0 or size % (np.dtype(dtype).itemsize * per_row):
         raise FormatError(
-            f"a table has {size} bytes, which is not a whole number of rows of {per_row} "
-            "numbers: convert the source again",
+            f"the table of chunk statistics has {size} bytes, which is not a whole number of rows "
+            f"of {per_row} numbers: convert the source again",
             code="BAD_CHUNK_SIZE",
         )
     return np.frombuffer(raw, np.uint8, size).view(dtype)

@@ -170,7 +170,8 @@ def check(encoded: NDArray[np.uint8], crc: int | None = None) -> None:
     if not is_whole:
         raise ChecksumError(
             "the chunk does not have the crc32c that was written with it: the archive is damaged "
-            "here, or this is a chunk of another one; restore it or convert the source again"
+            "here, or this chunk comes from another archive; restore the archive, or convert the "
+            "source again"
         )
 
 
@@ -195,6 +196,6 @@ def require_size(decoded: int, expected: int) -> None:
     """Raise `FormatError` (``BAD_CHUNK_SIZE``) unless a chunk has as many bytes as it must."""
     if decoded != expected:
         raise FormatError(
-            f"a chunk would decode to {decoded} bytes where the layout says {expected}",
+            f"a chunk would decode to {decoded} bytes, but the layout says {expected}",
             code="BAD_CHUNK_SIZE",
         )

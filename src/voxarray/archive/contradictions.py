@@ -66,7 +66,7 @@ def of_labels(base: ArchiveSource, names: list[str]) -> Iterator[Contradiction]:
         return
     listed = _within(_attributes(base, key), "ome", "labels")
     if not isinstance(listed, list) or sorted(map(str, listed)) != names:
-        yield key, f"lists the label maps {listed!r:.200} where there are {names}"
+        yield key, f"lists the label maps {listed!r:.200}, but the archive has {names}"
 
 
 def of_layer(base: ArchiveSource, layer: ArchiveSource) -> Iterator[Contradiction]:
@@ -74,7 +74,8 @@ def of_layer(base: ArchiveSource, layer: ArchiveSource) -> Iterator[Contradictio
     if layer.image.kind != "label":
         yield f"{layer.prefix}zarr.json", f"says that the label map is of kind {layer.image.kind!r}"
     if not layer.grid_of_level.isclose(base.grid_of_level):
-        text = f"places {layer.grid_of_level} where the image has {base.grid_of_level}"
+        text = f"places the label map on {layer.grid_of_level}, but the image has "
+        text += f"{base.grid_of_level}"
         yield f"{layer.prefix}zarr.json", text
 
 
@@ -86,7 +87,11 @@ def _of_ome(image: ArchiveSource) -> Iterator[Contradiction]:
         place = ("ome", "multiscales", 0, name)
         seen, made = _within(found, *place), _within(expected, *place)
         if not _agree(seen, made):
-            yield key, f"OME-Zarr's {name} are {seen!r:.300} where our keys make {made!r:.300}"
+            yield (
+                key,
+                f"has the OME-Zarr {name} {seen!r:.300}, but voxarray's own metadata make "
+                f"{made!r:.300}",
+            )
 
 
 def _of_array(level: ArchiveSource, before: ArchiveSource | None) -> Iterator[Contradiction]:
@@ -96,19 +101,19 @@ def _of_array(level: ArchiveSource, before: ArchiveSource | None) -> Iterator[Co
     if document.get("dimension_names") != names:
         yield key, f"names the dimensions {document.get('dimension_names')!r:.80}, not {names}"
     if not _may_present(array.dtype, np.dtype(image.dtype), image.scaling is not None):
-        yield key, f"holds {array.dtype} where the image presents {image.dtype}"
+        yield key, f"stores {array.dtype}, but the image has the type {image.dtype}"
     packed = tuple(_within(document, "attributes", name) for name in ("scale_factor", "add_offset"))
     scaling = image.scaling
     expected = (None, None) if scaling is None else (scaling.slope, scaling.intercept)
     if not _agree(list(packed), list(expected)):
-        yield key, f"scales by {packed} where the image says {expected}"
+        yield key, f"has the scaling {packed}, but the image has {expected}"
     if before is None:
         return
     if array.dtype != before.array.dtype:
-        yield key, f"holds {array.dtype} where the level above holds {before.array.dtype}"
+        yield key, f"stores {array.dtype}, but the next finer level stores {before.array.dtype}"
     layout = coarser(before.array.layout, image.factors[level.number - 1])
     if array.layout != layout:
-        yield key, f"has the layout {array.layout} where the level above makes {layout}"
+        yield key, f"has the layout {array.layout}, but the next finer level makes {layout}"
 
 
 def _may_present(stored: np.dtype, presented: np.dtype, is_scaled: bool) -> bool:
@@ -129,12 +134,12 @@ def _of_frame(level: ArchiveSource) -> Iterator[Contradiction]:
         key = axis_positions.key_of(f"{folder}/{name}", files)
         values = axis_positions.decoded(key, expected.size, partial(_bytes, level))
         if values is None or not _all_close(values, expected):
-            yield key, f"has other positions than the affine of {folder} makes"
+            yield key, f"has positions that differ from those of the affine of {folder}"
         step = _within(_attributes(level, f"{folder}/{name}/zarr.json"), "step")
         if not _agree(step, placement.step(axis)):
             yield (
                 f"{folder}/{name}/zarr.json",
-                f"steps by {step!r:.40} mm where the affine makes {placement.step(axis)}",
+                f"has steps of {step!r:.40} mm, but those of the affine are {placement.step(axis)}",
             )
     key = f"{folder}/{WORLD_NAME}/zarr.json"
     try:
@@ -152,13 +157,13 @@ def _of_header(image: ArchiveSource) -> Iterator[Contradiction]:
         return
     key, header = f"{image.prefix}{NIFTI}/c/0", NiftiHeader.parse(original.raw)
     if header.shape != image.shape:
-        yield key, f"says {header.shape} voxels where there are {image.shape}"
+        yield key, f"states the shape {header.shape}, but the image has {image.shape}"
         return
     stored = header.stored.newbyteorder("=")
     if stored != image.array.dtype:
-        yield key, f"says {stored} where {image.array.dtype} is stored"
+        yield key, f"states the type {stored}, but {image.array.dtype} is stored"
     if not Grid(image.grid_of_level.shape, header.affine).isclose(image.grid_of_level):
-        yield key, f"has the affine {header.affine.tolist()} where the image has another"
+        yield key, f"has the affine {header.affine.tolist()}, but the image has another one"
 
 
 def _of_tables(image: ArchiveSource) -> Iterator[Contradiction]:
@@ -170,14 +175,14 @@ def _of_tables(image: ArchiveSource) -> Iterator[Contradiction]:
         if key in files:
             cell = _within(_attributes(image, key), "cell")
             if cell != edge:
-                yield key, f"counts cells of {cell!r:.80} voxels where chunks have {edge}"
+                yield key, f"counts cells of {cell!r:.80} voxels, but chunks have {edge}"
     key = f"{image.prefix}{LABEL_COUNTS}/c/0/0"
     if key in files:
         columns = len(COLUMNS)
         table = _values(image, key, "<i8")
         total = int(table[columns - 1 :: columns].sum()) if table.size % columns == 0 else -1
         if total != math.prod((n, z, y, x)):
-            yield key, f"counts {total} voxels where there are {math.prod((n, z, y, x))}"
+            yield key, f"counts {total} voxels, but the image has {math.prod((n, z, y, x))}"
 
 
 def _document(image: ArchiveSource, key: str) -> Mapping[str, Any]:

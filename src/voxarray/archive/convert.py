@@ -139,8 +139,8 @@ def layer_plan(
     """
     if not grid.isclose(layer.source.grid):
         raise GridError(
-            f"the label map {name!r} has {layer.source.grid} where the image has {grid}: resample "
-            "it onto the image first",
+            f"the label map {name!r} has {layer.source.grid}, but the image has {grid}: resample "
+            "the label map onto the image first",
             code="GRID_MISMATCH",
         )
     return WritePlan.of(layer.source, "label", layer.table, options, factors)

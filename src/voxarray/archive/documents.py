@@ -45,7 +45,7 @@ def attributes_of(raw: bytes, path: str) -> Mapping[str, Any]:
         attributes = json.loads(raw)["attributes"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(
-            f"{path} is not described by JSON with attributes ({error!r})",
+            f"the metadata of {path} are not JSON that holds attributes ({error!r})",
             code="BAD_METADATA",
             path=path,
         ) from error
@@ -156,7 +156,9 @@ class ArrayDocument:
                 )
             if dtype.kind not in _STORED_KINDS:
                 raise UnsupportedError(
-                    f"{path} has the type {dtype}", code="UNSUPPORTED_DTYPE", path=path
+                    f"{path} has voxels of the type {dtype}, which voxarray does not archive",
+                    code="UNSUPPORTED_DTYPE",
+                    path=path,
                 )
             layout = Layout(
                 _four(document["shape"]),

@@ -64,8 +64,8 @@ class ShardSync:
         if (self._done, seen) != (entry.size, entry.digest):
             raise ArchiveError(
                 f"{self.path} was written with {entry.size} bytes and the digest {entry.digest}, "
-                f"but reads back with {self._done} bytes and the digest {seen}: suspect the disk "
-                "or the memory of this machine",
+                f"but reads back with {self._done} bytes and the digest {seen}: the disk or the "
+                "memory of this machine may be faulty",
                 code="VERIFY_FAILED",
                 path=self.path,
             )

@@ -240,8 +240,8 @@ def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
         where = f"{store.path}/{key}"
         if blob.size != expected:
             raise ArchiveError(
-                f"{where} has {blob.size} bytes where {expected} were written: it is damaged or "
-                "was not copied whole, restore it or convert the source again",
+                f"{where} has {blob.size} bytes, but {expected} were written: it is damaged or was "
+                "not copied whole; restore it, or convert the source again",
                 code="TRUNCATED" if blob.size < expected else "BAD_SIZE",
                 path=store.path,
             )

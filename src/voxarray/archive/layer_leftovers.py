@@ -54,7 +54,8 @@ def old_list(manifest: Manifest, read: Read) -> dict[str, str]:
     seen = read(root + LIST) if names else None
     if not names or seen == list_document(names) or (seen is not None and not is_own_list(seen)):
         return {}
-    return {root + LIST: "OME-Zarr's list of label maps is of another generation"}
+    text = "OME-Zarr's list of label maps is that of another generation of the archive"
+    return {root + LIST: text}
 
 
 def is_own_list(data: bytes | None) -> bool:

@@ -167,8 +167,8 @@ def _own(path: str | os.PathLike[str]) -> tuple[str, ArchiveSource]:
     root = followed(local_destination(os.path.expanduser(path)))
     if is_zip_name(root) or (os.path.isfile(root) and locate(root).is_ours):
         raise UnsupportedError(
-            f"{root} is a zip file, which is sealed: unzip it and add to the folder, or convert "
-            "the image and its label maps together",
+            f"{root} is a zip file, which cannot be changed: unzip it and add to the folder, or "
+            "convert the image and its label maps together",
             code="SEALED",
             path=root,
         )
@@ -176,9 +176,9 @@ def _own(path: str | os.PathLike[str]) -> tuple[str, ArchiveSource]:
     base = open_archive(root)
     if base.prefix:
         raise UnsupportedError(
-            f"{root} was copied from a bucket in which it had been overwritten, so that its files "
-            f"lie below {base.prefix}, and nothing can be added there: convert the image again "
-            "(vx.convert), and add to that",
+            f"{root} is a copy of an archive in a bucket that had been overwritten there, so its "
+            f"files lie below {base.prefix}, and nothing can be added to it: convert the image "
+            "again (vx.convert), and add to the new archive",
             code="MOVED_ROOT",
             path=root,
         )

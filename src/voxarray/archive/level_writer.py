@@ -89,8 +89,8 @@ class LevelWriter:
         self.codec.decode_body(parts[0], decoded)
         if not np.array_equal(bits_of(decoded), bits_of(chunk)):
             raise ArchiveError(
-                f"chunk {index} of {self.key} does not decode to what was encoded: suspect the "
-                "memory of this machine",
+                f"chunk {index} of {self.key} does not decode to what was encoded: the memory of "
+                "this machine may be faulty",
                 code="VERIFY_FAILED",
             )
         return Encoded(index, parts)

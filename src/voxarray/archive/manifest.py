@@ -147,7 +147,8 @@ class Manifest:
         noted = self.metadata if metadata is None else metadata
         if not _is_shallow(noted):
             raise FormatError(
-                f"metadata of an archive have at most {_DEEPEST} levels", code="BAD_METADATA"
+                f"metadata of an archive may be nested at most {_DEEPEST} deep",
+                code="BAD_METADATA",
             )
         return replace(
             self,
@@ -242,8 +243,9 @@ class Manifest:
         entry = self.entry(key, path)
         if (entry.size, entry.digest) != (size, digest):
             raise ChecksumError(
-                f"{key} of {path} has {size} bytes with the digest {digest} where {entry.size} "
-                f"bytes with {entry.digest} were written: restore it or convert the source again",
+                f"{key} of {path} has {size} bytes and the digest {digest}, but {entry.size} bytes "
+                f"with the digest {entry.digest} were written: restore it or convert the source "
+                "again",
                 path=path,
             )
 
@@ -290,7 +292,7 @@ def _parsed(content: Mapping[str, Any], version: int, path: str) -> Manifest:
     if version > 1:
         expected |= {"generation", "previous", "base"}
     if set(content) - {"metadata"} != expected or (version == 1 and "metadata" in content):
-        _refuse(path, f"the keys {sorted(content)!r:.200} where {sorted(expected)} are expected")
+        _refuse(path, f"the keys {sorted(content)!r:.200} instead of {sorted(expected)}")
     if content["format"] != FORMAT:
         _refuse(path, f"the format {content['format']!r:.40}")
     source, files = content["source"], content["files"]
@@ -355,8 +357,8 @@ def _unsealed(path: str) -> ChecksumError:
 
 def _refuse(path: str, seen: str) -> NoReturn:
     raise FormatError(
-        f"the manifest of {path} has a valid digest, but it has {seen}, "
-        "which no version of voxarray writes: convert the source again",
+        f"the manifest of {path} has a valid digest, but no version of voxarray writes what it "
+        f"has: {seen}. Convert the source again",
         code="BAD_METADATA",
         path=path,
     )

@@ -55,10 +55,11 @@ def of_history(store: Store, now: Manifest) -> Iterator[Problem]:
             yield Problem("CONTRADICTION", key, text)
             continue
         if after.generation == number + 1 and after.previous != past.digest:
-            text = f"has the digest {past.digest} where the next one names {after.previous}"
+            text = f"has the digest {past.digest}, but the next manifest names {after.previous}"
             yield Problem("CONTRADICTION", key, text)
         if _base(past) != _base(now):
-            text = "names other files of the image than the manifest does, and those never change"
+            text = "names other files of the image than the current manifest, but the image itself "
+            text += "never changes"
             yield Problem("CONTRADICTION", key, text)
         after = past
 

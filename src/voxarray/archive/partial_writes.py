@@ -350,7 +350,7 @@ class ChunkFile:
         if google_crc32c.value(chunk.view(np.uint8)) != self.crcs.get(index):
             raise ArchiveError(
                 f"chunk {index} of {self.path} reads back with other bytes than were written: "
-                "suspect the disk or the memory of this machine",
+                "the disk or the memory of this machine may be faulty",
                 code="VERIFY_FAILED",
                 path=self.path,
             )

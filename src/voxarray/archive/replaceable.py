@@ -64,8 +64,8 @@ def require_replaceable_keys(
     """
     if top is not None and not is_our_group(top):
         raise ArchiveExistsError(
-            f"{url} is not an archive that voxarray wrote, and writing there would mix the two: "
-            "choose another name, or delete it yourself",
+            f"{url} holds a Zarr store that voxarray did not write, and the new archive would be "
+            "mixed with it: choose another name, or delete the store yourself",
             code="NOT_AN_ARCHIVE",
             path=url,
         )

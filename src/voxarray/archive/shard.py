@@ -139,7 +139,8 @@ class ShardIndex:
         if digest is not None and digest_of(raw) != digest:
             raise ChecksumError(
                 f"the index of the shard {path} does not have the digest that was written "
-                f"({digest}): the archive is damaged here, or this is a shard of another one",
+                f"({digest}): the archive is damaged here, or this shard comes from another "
+                "archive",
                 path=path,
             )
         crcs, index = raw[: -index_size(chunks)], raw[-index_size(chunks) :]

@@ -156,7 +156,7 @@ class Staging:
         if size != self.files[key].size:
             seen = "is gone" if size < 0 else f"has {size} bytes"
             raise MissingDataError(
-                f"{key} {seen} where {self.files[key].size} bytes were written into {self.root}: "
+                f"{key} {seen}, but {self.files[key].size} bytes were written into {self.root}: "
                 "another process deleted or changed it while the archive was made; convert again",
                 path=self.destination,
             )

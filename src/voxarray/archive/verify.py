@@ -71,8 +71,8 @@ class Examination:
 
 
 VERSION_1 = (
-    "of format version 1: most files of one size have the same digest, so a file of another "
-    "archive is not noticed; convert the source again to get version 2"
+    "of format version 1, in which most files of the same size have the same digest: a file that "
+    "comes from another archive may not be noticed; convert the source again to get version 2"
 )
 
 LEFTOVERS = (
@@ -217,8 +217,8 @@ def compare(
             Problem(
                 "SHAPE_MISMATCH",
                 "shape",
-                f"{archived.shape} where the source has {source.shape}: give the source that "
-                "the archive was made from, or convert it again",
+                f"is {archived.shape}, but the source has {source.shape}: give the source that "
+                "the archive was made from, or convert the source again",
             )
         ]
     problems = []
@@ -249,8 +249,8 @@ def _compare_voxels(archived: ArchiveSource, source: Source, progress: Progress 
 def _require_equal(seen: NDArray, expected: NDArray, start: tuple[int, int]) -> None:
     if seen.dtype != expected.dtype:
         raise VoxarrayError(
-            f"voxels are {seen.dtype} where the source has {expected.dtype}: convert the source "
-            "again",
+            f"voxels are {seen.dtype}, but those of the source are {expected.dtype}: convert the "
+            "source again",
             code="DTYPE_MISMATCH",
         )
     different = (_bytes(seen) != _bytes(expected)).any(axis=-1)
@@ -258,8 +258,8 @@ def _require_equal(seen: NDArray, expected: NDArray, start: tuple[int, int]) -> 
         return
     n, z, y, x = (int(i) for i in np.argwhere(different)[0])
     raise VoxarrayError(
-        f"voxel (c, x, y, z) = {(n + start[0], x, y, z + start[1])} is {seen[n, z, y, x]} where "
-        f"the source has {expected[n, z, y, x]}",
+        f"voxel (c, x, y, z) = {(n + start[0], x, y, z + start[1])} is {seen[n, z, y, x]}, but in "
+        f"the source it is {expected[n, z, y, x]}",
         code="VOXEL_MISMATCH",
     )
 
@@ -317,7 +317,7 @@ def _by_names_and_sizes(
             yield Problem("MISSING_DATA", key, text)
         elif key not in traces and sizes[key] not in (entry.size, LINK):
             text = (
-                f"{key} of {store.path} has {sizes[key]} bytes where {entry.size} were written: "
+                f"{key} of {store.path} has {sizes[key]} bytes, but {entry.size} were written: "
                 "restore it or convert the source again"
             )
             yield Problem("BAD_SIZE", key, text)
