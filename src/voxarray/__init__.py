@@ -16,7 +16,7 @@ The tour:
 
 * `ScalarImage`, `LabelMap`, `Image`: what users hold; dicts of metadata, as in TorchIO.
 * `Subject`: the images of one patient by name, with metadata; sliced and checked together.
-* `Archive`: an archive that is there; label maps and notes are added to it and removed from it.
+* `Archive`: an archive on disk or in a bucket; label maps and notes can be added and removed.
 * `Statistics`: what `Image.statistics` finds in one pass over an image.
 * `Compose`, `ToCanonical`, `RescaleIntensity`, `OneHot` and the other subclasses of `Transform`:
   preprocessing under TorchIO's names, lazily. `replay` makes a result again from its history.
@@ -26,7 +26,7 @@ The tour:
 * `infer`: a trained network over a volume of any size, to labels on the scan's own grid;
   `evaluate`: Dice, volumes and distances between surfaces.
 * `Grid`: shape (W, H, D) and affine (voxel index to RAS+ mm of voxel centres) as one value.
-* `DicomReader`: which of the series in a folder of DICOM files an image is.
+* `DicomReader`: opens one of several series in a folder of DICOM files.
 * `MemoryReport`: what an image costs, in bytes.
 * `VoxarrayError` and its family: what goes wrong, by name; each has a ``code`` and a ``path``.
 * ``DATA``, ``AFFINE``, ``PATH``, ``STEM``, ``TYPE``: keys; ``INTENSITY``, ``LABEL``,

@@ -42,10 +42,11 @@ def convert_cohort(
     overwrite: bool = False,
     progress: ProgressOption = None,
 ) -> CohortResult:
-    """Convert the images in some sources into a cohort, except those that are up to date there.
+    """Convert the images in some sources into a cohort.
 
-    Run it again to resume. Images that cannot be converted are named in the result and in the
-    cohort's report; the others are converted.
+    Images that are up to date in the cohort are not converted again: run it again to resume. Images
+    that cannot be converted are named in the result and in the cohort's report; the others are
+    converted.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -60,9 +61,10 @@ def convert_cohort(
         sources: Files, folders, globs, a BIDS dataset, a manifest (``.csv``, ``.tsv``,
             ``.parquet``), a list of paths or URLs (``.txt``), or URLs; one or several.
         destination: Folder of the cohort.
-        image_patterns: Patterns of image files below the sources, such as ``"**/*_t1.nii.gz"``;
-            what ``*`` stands for names the subject, or only ``{subject}`` if it is there. In a
-            mapping, the keys are the names of the images, and each has one pattern or several.
+        image_patterns: Patterns of image files below the sources, such as ``"**/*_t1.nii.gz"``. The
+            name of the subject is the text that matches the ``*``, or that matches ``{subject}`` if
+            the pattern has it. In a mapping, the keys are the names of the images, and each has one
+            pattern or several.
         label_patterns: As ``image_patterns``, for label maps.
         image_columns: Columns of a manifest that hold paths of images.
         label_columns: Columns of a manifest that hold paths of label maps.
@@ -75,14 +77,16 @@ def convert_cohort(
         workers: Processes on this machine; 0 converts in this one.
         scheduler: Address of a running dask scheduler.
         partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of a plan that was written
-            before. The result is that part's; ``voxarray finalise`` makes the catalogue when all
-            parts are done.
+            before. The summary is then that of the part; ``voxarray finalise`` makes the catalogue
+            when all parts are done.
         max_failures: Stop after so many failures.
-        retry_failed: Also retry images that failed permanently.
+        retry_failed: Also retry images that failed because of their content, such as damaged files.
+            Other failures are retried anyway.
         zip: One ``.ozx`` file per image.
         memory: Budget, in bytes or as ``"4 GiB"``.
-        executor: Any `concurrent.futures.Executor`, or one of submitit, that runs the conversions.
-            Processes of one on this machine share its memory and cores.
+        executor: Any `concurrent.futures.Executor`, or an executor of submitit, that runs the
+            conversions. If it starts processes on this machine, they share the memory budget and
+            the cores.
         overwrite: Replace existing archives.
         progress: True shows a progress bar, False none, None (the default) only in a terminal or
             notebook; or a function of (bytes done, bytes in all).
@@ -92,8 +96,8 @@ def convert_cohort(
 
     Raises:
         MissingFileError: If a source is missing, or ``partition`` is given and there is no plan.
-        FormatError: If the cohort was made from other sources, or in another form
-            (``OTHER_SOURCE``, ``OTHER_FORM``).
+        FormatError: If the folder holds a cohort of other sources (``OTHER_SOURCE``), or one that
+            is zipped if this one is not, or the reverse (``OTHER_FORM``).
         ArchiveError: If writing fails (``NO_SPACE``, ``IO_ERROR``).
     """
     import dask.config

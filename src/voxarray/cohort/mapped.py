@@ -59,7 +59,7 @@ class Mapped(Sequence[Subject]):
 
     Args:
         cohort: The subjects.
-        transform: Of `voxarray.transforms`, or any function of a subject.
+        transform: A transform of `voxarray.transforms`, or any function of a subject.
 
     Raises:
         TypeError: If it cannot be called, is a class, or is a transform of TorchIO.
@@ -127,9 +127,9 @@ class Mapped(Sequence[Subject]):
         """Write the transformed subjects as another cohort; run it again to resume.
 
         Archives are up to date, and not made again, if their inputs, transform and options are the
-        same. A function counts as another one if its code has changed, or functions of its own
-        module, numbers, texts or arrays that it uses; not if functions of other modules, or the
-        contents of lists, dicts and other objects have.
+        same. A function is no longer the same if its code has changed, or anything of this that it
+        uses: functions of the same module, numbers, texts, arrays. Changes are not noticed in
+        functions of other modules, nor in the contents of lists, dicts and other objects.
 
         Args:
             destination: Folder of the new cohort.
@@ -141,7 +141,7 @@ class Mapped(Sequence[Subject]):
                 as for ``scheduler`` and ``executor``.
             scheduler: Address of a running dask scheduler.
             partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of the subjects.
-            executor: Any `concurrent.futures.Executor`, or one of submitit.
+            executor: Any `concurrent.futures.Executor`, or an executor of submitit.
             overwrite: Replace existing archives.
             mixed: Keep archives of other subjects that are in the folder though another pipeline
                 made them; without it, that is an error. The column ``pipeline_digest`` of the
@@ -159,8 +159,8 @@ class Mapped(Sequence[Subject]):
         Raises:
             FormatError: If archives of another pipeline would stay in the folder beside the new
                 ones (``OTHER_PIPELINE``).
-            VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are there, and
-                the error says how many failed (``SOME_FAILED``) and where the report is.
+            VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are written,
+                and the error says how many failed (``SOME_FAILED``) and where the report is.
         """
         if options is not None or run is not None or watcher is not None:
             text = (
@@ -221,21 +221,22 @@ class Mapped(Sequence[Subject]):
         mixed: bool = False,
         progress: ProgressOption = None,
     ) -> str:
-        """Freeze what `save` will do, so that each part of it need look at its own images only.
+        """Write a plan of what `save` will do, for runs of `save` that each do one part.
 
-        Without it, each part that finds no plan looks at all subjects and makes the same one.
+        With the plan, a part reads the headers of its own images only. Without it, each part looks
+        at all subjects first, and makes the same plan.
 
         Args:
             destination: Folder of the new cohort.
-            codec: As `save` will be told.
-            levels: As `save` will be told.
-            chunks: As `save` will be told.
-            zip: As `save` will be told.
-            mixed: As in `save`, of which the parts need it no more.
+            codec: The same as in `save`.
+            levels: The same as in `save`.
+            chunks: The same as in `save`.
+            zip: The same as in `save`.
+            mixed: As in `save`. If it is given here, the runs of `save` do not need it.
             progress: As in `save`.
 
         Returns:
-            What the plan comes to, in a few lines.
+            A summary of the plan, in a few lines.
 
         Raises:
             FormatError: If the folder holds a cohort of other sources (``OTHER_SOURCE``), or

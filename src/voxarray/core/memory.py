@@ -127,7 +127,7 @@ class MemoryReport:
 
     Attributes:
         on_disk: Size of the file or archive; None where there is none.
-        chunk: One block, the smallest part that is read and decoded.
+        chunk: One block, the preferred part to read (`Image.chunks`).
         resident: Voxels that the image holds in memory now.
         tensor: The whole image as a tensor.
         projected_peak: Peak of ``load()``, above what the process uses already.

@@ -40,20 +40,24 @@ class Format:
         peak: Takes a `Source` and returns the bytes of memory that writing needs.
         companions: If a file of this format has no header of its own, the suffixes of the file that
             may hold it, the most likely first.
-        identity: Function that names all files an image is read from.
+        identity: Which files an image is read from: ``"file"``, the file alone; ``"stem"``, all
+            files of the same stem; ``"detached"``, the file that the header names, too; ``"set"``,
+            those of an OME-TIFF set; ``"folder"``, those of a folder; ``"zarr"``, a Zarr store.
         detached: Suffixes of header files that name another file with the voxels.
         data_file: Takes the first bytes of a header file and returns the name of the file with the
             voxels; empty if they are in the same file.
         in_folders: Whether a search of a folder takes such files for images. Pictures and arrays
-            have to be named one by one: in a folder of scans, they usually are reports and
-            transforms.
+            are read only if their own paths are given: in a folder of scans, they usually are
+            reports and transforms.
         keywords: Keywords of ``save`` that the writer uses, out of `KEYWORDS`.
-        held_affine: Takes a `Source` and returns the (4, 4) affine (RAS+, mm) that its file has, if
-            that is not its own: TIFF and picture files store no position in the patient.
-        held_dtype: Takes a `Source` and the path of a file, and returns the type that its voxels
-            have when they are read from there, if that is not their own: MINC scales integers.
-        changes_voxels: Whether voxels may be read otherwise than they were saved: JPEG is lossy,
-            and a grey BMP is read with three channels.
+        held_affine: Takes a `Source` that was saved, and returns the (4, 4) affine (RAS+, mm) with
+            which the file is read. None if the file stores the source's affine; TIFF and picture
+            files do not, since they store no position in the patient.
+        held_dtype: Takes a `Source` that was saved and the path of the file, and returns the type
+            with which voxels are read from the file. None if the file stores the source's type;
+            MINC, for example, scales integers.
+        changes_voxels: Whether voxels may be read with other values or channels than were saved:
+            JPEG is lossy, and a grey BMP is read with three channels.
         in_order: Whether the writer reads the voxels once and in disk order, so that they can be
             computed while it writes.
     """
@@ -98,10 +102,9 @@ class SaveRequest:
         label: Whether it is a label map.
         overwrite: Whether to replace what is there.
         squeeze: Whether a single slice is written as two dimensions; None leaves it to the format.
-        codec: Profile of an archive's codec. For this and the next two, None is the default.
-
-        levels: Pyramid levels of an archive.
-        chunks: Edge of an archive's chunks, in voxels.
+        codec: Profile of an archive's codec; None for the default.
+        levels: Pyramid levels of an archive; None for the default.
+        chunks: Edge of an archive's chunks, in voxels; None for the default.
         progress: Called with the bytes done and the bytes in all; None shows nothing.
         facts: What the manifest of an archive says besides; files of other formats do not hold it.
     """

@@ -246,7 +246,7 @@ class Grid:
         Args:
             box: Ascending index ranges in this grid.
             other: The grid that is sampled.
-            margin: Voxels that the interpolation reaches beyond its neighbours.
+            margin: Voxels that the interpolation needs beyond the two nearest along each axis.
 
         Returns:
             Ranges in ``other``, clipped to it; empty where the box lies outside.

@@ -75,7 +75,7 @@ class PlotMixin:
 
     @names_exhaustion
     def show(self: Drawable, viewer_path: PathLike | None = None) -> None:
-        """Open the image in an external program, and return at once.
+        """Open the image in an external program, and return immediately.
 
         Args:
             viewer_path: The program; by default that of the environment variable
@@ -247,8 +247,8 @@ class PlotMixin:
 
         Args:
             output_path: ``.mp4`` (H.264) or ``.webm`` (VP9), replaced if it exists.
-            frame_rate: Slices per second; ignored where ``seconds`` is given.
-            seconds: Duration of the whole video.
+            frame_rate: Slices per second.
+            seconds: Duration of the whole video, instead of a frame rate.
             direction: Direction in which the slices advance: ``"I"``, ``"S"``, ``"A"``, ``"P"``,
                 ``"R"`` or ``"L"``.
             verbosity: Level of the codec's messages: ``"quiet"``, ``"error"``, ``"warning"``,
@@ -256,8 +256,8 @@ class PlotMixin:
 
         Raises:
             MissingPackageError: If PyAV is not installed.
-            ValueError: For an unknown suffix, direction or verbosity, or unless exactly one of rate
-                and duration is given.
+            ValueError: For an unknown suffix, direction or verbosity; if ``seconds`` is given
+                together with a frame rate other than the default, or neither is given.
         """
         from voxarray.rendering.video import write_video
 

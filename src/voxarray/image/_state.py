@@ -81,8 +81,7 @@ class ImageState(SubjectMember, Record):
 
     @property
     def history(self) -> History:
-        """What was done to the voxels, oldest first: transforms, slices, and what the archive
-        says.
+        """What was done to the voxels, oldest first: the archive's history, transforms, slices.
 
         Each entry has the keys ``operation``, ``arguments`` and ``version``; `voxarray.replay`
         makes the same voxels again from the original image.
@@ -187,7 +186,10 @@ class ImageState(SubjectMember, Record):
 
     @property
     def chunks(self) -> Shape4:
-        """Preferred block (C, W, H, D): the smallest part that is read and decoded at once."""
+        """Preferred block (C, W, H, D) to read: a slab of a file, or a chunk or shard of a store.
+
+        Of a shard of an archive, smaller parts can be read, too.
+        """
         return self.source.chunks
 
     def memory_report(self) -> MemoryReport:

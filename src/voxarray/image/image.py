@@ -278,7 +278,7 @@ class Image(
             codec: Profile of an archive's codec: ``"default"``, ``"compact"``, ``"fast"``,
                 ``"training"``, ``"raw"`` or ``"labels"``.
             levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
-                many times coarser each is, such as ``[4, 16]``.
+                many times coarser than the base each is, such as ``[4, 16]``.
             chunks: Edge of an archive's chunks, in voxels.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all).

@@ -28,7 +28,7 @@ class MonaiReader:
         (64, 56, 48)
 
     Args:
-        level: Of an archive's pyramid; 0 is the full resolution.
+        level: Level of an archive's pyramid; 0 is the full resolution.
 
     Raises:
         MissingPackageError: If MONAI is not installed.

@@ -30,7 +30,7 @@ class TorchioReader:
         (1, 64, 56, 48)
 
     Args:
-        level: Of an archive's pyramid; 0 is the full resolution.
+        level: Level of an archive's pyramid; 0 is the full resolution.
     """
 
     def __init__(self, *, level: int = 0) -> None:

@@ -29,7 +29,7 @@ class TorchIOTransform:
         True
 
     Args:
-        transform: Of TorchIO.
+        transform: A transform of TorchIO.
 
     Raises:
         MissingPackageError: When it is called and TorchIO is not installed.
@@ -70,7 +70,7 @@ class MonaiTransform:
         1.0
 
     Args:
-        transform: Of MONAI, with ``keys``.
+        transform: A dictionary transform of MONAI, which has ``keys``.
 
     Raises:
         MissingPackageError: When it is called and MONAI is not installed.

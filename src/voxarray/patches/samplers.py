@@ -54,7 +54,7 @@ class PatchSampler(ABC):
         Args:
             subject: The images.
             index: Index of the patch; the same index gives the same location.
-            seed: Of the whole run.
+            seed: Seed of the whole run.
             epoch: Which pass over the data this is.
         """
         x, y, z = self.draw(subject).start(generator(seed, epoch, index))

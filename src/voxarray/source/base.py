@@ -156,7 +156,7 @@ class Source(ABC):
 
     @property
     def label_table(self) -> tuple[Any, ...]:
-        """Names and colours of its labels, also of the source it is computed from; () if none."""
+        """Names and colours of its labels, by default those of its first input; () if none."""
         return self.inputs[0].label_table if self.inputs else ()
 
     @property
@@ -185,7 +185,10 @@ class Source(ABC):
 
     @abstractmethod
     def token(self) -> str:
-        """Text that differs when the voxels or the affine may differ, equal in any process."""
+        """Text that identifies the voxels and the affine.
+
+        It is the same in every process. If two tokens are equal, so are the voxels and the affine.
+        """
 
     def unscaled(self) -> Source:
         """The same voxels as they are stored, without slope and intercept."""
@@ -272,8 +275,7 @@ class VoxelStream(ABC):
     def take(self, shape: Shape4) -> NDArray | None:  # noqa: ARG002  # for those that can
         """The next voxels (c, d, h, w), without a copy, if they are in memory; else None.
 
-        They belong to the stream, and are valid as long as it is open. None if they are not in
-        memory.
+        The array belongs to the stream, and is valid as long as the stream is open.
         """
         return None
 

@@ -39,7 +39,7 @@ class Statistics:
         True
 
     Attributes:
-        moments: Number, mean, spread and extremes.
+        moments: Number, mean, sum of squared deviations from the mean, and extremes.
         low: (n,) lower ends of the intervals that contain values, ascending.
         high: (n,) upper ends.
         counts: (n,) int64, values in each interval.
@@ -56,7 +56,7 @@ class Statistics:
 
     @classmethod
     def of_counts(cls, counts: Counts) -> Statistics:
-        """Statistics of voxels of which every value was counted."""
+        """Statistics from the number of voxels of every value."""
         values = counts.values.astype(np.float64)
         finite = np.isfinite(values)
         number = counts.counts[finite]

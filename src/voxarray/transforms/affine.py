@@ -34,15 +34,17 @@ class Affine(SpatialTransform):
         True
 
     Args:
-        scales: Factors along x, y and z: 1.5 makes the contents 1.5 times larger.
-        degrees: Rotations around the axes x, y and z.
-        translation: Along x, y and z, in mm, RAS+.
+        scales: Factors along the patient's axes x, y and z (RAS+): 1.5 makes the contents 1.5 times
+            larger.
+        degrees: Angles, in degrees, of the rotations around these axes.
+        translation: Shift along these axes, in mm.
         center: Fixed point of scaling and rotation: ``"image"``, the middle of each image, or
             ``"origin"``, the origin of the world.
-        default_pad_value: Value of voxels that come from outside the image: a number; ``"minimum"``
-            of the channel, which is read immediately to find it; ``"mean"`` of its six outer
-            planes;
-            or ``"otsu"``, the mean of the voxels of these planes that are below Otsu's threshold.
+        default_pad_value: Value of voxels that come from outside the image: a number;
+            ``"minimum"``, the smallest value of the channel; ``"mean"``, the mean of the six outer
+            planes of the channel; or ``"otsu"``, the mean of those voxels in the outer planes that
+            are below Otsu's threshold. For the three names, voxels are read when the transform is
+            applied.
         default_pad_label: The same for label maps; a number.
         image_interpolation: Interpolation of images: one of the names that `Resample` lists.
         label_interpolation: Interpolation of label maps: one of the names that `Resample` lists for
@@ -50,7 +52,7 @@ class Affine(SpatialTransform):
         check_shape: Refuse subjects whose images differ in shape.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
-    The result of images is float32, as in TorchIO; label maps keep their type.
+    Scalar images become float32, as in TorchIO; label maps keep their type.
 
     Raises:
         ValueError: For arguments that make no sense.

@@ -53,7 +53,7 @@ class Compose(Transform):
     def from_yaml(cls, path: str | os.PathLike[str]) -> Compose:
         """The pipeline in a file, as written by `to_yaml` and ``voxarray history``.
 
-        A file is a list of operations, each the name of a transform, and its arguments by name::
+        The file is a list of operations: the name of a transform, and its arguments by name::
 
             - operation: ToCanonical
             - operation: Resample
@@ -61,10 +61,11 @@ class Compose(Transform):
             - operation: ZNormalization
               arguments: {masking_method: brain}
 
-        It is data: tags and references of YAML are refused, and unknown names are an error.
+        The file is read as data, never run: tags and references of YAML are refused, and unknown
+        names are an error.
 
         Args:
-            path: Of the file.
+            path: Path of the file.
 
         Raises:
             MissingFileError: There is no such file.

@@ -34,15 +34,15 @@ class CropOrPad(SpatialTransform):
         (1, 50, 60, 48)
 
     Args:
-        target_shape: (W, H, D), or one number for all; None leaves an axis as it is. Without it
-            the result is the box around the mask.
+        target_shape: (W, H, D), or one number for all; None for an axis leaves it as it is. Without
+            ``target_shape``, the result is the box around the mask.
         padding_mode: How images are padded: a number, or a mode of `Pad`.
         mask_name: Name of a label map in the subject; the result is centred on the box of its
             voxels that are not 0. The label map is read once to find the box.
         labels: Which voxels of the mask count; by default all that are not 0.
         only_crop: Never pad.
         only_pad: Never crop.
-        units: Of ``target_shape``: ``"voxels"``, ``"mm"`` or ``"cm"``.
+        units: Unit of ``target_shape``: ``"voxels"``, ``"mm"`` or ``"cm"``.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:

@@ -37,9 +37,9 @@ class HistogramStandardization(NormalizationTransform):
         True
 
     Args:
-        landmarks: By the names of images: arrays as `train` returns them, or paths of ``.npy``
-            files; or the path of an ``.npz`` file of such arrays. A single array or ``.npy`` file
-            is for all images.
+        landmarks: Dict from names of images to arrays that `train` returned, or to paths of
+            ``.npy`` files; or the path of an ``.npz`` file of such arrays. A single array or
+            ``.npy`` file is for all images.
         masking_method: Which voxels the percentiles are computed from, as in
             `NormalizationTransform`.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
@@ -104,7 +104,8 @@ class HistogramStandardization(NormalizationTransform):
                 0.01 and 0.99.
             mask_path: Label map; only voxels where it is above 0 are used: one for all images, or
                 one for each.
-            masking_function: Instead of ``mask_path``: a ``masking_method`` as for the class.
+            masking_function: A ``masking_method`` as for the class, to use instead of
+                ``mask_path``.
             output_path: Where to save the landmarks: ``.npy`` or ``.txt``.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all), called image by image.

@@ -42,8 +42,8 @@ def attach(
     Args:
         data: NumPy or dask array (C, W, H, D); neither copied nor computed.
         affine: (4, 4) voxel index to RAS+ mm.
-        name: Of the DataArray.
-        attrs: Of the DataArray.
+        name: Name of the DataArray.
+        attrs: Attributes of the DataArray.
 
     Raises:
         GridError: If the affine is not one, or ``BAD_DIMS`` if the data are not 4-D.

@@ -115,7 +115,7 @@ def to_dataarray(
     Args:
         source: What is read.
         chunks: As `to_dask`.
-        name: Of the DataArray.
+        name: Name of the DataArray.
         private: As `to_dask`.
     """
     attrs = channel_attrs(source.channels)

@@ -80,7 +80,7 @@ class DicomReader:
         return [series for series, _ in list_series(_headers(path))]
 
     def __call__(self, path: Files) -> tuple[NDArray, NDArray[np.float64]]:
-        """Voxels (C, W, H, D) and affine (4, 4) in RAS+ mm, read at once."""
+        """Voxels (C, W, H, D) and affine (4, 4) in RAS+ mm; all voxels are read."""
         source = self.open(path)
         return materialise(source, source.dtype), source.affine
 
