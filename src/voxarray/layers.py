@@ -43,9 +43,10 @@ class Archive:
         ['bright']
         >>> archive.remove_labels("bright")
 
-    Each change publishes a new generation of the archive in one step. Images that are already open
-    can still be read, except for a label map that was removed (`SourceChangedError`). Several
-    processes may change one archive at once. The catalogue of a cohort is updated, too.
+    A change takes effect in one step, completely or not at all, and increases `generation` by one.
+    Images that are already open can still be read, except for a label map that was removed
+    (`SourceChangedError`). Several processes may change one archive at the same time. If the
+    archive belongs to a cohort, the cohort's catalogue is updated, too.
 
     Args:
         path: Path of an archive that voxarray wrote: a folder, a zip (which cannot be changed) or a
@@ -208,7 +209,7 @@ class Archive:
             refresh([self._path])
         except (VoxarrayError, OSError) as error:
             text = (
-                f"{self._path} was changed, and the catalogue of its cohort could not follow "
+                f"{self._path} was changed, but the catalogue of its cohort could not be updated "
                 f"({error}): run voxarray finalise on the cohort"
             )
             warnings.warn(text, VoxarrayWarning, stacklevel=3)
@@ -245,7 +246,9 @@ def _table(
     """Names and colours by value."""
     for given in (names, colours):
         if not isinstance(given, Mapping | None):
-            raise _bad(f"{given!r:.80} says nothing of values: give a dict, such as {{1: 'core'}}")
+            raise _bad(
+                f"{given!r:.80} is not a dict by label value: give one, such as {{1: 'core'}}"
+            )
     named = (
         {label.value: label.name for label in known if label.name}
         if names is None

@@ -106,9 +106,9 @@ def convert(
 ) -> Conversion:
     """Convert one image in one pass and bounded memory, to the format of the destination's suffix.
 
-    An archive (``.ome.zarr``, ``.nii.zarr``, ``.zarr``, ``.ozx``) is checksummed, verified and
-    published when it is finished. Every other format that can be written is written as
-    `Image.save` writes it. Many images become a cohort with `voxarray.convert_cohort`.
+    An archive (``.ome.zarr``, ``.nii.zarr``, ``.zarr``, ``.ozx``) has checksums, is verified, and
+    appears at the destination only when it is complete. Every other format that can be written is
+    written as `Image.save` writes it. Many images become a cohort with `voxarray.convert_cohort`.
 
     Examples:
         >>> import voxarray as vx
@@ -120,19 +120,19 @@ def convert(
     Args:
         source: Path or URL of an image, or an `Image`.
         destination: Path of the archive or file to write.
-        label: Whether it is a label map, whose pyramid is made by majority vote; for an `Image`,
-            its type decides.
+        label: Treat the source as a label map, whose pyramid is made by majority vote. Images of
+            the type label and archives of label maps are label maps without it.
         labels: Label maps to store in the image's archive, by name: paths or images on the same
             grid. If the source is an archive, pass ``vx.Archive(path).labels`` to keep its label
             maps.
         codec: Profile of an archive's codec.
         levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
-                many times coarser each is, such as ``[4, 16]``.
+            many times coarser than the base each is, such as ``[4, 16]``.
         chunks: Edge of an archive's chunks, in voxels.
         zip: Write one ``.ozx`` file.
         memory: Budget, in bytes or as ``"512 MiB"``; by default the setting
             ``voxarray.memory-budget``.
-        overwrite: Replace an archive that exists. Without it, no file is replaced either.
+        overwrite: Replace an existing archive or file. Without it, an existing one raises an error.
         progress: True shows a progress bar, False none, None (the default) only in a terminal or
             notebook; or a function of (bytes done, bytes in all).
 
@@ -160,7 +160,8 @@ def convert(
     written = _format(target)
     if zip and not is_zip_name(target):
         raise UnsupportedError(
-            f"zip=True writes one .ozx file, and {target} is not one: name it .ozx",
+            f"zip=True writes one .ozx file, and {target} is not one: choose a name that ends in "
+            ".ozx",
             code="UNUSED_KEYWORD",
             path=target,
         )

@@ -49,7 +49,7 @@ def test_a_lazy_sequence(cohort):
         assert first.spatial_shape == (12, 10, 8)
         assert cohort[1:].names == ["1", "2"]
         assert "3 subjects; 3 images" in repr(cohort)
-        assert "1 not there" in repr(cohort)
+        assert "1 without an archive" in repr(cohort)
     assert reads.voxels == 0
     assert np.array_equal(first["image"].numpy()[0], array(0))
     assert np.array_equal(cohort["1"]["seg"].numpy()[0], array(1) > 100)

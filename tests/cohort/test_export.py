@@ -182,8 +182,8 @@ def test_a_cohort_that_is_none_of_which_files_are_made_says_why(cohort, tmp_path
     shutil.copytree(cohort, copy)
     other = save(tmp_path / "cohort/new/b.nii")
     assert f"{copy} holds images outside of the cohort's archives, such as {other}" in refused(copy)
-    assert f"{copy} is one of 2 sources: name only the cohort" in refused(copy, other)
-    assert f"the archives of the cohort {copy}: name that" in refused(copy / "subjects")
+    assert f"there are 2 sources: give only the cohort {copy}" in refused(copy, other)
+    assert f"is a part of the cohort {copy}: give the folder {copy}" in refused(copy / "subjects")
     other.unlink()
     (copy / "catalogue.parquet").unlink()
     assert f"{copy} has no catalogue yet: run voxarray finalise" in refused(copy)
@@ -333,7 +333,7 @@ def test_files_go_neither_into_a_cohort_nor_come_from_mere_files(cohort, tmp_pat
         assert f"OTHER_FORM: {tmp_path / 'file'} is no folder" in done.stderr
     done = run("convert", save(tmp_path / "a.nii"), tmp_path / "n", "--suffix", ".nii.gz")
     assert done.exit_code == 2
-    assert "a.nii is none: name one file" in done.stderr
+    assert "a.nii is not a cohort: to convert one image" in " ".join(done.stderr.split())
     with pytest.raises(vx.UnsupportedError) as caught:
         vx.Cohort(cohort).save(tmp_path / "n", suffix=".nii", levels=2)
     assert caught.value.code == "UNUSED_KEYWORD"
@@ -405,7 +405,7 @@ def test_the_folder_of_archives_names_the_cohort_that_it_belongs_to(cohort, tmp_
     assert f"NOTHING_FOUND: nothing to do: no image was found in {cohort / 'subjects'}" in (
         done.stderr
     )
-    assert f"it belongs to the cohort {cohort}: name that" in done.stderr
+    assert f"it is a part of the cohort {cohort}: give the folder {cohort}" in done.stderr
 
 
 # --- What was kept --------------------------------------------------------------------------------

@@ -167,7 +167,7 @@ def test_a_subject_that_a_transform_does_not_fit_is_named(cohort, tmp_path):
     done = preprocess(cohort, tmp_path / "a", tmp_path / "p.yaml")
     assert done.exit_code == 1
     assert "CANNOT_TRANSFORM" in done.stderr
-    assert "label map in the subject, which has 'seg'" in done.stderr
+    assert "label map in the subject ('seg')" in done.stderr
     with pytest.raises(vx.VoxarrayError) as caught:
         vx.Cohort(cohort).map(_secretive).save(tmp_path / "b")
     assert "secret" not in str(caught.value)

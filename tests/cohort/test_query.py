@@ -229,7 +229,7 @@ def test_other_texts_among_numbers_are_refused_by_name(text):
         ("group == True", "group holds texts: compare it with one"),
         ("group in ['old', 3]", "with texts or with numbers, not with both"),
         ("3 in group", "group holds texts: put 3 into quotes"),
-        ("subject == ['a']", "a list can only be compared by the word in"),
+        ("subject == ['a']", 'a list can only be compared with "in" or "not in"'),
     ],
 )
 def test_what_would_match_nothing_is_refused_with_the_reason(expression, why):

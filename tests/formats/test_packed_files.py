@@ -21,7 +21,7 @@ def test_it_says_to_unpack(tmp_path, suffix):
     path = tmp_path / f"scans{suffix}"
     path.write_bytes(b"whatever")
     told = refusal(path)
-    assert "unpack it, and name a scan in it; a folder with the DICOM files" in told
+    assert "unpack it, and give the path of one scan in it: a file, or a folder" in told
     assert ".nrrd" not in told
 
 

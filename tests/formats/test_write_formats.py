@@ -279,7 +279,7 @@ def test_squeeze(tmp_path, suffix, channels):
     source, found = reopened(tmp_path / f"a{suffix}")
     assert np.array_equal(found, array)
     np.testing.assert_allclose(source.affine, flat, atol=1e-12)
-    with pytest.raises(UnsupportedError, match="lose its place") as caught:
+    with pytest.raises(UnsupportedError, match="keeps its place in the patient") as caught:
         save(ArraySource(array, OBLIQUE), tmp_path / f"a{suffix}", squeeze=True)
     assert caught.value.code == "CANNOT_SQUEEZE"
     for squeeze in (None, False):

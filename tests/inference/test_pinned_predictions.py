@@ -129,7 +129,7 @@ def test_memory_that_cannot_be_locked_is_logged_and_nothing_is_wrong(
         found = logits(tmp_path, **CARD, output="logits", batch_size=2)
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == (1 if lockable else 3)
-    assert all("can be page-locked (CUDA error: out of memory)" in text for text in told)
+    assert all("could not be page-locked (CUDA error: out of memory)" in text for text in told)
     assert np.array_equal(found, logits(tmp_path, **CPU, output="logits", batch_size=2))
 
 
@@ -204,6 +204,6 @@ def test_a_card_without_a_number_is_the_one_that_is_current_to_begin_with(tmp_pa
 
 
 def test_a_list_of_devices_is_named(tmp_path):
-    with pytest.raises(vx.ModelError, match="one process for each card") as caught:
+    with pytest.raises(vx.ModelError, match="one process for each GPU") as caught:
         vx.infer(bright, scan(), tmp_path / "a.nii", patch_size=8, device=["cuda:0", "cuda:1"])
     assert caught.value.code == "NO_DEVICE"

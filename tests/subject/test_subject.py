@@ -211,6 +211,6 @@ def test_as_in_torchio(tmp_path):
 
 @pytest.mark.parametrize("name", ["subject.nii.gz", "subject.ome.zarr"])
 def test_a_subject_is_not_saved_under_the_name_of_one_image(subject, tmp_path, name):
-    with pytest.raises(ValueError, match="name a folder, and the format by suffix="):
+    with pytest.raises(ValueError, match="give a folder, and the format as suffix="):
         subject.save(tmp_path / name)
     assert not (tmp_path / name).exists()

@@ -40,7 +40,7 @@ def test_plain_memory_is_logged(refused, caplog):
     assert (memory.shape, memory.dtype) == ((3, 5), torch.float64)
     (record,) = caplog.records
     assert record.getMessage().startswith(
-        "no 120 bytes of memory can be page-locked (CUDA error: out of memory): "
+        "120 bytes of memory could not be page-locked (CUDA error: out of memory): "
     )
 
 

@@ -343,12 +343,15 @@ def test_masks_that_do_not_fit():
     other = vx.LabelMap(tensor=np.ones((1, 2, 2, 2), "u1"), affine=np.diag([1, 1, 3, 1.0]))
     subject = vx.Subject(t1=image, seg=other)
     for transform in (vx.ZNormalization("seg"), vx.Mask("seg")):
-        with pytest.raises(vx.GridError, match="resample it onto the image") as error:
+        with pytest.raises(vx.GridError, match="resample the mask onto the image") as error:
             transform(subject)
         assert error.value.code == "MASK_MISMATCH"
     for method, message in (
-        ("brain", "is the name of no label map in the subject, which has 'seg'; else"),
-        (1.5, "=1.5 is the name of no label map in the subject, which has 'seg'"),
+        (
+            "brain",
+            r"'brain' is not understood: give the name of a label map in the subject \('seg'\), a",
+        ),
+        (1.5, r"=1.5 is not understood: give the name of a label map in the subject \('seg'\)"),
         (lambda _: 3, "must return a dask or NumPy array"),
         (lambda x: x.clamp(0), "failed on a lazy dask array"),
     ):

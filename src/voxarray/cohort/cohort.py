@@ -111,7 +111,7 @@ class Cohort(Sequence[Subject]):
         whose header cannot be read is not attempted: its only event is the failure, without a time.
 
         Args:
-            subject: Its name.
+            subject: Name of the subject.
 
         Raises:
             KeyError: If the catalogue has no such subject.
@@ -147,7 +147,7 @@ class Cohort(Sequence[Subject]):
         """A lazy sequence of the transformed subjects; its ``save`` writes them.
 
         Args:
-            transform: Of `voxarray.transforms`, or any function of a subject.
+            transform: A transform of `voxarray.transforms`, or any function of a subject.
 
         Raises:
             TypeError: If it cannot be called, is a class, or is a transform of TorchIO.
@@ -216,7 +216,7 @@ class Cohort(Sequence[Subject]):
                 options of archives together with a suffix of files (``UNUSED_KEYWORD``).
             FormatError: If archives that a transform made would stay in the folder beside these
                 (``OTHER_PIPELINE``).
-            VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are there, and
+            VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are written, and
                 the error says how many failed, and why (``SOME_FAILED``).
         """
         run = ExecutionOptions(
@@ -244,7 +244,8 @@ class Cohort(Sequence[Subject]):
         unused = [f"{name}=" for name, value in given.items() if value is not None]
         if unused:
             raise UnsupportedError(
-                f"{', '.join(unused)} would have no effect on {suffix} files: leave it out",
+                f"{', '.join(unused)} would have no effect on {suffix} files: leave out "
+                f"{', '.join(unused)}",
                 code="UNUSED_KEYWORD",
             )
         from voxarray.cohort.convert import watching
@@ -294,7 +295,7 @@ class Cohort(Sequence[Subject]):
         return self.member(name).subject()
 
     def member(self, name: str) -> Member:
-        """Archives and label maps of a subject, as they are on disk.
+        """Paths of the archives of a subject, and the names of the label maps in each.
 
         Raises:
             KeyError: If there is no such name.
@@ -343,7 +344,7 @@ class Cohort(Sequence[Subject]):
             f"{len(self):,} subjects; {len(done):,} images; {format_bytes(int(done.bytes.sum()))}"
         )
         bad = len(self._table) - len(done)
-        return f"{text}; {bad:,} not there" if bad else text
+        return f"{text}; {bad:,} without an archive" if bad else text
 
     @property
     def _done(self) -> pd.DataFrame:

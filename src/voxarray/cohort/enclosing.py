@@ -38,8 +38,8 @@ def refuse_name_of_image(folder: CohortLayout) -> None:
     # Of a file that is there, making the folder tells.
     if named is not None and not folder.was_made and not os.path.isfile(folder.root):
         raise FormatError(
-            f"{folder.root} names one {named.name} image, and many images go into a folder: name "
-            "one without the suffix of an image",
+            f"{folder.root} is the name of one {named.name} image, but many images go into a "
+            "folder: choose a name without the suffix of an image",
             code="OTHER_FORM",
             path=folder.root,
         )

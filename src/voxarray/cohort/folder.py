@@ -135,8 +135,8 @@ class CohortLayout:
         """Raise `MissingFileError` (``NO_COHORT``) unless there is a cohort."""
         if not self.is_cohort():
             raise MissingFileError(
-                f"{self.root} holds no cohort (no plan.json, no archives in subjects/): name the "
-                "DESTINATION of voxarray plan or convert",
+                f"{self.root} holds no cohort (no plan.json, no archives in subjects/): give the "
+                "folder that was the DESTINATION of voxarray plan or convert",
                 code="NO_COHORT",
                 path=self.root,
             )

@@ -12,7 +12,7 @@ error that a caller would expect to catch::
     │   └── UnsupportedError                valid, but not something voxarray can hold
     │       ├── UnknownModeError (KeyError) a mode whose name is unknown
     │       └── OperatorError (TypeError)   arithmetic and order of images
-    ├── ArchiveError (OSError)              an archive that is incomplete or cannot be published
+    ├── ArchiveError (OSError)              an archive that is incomplete or cannot be written
     │   ├── MissingDataError                a shard or file that must exist does not
     │   └── ArchiveExistsError (FileExistsError)
     ├── MissingFileError (FileNotFoundError)
@@ -110,7 +110,7 @@ class ChecksumError(FormatError):
     """Bytes that are not the ones that were written.
 
     The file or archive is damaged. Copy it again, restore it, or convert the source again. If that
-    does not help, suspect the disk or the memory.
+    does not help, the disk or the memory may be faulty.
     """
 
     default_code = "BAD_CHECKSUM"
@@ -146,7 +146,7 @@ class OperatorError(UnsupportedError, TypeError):
 
 
 class ArchiveError(VoxarrayError, OSError):
-    """An archive that is incomplete, or that could not be published.
+    """An archive that is incomplete, or that could not be put in its place.
 
     The message says what is missing or what failed. Convert the source again.
     """
@@ -317,7 +317,7 @@ def of_system(error: OSError, path: str) -> VoxarrayError:
         return MissingFileError(f"there is no file {path} ({error.strerror})", path=path)
     if isinstance(error, IsADirectoryError):
         return UnsupportedError(
-            f"{path} is a folder, and a file was expected: name a file",
+            f"{path} is a folder, and a file was expected: give the path of a file",
             code="NOT_A_FILE",
             path=path,
         )

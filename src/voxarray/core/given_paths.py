@@ -27,7 +27,8 @@ def path_text(path: str | os.PathLike[str]) -> str:
         raise TypeError(f"a path is text, not {type(text).__name__} {text!r}: see os.fsdecode")
     if not text:
         raise UnsupportedError(
-            "the path is empty: name a file or a folder ('.' is the current one)", code="BAD_PATH"
+            "the path is empty: give that of a file or a folder ('.' is the current one)",
+            code="BAD_PATH",
         )
     if "\0" in text:
         raise _impossible(text, "a null byte")

@@ -15,9 +15,9 @@ def unpacking_hint(path: str) -> str | None:
     if suffix == ".zip" and _holds_zarr(path):
         return "it holds a Zarr store: rename it, so that it ends in .ozx or .zarr.zip"
     return (
-        "unpack it, and name a scan in it; a folder with the DICOM files of one series is a scan, "
-        "and voxarray convert takes a folder of scans. Of packed files, only Zarr stores are read, "
-        "as .ozx or .zarr.zip"
+        "unpack it, and give the path of one scan in it: a file, or a folder with the DICOM files "
+        "of one series. voxarray convert also takes a folder of scans. Of packed files, only Zarr "
+        "stores are read, as .ozx or .zarr.zip"
     )
 
 

@@ -94,9 +94,9 @@ def infer(
             1, an error is raised where the choice matters, since the network may contain its
             activation. With a sigmoid, labels have one channel per class.
         threshold: Least probability of a label; for a sigmoid, 0.5 by default.
-        classes: The number of classes; or their names in order; or a dict of names (or of name and
-            RGB colour) by label, in order. Without it, a patch of zeros is predicted first, to
-            count the classes.
+        classes: The number of classes; or their names, in the network's order; or a dict in that
+            order from labels to names, or to pairs of name and RGB colour. Without ``classes``, a
+            patch of zeros is predicted first, to count them.
         channels: Names of a subject's images in the order of the network's channels.
         batch_size: Patches that are predicted at once, 1 by default.
         device: Where the network runs, as torch names it; by default where its weights are.

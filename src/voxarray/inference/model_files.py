@@ -207,7 +207,7 @@ class OnnxNetwork:
         if device == "cuda":
             if "CUDAExecutionProvider" not in runtime.get_available_providers():
                 raise ModelError(
-                    "this onnxruntime cannot use a card: install onnxruntime-gpu, or use "
+                    "this onnxruntime cannot use a GPU: install onnxruntime-gpu, or use "
                     "device='cpu'",
                     code="NO_DEVICE",
                 )

@@ -62,10 +62,10 @@ class NormalizeIntensity(NormalizationTransform):
             len(images) > 1 and not self.channel_wise
         ):
             raise ModelError(
-                f"the bundle's NormalizeIntensityd has channel_wise={self.channel_wise} and the "
-                f"subject {len(images)} images, one of {source.shape[0]} channels: with "
-                "channel_wise=True give each channel as an image of its own, with False all of "
-                "them as channels of one image; or pass preprocess=",
+                f"the bundle's NormalizeIntensityd has channel_wise={self.channel_wise}, and the "
+                f"subject has {len(images)} images, one of which has {source.shape[0]} channels. "
+                "If channel_wise is True, give each channel as an image of its own; if it is "
+                "False, give all of them as channels of one image; or pass preprocess=",
                 code="BUNDLE_TRANSFORM",
                 path=source.path,
             )

@@ -354,7 +354,7 @@ def _no_device(device: Any, error: Exception) -> ModelError:
     text = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
     return ModelError(
         f"there is no device {device!r} here that works ({text}): name one as torch does, such as "
-        '"cpu" or "cuda:0"; for several cards, start one process for each card, and give each '
+        '"cpu" or "cuda:0"; for several GPUs, start one process for each GPU, and give each '
         "process a part of the cohort (partition=, --partition)",
         code="NO_DEVICE",
     )

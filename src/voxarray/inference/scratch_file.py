@@ -30,9 +30,9 @@ def require_room(needed: int, what: str) -> None:
     free = shutil.disk_usage(folder()).free
     if needed > free:
         raise ArchiveError(
-            f"{what} needs {format_bytes(needed)} of scratch and {folder()} has "
-            f"{format_bytes(free)}: raise the memory budget, or name a larger folder (setting "
-            "voxarray.download-directory)",
+            f"{what} needs {format_bytes(needed)} of disk for a scratch file, but {folder()} has "
+            f"{format_bytes(free)}: raise the memory budget, or choose a folder on a larger disk "
+            "(setting voxarray.download-directory)",
             code="NO_SPACE",
             path=folder(),
         )

@@ -180,7 +180,7 @@ class GridAggregator:
             )
         if self._sums is not None and len(self._sums.voxels) != batch.shape[1]:
             raise StateError(
-                f"this batch has {batch.shape[1]} channels where those before had "
+                f"this batch has {batch.shape[1]} channels, but those before had "
                 f"{len(self._sums.voxels)}",
                 code="BAD_BATCH",
             )

@@ -153,8 +153,8 @@ def require_room(source: Source, per_voxel: int, what: str, beside: int = 0) -> 
     require(
         pieces_peak(source, per_voxel) + beside,
         lambda: f"{what} of {source.path or 'voxels in memory'} {source.shape}",
-        "take a part or a coarser level(n), convert it to an archive where there is more memory, "
-        "or raise the budget",
+        "take a part or a coarser level(n), raise the budget, or convert it to an archive on a "
+        "machine with more memory",
     )
 
 

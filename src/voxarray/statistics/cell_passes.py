@@ -53,8 +53,8 @@ def _rows(
             if found is None:
                 raise UnsupportedError(
                     f"{source.path or 'the image'} is not a label map: its voxels are not "
-                    f"whole numbers, or more than {MAX_VALUES_PER_CELL} different ones in one "
-                    "place; use WeightedSampler for a map of probabilities",
+                    f"whole numbers, or one small block has more than {MAX_VALUES_PER_CELL} "
+                    "different values; use WeightedSampler for a map of probabilities",
                     code="NO_LABELS",
                     path=source.path,
                 )

@@ -39,8 +39,8 @@ def _statistic(source: Source, mode: str) -> float:
 
     if mode in ("mean", "median") and source.dtype.kind != "f":
         warnings.warn(
-            f"the {mode} becomes a whole number, for the voxels are {source.dtype}: convert "
-            "the image to floating-point numbers first if that matters",
+            f"the {mode} that is used as padding becomes a whole number, since the voxels are "
+            f"{source.dtype}: convert the image to floating-point numbers first if that matters",
             RuntimeWarning,
             stacklevel=2,
         )

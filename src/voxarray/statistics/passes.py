@@ -119,13 +119,13 @@ def require_mask(source: Source, mask: Source) -> None:
     """
     if not mask.grid.isclose(source.grid):
         raise GridError(
-            f"the mask has {mask.grid} where the image has {source.grid}: resample it onto the "
-            "image first",
+            f"the mask has {mask.grid}, but the image has {source.grid}: resample the mask onto "
+            "the image first",
             code="MASK_MISMATCH",
         )
     if mask.shape[0] not in (1, source.shape[0]):
         raise GridError(
-            f"the mask has {mask.shape[0]} channels where the image has {source.shape[0]}: a mask "
+            f"the mask has {mask.shape[0]} channels, but the image has {source.shape[0]}: a mask "
             "has one, or as many as the image",
             code="MASK_MISMATCH",
         )

@@ -156,7 +156,7 @@ def refuse_special(path: str, mode: int) -> None:
     """
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise UnsupportedError(
-            f"{path} is {_kind(mode)}, and writing would replace it by a file: name a file",
+            f"{path} is {_kind(mode)}, and writing would replace it by a file: choose another path",
             code="NOT_A_FILE",
             path=path,
         )
@@ -171,7 +171,8 @@ def require_regular(path: str, mode: int) -> None:
     """
     if not stat.S_ISREG(mode):
         raise UnsupportedError(
-            f"{path} is {_kind(mode)}, and an image is read from a regular file: name one",
+            f"{path} is {_kind(mode)}, but an image is read from a regular file: give the path of "
+            "one",
             code="NOT_A_FILE",
             path=path,
         )

@@ -148,7 +148,7 @@ class Copies:
                 raise
             raise ArchiveError(
                 f"there is no space for a copy of {file.path}, {format_bytes(file.size)}: free "
-                "some, or name another folder (setting voxarray.download-directory)",
+                "some, or choose another folder (setting voxarray.download-directory)",
                 code="NO_SPACE",
                 path=file.path,
             ) from error

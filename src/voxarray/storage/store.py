@@ -212,8 +212,7 @@ class Store(ABC):
         with self.open(key) as blob:
             if blob.size > limit:
                 raise FormatError(
-                    f"{key} of {self.path} has {blob.size} bytes, where at most {limit} are "
-                    "expected",
+                    f"{key} of {self.path} has {blob.size} bytes, but at most {limit} are expected",
                     code="BOMB",
                     path=self.path,
                 )

@@ -33,8 +33,8 @@ def prepared(
     if named is not None:
         raise ValueError(
             f"{os.fspath(folder)!r} names one {named.name} image, and a subject is saved to a "
-            f"folder, one file for each of {', '.join(images)}: name a folder, and the "
-            'format by suffix=".nii.gz"'
+            f"folder, one file for each of {', '.join(images)}: give a folder, and the "
+            'format as suffix=".nii.gz"'
         )
     files = {name: _file(name, suffix) for name in images}
     if is_url(place):

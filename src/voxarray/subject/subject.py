@@ -250,10 +250,10 @@ class Subject(PlotMixin, dict[str, Any]):
             folder: Folder; it is created if it is missing.
             suffix: Suffix of a format that `Image.save` can write, such as ``".nii.gz"``.
             overwrite: Replace existing files. Without it, nothing is written if any of them exists.
-            codec: Profile of an archive's codec; like the next two, it is an error for other
-                formats.
+            codec: Profile of an archive's codec. For other formats, ``codec``, ``levels`` and
+                ``chunks`` raise an error.
             levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
-                many times coarser each is, such as ``[4, 16]``.
+                many times coarser than the base each is, such as ``[4, 16]``.
             chunks: Edge of an archive's chunks, in voxels.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all), called image by image.

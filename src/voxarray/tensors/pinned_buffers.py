@@ -32,9 +32,8 @@ def page_locked(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         if "out of memory" not in str(error).lower():
             raise
         _LOG.warning(
-            "no %d bytes of memory can be page-locked (%s): copies from and to the graphics card "
-            "go through plain memory, which is slower; a smaller batch_size or patch_size needs "
-            "less",
+            "%d bytes of memory could not be page-locked (%s): copies from and to the GPU go "
+            "through plain memory, which is slower; a smaller batch_size or patch_size needs less",
             math.prod(shape) * dtype.itemsize,
             str(error).splitlines()[0],
         )

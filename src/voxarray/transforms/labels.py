@@ -33,8 +33,8 @@ class RemapLabels(LabelTransform):
         7
 
     Args:
-        remapping: New labels by old ones; other labels stay. If the integer type is too small for
-            the new labels, the result has the next larger type.
+        remapping: Dict from old labels to new labels; other labels stay. If the integer type is too
+            small for the new labels, the result has the next larger type.
         masking_method: Voxels in which labels are replaced, as in `NormalizationTransform`; by
             default all.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
@@ -165,8 +165,8 @@ class OneHot(LabelTransform):
         labels = count_values(source).values
         if not labels[0] >= 0 or not np.isfinite(labels[-1]):
             raise UnsupportedError(
-                f"channels are numbered from 0, and there are labels from {labels[0]} to "
-                f"{labels[-1]}: remap them",
+                "each label becomes the channel of that number, from 0 on, but there are labels "
+                f"from {labels[0]} to {labels[-1]}: remap them",
                 code="LABEL_WITHOUT_CLASS",
             )
         return OneHotOperation(source, int(labels[-1]) + 1)

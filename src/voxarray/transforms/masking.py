@@ -69,8 +69,8 @@ def _mask_of(
         return _within(six_bounds(method), source)
     there = ", ".join(map(repr, _label_maps(subject))) or "none"
     raise ValueError(
-        f"masking_method={method!r} is the name of no label map in the subject, which has {there}; "
-        f"else it is a side ({', '.join(SIDES)}), one, three or six numbers of voxels to leave "
+        f"masking_method={method!r} is not understood: give the name of a label map in the subject "
+        f"({there}), a side ({', '.join(SIDES)}), one, three or six numbers of voxels to leave "
         "out, or a function"
     )
 

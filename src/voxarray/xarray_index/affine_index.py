@@ -128,8 +128,8 @@ class AffineIndex(xr.Index):
         """
         if method not in (None, "nearest"):
             raise SelectionError(
-                f'only method="nearest" can select voxels by mm, not {method!r}: a position is in '
-                "one voxel, and there is none before or after it",
+                f'only method="nearest" can select voxels by mm, not {method!r}: a position in mm '
+                "lies in one voxel, which is selected",
                 code="UNKNOWN_METHOD",
             )
         return IndexSelResult({d: self._indexer(d, v, tolerance) for d, v in labels.items()})
@@ -361,9 +361,9 @@ def _appended(placement: Placement, piece: Placement, axis: int) -> Placement:
     wanted = range(size, size + piece.shape[axis])
     if located[axis] != wanted:
         raise GridError(
-            f"the pieces do not adjoin along {DIMS[axis]}: the next one lies at voxels "
-            f"{located[axis].start} to {located[axis].start + len(located[axis]) - 1} of the ones "
-            f"before it and should start at {size}",
+            f"the pieces do not adjoin along {DIMS[axis]}: those before have {size} voxels, so the "
+            f"next piece should start at voxel {size}, but it lies at voxels "
+            f"{located[axis].start} to {located[axis].start + len(located[axis]) - 1}",
             code="NOT_ADJOINING",
         )
     return placement.joined(piece, "outer")

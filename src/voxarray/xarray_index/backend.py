@@ -184,7 +184,7 @@ def _dataset(source: Source, is_scaled: bool) -> xr.Dataset:
     if source.scaling is None and getattr(source, "scalings", None) is not None:
         raise UnsupportedError(
             "planes have different slopes and intercepts, so that stored numbers cannot be "
-            "compared: open it without mask_and_scale=False",
+            "compared: leave out mask_and_scale=False",
             code="MIXED_SCALING",
             path=source.path,
         )

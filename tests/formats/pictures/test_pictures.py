@@ -253,7 +253,7 @@ def test_tiff_cut_short(tmp_path, compression):
 def test_tiff_refusals(tmp_path):
     for mode in ("1", "P", "CMYK"):
         picture(mode).save(tmp_path / "a.tif")
-        with pytest.raises(UnsupportedError, match="not grey or RGB") as caught:
+        with pytest.raises(UnsupportedError, match="expected grey or RGB") as caught:
             opened(tmp_path / "a.tif")
         assert caught.value.code == "UNSUPPORTED_DTYPE"
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:

@@ -180,7 +180,7 @@ def test_missing_parts_are_errors_where_they_are_needed(tmp_path, options, tags,
     with_table(path, tags, 2, value)
     source = opened_as_large(path)
     source.read(Selection.box((0, 1), (0, 20), (0, 16), (0, 1)))
-    with pytest.raises(TruncatedError, match="beyond the end of the file, or nowhere"):
+    with pytest.raises(TruncatedError, match="beyond the end of the file, or has no position"):
         everything(source)
 
 

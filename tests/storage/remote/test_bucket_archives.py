@@ -314,7 +314,7 @@ def test_subjects(bucket, suffix):
     with pytest.raises(ArchiveExistsError):  # of t2, and t0 was not written either
         vx.Subject(t0=image_of(3), t2=image_of(4)).save(f"{bucket.url}/sub-01", suffix)
     assert bucket.listed() == before
-    with pytest.raises(ValueError, match="name a folder"):
+    with pytest.raises(ValueError, match="give a folder"):
         subject.save(f"{bucket.url}/sub-01.nii.gz", suffix)
 
 

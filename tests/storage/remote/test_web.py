@@ -258,7 +258,7 @@ def test_a_server_that_does_not_list(tmp_path):
     with WebServer(tmp_path) as server:
         for name in ("with2.zarr", "with3.zarr", "without.zarr/v"):
             assert open_source(f"{server.url}/{name}").grid.spacing == (2, 1, 1)
-        with pytest.raises(UnsupportedError, match="name the image") as caught:
+        with pytest.raises(UnsupportedError, match="give the URL of the image") as caught:
             open_source(f"{server.url}/without.zarr")
         assert caught.value.code == "NO_LISTING"
 

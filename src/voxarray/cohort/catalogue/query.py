@@ -135,7 +135,7 @@ class _Query:
             if type(op) not in _COMPARE:
                 raise self._bad('"is" is not understood: write ==')
             if isinstance(one, list) or isinstance(other, list):
-                raise self._bad("a list can only be compared by the word in")
+                raise self._bad('a list can only be compared with "in" or "not in"')
             return self._filled(_COMPARE[type(op)](one, other), isinstance(op, ast.NotEq))
         except FormatError:
             raise
@@ -181,7 +181,10 @@ class _Query:
     def _inside(self, one: Any, other: Any) -> pd.Series:
         if _is_column(one) and isinstance(other, list):
             if any(isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) for value in one):
-                raise self._bad("a column of lists comes after the word in: 'brain' in labels")
+                raise self._bad(
+                    f"the column {one.name} holds lists: write it behind \"in\", as in 'brain' in "
+                    "labels"
+                )
             return one.isin(other)
         if _is_column(other) and not isinstance(one, list):
             is_text = other.notna().any() and _is_text_column(other)
@@ -193,7 +196,7 @@ class _Query:
                 index=other.index,
                 dtype=bool,
             )
-        raise self._bad("in takes a list of values, or a column of texts or lists")
+        raise self._bad('behind "in" a list of values or a column of texts or lists is expected')
 
     def _value(self, node: ast.expr) -> Any:
         """A column, a literal, or a list of literals."""
@@ -242,7 +245,7 @@ class _Query:
         operation: ast.AST = getattr(node, "op", node)
         word = _WORDS.get(type(operation))
         if word:
-            return self._bad(f"instead of the sign write {word}")
+            return self._bad(f'write the word "{word}" instead of the sign')
         text = ast.get_source_segment(self.expression, node) or "" if not self.quoted else ""
         return self._bad(f"{text or type(node).__name__} is not understood")
 

@@ -42,10 +42,10 @@ def found_in(
     wanted = [*images, *labels, *([subject] if subject else [])]
     missing = [name for name in wanted if name not in names]
     if rows and (missing or not images):
+        lacking = f"but not {', '.join(missing)}" if missing else "none of which names images"
         raise FormatError(
-            f"the manifest {path} has the columns {', '.join(names)}, and none "
-            f"{'called ' + ', '.join(missing) if missing else 'of images'}: name its columns with "
-            "--image-column, --label-column and --subject-column",
+            f"the manifest {path} has the columns {', '.join(names)}, {lacking}: say which columns "
+            "to use with --image-column, --label-column and --subject-column",
             code="BAD_MANIFEST",
             path=path,
         )

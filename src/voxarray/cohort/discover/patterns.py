@@ -62,7 +62,7 @@ def subject_of(match: re.Match[str]) -> str:
 def misfit(patterns: Sequence[tuple[str, str]], name: str) -> str:
     """What is said if no file fits any pattern, of which one is called ``name``."""
     given = ", ".join(f"{image}={text}" if image else text for image, text in patterns)
-    told = f"no file fits {given}; one that does not is {name}"
+    told = f"no file matches {given}; {name}, for example, does not"
     if any(not image and "=" in text for image, text in patterns):
         told += ". In Python, names are keys: image_patterns={'t1': '**/*_t1.nii.gz'}"
     return told

@@ -112,11 +112,11 @@ def why_no_cohort(sources: Sequence[str]) -> str:
             continue
         folder = CohortLayout.of(path)
         if above := cohort_above(source):
-            return f"{source} holds the archives of the cohort {above}: name that"
+            return f"{source} is a part of the cohort {above}: give the folder {above}"
         if not folder.is_cohort():
             continue
         if len(sources) > 1:
-            return f"{source} is one of {len(sources)} sources: name only the cohort"
+            return f"there are {len(sources)} sources: give only the cohort {source}"
         if not is_file(folder.catalogue):
             return f"{source} has no catalogue yet: run voxarray finalise {source}"
         if other := _other_image(folder):
@@ -126,8 +126,8 @@ def why_no_cohort(sources: Sequence[str]) -> str:
                 "them alone"
             )
     return (
-        f"{', '.join(sources[:3])} is none: name one file as the destination, or make a cohort "
-        "first, without --suffix"
+        f"{', '.join(sources[:3])} is not a cohort: to convert one image, give a file as the "
+        "destination; to convert many, make a cohort first, without --suffix"
     )
 
 

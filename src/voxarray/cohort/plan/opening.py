@@ -75,7 +75,7 @@ class FileOpener:
         location = self.locations.get(origin.source)
         if location is None:
             raise MissingFileError(
-                f"none of the sources that were given holds {origin.source}: name those that the "
+                f"none of the given sources holds {origin.source}: give the sources that the "
                 "cohort was made from",
                 code="OTHER_SOURCE",
             )

@@ -110,8 +110,8 @@ class Plan:
             return f"{self.inodes:,} files and folders"
         zipped = replace(self, zipped=True).inodes
         return (
-            f"{self.inodes:,} files and folders: --zip makes one file of each archive, "
-            f"{zipped:,} in all, where the file system has a quota of them"
+            f"{self.inodes:,} files and folders; if the file system limits their number, use "
+            f"--zip, which makes one file of each archive, {zipped:,} in all"
         )
 
     def summary(self) -> str:

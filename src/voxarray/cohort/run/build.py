@@ -199,7 +199,7 @@ def discover_inputs(
     found = search(texts, CohortLayout.of(destination).root, choice, options, census)
     if not found:
         above = next(filter(None, map(cohort_above, texts)), None)
-        told = f"; it belongs to the cohort {above}: name that" if above else ""
+        told = f"; it is a part of the cohort {above}: give the folder {above}" if above else ""
         if census.misfit:
             raise MissingFileError(
                 f"nothing to do: in {', '.join(texts)} "

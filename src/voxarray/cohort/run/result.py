@@ -16,17 +16,19 @@ _TOLD = 3
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CohortResult:
-    """What a run did.
+    """What a run over the images of a cohort did.
 
     Attributes:
-        converted: Images that it converted.
-        present: Images that were there.
-        failed: Images that failed, in this run or, for good, in one before.
-        remaining: Images that it did not come to.
-        summary: Of the whole cohort; None after a part of it.
-        interrupted_by: Why it did not come to all; empty if it did.
-        census: What was seen in the sources, and what became of it; None where nobody looked.
-        failures: Why images failed, in this run or, for good, in one before.
+        converted: Number of images that the run converted.
+        present: Number of images that were up to date already.
+        failed: Number of images that failed in this run, or that failed before because of their
+            content and were not retried.
+        remaining: Number of images that the run did not reach.
+        summary: Summary of the whole cohort; None after a part of it.
+        interrupted_by: Why the run ended early; empty if it did not.
+        census: How many files were found in the sources, and which of them were taken as images;
+            None if no sources were searched.
+        failures: Why each of the failed images failed.
     """
 
     converted: int
@@ -76,7 +78,7 @@ class CohortResult:
             told = "".join(f"\n{one.file}: {one.code}: {one.message}" for one in self.failures)
             raise VoxarrayError(
                 f"{self.failed} images failed and {self.remaining} remain{why}; all others are "
-                f"there{told}",
+                f"written{told}",
                 code="SOME_FAILED",
             )
         told = "; ".join(f"{one.file}: {one.code}" for one in self.failures[:_TOLD])

@@ -88,8 +88,8 @@ class DecodedFile(FileArray):
         require(
             self.reading_bytes,
             f"decoding {self.path}, which can only be decoded as a whole,",
-            "convert it to an archive, or save it as .nii, where there is more memory; or raise "
-            "the budget",
+            "raise the budget; or, on a machine with more memory, convert it to an archive or save "
+            "it as .nii",
         )
         voxels = self.decoder.decode(fd, self.stored, self.identity.path)
         self.identity.check(fd)  # before anybody else may find it in the cache

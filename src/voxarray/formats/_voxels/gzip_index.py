@@ -170,8 +170,8 @@ class SeekIndex:
             done += len(data)
         if isal_zlib.crc32(view) != entry.crc:
             raise ChecksumError(
-                "a part of the file now decodes to other bytes than when it was first read: "
-                "suspect the disk or the memory, and read it again",
+                "a part of the file now decodes to other bytes than when it was first read: the "
+                "disk or the memory may be faulty; read the file again",
                 code="BAD_CRC",
             )
 

@@ -94,8 +94,8 @@ def detached(header: FileIdentity, name: str, *, is_pattern: bool) -> FileIdenti
     real, root = os.path.realpath(path), os.path.realpath(folder)
     if os.path.commonpath([real, root]) != root:
         raise FormatError(
-            f"the header says that its voxels are in {name!r}, outside of its own folder: put the "
-            "file beside the header and name it there",
+            f"the header says that its voxels are in {name!r}, outside of its own folder: put that "
+            "file beside the header, and write its name into the header",
             code="OUTSIDE_ROOT",
         )
     if not os.path.exists(real):

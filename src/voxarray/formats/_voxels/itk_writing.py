@@ -194,7 +194,7 @@ def _written_by_child(image: ItkImage, path: str, writer: str) -> str | None:
             raise
     if child.returncode == 0:
         return None
-    return said or f"its writer ended with {child.returncode}"
+    return said or f"the process that writes it ended with the exit status {child.returncode}"
 
 
 def _described(image: ItkImage) -> ItkImage:

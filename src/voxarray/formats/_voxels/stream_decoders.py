@@ -359,8 +359,8 @@ class RestartingIndex:
         done = feed.read_some(view)
         if done < len(view) or isal_zlib.crc32(view) != self.crcs[number]:
             raise ChecksumError(
-                "a part of the file now decodes to other bytes than when it was first read: "
-                "suspect the disk or the memory, and read it again",
+                "a part of the file now decodes to other bytes than when it was first read: the "
+                "disk or the memory may be faulty; read the file again",
                 code="BAD_CRC",
             )
         if not self._standing:

@@ -88,8 +88,8 @@ def _shape(info: dict) -> Shape4:
     known = [*rank[:2].tolist(), *sizes[:3].tolist()]
     if len(known) != 5 or not all(isinstance(n, int) for n in known) or known[0] != 3:
         raise FormatError(
-            f"DATASET_RANK is {rank[:2].tolist()} and DATASET_DIMENSIONS {sizes[:3].tolist()}: "
-            "expected 3 and the number of sub-bricks, and three sizes; repair the header",
+            f"DATASET_RANK is {rank[:2].tolist()} (expected 3 and the number of sub-bricks), and "
+            f"DATASET_DIMENSIONS is {sizes[:3].tolist()} (expected three sizes): repair the header",
             code="BAD_DIMS",
         )
     count, w, h, d = checked_sizes(known[1:], 4)

@@ -58,8 +58,8 @@ def decode(file: BinaryIO, layout: PixelLayout, frame: int) -> NDArray:
     if pixels.size != rows * columns * layout.samples or pixels.dtype != layout.dtype:
         raise FormatError(
             f"the pixels of frame {frame} (from 0) decode to {pixels.size} numbers of type "
-            f"{pixels.dtype}, where {rows} x {columns} x {layout.samples} of type {layout.dtype} "
-            "are stated: the file is damaged",
+            f"{pixels.dtype}, but the header states {rows} x {columns} x {layout.samples} of type "
+            f"{layout.dtype}: the file is damaged",
             code="BAD_PIXEL_DATA",
         )
     found: NDArray = np.asarray(pixels)

@@ -80,8 +80,8 @@ def choose(headers: Sequence[Header], series: str | int | None) -> list[Header]:
     without = sum(header.layout is None for header in files)
     if without:
         raise FormatError(
-            f"{without} of {len(files)} files hold no pixels: expected images (a report, a plan "
-            "or an index is none)",
+            f"{without} of {len(files)} files hold no pixels: expected images, not reports, plans "
+            "or indices",
             code="NO_PIXEL_DATA",
         )
     return files
@@ -147,8 +147,8 @@ def remark_on_gaps(frames: Sequence[Frame], slices: Sequence[int], step: float) 
     if skipped != {times} or times < 2 or abs(step / stated - times) > _EVEN:
         return ""
     return (
-        f"slices are {step:g} mm apart where {stated:g} mm are stated, and the numbers of "
-        f"neighbouring slices differ by {times}: {times - 1} of {times} slices may be missing"
+        f"slices are {step:g} mm apart, but the header states {stated:g} mm, and the numbers of "
+        f"neighbouring slices differ by {times}: {times - 1} of every {times} slices may be missing"
     )
 
 

@@ -257,8 +257,8 @@ class MetaHeader:
             warnings.append(f"UNKNOWN_UNIT: distances are in {self._unit!r}; taken as millimetres")
         elif factor != 1:
             warnings.append(
-                f"NOT_MILLIMETRES: distances are in {self._unit}; they are converted, and ITK "
-                "keeps the numbers"
+                f"NOT_MILLIMETRES: distances are in {self._unit}; voxarray converts them to mm, "
+                "and ITK does not"
             )
         slope = self._numbers(("ElementToIntensityFunctionSlope",), 1, [1.0])[0]
         offset = self._numbers(("ElementToIntensityFunctionOffset",), 1, [0.0])[0]

@@ -67,7 +67,7 @@ def _start(header: MetaHeader, stored: StoredVoxels, data: FileIdentity | None) 
     if data is None:
         if header.skipped > 0:
             raise FormatError(
-                f"HeaderSize is {header.skipped} where ElementDataFile is LOCAL: expected 0",
+                f"HeaderSize is {header.skipped}: expected 0, since ElementDataFile is LOCAL",
                 code="BAD_OFFSET",
             )
         return header.end

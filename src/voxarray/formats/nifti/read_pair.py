@@ -87,7 +87,8 @@ def _open_nifti(identity: FileIdentity, data: FileIdentity, start: bytes) -> Fil
     header = NiftiHeader.parse(start)
     if header.is_single:
         raise UnsupportedError(
-            "the header says that its voxels follow it in the same file: name it .nii",
+            "the header says that its voxels follow it in the same file: rename the file, so that "
+            "it ends in .nii",
             code="NOT_A_PAIR",
         )
     axes = COMPONENTS if header.colours else VOLUMES
@@ -147,8 +148,8 @@ def _analyze_millimetres(start: bytes, path: str) -> float:
     factor = length_in_mm(text) or 1.0
     if factor != 1:
         warnings.warn(
-            f"NOT_MILLIMETRES: the header gives lengths in {text}; they are converted, and nibabel "
-            f"keeps its numbers [{path}]",
+            f"NOT_MILLIMETRES: the header gives lengths in {text}; voxarray converts them to mm, "
+            f"and nibabel does not [{path}]",
             VoxarrayWarning,
             stacklevel=5,
         )

@@ -63,8 +63,8 @@ def _units(header: NiftiHeader) -> list[str]:
     if unit not in ("metre", "micron"):
         return []
     return [
-        f"NOT_MILLIMETRES: the header gives lengths in units of a {unit}; they are converted, as "
-        "ITK does, and nibabel keeps its numbers"
+        f"NOT_MILLIMETRES: the header gives lengths in units of a {unit}; voxarray converts them "
+        "to mm, as ITK does, and nibabel does not"
     ]
 
 

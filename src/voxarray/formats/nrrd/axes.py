@@ -184,8 +184,8 @@ class NrrdAxes:
         warnings = []
         if any(length_in_mm(unit) not in (None, 1.0) for unit in stated):
             warnings.append(
-                f"NOT_MILLIMETRES: units of length are {stated}; they are converted, and ITK keeps "
-                "the numbers"
+                f"NOT_MILLIMETRES: units of length are {stated}; voxarray converts them to mm, and "
+                "ITK does not"
             )
         unknown = [unit for unit in stated if length_in_mm(unit) is None]
         if unknown:

@@ -77,7 +77,8 @@ def _guessed(url: str, address: Address, known: list[str]) -> Source:
     if objects.is_folder():
         raise UnsupportedError(
             f"{address.shown} is a folder of a store, not an image, and series of files cannot "
-            "be read from a store: name one image in it, or convert what is in it to a cohort",
+            "be read from a store: give the URL of one image in it, or convert what is in it to a "
+            "cohort",
             code="REMOTE_FOLDER",
             path=address.shown,
         )

@@ -118,7 +118,10 @@ class OmeSizes:
             return cls((None, None, None), 0.0, ())
         read = [cls._of(one) for one in pixels]
         if any(other != read[0] for other in read):
-            remark = "AMBIGUOUS_SPACING: the OME-XML describes images of this size differently"
+            remark = (
+                "AMBIGUOUS_SPACING: the OME-XML describes several images of this shape, whose "
+                "voxel sizes or time steps differ; none of them is used"
+            )
             return cls((None, None, None), 0.0, (remark,))
         return read[0]
 

@@ -153,7 +153,7 @@ class PagedTiff(FileArray):
         require(
             self._decoding_bytes,
             lambda: f"decoding {part} of {self.path}, which is decoded as a whole,",
-            "convert it where there is more memory, or raise the budget",
+            "raise the budget, or convert it on a machine with more memory",
         )
 
 
@@ -238,7 +238,10 @@ def _opened_file(page: Any) -> Iterator[Any]:
 
 def _require_within(start: int, count: int, size: int) -> None:
     if not (start and count and start + count <= size):
-        raise TruncatedError("a part of a page lies beyond the end of the file, or nowhere")
+        raise TruncatedError(
+            "a strip or tile of a page ends beyond the end of the file, or has no position or "
+            "length"
+        )
 
 
 def _refuse_bombs(page: Any, longest: int) -> None:

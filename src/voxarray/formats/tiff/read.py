@@ -149,8 +149,8 @@ def _require_plain_pixels(page: Any) -> None:
         or page.tags.valueof(_ORIENTATION, 1) not in (1, None)
     ):
         raise UnsupportedError(
-            f"pixels of {page.bitspersample} bits, photometric interpretation {page.photometric} "
-            "are not grey or RGB numbers, top row first: convert the file",
+            f"pixels of {page.bitspersample} bits, photometric interpretation {page.photometric}: "
+            "expected grey or RGB numbers, stored with the top row first; convert the file",
             code="UNSUPPORTED_DTYPE",
         )
 

@@ -108,8 +108,9 @@ def _remarks(file: Any, stated: Spacing, by_tags: Spacing) -> list[str]:
     kinds = sorted(file.flags & _ELSEWHERE)
     if kinds and None in spacing[:2]:
         remarks.append(
-            f"SPACING_NOT_READ: nothing that is read here says how large pixels are, and this kind "
-            f"of TIFF ({', '.join(kinds)}) may say so elsewhere; taken as 1 mm"
+            f"SPACING_NOT_READ: voxarray found no pixel size; this kind of TIFF "
+            f"({', '.join(kinds)}) may store it in metadata that voxarray does not read; taken as "
+            "1 mm"
         )
     elif None in spacing[:2]:
         x, y = (_per_pixel(page.tags.valueof(tag)) for tag in (_X_RESOLUTION, _Y_RESOLUTION))

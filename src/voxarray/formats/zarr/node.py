@@ -153,7 +153,7 @@ def require(node: Node | None, store: Store, key: str) -> Node:
     """
     if node is None:
         inner = _nodes_below(store, key)
-        hint = f"; name the one in it, for example {store.path}/{inner[0]}" if inner else ""
+        hint = f"; give the path of one in it, for example {store.path}/{inner[0]}" if inner else ""
         place = f"{store.path}/{key}" if key else store.path
         raise UnsupportedError(
             f"{place} is no Zarr group or array: there is no zarr.json, .zgroup or .zarray{hint}",

@@ -40,8 +40,8 @@ def only(group: Node, path: str) -> Json:
         names = [image.get("name", n) for n, image in enumerate(images)]
         levels = [image["datasets"][0]["path"] for image in images]
         raise UnsupportedError(
-            f"{path} holds {len(images)} multiscale images, {names}: name the array of a level, "
-            f"for example {path}/{levels[0]}",
+            f"{path} holds {len(images)} multiscale images, {names}: give the path of the array of "
+            f"a level, for example {path}/{levels[0]}",
             code="MULTIPLE_IMAGES",
             path=path,
         )

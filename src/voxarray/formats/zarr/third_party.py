@@ -84,7 +84,7 @@ def _open_group(store: Store, group: Node, above: Sequence[Node], path: str) -> 
     if images:
         raise _several(path, [node.name for node in images])
     inner = [node.name for node in nodes if is_image(node)]
-    hint = f"; images lie below it, for example {path}/{inner[0]}: name one" if inner else ""
+    hint = f"; give the path of an image below it, such as {path}/{inner[0]}" if inner else ""
     raise UnsupportedError(
         f"{path} is a Zarr group without an image: it holds {[node.name for node in nodes]}{hint}",
         code="NO_IMAGE",
@@ -101,7 +101,7 @@ def _is_image(array: Node) -> bool:
 def _several(path: str, names: list[str]) -> UnsupportedError:
     example = f", for example {path}/{names[0]}" if names else ""
     return UnsupportedError(
-        f"{path} holds several images, {names}: name one of them{example}",
+        f"{path} holds several images, {names}: give the path of one of them{example}",
         code="MULTIPLE_IMAGES",
         path=path,
     )

@@ -102,9 +102,9 @@ def _matrix(transform: Any, size: int, depth: int) -> Matrix:
             )
         return _linear(kind, _numbers(transform[kind], kind), size)
     raise UnsupportedError(
-        f"coordinates are transformed by {kind!r}, and an affine image knows identity, scale, "
-        "translation, rotation, affine, mapAxis, and byDimension, bijection and sequences of them: "
-        "resample it first",
+        f"a transformation has the type {kind!r}, which voxarray cannot turn into an affine; it "
+        "reads identity, scale, translation, rotation, affine, mapAxis, and byDimension, bijection "
+        "and sequence of these: resample the image first",
         code="UNSUPPORTED_TRANSFORM",
     )
 

@@ -55,7 +55,8 @@ def as_local(text: str) -> str:
     host, _, path = text[7:].partition("/")
     if host.lower() not in ("", "localhost"):
         raise UnsupportedError(
-            f"{text} is a file of the machine {host!r}: mount it here and name its path",
+            f"{text} is a file of the machine {host!r}: mount its disk here, and give the local "
+            "path",
             code="BAD_URL",
             path=text,
         )

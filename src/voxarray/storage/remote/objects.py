@@ -198,7 +198,7 @@ class Objects(ABC):
                 _documents.put((self.unique, key), (data, seen))
         if seen.size > limit:
             raise FormatError(
-                f"{self.where(key)} has {seen.size} bytes, where at most {limit} are expected",
+                f"{self.where(key)} has {seen.size} bytes, but at most {limit} are expected",
                 code="BOMB",
                 path=self.shown,
             )
@@ -249,7 +249,8 @@ class Objects(ABC):
             return self._try(key, request)
         except (UnsupportedError, MissingFileError) as error:
             raise UnsupportedError(
-                f"{self.where(key)} does not list its files: name the image or array itself",
+                f"{self.where(key)} does not list its files: give the URL of the image or array "
+                "itself",
                 code="NO_LISTING",
                 path=self.shown,
             ) from error

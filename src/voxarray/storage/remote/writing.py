@@ -61,8 +61,8 @@ class WritableObjects:
         address = Address.parse(url)
         if address.scheme not in OBJECT_STORES or address.tail:
             raise UnsupportedError(
-                f"{address.shown} cannot be written to: name a place on a local file system or in "
-                "an object store (s3://, gs://, az://)",
+                f"{address.shown} cannot be written to: choose a place on a local file system or "
+                "in an object store (s3://, gs://, az://)",
                 code="UNSUPPORTED_DESTINATION",
                 path=address.shown,
             )
