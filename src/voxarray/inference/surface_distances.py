@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class SurfaceDistances:
-    """Distances in mm from each voxel of a surface to the nearest of the other, both ways.
+    """Distances in mm between two surfaces.
+
+    They are measured from each voxel of one surface to the nearest voxel of the other, and from
+    each voxel of the other to the nearest voxel of the first.
 
     Attributes:
-        hausdorff: The largest.
-        hausdorff95: The larger of both ways' 95th percentiles.
-        mean: The mean of all.
+        hausdorff: The largest of all distances.
+        hausdorff95: The 95th percentile of the distances in each direction; the larger of the two.
+        mean: The mean of all distances.
     """
 
     hausdorff: float

@@ -26,11 +26,11 @@ from voxarray.storage.small_files import write_if_other
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a cohort comes to.
+    """How many images of a cohort are converted, and which are missing.
 
     Attributes:
-        done: Images that are there.
-        missing: Images that were planned and are not.
+        done: Number of images that are converted.
+        missing: Images that were planned and are not converted.
         strangers: Names of archives in the folder that no cohort made, or that are damaged.
     """
 
