@@ -275,7 +275,7 @@ class Cohort(Sequence[Subject]):
     @overload
     def __getitem__(self, index: slice) -> Cohort: ...
     def __getitem__(self, index: int | str | slice) -> Subject | Cohort:
-        """A subject by number or name, of lazy images by name; or a part of the cohort.
+        """The subject of a number or a name, with lazy images; for a slice, a part of the cohort.
 
         Raises:
             IndexError: If there is no such number.

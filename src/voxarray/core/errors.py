@@ -233,7 +233,7 @@ class GridError(VoxarrayError, ValueError):
 
 
 class PandasIndexError(GridError, TypeError):
-    """An operation of xarray that takes coordinates one by one: x, y and z share an index.
+    """An operation of xarray that needs an index per coordinate, but x, y and z share one.
 
     Use ``obj.vox.detach()`` before the operation, and ``.vox.reattach()`` on its result.
     """

@@ -140,7 +140,7 @@ class Image(
 
     @names_exhaustion
     def __getitem__(self, key: Any) -> Any:
-        """A field for a text; else a lazy slice, whose affine follows exactly.
+        """For a text, the field of that name; otherwise a lazy slice, with its exact affine.
 
         One to three indices address (W, H, D), as in TorchIO; four address (C, W, H, D). Integers
         keep their axis, steps may be negative, and ``...`` expands among the addressed axes. A

@@ -61,7 +61,7 @@ class MonaiReader:
         """Voxels and metadata of what `read` opened.
 
         Raises:
-            VoxarrayError: What reading finds wrong.
+            VoxarrayError: If a file is damaged or cannot be read.
             GridError: If several files are on different grids (``GRIDS_DIFFER``).
         """
         sources = img if isinstance(img, (list, tuple)) else [img]

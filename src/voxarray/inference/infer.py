@@ -85,8 +85,8 @@ def infer(
             sigma of 1/8 of the patch, as in MONAI and nnU-Net, ``"crop"`` (each voxel comes from
             the patch with the nearest centre), or ``"average"``.
         preprocess: A transform of `voxarray.transforms`, or a function of a subject, that is
-            applied lazily first; by default that of a MONAI bundle. Logits are resampled from its
-            grid to the scan's by linear interpolation.
+            applied lazily first; by default that of a MONAI bundle. Logits are resampled from the
+            grid of the preprocessed scan to that of the scan itself, by linear interpolation.
         output: ``"labels"``, ``"probabilities"``, ``"logits"`` or ``"regression"``.
         activation: Function that turns logits into probabilities: ``"softmax"`` (the default), or
             ``"sigmoid"`` for classes that may overlap (the default for one class); ``"none"`` if

@@ -79,7 +79,7 @@ class PatchDataset(Dataset):
 
     @property
     def epoch(self) -> int:
-        """Which pass over the data is drawn; the same index gives another patch in each."""
+        """Number of the pass over the data; the same index gives another patch in each pass."""
         return self._drawn.epoch
 
     def set_epoch(self, epoch: int) -> None:

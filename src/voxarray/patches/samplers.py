@@ -39,7 +39,9 @@ class PatchSampler(ABC):
 
     @abstractmethod
     def draw(self, subject: Subject) -> LocationDistribution:
-        """What is needed to draw from one subject; reads voxels only if the archive has no counts.
+        """What is needed to draw patches from one subject.
+
+        Voxels are read only if a map is needed whose statistics its archive does not hold.
 
         Raises:
             StateError: If no patch fits (``PATCH_TOO_LARGE``), or the images are not on one grid

@@ -69,7 +69,9 @@ class Subject(PlotMixin, dict[str, Any]):
     # --- Fields ---------------------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> Any:
-        """A field for a text; else a subject of all images sliced alike, which reads nothing.
+        """For a text, the field of that name; otherwise a subject with all images sliced alike.
+
+        Slicing reads nothing.
 
         Raises:
             KeyError: If there is no such field.
