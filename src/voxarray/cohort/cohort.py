@@ -216,8 +216,8 @@ class Cohort(Sequence[Subject]):
                 options of archives together with a suffix of files (``UNUSED_KEYWORD``).
             FormatError: If archives that a transform made would stay in the folder beside these
                 (``OTHER_PIPELINE``).
-            VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are written, and
-                the error says how many failed, and why (``SOME_FAILED``).
+            VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are written,
+                and the error says how many failed, and why (``SOME_FAILED``).
         """
         run = ExecutionOptions(
             workers, scheduler, partition, overwrite=overwrite, executor=executor
