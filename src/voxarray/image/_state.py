@@ -186,10 +186,7 @@ class ImageState(SubjectMember, Record):
 
     @property
     def chunks(self) -> Shape4:
-        """Preferred block (C, W, H, D) to read: a slab of a file, or a chunk or shard of a store.
-
-        Of a shard of an archive, smaller parts can be read, too.
-        """
+        """Preferred block (C, W, H, D) to read: a slab of a file, a chunk or a shard."""
         return self.source.chunks
 
     def memory_report(self) -> MemoryReport:
