@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import pickle
 import signal
 import threading
 from dataclasses import replace
@@ -17,7 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxarray.cohort.run import dask as engine
-from voxarray.cohort.run.batches import BATCH_IMAGES, BATCH_SECONDS, LEAST_SECONDS, Pace, batches
+from voxarray.cohort.run.batches import (
+    BATCH_IMAGES,
+    BATCH_SECONDS,
+    LEAST_SECONDS,
+    Batch,
+    Pace,
+    batches,
+)
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.cohort.run.job import Job
 from voxarray.cohort.run.task import Result
@@ -123,6 +131,30 @@ def test_stacks_are_sampled_less_often_until_the_last_batch_ends(monkeypatch):
     with seldom_sampled():
         assert every() == [500.0, 500.0, 100.0]
     assert every() == [20.0, 500.0, 100.0]
+
+
+class Counted:
+    """Counts how often it is put together again."""
+
+    restored = 0
+
+    def __reduce__(self):
+        return Counted.restore, ()
+
+    @staticmethod
+    def restore():
+        Counted.restored += 1
+        return Counted()
+
+
+def test_a_scheduler_passes_batches_on_without_taking_them_apart(monkeypatch):
+    monkeypatch.setattr(Counted, "restored", 0)
+    sent = pickle.dumps(Batch((Counted(), Counted()), "topic"))
+    passed_on = pickle.dumps(pickle.loads(sent))
+    assert Counted.restored == 0
+    received = pickle.loads(passed_on)
+    assert len(received.tasks) == len(received.tasks) == Counted.restored == 2
+    assert received.topic == "topic"
 
 
 def test_each_image_of_a_batch_fails_alone(tmp_path, monkeypatch):

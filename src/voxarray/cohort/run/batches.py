@@ -107,17 +107,37 @@ def _is_alone(item: Item, alone: Collection[str]) -> bool:
     return item.slug in alone or not item.size
 
 
-@dataclass(frozen=True, slots=True)
 class Batch:
     """Images that one worker converts, one after another.
 
-    Attributes:
+    A scheduler takes what it passes on apart and puts it together again, which for some hundred
+    images takes longer than all else that it does. So it gets bytes, which the worker takes apart.
+
+    Args:
         tasks: One per image: each fails alone, and what is there already is not made again.
         topic: Of what the worker tells meanwhile; see `WorkerNews`.
     """
 
-    tasks: tuple[Task, ...]
-    topic: str
+    def __init__(self, tasks: Sequence[Task] | bytes, topic: str) -> None:
+        self._tasks, self.topic = tasks, topic
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """One per image."""
+        if not isinstance(self._tasks, bytes):
+            return self._tasks
+        from distributed.protocol.pickle import loads
+
+        tasks: Sequence[Task] = loads(self._tasks)
+        self._tasks = tasks
+        return tasks
+
+    def __reduce__(self) -> tuple[type[Batch], tuple[bytes, str]]:
+        if isinstance(self._tasks, bytes):
+            return Batch, (self._tasks, self.topic)
+        from distributed.protocol.pickle import dumps  # also what users have in their scripts
+
+        return Batch, (dumps(self._tasks), self.topic)
 
 
 def convert_batch(batch: Batch) -> list[Result]:

@@ -74,7 +74,7 @@ def with_settings(ours: Mapping[str, Any], function: Any, *args: Any, **options:
 def convert_with_parts(batch: Batch, parts: Sequence[PartialWrite | Failure]) -> list[Result]:
     """Convert one image whose parts others wrote: dask finds futures in lists, not in tasks."""
     (task,) = batch.tasks
-    return convert_batch(replace(batch, tasks=(replace(task, parts=parts),)))
+    return convert_batch(Batch((replace(task, parts=parts),), batch.topic))
 
 
 def _spread(
