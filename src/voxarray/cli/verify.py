@@ -36,7 +36,7 @@ def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> No
     """Compare every byte of archives with their checksums.
 
     PATHS are archives, cohorts, and folders that contain either at any depth. In a cohort, every
-    planned archive must exist, too.
+    planned archive must exist, and the catalogue must list it, too.
     """
     named = tuple(options.expanded(paths))
     for path in named:

@@ -28,7 +28,7 @@ def verify(
 ) -> list[Problem]:
     """Compare every byte of an archive, or of all archives in a cohort or folder, with checksums.
 
-    In a cohort, every planned archive must exist, too.
+    In a cohort, every planned archive must exist, and the catalogue must list it, too.
 
     Examples:
         >>> scan = vx.testing.sample()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from voxarray.archive.verify import Examination, Problem, compare, examine
 from voxarray.cohort.catalogue import parquet
-from voxarray.cohort.catalogue.entry import entry_of
+from voxarray.cohort.catalogue.agreement import Listing, stale
+from voxarray.cohort.catalogue.entry import Entry, entry_of
 from voxarray.cohort.catalogue.finalise import last_failures
 from voxarray.cohort.catalogue.pipelines import pipeline_of
 from voxarray.cohort.discover.archives import holdings
@@ -69,7 +70,7 @@ def verify_cohort(
     """
     folder = CohortLayout.of(destination)
     folder.require()
-    wanted, pipelines, unreadable = _wanted(folder)
+    wanted, pipelines, listing, unreadable = _wanted(folder)
     yield from unreadable
     try:
         archives = list(folder.archives())
@@ -77,22 +78,29 @@ def verify_cohort(
         name = os.path.basename(folder.subjects)
         yield Verdict(name, (Problem(error.code, name, error.message),))
         return
+    names = {os.path.basename(path) for path in archives}
+    gone = listing.others(names | wanted.keys()) if listing is not None else set[str]()
+    unlisted = []
     for path in archives:
         name = os.path.basename(path)
         progress = begin(name) if begin is not None else None
         seen = _examined(path, progress, quick)
         problems = seen.problems
         item = wanted.pop(name, None)
+        entry = None if problems else entry_of(path)
         if not problems and isinstance(item, Item):
-            problems += _of_plan(path, item)
+            problems += _of_plan(entry, item)
         notes = []
-        if not problems and item is None and pipelines is not None:
-            found = pipelines.examine(path)
-            notes = [_ON_PURPOSE] if found and pipelines.mixed else []
+        if entry is not None and item is None and pipelines is not None:
+            found = pipelines.examine(entry)
+            notes = [_ON_PURPOSE] if found and pipelines.mixed else pipelines.notes(entry)
             problems += [] if pipelines.mixed else found
-        if not problems and isinstance(item, Item) and locations is not None:
+        if not problems and locations is not None:
             problems += _of_sources(path, item, locations, progress)
+        if not problems and entry is not None and listing is not None:
+            unlisted += [] if listing.has(name, entry) else [path]
         yield Verdict.of(name, seen, problems, notes)
+    yield from _of_catalogue(folder, unlisted, gone)
     noted = last_failures(folder) if wanted else {}
     for name, item in sorted(wanted.items()):
         yield Verdict(name, (_missing(item, noted),))
@@ -164,8 +172,9 @@ Wanted = dict[str, Item | str]
 """Items of a plan, or, without a plan, sources as the catalogue names them; by file name."""
 
 
+_UNPLANNED = "of a source that the plan no longer names: it was removed, renamed or left out"
 _ON_PURPOSE = "of another pipeline than the plan's, and kept there on purpose"
-"""Note of archives."""
+"""Notes of archives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +189,9 @@ class _Pipelines:
     planned: frozenset[str | None]
     mixed: bool
 
-    def examine(self, path: str) -> list[Problem]:
+    def examine(self, entry: Entry) -> list[Problem]:
         """The problem of an archive that another pipeline made."""
-        entry = entry_of(path)
-        if entry is None or not self.planned or pipeline_of(entry.facts["facts"]) in self.planned:
+        if not self.planned or pipeline_of(entry.facts["facts"]) in self.planned:
             return []
         text = (
             "was made by another pipeline than the plan's, and is in the catalogue all the same: "
@@ -191,11 +199,17 @@ class _Pipelines:
         )
         return [Problem("OTHER_PIPELINE", entry.facts["source"], text)]
 
+    def notes(self, entry: Entry) -> list[str]:
+        """What is to be known of an archive that was converted: pipelines add to theirs."""
+        return [_UNPLANNED] if pipeline_of(entry.facts["facts"]) is None else []
 
-def _wanted(folder: CohortLayout) -> tuple[Wanted, _Pipelines | None, list[Verdict]]:
+
+def _wanted(
+    folder: CohortLayout,
+) -> tuple[Wanted, _Pipelines | None, Listing | None, list[Verdict]]:
     """What a cohort must hold by its plan, or by its catalogue; and which of them is damaged."""
     unreadable = []
-    pipelines = None
+    pipelines, listing = None, None
     wanted: Wanted = {}
     planned = False
     try:
@@ -210,6 +224,7 @@ def _wanted(folder: CohortLayout) -> tuple[Wanted, _Pipelines | None, list[Verdi
     # Read even if there is a plan: a damaged catalogue is a finding, too.
     try:
         rows = parquet.read(folder.catalogue)
+        listing = Listing.of(rows)
         done = rows[rows["status"] == "done"]
         if not planned:
             names = (os.path.basename(archive) for archive in done["archive"])
@@ -218,7 +233,30 @@ def _wanted(folder: CohortLayout) -> tuple[Wanted, _Pipelines | None, list[Verdi
         pass
     except (VoxarrayError, OSError) as error:
         unreadable.append(_unreadable(folder.catalogue, error))
-    return wanted, pipelines, unreadable
+    return wanted, pipelines, listing, unreadable
+
+
+def _of_catalogue(
+    folder: CohortLayout, unlisted: Sequence[str], gone: Collection[str]
+) -> Iterator[Verdict]:
+    """The verdict on a catalogue that does not list some archives as they are.
+
+    Args:
+        folder: Of the cohort.
+        unlisted: Paths of archives that were not in it, or were others.
+        gone: Names of archives that were in it, and nowhere else.
+    """
+    if not unlisted and not gone:
+        return
+    try:
+        now = Listing.of(parquet.read(folder.catalogue))  # it follows those who add label maps
+    except (VoxarrayError, OSError):
+        return  # whoever opens it is told so
+    found = [(os.path.basename(path), entry_of(path)) for path in unlisted]
+    names = {name for name, entry in found if entry is not None and not now.has(name, entry)}
+    names |= now.facts.keys() & {*gone}
+    if names:
+        yield Verdict("catalogue.parquet", (stale(names),))
 
 
 def _unreadable(path: str, error: Exception) -> Verdict:
@@ -244,8 +282,7 @@ def _missing(item: Item | str, noted: Mapping[tuple[str, str], Mapping[str, Any]
     return Problem("MISSING", item.origin.source, text)
 
 
-def _of_plan(path: str, item: Item) -> list[Problem]:
-    entry = entry_of(path)
+def _of_plan(entry: Entry | None, item: Item) -> list[Problem]:
     if entry is not None and entry.key == item.key:
         return []
     text = "was made of other bytes or with other options than were planned: convert again"
@@ -253,8 +290,16 @@ def _of_plan(path: str, item: Item) -> list[Problem]:
 
 
 def _of_sources(
-    path: str, item: Item, locations: Mapping[str, str], progress: Progress | None
+    path: str, item: Item | str | None, locations: Mapping[str, str], progress: Progress | None
 ) -> list[Problem]:
+    if not isinstance(item, Item):
+        problem = Problem(
+            "NOT_COMPARED",
+            os.path.basename(path),
+            "is whole, but was not compared, for no plan says what it was made from: its source "
+            "was removed, renamed or left out since; delete it, or verify it by itself",
+        )
+        return [problem]
     opener = FileOpener(locations)
     try:
         opened = opener.open(item)

@@ -1,0 +1,71 @@
+"""Whether a catalogue lists the archives that are there, as they are now.
+
+What is asked of a cohort (its subjects, queries, exports) is answered by the catalogue. It follows
+a run, `finalise`, and label maps that come and go; not a part of a plan that is run after
+`finalise`, nor whoever copies or deletes archives by hand.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from voxarray.archive.problems import Problem
+from voxarray.cohort.catalogue.entry import Entry
+
+_Facts = tuple[frozenset[str], int, float | None, float | None]
+"""What tells an archive from another one of its name: labels, bytes, extremes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The archives in a catalogue.
+
+    Attributes:
+        facts: Of those that it says are there, by file name.
+    """
+
+    facts: Mapping[str, _Facts]
+
+    @classmethod
+    def of(cls, rows: Any) -> Listing:
+        """Of a catalogue as a `pandas.DataFrame`."""
+        done = rows[rows["status"] == "done"]
+        columns = (done[name] for name in ("archive", "labels", "bytes", "minimum", "maximum"))
+        return cls(
+            {
+                os.path.basename(archive): _facts(labels, size, low, high)
+                for archive, labels, size, low, high in zip(*columns, strict=True)
+            }
+        )
+
+    def has(self, name: str, entry: Entry) -> bool:
+        """Whether it lists an archive of this name with what the archive says of itself."""
+        own = _facts(entry.labels, entry.bytes, entry.minimum, entry.maximum)
+        return self.facts.get(name) == own
+
+    def others(self, names: Iterable[str]) -> set[str]:
+        """Names of the archives that it lists beside some."""
+        return set(self.facts).difference(names)
+
+
+def stale(names: Collection[str]) -> Problem:
+    """The problem of a catalogue that does not list some archives as they are."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return Problem(
+        "STALE_CATALOGUE",
+        "catalogue.parquet",
+        f"does not list {min(names)}{more} as the folder holds it now, so that queries, exports "
+        "and training would miss it or take it for another: run voxarray finalise",
+    )
+
+
+def _facts(labels: Iterable[str], size: int, low: float | None, high: float | None) -> _Facts:
+    return frozenset(labels), int(size), _number(low), _number(high)
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
