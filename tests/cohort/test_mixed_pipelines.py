@@ -75,7 +75,7 @@ def test_two_pipelines_on_purpose_are_told_apart(cohort, cropped):
     assert vx.verify(cropped) == []
     told = run("verify", cropped)
     assert told.exit_code == 0
-    assert "note: 2 are of another pipeline than the plan's, and kept there" in told.stdout
+    assert "note: 2 archives are of another pipeline than the plan's, and kept there" in told.stdout
     other(cohort).plan(cropped, mixed=True)
     other(cohort).save(cropped, partition=(1, 1))  # goes by the plan
     assert vx.verify(cropped) == []
