@@ -50,3 +50,43 @@ def test_default_bins_of_integers_hold_as_many_values_each():
     edges = {patch.get_x() % 1 for patch in plt.gca().patches}
     assert edges == {0.5}
     assert heights().sum() == voxels.size
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda image: image.plot(show=False),
+        lambda image: image.lightbox(slices=4, columns=3, show=False),
+        lambda image: vx.Subject(t1=image).plot(show=False),
+    ],
+    ids=["plot", "lightbox with empty cells", "subject"],
+)
+def test_a_picture_before_it_stays_as_it_is(draw):
+    image = vx.ScalarImage(tensor=VOXELS[:1])
+    plt.close("all")
+    draw(image)
+    picture = plt.gcf()
+    drawn = [len(axes.patches) for axes in picture.axes]
+    image.hist(bins=5, show=False)
+    assert plt.gcf() is not picture
+    assert [len(axes.patches) for axes in picture.axes] == drawn
+    np.testing.assert_array_equal(heights(), np.histogram(VOXELS[:1], 5)[0])
+
+
+def test_each_saved_file_has_one_histogram(tmp_path):
+    plt.close("all")
+    for n in range(2):
+        vx.ScalarImage(tensor=VOXELS + n).hist(
+            bins=5, show=False, output_path=tmp_path / f"{n}.png"
+        )
+        assert len(plt.gca().patches) == 5
+
+
+def test_histograms_share_the_axes_that_a_user_has_chosen(tmp_path):
+    _figure, (left, right) = plt.subplots(1, 2)
+    left.imshow(VOXELS[0, 0])
+    plt.sca(right)
+    for n in range(2):
+        vx.ScalarImage(tensor=VOXELS + n).hist(bins=5, show=False)
+    assert len(right.patches) == 10
+    assert not left.patches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from voxarray.rendering.matplotlib_import import pyplot
 from voxarray.source.base import Source
 from voxarray.statistics.histogram import Bins, histogram
 from voxarray.storage.destination import local_destination
+
+_SAVED: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Figures that are files by now: another histogram over theirs would not be what was asked for."""
 
 
 def hist(
@@ -26,6 +30,9 @@ def hist(
     **kwargs: Any,
 ) -> None:
     """Draw a histogram of all voxels into the current axes.
+
+    A new figure is made if the current axes show an image, as after `plot`, or a histogram that
+    ``output_path`` has saved.
 
     Args:
         source: The voxels.
@@ -47,12 +54,20 @@ def hist(
     plt = pyplot()
     with reporting(progress, title_of(source.path, "histogram")) as report:
         found = histogram(source, bins, range, report)
-    axes = plt.gca()
+    axes = _axes(plt)
     # One value per bin, as heavy as the voxels in it: matplotlib draws it as it draws voxels.
     axes.hist(found.edges[:-1], found.edges, weights=found.counts, **kwargs)
     axes.set_xlabel("Intensity")
     axes.set_ylabel("Density" if kwargs.get("density") else "Frequency")
     if output_path is not None:
         save_figure(axes.figure, output_path, savefig_kwargs)
+        _SAVED.add(axes.figure)
     if show:
         plt.show()
+
+
+def _axes(plt: Any) -> Any:
+    """Where a histogram is drawn: the current axes, as in TorchIO, unless they show a picture."""
+    axes = plt.gca()
+    is_taken = axes.images or not axes.get_visible() or axes.figure in _SAVED
+    return plt.figure().gca() if is_taken else axes
