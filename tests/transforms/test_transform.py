@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +16,7 @@ from voxarray.geometry.selection import Selection
 from voxarray.ops.operation import PART_BYTES, Operation
 from voxarray.testing.counting import count_reads
 from voxarray.transforms import IntensityTransform, LabelTransform, SpatialTransform, Transform
+from voxarray.transforms.argument_names import argument_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +133,54 @@ def test_which_images(path):
         Times(include=["a"], exclude=["b"])
     with pytest.raises(ValueError, match="sequence of names"):
         Times(include="t1")
+
+
+def test_a_warning_says_if_include_names_no_image(path):
+    lone = vx.ScalarImage(path)
+    for transform in (
+        Times(include=["T1"]),
+        vx.Compose([Times(include=["T1"])]),
+        vx.Compose([Times()], include=["T1"]),
+        vx.CropOrPad(2, include=["T1"]),
+    ):
+        with pytest.warns(
+            vx.VoxarrayWarning, match=r"NOT_INCLUDED: .*\['T1'\].* 't1', 'seg'"
+        ) as one:
+            result = transform(subject(path))
+        assert len(one) == 1
+        assert np.array_equal(result["t1"].numpy(), VOXELS)
+    with pytest.warns(vx.VoxarrayWarning, match=r"'image' \(.*vx.Subject\(t1=image\)") as one:
+        assert np.array_equal(Times(include=["t1"])(lone).numpy(), VOXELS)
+    assert one[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Times(include=["seg", "T1"])(subject(path))
+        Times(include=["image"])(lone)
+
+
+def test_an_unknown_argument_is_refused_by_name(path):
+    takes = r"Resample\(\) .* 'spacing': it takes target, .*antialias, include, exclude, .*copy$"
+    with pytest.raises(TypeError, match=takes):
+        vx.Resample(spacing=2)
+    with pytest.raises(TypeError, match="it takes include, exclude, keep, label_keys, copy"):
+        vx.ToCanonical(to="RAS")
+    with pytest.raises(TypeError, match="it takes masking_method, include"):
+        vx.ZNormalization(mask="brain")
+
+
+@pytest.mark.parametrize("name", vx.transforms.__all__)
+def test_every_argument_that_is_named_is_taken(name):
+    kind = getattr(vx.transforms, name)
+    if isinstance(kind, type) and issubclass(kind, vx.Transform):
+        named = argument_names(kind)
+        assert {*kind.args_names, "include", "copy"} <= set(named)
+        assert set(named) <= {*named_in(kind), "include", "exclude", "keep", "label_keys", "copy"}
+
+
+def named_in(kind):
+    """Arguments that help() shows."""
+    makers = [vars(one)["__init__"] for one in kind.__mro__ if "__init__" in vars(one)]
+    return inspect.signature(makers[0]).parameters.keys() | set(kind.args_names)
 
 
 def test_without_a_copy(path):

@@ -23,6 +23,7 @@ def misfit(kind: type[Transform], arguments: Mapping[str, Any]) -> str | None:
     known = {**get_type_hints(Transform.__init__), **get_type_hints(kind.__init__)}
     del known["return"]
     known.pop("kwargs", None)
+    known.pop("unknown", None)
     for name, value in arguments.items():
         if name not in known:
             return f"there is no argument {name!r}, only {', '.join(sorted(known))}"

@@ -11,20 +11,24 @@ was made from. Voxels in memory are copied when the result's are first asked for
 from __future__ import annotations
 
 import copy as copies
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
+from voxarray.core.errors import VoxarrayWarning
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.history import Entry, entry
 from voxarray.core.html_table import html_table
 from voxarray.core.keys import DATA
+from voxarray.core.names_elsewhere import listed
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.image._memory import private_copy
 from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.subject import Subject
-from voxarray.transforms.kinds import parsed
+from voxarray.transforms.argument_names import argument_names
+from voxarray.transforms.kinds import ONLY, parsed
 
 Data = TypeVar("Data")
 
@@ -55,6 +59,7 @@ class Transform:
             the input itself is changed and returned.
 
     Raises:
+        TypeError: For an argument that the transform does not take; the error names those it does.
         ValueError: If names are not a sequence of texts, or both ``include`` and ``exclude`` are
             given.
     """
@@ -73,7 +78,13 @@ class Transform:
         keep: Mapping[str, str] | None = None,
         label_keys: Sequence[str] | None = None,
         copy: bool = True,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            raise TypeError(
+                f"{self.name}() got an unexpected keyword argument {next(iter(unknown))!r}: it "
+                f"takes {', '.join(argument_names(type(self)))}"
+            )
         if include is not None and exclude is not None:
             raise ValueError("include and exclude cannot both be given")
         _require_names(include, "include")
@@ -88,6 +99,10 @@ class Transform:
 
         Raises:
             TypeError: For anything else than the kinds that it takes.
+
+        Warns:
+            VoxarrayWarning: If ``include`` names none of the images (``NOT_INCLUDED``): the
+                transform leaves them as they are.
         """
         subject, unparsed = parsed(data, self.include, self.label_keys)
         result = self._applied(subject, detach=self.copy)
@@ -106,10 +121,26 @@ class Transform:
             new: subject.get_image(old)._detached() if detach else snapshot(subject.get_image(old))
             for old, new in (self.keep or {}).items()
         }
-        result = self.apply_transform(detached(subject) if detach else copies.copy(subject))
+        result = detached(subject) if detach else copies.copy(subject)
+        if self._includes_any(subject):
+            result = self.apply_transform(result)
         for name, image in originals.items():
             result.add_image(image, name)
         return result
+
+    def _includes_any(self, subject: Subject) -> bool:
+        """Whether ``include`` names any image; a warning says if not: a wrong name is likely."""
+        names = list(subject.get_images_dict(intensity_only=False))
+        if self.include is None or any(name in names for name in self.include):
+            return True
+        lone = f" (an image by itself is called {ONLY!r}: vx.Subject(t1=image) names it)"
+        warnings.warn(
+            f"NOT_INCLUDED: {self.name} changes nothing: include={list(self.include)} names none "
+            f"of the images, {listed(names)}{lone if names == [ONLY] else ''}",
+            VoxarrayWarning,
+            stacklevel=5,
+        )
+        return False
 
     def apply_transform(self, subject: Subject) -> Subject:
         """Apply the transform to the images of a subject, which may be changed and is returned."""
