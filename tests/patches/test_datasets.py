@@ -225,3 +225,34 @@ def test_what_is_refused(subject):
         dataset(subject, seed=-1)
     with pytest.raises(ValueError, match="shuffle_buffer must be"):
         vx.IterablePatchDataset([subject], vx.UniformSampler(PATCH), shuffle_buffer=0)
+
+
+@pytest.mark.parametrize("kind", [vx.PatchDataset, vx.IterablePatchDataset])
+def test_our_own_transforms_are_sent_to_the_subjects(subject, kind):
+    for transform in (vx.ZNormalization(), vx.Compose([vx.Clamp(0, 1)])):
+        with pytest.raises(TypeError, match=r"cohort.map\((ZNorm|Comp).* transform= is a function"):
+            kind([subject], vx.UniformSampler(PATCH), transform=transform)
+
+    class OfPatches(vx.Transform):
+        def __call__(self, patch):
+            return patch["t1"]["data"].shape
+
+    assert next(iter(kind([subject], vx.UniformSampler(PATCH), transform=OfPatches()))) == (
+        *t1_voxels().shape[:1],
+        *PATCH,
+    )
+
+
+def test_an_error_names_the_subject_at_fault(subject, tmp_path):
+    vx.ScalarImage(tensor=t1_voxels()[:, :4], affine=AFFINE).save(tmp_path / "small.nii")
+    small = vx.Subject(t1=vx.ScalarImage(tmp_path / "small.nii"))
+    for loader in ({}, {"num_workers": 1}):
+        patches = vx.PatchDataset([subject, small], vx.UniformSampler(PATCH))
+        with pytest.raises(vx.StateError, match=r"PATCH_TOO_LARGE[^~]*small"):
+            list(DataLoader(patches, batch_size=2, **loader))
+    with pytest.raises(KeyError) as missing:
+        vx.PatchDataset([subject, small], vx.LabelSampler(3, "seg"))[1]
+    assert any("small" in note for note in missing.value.__notes__)
+    in_memory = vx.Subject(t1=vx.ScalarImage(tensor=t1_voxels()[:, :4]))
+    with pytest.raises(vx.StateError, match=r"\[subjects\[1\]\]"):
+        vx.PatchDataset([subject, in_memory], vx.UniformSampler(PATCH))[1]

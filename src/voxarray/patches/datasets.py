@@ -33,13 +33,15 @@ class PatchDataset(Dataset):
             grid.
         sampler: Where patches are drawn.
         patches_per_image: Number of patches of each subject in an epoch.
-        transform: Function that is applied to each patch; `TorchIOTransform` and `MonaiTransform`
-            wrap transforms of these libraries. The random numbers of torch and of MONAI transforms
-            are seeded by the index of the patch.
+        transform: Function that is applied to each patch, an item as above, and returns what
+            takes its place; for augmentation. `TorchIOTransform` and `MonaiTransform` wrap
+            transforms of these libraries. The random numbers of torch and of MONAI transforms are
+            seeded by the index of the patch.
         seed: Seed of the run, between 0 and 2**64 - 1.
 
     Raises:
-        TypeError: If the subjects are not a sequence, for example a single subject.
+        TypeError: If the subjects are not a sequence, for example a single subject, or the
+            transform is one of `voxarray.transforms`: those are applied to subjects beforehand.
         ValueError: For a seed below 0, or less than one patch per image.
     """
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from voxarray.core.errors import VoxarrayError
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.function_arguments import require_sampler, require_transform
 from voxarray.core.html_table import html_table
@@ -47,6 +49,24 @@ def _require_subjects(subjects: Any) -> None:
             )
 
 
+def _require_of_patches(transform: Any) -> None:
+    """Refuse our own transforms: they take images, and a patch is a dict of tensors.
+
+    Raises:
+        TypeError: Naming where they belong. One that is called in a way of its own may be any
+            function.
+    """
+    bases = [one for one in type(transform).__mro__ if "apply_transform" in vars(one)]
+    if bases and type(transform).__call__ is vars(bases[-1]).get("__call__"):
+        name = type(transform).__name__
+        raise TypeError(
+            f"{name} takes whole images, not patches: apply it before patches are drawn, "
+            f"cohort.map({name}(...)).dataset(sampler), or give the dataset "
+            f"[{name}(...)(subject) for subject in subjects]; both are lazy. transform= is a "
+            'function of the dict of a patch, in which patch["t1"]["data"] is a tensor'
+        )
+
+
 def _kind(value: Any) -> str:
     name = type(value).__name__
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
@@ -69,6 +89,7 @@ class PatchLoader:
         require_sampler(sampler)
         if transform is not None:
             require_transform(transform)
+            _require_of_patches(transform)
         generator(seed, 0, 0)  # refuses a seed that is none
         self.sampler = sampler
         self.patches_per_image = patches_per_image
@@ -109,10 +130,24 @@ class PatchLoader:
         number = index // self.patches_per_image
         draw = self._draws.get(number)
         if draw is None:
-            draw = self._draws[number] = self.sampler.draw(self.reading.subject(number))
+            draw = self._draws[number] = self._draw(number)
             while len(self._draws) > KEPT:
                 self._draws.popitem(last=False)
         return number, draw.start(generator(self.seed, self.epoch, index))
+
+    def _draw(self, number: int) -> LocationDistribution:
+        """Where patches of a subject are; of many subjects, an error names the one at fault."""
+        subject = self.reading.subject(number)
+        try:
+            return self.sampler.draw(subject)
+        except Exception as error:
+            path = subject.get_first_image().path
+            where = f"subjects[{number}]" if path is None else os.fspath(path)
+            if isinstance(error, VoxarrayError):
+                error.path = error.path or where
+            else:
+                error.add_note(f"of {where}")
+            raise
 
     @names_exhaustion
     def read(self, indices: Sequence[int], places: Sequence[tuple[int, Shape3]]) -> list[Any]:
