@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -141,8 +140,8 @@ class PatchLoader:
         try:
             return self.sampler.draw(subject)
         except Exception as error:
-            path = subject.get_first_image().path
-            where = f"subjects[{number}]" if path is None else os.fspath(path)
+            path = next(iter(subject.get_images_dict(intensity_only=False).values())).path
+            where = f"subjects[{number}]" if path is None else str(path)
             if isinstance(error, VoxarrayError):
                 error.path = error.path or where
             else:
