@@ -113,7 +113,8 @@ def _instead(found: dict[str, Any]) -> str:
         ],
     ]
     caption = (
-        "Wall time and peak memory (without the memory of the imports), on head-like scans. "
+        "Wall time and peak memory (without the memory of the imports), on phantoms that resemble a "
+        "head. "
         "[All figures, all peers](benchmarks/README.md), including those where "
         "voxarray is not the fastest."
     )
@@ -228,6 +229,8 @@ def _patches(result: dict[str, Any]) -> str:
     huge = result["huge"]
     caption = (
         f"**Reading {result['patch']}³ patches** from that archive, opened and warm, in ms. "
+        "In the row “voxarray”, the source of the image is read directly; in “image[...].data”, "
+        "the image is sliced as users do. "
         f"The whole volume as a tensor: {whole}. An archive of "
         f"{' x '.join(map(str, huge['shape']))} voxels opens in {huge['open']:.2f} ms and is "
         f"sliced in {huge['slice']:.2f} ms."
