@@ -113,10 +113,9 @@ def _instead(found: dict[str, Any]) -> str:
         ],
     ]
     caption = (
-        "Wall time and peak memory (without the memory of the imports), on phantoms that resemble a "
-        "head. "
-        "[All figures, all peers](benchmarks/README.md), including those where "
-        "voxarray is not the fastest."
+        "Wall time and peak memory (without the memory of the imports), on phantoms that resemble "
+        "a head. [All figures, all peers](benchmarks/README.md), including "
+        "those where voxarray is not the fastest."
     )
     return "\n\n".join(
         [caption, _grid(["", "instead", "costs", "voxarray"], lines), _where(convert)]
