@@ -9,7 +9,10 @@ from cohort_samples import archives, run, save, truth
 
 import voxarray as vx
 from voxarray.cohort.catalogue import pipelines
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.build import build
+from voxarray.cohort.run.progress import ProgressListener
 from voxarray.core.errors import FormatError
 
 
@@ -204,5 +207,8 @@ def test_only_archives_that_are_not_planned_are_read(cohort, cropped, monkeypatc
     monkeypatch.setattr(
         pipelines, "entries_at", lambda paths: read.extend(paths) or entries_at(paths)
     )
-    cohort.map(vx.CropOrPad(6)).save(cropped)
+    monkeypatch.setattr(CohortLayout, "archives", None)  # who asks each whether it is whole
+    cohort.map(vx.CropOrPad(6)).freeze(
+        CohortLayout.of(cropped), ArchiveOptions(), ProgressListener()
+    )
     assert read == []

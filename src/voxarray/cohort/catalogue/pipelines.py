@@ -40,7 +40,8 @@ def refuse_other_pipelines(folder: CohortLayout, plan: Plan, pipeline: str | Non
         FormatError: ``OTHER_PIPELINE``.
     """
     own = {os.path.basename(folder.archive(item.slug, plan.zipped)) for item in plan.items}
-    rest = [path for path in folder.archives() if os.path.basename(path) not in own]
+    # By name: in a bucket each question whether one is whole takes a request.
+    rest = [path for path in folder.candidates() if os.path.basename(path) not in own]
     others = sorted(
         name
         for name, entry in entries_at(rest).items()
