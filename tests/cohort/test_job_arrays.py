@@ -215,6 +215,7 @@ def test_logs_of_a_cohort_in_a_bucket_are_here(tmp_path, monkeypatch):
     text = slurm.script(Plan((), "", "", False), ["convert"], "s3://bucket/my cohort", 2)
     assert f"#SBATCH --chdir='{tmp_path}/voxarray-my cohort-logs'" in text
     assert f"#SBATCH --output='{tmp_path}/voxarray-my cohort-logs/%A_%a.log'" in text
+    assert CohortLayout.of("s3://bucket/my cohort").logs == f"{tmp_path}/voxarray-my cohort-logs"
     assert "finalise '\"'\"'s3://bucket/my cohort'\"'\"'" in text
 
 

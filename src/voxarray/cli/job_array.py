@@ -75,7 +75,7 @@ def queue(
                 "by others: put such URLs into a list (.txt) that you alone can read",
                 code="SECRET_IN_URL",
             )
-    talk, logs = console(), slurm.logs_of(folder)
+    talk, logs = console(), folder.logs
     text = slurm.script(plan, work, folder.root, jobs)
     if submitting:
         submitted = submit(text, folder.root)

@@ -17,7 +17,6 @@ from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.convert import watching
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.interrupts import stoppable
-from voxarray.cohort.run.slurm import logs_of
 from voxarray.core.errors import FormatError, MissingFileError
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import make_folder
@@ -95,8 +94,8 @@ def command(
                 plan = mapped.freeze(folder, options, watcher, mixed=mixed)
             kept = folder.pipeline
             if is_url(kept):  # jobs read it from beside their logs
-                make_folder(logs_of(folder))
-                kept = os.path.join(logs_of(folder), "pipeline.yaml")
+                make_folder(folder.logs)
+                kept = os.path.join(folder.logs, "pipeline.yaml")
                 pipeline.to_yaml(kept)
             same_options = repeated({**own, "pipeline": kept, "query": query, "memory": memory})
             work = ["preprocess", mapped.cohort.path, folder.root, *same_options]

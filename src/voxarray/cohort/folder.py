@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -77,8 +78,8 @@ class CohortLayout:
     @property
     def logs(self) -> str:
         """Folder of what jobs print, and of the scripts that were submitted."""
-        if is_url(self.root):  # jobs print into files
-            return os.path.abspath("voxarray-logs")
+        if is_url(self.root):  # jobs print into files, so it is in the current folder
+            return os.path.abspath(f"voxarray-{posixpath.basename(self.root)}-logs")
         return os.path.join(self.root, "logs")
 
     @property

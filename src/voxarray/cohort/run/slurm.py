@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import posixpath
 import re
 import shlex
 import shutil
@@ -93,7 +91,7 @@ def script(
     count = max(1, min(jobs, len(plan.items), largest_array()))
     peak = max((item.header.peak for item in plan.items if item.header), default=0)
     folder = CohortLayout.of(destination)
-    logs = logs_of(folder)
+    logs = folder.logs
     return _SCRIPT.format(
         images=len(plan.items),
         jobs=count,
@@ -114,13 +112,6 @@ def script(
 def finalising(folder: CohortLayout) -> list[str]:
     """The command that makes the catalogue."""
     return [*VOXARRAY, "finalise", folder.root]
-
-
-def logs_of(folder: CohortLayout) -> str:
-    """Folder of what jobs print: in that of the cohort, or here if that is in a bucket."""
-    if is_url(folder.root):
-        return os.path.abspath(f"voxarray-{posixpath.basename(folder.root)}-logs")
-    return folder.logs
 
 
 def pattern_of(path: str) -> str:

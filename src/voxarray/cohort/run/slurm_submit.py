@@ -60,7 +60,7 @@ def submit(text: str, destination: str) -> Submitted:
     """
     program = _sbatch()
     folder = CohortLayout.of(destination)
-    logs = slurm.logs_of(folder)
+    logs = folder.logs
     make_folder(logs)
     data = os.fsencode(text)
     file = os.path.join(logs, f"array-{hashlib.sha256(data).hexdigest()[:8]}.sh")
