@@ -54,8 +54,9 @@ def test_every_value_lies_in_its_interval(array):
     assert (ordered <= high[where]).all()
     largest = max(np.abs(ordered).max(), 2.0**bins.SMALLEST_EXPONENT)
     smaller = np.minimum(np.abs(low), np.abs(high))
-    bound = np.maximum(bins.RELATIVE_WIDTH * smaller, bins.LINEAR_WIDTH * largest)
-    assert (high - low <= bound).all()
+    coarse = np.minimum(bins.COARSE_WIDTH * smaller, bins.MEDIUM_WIDTH * largest)
+    fine = np.maximum(bins.RELATIVE_WIDTH * smaller, bins.LINEAR_WIDTH * largest)
+    assert (high - low <= np.maximum(coarse, fine)).all()
     if sketch.exact:
         np.testing.assert_array_equal(low, np.unique(ordered))
 
@@ -84,10 +85,19 @@ def test_whole_numbers_are_exact():
     assert not sketch_of(np.array([2**17 + 1], "f4")).exact
     # Exact alone, not beside something so much larger.
     assert sketch_of(np.array([1.5], "f4")).exact
-    assert not sketch_of(np.array([1.5, 2.0**30], "f4")).exact
+    assert not sketch_of(np.array([1.5, 2.0**100], "f4")).exact
     both = sketch_of(np.array([1.5], "f4"))
-    both.merge(sketch_of(np.array([2.0**30], "f4")))
+    both.merge(sketch_of(np.array([2.0**100], "f4")))
     assert not both.exact
+
+
+@pytest.mark.parametrize("outlier", [1e9, 1e20, -1e20])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_one_outlier_leaves_the_others_in_narrow_bins(outlier, dtype):
+    values = np.random.default_rng(0).normal(100, 30, 2000).astype(dtype)
+    low, high, _ = sketch_of(np.append(values, values.dtype.type(outlier))).intervals()
+    width = (high - low) / np.maximum(np.minimum(abs(low), abs(high)), 1e-300)
+    assert width.max() <= 2.0**-10
 
 
 def test_zeros_given_as_a_number():

@@ -1,7 +1,9 @@
-"""Bins for magnitudes of any size: logarithmic where they are large, linear where they are small.
+"""Bins for magnitudes of any size: fine where they are large, coarser where they are small.
 
 With ``2^e`` the power of two just below the largest magnitude, magnitudes from ``2^(e-8)`` up lie
-in bins that keep 16 bits of their fraction, smaller ones in bins of ``2^(e-24)``. A bin for a
+in bins that keep 16 bits of their fraction. Each power of two below keeps one bit less, but at
+least 10: so a single voxel that is 10^20 times larger than all others leaves their percentiles
+right to a thousandth. What is smaller than ``2^(e-78)`` lies in bins of one width. A bin for a
 larger ``e`` is made of whole bins for a smaller one, so that counts can be moved without loss.
 """
 
@@ -13,15 +15,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BITS = 16
-_BINADES = 9
+_FINE = 9
+"""Powers of two whose bins keep all of these bits of the fraction."""
 
-NUMBER = (_BINADES + 1) << _BITS
-"""Bins: the linear ones and those of each power of two. Their counts take 5 MiB."""
+_FEWEST_BITS = 10
+_LAST = 78
+"""Number of the smallest power of two that has bins of its own, counted from the largest down."""
+
+_KEPT = np.clip(_BITS + _FINE - 1 - np.arange(_LAST + 1), _FEWEST_BITS, _BITS)
+"""(79,) bits of the fraction that are kept of each power of two, from the largest down."""
+
+# Below the last are as many bins again, as wide as its own: they end at 0.
+_FIRST = np.cumsum([1 << _FEWEST_BITS, *(1 << _KEPT[:0:-1])])[::-1]
+"""(79,) number of the first bin of each power of two."""
+
+_FIRST_FINE = int(_FIRST[_FINE - 1])
+
+NUMBER = _FIRST_FINE + (_FINE << _BITS)
+"""Bins: the linear ones and those of each power of two. Their counts take 5.5 MiB."""
 
 RELATIVE_WIDTH = 2.0**-_BITS
-"""Largest width of a logarithmic bin, as a part of what it holds."""
+"""Largest width of a fine bin, as a part of what it holds."""
 
-LINEAR_WIDTH = 2.0 ** -(_BITS + _BINADES - 1)
+COARSE_WIDTH = 2.0**-_FEWEST_BITS
+"""Largest width of any other logarithmic bin, as a part of what it holds."""
+
+MEDIUM_WIDTH = 2.0 ** -(_BITS + _FINE - 1)
+"""Largest width of a bin that is neither fine nor linear, as a part of the largest magnitude."""
+
+LINEAR_WIDTH = 2.0 ** -(_LAST + _FEWEST_BITS)
 """Largest width of a linear bin, as a part of the largest magnitude."""
 
 SMALLEST_EXPONENT = -100
@@ -52,26 +74,36 @@ def exponent_of(largest: float) -> int:
 def places(magnitudes: NDArray, exponent: int) -> NDArray:
     """Number of the bin of each magnitude below ``2^(exponent + 1)``, float32 or float64."""
     bits = _FLOATS[magnitudes.dtype.itemsize]
-    # Leading bits of a float ascend with it: they number the logarithmic bins.
+    # Leading bits of a float ascend with it: they number the fine bins.
     found = (magnitudes.view(bits.unsigned) >> (bits.fraction - _BITS)).view(bits.signed)
-    found -= (exponent - _BINADES + bits.bias) << _BITS
-    small = found < 1 << _BITS
-    if small.any():
-        scaled = magnitudes * magnitudes.dtype.type(2.0 ** _scale(exponent))
-        np.copyto(found, scaled, where=small, casting="unsafe")
+    found += (1 << _BITS) - ((exponent - _FINE + 1 + bits.bias) << _BITS)
+    medium = found < 1 << _BITS
+    if medium.any():
+        # With one bit less for each power of two, bins are of one width: as far down as that goes.
+        scaled = magnitudes * magnitudes.dtype.type(2.0 ** (_BITS + _FINE - 1 - exponent))
+        np.copyto(found, scaled, where=medium, casting="unsafe")
+        small = np.flatnonzero(found < 1 << _FEWEST_BITS)
+        found += _FIRST_FINE - (1 << _BITS)
+        found[small] = _small_places(magnitudes[small].astype(np.float64), exponent)
+        return found
+    found += _FIRST_FINE - (1 << _BITS)
     return found
+
+
+def _small_places(magnitudes: NDArray[np.float64], exponent: int) -> NDArray[np.int64]:
+    """Number of the bin of each magnitude that the bins of one width do not reach."""
+    depth = np.clip(exponent + 1 - np.frexp(magnitudes)[1], 0, _LAST)
+    whole = np.ldexp(magnitudes, depth + _FEWEST_BITS - exponent).astype(np.int64)
+    found = _FIRST[depth] - (1 << _FEWEST_BITS) + whole
+    return np.where(magnitudes == 0, 0, found)
 
 
 def lower_ends(found: NDArray, exponent: int) -> NDArray[np.float64]:
     """Lower ends of bins; the upper end of a bin is the lower end of the next."""
-    binade = np.maximum(found >> _BITS, 1)
-    fraction = found - ((binade - 1) << _BITS)  # of linear bins their own number
+    depth = np.minimum(len(_FIRST) - np.searchsorted(_FIRST[::-1], found, side="right"), _LAST)
+    kept = _KEPT[depth]
+    whole = found - _FIRST[depth] + (1 << kept)
     with np.errstate(over="ignore"):
-        ends = np.ldexp(fraction.astype(np.float64), binade - 1 - _scale(exponent))
+        ends = np.ldexp(whole.astype(np.float64), exponent - depth - kept)
     finite: NDArray[np.float64] = np.minimum(ends, np.finfo(np.float64).max)
     return finite
-
-
-def _scale(exponent: int) -> int:
-    """Power of two that turns a small magnitude into the number of its bin."""
-    return _BITS + _BINADES - 1 - exponent

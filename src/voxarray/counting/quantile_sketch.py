@@ -82,9 +82,15 @@ class Sketch:
         )
 
     def _add_block(self, values: NDArray) -> None:
+        zeros = values.size - int(np.count_nonzero(values))
+        if 2 * zeros > values.size:  # then a copy of the rest costs less than placing zeros
+            self.add_zeros(zeros)
+            values, zeros = values[values != 0], 0
+        if not values.size:
+            return
+        self.zeros += zeros
         low, high = float(values.min()), float(values.max())
         self._grow(bins.exponent_of(max(-low, high)))
-        self.zeros += values.size - int(np.count_nonzero(values))
         where = np.empty(values.size, np.int64)
         for start in range(0, values.size, _STEP):
             part = slice(start, start + _STEP)

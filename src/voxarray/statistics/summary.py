@@ -27,8 +27,9 @@ class Statistics:
     If every value is counted, all results are exact. This is so for integers of up to 16 bits
     (scaled or not), and for whole numbers below 2^17 in other types. Otherwise, only mean,
     deviation and extremes are exact, up to rounding of float64; the error of a percentile is at
-    most 2^-16 of its value or 2^-23 of the largest magnitude, whichever is more. Voxels that are
-    NaN or infinite are left out, and their number is in `not_finite`.
+    most 2^-16 of its value; below 2^-8 of the largest magnitude, 2^-24 of that magnitude or 2^-10
+    of the value, whichever is less; and below 2^-78 of it, 2^-88 of it. Voxels that are NaN or
+    infinite are left out, and their number is in `not_finite`.
 
     Examples:
         >>> scan = vx.testing.sample()
