@@ -55,6 +55,7 @@ COHORT = (
     "verify",
     "verification",
     "mapped_opener",
+    "mapped_items",
     "mapped",
     "exported_names",
     "exported_files",

@@ -99,7 +99,7 @@ def test_verify_finds_what_was_mixed_without_a_word(cohort, cropped, monkeypatch
 def test_archives_that_do_not_say_what_made_them_are_refused(cohort, tmp_path, monkeypatch):
     mapped = cohort.query("subject < '2'").map(vx.CropOrPad(6))
     with monkeypatch.context() as patch:
-        patch.setattr("voxarray.cohort.mapped.PIPELINE", "_other")  # 0.2.0 wrote none
+        patch.setattr("voxarray.cohort.mapped_items.PIPELINE", "_other")  # 0.2.0 wrote none
         mapped.save(tmp_path / "new")
     assert "pipeline_digest" not in vx.Cohort(tmp_path / "new").table
     assert codes(tmp_path / "new") == []

@@ -13,6 +13,7 @@ from voxarray.cli.cohort_run import tell
 from voxarray.cli.console import how_it_speaks
 from voxarray.cli.destinations import Destination, Kind, given, refuse_meaningless
 from voxarray.cli.outcome import Outcome, told_when_stopped, without_secrets
+from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.discover.search import cohort_named, why_no_cohort
@@ -184,5 +185,6 @@ def _cohort(
 
         again = cohort.map(Unchanged())
         tell(folder, lambda watcher: again.make(folder.root, options, run, watcher))
+    warn_of_absent(cohort.table, cohort.path)
     members = [cohort.member(name) for name in cohort.names]
     tell(folder, lambda watcher: export(members, folder.root, suffix, run, watcher), of_files=True)

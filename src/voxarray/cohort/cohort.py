@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from voxarray.cohort.catalogue import log
 from voxarray.cohort.catalogue import parquet as table
+from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.catalogue.member import Member, Part
 from voxarray.cohort.catalogue.query import matching
 from voxarray.cohort.folder import CohortLayout
@@ -251,6 +252,7 @@ class Cohort(Sequence[Subject]):
         from voxarray.cohort.convert import watching
         from voxarray.cohort.export import export
 
+        warn_of_absent(self._table, self.path)
         with watching(progress) as told:
             made = export([*map(self.member, self.names)], destination, suffix, run, told)
         made.require_all(None)

@@ -10,26 +10,21 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
+from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.catalogue.entry import entry_of
-from voxarray.cohort.catalogue.pipelines import PIPELINE, refuse_other_pipelines
+from voxarray.cohort.catalogue.pipelines import refuse_other_pipelines
 from voxarray.cohort.convert import watching
 from voxarray.cohort.enclosing import refuse_cohort_among_results
 from voxarray.cohort.folder import CohortLayout
-from voxarray.cohort.mapped_opener import (
-    MappedOpener,
-    TransformLike,
-    archives_of,
-    facts_of,
-    input_of,
-)
+from voxarray.cohort.mapped_items import items_of
+from voxarray.cohort.mapped_opener import MappedOpener, TransformLike
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.described import described, digest_of
-from voxarray.cohort.plan.failures import failure_of
-from voxarray.cohort.plan.item import Item, Layer
-from voxarray.cohort.plan.names import slug, text_digest
+from voxarray.cohort.plan.item import Item
+from voxarray.cohort.plan.names import text_digest
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, key_of
-from voxarray.cohort.plan.planning import header_of, require_same_form
+from voxarray.cohort.plan.planning import require_same_form
 from voxarray.cohort.run.build import ExecutionOptions, execute, previous_plan
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
@@ -38,7 +33,6 @@ from voxarray.core.function_arguments import require_transform
 from voxarray.core.html_table import html_table
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.levels import Levels
-from voxarray.image import LabelMap
 from voxarray.storage.small_files import (
     is_file,
     make_folder,
@@ -316,9 +310,10 @@ class Mapped(Sequence[Subject]):
         if previous is not None:
             self._refuse_other(previous.origin, folder)
             require_same_form(previous, options)
+        warn_of_absent(self.cohort.table, self.cohort.path)
         items: list[Item] = []
         for number, name in enumerate(self.cohort.names):
-            items += self._items(name, options)
+            items += items_of(self.cohort.member(name), self.transform, options)
             watcher.planned(number + 1, len(self))
         items.sort(key=lambda item: item.slug)
         plan = Plan(tuple(items), self._origin, options.digest(), options.zipped, mixed)
@@ -337,42 +332,6 @@ class Mapped(Sequence[Subject]):
             remove_file(folder.pipeline)
             return
         write_if_other(folder.pipeline, text.encode())
-
-    def _items(self, name: str, options: ArchiveOptions) -> Iterator[Item]:
-        member = self.cohort.member(name)
-        inputs = [input_of(self.cohort.path, part.archive) for part in member.parts]
-        seen = [[one.source, one.header] for one in inputs]
-        what, pipeline = described(self.transform), {PIPELINE: digest_of(self.transform)}
-        facts = facts_of(member)
-        opener = MappedOpener(member, self.transform)
-        try:
-            made = opener.subject()
-            for image, layers in archives_of(made):
-                source = made.get_image(image).source
-                known = facts.get(image, {})
-                yield Item(
-                    slug=slug(name, image),
-                    subject=name,
-                    image=image,
-                    kind="label" if isinstance(made[image], LabelMap) else "intensity",
-                    origin=inputs[0],
-                    layers=tuple(Layer(layer, inputs[0]) for layer in layers),
-                    header=header_of(source, options),
-                    facts={**known, **pipeline},
-                    key=key_of([name, image, layers, seen, what, options.digest()]),
-                )
-        except Exception as error:  # of a transform of the user's, too
-            failure = failure_of(error, name, opener.places)
-            yield Item(
-                slug=slug(name, "image"),
-                subject=name,
-                image="image",
-                kind="intensity",
-                origin=inputs[0],
-                facts=pipeline,
-                key=key_of([name, seen, what, options.digest()]),
-                failure=failure,
-            )
 
 
 @dataclass(frozen=True, slots=True)

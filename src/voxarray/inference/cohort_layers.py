@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from voxarray.archive.source import ArchiveSource
+from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.cohort import Cohort
 from voxarray.core import settings
 from voxarray.core.errors import ArchiveExistsError, StateError, VoxarrayError
@@ -136,6 +137,7 @@ def ends_of_layers(
     progress: ProgressOption = None,
 ) -> dict[str, Exception | None]:
     """As `add_layers`, for whoever tells of each subject: what went wrong with it, or None."""
+    warn_of_absent(cohort.table, cohort.path)
     names = cohort.names
     part = names if partition is None else names[partition[0] - 1 :: partition[1]]
     ends: dict[str, Exception | None] = {}

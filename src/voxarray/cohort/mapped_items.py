@@ -1,0 +1,98 @@
+"""The plan of one subject of a mapped cohort: what a transform makes of it, or why it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from voxarray.cohort.catalogue.member import Member
+from voxarray.cohort.catalogue.pipelines import PIPELINE
+from voxarray.cohort.mapped_opener import (
+    MappedOpener,
+    TransformLike,
+    archives_of,
+    facts_of,
+    input_of,
+)
+from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.plan.described import described, digest_of
+from voxarray.cohort.plan.failures import failure_of
+from voxarray.cohort.plan.fingerprint import InputFingerprint
+from voxarray.cohort.plan.item import Input, Item, Layer
+from voxarray.cohort.plan.names import slug
+from voxarray.cohort.plan.plan import key_of
+from voxarray.cohort.plan.planning import header_of
+from voxarray.core.errors import VoxarrayError
+from voxarray.image import LabelMap
+
+_NOWHERE = InputFingerprint(0, 0, "")
+
+
+def items_of(member: Member, transform: TransformLike, options: ArchiveOptions) -> list[Item]:
+    """The archives of a subject, for which nothing but headers is read; or its failure.
+
+    Args:
+        member: The subject.
+        transform: What is applied to it.
+        options: Of the archives.
+    """
+    opener, name = MappedOpener(member, transform), member.name
+    inputs, error = _inputs(member)
+    seen = [[one.source, one.header] for one in inputs]
+    of = [seen, described(transform), options.digest()]
+    if error is None:
+        try:
+            return _made(opener, inputs[0], of, options)
+        except Exception as raised:  # of a transform of the user's, too
+            error = raised
+    failure = failure_of(error, name, opener.places)
+    # By the names that they have now: what a transform would call them nobody knows.
+    return [
+        Item(
+            slug=slug(name, image),
+            subject=name,
+            image=image,
+            kind="intensity",
+            origin=inputs[0],
+            facts={PIPELINE: digest_of(transform)},
+            key=key_of([name, *of]),
+            failure=failure,
+        )
+        for image in dict.fromkeys(part.image for part in member.parts)
+    ]
+
+
+def _made(
+    opener: MappedOpener, origin: Input, of: Sequence[Any], options: ArchiveOptions
+) -> list[Item]:
+    name, facts = opener.member.name, facts_of(opener.member)
+    pipeline = {PIPELINE: digest_of(opener.transform)}
+    made = opener.subject()
+    items = []
+    for image, layers in archives_of(made):
+        items.append(
+            Item(
+                slug=slug(name, image),
+                subject=name,
+                image=image,
+                kind="label" if isinstance(made[image], LabelMap) else "intensity",
+                origin=origin,
+                layers=tuple(Layer(layer, origin) for layer in layers),
+                header=header_of(made.get_image(image).source, options),
+                facts={**facts.get(image, {}), **pipeline},
+                key=key_of([name, image, layers, *of]),
+            )
+        )
+    return items
+
+
+def _inputs(member: Member) -> tuple[list[Input], Exception | None]:
+    """The archives of a subject, and why one of them cannot be looked at."""
+    inputs, why = [], None
+    for part in member.parts:
+        try:
+            inputs.append(input_of(member.root, part.archive))
+        except (VoxarrayError, OSError) as error:
+            inputs.append(Input(part.archive, _NOWHERE))
+            why = why or error
+    return inputs, why
