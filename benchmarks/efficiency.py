@@ -6,10 +6,13 @@ The same scans (ten, each under many names) are converted one by one in one proc
 cohort by each engine: in one process, by two workers (``--workers 2``), by two jobs of
 dask-jobqueue of one core each, which are processes of this machine here, and by two parts of one
 thread each, as an array has them. Planning, journals, the leading process and the catalogue are
-part of a run. Imports and the start of workers are not: they are the time of a run of four scans,
-told apart. Single conversions are measured before and after each engine: by one process, and by as
-many at once as the engine has, for two that share caches and memory take longer than one alone,
-whatever gives them their work. Nothing is deleted before the end: on ext4, files that are made
+part of a run. A single conversion is what each of them does with a scan, which leaves nothing out:
+it opens the scan, projects its memory, and publishes its archive; beside it, in turns, each scan is
+converted as users do, by `voxarray.convert`. Imports and the start of workers are not: they are the
+time of a run of four scans, told apart. Single conversions are measured before and after each
+engine: by one process, and by as many at once as the engine has, for two that share caches and
+memory take longer than one alone, whatever gives them their work.
+Nothing is deleted before the end: on ext4, files that are made
 within seconds after many were deleted take 3 to 8 ms an image more.
 ``dask-jobqueue-unsampled`` is dask-jobqueue without the stacks that dask samples in each worker, a
 hundred a second. All cohorts must have the same digests.
@@ -42,16 +45,20 @@ ENGINES = ("here", "workers", "dask-jobqueue", UNSAMPLED, "array")
 
 _SINGLE = """
 import glob, os, sys, time, dask.config
+import voxarray as vx
 from voxarray.archive.convert import convert
 from voxarray.formats.registry import open_source
 scans, folder, count = sorted(glob.glob(sys.argv[1] + "/*.nii.gz")), sys.argv[2], int(sys.argv[3])
 os.makedirs(folder)
 with dask.config.set({"voxarray.threads": 1}):
     for turn, some in (("warm", scans[:5]), ("scan", scans[:count])):
-        began = time.process_time()
+        began, by_users = time.process_time(), 0.0
         for number, scan in enumerate(some):
             convert(open_source(scan), f"{folder}/{turn}-{number}.ome.zarr", extremes=True)
-print((time.process_time() - began) / len(some))
+            inside = time.process_time()
+            vx.convert(scan, f"{folder}/{turn}-{number}-too.ome.zarr", progress=False)
+            by_users += time.process_time() - inside
+print((time.process_time() - began - by_users) / len(some), by_users / len(some))
 """
 
 _COHORT = """
@@ -128,9 +135,12 @@ def _rows(
         before, start = single, _run(engine, few, folder / f"{engine}-few")
         full = _run(engine, scans, folder / engine)
         single = _singles(scans, options.scans, folder)
-        means = [(one + other) / 2 for one, other in zip(before, single, strict=True)]
+        means = [
+            [(one + other) / 2 for one, other in zip(*pair, strict=True)]
+            for pair in zip(before, single, strict=True)
+        ]
         busy = means[engine != "here"]
-        rows.append(_row(engine, means[0], busy, start, full, options.scans))
+        rows.append(_row(engine, means[0][0], busy, start, full, options.scans))
     return rows
 
 
@@ -152,10 +162,10 @@ def scans_of(size: int, count: int) -> Path:
     return folder
 
 
-def _singles(scans: Path, count: int, folder: Path) -> tuple[float, float]:
+def _singles(scans: Path, count: int, folder: Path) -> list[list[float]]:
     """Processor seconds of one conversion, by a process alone and by two at once, imports apart.
 
-    The means of at most 200.
+    Of what an engine does, and of `voxarray.convert`: the means of at most 200.
     """
     script = _written(_SINGLE)
     means = []
@@ -174,10 +184,11 @@ def _singles(scans: Path, count: int, folder: Path) -> tuple[float, float]:
             )
             for _ in range(processes)
         ]
-        means.append(sum(float(one.communicate()[0]) for one in running) / processes)
-    alone, together = (f"{1000 * mean:.2f}" for mean in means)
+        told = [[float(mean) for mean in one.communicate()[0].split()] for one in running]
+        means.append([sum(both) / processes for both in zip(*told, strict=True)])
+    alone, together = (" and ".join(f"{1000 * mean:.2f}" for mean in one) for one in means)
     print(f"  single conversions{alone:>30} ms each, {together} where two run", flush=True)
-    return means[0], means[1]
+    return means
 
 
 def _run(engine: str, scans: Path, cohort: Path) -> dict[str, Any]:
@@ -214,7 +225,7 @@ def _digest(cohort: Path) -> str:
 def _row(
     engine: str,
     single: float,
-    as_busy: float,
+    as_busy: Sequence[float],
     start: dict[str, Any],
     full: dict[str, Any],
     scans: int,
@@ -224,7 +235,8 @@ def _row(
     Args:
         engine: Its name.
         single: Processor seconds of an image that a process converts alone.
-        as_busy: The same, where as many processes convert as the engine has.
+        as_busy: The same, where as many processes convert as the engine has; and of
+            `voxarray.convert`.
         start: Of a run of few scans.
         full: Of the run.
         scans: How many it had.
@@ -236,8 +248,10 @@ def _row(
         "single_image_cpu_seconds": single,
         "cpu_seconds_per_image": running / images,
         "efficiency": single * images / running,
-        "single_image_cpu_seconds_as_busy": as_busy,
-        "efficiency_as_busy": as_busy * images / running,
+        "single_image_cpu_seconds_as_busy": as_busy[0],
+        "efficiency_as_busy": as_busy[0] * images / running,
+        "voxarray_convert_cpu_seconds_as_busy": as_busy[1],
+        "efficiency_against_voxarray_convert": as_busy[1] * images / running,
         "efficiency_with_start": single * scans / full["cpu"],
         "start_cpu_seconds": start["cpu"] - FEW * single,
         "leader_cpu_seconds": full["leader"],
@@ -247,6 +261,7 @@ def _row(
     print(
         f"  {engine:<16}{1000 * row['cpu_seconds_per_image']:8.2f} ms an image, efficiency "
         f"{row['efficiency']:.2f} ({row['efficiency_as_busy']:.2f} of as busy, "
+        f"{row['efficiency_against_voxarray_convert']:.2f} of voxarray.convert, "
         f"{row['efficiency_with_start']:.2f} with its start, {row['start_cpu_seconds']:.1f} s), "
         f"{full['seconds']:.1f} s",
         flush=True,
