@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -106,7 +107,7 @@ def test_labels_of_a_cohort_become_layers_and_nothing_twice(cohort):
     before = stamps(cohort)
     vx.infer(model, made, patch_size=8, layer="other", progress=False)
     assert stamps(cohort) == before
-    with pytest.raises(vx.VoxarrayError, match="NAME_TAKEN"):
+    with pytest.raises(vx.VoxarrayError, match=r"not be made for \d of \d subjects; .*NAME_TAKEN"):
         vx.infer(model, made, patch_size=8, overlap=0, layer="other", progress=False)
     assert stamps(cohort) == before
     fresh = vx.Cohort(cohort.path)
@@ -125,6 +126,25 @@ def test_the_command_line_adds_layers(cohort, archive, tmp_path):
     made = CliRunner().invoke(main, [*start, str(archive), "--patch-size", "8", "--layer", "a"])
     assert made.exit_code == 0, made.output
     assert list(vx.Archive(archive).labels) == ["a"]
+
+
+def test_the_command_line_removes_a_layer_from_all_of_a_cohort(cohort):
+    scans = [subject.get_images()[0] for subject in cohort]
+    for scan in scans[1:]:
+        layer = vx.LabelMap(tensor=torch.ones(scan.shape).byte(), affine=scan.affine)
+        for name in ("net", "seg"):
+            vx.Archive(scan.source.path).add_labels(name, layer)
+    made = CliRunner().invoke(main, ["remove-labels", cohort.path, "net", "--json"])
+    assert made.exit_code == 0, made.output
+    assert len(json.loads(made.output)["removed_from"]) == len(scans) - 1
+    assert [list(row) for row in vx.Cohort(cohort.path).table["labels"]] == [
+        [],
+        *([["seg"]] * (len(scans) - 1)),
+    ]
+    assert all(vx.verify(scan.source.path) == [] for scan in scans)
+    again = CliRunner().invoke(main, ["remove-labels", cohort.path, "net"])
+    assert again.exit_code == 1
+    assert "NO_LABELS: no archive of" in again.output
 
 
 @pytest.mark.filterwarnings("ignore:.*is a program")

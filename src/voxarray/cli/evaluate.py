@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.given_cohort import is_cohort
 from voxarray.cli.options import checked_size
 from voxarray.cohort.cohort import Cohort
-from voxarray.cohort.folder import CohortLayout
-from voxarray.core.errors import UnsupportedError, VoxarrayError
+from voxarray.core.errors import VoxarrayError
 from voxarray.core.printable import cell, printable
-from voxarray.formats.registry import format_of, is_image_folder
 from voxarray.inference.evaluate import Evaluation, evaluate
 
 if TYPE_CHECKING:
@@ -113,13 +112,7 @@ def command(
 def _opened(path: str) -> Any:
     """A cohort, or the path of a label map."""
     path = os.path.expanduser(path)
-    if format_of(path) is not None or is_image_folder(path):
-        return path
-    try:
-        is_cohort = CohortLayout.of(path).is_cohort()
-    except UnsupportedError:  # a URL from which is only read
-        return path
-    return Cohort(path) if is_cohort else path
+    return Cohort(path) if is_cohort(path) else path
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,11 +1,17 @@
-"""``voxarray remove-labels``: a label map that goes from an archive."""
+"""``voxarray remove-labels``: a label map that goes from an archive, or from all of a cohort."""
 
 from __future__ import annotations
+
+import os
+from typing import NoReturn
 
 import click
 
 from voxarray.cli.add_labels import told
 from voxarray.cli.console import how_it_speaks
+from voxarray.cli.given_cohort import is_cohort
+from voxarray.cli.outcome import Outcome
+from voxarray.cohort.cohort import Cohort
 from voxarray.layers import Archive
 
 
@@ -14,7 +20,30 @@ from voxarray.layers import Archive
 @click.argument("name")
 @how_it_speaks(as_json=True)
 def command(archive: str, name: str) -> None:
-    """Remove the label map NAME from ARCHIVE, and its files."""
+    """Remove the label map NAME from ARCHIVE, and its files.
+
+    ARCHIVE may also be a cohort: then NAME is removed from every archive of the cohort that has it.
+    A label map that is an archive itself stays.
+    """
+    archive = os.path.expanduser(archive)
+    if is_cohort(archive):
+        _remove_everywhere(Cohort(archive), name)
     opened = Archive(archive)
     opened.remove_labels(name)
     told(opened, f"removed {name}")
+
+
+def _remove_everywhere(cohort: Cohort, name: str) -> NoReturn:
+    """Remove a label map from each archive that has it, and end."""
+    table = cohort.table
+    outcome = Outcome()
+    outcome.console.document.update(cohort=cohort.path, name=name)
+    has_it = [name in labels for labels in table["labels"]]
+    for one in table["archive"][has_it]:
+        path = os.path.join(cohort.path, one)
+        with outcome.attempt(path):
+            Archive(path).remove_labels(name)
+    outcome.console.document["removed_from"] = outcome.done
+    if outcome.done:
+        outcome.console.say(f"{cohort.path}: removed {name} from {len(outcome.done)} archives")
+    outcome.exit(f"NO_LABELS: no archive of {cohort.path} has a label map {name!r}")

@@ -63,8 +63,8 @@ def add_layer(
             return existing
         raise ArchiveExistsError(
             f"{scan.path} has a layer {layer!r} that another model, other settings, other images "
-            "or a person made: remove it first (voxarray remove-labels), or give another name "
-            "as layer=",
+            "or a person made: remove it first (voxarray remove-labels, of an archive or a whole "
+            "cohort), or give another name as layer=",
             code="NAME_TAKEN",
             path=scan.path,
         )
@@ -115,9 +115,10 @@ def add_layers(
     failures = {name: error for name, error in ends.items() if error is not None}
     if failures:
         told = "; ".join(f"{name}: {_told(error)}" for name, error in [*failures.items()][:_TOLD])
+        others = ", all others have it" if len(failures) < len(ends) else ""
         raise VoxarrayError(
-            f"{len(failures)} of {len(ends)} subjects have no layer {layer!r}, all others have "
-            f"it; run it again when this is mended: {told}",
+            f"layer {layer!r} could not be made for {len(failures)} of {len(ends)} subjects"
+            f"{others}; run it again when this is mended: {told}",
             code="SOME_FAILED",
             path=cohort.path,
         )
