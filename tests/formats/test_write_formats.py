@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import warnings
 
 import nibabel as nib
@@ -23,6 +24,7 @@ from voxarray.geometry.selection import Selection
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels
 from voxarray.source.materialise import materialise
+from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import affines
 
 OBLIQUE = np.array([[0.0, -2, 0.2, 10], [1.5, 0, 0.3, -20], [0, 0.1, 3, 30], [0, 0, 0, 1]])
@@ -511,3 +513,15 @@ def test_materialised_as_written(tmp_path):
     found = materialise(source, source.dtype)
     assert found.flags.writeable
     assert np.array_equal(found, voxels((3, 4, 5, 6)))
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".mnc"])
+def test_a_package_that_is_missing_is_missed_before_anything_is_read(tmp_path, suffix, monkeypatch):
+    vx.testing.sample().save(tmp_path / "scan.nii")
+    scan = vx.ScalarImage(tmp_path / "scan.nii")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with count_reads() as reads, pytest.raises(vx.MissingPackageError, match="h5py") as caught:
+        scan.save(tmp_path / f"made{suffix}")
+    assert reads.voxels == 0
+    assert caught.value.path == str(tmp_path / f"made{suffix}")
+    assert [one.name for one in tmp_path.iterdir()] == ["scan.nii"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from voxarray.core.optional import import_optional
 from voxarray.formats._voxels.capabilities import (
     plane_affine,
     remark_lost_time,
@@ -34,6 +35,7 @@ def write_hdf5(source: Source, path: str, *, squeeze: bool, overwrite: bool = Tr
     """
     supported_dtype(source, _TYPES, "ITK's HDF5")
     remark_lost_time(source, "ITK's HDF5")
+    import_optional("h5py", "voxarray[hdf5]", path=path)  # or it is missed after all is written
     voxels = read_whole(source).transpose(3, 2, 1, 0)
     affine, is_plane = source.affine, squeeze and source.shape[3] == 1
     if is_plane:

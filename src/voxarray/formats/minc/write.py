@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from voxarray.core.optional import import_optional
 from voxarray.formats._voxels.capabilities import (
     remark_lost_time,
     require_held,
@@ -36,6 +37,7 @@ def write_minc(source: Source, path: str, *, overwrite: bool = True) -> None:
     supported_dtype(source, _MINC_TYPES, "MINC")
     require_one_channel(source, "MINC")
     remark_lost_time(source, "MINC")
+    import_optional("h5py", "voxarray[hdf5]", path=path)  # or it is missed after all is written
     voxels = read_whole(source)[0]
     # MINC's world is RAS, and ITK writes its own LPS numbers there as they are: handing it RAS
     # numbers makes the file right, for nibabel and MINC's tools if not for ITK itself.
