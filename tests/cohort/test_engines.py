@@ -235,3 +235,21 @@ def test_an_image_that_kills_its_workers_takes_no_other_with_it(tmp_path, source
     assert (made.converted, made.failed) == (7, 4)
     report = pd.read_parquet(tmp_path / "out/report.parquet")
     assert list(report.code).count("WORKER_LOST") == 1
+
+
+SCRIPT = """
+import voxarray as vx
+print("before", flush=True)
+made = vx.convert_cohort({source!r}, {out!r}, workers=1, progress=False)
+print("after", made, flush=True)
+"""
+
+
+def test_a_script_without_a_guard_does_its_work_once(tmp_path, source):
+    (tmp_path / "script.py").write_text(SCRIPT.format(source=str(source), out=str(tmp_path / "o")))
+    ran = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=120
+    )
+    assert ran.stdout.count("after") == 1
+    assert "NO_MAIN_GUARD: workers= starts processes" in ran.stderr
+    assert "a Python script needs if __name__" in ran.stdout

@@ -13,6 +13,7 @@ from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.cohort import Cohort
 from voxarray.core import settings
 from voxarray.core.errors import ArchiveExistsError, StateError, VoxarrayError
+from voxarray.core.main_guard import require_main_guard
 from voxarray.core.optional import import_optional
 from voxarray.core.progress import ProgressOption
 from voxarray.core.shares import processes_of, share_of
@@ -205,6 +206,7 @@ def _executor(
         with distributed.Client(scheduler) as client:
             yield client.get_executor()
     elif workers:
+        require_main_guard()
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             yield pool
     else:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 
 from voxarray.cohort.catalogue import part_failures, rows
 from voxarray.cohort.catalogue.finalise import conclude, last_failures, missing_of
@@ -31,11 +30,13 @@ from voxarray.cohort.plan.planning import plan_of
 from voxarray.cohort.run.engine import choose_engine
 from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.job import Engine, Job
+from voxarray.cohort.run.numbers import is_count, require_part
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
 from voxarray.core.errors import FormatError, MissingFileError, StateError, VoxarrayError
 from voxarray.core.given_paths import path_texts
+from voxarray.core.main_guard import require_main_guard
 from voxarray.storage.hidden_folders import names_of_hidden, remove_abandoned
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import make_folder
@@ -71,13 +72,15 @@ class ExecutionOptions:
     executor: Executor | None = None
 
     def __post_init__(self) -> None:
-        if not _is_count(self.workers):
+        if not is_count(self.workers):
             raise FormatError(
                 f"workers= is a whole number of processes, 0 for none, not {self.workers!r}",
                 code="BAD_WORKERS",
             )
+        if self.workers:
+            require_main_guard()
         if self.partition is not None:
-            _require_part(self.partition)
+            require_part(self.partition)
         engines = [bool(self.workers), self.scheduler is not None, self.executor is not None]
         if sum(engines) > 1:
             raise FormatError("choose one of workers, scheduler and executor", code="TWO_ENGINES")
@@ -87,24 +90,6 @@ class ExecutionOptions:
                 "concurrent.futures.Executor, or one of submitit, loky or dask",
                 code="NO_EXECUTOR",
             )
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
-
-
-def _require_part(part: Sequence[int]) -> None:
-    """Raise `FormatError` (``BAD_PARTITION``) unless it is a number from 1 on, and how many."""
-    if not isinstance(part, Sequence) or len(part) != 2 or not all(map(_is_count, part)):
-        raise FormatError(
-            f"partition= is a pair of whole numbers such as (3, 16), not {part!r}",
-            code="BAD_PARTITION",
-        )
-    number, of = part
-    if not 1 <= number <= of:
-        raise FormatError(
-            f"a part is one of 1/{of} to {of}/{of}, not {number}/{of}", code="BAD_PARTITION"
-        )
 
 
 def build(
