@@ -62,6 +62,8 @@ def test_what_is_no_subject():
         vx.Subject({"a": image}, {"b": image})
     with pytest.raises(ValueError, match="Only one dictionary"):
         vx.Subject([image])
+    with pytest.raises(ValueError, match=r"vx.Subject\(t1=vx.ScalarImage\(path\)\)"):
+        vx.Subject("folder")
     with pytest.raises(TypeError, match="named by text"):
         vx.Subject({3: image})
 

@@ -266,8 +266,8 @@ def remark_left_labels(source: Source) -> None:
     if names := names_in(files, base.prefix):
         warnings.warn(
             f"LABELS_LEFT: only the image of {base.path} is written, not its label maps {names}: "
-            f"convert each by itself, such as {base.path}/labels/{names[0]}, or, if you write an "
-            "archive, pass them as labels=; labels={} silences this warning",
+            f"convert each by itself, such as {base.path}/labels/{names[0]}; in Python, labels= of "
+            "vx.convert takes them along into an archive, and labels={} silences this warning",
             VoxarrayWarning,
             stacklevel=4,
         )

@@ -51,7 +51,11 @@ class Subject(PlotMixin, dict[str, Any]):
 
     def __init__(self, *fields: Mapping[str, Any], **more: Any) -> None:
         if len(fields) > 1 or not all(isinstance(one, Mapping) for one in fields):
-            raise ValueError("Only one dictionary as positional argument is allowed")
+            is_path = len(fields) == 1 and isinstance(fields[0], (str, os.PathLike))
+            how = "; images are opened by themselves, vx.Subject(t1=vx.ScalarImage(path))"
+            raise ValueError(
+                f"Only one dictionary as positional argument is allowed{how if is_path else ''}"
+            )
         if fields and isinstance(fields[0], Image):
             raise TypeError("an image needs a name: use Subject(t1=image)")
         super().__init__()
@@ -247,6 +251,8 @@ class Subject(PlotMixin, dict[str, Any]):
         which call saved them: a `Subject` of archives of two such calls is an error
         (``SAVED_APART``) when the second one is opened, and `voxarray.verify` of their folder finds
         them. Files of other formats cannot say it.
+
+        Each is opened again by itself: ``vx.Subject(t1=vx.ScalarImage("folder/t1.ome.zarr"))``.
 
         Args:
             folder: Folder; it is created if it is missing.
