@@ -186,6 +186,16 @@ def test_a_whole_series_twice(tmp_path):
     refused("DUPLICATE_POSITION", tmp_path, "at the same position with the same number")
 
 
+def test_three_slices_at_slightly_different_distances_miss_none(tmp_path):
+    paths = samples.series(
+        tmp_path,
+        each=lambda z: {"ImagePositionPatient": [-10, -20, 30 + (0, 2, 4.16, 6, 8, 10)[z]]},
+    )
+    for path in paths[3:]:
+        path.unlink()
+    refused("NON_UNIFORM_SPACING", tmp_path, r"slices are 2 to 2.16 mm apart")
+
+
 @pytest.mark.parametrize(("shift", "ok"), [(0.015, True), (0.03, False), (0.5, False)])
 def test_uneven_spacing(tmp_path, shift, ok):
     def each(z):

@@ -171,7 +171,7 @@ def _require_uniform(heights: NDArray[np.float64], slices: list[int]) -> None:
     worst = int(np.argmax(off))
     where = f"between slices {worst} and {worst + 1} (from 0)"
     missing = np.rint(gaps / spacing) - 1
-    if np.abs(gaps / spacing - 1 - missing).max() <= 0.05:
+    if missing.any() and np.abs(gaps / spacing - 1 - missing).max() <= 0.05:
         raise FormatError(
             f"{int(missing.sum())} of {len(firsts) + int(missing.sum())} slices are missing: "
             f"{gaps[worst]:.4g} mm {where}, where others are {spacing:.4g} mm apart; find the "
