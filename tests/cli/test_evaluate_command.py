@@ -100,6 +100,22 @@ def test_layers_of_a_cohort_and_a_picture(tmp_path, cohort):
     assert (tmp_path / "m.png").stat().st_size > 1000
 
 
+def test_a_query_chooses_the_subjects_that_are_compared(cohort):
+    names = ["--layer", "found", "--reference-layer", "truth"]
+    first, *others = vx.Cohort(cohort).names
+    vx.Archive(vx.Cohort(cohort)[first].get_first_image().path).remove_labels("found")
+    done = run(cohort, cohort, *names)
+    assert done.exit_code == 1
+    assert "NO_LABELS" in done.output
+    assert "--query" in done.output
+    done = run(cohort, cohort, *names, "--query", "'found' in labels", "--json")
+    assert done.exit_code == 0, done.output
+    assert {row["subject"] for row in json.loads(done.stdout)["scores"]} == set(others)
+    for query in ("channels == 9", "nothing == 1"):
+        assert run(cohort, cohort, *names, "--query", query).exit_code != 0
+    assert run(cohort, cohort, *names, "--query", "channels == 9").exit_code == 2
+
+
 def test_a_picture_of_two_label_maps(tmp_path, maps):
     picture = ["--images", tmp_path / "scan.nii.gz", "--montage", tmp_path / "m.png"]
     assert run(*maps, *picture).exit_code == 0
@@ -110,6 +126,7 @@ def test_what_makes_no_sense_is_usage_and_what_fails_is_named(tmp_path, maps, co
     for words in (
         [*maps, "--labels", "a"],
         [*maps, "--layer", "found"],
+        [*maps, "--query", "channels == 1"],
         [*maps, "--images", maps[0]],
         [*maps, "--csv", "--json"],
         [cohort, maps[1]],

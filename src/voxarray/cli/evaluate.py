@@ -37,6 +37,11 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[in
     help="If REFERENCE is a cohort: name of the label map to compare with",
 )
 @click.option(
+    "--query",
+    help="If both are cohorts: only subjects of PREDICTION that match this condition, such as "
+    "\"'organs' in labels\"",
+)
+@click.option(
     "--labels", callback=_numbers, metavar="N,N,...", help="Labels to compare [default: all but 0]"
 )
 @click.option(
@@ -67,6 +72,7 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[in
 def command(
     prediction: str,
     reference: str,
+    query: str | None,
     images: str | None,
     no_surfaces: bool,
     memory: str | None,
@@ -88,8 +94,7 @@ def command(
     with dask.config.set(budget):
         try:
             found = evaluate(
-                _opened(prediction),
-                _opened(reference),
+                *_chosen(_opened(prediction), _opened(reference), query),
                 images=None if images is None else _opened(images),
                 surfaces=not no_surfaces,
                 progress=talk.progress,
@@ -113,6 +118,18 @@ def _opened(path: str) -> Any:
     """A cohort, or the path of a label map."""
     path = os.path.expanduser(path)
     return Cohort(path) if is_cohort(path) else path
+
+
+def _chosen(prediction: Any, reference: Any, query: str | None) -> tuple[Any, Any]:
+    """What is compared: of two cohorts, the subjects that a query chooses of the first."""
+    if query is None:
+        return prediction, reference
+    if not (isinstance(prediction, Cohort) and isinstance(reference, Cohort)):
+        raise click.UsageError("--query chooses subjects of cohorts: leave it out")
+    chosen = prediction.query(query)
+    if not len(chosen):
+        raise click.UsageError(f"no subject of {prediction.path} matches --query {query!r}")
+    return chosen, reference.where(reference.table["subject"].isin(chosen.names))
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -328,7 +328,7 @@ def _cohorts(
     if missing:
         raise StateError(
             f"{len(missing)} subjects are in one cohort and not in the other, such as "
-            f"{sorted(missing)[0]}: compare cohort.query(...) of both",
+            f"{sorted(missing)[0]}: compare cohort.query(...) of both (--query)",
             code="SUBJECTS_DIFFER",
         )
 
@@ -372,7 +372,7 @@ def _label_map(subject: Subject, name: str, layer: str | None, keyword: str) -> 
         expected = f"{layer!r}" if layer is not None else "one, or one that is named label"
         raise StateError(
             f"the subject {name} has the label maps {sorted(label_maps)}: expected {expected}; "
-            f"choose one by {keyword}=, or leave the subject out by cohort.query(...)",
+            f"choose one by {keyword}=, or leave the subject out by cohort.query(...) (--query)",
             code="NO_LABELS",
         )
     return label_maps[chosen]
