@@ -272,7 +272,7 @@ def test_image_documents_that_are_not_ours(path, ours):
 def test_a_pyramid_that_does_not_fit_its_levels(path):
     edit(path / "zarr.json", "attributes", "voxarray", "factors", value=[[1, 1, 1]])
     reseal(path)
-    with pytest.raises(FormatError, match="but by the factors of its pyramid") as caught:
+    with pytest.raises(FormatError, match="but the factors of its pyramid give") as caught:
         open_archive(path).level(1)
     assert caught.value.code == "BAD_METADATA"
     assert problems(path) != []

@@ -103,7 +103,9 @@ def test_archives_that_do_not_say_what_made_them_are_refused(cohort, tmp_path, m
         mapped.save(tmp_path / "new")
     assert "pipeline_digest" not in vx.Cohort(tmp_path / "new").table
     assert codes(tmp_path / "new") == []
-    with pytest.raises(FormatError, match="or by an older voxarray that did not say by which"):
+    with pytest.raises(
+        FormatError, match="or by an older voxarray that did not record the pipeline"
+    ):
         cohort.query("subject == '2'").map(vx.CropOrPad(6)).save(tmp_path / "new")
     assert len(cohort.map(vx.CropOrPad(6)).save(tmp_path / "new")) == 3
 

@@ -176,9 +176,9 @@ def _own(path: str | os.PathLike[str]) -> tuple[str, ArchiveSource]:
     base = open_archive(root)
     if base.prefix:
         raise UnsupportedError(
-            f"{root} is a copy of an archive in a bucket that had been overwritten there, so its "
-            f"files lie below {base.prefix}, and nothing can be added to it: convert the image "
-            "again (vx.convert), and add to the new archive",
+            f"{root} was copied from a bucket, where the archive had been overwritten, so its "
+            f"files lie below {base.prefix}, and nothing can be added to this copy: convert the "
+            "image again (vx.convert), and add to the new archive",
             code="MOVED_ROOT",
             path=root,
         )

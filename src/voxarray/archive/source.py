@@ -301,8 +301,8 @@ def _open_level(store: Store, opened: Hashable, prefix: str, number: int) -> Arc
         grid = image.grids(base.grid_of_level.shape)[number]
         if grid.shape != (width, height, depth):
             raise FormatError(
-                f"level {number} of {store.path} has {(width, height, depth)} voxels, but by the "
-                f"factors of its pyramid it has {grid.shape}",
+                f"level {number} of {store.path} has {(width, height, depth)} voxels, but the "
+                f"factors of its pyramid give {grid.shape}",
                 code="BAD_METADATA",
                 path=store.path,
             )

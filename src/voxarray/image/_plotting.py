@@ -102,8 +102,10 @@ class PlotMixin:
         """Show the image in a notebook, in an interactive viewer (NiiVue).
 
         The patient's right is on the left, as in pictures. From an archive, the finest level of the
-        pyramid within the limit is read and sent to the browser. If there is no such level, every
-        n-th voxel is sent, so that any volume opens at once. `neuroglancer` shows all voxels.
+        pyramid within the limit is read and sent to the browser. If no level is within the limit,
+        and for larger files of other formats, every n-th voxel is sent, so that volumes of any size
+        open at once; only a large file that is compressed as one piece is refused. `neuroglancer`
+        shows all voxels.
 
         Args:
             labels: A label map, or several by name, to draw over the image, each by its own affine.

@@ -262,7 +262,7 @@ class Bundle:
                 value = value[int(key)] if isinstance(value, Sequence) else value[key]
             except (KeyError, ValueError, IndexError, TypeError):
                 raise ModelError(
-                    f"{self.config_path} refers to {reference}, which is not there",
+                    f"{self.config_path} refers to {reference}, but has no such entry",
                     code="BUNDLE_EXPRESSION",
                     path=self.config_path,
                 ) from None

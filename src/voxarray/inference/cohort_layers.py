@@ -119,7 +119,7 @@ def add_layers(
         others = ", all others have it" if len(failures) < len(ends) else ""
         raise VoxarrayError(
             f"layer {layer!r} could not be made for {len(failures)} of {len(ends)} subjects"
-            f"{others}; run it again when this is mended: {told}",
+            f"{others}; when the causes are mended, run the same call again: {told}",
             code="SOME_FAILED",
             path=cohort.path,
         )

@@ -143,7 +143,7 @@ class ExportedNetwork:
                 raise
             raise ModelError(
                 f"{self.path} refuses {list(whole.shape)} ({error}): change patch_size or "
-                "batch_size, or export it with dynamic shapes that allow it",
+                "batch_size, or export the model with dynamic shapes that allow these sizes",
                 code="FIXED_SHAPE",
                 path=self.path,
             ) from error

@@ -225,7 +225,7 @@ class Network:
                 f"the model returned {tuple(output.shape)} for {where()}, a batch of "
                 f"{tuple(batch.shape)}: expected ({batch.shape[0]}, K, "
                 f"{', '.join(str(n) for n in batch.shape[2:])}), the same voxels for K classes; "
-                "choose a patch_size that the network keeps",
+                "choose a patch_size for which the network returns patches of the same size",
                 code="BAD_PREDICTION",
             )
         if output.shape[1] < 1 or output.is_complex():

@@ -29,7 +29,7 @@ from voxarray.subject import Subject
 Preprocess = Callable[[Any], Any]
 
 MOVING = ("Affine", "Flip")
-"""Transforms that move the anatomy and leave the grid: no change of grid undoes them."""
+"""Transforms that move the anatomy but not the grid: no change of grid undoes them."""
 
 ONLY = "image"
 """Name of an image that was given without one."""
@@ -251,7 +251,7 @@ def _require_invertible(before: Image, after: Image) -> None:
         arguments = step.get("arguments", {})
         if step["operation"] in MOVING or arguments.get("pre_affine_name"):
             raise UnsupportedError(
-                f"preprocess has {step['operation']}, which moves the anatomy and leaves the grid: "
+                f"preprocess has {step['operation']}, which moves the anatomy but not the grid: "
                 "the prediction could not be brought back to the scan; leave it out, or use flips=",
                 code="NOT_INVERTIBLE",
             )

@@ -85,8 +85,8 @@ def require_parts(source: Window) -> None:
     if is_sequential(source.base) and size > kept:
         raise MemoryBudgetError(
             f"it is compressed as one piece, and {format_bytes(size)} would be decoded to see any "
-            "of it: make an archive of it once (in bounded memory); the archive opens at once: "
-            'vx.convert(path, "scan.ome.zarr")',
+            'of it: make an archive of it once, vx.convert(path, "scan.ome.zarr"), which needs '
+            "little memory, and open the archive instead",
             code="ONE_PIECE",
             path=source.path,
         )

@@ -30,8 +30,9 @@ def local_destination(path: str | os.PathLike[str]) -> str:
     text = as_local(path_text(path))
     if is_url(text) or _COLLAPSED.match(text):
         raise UnsupportedError(
-            f"{text} is a URL, and this is written to local file systems only: choose a local file "
-            "or folder, and copy it with the tool of the store (aws s3 cp, gsutil cp, azcopy)",
+            f"{text} is a URL, and what is to be saved here can be written to local file systems "
+            "only: choose a local file or folder, and copy the result with the tool of the store "
+            "(aws s3 cp, gsutil cp, azcopy)",
             code="UNSUPPORTED_DESTINATION",
             path=text,
         )

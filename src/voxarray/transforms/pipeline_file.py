@@ -138,7 +138,11 @@ def _read(given: Any, refuse: _Refusal) -> tuple[str, dict[str, Any]]:
         raise refuse("BAD_PIPELINE", f"arguments are a mapping by name, not {_short(arguments)}")
     missing = opaque(arguments)
     if missing is not None:
-        raise refuse("BAD_ARGUMENT", f"{operation} was given {missing}, which no file can hold")
+        raise refuse(
+            "BAD_ARGUMENT",
+            f"{operation} was given {missing}, which a pipeline file cannot hold: expected "
+            "numbers, texts, and lists or dicts of these",
+        )
     return operation, {key: _without_pairs(numbers(value)) for key, value in arguments.items()}
 
 
@@ -225,7 +229,9 @@ def _named(step: Transform, arguments: Mapping[str, Any]) -> Entry:
     unknown = opaque(made["arguments"])
     if unknown is not None:
         raise FormatError(
-            f"{step.name} was given {unknown}, which no file can hold", code="NOT_IN_A_FILE"
+            f"{step.name} was given {unknown}, which a pipeline file cannot hold: expected "
+            "numbers, texts, and lists or dicts of these",
+            code="NOT_IN_A_FILE",
         )
     return made
 

@@ -69,9 +69,9 @@ def _shared_world(obj: xr.Dataset, other: xr.Dataset | xr.DataArray) -> NDArray[
     steps = [abs(float(p[1] - p[0])) for p in positions if p.size > 1]
     if np.abs(mine - theirs).max() * farthest > SAME_GRID_TOLERANCE * min(steps, default=1.0):
         raise GridError(
-            "x, y and z are measured along axes of the image, and those of the two point in "
-            "different directions, so interp_like would compare different positions in the "
-            "patient: resample the image instead, vx.Resample(target)(image)",
+            "x, y and z are measured along the voxel axes, and the voxel axes of the two images "
+            "point in different directions, so interp_like would compare different positions in "
+            "the patient: resample the image instead, vx.Resample(target)(image)",
             code="GRID_MISMATCH",
         )
     return mine

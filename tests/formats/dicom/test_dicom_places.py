@@ -339,7 +339,7 @@ def every_other(folder, numbers, **elements):
 
 def test_every_second_slice_missing_is_remarked(tmp_path):
     every_other(tmp_path, range(1, 13, 2), SpacingBetweenSlices=3)
-    with pytest.warns(VoxarrayWarning, match="1 of 2 slices may be missing"):
+    with pytest.warns(VoxarrayWarning, match="1 of every 2 slices may be missing"):
         assert open_source(tmp_path).grid.spacing[2] == pytest.approx(6)
 
 

@@ -52,9 +52,9 @@ def refuse_other_pipelines(folder: CohortLayout, plan: Plan, pipeline: str | Non
     keep = "" if pipeline is None else ", or keep both by save(mixed=True) (preprocess --mixed)"
     count = f"{len(others)} archive{'s' if len(others) > 1 else ''}"
     raise FormatError(
-        f"{folder.subjects} holds {count} made by another pipeline, or by an older voxarray that "
-        f"did not say by which, such as {others[0]}: this run would not make them anew, and the "
-        "catalogue would list the results of both; save all subjects, choose another folder, "
+        f"{folder.subjects} holds {count}, such as {others[0]}, made by another pipeline, or by an "
+        "older voxarray that did not record the pipeline: this run would not replace these, and "
+        "the catalogue would list the results of both; save all subjects, choose another folder, "
         f"delete what is not wanted{keep}",
         code="OTHER_PIPELINE",
         path=folder.root,

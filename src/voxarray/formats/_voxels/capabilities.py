@@ -119,7 +119,7 @@ def plane_affine(source: Source) -> NDArray[np.float64]:
     if not np.allclose(lps[2], (0, 0, 1, 0)) or not np.allclose(lps[:2, 2], 0):
         raise UnsupportedError(
             "without its third axis, only a slice in the x-y plane at z = 0 that is 1 mm thick "
-            "keeps its place in the patient, and this slice is another one; leave out squeeze",
+            "keeps its place in the patient, and this slice is not of that kind; leave out squeeze",
             code="CANNOT_SQUEEZE",
         )
     return lps[np.ix_([0, 1, 3], [0, 1, 3])]

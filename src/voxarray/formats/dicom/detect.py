@@ -58,9 +58,9 @@ def dicom_files(folder: str | os.PathLike[str]) -> list[str]:
             dicom.append(path)
         elif _suffix(path) in SUFFIXES or not (_is_named_otherwise(path) or _is_text(head)):
             raise FormatError(
-                f"{os.path.basename(path)} has no suffix of another kind of file, but "
-                f"is not a DICOM file ({len(head)} bytes, no {_MAGIC.decode()} at byte "
-                f"{_PREAMBLE}): repair it or move it away",
+                f"{os.path.basename(path)} is named as DICOM files are, but is not one "
+                f"({len(head)} bytes, no {_MAGIC.decode()} at byte {_PREAMBLE}): repair it or "
+                "move it away",
                 code="NOT_DICOM",
                 path=path,
             )

@@ -100,7 +100,10 @@ def _source(identity: FileIdentity, file: Any) -> tuple[FileArray, list[str]]:
     if series.dataoffset is not None and not parts:
         return PlainFile(stored=stored, **common), remarks
     if any(one is None for one in series.pages):
-        raise FormatError("the file lacks a page that its description counts", code="BAD_HEADER")
+        raise FormatError(
+            "the description in the file names a page that the file lacks: export the image again",
+            code="BAD_HEADER",
+        )
     page.decode  # noqa: B018  # says now, not at the first read, if a codec is missing
     leading = 4 - len(page.shape)
     if math.prod(stored.disk_shape[:leading]) != len(series.pages):
