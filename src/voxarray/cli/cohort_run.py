@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from voxarray.cli.console import console
 from voxarray.cli.outcome import NOTHING_DONE, SOME_FAILED, STOPPED
+from voxarray.cohort.catalogue.report import left_over
 from voxarray.cohort.convert import watching
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure, Item
@@ -67,6 +68,9 @@ def tell(
     if made.census is not None:
         talk.document["census"] = made.census.document()
         talk.say(str(made.census))
+    if made.summary is not None and made.summary.unplanned:
+        talk.document["unplanned"] = list(made.summary.unplanned)
+        talk.say(f"note: {left_over(made.summary.unplanned)}")
     if of_files:
         _end(made, "", len(made.failures))
     _end(made, f": see {folder.readable_report if made.summary else folder.journal}", _TOLD)

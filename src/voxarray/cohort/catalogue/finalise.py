@@ -12,6 +12,7 @@ from voxarray.cohort.catalogue import report
 from voxarray.cohort.catalogue import rows as catalogue
 from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.journal import records
+from voxarray.cohort.catalogue.pipelines import pipeline_of
 from voxarray.cohort.catalogue.replacement import replace_catalogue
 from voxarray.cohort.catalogue.report import Missing
 from voxarray.cohort.discover import bids
@@ -32,11 +33,14 @@ class Summary:
         done: Number of images that are converted.
         missing: Images that were planned and are not converted.
         strangers: Names of archives in the folder that no cohort made, or that are damaged.
+        unplanned: Names of archives whose source the plan no longer names; the catalogue lists
+            them all the same.
     """
 
     done: int
     missing: tuple[Missing, ...]
     strangers: tuple[str, ...] = ()
+    unplanned: tuple[str, ...] = ()
 
     @property
     def failed(self) -> list[Missing]:
@@ -44,7 +48,7 @@ class Summary:
         return [one for one in self.missing if one.failure is not None]
 
     def __str__(self) -> str:
-        return report.readable(self.done, self.missing)
+        return report.readable(self.done, self.missing, self.unplanned)
 
 
 def finalise(destination: str | os.PathLike[str]) -> Summary:
@@ -96,10 +100,28 @@ def _written(
     rows += [catalogue.row_of_missing(by_slug[one.slug], one.failure) for one in missing]
     catalogue.write(folder, rows)
     done = len(rows) - len(missing)
-    report.write(folder, done, missing)
+    unplanned = _unplanned(entries, items, folder, zipped)
+    report.write(folder, done, missing, unplanned)
     _describe(folder)
     strangers = tuple(name for name, entry in entries.items() if entry is None)
-    return Summary(done, tuple(missing), strangers)
+    return Summary(done, tuple(missing), strangers, unplanned)
+
+
+def _unplanned(
+    entries: Mapping[str, Entry | None],
+    items: tuple[Item, ...],
+    folder: CohortLayout,
+    zipped: bool,
+) -> tuple[str, ...]:
+    """Archives of sources that were removed, renamed or left out since; pipelines add to theirs."""
+    if not items:
+        return ()
+    planned = {os.path.basename(folder.archive(item.slug, zipped)) for item in items}
+    return tuple(
+        name
+        for name, entry in sorted(entries.items())
+        if entry is not None and name not in planned and pipeline_of(entry.facts["facts"]) is None
+    )
 
 
 def missing_of(
@@ -110,12 +132,14 @@ def missing_of(
     noted: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> Missing | None:
     """Why an image is not there; None if it is."""
-    entry = entries.get(os.path.basename(folder.archive(item.slug, zipped)))
+    name = os.path.basename(folder.archive(item.slug, zipped))
+    entry = entries.get(name)
     if entry is not None and entry.key == item.key:
         return None
     record = noted.get((item.slug, item.key))
     if item.failure is not None or record is None:
-        return Missing(item.slug, item.subject, item.image, item.failure)
+        there = "outdated" if entry is not None else "unreadable" if name in entries else ""
+        return Missing(item.slug, item.subject, item.image, item.failure, there=there)
     failure = Failure.from_json(record["failure"])
     return Missing(item.slug, item.subject, item.image, failure, record["seconds"], record["peak"])
 

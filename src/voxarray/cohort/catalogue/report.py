@@ -13,6 +13,16 @@ from voxarray.cohort.plan.names import shown
 from voxarray.core.printable import printable
 from voxarray.storage.small_files import write_if_other
 
+_NAMED = 5
+"""Archives that a line names."""
+
+_THERE = {
+    "": "",
+    "outdated": ": the archive that is there was made of other bytes or with other options",
+    "unreadable": ": the archive that is there is not whole or may not be read, as voxarray verify "
+    "tells",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Missing:
@@ -25,6 +35,8 @@ class Missing:
         failure: Why it failed; None if nobody has tried yet.
         seconds: That the attempt took.
         peak: Bytes of memory that it took; None where nobody knows.
+        there: What its archive is that is there and does not count: ``"outdated"``, of other bytes
+            or options, or ``"unreadable"``; empty if there is none.
     """
 
     slug: str
@@ -33,6 +45,7 @@ class Missing:
     failure: Failure | None
     seconds: float | None = None
     peak: int | None = None
+    there: str = ""
 
     @property
     def code(self) -> str:
@@ -42,10 +55,14 @@ class Missing:
     @property
     def message(self) -> str:
         """Of the failure."""
-        return "not converted yet" if self.failure is None else self.failure.message
+        if self.failure is not None:
+            return self.failure.message
+        return f"not converted yet{_THERE[self.there]}"
 
 
-def write(folder: CohortLayout, done: int, missing: Sequence[Missing]) -> None:
+def write(
+    folder: CohortLayout, done: int, missing: Sequence[Missing], unplanned: Sequence[str] = ()
+) -> None:
     """Write both reports, unless they stand there already."""
     import pyarrow
 
@@ -70,12 +87,30 @@ def write(folder: CohortLayout, done: int, missing: Sequence[Missing]) -> None:
         for one in missing
     ]
     parquet.write(folder.report, schema, rows)
-    write_if_other(folder.readable_report, readable(done, missing).encode())
+    write_if_other(folder.readable_report, readable(done, missing, unplanned).encode())
 
 
-def readable(done: int, missing: Sequence[Missing]) -> str:
+def left_over(unplanned: Sequence[str]) -> str:
+    """What is to be known of archives whose sources the plan no longer names; empty of none.
+
+    A scan that was renamed is in the cohort twice.
+    """
+    if not unplanned:
+        return ""
+    count = "1 archive is" if len(unplanned) == 1 else f"{len(unplanned)} archives are"
+    names = ", ".join(f"subjects/{name}" for name in unplanned[:_NAMED])
+    more = f" and {len(unplanned) - _NAMED} more" if len(unplanned) > _NAMED else ""
+    return (
+        f"{count} of sources that were removed, renamed or left out since, and still in the "
+        f"catalogue: {names}{more}; delete what is not wanted, and run voxarray finalise"
+    )
+
+
+def readable(done: int, missing: Sequence[Missing], unplanned: Sequence[str] = ()) -> str:
     """The report as people read it: counts by code, then a paragraph per image."""
     lines = [f"{done} of {done + len(missing)} images are converted, {len(missing)} are missing."]
+    if unplanned:
+        lines += ["", left_over(unplanned)]
     if missing:
         lines.append("")
         counts = Counter(one.code for one in missing)
