@@ -6,14 +6,13 @@ The same scans (ten, each under many names) are converted one by one in one proc
 cohort by each engine: in one process, by two workers (``--workers 2``), by two jobs of
 dask-jobqueue of one core each, which are processes of this machine here, and by two parts of one
 thread each, as an array has them. Planning, journals, the leading process and the catalogue are
-part of a run. A single conversion is what each of them does with a scan, which leaves nothing out:
-it opens the scan, projects its memory, and publishes its archive; beside it, in turns, each scan is
-converted as users do, by `voxarray.convert`. Imports and the start of workers are not: they are the
-time of a run of four scans, told apart. Single conversions are measured before and after each
-engine: by one process, and by as many at once as the engine has, for two that share caches and
-memory take longer than one alone, whatever gives them their work.
-Nothing is deleted before the end: on ext4, files that are made
-within seconds after many were deleted take 3 to 8 ms an image more.
+part of a run. Imports and the start of workers are not: they are the time of a run of four scans,
+told apart. A single conversion is what each engine does with a scan, and leaves nothing out that
+users pay for: in turns, each scan is also converted by `voxarray.convert`. Both are measured before
+and after each engine: by one process, and by as many at once as the engine has, for two that share
+caches and memory take longer than one alone, whatever gives them their work. Nothing is deleted
+before the end: on ext4, files that are made within seconds after many were deleted take 3 to 8 ms
+an image more.
 ``dask-jobqueue-unsampled`` is dask-jobqueue without the stacks that dask samples in each worker, a
 hundred a second. All cohorts must have the same digests.
 """
