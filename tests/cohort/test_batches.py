@@ -110,6 +110,7 @@ def test_stacks_are_sampled_less_often_until_the_last_batch_ends(monkeypatch):
 
     def callbacks():
         kinds = {"profile": 10.0, "tick": 20.0, "heartbeat": 500.0, "memory_monitor": 100.0}
+        kinds["monitor"] = 500.0
         return {name: Callback(every) for name, every in kinds.items()}
 
     class Callback:
@@ -124,13 +125,13 @@ def test_stacks_are_sampled_less_often_until_the_last_batch_ends(monkeypatch):
 
     with seldom_sampled():
         with seldom_sampled():
-            assert every() == [500.0, 500.0, 500.0, 100.0]
-        assert every() == [500.0, 500.0, 500.0, 100.0]
-    assert every() == [10.0, 20.0, 500.0, 100.0]
+            assert every() == [500.0, 500.0, 500.0, 100.0, 2000.0]
+        assert every() == [500.0, 500.0, 500.0, 100.0, 2000.0]
+    assert every() == [10.0, 20.0, 500.0, 100.0, 500.0]
     del worker.periodic_callbacks["profile"]  # as where it is switched off
     with seldom_sampled():
-        assert every() == [500.0, 500.0, 100.0]
-    assert every() == [20.0, 500.0, 100.0]
+        assert every() == [500.0, 500.0, 100.0, 2000.0]
+    assert every() == [20.0, 500.0, 100.0, 500.0]
 
 
 class Counted:
