@@ -358,7 +358,7 @@ class Untouchable(ArraySource):
 
 def test_a_label_map_on_another_grid(tmp_path):
     layer = LabelLayer(ArraySource(OLD, np.diag([2.0, 1, 1, 1])))
-    with pytest.raises(GridError, match="resample it") as caught:
+    with pytest.raises(GridError, match="resample the label map") as caught:
         convert(ArraySource(NEW, np.eye(4)), tmp_path / "a.zarr", labels={"seg": layer})
     assert caught.value.code == "GRID_MISMATCH"
 

@@ -116,11 +116,11 @@ def test_the_log_is_printed_in_words(tmp_path):
     assert re.search(r": converted in \d+\.\d s.*: 1.9 KiB of voxels$", converted)
     assert re.search(r": failed after \d+\.\d s.*: BAD_CRC: ", told("bad")[1])
     (never,) = told("worse")
-    assert never.startswith("at no time")
+    assert never.startswith("(no time)")
     assert "failed, never tried: NOT_NIFTI: " in never
     assert run("catalogue", tmp_path / "out", "--json").exit_code == 2
     said = " ".join(run("catalogue", "--help").output.split())
-    assert "Read from DESTINATION/journal; nothing is written" in said
+    assert "Read from COHORT/journal; nothing is written" in said
 
 
 def test_the_log_says_why_an_image_was_never_tried(tmp_path):

@@ -44,7 +44,7 @@ def test_every_entry_is_taken_or_ignored_or_named(tmp_path):
     assert names == ["a.nii", "c.mha", "x/b.nii.gz"]
     assert rules(census) == {
         "texts, tables and programs": 4,
-        "pictures, arrays and transforms, which have to be named": 2,
+        "pictures, arrays and transforms, which are only taken if given one by one": 2,
         "names that begin with a dot": 2,
     }
     assert sorted(census.unknown) == ["scan.nii.lz4", "x/z.dcm.gz", "y.xyz"]

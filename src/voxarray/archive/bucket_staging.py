@@ -162,7 +162,8 @@ class BucketStaging(Staging):
             if self._root == root:
                 self._root = new_root()
                 _LOG.info(
-                    "%r is written below %r, since objects of other data have the same keys",
+                    "the files of %r are written below %r in it, since other objects have their "
+                    "keys",
                     self.destination,
                     self._root,
                 )

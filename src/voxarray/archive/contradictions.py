@@ -89,8 +89,8 @@ def _of_ome(image: ArchiveSource) -> Iterator[Contradiction]:
         if not _agree(seen, made):
             yield (
                 key,
-                f"has the OME-Zarr {name} {seen!r:.300}, but voxarray's own metadata make "
-                f"{made!r:.300}",
+                f"has the OME-Zarr {name} {seen!r:.300}, but by voxarray's own metadata they "
+                f"should be {made!r:.300}",
             )
 
 
@@ -113,7 +113,10 @@ def _of_array(level: ArchiveSource, before: ArchiveSource | None) -> Iterator[Co
         yield key, f"stores {array.dtype}, but the next finer level stores {before.array.dtype}"
     layout = coarser(before.array.layout, image.factors[level.number - 1])
     if array.layout != layout:
-        yield key, f"has the layout {array.layout}, but the next finer level makes {layout}"
+        yield (
+            key,
+            f"has the layout {array.layout}, but by the next finer level it should be {layout}",
+        )
 
 
 def _may_present(stored: np.dtype, presented: np.dtype, is_scaled: bool) -> bool:
@@ -175,7 +178,11 @@ def _of_tables(image: ArchiveSource) -> Iterator[Contradiction]:
         if key in files:
             cell = _within(_attributes(image, key), "cell")
             if cell != edge:
-                yield key, f"counts cells of {cell!r:.80} voxels, but chunks have {edge}"
+                yield (
+                    key,
+                    f"has a row for each {cell!r:.80} voxels, but should have one for each chunk, "
+                    f"{edge}",
+                )
     key = f"{image.prefix}{LABEL_COUNTS}/c/0/0"
     if key in files:
         columns = len(COLUMNS)

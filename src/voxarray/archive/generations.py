@@ -161,15 +161,17 @@ def interrupted(root: str, now: Manifest) -> dict[str, str]:
         for name in _orphans(root, now)
     }
     if os.path.lexists(f"{root}/{NEXT}"):
-        found[NEXT] = f"generation {now.generation + 1} of the archive was being published"
+        found[NEXT] = f"change {now.generation + 1} of the archive was being published"
     if os.path.lexists(f"{root}/{HISTORY}/{now.generation}.json"):
         key = f"{HISTORY}/{now.generation}.json"
-        found[key] = f"generation {now.generation} of the archive was being replaced"
+        found[key] = f"the archive, as it is after change {now.generation}, was being replaced"
     names = layer_names.names_in(now.files)
     seen = _bytes(f"{root}/{LIST}")
     expected = layer_names.list_document(names) if names else None
     if seen is not None and seen != expected and _is_former_list(root, now):
-        found[LIST] = "OME-Zarr's list of label maps is that of another generation of the archive"
+        found[LIST] = (
+            "OME-Zarr's list of label maps is that of before or after a change of the archive"
+        )
     return found
 
 

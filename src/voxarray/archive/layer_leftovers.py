@@ -54,7 +54,7 @@ def old_list(manifest: Manifest, read: Read) -> dict[str, str]:
     seen = read(root + LIST) if names else None
     if not names or seen == list_document(names) or (seen is not None and not is_own_list(seen)):
         return {}
-    text = "OME-Zarr's list of label maps is that of another generation of the archive"
+    text = "OME-Zarr's list of label maps is that of before or after a change of the archive"
     return {root + LIST: text}
 
 

@@ -333,7 +333,8 @@ def _size_of(store: Store, key: str) -> int | None:
 
 def _interrupted(key: str, what: str) -> Problem:
     text = (
-        f"{what}; this was interrupted, or is still going on. The rest of the archive is intact. "
+        f"{what}; the change was interrupted, or is still going on. The rest of the archive is "
+        "intact. "
         "The next change of the archive, or voxarray clean, removes what is left"
     )
     return Problem("INTERRUPTED", key, text)

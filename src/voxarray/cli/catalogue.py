@@ -28,7 +28,8 @@ _SHOWN = (
 @click.option(
     "--columns",
     metavar="NAME,NAME,...",
-    help="Columns to print, also those of --keep-metadata [default: a selection]",
+    help="Columns to print, also those that convert --keep-metadata has kept "
+    "[default: a selection]",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, by default with all columns")
 @click.option(
@@ -36,7 +37,7 @@ _SHOWN = (
     metavar="SUBJECT",
     help="Print, instead of the catalogue, what happened to the images of SUBJECT, oldest first: "
     "a line for the start of each attempt, and one for its end, with time (UTC), duration, peak "
-    "memory, warnings, and why it failed. Read from DESTINATION/journal; nothing is written",
+    "memory, warnings, and why it failed. Read from COHORT/journal; nothing is written",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --log: print each event as JSON")
 def command(

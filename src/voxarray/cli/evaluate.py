@@ -30,11 +30,12 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[in
 @click.argument("prediction")
 @click.argument("reference")
 @click.option(
-    "--layer", help="If PREDICTION is a cohort: name of the label map to compare of each subject"
+    "--layer",
+    help="If PREDICTION is a cohort: in each subject, the label map of this name is the prediction",
 )
 @click.option(
     "--reference-layer",
-    help="If REFERENCE is a cohort: name of the label map to compare with",
+    help="If REFERENCE is a cohort: in each subject, the label map of this name is the reference",
 )
 @click.option(
     "--query",

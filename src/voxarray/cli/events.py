@@ -10,7 +10,7 @@ from voxarray.cohort.catalogue.journal import BEGUN
 from voxarray.core.memory import format_bytes
 from voxarray.core.printable import printable
 
-_NO_TIME = "at no time"
+_NO_TIME = "(no time)"
 _WIDTH = len("2026-11-29 21:30:05")
 
 

@@ -68,9 +68,10 @@ def how_archives_are_written(command: Command) -> Command:
             "--levels",
             callback=checked_levels,
             metavar="N|all|F,F,...",
-            help="Pyramid levels: N levels, the base included; all; or how many times coarser "
-            "than the base each is, such as 4,16 [default: 4,8,16,... until the coarsest level "
-            "fits into one chunk]",
+            help="Pyramid levels. N: number of levels, full resolution included; each has half the "
+            "resolution of the one before. all: 2,4,8,... times coarser than full resolution. "
+            "F,F,...: how many times coarser each is, such as 4,16 [default: 4,8,16,...; this and "
+            "all end when the coarsest level fits into one chunk]",
         ),
         click.option(
             "--chunk",
@@ -157,8 +158,8 @@ def who_does_it(command: Command) -> Command:
             "--partition",
             callback=_part,
             metavar="I/N",
-            help="Do only part I of N of a plan. With auto/N, I is the index of the task in its "
-            "job array (SLURM, PBS, LSF, SGE, Kubernetes)",
+            help="Do only part I of N; convert needs a plan for it (voxarray plan). With auto/N, I "
+            "is the index of the task in its job array (SLURM, PBS, LSF, SGE, Kubernetes)",
         ),
         click.option(
             "--max-failures", type=click.IntRange(1), help="Stop after this many failed images"

@@ -50,7 +50,8 @@ _OF_WORKERS = {
 @click.option(
     "--mixed",
     is_flag=True,
-    help="Keep archives of other subjects in DESTINATION though another pipeline made them",
+    help="Keep archives in DESTINATION that another pipeline made, of subjects that this run does "
+    "not preprocess; without --mixed, they are an error",
 )
 @choices.how_archives_are_written
 @choices.who_does_it

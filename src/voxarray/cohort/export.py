@@ -142,8 +142,8 @@ def _checked_suffix(suffix: str) -> str:
     if found is None or found.identity == "zarr" or dotted not in written_suffixes():
         files = [one for one in written_suffixes() if _is_of_files(one)]
         raise UnsupportedError(
-            f"suffix={suffix!r} is not one of a format in which voxarray writes files: choose one "
-            f"of {', '.join(files)}; without a suffix, another cohort of archives is made",
+            f"voxarray writes no files with suffix={suffix!r}: choose one of {', '.join(files)}; "
+            "without a suffix, another cohort of archives is made",
             code="UNKNOWN_SUFFIX",
         )
     return dotted

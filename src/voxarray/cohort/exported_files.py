@@ -251,7 +251,7 @@ def _difference(source: Source, path: str) -> str:
             found = _differing(there, made, made.dtype, made.grid)
     except VoxarrayError as error:
         return f"cannot be read ({error.code})"
-    return f"{found}, also from those of a file that was made anew to compare them" if found else ""
+    return f"{found} (compared with a new file of the same format)" if found else ""
 
 
 def _differing(there: Source, source: Source, held: np.dtype, grid: Grid) -> str:

@@ -194,8 +194,8 @@ class _Pipelines:
         if not self.planned or pipeline_of(entry.facts["facts"]) in self.planned:
             return []
         text = (
-            "was made by another pipeline than the plan's, and is in the catalogue all the same: "
-            "make it again with all subjects, or delete it and run voxarray finalise"
+            "was made by another pipeline than the plan's, but the catalogue lists it: preprocess "
+            "all subjects again, or delete this archive and run voxarray finalise"
         )
         return [Problem("OTHER_PIPELINE", entry.facts["source"], text)]
 
@@ -296,8 +296,9 @@ def _of_sources(
         problem = Problem(
             "NOT_COMPARED",
             os.path.basename(path),
-            "is whole, but was not compared, for no plan says what it was made from: its source "
-            "was removed, renamed or left out since; delete it, or verify it by itself",
+            "is whole, but was not compared with a source: no plan names what it was made from, "
+            "which was removed, renamed or left out of the plan; delete the archive, or verify it "
+            "by itself",
         )
         return [problem]
     opener = FileOpener(locations)

@@ -70,7 +70,7 @@ def refusal(error: OSError, destination: str) -> ArchiveError:
     advice = "make room" if is_full(error) else "check the folder and the disk"
     return ArchiveError(
         f"writing {destination} failed ({error}), and nothing was published there: {advice}, "
-        "then run it again",
+        "then try again",
         code="NO_SPACE" if is_full(error) else "IO_ERROR",
         path=destination,
     )

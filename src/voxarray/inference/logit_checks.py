@@ -57,8 +57,8 @@ def require_numbers(
     if any(bool(torch.isnan(row).any()) for row in rows):
         if not np.isfinite(patches()).all():
             raise ModelError(
-                f"the model returned NaN for {where()}, which has NaN or infinity itself: give it "
-                "a scan without, for example by preprocess= with a function that replaces them",
+                f"the model returned NaN for {where()}, which has NaN or infinity itself: pass a "
+                "preprocess= that replaces these values",
                 code="NAN_PREDICTION",
             )
         raise ModelError(

@@ -34,10 +34,11 @@ def refuse_nnunet(path: str) -> None:
         return
     raise ModelError(
         f"{path} holds results of nnU-Net, a network that only its own code builds: from Python, "
-        "let nnUNetPredictor.initialize_from_trained_model_folder load it, and pass its .network, "
-        "wrapped in a module that turns patches (N, C, W, H, D) into nnU-Net's order of axes "
-        "(D, H, W, for most) and its result back; for the command line, export that module with "
-        f"torch.jit.trace, torch.export or torch.onnx. {_numbers(folder)}",
+        "load it by nnUNetPredictor.initialize_from_trained_model_folder, wrap the predictor's "
+        ".network in a module, and pass that module. The module must transpose patches (N, C, W, "
+        "H, D) to the order of axes of nnU-Net (usually D, H, W), and the results back. For the "
+        "command line, export the module with torch.jit.trace, torch.export or torch.onnx. "
+        f"{_numbers(folder)}",
         code="NNUNET",
         path=path,
     )

@@ -96,7 +96,7 @@ def overtaken(url: str) -> ArchiveExistsError:
     """The error of who was slower."""
     return ArchiveExistsError(
         f"another object was put at {url} in the meantime, and is left as it is; choose another "
-        "name, or run it again with overwrite=True (--overwrite)",
+        "name, or try again with overwrite=True (--overwrite)",
         path=url,
     )
 

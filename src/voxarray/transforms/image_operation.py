@@ -71,7 +71,8 @@ class ImageOperation(Transform):
             raise TypeError(f"expected {name}, not {', '.join(map(repr, parameters))}")
         value = np.asarray(parameters[name])
         if value.shape != shape or value.dtype.kind not in ("if" if name == "affine" else "i"):
-            raise TypeError(f"{name} is {shape or 'one'} of numbers, not {parameters[name]!r}")
+            what = f"an array of numbers of shape {shape}" if shape else "one number"
+            raise TypeError(f"{name} is {what}, not {parameters[name]!r}")
 
     def apply_transform(self, subject: Subject) -> Subject:
         method = METHODS[self.operation]

@@ -314,7 +314,7 @@ def test_grids_that_do_not_place_their_tiles_are_refused(tmp_path):
         dataset[0x0065, 0x1051].value[2].ImagePositionPatient = None
 
     path = changed(grid(tmp_path / "a.dcm", samples.volume(6)), forget)
-    with pytest.raises(UnsupportedError, match="places 5 of 6 slices") as caught:
+    with pytest.raises(UnsupportedError, match="the position of 5 of its 6 slices") as caught:
         open_source(path)
     assert caught.value.code == "MOSAIC"
     path = grid(tmp_path / "b.dcm", samples.volume(6), Columns=11)

@@ -183,7 +183,7 @@ def test_a_position_twice(tmp_path, numbered):
 def test_a_whole_series_twice(tmp_path):
     for path in samples.series(tmp_path):
         (tmp_path / f"copy_{path.name}").write_bytes(path.read_bytes())
-    refused("DUPLICATE_POSITION", tmp_path, "at the same position with the same number")
+    refused("DUPLICATE_POSITION", tmp_path, "at one position, and some share an Instance Number")
 
 
 def test_three_slices_at_slightly_different_distances_miss_none(tmp_path):

@@ -58,8 +58,8 @@ def stale(names: Collection[str]) -> Problem:
     return Problem(
         "STALE_CATALOGUE",
         "catalogue.parquet",
-        f"does not list {min(names)}{more} as the folder holds it now, so that queries, exports "
-        "and training would miss it or take it for another: run voxarray finalise",
+        f"does not agree with the folder about {min(names)}{more}: queries, exports and training "
+        "would miss archives, or take one for another. Run voxarray finalise",
     )
 
 

@@ -27,7 +27,7 @@ _BUILT_IN = searched_suffixes(FORMATS)
 
 DOTS = "names that begin with a dot"
 RESULTS = "results of a cohort"
-NAMED_ONLY = "pictures, arrays and transforms, which have to be named"
+NAMED_ONLY = "pictures, arrays and transforms, which are only taken if given one by one"
 BESIDE = "texts, tables and programs"
 UPWARDS = "links to a folder that contains them"
 

@@ -98,9 +98,9 @@ def _named(sources: Sequence[str]) -> list[str]:
 def _require_same(previous: Plan, origin: str, options: ArchiveOptions) -> None:
     if previous.origin != origin:
         raise FormatError(
-            "this folder holds a cohort of other sources, whose images would be replaced by those "
-            "of the same name: choose another DESTINATION, or, if the same sources have moved, "
-            "delete its plan.json",
+            "this folder holds a cohort that was made from other sources, and images of the same "
+            "name would be replaced: choose another DESTINATION, or, if the same sources have "
+            "moved, delete plan.json in this folder",
             code="OTHER_SOURCE",
         )
     require_same_form(previous, options)

@@ -35,8 +35,8 @@ def refuse_to_lose(archive: str) -> None:
     added += [f"the note {name!r}" for name in sorted(now.metadata)]
     if added:
         raise ArchiveExistsError(
-            f"{archive} is of another source or of other options than are wanted now, and making "
-            f"it again would delete what was added to it since: {', '.join(added)}; save that "
+            f"{archive} was made from another source or with other options than those of this run. "
+            f"To make it again would delete what was added to it: {', '.join(added)}; save this "
             "elsewhere and remove it from the archive, or pass overwrite=True (--overwrite)",
             code="CONTENT_ADDED",
             path=archive,

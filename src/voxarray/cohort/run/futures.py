@@ -92,8 +92,8 @@ def outcome(
         error = _NoResultError(type(result).__name__)
     if isinstance(error, (BrokenExecutor, CancelledError)) or _is_lost(error):
         text = (
-            f"its worker died or was cancelled ({type(error).__name__}): it may need more memory "
-            "than there is; run again to resume"
+            f"its worker died or was cancelled ({type(error).__name__}): the image may need more "
+            "memory than there is; run again to resume"
         )
         return Failure("WORKER_LOST", text, source)
     # What it was given or gave back could not be pickled, for one.

@@ -29,8 +29,8 @@ _LEAST_MINUTES = 10
 _SCRIPT = """\
 #!/bin/bash
 # {images} images in {jobs} jobs. Parts may run in any order and at the same time. A part
-# may run again: finished images are kept. At the end, this makes the catalogue, and submits parts
-# again that were killed, cancelled or out of time:
+# may run again: finished images are kept. These two lines submit this script, and a job after it
+# that resubmits parts that were killed, cancelled or out of time, and makes the catalogue:
 #   array=$(sbatch --parsable THIS_SCRIPT)
 #   sbatch --dependency=afterany:$array --mem=4G --wrap={finalise}
 # or let voxarray do both: the command that printed this, with --submit.

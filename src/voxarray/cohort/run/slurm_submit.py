@@ -43,9 +43,9 @@ class Submitted:
     def __str__(self) -> str:
         what = f" of parts {_shown(self.parts)}" if self.parts else ""
         return (
-            f"submitted the job array {self.array}{what}, and the job {self.last}, which runs "
-            f"after it, resubmits unfinished parts and makes the catalogue; scancel {self.last} "
-            f"{self.array} stops both"
+            f"submitted the job array {self.array}{what}, and after it the job {self.last}, which "
+            f"resubmits unfinished parts and makes the catalogue; scancel {self.last} {self.array} "
+            "stops both"
         )
 
 

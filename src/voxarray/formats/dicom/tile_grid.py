@@ -56,7 +56,7 @@ class TileGrid:
         places = [vector(item.numbers(tags.POSITION), 3) for item in items]
         positions = tuple(place for place in places if place is not None)
         if len(positions) != count or len(places) != count:
-            raise _refusal(f"places {len(positions)} of {count:g} slices")
+            raise _refusal(f"states the position of {len(positions)} of its {count:g} slices")
         grid = cls(positions)
         if layout.samples != 1 or layout.rows % grid.down or layout.columns % grid.across:
             raise _refusal(

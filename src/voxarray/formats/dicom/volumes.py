@@ -161,8 +161,9 @@ def _by_number(
         groups = [sorted(_orders(frames, stack, keys, key)) for stack in stacks]
         if any(a[0] == b[0] for group in groups for a, b in pairwise(group)):
             raise FormatError(
-                f"there are {len(groups[0])} planes at the same position with the same number: "
-                "expected one each; find the copies, or the files of another series",
+                f"there are {len(groups[0])} planes at one position, and some share an Instance "
+                "Number: expected a number of its own for each; find the copies, or the files of "
+                "another series",
                 code="DUPLICATE_POSITION",
             )
         if not _are_blocks(groups) and not _are_blocks(list(zip(*groups, strict=True))):
