@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from voxarray.archive.options import Options
@@ -67,6 +68,12 @@ def test_conversion_stays_under_its_projection_and_is_flat(folder, suffix):
     assert max(shallow, deep) <= projected + SLACK
     # The deep one has 15 MiB more voxels.
     assert deep <= 1.1 * shallow + SLACK
+
+
+def test_a_very_long_axis_is_projected_with_the_positions_of_its_voxels(tmp_path):
+    np.save(tmp_path / "line.npy", np.zeros((8_000_000, 2, 1), "uint8"))
+    projected = projected_peak(open_source(tmp_path / "line.npy"), Options(chunk=32))
+    assert converting(tmp_path, "line.npy") <= projected + SLACK
 
 
 def test_verifying_and_reading_a_patch_take_what_they_touch(folder):

@@ -32,6 +32,10 @@ _LARGEST_SLAB = 64 << 20
 """Bytes of a row of chunks across whole planes; two are held. Larger ones are read by shards."""
 
 
+_POSITION_BYTES = 24
+"""Of a voxel along the longest axis: its position, as it is encoded, and as it is read back."""
+
+
 def projected_peak(source: Source, options: Options | None = None) -> int:
     """Bytes above what the process uses already that converting a source needs at its peak."""
     storage = encoding_of(source)
@@ -65,7 +69,8 @@ def layouts_of(
 
 def peak_of(storage: VoxelEncoding, layouts: Sequence[Layout]) -> int:
     """Bytes at the peak of writing: two blocks, the coarser chunks that are gathering their voxels
-    (a row of chunks per level), what each thread holds, the allocator, and what computing needs.
+    (a row of chunks per level), what each thread holds, positions, the allocator, and what
+    computing needs.
     """
     finest, source = layouts[0], storage.source
     count, depth = finest.slab
@@ -77,6 +82,7 @@ def peak_of(storage: VoxelEncoding, layouts: Sequence[Layout]) -> int:
         2 * block * source.dtype.itemsize
         + rows * storage.dtype.itemsize
         + _CHUNKS_PER_THREAD * settings.threads() * chunk_bytes(finest, storage.dtype)
+        + _POSITION_BYTES * max(finest.shape[1:])
         + _FREED_BYTES
         + reading
     )
