@@ -121,13 +121,14 @@ def convert(
         source: Path or URL of an image, or an `Image`.
         destination: Path of the archive or file to write.
         label: Treat the source as a label map, whose pyramid is made by majority vote. Images of
-            the type label and archives of label maps are label maps without it.
+            type `LABEL` and archives of label maps are treated as label maps anyway.
         labels: Label maps to store in the image's archive, by name: paths or images on the same
             grid. If the source is an archive, pass ``vx.Archive(path).labels`` to keep its label
             maps.
         codec: Profile of an archive's codec.
-        levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
-            many times coarser than the base each is, such as ``[4, 16]``.
+        levels: Pyramid levels of an archive: their number, full resolution included; how
+            many times coarser than full resolution each is, such as ``[4, 16]``; or ``"all"``,
+            which are 2, 4, 8, ... times coarser. By default 4, 8, 16, ...
         chunks: Edge of an archive's chunks, in voxels.
         zip: Write one ``.ozx`` file.
         memory: Budget, in bytes or as ``"512 MiB"``; by default the setting

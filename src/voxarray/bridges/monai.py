@@ -30,7 +30,7 @@ def affine_of(tensor: Any) -> NDArray[np.float64]:
     """(4, 4) voxel index to RAS+ mm of a MetaTensor; the identity if it was given none.
 
     Raises:
-        GridError: If it is not one, or in axes of the world that are not known (``UNKNOWN_SPACE``).
+        GridError: If the affine is invalid, or in an unknown space (``UNKNOWN_SPACE``).
     """
     affine = checked_affine(np.asarray(tensor.affine.cpu(), np.float64))
     return checked_affine(_LPS_TO_RAS @ affine) if _is_lps(tensor) else affine

@@ -205,7 +205,8 @@ class Cohort(Sequence[Subject]):
             partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of the subjects.
             executor: Any `concurrent.futures.Executor`.
             overwrite: Replace existing archives and files.
-            mixed: Keep archives that `map` has made there of other subjects.
+            mixed: Keep archives in the folder that a transform (see `map`) made of subjects that
+                are not saved now; without it, they are an error.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all).
 
@@ -215,8 +216,8 @@ class Cohort(Sequence[Subject]):
         Raises:
             UnsupportedError: For a suffix that cannot be written (``UNKNOWN_SUFFIX``), and for
                 options of archives together with a suffix of files (``UNUSED_KEYWORD``).
-            FormatError: If archives that a transform made would stay in the folder beside these
-                (``OTHER_PIPELINE``).
+            FormatError: If archives that a transform made would stay in the folder beside the new
+                ones (``OTHER_PIPELINE``).
             VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are written,
                 and the error says how many failed, and why (``SOME_FAILED``).
         """

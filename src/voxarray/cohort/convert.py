@@ -44,9 +44,9 @@ def convert_cohort(
 ) -> CohortResult:
     """Convert the images in some sources into a cohort.
 
-    Images that are up to date in the cohort are not converted again: run it again to resume. Images
-    that cannot be converted are named in the result and in the cohort's report; the others are
-    converted.
+    Images that are up to date in the cohort are not converted again: call this again to
+    resume. Images that cannot be converted are named in the result and in the cohort's report; the
+    others are converted.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -96,8 +96,8 @@ def convert_cohort(
 
     Raises:
         MissingFileError: If a source is missing, or ``partition`` is given and there is no plan.
-        FormatError: If the folder holds a cohort of other sources (``OTHER_SOURCE``), or one that
-            is zipped if this one is not, or the reverse (``OTHER_FORM``).
+        FormatError: If the folder holds a cohort of other sources (``OTHER_SOURCE``), or if its
+            archives are zipped and ``zip`` is false, or the reverse (``OTHER_FORM``).
         ArchiveError: If writing fails (``NO_SPACE``, ``IO_ERROR``).
     """
     import dask.config

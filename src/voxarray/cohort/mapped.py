@@ -121,9 +121,9 @@ class Mapped(Sequence[Subject]):
         """Write the transformed subjects as another cohort; run it again to resume.
 
         Archives are up to date, and not made again, if their inputs, transform and options are the
-        same. A function is no longer the same if its code has changed, or anything of this that it
-        uses: functions of the same module, numbers, texts, arrays. Changes are not noticed in
-        functions of other modules, nor in the contents of lists, dicts and other objects.
+        same. A function is no longer the same if its code has changed, or if something that it uses
+        has changed: functions of the same module, numbers, texts, arrays. Changes are not noticed
+        in functions of other modules, nor in the contents of lists, dicts and other objects.
 
         Args:
             destination: Folder of the new cohort.
@@ -137,9 +137,9 @@ class Mapped(Sequence[Subject]):
             partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of the subjects.
             executor: Any `concurrent.futures.Executor`, or an executor of submitit.
             overwrite: Replace existing archives.
-            mixed: Keep archives of other subjects that are in the folder though another pipeline
-                made them; without it, that is an error. The column ``pipeline_digest`` of the
-                catalogue tells them apart.
+            mixed: Keep archives in the folder that another pipeline made of subjects that are not
+                saved now; without it, they are an error. The column ``pipeline_digest`` of the
+                catalogue tells the pipelines apart.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all).
             options: Deprecated: use the keywords.
@@ -300,7 +300,7 @@ class Mapped(Sequence[Subject]):
         *,
         mixed: bool = False,
     ) -> Plan:
-        """The plan of all subjects, and write it."""
+        """Make the plan of all subjects, and write it."""
         if folder.root == self.cohort.path:
             raise FormatError(
                 f"{folder.root} is the cohort itself: choose another folder", code="OTHER_SOURCE"

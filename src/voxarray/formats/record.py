@@ -106,7 +106,8 @@ class SaveRequest:
         levels: Pyramid levels of an archive; None for the default.
         chunks: Edge of an archive's chunks, in voxels; None for the default.
         progress: Called with the bytes done and the bytes in all; None shows nothing.
-        facts: What the manifest of an archive says besides; files of other formats do not hold it.
+        facts: What the manifest of an archive says of the source, besides its size and sha256;
+            files of other formats do not hold it.
     """
 
     source: Source

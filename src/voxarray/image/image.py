@@ -277,8 +277,9 @@ class Image(
                 archive raises an error. (TorchIO always replaces files.)
             codec: Profile of an archive's codec: ``"default"``, ``"compact"``, ``"fast"``,
                 ``"training"``, ``"raw"`` or ``"labels"``.
-            levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
-                many times coarser than the base each is, such as ``[4, 16]``.
+            levels: Pyramid levels of an archive: their number, full resolution included; how
+                many times coarser than full resolution each is, such as ``[4, 16]``; or ``"all"``,
+                which are 2, 4, 8, ... times coarser. By default 4, 8, 16, ...
             chunks: Edge of an archive's chunks, in voxels.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all).

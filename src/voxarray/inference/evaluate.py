@@ -131,7 +131,8 @@ def evaluate(
 
     Voxels are counted in one pass over both, in pieces. The surface of a label consists of its
     voxels with at least one of six neighbours outside, as in MONAI. Distances are computed by
-    SciPy's exact Euclidean distance transform, within the bounding box of the label in both.
+    SciPy's exact Euclidean distance transform, within the smallest box around the label in the two
+    maps together.
 
     Examples:
         >>> import voxarray as vx

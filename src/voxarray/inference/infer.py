@@ -90,9 +90,10 @@ def infer(
         output: ``"labels"``, ``"probabilities"``, ``"logits"`` or ``"regression"``.
         activation: Function that turns logits into probabilities: ``"softmax"`` (the default), or
             ``"sigmoid"`` for classes that may overlap (the default for one class); ``"none"`` if
-            the network returns probabilities. If it is not given and all outputs lie between 0 and
-            1, an error is raised where the choice matters, since the network may contain its
-            activation. With a sigmoid, labels have one channel per class.
+            the network returns probabilities. With a sigmoid, labels have one channel per class.
+            If ``activation`` is not given and all outputs lie between 0 and 1, they may be
+            probabilities already. An error is then raised where the result depends on it: for
+            probabilities, with a ``threshold``, and for labels of one class.
         threshold: Least probability of a label; for a sigmoid, 0.5 by default.
         classes: The number of classes; or their names, in the network's order; or a dict in that
             order from labels to names, or to pairs of name and RGB colour. Without ``classes``, a

@@ -33,8 +33,8 @@ class PatchDataset(Dataset):
             grid.
         sampler: Where patches are drawn.
         patches_per_image: Number of patches of each subject in an epoch.
-        transform: Function that is applied to each patch, an item as above, and returns what
-            takes its place; for augmentation. `TorchIOTransform` and `MonaiTransform` wrap
+        transform: Function for augmentation: it is given each item, as described above, and
+            returns the item to use instead. `TorchIOTransform` and `MonaiTransform` wrap
             transforms of these libraries. The random numbers of torch and of MONAI transforms are
             seeded by the index of the patch.
         seed: Seed of the run, between 0 and 2**64 - 1.

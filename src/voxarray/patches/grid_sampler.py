@@ -39,9 +39,10 @@ class GridSampler(SubjectPatches):
         patch_size: Voxels along W, H and D, or one number for all.
         patch_overlap: Voxels that neighbouring patches share; even, and less than the patch size.
             The last patch along an axis may overlap more, so that it ends with the volume.
-        padding_mode: Surround the volume with half the overlap, with a number or in one of the
-            modes of `Pad`. For ``"maximum"``, ``"mean"``, ``"median"`` and ``"minimum"``, each
-            image is read once, before its first patch at the border. None does not pad.
+        padding_mode: Pad the volume with a border that is half the overlap wide; its values are a
+            number, or come from a mode of `Pad`. For ``"maximum"``, ``"mean"``, ``"median"`` and
+            ``"minimum"``, each image is read once, before its first patch at the border. None does
+            not pad.
 
     Raises:
         StateError: If a patch does not fit (``PATCH_TOO_LARGE``), or images are not on one grid

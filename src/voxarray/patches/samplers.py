@@ -41,7 +41,7 @@ class PatchSampler(ABC):
     def draw(self, subject: Subject) -> LocationDistribution:
         """What is needed to draw patches from one subject.
 
-        Voxels are read only if a map is needed whose statistics its archive does not hold.
+        Voxels are read only if the sampler needs a map, and no archive holds its statistics.
 
         Raises:
             StateError: If no patch fits (``PATCH_TOO_LARGE``), or the images are not on one grid

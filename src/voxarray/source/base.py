@@ -161,7 +161,10 @@ class Source(ABC):
 
     @property
     def original_header(self) -> OriginalHeader | None:
-        """The original header, whose valid fields are kept; None if there is none."""
+        """The original NIfTI header; what is saved keeps its fields that are still valid.
+
+        None if there is none.
+        """
         header = self.nifti_header
         return None if header is None else OriginalHeader(header)
 
@@ -178,8 +181,9 @@ class Source(ABC):
 
         Args:
             selection: Which voxels.
-            out: (C, W, H, D) of the selection's shape, in the source's dtype or a type that
-                `voxarray.core.promotion.cast` turns it into; fastest in the source's memory order.
+            out: Array to fill, (C, W, H, D) of the selection's shape. It has the source's dtype, or
+                a type that `voxarray.core.promotion.cast` can convert voxels to. Reading is fastest
+                if it has the source's memory order.
         """
         cast(self.read(selection), out)
 

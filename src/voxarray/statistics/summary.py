@@ -150,8 +150,8 @@ class Statistics:
     ) -> Histogram:
         """Number of voxels in each bin, as in ``numpy.histogram``.
 
-        If the statistics are not `exact`, a value very near to an edge may be counted in the
-        neighbouring bin; how near is the error of percentiles (see the class).
+        If the statistics are not `exact`, a value near an edge may be counted in the
+        neighbouring bin. Near means: closer than the error of a percentile (see the class).
 
         Args:
             bins: Number of bins, their edges, or a rule, as `Image.hist` takes them.

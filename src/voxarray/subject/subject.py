@@ -246,11 +246,11 @@ class Subject(PlotMixin, dict[str, Any]):
         """Write every image to a file or archive of its own, named as in the subject.
 
         The files appear one after the other, each when it is complete; metadata of the subject are
-        not written. Who is interrupted with ``overwrite`` may leave new files beside old ones, as
-        may two who save at once, of whom the one that was overtaken gets an error. Archives say
-        which call saved them: a `Subject` of archives of two such calls is an error
-        (``SAVED_APART``) when the second one is opened, and `voxarray.verify` of their folder finds
-        them. Files of other formats cannot say it.
+        not written. A call with ``overwrite`` that is interrupted may leave new files beside old
+        ones. So may two calls at the same time; then the call whose files were replaced raises an
+        error (``OVERTAKEN``). Each archive records which call saved it: when archives of two such
+        calls are opened as one `Subject`, the second one raises an error (``SAVED_APART``), and
+        `voxarray.verify` of their folder finds them. Files of other formats hold no such record.
 
         Each is opened again by itself: ``vx.Subject(t1=vx.ScalarImage("folder/t1.ome.zarr"))``.
 
@@ -260,8 +260,9 @@ class Subject(PlotMixin, dict[str, Any]):
             overwrite: Replace existing files. Without it, nothing is written if any of them exists.
             codec: Profile of an archive's codec. For other formats, ``codec``, ``levels`` and
                 ``chunks`` raise an error.
-            levels: Pyramid levels of an archive: how many, the base included; ``"all"``; or how
-                many times coarser than the base each is, such as ``[4, 16]``.
+            levels: Pyramid levels of an archive: their number, full resolution included; how
+                many times coarser than full resolution each is, such as ``[4, 16]``; or ``"all"``,
+                which are 2, 4, 8, ... times coarser. By default 4, 8, 16, ...
             chunks: Edge of an archive's chunks, in voxels.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all), called image by image.

@@ -26,7 +26,7 @@ Counted = Callable[["Reads", tuple[Any, ...], Any], None]
 
 @dataclass
 class Reads:
-    """What was read in this process; threads count together.
+    """What was read in this process, by all its threads together.
 
     A read inside another read (a view of a file, a stream that reads slabs) is not counted again.
     For voxels that are computed from other sources (`voxarray.ops`), the reads of these sources are

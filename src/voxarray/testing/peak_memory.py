@@ -5,9 +5,9 @@ Linux tells the peak of a process's resident memory (``VmHWM``) and lets it be r
 run first, the peak is reset, the statement runs, the peak is read. A fresh process is needed
 because an allocator that has grown once may serve later requests without growing again.
 
-Resident memory counts mapped files too, which the kernel can take back at any time; anonymous
-memory (``RssAnon``) it cannot. Its peak is not kept by the kernel and is sampled from outside,
-so it may miss what lasts less than `SAMPLING_SECONDS`.
+Resident memory includes mapped files, which the kernel can take back at any time. Anonymous memory
+(``RssAnon``) does not include them. The kernel does not keep the peak of anonymous memory, so it is
+sampled from outside, and may miss what lasts less than `SAMPLING_SECONDS`.
 
 glibc gives threads arenas of their own that keep what was freed, so peaks of threaded code vary
 with ``MALLOC_ARENA_MAX``. It is passed on as it is set, and reported.

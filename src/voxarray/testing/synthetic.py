@@ -1,4 +1,4 @@
-"""Scans to test with that nobody was scanned for, of any size, made slab by slab.
+"""Synthetic scans for tests, of any size, made slab by slab.
 
 A `Phantom` hands out planes in disk order (D, H, W), each a function of the seed and its position
 alone, so a volume is the same however thick the slabs are, and `write_nifti` can write 4 GiB while

@@ -60,7 +60,8 @@ class VoxAccessor:
     def detach(self) -> Any:
         """The same DataArray or Dataset with a plain pandas index on each of x, y and z.
 
-        Use it before operations that need a separate index for each coordinate: `xr.map_blocks`,
+        Otherwise x, y and z share one index, which holds the affine. Use `detach` before
+        operations that need a separate index for each coordinate: `xr.map_blocks`,
         `to_dataframe`, `drop_isel`, `reindex`, `groupby`, `combine_by_coords`, ... `reattach`
         restores the shared index::
 

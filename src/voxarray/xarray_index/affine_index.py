@@ -54,7 +54,7 @@ class AffineIndex(xr.Index):
         """The index of an image of ``shape`` (W, H, D); the affine is kept exactly.
 
         Raises:
-            GridError: If the affine is not one.
+            GridError: If the affine is invalid.
         """
         return cls(Placement.of_affine(affine, shape))
 

@@ -46,7 +46,7 @@ def attach(
         attrs: Attributes of the DataArray.
 
     Raises:
-        GridError: If the affine is not one, or ``BAD_DIMS`` if the data are not 4-D.
+        GridError: If the affine is invalid, or ``BAD_DIMS`` if the data are not 4-D.
     """
     if data.ndim != 4:
         raise GridError(
@@ -63,7 +63,7 @@ def coordinates(affine: Any, shape: tuple[int, int, int]) -> xr.Coordinates:
 
 
 def affine_of(obj: xr.DataArray | xr.Dataset) -> NDArray[np.float64]:
-    """(4, 4) voxel index to RAS+ mm; axes that integers took count as one voxel.
+    """(4, 4) voxel index to RAS+ mm; axes removed by an integer index count as one voxel.
 
     Raises:
         GridError: If the coordinates are not those of a grid, for example after padding or a
@@ -83,7 +83,7 @@ def plain_affine(obj: xr.DataArray | xr.Dataset) -> NDArray[np.float64]:
 
 
 def grid_of(obj: xr.DataArray | xr.Dataset) -> Grid:
-    """Where the voxels are; axes that integers took have one voxel, the order is x, y, z.
+    """Where the voxels are, in the order x, y, z; axes removed by an integer index have one voxel.
 
     Raises:
         GridError: As `affine_of`; ``BAD_DIMS`` if no voxels are left.

@@ -135,7 +135,7 @@ class VoxarrayBackend(BackendEntrypoint):
         return groups
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Whether the name is that of an image which no other backend opens as one."""
+        """Whether the name is that of an image that no other backend opens as an image."""
         if not isinstance(filename_or_obj, (str, os.PathLike)):
             return False
         return str(os.fspath(filename_or_obj)).lower().rstrip("/").endswith(_GUESSED)

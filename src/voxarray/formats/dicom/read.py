@@ -53,7 +53,7 @@ Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 @dataclass(frozen=True, slots=True)
 class DicomReader:
-    """The ``reader`` of an image that chooses one of several DICOM series in a folder.
+    """Chooses one of several DICOM series in a folder; pass it as ``reader`` of an image.
 
     Examples:
         >>> reader = vx.DicomReader(series=4)
