@@ -27,6 +27,7 @@ from voxarray.cohort.plan.opening import FileOpener, Opener
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.plan.planning import plan_of
+from voxarray.cohort.plan.previous import previous_plan, refuse_if_overtaken
 from voxarray.cohort.run.engine import choose_engine
 from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.job import Engine, Job
@@ -224,6 +225,8 @@ def make_plan(
         refuse_other_pipelines(folder, plan, None)
     if write:
         make_folder(folder.root)
+        if previous is None:
+            refuse_if_overtaken(folder, plan)
         plan.write(folder.plan)
     return plan
 
@@ -367,14 +370,6 @@ def _sorted_out(
         else:
             todo.append(item)
     return todo, present, permanent_failures
-
-
-def previous_plan(folder: CohortLayout) -> Plan | None:
-    """The plan that is there; None if there is none."""
-    try:
-        return Plan.read(folder.plan)
-    except MissingFileError:
-        return None
 
 
 def _file_openers(locations: Mapping[str, str]) -> Callable[[Item], Opener]:
