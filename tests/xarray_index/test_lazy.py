@@ -114,7 +114,7 @@ class TestDask:
         pickle.dumps(array)
         assert not READS
         assert array.chunks == ((1, 1), (4, 4), (4, 4, 1), (4, 4, 2))
-        assert array.attrs == {"channel_kind": "time", "channel_step": 2.5}
+        assert array.attrs == {"channel_kind": "time", "channel_step": 2.5, "channel_count": 2}
 
     def test_each_block_once(self, source):
         voxels = to_dask(source).compute(scheduler="synchronous")
@@ -264,3 +264,23 @@ class TestBlocksOfArchives:
         vx.ScalarImage(tensor=np.zeros((1, 70, 70, 70), np.int16)).save(tmp_path / "a.ome.zarr")
         array = vx.ScalarImage(tmp_path / "a.ome.zarr").array
         assert array.chunks == ((1,), (70,), (70,), (70,))
+
+
+def test_volumes_that_were_chosen_do_not_keep_a_step_that_may_be_wrong(tmp_path):
+    series = nib.Nifti1Image(np.zeros((3, 4, 5, 6), "i2"), np.eye(4))
+    series.header.set_zooms((1, 1, 1, 2.5))
+    series.header.set_xyzt_units("mm", "sec")
+    nib.save(series, tmp_path / "a.nii")
+    scan = vx.ScalarImage(tmp_path / "a.nii")
+    opened = xr.open_dataset(tmp_path / "a.nii", engine="voxarray")["image"]
+    for array in (scan.array, opened):
+        for chosen, step in (
+            (array, 2.5),
+            (array.isel(x=slice(1, None)), 2.5),
+            (array.isel(c=slice(None, None, 2)), 0),
+            (array.isel(c=[0, 3, 4]), 0),
+            (array.isel(c=4), 0),
+        ):
+            channels = vx.ScalarImage.from_xarray(chosen).source.channels
+            assert channels == Channels("time", step)
+    assert vx.ScalarImage.from_xarray(scan[::2, :, :, :].array).source.channels.step == 5

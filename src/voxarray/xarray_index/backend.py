@@ -206,7 +206,7 @@ def dataset_of(source: Source) -> xr.Dataset:
     variable = xr.Variable(
         ARRAY_DIMS,
         indexing.LazilyIndexedArray(SourceBackendArray(source)),
-        channel_attrs(source.channels),
+        channel_attrs(source.channels, source.shape[0]),
         {"preferred_chunks": preferred},
     )
     return xr.Dataset({VARIABLE: variable}, coords=coordinates(source.affine, source.shape[1:]))

@@ -118,7 +118,7 @@ def to_dataarray(
         name: Name of the DataArray.
         private: As `to_dask`.
     """
-    attrs = channel_attrs(source.channels)
+    attrs = channel_attrs(source.channels, source.shape[0])
     voxels = to_dask(source, chunks, private=private)
     return attach(voxels, source.affine, name=name, attrs=attrs)
 
@@ -163,16 +163,23 @@ def has_cluster() -> bool:
     return True
 
 
-def channel_attrs(channels: Channels) -> dict[str, Any]:
-    """Attributes that say what c counts."""
-    return {"channel_kind": channels.kind, "channel_step": channels.step}
+def channel_attrs(channels: Channels, count: int) -> dict[str, Any]:
+    """Attributes that say what c counts, and how many of it they were written for."""
+    attrs = {"channel_kind": channels.kind, "channel_step": channels.step}
+    return {**attrs, "channel_count": count} if channels.step else attrs
 
 
 def channels_of(array: xr.DataArray) -> Channels:
-    """What c counts, from the attributes; plain channels if they say nothing."""
+    """What c counts, from the attributes; plain channels if they say nothing.
+
+    Attributes stay as they are when volumes are chosen, every second one for instance. So the time
+    between two of them is unknown once there are others than the attributes were written for.
+    """
     if array.attrs.get("channel_kind") != "time":
         return Channels()
-    return Channels("time", float(array.attrs.get("channel_step", 0.0)))
+    present = array.sizes.get("c", 1)
+    is_whole = array.attrs.get("channel_count", present) == present
+    return Channels("time", float(array.attrs.get("channel_step", 0.0)) if is_whole else 0.0)
 
 
 def _lazy(array: xr.DataArray) -> xr.DataArray:
