@@ -23,7 +23,7 @@ def command(archive: str, name: str) -> None:
     """Remove the label map NAME from ARCHIVE, and its files.
 
     ARCHIVE may also be a cohort: then NAME is removed from every archive of the cohort that has it.
-    A label map that is an archive itself stays.
+    A label map that is an archive of its own is not removed.
     """
     archive = os.path.expanduser(archive)
     if is_cohort(archive):

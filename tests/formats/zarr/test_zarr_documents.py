@@ -329,7 +329,7 @@ def test_collections_that_are_none(tmp_path, attributes):
 def test_a_group_of_images_names_one(tmp_path):
     group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
     add(group, "brain")
-    with pytest.raises(UnsupportedError, match=r"for example .*a\.zarr/brain") as caught:
+    with pytest.raises(UnsupportedError, match=r"such as .*a\.zarr/brain") as caught:
         open_source(tmp_path / "a.zarr")
     assert caught.value.code == "NO_IMAGE"
 

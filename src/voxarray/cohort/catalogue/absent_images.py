@@ -33,8 +33,8 @@ def warn_of_absent(table: pd.DataFrame, path: str) -> None:
     _warn(
         "IMAGES_ABSENT",
         f"{path} lists {len(table)} images, and {len(absent)} of them are not there ({why}), such "
-        f"as {first}: the result will lack them; voxarray finalise brings the list up to date and "
-        "says what is missing, and a query chooses images on purpose",
+        f"as {first}: the result will lack them. voxarray finalise brings the list up to date and "
+        "says what is missing; to leave images out on purpose, choose the others by query",
     )
 
 

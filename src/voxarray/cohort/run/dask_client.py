@@ -107,8 +107,8 @@ def _cluster(workers: int, overlapping: bool, share: Mapping[str, Any]) -> Any:
             )
     except (RuntimeError, OSError) as error:
         raise TransportError(
-            f"the {workers} workers did not start ({type(error).__name__}): one may have run out "
-            "of memory, then run the same command again, or with fewer --workers; "
+            f"the {workers} workers did not start ({type(error).__name__}): if one has run "
+            "out of memory, run the same command again, or with fewer --workers; "
             'a Python script needs if __name__ == "__main__": before it starts workers',
             code="NO_WORKERS",
         ) from error
