@@ -131,7 +131,7 @@ def test_a_system_error_does_not_stop_the_rest(tmp_path, scan, monkeypatch):
     monkeypatch.setattr(module, "open_source", opening)
     result = run("convert", save(tmp_path / "secret.nii.gz"), scan, tmp_path / "out")
     assert result.exit_code == 3
-    assert "ACCESS_DENIED: Permission denied" in result.stderr
+    assert "ACCESS_DENIED: secret.nii.gz may not be read" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from cohort_samples import save
+from cohort_samples import archives, save
 from unprivileged import unprivileged
 
 import voxarray as vx
@@ -157,3 +157,14 @@ def test_clean_names_closed_folders(cohort, close):
     with unprivileged():
         (left,) = clean(cohort.parent)
     assert (left.path, left.outcome) == (str(cohort), "failed")
+
+
+def test_an_archive_that_may_not_be_read_is_not_blamed_on_its_source(scans, tmp_path, close):
+    build(scans, tmp_path / "out")
+    archive = archives(tmp_path / "out")[0]
+    close(archive, 0)
+    with unprivileged():
+        (failed,) = build(scans, tmp_path / "out").failures
+    assert failed.code == "ACCESS_DENIED"
+    assert archive.name in failed.message
+    assert "check the permissions" in failed.message

@@ -81,7 +81,7 @@ def test_no_folder_of_many_images_is_named_like_one(cohorts, tmp_path, name):
         lambda: vx.Cohort(one).save(tmp_path / name, suffix=".nii", progress=False),
         lambda: vx.Cohort(one).map(vx.Flip(0)).plan(tmp_path / name, progress=False),
     ):
-        with pytest.raises(vx.FormatError, match=r"names one .* image") as caught:
+        with pytest.raises(vx.FormatError, match=r"is the name of one .* image") as caught:
             write()
         assert caught.value.code == "OTHER_FORM"
     assert not (tmp_path / name).exists()

@@ -30,7 +30,7 @@ def target_of(subject: str, image: str, root: str, suffix: str) -> str:
     if not all(map(_PLAIN.fullmatch, parts)):
         raise FormatError(
             f"the image {image!r} of the subject {subject!r} cannot name a file: it "
-            "has an empty part, one that begins with a dot, or control characters",
+            "has an empty part, one that begins with a dot, a backslash, or control characters",
             code="BAD_NAME",
         )
     return os.path.join(root, *parts) + suffix

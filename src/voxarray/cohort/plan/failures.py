@@ -36,7 +36,7 @@ def failure_of(error: BaseException, source: str, places: dict[str, str]) -> Fai
             code = "ACCESS_DENIED"
         if isinstance(error, FileNotFoundError):
             code = MissingFileError.default_code
-        message, permanent = f"{error.strerror or type(error).__name__}", False
+        message, permanent = _message_of_system(error), False
         source = _blamed(error.filename, places) or source
     elif isinstance(error, MemoryError):
         code, permanent = "OUT_OF_MEMORY", False
@@ -52,6 +52,20 @@ def failure_of(error: BaseException, source: str, places: dict[str, str]) -> Fai
         code, permanent = UNEXPECTED, False
         message = f"{type(error).__name__} in {_place(error)}: please report this"
     return Failure(code, redact_paths(message, places), source, permanent)
+
+
+def _message_of_system(error: OSError) -> str:
+    """What the system said, and of which file: it may be none of the inputs."""
+    why = error.strerror or type(error).__name__
+    if not isinstance(error.filename, (str, os.PathLike)):
+        return why
+    name = os.fspath(error.filename)
+    if isinstance(error, PermissionError):
+        return (
+            f"{name} may not be read or written by this user ({why}): ask for the permission, or "
+            "check the permissions of the folders above it"
+        )
+    return f"{name}: {why}"
 
 
 def redact_paths(text: str, places: dict[str, str]) -> str:
