@@ -47,6 +47,21 @@ def test_python_blocks_run(tmp_path, monkeypatch):
         )
 
 
+def test_the_scan_that_the_readme_makes_suits_its_examples(tmp_path, monkeypatch):
+    """It is large enough for the patch and for a second level."""
+    text = README.read_text(encoding="utf-8")
+    making = re.search(r"No scan at hand\? `(.*?)` makes one", text)
+    assert making
+    assert making[1] in (README.parent / "notebooks/pages/index.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(f"import voxarray as vx\n{making[1]}", names)
+    for block in (*blocks[:4], blocks[5]):  # the fifth needs a cohort
+        exec(compile(block, str(README), "exec"), names)
+    assert names["tensor"].shape[1] == 64  # as its comment says
+
+
 def test_the_demo_prints_what_is_shown(tmp_path):
     """Sizes and shapes to the letter; what a machine needs of time and memory may differ."""
     shown = README.read_text(encoding="utf-8").partition("```text\na real scan")[2]
