@@ -127,6 +127,25 @@ def test_the_history_of_an_archive_is_a_pipeline(cohort, tmp_path):
     assert truth(tmp_path / "first") == truth(tmp_path / "second")
 
 
+def test_a_history_is_no_pipeline_for_others_and_says_so(cohort, tmp_path):
+    """CropOrPad is there as the Crop that this scan needed: others would have other shapes."""
+    vx.Cohort(cohort).map(vx.Compose([vx.CropOrPad(6)])).save(tmp_path / "first")
+    (archive,) = (tmp_path / "first/subjects").glob("0*.ome.zarr")
+    history = run("history", archive).stdout
+    assert "CropOrPad" not in history
+    (tmp_path / "h.yaml").write_text(history)
+    told = preprocess(cohort, tmp_path / "second", tmp_path / "h.yaml")
+    assert told.exit_code == 0
+    assert told.stderr.count("HISTORY_OF_ONE_SCAN") == 1
+    assert f"{tmp_path / 'h.yaml'} is the history of one scan" in told.stderr
+    with pytest.warns(vx.VoxarrayWarning, match="HISTORY_OF_ONE_SCAN") as caught:
+        Compose.from_yaml(tmp_path / "h.yaml")
+    assert [one.filename for one in caught] == [__file__]
+    kept = preprocess(cohort, tmp_path / "third", tmp_path / "first/pipeline.yaml")
+    assert "HISTORY_OF_ONE_SCAN" not in kept.stderr
+    assert truth(tmp_path / "first") == truth(tmp_path / "third")
+
+
 def test_a_file_without_history_says_so(cohort, tmp_path):
     save(tmp_path / "a.nii")
     done = run("history", tmp_path / "a.nii")

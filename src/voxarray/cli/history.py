@@ -1,4 +1,4 @@
-"""``voxarray history``: what was done to the image in an archive, as a pipeline."""
+"""``voxarray history``: what was done to the image in an archive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from voxarray.transforms.pipeline_file import parsed, to_text
 def command(archive: str) -> None:
     """Print the transforms that were applied to an archive.
 
-    The text is a pipeline file, as `voxarray preprocess --pipeline FILE` reads it.
+    The text has the form of a pipeline file, but says what was done to this scan: a step that
+    changed nothing is not in it, and CropOrPad is there as the Crop or Pad that the scan needed.
+    To do the same to a cohort, take the pipeline as it was given: `voxarray preprocess` keeps it as
+    pipeline.yaml in the folder of the new cohort.
     """
     path = os.path.expanduser(archive)
     history = ScalarImage(path).history

@@ -41,7 +41,8 @@ _OF_WORKERS = {
     "file",
     required=True,
     type=click.Path(dir_okay=False),
-    help="YAML file with a list of transforms; `voxarray history` prints such files",
+    help="YAML file with a list of transforms; a cohort that was preprocessed keeps its own as "
+    "pipeline.yaml",
 )
 @click.option(
     "--query",

@@ -51,7 +51,7 @@ class Compose(Transform):
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Compose:
-        """The pipeline in a file, as written by `to_yaml` and ``voxarray history``.
+        """The pipeline in a file, as written by `to_yaml`.
 
         The file is a list of operations: the name of a transform, and its arguments by name::
 
@@ -60,6 +60,9 @@ class Compose(Transform):
               arguments: {target: 1.0, image_interpolation: linear}
             - operation: ZNormalization
               arguments: {masking_method: brain}
+
+        What ``voxarray history`` prints can be read, too, but says what was done to one scan. To
+        other scans, apply the pipeline as it was given.
 
         The file is read as data, never run: tags and references of YAML are refused, and unknown
         names are an error.
@@ -72,6 +75,9 @@ class Compose(Transform):
             FormatError: If it is not a pipeline (``BAD_PIPELINE``), or names an unknown transform
                 (``UNKNOWN_TRANSFORM``), arguments that a transform does not take
                 (``BAD_ARGUMENT``), or another version of a transform (``OTHER_VERSION``).
+
+        Warns:
+            VoxarrayWarning: It is the history of one scan (``HISTORY_OF_ONE_SCAN``).
         """
         from voxarray.transforms.pipeline_file import read_pipeline
 

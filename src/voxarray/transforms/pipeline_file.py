@@ -7,11 +7,18 @@ A file names transforms of `voxarray.transforms` and what histories name besides
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from voxarray import transforms
-from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError, VoxarrayError
+from voxarray.core.errors import (
+    FormatError,
+    MissingFileError,
+    UnsupportedError,
+    VoxarrayError,
+    VoxarrayWarning,
+)
 from voxarray.core.given_paths import path_text
 from voxarray.core.history import Entry, entry, numbers, opaque, plain
 from voxarray.core.safe_yaml import MOST_BYTES, YamlError, dumps, loads
@@ -44,6 +51,9 @@ def read_pipeline(path: str | os.PathLike[str]) -> list[Transform]:
         FormatError: If it is not a pipeline (``BAD_PIPELINE``), or names an unknown transform
             (``UNKNOWN_TRANSFORM``), arguments that a transform does not take (``BAD_ARGUMENT``), or
             another version of a transform (``OTHER_VERSION``).
+
+    Warns:
+        VoxarrayWarning: It is the history of one scan (``HISTORY_OF_ONE_SCAN``).
     """
     name = as_local(path_text(path))
     try:
@@ -60,18 +70,45 @@ def read_pipeline(path: str | os.PathLike[str]) -> list[Transform]:
         raise FormatError(
             f"{name} is not a pipeline: it is not text in UTF-8", code="BAD_PIPELINE", path=name
         ) from None
-    return parsed(text, name)
+    entries = _entries(text, name)
+    made = _steps(entries, name, "operation", 0)
+    _remark_history(entries, name)
+    return made
 
 
 def parsed(text: str, name: str) -> list[Transform]:
     """The transforms that a text names; arguments and errors as of `read_pipeline`."""
+    return _steps(_entries(text, name), name, "operation", 0)
+
+
+def _entries(text: str, name: str) -> Any:
     try:
-        entries = loads(text)
+        return loads(text)
     except YamlError as error:
         raise FormatError(
             f"{name} is not a pipeline: {error}", code="BAD_PIPELINE", path=name
         ) from None
-    return _steps(entries, name, "operation", 0)
+
+
+def _remark_history(entries: list[Any], name: str) -> None:
+    """Say that a file tells what was done to one scan, which is no recipe for others.
+
+    Only histories have a step ``convert``. Whoever removes it has seen what it is.
+    """
+    if any(one.get("operation") == "convert" for one in entries):
+        _warn(
+            "HISTORY_OF_ONE_SCAN",
+            f"{name} is the history of one scan (it has the step 'convert'), and says what was "
+            "done to that scan: a step that changed nothing is not in it, and CropOrPad is there "
+            "as the Crop or Pad that the scan needed. Other scans may need other steps. Use the "
+            "pipeline as it was given, which preprocess keeps as pipeline.yaml in the folder of "
+            "its cohort; to apply the history all the same, remove 'convert' from the file",
+        )
+
+
+def _warn(code: str, text: str) -> None:
+    # Shown at the line that calls `Compose.from_yaml`.
+    warnings.warn(f"{code}: {text}", VoxarrayWarning, stacklevel=5)
 
 
 def _steps(entries: Any, name: str, place: str, depth: int) -> list[Transform]:
