@@ -161,9 +161,7 @@ class ImageState(SubjectMember, Record):
         from voxarray.tensors.convert import TensorSource
 
         backing = self._backing
-        origin, table = backing.original_header, backing.label_table
-        if origin is not None:  # a tensor may be changed by anybody
-            origin = replace(origin, same_values=False)
+        origin, table = backing.header_of_space, backing.label_table  # anybody may edit a tensor
         made = TensorSource(tensor, backing.affine, backing.channels, origin=origin)
         return Window.of(replace(made, label_table=table)).recorded(*backing.history)
 

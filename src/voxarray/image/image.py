@@ -217,7 +217,11 @@ class Image(
         if may_alias(voxels, source):
             voxels = voxels.copy(order="K")
         held_now = ArraySource(
-            voxels, source.affine, source.channels, label_table=source.label_table
+            voxels,
+            source.affine,
+            source.channels,
+            origin=source.header_of_space,  # an array may be changed by anybody
+            label_table=source.label_table,
         )
         window = Window.of(held_now)
         return self._on(window.recorded(*source.history), shares=False)
@@ -324,7 +328,14 @@ class Image(
 
     def _with_dask(self, array: Any) -> Self:
         source = self.source
-        window = Window.of(DaskSource(array, source.affine, source.channels))
+        lazy = DaskSource(
+            array,
+            source.affine,
+            source.channels,
+            origin=source.original_header,
+            label_table=source.label_table,
+        )
+        window = Window.of(lazy)
         return self._on(window.recorded(*source.history))
 
     def _checked_type(self, given: str | None) -> str:

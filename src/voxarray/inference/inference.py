@@ -200,10 +200,18 @@ class Inference:
             source: Source
             if placement.streams:
                 source = Predicted(
-                    job, placement.limit, placement.cost.cells, placement.peak, report, scaling
+                    job,
+                    placement.limit,
+                    placement.cost.cells,
+                    placement.peak,
+                    report,
+                    scaling,
+                    scan.origin,
                 )
             else:
-                source = gathered(job, placement.limit, placement.cost.cells, report, scaling)
+                source = gathered(
+                    job, placement.limit, placement.cost.cells, report, scaling, scan.origin
+                )
             yield Window.of(source).recorded(self.entry(scan))
 
     def entry(self, scan: Scan) -> Entry:

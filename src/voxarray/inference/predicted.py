@@ -16,7 +16,7 @@ from voxarray.inference.job import Job
 from voxarray.inference.one_pass import OnePass
 from voxarray.inference.output_planes import OutputPlanes
 from voxarray.patches.accumulator import Accumulator
-from voxarray.source.base import Channels, Source, VoxelStream, digest
+from voxarray.source.base import Channels, OriginalHeader, Source, VoxelStream, digest
 
 Report = Callable[[int], None]
 """Told how many patches were predicted."""
@@ -33,6 +33,7 @@ class Predicted(OnePass):
         peak: Bytes of RAM that the job needs in all.
         report: Told of progress.
         scaling: What makes intensities of what is stored; None for nothing.
+        origin: Header of the scan's file.
     """
 
     job: Job
@@ -41,6 +42,7 @@ class Predicted(OnePass):
     peak: int
     report: Report = field(default=lambda _: None)
     scaling: Scaling | None = None
+    origin: OriginalHeader | None = None
 
     @property
     def shape(self) -> Shape4:
@@ -62,6 +64,10 @@ class Predicted(OnePass):
     @property
     def inputs(self) -> tuple[Source, ...]:
         return tuple(self.job.reader.sources)
+
+    @property
+    def original_header(self) -> OriginalHeader | None:
+        return self.origin
 
     def unscaled(self) -> Predicted:
         return replace(self, scaling=None)
@@ -134,11 +140,13 @@ class Gathered(Source):
         voxels: As they are stored.
         job: What was predicted.
         scaling: What makes intensities of them; None for nothing.
+        origin: Header of the scan's file.
     """
 
     voxels: Accumulator
     job: Job
     scaling: Scaling | None = None
+    origin: OriginalHeader | None = None
 
     @property
     def shape(self) -> Shape4:
@@ -158,12 +166,16 @@ class Gathered(Source):
         return Channels("channel")
 
     @property
+    def original_header(self) -> OriginalHeader | None:
+        return self.origin
+
+    @property
     def chunks(self) -> Shape4:
         _, w, h, d = self.shape
         return 1, w, h, max(1, min(d, (1 << 22) // (w * h)))
 
     def unscaled(self) -> Gathered:
-        return Gathered(self.voxels, self.job)
+        return replace(self, scaling=None)
 
     def read(self, selection: Selection) -> NDArray:
         box = selection.bounding_box()
@@ -176,7 +188,12 @@ class Gathered(Source):
 
 
 def gathered(
-    job: Job, limit: float, cells: int, report: Report, scaling: Scaling | None
+    job: Job,
+    limit: float,
+    cells: int,
+    report: Report,
+    scaling: Scaling | None,
+    origin: OriginalHeader | None,
 ) -> Gathered:
     """Predict a volume into RAM, or into a scratch file if it takes more than a quarter of the
     budget.
@@ -188,7 +205,7 @@ def gathered(
 
     for _ in job.run(limit, cells, put, report):
         pass
-    return Gathered(voxels, job, scaling)
+    return Gathered(voxels, job, scaling, origin)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,14 @@ from voxarray.inference.one_pass import OnePass
 from voxarray.inference.options import InferenceOptions
 from voxarray.inference.planning import Placement
 from voxarray.inference.scan import Scan
-from voxarray.source.base import Channels, SequentialReads, Source, VoxelStream, digest
+from voxarray.source.base import (
+    Channels,
+    OriginalHeader,
+    SequentialReads,
+    Source,
+    VoxelStream,
+    digest,
+)
 from voxarray.source.window import Window
 from voxarray.subject import Subject
 
@@ -142,6 +149,10 @@ class LazyPrediction(OnePass):
     @property
     def inputs(self) -> tuple[Source, ...]:
         return self.scan.shown.sources
+
+    @property
+    def original_header(self) -> OriginalHeader | None:
+        return self.scan.origin
 
     @property
     def label_table(self) -> tuple[Label, ...]:

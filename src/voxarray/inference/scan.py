@@ -20,7 +20,7 @@ from voxarray.ops.permuted import Permuted
 from voxarray.ops.pointwise import Pointwise
 from voxarray.patches.accumulator import Accumulator
 from voxarray.patches.aggregated import Aggregated
-from voxarray.source.base import Source
+from voxarray.source.base import OriginalHeader, Source
 from voxarray.source.pieces import pieces
 from voxarray.source.window import Window
 from voxarray.statistics.decoded_copies import staged
@@ -88,6 +88,11 @@ class Scan:
     def path(self) -> str | None:
         """The file or archive of the first image; None for data in memory."""
         return self.image.source.path
+
+    @property
+    def origin(self) -> OriginalHeader | None:
+        """The NIfTI header of the first image, for a prediction at the same place."""
+        return self.image.source.header_of_space
 
     @cached_property
     def shown(self) -> Shown:

@@ -12,7 +12,7 @@ from voxarray.core.promotion import cast
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape3, Shape4
 from voxarray.patches.accumulator import Accumulator
-from voxarray.source.base import Source, digest
+from voxarray.source.base import OriginalHeader, Source, digest
 
 _PIECE = 1 << 20
 """Voxels that are divided at once."""
@@ -27,12 +27,14 @@ class Aggregated(Source):
         before: Voxels of its border (W, H, D), which are left out.
         grid_of_output: Where the voxels are.
         weights: Along W, H and D: their product is the weight of a voxel. None to leave sums.
+        origin: Header of the file that the patches come from.
     """
 
     sums: Accumulator
     before: Shape3
     grid_of_output: Grid
     weights: Sequence[NDArray] | None
+    origin: OriginalHeader | None = None
 
     @property
     def shape(self) -> Shape4:
@@ -50,6 +52,10 @@ class Aggregated(Source):
     def chunks(self) -> Shape4:
         _, w, h, d = self.shape
         return 1, w, h, max(1, min(d, (1 << 22) // (w * h)))
+
+    @property
+    def original_header(self) -> OriginalHeader | None:
+        return self.origin
 
     def read(self, selection: Selection) -> NDArray:
         out = selection.empty(self.dtype)

@@ -22,6 +22,7 @@ from voxarray.patches.accumulator import Accumulator
 from voxarray.patches.aggregated import Aggregated
 from voxarray.patches.grid_sampler import GridSampler
 from voxarray.source.materialise import projected_peak
+from voxarray.source.window import Window
 
 if TYPE_CHECKING:
     import torch
@@ -141,10 +142,14 @@ class GridAggregator:
         Raises:
             StateError, MemoryBudgetError: As `get_output_tensor`.
         """
+        from voxarray.tensors.convert import TensorSource
+
         tensor = self.get_output_tensor()
         source = self._output()
         chosen = image_class or (LabelMap if source.dtype.kind in "iu" else ScalarImage)
-        return chosen(tensor=tensor, affine=source.affine)
+        made = chosen(tensor=tensor, affine=source.affine)
+        made._window = Window.of(TensorSource(made.data, source.affine, origin=source.origin))
+        return made
 
     def save(
         self, path: str | os.PathLike[str], *, label: bool | None = None, overwrite: bool = False
@@ -253,7 +258,9 @@ class GridAggregator:
         ]
         weights[0] = weights[0] * times
         means = self.overlap_mode != "crop"
-        return Aggregated(sums, before, self._grid, weights if means else None)
+        images = self._sampler.subject.get_images(intensity_only=False)
+        origin = images[0].source.header_of_space
+        return Aggregated(sums, before, self._grid, weights if means else None, origin)
 
     def _times(self) -> int:
         """How often each patch was added, which must be equally often, and once at least."""

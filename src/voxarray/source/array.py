@@ -93,12 +93,16 @@ class DaskSource(Source):
     Attributes:
         array: The dask array.
         affine: (4, 4) voxel index to RAS+ mm.
+        origin: Header of the file that the voxels come from.
+        label_table: Names and colours of labels.
     """
 
     array: Any
     affine: NDArray[np.float64]
     channels: Channels = Channels()
     lazy: bool = True
+    origin: OriginalHeader | None = None
+    label_table: tuple[Any, ...] = ()
 
     @property
     def shape(self) -> Shape4:
@@ -114,6 +118,10 @@ class DaskSource(Source):
     def chunks(self) -> Shape4:
         c, w, h, d = self.array.chunksize
         return c, w, h, d
+
+    @property
+    def original_header(self) -> OriginalHeader | None:
+        return self.origin
 
     @property
     def reading_bytes(self) -> int:

@@ -8,7 +8,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -167,6 +167,12 @@ class Source(ABC):
         """
         header = self.nifti_header
         return None if header is None else OriginalHeader(header)
+
+    @property
+    def header_of_space(self) -> OriginalHeader | None:
+        """The original NIfTI header for other voxels at the same place, such as labels."""
+        origin = self.original_header
+        return None if origin is None else replace(origin, same_values=False)
 
     @abstractmethod
     def read(self, selection: Selection) -> NDArray:

@@ -69,4 +69,4 @@ class Lambda(Transform):
         same = voxels.shape[0] == source.shape[0]
         channels = source.channels if same else Channels()
         kind = DaskSource if isinstance(voxels, da.Array) else ArraySource
-        return kind(voxels, source.affine, channels)
+        return kind(voxels, source.affine, channels, origin=source.header_of_space)
