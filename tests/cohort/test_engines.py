@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from cohort_samples import make_cohort, run, save, truth
 
+import voxarray as vx
 from voxarray.cohort.catalogue.journal import Journal, records
 from voxarray.cohort.run.build import ExecutionOptions, build
 
@@ -240,16 +241,68 @@ def test_an_image_that_kills_its_workers_takes_no_other_with_it(tmp_path, source
 SCRIPT = """
 import voxarray as vx
 print("before", flush=True)
-made = vx.convert_cohort({source!r}, {out!r}, workers=1, progress=False)
-print("after", made, flush=True)
+{call}
+print("after", flush=True)
 """
 
 
-def test_a_script_without_a_guard_does_its_work_once(tmp_path, source):
-    (tmp_path / "script.py").write_text(SCRIPT.format(source=str(source), out=str(tmp_path / "o")))
-    ran = subprocess.run(
-        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=120
+def run_script(folder, call):
+    (folder / "script.py").write_text(SCRIPT.format(call=call))
+    return subprocess.run(
+        [sys.executable, folder / "script.py"], capture_output=True, text=True, timeout=120
     )
-    assert ran.stdout.count("after") == 1
-    assert "NO_MAIN_GUARD: workers= starts processes" in ran.stderr
-    assert "a Python script needs if __name__" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "vx.convert_cohort({source!r}, 'o', workers=1, progress=False)",
+        "vx.Cohort({cohort!r}).map(vx.ToCanonical()).save('o', workers=1, progress=False)",
+        "vx.Cohort({cohort!r}).save('o', suffix='.nii', workers=1, progress=False)",
+        "vx.infer(__file__, vx.Cohort({cohort!r}), layer='p', workers=1, progress=False)",
+    ],
+    ids=["convert", "map", "export", "infer"],
+)
+def test_a_script_without_a_guard_ends_and_says_so(tmp_path, monkeypatch, call):
+    """Also where it was run: its workers' own errors are lost among their tracebacks."""
+    save(tmp_path / "in/a.nii.gz")
+    build(tmp_path / "in", tmp_path / "cohort")
+    monkeypatch.chdir(tmp_path)
+    names = {"source": str(tmp_path / "in"), "cohort": str(tmp_path / "cohort")}
+    ran = run_script(tmp_path, call.format(**names))
+    assert ran.returncode == 1
+    assert "after" not in ran.stdout
+    last = ran.stderr[ran.stderr.rindex("Traceback") :]
+    assert "NO_MAIN_GUARD: workers= starts processes, and each runs " in last
+    assert "script.py from its start" in last
+    assert "SOME_FAILED" not in last
+
+
+def test_workers_that_do_not_start_are_an_error_in_python(tmp_path, source, monkeypatch):
+    """A result in which nothing failed would look like success."""
+    import distributed
+
+    def failing(*_, **__):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", failing)
+    with pytest.raises(vx.TransportError) as caught:
+        vx.convert_cohort(source, tmp_path / "o", workers=2, progress=False)
+    assert caught.value.code == "NO_WORKERS"
+    made = vx.convert_cohort(source, tmp_path / "o", progress=False)
+    assert made.converted == 8  # what was planned is kept
+
+
+def test_a_pool_without_a_guard_is_named_as_a_cause(tmp_path):
+    save(tmp_path / "in/a.nii.gz")
+    call = f"""
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+print(vx.convert_cohort(
+    {str(tmp_path / "in")!r}, {str(tmp_path / "o")!r}, executor=pool, progress=False
+).failures)
+"""
+    told = run_script(tmp_path, call).stdout
+    assert "WORKER_LOST" in told
+    assert "script.py lacks if __name__" in told

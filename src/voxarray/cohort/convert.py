@@ -99,6 +99,11 @@ def convert_cohort(
         FormatError: If the folder holds a cohort of other sources (``OTHER_SOURCE``), or if its
             archives are zipped and ``zip`` is false, or the reverse (``OTHER_FORM``).
         ArchiveError: If writing fails (``NO_SPACE``, ``IO_ERROR``).
+        StateError: If ``workers`` are asked for by a script without
+            ``if __name__ == "__main__":`` (``NO_MAIN_GUARD``).
+        TransportError: If no worker started (``NO_WORKERS``), or no scheduler answers
+            (``NO_SCHEDULER``). What stops a run later, when images are converted or failed, is in
+            the result.
     """
     import dask.config
 
@@ -115,7 +120,9 @@ def convert_cohort(
     )
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
     with dask.config.set(budget), watching(progress) as watcher:
-        return build(sources, destination, options=options, choice=choice, run=run, watcher=watcher)
+        made = build(sources, destination, options=options, choice=choice, run=run, watcher=watcher)
+    made.require_able()
+    return made
 
 
 @contextmanager

@@ -82,6 +82,7 @@ def export(
         None,
         stopped,
         failures=tuple(one.failure for one in tally.failures),
+        unable=tally.unable,
     )
 
 

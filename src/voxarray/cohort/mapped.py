@@ -155,7 +155,8 @@ class Mapped(Sequence[Subject]):
             FormatError: If archives of another pipeline would stay in the folder beside the new
                 ones (``OTHER_PIPELINE``).
             VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are written,
-                and the error says how many failed (``SOME_FAILED``) and where the report is.
+                and the error says how many failed (``SOME_FAILED``) and where the report is. If
+                no worker started, its error says why (``NO_MAIN_GUARD``, ``NO_WORKERS``).
         """
         if options is not None or run is not None or watcher is not None:
             text = (

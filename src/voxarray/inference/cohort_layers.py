@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.cohort import Cohort
 from voxarray.core import settings
 from voxarray.core.errors import ArchiveExistsError, StateError, VoxarrayError
-from voxarray.core.main_guard import require_main_guard
+from voxarray.core.main_guard import require_main_guard, workers_not_started
 from voxarray.core.optional import import_optional
 from voxarray.core.progress import ProgressOption
 from voxarray.core.shares import processes_of, share_of
@@ -100,7 +101,8 @@ def add_layers(
         The cohort as it is now.
 
     Raises:
-        VoxarrayError: If subjects failed (``SOME_FAILED``); all others have their layers.
+        VoxarrayError: If subjects failed (``SOME_FAILED``); all others have their layers. If no
+            worker started, the error says why (``NO_MAIN_GUARD``, ``NO_WORKERS``).
         UnsupportedError: As for cohorts with a destination.
     """
     ends = ends_of_layers(
@@ -144,12 +146,17 @@ def ends_of_layers(
     part = names if partition is None else names[partition[0] - 1 :: partition[1]]
     ends: dict[str, Exception | None] = {}
     with _executor(workers, scheduler, executor) as pool:
+        # A task that cannot fail: if it does, no process began, and no subject is to blame.
+        begun = pool.submit(os.getpid) if workers and pool is not None else None
         for name, finished in _runs(transform, cohort, part, layer, pool, progress):
             ends[name] = None
             try:
                 finished()
             except Exception as error:  # ours, of the user's transform, or of a worker that is lost
                 ends[name] = error
+        why = begun.exception() if begun is not None else None
+    if why is not None:
+        raise workers_not_started(workers, why) from why
     return ends
 
 

@@ -138,7 +138,8 @@ def infer(
         ArchiveError: If the scratch exceeds the disk (``NO_SPACE``); nothing was read.
         ArchiveExistsError: If the destination exists and ``overwrite`` is not set, or a layer has
             the name (``NAME_TAKEN``).
-        VoxarrayError: If subjects of a cohort failed (``SOME_FAILED``).
+        VoxarrayError: If subjects of a cohort failed (``SOME_FAILED``), or no worker started
+            (``NO_MAIN_GUARD``, ``NO_WORKERS``).
         ValueError: For arguments that make no sense.
     """
     options = InferenceOptions(

@@ -278,6 +278,7 @@ def execute(
     return CohortResult(
         *(tally.converted, tally.present, tally.failed, remaining, summary, interrupted_by),
         failures=failures,
+        unable=tally.unable,
     )
 
 
@@ -307,6 +308,7 @@ class Tally:
     present: int = 0
     converted: int = 0
     failures: list[Failed] = field(default_factory=list)
+    unable: VoxarrayError | None = None
 
     @property
     def failed(self) -> int:
@@ -327,9 +329,11 @@ def carry_out(
         return ""
     watcher.start(job.items)
     results = engine.run(job, watcher.begin)
+    worked = False
     try:
         with stoppable():
             for result in results:
+                worked = True
                 tally.count(result)
                 watcher.end(result)
                 if result.failure is not None and result.failure.code in FATAL:
@@ -339,6 +343,8 @@ def carry_out(
     except (Stopped, KeyboardInterrupt):
         return ASKED_TO_END
     except VoxarrayError as error:
+        if not worked:
+            tally.unable = error
         return str(error)
     finally:
         results.close()  # type: ignore[attr-defined]  # a generator, which lets its workers go

@@ -12,6 +12,7 @@ from typing import Any
 from voxarray.cohort.run import throttle
 from voxarray.core import heap
 from voxarray.core.errors import TransportError
+from voxarray.core.main_guard import workers_not_started
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _UNWATCHED = {
@@ -41,6 +42,7 @@ def client_of(
     Raises:
         TransportError: If none answers (``NO_SCHEDULER``), or workers do not start
             (``NO_WORKERS``).
+        StateError: If workers do not start because the script has no guard (``NO_MAIN_GUARD``).
     """
     if scheduler is None and not workers:
         from distributed import default_client
@@ -106,12 +108,7 @@ def _cluster(workers: int, overlapping: bool, share: Mapping[str, Any]) -> Any:
                 silence_logs=logging.CRITICAL,
             )
     except (RuntimeError, OSError) as error:
-        raise TransportError(
-            f"the {workers} workers did not start ({type(error).__name__}): if one has run "
-            "out of memory, run the same command again, or with fewer --workers; "
-            'a Python script needs if __name__ == "__main__": before it starts workers',
-            code="NO_WORKERS",
-        ) from error
+        raise workers_not_started(workers, error) from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure
 from voxarray.core.errors import StateError
+from voxarray.core.main_guard import GUARD, script_without_guard
 
 _Result = TypeVar("_Result")
 
@@ -91,9 +92,11 @@ def outcome(
         # As some executors do with what they could not bring back.
         error = _NoResultError(type(result).__name__)
     if isinstance(error, (BrokenExecutor, CancelledError)) or _is_lost(error):
+        script = script_without_guard() if isinstance(error, BrokenExecutor) else ""
+        guard = f", or, for processes that are spawned, {script} lacks {GUARD}" if script else ""
         text = (
             f"its worker died or was cancelled ({type(error).__name__}): the image may need more "
-            "memory than there is; run again to resume"
+            f"memory than there is{guard}; run again to resume"
         )
         return Failure("WORKER_LOST", text, source)
     # What it was given or gave back could not be pickled, for one.

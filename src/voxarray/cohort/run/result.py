@@ -29,6 +29,7 @@ class CohortResult:
         census: How many files were found in the sources, and which of them were taken as images;
             None if no sources were searched.
         failures: Why each of the failed images failed.
+        unable: The error because of which no worker could do anything; None if one could.
     """
 
     converted: int
@@ -39,6 +40,7 @@ class CohortResult:
     interrupted_by: str = ""
     census: Census | None = None
     failures: tuple[Failure, ...] = ()
+    unable: VoxarrayError | None = None
 
     def _repr_html_(self) -> str:
         """A table of what became of the images, for notebooks."""
@@ -65,12 +67,20 @@ class CohortResult:
         }
         return facts | ({"stopped because": self.interrupted_by} if self.interrupted_by else {})
 
+    def require_able(self) -> None:
+        """Raise the error because of which no worker could do anything, if that is so."""
+        if self.unable is not None:
+            raise self.unable
+
     def require_all(self, folder: CohortLayout | None) -> None:
         """Raise an error (``SOME_FAILED``) unless all images are there.
+
+        If no worker could do anything, that error is raised as it is: no image is to blame.
 
         Args:
             folder: Of the cohort; None where files were made, of which there is no report.
         """
+        self.require_able()
         if not (self.interrupted_by or self.failed or self.remaining):
             return
         why = f" ({self.interrupted_by})" if self.interrupted_by else ""
