@@ -58,6 +58,7 @@ COHORT = (
     "mapped_items",
     "mapped",
     "exported_names",
+    "left_over_files",
     "exported_files",
     "export",
     "cohort",

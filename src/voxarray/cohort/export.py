@@ -13,6 +13,7 @@ from voxarray.cohort.enclosing import in_results, refuse_name_of_image, refuse_r
 from voxarray.cohort.exported_files import ExportJob, MemberOpener, items_of
 from voxarray.cohort.exported_names import names_for_one_file, names_of
 from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.left_over_files import warn_of_left_over
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.plan import by_size
@@ -74,6 +75,7 @@ def export(
     )
     stopped = carry_out(engine, job, run, told, tally)
     told.pass_on()
+    warn_of_left_over(items, folder.root, written)
     return CohortResult(
         tally.converted,
         tally.present,
