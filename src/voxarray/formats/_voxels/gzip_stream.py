@@ -135,7 +135,8 @@ def named_errors() -> Iterator[None]:
         raise
     except EOFError:
         raise TruncatedError(
-            "the gzip stream ends before its trailer: copy or download the file again"
+            "the gzip stream ends before its trailer, or a few bytes that are not gzip follow it: "
+            "copy or download the file again"
         ) from None
     except _DECODER_ERRORS as error:
         raise _named(str(error)) from None
