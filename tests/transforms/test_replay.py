@@ -207,3 +207,22 @@ def test_what_cannot_be_replayed(one, text):
     with pytest.raises(vx.StateError, match=text) as caught:
         vx.replay(image_with(one), source)
     assert caught.value.code == "CANNOT_REPLAY"
+
+
+def test_a_mask_with_steps_of_its_own_is_not_taken_for_the_original_one(tmp_path):
+    scan = vx.testing.sample()
+    labels = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+    subject = vx.Subject(t1=scan, seg=labels)
+    done = vx.Compose([vx.Flip(0), vx.Contour(), vx.ZNormalization("seg")])(subject)
+    done.t1.save(tmp_path / "done.ome.zarr")
+    with pytest.raises(vx.StateError, match="after Flip, Contour, and the mask") as caught:
+        vx.replay(tmp_path / "done.ome.zarr", subject)
+    assert caught.value.code == "CANNOT_REPLAY"
+
+    changed = vx.Subject(t1=scan, seg=vx.RemoveLabels([0], 1)(labels))
+    done = vx.Compose([vx.Flip(0), vx.ZNormalization("seg")])(changed)
+    done.t1.save(tmp_path / "changed.ome.zarr")
+    again = vx.replay(tmp_path / "changed.ome.zarr", changed)
+    np.testing.assert_array_equal(again.t1.numpy(), done.t1.numpy())
+    with pytest.raises(vx.StateError, match="CANNOT_REPLAY"):
+        vx.replay(tmp_path / "changed.ome.zarr", subject)

@@ -29,7 +29,7 @@ from voxarray.transforms.argument_types import misfit
 from voxarray.transforms.image_operation import METHODS, ImageOperation
 from voxarray.transforms.transform import Transform
 
-_KEYS = {"operation", "arguments", "version", "voxarray"}
+_KEYS = {"operation", "arguments", "version", "voxarray", "mask"}
 _NO_OPERATIONS = (
     *(bases.Transform, bases.SpatialTransform, bases.IntensityTransform, bases.LabelTransform),
     transforms.NormalizationTransform,

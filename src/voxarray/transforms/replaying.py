@@ -13,6 +13,7 @@ from voxarray.core.history import Entry, History, numbers, opaque
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.subject import Subject
 from voxarray.transforms.image_operation import METHODS
+from voxarray.transforms.mask_history import difference
 from voxarray.transforms.masking import SIDES
 from voxarray.transforms.transform import Transform
 
@@ -39,7 +40,8 @@ def replay(archive: Any, source: Any) -> Any:
 
     Raises:
         StateError: ``CANNOT_REPLAY`` if an operation or its version is unknown, an argument could
-            not be recorded, or a mask is missing; the message names it.
+            not be recorded, or a mask is missing or was changed by steps of its own, which the
+            history of the image does not hold; the message names it.
     """
     result = archive if isinstance(archive, Image) else ScalarImage(archive)
     if not isinstance(source, (Image, Subject)):
@@ -86,18 +88,20 @@ def _step(entry: Entry) -> Callable[[Any], Any]:
         known = transform(**arguments)
     except (TypeError, ValueError, KeyError) as error:
         raise _refusal(f"{name} does not take {arguments} ({error})") from error
-    return lambda data: _applied(known, data)
+    return lambda data: _applied(known, data, entry)
 
 
-def _applied(transform: Transform, data: Any) -> Any:
+def _applied(transform: Transform, data: Any, entry: Entry) -> Any:
     mask = transform.arguments.get("masking_method")
     if isinstance(mask, str) and mask.capitalize() not in SIDES:
-        images = data if isinstance(data, Subject) else ()
-        if mask not in images:
+        if not isinstance(data, Subject) or mask not in data:
             raise _refusal(
                 f"{transform.name} used the label map {mask!r} of the subject: give the subject "
                 "that has it instead of a single image"
             )
+        differs = difference(entry, data[mask].history)
+        if differs is not None:
+            raise _refusal(f"{transform.name} used the label map {mask!r} {differs}")
     return transform(data)
 
 

@@ -29,6 +29,7 @@ from voxarray.source.window import Window
 from voxarray.subject import Subject
 from voxarray.transforms.argument_names import argument_names
 from voxarray.transforms.kinds import ONLY, parsed
+from voxarray.transforms.mask_history import with_mask
 
 Data = TypeVar("Data")
 
@@ -165,7 +166,11 @@ class Transform:
         result = self.apply(source, image, subject)
         if result is source:
             return image
-        history = (*source.history, *self.entries(image, subject))
+        entries = self.entries(image, subject)
+        mask = getattr(self, "masking_method", None)
+        if isinstance(mask, str) and isinstance(subject.get(mask), Image):
+            entries = with_mask(entries, source.history, subject[mask].history)
+        history = (*source.history, *entries)
         return image._on(replace(Window.of(result), history=history))
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:

@@ -1,0 +1,53 @@
+"""What was done to a mask before it was used, where the history of the image cannot tell."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from voxarray.core.history import Entry, History
+
+MASK = "mask"
+"""Key of an entry; only there if the mask had steps of its own."""
+
+
+def with_mask(entries: tuple[Entry, ...], image: History, mask: History) -> tuple[Entry, ...]:
+    """Entries of a step that used a mask, which say what had been done to the mask alone.
+
+    Args:
+        entries: Of the step.
+        image: History of the image before the step.
+        mask: History of the mask.
+    """
+    own = _steps(image)
+    if all(step in own for step in _steps(mask)):
+        return entries
+    return tuple({**one, MASK: _described(mask)} for one in entries)
+
+
+def difference(entry: Entry, mask: History) -> str | None:
+    """How a mask differs from the one that a step used; None if it does not, as far as is known."""
+    used = entry.get(MASK)
+    if not isinstance(used, Mapping) or used == _described(mask):
+        return None
+    before = ", ".join(map(str, used.get("operations") or ())) or "no step"
+    now = ", ".join(_names(mask)) or "no step"
+    others = " with other arguments" if now == before else ""
+    return f"after {before}, and the mask that was given went through {now}{others}"
+
+
+def _described(history: History) -> dict[str, Any]:
+    digest = hashlib.sha256(json.dumps(_steps(history), sort_keys=True).encode()).hexdigest()
+    return {"operations": _names(history), "digest": digest[:16]}
+
+
+def _names(history: History) -> list[str]:
+    return [step[0] for step in _steps(history)]
+
+
+def _steps(history: History) -> list[list[Any]]:
+    """Operations and arguments; copies into files and archives left out."""
+    found = [[str(one["operation"]), one.get("arguments", {})] for one in history]
+    return [step for step in found if step[0] != "convert"]
