@@ -33,6 +33,7 @@ from voxarray.core.errors import FormatError
 from voxarray.core.function_arguments import require_transform
 from voxarray.core.html_table import html_table
 from voxarray.core.progress import ProgressOption
+from voxarray.core.transform_misfits import naming_misfits
 from voxarray.geometry.levels import Levels
 from voxarray.storage.small_files import (
     is_file,
@@ -72,12 +73,23 @@ class Mapped(Sequence[Subject]):
     @overload
     def __getitem__(self, index: slice) -> Mapped: ...
     def __getitem__(self, index: int | str | slice) -> Subject | Mapped:
+        """The transformed subject of a number or a name; for a slice, a part of the cohort.
+
+        Raises:
+            FormatError: If a transform of voxarray does not fit it (``CANNOT_TRANSFORM``).
+        """
         if isinstance(index, slice):
             return Mapped(self.cohort[index], self.transform)
-        return self.transform(self.cohort[index])
+        return self._transformed(self.cohort[index])
 
     def __iter__(self) -> Iterator[Subject]:
-        return (self.transform(subject) for subject in self.cohort)
+        return map(self._transformed, self.cohort)
+
+    def _transformed(self, subject: Subject) -> Subject:
+        images = subject.get_images(intensity_only=False)
+        path = next((str(image.path) for image in images if image.path is not None), None)
+        with naming_misfits(path):
+            return self.transform(subject)
 
     def _repr_html_(self) -> str:
         """A table for notebooks; nothing is computed for it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,8 @@ from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item
 from voxarray.cohort.plan.opening import Opened
-from voxarray.core.errors import FormatError, SourceChangedError, VoxarrayError
+from voxarray.core.errors import FormatError, SourceChangedError
+from voxarray.core.transform_misfits import naming_misfits
 from voxarray.image import LabelMap
 from voxarray.subject import Subject
 
@@ -40,14 +40,8 @@ class MappedOpener:
 
     def subject(self) -> Subject:
         """The subject after the transform; nothing but headers is read."""
-        try:
+        with naming_misfits():
             made: Any = self.transform(self.member.subject())
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, VoxarrayError) or not _is_ours(error):
-                raise
-            raise FormatError(
-                f"the transform cannot be applied to this subject: {error}", code="CANNOT_TRANSFORM"
-            ) from error
         if not isinstance(made, Subject):
             raise FormatError(
                 f"the transform returned {type(made).__name__} for a subject: expected a Subject",
@@ -99,11 +93,3 @@ def facts_of(member: Member) -> dict[str, Mapping[str, Any]]:
         if entry is not None:
             found[part.image] = entry.facts["facts"]
     return found
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether voxarray itself said it, and not about what the code of somebody else said."""
-    if error.__cause__ is not None or error.__traceback__ is None:
-        return False
-    frames = list(traceback.walk_tb(error.__traceback__))
-    return str(frames[-1][0].f_globals.get("__name__", "")).startswith("voxarray.")

@@ -132,6 +132,8 @@ def infer(
             probabilities (``PROBABILITIES``).
         StateError: If the destination is missing (``NO_DESTINATION``), or images do not fit
             (``MISSING_CHANNELS``, ``CHANNELS_UNNAMED``, ``CHANNELS_REPEATED``, ``GRIDS_DIFFER``).
+        FormatError: If a transform of ``preprocess`` does not fit the images, such as a mask that
+            they do not have (``CANNOT_TRANSFORM``).
         UnsupportedError: If the preprocessing cannot be undone (``NOT_INVERTIBLE``), or two classes
             have one name (``CLASSES_REPEATED``).
         MemoryBudgetError: If patches and predictions alone exceed the budget; nothing was read.

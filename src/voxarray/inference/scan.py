@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from voxarray.core.errors import StateError, UnsupportedError
+from voxarray.core.transform_misfits import naming_misfits
 from voxarray.geometry.grid import Grid
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.inference.provenance import is_beside, mentioned_names
@@ -99,12 +100,14 @@ class Scan:
         """What the network is shown; preprocessing that depends on voxels reads them now, once.
 
         Raises:
+            FormatError: If preprocessing does not fit the images (``CANNOT_TRANSFORM``).
             StateError: If preprocessing returns no subject (``BAD_TRANSFORM``), or loses an image
                 (``MISSING_CHANNELS``), or images are not on one grid (``GRIDS_DIFFER``).
             UnsupportedError: If it cannot be undone (``NOT_INVERTIBLE``), or voxels are no real
                 numbers (``UNSUPPORTED_DTYPE``).
         """
-        subject = self.subject if self.preprocess is None else self.preprocess(self.subject)
+        with naming_misfits(self.path):
+            subject = self.subject if self.preprocess is None else self.preprocess(self.subject)
         if not isinstance(subject, Subject):
             raise StateError(
                 f"preprocess returned {type(subject).__name__} for a subject: expected a Subject",
