@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
 from cohort_samples import archives, run, save, truth
@@ -67,6 +68,50 @@ def test_another_pipeline_for_all_subjects_makes_all_anew(cohort, cropped):
     made = cohort.map(vx.CropOrPad(5)).save(cropped)
     assert {subject.spatial_shape for subject in made} == {(5, 5, 5)}
     assert vx.verify(cropped) == []
+
+
+def replacing(action):
+    """Warnings of replaced archives, and where they are shown."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        action()
+    return [
+        (str(one.message).split(". ")[0], one.filename)
+        for one in caught
+        if "PIPELINE_REPLACED" in str(one.message)
+    ]
+
+
+def test_what_another_pipeline_made_is_not_replaced_without_a_word(cohort, cropped):
+    """It was, and a folder of 3 mm became one of 4 mm."""
+    five = cohort.map(vx.CropOrPad(5))
+    told = [("PIPELINE_REPLACED: 2 replaced: made by another pipeline", __file__)]
+    assert replacing(lambda: five.save(cropped)) == told  # of three, of which one is new
+    assert replacing(lambda: five.save(cropped)) == []
+    assert replacing(lambda: five.save(cropped, codec="raw")) == []
+    three = [("PIPELINE_REPLACED: 3 replaced: made by another pipeline", __file__)]
+    assert replacing(lambda: cohort.save(cropped)) == three
+    assert replacing(lambda: cohort.map(vx.CropOrPad(4)).save(cropped, overwrite=True)) == []
+
+
+def test_a_part_says_what_it_replaced(cohort, cropped):
+    made, five = [], cohort.map(vx.CropOrPad(5))
+    five.plan(cropped)
+    told = replacing(lambda: made.append(five.save(cropped, partition=(1, 1))))
+    assert len(told) == 1
+    assert made[0].replaced == 2
+    assert "converted: 3 (2 replaced: made by another pipeline)" in repr(made[0])
+
+
+def test_a_subject_that_fails_replaces_nothing(cohort, cropped):
+    def fails_when_read(voxels):
+        raise ValueError("no")
+
+    def action():
+        with pytest.raises(vx.VoxarrayError, match="3 images failed"):
+            cohort.map(vx.Lambda(fails_when_read)).save(cropped)
+
+    assert replacing(action) == []
 
 
 def test_two_pipelines_on_purpose_are_told_apart(cohort, cropped):
@@ -200,6 +245,15 @@ def test_two_pipelines_from_a_terminal(cohort, tmp_path):
     assert preprocess(cohort, tmp_path / "a", 5, *rest, "--mixed").exit_code == 0
     assert run("verify", tmp_path / "a").exit_code == 0
     assert len(vx.Cohort(tmp_path / "a")) == 3
+
+
+def test_the_terminal_says_what_was_replaced(cohort, tmp_path):
+    first = preprocess(cohort, tmp_path / "a", 6)
+    assert "replaced" not in first.stdout
+    second = preprocess(cohort, tmp_path / "a", 5)
+    assert "3 replaced: made by another pipeline" in second.stdout
+    third = preprocess(cohort, tmp_path / "a", 4, "--json", "--workers", 1)
+    assert json.loads(third.stdout)["replaced"] == 3
 
 
 def test_only_archives_that_are_not_planned_are_read(cohort, cropped, monkeypatch):

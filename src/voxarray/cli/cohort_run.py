@@ -65,6 +65,8 @@ def tell(
     voxel_bytes, seconds = totals.voxel_bytes, time.perf_counter() - began
     talk.document.update(voxel_bytes=voxel_bytes)
     _say(folder, made, f"{format_bytes(voxel_bytes)} of voxels in ", seconds)
+    if made.replaced:
+        talk.say(made.replaced_told)
     if made.census is not None:
         talk.document["census"] = made.census.document()
         talk.say(str(made.census))
@@ -81,6 +83,7 @@ def _say(folder: CohortLayout, made: CohortResult, more: str, seconds: float) ->
     talk.document.update(
         destination=folder.root,
         converted=made.converted,
+        replaced=made.replaced,
         up_to_date=made.present,
         failed=made.failed,
         remaining=made.remaining,

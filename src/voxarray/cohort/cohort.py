@@ -220,6 +220,10 @@ class Cohort(Sequence[Subject]):
                 ones (``OTHER_PIPELINE``).
             VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are written,
                 and the error says how many failed, and why (``SOME_FAILED``).
+
+        Warns:
+            VoxarrayWarning: Archives that a pipeline had made were replaced
+                (``PIPELINE_REPLACED``); not with ``overwrite=True``, which asks for it.
         """
         run = ExecutionOptions(
             workers, scheduler, partition, overwrite=overwrite, executor=executor

@@ -29,7 +29,7 @@ from voxarray.cohort.plan.previous import previous_plan, refuse_if_overtaken
 from voxarray.cohort.run.build import ExecutionOptions, execute
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
-from voxarray.core.errors import FormatError
+from voxarray.core.errors import FormatError, VoxarrayWarning
 from voxarray.core.function_arguments import require_transform
 from voxarray.core.html_table import html_table
 from voxarray.core.progress import ProgressOption
@@ -138,6 +138,9 @@ class Mapped(Sequence[Subject]):
         has changed: functions of the same module, numbers, texts, arrays. Changes are not noticed
         in functions of other modules, nor in the contents of lists, dicts and other objects.
 
+        Archives of the same subjects that another transform made are replaced, and a warning says
+        how many. To keep them, choose another folder.
+
         Args:
             destination: Folder of the new cohort.
             codec: Profile of the archives' codec.
@@ -169,6 +172,10 @@ class Mapped(Sequence[Subject]):
             VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are written,
                 and the error says how many failed (``SOME_FAILED``) and where the report is. If
                 no worker started, its error says why (``NO_MAIN_GUARD``, ``NO_WORKERS``).
+
+        Warns:
+            VoxarrayWarning: Archives that another pipeline had made were replaced
+                (``PIPELINE_REPLACED``); not with ``overwrite=True``, which asks for it.
         """
         if options is not None or run is not None or watcher is not None:
             text = (
@@ -182,6 +189,15 @@ class Mapped(Sequence[Subject]):
         )
         with nullcontext(watcher) if watcher is not None else watching(progress) as told:
             made = self.make(destination, options, run, told, mixed=mixed)
+        if made.replaced and not run.overwrite:
+            _warn(
+                "PIPELINE_REPLACED",
+                f"{made.replaced_told}. {CohortLayout.of(destination).root} now holds what this "
+                "pipeline makes; to keep the results of both, choose another folder for one of "
+                "them, and to replace them without this warning give overwrite=True",
+                # `Cohort.save` calls this, and the line shown is its caller's.
+                1 + isinstance(self.transform, Unchanged),
+            )
         made.require_all(CohortLayout.of(destination))
         if run.partition is not None:
             return made
@@ -348,6 +364,10 @@ class Mapped(Sequence[Subject]):
             remove_file(folder.pipeline)
             return
         write_if_other(folder.pipeline, text.encode())
+
+
+def _warn(code: str, text: str, above: int) -> None:
+    warnings.warn(f"{code}: {text}", VoxarrayWarning, stacklevel=2 + above)
 
 
 @dataclass(frozen=True, slots=True)

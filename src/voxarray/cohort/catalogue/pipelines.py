@@ -8,11 +8,13 @@ run leaves as they are.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.rows import entries_at
 from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import FormatError
 
@@ -24,6 +26,28 @@ def pipeline_of(facts: Mapping[str, Any]) -> str | None:
     """Digest of the pipeline that made an image; None if none did, or release 0.2.0 or before."""
     found = facts.get(PIPELINE)
     return found if isinstance(found, str) else None
+
+
+def of_another_pipeline(
+    items: Sequence[Item],
+    folder: CohortLayout,
+    zipped: bool,
+    entries: Mapping[str, Entry | None],
+) -> frozenset[str]:
+    """Slugs of those items whose archive is there, and was made by another pipeline than theirs.
+
+    Args:
+        items: Whose archives will be replaced.
+        folder: Of the cohort.
+        zipped: Whether its archives are files.
+        entries: What the archives that are there say of themselves, by file name.
+    """
+    found = set[str]()
+    for item in items:
+        entry = entries.get(os.path.basename(folder.archive(item.slug, zipped)))
+        if entry is not None and pipeline_of(entry.facts["facts"]) != pipeline_of(item.facts):
+            found.add(item.slug)
+    return frozenset(found)
 
 
 def refuse_other_pipelines(folder: CohortLayout, plan: Plan, pipeline: str | None) -> None:

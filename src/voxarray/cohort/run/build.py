@@ -12,7 +12,7 @@ from voxarray.cohort.catalogue import part_failures, rows
 from voxarray.cohort.catalogue.finalise import conclude, last_failures, missing_of
 from voxarray.cohort.catalogue.journal import Journal
 from voxarray.cohort.catalogue.part_failures import Failed
-from voxarray.cohort.catalogue.pipelines import refuse_other_pipelines
+from voxarray.cohort.catalogue.pipelines import of_another_pipeline, refuse_other_pipelines
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.locate import locate
@@ -262,8 +262,8 @@ def execute(
         make_folder(folder.staging)
         _sweep(folder, plan, run)
     items = by_size(plan.items)
-    todo, present, permanent_failures = _sorted_out(items, plan, folder, run)
-    tally = Tally(present=present, failures=permanent_failures)
+    todo, present, permanent_failures, others = _sorted_out(items, plan, folder, run)
+    tally = Tally(present=present, failures=permanent_failures, others=others)
     job = Job(todo, opener_of, folder.root, options, run.overwrite, overlapping)
     with folders_reused(folder.staging):
         interrupted_by = carry_out(engine, job, run, watcher, tally)
@@ -279,6 +279,7 @@ def execute(
         *(tally.converted, tally.present, tally.failed, remaining, summary, interrupted_by),
         failures=failures,
         unable=tally.unable,
+        replaced=tally.replaced,
     )
 
 
@@ -309,6 +310,8 @@ class Tally:
     converted: int = 0
     failures: list[Failed] = field(default_factory=list)
     unable: VoxarrayError | None = None
+    others: frozenset[str] = frozenset()
+    replaced: int = 0
 
     @property
     def failed(self) -> int:
@@ -317,6 +320,7 @@ class Tally:
     def count(self, result: Result) -> None:
         self.present += result.status == "present"
         self.converted += result.status == "converted"
+        self.replaced += result.status == "converted" and result.slug in self.others
         if result.failure is not None:
             self.failures.append(Failed(result.slug, result.key, result.failure))
 
@@ -356,8 +360,11 @@ def carry_out(
 
 def _sorted_out(
     items: Sequence[Item], plan: Plan, folder: CohortLayout, run: ExecutionOptions
-) -> tuple[list[Item], int, list[Failed]]:
-    """What is to be converted, how many are there, and what failed permanently."""
+) -> tuple[list[Item], int, list[Failed], frozenset[str]]:
+    """What is to be converted, how many are there, what failed permanently, and what others made.
+
+    The last are the slugs of items whose archives will be replaced, and are of another pipeline.
+    """
     if run.partition is None:
         entries, noted = rows.entries(folder), last_failures(folder)
     else:
@@ -375,7 +382,8 @@ def _sorted_out(
             permanent_failures.append(Failed(item.slug, item.key, failed))
         else:
             todo.append(item)
-    return todo, present, permanent_failures
+    others = of_another_pipeline(todo, folder, plan.zipped, entries)
+    return todo, present, permanent_failures, others
 
 
 def _file_openers(locations: Mapping[str, str]) -> Callable[[Item], Opener]:

@@ -30,6 +30,8 @@ class CohortResult:
             None if no sources were searched.
         failures: Why each of the failed images failed.
         unable: The error because of which no worker could do anything; None if one could.
+        replaced: Number of images, among the converted ones, that replaced those which another
+            pipeline had made, or an older voxarray that did not record the pipeline.
     """
 
     converted: int
@@ -41,6 +43,7 @@ class CohortResult:
     census: Census | None = None
     failures: tuple[Failure, ...] = ()
     unable: VoxarrayError | None = None
+    replaced: int = 0
 
     def _repr_html_(self) -> str:
         """A table of what became of the images, for notebooks."""
@@ -58,9 +61,14 @@ class CohortResult:
         return f"{type(self).__name__}({facts})"
 
     @property
+    def replaced_told(self) -> str:
+        """How many images of another pipeline were replaced, in words; empty if none were."""
+        return f"{self.replaced} replaced: made by another pipeline" if self.replaced else ""
+
+    @property
     def _facts(self) -> dict[str, str]:
         facts = {
-            "converted": str(self.converted),
+            "converted": f"{self.converted}{f' ({told})' if (told := self.replaced_told) else ''}",
             "up to date": str(self.present),
             "failed": str(self.failed),
             "remaining": str(self.remaining),
