@@ -287,4 +287,5 @@ def test_label_maps_that_are_taken_as_such_are_not(tmp_path):
     census = Census()
     search([str(tmp_path / "scans")], "", choice, census=census)
     assert census.likely_labels == []
-    assert "label" not in str(census)
+    assert "named like label maps" not in str(census)
+    assert "2 taken as 1 image and 1 label map" in str(census)

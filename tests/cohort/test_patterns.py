@@ -102,3 +102,83 @@ def test_if_no_file_fits_a_pattern_and_a_file_are_named(tmp_path):
     ).output
     assert "no file matches t2=**/*_t2.nii; sub-1/sub-1_seg.nrrd, for example, does not" in told
     assert "In Python" not in told
+
+
+# --- Patterns that find less than was meant -------------------------------------------------------
+
+
+def converted(tmp_path, t1, seg):
+    return vx.convert_cohort(
+        scans(tmp_path / "in"),
+        tmp_path / "out",
+        image_patterns=t1,
+        label_patterns=seg,
+        progress=False,
+    )
+
+
+T1, SEG = {"t1": "{subject}/*_t1*"}, {"seg": "{subject}/*_seg*"}
+
+
+@pytest.mark.parametrize(
+    ("t1", "seg", "told"),
+    [
+        (T1, {"seg": "**/*_mask.nii"}, "no file matches seg=**/*_mask.nii, so there is no label"),
+        ({"t1": "**/*_tl*"}, SEG, "no file matches t1=**/*_tl*, so there is no image by"),
+        (T1 | {"t2": ["*_t2*", "*_T2*"]}, SEG, r"no file matches t2=*_t2*, t2=*_T2*, so"),
+        ({"t1": "{subject}/*_seg*"}, SEG, "takes no file as image: another pattern takes sub-1/1"),
+    ],
+)
+def test_a_pattern_that_takes_no_file_is_named(tmp_path, t1, seg, told):
+    with pytest.warns(vx.VoxarrayWarning, match="PATTERN_UNUSED") as caught:
+        converted(tmp_path, t1, seg)
+    assert len(caught) == 1
+    assert told.replace("sub-1/1", "sub-1/sub-1_seg.nrrd") in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+def test_a_command_names_a_pattern_that_takes_no_file(tmp_path):
+    patterns = ("--image-pattern", "t1={subject}/*_t1*", "--label-pattern", "seg=**/*_mask*")
+    for command in ("plan", "convert"):
+        with pytest.warns(vx.VoxarrayWarning, match="PATTERN_UNUSED: no file matches seg=") as told:
+            done = run(command, scans(tmp_path / command), tmp_path / "o" / command, *patterns)
+        assert (done.exit_code, len(told)) == (0, 1)
+
+
+def test_one_pattern_of_several_is_enough(tmp_path, recwarn):
+    converted(tmp_path, {"t1": ["{subject}/*_t1*", "{subject}/*_T1*"]}, SEG)
+    assert not [one for one in recwarn if issubclass(one.category, vx.VoxarrayWarning)]
+
+
+def test_patterns_without_a_folder_are_named(tmp_path):
+    folder = scans(tmp_path / "in")
+    with pytest.warns(vx.VoxarrayWarning, match="PATTERN_UNUSED: patterns choose among the files"):
+        vx.convert_cohort(f"{folder}/*/*_t1*", tmp_path / "out", image_patterns=T1, progress=False)
+
+
+def test_label_maps_of_no_image_are_named(tmp_path):
+    with pytest.warns(vx.VoxarrayWarning, match="LABELS_ALONE") as caught:
+        made = converted(tmp_path, {"t1": "**/*1.*"}, {"seg": "**/*_seg.*"})
+    told = str(caught[0].message)
+    assert "2 label maps belong to no image, such as sub-1/sub-1_seg.nrrd: its subject is" in told
+    assert "and subjects with images are 'sub-1/sub-1_t/nii.gz'" in told
+    assert made.converted == 4
+
+
+def test_a_table_whose_label_maps_have_other_subjects_is_named(tmp_path):
+    scans(tmp_path / "in")
+    table = tmp_path / "in/t.csv"
+    table.write_text("subject,t1,seg\na,sub-1/sub-1_t1.nii.gz,\nb,,sub-1/sub-1_seg.nrrd\n")
+    with pytest.warns(vx.VoxarrayWarning, match="LABELS_ALONE: 1 label map belongs"):
+        vx.convert_cohort(
+            table, tmp_path / "out", image_columns=["t1"], label_columns=["seg"], progress=False
+        )
+
+
+def test_images_and_label_maps_are_counted_apart(tmp_path):
+    patterns = ("--image-pattern", "t1={subject}/*_t1*", "--label-pattern", "seg={subject}/*_seg*")
+    told = run("convert", scans(tmp_path / "in"), tmp_path / "out", *patterns).stdout
+    assert "4 files seen: 4 taken as 2 images and 2 label maps, 0 ignored" in told
+    (tmp_path / "other").mkdir()
+    counts = converted(tmp_path / "other", T1, SEG).census.document()
+    assert (counts["taken"], counts["label_maps"]) == (4, 2)

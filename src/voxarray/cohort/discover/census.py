@@ -33,6 +33,10 @@ class Census:
         closed: Folders that may not be read: nobody knows what is in them, so that no rule leaves
             them out. Each is a scan that fails, by its name.
         misfit: The first image that no pattern of the user fits; empty without any.
+        by_pattern: Whether patterns of the user chose among files.
+        fits: How many files each of these takes, by what it finds, the image's name and its text.
+        label_maps: Inputs that are label maps, by a pattern, a column or a rule of BIDS.
+        inputs: Images and label maps; each may have several files.
     """
 
     taken: int = 0
@@ -42,6 +46,10 @@ class Census:
     likely_labels: list[str] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
     misfit: str = ""
+    by_pattern: bool = False
+    fits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    label_maps: int = 0
+    inputs: int = 0
 
     @property
     def seen(self) -> int:
@@ -72,15 +80,25 @@ class Census:
         return {
             "seen": self.seen,
             "taken": self.taken,
+            "label_maps": self.label_maps,
             "ignored": dict(self.ignored),
             "not_understood": sorted(self.unknown),
             "not_understood_in_all": self.unknowns,
             "likely_labels": self.likely_labels[:_KEPT],
         }
 
+    @property
+    def _kinds(self) -> str:
+        """What files were taken as; how many of each only where there are both."""
+        if not self.label_maps:
+            return "images"
+        images = self.inputs - self.label_maps
+        kinds = [(images, "image"), (self.label_maps, "label map")]
+        return " and ".join(f"{n} {kind}{'s' * (n > 1)}" for n, kind in kinds if n)
+
     def __str__(self) -> str:
         lines = [
-            f"{self.seen} files seen: {self.taken} taken as images, "
+            f"{self.seen} files seen: {self.taken} taken as {self._kinds}, "
             f"{self.ignored.total()} ignored, {self.unknowns} not recognised"
         ]
         if self.ignored:

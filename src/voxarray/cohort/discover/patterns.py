@@ -59,10 +59,14 @@ def subject_of(match: re.Match[str]) -> str:
     return "/".join(text.strip("/") for text in match.groups() if text)
 
 
+def told(patterns: Sequence[tuple[str, str]]) -> str:
+    """Patterns as a message names them."""
+    return ", ".join(f"{image}={text}" if image else text for image, text in patterns)
+
+
 def misfit(patterns: Sequence[tuple[str, str]], name: str) -> str:
     """What is said if no file fits any pattern, of which one is called ``name``."""
-    given = ", ".join(f"{image}={text}" if image else text for image, text in patterns)
-    told = f"no file matches {given}; {name}, for example, does not"
+    said = f"no file matches {told(patterns)}; {name}, for example, does not"
     if any(not image and "=" in text for image, text in patterns):
-        told += ". In Python, names are keys: image_patterns={'t1': '**/*_t1.nii.gz'}"
-    return told
+        said += ". In Python, names are keys: image_patterns={'t1': '**/*_t1.nii.gz'}"
+    return said

@@ -66,6 +66,8 @@ def search(
             not is_url(source) and os.path.isdir(source) and not is_image(source)
         )
         found += find.in_source(source, prefix if folder else "")
+    find.census.inputs = len(found)
+    find.census.label_maps = sum(one.kind == "label" for one in found)
     find.census.likely_labels = [
         one.source
         for one in found
@@ -264,18 +266,21 @@ class _Search:
         self, folder: str, prefix: str, names: Sequence[str]
     ) -> Iterator[DiscoveredInput]:
         choice, labels_only = self.choice, self.options.labels_only
-        given = [(name, text, "intensity") for name, text in choice.image_patterns]
-        given += [(name, text, "label") for name, text in choice.label_patterns]
-        rules = [(name, compile_pattern(text), kind) for name, text, kind in given]
+        given = [(name, text, "image") for name, text in choice.image_patterns]
+        given += [(name, text, "label map") for name, text in choice.label_patterns]
+        rules = [(name, text, compile_pattern(text), what) for name, text, what in given]
+        self.census.by_pattern = True
         for name in names:
             # Labels first: "*_seg.nii.gz" is also a "*.nii.gz".
-            for image, pattern, kind in reversed(rules):
+            for image, text, pattern, what in reversed(rules):
                 match = pattern.fullmatch(name)
                 if match:
+                    is_label = what == "label map"
+                    self.census.fits[what, image, text] += 1
                     yield DiscoveredInput(
                         subject=prefix + (subject_of(match) or stem(name)),
-                        image=image or (LABEL if kind == "label" else IMAGE),
-                        kind="label" if kind == "label" or labels_only else "intensity",
+                        image=image or (LABEL if is_label else IMAGE),
+                        kind="label" if is_label or labels_only else "intensity",
                         source=prefix + name,
                         location=joined(folder, name),
                     )

@@ -17,6 +17,7 @@ from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.locate import locate
 from voxarray.cohort.discover.patterns import misfit
+from voxarray.cohort.discover.remarks import warn_of_patterns
 from voxarray.cohort.discover.search import cohort_above, cohort_named, search
 from voxarray.cohort.enclosing import refuse_cohort_among_results
 from voxarray.cohort.folder import CohortLayout
@@ -197,6 +198,7 @@ def discover_inputs(
             f"{census}",
             code="NOTHING_FOUND",
         )
+    warn_of_patterns(found, choice, census, texts)
     return found
 
 
