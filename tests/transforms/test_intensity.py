@@ -518,3 +518,25 @@ def test_the_mean_of_torchio_scripts_is_a_masking_method(name):
         masked[library] = kind(masking_method=library.ZNormalization.mean)(image).numpy()
     np.testing.assert_allclose(masked[vx], masked[tio], atol=1e-5)
     assert pickle.loads(pickle.dumps(vx.ZNormalization(vx.ZNormalization.mean)))
+
+
+@pytest.mark.parametrize(
+    "move",
+    [lambda one: vx.Flip("Left")(one), lambda one: _placed(one, np.diag([2.0, 3, 4, 1]))],
+    ids=["flip", "affine"],
+)
+@pytest.mark.parametrize("first", [vx.Clamp(0.1, 0.9), vx.ZNormalization(), vx.To("float64")])
+def test_a_mask_after_a_change_of_the_affine_of_changed_intensities(first, move):
+    voxels = np.random.default_rng(0).random((1, 4, 5, 6)).astype("f4")
+    image = vx.ScalarImage(tensor=voxels)
+    mask = vx.LabelMap(tensor=(voxels > 0.3).astype("u1"))
+    subject = vx.Subject(t1=move(first(image)), seg=move(mask))
+    done = vx.ZNormalization("seg")(subject).t1.numpy()
+    inside = done[subject.seg.numpy() > 0]
+    assert abs(inside.mean()) < 1e-4
+    assert inside.std(ddof=1) == pytest.approx(1, abs=1e-4)
+
+
+def _placed(image, affine):
+    image.affine = affine
+    return image

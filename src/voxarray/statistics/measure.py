@@ -51,7 +51,9 @@ def _found(source: Source, mask: Source | None, report: Progress | None) -> Stat
     window = Window.of(source)
     if isinstance(window.base, Pointwise) and window.base.ascends:
         before = window.base.base
-        known = statistics_of(Window.of(before).take(window.selection), mask, report)
+        # Under the affine of the window, which may be another than selecting gives: as after Flip.
+        chosen = Window.of(before).take(window.selection).with_affine(window.affine)
+        known = statistics_of(chosen, mask, report)
         result = None if known.not_finite else known.through(window.base.function, before.dtype)
         if result is not None and np.isfinite([result.minimum, result.maximum]).all():
             return result
