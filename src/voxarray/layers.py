@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -18,6 +17,7 @@ from voxarray.archive.options import LabelLayer, Options
 from voxarray.archive.roots import root_of
 from voxarray.archive.source import open_archive
 from voxarray.cohort.catalogue.refresh import refresh
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, VoxarrayWarning
 from voxarray.core.given_paths import path_text
 from voxarray.core.keys import LABEL
@@ -212,7 +212,7 @@ class Archive:
                 f"{self._path} was changed, but the catalogue of its cohort could not be updated "
                 f"({error}): run voxarray finalise on the cohort"
             )
-            warnings.warn(text, VoxarrayWarning, stacklevel=3)
+            warn_caller(text, VoxarrayWarning)
 
     @property
     def _manifest(self) -> Manifest:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 import time
-import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import (
     ArchiveExistsError,
     UnsupportedError,
@@ -232,11 +232,10 @@ def _remark_lost_names(source: Source, written: Format) -> None:
     if written.identity != "zarr" and source.label_table:
         label = source.label_table[0]
         such = f"{label.name!r} of" if label.name else "the colour of"
-        warnings.warn(
+        warn_caller(
             f"LABEL_NAMES_LOST: {written.name} does not hold the names and colours of labels, such "
             f"as {such} {label.value}: an archive (.ome.zarr) does",
             VoxarrayWarning,
-            stacklevel=5,
         )
 
 
@@ -329,10 +328,9 @@ def _may_replace(destination: str, written: Format) -> bool:
     """
     if written.identity == "zarr" or is_url(destination) or not os.path.lexists(destination):
         return False
-    warnings.warn(
+    warn_caller(
         f"{destination} is replaced: from the next release on, this needs overwrite=True",
         FutureWarning,
-        stacklevel=5,
     )
     return True
 

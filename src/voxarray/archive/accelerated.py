@@ -17,7 +17,6 @@ import os
 import sys
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +29,7 @@ from voxarray.archive.blosc_frame import library
 from voxarray.archive.handle_cache import ShardHandle
 from voxarray.archive.shard import ShardIndex
 from voxarray.core import memory, settings
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.compiling import may_compile
 from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.buffers import scratch_bytes
@@ -105,12 +105,11 @@ def _tried() -> Loops | None:
         found = Loops(compiled.read_chunks, functions)
         return found if _is_right(found) else None
     except Exception as error:  # a numba that does not fit NumPy, a full disk: reading goes on
-        warnings.warn(
+        warn_caller(
             f"the loops that numba compiles to read archives failed ({error!r}): archives are read "
             "without them, which is slower. To hide this warning, set voxarray.compiled-loops to "
             "false",
             RuntimeWarning,
-            stacklevel=2,
         )
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -19,6 +18,7 @@ from voxarray.archive.locate import ArchiveLocation, locate
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.metadata import IMAGE, NIFTI, ImageMetadata, Label, level_name
 from voxarray.archive.reader import Receive, ShardedArray
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import (
     FormatError,
     MissingFileError,
@@ -264,12 +264,11 @@ def remark_left_labels(source: Source) -> None:
         return
     files = handle_cache.manifest(base.store, base.opened).files
     if names := names_in(files, base.prefix):
-        warnings.warn(
+        warn_caller(
             f"LABELS_LEFT: only the image of {base.path} is written, not its label maps {names}: "
             f"convert each by itself, such as {base.path}/labels/{names[0]}; in Python, labels= of "
             "vx.convert takes them along into an archive, and labels={} silences this warning",
             VoxarrayWarning,
-            stacklevel=4,
         )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import UnsupportedError, VoxarrayWarning
 from voxarray.core.memory import require
 from voxarray.core.promotion import tensor_dtype
@@ -129,11 +129,10 @@ def _lies_in_xy(cosines: NDArray[np.float64]) -> bool:
 def _warn_of_loss(image: Any, affine: NDArray[np.float64]) -> None:
     held = ras_from_itk(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
     if not np.allclose(held, affine, rtol=_TOLERANCE, atol=_TOLERANCE):
-        warnings.warn(
+        warn_caller(
             "a 2D SimpleITK image lies in the x-y plane at z = 0 and has no thickness, so this "
             "slice loses its place in the patient: as_sitk(force_3d=True) keeps it",
             VoxarrayWarning,
-            stacklevel=5,
         )
 
 

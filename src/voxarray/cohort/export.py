@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from voxarray.cohort.run.engine import choose_engine
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayWarning
 from voxarray.core.progress import Progress
 from voxarray.formats.registry import writable_format, written_suffixes
@@ -115,7 +115,7 @@ class _Remarks(ProgressListener):
         for text, names in self._about.items():
             first = min(names)
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            warnings.warn(f"{text} ({first}{more})", VoxarrayWarning, stacklevel=4)
+            warn_caller(f"{text} ({first}{more})", VoxarrayWarning)
 
 
 def _refuse_place(folder: CohortLayout) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 
 from voxarray.cohort.exported_names import target_of
 from voxarray.cohort.plan.item import Item
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import VoxarrayWarning
 from voxarray.storage.remote.address import is_url
 
@@ -57,4 +57,4 @@ def _left_over(items: Sequence[Item], root: str, suffix: str) -> list[str]:
 
 
 def _warn(code: str, text: str) -> None:
-    warnings.warn(f"{code}: {text}", VoxarrayWarning, stacklevel=5)
+    warn_caller(f"{code}: {text}", VoxarrayWarning)

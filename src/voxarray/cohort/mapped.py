@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
@@ -29,6 +28,7 @@ from voxarray.cohort.plan.previous import previous_plan, refuse_if_overtaken
 from voxarray.cohort.run.build import ExecutionOptions, execute
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import FormatError, VoxarrayWarning
 from voxarray.core.function_arguments import require_transform
 from voxarray.core.html_table import html_table
@@ -182,7 +182,7 @@ class Mapped(Sequence[Subject]):
                 "options=, run= and watcher= of save() will be removed in the next release: use "
                 "keywords"
             )
-            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            warn_caller(text, DeprecationWarning)
         options = options or ArchiveOptions(levels, chunks, codec, zip)
         run = run or ExecutionOptions(
             workers, scheduler, partition, overwrite=overwrite, executor=executor
@@ -190,13 +190,12 @@ class Mapped(Sequence[Subject]):
         with nullcontext(watcher) if watcher is not None else watching(progress) as told:
             made = self.make(destination, options, run, told, mixed=mixed)
         if made.replaced and not run.overwrite:
-            _warn(
-                "PIPELINE_REPLACED",
-                f"{made.replaced_told}. {CohortLayout.of(destination).root} now holds what this "
-                "pipeline makes; to keep the results of both, choose another folder for one of "
-                "them, and to replace them without this warning give overwrite=True",
-                # `Cohort.save` calls this, and the line shown is its caller's.
-                1 + isinstance(self.transform, Unchanged),
+            warn_caller(
+                f"PIPELINE_REPLACED: {made.replaced_told}. {CohortLayout.of(destination).root} now "
+                "holds what this pipeline makes; to keep the results of both, choose another "
+                "folder for one of them, and to replace them without this warning give "
+                "overwrite=True",
+                VoxarrayWarning,
             )
         made.require_all(CohortLayout.of(destination))
         if run.partition is not None:
@@ -364,10 +363,6 @@ class Mapped(Sequence[Subject]):
             remove_file(folder.pipeline)
             return
         write_if_other(folder.pipeline, text.encode())
-
-
-def _warn(code: str, text: str, above: int) -> None:
-    warnings.warn(f"{code}: {text}", VoxarrayWarning, stacklevel=2 + above)
 
 
 @dataclass(frozen=True, slots=True)

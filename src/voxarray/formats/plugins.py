@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import VoxarrayWarning
 from voxarray.formats.record import Format
 
@@ -72,4 +72,4 @@ def _named(entry: Any) -> str:
 
 
 def _warn(code: str, text: str) -> None:
-    warnings.warn(f"{code}: {text}", VoxarrayWarning, stacklevel=4)
+    warn_caller(f"{code}: {text}", VoxarrayWarning)

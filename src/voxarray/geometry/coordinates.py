@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import GridError, VoxarrayWarning
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE, checked_affine
 from voxarray.geometry.units import length_in_mm, millimetres, unit_of
@@ -60,10 +60,9 @@ def plain_world(coords: Mapping[Any, Any]) -> NDArray[np.float64]:
         return world_of(attrs)
     axes = [coords[dim].attrs for dim in _DIMS if dim in coords]
     if len(axes) == 3 and all("units" in axis and "step" not in axis for axis in axes):
-        warnings.warn(
+        warn_caller(
             f"there is no coordinate {WORLD_NAME!r}, so x, y and z are taken for R, A and S",
             VoxarrayWarning,
-            stacklevel=4,
         )
         return np.eye(4)
     raise GridError(

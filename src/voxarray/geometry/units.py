@@ -8,10 +8,10 @@ micro sign and the Greek letter mu have, is one sign here.
 from __future__ import annotations
 
 import unicodedata
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import VoxarrayWarning
 
 _PREFIXES = {
@@ -107,10 +107,9 @@ def millimetres(unit: object, axis: str, path: str | None) -> float:
         return factor
     said = "does not say its unit" if unit is None else f"has the unknown unit {unit!r}"
     where = "" if path is None else f" [{path}]"
-    warnings.warn(
+    warn_caller(
         f"axis {axis} {said}: it is read as millimetres; set image.affine if that is wrong{where}",
         VoxarrayWarning,
-        stacklevel=2,
     )
     return 1.0
 

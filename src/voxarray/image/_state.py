@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import StateError
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.history import History, entry
@@ -211,10 +211,8 @@ class ImageState(SubjectMember, Record):
 
     @data.setter
     def data(self, tensor: Any) -> None:
-        warnings.warn(
-            "Setting image.data is deprecated, use image.set_data(tensor)",
-            DeprecationWarning,
-            stacklevel=2,
+        warn_caller(
+            "Setting image.data is deprecated, use image.set_data(tensor)", DeprecationWarning
         )
         self.set_data(tensor)
 
@@ -386,7 +384,7 @@ class ImageState(SubjectMember, Record):
 
         if has_nans(tensor):
             place = "tensor" if self.path is None else f'file "{self.path}"'
-            warnings.warn(f"NaNs found in {place}", RuntimeWarning, stacklevel=2)
+            warn_caller(f"NaNs found in {place}", RuntimeWarning)
 
 
 def _restore(cls: type[Copied], fields: dict[str, Any], attributes: dict[str, Any]) -> Copied:

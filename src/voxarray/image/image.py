@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray import saving
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import StateError
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE, require_free
@@ -345,10 +345,9 @@ class Image(
                 f"Type of {self.__class__.__name__} is always {fixed!r}, not {given!r}: use Image"
             )
         if fixed is None and given is None:
-            warnings.warn(
+            warn_caller(
                 "Not specifying the image type is deprecated; use ScalarImage or LabelMap",
                 FutureWarning,
-                stacklevel=3,
             )
         return given or fixed or INTENSITY
 

@@ -122,6 +122,10 @@ def infer(
         whose subjects have one image, ``"prediction"``; without a destination, the same cohort,
         whose subjects now have the layer.
 
+    Warns:
+        VoxarrayWarning: If the file format cannot hold the names of ``classes``
+            (``LABEL_NAMES_LOST``).
+
     Raises:
         ModelError: If the model cannot be loaded (``BAD_MODEL``, ``NO_NETWORK``, ``NNUNET``,
             ``BAD_WEIGHTS``, ``BUNDLE_TARGET``, ``BUNDLE_EXPRESSION``, ``BUNDLE_TRANSFORM``), fails

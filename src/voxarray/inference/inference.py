@@ -197,6 +197,7 @@ class Inference:
             job = replace(job, reader=replace(job.reader, sources=ready))
             report = _counter(told, job)
             scaling = self.options.scaling(job.reduction)
+            table = self.classes.table if self.makes_labels else ()
             source: Source
             if placement.streams:
                 source = Predicted(
@@ -207,10 +208,17 @@ class Inference:
                     report,
                     scaling,
                     scan.origin,
+                    table,
                 )
             else:
                 source = gathered(
-                    job, placement.limit, placement.cost.cells, report, scaling, scan.origin
+                    job,
+                    placement.limit,
+                    placement.cost.cells,
+                    report,
+                    scaling,
+                    scan.origin,
+                    table,
                 )
             yield Window.of(source).recorded(self.entry(scan))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import MissingPackageError, ModelError, VoxarrayWarning
 from voxarray.core.given_paths import path_text
 from voxarray.core.optional import import_optional
@@ -91,11 +91,10 @@ def loaded(model: Any) -> LoadedModel:
 def _of_bundle(bundle: Bundle) -> LoadedModel:
     path = bundle.weights_path
     if bundle.left_out:
-        warnings.warn(
+        warn_caller(
             f"BUNDLE_LEFT_OUT: {bundle.config_path} asks for {', '.join(bundle.left_out)}, which "
             "voxarray does not do: the result may differ from that of MONAI",
             VoxarrayWarning,
-            stacklevel=3,
         )
     if "network_def" in bundle.config and not path.endswith(".ts"):
         kind, arguments = bundle.network

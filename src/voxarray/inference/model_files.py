@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import MissingFileError, ModelError, VoxarrayWarning
 from voxarray.core.optional import import_optional
 
@@ -49,10 +49,9 @@ def network_of(path: str) -> Network:
             code="NO_NETWORK",
             path=path,
         )
-    warnings.warn(
+    warn_caller(
         f"{path} is a program, not only numbers: load models of sources that you trust",
         VoxarrayWarning,
-        stacklevel=2,
     )
     try:
         if kind == "program":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ class Predicted(OnePass):
         report: Told of progress.
         scaling: What makes intensities of what is stored; None for nothing.
         origin: Header of the scan's file.
+        label_table: Names and colours of the labels, and not those of what was shown.
     """
 
     job: Job
@@ -43,6 +45,7 @@ class Predicted(OnePass):
     report: Report = field(default=lambda _: None)
     scaling: Scaling | None = None
     origin: OriginalHeader | None = None
+    label_table: tuple[Any, ...] = ()
 
     @property
     def shape(self) -> Shape4:
@@ -141,12 +144,14 @@ class Gathered(Source):
         job: What was predicted.
         scaling: What makes intensities of them; None for nothing.
         origin: Header of the scan's file.
+        label_table: Names and colours of the labels, and not those of what was shown.
     """
 
     voxels: Accumulator
     job: Job
     scaling: Scaling | None = None
     origin: OriginalHeader | None = None
+    label_table: tuple[Any, ...] = ()
 
     @property
     def shape(self) -> Shape4:
@@ -194,6 +199,7 @@ def gathered(
     report: Report,
     scaling: Scaling | None,
     origin: OriginalHeader | None,
+    label_table: tuple[Any, ...],
 ) -> Gathered:
     """Predict a volume into RAM, or into a scratch file if it takes more than a quarter of the
     budget.
@@ -205,7 +211,7 @@ def gathered(
 
     for _ in job.run(limit, cells, put, report):
         pass
-    return Gathered(voxels, job, scaling, origin)
+    return Gathered(voxels, job, scaling, origin, label_table)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +223,7 @@ class Outline(Source):
         dtype: Of the voxels.
         affine: (4, 4) voxel index to RAS+ mm.
         inputs: What it is computed from.
+        label_table: None: names are nothing of size or type.
     """
 
     shape: Shape4
@@ -226,6 +233,7 @@ class Outline(Source):
     lazy: bool = True
     streaming_bytes: int = 0
     reading_bytes: int = 0
+    label_table: tuple[Any, ...] = ()
 
     @property
     def chunks(self) -> Shape4:

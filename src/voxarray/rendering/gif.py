@@ -10,7 +10,6 @@ import io
 import itertools
 import os
 import struct
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import UnsupportedError
 from voxarray.core.optional import import_optional
 from voxarray.rendering.frames import Frames, require_filmable
@@ -104,13 +104,12 @@ def write_gif(
 def _delays(number: int, duration: float) -> Iterator[int]:
     """Hundredths of a second per frame, which add up to the duration."""
     if duration / number < _SHORTEST:
-        warnings.warn(
+        warn_caller(
             f"The computed frame rate from the given duration is too high ({number / duration:.0f} "
             "fps). The highest possible frame rate in the GIF file format specification is 100 "
             f"fps. The duration has been set to {number * _SHORTEST:.1f} seconds, instead of "
             f"{duration:.1f}",
             RuntimeWarning,
-            stacklevel=5,
         )
         duration = number * _SHORTEST
     ends = [round(n * duration / number / _SHORTEST) for n in range(number + 1)]

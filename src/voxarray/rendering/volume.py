@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.keys import LABEL
 from voxarray.geometry.selection import Shape3
 from voxarray.rendering.drawing import Style, are_labels, draw, draw_over
@@ -185,11 +185,10 @@ def _channels(image: Drawable, channel: int | None, *, rgb: bool) -> range:
     if rgb and count == 3:
         return as_channels(None, count)
     if count > 1:
-        warnings.warn(
+        warn_caller(
             f"Multiple channels found in the image ({count}): the first is drawn. To draw another, "
             'use the "channel" argument',
             RuntimeWarning,
-            stacklevel=6,
         )
     return range(1)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import StateError
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import OriginalHeader, Source, digest
@@ -44,11 +44,10 @@ class ConcatSource(Source):
                     path=part.path,
                 )
             if not part.grid.isclose(first.grid):
-                warnings.warn(
+                warn_caller(
                     f"Files have different affine matrices; the first is used.\nMatrix of "
                     f"{first.path}:\n{first.affine}\nMatrix of {part.path}:\n{part.affine}",
                     RuntimeWarning,
-                    stacklevel=2,
                 )
         return cls(tuple(parts))
 

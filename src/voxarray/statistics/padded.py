@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.geometry.selection import Shape3
 from voxarray.ops.fill_value import nearest_fill, require_fill
 from voxarray.ops.padding import STATISTICS, Padded, checked_mode
@@ -38,11 +37,10 @@ def _statistic(source: Source, mode: str) -> float:
     from voxarray.statistics.measure import statistics_of
 
     if mode in ("mean", "median") and source.dtype.kind != "f":
-        warnings.warn(
+        warn_caller(
             f"the {mode} that is used as padding becomes a whole number, since the voxels are "
             f"{source.dtype}: convert the image to floating-point numbers first if that matters",
             RuntimeWarning,
-            stacklevel=2,
         )
     value = float(getattr(statistics_of(source), mode))
     return value if source.dtype.kind not in "biu" else nearest_fill(value, source.dtype)

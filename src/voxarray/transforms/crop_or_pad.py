@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
 from voxarray.ops.padding import checked_mode
@@ -238,4 +238,4 @@ def _three_integers(value: int | Sequence[int], name: str) -> Shape3:
 
 
 def _warn(reason: str) -> None:
-    warnings.warn(f"{reason}: the middle of the volume is used", RuntimeWarning, stacklevel=2)
+    warn_caller(f"{reason}: the middle of the volume is used", RuntimeWarning)

@@ -7,11 +7,11 @@ A file names transforms of `voxarray.transforms` and what histories name besides
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from voxarray import transforms
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import (
     FormatError,
     MissingFileError,
@@ -107,8 +107,7 @@ def _remark_history(entries: list[Any], name: str) -> None:
 
 
 def _warn(code: str, text: str) -> None:
-    # Shown at the line that calls `Compose.from_yaml`.
-    warnings.warn(f"{code}: {text}", VoxarrayWarning, stacklevel=5)
+    warn_caller(f"{code}: {text}", VoxarrayWarning)
 
 
 def _steps(entries: Any, name: str, place: str, depth: int) -> list[Transform]:

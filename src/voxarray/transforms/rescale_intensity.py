@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, ClassVar
 
 import numpy as np
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.ops.intensity import Rescaled
 from voxarray.source.base import Source
 from voxarray.source.window import Window
@@ -107,5 +107,5 @@ def range_argument(
 
 def _left_alone(source: Window, name: str, reason: str) -> Window:
     message = f'Rescaling image "{name}" not possible because {reason}'
-    warnings.warn(message, RuntimeWarning, stacklevel=2)
+    warn_caller(message, RuntimeWarning)
     return source

@@ -11,11 +11,11 @@ was made from. Voxels in memory are copied when the result's are first asked for
 from __future__ import annotations
 
 import copy as copies
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import VoxarrayWarning
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.history import Entry, entry
@@ -135,11 +135,10 @@ class Transform:
         if self.include is None or any(name in names for name in self.include):
             return True
         lone = f" (an image by itself is called {ONLY!r}: vx.Subject(t1=image) names it)"
-        warnings.warn(
+        warn_caller(
             f"NOT_INCLUDED: {self.name} changes nothing: include={list(self.include)} names none "
             f"of the images, {listed(names)}{lone if names == [ONLY] else ''}",
             VoxarrayWarning,
-            stacklevel=5,
         )
         return False
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import VoxarrayWarning
 from voxarray.core.printable import printable
 
@@ -39,4 +39,4 @@ def warn_of_absent(table: pd.DataFrame, path: str) -> None:
 
 
 def _warn(code: str, text: str) -> None:
-    warnings.warn(f"{code}: {text}", VoxarrayWarning, stacklevel=4)
+    warn_caller(f"{code}: {text}", VoxarrayWarning)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.patterns import compile_pattern, told
 from voxarray.cohort.options import InputSelection
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import VoxarrayWarning
 from voxarray.core.printable import printable
 
@@ -29,7 +29,7 @@ def warn_of_patterns(
         sources: What was searched.
     """
     for text in (*_unused(found, choice, census, sources), *_alone(found)):
-        warnings.warn(text, VoxarrayWarning, stacklevel=5)
+        warn_caller(text, VoxarrayWarning)
 
 
 def _unused(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import UnsupportedError, VoxarrayWarning
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.lps import lps_from_ras
@@ -104,7 +104,7 @@ def remark_lost_geometry(source: Source, held: NDArray[np.float64], kind: str) -
 
 def warn(text: str) -> None:
     """A `VoxarrayWarning` that points at whoever saves."""
-    warnings.warn(text, VoxarrayWarning, stacklevel=6)
+    warn_caller(text, VoxarrayWarning)
 
 
 def plane_affine(source: Source) -> NDArray[np.float64]:

@@ -6,10 +6,10 @@ import math
 import os
 import re
 import stat
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 from voxarray.core import portable
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError, VoxarrayWarning
 from voxarray.formats._voxels.file_array import FileArray
 from voxarray.storage.file_identity import FileIdentity
@@ -41,7 +41,7 @@ def described(
     with identity.blamed():
         source, remarks = read(identity)
     for remark in remarks:
-        warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=4)
+        warn_caller(f"{remark} [{identity.path}]", VoxarrayWarning)
     return source
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import (
     FormatError,
     MissingFileError,
@@ -177,7 +177,7 @@ def _warn(path: str, frames: Sequence[Frame], place: Stack) -> None:
     step = float(np.linalg.norm(place.affine[:3, 2]))
     for remark in (*remarks, remark_on_gaps(frames, place.slices, step)):
         if remark:
-            warnings.warn(f"{remark} [{path}]", VoxarrayWarning, stacklevel=5)
+            warn_caller(f"{remark} [{path}]", VoxarrayWarning)
 
 
 def _scalings(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import warnings
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import UnsupportedError, VoxarrayWarning
 from voxarray.formats._voxels import compression
 from voxarray.formats.nifti.gzip_source import NiftiGzSource
@@ -30,7 +30,7 @@ def open_nifti(path: str | os.PathLike[str]) -> NiftiFile:
     with identity.blamed():
         source = _open(identity)
     for remark in remarks(source.header):
-        warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=3)
+        warn_caller(f"{remark} [{identity.path}]", VoxarrayWarning)
     return source
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any
 
 import numpy as np
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayWarning
 from voxarray.core.scaling import Scaling
 from voxarray.formats._voxels import compression
@@ -103,7 +103,7 @@ def _open_nifti(identity: FileIdentity, data: FileIdentity, start: bytes) -> Fil
         nifti_header=header.scrubbed(),
     )
     for remark in remarks(header):
-        warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=4)
+        warn_caller(f"{remark} [{identity.path}]", VoxarrayWarning)
     return source
 
 
@@ -147,11 +147,10 @@ def _analyze_millimetres(start: bytes, path: str) -> float:
     text = start[_VOX_UNITS].split(b"\0")[0].decode("latin-1").strip()
     factor = length_in_mm(text) or 1.0
     if factor != 1:
-        warnings.warn(
+        warn_caller(
             f"NOT_MILLIMETRES: the header gives lengths in {text}; voxarray converts them to mm, "
             f"and nibabel does not [{path}]",
             VoxarrayWarning,
-            stacklevel=5,
         )
     return factor
 

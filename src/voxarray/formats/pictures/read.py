@@ -8,13 +8,13 @@ is remarked.
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import (
     FormatError,
     TruncatedError,
@@ -88,7 +88,7 @@ def open_picture(path: str | os.PathLike[str]) -> FileArray:
         spacing = checked_spacing(facts.GetSpacing())
         affine = ras_from_itk(spacing, facts.GetOrigin(), facts.GetDirection())
     for remark in found:
-        warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=3)
+        warn_caller(f"{remark} [{identity.path}]", VoxarrayWarning)
     return DecodedFile(identity=identity, stored=stored, affine=affine, decoder=decoder)
 
 

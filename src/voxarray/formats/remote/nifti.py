@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from numpy.typing import NDArray
 
 from voxarray.core import settings, thread_pools
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import TruncatedError, UnsupportedError, VoxarrayWarning
 from voxarray.formats._voxels import gzip_stream
 from voxarray.formats._voxels.compression import decoder_of
@@ -61,7 +62,7 @@ def open_remote_nifti(file: RemoteFile, open_copy: Callable[[str], Source]) -> S
         )
     header.check_extent(file.size, compressed=is_compressed)
     for remark in remarks(header):
-        warnings.warn(f"{remark} [{file.path}]", VoxarrayWarning, stacklevel=4)
+        warn_caller(f"{remark} [{file.path}]", VoxarrayWarning)
     return (RemoteNiftiGz if is_compressed else RemoteNifti)(file, header)
 
 

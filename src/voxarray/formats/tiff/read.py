@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import (
     FormatError,
     UnsupportedError,
@@ -73,7 +73,7 @@ def open_tiff(path: str | os.PathLike[str]) -> FileArray:
         with opened_tiff(identity.path) as file:
             source, remarks = _source(identity, file)
     for remark in remarks:
-        warnings.warn(f"{remark} [{identity.path}]", VoxarrayWarning, stacklevel=3)
+        warn_caller(f"{remark} [{identity.path}]", VoxarrayWarning)
     return source
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import struct
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayWarning
 from voxarray.core.scaling import Scaling
 from voxarray.formats.zarr.node import Node
@@ -80,7 +80,7 @@ class Decoding:
                 path=path,
             )
         for text in _odd(array, by_xarray=by_xarray):
-            warnings.warn(f"{text} [{path}]", VoxarrayWarning, stacklevel=3)
+            warn_caller(f"{text} [{path}]", VoxarrayWarning)
         return cls(dtype.str, meant.str, tuple(marks), _scaling(array, path))
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive.metadata import Label, parse_labels
+from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import FormatError, GridError, UnsupportedError, VoxarrayWarning
 from voxarray.formats.zarr import named_dimensions
 from voxarray.formats.zarr.axes import AxisOrder, canonical
@@ -257,11 +257,10 @@ def _open_array(
     order = AxisOrder.of(names, voxels.shape, path)
     affine = named_dimensions.affine_beside(store, group, names, order)
     if affine is None:
-        warnings.warn(
+        warn_caller(
             f"nothing says where the voxels are: spacings of 1 mm and the axes R, A and S are "
             f"assumed; set image.affine if that is wrong [{path}]",
             VoxarrayWarning,
-            stacklevel=2,
         )
         affine = np.eye(4)
     step = named_dimensions.time_step(store, group, names) if order.counts == "t" else 0.0
