@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 import sys
 import tomllib
 from importlib import import_module
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -22,6 +25,17 @@ ELSEWHERE = {
     "changelog.md": ROOT / "CHANGELOG.md",
 }
 """Pages that live beside what they describe."""
+
+MADE_OF = {
+    "benchmarks.md": ROOT / "benchmarks/README.md",
+    "benchmark-results.md": ROOT / "benchmarks/results",
+    "error-codes.md": HERE / "error_codes.py",
+    "reference/transforms.md": ROOT / "src/voxarray/transforms/__init__.py",
+}
+"""What stands in a clone for the pages that are only made here: links there lead to it."""
+
+_LINK = re.compile(r"(?<=\]\()(?P<target>[^)#\s]+)(?=[#)])")
+_NOTEBOOK_LINK = re.compile(r'(?<=href=")(?P<target>[^"#:]+\.(?:md|ipynb))(?=[#"])')
 
 
 @event_priority(100)  # before mkdocs-jupyter looks for notebooks
@@ -43,10 +57,44 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_content(html: str, page: Page, **_: object) -> str:
-    """Bars of notebooks as they stood at the end, and paths without those of who built the site."""
+def on_page_markdown(markdown: str, page: Page, files: Files, **_: object) -> str:
+    """Links as the site needs them: pages have those that work in a clone, between files."""
+    if page.file.abs_src_path is None:  # made here
+        return markdown
+    here, places = Path(page.file.abs_src_path).parent, _places(files)
+
+    def on_site(link: re.Match[str]) -> str:
+        uri = places.get((here / link["target"]).resolve())
+        if uri is None:
+            return link["target"]
+        return posixpath.relpath(uri, posixpath.dirname(page.file.src_uri) or ".")
+
+    return _LINK.sub(on_site, markdown)
+
+
+def _places(files: Files) -> dict[Path, str]:
+    """Where on the site the files of a clone are."""
+    found = {Path(one.abs_src_path).resolve(): one.src_uri for one in files if one.abs_src_path}
+    return found | {path: uri for uri, path in MADE_OF.items()}
+
+
+def on_page_content(html: str, page: Page, files: Files, **_: object) -> str:
+    """Bars of notebooks as they stood at the end, and paths without those of who built the site.
+
+    Their links lead to pages, too; nobody else looks at them.
+    """
     if not page.file.src_uri.endswith(".ipynb"):
         return html
+    places = _places(files)
+
+    def on_site(link: re.Match[str]) -> str:
+        uri = places.get((HERE / link["target"]).resolve())
+        found = None if uri is None else files.get_file_from_path(uri)
+        if found is None:
+            raise PluginError(f"{page.file.src_uri} links to {link['target']}, which is no page")
+        return found.url_relative_to(page.file)
+
+    html = _NOTEBOOK_LINK.sub(on_site, html)
     settled: str = _beside("bars").settled(html)
     packages = find_spec("nibabel").submodule_search_locations[0].removesuffix("/nibabel")
     return settled.replace(packages, "site-packages")

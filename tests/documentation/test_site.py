@@ -31,6 +31,13 @@ def test_builds_strictly(tmp_path):
     assert built.returncode == 0, built.stderr
     for page in ("index.html", "first-look/index.html", "reference/images/index.html"):
         assert (tmp_path / "site" / page).stat().st_size > 10_000
+    for page, link in (
+        ("index.html", "first-look/"),
+        ("index.html", "error-codes/"),
+        ("how-to/cohort/index.html", "../../benchmark-results/"),
+        ("interoperate/index.html", "../how-to/interoperate/#viewers"),
+    ):  # between files of the clone before
+        assert f'href="{link}"' in (tmp_path / "site" / page).read_text("utf-8"), link
     reference = (tmp_path / "site/reference/images/index.html").read_text("utf-8")
     assert "Nothing is read before it is needed" in reference
     assert "memory_report" in reference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -28,13 +29,25 @@ def test_words():
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.parametrize("text", TEXTS[:5], ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_into_the_repository(text):
-    """Those of the site are checked when it is built."""
-    links = re.findall(r"\]\(([^)#\s]+)", text.read_text("utf-8"))
+LINKING = [*TEXTS, *sorted((ROOT / "notebooks").glob("*.ipynb"))]
+
+
+@pytest.mark.parametrize("text", LINKING, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere_in_a_clone(text):
+    """Those of the site are made of these, and checked when it is built."""
+    links = re.findall(r"\]\(([^)#\s]+)", words_of(text))
     missing = [
         link
         for link in links
         if not link.startswith(("http:", "https:", "mailto:")) and not (text.parent / link).exists()
     ]
     assert not missing
+
+
+def words_of(text):
+    """The Markdown of a page or notebook."""
+    content = text.read_text("utf-8")
+    if text.suffix != ".ipynb":
+        return content
+    cells = json.loads(content)["cells"]
+    return "\n".join("".join(one["source"]) for one in cells if one["cell_type"] == "markdown")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 
 import dask.config
@@ -241,6 +242,14 @@ def test_our_own_transforms_are_sent_to_the_subjects(subject, kind):
         *t1_voxels().shape[:1],
         *PATCH,
     )
+
+
+@pytest.mark.parametrize("kind", [vx.PatchDataset, vx.IterablePatchDataset])
+def test_help_does_not_ask_for_transforms_that_are_refused(kind):
+    """`Transform` is what voxarray calls its own, of subjects."""
+    shown = str(inspect.signature(kind).parameters["transform"])
+    assert "Callable[[Patch], Any] | None" in shown
+    assert "Transform" not in shown
 
 
 def test_an_error_names_the_subject_at_fault(subject, tmp_path):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch.utils.data import Dataset
 
 from voxarray.core.errors import OutOfRangeError
-from voxarray.patches.loading import PatchLoader, Transform
+from voxarray.patches.batches import Patch
+from voxarray.patches.loading import PatchLoader
 from voxarray.patches.samplers import PatchSampler
 
 
@@ -50,7 +51,7 @@ class PatchDataset(Dataset):
         subjects: Sequence[Any],
         sampler: PatchSampler,
         patches_per_image: int = 1,
-        transform: Transform | None = None,
+        transform: Callable[[Patch], Any] | None = None,
         seed: int = 0,
     ) -> None:
         self._drawn = PatchLoader(subjects, sampler, patches_per_image, transform, seed)

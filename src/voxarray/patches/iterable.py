@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from voxarray.patches.loading import PatchLoader, Transform
+from voxarray.patches.batches import Patch
+from voxarray.patches.loading import PatchLoader
 from voxarray.patches.randomness import ORDER, generator
 from voxarray.patches.read_order import Part, by_shard, by_subject, indices_of
 from voxarray.patches.samplers import PatchSampler
@@ -43,7 +44,7 @@ class IterablePatchDataset(IterableDataset):
         subjects: Sequence[Any],
         sampler: PatchSampler,
         patches_per_image: int = 1,
-        transform: Transform | None = None,
+        transform: Callable[[Patch], Any] | None = None,
         seed: int = 0,
         shuffle_buffer: int = 64,
     ) -> None:

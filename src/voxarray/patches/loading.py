@@ -21,8 +21,6 @@ from voxarray.patches.samplers import PatchSampler
 from voxarray.patches.subject_patches import KEPT, Reading
 from voxarray.subject import Subject
 
-Transform = Callable[["Patch"], Any]
-
 
 def _require_subjects(subjects: Any) -> None:
     """Refuse what is no sequence of subjects, before a loader does so after an hour.
@@ -79,7 +77,7 @@ class PatchLoader:
         subjects: Sequence[Any],
         sampler: PatchSampler,
         patches_per_image: int,
-        transform: Transform | None,
+        transform: Callable[[Patch], Any] | None,
         seed: int,
     ) -> None:
         if patches_per_image < 1:
@@ -158,7 +156,7 @@ class PatchLoader:
         transform = self.transform
         return [self._transformed(transform, p, i) for p, i in zip(patches, indices, strict=True)]
 
-    def _transformed(self, transform: Transform, patch: Patch, index: int) -> Any:
+    def _transformed(self, transform: Callable[[Patch], Any], patch: Patch, index: int) -> Any:
         """What the transform makes of a patch, with random numbers that depend on the index."""
         seed = seed_of(self.seed, self.epoch, index)
         with torch.random.fork_rng(devices=[]):
