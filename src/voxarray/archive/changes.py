@@ -55,7 +55,7 @@ class Change:
         if now.version < manifests.VERSION:
             raise UnsupportedError(
                 f"{path} is of format version {now.version}, which cannot be added to: convert "
-                "the source again",
+                "the source again with --overwrite (overwrite=True)",
                 code="OLD_VERSION",
                 path=path,
             )

@@ -53,7 +53,7 @@ def table_values(raw: bytes, dtype: str, per_row: int) -> NDArray:
     if size < 0 or size % (np.dtype(dtype).itemsize * per_row):
         raise FormatError(
             f"the table of chunk statistics has {size} bytes, which is not a whole number of rows "
-            f"of {per_row} numbers: convert the source again",
+            f"of {per_row} numbers: convert the source again with --overwrite (overwrite=True)",
             code="BAD_CHUNK_SIZE",
         )
     return np.frombuffer(raw, np.uint8, size).view(dtype)

@@ -171,7 +171,7 @@ def check(encoded: NDArray[np.uint8], crc: int | None = None) -> None:
         raise ChecksumError(
             "the chunk does not have the crc32c that was written with it: the archive is damaged "
             "here, or this chunk comes from another archive; restore the archive, or convert the "
-            "source again"
+            "source again with --overwrite (overwrite=True)"
         )
 
 

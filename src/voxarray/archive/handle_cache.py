@@ -241,7 +241,8 @@ def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
         if blob.size != expected:
             raise ArchiveError(
                 f"{where} has {blob.size} bytes, but {expected} were written: it is damaged or was "
-                "not copied whole; restore it, or convert the source again",
+                "not copied whole; restore it, or convert the source again with --overwrite "
+                "(overwrite=True)",
                 code="TRUNCATED" if blob.size < expected else "BAD_SIZE",
                 path=store.path,
             )

@@ -244,8 +244,8 @@ class Manifest:
         if (entry.size, entry.digest) != (size, digest):
             raise ChecksumError(
                 f"{key} of {path} has {size} bytes and the digest {digest}, but {entry.size} bytes "
-                f"with the digest {entry.digest} were written: restore it or convert the source "
-                "again",
+                f"with the digest {entry.digest} were written: restore it, or convert the source "
+                "again with --overwrite (overwrite=True)",
                 path=path,
             )
 
@@ -349,8 +349,8 @@ def _is_shallow(value: object) -> bool:
 
 def _unsealed(path: str) -> ChecksumError:
     return ChecksumError(
-        f"the manifest of {path} is not the one that was written: restore it or convert the "
-        "source again",
+        f"the manifest of {path} is not the one that was written: restore it, or convert the "
+        "source again with --overwrite (overwrite=True)",
         path=path,
     )
 

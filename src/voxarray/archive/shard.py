@@ -140,7 +140,8 @@ class ShardIndex:
             raise ChecksumError(
                 f"the index of the shard {path} does not have the digest that was written "
                 f"({digest}): the archive is damaged here, or this shard comes from another "
-                "archive",
+                "archive; restore it, or convert the source again with --overwrite "
+                "(overwrite=True)",
                 path=path,
             )
         crcs, index = raw[: -index_size(chunks)], raw[-index_size(chunks) :]
@@ -166,7 +167,8 @@ def _checked(index: bytes, path: str) -> NDArray[np.uint64]:
     if google_crc32c.value(body) != crc:
         raise ChecksumError(
             f"the index of the shard {path} does not have the crc32c that was written "
-            f"({crc:08x}): the archive is damaged here",
+            f"({crc:08x}): the archive is damaged here; restore it, or convert the source again "
+            "with --overwrite (overwrite=True)",
             path=path,
         )
     return np.frombuffer(body, "<u8").reshape(-1, 2)

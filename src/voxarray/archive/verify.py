@@ -72,7 +72,8 @@ class Examination:
 
 VERSION_1 = (
     "of format version 1, in which most files of the same size have the same digest: a file that "
-    "comes from another archive may not be noticed; convert the source again to get version 2"
+    "comes from another archive may not be noticed; convert the source again with --overwrite "
+    "(overwrite=True) to get version 2"
 )
 
 LEFTOVERS = (
@@ -218,7 +219,8 @@ def compare(
                 "SHAPE_MISMATCH",
                 "shape",
                 f"is {archived.shape}, but the source has {source.shape}: give the source that "
-                "the archive was made from, or convert the source again",
+                "the archive was made from, or convert the source again with --overwrite "
+                "(overwrite=True)",
             )
         ]
     problems = []
@@ -250,7 +252,7 @@ def _require_equal(seen: NDArray, expected: NDArray, start: tuple[int, int]) -> 
     if seen.dtype != expected.dtype:
         raise VoxarrayError(
             f"voxels are {seen.dtype}, but those of the source are {expected.dtype}: convert the "
-            "source again",
+            "source again with --overwrite (overwrite=True)",
             code="DTYPE_MISMATCH",
         )
     different = (_bytes(seen) != _bytes(expected)).any(axis=-1)
@@ -259,7 +261,8 @@ def _require_equal(seen: NDArray, expected: NDArray, start: tuple[int, int]) -> 
     n, z, y, x = (int(i) for i in np.argwhere(different)[0])
     raise VoxarrayError(
         f"voxel (c, x, y, z) = {(n + start[0], x, y, z + start[1])} is {seen[n, z, y, x]}, but in "
-        f"the source it is {expected[n, z, y, x]}",
+        f"the source it is {expected[n, z, y, x]}: give the source that the archive was made from, "
+        "or convert the source again with --overwrite (overwrite=True)",
         code="VOXEL_MISMATCH",
     )
 
@@ -313,12 +316,15 @@ def _by_names_and_sizes(
             yield from _unnamed(key, root_of(manifest.files), left)
     for key, entry in manifest.files.items():
         if key not in sizes and key not in traces:
-            text = f"the archive {store.path} lacks its file {key}: restore it or convert again"
+            text = (
+                f"the archive {store.path} lacks its file {key}: restore it, or convert the source "
+                "again with --overwrite (overwrite=True)"
+            )
             yield Problem("MISSING_DATA", key, text)
         elif key not in traces and sizes[key] not in (entry.size, LINK):
             text = (
                 f"{key} of {store.path} has {sizes[key]} bytes, but {entry.size} were written: "
-                "restore it or convert the source again"
+                "restore it, or convert the source again with --overwrite (overwrite=True)"
             )
             yield Problem("BAD_SIZE", key, text)
 

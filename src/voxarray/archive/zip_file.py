@@ -111,7 +111,8 @@ def check(path: str, blob: Blob, version: int = manifests.VERSION) -> None:
         return
     raise ChecksumError(
         f"{path} has changed since it was written, though the files in it may be intact: restore "
-        "it, convert the source again, or unzip it and use the folder",
+        "it, convert the source again with --overwrite (overwrite=True), or unzip it and use the "
+        "folder",
         path=path,
     )
 

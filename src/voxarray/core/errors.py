@@ -109,8 +109,9 @@ class TruncatedError(FormatError, EOFError):
 class ChecksumError(FormatError):
     """Bytes that are not the ones that were written.
 
-    The file or archive is damaged. Copy it again, restore it, or convert the source again. If that
-    does not help, the disk or the memory may be faulty.
+    The file or archive is damaged. Copy it again, restore it, or convert the source again with
+    ``--overwrite`` (``overwrite=True``): without it, an archive of a cohort that has its list of
+    files counts as up to date. If that does not help, the disk or the memory may be faulty.
     """
 
     default_code = "BAD_CHECKSUM"
@@ -162,7 +163,8 @@ class MissingDataError(ArchiveError):
     """A shard, chunk or file that must exist in an archive does not.
 
     The archive is damaged or was not copied whole. Copy it again, restore it, or convert the source
-    again.
+    again with ``--overwrite`` (``overwrite=True``): without it, an archive of a cohort that has its
+    list of files counts as up to date.
     """
 
     default_code = "MISSING_DATA"

@@ -221,7 +221,7 @@ class Store(ABC):
     def _missing(self, key: str) -> MissingDataError:
         return MissingDataError(
             f"the archive {self.path} lacks its file {key}: it is damaged or was not copied whole, "
-            "restore it or convert the source again",
+            "restore it, or convert the source again with --overwrite (overwrite=True)",
             path=self.path,
         )
 
