@@ -176,6 +176,63 @@ def test_centres_are_torchios():
         np.testing.assert_array_equal(mine, map_)
 
 
+def _map(kind, voxels):
+    return vx.Subject(map=kind(tensor=voxels))
+
+
+def _empty_map(sampler, subject):
+    with pytest.raises(StateError, match=r"^EMPTY_MAP: Empty probability map") as caught:
+        sampler.draw(subject)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_label_that_does_not_occur_is_not_blamed_on_the_border(tmp_path, archived):
+    voxels = np.zeros((1, 9, 9, 9), "u1")
+    voxels[:, 4:] = 1
+    voxels[:, 0] = 2
+    subject = _map(vx.LabelMap, voxels)
+    if archived:  # which knows its labels: no voxel is read
+        subject["map"].save(tmp_path / "map.ome.zarr")
+        subject = vx.Subject(map=vx.LabelMap(tmp_path / "map.ome.zarr"))
+    with count_reads() as reads:
+        said = _empty_map(vx.LabelSampler(3, "map", {7: 1}), subject)
+    assert "'map' has no label 7, only 0, 1, 2" in said
+    assert "border" not in said
+    if archived:
+        assert not reads.voxels
+    said = _empty_map(vx.LabelSampler(3, "map", {7: 1, 8: 2, 1: 0}), subject)
+    assert "no label 7 and no label 8, only 0, 1, 2" in said
+    # Label 2 occurs, but in the outermost voxels only.
+    said = _empty_map(vx.LabelSampler(3, "map", {2: 1}), subject)
+    assert "border" in said
+    assert "no label" not in said
+    said = _empty_map(vx.LabelSampler(3, "map", {2: 1, 7: 1}), subject)
+    assert "no label 7" in said
+    assert "border" in said
+
+
+def test_maps_without_anything_are_not_blamed_on_the_border():
+    empty = np.zeros((1, 9, 9, 9), "u1")
+    cases = {
+        "no label above 0, only 0": (vx.LabelSampler(3, "map"), vx.LabelMap, empty),
+        "no value above 0 in channel 0, only 0": (
+            vx.WeightedSampler(3, "map"),
+            vx.ScalarImage,
+            empty,
+        ),
+        "no value above 0 in channel 1, only 0": (
+            vx.LabelSampler(3, "map", {1: 1}),
+            vx.LabelMap,
+            np.concatenate([empty + 1, empty]),
+        ),
+    }
+    for text, (sampler, kind, voxels) in cases.items():
+        said = _empty_map(sampler, _map(kind, voxels))
+        assert text in said
+        assert "border" not in said
+
+
 @pytest.mark.parametrize("size", [0, -3, 2.5, (4, 4), (4, 4, 0), "big"])
 def test_sizes_that_are_none(size):
     with pytest.raises(ValueError, match="Patch dimensions must be one or three positive integers"):

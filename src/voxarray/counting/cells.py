@@ -108,6 +108,11 @@ class CellCounts:
         wanted = values == value if value is not None else values != 0
         return _summed(cells, counts, wanted & (channels == channel))
 
+    def values(self, channel: int) -> NDArray[np.int64]:
+        """The values that occur, ascending."""
+        channels, _, values, _ = self.table.T
+        return np.unique(values[channels == channel])
+
     def sums(self, channel: int) -> NDArray[np.float64]:
         """Sum of the values of each cell."""
         channels, cells, values, counts = self.table.T

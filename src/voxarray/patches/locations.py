@@ -100,12 +100,9 @@ class CentreDraw(LocationDistribution):
         ]
         kept = [(kind, chance) for kind, chance in planned if kind is not None]
         if not kept:
-            half = tuple(n // 2 for n in patch)
+            asked = [mass for mass, chance in zip(masses, probabilities, strict=True) if chance > 0]
             raise StateError(
-                f"Empty probability map found: {what} has no voxel to be the centre of a patch "
-                f"of {patch}. Voxels within {half} of the border cannot be a centre; pad the "
-                "images by that much, or take smaller patches",
-                code="EMPTY_MAP",
+                f"Empty probability map found: {_why_empty(patch, asked, what)}", code="EMPTY_MAP"
             )
         chances = np.array([chance for _, chance in kept], float)
         return cls(patch, [kind for kind, _ in kept], chances / chances.sum())
@@ -114,6 +111,24 @@ class CentreDraw(LocationDistribution):
         kind = self.kinds[_pick(np.cumsum(self.chances), random)]
         x, y, z = (c - p // 2 for c, p in zip(kind.draw(random), self.patch, strict=True))
         return x, y, z
+
+
+def _why_empty(patch: Shape3, masses: Sequence[SamplingWeights], what: str) -> str:
+    """What is missing: the property itself, or room for a patch around the voxels that have it."""
+    absent = [mass for mass in masses if not len(mass.numbers)]
+    texts = []
+    if absent:
+        wanted = " and ".join(mass.wanted for mass in absent)
+        texts.append(f"{what} has {wanted}, {absent[0].held}")
+    if len(absent) < len(masses):
+        half = tuple(n // 2 for n in patch)
+        texts.append(
+            f"{what} has no voxel to be the centre of a patch of {patch}. Voxels within {half} of "
+            "the border cannot be a centre; pad the images by that much, or take smaller patches"
+        )
+    else:
+        texts.append("ask for what the map has, or leave this subject out")
+    return "; ".join(texts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -167,6 +167,8 @@ class LabelSampler(PatchSampler):
 
     Raises:
         ValueError: For a negative probability, or if all are 0.
+        StateError: When patches are drawn, if the map of a subject has none of the labels, or none
+            of them far enough from the border (``EMPTY_MAP``).
     """
 
     def __init__(

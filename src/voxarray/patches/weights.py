@@ -17,6 +17,9 @@ from voxarray.source.window import Window
 from voxarray.statistics.cache import cached
 from voxarray.statistics.cell_passes import count_cells, sum_cells
 
+_TOLD = 20
+"""Labels that a message names."""
+
 
 @dataclass(frozen=True, eq=False)
 class SamplingWeights(ABC):
@@ -39,6 +42,16 @@ class SamplingWeights(ABC):
     @abstractmethod
     def weigh(self, voxels: NDArray) -> NDArray:
         """Mass of each of these voxels: numbers of at least 0, or booleans."""
+
+    @property
+    @abstractmethod
+    def wanted(self) -> str:
+        """What a voxel must have to count, for messages."""
+
+    @property
+    @abstractmethod
+    def held(self) -> str:
+        """What the voxels have instead if none counts, for messages."""
 
     def read(self, box: Box) -> NDArray:
         """Mass of each voxel in a box (W, H, D)."""
@@ -67,6 +80,16 @@ class LabelMass(SamplingWeights):
         cells, found = counts.positive(0) if label is None else counts.of(0, label)
         return cls(source, 0, counts.cells, cells, found.astype(np.float64), label)
 
+    @property
+    def wanted(self) -> str:
+        return "no label above 0" if self.label is None else f"no label {self.label}"
+
+    @property
+    def held(self) -> str:
+        values = label_counts(self.source).values(0).tolist()  # counted already
+        more = f" and {len(values) - _TOLD} more" if len(values) > _TOLD else ""
+        return f"only {', '.join(map(str, values[:_TOLD]))}{more}"
+
     def weigh(self, voxels: NDArray) -> NDArray:
         return voxels > 0 if self.label is None else voxels == self.label
 
@@ -91,6 +114,14 @@ class WeightMass(SamplingWeights):
         found = cached(f"sums of {channel}", (source,), lambda: _summed(source, channel))
         numbers = np.flatnonzero(found.sums)
         return cls(source, channel, found.cells, numbers, found.sums[numbers])
+
+    @property
+    def wanted(self) -> str:
+        return f"no value above 0 in channel {self.channel}"
+
+    @property
+    def held(self) -> str:
+        return "only 0"
 
     def weigh(self, voxels: NDArray) -> NDArray:
         return voxels.astype(np.float64)
