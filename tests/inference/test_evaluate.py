@@ -112,3 +112,49 @@ def test_what_cannot_be_compared_is_named():
         pytest.raises(vx.MemoryBudgetError, match="surfaces=False"),
     ):
         vx.evaluate(found, truth)
+
+
+# --- What is compared with itself -----------------------------------------------------------------
+
+
+def cohort_of_two_layers(folder):
+    for number, name in enumerate(("a", "b")):
+        one, two = maps((9, 8, 7), seed=number)
+        vx.ScalarImage(tensor=np.zeros((1, 9, 8, 7), np.float32), affine=one.affine).save(
+            folder / f"in/{name}.nii"
+        )
+        one.save(folder / f"in/{name}_one.nii")
+        two.save(folder / f"in/{name}_two.nii")
+    vx.convert_cohort(
+        folder / "in",
+        folder / "cohort",
+        image_patterns={"t1": "{subject}.nii"},
+        label_patterns={layer: f"{{subject}}_{layer}.nii" for layer in ("one", "two")},
+        progress=False,
+    )
+    return vx.Cohort(folder / "cohort")
+
+
+def test_a_cohort_with_itself_warns_of_one_layer_and_not_of_two(tmp_path, recwarn):
+    cohort, again = cohort_of_two_layers(tmp_path), vx.Cohort(tmp_path / "cohort")
+    names = {"layer": "one", "reference_layer": "two", "surfaces": False, "progress": False}
+    vx.evaluate(cohort, again, **names)
+    assert not [one for one in recwarn if "SAME_LABELS" in str(one.message)]
+    with pytest.warns(vx.VoxarrayWarning, match="SAME_LABELS: for 2 of 2 subjects") as told:
+        table = vx.evaluate(cohort, again, **names | {"reference_layer": "one"})
+    assert (table["dice"] == 1).all()
+    assert (len(told), told[0].filename) == (1, __file__)
+
+
+def test_a_label_map_with_itself_is_named(tmp_path, recwarn):
+    path = tmp_path / "a.nii"
+    one, other = maps((9, 8, 7))
+    one.save(path)
+    changed = vx.RemapLabels({1: 2})(vx.LabelMap(path))
+    for pair in ((changed, path), (one, other), (path, one)):
+        vx.evaluate(*pair, surfaces=False, progress=False)
+    assert not [one for one in recwarn if "SAME_LABELS" in str(one.message)]
+    for pair in ((one, one), (path, str(path))):
+        with pytest.warns(vx.VoxarrayWarning, match="SAME_LABELS: prediction and ref") as told:
+            vx.evaluate(*pair, surfaces=False, progress=False)
+        assert told[0].filename == __file__

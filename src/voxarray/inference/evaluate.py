@@ -21,6 +21,7 @@ from voxarray.geometry.selection import Selection
 from voxarray.image import Image, LabelMap
 from voxarray.inference.label_counts import LabelCounts
 from voxarray.inference.montage import Montage
+from voxarray.inference.same_labels import is_same, warn_of_same
 from voxarray.inference.surface_distances import SurfaceDistances, surface_distances
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces
@@ -196,6 +197,8 @@ def evaluate(
     if layer is not None or reference_layer is not None:
         raise ValueError("layer= and reference_layer= choose among label maps of two cohorts")
     pair = _image(prediction, "prediction"), _image(reference, "reference")
+    if is_same(*pair):
+        warn_of_same(f"prediction and reference are both {pair[0].source.path or 'one image'}")
     if picture is not None:
         picture.expect("", *pair, picture.scan())
     scores = _compare("", *pair, labels, surfaces, picture, progress)
@@ -344,17 +347,25 @@ def _cohorts(
         for name in shown:
             picture.expect(name, *maps_of(name), picture.scan(name, reference))
         picture.left_out = len(prediction) - len(shown)
-    tables = []
+    tables, same = [], list[str | None]()
     with reporting_each(progress, len(prediction)) as begin:
         for name in prediction.names:
             report = begin(name)
             maps = [_image(one, what) for one, what in zip(maps_of(name), _ROLES, strict=True)]
+            if is_same(maps[0], maps[1]):
+                same.append(maps[0].source.path)
             own = picture if name in shown else None
             table = _compare(name, maps[0], maps[1], labels, surfaces, own, report).table
             table.insert(0, "subject", name)
             tables.append(table)
     if picture is not None and tables:
         picture.save()
+    if same:
+        warn_of_same(
+            f"for {len(same)} of {len(prediction)} subjects, prediction and reference are one "
+            f"label map, such as {same[0]}; layer= and reference_layer= (--layer, "
+            "--reference-layer) choose two of one cohort"
+        )
     if not tables:
         return pd.DataFrame(columns=["subject", *_EMPTY.row()])
     return pd.concat(tables, ignore_index=True)
