@@ -318,3 +318,20 @@ def test_the_demo_where_a_file_is_in_the_way_is_a_sentence(tmp_path):
     result = run("demo", "--folder", tmp_path / "file/demo")
     assert result.exit_code == 1
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", ["convert", "plan"])
+def test_a_forgotten_destination_is_what_is_missing(command):
+    """Of one word nothing is left for SOURCES, which is not what its author forgot."""
+    forgotten = run(command, "t1.nii.gz")
+    assert forgotten.exit_code == 2
+    assert "Missing argument 'DESTINATION'. 't1.nii.gz' is taken as SOURCES" in forgotten.stderr
+    both = run(command)
+    assert both.exit_code == 2
+    assert "Missing argument 'SOURCES...'" in both.stderr
+    assert "SOURCES... DESTINATION" in run(command, "--help").stdout
+
+
+def test_a_forgotten_destination_of_one_cohort_is_named():
+    assert "Missing argument 'DESTINATION'" in run("preprocess", "cohort").stderr
+    assert "Missing argument 'SOURCE'" in run("infer", "net.pt").stderr

@@ -13,6 +13,7 @@ from voxarray.cli.cohort_run import tell
 from voxarray.cli.console import how_it_speaks
 from voxarray.cli.destinations import Destination, Kind, given, refuse_meaningless
 from voxarray.cli.outcome import Outcome, told_when_stopped, without_secrets
+from voxarray.cli.sources import sources_before_destination
 from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.discover.files import images
@@ -59,7 +60,7 @@ _OF_ARCHIVES = {"levels": "--levels", "chunk": "--chunk", "codec": "--codec", "z
 
 
 @click.command("convert")
-@click.argument("sources", nargs=-1, required=True)
+@sources_before_destination
 @click.argument("destination")
 @click.option(
     "--suffix",

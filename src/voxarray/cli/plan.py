@@ -11,6 +11,7 @@ from voxarray.cli import options as choices
 from voxarray.cli.console import console, how_it_speaks
 from voxarray.cli.destinations import Destination
 from voxarray.cli.job_array import as_job_array, queue, refuse_contradictions, repeated
+from voxarray.cli.sources import sources_before_destination
 from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.run.build import discover_inputs, make_plan
@@ -19,7 +20,7 @@ from voxarray.storage.remote.address import is_url
 
 
 @click.command("plan")
-@click.argument("sources", nargs=-1, required=True)
+@sources_before_destination
 @click.argument("destination")
 @choices.how_archives_are_made
 @choices.what_belongs_together
