@@ -19,6 +19,8 @@ def is_same(prediction: Image, reference: Image) -> bool:
 
 def warn_of_same(which: str) -> None:
     """Warn of label maps that are compared with themselves."""
-    warn_caller(
-        f"SAME_LABELS: {which}. The scores only say that it agrees with itself", VoxarrayWarning
-    )
+    _warn("SAME_LABELS", f"{which}. The scores only say that it agrees with itself")
+
+
+def _warn(code: str, text: str) -> None:
+    warn_caller(f"{code}: {text}", VoxarrayWarning)

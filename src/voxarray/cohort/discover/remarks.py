@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
@@ -28,27 +28,28 @@ def warn_of_patterns(
         census: Of the search.
         sources: What was searched.
     """
-    for text in (*_unused(found, choice, census, sources), *_alone(found)):
-        warn_caller(text, VoxarrayWarning)
+    _warn_of_unused(found, choice, census, sources)
+    _warn_of_alone(found)
 
 
-def _unused(
+def _warn_of_unused(
     found: Sequence[DiscoveredInput], choice: InputSelection, census: Census, sources: Sequence[str]
-) -> Iterator[str]:
+) -> None:
     if not (choice.image_patterns or choice.label_patterns):
         return
     if not census.by_pattern:
-        yield (
-            "PATTERN_UNUSED: patterns choose among the files of a folder, and "
+        _warn(
+            "PATTERN_UNUSED",
+            "patterns choose among the files of a folder, and "
             f"{', '.join(map(printable, sources[:_TOLD]))} is no folder that is searched by them, "
-            "so they have no effect: give the folder, or leave them out"
+            "so they have no effect: give the folder, or leave them out",
         )
         return
     for what, patterns in (("image", choice.image_patterns), ("label map", choice.label_patterns)):
         for image in dict.fromkeys(name for name, _ in patterns):
             same = [pattern for pattern in patterns if pattern[0] == image]
             if not any(census.fits[what, *pattern] for pattern in same):
-                yield f"PATTERN_UNUSED: {_why_unused(same, what, found, census)}"
+                _warn("PATTERN_UNUSED", _why_unused(same, what, found, census))
 
 
 def _why_unused(
@@ -68,7 +69,7 @@ def _why_unused(
     )
 
 
-def _alone(found: Sequence[DiscoveredInput]) -> Iterator[str]:
+def _warn_of_alone(found: Sequence[DiscoveredInput]) -> None:
     owners = dict.fromkeys(one.subject for one in found if one.kind == "intensity")
     alone = [one for one in found if one.kind == "label" and one.subject not in owners]
     if not owners or not alone:  # without any image, label maps are what is wanted
@@ -76,9 +77,14 @@ def _alone(found: Sequence[DiscoveredInput]) -> Iterator[str]:
     first = alone[0]
     names = ", ".join(repr(printable(name)) for name in list(owners)[:_TOLD])
     count = "1 label map belongs" if len(alone) == 1 else f"{len(alone)} label maps belong"
-    yield (
-        f"LABELS_ALONE: {count} to no image, such as {printable(first.source)}: its subject is "
+    _warn(
+        "LABELS_ALONE",
+        f"{count} to no image, such as {printable(first.source)}: its subject is "
         f"{printable(first.subject)!r}, and subjects with images are {names}"
         f"{', ...' if len(owners) > _TOLD else ''}. If they belong together, change the patterns "
-        "(or the column of subjects) so that both give the same name"
+        "(or the column of subjects) so that both give the same name",
     )
+
+
+def _warn(code: str, text: str) -> None:
+    warn_caller(f"{code}: {text}", VoxarrayWarning)
