@@ -335,3 +335,32 @@ def test_a_forgotten_destination_is_what_is_missing(command):
 def test_a_forgotten_destination_of_one_cohort_is_named():
     assert "Missing argument 'DESTINATION'" in run("preprocess", "cohort").stderr
     assert "Missing argument 'SOURCE'" in run("infer", "net.pt").stderr
+
+
+def scan_at(path):
+    path.parent.mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(np.zeros((6, 5, 4), np.int16), np.eye(4)), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["t1.xyz", "t1.nii.gx", "t1.ome.zar", "T1.NFI"])
+@pytest.mark.parametrize("command", ["convert", "plan"])
+def test_a_mistyped_suffix_makes_no_folder_of_one_image(command, name, tmp_path):
+    scan = scan_at(tmp_path / "t1.nii.gz")
+    refused = run(command, scan, tmp_path / name)
+    assert refused.exit_code == 1
+    assert f"UNKNOWN_SUFFIX: no format is known by the suffix of '{tmp_path / name}'" in (
+        refused.stderr
+    )
+    assert ".nii.gz" in refused.stderr
+    assert [one.name for one in tmp_path.iterdir()] == ["t1.nii.gz"]
+
+
+def test_a_folder_of_one_image_may_have_dots(tmp_path):
+    scan = scan_at(tmp_path / "in/t1.nii.gz")
+    (tmp_path / "made.xyz").mkdir()
+    for name in ("study", "study.v2", "study.2024", ".hidden", "made.xyz"):
+        for _ in range(2):  # the second finds a cohort there
+            assert run("convert", scan, tmp_path / name).exit_code == 0
+    assert run("convert", tmp_path / "in", tmp_path / "many.xyz").exit_code == 0
+    assert run("convert", tmp_path / "in/*.nii.gz", tmp_path / "glob.xyz").exit_code == 0

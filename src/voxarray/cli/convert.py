@@ -91,6 +91,7 @@ def command(
     import dask.config
 
     target = Destination.of(destination)
+    target.refuse_mistyped(sources)
     if target.kind is not Kind.COHORT:
         unused = _OF_COHORTS if target.kind is Kind.ARCHIVE else {**_OF_COHORTS, **_OF_ARCHIVES}
         refuse_meaningless(target.kind, destination, unused)

@@ -6,6 +6,8 @@ The suffix decides, never the number of sources, and never what a command would 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -16,6 +18,9 @@ from voxarray.core.errors import UnsupportedError
 from voxarray.formats.registry import format_of, longest_suffix, writable_format, written_suffixes
 from voxarray.storage.destination import destination_of, local_destination
 from voxarray.storage.remote.address import is_url
+
+_SUFFIX = re.compile(r".+\.(?!v\d)[A-Za-z][A-Za-z0-9]{0,7}\Z")
+"""Names that end as those of files do; ``study.v2`` and ``study.2024`` do not."""
 
 
 class Kind(Enum):
@@ -66,6 +71,30 @@ class Destination:
             )
         return cls(path, Kind.COHORT)
 
+    def refuse_mistyped(self, sources: Sequence[str]) -> None:
+        """Refuse a new cohort of one image whose name looks like that of a file.
+
+        Whoever converts one file to ``t1.nii.gx`` mistyped a suffix. A folder of that name would be
+        a surprise, while one for many images is what a name means that no format has.
+
+        Args:
+            sources: What it will be made of.
+
+        Raises:
+            UnsupportedError: No format is known by the suffix (``UNKNOWN_SUFFIX``).
+        """
+        name = os.path.basename(self.path)
+        is_new = self.kind is Kind.COHORT and not os.path.isdir(self.path)
+        if not (is_new and _SUFFIX.match(name) and _is_one_image(sources)):
+            return
+        raise UnsupportedError(
+            f"no format is known by the suffix of {self.path!r}; known are "
+            f"{', '.join(written_suffixes())}. To make a cohort of one image, choose a folder "
+            "without a suffix, or make this folder first",
+            code="UNKNOWN_SUFFIX",
+            path=self.path,
+        )
+
     def require_cohort(self, command: str) -> CohortLayout:
         """The folder of a cohort, which alone makes sense for a command.
 
@@ -80,6 +109,14 @@ class Destination:
                 f"the {self.kind.value} with voxarray convert"
             )
         return CohortLayout.of(self.path)
+
+
+def _is_one_image(sources: Sequence[str]) -> bool:
+    """Whether these are one file or URL with a suffix of images; globs may be more."""
+    if len(sources) != 1 or format_of(sources[0]) is None:
+        return False
+    (one,) = sources
+    return "*" not in one if is_url(one) else os.path.exists(os.path.expanduser(one))
 
 
 def refuse_meaningless(kind: Kind, destination: str, unused: dict[str, str]) -> None:

@@ -148,6 +148,7 @@ def command(
             _layers(transform, source, layer, arguments)
         return
     target = Destination.of(destination)
+    target.refuse_mistyped([source])
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
         if target.kind is Kind.COHORT:
             mapped = Cohort(source).map(transform)

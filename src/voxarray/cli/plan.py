@@ -48,7 +48,9 @@ def command(
     refuse_contradictions(jobs, submit)
     if submit and dry_run:
         raise click.UsageError("--dry-run submits nothing: leave --submit out")
-    folder = Destination.of(destination).require_cohort("plan")
+    target = Destination.of(destination)
+    target.refuse_mistyped(sources)
+    folder = target.require_cohort("plan")
     with watching(talk.progress) as watcher:
         census = Census()
         found = discover_inputs(named, folder.root, choice, options, census)
