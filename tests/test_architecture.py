@@ -54,6 +54,7 @@ COHORT = (
     "convert",
     "verify",
     "verification",
+    "chosen_names",
     "mapped_opener",
     "mapped_items",
     "mapped",

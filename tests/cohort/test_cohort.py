@@ -60,6 +60,56 @@ def test_a_lazy_sequence(cohort):
         cohort["nobody"]
 
 
+@pytest.mark.parametrize(
+    "make", [lambda c: c, lambda c: c.map(vx.Flip(0))], ids=["plain", "mapped"]
+)
+def test_several_subjects_by_number_or_name(cohort, make):
+    made = make(cohort)
+    chosen = {
+        ("2", "0"): [[2, 0], [-1, 0], ["2", "0"], np.array([2, 0]), np.array(["2", "0"])],
+        ("0", "1"): [range(2), slice(2), [0, "1"]],
+        (): [[], slice(0)],
+    }
+    for names, ways in chosen.items():
+        for way in ways:
+            part = made[way]
+            assert type(part) is type(made)
+            assert tuple(one["subject"] for one in part) == names
+            assert len(part) == len(names)
+    with pytest.raises(OutOfRangeError, match="0 to 2"):
+        made[[0, 3]]
+    with pytest.raises(KeyError, match="nobody"):
+        made[["0", "nobody"]]
+    with pytest.raises(ValueError, match="'0' is given twice"):
+        made[[0, 1, "0"]]
+
+
+def test_a_list_of_subjects_keeps_their_rows(cohort):
+    part = cohort[[2, 0]]
+    assert part.names == ["2", "0"]
+    assert list(part.table["subject"]) == ["2", "0"]
+    assert part["0"].get_images_names() == ["image", "seg"]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        *([True, False, True], np.array([True, False, True]), True, 1.0, [0.5], None, (0, 2)),
+        *({0: 1}, np.array([[0, 1]]), slice("0", "2")),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize(
+    "make", [lambda c: c, lambda c: c.map(vx.Flip(0))], ids=["plain", "mapped"]
+)
+def test_what_chooses_no_subject_names_what_does(cohort, make, index):
+    with pytest.raises(TypeError, match=r"a cohort has no subjects by .*query.*where"):
+        make(cohort)[index]
+    column = cohort.table["width"] > 3
+    with pytest.raises(TypeError, match=r"no subjects by Series.*cohort\.where\(column\)"):
+        make(cohort)[column]
+
+
 def test_notebooks_show_rows_with_pictures(cohort):
     with count_reads() as reads:
         shown = cohort._repr_html_()

@@ -50,6 +50,8 @@ def test_predictions_keep_the_codes(tmp_path, codes, output, preprocess):
     made = vx.infer(bright, scan, tmp_path / "made.nii.gz", patch_size=8, **options)
     assert codes_of(tmp_path / "made.nii.gz") == codes
     np.testing.assert_array_equal(made.affine, scan.affine)
+    if output == "probabilities":  # channels are the fifth axis
+        assert nib.load(tmp_path / "made.nii.gz").shape == (12, 10, 8, 1, 2)
     # Of the scan's intensities the header of others says nothing.
     assert nib.load(tmp_path / "made.nii.gz").header["cal_max"] == 0
 

@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
+
 from voxarray.cohort.catalogue import log
 from voxarray.cohort.catalogue import parquet as table
 from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.catalogue.member import Member, Part
 from voxarray.cohort.catalogue.query import matching
+from voxarray.cohort.chosen_names import Several, name_at, several_names
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.names import slug
 from voxarray.cohort.run.build import ExecutionOptions
 from voxarray.cohort.run.result import CohortResult
 from voxarray.core.errors import (
     MissingFileError,
-    OutOfRangeError,
     UnsupportedError,
     VoxarrayError,
 )
@@ -280,26 +282,38 @@ class Cohort(Sequence[Subject]):
     @overload
     def __getitem__(self, index: int | str) -> Subject: ...
     @overload
-    def __getitem__(self, index: slice) -> Cohort: ...
-    def __getitem__(self, index: int | str | slice) -> Subject | Cohort:
-        """The subject of a number or a name, with lazy images; for a slice, a part of the cohort.
+    def __getitem__(self, index: slice | Several) -> Cohort: ...
+    def __getitem__(self, index: int | str | slice | Several) -> Subject | Cohort:
+        """The subject of a number or a name, with lazy images; for several, a part of the cohort.
+
+        Examples:
+            >>> import os
+            >>> os.makedirs("scans")
+            >>> for name in "abc":
+            ...     vx.testing.sample().save(f"scans/{name}.nii.gz")
+            >>> done = vx.convert_cohort("scans", "cohort", progress=False)
+            >>> cohort = vx.Cohort("cohort")
+            >>> cohort[:2].names, cohort[[2, 0]].names, cohort[["b"]].names
+            (['a', 'b'], ['c', 'a'], ['b'])
+
+        Args:
+            index: A number or a name; a slice of numbers; or a list or array of numbers or names,
+                each subject once.
 
         Raises:
             IndexError: If there is no such number.
             KeyError: If there is no such name.
+            TypeError: For anything else, such as truth values, which `where` takes.
+            ValueError: If a list names a subject twice.
         """
-        if isinstance(index, slice):
-            rows = [row for name in self.names[index] for row in self._subjects[name]]
-            return self._with(self._table.iloc[rows])
-        if isinstance(index, str):
-            return self.member(index).subject()
-        try:
-            name = self.names[index]
-        except IndexError:
-            raise OutOfRangeError(
-                f"the cohort has the subjects 0 to {len(self) - 1}, there is no {index}"
-            ) from None
-        return self.member(name).subject()
+        if not isinstance(index, (slice, list, range, np.ndarray)):
+            return self.member(name_at(index, self.names)).subject()
+        groups = self._subjects
+        chosen = several_names(index, self.names)
+        for name in chosen:
+            if name not in groups:
+                self.member(name)  # which raises the error
+        return self._with(self._table.iloc[[row for name in chosen for row in groups[name]]])
 
     def member(self, name: str) -> Member:
         """Paths of the archives of a subject, and the names of the label maps in each.

@@ -46,6 +46,7 @@ from voxarray.subject import Subject
 from voxarray.transforms.pipeline_file import entries_of, to_text
 
 if TYPE_CHECKING:
+    from voxarray.cohort.chosen_names import Several
     from voxarray.cohort.cohort import Cohort
     from voxarray.patches import PatchDataset
 
@@ -71,16 +72,17 @@ class Mapped(Sequence[Subject]):
     @overload
     def __getitem__(self, index: int | str) -> Subject: ...
     @overload
-    def __getitem__(self, index: slice) -> Mapped: ...
-    def __getitem__(self, index: int | str | slice) -> Subject | Mapped:
-        """The transformed subject of a number or a name; for a slice, a part of the cohort.
+    def __getitem__(self, index: slice | Several) -> Mapped: ...
+    def __getitem__(self, index: int | str | slice | Several) -> Subject | Mapped:
+        """The transformed subject of a number or a name; for several, as of `Cohort`, a part.
 
         Raises:
             FormatError: If a transform of voxarray does not fit it (``CANNOT_TRANSFORM``).
         """
-        if isinstance(index, slice):
-            return Mapped(self.cohort[index], self.transform)
-        return self._transformed(self.cohort[index])
+        chosen = self.cohort[index]
+        if isinstance(chosen, Subject):
+            return self._transformed(chosen)
+        return Mapped(chosen, self.transform)
 
     def __iter__(self) -> Iterator[Subject]:
         return map(self._transformed, self.cohort)
