@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 from voxarray.core.memory import format_bytes
-from voxarray.core.progress_columns import byte_columns, text_column, without_empty_output
 
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is in all, in bytes."""
@@ -180,6 +179,8 @@ def display(title: str, *, anywhere: bool = False) -> Any:
     """A `rich.progress.Progress` with one task; it shows nothing where nobody watches."""
     from rich.progress import Progress
 
+    from voxarray.core.progress_columns import byte_columns, text_column
+
     where = console()
     display = Progress(
         text_column("{task.description}", where.width),
@@ -198,6 +199,8 @@ def console() -> Any:
     A pipe is no terminal, whatever ``FORCE_COLOR`` says: notebooks set it for what ``!`` runs.
     """
     from rich.console import Console
+
+    from voxarray.core.progress_columns import without_empty_output
 
     is_terminal = None if sys.stderr.isatty() else False
     return without_empty_output(Console(stderr=True, force_terminal=is_terminal))
