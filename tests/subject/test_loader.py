@@ -106,6 +106,19 @@ def test_batches_of_transformed_subjects(tmp_path):
     assert batch["t1"]["data"].shape == (3, 1, 4, 5, 6)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_of_a_cohort(tmp_path, workers):
+    scans = subjects(tmp_path)
+    vx.convert_cohort(tmp_path, tmp_path / "cohort")
+    cohort = vx.Cohort(tmp_path / "cohort")
+    found = list(DataLoader(cohort, batch_size=2, num_workers=workers))
+    assert [len(batch["subject"]) for batch in found] == [2, 1]
+    image = next(key for key, one in cohort[0].items() if isinstance(one, vx.Image))
+    voxels = torch.cat([batch[image]["data"] for batch in found])
+    for subject, one in zip(scans, voxels, strict=True):
+        torch.testing.assert_close(one, subject.t1.data, rtol=0, atol=0)
+
+
 def test_what_makes_no_batch_is_named(tmp_path):
     ours = subjects(tmp_path, 2)
     ours[1] = vx.Crop((1, 0, 0, 0, 0, 0))(ours[1])
