@@ -298,6 +298,17 @@ def test_a_nifti_header_places_and_scales(tmp_path):
     assert source.level(1).nifti_header is None
 
 
+@pytest.mark.parametrize(("code", "factor"), [(0, 1), (1, 1000), (2, 1), (3, 1e-3)])
+def test_lengths_of_a_nifti_header_have_its_unit(tmp_path, code, factor):
+    levels, datasets = pair()
+    path = ome(tmp_path / "a.nii.zarr", levels, {"axes": axes("zyx"), "datasets": datasets})
+    header = bytearray(header_for((1, 4, 8, 6), np.dtype("i2"), OBLIQUE))
+    header[123] = code  # xyzt_units: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
+    source = open_source(with_header(path, bytes(header)))
+    expected = np.diag([factor, factor, factor, 1]) @ OBLIQUE.astype("f4").astype("f8")
+    np.testing.assert_allclose(source.affine, expected, rtol=1e-12)
+
+
 def test_labels_lie_where_the_header_puts_their_image(tmp_path):
     levels, datasets = pair((3, 2, 1.5), (0, 0, 0))
     path = ome(tmp_path / "a.nii.zarr", levels, {"axes": axes("zyx"), "datasets": datasets})
