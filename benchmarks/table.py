@@ -157,7 +157,7 @@ def _profiles(result: dict[str, Any]) -> str:
     titles = ["", *(f"`{name}`" for name in _PROFILES)]
     where = (
         f"<sub>{result['date'][:10]}, {result['machine']['cpu']} with a load of {load:.0f}: sizes "
-        "are exact; on an idle machine speeds are higher.</sub>"
+        f"are exact{'; on an idle machine speeds are higher' if load >= 1 else ''}.</sub>"
     )
     return "\n\n".join([caption, _grid(titles, lines), where])
 
