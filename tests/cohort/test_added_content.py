@@ -8,6 +8,7 @@ import pytest
 from cohort_samples import AFFINE, archives, run, save, touch, truth, voxels
 
 import voxarray as vx
+from voxarray.cohort.run import task
 from voxarray.cohort.run.build import ExecutionOptions, build
 
 PATTERNS = ("--image-pattern", "t1={subject}/t1.nii", "--label-pattern", "seg={subject}/seg.nii")
@@ -75,6 +76,23 @@ def test_an_archive_that_got_more_is_not_replaced(made, tmp_path, add, named, ch
     assert again(tmp_path, "--overwrite").exit_code == 0
     assert list(vx.Archive(made.path).labels) == ["seg"]
     assert vx.Archive(made.path).notes == {}
+
+
+def test_what_is_added_while_an_archive_is_made_again_stays(made, tmp_path, monkeypatch):
+    touch(tmp_path / "in/0/t1.nii")
+    refuse = task.refuse_to_lose
+
+    def look(path):
+        refuse(path)
+        monkeypatch.undo()
+        made.add_notes(quality="good")
+
+    monkeypatch.setattr(task, "refuse_to_lose", look)
+    result = again(tmp_path)
+    assert result.exit_code == 3
+    assert f"CONTENT_ADDED: {made.path}" in result.stderr
+    assert vx.Archive(made.path).notes == {"quality": "good"}
+    assert not (tmp_path / "out/staging").exists()
 
 
 def test_what_was_only_removed_holds_nothing_up(made, tmp_path):

@@ -38,6 +38,7 @@ def convert(
     facts: Mapping[str, Any] | None = None,
     extremes: bool = False,
     parts: Sequence[PartialWrite] = (),
+    confirm: Callable[[], None] | None = None,
 ) -> Conversion:
     """Archive a source at ``destination``: a directory, or one file if it ends with ``.ozx``.
 
@@ -57,6 +58,8 @@ def convert(
         extremes: Whether it also says the smallest and the largest value, which are found while
             chunks are encoded.
         parts: All parts of the image, if they were written before by `write_part`.
+        confirm: Called when the archive is complete, before it takes the place of another; what it
+            raises leaves that one there.
 
     Raises:
         ArchiveExistsError: If the destination exists and may not be overwritten.
@@ -88,7 +91,7 @@ def convert(
         values = {} if found is None else found.of(plans[""].metadata.scaling)
         size = source.bytes_on_disk
         said = {"bytes": size, "sha256": digests[0], **(facts or {}), **values}
-        finish(area, said, options.overwrite, zipped=is_zip_name(target))
+        finish(area, said, options.overwrite, zipped=is_zip_name(target), confirm=confirm)
     return Conversion(
         path=target,
         source_bytes=total,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,7 +45,14 @@ def in_the_making(
             yield area
 
 
-def finish(area: Staging, source: Mapping[str, Any], overwrite: bool, *, zipped: bool) -> None:
+def finish(
+    area: Staging,
+    source: Mapping[str, Any],
+    overwrite: bool,
+    *,
+    zipped: bool,
+    confirm: Callable[[], None] | None = None,
+) -> None:
     """Publish an archive all of whose files are written.
 
     Args:
@@ -54,6 +61,8 @@ def finish(area: Staging, source: Mapping[str, Any], overwrite: bool, *, zipped:
         overwrite: As for `in_the_making`.
         zipped: Whether it becomes one file. The name that was asked for says so, which may be
             that of a link to another name.
+        confirm: Called when only the change of names is left; what it raises prevents that. Not
+            for a bucket, where the manifest that is replaced must be the one of the beginning.
 
     Raises:
         ArchiveExistsError: If another archive has appeared meanwhile.
@@ -67,4 +76,6 @@ def finish(area: Staging, source: Mapping[str, Any], overwrite: bool, *, zipped:
     else:
         area.seal(source)
         staged = area.root
+    if confirm is not None:
+        confirm()
     publish(staged, area.destination, overwrite)

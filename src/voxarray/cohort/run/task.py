@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from voxarray.archive.convert import convert
@@ -161,9 +162,10 @@ def _attempt(
     lost = next((part for part in task.parts if isinstance(part, Failure)), None)
     if lost is not None:
         return "failed", lost, ""
+    confirm = partial(refuse_to_lose, archive) if exists and not task.overwrite else None
     try:
-        if exists and not task.overwrite:
-            refuse_to_lose(archive)
+        if confirm is not None:
+            confirm()  # at once; and again in the end, for a conversion may take minutes
         Journal.of(folder.journal).note({"slug": item.slug, "status": BEGUN, "key": item.key})
         opened = opener.open(item)
         if not opened.layers:
@@ -184,6 +186,7 @@ def _attempt(
                 facts=facts_of(item, opened),
                 extremes=True,
                 parts=[part for part in task.parts if isinstance(part, PartialWrite)],
+                confirm=confirm,
             )
     except ArchiveExistsError as error:
         if is_made(archive, item):  # by another process, while this one was at it
