@@ -150,6 +150,18 @@ def test_the_command_line_predicts_one_scan(cohort, net, model, tmp_path):
     assert (step["arguments"]["accumulate"], step["arguments"]["dtype"]) == ("float16", "uint8")
 
 
+@pytest.mark.parametrize("name", ["labels", "labels.nii.gx"])
+def test_the_prediction_of_one_scan_is_no_folder(model, tmp_path, name):
+    scan = vx.testing.sample((12, 10, 8))
+    scan.save(tmp_path / "t1.nii.gz")
+    words = ["infer", model, tmp_path / "t1.nii.gz", tmp_path / name, "--patch-size", 8]
+    told = CliRunner().invoke(main, list(map(str, words)))
+    assert told.exit_code == 1
+    assert "UNKNOWN_SUFFIX" in told.stderr
+    assert ".nii.gz" in told.stderr
+    assert not (tmp_path / name).exists()
+
+
 @pytest.mark.parametrize("kind", ["file", "layer"])
 def test_the_command_line_tells_what_a_scan_will_need(cohort, net, model, tmp_path, kind):
     scan = next((tmp_path / "scans").iterdir())

@@ -14,12 +14,14 @@ from voxarray.cli import options as choices
 from voxarray.cli.cohort_run import tell
 from voxarray.cli.console import console, how_it_speaks
 from voxarray.cli.destinations import Destination, Kind
+from voxarray.cli.given_cohort import is_cohort
 from voxarray.cli.outcome import Outcome, told_when_stopped
 from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.interrupts import stoppable
-from voxarray.core.errors import VoxarrayError
+from voxarray.core.errors import UnsupportedError, VoxarrayError
+from voxarray.formats.registry import written_suffixes
 from voxarray.inference.axis_plan import BLENDS
 from voxarray.inference.cohort_layers import add_layer, ends_of_layers
 from voxarray.inference.options import SUMS, InferenceOptions
@@ -148,7 +150,7 @@ def command(
             _layers(transform, source, layer, arguments)
         return
     target = Destination.of(destination)
-    target.refuse_mistyped([source])
+    _refuse_folder_for_one(target, source)
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
         if target.kind is Kind.COHORT:
             mapped = Cohort(source).map(transform)
@@ -160,6 +162,18 @@ def command(
             )
         else:
             _one(transform, source, target.path, arguments)
+
+
+def _refuse_folder_for_one(target: Destination, source: str) -> None:
+    """Refuse a folder for the prediction of one scan, which is one file or archive."""
+    if target.kind is Kind.COHORT and os.path.exists(source) and not is_cohort(source):
+        raise UnsupportedError(
+            f"{source} is no cohort, and the prediction of one scan is one file or archive, but no "
+            f"format is known by the suffix of {target.path}; known are "
+            f"{', '.join(written_suffixes())}",
+            code="UNKNOWN_SUFFIX",
+            path=target.path,
+        )
 
 
 def _transform(
