@@ -17,7 +17,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "voxarray"
 GUIDES = Path(__file__).parent / "pages" / "how-to"
 _CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*\Z")
-_REPORTS = ("Problem", "Failure", "_warn")
+_REPORTS = ("Problem", "Failure", "warn_by_code")
 """Calls whose first argument is a code: what `verify`, plans and warnings say."""
 
 

@@ -8,8 +8,7 @@ from contextlib import suppress
 
 from voxarray.cohort.exported_names import target_of
 from voxarray.cohort.plan.item import Item
-from voxarray.core.caller_warnings import warn_caller
-from voxarray.core.errors import VoxarrayWarning
+from voxarray.core.caller_warnings import warn_by_code
 from voxarray.storage.remote.address import is_url
 
 
@@ -28,7 +27,7 @@ def warn_of_left_over(items: Sequence[Item], root: str, suffix: str) -> None:
     if not found:
         return
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    _warn(
+    warn_by_code(
         "LEFT_OVER",
         f"{found[0]}{more} was there before, and is of no image that was exported now: its image "
         "or label map was removed, renamed or not chosen; delete what is not wanted",
@@ -54,7 +53,3 @@ def _left_over(items: Sequence[Item], root: str, suffix: str) -> list[str]:
                 if name not in names and not name.startswith(".")
             ]
     return sorted(found)
-
-
-def _warn(code: str, text: str) -> None:
-    warn_caller(f"{code}: {text}", VoxarrayWarning)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from voxarray.core.caller_warnings import warn_caller
-from voxarray.core.errors import VoxarrayWarning
+from voxarray.core.caller_warnings import warn_by_code
 from voxarray.formats.record import Format
 
 GROUP = "voxarray.formats"
@@ -31,7 +30,7 @@ def added_formats(taken: Iterable[str]) -> list[Format]:
     for entry, record in _records():
         clash = [suffix for suffix in record.suffixes if suffix in owners]
         if clash:
-            _warn(
+            warn_by_code(
                 "DUPLICATE_FORMAT",
                 f"the entry point {entry.name!r} ({entry.value}) names {', '.join(clash)}, which "
                 f"{owners[clash[0]]} already reads: the entry point is ignored; uninstall one of "
@@ -52,11 +51,11 @@ def _records() -> Iterator[tuple[Any, Format]]:
         try:
             record = entry.load()
         except Exception as error:  # whatever a package does when it is imported
-            _warn("BAD_FORMAT_ENTRY", f"{_named(entry)} cannot be loaded ({error!r})")
+            warn_by_code("BAD_FORMAT_ENTRY", f"{_named(entry)} cannot be loaded ({error!r})")
             continue
         if not isinstance(record, Format):
             kind = type(record).__name__
-            _warn("BAD_FORMAT_ENTRY", f"{_named(entry)} is a {kind}, not a Format")
+            warn_by_code("BAD_FORMAT_ENTRY", f"{_named(entry)} is a {kind}, not a Format")
             continue
         yield entry, record
     for entry in _sorted(entries.select(group=SOURCES_GROUP)):
@@ -69,7 +68,3 @@ def _sorted(entries: Iterable[Any]) -> list[Any]:
 
 def _named(entry: Any) -> str:
     return f"the entry point {entry.name!r} of {GROUP} ({entry.value})"
-
-
-def _warn(code: str, text: str) -> None:
-    warn_caller(f"{code}: {text}", VoxarrayWarning)

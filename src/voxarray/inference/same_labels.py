@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from voxarray.core.caller_warnings import warn_caller
-from voxarray.core.errors import VoxarrayWarning
+from voxarray.core.caller_warnings import warn_by_code
 from voxarray.image import Image
 
 
@@ -19,8 +18,4 @@ def is_same(prediction: Image, reference: Image) -> bool:
 
 def warn_of_same(which: str) -> None:
     """Warn of label maps that are compared with themselves."""
-    _warn("SAME_LABELS", f"{which}. The scores only say that it agrees with itself")
-
-
-def _warn(code: str, text: str) -> None:
-    warn_caller(f"{code}: {text}", VoxarrayWarning)
+    warn_by_code("SAME_LABELS", f"{which}. The scores only say that it agrees with itself")

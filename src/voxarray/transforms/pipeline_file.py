@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from voxarray import transforms
-from voxarray.core.caller_warnings import warn_caller
+from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import (
     FormatError,
     MissingFileError,
     UnsupportedError,
     VoxarrayError,
-    VoxarrayWarning,
 )
 from voxarray.core.given_paths import path_text
 from voxarray.core.history import Entry, entry, numbers, opaque, plain
@@ -96,7 +95,7 @@ def _remark_history(entries: list[Any], name: str) -> None:
     Only histories have a step ``convert``. Whoever removes it has seen what it is.
     """
     if any(one.get("operation") == "convert" for one in entries):
-        _warn(
+        warn_by_code(
             "HISTORY_OF_ONE_SCAN",
             f"{name} is the history of one scan (it has the step 'convert'), and says what was "
             "done to that scan: a step that changed nothing is not in it, and CropOrPad is there "
@@ -104,10 +103,6 @@ def _remark_history(entries: list[Any], name: str) -> None:
             "pipeline as it was given, which preprocess keeps as pipeline.yaml in the folder of "
             "its cohort; to apply the history all the same, remove 'convert' from the file",
         )
-
-
-def _warn(code: str, text: str) -> None:
-    warn_caller(f"{code}: {text}", VoxarrayWarning)
 
 
 def _steps(entries: Any, name: str, place: str, depth: int) -> list[Transform]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from voxarray.core.caller_warnings import warn_caller
-from voxarray.core.errors import VoxarrayWarning
+from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.printable import printable
 
 if TYPE_CHECKING:
@@ -30,13 +29,9 @@ def warn_of_absent(table: pd.DataFrame, path: str) -> None:
     counts = absent["status"].value_counts()
     why = ", ".join(f"{counts[one]} {told}" for one, told in _STATUS.items() if one in counts)
     first = printable(f"{absent.iloc[0]['subject']}/{absent.iloc[0]['image']}")
-    _warn(
+    warn_by_code(
         "IMAGES_ABSENT",
         f"{path} lists {len(table)} images, and {len(absent)} of them are not there ({why}), such "
         f"as {first}: the result will lack them. voxarray finalise brings the list up to date and "
         "says what is missing; to leave images out on purpose, choose the others by query",
     )
-
-
-def _warn(code: str, text: str) -> None:
-    warn_caller(f"{code}: {text}", VoxarrayWarning)

@@ -8,8 +8,7 @@ from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.patterns import compile_pattern, told
 from voxarray.cohort.options import InputSelection
-from voxarray.core.caller_warnings import warn_caller
-from voxarray.core.errors import VoxarrayWarning
+from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.printable import printable
 
 _TOLD = 3
@@ -38,7 +37,7 @@ def _warn_of_unused(
     if not (choice.image_patterns or choice.label_patterns):
         return
     if not census.by_pattern:
-        _warn(
+        warn_by_code(
             "PATTERN_UNUSED",
             "patterns choose among the files of a folder, and "
             f"{', '.join(map(printable, sources[:_TOLD]))} is no folder that is searched by them, "
@@ -49,7 +48,7 @@ def _warn_of_unused(
         for image in dict.fromkeys(name for name, _ in patterns):
             same = [pattern for pattern in patterns if pattern[0] == image]
             if not any(census.fits[what, *pattern] for pattern in same):
-                _warn("PATTERN_UNUSED", _why_unused(same, what, found, census))
+                warn_by_code("PATTERN_UNUSED", _why_unused(same, what, found, census))
 
 
 def _why_unused(
@@ -77,14 +76,10 @@ def _warn_of_alone(found: Sequence[DiscoveredInput]) -> None:
     first = alone[0]
     names = ", ".join(repr(printable(name)) for name in list(owners)[:_TOLD])
     count = "1 label map belongs" if len(alone) == 1 else f"{len(alone)} label maps belong"
-    _warn(
+    warn_by_code(
         "LABELS_ALONE",
         f"{count} to no image, such as {printable(first.source)}: its subject is "
         f"{printable(first.subject)!r}, and subjects with images are {names}"
         f"{', ...' if len(owners) > _TOLD else ''}. If they belong together, change the patterns "
         "(or the column of subjects) so that both give the same name",
     )
-
-
-def _warn(code: str, text: str) -> None:
-    warn_caller(f"{code}: {text}", VoxarrayWarning)
