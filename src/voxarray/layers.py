@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -164,7 +164,7 @@ class Archive:
                 options=Options(chunk=chunks, codec=codec),
                 progress=report,
             )
-        self._tell_cohort()
+        tell_cohorts([self._path])
         return LabelMap(f"{self._path}/{FOLDER}/{name}")
 
     def remove_labels(self, name: str) -> None:
@@ -175,7 +175,7 @@ class Archive:
             VoxarrayError: As `add_labels`.
         """
         remove_layer(self._path, name)
-        self._tell_cohort()
+        tell_cohorts([self._path])
 
     def add_notes(self, **notes: Any) -> None:
         """Add notes to the archive: texts, numbers, lists and objects, as in JSON.
@@ -204,19 +204,26 @@ class Archive:
             f"Archive({self._path!r}; labels: {list(self.labels)}; generation: {self.generation})"
         )
 
-    def _tell_cohort(self) -> None:
-        try:
-            refresh([self._path])
-        except (VoxarrayError, OSError) as error:
-            text = (
-                f"{self._path} was changed, but the catalogue of its cohort could not be updated "
-                f"({error}): run voxarray finalise on the cohort"
-            )
-            warn_caller(text, VoxarrayWarning)
-
     @property
     def _manifest(self) -> Manifest:
         return Manifest.read(self._store)
+
+
+def tell_cohorts(archives: Sequence[str]) -> None:
+    """Bring the catalogues of the cohorts that archives belong to up to date; else warn.
+
+    Args:
+        archives: Paths or URLs of archives whose label maps have changed.
+    """
+    try:
+        refresh(archives)
+    except (VoxarrayError, OSError) as error:
+        more = f" and {len(archives) - 1} more were" if len(archives) > 1 else " was"
+        text = (
+            f"{archives[0]}{more} changed, but the catalogue of its cohort could not be updated "
+            f"({error}): run voxarray finalise on the cohort"
+        )
+        warn_caller(text, VoxarrayWarning)
 
 
 class _Labels(Mapping[str, LabelMap]):

@@ -197,7 +197,7 @@ def test_names_and_colours_that_are_none_are_refused(path, words):
 
 
 def test_what_another_process_removes_at_once_is_missing(path, monkeypatch):
-    monkeypatch.setattr(vx.Archive, "_tell_cohort", lambda self: remove_layer(self.path, "a"))
+    monkeypatch.setattr(vx.layers, "tell_cohorts", lambda paths: remove_layer(paths[0], "a"))
     with pytest.raises(vx.MissingFileError, match="NOT_FOUND"):
         vx.Archive(path).add_labels("a", labels())
 

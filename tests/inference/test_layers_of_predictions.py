@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import voxarray as vx
 from inference.reference import blended, clear_of, network
 from voxarray.cli.main import main
+from voxarray.cohort.catalogue import refresh
 
 
 @pytest.fixture
@@ -128,13 +129,17 @@ def test_the_command_line_adds_layers(cohort, archive, tmp_path):
     assert list(vx.Archive(archive).labels) == ["a"]
 
 
-def test_the_command_line_removes_a_layer_from_all_of_a_cohort(cohort):
+def test_the_command_line_removes_a_layer_from_all_of_a_cohort(cohort, monkeypatch):
     scans = [subject.get_images()[0] for subject in cohort]
     for scan in scans[1:]:
         layer = vx.LabelMap(tensor=torch.ones(scan.shape).byte(), affine=scan.affine)
         for name in ("net", "seg"):
             vx.Archive(scan.source.path).add_labels(name, layer)
+    written = []
+    rewrite = refresh.catalogue.write
+    monkeypatch.setattr(refresh.catalogue, "write", lambda *a: written.append(rewrite(*a)))
     made = CliRunner().invoke(main, ["remove-labels", cohort.path, "net", "--json"])
+    assert len(written) == 1  # of a catalogue of thousands, not one for each archive
     assert made.exit_code == 0, made.output
     assert len(json.loads(made.output)["removed_from"]) == len(scans) - 1
     assert [list(row) for row in vx.Cohort(cohort.path).table["labels"]] == [

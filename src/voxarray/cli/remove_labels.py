@@ -7,12 +7,13 @@ from typing import NoReturn
 
 import click
 
+from voxarray.archive.layers import remove_layer
 from voxarray.cli.add_labels import told
 from voxarray.cli.console import how_it_speaks
 from voxarray.cli.given_cohort import is_cohort
 from voxarray.cli.outcome import Outcome
 from voxarray.cohort.cohort import Cohort
-from voxarray.layers import Archive
+from voxarray.layers import Archive, tell_cohorts
 
 
 @click.command("remove-labels")
@@ -39,10 +40,14 @@ def _remove_everywhere(cohort: Cohort, name: str) -> NoReturn:
     outcome = Outcome()
     outcome.console.document.update(cohort=cohort.path, name=name)
     has_it = [name in labels for labels in table["labels"]]
-    for one in table["archive"][has_it]:
-        path = os.path.join(cohort.path, one)
-        with outcome.attempt(path):
-            Archive(path).remove_labels(name)
+    try:
+        for one in table["archive"][has_it]:
+            path = os.path.join(cohort.path, one)
+            with outcome.attempt(path):
+                remove_layer(path, name)
+    finally:  # once for all: to write the catalogue takes longer than to remove a label map
+        if outcome.done:
+            tell_cohorts(outcome.done)
     outcome.console.document["removed_from"] = outcome.done
     if outcome.done:
         outcome.console.say(f"{cohort.path}: removed {name} from {len(outcome.done)} archives")
