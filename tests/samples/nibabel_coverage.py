@@ -28,9 +28,10 @@ _HEAD = """\
 
 "opens" means that voxels and affine equal nibabel's: the affine to 1e-6, unscaled voxels exactly,
 scaled ones after rounding nibabel's float64 to the type that is shown. "nibabel refuses, too"
-marks headers without their voxels, files that are broken on purpose, and files that hold no image
-in space; the code of voxarray's error follows. The table is made, and checked by the tests, with
-nibabel {nibabel}.
+marks files that `nibabel.load` does not open as an image either: headers without their voxels,
+files that are broken on purpose, a matrix of connectivity, and ECAT (`.v`), which nibabel reads
+only by `nibabel.ecat`. The code of voxarray's error follows; `python notebooks/error_codes.py`
+prints what each code means. The table is made, and checked by the tests, with nibabel {nibabel}.
 
 | file | result |
 |---|---|

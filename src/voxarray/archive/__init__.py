@@ -4,10 +4,10 @@ Layout of an archive (OME-Zarr 0.5, NIfTI-Zarr and xarray read it as it is)::
 
     sub-01_T1w.ome.zarr/
       zarr.json              group: OME-Zarr multiscales; our keys (exact affine, scaling, history)
-      manifest.json          size and crc32c of every other file; written last
+      manifest.json          size and digest of every other file; written last
       nifti/                 NIfTI header as bytes (NIfTI-Zarr), scrubbed of free text
       label_counts/          label maps: rows (channel, chunk, value, count)
-      weight_sums/           maps of probabilities: sums (channel, chunk)
+      weight_sums/           floating-point intensities: sums (channel, chunk)
       scale0/                group that xarray opens
         image/               (c or t, z, y, x), chunks in shards, every chunk with a crc32c
         x/ y/ z/             mm along the voxel axes
