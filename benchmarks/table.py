@@ -114,8 +114,8 @@ def _instead(found: dict[str, Any]) -> str:
     ]
     caption = (
         "Wall time and peak memory (without the memory of the imports), on phantoms that resemble "
-        "a head. [All figures, all peers](benchmarks/README.md), including "
-        "those where voxarray is not the fastest."
+        "a head. [All figures and all compared libraries](benchmarks/README.md), "
+        "including the figures where voxarray is not the fastest."
     )
     return "\n\n".join(
         [caption, _grid(["", "instead", "costs", "voxarray"], lines), _where(convert)]
@@ -150,14 +150,16 @@ def _profiles(result: dict[str, Any]) -> str:
     ]
     load = result["machine"]["load"][0]
     caption = (
-        "Each cell has three numbers for one `codec=`: size of all levels, as a multiple of the "
-        "`.nii.gz` · encoding speed · decoding speed, both in MB a second on one core. "
+        "Each column is a codec, the argument `codec=` of `vx.convert` and `image.save`. Each "
+        "cell has three numbers: the size of all levels, as a multiple of the `.nii.gz` · "
+        "encoding speed · decoding speed, both in MB a second on one core. "
         "[Which to choose](notebooks/pages/how-to/archive-and-convert.md)."
     )
     titles = ["", *(f"`{name}`" for name in _PROFILES)]
     where = (
-        f"<sub>{result['date'][:10]}, {result['machine']['cpu']} with a load of {load:.0f}: sizes "
-        f"are exact{'; on an idle machine speeds are higher' if load >= 1 else ''}.</sub>"
+        f"<sub>{result['date'][:10]}, {result['machine']['cpu']} with a load average of "
+        f"{load:.0f}. Sizes are the same on every machine, speeds are not"
+        f"{'; on an idle machine they are higher' if load >= 1 else ''}.</sub>"
     )
     return "\n\n".join([caption, _grid(titles, lines), where])
 
