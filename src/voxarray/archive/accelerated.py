@@ -26,8 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive.blosc_frame import library
-from voxarray.archive.handle_cache import ShardHandle
-from voxarray.archive.shard import ShardIndex
+from voxarray.archive.shard import ShardHandle, ShardIndex
 from voxarray.core import memory, settings
 from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.compiling import may_compile

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import Manifest
-from voxarray.archive.shard import ShardIndex
+from voxarray.archive.shard import ShardHandle, ShardIndex
 from voxarray.core import descriptors, thread_pools
 from voxarray.core.errors import (
     ArchiveError,
@@ -24,82 +20,39 @@ from voxarray.core.errors import (
     VoxarrayError,
 )
 from voxarray.storage.file_identity import FileIdentity
-from voxarray.storage.mapped import MappedShard
-from voxarray.storage.store import Blob, Store, TreeStore
+from voxarray.storage.store import Store, TreeStore
 from voxarray.storage.zip_store import ZipStore
 
 MAX_MANIFESTS = 64
 MAX_AGREEMENTS = 1024
-
-
-class ShardHandle:
-    """An open shard with its checked index; closes itself when the last reader lets go.
-
-    Attributes:
-        blob: The shard's bytes.
-        index: Where its chunks lie.
-        number: That no other one has in this process.
-    """
-
-    __slots__ = ("_mapped", "_tables", "blob", "index", "number")
-
-    def __init__(self, blob: Blob, index: ShardIndex) -> None:
-        self.blob, self.index, self.number = blob, index, next(_numbers)
-        self._mapped: MappedShard | None = None
-        self._tables: list[NDArray[np.int64]] = []
-
-    def addresses(self) -> tuple[int, int, int]:
-        """Where the offsets, lengths and checksums of its index lie, as numbers of 64 bits.
-
-        They lie there as long as this handle is there; 0 for checksums that there are not.
-        """
-        if not self._tables:
-            with _mapping:  # what another thread has addresses of must not be replaced
-                if not self._tables:
-                    index = self.index
-                    found = [index.offsets, index.lengths, index.crcs or ()]
-                    self._tables = [np.array(one, np.int64) for one in found]
-        offsets, lengths, crcs = (t.__array_interface__["data"][0] for t in self._tables)
-        return offsets, lengths, crcs if self.index.crcs is not None else 0
-
-    def mapped(self) -> MappedShard | None:
-        """The bytes as memory, mapped when first asked for; None where that is not possible.
-
-        From then on the blob is closed: the map has a descriptor of its own.
-        """
-        if self._mapped is None:
-            with _mapping:  # two maps would each have chunks of their own to check
-                if self._mapped is None:
-                    self._mapped = descriptors.with_room(self.blob.mapped)
-                    if self._mapped is not None:
-                        self.blob.close()
-        return self._mapped
-
-    def __del__(self) -> None:
-        if self._mapped is None:
-            self.blob.close()
+MAX_DIGESTS = 16384
 
 
 _COMPARISONS = 50
 """How often an archive to which others add in quick succession is compared with what was opened."""
 
 _lock = threading.Lock()
-_numbers = itertools.count()
-_mapping = threading.Lock()
 _opening = [threading.Lock() for _ in range(64)]
 _shards: OrderedDict[tuple[Hashable, str], ShardHandle] = OrderedDict()
 _manifests: OrderedDict[Hashable, Manifest] = OrderedDict()
 _agreements: OrderedDict[tuple[Hashable, Hashable, str], bool] = OrderedDict()
+_digests: OrderedDict[Hashable, str] = OrderedDict()
+"""Of manifests that are not at hand any more."""
 
 
 def identity(store: Store) -> Hashable:
     """What makes this archive the one that was opened: its manifest, or its zip file.
+
+    With the time of its status, which nobody can set: where every file of a folder was written anew
+    in place, sizes, times and inodes may be those that were.
 
     Raises:
         MissingDataError: If there is no manifest; code ``NO_MANIFEST``.
     """
     if manifests.KEY not in store:
         Manifest.read(store)  # says what is wrong
+    if isinstance(store, TreeStore):
+        return FileIdentity.of(f"{store.path}/{manifests.KEY}")
     return store.identity(manifests.KEY)
 
 
@@ -132,28 +85,47 @@ def _known(store: Store, opened: Hashable) -> Manifest | None:
 def _parsed(store: Store, opened: Hashable) -> Manifest | None:
     """The manifest that is there now; None if it is not the one that was opened."""
     found = Manifest.read(store)
-    if not isinstance(store, ZipStore) and identity(store) != opened:
-        return None
+    if not isinstance(store, ZipStore):
+        now = identity(store)
+        if now != opened and not _can_be(opened, now, found):
+            return None
     return _remembered(opened, found)
+
+
+def _can_be(opened: Hashable, now: Hashable, found: Manifest) -> bool:
+    """Whether a manifest is the one that was opened, though the time of its status is another."""
+    if not isinstance(opened, FileIdentity) or not isinstance(now, FileIdentity):
+        return False
+    if opened.without_status() != now.without_status():
+        return False
+    with _lock:
+        digest = _digests.get(opened)
+    # One that was read in another process: only of it is the status all that is known.
+    return opened.can_be(now) if digest is None else digest == found.digest
 
 
 def _remembered(opened: Hashable, found: Manifest) -> Manifest:
     with _lock:
         _manifests[opened] = found
         while len(_manifests) > MAX_MANIFESTS:
-            _manifests.popitem(last=False)
+            name, gone = _manifests.popitem(last=False)
+            _digests[name] = gone.digest
+        while len(_digests) > MAX_DIGESTS:
+            _digests.popitem(last=False)
     return found
 
 
 def _from_history(store: TreeStore, opened: FileIdentity) -> Manifest | None:
     """The manifest that was opened in another process, by its second name in the history."""
-    if opened.path != f"{store.path}/{manifests.KEY}" or store.identity(manifests.KEY) == opened:
+    # A second name, and the end of the first, change the time of the status.
+    plain = opened.without_status()
+    if opened.path != f"{store.path}/{manifests.KEY}" or store.identity(manifests.KEY) == plain:
         return None
     from voxarray.archive.generations import history  # seldom needed, and it loads what writes
 
     for key in reversed(history(store.path).values()):
         try:
-            if replace(store.identity(key), path=opened.path) == opened:
+            if replace(store.identity(key), path=opened.path) == plain:
                 return _remembered(opened, Manifest.parse(store.read(key), store.path))
         except VoxarrayError:  # swept meanwhile
             continue
@@ -345,15 +317,16 @@ def _is_the_same(store: Store, opened: Hashable, now: Hashable, key: str) -> boo
         found = _agreements.get(asked)
     if found is None:
         was = _known(store, opened)
-        if not was:
-            return False
         try:
             new = _known(store, now) or _parsed(store, now)
         except (ArchiveError, FormatError):  # it is no manifest any more
             return False
         if not new:
             return None
-        found = was.identity == new.identity and _entries(was, key) == _entries(new, key)
+        if was is None:
+            found = _can_be(opened, now, new)
+        else:
+            found = was.identity == new.identity and _entries(was, key) == _entries(new, key)
         _agree(asked, found)
     return found
 
@@ -381,8 +354,8 @@ def _replaced(store: Store) -> SourceChangedError:
 
 def _renew_lock_in_child() -> None:
     # Another thread may have held a lock at the moment of the fork.
-    global _lock, _mapping, _opening
-    _lock, _mapping = threading.Lock(), threading.Lock()
+    global _lock, _opening
+    _lock = threading.Lock()
     _opening = [threading.Lock() for _ in range(64)]
 
 

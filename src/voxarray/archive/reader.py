@@ -14,8 +14,8 @@ from voxarray.archive import accelerated, checked_blocks, codecs, handle_cache
 from voxarray.archive.checked_blocks import CheckedBlocks, is_small
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
-from voxarray.archive.handle_cache import ShardHandle
 from voxarray.archive.read_jobs import Chunks, Job, pieces_of, share
+from voxarray.archive.shard import ShardHandle
 from voxarray.core import descriptors, page_cache, settings, thread_pools
 from voxarray.core.errors import FormatError, SourceChangedError, TruncatedError, VoxarrayError
 from voxarray.geometry.layout import Index4, Layout, chunk_bytes

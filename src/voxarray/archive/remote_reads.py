@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from voxarray.archive import checked_blocks, requests
 from voxarray.archive.checked_blocks import CheckedBlocks, is_small
 from voxarray.archive.codecs import CRC_BYTES, Codec
-from voxarray.archive.handle_cache import ShardHandle
 from voxarray.archive.read_jobs import Chunks, Job, share
 from voxarray.archive.requests import Extent
+from voxarray.archive.shard import ShardHandle
 from voxarray.core import settings, thread_pools
 from voxarray.core.errors import TruncatedError, VoxarrayError
 from voxarray.geometry.layout import Index4, Layout

@@ -13,7 +13,9 @@ like it. Version 1 has no table.
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,12 +25,16 @@ from numpy.typing import NDArray
 
 from voxarray.archive.digests import Hasher, digest_of, hasher
 from voxarray.archive.manifest import FileEntry
-from voxarray.core import portable
+from voxarray.core import descriptors, portable
 from voxarray.core.errors import ArchiveError, ChecksumError, FormatError, TruncatedError
+from voxarray.storage.mapped import MappedShard
 from voxarray.storage.store import Blob
 
 ABSENT = 0xFFFF_FFFF_FFFF_FFFF
 _CRC_BYTES = 4
+
+_numbers = itertools.count()
+_mapping = threading.Lock()
 
 
 def index_size(chunks: int) -> int:
@@ -172,3 +178,61 @@ def _checked(index: bytes, path: str) -> NDArray[np.uint64]:
             path=path,
         )
     return np.frombuffer(body, "<u8").reshape(-1, 2)
+
+
+class ShardHandle:
+    """An open shard with its checked index; closes itself when the last reader lets go.
+
+    Attributes:
+        blob: The shard's bytes.
+        index: Where its chunks lie.
+        number: That no other one has in this process.
+    """
+
+    __slots__ = ("_mapped", "_tables", "blob", "index", "number")
+
+    def __init__(self, blob: Blob, index: ShardIndex) -> None:
+        self.blob, self.index, self.number = blob, index, next(_numbers)
+        self._mapped: MappedShard | None = None
+        self._tables: list[NDArray[np.int64]] = []
+
+    def addresses(self) -> tuple[int, int, int]:
+        """Where the offsets, lengths and checksums of its index lie, as numbers of 64 bits.
+
+        They lie there as long as this handle is there; 0 for checksums that there are not.
+        """
+        if not self._tables:
+            with _mapping:  # what another thread has addresses of must not be replaced
+                if not self._tables:
+                    index = self.index
+                    found = [index.offsets, index.lengths, index.crcs or ()]
+                    self._tables = [np.array(one, np.int64) for one in found]
+        offsets, lengths, crcs = (t.__array_interface__["data"][0] for t in self._tables)
+        return offsets, lengths, crcs if self.index.crcs is not None else 0
+
+    def mapped(self) -> MappedShard | None:
+        """The bytes as memory, mapped when first asked for; None where that is not possible.
+
+        From then on the blob is closed: the map has a descriptor of its own.
+        """
+        if self._mapped is None:
+            with _mapping:  # two maps would each have chunks of their own to check
+                if self._mapped is None:
+                    self._mapped = descriptors.with_room(self.blob.mapped)
+                    if self._mapped is not None:
+                        self.blob.close()
+        return self._mapped
+
+    def __del__(self) -> None:
+        if self._mapped is None:
+            self.blob.close()
+
+
+def _renew_lock_in_child() -> None:
+    # Another thread may have held the lock at the moment of the fork.
+    global _mapping
+    _mapping = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock_in_child)

@@ -179,6 +179,7 @@ class ArchiveSource(Source):
 
             return present
 
+        handle_cache.require_current(self.store, self.opened, self.array.key)
         n, x, y, z = selection.ranges
         self.array.scan((n, z, y, x), begin)
 
@@ -191,6 +192,7 @@ class ArchiveSource(Source):
         if self.scaling is not None or not out.dtype == self.array.dtype == self.dtype:
             super().read_into(selection, out)
             return
+        handle_cache.require_current(self.store, self.opened, self.array.key)
         n, x, y, z = selection.ranges
         self.array.read((n, z, y, x), out.transpose(0, 3, 2, 1))
 

@@ -116,15 +116,20 @@ class FileIdentity:
     def check(self, fd: int) -> None:
         """Raise `SourceChangedError` unless the descriptor is of the file that was opened."""
         now = FileIdentity.of(self.path, fd)
-        if not self._can_be(now, fd):
+        if not self.can_be(now, fd):
             raise SourceChangedError(
                 f"{self.path} changed after it was opened (was {self._shown()}; is "
                 f"{now._shown()}): open it again",
                 path=self.path,
             )
 
-    def _can_be(self, now: FileIdentity, fd: int) -> bool:
-        """Whether a file is as it was: a new right, owner or second name changes no voxel."""
+    def can_be(self, now: FileIdentity, fd: int | None = None) -> bool:
+        """Whether a file is as it was: a new right, owner or second name changes no voxel.
+
+        Args:
+            now: What it is now.
+            fd: Its open descriptor, where there is one.
+        """
         if now == self:
             return True
         if now.without_status() != self.without_status():
