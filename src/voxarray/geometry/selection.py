@@ -54,8 +54,8 @@ class Selection:
     @property
     def shape(self) -> Shape4:
         """Shape (C, W, H, D) of the selected voxels."""
-        c, w, h, d = (len(r) for r in self.ranges)
-        return c, w, h, d
+        c, w, h, d = self.ranges
+        return len(c), len(w), len(h), len(d)
 
     @property
     def spatial(self) -> tuple[range, range, range]:

@@ -156,7 +156,9 @@ class Operation(Source):
             taken = selection.compose(inner)
             self.compute_into(result[inner.slices()], taken, self._inputs_of(taken))
 
-        if getattr(_inside, "flag", False):  # all threads compute parts that need this one
+        # All threads compute parts that need this one, or one thread is all there is: handing
+        # parts over would cost as much as a small part itself.
+        if getattr(_inside, "flag", False) or settings.threads() == 1:
             for inner in parts:
                 fill(inner)
         else:

@@ -153,12 +153,12 @@ class Resampled(Operation):
                 sizes[axis] = max(lowest, sizes[axis] // 2)
         return 1, sizes[0], sizes[1], sizes[2]
 
-    @property
+    @cached_property
     def kernel(self) -> Kernel:
         """The interpolation."""
         return kernel(self.interpolation)
 
-    @property
+    @cached_property
     def is_separable(self) -> bool:
         """Whether the axes of both grids are parallel, so that they are interpolated in turn."""
         return not np.any(self._linear - np.diag(np.diag(self._linear)))
@@ -198,12 +198,18 @@ class Resampled(Operation):
 
     def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
         beyond = self.kernel.reach + self.kernel.margin
-        ends = [(min(r[0], r[-1]), max(r[0], r[-1])) for r in selection.spatial]
+        ends = [(r[0], r[-1]) for r in selection.spatial]
         ranges = []
         for row, shift, size in zip(*self._rows_and_shifts, self.base.shape[1:], strict=True):
             # In plain numbers: eight calls of NumPy would cost more than a small part itself.
-            steps = [(a * low, a * high) for a, (low, high) in zip(row, ends, strict=True)]
-            low, high = sum(map(min, steps)) + shift, sum(map(max, steps)) + shift
+            low = high = 0.0
+            for scale, (first, last) in zip(row, ends, strict=True):
+                if scale:
+                    one, other = scale * first, scale * last
+                    low, high = (
+                        (low + one, high + other) if one < other else (low + other, high + one)
+                    )
+            low, high = low + shift, high + shift
             if high < -0.5 - SNAP or low >= size - 0.5 + SNAP:
                 return (None,)  # all of it is outside
             start = min(max(0, math.floor(low - SNAP) - beyond), size - 1)
