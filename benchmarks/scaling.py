@@ -88,7 +88,7 @@ def _volume(gib: float) -> list[dict[str, Any]]:
 
 
 def _cohort(count: int, workers: int) -> dict[str, Any]:
-    """``voxarray convert FOLDER ARCHIVE``, processes and imports included."""
+    """``voxarray convert FOLDER COHORT``, processes and imports included."""
     folder = _scans(count)
     destination = fresh_output("cohort")
     command = [

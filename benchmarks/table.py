@@ -229,7 +229,8 @@ def _patches(result: dict[str, Any]) -> str:
     )
     huge = result["huge"]
     caption = (
-        f"**Reading {result['patch']}³ patches** from that archive, opened and warm, in ms. "
+        f"**Reading {result['patch']}³ patches** from the archive of a {result['size']}³ scan, "
+        "opened and in the page cache, in ms. "
         "In the row “voxarray”, the source of the image is read directly; in “image[...].data”, "
         "the image is sliced as users do. "
         f"The whole volume as a tensor: {whole}. An archive of "
@@ -248,8 +249,8 @@ def _loading(result: dict[str, Any]) -> str:
     ]
     peaks = [peak["resident_mib"] for scan in scans.values() for peak in scan["peak"].values()]
     caption = (
-        f"**Training on {result['patch']}³ patches** of that scan: patches per second out of a "
-        "`torch.utils.data.DataLoader` with two workers. In brackets: the rate of "
+        f"**Training on {result['patch']}³ patches** of a {result['size']}³ scan: patches per "
+        "second out of a `torch.utils.data.DataLoader` with two workers. In brackets: the rate of "
         f"“{ours}”, divided by the rate of the row. A worker needs "
         f"{min(peaks):.0f} to {max(peaks):.0f} MiB in addition to its imports."
     )
@@ -329,7 +330,7 @@ def _images(result: dict[str, Any]) -> str:
         for workers in sorted({row["workers"] for row in rows})
     ]
     caption = (
-        f"**`voxarray convert FOLDER ARCHIVE`** for images of "
+        f"**`voxarray convert FOLDER COHORT`** for images of "
         f"{' x '.join(map(str, result['shape']))} voxels, processes and imports included, in s.\n\n"
         "![Time over the number of images](notebooks/pictures/bench-images.png)"
     )
@@ -351,10 +352,10 @@ def _cohort(result: dict[str, Any]) -> str:
     long = result["long"]
     caption = (
         f"**{result['scans']} scans of {result['size']}³ become archives with pyramids**, "
-        "with the plan, the catalogue and the start of workers counted for voxarray. The "
-        f"conversions alone keep {result['cores']} cores busy for "
-        f"{result['throughput_of_ideal']:.0%} of the shortest time here; if there are "
-        f"{long['scans']} scans, for {long['throughput_of_ideal']:.0%} of it. A catalogue of "
+        "with the plan, the catalogue and the start of workers counted for voxarray. Its "
+        f"conversions alone, on {result['cores']} cores that are always busy, would take "
+        f"{result['throughput_of_ideal']:.0%} of the shorter of its two times; of "
+        f"{long['scans']} scans, {long['throughput_of_ideal']:.0%}. A catalogue of "
         "100,000 rows opens and is filtered in "
         f"{result['catalogue_seconds']:.2f} s."
     )
