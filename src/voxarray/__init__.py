@@ -14,8 +14,11 @@ Opening a scan reads at most its header, slicing reads no voxels, and `.data` is
 
 The tour:
 
-* `ScalarImage`, `LabelMap`, `Image`: what users hold; dicts of metadata, as in TorchIO.
+* `ScalarImage`, `LabelMap`, `Image`: images; each is also a dict of its metadata, as in TorchIO.
 * `Subject`: the images of one patient by name, with metadata; sliced and checked together.
+* `convert`: one image to an archive, which is one OME-Zarr store with checksums, or to a file;
+  `convert_cohort`: the images of many subjects to a cohort, which is a folder of archives;
+  `Cohort`: opens it; `verify` compares archives with their checksums.
 * `Archive`: an archive on disk or in a bucket; label maps and notes can be added and removed.
 * `Statistics`: what `Image.statistics` finds in one pass over an image.
 * `Compose`, `ToCanonical`, `RescaleIntensity`, `OneHot` and the other subclasses of `Transform`:
@@ -25,12 +28,13 @@ The tour:
   `TorchIOTransform`, `MonaiTransform`: augmentation of patches.
 * `infer`: a trained network over a volume of any size, to labels on the scan's own grid;
   `evaluate`: Dice, volumes and distances between surfaces.
-* `Grid`: shape (W, H, D) and affine (voxel index to RAS+ mm of voxel centres) as one value.
+* `Grid`: shape (W, H, D) and affine as one value. An affine is the (4, 4) matrix from voxel
+  indices to the positions of voxel centres, in RAS+ mm.
 * `DicomReader`: opens one of several series in a folder of DICOM files.
 * `MemoryReport`: what an image costs, in bytes.
-* `VoxarrayError` and its family: what goes wrong, by name; each has a ``code`` and a ``path``.
-* ``DATA``, ``AFFINE``, ``PATH``, ``STEM``, ``TYPE``: keys; ``INTENSITY``, ``LABEL``,
-  ``SAMPLING_MAP``: types of images.
+* `VoxarrayError` and its subclasses: the errors; each has a ``code`` and a ``path``.
+* ``DATA``, ``AFFINE``, ``PATH``, ``STEM``, ``TYPE``: keys of the metadata of an image;
+  ``INTENSITY``, ``LABEL``, ``SAMPLING_MAP``: types of images.
 
 Names are imported when they are first used: ``import voxarray`` loads neither torch nor xarray.
 Where xarray is loaded already, its arrays get the ``.vox`` accessor.

@@ -29,7 +29,9 @@ _HEX = re.compile(r"#([0-9a-fA-F]{6})([0-9a-fA-F]{2})?")
 
 
 class Archive:
-    """An archive whose label maps and notes may be added and removed; voxels never change.
+    """An archive on disk or in a bucket: an image in one OME-Zarr store with checksums.
+
+    Label maps and notes can be added and removed. The voxels of the image never change.
 
     Examples:
         >>> import voxarray as vx
@@ -53,7 +55,7 @@ class Archive:
             URL.
 
     Raises:
-        MissingFileError: If there is nothing.
+        MissingFileError: If there is nothing at the path.
         FormatError: If voxarray did not write it (``NOT_AN_ARCHIVE``).
     """
 
@@ -123,9 +125,10 @@ class Archive:
                 one. By default, the names in the archive that the label map comes from.
             colours: Colours by value, as ``(r, g, b)`` or ``(r, g, b, a)`` from 0 to 255, or
                 ``"#rrggbb"``; by default the label map's own.
-            codec: Profile; by default ``"labels"``.
+            codec: One of the profiles that `Image.save` lists; by default ``"labels"``.
             chunks: Edge of a chunk in voxels.
-            memory: Budget, in bytes or as ``"512 MiB"``.
+            memory: Memory budget, in bytes or as ``"512 MiB"``; by default the setting
+                ``voxarray.memory-budget`` (in dask's configuration).
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all).
 

@@ -125,14 +125,16 @@ def convert(
         labels: Label maps to store in the image's archive, by name: paths or images on the same
             grid. If the source is an archive, pass ``vx.Archive(path).labels`` to keep its label
             maps.
-        codec: Profile of an archive's codec.
-        levels: Pyramid levels of an archive: their number, full resolution included; how
-            many times coarser than full resolution each is, such as ``[4, 16]``; or ``"all"``,
-            which are 2, 4, 8, ... times coarser. By default 4, 8, 16, ...
+        codec: Profile of an archive's codec: one of those that `Image.save` lists.
+        levels: Pyramid levels of an archive. A number is the number of levels, full
+            resolution included. A list such as ``[4, 16]`` says how many times coarser than
+            full resolution each level is. ``"all"`` stands for 2, 4, 8, ... By default, the
+            levels are 4, 8, 16, ... times coarser.
         chunks: Edge of an archive's chunks, in voxels.
-        zip: Write one ``.ozx`` file.
-        memory: Budget, in bytes or as ``"512 MiB"``; by default the setting
-            ``voxarray.memory-budget``.
+        zip: Make sure that the result is a single file: raise an error unless the destination ends
+            in ``.ozx``.
+        memory: Memory budget, in bytes or as ``"512 MiB"``; by default the setting
+            ``voxarray.memory-budget`` (in dask's configuration).
         overwrite: Replace an existing archive or file. Without it, an existing one raises an error.
         progress: True shows a progress bar, False none, None (the default) only in a terminal or
             notebook; or a function of (bytes done, bytes in all).
@@ -141,8 +143,9 @@ def convert(
         A summary with path, bytes, seconds and levels.
 
     Warns:
-        VoxarrayWarning: If label maps of an archive are not written (``LABELS_LEFT``), or the file
-            format cannot hold the names of labels (``LABEL_NAMES_LOST``).
+        VoxarrayWarning: If the source is an archive with label maps and these are not written
+            (``LABELS_LEFT``), or the file format cannot hold the names of labels
+            (``LABEL_NAMES_LOST``).
 
     Raises:
         MissingFileError: If there is no such image.

@@ -110,15 +110,16 @@ class ChecksumError(FormatError):
     """Bytes that are not the ones that were written.
 
     The file or archive is damaged. Copy it again, restore it, or convert the source again with
-    ``--overwrite`` (``overwrite=True``): without it, an archive of a cohort that has its list of
-    files counts as up to date. If that does not help, the disk or the memory may be faulty.
+    ``--overwrite`` (``overwrite=True``). Without it, an archive in a cohort is not converted again
+    if its manifest (the list of its files) is intact. If converting does not help, the disk or the
+    memory may be faulty.
     """
 
     default_code = "BAD_CHECKSUM"
 
 
 class UnsupportedError(FormatError):
-    """A valid file or request that voxarray cannot represent without changing it.
+    """A valid file that voxarray cannot represent as it is, or a request that it cannot meet.
 
     The message says what to convert first, or which format or option to use instead.
     """
@@ -147,7 +148,7 @@ class OperatorError(UnsupportedError, TypeError):
 
 
 class ArchiveError(VoxarrayError, OSError):
-    """An archive that is incomplete, or that could not be put in its place.
+    """An archive that is incomplete, or that could not be written.
 
     The message says what is missing or what failed. Convert the source again.
     """
@@ -163,8 +164,8 @@ class MissingDataError(ArchiveError):
     """A shard, chunk or file that must exist in an archive does not.
 
     The archive is damaged or was not copied whole. Copy it again, restore it, or convert the source
-    again with ``--overwrite`` (``overwrite=True``): without it, an archive of a cohort that has its
-    list of files counts as up to date.
+    again with ``--overwrite`` (``overwrite=True``). Without it, an archive in a cohort is not
+    converted again if its manifest (the list of its files) is intact.
     """
 
     default_code = "MISSING_DATA"
@@ -195,7 +196,7 @@ class TransportError(VoxarrayError, ConnectionError):
     """A store or server that did not answer, or answered wrongly, after several attempts.
 
     Check the address and the network, and try again. The settings ``voxarray.remote-timeout`` and
-    ``voxarray.remote-attempts`` say how long voxarray tries.
+    ``voxarray.remote-attempts`` (in dask's configuration) say how long voxarray tries.
     """
 
     default_code = "TRANSPORT"
@@ -277,8 +278,8 @@ class MemoryBudgetError(VoxarrayError, MemoryError):
     """An operation would need more memory than the budget allows, and nothing was read.
 
     Or the system gave no more memory during the operation (``OUT_OF_MEMORY``). Take a part or a
-    coarser ``level(n)``, convert the image to an archive, or raise the budget (setting
-    ``voxarray.memory-budget``, ``--memory``).
+    coarser ``level(n)``, convert the image to an archive, or raise the budget: the
+    setting ``voxarray.memory-budget`` (in dask's configuration), or ``--memory``.
     """
 
     default_code = "OVER_BUDGET"
@@ -345,4 +346,4 @@ def naming_errors_of_system(path: str) -> Iterator[None]:
 
 
 class VoxarrayWarning(UserWarning):
-    """A file has a peculiarity that voxarray can handle, but that you should know of."""
+    """Something in a file or a call that voxarray can handle, but that you should know of."""

@@ -38,18 +38,20 @@ class Format:
         write: Takes a `SaveRequest`; None if the format is only read.
         writes: Suffixes that can be written; None for all.
         peak: Takes a `Source` and returns the bytes of memory that writing needs.
-        companions: If a file of this format has no header of its own, the suffixes of the file that
-            may hold it, the most likely first.
+        companions: For suffixes whose files have no header of their own: pairs of such a suffix and
+            the suffixes of the file that may hold the header, the most likely first.
         identity: Which files an image is read from: ``"file"``, the file alone; ``"stem"``, all
-            files of the same stem; ``"detached"``, the file that the header names, too; ``"set"``,
-            those of an OME-TIFF set; ``"folder"``, those of a folder; ``"zarr"``, a Zarr store.
+            files of the same stem; ``"detached"``, the file and the one that its header names;
+            ``"set"``, those of an OME-TIFF set; ``"folder"``, those of a folder; ``"zarr"``, a Zarr
+            store.
         detached: Suffixes of header files that name another file with the voxels.
         data_file: Takes the first bytes of a header file and returns the name of the file with the
             voxels; empty if they are in the same file.
         in_folders: Whether a search of a folder takes such files for images. Pictures and arrays
             are read only if their own paths are given: in a folder of scans, they usually are
             reports and transforms.
-        keywords: Keywords of ``save`` that the writer uses, out of `KEYWORDS`.
+        keywords: Keywords of ``save`` that the writer uses, out of ``"squeeze"``, ``"codec"``,
+            ``"levels"`` and ``"chunks"``.
         held_affine: Takes a `Source` that was saved, and returns the (4, 4) affine (RAS+, mm) with
             which the file is read. None if the file stores the source's affine; TIFF and picture
             files do not, since they store no position in the patient.
@@ -106,8 +108,8 @@ class SaveRequest:
         levels: Pyramid levels of an archive; None for the default.
         chunks: Edge of an archive's chunks, in voxels; None for the default.
         progress: Called with the bytes done and the bytes in all; None shows nothing.
-        facts: What the manifest of an archive says of the source, besides its size and sha256;
-            files of other formats do not hold it.
+        facts: What an archive records about the source, besides its size and sha256; files of
+            other formats do not hold it.
     """
 
     source: Source

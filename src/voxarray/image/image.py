@@ -76,8 +76,8 @@ class Image(
         type: `INTENSITY`, `LABEL`, `SAMPLING_MAP` or a name of your own; needed for a bare `Image`.
         tensor: Voxels (C, W, H, D) instead of a path: a torch tensor, NumPy array, dask array or
             `xarray.DataArray`. Memory is shared where the type permits.
-        affine: (4, 4) voxel index to RAS+ mm of voxel centres; by default the file's, or the
-            identity.
+        affine: (4, 4) matrix from voxel indices to voxel centres in RAS+ mm; by default the file's,
+            or the identity.
         check_nans: Warn if NaNs are found when voxels become a tensor.
         reader: Callable that takes a path and returns an array or tensor and an affine or None; or
             an object whose ``open(path)`` returns a source to be read lazily (`DicomReader`).
@@ -131,7 +131,7 @@ class Image(
         """Image of a DataArray with dims c, x, y, z and its affine; a lazy array stays lazy.
 
         Args:
-            array: DataArray from `array`, or the result of operations on one.
+            array: DataArray that the property `array` gave, or the result of operations on one.
             **kwargs: As for the class.
         """
         return cls(tensor=array, **kwargs)
@@ -182,7 +182,7 @@ class Image(
         return self._on(window.level(number))
 
     def rechunk(self, chunks: Any) -> Self:
-        """The same voxels as a dask graph with other blocks.
+        """Image of the same voxels as a dask graph with other blocks.
 
         Args:
             chunks: As `dask.array.Array.rechunk` takes them, for (C, W, H, D).
@@ -191,7 +191,9 @@ class Image(
 
     @names_exhaustion
     def persist(self) -> Self:
-        """The same voxels, computed and kept by dask: in RAM, or on a cluster if there is one.
+        """Image of the same voxels, computed and kept by dask.
+
+        They are kept in RAM, or on a cluster if there is one.
 
         Raises:
             MemoryBudgetError: If they need more memory than allowed, and there is no cluster.
@@ -281,9 +283,10 @@ class Image(
                 archive raises an error. (TorchIO always replaces files.)
             codec: Profile of an archive's codec: ``"default"``, ``"compact"``, ``"fast"``,
                 ``"training"``, ``"raw"`` or ``"labels"``.
-            levels: Pyramid levels of an archive: their number, full resolution included; how
-                many times coarser than full resolution each is, such as ``[4, 16]``; or ``"all"``,
-                which are 2, 4, 8, ... times coarser. By default 4, 8, 16, ...
+            levels: Pyramid levels of an archive. A number is the number of levels, full
+                resolution included. A list such as ``[4, 16]`` says how many times coarser than
+                full resolution each level is. ``"all"`` stands for 2, 4, 8, ... By default, the
+                levels are 4, 8, 16, ... times coarser.
             chunks: Edge of an archive's chunks, in voxels.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all).

@@ -1,8 +1,8 @@
 """Where voxels come from: one small, frozen, picklable object per file.
 
 A source knows nothing of xarray, dask, torch or `Image`; it says shape, type, affine and preferred
-blocks, and reads a selection into a NumPy array. Authors of formats implement `Source`, and name
-what opens it in a `voxarray.Format`.
+blocks, and reads a selection into a NumPy array. Authors of formats implement `Source`. The
+function that opens their files is named in a `voxarray.Format`.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Source(ABC):
     Attributes:
         shape: (C, W, H, D).
         dtype: Type of the voxels that `read` returns, in native byte order.
-        affine: (4, 4) voxel index to RAS+ mm; read-only.
+        affine: (4, 4) matrix from voxel indices to voxel centres in RAS+ mm; read-only.
         chunks: Preferred block (C, W, H, D) to read at once: a slab, a chunk or a shard.
         channels: What C counts.
         scaling: Slope and intercept that `read` applies; None if voxels are as stored.

@@ -248,9 +248,10 @@ class Subject(PlotMixin, dict[str, Any]):
         The files appear one after the other, each when it is complete; metadata of the subject are
         not written. A call with ``overwrite`` that is interrupted may leave new files beside old
         ones. So may two calls at the same time; then the call whose files were replaced raises an
-        error (``OVERTAKEN``). Each archive records which call saved it: when archives of two such
-        calls are opened as one `Subject`, the second one raises an error (``SAVED_APART``), and
-        `voxarray.verify` of their folder finds them. Files of other formats hold no such record.
+        error (``OVERTAKEN``). Each archive records which call saved it. If a `Subject` holds
+        archives of two such calls, the archive that is opened last raises an error
+        (``SAVED_APART``), and `voxarray.verify` of their folder finds them. Files of other formats
+        hold no such record.
 
         Each is opened again by itself: ``vx.Subject(t1=vx.ScalarImage("folder/t1.ome.zarr"))``.
 
@@ -258,11 +259,12 @@ class Subject(PlotMixin, dict[str, Any]):
             folder: Folder; it is created if it is missing.
             suffix: Suffix of a format that `Image.save` can write, such as ``".nii.gz"``.
             overwrite: Replace existing files. Without it, nothing is written if any of them exists.
-            codec: Profile of an archive's codec. For other formats, ``codec``, ``levels`` and
-                ``chunks`` raise an error.
-            levels: Pyramid levels of an archive: their number, full resolution included; how
-                many times coarser than full resolution each is, such as ``[4, 16]``; or ``"all"``,
-                which are 2, 4, 8, ... times coarser. By default 4, 8, 16, ...
+            codec: Profile of an archive's codec: one of those that `Image.save` lists. For other
+                formats, ``codec``, ``levels`` and ``chunks`` raise an error.
+            levels: Pyramid levels of an archive. A number is the number of levels, full
+                resolution included. A list such as ``[4, 16]`` says how many times coarser than
+                full resolution each level is. ``"all"`` stands for 2, 4, 8, ... By default, the
+                levels are 4, 8, 16, ... times coarser.
             chunks: Edge of an archive's chunks, in voxels.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all), called image by image.
@@ -315,7 +317,7 @@ class Subject(PlotMixin, dict[str, Any]):
 
     @property
     def affine(self) -> NDArray[np.float64]:
-        """(4, 4) voxel index to RAS+ mm of every image; StateError if they differ."""
+        """(4, 4) matrix from voxel indices to RAS+ mm of every image; StateError if they differ."""
         self.check_consistent_affine()
         return self.get_first_image().affine
 
