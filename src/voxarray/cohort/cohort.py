@@ -44,7 +44,9 @@ _COLUMNS = ("subject", "image", "width", "height", "depth", "spacing_max", "dtyp
 
 
 class Cohort(Sequence[Subject]):
-    """The subjects of a converted cohort; opening it reads only the catalogue.
+    """The subjects in a folder that `convert_cohort` made.
+
+    Opening it reads only the catalogue, which is the table of all images (see `table`).
 
     Examples:
         >>> import os
@@ -107,11 +109,12 @@ class Cohort(Sequence[Subject]):
         return list(self._subjects)
 
     def log(self, subject: str) -> list[dict[str, Any]]:
-        """Log of the images of a subject, oldest first: one record per event.
+        """Log of converting the images of a subject, oldest first: one record per event.
 
-        An event is the start or the end of an attempt. It has the time, and at the end also the
-        duration, the peak memory in bytes, the warnings, and the failure if there was one. An image
-        whose header cannot be read is not attempted: its only event is the failure, without a time.
+        An event is the start or the end of an attempt to convert an image. It has the time, and at
+        the end also the duration, the peak memory in bytes, the warnings, and the failure if there
+        was one. An image whose header cannot be read is not attempted: its only event is the
+        failure, without a time.
 
         Args:
             subject: Name of the subject.
@@ -179,9 +182,9 @@ class Cohort(Sequence[Subject]):
         """Write the subjects as another cohort, or as files; run it again to resume.
 
         With a suffix, such as ``".nii.gz"``, every image and label map becomes the file
-        ``destination/subject/name.nii.gz``. An existing file counts as up to date if its voxels and
-        affine are the same, as far as the format holds an affine. To
-        compare them, the file is read.
+        ``destination/subject/name.nii.gz``. An existing file is read, and left as it is if
+        it has the voxels and the affine that would be written. The affine is not compared if the
+        format cannot hold it.
 
         Examples:
             >>> import os
@@ -198,17 +201,17 @@ class Cohort(Sequence[Subject]):
         Args:
             destination: Folder of the new cohort, or of the files.
             suffix: Suffix of a file format; None makes a cohort of archives.
-            codec: Profile of the archives' codec.
+            codec: Profile of the archives' codec: one of those that `Image.save` lists.
             levels: Pyramid levels of archives, as `Image.save` has them.
             chunks: Edge of archives' chunks, in voxels.
             zip: One ``.ozx`` file per archive, not a folder.
             workers: Processes on this machine.
             scheduler: Address of a running dask scheduler.
-            partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of the subjects.
+            partition: ``(i, n)``: only part ``i`` of ``n`` of the subjects, ``i`` from 1 to ``n``.
             executor: Any `concurrent.futures.Executor`.
             overwrite: Replace existing archives and files.
-            mixed: Keep archives in the folder that a transform (see `map`) made of subjects that
-                are not saved now; without it, they are an error.
+            mixed: Allow the folder to hold, for subjects that are not saved now, archives that a
+                transform (see `map`) made. By default, such archives raise an error.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all).
 
@@ -224,8 +227,8 @@ class Cohort(Sequence[Subject]):
                 and the error says how many failed, and why (``SOME_FAILED``).
 
         Warns:
-            VoxarrayWarning: Archives that a pipeline had made were replaced
-                (``PIPELINE_REPLACED``); not with ``overwrite=True``, which asks for it.
+            VoxarrayWarning: If archives that a transform made were replaced
+                (``PIPELINE_REPLACED``). With ``overwrite=True``, there is no warning.
         """
         run = ExecutionOptions(
             workers, scheduler, partition, overwrite=overwrite, executor=executor
@@ -284,7 +287,7 @@ class Cohort(Sequence[Subject]):
     @overload
     def __getitem__(self, index: slice | Several) -> Cohort: ...
     def __getitem__(self, index: int | str | slice | Several) -> Subject | Cohort:
-        """The subject of a number or a name, with lazy images; for several, a part of the cohort.
+        """A subject by its position or name, with lazy images; for several, a part of the cohort.
 
         Examples:
             >>> import os
@@ -297,11 +300,11 @@ class Cohort(Sequence[Subject]):
             (['a', 'b'], ['c', 'a'], ['b'])
 
         Args:
-            index: A number or a name; a slice of numbers; or a list or array of numbers or names,
-                each subject once.
+            index: A position or a name; a slice of positions; or a list or array of positions or
+                names, each subject once.
 
         Raises:
-            IndexError: If there is no such number.
+            IndexError: If there is no such position.
             KeyError: If there is no such name.
             TypeError: For anything else, such as truth values, which `where` takes.
             ValueError: If a list names a subject twice.

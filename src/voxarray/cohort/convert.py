@@ -71,19 +71,20 @@ def convert_cohort(
         subject_column: Column of a manifest that names the subject.
         keep_metadata: Header fields and columns to keep in the catalogue, though they may identify
             a patient.
-        codec: Profile of the archives' codec.
+        codec: Profile of the archives' codec: one of those that `Image.save` lists.
         levels: Pyramid levels, as `Image.save` has them.
         chunks: Edge of chunks, in voxels.
         workers: Processes on this machine; 0 converts in this one.
         scheduler: Address of a running dask scheduler.
-        partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of a plan that was written
-            before. The summary is then that of the part; ``voxarray finalise`` makes the catalogue
-            when all parts are done.
+        partition: ``(i, n)``: only part ``i`` of ``n``, ``i`` from 1 to ``n``, of the plan that
+            ``voxarray plan`` wrote before. The result then counts this part only. When all parts
+            are done, ``voxarray finalise`` makes the catalogue.
         max_failures: Stop after so many failures.
         retry_failed: Also retry images that failed because of their content, such as damaged files.
             Other failures are retried anyway.
         zip: One ``.ozx`` file per image.
-        memory: Budget, in bytes or as ``"4 GiB"``.
+        memory: Memory budget, in bytes or as ``"4 GiB"``; by default the setting
+            ``voxarray.memory-budget`` (in dask's configuration).
         executor: Any `concurrent.futures.Executor`, or an executor of submitit, that runs the
             conversions. If it starts processes on this machine, they share the memory budget and
             the cores.
@@ -102,8 +103,8 @@ def convert_cohort(
         StateError: If ``workers`` are asked for by a script without
             ``if __name__ == "__main__":`` (``NO_MAIN_GUARD``).
         TransportError: If no worker started (``NO_WORKERS``), or no scheduler answers
-            (``NO_SCHEDULER``). What stops a run later, when images are converted or failed, is in
-            the result.
+            (``NO_SCHEDULER``). If the run stops later, after some images were converted or failed,
+            there is no error: the result says why it stopped.
     """
     import dask.config
 

@@ -74,7 +74,7 @@ class Mapped(Sequence[Subject]):
     @overload
     def __getitem__(self, index: slice | Several) -> Mapped: ...
     def __getitem__(self, index: int | str | slice | Several) -> Subject | Mapped:
-        """The transformed subject of a number or a name; for several, as of `Cohort`, a part.
+        """A transformed subject by its position or name; for several, as of `Cohort`, a part.
 
         Raises:
             FormatError: If a transform of voxarray does not fit it (``CANNOT_TRANSFORM``).
@@ -145,19 +145,19 @@ class Mapped(Sequence[Subject]):
 
         Args:
             destination: Folder of the new cohort.
-            codec: Profile of the archives' codec.
+            codec: Profile of the archives' codec: one of those that `Image.save` lists.
             levels: Pyramid levels, as `Image.save` has them.
             chunks: Edge of chunks, in voxels.
             zip: One ``.ozx`` file per image, not a folder.
             workers: Processes on this machine; the transform must then be one that can be pickled,
                 as for ``scheduler`` and ``executor``.
             scheduler: Address of a running dask scheduler.
-            partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of the subjects.
+            partition: ``(i, n)``: only part ``i`` of ``n`` of the subjects, ``i`` from 1 to ``n``.
             executor: Any `concurrent.futures.Executor`, or an executor of submitit.
             overwrite: Replace existing archives.
-            mixed: Keep archives in the folder that another pipeline made of subjects that are not
-                saved now; without it, they are an error. The column ``pipeline_digest`` of the
-                catalogue tells the pipelines apart.
+            mixed: Allow the folder to hold, for subjects that are not saved now, archives that
+                another transform made. By default, such archives raise an error. The column
+                ``pipeline_digest`` of the catalogue tells the transforms apart.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all).
             options: Deprecated: use the keywords.
