@@ -28,7 +28,7 @@ class ScalarImage(Image):
     def rescale_intensity(
         self, out_min_max: Any = (0, 1), percentiles: Any = (0, 100), **kwargs: Any
     ) -> Self:
-        """The image with its range brought into another; as `RescaleIntensity`.
+        """The image with its intensities mapped to another range; as `RescaleIntensity`.
 
         Args:
             out_min_max: Range of the result.

@@ -39,7 +39,7 @@ class Affine(SpatialTransform):
         degrees: Angles, in degrees, of the rotations around these axes.
         translation: Shift along these axes, in mm.
         center: Fixed point of scaling and rotation: ``"image"``, the middle of each image, or
-            ``"origin"``, the origin of the world.
+            ``"origin"``, the point (0, 0, 0) of the world coordinates.
         default_pad_value: Value of voxels that come from outside the image: a number;
             ``"minimum"``, the smallest value of the channel; ``"mean"``, the mean of the six outer
             planes of the channel; or ``"otsu"``, the mean of those voxels in the outer planes that
@@ -49,7 +49,7 @@ class Affine(SpatialTransform):
         image_interpolation: Interpolation of images: one of the names that `Resample` lists.
         label_interpolation: Interpolation of label maps: one of the names that `Resample` lists for
             them.
-        check_shape: Refuse subjects whose images differ in shape.
+        check_shape: Raise a StateError for subjects whose images differ in W, H or D.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Scalar images become float32, as in TorchIO; label maps keep their type.

@@ -33,7 +33,7 @@ class Blur(IntensityTransform):
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: For negative or infinite numbers, and for other than one or three.
+        ValueError: For negative or infinite deviations, and unless there are one or three of them.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("std",)

@@ -70,7 +70,7 @@ class Pad(SpatialTransform):
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: For other numbers.
+        ValueError: For an invalid padding.
         KeyError: For other modes, as in TorchIO.
         UnsupportedError: When applied, if the type of an image, or of a label map, cannot hold the
             number (``OUT_OF_TYPE``).

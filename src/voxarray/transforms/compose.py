@@ -61,8 +61,9 @@ class Compose(Transform):
             - operation: ZNormalization
               arguments: {masking_method: brain}
 
-        What ``voxarray history`` prints can be read, too, but says what was done to one scan. To
-        other scans, apply the pipeline as it was given.
+        The output of ``voxarray history`` can be read, too. It holds the steps that changed one
+        scan: `CropOrPad`, for example, is there as the `Crop` or `Pad` that this scan needed. For
+        other scans, use the original pipeline.
 
         The file is read as data, never run: tags and references of YAML are refused, and unknown
         names are an error.

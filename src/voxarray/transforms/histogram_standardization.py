@@ -106,7 +106,8 @@ class HistogramStandardization(NormalizationTransform):
                 one for each.
             masking_function: A ``masking_method`` as for the class, to use instead of
                 ``mask_path``.
-            output_path: Where to save the landmarks: ``.npy`` or ``.txt``.
+            output_path: Where to save the landmarks: ``.npy``, which the class reads again, or
+                ``.txt``, which it does not read.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all), called image by image.
 

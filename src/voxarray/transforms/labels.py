@@ -126,7 +126,7 @@ class SequentialLabels(LabelTransform):
 
 
 class OneHot(LabelTransform):
-    """One channel per label, from 0: 1 where the voxel has the label of the channel, 0 elsewhere.
+    """Make one channel per label: in channel ``n``, voxels of label ``n`` are 1, all others 0.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -197,7 +197,9 @@ class KeepLargestComponent(LabelTransform):
 
 
 class Contour(LabelTransform):
-    """Keep the borders of the object of value 1: voxels with a face that touches another value.
+    """Keep only the border of the object whose label is 1; other labels stay as they are.
+
+    A voxel of the object is set to 0 unless one of its faces touches a voxel of another value.
 
     The arguments are those of `Transform`.
 

@@ -22,7 +22,8 @@ class ToOrientation(SpatialTransform):
         'LPS'
 
     Args:
-        orientation: One letter per axis, each of R or L, A or P, S or I once: ``"LPS"``.
+        orientation: The directions of the three axes, one letter each, such as ``"LPS"``: R or L,
+            A or P, and S or I, in any order.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
@@ -99,8 +100,8 @@ class Flip(SpatialTransform):
         True
 
     Args:
-        axes: One or several of 0, 1, 2, or names of directions, such as ``"Left"`` or ``"L"`` (the
-            axis that runs along it).
+        axes: One or several of 0, 1, 2, or of the names of directions, such as ``"Left"`` or
+            ``"L"``. A direction stands for the axis that runs along it.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:

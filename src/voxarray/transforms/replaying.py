@@ -40,8 +40,8 @@ def replay(archive: Any, source: Any) -> Any:
 
     Raises:
         StateError: ``CANNOT_REPLAY`` if an operation or its version is unknown, an argument could
-            not be recorded, or a mask is missing or was changed by steps of its own, which the
-            history of the image does not hold; the message names it.
+            not be recorded, or a mask is missing or has another history than the mask that was
+            used. The message says which of these it is.
     """
     result = archive if isinstance(archive, Image) else ScalarImage(archive)
     if not isinstance(source, (Image, Subject)):

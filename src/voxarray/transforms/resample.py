@@ -47,8 +47,8 @@ class Resample(SpatialTransform):
             ``"blackman"``.
         label_interpolation: Interpolation of label maps, which never makes new values:
             ``"nearest"`` or ``"label_gaussian"``.
-        pre_affine_name: Key of an image's metadata with a (4, 4) matrix, RAS+ mm, that is applied
-            to its affine first; other images stay where they are.
+        pre_affine_name: Key in the metadata of images. Its value is a (4, 4) matrix in RAS+ mm by
+            which the image is moved before it is resampled. Images without this key are not moved.
         scalars_only: Transform only images of class `ScalarImage`.
         antialias: Smooth images, but not label maps, along axes whose spacing grows, to avoid
             aliasing (Cardoso et al., MICCAI 2015). The result is floating-point.
@@ -56,7 +56,7 @@ class Resample(SpatialTransform):
 
     Raises:
         ValueError: For a spacing that is not positive, an unknown interpolation, and one that would
-            make new values in label maps.
+            make new values in label maps. When applied, if no image has the matrix.
         TypeError: For an invalid target.
     """
 

@@ -17,7 +17,7 @@ Range = float | tuple[float, float]
 
 
 class RescaleIntensity(NormalizationTransform):
-    """Bring a range of intensities linearly into another one; the result is float32.
+    """Map the range of an image's intensities linearly to another range; the result is float32.
 
     Examples:
         >>> scan = vx.testing.sample()

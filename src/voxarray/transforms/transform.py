@@ -96,10 +96,10 @@ class Transform:
 
     @names_exhaustion
     def __call__(self, data: Data) -> Data:
-        """Apply the transform; see the class.
+        """Apply the transform to data of one of the kinds that `Transform` lists.
 
         Raises:
-            TypeError: For anything else than the kinds that it takes.
+            TypeError: For data of any other kind.
 
         Warns:
             VoxarrayWarning: If ``include`` names none of the images (``NOT_INCLUDED``): the
@@ -143,7 +143,10 @@ class Transform:
         return False
 
     def apply_transform(self, subject: Subject) -> Subject:
-        """Apply the transform to the images of a subject, which may be changed and is returned."""
+        """Apply the transform to the images of a subject, and return the subject.
+
+        The subject that is given may itself be changed and returned.
+        """
         images = self.get_images(subject)
         results = {name: self.transformed(image, subject) for name, image in images.items()}
         for name, image in results.items():
@@ -183,12 +186,12 @@ class Transform:
         raise NotImplementedError(f"{self.name} defines neither apply nor apply_transform")
 
     def entries(self, image: Image, subject: Subject) -> tuple[Entry, ...]:
-        """Entries of the history of an image; they suffice to apply the transform again."""
+        """What the transform adds to the history of an image; enough to apply it again."""
         return (entry(type(self).__name__, self.arguments, self.version),)
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments in `args_names`, by name."""
+        """The arguments that the class names in `args_names`, as a dict from names to values."""
         return {name: getattr(self, name) for name in self.args_names}
 
     @property
