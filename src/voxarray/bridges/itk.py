@@ -69,8 +69,8 @@ def from_sitk(image: Any) -> ArraySource:
 
     Raises:
         TypeError: If it is no SimpleITK image.
-        UnsupportedError: For label maps of ITK's own kind (``UNSUPPORTED_DTYPE``), and for 4D
-            images of vectors (``BAD_DIMS``).
+        UnsupportedError: For ITK's pixel types of label maps, such as ``sitkLabelUInt8``
+            (``UNSUPPORTED_DTYPE``), and for 4D images of vectors (``BAD_DIMS``).
     """
     import SimpleITK
 

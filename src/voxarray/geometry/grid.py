@@ -46,7 +46,7 @@ class Grid:
 
     Attributes:
         shape: Number of voxels along W, H and D, each at least one.
-        affine: (4, 4) float64, voxel index to RAS+ millimetres of the centre; read-only.
+        affine: (4, 4) float64 matrix from voxel indices to voxel centres in RAS+ mm; read-only.
 
     Raises:
         GridError: If the affine is not finite, not (4, 4), singular, or its last row is not 0 0 0
@@ -119,10 +119,10 @@ class Grid:
 
     @property
     def intrinsic_origin(self) -> tuple[float, float, float]:
-        """First centre in mm along the voxel axes: ``direction^-1 @ origin``.
+        """Centre of the first voxel in mm along the voxel axes: ``direction^-1 @ origin``.
 
-        With it, ``world = direction @ (spacing * index + intrinsic_origin)``: what the xarray
-        coordinates and the translation of OME-Zarr hold.
+        The world position of a voxel is ``direction @ (spacing * index + intrinsic_origin)``. The
+        coordinates in xarray begin at ``intrinsic_origin``, and it is the translation in OME-Zarr.
         """
         return _intrinsic_origin(self.affine.tobytes())
 

@@ -113,7 +113,8 @@ class ConversionMixin:
 
         Raises:
             TypeError: If the argument is not a SimpleITK image.
-            UnsupportedError: For label maps of ITK's own kind, and for 4D images of vectors.
+            UnsupportedError: For ITK's pixel types of label maps, such as ``sitkLabelUInt8``, and
+                for 4D images of vectors.
         """
         from voxarray.bridges.itk import from_sitk
 

@@ -104,8 +104,8 @@ class PlotMixin:
         The patient's right is on the left, as in pictures. From an archive, the finest level of the
         pyramid within the limit is read and sent to the browser. If no level is within the limit,
         and for larger files of other formats, every n-th voxel is sent, so that volumes of any size
-        open at once; only a large file that is compressed as one piece is refused. `neuroglancer`
-        shows all voxels.
+        open at once. Only a large file whose voxels are one compressed stream, such as a
+        ``.nii.gz``, is refused. `neuroglancer` shows all voxels.
 
         Args:
             labels: A label map, or several by name, to draw over the image, each by its own affine.
@@ -122,8 +122,8 @@ class PlotMixin:
 
         Raises:
             MissingPackageError: If ipyniivue is not installed (extra ``notebook``).
-            MemoryBudgetError: For a file that is compressed as one piece and too large to be
-                decoded for a look (``ONE_PIECE``); nothing was read.
+            MemoryBudgetError: For a large file whose voxels are one compressed stream, such as a
+                ``.nii.gz`` (``ONE_PIECE``); nothing was read.
             GridError: If a label map does not overlap the image (``NO_OVERLAP``); nothing was read.
             UnsupportedError: For voxels that NIfTI has no type for.
         """
@@ -159,8 +159,8 @@ class PlotMixin:
 
         Raises:
             MissingPackageError: If neuroglancer is not installed (extra ``neuroglancer``).
-            MemoryBudgetError: For a file that is compressed as one piece and too large to be
-                decoded for a look (``ONE_PIECE``); nothing was read.
+            MemoryBudgetError: For a large file whose voxels are one compressed stream, such as a
+                ``.nii.gz`` (``ONE_PIECE``); nothing was read.
             GridError: If a label map does not overlap the image (``NO_OVERLAP``); nothing was read.
             UnsupportedError: For complex voxels (``COMPLEX``).
         """

@@ -68,7 +68,10 @@ class ImageState(SubjectMember, Record):
 
     @property
     def affine(self) -> NDArray[np.float64]:
-        """(4, 4) voxel index to RAS+ mm of voxel centres; read-only, but another can be set."""
+        """(4, 4) matrix from voxel indices to voxel centres in RAS+ mm.
+
+        The array is read-only, but another one can be set.
+        """
         affine: NDArray[np.float64] | None = self.get(AFFINE)
         return self._backing.affine if affine is None else affine
 

@@ -26,10 +26,15 @@ class Statistics:
 
     If every value is counted, all results are exact. This is so for integers of up to 16 bits
     (scaled or not), and for whole numbers below 2^17 in other types. Otherwise, only mean,
-    deviation and extremes are exact, up to rounding of float64; the error of a percentile is at
-    most 2^-16 of its value; below 2^-8 of the largest magnitude, 2^-24 of that magnitude or 2^-10
-    of the value, whichever is less; and below 2^-78 of it, 2^-88 of it. Voxels that are NaN or
-    infinite are left out, and their number is in `not_finite`.
+    deviation and extremes are exact, up to rounding of float64, and percentiles have errors. Let
+    ``m`` be the largest magnitude of all values. A percentile of magnitude ``v`` has at most this
+    error:
+
+    * ``v * 2^-16`` if ``v`` is at least ``m * 2^-8``;
+    * below that, the lesser of ``m * 2^-24`` and ``v * 2^-10``;
+    * if ``v`` is even less than ``m * 2^-78``, then ``m * 2^-88``.
+
+    Voxels that are NaN or infinite are left out, and their number is in `not_finite`.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -97,12 +102,12 @@ class Statistics:
 
     @property
     def std(self) -> float:
-        """Standard deviation with ``n``, as NumPy's; NaN if there are no voxels."""
+        """Standard deviation, divided by ``n``, as NumPy's; NaN if there are no voxels."""
         return float(np.sqrt(self.moments.variance()))
 
     @property
     def sample_std(self) -> float:
-        """Standard deviation with ``n - 1``, as torch's and TorchIO's; NaN for a single voxel."""
+        """Standard deviation, divided by ``n - 1``, as torch's; NaN for a single voxel."""
         return float(np.sqrt(self.moments.variance(ddof=1)))
 
     @property

@@ -44,7 +44,7 @@ class VoxAccessor:
 
     @property
     def affine(self) -> NDArray[np.float64]:
-        """(4, 4) voxel index to RAS+ mm, voxel centres."""
+        """(4, 4) matrix from voxel indices to voxel centres in RAS+ mm."""
         return affine_of(self._obj)
 
     @property
