@@ -159,8 +159,8 @@ def evaluate(
         prediction: A `LabelMap`, its path, or a `Cohort` of predictions.
         reference: The reference, on the same grid; for a `Cohort`, a `Cohort` with the same
             subjects.
-        layer: For cohorts, the name of the label map of each subject that is the prediction; by
-            default its only one, or the one named ``"label"``.
+        layer: For cohorts, the name of the label map that is the prediction in each subject; by
+            default the only label map of the subject, or the one named ``"label"``.
         reference_layer: The same for the reference. Both may be label maps of one cohort.
         labels: Labels to compare; by default all that occur in either, except 0.
         surfaces: Whether to compare surfaces, too; then the bounding box of a label must fit into

@@ -48,10 +48,10 @@ def infer(
 ) -> Any:
     """Run a network over a volume of any size, and write its predictions on the scan's own grid.
 
-    The volume is cut into overlapping patches. They are predicted in an order that finishes regions
-    early. A finished region is resampled to the scan's grid, turned into labels (or probabilities),
-    and written.
-    So memory depends on the patches and the budget, not on the volume or the number of classes.
+    The volume is cut into overlapping patches. As soon as all patches of a region are predicted,
+    the region is resampled to the scan's grid, turned into labels (or probabilities), and written.
+    So memory depends on the patches and the memory budget (the setting
+    ``voxarray.memory-budget``), not on the volume or the number of classes.
     Sums of overlapping patches that do not fit into the budget go to a scratch file. RAM and
     scratch are projected before voxels are read; the network's own memory is measured with a batch
     of zeros, and included.
@@ -92,9 +92,10 @@ def infer(
             ``"sigmoid"`` for classes that may overlap (the default for one class); ``"none"`` if
             the network returns probabilities. With a sigmoid, labels have one channel per class.
             If ``activation`` is not given and all outputs lie between 0 and 1, they may be
-            probabilities already. An error is then raised where the result depends on it: for
-            probabilities, with a ``threshold``, and for labels of one class.
-        threshold: Least probability of a label; for a sigmoid, 0.5 by default.
+            probabilities already. This raises an error if the result depends on the activation:
+            for probabilities, with a ``threshold``, and for labels of one class.
+        threshold: Least probability of a label. Voxels whose most probable class is below it become
+            0. With a sigmoid it is 0.5 by default, otherwise there is no limit.
         classes: The number of classes; or their names, in the network's order; or a dict in that
             order from labels to names, or to pairs of name and RGB colour. Without ``classes``, a
             patch of zeros is predicted first, to count them.
@@ -106,13 +107,14 @@ def infer(
             are mirrored at once, or ``"all"``.
         accumulate: Type in which overlapping patches are summed: ``"float32"``, or ``"float16"``
             for half of the memory.
-        dtype: Type of the result. Probabilities are float16 in archives and float32 in files, or
-            uint8, where 255 stands for 1.
+        dtype: Type of the result. By default, probabilities are float16 in archives and float32 in
+            files. ``"uint8"`` stores them as 0 to 255, where 255 stands for 1.
         layer: Name of the layer, if there is no destination.
         overwrite: Replace an existing destination.
         workers: Processes on this machine for a cohort; each loads the model from its path.
         scheduler: Address of a running dask scheduler, for a cohort.
-        partition: ``(i, n)``, from 1 on: only part ``i`` of ``n`` of a cohort's subjects.
+        partition: ``(i, n)``: only part ``i`` of ``n`` of a cohort's subjects, ``i`` from 1 to
+            ``n``.
         executor: Any `concurrent.futures.Executor`, for a cohort.
         progress: True shows a progress bar, False none, None (the default) only in a terminal or
             notebook; or a function of (bytes done, bytes in all).
@@ -134,8 +136,9 @@ def infer(
             ``CLASSES_CHANGED``, ``NAN_PREDICTION``) or other classes than the rest of an ensemble
             (``ENSEMBLE_DIFFERS``), or if ``activation`` is not given and its outputs look like
             probabilities (``PROBABILITIES``).
-        StateError: If the destination is missing (``NO_DESTINATION``), or images do not fit
-            (``MISSING_CHANNELS``, ``CHANNELS_UNNAMED``, ``CHANNELS_REPEATED``, ``GRIDS_DIFFER``).
+        StateError: If no destination is given and the result cannot become a layer of the scan's
+            archive (``NO_DESTINATION``), or images do not fit (``MISSING_CHANNELS``,
+            ``CHANNELS_UNNAMED``, ``CHANNELS_REPEATED``, ``GRIDS_DIFFER``).
         FormatError: If a transform of ``preprocess`` does not fit the images, such as a mask that
             they do not have (``CANNOT_TRANSFORM``).
         UnsupportedError: If the preprocessing cannot be undone (``NOT_INVERTIBLE``), or two classes

@@ -33,9 +33,10 @@ Start = tuple[int, int, int]
 
 
 class GridAggregator:
-    """Combines predictions for the patches of a grid into a volume, in RAM if that fits the budget.
+    """Combines predictions for the patches of a `GridSampler` into a volume.
 
-    A volume that does not fit is summed in a temporary file; get it with `save`.
+    The volume is summed in RAM if it fits into the memory budget (the setting
+    ``voxarray.memory-budget``), otherwise in a temporary file; then get it with `save`.
 
     Examples:
         >>> scan = vx.testing.sample()

@@ -41,7 +41,8 @@ class PatchSampler(ABC):
     def draw(self, subject: Subject) -> LocationDistribution:
         """What is needed to draw patches from one subject.
 
-        Voxels are read only if the sampler needs a map, and no archive holds its statistics.
+        If the sampler needs a label map or a probability map, that map is read, unless its archive
+        holds the statistics that are needed. Otherwise no voxels are read.
 
         Raises:
             StateError: If no patch fits (``PATCH_TOO_LARGE``), or the images are not on one grid
@@ -146,7 +147,7 @@ class WeightedSampler(PatchSampler):
 
 
 class LabelSampler(PatchSampler):
-    """Patches whose centres have labels with given probabilities.
+    """Patches centred on labels, which are drawn with given probabilities.
 
     Examples:
         >>> scan = vx.testing.sample()

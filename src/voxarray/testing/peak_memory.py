@@ -94,7 +94,7 @@ def peak_above_imports(
     environment: Mapping[str, str] | None = None,
     timeout: float | None = None,
 ) -> Peak:
-    """Run code in a fresh process and measure it.
+    """Run code in a fresh process, and measure its peak memory and its time.
 
     Memory of child processes that the statement starts is not counted.
 
@@ -110,6 +110,10 @@ def peak_above_imports(
         python: Interpreter to run it with; needs no voxarray.
         environment: Variables to set besides those of this process.
         timeout: Seconds after which the process is killed; None for as long as it takes.
+
+    Returns:
+        A `Peak`: ``bytes`` is the peak of memory above that of the imports, ``seconds`` the time,
+        and ``result`` what the statement assigned to ``result``.
 
     Raises:
         StateError: If the code fails (the message holds what it printed), takes too long, or the
