@@ -281,8 +281,10 @@ class Image(
             overwrite: Whether to replace an existing file or archive. If not given, a file is
                 replaced with a FutureWarning (in the next release this will be an error), and an
                 archive raises an error. (TorchIO always replaces files.)
-            codec: Profile of an archive's codec: ``"default"``, ``"compact"``, ``"fast"``,
-                ``"training"``, ``"raw"`` or ``"labels"``.
+            codec: Profile of an archive's codec: ``"default"``; ``"compact"``, smallest, but slow
+                to write; ``"fast"``, quickest to write, but larger; ``"training"``, quickest to
+                read in patches, but slow to write; ``"raw"``, not compressed; or ``"labels"``, the
+                default for label maps.
             levels: Pyramid levels of an archive. A number is the number of levels, full
                 resolution included. A list such as ``[4, 16]`` says how many times coarser than
                 full resolution each level is. ``"all"`` stands for 2, 4, 8, ... By default, the

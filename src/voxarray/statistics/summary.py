@@ -102,12 +102,12 @@ class Statistics:
 
     @property
     def std(self) -> float:
-        """Standard deviation, divided by ``n``, as NumPy's; NaN if there are no voxels."""
+        """Standard deviation with divisor ``n``, as NumPy's; NaN if there are no voxels."""
         return float(np.sqrt(self.moments.variance()))
 
     @property
     def sample_std(self) -> float:
-        """Standard deviation, divided by ``n - 1``, as torch's; NaN for a single voxel."""
+        """Standard deviation with divisor ``n - 1``, as in torch and TorchIO; NaN for one voxel."""
         return float(np.sqrt(self.moments.variance(ddof=1)))
 
     @property

@@ -12,7 +12,9 @@ from voxarray.transforms.normalization import NormalizationTransform
 
 
 class ZNormalization(NormalizationTransform):
-    """Subtract the mean and divide by the standard deviation (``n - 1``); the result is float32.
+    """Subtract the mean and divide by the standard deviation; the result is float32.
+
+    The deviation has the divisor ``n - 1``, as in TorchIO.
 
     Examples:
         >>> scan = vx.testing.sample()
