@@ -81,6 +81,27 @@ def test_law(tmp_path_factory, state, data, affine, shape):
     np.testing.assert_allclose(image.grid.to_world(ends), world, atol=2e-4)
 
 
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("step", [-1, -2, 3])
+def test_the_step_along_an_axis_of_one_voxel(tmp_path, state, axis, step):
+    """It changes the affine, whether or not other axes are sliced, too."""
+    shape = [2, 4, 3, 5]
+    shape[axis + 1] = 1
+    image = image_of(state, voxels(shape), AFFINE, tmp_path)
+    key = [slice(None)] * 3
+    key[axis] = slice(None, None, step)
+    steps = np.ones(4)
+    steps[axis] = step
+    for sliced in (image[tuple(key)], image[tuple(key)][:, :, :], image[...][tuple(key)]):
+        np.testing.assert_allclose(sliced.affine, AFFINE @ np.diag(steps), atol=2e-4)
+        np.testing.assert_array_equal(sliced.numpy(), image.numpy())
+        np.testing.assert_array_equal(sliced.array.vox.affine, sliced.affine)
+    saved = tmp_path / "saved.ome.zarr"
+    image[tuple(key)].save(saved)
+    np.testing.assert_allclose(vx.ScalarImage(saved).affine, AFFINE @ np.diag(steps), atol=2e-4)
+
+
 def _all(image):
     from voxarray.geometry.selection import Selection
 

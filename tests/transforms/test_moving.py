@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+import torch
 import torchio as tio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +58,21 @@ def test_equal_to_torchio(name, args, kwargs, seed):
     theirs, ours = transformed(name, *both(seed), *args, **kwargs)
     for key in ("t1", "seg"):
         assert_same(theirs[key], ours[key])
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "SLP", "IAR"])
+@pytest.mark.parametrize("single", [(0,), (1,), (2,), (0, 2), (0, 1, 2)])
+def test_axes_of_one_voxel_are_turned_too(orientation, single):
+    """As TorchIO and nibabel turn them: a single slice can be upside down."""
+    shape = [1, *(1 if axis in single else 4 for axis in range(3))]
+    tensor = torch.arange(np.prod(shape), dtype=torch.float32).reshape(shape)
+    for signs in itertools.product((-1, 1), repeat=3):
+        affine = np.diag([*(np.array(signs) * (1, 2, 3)), 1.0])
+        ours = vx.ToOrientation(orientation)(vx.ScalarImage(tensor=tensor, affine=affine))
+        theirs = tio.ToOrientation(orientation)(tio.ScalarImage(tensor=tensor, affine=affine))
+        assert ours.orientation_str == orientation
+        np.testing.assert_array_equal(ours.affine, theirs.affine)
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "float64"])

@@ -51,6 +51,14 @@ class Selection:
         c, w, h, d = (range(start, stop) for start, stop in bounds)
         return cls((c, w, h, d))
 
+    def is_all_of(self, shape: Shape4) -> bool:
+        """Whether this selects everything of an array of a shape, in its order, along its axes.
+
+        To Python, ranges of one index are equal whatever their steps. But the step along an axis of
+        one voxel says which way the axis runs.
+        """
+        return self == Selection.whole(shape) and all(r.step == 1 for r in self.ranges)
+
     @property
     def shape(self) -> Shape4:
         """Shape (C, W, H, D) of the selected voxels."""

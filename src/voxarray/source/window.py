@@ -45,7 +45,7 @@ class Window(SourceView):
 
     def take(self, selection: Selection) -> Window:
         """The window that shows ``selection`` of what this one shows; nothing is read."""
-        if selection == Selection.whole(self.shape):
+        if selection.is_all_of(self.shape):
             return self
         affine = checked_affine(self.affine @ matrix(selection.spatial))
         ranges = [[r.start, r.stop, r.step] for r in selection]
