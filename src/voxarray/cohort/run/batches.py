@@ -8,6 +8,7 @@ from functools import partial
 
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Item
+from voxarray.cohort.run.opened_ahead import opened_ahead
 from voxarray.cohort.run.seldom_sampled import seldom_sampled
 from voxarray.cohort.run.task import Result, Task, convert_throttled
 from voxarray.cohort.run.worker_news import Reporter
@@ -146,5 +147,6 @@ def convert_batch(batch: Batch) -> list[Result]:
     staging = CohortLayout.of(batch.tasks[0].root).staging
     with seldom_sampled(), folders_reused(staging):
         return [
-            convert_throttled(task, partial(reporter.of, task.item.slug)) for task in batch.tasks
+            convert_throttled(task, partial(reporter.of, task.item.slug))
+            for task in opened_ahead(batch.tasks)
         ]

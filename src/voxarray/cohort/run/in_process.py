@@ -12,6 +12,7 @@ from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run import throttle
 from voxarray.cohort.run.interrupts import Stopped
 from voxarray.cohort.run.job import Begin, Job
+from voxarray.cohort.run.opened_ahead import opened_ahead
 from voxarray.cohort.run.task import Result, convert_throttled
 from voxarray.core.progress import Progress
 from voxarray.storage.remote.address import is_url
@@ -42,8 +43,9 @@ def _one_by_one(
     job: Job, items: Sequence[Item], begin: Begin, ignore_active_worker: bool = False
 ) -> Iterator[tuple[Item, Result]]:
     """In this very thread, which an exception of a signal interrupts."""
-    for item in items:
-        yield item, job.task(item, ignore_active_worker).run(begin(item))
+    tasks = (job.task(item, ignore_active_worker) for item in items)
+    for task in opened_ahead(tasks):
+        yield task.item, task.run(begin(task.item))
 
 
 def _overlapping(job: Job, begin: Begin) -> Iterator[tuple[Item, Result]]:

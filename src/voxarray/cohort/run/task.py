@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 from voxarray.archive.convert import convert
 from voxarray.archive.partial_writes import PartialWrite
-from voxarray.archive.source import remark_left_labels
 from voxarray.archive.staging import hidden_folders
-from voxarray.cohort.catalogue.entry import entry_of, facts_of
+from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.catalogue.journal import BEGUN, Journal
 from voxarray.cohort.folder import CohortLayout, is_archive_there
 from voxarray.cohort.options import ArchiveOptions
@@ -22,6 +21,7 @@ from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import Opener
 from voxarray.cohort.run.added_content import refuse_to_lose
 from voxarray.cohort.run.captured_warnings import capture_warnings
+from voxarray.cohort.run.prepared import Prepared, prepare
 from voxarray.cohort.run.resource_usage import metered
 from voxarray.cohort.run.throttle import HERE
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
@@ -76,6 +76,7 @@ class Task:
         overwrite: Convert it also if its archive is up to date.
         ignore_active_worker: Convert it also if another process seems to be at it.
         parts: All parts of the image, if others have written them; one may have failed.
+        prepared: The image, if it is open already.
     """
 
     item: Item
@@ -85,6 +86,7 @@ class Task:
     overwrite: bool = False
     ignore_active_worker: bool = True
     parts: Sequence[PartialWrite | Failure] = ()
+    prepared: Prepared | None = None
 
     def run(self, progress: Progress | None = None) -> Result:
         """Convert it; see `convert_item`."""
@@ -100,17 +102,20 @@ def convert_item(task: Task, progress: Progress | None = None) -> Result:
     """
     item, places = task.item, task.opener.places
     folder = CohortLayout.of(task.root)
+    before = task.prepared
     with metered() as cost, capture_warnings() as remarks:
         status, failure, trace = _attempt(task, folder, progress)
+    heard = remarks if before is None else [*before.remarks, *remarks]
+    seconds = cost.seconds + (0.0 if before is None else before.seconds)
     result = Result(
         item.slug,
         status,
         item.key,
         failure,
-        round(cost.seconds, 4),
+        round(seconds, 4),
         cost.peak,
         item.size if status == "converted" else 0,
-        tuple(redact_paths(text, places) for text in dict.fromkeys(remarks)),
+        tuple(redact_paths(text, places) for text in dict.fromkeys(heard)),
     )
     if status in ("converted", "failed"):
         result = noted_down(result, folder, trace)
@@ -167,9 +172,8 @@ def _attempt(
         if confirm is not None:
             confirm()  # at once; and again in the end, for a conversion may take minutes
         Journal.of(folder.journal).note({"slug": item.slug, "status": BEGUN, "key": item.key})
-        opened = opener.open(item)
-        if not opened.layers:
-            remark_left_labels(opened.source)
+        made = task.prepared or prepare(opener, item)
+        opened = made.opened
         sources = [opened.source, *(layer.source for layer in opened.layers.values())]
         # Blocks of a scan that is done would keep room from those of the next.
         with dropped_afterwards(sources):
@@ -183,7 +187,7 @@ def _attempt(
                     None if is_url(folder.root) else folder.staging, overwrite=exists
                 ),
                 progress=progress,
-                facts=facts_of(item, opened),
+                facts=made.facts,
                 extremes=True,
                 parts=[part for part in task.parts if isinstance(part, PartialWrite)],
                 confirm=confirm,
