@@ -200,7 +200,7 @@ def test_preprocessing_that_leaves_the_scan_is_refused(tmp_path):
         return vx.Subject(image=vx.ScalarImage(tensor=subject.image.numpy(), affine=affine))
 
     out = tmp_path / "a.nii"
-    with pytest.raises(vx.UnsupportedError, match="nothing in common") as caught:
+    with pytest.raises(vx.UnsupportedError, match="does not overlap the scan") as caught:
         vx.infer(lambda p: p, vx.testing.sample(), out, patch_size=16, preprocess=moved, classes=1)
     assert caught.value.code == "NOT_INVERTIBLE"
     assert not out.exists()

@@ -61,12 +61,18 @@ class BloscFrame:
         size = len(body)
         if size < HEADER:
             raise FormatError(
-                f"a blosc chunk has {size} bytes, but its header alone should have {HEADER}"
+                f"a blosc chunk has {size} bytes, but its header alone should have {HEADER}: the "
+                "archive is damaged here; restore it, or convert the source again with "
+                "--overwrite (overwrite=True)"
             )
         decoded, block, stated = _SIZES.unpack_from(body, 4)
         # The library believes the header, and may read beyond the memory that holds the chunk.
         if stated != size:
-            raise FormatError(f"a blosc chunk has {size} bytes, but its header states {stated}")
+            raise FormatError(
+                f"a blosc chunk has {size} bytes, but its header states {stated}: the archive is "
+                "damaged here; restore it, or convert the source again with --overwrite "
+                "(overwrite=True)"
+            )
         return cls(memoryview(body), decoded, block)
 
     @staticmethod
@@ -112,7 +118,10 @@ class BloscFrame:
             self.decode(out)
             return
         if HEADER + 4 * last > len(body):
-            raise FormatError("a blosc chunk ends inside the table of its blocks")
+            raise FormatError(
+                "a blosc chunk ends inside the table of its blocks: the archive is damaged here; "
+                "restore it, or convert the source again with --overwrite (overwrite=True)"
+            )
         # A frame of these blocks alone, made in place: the library decodes whole frames, not parts;
         # offsets of blocks count from its beginning, so that their bytes stay where they are.
         body[HEADER : HEADER + 4 * (last - first)] = bytes(

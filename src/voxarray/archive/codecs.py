@@ -138,11 +138,16 @@ class Codec:
         names = [str(link.get("name")) for link in chain]
         if names not in (["bytes", "blosc", "crc32c"], ["bytes", "crc32c"]):
             raise UnsupportedError(
-                f"the codecs {names} are not ones that voxarray writes (bytes, blosc, crc32c)",
+                f"the codecs {names} are not ones that voxarray writes (bytes, blosc, crc32c): "
+                "convert the source again with --overwrite (overwrite=True)",
                 code="UNKNOWN_CODEC",
             )
         if chain[0].get("configuration", {}).get("endian", "little") != "little":
-            raise UnsupportedError("chunks are big-endian", code="UNKNOWN_CODEC")
+            raise UnsupportedError(
+                "chunks are big-endian, and voxarray writes little-endian ones: convert the "
+                "source again with --overwrite (overwrite=True)",
+                code="UNKNOWN_CODEC",
+            )
         if len(names) == 2:
             return RAW
         settings = chain[1]["configuration"]
@@ -196,6 +201,8 @@ def require_size(decoded: int, expected: int) -> None:
     """Raise `FormatError` (``BAD_CHUNK_SIZE``) unless a chunk has as many bytes as it must."""
     if decoded != expected:
         raise FormatError(
-            f"a chunk would decode to {decoded} bytes, but the layout says {expected}",
+            f"a chunk would decode to {decoded} bytes, but the layout says {expected}: the "
+            "archive is damaged here; restore it, or convert the source again with --overwrite "
+            "(overwrite=True)",
             code="BAD_CHUNK_SIZE",
         )

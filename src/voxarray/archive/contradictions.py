@@ -206,7 +206,8 @@ def _document(image: ArchiveSource, key: str) -> Mapping[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise FormatError(
-            f"{key} of {image.store.path} is not a JSON object",
+            f"{key} of {image.store.path} is not a JSON object: restore the archive, or convert "
+            "the source again with --overwrite (overwrite=True)",
             code="BAD_METADATA",
             path=image.path,
         )

@@ -45,13 +45,17 @@ def attributes_of(raw: bytes, path: str) -> Mapping[str, Any]:
         attributes = json.loads(raw)["attributes"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(
-            f"the metadata of {path} are not JSON that holds attributes ({error!r})",
+            f"the metadata of {path} are damaged: expected JSON with attributes ({error!r}); "
+            "restore them, or convert the source again with --overwrite (overwrite=True)",
             code="BAD_METADATA",
             path=path,
         ) from error
     if not isinstance(attributes, dict):
         raise FormatError(
-            f"the attributes of {path} are not a JSON object", code="BAD_METADATA", path=path
+            f"the attributes of {path} are not a JSON object: restore them, or convert the source "
+            "again with --overwrite (overwrite=True)",
+            code="BAD_METADATA",
+            path=path,
         )
     return attributes
 
@@ -152,11 +156,15 @@ class ArrayDocument:
             dtype = np.dtype(document["data_type"])
             if not _is_ours(document, sharding):
                 raise UnsupportedError(
-                    f"{path} is not an array that voxarray wrote", code="UNKNOWN_CODEC", path=path
+                    f"{path} is not an array that voxarray wrote: open it with another program, "
+                    "or convert the source again",
+                    code="UNKNOWN_CODEC",
+                    path=path,
                 )
             if dtype.kind not in _STORED_KINDS:
                 raise UnsupportedError(
-                    f"{path} has voxels of the type {dtype}, which voxarray does not archive",
+                    f"{path} has voxels of the type {dtype}, which voxarray does not archive: "
+                    "open it with another program, or convert the source again",
                     code="UNSUPPORTED_DTYPE",
                     path=path,
                 )
@@ -171,7 +179,8 @@ class ArrayDocument:
             if isinstance(error, FormatError):
                 raise
             raise FormatError(
-                f"{path} is not the metadata of a voxarray image ({error!r})",
+                f"{path} is not the metadata of a voxarray image ({error!r}): restore it, or "
+                "convert the source again with --overwrite (overwrite=True)",
                 code="BAD_METADATA",
                 path=path,
             ) from error

@@ -65,7 +65,7 @@ class ShardSync:
             raise ArchiveError(
                 f"{self.path} was written with {entry.size} bytes and the digest {entry.digest}, "
                 f"but reads back with {self._done} bytes and the digest {seen}: the disk or the "
-                "memory of this machine may be faulty",
+                "memory of this machine may be faulty; check them, and convert again",
                 code="VERIFY_FAILED",
                 path=self.path,
             )

@@ -291,7 +291,9 @@ def _require_unchanged(store: Store, opened: Hashable, key: str = "") -> None:
     # A folder may have been swapped for another.
     if isinstance(store, TreeStore) and not os.path.isdir(store.path):
         raise SourceChangedError(
-            f"the archive {store.path} was deleted or renamed after it was opened", path=store.path
+            f"the archive {store.path} was deleted or renamed after it was opened: open it where "
+            "it is now",
+            path=store.path,
         )
     for _ in range(_COMPARISONS):
         try:

@@ -90,7 +90,7 @@ class LevelWriter:
         if not np.array_equal(bits_of(decoded), bits_of(chunk)):
             raise ArchiveError(
                 f"chunk {index} of {self.key} does not decode to what was encoded: the memory of "
-                "this machine may be faulty",
+                "this machine may be faulty; check it, and convert again",
                 code="VERIFY_FAILED",
             )
         return Encoded(index, parts)

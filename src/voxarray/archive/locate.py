@@ -101,7 +101,8 @@ def _locate(whole: Path) -> ArchiveLocation:
         raise MissingFileError(f"there is no archive {whole}", path=whole)
     if not _is_node(whole):
         raise FormatError(
-            f"{whole} is a folder without zarr.json, so it is not a Zarr archive",
+            f"{whole} is a folder without zarr.json, so it is not a Zarr archive: give the path "
+            "of an archive (.ome.zarr, .nii.zarr)",
             code="NO_ARCHIVE",
             path=whole,
         )

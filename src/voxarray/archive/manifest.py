@@ -147,7 +147,8 @@ class Manifest:
         noted = self.metadata if metadata is None else metadata
         if not _is_shallow(noted):
             raise FormatError(
-                f"metadata of an archive may be nested at most {_DEEPEST} deep",
+                f"the notes of an archive may be nested at most {_DEEPEST} deep, and these are "
+                "deeper: put what is deeper into a file of its own",
                 code="BAD_METADATA",
             )
         return replace(
@@ -223,7 +224,11 @@ class Manifest:
             MissingDataError: If there is none.
         """
         if key not in self.files:
-            raise MissingDataError(f"the manifest of {path} does not name {key}", path=path)
+            raise MissingDataError(
+                f"the manifest of {path} does not name {key}: restore the archive, or convert the "
+                "source again with --overwrite (overwrite=True)",
+                path=path,
+            )
         return self.files[key]
 
     def shard(self, key: str, path: str) -> FileEntry:

@@ -51,11 +51,19 @@ def of_history(store: Store, now: Manifest) -> Iterator[Problem]:
             yield problem_of(key, error)
             continue
         if past.generation != number or past.identity != now.identity:
-            text = f"is generation {past.generation} of {past.identity}, not of {now.identity}"
+            text = (
+                "belongs to another archive or another change: it is generation "
+                f"{past.generation} of {past.identity}, expected generation {number} of "
+                f"{now.identity}; restore it, or convert the source again with --overwrite "
+                "(overwrite=True)"
+            )
             yield Problem("CONTRADICTION", key, text)
             continue
         if after.generation == number + 1 and after.previous != past.digest:
-            text = f"has the digest {past.digest}, but the next manifest names {after.previous}"
+            text = (
+                f"has the digest {past.digest}, but the next manifest names {after.previous}: "
+                "restore it, or convert the source again with --overwrite (overwrite=True)"
+            )
             yield Problem("CONTRADICTION", key, text)
         if _base(past) != _base(now):
             text = "names other files of the image than the current manifest, but the image itself "

@@ -200,7 +200,7 @@ class ImageMetadata:
             if ours["version"] != VERSION:
                 raise FormatError(
                     f"{path} has voxarray metadata of version {ours['version']}, this voxarray "
-                    f"reads version {VERSION}",
+                    f"reads version {VERSION}: install the voxarray that wrote it, or a newer one",
                     code="UNKNOWN_VERSION",
                     path=path,
                 )

@@ -349,8 +349,8 @@ class ChunkFile:
         read_exactly(self._fd, as_bytes(chunk), self._place(index))
         if google_crc32c.value(chunk.view(np.uint8)) != self.crcs.get(index):
             raise ArchiveError(
-                f"chunk {index} of {self.path} reads back with other bytes than were written: "
-                "the disk or the memory of this machine may be faulty",
+                f"chunk {index} of {self.path} reads back with other bytes than were written: the "
+                "disk or the memory of this machine may be faulty; check them, and convert again",
                 code="VERIFY_FAILED",
                 path=self.path,
             )

@@ -295,7 +295,10 @@ class ShardedArray:
         """The bytes of a chunk, in memory that is used for the next one too."""
         encoded = scratch_bytes("encoded", length)
         if shard.blob.read_into(offset, encoded) != length:
-            raise TruncatedError("the shard ends inside the chunk")
+            raise TruncatedError(
+                "the shard ends inside the chunk: the archive is damaged here; restore it, or "
+                "convert the source again with --overwrite (overwrite=True)"
+            )
         return encoded
 
     def _seen(self, shard: MappedShard, offset: int, length: int, crc: int | None) -> NDArray:
@@ -329,8 +332,8 @@ class ShardedArray:
         size, limit = chunk_bytes(self.layout, self.dtype), settings.get_bytes("chunk-limit")
         if size > limit:
             raise FormatError(
-                f"one chunk of {self.key} would decode to {size} bytes, more than the "
-                f"{limit} of the setting voxarray.chunk-limit",
+                f"one chunk of {self.key} would decode to {size} bytes, more than the {limit} of "
+                "the setting voxarray.chunk-limit: raise it if you trust the archive",
                 code="BOMB",
                 path=self.store.path,
             )

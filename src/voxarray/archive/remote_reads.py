@@ -219,7 +219,10 @@ class RemoteRead:
         if data is not None:
             together[:] = np.frombuffer(data, np.uint8)
         elif blob.read_into(start, together) != length:
-            raise TruncatedError("the shard ends inside the chunk")
+            raise TruncatedError(
+                "the shard ends inside the chunk: the archive is damaged here; restore it, or "
+                "convert the source again with --overwrite (overwrite=True)"
+            )
         return together
 
     def _decode(

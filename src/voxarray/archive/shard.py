@@ -139,7 +139,10 @@ class ShardIndex:
         raw = blob.read(size - tail, tail) if size >= tail else b""
         if len(raw) != tail:
             raise TruncatedError(
-                f"the shard {path} has {size} bytes, fewer than the {tail} of its index", path=path
+                f"the shard {path} has {size} bytes, fewer than the {tail} of its index: the "
+                "archive is damaged here; restore it, or convert the source again with "
+                "--overwrite (overwrite=True)",
+                path=path,
             )
         # First of all: a shard of another archive is right in itself, and the manifest alone knows.
         if digest is not None and digest_of(raw) != digest:
@@ -155,7 +158,11 @@ class ShardIndex:
         present = table[:, 0] != ABSENT
         ends = table[present].astype(object).sum(axis=1)  # Python ints: no wrap-around
         if len(ends) and max(ends) > size - tail:
-            raise FormatError(f"the index of {path} points beyond its {size} bytes", path=path)
+            raise FormatError(
+                f"the index of {path} points beyond its {size} bytes: the archive is damaged "
+                "here; restore it, or convert the source again with --overwrite (overwrite=True)",
+                path=path,
+            )
         # The numbers of an absent chunk have all bits set, which no int64 holds.
         offsets = np.where(present, table[:, 0], 0).astype(np.int64)
         offsets[~present] = -1

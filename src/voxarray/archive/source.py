@@ -303,7 +303,8 @@ def _open_level(store: Store, opened: Hashable, prefix: str, number: int) -> Arc
         if grid.shape != (width, height, depth):
             raise FormatError(
                 f"level {number} of {store.path} has {(width, height, depth)} voxels, but the "
-                f"factors of its pyramid give {grid.shape}",
+                f"factors of its pyramid give {grid.shape}: restore the archive, or convert the "
+                "source again with --overwrite (overwrite=True)",
                 code="BAD_METADATA",
                 path=store.path,
             )

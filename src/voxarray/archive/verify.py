@@ -23,6 +23,7 @@ from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.manifest_history import is_history, of_history
 from voxarray.archive.problems import Problem as Problem
+from voxarray.archive.problems import change_left, link_left
 from voxarray.archive.problems import problem_of as _problem
 from voxarray.archive.reader import ShardedArray
 from voxarray.archive.roots import TOP, is_leftover, root_of
@@ -42,6 +43,7 @@ from voxarray.storage.zip_store import ZipStore
 AFFINE_TOLERANCE_MM = 1e-6
 
 _LEFTOVER = "LEFTOVER"
+_CONVERT_AGAIN = "; convert the source again with --overwrite (overwrite=True)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def _examined(
     store: Store, manifest: Manifest, progress: Progress | None, *, quick: bool
 ) -> Examination:
     traces = _traces(store, manifest)
-    found = [_interrupted(key, what) for key, what in traces.items()]
+    found = [change_left(key, what) for key, what in traces.items()]
     if quick:
         found += _by_names_and_sizes(store, manifest, traces)
     else:
@@ -226,7 +228,10 @@ def compare(
     problems = []
     off = float(np.abs(archived.affine - source.affine).max())
     if off > AFFINE_TOLERANCE_MM:
-        text = f"differs from the source's by up to {off:g} mm"
+        text = (
+            f"differs from the source's by up to {off:g} mm: give the source that the archive was "
+            "made from, or convert the source again with --overwrite (overwrite=True)"
+        )
         problems.append(Problem("AFFINE_MISMATCH", "affine", text))
     return problems + _checked("source", lambda: _compare_voxels(archived, source, progress))
 
@@ -287,7 +292,7 @@ def _unexpected(store: Store, manifest: Manifest, traces: Mapping[str, str]) -> 
     left = _left(store, keys, manifest)
     for key in keys:
         if isinstance(store, TreeStore) and os.path.islink(f"{store.path}/{key}"):
-            yield _link(key)
+            yield link_left(key)
         elif not _is_expected(key, manifest, traces):
             yield from _unnamed(key, root_of(manifest.files), left)
 
@@ -311,7 +316,7 @@ def _by_names_and_sizes(
     left = _left(store, sizes, manifest)
     for key, size in sizes.items():
         if size == LINK:
-            yield _link(key)
+            yield link_left(key)
         elif not _is_expected(key, manifest, traces):
             yield from _unnamed(key, root_of(manifest.files), left)
     for key, entry in manifest.files.items():
@@ -337,19 +342,6 @@ def _size_of(store: Store, key: str) -> int | None:
         return None
 
 
-def _interrupted(key: str, what: str) -> Problem:
-    text = (
-        f"{what}; the change was interrupted, or is still going on. The rest of the archive is "
-        "intact. "
-        "The next change of the archive, or voxarray clean, removes what is left"
-    )
-    return Problem("INTERRUPTED", key, text)
-
-
-def _link(key: str) -> Problem:
-    return Problem("SYMLINK", key, "is a link, and an archive holds only files of its own")
-
-
 def _left(store: Store, keys: Iterable[str], manifest: Manifest) -> set[str]:
     """Keys of what writers of label maps have left in a bucket."""
     if isinstance(store, TreeStore | ZipStore):
@@ -362,7 +354,11 @@ def _unnamed(key: str, root: str, left: set[str]) -> Iterator[Problem]:
     if root and key == TOP:  # tells other readers where the archive is
         return
     code = _LEFTOVER if key in left or is_leftover(key, root) else "EXTRA_FILE"
-    yield Problem(code, key, "is not named by the manifest")
+    yield Problem(
+        code,
+        key,
+        "is not named by the manifest, which lists the files of the archive: move it elsewhere",
+    )
 
 
 def _inconsistent(store: Store) -> list[Problem]:
@@ -377,7 +373,7 @@ def _inconsistent(store: Store) -> list[Problem]:
         found += contradictions(image)
     for layer in layers:
         found += of_layer(base, layer)
-    return [Problem("CONTRADICTION", key, text) for key, text in found]
+    return [Problem("CONTRADICTION", key, text + _CONVERT_AGAIN) for key, text in found]
 
 
 def _require_shards(array: ShardedArray) -> None:

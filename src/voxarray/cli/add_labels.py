@@ -32,7 +32,7 @@ from voxarray.layers import Archive
 @click.option(
     "--memory",
     callback=checked_size,
-    help='Budget, such as "512 MiB" [default: half of the memory available to this process]',
+    help='Memory budget, such as "512 MiB" [default: half of the memory available to this process]',
 )
 @how_it_speaks(as_json=True)
 def command(

@@ -28,7 +28,7 @@ _SHOWN = (
 @click.option(
     "--columns",
     metavar="NAME,NAME,...",
-    help="Columns to print, also those that convert --keep-metadata has kept "
+    help="Columns to print; fields kept by `convert --keep-metadata` are columns, too "
     "[default: a selection]",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, by default with all columns")
@@ -55,7 +55,9 @@ def command(
     from voxarray.cohort.cohort import Cohort
 
     if as_json and log is None:
-        raise click.UsageError("--json is for --log; of the table, --csv prints what programs read")
+        raise click.UsageError(
+            "--json works with --log only: for a table that programs can read, use --csv"
+        )
     with fatal():
         cohort = Cohort(destination)
     if log is not None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-_HELP = """Print the completion script for SHELL.
+_HELP = """Print a script that lets a shell complete voxarray commands.
+
+With it, the Tab key completes commands, options and paths. Save the script where your shell looks
+for such scripts:
 
 \b
 bash  voxarray completion bash > ~/.local/share/bash-completion/completions/voxarray

@@ -48,7 +48,8 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[in
 @click.option(
     "--no-surfaces",
     is_flag=True,
-    help="Do not compare surfaces; comparing them needs the bounding box of a label in RAM",
+    help="Do not compare surfaces; that takes less memory, since surfaces are compared in the "
+    "bounding box of a whole label",
 )
 @click.option("--montage", metavar="FILE", help="Also save a picture: predictions over their scans")
 @click.option(
@@ -66,7 +67,7 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[in
 @click.option(
     "--memory",
     callback=checked_size,
-    help='Budget, such as "512 MiB" [default: half of the memory available to this process]',
+    help='Memory budget, such as "512 MiB" [default: half of the memory available to this process]',
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV")
 @how_it_speaks(as_json=True)
@@ -80,7 +81,7 @@ def command(
     as_csv: bool,
     **given: Any,
 ) -> None:
-    """Compare label maps: Dice, volumes, distances of surfaces.
+    """Compare label maps: Dice, volumes, distances between surfaces.
 
     PREDICTION and REFERENCE are two label maps on one grid, or two cohorts with the same
     subjects. They may also be the same cohort: then --layer and --reference-layer choose two of

@@ -18,9 +18,10 @@ from voxarray.cohort.run.slurm_submit import RESUBMISSIONS, resubmit
     "script",
     type=click.Path(),
     metavar="SCRIPT",
-    help="SLURM script that converts the cohort. Submit again those of its tasks whose images are "
-    f"missing, with twice the memory, at most {RESUBMISSIONS} times. Images that failed because "
-    "of their content, such as damaged files, do not count as missing",
+    help="SLURM script that converts the cohort. Its tasks whose images are missing are submitted "
+    "again, each time with twice the memory of the time before, at most "
+    f"{RESUBMISSIONS} times. Images that failed because of their content, such as damaged files, "
+    "do not count as missing",
 )
 @click.option(
     "--attempt",
@@ -33,15 +34,18 @@ from voxarray.cohort.run.slurm_submit import RESUBMISSIONS, resubmit
 def command(destination: str, script: str | None, attempt: int) -> None:
     """Write the catalogue and the report of COHORT.
 
-    Run it when all parts of a plan are converted (convert --partition). Images without an archive
-    are listed.
+    Run it when all parts of a plan are converted (convert --partition). It also prints which images
+    have no archive, and why.
     """
     talk = console()
     folder = Destination.of(destination).require_cohort("finalise")
     summary = finalise(folder.root)
     talk.say(str(summary), newline=False)
     for name in summary.strangers:
-        talk.complain(f"{name}: not a complete archive of a cohort")
+        talk.complain(
+            f"{name}: not a complete archive of a cohort, so it is not in the catalogue; delete "
+            "it, or convert again"
+        )
     if script is not None:
         submitted = resubmit(folder, script, attempt, summary.missing)
         if submitted is not None:

@@ -19,7 +19,8 @@ def command(archive: str) -> None:
     """Print the transforms that were applied to an archive.
 
     The text has the form of a pipeline file, but says what was done to this scan: a step that
-    changed nothing is not in it, and CropOrPad is there as the Crop or Pad that the scan needed.
+    changed nothing is not in it, and instead of CropOrPad it names the Crop or Pad that this scan
+    needed.
     To do the same to a cohort, take the pipeline as it was given: `voxarray preprocess` keeps it as
     pipeline.yaml in the folder of the new cohort.
     """

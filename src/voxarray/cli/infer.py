@@ -77,7 +77,13 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
 @click.option(
     "--blend", type=click.Choice(BLENDS), help="Weights of overlapping patches [default: hann]"
 )
-@click.option("--output", type=click.Choice(OUTPUTS), default="labels", show_default=True)
+@click.option(
+    "--output",
+    type=click.Choice(OUTPUTS),
+    default="labels",
+    show_default=True,
+    help="What is written for each voxel",
+)
 @click.option(
     "--activation",
     type=click.Choice(ACTIVATIONS),
@@ -86,7 +92,7 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Least probability of a label [default: 0.5 for sigmoid]",
+    help="Least probability of a label; voxels below it are background [default: 0.5 for sigmoid]",
 )
 @click.option(
     "--classes",
@@ -102,7 +108,10 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
 )
 @click.option("--batch-size", type=click.IntRange(1), help="Patches predicted at once [default: 1]")
 @click.option(
-    "--flips", metavar="all|AXIS,AXIS", help="Average over patches mirrored along x, y, z"
+    "--flips",
+    metavar="all|AXIS,AXIS",
+    help="Predict mirrored patches, too, and average. x,y: one mirrored along x, and one along y. "
+    "all: one for each combination of x, y and z",
 )
 @click.option("--amp", is_flag=True, default=None, help="Use half precision where that is safe")
 @click.option(

@@ -32,7 +32,7 @@ from voxarray.storage.remote.address import is_url
 )
 @how_it_speaks(as_json=True)
 def command(paths: tuple[str, ...], show_limits: bool) -> None:
-    """Show shape, geometry, chunks and memory of images.
+    """Show shape, geometry and chunks of images, and the memory they need.
 
     Only headers are read.
     """

@@ -57,7 +57,10 @@ class _Lazy(click.Group):
             console().complain("stopped")
             sys.exit(INTERRUPTED)
         except MemoryError as error:
-            console().complain(f"out of memory ({error}): give --memory, or work on less at once")
+            console().complain(
+                f"out of memory ({error}): set a smaller budget with --memory, use fewer workers, "
+                "or process a smaller part"
+            )
             sys.exit(NOTHING_DONE)
         except UnicodeEncodeError as error:
             if not any("\udc80" <= letter <= "\udcff" for letter in str(error.object)):

@@ -70,8 +70,8 @@ def how_archives_are_written(command: Command) -> Command:
             metavar="N|all|F,F,...",
             help="Pyramid levels. N: number of levels, full resolution included; each has half the "
             "resolution of the one before. all: 2,4,8,... times coarser than full resolution. "
-            "F,F,...: how many times coarser each is, such as 4,16 [default: 4,8,16,...; this and "
-            "all end when the coarsest level fits into one chunk]",
+            "F,F,...: how many times coarser each is, such as 4,16. The default and `all` end with "
+            "the first level that fits into one chunk [default: 4,8,16,...]",
         ),
         click.option(
             "--chunk",
@@ -141,7 +141,7 @@ def who_does_it(command: Command) -> Command:
         click.option(
             "--memory",
             callback=checked_size,
-            help='Budget, such as "512 MiB" [default: half of the memory available to this '
+            help='Memory budget, such as "512 MiB" [default: half of the memory available to this '
             "process]",
         ),
         click.option("--overwrite", is_flag=True, help="Replace existing archives and files"),
@@ -158,8 +158,9 @@ def who_does_it(command: Command) -> Command:
             "--partition",
             callback=_part,
             metavar="I/N",
-            help="Do only part I of N; convert needs a plan for it (voxarray plan). With auto/N, I "
-            "is the index of the task in its job array (SLURM, PBS, LSF, SGE, Kubernetes)",
+            help="Do only part I of N, from 1/N to N/N. For parts, `voxarray convert` needs a plan "
+            "(voxarray plan); other commands do not. With auto/N, I is the place of this task in "
+            "its job array (SLURM, PBS, LSF, SGE, Kubernetes, AWS Batch)",
         ),
         click.option(
             "--max-failures", type=click.IntRange(1), help="Stop after this many failed images"

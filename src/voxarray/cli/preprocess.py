@@ -51,8 +51,8 @@ _OF_WORKERS = {
 @click.option(
     "--mixed",
     is_flag=True,
-    help="Keep archives in DESTINATION that another pipeline made, of subjects that this run does "
-    "not preprocess; without --mixed, they are an error",
+    help="DESTINATION may hold archives that another pipeline made. Keep those of subjects that "
+    "this run does not preprocess; without --mixed, they are an error",
 )
 @choices.how_archives_are_written
 @choices.who_does_it
@@ -71,9 +71,9 @@ def command(
 ) -> None:
     """Apply a pipeline of transforms to the subjects of COHORT.
 
-    The results are a new cohort in DESTINATION. The pipeline is a list of operations: the name of
-    a transform of voxarray.transforms, and its arguments by name. Images that are up to date in
-    DESTINATION are not made again: run the command again to resume.
+    The results are a new cohort in DESTINATION. The pipeline is a list: each entry names a
+    transform of voxarray.transforms (operation: NAME), and may give its arguments by name. Images
+    that are up to date in DESTINATION are not made again: run the command again to resume.
     """
     import dask.config
 

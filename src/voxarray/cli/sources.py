@@ -24,7 +24,7 @@ class _Sources(click.Argument):
         if is_alone and not ctx.resilient_parsing:
             (missing,) = (one for one in ctx.command.params if one.name == "destination")
             raise click.MissingParameter(
-                f"{given!r} is taken as SOURCES: name after it what to make of it", ctx, missing
+                f"{given!r} is taken as SOURCES: give DESTINATION after it", ctx, missing
             )
         return super().handle_parse_result(ctx, opts, args)
 

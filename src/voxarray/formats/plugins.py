@@ -51,11 +51,19 @@ def _records() -> Iterator[tuple[Any, Format]]:
         try:
             record = entry.load()
         except Exception as error:  # whatever a package does when it is imported
-            warn_by_code("BAD_FORMAT_ENTRY", f"{_named(entry)} cannot be loaded ({error!r})")
+            warn_by_code(
+                "BAD_FORMAT_ENTRY",
+                f"{_named(entry)} cannot be loaded ({error!r}): it is ignored; mend or uninstall "
+                "its package",
+            )
             continue
         if not isinstance(record, Format):
             kind = type(record).__name__
-            warn_by_code("BAD_FORMAT_ENTRY", f"{_named(entry)} is a {kind}, not a Format")
+            warn_by_code(
+                "BAD_FORMAT_ENTRY",
+                f"{_named(entry)} is a {kind}, not a Format: it is ignored; mend or uninstall its "
+                "package",
+            )
             continue
         yield entry, record
     for entry in _sorted(entries.select(group=SOURCES_GROUP)):

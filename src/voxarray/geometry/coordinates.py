@@ -121,8 +121,9 @@ def plain_axis(
     """
     if dim not in coords:
         raise GridError(
-            f"there is no coordinate {dim!r}: it was reduced, dropped or never there, so there "
-            "is no affine",
+            f"there is no coordinate {dim!r}: it was reduced, dropped or never there, so there is "
+            "no affine: keep x, y and z, or give the affine again with "
+            "voxarray.xarray_index.attach(data, affine)",
             code="NO_COORDINATES",
         )
     variable = coords[dim]
@@ -153,7 +154,7 @@ def _step(values: NDArray[np.float64], stated: Any, dim: str) -> float:
         if not stated:
             raise GridError(
                 f"coordinate {dim!r} has one position and no attribute 'step' (mm), so nothing "
-                "says how thick the voxel is",
+                "says how thick the voxel is: set the attribute",
                 code="UNKNOWN_SPACING",
             )
         return float(stated)
@@ -162,8 +163,9 @@ def _step(values: NDArray[np.float64], stated: Any, dim: str) -> float:
     even = values[0] + step * np.arange(len(values))
     if not step or np.abs(values - even).max() > SAME_GRID_TOLERANCE * abs(step):
         raise GridError(
-            f"coordinate {dim!r} is not evenly spaced: these voxels are no longer a grid "
-            f"(steps from {np.diff(values).min():g} to {np.diff(values).max():g} mm)",
+            f"coordinate {dim!r} is not evenly spaced: these voxels are no longer a grid; keep "
+            f"evenly spaced ones, or resample the image (steps from {np.diff(values).min():g} to "
+            f"{np.diff(values).max():g} mm)",
             code="NOT_UNIFORM",
         )
     # The attribute is exact and the difference has rounding; but coarsening leaves a stale one.

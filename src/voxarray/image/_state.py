@@ -135,7 +135,9 @@ class ImageState(SubjectMember, Record):
         window = self._window
         if window is None:
             if self._origin is None:
-                raise StateError("the image has neither a path nor voxels", code="EMPTY")
+                raise StateError(
+                    "the image has neither a path nor voxels: give path or tensor=", code="EMPTY"
+                )
             window = self._of_one_call(Window.of(self._origin.open()))
             affine = self.get(AFFINE)
             # Two threads may both come here; they make equal windows, and either will do.

@@ -167,8 +167,9 @@ class Bundle:
             target = str(inferer.get("_target_", ""))
             if target.rsplit(".", 1)[-1] != "SlidingWindowInferer":
                 raise ModelError(
-                    f"{self.config_path} has the inferer {target!r}: only SlidingWindowInferer is "
-                    "understood",
+                    f"{self.config_path} has the inferer {target!r}, and voxarray knows only "
+                    "SlidingWindowInferer: build the network yourself, load the weights into it, "
+                    "and pass the module",
                     code="BUNDLE_TARGET",
                     path=self.config_path,
                 )
@@ -179,7 +180,8 @@ class Bundle:
             settings["blend"] = _BLENDS.get(mode)
             if settings["blend"] is None:
                 raise ModelError(
-                    f"{self.config_path} blends windows by {mode!r}: expected constant or gaussian",
+                    f"{self.config_path} blends windows by {mode!r}: expected constant or "
+                    "gaussian; change it in the file",
                     code="BUNDLE_TARGET",
                     path=self.config_path,
                 )
@@ -262,7 +264,8 @@ class Bundle:
                 value = value[int(key)] if isinstance(value, Sequence) else value[key]
             except (KeyError, ValueError, IndexError, TypeError):
                 raise ModelError(
-                    f"{self.config_path} refers to {reference}, but has no such entry",
+                    f"{self.config_path} refers to {reference}, but has no such entry: add it to "
+                    "the file",
                     code="BUNDLE_EXPRESSION",
                     path=self.config_path,
                 ) from None
@@ -313,5 +316,9 @@ def _parsed(path: str) -> Mapping[str, Any]:
     except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read: {error}", path=path) from error
     if not isinstance(config, Mapping):
-        raise ModelError(f"{path} holds no configuration, but {type(config).__name__}", path=path)
+        raise ModelError(
+            f"{path} should hold a mapping of entries by name, and holds {type(config).__name__}: "
+            "repair it",
+            path=path,
+        )
     return config

@@ -242,7 +242,8 @@ class Outline(Source):
 
     def read(self, selection: Selection) -> NDArray:  # noqa: ARG002
         raise StateError(
-            "this is only the size and type of a prediction, which has no voxels to read",
+            "this object holds only the size and type of a prediction, and no voxels: save the "
+            "prediction, and read what was saved",
             code="ONE_PASS",
         )
 

@@ -59,11 +59,17 @@ class NiftiHeader:
                 ``BAD_AFFINE`` or ``BAD_SCALE``.
         """
         if len(start) < HEADER_BYTES[1]:
-            raise TruncatedError(f"a NIfTI header has 348 or 540 bytes, this file has {len(start)}")
+            raise TruncatedError(
+                f"a NIfTI header has 348 or 540 bytes, this file has {len(start)}: copy or "
+                "download it again"
+            )
         size = _version(start)[0]
         raw = bytes(start[: HEADER_BYTES[size]])
         if len(raw) < HEADER_BYTES[size]:
-            raise TruncatedError(f"a NIfTI-2 header has 540 bytes, this file has {len(start)}")
+            raise TruncatedError(
+                f"a NIfTI-2 header has 540 bytes, this file has {len(start)}: copy or download it "
+                "again"
+            )
         return _checked(raw)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -153,7 +159,7 @@ class NiftiHeader:
         if not 1 <= used <= 7 or min(found := sizes(self.record).tolist()) < 1:
             raise FormatError(
                 f"dim is {self.record['dim'].tolist()}: it must say 1 to 7 dimensions of at least "
-                "one voxel each",
+                "one voxel each; repair the header",
                 code="BAD_DIMS",
             )
         w, h, d, *more = found
@@ -184,7 +190,8 @@ class NiftiHeader:
             return least
         if not math.isfinite(value) or value != int(value) or value < least:
             raise FormatError(
-                f"vox_offset is {value}: voxels start at a whole byte, {least} or later",
+                f"vox_offset is {value}: expected a whole number of bytes, {least} or more; "
+                "repair the header",
                 code="BAD_OFFSET",
             )
         return int(value)
@@ -210,7 +217,8 @@ class NiftiHeader:
         most = available * ratio
         if self.offset > (most if compressed else available):
             raise FormatError(
-                f"vox_offset is {self.offset} and the file has {available} bytes",
+                f"vox_offset says that voxels start at byte {self.offset}, and the file has "
+                f"{available} bytes: it was cut short, or its header is wrong",
                 code="BAD_OFFSET",
             )
         needed = self.offset + self.nbytes

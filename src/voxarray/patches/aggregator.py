@@ -187,7 +187,7 @@ class GridAggregator:
         if self._sums is not None and len(self._sums.voxels) != batch.shape[1]:
             raise StateError(
                 f"this batch has {batch.shape[1]} channels, but those before had "
-                f"{len(self._sums.voxels)}",
+                f"{len(self._sums.voxels)}: give all batches the same number of channels",
                 code="BAD_BATCH",
             )
 
@@ -243,7 +243,10 @@ class GridAggregator:
     def _output(self) -> Aggregated:
         times, sums = self._times(), self._sums
         if sums is None:
-            raise StateError("no patch was added", code="PATCHES_MISSING")
+            raise StateError(
+                "no patch was added: add the predictions of all patches of the sampler first",
+                code="PATCHES_MISSING",
+            )
         before = self._scaled(self._sampler.padding.before if self._sampler.padding else (0, 0, 0))
         shape = self._scaled(self._sampler.grid.shape)
         weights = [

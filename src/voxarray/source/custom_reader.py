@@ -90,7 +90,8 @@ class ReaderSource(Source):
         if not same or not np.array_equal(affine, self.affine):
             raise SourceChangedError(
                 f"the reader returned {self.dtype} voxels of shape {self.shape} for {self.path} "
-                f"before; now they are {voxels.dtype} of {voxels.shape}, or placed elsewhere",
+                f"before; now they are {voxels.dtype} of {voxels.shape}, or placed elsewhere: "
+                "open the image again",
                 path=self.path,
             )
         return voxels

@@ -88,7 +88,8 @@ class HeaderOnlySource(Source):
 
     def read(self, selection: Selection) -> NDArray:
         raise StateError(
-            f"this object knows only the header, not the voxels: {selection} cannot be read",
+            f"this object holds only the header of an image, so {selection} cannot be read: open "
+            "the file for its voxels",
             code="EMPTY",
         )
 

@@ -100,7 +100,8 @@ class FileIdentity:
             fd = descriptors.open_file(self.path, _READ)
         except FileNotFoundError:
             raise SourceChangedError(
-                f"{self.path} was deleted after it was opened", path=self.path
+                f"{self.path} was deleted after it was opened: restore it, or open another file",
+                path=self.path,
             ) from None
         try:
             self.check(fd)

@@ -265,12 +265,16 @@ class TreeStore(Store):
         if error.errno == errno.ELOOP:
             link = os.path.relpath(error.filename, self.path)
             return ArchiveError(
-                f"{link} of {self.path} is a link, and an archive holds only files of its own",
+                f"{link} of {self.path} is a link, and an archive holds only files of its own: "
+                "put a copy of the file in its place",
                 code="SYMLINK",
                 path=self.path,
             )
         return ArchiveError(
-            f"{key} of {self.path} cannot be read ({error})", code="IO_ERROR", path=self.path
+            f"{key} of {self.path} cannot be read ({error}): check the disk and the permissions, "
+            "or try again",
+            code="IO_ERROR",
+            path=self.path,
         )
 
     def __contains__(self, key: str) -> bool:

@@ -85,7 +85,7 @@ def _members(store: ZipStore) -> Mapping[str, zipfile.ZipInfo]:
             raise
         except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
             raise FormatError(
-                f"{store.path} is not a readable zip file ({error})",
+                f"{store.path} is not a readable zip file ({error}): copy or download it again",
                 code="BAD_ZIP",
                 path=store.path,
             ) from error

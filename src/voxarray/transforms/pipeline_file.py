@@ -98,10 +98,10 @@ def _remark_history(entries: list[Any], name: str) -> None:
         warn_by_code(
             "HISTORY_OF_ONE_SCAN",
             f"{name} is the history of one scan (it has the step 'convert'), and says what was "
-            "done to that scan: a step that changed nothing is not in it, and CropOrPad is there "
-            "as the Crop or Pad that the scan needed. Other scans may need other steps. Use the "
-            "pipeline as it was given, which preprocess keeps as pipeline.yaml in the folder of "
-            "its cohort; to apply the history all the same, remove 'convert' from the file",
+            "done to that scan: a step that changed nothing is not in it, and instead of CropOrPad "
+            "it names the Crop or Pad that the scan needed. Other scans may need other steps. Use "
+            "the pipeline as it was given, which preprocess keeps as pipeline.yaml in the folder "
+            "of its cohort; to apply the history all the same, remove 'convert' from the file",
         )
 
 

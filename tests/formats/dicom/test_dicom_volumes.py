@@ -302,7 +302,11 @@ def test_frames_without_groups(tmp_path):
     dataset = samples.enhanced(
         samples.volume(), [samples.frame_groups(0.0)], samples.shared_groups()
     )
-    refused("BAD_FRAMES", samples.save(dataset, tmp_path / "a.dcm"), "6 frames .* by 1 groups")
+    refused(
+        "BAD_FRAMES",
+        samples.save(dataset, tmp_path / "a.dcm"),
+        "6 frames .* by 1 functional groups",
+    )
 
 
 def test_film(tmp_path):

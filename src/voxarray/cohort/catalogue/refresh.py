@@ -47,7 +47,8 @@ def _require_none(url: str) -> None:
     folder = Address.parse(url).parent
     if folder.name == "subjects" and is_file(CohortLayout(folder.parent.url).catalogue):
         raise UnsupportedError(
-            f"the catalogue of {folder.parent.shown} is in a bucket, where it cannot be locked",
+            f"the catalogue of {folder.parent.shown} is in a bucket, where it cannot be locked: "
+            "change a copy of the cohort on a local disk",
             code="UNSUPPORTED_DESTINATION",
             path=folder.parent.shown,
         )

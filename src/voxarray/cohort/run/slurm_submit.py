@@ -194,10 +194,14 @@ def _submitted(command: Sequence[str]) -> str:
         )
     except subprocess.CalledProcessError as error:
         raise StateError(
-            f"sbatch refused: {error.stderr.strip() or error.stdout.strip()}", code="NOT_SUBMITTED"
+            f"sbatch refused the script: {error.stderr.strip() or error.stdout.strip()}",
+            code="NOT_SUBMITTED",
         ) from error
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise StateError(f"sbatch did not answer: {error}", code="NOT_SUBMITTED") from error
+        raise StateError(
+            f"sbatch did not answer: {error}; try again, or submit the script by hand",
+            code="NOT_SUBMITTED",
+        ) from error
     return done.stdout.strip().split(";")[0]  # with a cluster's name behind it, where there are two
 
 

@@ -77,7 +77,8 @@ def require_held(before: Source, after: Source, kind: str) -> None:
     """
     if before.shape != after.shape:
         raise UnsupportedError(
-            f"{kind} cannot store the shape {before.shape}: a reader would get {after.shape}",
+            f"{kind} cannot store the shape {before.shape}: a reader would get {after.shape}; "
+            "save the image as .nrrd or .nii instead",
             code="SHAPE_NOT_HELD",
         )
     if not before.grid.isclose(after.grid):

@@ -42,13 +42,17 @@ class Text:
         for words in _words(fd, self.start):
             if done + len(words) > block.size:
                 raise FormatError(
-                    f"there are more numbers than the {block.size} that the header promises",
+                    f"there are more numbers than the {block.size} that the header promises: cut "
+                    "them off, or repair the header",
                     code="EXCESS_DATA",
                 )
             block[done : done + len(words)] = _numbers(words, stored.native)
             done += len(words)
         if done < block.size:
-            raise TruncatedError(f"expected {block.size} numbers, got {done}: the file ends there")
+            raise TruncatedError(
+                f"expected {block.size} numbers, got {done}: the file ends there; copy or "
+                "download it again"
+            )
         return block.reshape(stored.disk_shape)
 
 
@@ -73,9 +77,16 @@ class Hexadecimal:
         try:
             data = bytes.fromhex(b"".join(_file_pieces(fd, self.start)).decode("ascii"))
         except ValueError as error:
-            raise FormatError(f"voxels are not hexadecimal: {error}", code="BAD_DATA") from None
+            raise FormatError(
+                f"voxels are not hexadecimal: {error}; the file is damaged, copy or download it "
+                "again",
+                code="BAD_DATA",
+            ) from None
         if len(data) < stored.nbytes:
-            raise TruncatedError(f"expected {stored.nbytes} bytes in hexadecimal, got {len(data)}")
+            raise TruncatedError(
+                f"expected {stored.nbytes} bytes in hexadecimal, got {len(data)}: copy or "
+                "download the file again"
+            )
         voxels = np.frombuffer(data, stored.dtype, stored.nbytes // stored.dtype.itemsize)
         return voxels.astype(stored.native).reshape(stored.disk_shape)
 
@@ -87,7 +98,9 @@ def _words(fd: int, start: int) -> Iterator[list[bytes]]:
         *words, rest = re.split(rb"\s+", rest + piece)
         if len(rest) > _LONGEST_NUMBER:
             raise FormatError(
-                "the header says that voxels are written as text, but they are not", code="BAD_DATA"
+                "the header says that voxels are written as text, but they are not: repair the "
+                "header",
+                code="BAD_DATA",
             )
         yield [word for word in words if word]
     if rest:

@@ -188,7 +188,8 @@ def _pieces(decoder: Inflater, fd: int, count: int) -> Iterator[bytes]:
         if not data:
             raise TruncatedError(
                 f"expected {count} more bytes when decompressed, got {count - missing}: the file "
-                "was compressed without an error, but from a file that was too short"
+                "was compressed without an error, but from a file that was too short; compress "
+                "the whole file again"
             )
         missing -= len(data)
         yield data

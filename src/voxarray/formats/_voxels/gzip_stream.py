@@ -80,7 +80,8 @@ class GzipFeed:
         if done < len(view):
             raise TruncatedError(
                 f"expected {start + len(view)} bytes when decompressed, got {start + done}: the "
-                "file was compressed without an error, but from a file that was too short"
+                "file was compressed without an error, but from a file that was too short; "
+                "compress the whole file again"
             )
 
     def skip(self, count: int) -> None:

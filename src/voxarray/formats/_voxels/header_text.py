@@ -99,9 +99,14 @@ def detached(header: FileIdentity, name: str, *, is_pattern: bool) -> FileIdenti
             code="OUTSIDE_ROOT",
         )
     if not os.path.exists(real):
-        raise MissingFileError(f"the header says that its voxels are in {name!r}: no such file")
+        raise MissingFileError(
+            f"the header says that its voxels are in {name!r}, and there is no such file: put it "
+            "beside the header"
+        )
     if not stat.S_ISREG(os.stat(real).st_mode):
-        raise FormatError(f"{name!r} is not a regular file", code="BAD_HEADER")
+        raise FormatError(
+            f"{name!r} is not a regular file: put the file of the voxels there", code="BAD_HEADER"
+        )
     return FileIdentity.of(real)
 
 
@@ -137,7 +142,8 @@ def checked_sizes(sizes: Sequence[int], most: int) -> tuple[int, ...]:
     """
     if not 1 <= len(sizes) <= most or not all(1 <= n <= _LARGEST_SIZE for n in sizes):
         raise FormatError(
-            f"the sizes are {tuple(sizes)}: an image has 1 to {most} axes of at least one voxel",
+            f"the sizes are {tuple(sizes)}: an image has 1 to {most} axes of at least one voxel; "
+            "repair the header",
             code="BAD_DIMS",
         )
     return tuple(sizes)
@@ -158,4 +164,6 @@ def checked_spacing(spacing: Sequence[float]) -> list[float]:
 
 
 def _not_numbers(text: str, what: str, expected: str) -> FormatError:
-    return FormatError(f"{what} is {text[:80]!r}: expected {expected}", code="BAD_HEADER")
+    return FormatError(
+        f"{what} is {text[:80]!r}: expected {expected}; repair the header", code="BAD_HEADER"
+    )

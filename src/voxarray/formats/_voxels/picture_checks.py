@@ -47,7 +47,11 @@ def require_whole_png(fd: int) -> None:
         TruncatedError: A chunk reaches beyond the end of the file.
     """
     if portable.pread(fd, 8, 0) != _PNG_MAGIC:
-        raise FormatError("a PNG file starts with 89 50 4E 47, this one does not", code="NOT_PNG")
+        raise FormatError(
+            "a PNG file starts with 89 50 4E 47, this one does not: it is another format, or "
+            "damaged",
+            code="NOT_PNG",
+        )
     position, size = len(_PNG_MAGIC), os.fstat(fd).st_size
     while True:
         head = portable.pread(fd, 8, position)
@@ -66,7 +70,10 @@ def require_whole_jpeg(fd: int) -> None:
         TruncatedError: The file ends before the marker.
     """
     if portable.pread(fd, 2, 0) != b"\xff\xd8":
-        raise FormatError("a JPEG file starts with FF D8, this one does not", code="NOT_JPEG")
+        raise FormatError(
+            "a JPEG file starts with FF D8, this one does not: it is another format, or damaged",
+            code="NOT_JPEG",
+        )
     position = 2
     while True:
         marker = _next_marker(fd, position)
@@ -91,7 +98,9 @@ def require_whole_bmp(fd: int) -> None:
     header = portable.pread(fd, 54, 0)
     if header[:2] != b"BM" or len(header) < 54:
         raise FormatError(
-            "a BMP file starts with BM and has a header of at least 54 bytes", code="NOT_BMP"
+            "a BMP file starts with BM and has a header of at least 54 bytes, this one does not: "
+            "it is another format, or damaged",
+            code="NOT_BMP",
         )
     promised, _, offset, _, width, height, _, depth, compression, stored = struct.unpack_from(
         "<IIIIiiHHII", header, 2
@@ -125,7 +134,11 @@ def require_whole_tiff(fd: int) -> tuple[int, int]:
     position, seen = int.from_bytes(start[first : first + offset_bytes], order), set[int]()
     while position:
         if position in seen:
-            raise FormatError("the directories of the pages form a circle", code="BAD_HEADER")
+            raise FormatError(
+                "the list of pages leads back to a page before: the file is damaged, export it "
+                "again",
+                code="BAD_HEADER",
+            )
         if len(seen) == _MOST_PAGES:
             raise FormatError(f"more than {_MOST_PAGES} pages: split the file", code="BAD_HEADER")
         seen.add(position)

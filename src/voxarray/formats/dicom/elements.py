@@ -229,7 +229,8 @@ class ElementParser:
             position = value + length
             if position > stop:
                 raise TruncatedError(
-                    f"the element {name(tag)} ends at byte {position}, and there are {stop}"
+                    f"the element {name(tag)} ends at byte {position}, but the file or item that "
+                    f"holds it ends at byte {stop}: copy or download the file again"
                 )
             if wanted is not None:
                 kind = wanted if vr in (b"", b"UN") else vr.decode()
@@ -295,7 +296,10 @@ class ElementParser:
             group, number, length = self._implicit(self._bytes, start)
             return group << 16 | number, b"", length, position + 8
         except struct.error:
-            raise TruncatedError(f"the header ends within an element, at byte {position}") from None
+            raise TruncatedError(
+                f"the header ends within an element, at byte {position}: copy or download the "
+                "file again"
+            ) from None
 
     def _sequence(
         self,
@@ -313,7 +317,10 @@ class ElementParser:
         inside = explicit and vr != b"UN"
         stop = self._size if length == UNDEFINED else value + length
         if stop > self._size:
-            raise TruncatedError(f"the sequence {name(tag)} reaches beyond the end of the file")
+            raise TruncatedError(
+                f"the sequence {name(tag)} reaches beyond the end of the file: copy or download "
+                "the file again"
+            )
         is_wanted = keep and WANTED.get(tag) == "SQ"
         items: list[Elements] = []
         position = value
@@ -330,7 +337,10 @@ class ElementParser:
                 )
             end = stop if size == UNDEFINED else start + size
             if end > stop:
-                raise TruncatedError(f"an item of {name(tag)} reaches beyond its sequence")
+                raise TruncatedError(
+                    f"an item of {name(tag)} reaches beyond its sequence: the header is damaged, "
+                    "copy or export the file again"
+                )
             self._count(is_wanted)
             item, ended = self._parse(start, end, inside, depth + 1, is_wanted)
             if is_wanted:

@@ -23,14 +23,18 @@ def require_whole(fd: int, size: int, element: PixelElement) -> None:
     """
     if element.length != UNDEFINED:
         raise FormatError(
-            "compressed pixels have a defined length, so they are not encapsulated as they must be",
+            "the element of the compressed pixels states its length: expected an undefined "
+            "length, and a DICOM item for each piece; export the file again",
             code="BAD_PIXEL_DATA",
         )
     position = element.offset
     while True:
         head = portable.pread(fd, 8, position)
         if len(head) < 8:
-            raise TruncatedError(f"the compressed pixels end at byte {size}, without an end mark")
+            raise TruncatedError(
+                f"the compressed pixels end at byte {size}, without an end mark: copy or download "
+                "the file again"
+            )
         group, number, length = struct.unpack("<HHI", head)
         tag = group << 16 | number
         if tag == SEQUENCE_END:
@@ -42,4 +46,7 @@ def require_whole(fd: int, size: int, element: PixelElement) -> None:
             )
         position += 8 + length
         if position > size:
-            raise TruncatedError(f"expected {position} bytes of compressed pixels, got {size}")
+            raise TruncatedError(
+                f"expected {position} bytes of compressed pixels, got {size}: copy or download "
+                "the file again"
+            )

@@ -52,7 +52,8 @@ def frames_of(header: Header, file: int) -> Iterator[Frame]:
     own = elements.items(tags.FRAME_GROUPS)
     if own and len(own) != layout.frames:
         raise FormatError(
-            f"{layout.frames} frames are described by {len(own)} groups: expected one each",
+            f"{layout.frames} frames are described by {len(own)} functional groups: expected one "
+            "group for each frame; export the file again",
             code="BAD_FRAMES",
         )
     nothing = Elements(elements.little)

@@ -114,7 +114,7 @@ def _in_plane(frames: Sequence[Frame]) -> NDArray[np.float64]:
     if abs(axes[0] @ axes[1]) > _ORTHOGONAL:
         raise FormatError(
             f"rows and columns are {np.degrees(np.arccos(axes[0] @ axes[1])):.2f} degrees apart, "
-            "expected 90",
+            "expected 90: repair Image Orientation, or export the series again",
             code="BAD_ORIENTATION",
         )
     return axes
@@ -202,7 +202,7 @@ def _with_holes(
     if np.abs(steps - np.rint(steps)).max() > TOLERANCE * max(1, len(set(slices)) - 1):
         raise FormatError(
             f"planes of the segmentation are not at multiples of {spacing:g} mm, the spacing that "
-            "it states",
+            "it states; export it again with the right spacing",
             code="NON_UNIFORM_SPACING",
         )
     return [int(n) for n in np.rint(steps)]
@@ -230,7 +230,8 @@ def _require_on_line(
         raise FormatError(
             f"a plane of slice {slices[int(np.argmax(off))]} (from 0) is {off.max():.4g} mm away "
             "from where even spacing along a straight line would put it: expected at most "
-            f"{TOLERANCE:.0%} of the spacing of {spacing:.4g} mm",
+            f"{TOLERANCE:.0%} of the spacing of {spacing:.4g} mm; find the missing files, or "
+            "resample the slices first, for instance with dcm2niix",
             code="NON_UNIFORM_SPACING",
         )
 
@@ -247,7 +248,7 @@ def _shared_spacing(frames: Sequence[Frame]) -> tuple[float, float]:
     if np.abs(spacings / spacings[0] - 1).max() > 1e-4:
         raise FormatError(
             f"pixels are {spacings.min():.4g} to {spacings.max():.4g} mm apart: expected one "
-            "spacing for all planes",
+            "spacing for all planes; open planes of each spacing separately",
             code="MIXED_SPACING",
         )
     return float(spacings[0, 0]), float(spacings[0, 1])

@@ -118,7 +118,8 @@ def spacing_of(groups: Groups, *, is_placed: bool) -> tuple[Vector | None, str]:
     spacing = vector(stated, 2)
     if spacing is not None and min(spacing) <= 0:
         raise FormatError(
-            f"a pixel spacing of {spacing} mm: expected two positive numbers", code="BAD_SPACING"
+            f"the pixel spacing is {spacing} mm: expected two positive numbers; repair the header",
+            code="BAD_SPACING",
         )
     return spacing, remark
 
@@ -179,12 +180,13 @@ def vector(numbers: Vector, length: int) -> Vector | None:
         return None
     if len(numbers) != length:
         raise FormatError(
-            f"a position, orientation or spacing of {len(numbers)} numbers, expected {length}",
+            f"a position, orientation or spacing has {len(numbers)} numbers, expected {length}: "
+            "repair the header",
             code="BAD_NUMBER",
         )
     if max(map(abs, numbers)) > _FARTHEST:
         raise FormatError(
-            f"a position or spacing of more than {_FARTHEST:g} mm: the header is damaged",
+            f"a position or spacing is larger than {_FARTHEST:g} mm: the header is damaged",
             code="BAD_NUMBER",
         )
     # Orientations are unit vectors, written with few decimals by some scanners.
@@ -197,7 +199,8 @@ def _unit(numbers: Vector) -> Vector:
     length = math.hypot(*numbers)
     if abs(length - 1) > 1e-2:
         raise FormatError(
-            f"a direction of length {length:g} in the image orientation, expected a unit vector",
+            f"a direction of length {length:g} in the image orientation: expected length 1; "
+            "repair the header",
             code="BAD_ORIENTATION",
         )
     return tuple(part / length for part in numbers)

@@ -54,8 +54,9 @@ def of_many(frame: Frame, groups: Groups, count: int) -> Frame:
     by = ", ".join(map(tags.name, sorted(counted)))
     raise FormatError(
         f"the file holds {count} frames{f', counted by {by},' * bool(by)} and does not say where "
-        "or when each of them was taken: expected functional groups, a Grid Frame Offset "
-        "Vector, a position with the spacing between slices, or the time between frames",
+        "or when each of them was taken: expected functional groups, a Grid Frame Offset Vector, "
+        "a position with the spacing between slices, or the time between frames; export it again "
+        "with one of these",
         code="NO_POSITION",
     )
 
@@ -70,7 +71,8 @@ def _of_dose(frame: Frame, offsets: Vector) -> Vector:
         return x, y, offsets[frame.index]
     raise FormatError(
         f"the Grid Frame Offset Vector begins at {offsets[0]:g} mm, so it does not say where the "
-        f"frames are: expected 0 or, for axial frames, the height of the first frame ({z:g} mm)",
+        f"frames are: expected 0 or, for axial frames, the height of the first frame ({z:g} mm); "
+        "repair the header, or export the file again",
         code="NO_POSITION",
     )
 
@@ -91,7 +93,8 @@ def _nuclear(frame: Frame, groups: Groups, count: int, counted: set[int]) -> Fra
     if short or counted - _NUCLEAR:
         odd = ", ".join(map(tags.name, sorted({*short, *(counted - _NUCLEAR)})))
         raise FormatError(
-            f"{count} frames are counted by {odd}, which does not hold one number for each",
+            f"{count} frames are counted by {odd}, which should hold one number for each frame "
+            "and does not: export the file again",
             code="NO_POSITION",
         )
     at: dict[str, Any] = {
@@ -111,9 +114,9 @@ def _nuclear(frame: Frame, groups: Groups, count: int, counted: set[int]) -> Fra
     step = groups.whole.number(tags.SPACING_BETWEEN_SLICES)
     if place.position is None or place.orientation is None or not step:
         raise FormatError(
-            f"the file counts {int(max(vectors[tags.SLICE_VECTOR]))} slices and does not say where "
-            "they are: expected Image Position and Orientation of the detector, and Spacing "
-            "Between Slices",
+            f"the file counts {int(max(vectors[tags.SLICE_VECTOR]))} slices and does not say "
+            "where they are: expected Image Position and Orientation of the detector, and "
+            "Spacing Between Slices; export it again with these elements",
             code="NO_POSITION",
         )
     # The sign says whether slices follow the normal, or go against it (C.8.4.15).

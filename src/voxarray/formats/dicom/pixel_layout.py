@@ -146,16 +146,17 @@ class PixelLayout:
             )
         if min(self.rows, self.columns, self.frames) < 1:
             raise FormatError(
-                f"an image cannot have {self.rows} rows, {self.columns} columns and "
-                f"{self.frames} frames",
+                f"the header states {self.rows} rows, {self.columns} columns and {self.frames} "
+                "frames: expected at least one of each; repair the header",
                 code="BAD_DIMS",
             )
         if self.photometric not in (_GREYS if self.samples == 1 else _COLOURS) or (
             self.samples not in (1, 3)
         ):
             raise UnsupportedError(
-                f"{self.samples} samples per pixel in a photometric interpretation that does not "
-                "belong to them: expected 1 (MONOCHROME1, MONOCHROME2) or 3 (RGB, YBR_...)",
+                f"{self.samples} samples per pixel do not fit the photometric interpretation: "
+                "expected 1 sample with MONOCHROME1 or MONOCHROME2, or 3 with RGB or YBR_...; "
+                "convert the file first",
                 code="UNSUPPORTED_DTYPE",
             )
         self._check_bits(high_bit)
@@ -165,19 +166,21 @@ class PixelLayout:
             expected = 32 if self.element.tag == tags.FLOAT_PIXELS else 64
             if self.allocated != expected:
                 raise FormatError(
-                    f"floating-point pixels of {self.allocated} bits, expected {expected}",
+                    f"the header states floating-point pixels of {self.allocated} bits: expected "
+                    f"{expected}; repair it",
                     code="BAD_BITS",
                 )
             return
         if self.allocated not in (1, 8, 16, 32, 64):
             raise UnsupportedError(
-                f"samples of {self.allocated} bits: expected 1, 8, 16, 32 or 64",
+                f"the header states samples of {self.allocated} bits: expected 1, 8, 16, 32 or "
+                "64; convert the file first",
                 code="UNSUPPORTED_DTYPE",
             )
         if not 1 <= self.stored <= self.allocated or high_bit != self.stored - 1:
             raise FormatError(
                 f"{self.stored} bits are stored in {self.allocated}, the highest being bit "
-                f"{high_bit}: expected the lowest bits of each sample",
+                f"{high_bit}: expected the lowest bits of each sample; convert the file first",
                 code="BAD_BITS",
             )
 

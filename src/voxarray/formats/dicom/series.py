@@ -104,7 +104,8 @@ def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> No
     if len(sizes) > 1:
         listed = ", ".join(f"{n} of {w} x {h}" for (w, h), n in sizes.most_common(8))
         raise FormatError(
-            f"files hold planes of different size: {listed} (columns x rows); expected one size",
+            f"files hold planes of different size: {listed} (columns x rows); expected one size: "
+            "move the others to another folder",
             code="MIXED_SIZE",
         )
     kinds = Counter((layout.dtype.name, layout.samples) for layout in layouts)
@@ -112,8 +113,9 @@ def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> No
     if len(kinds) > 1 or len(photometric) > 1:
         listed = ", ".join(f"{n} of {name} x {s}" for (name, s), n in kinds.most_common(8))
         raise FormatError(
-            f"files hold different kinds of numbers: {listed} samples"
-            f"{', some of them inverted' if len(photometric) > 1 else ''}; expected one kind",
+            f"files hold different kinds of numbers: {listed} "
+            f"samples{', some of them inverted' if len(photometric) > 1 else ''}; expected one "
+            "kind: move the others to another folder",
             code="MIXED_DTYPE",
         )
     without = sum(not frame.has_rescale for frame in frames)

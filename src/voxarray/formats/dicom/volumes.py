@@ -218,7 +218,8 @@ def _segments(frames: Sequence[Frame], slices: Sequence[int], depth: int) -> Vol
         channel = numbers.index(frame.separators["segment"] or 0)
         if planes[channel, z] != EMPTY:
             raise FormatError(
-                f"segment {numbers[channel]:g} has two planes at slice {z} (from 0)",
+                f"segment {numbers[channel]:g} has two planes at slice {z} (from 0): export the "
+                "segmentation again",
                 code="DUPLICATE_POSITION",
             )
         planes[channel, z] = n

@@ -64,8 +64,9 @@ def _start(identity: FileIdentity) -> tuple[bytes, StreamDecoder | None]:
     magic = int.from_bytes(start[MAGIC_AT:HEADER_BYTES], "big")
     if magic not in _MAGICS:
         raise FormatError(
-            f"a GIPL header ends with one of the magic numbers "
-            f"{', '.join(f'{known:#x}' for known in sorted(_MAGICS))}, this one with {magic:#x}",
+            "a GIPL header ends with one of the magic numbers "
+            f"{', '.join(f'{known:#x}' for known in sorted(_MAGICS))}, this one with {magic:#x}: "
+            "it is another format, or damaged",
             code="NOT_GIPL",
         )
     return start, decoder

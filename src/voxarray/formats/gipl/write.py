@@ -31,7 +31,11 @@ def write_gipl(source: Source, path: str, *, overwrite: bool = True) -> None:
     remark_lost_time(source, "GIPL")
     require_lps_axes(source.affine, "GIPL")
     if max(source.shape) >= 1 << 16:
-        raise UnsupportedError("an axis of GIPL has at most 65535 voxels", code="UNSUPPORTED_DIMS")
+        raise UnsupportedError(
+            "an axis of GIPL has at most 65535 voxels, and the image has "
+            f"{max(source.shape[1:])}: save it as .nrrd or .nii",
+            code="UNSUPPORTED_DIMS",
+        )
     spacing, origin, _ = itk_from_ras(source.affine)
     header = bytearray(gipl.HEADER_BYTES)
     # The 1 and 1.0 are the fourth axis: a single volume.

@@ -56,7 +56,7 @@ def _stored(file: Any) -> tuple[StoredVoxels, Channels]:
     if len(components) > 1 or not 2 <= dimensions <= 4 or (dimensions == 4 and components):
         raise UnsupportedError(
             f"{dimensions} dimensions with voxels of {components} are not the axes (C, W, H, D) "
-            "of a plane or volume",
+            "of a plane or volume: split the file",
             code="UNSUPPORTED_DIMS",
         )
     w, h, d, volumes = (*axes, 1, 1)[:4]
@@ -75,7 +75,7 @@ def _affine(file: Any) -> NDArray[np.float64]:
     if directions.shape != (count, count) or len(origin) != count or len(spacing) != count:
         raise FormatError(
             f"{count} sizes, {len(spacing)} spacings, {len(origin)} numbers of an origin and "
-            f"directions of shape {directions.shape} do not fit together",
+            f"directions of shape {directions.shape} do not fit together: repair the header",
             code="BAD_HEADER",
         )
     return ras_from_itk(spacing, origin, directions.T.ravel().tolist())
@@ -85,6 +85,7 @@ def _small(file: Any, name: str) -> NDArray:
     dataset = file[f"{_IMAGE}/{name}"]
     if dataset.size > 16:
         raise FormatError(
-            f"{name} holds {dataset.size} numbers: expected at most 16", code="BAD_HEADER"
+            f"{name} holds {dataset.size} numbers: expected at most 16; repair the header",
+            code="BAD_HEADER",
         )
     return np.asarray(dataset[()])

@@ -85,15 +85,23 @@ class MetaHeader:
             if not equals or key in fields:
                 code = "BAD_HEADER" if fields else "NOT_METAIMAGE"
                 raise FormatError(
-                    f"the line {line[:80]!r} is not 'Key = value', or repeats a key",
+                    f"the line {line[:80]!r} is not 'Key = value', or repeats a key: repair the "
+                    "header",
                     code=code,
                 )
             fields[key] = value.strip()
             if key == "ElementDataFile":
                 return cls(fields, end)
         if len(start) >= LARGEST_TEXT:
-            raise FormatError("the header never ends", code="BAD_HEADER")
-        raise TruncatedError("a MetaImage header ends with ElementDataFile, and this one does not")
+            raise FormatError(
+                "there is no line ElementDataFile, which ends a MetaImage header, in the first "
+                f"{LARGEST_TEXT} bytes: the file is damaged, or is another format",
+                code="BAD_HEADER",
+            )
+        raise TruncatedError(
+            "a MetaImage header ends with ElementDataFile, and this one does not: it was cut "
+            "short, copy or download the file again"
+        )
 
     def check(self) -> None:
         """Refuse what is no image.
@@ -103,7 +111,9 @@ class MetaHeader:
         """
         if self.fields.get("ObjectType", "Image") != "Image":
             raise FormatError(
-                f"ObjectType is {self.fields['ObjectType']!r}, not Image", code="NOT_METAIMAGE"
+                f"ObjectType is {self.fields['ObjectType']!r}: expected Image; a MetaIO object of "
+                "another type is no image",
+                code="NOT_METAIMAGE",
             )
         if self.is_compressed and not self.is_binary:
             raise FormatError("text cannot be compressed: repair the header", code="BAD_HEADER")
@@ -121,8 +131,8 @@ class MetaHeader:
         sizes = checked_sizes(whole_numbers(self._required("DimSize"), "DimSize"), 10)
         if whole_numbers(self._required("NDims"), "NDims") != [len(sizes)]:
             raise FormatError(
-                f"NDims is {self.fields['NDims']} and DimSize has {len(sizes)} sizes: expected "
-                "as many sizes as dimensions",
+                f"NDims is {self.fields['NDims']} and DimSize has {len(sizes)} sizes: expected as "
+                "many sizes as dimensions; repair the header",
                 code="BAD_DIMS",
             )
         if not 2 <= len(sizes) <= 4 or (len(sizes) == 4 and sizes[3] > 1 < self.components):
@@ -186,7 +196,9 @@ class MetaHeader:
             )
         orders = {self._flag(key) for key in _MSB if key in self.fields} or {False}
         if len(orders) > 1:
-            raise FormatError(f"{' and '.join(_MSB)} contradict one another", code="BAD_HEADER")
+            raise FormatError(
+                f"{' and '.join(_MSB)} contradict one another: repair the header", code="BAD_HEADER"
+            )
         return np.dtype(_DTYPES[name]).newbyteorder(">" if orders.pop() else "<")
 
     @property
@@ -209,7 +221,8 @@ class MetaHeader:
         numbers = whole_numbers(self.fields.get("HeaderSize", "0"), "HeaderSize")
         if len(numbers) != 1 or numbers[0] < -1:
             raise FormatError(
-                f"HeaderSize is {self.fields['HeaderSize']}: expected a number of bytes, or -1",
+                f"HeaderSize is {self.fields['HeaderSize']}: expected a number of bytes, or -1; "
+                "repair the header",
                 code="BAD_OFFSET",
             )
         return numbers[0]
@@ -271,13 +284,15 @@ class MetaHeader:
 
     def _required(self, key: str) -> str:
         if key not in self.fields:
-            raise FormatError(f"the header has no {key}", code="BAD_HEADER")
+            raise FormatError(f"the header has no {key}: repair the header", code="BAD_HEADER")
         return self.fields[key]
 
     def _flag(self, key: str, *, default: bool = False) -> bool:
         text = self.fields.get(key, str(default)).lower()
         if text not in ("true", "false", "1", "0"):
-            raise FormatError(f"{key} is {text!r}: expected True or False", code="BAD_HEADER")
+            raise FormatError(
+                f"{key} is {text!r}: expected True or False; repair the header", code="BAD_HEADER"
+            )
         return text in ("true", "1")
 
     def _numbers(self, keys: tuple[str, ...], count: int, default: list[float]) -> list[float]:
@@ -287,7 +302,8 @@ class MetaHeader:
         numbers = real_numbers(self.fields[key], key)
         if len(numbers) != count:
             raise FormatError(
-                f"{key} holds {len(numbers)} numbers: expected {count}", code="BAD_HEADER"
+                f"{key} holds {len(numbers)} numbers: expected {count}; repair the header",
+                code="BAD_HEADER",
             )
         return numbers
 

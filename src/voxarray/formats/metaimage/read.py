@@ -67,18 +67,26 @@ def _start(header: MetaHeader, stored: StoredVoxels, data: FileIdentity | None) 
     if data is None:
         if header.skipped > 0:
             raise FormatError(
-                f"HeaderSize is {header.skipped}: expected 0, since ElementDataFile is LOCAL",
+                f"HeaderSize is {header.skipped}: expected 0, since ElementDataFile is LOCAL; "
+                "repair the header",
                 code="BAD_OFFSET",
             )
         return header.end
     if header.skipped >= 0:
         return header.skipped
     if header.is_compressed or not header.is_binary:
-        raise FormatError("HeaderSize = -1 is for raw voxels only", code="BAD_OFFSET")
+        raise FormatError(
+            "HeaderSize is -1, which is for raw voxels only, and these are compressed or text: "
+            "repair the header",
+            code="BAD_OFFSET",
+        )
     # A file that is too short makes a negative offset; how short it is says more.
     missing = stored.nbytes - data.size
     if missing > 0:
-        raise TruncatedError(f"the file of voxels lacks {missing} of {stored.nbytes} bytes")
+        raise TruncatedError(
+            f"the file of voxels lacks {missing} of {stored.nbytes} bytes: copy or download it "
+            "again"
+        )
     return -missing
 
 

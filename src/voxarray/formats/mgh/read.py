@@ -58,7 +58,10 @@ def open_mgh(path: str | os.PathLike[str]) -> FileArray:
 def _start(identity: FileIdentity) -> tuple[bytes, StreamDecoder | None]:
     start, decoder = compression.beginning(identity, _OFFSET, _LARGEST_FOOTER)
     if len(start) < _OFFSET:
-        raise TruncatedError(f"an MGH header has {_OFFSET} bytes, this file has {len(start)}")
+        raise TruncatedError(
+            f"an MGH header has {_OFFSET} bytes, this file has {len(start)}: copy or download it "
+            "again"
+        )
     return start, decoder
 
 
@@ -66,7 +69,8 @@ def _stored(start: bytes) -> StoredVoxels:
     version, w, h, d, frames, code = _FIELDS.unpack_from(start)
     if version != _VERSION:
         raise FormatError(
-            f"an MGH file starts with the number {_VERSION}, this one with {version}",
+            f"an MGH file starts with the number {_VERSION}, this one with {version}: it is "
+            "another format, or damaged",
             code="NOT_MGH",
         )
     checked_sizes((w, h, d, frames), 4)

@@ -60,7 +60,7 @@ class MincFacts:
             _COSINES
         ):
             raise UnsupportedError(
-                f"axes {self.names} are not three of space and at most one more",
+                f"axes {self.names} are not three of space and at most one more: split the file",
                 code="UNSUPPORTED_DIMS",
             )
         if self.dtype.kind not in "iuf":

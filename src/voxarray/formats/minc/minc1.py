@@ -26,7 +26,10 @@ def open_minc1(identity: FileIdentity) -> Source:
     """A MINC 1 image; errors as of `open_minc`."""
     variables = netcdf3.parse(beginning(identity))
     if "image" not in variables:
-        raise FormatError("the netCDF file has no variable 'image'", code="NOT_MINC")
+        raise FormatError(
+            "the netCDF file has no variable 'image', so it is no MINC file: export it again",
+            code="NOT_MINC",
+        )
     image = variables["image"]
     dtype = _dtype(image)
     facts = MincFacts(
@@ -60,7 +63,8 @@ def _dtype(image: Variable) -> np.dtype:
     sign = as_text(image.attributes.get("signtype", b"")).strip("_ ")
     if sign not in (_UNSIGNED, "signed") or image.dtype.kind != "i":
         raise FormatError(
-            f"the file does not say whether its voxels are signed (signtype is {sign!r})",
+            f"the file does not say whether its voxels are signed (signtype is {sign!r}): "
+            "expected signed__ or unsigned; repair the header",
             code="BAD_HEADER",
         )
     kind = "u" if sign == _UNSIGNED else "i"
@@ -95,7 +99,8 @@ def _table(
     variable = variables.get(name)
     if variable is None or not 0 < variable.nbytes <= LARGEST_TEXT or len(variable.shape) > 2:
         raise FormatError(
-            f"there is no usable variable {name!r}: expected one number for each slice",
+            f"there is no usable variable {name!r}: expected one number for each slice; repair "
+            "the header",
             code="BAD_SCALE",
         )
     if variable.offset + variable.nbytes > identity.size:

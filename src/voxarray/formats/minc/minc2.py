@@ -41,7 +41,8 @@ def _facts(file: Any) -> MincFacts:
     names = _axes(image)
     if len(names) != len(image.shape):
         raise FormatError(
-            f"{len(image.shape)} axes are named {names}: expected a name for each in dimorder",
+            f"{len(image.shape)} axes are named {names}: expected a name for each in dimorder; "
+            "repair the header",
             code="BAD_HEADER",
         )
     valid = image.attrs.get("valid_range")
@@ -75,7 +76,8 @@ def _pair(found: Any) -> NDArray[np.float64]:
 def _table(dataset: Any) -> NDArray[np.float64]:
     if dataset.nbytes > LARGEST_TEXT or dataset.ndim > 2:
         raise FormatError(
-            "image-min and image-max are not tables of slices: expected one number for each slice",
+            "image-min and image-max are not tables of slices: expected one number for each "
+            "slice; repair the header",
             code="BAD_SCALE",
         )
     return np.asarray(dataset[()], np.float64)

@@ -60,7 +60,8 @@ def parse(start: bytes) -> dict[str, Variable]:
     """
     if start[:3] != MAGIC or start[3:4] not in (b"\x01", b"\x02"):
         raise FormatError(
-            f"a netCDF file starts with CDF and 1 or 2, this one with {start[:4]!r}",
+            f"a netCDF file starts with CDF and 1 or 2, this one with {start[:4]!r}: it is "
+            "another format, or damaged",
             code="NOT_NETCDF",
         )
     return _Cursor(start).variables()
@@ -147,7 +148,8 @@ class _Cursor:
         count = self._whole()
         if count > _MOST:
             raise FormatError(
-                f"a list of {count} items is too long for a header", code="BAD_HEADER"
+                f"a list of {count} items is too long for a header: the file is damaged",
+                code="BAD_HEADER",
             )
         return count
 
@@ -163,6 +165,8 @@ class _Cursor:
     def _take(self, count: int) -> bytes:
         taken = self._data[self._position : self._position + count]
         if len(taken) < count:
-            raise TruncatedError("the netCDF header ends before its last list")
+            raise TruncatedError(
+                "the netCDF header ends before its last list: copy or download the file again"
+            )
         self._position += count
         return taken

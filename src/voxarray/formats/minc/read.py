@@ -34,5 +34,7 @@ def open_minc(path: str | os.PathLike[str]) -> Source:
         if magic == b"\x89HDF":
             return open_minc2(identity)
         raise FormatError(
-            f"a MINC file starts with CDF or HDF, this one with {magic!r}", code="NOT_MINC"
+            f"a MINC file starts with CDF or HDF, this one with {magic!r}: it is another format, "
+            "or damaged",
+            code="NOT_MINC",
         )

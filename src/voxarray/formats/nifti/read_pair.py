@@ -111,7 +111,10 @@ def _open_analyze(identity: FileIdentity, data: FileIdentity, start: bytes) -> F
     mat = identity.path[: -len(suffix_of(identity.path))] + ".mat"
     placing = FileIdentity.of(mat) if os.path.isfile(mat) else None
     if placing is not None and placing.size > _LARGEST_MAT:
-        raise FormatError(f"{mat} is too large to hold SPM's matrices", code="BAD_HEADER")
+        raise FormatError(
+            f"{mat} is too large to hold SPM's matrices: move it away, or save it again with SPM",
+            code="BAD_HEADER",
+        )
     with nibabel_errors("ANALYZE"):
         import nibabel
 
@@ -134,7 +137,7 @@ def _open_analyze(identity: FileIdentity, data: FileIdentity, start: bytes) -> F
     if not np.isfinite([slope, intercept]).all() or slope == 0:
         raise FormatError(
             f"the scaling is {slope}, {intercept}: expected a finite slope other than 0 and a "
-            "finite intercept",
+            "finite intercept; repair the header",
             code="BAD_SCALE",
         )
     scaling = None if (slope, intercept) == (1, 0) else Scaling(slope, intercept)

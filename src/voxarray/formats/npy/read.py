@@ -71,8 +71,8 @@ def _roles(sizes: Sequence[int]) -> tuple[int, ...]:
     if len(sizes) == 5 and sizes[3] == 1:
         return _W, _H, _D, _NONE, _C
     raise FormatError(
-        f"an image has shape (W, H), (W, H, 3), (3, W, H), (W, H, D), (C, W, H, D) or "
-        f"(W, H, D, 1, C), this array {tuple(sizes)}",
+        "an image has shape (W, H), (W, H, 3), (3, W, H), (W, H, D), (C, W, H, D) or (W, H, D, "
+        f"1, C), and this array has {tuple(sizes)}: select or join axes first",
         code="BAD_DIMS",
     )
 

@@ -230,14 +230,20 @@ def _directions(header: NrrdHeader) -> list[list[float] | None] | None:
     size = _space_dimension(header)
     if len(vectors) != len(header.sizes) or any(v is not None and len(v) != size for v in vectors):
         raise FormatError(
-            f"space directions must be {len(header.sizes)} vectors of {size} numbers, or none",
+            f"space directions must be {len(header.sizes)} vectors of {size} numbers, or none; "
+            "repair the header",
             code="BAD_HEADER",
         )
     if any(math.isfinite(mm) for mm in header.per_axis("spacings") or []):
-        raise FormatError("there are both spacings and space directions", code="BAD_HEADER")
+        raise FormatError(
+            "there are both spacings and space directions: remove one of them from the header",
+            code="BAD_HEADER",
+        )
     kinds = _kinds(header)
     if any(v is not None and kind in _COMPONENTS for v, kind in zip(vectors, kinds, strict=True)):
-        raise FormatError(f"kinds {kinds} contradict the space directions", code="BAD_HEADER")
+        raise FormatError(
+            f"kinds {kinds} contradict the space directions: repair the header", code="BAD_HEADER"
+        )
     return vectors
 
 
@@ -272,9 +278,14 @@ def _space_dimension(header: NrrdHeader) -> int:
         return header.whole("spacedimension", 0)
     name = _space_name(header)
     if name not in _SPACES and name not in _OTHER_SPACES:
-        raise FormatError(f"space {header.fields['space']!r} is unknown", code="BAD_HEADER")
+        raise FormatError(
+            f"space {header.fields['space']!r} is unknown: repair the header", code="BAD_HEADER"
+        )
     if "spacedimension" in header.fields:
-        raise FormatError("there are both space and space dimension", code="BAD_HEADER")
+        raise FormatError(
+            "there are both space and space dimension: remove one of them from the header",
+            code="BAD_HEADER",
+        )
     return 4 if _is_timed(header) else 3
 
 
@@ -284,7 +295,9 @@ def _origin(header: NrrdHeader) -> list[float]:
     if vectors is None:
         return [0.0] * size
     if len(vectors) != 1 or vectors[0] is None or len(vectors[0]) != size:
-        raise FormatError(f"space origin must be a vector of {size} numbers", code="BAD_HEADER")
+        raise FormatError(
+            f"space origin must be a vector of {size} numbers; repair the header", code="BAD_HEADER"
+        )
     return vectors[0]
 
 

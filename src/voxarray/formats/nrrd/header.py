@@ -88,7 +88,8 @@ class NrrdHeader:
         """
         if not _MAGIC.match(start):
             raise FormatError(
-                f"an NRRD file starts with NRRD0001 to NRRD0005, this one with {start[:8]!r}",
+                f"an NRRD file starts with NRRD0001 to NRRD0005, this one with {start[:8]!r}: it "
+                "is another format, or damaged",
                 code="NOT_NRRD",
             )
         fields: dict[str, str] = {}
@@ -101,10 +102,17 @@ class NrrdHeader:
                 _add(fields, text)
         else:
             if len(start) >= LARGEST_TEXT:
-                raise FormatError("the header never ends", code="BAD_HEADER")
+                raise FormatError(
+                    "there is no empty line, which ends an NRRD header, in the first "
+                    f"{LARGEST_TEXT} bytes: the file is damaged, or is another format",
+                    code="BAD_HEADER",
+                )
         for field in ("type", "dimension", "sizes", "encoding"):
             if field not in fields:
-                raise TruncatedError(f"the header has no field {field!r}: it was cut short")
+                raise TruncatedError(
+                    f"the header has no field {field!r}: it was cut short, copy or download the "
+                    "file again"
+                )
         return cls(fields, end)
 
     @property
@@ -119,7 +127,7 @@ class NrrdHeader:
         if dimension != [len(sizes)]:
             raise FormatError(
                 f"dimension is {self.fields['dimension']!r} and there are {len(sizes)} sizes: "
-                "expected as many sizes as dimensions",
+                "expected as many sizes as dimensions; repair the header",
                 code="BAD_DIMS",
             )
         return sizes
@@ -145,7 +153,8 @@ class NrrdHeader:
         order = self.fields.get("endian", "").lower()
         if order not in ("little", "big"):
             raise FormatError(
-                f"endian is {order!r}: voxels of {dtype.itemsize} bytes need 'little' or 'big'",
+                f"endian is {order!r}: voxels of {dtype.itemsize} bytes need 'little' or 'big'; "
+                "repair the header",
                 code="BAD_HEADER",
             )
         return dtype.newbyteorder("<" if order == "little" else ">")
@@ -172,7 +181,8 @@ class NrrdHeader:
         numbers = whole_numbers(self.fields[field], field)
         if len(numbers) != 1:
             raise FormatError(
-                f"{field} holds {len(numbers)} numbers: expected one", code="BAD_HEADER"
+                f"{field} holds {len(numbers)} numbers: expected one; repair the header",
+                code="BAD_HEADER",
             )
         return numbers[0]
 
@@ -202,7 +212,8 @@ class NrrdHeader:
         parts = re.findall(r"\([^()]*\)|[^\s()]+", self.fields[field])
         if not parts:
             raise FormatError(
-                f"{field} is empty: expected a vector for each axis", code="BAD_HEADER"
+                f"{field} is empty: expected a vector for each axis; repair the header",
+                code="BAD_HEADER",
             )
         return [
             None
@@ -214,7 +225,8 @@ class NrrdHeader:
     def _each(self, field: str, values: list) -> list:
         if len(values) != len(self.sizes):
             raise FormatError(
-                f"{field} has {len(values)} values for {len(self.sizes)} axes: expected one each",
+                f"{field} has {len(values)} values for {len(self.sizes)} axes: expected one each; "
+                "repair the header",
                 code="BAD_HEADER",
             )
         return values
@@ -232,15 +244,23 @@ def _add(fields: dict[str, str], line: str) -> None:
     field = re.sub(r"[\s]", "", name).lower()
     field = _SYNONYMS.get(field, field)
     if not colon or field not in _FIELDS:
-        raise FormatError(f"the header has a line {line[:80]!r}: no such field", code="BAD_HEADER")
+        raise FormatError(
+            f"the header has a line {line[:80]!r}, and NRRD has no such field: repair the header",
+            code="BAD_HEADER",
+        )
     if field in fields:
-        raise FormatError(f"the header has two fields {name!r}", code="BAD_HEADER")
+        raise FormatError(
+            f"the header has two fields {name!r}: remove one of them", code="BAD_HEADER"
+        )
     fields[field] = value.strip()
 
 
 def _inside(part: str, field: str) -> str:
     if not (part.startswith("(") and part.endswith(")")):
-        raise FormatError(f"{field} holds {part[:80]!r}, which is not a vector", code="BAD_HEADER")
+        raise FormatError(
+            f"{field} holds {part[:80]!r}, which is not a vector: repair the header",
+            code="BAD_HEADER",
+        )
     return part[1:-1]
 
 

@@ -63,7 +63,11 @@ def _open(identity: FileIdentity) -> tuple[FileArray, list[str]]:
         offset = start + skip if skip >= 0 else (data or identity).size - stored.nbytes
         return PlainFile(stored=_at(stored, offset), **placed), axes.remarks()
     if skip < 0:
-        raise FormatError("byte skip: -1 is for raw voxels only", code="BAD_HEADER")
+        raise FormatError(
+            "byte skip is -1, which is for raw voxels only, and these have another encoding: "
+            "repair the header",
+            code="BAD_HEADER",
+        )
     # NRRD skips lines before decompressing, and bytes after it.
     stored = StoredVoxels(axes.shape, dtype, axes.order, skip)
     if header.encoding in _COMPRESSED:
@@ -88,7 +92,9 @@ def _start(data: FileIdentity, header: NrrdHeader, position: int) -> int:
     """Where voxels begin after the lines that are to be skipped."""
     lines = header.whole("lineskip", 0)
     if lines < 0:
-        raise FormatError(f"line skip is {lines}: expected 0 or more", code="BAD_HEADER")
+        raise FormatError(
+            f"line skip is {lines}: expected 0 or more; repair the header", code="BAD_HEADER"
+        )
     if lines == 0:
         return position
     ends = [m.end() for m in re.finditer(rb"\n", beginning(data)[position:])]

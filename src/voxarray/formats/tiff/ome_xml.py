@@ -44,7 +44,9 @@ class OmeXml:
         try:
             return cls(ElementTree.fromstring(text), own)  # noqa: S314  # entities are refused
         except ElementTree.ParseError as error:
-            raise FormatError(f"the OME-XML is damaged ({error})", code="BAD_HEADER") from None
+            raise FormatError(
+                f"the OME-XML is damaged ({error}): export the image again", code="BAD_HEADER"
+            ) from None
 
     @classmethod
     def of_file(cls, path: str | os.PathLike[str]) -> OmeXml | None:

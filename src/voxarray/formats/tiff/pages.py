@@ -125,7 +125,10 @@ class PagedTiff(FileArray):
         self._require_room("a strip or tile")
         tables = page.dataoffsets, page.databytecounts
         if any(len(table) <= number for table in tables):
-            raise TruncatedError("the page has fewer strips or tiles than its size asks for")
+            raise TruncatedError(
+                "the page has fewer strips or tiles than its size asks for: copy or download the "
+                "file again"
+            )
         start, count = (int(table[number]) for table in tables)
         with _opened_file(page) as handle:
             _require_within(start, count, os.path.getsize(handle.path))
@@ -240,7 +243,7 @@ def _require_within(start: int, count: int, size: int) -> None:
     if not (start and count and start + count <= size):
         raise TruncatedError(
             "a strip or tile of a page ends beyond the end of the file, or has no position or "
-            "length"
+            "length: copy or download the file again"
         )
 
 

@@ -77,7 +77,8 @@ class VtkHeader:
         """
         if not start.lower().startswith(b"# vtk datafile"):
             raise FormatError(
-                f"a VTK file starts with '# vtk DataFile', this one with {start[:14]!r}",
+                f"a VTK file starts with '# vtk DataFile', this one with {start[:14]!r}: it is "
+                "another format, or damaged",
                 code="NOT_VTK",
             )
         rows = start.splitlines(keepends=True)
@@ -88,17 +89,23 @@ class VtkHeader:
             word, _, rest = row.decode("latin-1").strip().partition(" ")
             key = word.lower()
             if key in lines:
-                raise FormatError(f"the header has two lines {word!r}", code="BAD_HEADER")
+                raise FormatError(
+                    f"the header has two lines {word!r}: remove one of them", code="BAD_HEADER"
+                )
             if key:
                 lines[key] = rest.strip()
             if key == "lookup_table" or key == "vectors":
                 return cls(lines, _is_binary(lines), end)
             if key == "dataset" and lines[key].lower() != "structured_points":
                 raise UnsupportedError(
-                    f"the data set is {lines[key]}, not an image of structured points",
+                    f"the data set is {lines[key]}, not an image of structured points: resample "
+                    "it to STRUCTURED_POINTS first",
                     code="NOT_AN_IMAGE",
                 )
-        raise TruncatedError("the header ends before it announces any scalars with a lookup table")
+        raise TruncatedError(
+            "the header ends before it announces any scalars with a lookup table: the file was "
+            "cut short, copy or download it again"
+        )
 
     @property
     def shape(self) -> Shape4:
@@ -111,7 +118,9 @@ class VtkHeader:
         w, h, d = (*sizes, 1, 1)[:3]
         points = whole_numbers(self._required("point_data"), "POINT_DATA")
         if points != [w * h * d]:
-            raise FormatError(f"{points} points do not make {w} x {h} x {d}", code="BAD_DIMS")
+            raise FormatError(
+                f"{points} points do not make {w} x {h} x {d}: repair the header", code="BAD_DIMS"
+            )
         return self._voxels[1], w, h, d
 
     @property
@@ -154,14 +163,16 @@ class VtkHeader:
         elif len(words) != 2:
             raise FormatError(
                 f"the line that announces the voxels has {words}: expected a name, a type and, "
-                "for scalars, optionally a number of components",
+                "for scalars, optionally a number of components; repair the header",
                 code="BAD_HEADER",
             )
         return words[1], default
 
     def _required(self, key: str) -> str:
         if key not in self.lines:
-            raise FormatError(f"the header has no line {key.upper()}", code="BAD_HEADER")
+            raise FormatError(
+                f"the header has no line {key.upper()}: repair the header", code="BAD_HEADER"
+            )
         return self.lines[key]
 
 
@@ -189,12 +200,17 @@ def open_vtk(path: str | os.PathLike[str]) -> FileArray:
 
 def _is_binary(lines: dict[str, str]) -> bool:
     if ("binary" in lines) == ("ascii" in lines):
-        raise FormatError("the header says neither BINARY nor ASCII, or both", code="BAD_HEADER")
+        raise FormatError(
+            "the header says neither BINARY nor ASCII, or both: repair the header",
+            code="BAD_HEADER",
+        )
     return "binary" in lines
 
 
 def _three(text: str, what: str) -> list[float]:
     numbers = real_numbers(text, what)
     if len(numbers) != 3:
-        raise FormatError(f"{what} has {len(numbers)} numbers: expected 3", code="BAD_HEADER")
+        raise FormatError(
+            f"{what} has {len(numbers)} numbers: expected 3; repair the header", code="BAD_HEADER"
+        )
     return numbers

@@ -68,7 +68,7 @@ class Decoding:
         except (TypeError, ValueError, struct.error) as error:
             raise FormatError(
                 f"{array.key or 'the array'} of {path} has fill values that are not numbers "
-                f"({error})",
+                f"({error}): repair its attributes",
                 code="BAD_METADATA",
                 path=path,
             ) from None
@@ -167,7 +167,8 @@ def _scaling(array: Node, path: str) -> Scaling | None:
             raise ValueError(f"{slope} and {intercept}")
     except (TypeError, ValueError) as error:
         raise FormatError(
-            f"scale_factor and add_offset of {array.key} should be finite numbers ({error})",
+            f"scale_factor and add_offset of {array.key} should be finite numbers ({error}): "
+            "repair its attributes",
             code="BAD_SCALE",
             path=path,
         ) from error

@@ -86,11 +86,17 @@ def affine_beside(
             column = "xyz".index(axis)
             start, step, size = plain_axis({axis: positions}, axis, path=store.path)
             if size != sizes[axis]:
-                raise GridError(f"coordinate {axis!r} has {size} values for {sizes[axis]} voxels")
+                raise GridError(
+                    f"coordinate {axis!r} has {size} values for {sizes[axis]} voxels: give one "
+                    "for each voxel"
+                )
             affine[column, column], affine[column, 3] = step, start
         if len(present) < len(spatial):
             missing = sorted(set(spatial) - set(present))
-            raise GridError(f"the axes {missing} have no coordinates, and {sorted(present)} have")
+            raise GridError(
+                f"some axes have coordinates ({sorted(present)}) and others have none "
+                f"({missing}): give all of x, y and z, or none"
+            )
         return checked_affine(_world(store, group) @ affine)
     except GridError as error:
         raise FormatError(error.message, code=error.code, path=store.path) from error
@@ -115,7 +121,7 @@ def _coordinate(store: Store, group: Node | None, name: str) -> Positions | None
     if len(array.shape) > 1 or (array.shape and array.shape[0] > _MAX_COORDINATES):
         raise FormatError(
             f"{node.key} of {store.path} has the shape {array.shape}, and the positions along an "
-            "axis are a row of numbers",
+            "axis are a row of numbers: repair the coordinate",
             code="NOT_UNIFORM",
             path=store.path,
         )

@@ -119,14 +119,17 @@ def _load(store: Store, key: str) -> Mapping[str, Any]:
         if isinstance(error, FormatError):
             raise
         raise FormatError(
-            f"{key} of {store.path} is not JSON ({error})", code="BAD_METADATA", path=store.path
+            f"{key} of {store.path} is not JSON ({error}): repair it, or copy the store again",
+            code="BAD_METADATA",
+            path=store.path,
         ) from error
 
 
 def _mapping(value: Any, store: Store, key: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise FormatError(
-            f"{key} of {store.path} should hold a JSON object, it holds {type(value).__name__}",
+            f"{key} of {store.path} should hold a JSON object, it holds {type(value).__name__}: "
+            "repair it, or write the store again",
             code="BAD_METADATA",
             path=store.path,
         )

@@ -122,9 +122,9 @@ class Multiscale:
             others = [n for n, axis in enumerate(self.names) if axis not in ("x", "y", "z")]
             if numbers[others].any():
                 raise FormatError(
-                    f"the {name} of {path} depends on the axes "
-                    f"{[self.names[n] for n in others]}: all channels of an image must have one "
-                    "position",
+                    f"the {name} of {path} depends on the axes {[self.names[n] for n in others]}: "
+                    "all channels of an image must have one position; save the channels as "
+                    "separate images",
                     code="MIXED_AXES",
                     path=path,
                 )
@@ -172,7 +172,11 @@ def _after(
             )
         matrix = composed(onwards, len(axes)) @ matrix
         system = _system(onwards[0].get("output"))[1]
-    raise FormatError(f"transformations lead in a circle back to {system!r}", code="BAD_METADATA")
+    raise FormatError(
+        f"the transformations lead to the coordinate system {system!r} twice, in a circle: remove "
+        "one of them",
+        code="BAD_METADATA",
+    )
 
 
 def _leads_on(transform: Json, system: str, systems: Mapping[str, tuple[Json, ...]]) -> bool:
@@ -211,7 +215,7 @@ def _axes_of(systems: Mapping[str, tuple[Json, ...]], system: str, size: int) ->
     if len(axes) != size:
         raise FormatError(
             f"transformations lead to the coordinate system {system!r}, which is not described "
-            f"with {size} axes",
+            f"with {size} axes: describe it in coordinateSystems",
             code="BAD_METADATA",
         )
     return axes

@@ -123,7 +123,7 @@ def _version(image: Json, group: Node, path: str) -> tuple[int, int]:
     match = _VERSION.match(text)
     if match is None:
         raise FormatError(
-            f"the version of OME-Zarr is {text[:40]!r}: expected one such as 0.5",
+            f"the version of OME-Zarr is {text[:40]!r}: expected one such as 0.5; repair it",
             code="BAD_METADATA",
             path=path,
         )

@@ -69,7 +69,8 @@ def _open_group(store: Store, group: Node, above: Sequence[Node], path: str) -> 
         names = collected(store, group, path)
         if not names:
             raise UnsupportedError(
-                f"{path} should be a collection of images, but holds none",
+                f"{path} should be a collection of images, but holds none: give the path of an "
+                "image",
                 code="NO_IMAGE",
                 path=path,
             )
@@ -148,7 +149,9 @@ def _array(store: Store, key: str, path: str) -> Node:
     node = require(Node.read(store, key), store, key)
     if not node.is_array:
         raise FormatError(
-            f"{key} of {path} should be an array, it is a group", code="BAD_METADATA", path=path
+            f"{key} of {path} should be an array, it is a group: write the store again",
+            code="BAD_METADATA",
+            path=path,
         )
     return node
 
@@ -216,7 +219,7 @@ def _require_same_shape(header: NiftiHeader, order: AxisOrder, path: str) -> Non
     if header.shape != order.shape:
         raise FormatError(
             f"the NIfTI header of {path} describes {header.shape} (C, W, H, D) voxels, and its "
-            f"array has {order.shape}",
+            f"array has {order.shape}: write the store again",
             code="HEADER_MISMATCH",
             path=path,
         )

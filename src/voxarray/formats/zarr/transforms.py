@@ -18,6 +18,7 @@ from voxarray.core.errors import FormatError, UnsupportedError
 Matrix = NDArray[np.float64]
 
 _MAX_DEPTH = 8
+_REPAIR = "; repair the metadata of the image"
 
 
 _SIZING = {"scale", "identity", "rotation", "affine", "mapAxis"}
@@ -177,4 +178,4 @@ def _numbers(value: Any, kind: str) -> Matrix:
 
 
 def _bad(message: str) -> FormatError:
-    return FormatError(message, code="BAD_METADATA")
+    return FormatError(message + _REPAIR, code="BAD_METADATA")

@@ -105,15 +105,16 @@ class ZarrVoxels:
             )
         if 0 in array.shape:
             raise FormatError(
-                f"{node.key} of {store.path} has the shape {array.shape}: no voxels",
+                f"{node.key} of {store.path} has the shape {array.shape}, so it has no voxels: "
+                "give an array of at least one voxel along each axis",
                 code="BAD_DIMS",
                 path=store.path,
             )
         chunks = _chunks(array, store)
         if min(chunks, default=1) < 1:
             raise FormatError(
-                f"{node.key} of {store.path} has chunks of {chunks}: expected at least one "
-                "voxel along each axis",
+                f"{node.key} of {store.path} has chunks of {chunks}: expected at least one voxel "
+                "along each axis; write the store again",
                 code="BAD_METADATA",
                 path=store.path,
             )

@@ -63,7 +63,8 @@ class RemoteFile:
             return usable(self.objects).read(self.key, start, count, self.stamp)
         except MissingFileError:
             raise SourceChangedError(
-                f"{self.path} was deleted after it was opened", path=self.path
+                f"{self.path} was deleted after it was opened: restore it, or open another file",
+                path=self.path,
             ) from None
 
     def check(self) -> None:

@@ -292,7 +292,10 @@ class Objects(ABC):
             )
         if kind is Failure.NO_RANGES:
             return UnsupportedError(
-                f"the server of {where} sends whole files only", code="NO_RANGES", path=self.shown
+                f"the server of {where} sends whole files only, and parts are needed: download "
+                "the file, and open the copy",
+                code="NO_RANGES",
+                path=self.shown,
             )
         if kind is Failure.BAD_KEY:
             return UnsupportedError(
