@@ -24,7 +24,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voxarray.archive import manifest as manifests
-from voxarray.archive.changes import Change, require_free, require_layer
+from voxarray.archive.changes import (
+    Change,
+    replaced_meanwhile,
+    require_free,
+    require_layer,
+)
 from voxarray.archive.convert import counter, layer_plan
 from voxarray.archive.generations import HISTORY, KEPT
 from voxarray.archive.layer_leftovers import is_own_list
@@ -41,7 +46,6 @@ from voxarray.core.disk import refusal
 from voxarray.core.errors import (
     ArchiveError,
     MissingDataError,
-    SourceChangedError,
     UnsupportedError,
     VoxarrayError,
 )
@@ -171,11 +175,7 @@ class _BucketArchive:
         found = self.place.fetch(manifests.KEY, SMALL)
         now = None if found is None else Manifest.parse(found[0], self.url)
         if found is None or now is None or now.identity != self.identity:
-            raise SourceChangedError(
-                f"another process replaced or deleted the archive {self.url} during this change: "
-                "nothing was added or removed; if there is a new archive, try again with it",
-                path=self.url,
-            )
+            raise replaced_meanwhile(self.url)
         return now, found[1]
 
     def publish(self, change: Change) -> tuple[Manifest, Manifest]:

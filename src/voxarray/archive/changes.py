@@ -16,6 +16,7 @@ from voxarray.core.errors import (
     ArchiveExistsError,
     FormatError,
     MissingFileError,
+    SourceChangedError,
     UnsupportedError,
 )
 
@@ -130,3 +131,12 @@ def require_layer(name: str, now: Manifest, path: str) -> None:
             code="NO_LABELS",
             path=path,
         )
+
+
+def replaced_meanwhile(path: str) -> SourceChangedError:
+    """The error of a change of an archive that is not there any more."""
+    return SourceChangedError(
+        f"another process replaced or deleted the archive {path} during this change: nothing was "
+        "added or removed; if there is a new archive, try again with it",
+        path=path,
+    )

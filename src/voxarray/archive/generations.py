@@ -23,7 +23,7 @@ from contextlib import ExitStack, suppress
 
 from voxarray.archive import layer_names
 from voxarray.archive import manifest as manifests
-from voxarray.archive.changes import Change
+from voxarray.archive.changes import Change, replaced_meanwhile
 from voxarray.archive.layer_names import FOLDER, LIST
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.core.disk import sync
@@ -40,7 +40,7 @@ KEPT = 8
 """Replaced manifests that are kept, and the first: it proves the identity of the archive."""
 
 
-def publish_change(root: str, change: Change, work: str) -> Manifest:
+def publish_change(root: str, change: Change, work: str, identity: str | None = None) -> Manifest:
     """Publish the generation that a change makes of an archive in a local folder.
 
     Args:
@@ -48,11 +48,13 @@ def publish_change(root: str, change: Change, work: str) -> Manifest:
         change: Of which the new label maps are written and synced below ``work/labels``.
         work: A folder of this process alone, on the same file system; what leaves the archive goes
             there.
+        identity: Of the archive that the change is for; None for whatever is there.
 
     Returns:
         The new manifest.
 
     Raises:
+        SourceChangedError: If another archive is there by now.
         VoxarrayError: As `Change.apply`; ``BUSY`` while others hold the lock; ``INTERRUPTED`` where
             no lock tells whether another writer is at work; ``FOREIGN_FILES`` where others have
             written into ``labels``. The archive is as it was.
@@ -61,7 +63,7 @@ def publish_change(root: str, change: Change, work: str) -> Manifest:
     made = None
     while made is None:
         with swap_lock(f"{root}/{manifests.KEY}") as alone:
-            made = _attempt(root, change, work, alone)
+            made = _attempt(root, change, work, alone, identity)
     try:
         sync(root)
     except OSError as error:
@@ -71,9 +73,13 @@ def publish_change(root: str, change: Change, work: str) -> Manifest:
     return made
 
 
-def _attempt(root: str, change: Change, work: str, alone: bool) -> Manifest | None:
+def _attempt(
+    root: str, change: Change, work: str, alone: bool, identity: str | None
+) -> Manifest | None:
     """The new manifest; None if another writer was quicker."""
     now = Manifest.read(TreeStore(root))
+    if identity is not None and now.identity != identity:
+        raise replaced_meanwhile(root)
     if alone:
         mend(root, now, work)
     # Anew in each attempt: a writer that was quicker may have changed what this change builds on.
@@ -113,8 +119,11 @@ def _tidy(root: str, made: Manifest, change: Change, work: str) -> None:
     """Take away what was removed, and manifests of long ago."""
     # The lock went with the manifest that was replaced: who has the new one may be adding already.
     with swap_lock(f"{root}/{manifests.KEY}") as alone:
+        now = Manifest.read(TreeStore(root))
+        if now.identity != made.identity:
+            return  # another archive by now, and all of it is its own
         if alone:
-            mend(root, Manifest.read(TreeStore(root)), work)
+            mend(root, now, work)
         else:  # nobody can add what is still in the way
             for name in change.removed:
                 os.rename(f"{root}/{FOLDER}/{name}", f"{work}/{random_identity()}")

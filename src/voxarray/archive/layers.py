@@ -65,6 +65,7 @@ def add_layer(
             ``OLD_VERSION``, ``UNSUPPORTED_DESTINATION``).
         AccessDeniedError: If the archive may not be written.
         MemoryBudgetError: If the projected peak exceeds the budget; nothing was read.
+        SourceChangedError: If another archive has taken its place meanwhile.
         VoxarrayError: What the source or the disk finds wrong. The archive is as it was.
     """
     url = _in_a_bucket(path)
@@ -89,7 +90,9 @@ def add_layer(
         area.settle()
         if all_named:
             require_named(area, prefix, plan, name)
-        return publish_change(root, Change(added={name: dict(area.files)}), area.root)
+        change = Change(added={name: dict(area.files)})
+        # Voxels of a label map are those of this image, and of no other that may be there by now.
+        return publish_change(root, change, area.root, now.identity)
 
 
 def remove_layer(path: str | os.PathLike[str], name: str) -> Manifest:
@@ -106,9 +109,10 @@ def remove_layer(path: str | os.PathLike[str], name: str) -> Manifest:
     if url is not None:
         return bucket_layers.remove(url, name)
     root, base = _own(path)
-    require_layer(name, Manifest.read(base.store), root)
+    now = Manifest.read(base.store)
+    require_layer(name, now, root)
     with workspace(root) as area:
-        return publish_change(root, Change(removed=(name,)), area.root)
+        return publish_change(root, Change(removed=(name,)), area.root, now.identity)
 
 
 def change_notes(
@@ -135,9 +139,10 @@ def change_notes(
         return bucket_layers.note(url, added, forgotten)
     root, base = _own(path)
     change = Change(notes=dict(added), forgotten=forgotten)
-    change.apply(Manifest.read(base.store), root)
+    now = Manifest.read(base.store)
+    change.apply(now, root)
     with workspace(root) as area:
-        return publish_change(root, change, area.root)
+        return publish_change(root, change, area.root, now.identity)
 
 
 def traces(root: str) -> dict[str, str]:

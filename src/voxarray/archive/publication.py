@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from voxarray.archive import zip_file
+from voxarray.archive.added_content import manifest_at, refuse_additions
 from voxarray.archive.bucket_staging import BucketStaging, bucket_staging
 from voxarray.archive.staging import Staging, publish, staging
 from voxarray.storage.archive_names import is_zip_name
@@ -61,14 +63,16 @@ def finish(
         overwrite: As for `in_the_making`.
         zipped: Whether it becomes one file. The name that was asked for says so, which may be
             that of a link to another name.
-        confirm: Called when only the change of names is left; what it raises prevents that. Not
-            for a bucket, where the manifest that is replaced must be the one of the beginning.
+        confirm: Called when only the change of names is left; what it raises prevents that.
 
     Raises:
-        ArchiveExistsError: If another archive has appeared meanwhile.
+        ArchiveExistsError: If another archive has appeared meanwhile, or somebody has added to the
+            one that is replaced (``CONTENT_ADDED``).
         VoxarrayError: As `in_the_making`.
     """
     if isinstance(area, BucketStaging):
+        if confirm is not None:
+            confirm()  # and nothing comes later: the manifest that is replaced is that of the start
         area.publish(source)
         return
     if zipped:
@@ -76,6 +80,10 @@ def finish(
     else:
         area.seal(source)
         staged = area.root
+    publish(staged, area.destination, overwrite, partial(_confirm, area, confirm))
+
+
+def _confirm(area: Staging, confirm: Callable[[], None] | None) -> None:
+    refuse_additions(area.destination, area.before, manifest_at(area.destination))
     if confirm is not None:
         confirm()
-    publish(staged, area.destination, overwrite)

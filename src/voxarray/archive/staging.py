@@ -18,12 +18,14 @@ import ctypes
 import errno
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from voxarray.archive import manifest as manifests
+from voxarray.archive.added_content import manifest_at
+from voxarray.archive.exchange import changed_at_last, changes_held_up, was_changed
 from voxarray.archive.held_files import FolderSync, HeldFiles, folders_of
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.replaceable import require_replaceable
@@ -71,6 +73,7 @@ class Staging:
         files: Entries of the files written so far.
         lock: Of the hidden folder that it is in; None of a folder that nobody else can find.
         holds: Whether shards stay in memory too, and no file is on disk before all are.
+        before: Manifest of the archive in a folder that is to be replaced, when this was begun.
     """
 
     root: str
@@ -78,6 +81,7 @@ class Staging:
     files: dict[str, FileEntry] = field(default_factory=dict)
     lock: FolderLock | None = None
     holds: bool = False
+    before: Manifest | None = None
     _held: HeldFiles = field(default_factory=HeldFiles)
 
     def write(self, key: str, data: bytes) -> None:
@@ -186,6 +190,8 @@ def staging(
     refuse_existing(target, overwrite)
     place = None if folder is None else os.path.abspath(folder)
     with workspace(target, place, holds=holds) as area:
+        if overwrite and os.path.isdir(target):
+            area.before = manifest_at(target)
         yield area
 
 
@@ -238,23 +244,40 @@ def _lost(folder: str, destination: str) -> ArchiveError:
     )
 
 
-def publish(staged: str, destination: str, overwrite: bool) -> None:
+def publish(
+    staged: str,
+    destination: str,
+    overwrite: bool,
+    confirm: Callable[[], None] = lambda: None,
+) -> None:
     """Rename a finished directory or file to its destination and sync the folder it is in.
+
+    Args:
+        staged: What was made.
+        destination: Where it is to be.
+        overwrite: Whether something may be there.
+        confirm: Called when only the rename is left, and nobody adds to what is there any more;
+            what it raises prevents the rename.
 
     Raises:
         ArchiveExistsError: If something is there and ``overwrite`` is False, even if it appeared
-            a moment ago.
+            a moment ago; ``CONTENT_ADDED`` if what is there was changed in that moment.
     """
     # Only a guess at what is there: should it come or go before the rename, the kernel refuses, for
     # either flag looks and acts in one step.
     flags = _RENAME_EXCHANGE if overwrite and os.path.lexists(destination) else _RENAME_NOREPLACE
-    # Before the rename: nobody may see it for a moment with the rights of the hidden folder.
-    keep_mode(staged, destination)
-    try:
-        _renameat2(staged, destination, flags)
-    except FileExistsError:
-        refuse_existing(destination, overwrite)
-        raise
+    with changes_held_up(destination) as seen:
+        confirm()
+        # Before the rename: nobody may see it for a moment with the rights of the hidden folder.
+        keep_mode(staged, destination)
+        try:
+            _renameat2(staged, destination, flags)
+        except FileExistsError:
+            refuse_existing(destination, overwrite)
+            raise
+        if was_changed(staged, seen):
+            _renameat2(staged, destination, _RENAME_EXCHANGE)
+            raise changed_at_last(destination)
     try:
         sync(os.path.dirname(destination))
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import dask.config
 import numpy as np
@@ -13,7 +14,7 @@ import voxarray as vx
 from voxarray.cli import main
 from voxarray.cohort.catalogue.journal import lines
 from voxarray.cohort.folder import CohortLayout
-from voxarray.cohort.run import throttle
+from voxarray.cohort.run import task, throttle
 from voxarray.core.errors import MissingFileError, VoxarrayError
 from voxarray.storage.remote import objects
 
@@ -76,6 +77,28 @@ def test_what_is_there_is_not_converted_again(bucket, cohort, scans_of):
     resumed = vx.convert_cohort(scans_of, cohort)
     assert (resumed.converted, resumed.present) == (1, COUNT - 1)
     assert bucket.get(one) == first[one]
+
+
+def test_what_is_added_between_two_looks_stays(cohort, scans_of, tmp_path, monkeypatch):
+    """After the first look, and before the manifest is read that the new one may replace."""
+    scan = tmp_path / "in/sub-0.nii.gz"
+    scan.parent.mkdir()
+    shutil.copy(scans_of / scan.name, scan)
+    vx.convert_cohort(scan.parent, cohort)
+    [url] = CohortLayout.of(cohort).archives()
+    image_of(7).save(scan, overwrite=True)
+    look = task.refuse_to_lose
+
+    def first_look(path):
+        look(path)
+        if not vx.Archive(url).notes:
+            vx.Archive(url).add_notes(quality="good")
+            objects.forget()
+
+    monkeypatch.setattr(task, "refuse_to_lose", first_look)
+    again = vx.convert_cohort(scan.parent, cohort)
+    assert [one.code for one in again.failures] == ["CONTENT_ADDED"]
+    assert vx.Archive(url).notes == {"quality": "good"}
 
 
 def test_partitions(cohort, scans_of):

@@ -290,6 +290,20 @@ def test_an_archive_that_is_replaced_meanwhile_gets_nothing(url, monkeypatch):
     assert not is_littered(url)
 
 
+def test_what_is_added_while_another_archive_is_made_stays(url, monkeypatch):
+    publish = BucketStaging.publish
+
+    def late(self, source):
+        opened(url).add_labels("a", labels())
+        publish(self, source)
+
+    monkeypatch.setattr(BucketStaging, "publish", late)
+    with pytest.raises(vx.VoxarrayError, match="another object was put"):
+        vx.ScalarImage(tensor=SCAN.numpy() + 1, affine=SCAN.affine).save(url, overwrite=True)
+    assert list(opened(url).labels) == ["a"]
+    assert problems(url) == []
+
+
 def test_an_archive_that_was_replaced_takes_no_manifest_of_the_new_one(url, monkeypatch):
     vx.Archive(url).add_notes(first="yes")
     tidy = BucketStaging._tidy

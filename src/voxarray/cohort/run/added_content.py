@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from voxarray.archive.added_content import added_labels
 from voxarray.archive.generations import HISTORY
-from voxarray.archive.layer_names import FOLDER, names_in
 from voxarray.archive.locate import open_store
-from voxarray.archive.manifest import FileEntry, Manifest
-from voxarray.archive.roots import root_of
+from voxarray.archive.manifest import Manifest
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 from voxarray.storage.store import Store
 
@@ -31,7 +30,7 @@ def refuse_to_lose(archive: str) -> None:
         return
     if not now.generation:
         return
-    added = [f"the label map {name!r}" for name in _added_labels(store, now)]
+    added = [f"the label map {name!r}" for name in added_labels(_first(store), now)]
     added += [f"the note {name!r}" for name in sorted(now.metadata)]
     if added:
         raise ArchiveExistsError(
@@ -43,18 +42,8 @@ def refuse_to_lose(archive: str) -> None:
         )
 
 
-def _added_labels(store: Store, now: Manifest) -> list[str]:
-    """Label maps that the archive did not have, or not with these bytes, when it was made."""
-    first: Manifest | None = None
-    with suppress(VoxarrayError, OSError):  # without it, any label map may have been added
-        first = Manifest.parse(store.read(f"{HISTORY}/0.json"), f"{store.path}/{HISTORY}/0.json")
-    return [
-        name
-        for name in names_in(now.files, root_of(now.files))
-        if first is None or _files(now, name) != _files(first, name)
-    ]
-
-
-def _files(manifest: Manifest, label: str) -> dict[str, FileEntry]:
-    start = f"{root_of(manifest.files)}{FOLDER}/{label}/"
-    return {key: entry for key, entry in manifest.files.items() if key.startswith(start)}
+def _first(store: Store) -> Manifest | None:
+    """The manifest that an archive had when it was made; None if it is gone."""
+    with suppress(VoxarrayError, OSError):
+        return Manifest.parse(store.read(f"{HISTORY}/0.json"), f"{store.path}/{HISTORY}/0.json")
+    return None
