@@ -147,6 +147,52 @@ def test_slice_timing_survives_as_long_as_the_slices(tmp_path, key, kept):
     assert header_of(turned, tmp_path / "b.nii")["dim_info"] == 0
 
 
+@pytest.mark.parametrize(
+    ("transform", "kept"),
+    [
+        (vx.Flip((0, 1)), True),
+        (vx.Flip(2), False),
+        (vx.Compose([vx.Flip(2), vx.Flip(2)]), True),
+        (vx.Compose([vx.Flip(2), vx.Clamp(0, 1)]), False),
+        (vx.Affine(scales=1, degrees=10, translation=0), False),
+        (vx.ZNormalization(), True),
+    ],
+)
+def test_slice_timing_is_lost_where_voxels_move_and_the_grid_stays(tmp_path, transform, kept):
+    fields = {"slice_end": 9, "slice_code": 3, "slice_duration": 0.1, "dim_info": 0b111001}
+    image = transform(vx.ScalarImage(scan(tmp_path / "a.nii", **fields)))
+    header = header_of(image, tmp_path / "b.nii")
+    for field in ("slice_end", "slice_code", "slice_duration"):
+        assert bool(header[field]) == kept
+
+
+@pytest.mark.parametrize(("unit", "seconds"), [("sec", 1), ("msec", 1e-3), ("usec", 1e-6), (0, 1)])
+@pytest.mark.parametrize("count", [0, 4])
+def test_times_are_written_in_the_unit_of_the_header(tmp_path, unit, seconds, count):
+    """Of a part, lengths of time are in seconds; so are the first volume's and a slice's."""
+    shape = (*SHAPE, count) if count else SHAPE
+    image = nib.Nifti1Image(np.zeros(shape, np.int16), np.diag([2.0, 3, 4, 1]))
+    image.header.set_xyzt_units("mm", unit)
+    image.header["dim_info"] = 0b111001
+    for key, value in {"toffset": 300, "slice_duration": 50, "slice_end": 9}.items():
+        image.header[key] = value
+    image.to_filename(tmp_path / "a.nii")
+    opened = vx.ScalarImage(tmp_path / "a.nii")
+    for part in (opened, opened[1:], opened[1:][:2]):
+        header = header_of(part, tmp_path / "b.nii")
+        factor = {"msec": 1e-3, "usec": 1e-6}.get(header.get_xyzt_units()[1], 1)
+        assert float(header["toffset"]) * factor == pytest.approx(300 * seconds)
+        assert float(header["slice_duration"]) * factor == pytest.approx(50 * seconds)
+
+
+def test_what_is_no_time_becomes_none(tmp_path):
+    image = nib.Nifti1Image(np.zeros((*SHAPE, 4), np.int16), np.diag([2.0, 3, 4, 1]))
+    image.header.set_xyzt_units("mm", "hz")
+    image.header["toffset"] = 300
+    image.to_filename(tmp_path / "a.nii")
+    assert header_of(vx.ScalarImage(tmp_path / "a.nii")[1:], tmp_path / "b.nii")["toffset"] == 0
+
+
 def test_an_archive_keeps_them_too(tmp_path):
     vx.ScalarImage(scan(tmp_path / "a.nii"))[2:].save(tmp_path / "a.ome.zarr")
     header = header_of(vx.ScalarImage(tmp_path / "a.ome.zarr")[:3], tmp_path / "b.nii")

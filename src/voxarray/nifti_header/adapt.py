@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from voxarray.geometry.selection import Shape4
 from voxarray.nifti_header.affine import is_surface, qform, quaternion, sform, xform_code
-from voxarray.nifti_header.fields import ALIGNED, LARGEST_SIZE, MILLIMETRE, MILLIMETRES
+from voxarray.nifti_header.fields import (
+    ALIGNED,
+    LARGEST_SIZE,
+    MILLIMETRE,
+    MILLIMETRES,
+    SECONDS,
+    TIME_UNITS,
+)
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.nifti_header.write_fields import blank, set_affine, set_dimensions, set_qform
 from voxarray.source.base import Channels, OriginalHeader
@@ -27,6 +34,7 @@ _OWN = frozenset({"sizeof_hdr", "magic", "vox_offset", "eol_check"})
 """Fields that say of what kind a file is, not what is in it."""
 
 _OF_INTENSITIES = ("cal_max", "cal_min", "intent_code", "intent_p")
+_TIMES = ("toffset", "slice_duration")
 _OF_SLICES = ("slice_start", "slice_end", "slice_code", "slice_duration")
 
 
@@ -51,6 +59,7 @@ def adapted(
         if header.shape[0] != shape[0]:
             record["toffset"] = 0
         set_dimensions(record, shape, channels)
+        _keep_times(record, header)
     # Without a code the place follows from the sizes: the centre of the volume is the origin.
     has_code = any(xform_code(header.record, f"{kind}form_code") for kind in "sq")
     has_sizes = header.shape[1:] == shape[1:]
@@ -60,8 +69,8 @@ def adapted(
     if not is_placed or not is_whole:
         _move(record, header if origin.same_space else None, affine)
         record["xyzt_units"] = (int(record["xyzt_units"]) & ~7) | MILLIMETRE
-    if not (is_placed and has_sizes):
-        _keep_slices(record, header, shape, affine)
+    if origin.moved_axes or not (is_placed and has_sizes):
+        _keep_slices(record, header, shape, affine, origin.moved_axes)
     return record
 
 
@@ -116,8 +125,23 @@ def _has_spacing(matrix: NDArray[np.float64], record: Any) -> bool:
     return bool(np.allclose(spacing, record["pixdim"][1:4], rtol=1e-3))
 
 
+def _keep_times(record: Any, header: NiftiHeader) -> None:
+    """Say in seconds what was said in the unit that the header had for the fourth axis.
+
+    Dimensions are written in seconds or without a unit, which readers take for seconds, too. What
+    was hertz or ppm is no time.
+    """
+    seconds = SECONDS.get(int(header.record["xyzt_units"]) & TIME_UNITS, 0.0)
+    for field in _TIMES:
+        record[field] = float(record[field]) * seconds
+
+
 def _keep_slices(
-    record: Any, header: NiftiHeader, shape: Shape4, affine: NDArray[np.float64]
+    record: Any,
+    header: NiftiHeader,
+    shape: Shape4,
+    affine: NDArray[np.float64],
+    moved_axes: tuple[int, ...],
 ) -> None:
     """Drop what is said of acquired slices that are no longer the slices of the image."""
     before, after = (a[:3, :3] / np.linalg.norm(a[:3, :3], axis=0) for a in (header.affine, affine))
@@ -125,7 +149,7 @@ def _keep_slices(
     if not (cosines > _PARALLEL).all():
         record["dim_info"] = 0
     axis = (int(record["dim_info"]) >> 4) & 3
-    is_same = axis and header.shape[axis] == shape[axis]
+    is_same = axis and axis - 1 not in moved_axes and header.shape[axis] == shape[axis]
     if is_same and np.allclose(header.affine[:3, axis - 1], affine[:3, axis - 1], rtol=1e-6):
         return
     for field in _OF_SLICES:

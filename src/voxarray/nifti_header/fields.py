@@ -143,6 +143,8 @@ MILLIMETRES: dict[int, float] = {1: 1e3, 3: 1e-3}
 """Per unit of length; a unit that is not given, or unknown, counts as millimetres, as in ITK."""
 
 SECOND = 8
+TIME_UNITS = 0x38
+"""Bits of ``xyzt_units`` that say the unit of the fourth axis."""
 SECONDS: dict[int, float] = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
 """Seconds per unit of ``pixdim[4]``. A unit that is not given counts as seconds, as in ITK and FSL;
 hertz, ppm and rad/s are missing, for then the fourth axis is not time."""

@@ -26,6 +26,7 @@ from voxarray.nifti_header.fields import (
     PAIR_MAGIC,
     SECONDS,
     TEXT_FIELDS,
+    TIME_UNITS,
     Version,
     layout_of,
 )
@@ -285,7 +286,7 @@ class NiftiHeader:
     @cached_property
     def channels(self) -> Channels:
         """What C counts: the fourth dimension is time unless its unit or the intent denies it."""
-        units = int(self.record["xyzt_units"]) & 0x38
+        units = int(self.record["xyzt_units"]) & TIME_UNITS
         series = self.record["dim"][0] >= 4 and self.shape[0] == sizes(self.record)[3]
         if not series or units not in SECONDS or int(self.record["intent_code"]) in NOT_TIME:
             return Channels()

@@ -134,7 +134,7 @@ class Resampled(Operation):
             looked_up, self.affine, atol=1e-6 * np.abs(looked_up).max()
         ):
             return origin
-        return replace(origin, same_space=False)
+        return replace(origin, same_space=False, moved_axes=(0, 1, 2))
 
     @property
     def keeps_intensities(self) -> bool:

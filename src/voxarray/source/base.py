@@ -50,11 +50,14 @@ class OriginalHeader:
         raw: Its bytes, without text.
         same_values: Whether the intensities are still those that it describes.
         same_space: Whether the anatomy is still where it was in the header's space.
+        moved_axes: Axes W, H, D (0, 1, 2) along which voxels were moved while the grid stayed, so
+            that the grid cannot tell.
     """
 
     raw: bytes
     same_values: bool = True
     same_space: bool = True
+    moved_axes: tuple[int, ...] = ()
 
 
 class Source(ABC):

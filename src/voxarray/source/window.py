@@ -99,11 +99,16 @@ class Window(SourceView):
     @property
     def original_header(self) -> OriginalHeader | None:
         origin = self.base.original_header
+        if origin is None:
+            return None
         selected = self.base.affine @ matrix(self.selection.spatial)
-        if origin is None or _covers_the_same(selected, self.affine, self.shape[1:]):
+        reversed_axes = _reversed_axes(selected, self.affine)
+        if not _covers_the_same(selected, self.affine, self.shape[1:], reversed_axes):
+            # Who set the affine knows the space; the header does not.
+            return replace(origin, same_space=False)
+        if not reversed_axes:
             return origin
-        # Who set the affine knows the space; the header does not.
-        return replace(origin, same_space=False)
+        return replace(origin, moved_axes=(*origin.moved_axes, *reversed_axes))
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -143,16 +148,23 @@ class Window(SourceView):
         return digest("window", self.base.token(), self.selection.ranges, self.affine)
 
 
+def _reversed_axes(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[int, ...]:
+    """Axes that run one way by an affine and the other way by another."""
+    return tuple(axis for axis in range(3) if one[:3, axis] @ other[:3, axis] < 0)
+
+
 def _covers_the_same(
-    one: NDArray[np.float64], other: NDArray[np.float64], sizes: tuple[int, ...]
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    sizes: tuple[int, ...],
+    reversed_axes: tuple[int, ...],
 ) -> bool:
     """Whether two affines differ at most in which end of an axis is its first.
 
     The transform Flip reverses voxels and keeps the affine.
     """
     turned = one.copy()
-    for axis, size in enumerate(sizes):
-        if one[:3, axis] @ other[:3, axis] < 0:
-            turned[:3, 3] += one[:3, axis] * (size - 1)
-            turned[:3, axis] *= -1
+    for axis in reversed_axes:
+        turned[:3, 3] += one[:3, axis] * (sizes[axis] - 1)
+        turned[:3, axis] *= -1
     return bool(np.allclose(turned, other, rtol=1e-9, atol=1e-9 * np.abs(other).max()))
