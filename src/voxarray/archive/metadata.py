@@ -258,9 +258,9 @@ def parse_labels(image_label: Mapping[str, Any]) -> tuple[Label, ...]:
 
 
 def _level_hint(path: str) -> str:
-    """What to do where the path is that of a level, inside of an archive."""
+    """What to do: another thing where the path is that of a level, inside of an archive."""
     archive, name = os.path.split(path.rstrip("/"))
     if not re.fullmatch(r"scale\d+", name):
-        return ""
+        return "; restore them, or convert the source again with --overwrite (overwrite=True)"
     number = name.removeprefix("scale")
     return f": it is a level of {archive}; open that, and take image.level({number})"

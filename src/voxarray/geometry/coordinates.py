@@ -130,7 +130,7 @@ def plain_axis(
     if variable.ndim and tuple(variable.dims) != (dim,):
         raise GridError(
             f"coordinate {dim!r} runs along {tuple(variable.dims)}, not along {dim!r}: these "
-            "voxels are no longer a grid",
+            f"voxels are no longer a grid; keep one position for each voxel along {dim!r}",
             code="NOT_UNIFORM",
         )
     values = np.atleast_1d(np.asarray(variable.values, float))

@@ -212,7 +212,8 @@ class Store(ABC):
         with self.open(key) as blob:
             if blob.size > limit:
                 raise FormatError(
-                    f"{key} of {self.path} has {blob.size} bytes, but at most {limit} are expected",
+                    f"{key} of {self.path} has {blob.size} bytes, but at most {limit} are "
+                    "expected: it is damaged, or is not the file that its name says",
                     code="BOMB",
                     path=self.path,
                 )

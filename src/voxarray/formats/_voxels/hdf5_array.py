@@ -78,5 +78,8 @@ def dataset_dtype(dataset: Any) -> np.dtype:
     """
     dtype: np.dtype = np.dtype(dataset.dtype)
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        raise UnsupportedError(f"voxels of type {dtype} cannot be read", code="UNSUPPORTED_DTYPE")
+        raise UnsupportedError(
+            f"voxels of type {dtype} cannot be read: convert them to numbers of 8 to 64 bits first",
+            code="UNSUPPORTED_DTYPE",
+        )
     return dtype

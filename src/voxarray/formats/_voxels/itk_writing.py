@@ -125,7 +125,9 @@ def write_image(image: ItkImage, path: str, writer: str) -> None:
     with suppress(FileNotFoundError):
         os.remove(path)  # what it takes up is free for the question
     require_room(path, image.voxels.nbytes + _BESIDE_VOXELS)
-    raise UnsupportedError(f"ITK cannot write this: {said}", code="NOT_WRITTEN")
+    raise UnsupportedError(
+        f"ITK cannot write this: {said}; save it as .nrrd or .nii instead", code="NOT_WRITTEN"
+    )
 
 
 def require_room(path: str, size: int) -> None:

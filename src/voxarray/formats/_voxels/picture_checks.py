@@ -106,7 +106,11 @@ def require_whole_bmp(fd: int) -> None:
         "<IIIIiiHHII", header, 2
     )
     if width < 1 or height == 0:
-        raise FormatError(f"the picture has {width} x {height} pixels", code="BAD_DIMS")
+        raise FormatError(
+            f"the picture has {width} x {height} pixels: expected at least one along each side; "
+            "copy or download the file again",
+            code="BAD_DIMS",
+        )
     rows = stored if compression in (1, 2) else (width * depth + 31) // 32 * 4 * abs(height)
     if os.fstat(fd).st_size < max(offset + rows, promised if compression in (1, 2) else 0):
         raise _cut_short("BMP")

@@ -77,7 +77,8 @@ def _stored(start: bytes) -> StoredVoxels:
     checked_sizes((w, h, max(1, d), max(1, count)), 4)
     if code not in DTYPES:
         raise UnsupportedError(
-            f"voxels of GIPL type {code} cannot be read: known are {sorted(DTYPES)}",
+            f"voxels of GIPL type {code} cannot be read: known are {sorted(DTYPES)}; convert the "
+            "file to one of them",
             code="UNSUPPORTED_DTYPE",
         )
     shape = (max(1, count), w, h, max(1, d))

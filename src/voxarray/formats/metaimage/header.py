@@ -191,7 +191,8 @@ class MetaHeader:
         name = self._required("ElementType").removesuffix("_ARRAY")
         if name not in _DTYPES:
             raise UnsupportedError(
-                f"voxels of MetaImage type {name!r} cannot be read: known are {', '.join(_DTYPES)}",
+                f"voxels of MetaImage type {name!r} cannot be read: known are "
+                f"{', '.join(_DTYPES)}; convert the file to one of them",
                 code="UNSUPPORTED_DTYPE",
             )
         orders = {self._flag(key) for key in _MSB if key in self.fields} or {False}

@@ -76,7 +76,8 @@ def _stored(start: bytes) -> StoredVoxels:
     checked_sizes((w, h, d, frames), 4)
     if code not in DTYPES:
         raise UnsupportedError(
-            f"voxels of MGH type {code} cannot be read: known are {sorted(DTYPES)}",
+            f"voxels of MGH type {code} cannot be read: known are {sorted(DTYPES)}; convert the "
+            "file to one of them",
             code="UNSUPPORTED_DTYPE",
         )
     return StoredVoxels((frames, w, h, d), np.dtype(DTYPES[code]), offset=_OFFSET)

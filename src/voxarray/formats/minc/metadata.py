@@ -65,7 +65,9 @@ class MincFacts:
             )
         if self.dtype.kind not in "iuf":
             raise UnsupportedError(
-                f"voxels of type {self.dtype} cannot be read", code="UNSUPPORTED_DTYPE"
+                f"voxels of type {self.dtype} cannot be read: convert them to numbers of 8 to 64 "
+                "bits first",
+                code="UNSUPPORTED_DTYPE",
             )
         for name, dimension in zip(self.names, self.dimensions, strict=True):
             if as_text(dimension.get("spacing", b"regular__")) == "irregular":

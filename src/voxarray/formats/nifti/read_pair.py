@@ -128,7 +128,10 @@ def _open_analyze(identity: FileIdentity, data: FileIdentity, start: bytes) -> F
     w, h, d, *more = sizes
     count = max(more)
     if dtype.fields is not None or dtype.kind not in "iufc":
-        raise UnsupportedError(f"voxels of type {dtype} cannot be read", code="UNSUPPORTED_DTYPE")
+        raise UnsupportedError(
+            f"voxels of type {dtype} cannot be read: convert them to numbers of 8 to 64 bits first",
+            code="UNSUPPORTED_DTYPE",
+        )
     if np.prod(more, dtype=object) != count:
         raise UnsupportedError(
             f"sizes {sizes} are not the axes (C, W, H, D) of an image: split the file",

@@ -169,7 +169,8 @@ class NrrdHeader:
         name = self.fields["encoding"].lower().strip()
         if name not in ENCODINGS:
             raise UnsupportedError(
-                f"encoding {name!r} is unknown: known are {', '.join(ENCODINGS)}",
+                f"encoding {name!r} is unknown: known are {', '.join(ENCODINGS)}; write the file "
+                "again with one of them",
                 code="UNSUPPORTED_ENCODING",
             )
         return ENCODINGS[name]

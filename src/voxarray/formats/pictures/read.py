@@ -110,7 +110,8 @@ def _header(identity: FileIdentity, name: str) -> tuple[Any, list[str]]:
     except RuntimeError as error:
         if "PixelType" in str(error):
             raise UnsupportedError(
-                f"ITK has no such pixels: {_reason(error)}", code="UNSUPPORTED_DTYPE"
+                f"ITK has no such pixels: {_reason(error)}; convert the picture to PNG first",
+                code="UNSUPPORTED_DTYPE",
             ) from None
         raise FormatError(f"ITK cannot read this: {_reason(error)}", code="BAD_HEADER") from None
     finally:

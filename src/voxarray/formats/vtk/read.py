@@ -133,7 +133,8 @@ class VtkHeader:
         name = self._voxels[0].lower()
         if name not in DTYPES:
             raise UnsupportedError(
-                f"voxels of VTK type {name!r} cannot be read: known are {', '.join(DTYPES)}",
+                f"voxels of VTK type {name!r} cannot be read: known are {', '.join(DTYPES)}; "
+                "convert the file to one of them",
                 code="UNSUPPORTED_DTYPE",
             )
         return np.dtype(">" + DTYPES[name])

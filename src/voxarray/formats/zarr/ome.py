@@ -55,7 +55,8 @@ class Multiscale:
             return cls.parse(only(group, path), group, path)
         except (KeyError, TypeError, AttributeError) as error:
             raise FormatError(
-                f"{path} does not have the metadata of an OME-Zarr image ({error!r})",
+                f"{path} does not have the metadata of an OME-Zarr image ({error!r}): repair its "
+                "attributes",
                 code="BAD_METADATA",
                 path=path,
             ) from error
@@ -71,7 +72,8 @@ class Multiscale:
                 error.path = path
                 raise
             raise FormatError(
-                f"{path} does not have the metadata of an OME-Zarr image ({error!r})",
+                f"{path} does not have the metadata of an OME-Zarr image ({error!r}): repair its "
+                "attributes",
                 code="BAD_METADATA",
                 path=path,
             ) from error
@@ -88,9 +90,14 @@ class Multiscale:
             for dataset in datasets
         )
         if not datasets or not all(isinstance(d["path"], str) for d in datasets):
-            raise FormatError("an image needs at least one level with a path", code="BAD_METADATA")
+            raise FormatError(
+                "an image needs at least one level with a path: repair its datasets",
+                code="BAD_METADATA",
+            )
         if not all(isinstance(axis, Mapping) for axis in (*axes, *world)):
-            raise FormatError("an axis is not described by a JSON object", code="BAD_METADATA")
+            raise FormatError(
+                "an axis is not described by a JSON object: repair the axes", code="BAD_METADATA"
+            )
         return cls(axes, world, tuple(d["path"].strip("/") for d in datasets), matrices)
 
     @property

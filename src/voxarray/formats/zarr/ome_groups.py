@@ -166,7 +166,7 @@ def _of_series(store: Store, group: Node) -> list[str]:
 
 def _bad(path: str, error: Exception) -> FormatError:
     return FormatError(
-        f"{path} does not have the metadata of OME-Zarr ({error!r})",
+        f"{path} does not have the metadata of OME-Zarr ({error!r}): repair its attributes",
         code="BAD_METADATA",
         path=path,
     )

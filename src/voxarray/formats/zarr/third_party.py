@@ -196,7 +196,7 @@ def _require_same_names(array: Node, image: Multiscale, path: str) -> None:
     if any(a != b for a, b in both):
         raise FormatError(
             f"the dimensions of {array.key} are named {own}, but the metadata of its image name "
-            f"them {image.names}",
+            f"them {image.names}: repair one of the two",
             code="BAD_AXES",
             path=path,
         )
@@ -233,7 +233,8 @@ def _labels(group: Node, path: str) -> tuple[Label, ...]:
         return parse_labels(described)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(
-            f"the image-label of {path} does not follow the specification of OME-Zarr ({error!r})",
+            f"the image-label of {path} does not follow the specification of OME-Zarr "
+            f"({error!r}): repair it, or remove it",
             code="BAD_METADATA",
             path=path,
         ) from error

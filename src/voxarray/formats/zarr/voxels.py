@@ -99,7 +99,7 @@ class ZarrVoxels:
         if dtype.kind not in "biufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
             raise UnsupportedError(
                 f"{node.key} of {store.path} holds {dtype}, and voxels are numbers of at most 64 "
-                "bits per part",
+                "bits per part: convert the array first",
                 code="UNSUPPORTED_DTYPE",
                 path=store.path,
             )

@@ -198,7 +198,8 @@ class Objects(ABC):
                 _documents.put((self.unique, key), (data, seen))
         if seen.size > limit:
             raise FormatError(
-                f"{self.where(key)} has {seen.size} bytes, but at most {limit} are expected",
+                f"{self.where(key)} has {seen.size} bytes, but at most {limit} are expected: it "
+                "is damaged, or is not the file that its name says",
                 code="BOMB",
                 path=self.shown,
             )
