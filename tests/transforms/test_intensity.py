@@ -540,3 +540,42 @@ def test_a_mask_after_a_change_of_the_affine_of_changed_intensities(first, move)
 def _placed(image, affine):
     image.affine = affine
     return image
+
+
+# --- Numbers that float32 cannot tell apart -------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [0, 2**24, 10**9])
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "uint64", "float64"])
+def test_small_differences_of_large_numbers(dtype, offset):
+    """The mean is subtracted before the result is rounded to float32."""
+    differences = np.random.default_rng(0).integers(0, 60, (1, 6, 7, 8))
+    image = vx.ScalarImage(tensor=(offset + differences).astype(dtype))
+    wide = differences.astype(float)
+    normal = (wide - wide.mean()) / wide.std(ddof=1)
+    found = vx.ZNormalization()(image).numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, normal, atol=1e-5)
+    ranged = wide / wide.max() * 3 - 1
+    np.testing.assert_allclose(
+        vx.RescaleIntensity((-1, 2))(image).numpy(), ranged, atol=1e-5, rtol=1e-5
+    )
+    given_range = vx.RescaleIntensity((-1, 2), in_min_max=(offset, offset + wide.max()))
+    np.testing.assert_allclose(given_range(image).numpy(), ranged, atol=1e-5, rtol=1e-5)
+    # Statistics of the first result follow from those of the image, whose intervals are too wide.
+    for first in (vx.RescaleIntensity((-1, 2)), vx.RescaleIntensity((0, 9), (0, 100))):
+        both = vx.Compose([first, vx.ZNormalization()])(image)
+        np.testing.assert_allclose(both.numpy(), normal, atol=1e-4)
+    twice = vx.Compose([vx.ZNormalization(), vx.RescaleIntensity((-1, 2))])(image)
+    np.testing.assert_allclose(twice.numpy(), ranged, atol=1e-4)
+
+
+def test_statistics_of_float32_far_from_zero_are_not_derived():
+    """Where intervals of values are wider than the values are apart, they are counted again."""
+    voxels = (1e5 + np.random.default_rng(0).normal(size=(1, 16, 16, 16))).astype(np.float32)
+    image = vx.ScalarImage(tensor=voxels)
+    cut = vx.RescaleIntensity((0, 1), in_min_max=(1e5 - 1, 1e5 + 1))
+    for derived in (cut(image), vx.ZNormalization()(image), vx.Clamp(1e5 - 1, 1e5 + 1)(image)):
+        found, expected = derived.statistics(), derived.numpy().astype(float)
+        np.testing.assert_allclose(found.mean, expected.mean(), rtol=1e-9, atol=1e-6)
+        np.testing.assert_allclose(found.std, expected.std(), rtol=1e-6)

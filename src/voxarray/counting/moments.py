@@ -68,6 +68,13 @@ class Moments:
             max(self.maximum, other.maximum),
         )
 
+    def on_line(self, slope: float, intercept: float) -> Moments:
+        """Moments of the same values, multiplied by a positive slope, plus an intercept."""
+        mean, low, high = (
+            value * slope + intercept for value in (self.mean, self.minimum, self.maximum)
+        )
+        return Moments(self.count, mean, self.squares * slope * slope, low, high)
+
     def variance(self, ddof: int = 0) -> float:
         """Mean square of the distances from the mean; NaN where there are too few values.
 

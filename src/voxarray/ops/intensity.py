@@ -14,6 +14,15 @@ from voxarray.ops.pointwise import Pointwise
 SINGLE = np.dtype(np.float32)
 
 
+def working_dtype(dtype: np.dtype) -> np.dtype:
+    """Type in which voxels are subtracted and divided before they become float32.
+
+    It holds every value of ``dtype``. In float32, numbers that differ by less than 1e-7 of their
+    magnitude would be equal before a mean is subtracted from them.
+    """
+    return SINGLE if np.can_cast(dtype, SINGLE) else np.dtype(np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Floating(Pointwise):
     """A function whose results are float32, as TorchIO's are."""
@@ -65,16 +74,23 @@ class Rescaled(Floating):
     before: tuple[float, float]
     after: tuple[float, float]
 
+    def line(self, low: float, high: float) -> tuple[float, float] | None:
+        if self.cut is not None and (low < self.cut[0] or high > self.cut[1]):
+            return None
+        slope = (self.after[1] - self.after[0]) / (self.before[1] - self.before[0])
+        return slope, self.after[0] - slope * self.before[0]
+
     def function(self, values: NDArray) -> NDArray:
-        result = values.astype(SINGLE)
+        working = working_dtype(values.dtype)
+        result = values.astype(working)
         if self.cut is not None:
-            np.clip(result, *map(SINGLE.type, self.cut), out=result)
-        low, high = map(SINGLE.type, self.before)
+            np.clip(result, *map(working.type, self.cut), out=result)
+        low, high = map(working.type, self.before)
         result -= low
         result /= high - low
         result *= self.after[1] - self.after[0]
         result += self.after[0]
-        return result
+        return result.astype(SINGLE, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +105,15 @@ class Normalised(Floating):
     mean: float
     deviation: float
 
+    def line(self, low: float, high: float) -> tuple[float, float] | None:
+        return 1 / self.deviation, -self.mean / self.deviation
+
     def function(self, values: NDArray) -> NDArray:
-        result = values.astype(SINGLE)
-        result -= SINGLE.type(self.mean)
-        result /= SINGLE.type(self.deviation)
-        return result
+        working = working_dtype(values.dtype)
+        result = values.astype(working)
+        result -= working.type(self.mean)
+        result /= working.type(self.deviation)
+        return result.astype(SINGLE, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +134,7 @@ class Standardised(Floating):
         gaps[gaps < 1e-5] = np.inf  # landmarks that coincide: what lies there becomes the first
         slopes = np.diff(wanted) / gaps
         starts = wanted[:-1] - slopes * found[:-1]
-        wide = values.astype(SINGLE)
+        wide = values.astype(working_dtype(values.dtype))
         where = np.digitize(wide, found[1:-1])
         result = slopes[where] * wide + starts[where]
         rounded: NDArray = result.astype(SINGLE)

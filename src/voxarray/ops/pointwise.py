@@ -33,6 +33,10 @@ class Pointwise(Operation):
     def function(self, values: NDArray) -> NDArray:
         """New values of values in the type of the base; any shape. Nothing given is changed."""
 
+    def line(self, low: float, high: float) -> tuple[float, float] | None:
+        """Slope and intercept if the function is linear between two values; else None."""
+        return None
+
     def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
         return (selection,)
 

@@ -54,9 +54,11 @@ def _found(source: Source, mask: Source | None, report: Progress | None) -> Stat
         # Under the affine of the window, which may be another than selecting gives: as after Flip.
         chosen = Window.of(before).take(window.selection).with_affine(window.affine)
         known = statistics_of(chosen, mask, report)
-        result = None if known.not_finite else known.through(window.base.function, before.dtype)
-        if result is not None and np.isfinite([result.minimum, result.maximum]).all():
-            return result
+        if known.count and not known.not_finite and known.is_fine:
+            line = window.base.line(known.minimum, known.maximum)
+            result = known.through(window.base.function, before.dtype, line)
+            if np.isfinite([result.minimum, result.maximum]).all() and result.is_fine:
+                return result
     if is_countable(source):
         return Statistics.of_counts(count_small(source, mask, report))
     measures = passes.count(source, Measures, mask, report)

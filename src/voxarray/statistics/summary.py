@@ -17,6 +17,9 @@ from voxarray.statistics.histogram import Bins, Histogram, from_counts
 from voxarray.statistics.value_counts import Counts
 
 _SHOWN = ("count", "mean", "std", "minimum", "median", "maximum", "not_finite", "exact")
+_FINE = 2**-8
+"""Largest mean width of an interval, in deviations, for other statistics to follow from these."""
+
 Percents = float | Sequence[float] | NDArray
 
 
@@ -180,15 +183,21 @@ class Statistics:
             )
         return Counts(self.low, self.counts).as_dict()
 
-    def through(self, function: Callable[[NDArray], NDArray], dtype: np.dtype) -> Statistics:
+    def through(
+        self,
+        function: Callable[[NDArray], NDArray],
+        dtype: np.dtype,
+        line: tuple[float, float] | None = None,
+    ) -> Statistics:
         """Statistics of the voxels after applying a function that never decreases.
 
-        If the statistics are `exact`, so is the result. Otherwise its mean and deviation have
-        errors like its percentiles.
+        If the statistics are `exact`, so is the result. Otherwise its percentiles have errors, and
+        so have mean and deviation unless the function is linear.
 
         Args:
             function: Function of an array of any shape; finite for finite values.
             dtype: Type of the voxels that the function is given.
+            line: Its slope and intercept if it is linear.
         """
 
         def of(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -202,12 +211,21 @@ class Statistics:
             return Statistics(moments, values, values, counts, True, self.not_finite)
         ends = of(np.array([self.minimum, self.maximum]))
         low, high = np.clip(of(self.low), *ends), np.clip(of(self.high), *ends)
-        moments = replace(
-            Moments.of_counted((low + high) / 2, self.counts),
-            minimum=float(ends[0]),
-            maximum=float(ends[1]),
-        )
+        if line is None:
+            moments = Moments.of_counted((low + high) / 2, self.counts)
+        else:
+            moments = self.moments.on_line(*line)
+        moments = replace(moments, minimum=float(ends[0]), maximum=float(ends[1]))
         return Statistics(moments, low, high, self.counts, False, self.not_finite)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether intervals are narrow, compared with how far values lie from their mean.
+
+        They are wide where values differ little and are all far from 0.
+        """
+        width = float(np.sum((self.high - self.low) * self.counts)) / max(self.count, 1)
+        return self.exact or width <= self.std * _FINE
 
     def _at(self, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
         """Values at positions in the sorted sequence, spread evenly over their interval."""

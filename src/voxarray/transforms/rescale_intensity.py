@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from voxarray.core.caller_warnings import warn_caller
-from voxarray.ops.intensity import Rescaled
+from voxarray.ops.intensity import Rescaled, working_dtype
 from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.transforms.masking import MaskingMethod
@@ -75,8 +75,9 @@ class RescaleIntensity(NormalizationTransform):
         before: tuple[float, float],
         name: str,
     ) -> Source:
-        # The difference in float32, in which it is divided by.
-        if np.float32(before[0]) == np.float32(before[1]):
+        # The difference in the type in which it is divided by.
+        working = working_dtype(source.dtype).type
+        if working(before[0]) == working(before[1]):
             return _left_alone(source, name, "all the intensity values are the same")
         return Rescaled(source, cut, before, self.out_min_max)
 
