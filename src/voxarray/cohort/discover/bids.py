@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pathspec import GitIgnoreSpec
 
 from voxarray.cohort.discover.input import stem
+from voxarray.cohort.discover.text_table import TableError, TextTable, not_once, read_table
+from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import FormatError
 from voxarray.storage.small_files import is_file, read_file
 
 DESCRIPTION = "dataset_description.json"
 PARTICIPANTS = "participants.tsv"
+_PARTICIPANT = "participant_id"
 
 LABEL_SUFFIXES = {"dseg", "mask", "defacemask"}
 """Suffixes of label maps (BIDS derivatives, "Segmentations" and "Masks"; masks of defacing)."""
@@ -146,18 +147,63 @@ class Ignored:
         return False
 
 
-def participants(folder: str, columns: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Some columns of ``participants.tsv``, by ``sub-`` label."""
+def participants(folder: str, columns: Iterable[str]) -> dict[str, dict[str, str]] | None:
+    """Some columns of ``participants.tsv``, by ``sub-`` label; None if it has none of them.
+
+    Raises:
+        FormatError: It is no table, has a column of these twice, or says two things of one
+            participant (``BAD_PARTICIPANTS``).
+    """
     path = os.path.join(folder, PARTICIPANTS)
-    if not is_file(path):
-        return {}
+    columns = list(columns)
+    if not columns or not is_file(path):
+        return None
     text = read_file(path).decode("utf-8-sig", "surrogateescape")
-    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))
-    return {
-        row["participant_id"]: {name: row[name] for name in columns if name in row}
-        for row in rows
-        if row.get("participant_id")
-    }
+    try:
+        table = read_table(text, "\t")
+        wanted = [name for name in columns if name in table.names]
+        if not wanted:
+            return None
+        for name in (_PARTICIPANT, *wanted):
+            if table.names.count(name) != 1:
+                raise not_once(table.names, name)
+        return _by_participant(table, wanted)
+    except TableError as error:
+        raise FormatError(
+            f"{path} cannot be read as a table ({error}): expected columns with tabs between them, "
+            f"of which the first is {_PARTICIPANT}, and a row for each participant",
+            code="BAD_PARTICIPANTS",
+            path=path,
+        ) from None
+
+
+def _by_participant(table: TextTable, wanted: Sequence[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for row in table.rows:
+        cells = {name: row[name] for name in wanted if name in row}
+        whose = row.get(_PARTICIPANT, "")
+        known = found.setdefault(whose, cells)
+        if whose and known != cells:
+            differing = next(n for n in wanted if known.get(n) != cells.get(n))
+            raise TableError(
+                f"two rows of {whose} differ in {differing}: {known.get(differing)!r} and "
+                f"{cells.get(differing)!r}"
+            )
+    return found
+
+
+def warn_of_unlisted(
+    subjects: Collection[str], rows: Collection[str], columns: Sequence[str]
+) -> None:
+    """Say which subjects lack what was to be kept of them, since no row is theirs."""
+    count, listed = len(subjects), next(iter(rows), None)
+    warn_by_code(
+        "METADATA_ABSENT",
+        f"{count} subject{'s have' if count > 1 else ' has'} no row in {PARTICIPANTS}, such as "
+        f"{min(subjects)}, so there is no {' or '.join(columns)} of "
+        f"{'them' if count > 1 else 'it'} to keep; {_PARTICIPANT} must be the name of the "
+        f"subject's folder{f', and is {listed!r} in the first row' if listed is not None else ''}",
+    )
 
 
 def agreement(one: Mapping[str, str], other: Mapping[str, str]) -> int | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput, stem
+from voxarray.cohort.discover.text_table import TableError, not_once, read_table
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.core.errors import FormatError, UnsupportedError
 from voxarray.storage.remote.address import Address, as_local, is_url
@@ -23,7 +24,7 @@ Row = Mapping[str, Any]
 
 
 def found_in(
-    path: str, choice: InputSelection, options: ArchiveOptions
+    path: str, choice: InputSelection, options: ArchiveOptions, census: Census
 ) -> Iterator[DiscoveredInput]:
     """The images that a manifest lists.
 
@@ -32,10 +33,10 @@ def found_in(
     ``id`` names the subject.
 
     Raises:
-        FormatError: If it cannot be read, or a column is missing (``BAD_MANIFEST``).
+        FormatError: If it cannot be read, a column is missing, or two have the name of one that is
+            used (``BAD_MANIFEST``).
     """
-    rows = _rows(path)
-    names = list(rows[0]) if rows else []
+    names, rows = _names_and_rows(path)
     images = list(choice.image_columns) or [name for name in names if name.lower() in _IMAGE]
     labels = list(choice.label_columns) or [name for name in names if name.lower() in _LABEL]
     subject = choice.subject_column or next((n for n in names if n.lower() in _SUBJECT), None)
@@ -49,22 +50,32 @@ def found_in(
             code="BAD_MANIFEST",
             path=path,
         )
+    for name in (*wanted, *options.keep_metadata):
+        if names.count(name) > 1:
+            raise _unreadable(path, str(not_once(names, name)))
     folder = os.path.dirname(os.path.abspath(path))
     for row in rows:
-        kept = {name: row[name] for name in options.keep_metadata if name in row}
+        kept = {name: row.get(name) for name in options.keep_metadata if name in names}
         cells = [(name, str(row[name])) for name in (*images, *labels) if row.get(name)]
-        whose = row[subject] if subject else None
+        if not cells and any(row.values()):
+            census.ignore("rows of a manifest that name no image")
+        whose = row.get(subject) if subject else None
         for name, cell in cells:
             location = location_of(cell, folder)
             source = name_of(location, folder)
             yield DiscoveredInput(
-                subject=str(whose or stem(name_of(location_of(cells[0][1], folder), folder))),
+                subject=_text(whose) or stem(name_of(location_of(cells[0][1], folder), folder)),
                 image=name,
                 kind="label" if name in labels or options.labels_only else "intensity",
                 source=source,
                 location=location,
                 kept=kept,
             )
+
+
+def _text(cell: Any) -> str:
+    """A cell as text: a number may be 0, and still name a subject."""
+    return "" if cell is None else str(cell)
 
 
 def name_of(location: str, folder: str) -> str:
@@ -90,20 +101,40 @@ def location_of(cell: str, folder: str) -> str:
     return cell if is_url(cell) else os.path.join(folder, os.path.expanduser(cell))
 
 
-def _rows(path: str) -> Sequence[Row]:
+def _names_and_rows(path: str) -> tuple[Sequence[str], Sequence[Row]]:
+    """Names of the columns, which may stand there twice, and the rows."""
     try:
         if path.lower().endswith(".parquet"):
             import pyarrow.parquet
 
-            table: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
-            return table
+            table = pyarrow.parquet.read_table(path)
+            return table.column_names, [_plain(row) for row in table.to_pylist()]
         delimiter = "\t" if path.lower().endswith(".tsv") else ","
         with open(path, newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file, delimiter=delimiter))
-    except (ValueError, csv.Error) as error:  # also what Arrow finds wrong
-        raise FormatError(
-            f"the manifest {path} cannot be read as a table ({type(error).__name__}): expected "
-            "CSV, TSV or Parquet with a header",
-            code="BAD_MANIFEST",
-            path=path,
-        ) from None
+            text = read_table(file.read(), delimiter)
+        return text.names, text.rows
+    except TableError as error:
+        raise _unreadable(path, str(error)) from None
+    except ValueError as error:  # also what Arrow finds wrong
+        raise _unreadable(path, type(error).__name__) from None
+
+
+def _unreadable(path: str, why: str) -> FormatError:
+    return FormatError(
+        f"the manifest {path} cannot be read as a table ({why}): expected CSV, TSV or Parquet with "
+        "a header",
+        code="BAD_MANIFEST",
+        path=path,
+    )
+
+
+def _plain(row: Row) -> Row:
+    """A row of Parquet as numbers and texts: dates and decimals are texts, and NaN is no value."""
+    return {
+        name: None
+        if cell is None or cell != cell
+        else cell
+        if isinstance(cell, (bool, int, float, str))
+        else str(cell)
+        for name, cell in row.items()
+    }

@@ -192,7 +192,9 @@ class _Search:
         path = os.path.expanduser(source)
         lower = path.lower()
         if os.path.isfile(path) and lower.endswith(manifest_table.SUFFIXES):
-            return self._counted(manifest_table.found_in(path, self.choice, self.options))
+            return self._counted(
+                manifest_table.found_in(path, self.choice, self.options, self.census)
+            )
         if os.path.isfile(path) and lower.endswith(LIST_SUFFIX):
             return self._counted(_listed(path, self.options))
         if os.path.isdir(path) and not is_image(path):
@@ -296,13 +298,17 @@ class _Search:
         self, folder: str, prefix: str, names: Sequence[str]
     ) -> Iterator[DiscoveredInput]:
         ignored = bids.Ignored.of(folder)
-        kept = bids.participants(folder, self.options.keep_metadata)
+        rows = bids.participants(folder, self.options.keep_metadata)
+        unlisted = set[str]()
         for name in names:
             rule = bids.ruled_out(name, ignored)
             if rule:
                 self.census.drop(rule)
                 continue
             entities = bids.entities(name)
+            whose = f"sub-{entities['sub']}"
+            if rows is not None and whose not in rows:
+                unlisted.add(whose)
             is_label = entities["suffix"] in bids.LABEL_SUFFIXES or self.options.labels_only
             yield DiscoveredInput(
                 subject=prefix + bids.subject_of(entities),
@@ -311,8 +317,10 @@ class _Search:
                 source=prefix + name,
                 location=joined(folder, name),
                 entities=entities,
-                kept=kept.get(f"sub-{entities['sub']}", {}),
+                kept=(rows or {}).get(whose, {}),
             )
+        if rows is not None and unlisted:
+            bids.warn_of_unlisted(unlisted, rows, self.options.keep_metadata)
 
 
 def joined(folder: str, name: str) -> str:
@@ -343,7 +351,8 @@ def _subject(location: str, name: str) -> str:
 
 def _listed(path: str, options: ArchiveOptions) -> Iterator[DiscoveredInput]:
     folder = os.path.dirname(os.path.abspath(path))
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:  # as names of files are
+    # As names of files are; some editors begin a text with a mark that is no letter.
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
         lines = [line.strip() for line in file]
     for line in lines:
         if line and not line.startswith("#"):

@@ -76,7 +76,7 @@ def plan_of(
             # One alone is asked for here: a thread to wait for costs more than the question.
             stamps = list((threads.map if len(subject) > 1 else map)(_stamp, subject))
             known = reusable.get(_signature(subject, stamps))
-            if known is None:
+            if known is None or not _are_of_these_cells(known, subject, digest):
                 seen = [
                     one
                     for pair in zip(subject, stamps, strict=True)
@@ -172,6 +172,14 @@ def _reusable(previous: Plan | None, options: ArchiveOptions) -> dict[Signature 
                 rows.add((row, layer.origin.stamp.digest))
         found[frozenset(rows)] = items
     return found
+
+
+def _are_of_these_cells(
+    items: Sequence[Item], subject: Sequence[DiscoveredInput], digest: str
+) -> bool:
+    """Whether what a table says of a subject is what it said when these items were planned."""
+    kept = {one.source: one.kept for one in subject}
+    return all(item.key == _key(item, kept.get(item.origin.source, {}), digest) for item in items)
 
 
 def _row(item: Item, image: str, kind: str, origin: Input) -> str:
@@ -292,22 +300,33 @@ def _item(one: _Seen, layers: Sequence[_Seen], digest: str) -> Item:
         header = replace(
             header, voxel_bytes=header.voxel_bytes + more, peak=max(peaks), inodes=inodes
         )
-    named = tuple(Layer(layer.image, layer.origin) for layer in layers)
-    origins = [one.origin, *(layer.origin for layer in layers)]
-    inputs = [[o.source, o.stamp.digest, o.header, o.series] for o in origins]
-    key = key_of([found.subject, one.image, kind, inputs, digest])
-    return Item(
+    item = Item(
         slug=slug(found.subject, one.image),
         subject=found.subject,
         image=one.image,
         kind=kind,
         origin=one.origin,
-        layers=named,
+        layers=tuple(Layer(layer.image, layer.origin) for layer in layers),
         header=header,
         facts=dict(one.facts or found.entities),
-        key=key,
+        key="",
         failure=one.failure,
     )
+    return replace(item, key=_key(item, found.kept, digest))
+
+
+def _key(item: Item, kept: Mapping[str, Any], digest: str) -> str:
+    """Digest of what the archive of an item depends on.
+
+    Args:
+        item: With all but its key.
+        kept: What a table says of its image, which its archive holds, too.
+        digest: Of the options.
+    """
+    origins = [item.origin, *(layer.origin for layer in item.layers)]
+    inputs = [[o.source, o.stamp.digest, o.header, o.series] for o in origins]
+    told = [dict(kept)] if kept else []
+    return key_of([item.subject, item.image, item.kind, inputs, digest, *told])
 
 
 def _told_apart(items: Sequence[Item]) -> list[Item]:

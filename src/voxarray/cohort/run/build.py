@@ -22,6 +22,7 @@ from voxarray.cohort.discover.search import cohort_above, cohort_named, search
 from voxarray.cohort.enclosing import refuse_cohort_among_results
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
+from voxarray.cohort.plan.absent_fields import warn_of_absent_fields
 from voxarray.cohort.plan.failures import FATAL
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import FileOpener, Opener
@@ -225,6 +226,7 @@ def make_plan(
     plan = plan_of(found, path_texts(sources), options, previous, looked)
     if previous is None:  # else its sources are these, and no pipeline made its archives
         refuse_other_pipelines(folder, plan, None)
+    warn_of_absent_fields(plan, options)
     if write:
         make_folder(folder.root)
         if previous is None:

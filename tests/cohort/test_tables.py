@@ -1,0 +1,160 @@
+"""Manifests and participants.tsv: no row is lost, no cell moves, and changed cells are noticed."""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+
+import pandas as pd
+import pytest
+from cohort_samples import run, save
+
+import voxarray as vx
+from voxarray.cohort.discover.search import search
+from voxarray.cohort.discover.text_table import TableError, read_table
+
+HEADER = "subject,image,note\n"
+KEEP = ("--keep-metadata", "age")
+
+
+def scans(folder, count=3):
+    for number in range(count):
+        save(folder / f"{number}.nii", number + 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ('a,0.nii,"he said\nb,1.nii,x\n', "line 2"),  # never closed
+        ('a,0.nii,"he said\nb,1.nii,"x"\n', "line 2"),  # closed where no cell ends
+        ('z,2.nii,-\na,0.nii,"he said\nb,1.nii,ill"\nc,2.nii,y\n', "line 3"),
+        ('a,"0.nii,x\nb,1.nii,y"\n', "line 2"),
+        ("a,0.nii,ill, badly\n", "line 2 has 4 cells"),
+        ("a,0.nii,x\nb,1.nii,ill, badly\n", "line 3 has 4 cells"),
+    ],
+)
+def test_quotes_and_delimiters_that_move_cells(tmp_path, rows, line):
+    scans(tmp_path)
+    (tmp_path / "list.csv").write_text(HEADER + rows)
+    with pytest.raises(vx.FormatError, match=line) as caught:
+        search([str(tmp_path / "list.csv")], "out")
+    assert caught.value.code == "BAD_MANIFEST"
+
+
+def test_cells_that_are_quoted_as_they_should():
+    text = 'subject,image,note\r\n"a","0,1.nii","so ""ill""\r\nand more, and more"\r\n\r\nb,1.nii\n'
+    assert read_table(text, ",").rows == (
+        {"subject": "a", "image": "0,1.nii", "note": 'so "ill"\r\nand more, and more'},
+        {"subject": "b", "image": "1.nii"},
+    )
+    assert read_table('image\n"a\nb.nii"\n', ",").rows == ({"image": "a\nb.nii"},)
+    assert read_table("a,b,,\n1,2,,,\n", ",").rows == ({"a": "1", "b": "2", "": ""},)
+    with pytest.raises(TableError):
+        read_table('a\tb\n1\t"2\n', "\t")
+
+
+def test_columns_of_one_name(tmp_path):
+    scans(tmp_path)
+    (tmp_path / "list.csv").write_text("subject,image,note,image,note\na,0.nii,x,1.nii,y\n")
+    with pytest.raises(vx.FormatError, match="2 columns are called 'image'") as caught:
+        search([str(tmp_path / "list.csv")], "out")
+    assert caught.value.code == "BAD_MANIFEST"
+    (tmp_path / "list.csv").write_text("subject,image,note,note\na,0.nii,x,y\n")
+    assert len(search([str(tmp_path / "list.csv")], "out")) == 1  # nobody asked for notes
+    result = run(
+        *("convert", tmp_path / "list.csv", tmp_path / "out", "--keep-metadata", "note"),
+    )
+    assert (result.exit_code, "2 columns are called 'note'" in result.stderr) == (1, True)
+
+
+def test_rows_without_an_image_are_counted(tmp_path):
+    scans(tmp_path)
+    (tmp_path / "list.csv").write_text("subject,image\na,0.nii\nb,\nc\n,\n")
+    result = run("convert", tmp_path / "list.csv", tmp_path / "out")
+    assert "2 rows of a manifest that name no image" in result.output
+
+
+def test_cells_of_parquet(tmp_path):
+    scans(tmp_path)
+    day = datetime.date(2020, 1, 2)
+    rows = {"subject": [0, 1, 2], "image": [f"{n}.nii" for n in range(3)], "day": [day, day, None]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "list.parquet")
+    vx.convert_cohort(tmp_path / "list.parquet", tmp_path / "out", keep_metadata=["day"])
+    cohort = vx.Cohort(tmp_path / "out")
+    assert cohort.names == ["0", "1", "2"]
+    assert cohort.table.day.tolist()[:2] == ["2020-01-02"] * 2
+    assert pd.isna(cohort.table.day[2])
+
+
+def test_a_list_that_begins_with_a_byte_order_mark(tmp_path):
+    scans(tmp_path)
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf0.nii\r\n1.nii\r\n")
+    assert [one.source for one in search([str(tmp_path / "list.txt")], "out")] == ["0.nii", "1.nii"]
+
+
+def test_a_changed_cell_changes_the_catalogue(tmp_path):
+    scans(tmp_path)
+    table = tmp_path / "list.csv"
+    table.write_text("subject,image,age\na,0.nii,30\nb,1.nii,31\nc,2.nii,32\n")
+    assert run("convert", table, tmp_path / "out", *KEEP).exit_code == 0
+    again = run("convert", table, tmp_path / "out", *KEEP)
+    assert "0 converted, 3 up to date" in again.output
+    table.write_text("subject,image,age\na,0.nii,31\nb,1.nii,30\nc,2.nii,32\n")
+    assert "2 converted, 1 up to date" in run("convert", table, tmp_path / "out", *KEEP).output
+    assert vx.Cohort(tmp_path / "out").table.age.tolist() == ["31", "30", "32"]
+    assert run("verify", tmp_path / "out").exit_code == 0
+    table.write_text("subject,image\na,0.nii\nb,1.nii\nc,2.nii\n")
+    gone = run("convert", table, tmp_path / "out", *KEEP)
+    assert "METADATA_ABSENT: no image has 'age' to keep" in gone.stderr
+    assert "age" not in vx.Cohort(tmp_path / "out").table
+
+
+def dataset(folder, text):
+    for number in (1, 2):
+        save(folder / f"sub-0{number}/anat/sub-0{number}_T1w.nii", number)
+    (folder / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.8.0"}')
+    (folder / "participants.tsv").write_text(text)
+
+
+def test_changed_participants(tmp_path):
+    dataset(tmp_path / "in", "participant_id\tage\nsub-01\t30\nsub-02\t31\n")
+    run("convert", tmp_path / "in", tmp_path / "out", *KEEP)
+    dataset(tmp_path / "in", "participant_id\tage\nsub-01\t31\nsub-02\t30\n")
+    run("convert", tmp_path / "in", tmp_path / "out", *KEEP)
+    assert vx.Cohort(tmp_path / "out").table.age.tolist() == ["31", "30"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('participant_id\tage\nsub-01\t"30\nsub-02\t31\n', "unexpected end of data"),
+        ("participant_id\tage\nsub-01\t30\nsub-01\t31\nsub-02\t3\n", "sub-01 differ in age"),
+        ("participant_id\tage\tage\nsub-01\t30\t31\n", "2 columns are called 'age'"),
+        ("participant_id \tage\nsub-01\t30\n", "no column is called 'participant_id'"),
+        ("participant_id\tage\nsub-01\t30\t31\n", "line 2 has 3 cells"),
+    ],
+)
+def test_participants_that_cannot_be_told(tmp_path, text, said):
+    dataset(tmp_path / "in", text)
+    result = run("convert", tmp_path / "in", tmp_path / "out", *KEEP)
+    assert result.exit_code == 1
+    assert "BAD_PARTICIPANTS" in result.stderr
+    assert said in result.stderr
+    assert not (tmp_path / "out").exists()
+    assert run("convert", tmp_path / "in", tmp_path / "out").exit_code == 0  # nothing is kept of it
+
+
+def test_the_same_row_twice_and_other_columns(tmp_path):
+    text = "participant_id\tage\tx\nsub-01\t30\t1\nsub-01\t30\t2\nsub-02\t31\t3\n"
+    dataset(tmp_path / "in", text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vx.convert_cohort(tmp_path / "in", tmp_path / "out", keep_metadata=["age"])
+    assert vx.Cohort(tmp_path / "out").table.age.tolist() == ["30", "31"]
+
+
+def test_subjects_without_a_row(tmp_path):
+    dataset(tmp_path / "in", "participant_id\tage\n01\t30\nsub-02\t31\n")
+    with pytest.warns(vx.VoxarrayWarning, match="METADATA_ABSENT: 1 subject has no row .* sub-01"):
+        vx.convert_cohort(tmp_path / "in", tmp_path / "out", keep_metadata=["age"])
+    assert vx.Cohort(tmp_path / "out").table.age.fillna("-").tolist() == ["-", "31"]
