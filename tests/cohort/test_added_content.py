@@ -78,6 +78,23 @@ def test_an_archive_that_got_more_is_not_replaced(made, tmp_path, add, named, ch
     assert vx.Archive(made.path).notes == {}
 
 
+def test_the_plan_says_so_before_anything_is_converted(made, tmp_path):
+    def planned(*more):
+        return run("plan", tmp_path / "in", tmp_path / "out", *PATTERNS, *more)
+
+    add_notes(made, None)
+    assert "CONTENT_ADDED" not in planned().stderr  # it is up to date
+    touch(tmp_path / "in/0/t1.nii")
+    touch(tmp_path / "in/1/t1.nii")  # of which the archive has nothing more
+    for more in (["--dry-run"], [], []):
+        result = planned(*more)
+        assert result.exit_code == 0
+        name = archives(tmp_path / "out")[0].name
+        assert "warning: CONTENT_ADDED: this plan makes archives again" in result.stderr
+        assert f"leave them as they are: {name}. Save" in result.stderr
+    assert again(tmp_path).exit_code == 3
+
+
 def test_what_is_added_while_an_archive_is_made_again_stays(made, tmp_path, monkeypatch):
     touch(tmp_path / "in/0/t1.nii")
     refuse = task.refuse_to_lose

@@ -9,9 +9,10 @@ import time
 
 import dask.config
 import pytest
-from cohort_samples import report_codes, save, truth
+from cohort_samples import report_codes, save, touch, truth
 from test_interruptions import check_whole, start
 
+import voxarray as vx
 from voxarray.cohort.catalogue.journal import records
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run import dask as on_dask
@@ -65,6 +66,21 @@ def test_only_what_would_be_waited_for_is_divided(tmp_path, source, jobs):
     with dask.config.set({"voxarray.split-from": "100 KiB"}):
         build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(workers=2))
     assert jobs == {}
+
+
+def test_an_image_that_will_be_refused_is_not_divided(tmp_path, source, jobs):
+    """So that it is refused at once, and not when all of its parts are written."""
+    build(source, tmp_path / "out", options=OPTIONS)
+    [path] = (tmp_path / "out/subjects").glob("large*")
+    vx.Archive(path).add_notes(quality="good")
+    touch(source / "large.nii")
+    with dask.config.set({"voxarray.split-from": "100 KiB"}):
+        made = build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(workers=2))
+        assert [one.code for one in made.failures] == ["CONTENT_ADDED"]
+        assert jobs == {}
+        run = ExecutionOptions(workers=2, overwrite=True)
+        assert build(source, tmp_path / "out", options=OPTIONS, run=run).converted == 3
+    assert [slug.split("-")[0] for slug in jobs] == ["large"]
 
 
 def test_small_images_are_not_divided(tmp_path, source, jobs):

@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 from voxarray.archive.added_content import added_labels
 from voxarray.archive.generations import HISTORY
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
+from voxarray.cohort.catalogue import rows
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.plan import Plan
+from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 from voxarray.storage.store import Store
+
+_TOLD = 3
+
+
+def is_refused(archive: str) -> bool:
+    """Whether an archive may not be made again; see `refuse_to_lose`."""
+    try:
+        refuse_to_lose(archive)
+    except ArchiveExistsError:
+        return True
+    return False
+
+
+def warn_of_additions(plan: Plan, folder: CohortLayout) -> None:
+    """Say at once which archives a plan wants made again, and conversion will refuse to.
+
+    Warns:
+        VoxarrayWarning: ``CONTENT_ADDED``.
+    """
+    entries = rows.entries(folder)
+    paths = {item.key: folder.archive(item.slug, plan.zipped) for item in plan.items}
+    there = {key: entries.get(os.path.basename(path)) for key, path in paths.items()}
+    changed = [paths[key] for key, entry in there.items() if entry and entry.key != key]
+    names = [os.path.basename(path) for path in changed if is_refused(path)]
+    if names:
+        more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+        warn_by_code(
+            "CONTENT_ADDED",
+            f"this plan makes archives again to which label maps or notes were added, and "
+            f"convert will leave them as they are: {', '.join(names[:_TOLD])}{more}. Save what was "
+            "added elsewhere and remove it from them, or pass --overwrite to convert, which "
+            "deletes it",
+        )
 
 
 def refuse_to_lose(archive: str) -> None:

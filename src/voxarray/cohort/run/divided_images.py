@@ -16,6 +16,7 @@ from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import Opener
+from voxarray.cohort.run.added_content import is_refused
 from voxarray.cohort.run.job import Job
 from voxarray.cohort.run.task import peak_of
 from voxarray.cohort.run.throttle import HERE
@@ -49,10 +50,16 @@ def parts_of(job: Job, workers: int) -> dict[str, list[range]]:
     for item in job.items:
         if workers < 2 or item.size < least or 2 * item.size * workers <= total:
             continue
+        if not job.overwrite and _is_refused(item, job):
+            continue  # which is said at once where it is not divided, before a voxel is read
         parts = _parts(item, job.opener_of(item), job.options, workers)
         if parts:
             found[item.slug] = parts
     return found
+
+
+def _is_refused(item: Item, job: Job) -> bool:
+    return is_refused(CohortLayout.of(job.root).archive(item.slug, job.options.zipped))
 
 
 def _parts(item: Item, opener: Opener, options: ArchiveOptions, workers: int) -> list[range]:
