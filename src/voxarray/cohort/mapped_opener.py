@@ -44,7 +44,8 @@ class MappedOpener:
             made: Any = self.transform(self.member.subject())
         if not isinstance(made, Subject):
             raise FormatError(
-                f"the transform returned {type(made).__name__} for a subject: expected a Subject",
+                f"the transform returned {type(made).__name__} for a subject: expected a Subject; "
+                "return the Subject that it made",
                 code="BAD_TRANSFORM",
             )
         return made

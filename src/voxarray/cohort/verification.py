@@ -60,7 +60,11 @@ def verify(
         begin: Callable[[str], Progress] | None = None if report is None else lambda _: report
         found = holdings([text])
         if found.barren:
-            raise MissingFileError(f"no archive in {text}", code="NOTHING_FOUND", path=text)
+            raise MissingFileError(
+                f"no archive in {text}: give archives, cohorts, or folders that contain them",
+                code="NOTHING_FOUND",
+                path=text,
+            )
         if source is not None:
             verdicts = verify_against(found, source, quick=quick, begin=begin)
         else:
@@ -130,6 +134,6 @@ def require_comparable(found: Holdings, sources: Sequence[str | os.PathLike[str]
         return
     raise FormatError(
         f"sources are compared with one archive or one cohort, and there are {archives} archives, "
-        f"{cohorts} cohorts and {len(sources)} sources",
+        f"{cohorts} cohorts and {len(sources)} sources: verify each by itself",
         code="TOO_MANY_ARCHIVES",
     )

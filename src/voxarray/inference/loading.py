@@ -159,7 +159,7 @@ def _ensemble(members: Sequence[LoadedModel]) -> LoadedModel:
         if (other.names or first.names) != (first.names or other.names):
             raise ModelError(
                 f"models of an ensemble have the classes {first.names} and {other.names}: they "
-                "predict different things",
+                "predict different things: give models of the same classes",
                 code="ENSEMBLE_DIFFERS",
             )
     text = "\0".join(member.digest for member in members)

@@ -231,13 +231,19 @@ class OnnxNetwork:
         if len(found) != 1:
             names = [one.name for one in session.get_outputs()]
             raise ModelError(
-                f"{self.path} has the outputs {names}: expected one", code="BAD_PREDICTION"
+                f"{self.path} has the outputs {names}: expected one; export the model with one "
+                "output",
+                code="BAD_PREDICTION",
             )
         return _without_filling(torch.from_numpy(np.asarray(found[0])), whole, batch)
 
 
 def _unfit_inputs(path: str, seen: list[Any]) -> ModelError:
-    return ModelError(f"{path} has the inputs {seen}: expected one, (N, C, W, H, D)", path=path)
+    return ModelError(
+        f"{path} has the inputs {seen}: expected one, (N, C, W, H, D); export the model with one "
+        "input",
+        path=path,
+    )
 
 
 def fitted(path: str, expected: Sequence[Any], batch: torch.Tensor) -> torch.Tensor:

@@ -219,7 +219,8 @@ class NiftiHeader:
         if self.offset > (most if compressed else available):
             raise FormatError(
                 f"vox_offset says that voxels start at byte {self.offset}, and the file has "
-                f"{available} bytes: it was cut short, or its header is wrong",
+                f"{available} bytes: it was cut short, or its header is wrong; copy it again, or "
+                "repair the header",
                 code="BAD_OFFSET",
             )
         needed = self.offset + self.nbytes
@@ -329,7 +330,7 @@ def _version(start: bytes) -> tuple[Version, Literal["<", ">"]]:
         if version is not None:
             return version, order
     raise FormatError(
-        f"a NIfTI file starts with the number 348 or 540, this one with {start[:4].hex(' ')}: "
-        "it is another format, or damaged",
+        f"a NIfTI file starts with the number 348 or 540, this one with {start[:4].hex(' ')}: it "
+        "is another format, or damaged; check its suffix, or copy it again",
         code="NOT_NIFTI",
     )

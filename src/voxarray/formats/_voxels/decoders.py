@@ -29,7 +29,8 @@ class Text:
         if 2 * count - 1 > available - self.start:
             raise FormatError(
                 f"{stored.shape} voxels as text take at least {2 * count - 1} bytes, and the file "
-                f"has {available}: it was cut short, or its header is wrong",
+                f"has {available} bytes: it was cut short, or its header is wrong; copy it again, "
+                "or repair the header",
                 code="DIMS_EXCEED_FILE",
             )
 
@@ -66,7 +67,8 @@ class Hexadecimal:
         if 2 * stored.nbytes > available - self.start:
             raise FormatError(
                 f"{stored.shape} voxels take {2 * stored.nbytes} digits, and the file has "
-                f"{available} bytes: it was cut short, or its header is wrong",
+                f"{available} bytes: it was cut short, or its header is wrong; copy it again, or "
+                "repair the header",
                 code="DIMS_EXCEED_FILE",
             )
 

@@ -87,14 +87,15 @@ class StoredVoxels:
         if not 0 <= self.offset <= available:
             raise FormatError(
                 f"voxels should start at byte {self.offset}, and the file has {available} bytes: "
-                "it was cut short, or its header is wrong",
+                "it was cut short, or its header is wrong; copy it again, or repair the header",
                 code="BAD_OFFSET",
             )
         needed = self.offset + self.nbytes
         if needed > available:
             raise TruncatedError(
                 f"{self.shape} voxels of {self.dtype.name} end at byte {needed}, and the file has "
-                f"{available} bytes: it was cut short, or its header is wrong"
+                f"{available} bytes: it was cut short, or its header is wrong; copy it again, or "
+                "repair the header"
             )
 
     def require_decoded(self, available: int, ratio: int) -> None:

@@ -37,7 +37,7 @@ def opened_hdf5(path: str) -> Iterator[Any]:
     except Exception as error:
         raise FormatError(
             f"h5py cannot read this ({type(error).__name__}: {error}): it is another format, or "
-            "damaged",
+            "damaged; check its suffix, or copy it again",
             code="BAD_HEADER",
         ) from error
 

@@ -28,6 +28,6 @@ def nibabel_errors(what: str) -> Iterator[None]:
     except Exception as error:
         raise FormatError(
             f"nibabel cannot read this {what} header ({type(error).__name__}: {error}): it is "
-            "another format, or damaged",
+            "another format, or damaged; check its suffix, or copy it again",
             code="BAD_HEADER",
         ) from error

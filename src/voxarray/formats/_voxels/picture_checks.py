@@ -49,7 +49,7 @@ def require_whole_png(fd: int) -> None:
     if portable.pread(fd, 8, 0) != _PNG_MAGIC:
         raise FormatError(
             "a PNG file starts with 89 50 4E 47, this one does not: it is another format, or "
-            "damaged",
+            "damaged; check its suffix, or copy it again",
             code="NOT_PNG",
         )
     position, size = len(_PNG_MAGIC), os.fstat(fd).st_size
@@ -71,7 +71,8 @@ def require_whole_jpeg(fd: int) -> None:
     """
     if portable.pread(fd, 2, 0) != b"\xff\xd8":
         raise FormatError(
-            "a JPEG file starts with FF D8, this one does not: it is another format, or damaged",
+            "a JPEG file starts with FF D8, this one does not: it is another format, or damaged; "
+            "check its suffix, or copy it again",
             code="NOT_JPEG",
         )
     position = 2
@@ -99,7 +100,7 @@ def require_whole_bmp(fd: int) -> None:
     if header[:2] != b"BM" or len(header) < 54:
         raise FormatError(
             "a BMP file starts with BM and has a header of at least 54 bytes, this one does not: "
-            "it is another format, or damaged",
+            "it is another format, or damaged; check its suffix, or copy it again",
             code="NOT_BMP",
         )
     promised, _, offset, _, width, height, _, depth, compression, stored = struct.unpack_from(
@@ -130,7 +131,8 @@ def require_whole_tiff(fd: int) -> tuple[int, int]:
     layout = _TIFF_LAYOUTS.get(start[:4])
     if layout is None:
         raise FormatError(
-            f"a TIFF file starts with II or MM and 42 or 43, this one with {start[:4]!r}",
+            f"a TIFF file starts with II or MM and 42 or 43, this one with {start[:4]!r}: it is "
+            "another format, or damaged; check its suffix, or copy it again",
             code="NOT_TIFF",
         )
     order, first, count_bytes, entry_bytes, offset_bytes = layout

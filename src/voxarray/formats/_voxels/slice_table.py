@@ -29,7 +29,8 @@ class ScatteredSlices(FileArray):
         if needed > self.identity.size:
             raise TruncatedError(
                 f"{last} slices of {self._slice_bytes} bytes end at byte {needed}, and the file "
-                f"has {self.identity.size}: it was cut short, or its header is wrong"
+                f"has {self.identity.size} bytes: it was cut short, or its header is wrong; copy "
+                "it again, or repair the header"
             )
 
     @property

@@ -139,7 +139,7 @@ class Elements:
         if not all(map(math.isfinite, found)):
             raise FormatError(
                 f"the element {name(tag)} does not hold the finite numbers it should: the header "
-                "is damaged",
+                "is damaged, export the file again",
                 code="BAD_NUMBER",
             )
         return found
@@ -205,7 +205,8 @@ class ElementParser:
     ) -> tuple[Elements, int]:
         if depth > _DEEPEST:
             raise FormatError(
-                f"sequences are nested more than {_DEEPEST} deep: the header is damaged",
+                f"sequences are nested more than {_DEEPEST} deep: the header is damaged, export "
+                "the file again",
                 code="BAD_HEADER",
             )
         found = Elements(self._little)
@@ -332,7 +333,7 @@ class ElementParser:
             if mark != ITEM:
                 raise FormatError(
                     f"the sequence {name(tag)} holds data that are not items: the header is "
-                    "damaged or truncated",
+                    "damaged or truncated, copy or export the file again",
                     code="BAD_HEADER",
                 )
             end = stop if size == UNDEFINED else start + size

@@ -41,7 +41,8 @@ def require_whole(fd: int, size: int, element: PixelElement) -> None:
             return
         if tag != ITEM:
             raise FormatError(
-                f"the compressed pixels have no DICOM item at byte {position}: the file is damaged",
+                f"the compressed pixels have no DICOM item at byte {position}: the file is "
+                "damaged, copy or export it again",
                 code="BAD_PIXEL_DATA",
             )
         position += 8 + length

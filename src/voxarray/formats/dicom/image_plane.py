@@ -186,7 +186,8 @@ def vector(numbers: Vector, length: int) -> Vector | None:
         )
     if max(map(abs, numbers)) > _FARTHEST:
         raise FormatError(
-            f"a position or spacing is larger than {_FARTHEST:g} mm: the header is damaged",
+            f"a position or spacing is larger than {_FARTHEST:g} mm: the header is damaged, "
+            "export the file again",
             code="BAD_NUMBER",
         )
     # Orientations are unit vectors, written with few decimals by some scanners.

@@ -59,7 +59,7 @@ def decode(file: BinaryIO, layout: PixelLayout, frame: int) -> NDArray:
         raise FormatError(
             f"the pixels of frame {frame} (from 0) decode to {pixels.size} numbers of type "
             f"{pixels.dtype}, but the header states {rows} x {columns} x {layout.samples} of type "
-            f"{layout.dtype}: the file is damaged",
+            f"{layout.dtype}: the file is damaged, copy or export it again",
             code="BAD_PIXEL_DATA",
         )
     found: NDArray = np.asarray(pixels)

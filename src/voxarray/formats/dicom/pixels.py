@@ -127,7 +127,8 @@ class PixelFile:
                 # Its text may quote the file, so that it is not repeated.
                 raise FormatError(
                     f"the pixels of frame {frame} (from 0) could not be decoded "
-                    f"({type(error).__name__} in the decoder): the file is damaged",
+                    f"({type(error).__name__} in the decoder): the file is damaged, copy or "
+                    "export it again",
                     code="BAD_PIXEL_DATA",
                 ) from None
         samples, rows, columns = self._decoded_shape

@@ -66,7 +66,7 @@ def _start(identity: FileIdentity) -> tuple[bytes, StreamDecoder | None]:
         raise FormatError(
             "a GIPL header ends with one of the magic numbers "
             f"{', '.join(f'{known:#x}' for known in sorted(_MAGICS))}, this one with {magic:#x}: "
-            "it is another format, or damaged",
+            "it is another format, or damaged; check its suffix, or copy it again",
             code="NOT_GIPL",
         )
     return start, decoder
@@ -94,7 +94,7 @@ def _require_no_excess(stored: StoredVoxels, size: int) -> None:
     if size > stored.offset + stored.nbytes:
         raise FormatError(
             f"the file has {size} bytes and the header promises {stored.offset + stored.nbytes}: "
-            "it holds something that GIPL has no header for, such as vectors",
+            "it holds something that GIPL has no header for, such as vectors: export it as .nrrd",
             code="EXCESS_DATA",
         )
 

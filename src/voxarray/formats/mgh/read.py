@@ -70,7 +70,7 @@ def _stored(start: bytes) -> StoredVoxels:
     if version != _VERSION:
         raise FormatError(
             f"an MGH file starts with the number {_VERSION}, this one with {version}: it is "
-            "another format, or damaged",
+            "another format, or damaged; check its suffix, or copy it again",
             code="NOT_MGH",
         )
     checked_sizes((w, h, d, frames), 4)

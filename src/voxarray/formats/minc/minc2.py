@@ -23,7 +23,11 @@ def open_minc2(identity: FileIdentity) -> Source:
     """A MINC 2 image at full resolution; errors as of `open_minc`."""
     with opened_hdf5(identity.path) as file:
         if f"{_IMAGE}/image" not in file:
-            raise FormatError(f"the HDF5 file has no array {_IMAGE}/image", code="NOT_MINC")
+            raise FormatError(
+                f"the HDF5 file has no array {_IMAGE}/image, so it is no MINC file: read it with "
+                "a reader= of your own",
+                code="NOT_MINC",
+            )
         facts = _facts(file)
     facts.check()
     base = Hdf5File(

@@ -61,7 +61,7 @@ def parse(start: bytes) -> dict[str, Variable]:
     if start[:3] != MAGIC or start[3:4] not in (b"\x01", b"\x02"):
         raise FormatError(
             f"a netCDF file starts with CDF and 1 or 2, this one with {start[:4]!r}: it is "
-            "another format, or damaged",
+            "another format, or damaged; check its suffix, or copy it again",
             code="NOT_NETCDF",
         )
     return _Cursor(start).variables()
@@ -98,7 +98,8 @@ class _Cursor:
         ids = [self._whole() for _ in range(self._limited())]
         if any(number >= len(dimensions) for number in ids):
             raise FormatError(
-                "a variable has an axis that the header does not list: the file is damaged",
+                "a variable has an axis that the header does not list: the file is damaged, copy "
+                "or download it again",
                 code="BAD_HEADER",
             )
         attributes = self._attributes()
@@ -107,7 +108,9 @@ class _Cursor:
         offset = int.from_bytes(self._take(8 if self._wide else 4), "big", signed=True)
         if offset < 0:
             raise FormatError(
-                f"a variable begins at byte {offset}: the file is damaged", code="BAD_OFFSET"
+                f"a variable begins at byte {offset}: the file is damaged, copy or download it "
+                "again",
+                code="BAD_OFFSET",
             )
         names, sizes = zip(*(dimensions[n] for n in ids), strict=True) if ids else ((), ())
         return Variable(names, sizes, dtype, offset, attributes)
@@ -127,7 +130,8 @@ class _Cursor:
         code = self._whole()
         if code not in _TYPES:
             raise FormatError(
-                f"{code} is not a type of netCDF: the file is damaged", code="BAD_HEADER"
+                f"{code} is not a type of netCDF: the file is damaged, copy or download it again",
+                code="BAD_HEADER",
             )
         return np.dtype(_TYPES[code])
 
@@ -139,7 +143,8 @@ class _Cursor:
         kind, count = self._whole(), self._limited()
         if kind != tag and (kind, count) != (0, 0):
             raise FormatError(
-                f"a list begins with the tag {kind} where {tag} is expected: the file is damaged",
+                f"a list begins with the tag {kind} where {tag} is expected: the file is damaged, "
+                "copy or download it again",
                 code="BAD_HEADER",
             )
         return count
@@ -148,7 +153,8 @@ class _Cursor:
         count = self._whole()
         if count > _MOST:
             raise FormatError(
-                f"a list of {count} items is too long for a header: the file is damaged",
+                f"a list of {count} items is too long for a header: the file is damaged, copy or "
+                "download it again",
                 code="BAD_HEADER",
             )
         return count
@@ -156,7 +162,10 @@ class _Cursor:
     def _whole(self) -> int:
         value = int.from_bytes(self._take(4), "big", signed=True)
         if value < 0:
-            raise FormatError(f"a length is {value}: the file is damaged", code="BAD_HEADER")
+            raise FormatError(
+                f"a length is {value}: the file is damaged, copy or download it again",
+                code="BAD_HEADER",
+            )
         return value
 
     def _padded(self, count: int) -> bytes:

@@ -35,6 +35,6 @@ def open_minc(path: str | os.PathLike[str]) -> Source:
             return open_minc2(identity)
         raise FormatError(
             f"a MINC file starts with CDF or HDF, this one with {magic!r}: it is another format, "
-            "or damaged",
+            "or damaged; check its suffix, or copy it again",
             code="NOT_MINC",
         )

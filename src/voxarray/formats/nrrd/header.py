@@ -89,7 +89,7 @@ class NrrdHeader:
         if not _MAGIC.match(start):
             raise FormatError(
                 f"an NRRD file starts with NRRD0001 to NRRD0005, this one with {start[:8]!r}: it "
-                "is another format, or damaged",
+                "is another format, or damaged; check its suffix, or copy it again",
                 code="NOT_NRRD",
             )
         fields: dict[str, str] = {}

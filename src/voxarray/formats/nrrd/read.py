@@ -101,7 +101,7 @@ def _start(data: FileIdentity, header: NrrdHeader, position: int) -> int:
     if len(ends) < lines:
         raise FormatError(
             f"line skip is {lines} and the file has {len(ends)} lines: it was cut short, or the "
-            "header is wrong",
+            "header is wrong; copy it again, or repair the header",
             code="BAD_OFFSET",
         )
     return position + ends[lines - 1]

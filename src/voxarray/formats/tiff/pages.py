@@ -143,7 +143,7 @@ class PagedTiff(FileArray):
         if voxels.shape != shape[1:]:
             raise TruncatedError(
                 f"a strip or tile of {shape[1:]} pixels has {voxels.shape} of them: it was cut "
-                "short, or the header is wrong"
+                "short, or the header is wrong; copy it again, or repair the header"
             )
         return self._as_block(voxels, shape)
 
@@ -205,7 +205,7 @@ def opened_tiff(path: str) -> Iterator[Any]:
             ) from None
         raise FormatError(
             f"tifffile cannot read this ({type(error).__name__}: {error}): it is another format, "
-            "or damaged",
+            "or damaged; check its suffix, or copy it again",
             code="BAD_HEADER",
         ) from error
     finally:

@@ -78,7 +78,7 @@ class VtkHeader:
         if not start.lower().startswith(b"# vtk datafile"):
             raise FormatError(
                 f"a VTK file starts with '# vtk DataFile', this one with {start[:14]!r}: it is "
-                "another format, or damaged",
+                "another format, or damaged; check its suffix, or copy it again",
                 code="NOT_VTK",
             )
         rows = start.splitlines(keepends=True)
