@@ -188,7 +188,8 @@ def _profiles_of_one_codec(dtype: np.dtype) -> Iterator[str]:
     for name in OFFERED:
         profile = PROFILES[name]
         for codec in profile.candidates(dtype):
-            named = f"{codec.cname} {codec.level} {codec.shuffle}" if codec.cname else "none"
+            block = f" {codec.block >> 10} KiB" if codec.block else ""
+            named = f"{codec.cname} {codec.level} {codec.shuffle}{block}" if codec.cname else "none"
             PROFILES[f"{name} ({named})"] = Profile((codec,), (codec,), profile.chunk)
             yield f"{name} ({named})"
 

@@ -18,7 +18,9 @@ from voxarray.geometry.selection import Selection
 
 SIZE = 1 << 17
 OFFERED = dict.fromkeys(
-    codec for profile in PROFILES.values() for codec in (*profile.wide, *profile.narrow)
+    codec
+    for profile in PROFILES.values()
+    for codec in (*profile.wide, *profile.narrow, *profile.long)
 )
 CODECS = [
     *(pytest.param(c, id=f"{c.cname}-{c.level}-{c.shuffle}-{c.block}") for c in OFFERED),

@@ -79,6 +79,61 @@ def test_noise_gets_what_decodes_quickly_and_signal_what_is_small(tmp_path):
     assert codec_of(archive(tmp_path / "b.ome.zarr", KINDS["12 in 16 bit"]())).cname == "zstd"
 
 
+def planes_of_bytes(dtype: str) -> np.ndarray:
+    """Voxels each byte of which has its own few values, in no order that bits would show."""
+    rng = np.random.default_rng(2)
+    size = np.dtype(dtype).itemsize
+    planes = [rng.permutation(256)[rng.geometric(0.3, 2 * 64**3).clip(0, 255)] for _ in range(size)]
+    return np.stack(planes, -1).astype("u1").view(dtype).reshape(1, 128, 64, 64)
+
+
+def test_bytes_that_differ_get_large_blocks_where_voxels_are_long(tmp_path):
+    long = codec_of(archive(tmp_path / "a.ome.zarr", planes_of_bytes("u4"), levels=1))
+    assert (long.cname, long.shuffle, long.block) == ("zstd", "shuffle", 1 << 19)
+    short = codec_of(archive(tmp_path / "b.ome.zarr", planes_of_bytes("u2"), levels=1))
+    assert (short.cname, short.block) == ("zstd", 1 << 17)  # or patches of it would take longer
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "f8"])
+def test_zstd_begins_anew_as_seldom_as_patches_allow(dtype):
+    blocks = {
+        one.block for one in profile("default").candidates(np.dtype(dtype)) if one.cname == "zstd"
+    }
+    assert min(blocks) == 1 << 17
+
+
+def test_default_decodes_bytes_without_turning_bits():
+    assert all(one.shuffle == "noshuffle" for one in profile("default").candidates(np.dtype("u1")))
+
+
+@pytest.mark.parametrize("name", ["default", "compact", "fast", "labels"])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+def test_a_trial_tries_a_mebibyte_at_most(tmp_path, monkeypatch, name, dtype):
+    tried: dict[Codec, int] = {}
+    size_of_one = Codec.encoded_size
+
+    def counted(codec: Codec, piece: np.ndarray) -> int:
+        tried[codec] = tried.get(codec, 0) + piece.nbytes
+        return size_of_one(codec, piece)
+
+    monkeypatch.setattr(Codec, "encoded_size", counted)
+    array = (np.random.default_rng(1).normal(0, 1, (1, 192, 192, 64)) * 20 + 90).astype(dtype)
+    chosen = codec_of(archive(tmp_path / "a.ome.zarr", array, codec=name, levels=1))
+    offered = PROFILES[name].candidates(array.dtype)
+    assert chosen in offered
+    assert set(tried) == (set(offered) if len(offered) > 1 else set())
+    assert all(size <= 1 << 20 for size in tried.values())
+
+
+def test_what_fills_up_chunks_at_the_far_ends_is_not_tried(tmp_path):
+    # By the zeros in most of its chunks zstd would seem to gain more than it does.
+    rng = np.random.default_rng(3)
+    array = rng.normal(0, 0.01, (1, 132, 192, 192)).astype("f4") + np.float32(0.5)
+    codec = codec_of(archive(tmp_path / "a.ome.zarr", array, levels=1))
+    full = codec_of(archive(tmp_path / "b.ome.zarr", array[:, :128], levels=1))
+    assert codec == full
+
+
 def test_first_planes_of_background_do_not_decide(tmp_path):
     array = np.random.default_rng(1).integers(0, 4096, (1, 40, 40, 200), "u2")
     usual = archive(tmp_path / "a.ome.zarr", array, levels=1)
