@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -69,10 +70,12 @@ class VoxarrayError(Exception):
         path: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(message)
+        if code is None and message.startswith(_CAUGHT):
+            code, path = _told_by(message, type(self))
         self.message = message
         self.code = code or self.default_code
         self.path = None if path is None else os.fspath(path)
-        self.add_note(f"What it means, and what to do: {about_code(self.code)}")
+        self.add_note(f"{_ABOUT}{about_code(self.code)}")
 
     def __str__(self) -> str:
         where = "" if self.path is None or self.path in self.message else f" [{self.path}]"
@@ -81,6 +84,30 @@ class VoxarrayError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions cross process borders (dask workers); keyword-only arguments would be lost.
         return _rebuild, (type(self), self.message, self.code, self.path)
+
+
+_ABOUT = "What it means, and what to do: "
+
+_PATH_AT_END = re.compile(r" \[((?:/|\w+://|[A-Za-z]:[\\/])[^\[\]\n]*)\]\Z")
+
+_CAUGHT = "Caught "
+"""How torch begins the text of an error that it raises again."""
+
+
+def _told_by(text: str, cls: type[VoxarrayError]) -> tuple[str | None, str | None]:
+    """Code and path of an error whose traceback is in a text.
+
+    What is raised in a worker of a ``DataLoader``, torch makes anew in the main process, of the
+    class and the text of the traceback alone (``ExceptionWrapper.reraise`` in torch/_utils.py).
+    """
+    name = re.escape(f"{cls.__module__}.{cls.__qualname__}")
+    found = [*re.finditer(rf"^{name}: ([A-Z][A-Z0-9_]*): ", text, re.MULTILINE)]
+    if not found:
+        return None, None
+    # The last one: before it may stand what it was raised from.
+    said = text[found[-1].end() :].partition(f"\n{_ABOUT}")[0]
+    path = _PATH_AT_END.search(said)
+    return found[-1][1], path and path[1]
 
 
 def _rebuild(cls: type[VoxarrayError], message: str, code: str, path: str | None) -> VoxarrayError:
