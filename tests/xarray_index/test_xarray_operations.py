@@ -38,6 +38,78 @@ def require_true(array):
     np.testing.assert_allclose(array.values[:, inside], expected[:, inside], atol=1e-9)
 
 
+# --- coarsen and interp ---------------------------------------------------------------------------
+
+COARSER = {
+    "one voxel": lambda a: a.coarsen(x=6).mean(),
+    "trimmed to one voxel": lambda a: a.coarsen(x=4, boundary="trim").mean(),
+    "trimmed at the left": lambda a: a.coarsen(z=3, boundary="trim", side="right").mean(),
+    "two axes": lambda a: a.coarsen(x=3, z=4).mean(),
+    "reversed": lambda a: a.isel(x=slice(None, None, -1)).coarsen(x=2).mean(),
+    "an axis that an integer took": lambda a: a.isel(y=2).coarsen(x=6).mean(),
+    "without attributes": lambda a: a.coarsen(x=6).mean(keep_attrs=False),
+    "a function": lambda a: a.coarsen(x=6).reduce(np.mean),
+    "a dataset": lambda a: a.to_dataset(name="image").coarsen(x=6).mean()["image"],
+    "lazy": lambda a: a.chunk(x=2).coarsen(x=2).mean(),
+    "transposed": lambda a: a.transpose("z", "c", "x", "y").coarsen(x=2).mean(),
+    "finer": lambda a: a.interp(z=np.linspace(float(a.z[1]), float(a.z[4]), 7)),
+    "finer, reversed": lambda a: a.interp(z=np.linspace(float(a.z[4]), float(a.z[1]), 7)),
+}
+
+
+@pytest.mark.parametrize("what", COARSER)
+@pytest.mark.parametrize("detached", [False, True])
+def test_new_voxels_know_where_and_how_thick_they_are(affine, what, detached):
+    array = field(affine)
+    made = COARSER[what](array.vox.detach() if detached else array)
+    whole = made.vox.reattach()
+    assert detached or affine_of(made) is not None
+    if "y" not in whole.dims:
+        whole = whole.expand_dims("y").vox.reattach()
+    require_true(whole)
+    spacing = np.array(whole.vox.spacing)
+    for dim in DIMS:
+        if dim in made.dims:  # planes are as thick as the voxels that they were taken from
+            for plane in (made.isel({dim: [0]}), made.isel({dim: -1})):
+                np.testing.assert_allclose(plane.vox.spacing, spacing, rtol=1e-9)
+    ratio = spacing / array.vox.spacing
+    factor = {"finer": 0.5, "finer, reversed": 0.5, "trimmed to one voxel": 4}.get(what)
+    assert factor is None or np.isclose(ratio, factor).any()
+    assert what != "one voxel" or np.allclose(ratio, (6, 1, 1))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("window", [4, 5])
+def test_a_padded_window_is_as_thick_as_the_others(affine, side, window):
+    found = field(affine).coarsen(x=window, boundary="pad", side=side).mean()
+    assert np.isclose(found.vox.spacing[0] / field(affine).vox.spacing[0], window)
+    whole = found.isel(x=[0 if side == "left" else 1])
+    require_true(whole)
+
+
+@pytest.mark.parametrize("what", ["one voxel", "two axes", "a dataset", "lazy", "finer"])
+def test_coarser_images_of_other_directions_are_not_added(affine, what):
+    turned = affine @ np.diag([1.0, 1, 1, 1])
+    turned[:2] *= -1
+    one, other = (COARSER[what](field(matrix)) for matrix in (affine, turned))
+    np.testing.assert_allclose(one.x, other.x)  # the same positions along other axes
+    with pytest.raises(GridError, match="GRID_MISMATCH"):
+        one + other
+    channels = [field(matrix).coarsen(c=3).mean() for matrix in (affine, turned)]
+    with pytest.raises(GridError, match="GRID_MISMATCH"):
+        channels[0] + channels[1]
+
+
+def test_coarsen_and_interp_of_others_are_xarrays_own():
+    array = xr.DataArray(np.arange(6.0), {"x": np.arange(6.0)}, "x")
+    windows = array.coarsen(x=2)
+    assert type(windows) is type(xr.DataArray(np.zeros(2), dims="q").coarsen(q=2))
+    np.testing.assert_array_equal(windows.mean().x, [0.5, 2.5, 4.5])
+    np.testing.assert_array_equal(array.interp(x=[0.5, 1.5]).values, [0.5, 1.5])
+    assert "oarsen" in xr.DataArray.coarsen.__doc__
+    assert "windows->" in repr(field(np.eye(4)).coarsen(x=2))
+
+
 # --- interp_like ----------------------------------------------------------------------------------
 
 

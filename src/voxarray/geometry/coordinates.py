@@ -105,7 +105,8 @@ def plain_axis(
     millimetres.
 
     A single position has only the attribute ``step`` to say how thick its voxel is. xarray keeps
-    attributes when it coarsens, so an axis coarsened to *one* voxel tells its old thickness.
+    attributes whatever it does: `voxarray.xarray_index.new_positions` corrects that of ``coarsen``
+    and ``interp``.
 
     Args:
         coords: Variables or DataArrays by name.
@@ -168,6 +169,7 @@ def _step(values: NDArray[np.float64], stated: Any, dim: str) -> float:
             f"{np.diff(values).max():g} mm)",
             code="NOT_UNIFORM",
         )
-    # The attribute is exact and the difference has rounding; but coarsening leaves a stale one.
+    # The attribute is exact and the difference has rounding. But slices of detached arrays leave
+    # the attribute as it was.
     agrees = stated is not None and abs(stated - step) * last <= 1e-6 * abs(step)
     return float(stated) if agrees else step

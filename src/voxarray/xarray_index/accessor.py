@@ -1,7 +1,7 @@
 """``.vox``: geometry of any DataArray or Dataset that has the coordinates of voxarray.
 
-Importing this module registers the accessor, and makes `interp_like` compare geometry. `import
-voxarray` imports it as soon as xarray is used.
+Importing this module registers the accessor, and makes `interp_like` compare geometry and
+`coarsen` and `interp` keep it. `import voxarray` imports it as soon as xarray is used.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from voxarray.core.errors import UnsupportedError
 from voxarray.core.image_classes import image_class
 from voxarray.geometry.grid import Grid
+from voxarray.xarray_index import interp_like, new_positions
 from voxarray.xarray_index.affine_index import without_index
 from voxarray.xarray_index.attach import affine_of, grid_of, reattach
-from voxarray.xarray_index.interp_like import install
 
-install()
+interp_like.install()
+new_positions.install()
 
 
 @xr.register_dataset_accessor("vox")  # type: ignore[no-untyped-call]  # xarray has no types for it

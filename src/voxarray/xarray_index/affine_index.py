@@ -313,7 +313,7 @@ class AffineIndex(xr.Index):
 def index_of(obj: xr.DataArray | xr.Dataset) -> AffineIndex | None:
     """The index, if it owns x, y and z; None where others have taken some of them over.
 
-    After `interp` it may still sit on y and z and not know what became of x.
+    After an operation of xarray it may still sit on y and z and not know what became of x.
     """
     owners = [obj.xindexes.get(d) for d in DIMS]
     first = owners[0]

@@ -97,7 +97,7 @@ def reattach(obj: XarrayObject) -> XarrayObject:
     """The same object with the index on its coordinates again.
 
     Files do not store indexes, so arrays that plain xarray opens lack the shared index; and some
-    operations (`interp`, `coarsen`, `pad`, `quantile`) lose the index or ``spatial_ref``.
+    operations (`pad`, `quantile`) lose the index or ``spatial_ref``.
 
     Raises:
         GridError: If the coordinates are not those of a grid.
