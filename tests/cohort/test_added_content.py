@@ -163,3 +163,68 @@ def test_workers_refuse_too(made, tmp_path):
     )
     assert [one.code for one in done.failures] == ["CONTENT_ADDED"]
     assert sorted(vx.Archive(made.path).labels) == ["brain", "seg"]
+
+
+def without_file(folder):
+    (folder / "0/seg.nii").unlink()
+
+
+def with_a_damaged_file(folder):
+    (folder / "0/seg.nii").write_bytes(b"no image")
+
+
+@pytest.mark.parametrize("lose", [without_file, with_a_damaged_file])
+def test_the_last_copy_of_a_label_map_stays(made, tmp_path, lose):
+    lose(tmp_path / "in")
+    touch(tmp_path / "in/0/t1.nii")
+    result = again(tmp_path)
+    assert result.exit_code == 3
+    assert f"LABELS_ABSENT: {made.path} holds the label map 'seg'" in result.stderr
+    assert list(vx.Archive(made.path).labels) == ["seg"]
+    assert again(tmp_path).exit_code == 3  # as often as it is tried
+    label(tmp_path / "in/0/seg.nii", 2)
+    assert again(tmp_path).exit_code == 0
+    lose(tmp_path / "in")
+    vx.Archive(made.path).remove_labels("seg")
+    again(tmp_path)
+    assert list(vx.Archive(made.path).labels) == []
+
+
+def test_patterns_that_leave_label_maps_out(made, tmp_path):
+    result = run("convert", tmp_path / "in", tmp_path / "out", *PATTERNS[:2])
+    assert (result.exit_code, result.stderr.count("LABELS_ABSENT")) == (1, 2)
+    assert list(vx.Archive(made.path).labels) == ["seg"]
+    result = run("convert", tmp_path / "in", tmp_path / "out", *PATTERNS[:2], "--overwrite")
+    assert result.exit_code == 0
+    assert list(vx.Archive(made.path).labels) == []
+
+
+def test_a_label_map_that_becomes_an_archive_of_its_own(made, tmp_path):
+    marks = nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), AFFINE)
+    nib.save(marks, tmp_path / "in/0/seg.nii")
+    again(tmp_path)
+    assert again(tmp_path).exit_code == 0  # at the latest, when the label map has its archive
+    assert list(vx.Archive(made.path).labels) == []
+    assert vx.Cohort(tmp_path / "out")["0"].seg.spatial_shape == (4, 4, 4)
+
+
+def test_a_label_map_of_another_name_is_renamed(made, tmp_path):
+    more = (*PATTERNS[:3], "lesion={subject}/seg.nii")
+    assert run("plan", tmp_path / "in", tmp_path / "out", *more).exit_code == 0
+    assert "OUTDATED" in run("verify", tmp_path / "out").stderr
+    assert "0 of 2 images are converted" in run("finalise", tmp_path / "out").stdout
+    result = run("convert", tmp_path / "in", tmp_path / "out", *more)
+    assert "2 converted, 0 up to date" in result.stdout
+    assert list(vx.Archive(made.path).labels) == ["lesion"]
+    assert (
+        "0 converted, 2 up to date"
+        in run("convert", tmp_path / "in", tmp_path / "out", *more).stdout
+    )
+
+
+def test_a_cohort_follows_another_that_lost_a_label_map(made, tmp_path):
+    copy = str(tmp_path / "copy")
+    vx.Cohort(tmp_path / "out").save(copy)
+    made.remove_labels("seg")
+    vx.Cohort(tmp_path / "out").save(copy)
+    assert [list(one) for one in vx.Cohort(copy).table.labels] == [[], ["seg"]]

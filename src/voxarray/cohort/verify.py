@@ -283,7 +283,7 @@ def _missing(item: Item | str, noted: Mapping[tuple[str, str], Mapping[str, Any]
 
 
 def _of_plan(entry: Entry | None, item: Item) -> list[Problem]:
-    if entry is not None and entry.key == item.key:
+    if entry is not None and entry.is_of(item):
         return []
     text = "was made of other bytes or with other options than were planned: convert again"
     return [Problem("OUTDATED", item.origin.source, text)]

@@ -41,6 +41,14 @@ class Entry:
     bytes: int
     labels: tuple[str, ...] = ()
 
+    def is_of(self, item: Item) -> bool:
+        """Whether the archive was made of this item.
+
+        Keys tell files apart, not what their label maps are called.
+        """
+        names = [layer.name for layer in item.layers]
+        return self.key == item.key and (not names or names == self.facts["labels"])
+
 
 def facts_of(item: Item, opened: Opened) -> dict[str, Any]:
     """What the manifest of an item's archive says."""

@@ -134,7 +134,7 @@ def missing_of(
     """Why an image is not there; None if it is."""
     name = os.path.basename(folder.archive(item.slug, zipped))
     entry = entries.get(name)
-    if entry is not None and entry.key == item.key:
+    if entry is not None and entry.is_of(item):
         return None
     record = noted.get((item.slug, item.key))
     if item.failure is not None or record is None:

@@ -18,7 +18,8 @@ from voxarray.cohort.folder import CohortLayout, is_archive_there
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import UNEXPECTED, failure_of, redact_paths
 from voxarray.cohort.plan.item import Failure, Item
-from voxarray.cohort.plan.opening import Opener
+from voxarray.cohort.plan.opening import FileOpener, Opener
+from voxarray.cohort.run.absent_labels import refuse_to_leave_out
 from voxarray.cohort.run.added_content import refuse_to_lose
 from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.prepared import Prepared, prepare
@@ -167,7 +168,7 @@ def _attempt(
     lost = next((part for part in task.parts if isinstance(part, Failure)), None)
     if lost is not None:
         return "failed", lost, ""
-    confirm = partial(refuse_to_lose, archive) if exists and not task.overwrite else None
+    confirm = partial(_confirm, archive, task, folder) if exists and not task.overwrite else None
     try:
         if confirm is not None:
             confirm()  # at once; and again in the end, for a conversion may take minutes
@@ -204,10 +205,17 @@ def _attempt(
     return "converted", None, ""
 
 
+def _confirm(archive: str, task: Task, folder: CohortLayout) -> None:
+    """Refuse to replace an archive that holds what the new one would lack."""
+    refuse_to_lose(archive)
+    if isinstance(task.opener, FileOpener):  # what a cohort lacks, somebody has removed from it
+        refuse_to_leave_out(archive, task.item, folder, zipped=task.options.zipped)
+
+
 def is_made(archive: str, item: Item) -> bool:
     """Whether an archive is whole and was made of this very item."""
     entry = entry_of(archive)
-    return entry is not None and entry.key == item.key
+    return entry is not None and entry.is_of(item)
 
 
 def _is_under_way(staging: str, name: str) -> bool:
