@@ -32,6 +32,7 @@ class Census:
         likely_labels: Images that are label maps, by their names.
         closed: Folders that may not be read: nobody knows what is in them, so that no rule leaves
             them out. Each is a scan that fails, by its name.
+        linked: Whether a link to a folder was followed.
         misfit: The first image that no pattern of the user fits; empty without any.
         by_pattern: Whether patterns of the user chose among files.
         fits: How many files each of these takes, by what it finds, the image's name and its text.
@@ -45,6 +46,7 @@ class Census:
     unknowns: int = 0
     likely_labels: list[str] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
+    linked: bool = False
     misfit: str = ""
     by_pattern: bool = False
     fits: Counter[tuple[str, str, str]] = field(default_factory=Counter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -88,6 +88,8 @@ class _Walk:
 
     def __init__(self, root: str, census: Census, destination: str) -> None:
         self.root, self.census, self.destination = root, census, destination
+        # Folders from which links were followed to where the search is now.
+        self._left: list[str] = []
 
     def _suffix(self, path: str) -> str:
         """The suffix by which a file is an image here; empty if it has none of them."""
@@ -138,13 +140,28 @@ class _Walk:
         self._explain(folder, others)
 
     def _folder(self, entry: os.DirEntry[str], path: Path) -> Iterator[Path]:
-        if _leads_upwards(entry):
-            self.census.ignore(UPWARDS)
+        if entry.is_symlink():
+            yield from self._link(entry, path)
         elif is_image_folder(path):
             self.census.take()
             yield path
         else:
             yield from self.below(path)
+
+    def _link(self, entry: os.DirEntry[str], path: Path) -> Iterator[Path]:
+        """Images behind a link to a folder, unless it leads to where the search came from."""
+        here = os.path.realpath(os.path.dirname(entry.path))
+        if _leads_upwards(entry.path, (here, *self._left)):
+            self.census.ignore(UPWARDS)
+            return
+        self.census.linked = True
+        self._left.append(here)
+        if is_image_folder(path):
+            self.census.take()
+            yield path
+        else:
+            yield from self.below(path)
+        self._left.pop()
 
     def _is_image(self, path: str, holds_dicom: bool) -> bool:
         suffix = self._suffix(path)
@@ -216,9 +233,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _leads_upwards(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a link to a folder that it lies in: following it would never end."""
-    if not entry.is_symlink():
-        return False
-    target, here = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path))
-    return here == target or here.startswith(target.rstrip(os.sep) + os.sep)
+def _leads_upwards(link: str, folders: Iterable[str]) -> bool:
+    """Whether a link leads to one of some folders, or above: following it would never end."""
+    target = os.path.realpath(link)
+    below = target.rstrip(os.sep) + os.sep
+    return any(folder == target or folder.startswith(below) for folder in folders)

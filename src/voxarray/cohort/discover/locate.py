@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from voxarray.cohort.discover.buckets import is_prefix
+from voxarray.cohort.discover.duplicates import digest_of
 from voxarray.cohort.discover.manifest_table import name_of
 from voxarray.cohort.discover.search import (
-    digest_of,
     fixed_part,
     found_at,
     is_image,

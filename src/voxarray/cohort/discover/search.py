@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from voxarray.cohort.discover import bids, closed_folders, manifest_table
 from voxarray.cohort.discover.buckets import is_prefix, objects_below
 from voxarray.cohort.discover.census import Census
+from voxarray.cohort.discover.duplicates import MetBefore, marked, told_apart
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
 from voxarray.cohort.discover.patterns import compile_pattern, subject_of
@@ -25,12 +25,7 @@ from voxarray.storage.small_files import is_file
 
 LIST_SUFFIX = ".txt"
 
-_DIGITS = 8
-
 _LABEL_NAME = re.compile(r"(?:^|[-_. ])(?:d?seg|segmentation|labels?|mask|roi)$", re.IGNORECASE)
-
-_TOLD = 5
-"""Others of the same name that an image tells of."""
 
 
 def search(
@@ -58,6 +53,7 @@ def search(
     """
     find = _Search(destination, choice, options, Census() if census is None else census)
     find.several = len(sources) > 1
+    met = MetBefore(find.census, find.several)
     found: list[DiscoveredInput] = []
     for source in map(as_local, sources):
         # Two folders may both hold a t1.nii.gz: their own names tell them apart.
@@ -65,7 +61,9 @@ def search(
         folder = is_prefix(source) or (
             not is_url(source) and os.path.isdir(source) and not is_image(source)
         )
-        found += find.in_source(source, prefix if folder else "")
+        inputs = list(find.in_source(source, prefix if folder else ""))
+        # Each line of a table or list is an input, for somebody has written it there.
+        found += inputs if _is_listing(source) else met.first(inputs)
     find.census.inputs = len(found)
     find.census.label_maps = sum(one.kind == "label" for one in found)
     find.census.likely_labels = [
@@ -73,7 +71,13 @@ def search(
         for one in found
         if one.kind == "intensity" and _LABEL_NAME.search(os.path.basename(stem(one.source)))
     ]
-    return _told_apart(_marked(found))
+    return told_apart(marked(found))
+
+
+def _is_listing(source: str) -> bool:
+    path = os.path.expanduser(source)
+    listings = (*manifest_table.SUFFIXES, LIST_SUFFIX)
+    return not is_url(source) and path.lower().endswith(listings) and os.path.isfile(path)
 
 
 def cohort_named(sources: Sequence[str]) -> str | None:
@@ -358,38 +362,3 @@ def _listed(path: str, options: ArchiveOptions) -> Iterator[DiscoveredInput]:
         if line and not line.startswith("#"):
             location = manifest_table.location_of(line, folder)
             yield _alone(location, manifest_table.name_of(location, folder), options)
-
-
-def _told_apart(found: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
-    """The same inputs, of which no two are called alike unless they are one.
-
-    Of a URL the query is not shown, of a path no more than its end: where names are alike, a
-    digest of the whole stands behind each.
-    """
-    places: dict[str, set[str]] = {}
-    for one in found:
-        places.setdefault(one.source, set()).add(one.location)
-    return [
-        replace(one, source=f"{one.source}#{digest_of(one.location)}")
-        if len(places[one.source]) > 1
-        else one
-        for one in found
-    ]
-
-
-def digest_of(location: str) -> str:
-    """What tells a place from another of the same name."""
-    whole = location.encode("utf-8", "surrogateescape")
-    return hashlib.sha256(whole).hexdigest()[:_DIGITS]
-
-
-def _marked(found: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
-    """The same inputs, of which those that would be one image name each other."""
-    owners: dict[tuple[str, str], list[DiscoveredInput]] = {}
-    for one in found:
-        owners.setdefault((one.subject, one.image), []).append(one)
-    marked = []
-    for one in found:
-        others = [other for other in owners[one.subject, one.image] if other is not one]
-        marked.append(replace(one, collides_with=tuple(o.source for o in others[:_TOLD])))
-    return marked
