@@ -31,7 +31,7 @@ XarrayObject = TypeVar("XarrayObject", xr.DataArray, xr.Dataset)
 
 
 class AffineIndex(xr.Index):
-    """Coordinates x, y, z in mm along the voxel axes, and the affine that they came from.
+    """Coordinates x, y, z along the voxel axes, in mm from the origin of RAS+, and their affine.
 
     Attributes:
         placement: Which voxels of which lattice.
