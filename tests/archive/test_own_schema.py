@@ -9,10 +9,12 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+import zarr
 from archive_samples import DTYPES, archive, blobs, voxels
 
 import voxarray as vx
 from voxarray.archive.documents import SCHEMAS, schema
+from voxarray.archive.source import open_archive
 from voxarray.source.base import Channels
 
 
@@ -123,6 +125,26 @@ def test_documents_hold_nothing_that_no_reader_needs(tmp_path):
     assert len(list(path.glob("scale*"))) == 2
     voxels = {*path.glob("scale*/image/c/**/*")}
     files = [file for file in path.rglob("*") if file.is_file() and file not in voxels]
-    assert sum(file.stat().st_size for file in files) < 11200
+    assert sum(file.stat().st_size for file in files) < 11100
     for axis in path.glob("scale*/[xyz]/zarr.json"):
         assert document(axis)["attributes"].keys() == {"units", "step"}
+
+
+@pytest.mark.parametrize("size", [79, 188, 190])
+def test_positions_are_as_small_where_they_are_no_multiple_of_eight(tmp_path, size):
+    """Of other numbers blosc leaves the bits as they are: then bytes are shuffled."""
+    affine = np.diag([2.9999998429916546, 1, 1, 1])
+    affine[0, 3] = -74.02213873327821
+    path = archive(tmp_path / "a.ome.zarr", blobs((1, size, 4, 4)), affine, levels=1)
+    assert (path / "scale0/x/c.0").stat().st_size < 0.82 * 8 * size
+    affine = open_archive(path).affine
+    positions = zarr.open_array(path / "scale0/x", mode="r")[:]
+    np.testing.assert_array_equal(positions, affine[0, 3] + affine[0, 0] * np.arange(size))
+
+
+def test_a_coordinate_without_voxels_says_nothing_of_chunks(tmp_path):
+    path = archive(tmp_path / "a.ome.zarr", blobs((1, 4, 4, 4)), levels=1)
+    content = document(path / "scale0/spatial_ref/zarr.json")
+    assert content["codecs"] == [{"name": "bytes"}]
+    assert content["chunk_key_encoding"] == {"name": "default"}
+    assert zarr.open_array(path / "scale0/spatial_ref", mode="r")[()] == 0

@@ -19,6 +19,9 @@ from voxarray.core.errors import VoxarrayError
 _CODEC = Codec("zstd", 5, "bitshuffle")
 """The levels above take 0.5 to 4 ms for an axis, and save two hundredths of its bytes."""
 
+_RAGGED = Codec("zstd", 5, "shuffle")
+"""Of other numbers than multiples of 8, blosc leaves the bits as they are."""
+
 _BESIDE = {"name": "default", "configuration": {"separator": "."}}
 _KEY = "c.0"
 _KEY_BEFORE = "c/0"
@@ -33,7 +36,12 @@ def encoded(values: NDArray[np.float64], name: str, step: float) -> dict[str, by
         name: Of the axis.
         step: Signed millimetres from one voxel to the next.
     """
-    return {"zarr.json": _document(values.size, name, step), _KEY: b"".join(_CODEC.encode(values))}
+    chunk = b"".join(_codec(values.size).encode(values))
+    return {"zarr.json": _document(values.size, name, step), _KEY: chunk}
+
+
+def _codec(size: int) -> Codec:
+    return _RAGGED if size % 8 else _CODEC
 
 
 @lru_cache(maxsize=64)  # the scans of a cohort are mostly of a few shapes and spacings
@@ -41,7 +49,7 @@ def _document(size: int, name: str, step: float) -> bytes:
     dtype = np.dtype(np.float64)
     attributes = {"units": "mm", "step": step}
     document = documents.plain_array((size,), dtype, (name,), attributes)
-    document["codecs"] = _CODEC.to_json(dtype)
+    document["codecs"] = _codec(size).to_json(dtype)
     document["chunk_key_encoding"] = _BESIDE
     return documents.dump(document)
 
@@ -64,6 +72,7 @@ def decoded(key: str, size: int, read: Callable[[str], bytes]) -> NDArray[np.flo
         Millimetres; None if the chunk does not hold so many.
     """
     raw = np.frombuffer(bytearray(read(key)), np.uint8)
+    # Which of the two shuffled it, a chunk of blosc says itself.
     codec = Codec(cname="") if key.endswith(f"/{_KEY_BEFORE}") else _CODEC
     values = np.empty(size, "<f8")
     try:

@@ -62,7 +62,10 @@ def _world(matrix: bytes) -> bytes:
     # A scalar that is zero is its fill value, which needs no chunk: its attributes are the point. A
     # byte has no order that would have to be said.
     attributes = world_attrs(np.frombuffer(matrix).reshape(4, 4))
-    return documents.dump(documents.plain_array((), np.dtype(np.int8), (), attributes))
+    array = documents.plain_array((), np.dtype(np.int8), (), attributes)
+    # Nor what there is none of: a checksum of the chunk, and how its key would be written.
+    array |= {"codecs": array["codecs"][:1], "chunk_key_encoding": {"name": "default"}}
+    return documents.dump(array)
 
 
 @lru_cache(maxsize=8)
