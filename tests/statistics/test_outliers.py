@@ -5,6 +5,8 @@ import pytest
 
 import voxarray as vx
 
+PERCENTS = [0, 0.5, 1, 10, 25, 50, 75, 90, 99, 99.5, 100]
+
 
 @pytest.mark.parametrize(
     ("dtype", "outlier"),
@@ -27,3 +29,30 @@ def test_percentiles_beside_one_outlier(dtype, outlier):
     low, high = expected[0], expected[-1]
     wanted = (np.clip(voxels.astype(np.float64), low, high) - low) / (high - low)
     np.testing.assert_allclose(scaled, wanted.ravel(), atol=2e-3)
+
+
+# --- Values that are far from 0 and near one another ----------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [-123.2e6, 310.0, 123.2e6])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_values_far_from_zero(dtype, offset, masked):
+    """Their percentiles are right relative to how far they lie apart, not to how large they are."""
+    rng = np.random.default_rng(0)
+    spread = 1e-3 if offset == 310.0 and dtype[0] == "f" else 100
+    voxels = (offset + spread * rng.normal(size=(1, 20, 20, 20))).astype(dtype)
+    mask = rng.random(voxels.shape) < 0.3
+    chosen = (voxels[mask] if masked else voxels.ravel()).astype(float)
+    label = vx.LabelMap(tensor=mask.astype("uint8")) if masked else None
+    found = vx.ScalarImage(tensor=voxels).statistics(mask=label)
+    within = max(2.0**-12 * chosen.std(), float(np.spacing(voxels.max())))
+    np.testing.assert_allclose(
+        found.percentiles(PERCENTS), np.percentile(chosen, PERCENTS), rtol=0, atol=within
+    )
+    counts, edges = np.histogram(chosen, 5)
+    histogram = found.histogram(5)
+    np.testing.assert_allclose(histogram.edges, edges)
+    if dtype != "float32":  # whose values are so coarse here that edges of bins meet them
+        assert np.abs(histogram.counts - counts).max() <= 0.01 * chosen.size
+    assert histogram.counts.sum() == found.count == chosen.size

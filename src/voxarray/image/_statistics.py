@@ -26,6 +26,8 @@ class StatisticsMixin:
     ) -> Statistics:
         """Mean, deviation, extremes, percentiles and histogram of all voxels, in one pass.
 
+        A second pass is needed if the values are far from 0 and differ little.
+
         The process caches the result: a second call, also for another image with the same voxels,
         reads nothing. Voxels in memory are counted again, since they may have changed.
 

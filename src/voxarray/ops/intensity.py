@@ -13,6 +13,9 @@ from voxarray.ops.pointwise import Pointwise
 
 SINGLE = np.dtype(np.float32)
 
+_NOTHING = 1e-7
+"""Part of a deviation that float32 does not hold."""
+
 
 def working_dtype(dtype: np.dtype) -> np.dtype:
     """Type in which voxels are subtracted and divided before they become float32.
@@ -111,7 +114,11 @@ class Normalised(Floating):
     def function(self, values: NDArray) -> NDArray:
         working = working_dtype(values.dtype)
         result = values.astype(working)
-        result -= working.type(self.mean)
+        mean = working.type(self.mean)
+        result -= mean
+        rest = working.type(self.mean - float(mean))
+        if abs(rest) > _NOTHING * self.deviation:  # of a mean that is far from 0
+            result -= rest
         result /= working.type(self.deviation)
         return result.astype(SINGLE, copy=False)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from voxarray.core.errors import UnsupportedError
 from voxarray.core.progress import Progress
 from voxarray.counting.tally import Measures
+from voxarray.ops.intensity import Normalised, working_dtype
 from voxarray.ops.pointwise import Pointwise
 from voxarray.source.base import Source
 from voxarray.source.window import Window
@@ -19,7 +22,9 @@ from voxarray.statistics.value_counts import count_small, is_countable
 def statistics_of(
     source: Source, mask: Source | None = None, report: Progress | None = None
 ) -> Statistics:
-    """Statistics of the voxels of a source, of all its channels together, in one pass.
+    """Statistics of the voxels of a source, of all its channels together.
+
+    They take one pass; two if the values are far from 0 and differ little.
 
     They are remembered: asked again of the same voxels, of a file or computed from one, nothing is
     read. Of a function of single values that ascends they follow from those of its base.
@@ -62,4 +67,19 @@ def _found(source: Source, mask: Source | None, report: Progress | None) -> Stat
     if is_countable(source):
         return Statistics.of_counts(count_small(source, mask, report))
     measures = passes.count(source, Measures, mask, report)
-    return Statistics.of_sketch(measures.moments, measures.sketch, measures.not_finite)
+    found = Statistics.of_sketch(measures.moments, measures.sketch, measures.not_finite)
+    is_far = not found.is_fine and 0 < found.std < math.inf
+    return _from_the_mean(found, source, mask) if is_far else found
+
+
+def _from_the_mean(found: Statistics, source: Source, mask: Source | None) -> Statistics:
+    """Statistics of values that are far from 0 and near one another, in a second pass.
+
+    Intervals are as wide as their values are large, so all values may lie in one. What is counted
+    now is the distance of each from the mean.
+    """
+    centre = float(working_dtype(source.dtype).type(found.mean))  # what will be subtracted
+    centred = Normalised(source, centre, found.std)
+    low, high, counts = passes.count(centred, Measures, mask).sketch.intervals()
+    ends = [np.clip(n * found.std + centre, found.minimum, found.maximum) for n in (low, high)]
+    return Statistics(found.moments, ends[0], ends[1], counts, False, found.not_finite)

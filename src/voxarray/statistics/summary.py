@@ -37,6 +37,9 @@ class Statistics:
     * below that, the lesser of ``m * 2^-24`` and ``v * 2^-10``;
     * if ``v`` is even less than ``m * 2^-78``, then ``m * 2^-88``.
 
+    If these errors would be more than about 1/256 of the standard deviation, the distances of the
+    values from their mean are counted in a second pass, and the errors are relative to those.
+
     Voxels that are NaN or infinite are left out, and their number is in `not_finite`.
 
     Examples:
@@ -224,7 +227,8 @@ class Statistics:
 
         They are wide where values differ little and are all far from 0.
         """
-        width = float(np.sum((self.high - self.low) * self.counts)) / max(self.count, 1)
+        with np.errstate(over="ignore"):
+            width = float(np.sum((self.high - self.low) * self.counts)) / max(self.count, 1)
         return self.exact or width <= self.std * _FINE
 
     def _at(self, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
