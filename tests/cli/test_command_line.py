@@ -212,6 +212,20 @@ def test_info_says_what_an_archive_is_made_of(archive):
         assert word in said
 
 
+def test_info_names_the_label_maps_of_an_archive(archive):
+    assert "label maps" not in run("info", archive).stdout
+    marks = vx.LabelMap(tensor=np.ones((1, 12, 10, 8), np.uint8))
+    for name in ("second", "first"):
+        vx.Archive(archive).add_labels(name, marks, names={1: "tumour"})
+    said = run("info", archive).stdout.splitlines()
+    assert [line.split(maxsplit=2)[2] for line in said if "label maps" in line] == ["first, second"]
+    facts = json.loads(run("info", archive, "--json").stdout)["images"][0]
+    assert (facts["label_maps"], facts["labels"]) == (["first", "second"], {})
+    inside = f"{archive}/labels/first"
+    assert "1 tumour" in run("info", inside).stdout
+    assert json.loads(run("info", inside, "--json").stdout)["images"][0]["label_maps"] == []
+
+
 def test_verify_of_many_names_the_damaged_ones_only(tmp_path, scan):
     for number in range(22):
         (tmp_path / "in").mkdir(exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from cohort_samples import make_cohort, run, save, truth
 
 import voxarray as vx
 from voxarray.cohort.catalogue.journal import Journal, records
+from voxarray.cohort.run import dask_client
 from voxarray.cohort.run.build import ExecutionOptions, build
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -65,6 +67,22 @@ def scheduler(tmp_path):
         for process in started:
             process.kill()
             process.wait()
+
+
+def test_workers_ask_for_no_port_that_others_may_have(monkeypatch):
+    """As dask's 8787, which each of several runs on one machine would ask for."""
+    asked, bind = [], socket.socket.bind
+
+    def asking(self, address):
+        if self.family != socket.AF_UNIX:
+            asked.append(address[1])
+        return bind(self, address)
+
+    monkeypatch.setattr(socket.socket, "bind", asking)
+    with dask_client.client_of(1, None, overlapping=False, share={}) as client:
+        assert client.submit(int, 7).result() == 7
+        assert len(asked) > 1
+        assert set(asked) == {0}  # whichever is free
 
 
 def test_a_scheduler_that_runs(tmp_path, source, scheduler):

@@ -45,6 +45,35 @@ def test_what_exists_is_replaced_by_request_only(tmp_path, suffix):
     assert not [name for name in os.listdir(path.parent) if name.startswith(".")]
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_without_a_word_on_it_an_archive_stays_and_a_file_goes_with_a_warning(tmp_path, suffix):
+    """Files as in TorchIO, in this release; an archive may hold what was added to it."""
+    path = tmp_path / f"a{suffix}"
+    image(suffix).save(path)
+    before = content(path)
+    if suffix in (*ARCHIVES, ".ozx"):
+        with pytest.raises(vx.ArchiveExistsError) as caught:
+            image(suffix, 1).save(path)
+        assert caught.value.code == "EXISTS"
+        assert content(path) == before
+    else:
+        with pytest.warns(FutureWarning, match="overwrite=True"):
+            image(suffix, 1).save(path)
+        assert vx.ScalarImage(path).numpy().max() == 1
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_converting_makes_folders_and_replaces_nothing(tmp_path, suffix):
+    source = image(suffix)
+    path = tmp_path / "made" / "on" / "the" / "way" / f"a{suffix}"
+    vx.convert(source, path)
+    before = content(path)
+    with pytest.raises(vx.ArchiveExistsError) as caught:
+        vx.convert(source, path)
+    assert caught.value.code == "EXISTS"
+    assert content(path) == before
+
+
 @pytest.mark.parametrize(
     ("suffix", "other"), [(".mhd", ".raw"), (".nhdr", ".raw"), (".img", ".hdr")]
 )

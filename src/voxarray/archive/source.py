@@ -112,6 +112,11 @@ class ArchiveSource(Source):
         return self.image.labels
 
     @property
+    def label_maps(self) -> list[str]:
+        """Names of the label maps that the archive holds beside the image, sorted."""
+        return names_in(handle_cache.manifest(self.store, self.opened).files, self.prefix)
+
+    @property
     def nifti_header(self) -> bytes | None:
         key = f"{self.prefix}{NIFTI}/c/0"
         if self.number or key not in handle_cache.manifest(self.store, self.opened).files:

@@ -109,6 +109,7 @@ def facts(source: Source) -> dict[str, Any]:
         "chunk": None if layout is None else list(layout),
         "codec": _codec(source) or None,
         "labels": {str(one.value): one.name for one in source.label_table},
+        "label_maps": _label_maps(source),
         "metadata": dict(source.metadata),
         "history": [dict(one) for one in source.history],
         "bytes_on_disk": source.bytes_on_disk,
@@ -124,7 +125,7 @@ def printable_lines(text: str) -> str:
 
 
 def _archived(source: Source) -> dict[str, str]:
-    """What only our archives have: chunks, codec, and labels by name."""
+    """What only our archives have: chunks, codec, labels by name, and label maps."""
     layout = _layout(source)
     if layout is None:
         return {}
@@ -132,7 +133,13 @@ def _archived(source: Source) -> dict[str, str]:
     labels = source.label_table
     if labels:
         rows["labels"] = ", ".join(f"{one.value} {one.name}".rstrip() for one in labels)
+    if names := _label_maps(source):
+        rows["label maps"] = ", ".join(names)
     return rows
+
+
+def _label_maps(source: Source) -> list[str]:
+    return list(getattr(source, "label_maps", ()))
 
 
 def _layout(source: Source) -> tuple[int, ...] | None:

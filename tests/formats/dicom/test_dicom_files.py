@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -275,6 +276,22 @@ def test_command_line(tmp_path):
     assert len(list((tmp_path / "one").rglob("mr*.ome.zarr"))) == 1
     run = CliRunner().invoke(main, ["info", one])
     assert "(1, 4, 5, 6)" in run.output
+
+
+def test_info_says_the_modality_and_what_series_there_are(tmp_path):
+    samples.series(tmp_path / "one", Modality="MR")
+    said = CliRunner().invoke(main, ["info", str(tmp_path / "one")]).output
+    assert re.search(r"^  modality +MR$", said, re.MULTILINE)
+    run = CliRunner().invoke(main, ["convert", str(tmp_path / "one"), str(tmp_path / "a.ome.zarr")])
+    assert run.exit_code == 0, run.output
+    for number in (1, 2):
+        uid = {"SeriesInstanceUID": f"1.2.{number}", "SeriesNumber": number}
+        for path in samples.series(tmp_path / f"in-{number}", **uid):
+            path.rename(tmp_path / "one" / f"{number}-{path.name}")
+    said = CliRunner().invoke(main, ["info", str(tmp_path / "one")])
+    assert said.exit_code == 1
+    assert "MULTIPLE_SERIES" in said.output
+    assert re.search(r"number 1 \(CT.*number 2 \(CT", said.output, re.DOTALL)
 
 
 def test_pydicom_is_not_loaded_to_open(tmp_path):
