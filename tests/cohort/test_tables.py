@@ -158,3 +158,14 @@ def test_subjects_without_a_row(tmp_path):
     with pytest.warns(vx.VoxarrayWarning, match="METADATA_ABSENT: 1 subject has no row .* sub-01"):
         vx.convert_cohort(tmp_path / "in", tmp_path / "out", keep_metadata=["age"])
     assert vx.Cohort(tmp_path / "out").table.age.fillna("-").tolist() == ["-", "31"]
+
+
+@pytest.mark.parametrize("name", ["source", "code", "pipeline_digest", "_site"])
+def test_fields_that_are_called_like_columns_of_the_catalogue(tmp_path, name):
+    scans(tmp_path, 1)
+    (tmp_path / "list.csv").write_text(f"subject,image,{name},modality\na,0.nii,x,CT\n")
+    result = run("convert", tmp_path / "list.csv", tmp_path / "out", "--keep-metadata", name)
+    assert (result.exit_code, f"RESERVED_NAME: the field '{name}'" in result.stderr) == (1, True)
+    assert not (tmp_path / "out").exists()
+    vx.convert_cohort(tmp_path / "list.csv", tmp_path / "out", keep_metadata=["modality"])
+    assert vx.Cohort(tmp_path / "out").table.modality.tolist() == ["CT"]

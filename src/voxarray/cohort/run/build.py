@@ -22,7 +22,6 @@ from voxarray.cohort.discover.search import cohort_above, cohort_named, search
 from voxarray.cohort.enclosing import refuse_cohort_among_results
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
-from voxarray.cohort.plan.absent_fields import warn_of_absent_fields
 from voxarray.cohort.plan.failures import FATAL
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import FileOpener, Opener
@@ -34,6 +33,7 @@ from voxarray.cohort.run.engine import choose_engine
 from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.numbers import is_count, require_part
+from voxarray.cohort.run.plan_checks import refuse_reserved, warn_of_plan
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
@@ -217,16 +217,18 @@ def make_plan(
     Raises:
         FormatError: As `build`; or if a pipeline has made archives that are there, and the plan of
             them is not (``OTHER_PIPELINE``).
+        UnsupportedError: A field to keep has a name of the catalogue's (``RESERVED_NAME``).
         ArchiveError: If writing fails.
     """
     folder = CohortLayout.of(destination)
     refuse_cohort_among_results(folder)
+    refuse_reserved(options.keep_metadata)
     looked = (watcher or ProgressListener()).planned
     previous = previous_plan(folder)
     plan = plan_of(found, path_texts(sources), options, previous, looked)
     if previous is None:  # else its sources are these, and no pipeline made its archives
         refuse_other_pipelines(folder, plan, None)
-    warn_of_absent_fields(plan, options)
+    warn_of_plan(plan, previous, folder, options)
     if write:
         make_folder(folder.root)
         if previous is None:
