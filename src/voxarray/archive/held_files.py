@@ -103,6 +103,11 @@ class FolderSync:
             with suppress(PermissionError):
                 self._fd = os.open(self.root, os.O_RDONLY | portable.CLOEXEC)
 
+    @property
+    def is_one_call(self) -> bool:
+        """Whether one call syncs all that the file system has."""
+        return self._fd >= 0
+
     def __enter__(self) -> FolderSync:
         return self
 
@@ -121,7 +126,7 @@ class FolderSync:
         Raises:
             OSError: What the disk refuses.
         """
-        if self._fd >= 0:
+        if self.is_one_call:
             portable.syncfs(self._fd)
         else:
             paths = [f"{self.root}/{key}" for key in (*files, *folders)]

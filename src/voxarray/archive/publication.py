@@ -80,7 +80,9 @@ def finish(
     else:
         area.seal(source)
         staged = area.root
-    publish(staged, area.destination, overwrite, partial(_confirm, area, confirm))
+    # Of larger ones, or where each file is synced, nothing says that the next comes soon.
+    later = area.is_synced_as_one and not zipped
+    publish(staged, area.destination, overwrite, partial(_confirm, area, confirm), later=later)
 
 
 def _confirm(area: Staging, confirm: Callable[[], None] | None) -> None:

@@ -43,6 +43,7 @@ from voxarray.storage.hidden_folders import (
     remove_abandoned,
 )
 from voxarray.storage.hidden_names import REPLACED
+from voxarray.storage.synced_names import sync_later
 
 __all__ = [
     "Staging",
@@ -74,6 +75,7 @@ class Staging:
         lock: Of the hidden folder that it is in; None of a folder that nobody else can find.
         holds: Whether shards stay in memory too, and no file is on disk before all are.
         before: Manifest of the archive in a folder that is to be replaced, when this was begun.
+        is_synced_as_one: Whether one call synced all, and whatever else the file system had.
     """
 
     root: str
@@ -82,6 +84,7 @@ class Staging:
     lock: FolderLock | None = None
     holds: bool = False
     before: Manifest | None = None
+    is_synced_as_one: bool = False
     _held: HeldFiles = field(default_factory=HeldFiles)
 
     def write(self, key: str, data: bytes) -> None:
@@ -146,6 +149,7 @@ class Staging:
                 write_new(f"{self.root}/{manifests.KEY}", manifest)
                 written.append(manifests.KEY)
             disk.sync(written, folders_of(self.files))
+            self.is_synced_as_one = disk.is_one_call
 
     def _require_folder(self) -> None:
         if self.lock is not None and not self.lock.is_there:
@@ -249,6 +253,8 @@ def publish(
     destination: str,
     overwrite: bool,
     confirm: Callable[[], None] = lambda: None,
+    *,
+    later: bool = False,
 ) -> None:
     """Rename a finished directory or file to its destination and sync the folder it is in.
 
@@ -258,6 +264,8 @@ def publish(
         overwrite: Whether something may be there.
         confirm: Called when only the rename is left, and nobody adds to what is there any more;
             what it raises prevents the rename.
+        later: Whether who makes many, one soon after the other, may sync the names of new ones
+            together; see `voxarray.storage.synced_names`.
 
     Raises:
         ArchiveExistsError: If something is there and ``overwrite`` is False, even if it appeared
@@ -278,8 +286,11 @@ def publish(
         if was_changed(staged, seen):
             _renameat2(staged, destination, _RENAME_EXCHANGE)
             raise changed_at_last(destination)
+    folder = os.path.dirname(destination)
     try:
-        sync(os.path.dirname(destination))
+        # What replaces another is synced at once, for the other is deleted.
+        if not (later and flags == _RENAME_NOREPLACE and sync_later(folder)):
+            sync(folder)
     except OSError as error:
         raise ArchiveError(
             f"{destination} is complete and has its final name, but its parent folder cannot be "

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.opened_ahead import opened_ahead
 from voxarray.cohort.run.seldom_sampled import seldom_sampled
-from voxarray.cohort.run.task import Result, Task, convert_throttled
+from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down
 from voxarray.cohort.run.worker_news import Reporter
+from voxarray.core.errors import ArchiveError
 from voxarray.storage.spare_folders import folders_reused
+from voxarray.storage.synced_names import names_synced_together
 
 BATCH_SECONDS = 4.0
 """Of work in a batch: a worker that dies loses no more than that. An image of more goes alone."""
@@ -144,9 +147,25 @@ class Batch:
 def convert_batch(batch: Batch) -> list[Result]:
     """Convert the images of a batch, each as soon as memory has room for it."""
     reporter = Reporter(batch.topic)
-    staging = CohortLayout.of(batch.tasks[0].root).staging
-    with seldom_sampled(), folders_reused(staging):
-        return [
-            convert_throttled(task, partial(reporter.of, task.item.slug))
-            for task in opened_ahead(batch.tasks)
-        ]
+    folder = CohortLayout.of(batch.tasks[0].root)
+    results: list[Result] = []
+    try:
+        with (
+            seldom_sampled(),
+            folders_reused(folder.staging),
+            names_synced_together(folder.subjects),
+        ):
+            results.extend(
+                convert_throttled(task, partial(reporter.of, task.item.slug))
+                for task in opened_ahead(batch.tasks)
+            )
+    except ArchiveError as error:  # the disk did not take the names
+        return [_not_synced(result, error, folder) for result in results]
+    return results
+
+
+def _not_synced(result: Result, error: ArchiveError, folder: CohortLayout) -> Result:
+    if result.status != "converted":
+        return result
+    failure = failure_of(error, result.slug, {folder.root: "the archive"})
+    return noted_down(replace(result, status="failed", failure=failure, voxel_bytes=0), folder)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run import throttle
 from voxarray.cohort.run.interrupts import Stopped
@@ -16,6 +17,7 @@ from voxarray.cohort.run.opened_ahead import opened_ahead
 from voxarray.cohort.run.task import Result, convert_throttled
 from voxarray.core.progress import Progress
 from voxarray.storage.remote.address import is_url
+from voxarray.storage.synced_names import names_synced_together
 
 _ANSWERS = 8
 """Images that may wait for answers of an object store beside those that are encoded: each waits for
@@ -27,6 +29,10 @@ class InProcess:
     """Images overlap as far as their projected memory fits into the budget together."""
 
     def run(self, job: Job, begin: Begin) -> Iterator[Result]:
+        with names_synced_together(CohortLayout(job.root).subjects):
+            yield from self._run(job, begin)
+
+    def _run(self, job: Job, begin: Begin) -> Iterator[Result]:
         overlap = job.overlapping and len(job.items) > 1 and throttle.at_work() > 1
         results = _overlapping(job, begin) if overlap else _one_by_one(job, job.items, begin)
         busy: list[Item] = []

@@ -30,6 +30,7 @@ from voxarray.core.progress import Progress
 from voxarray.source.kept_blocks import dropped_afterwards
 from voxarray.storage.folder_lock import Ownership, remove_if_abandoned
 from voxarray.storage.remote.address import is_url
+from voxarray.storage.synced_names import sync_later
 
 Status = Literal["converted", "present", "busy", "failed"]
 
@@ -102,7 +103,7 @@ def convert_item(task: Task, progress: Progress | None = None) -> Result:
         progress: Called with the bytes of voxels done and in all.
     """
     item, places = task.item, task.opener.places
-    folder = CohortLayout.of(task.root)
+    folder = CohortLayout(task.root)
     before = task.prepared
     with metered() as cost, capture_warnings() as remarks:
         status, failure, trace = _attempt(task, folder, progress)
@@ -161,6 +162,7 @@ def _attempt(
     except VoxarrayError as error:  # a store that does not answer
         return "failed", failure_of(error, item.origin.source, opener.places), ""
     if is_done:
+        sync_later(folder.subjects)  # another process may have made it a moment ago
         return "present", None, ""
     # To save work alone: two that make the same archive do no harm, and one of them is kept.
     if not task.ignore_active_worker and _is_under_way(folder.staging, os.path.basename(archive)):
@@ -195,6 +197,7 @@ def _attempt(
             )
     except ArchiveExistsError as error:
         if is_made(archive, item):  # by another process, while this one was at it
+            sync_later(folder.subjects)
             return "present", None, ""
         return "failed", failure_of(error, item.origin.source, opener.places), ""
     except Exception as error:
