@@ -319,6 +319,23 @@ def test_constant_images():
 
 @pytest.mark.parametrize(
     "transform",
+    [
+        vx.Clamp(0, 1),
+        vx.Clamp(out_max=3),
+        vx.RescaleIntensity(),
+        vx.RescaleIntensity(in_min_max=(0, 4)),
+        vx.ZNormalization(),
+        vx.HistogramStandardization(LANDMARKS),
+    ],
+)
+def test_complex_voxels_have_no_order(transform):
+    with pytest.raises(vx.UnsupportedError, match=r"no order.*abs\(image.array\)") as error:
+        transform(image_of(np.array([1 + 2j, 2, 3])))
+    assert error.value.code == "UNSUPPORTED_DTYPE"
+
+
+@pytest.mark.parametrize(
+    "transform",
     [vx.RescaleIntensity(), vx.ZNormalization(), vx.HistogramStandardization(LANDMARKS)],
 )
 def test_voxels_that_are_no_numbers(transform):

@@ -26,6 +26,20 @@ def working_dtype(dtype: np.dtype) -> np.dtype:
     return SINGLE if np.can_cast(dtype, SINGLE) else np.dtype(np.float64)
 
 
+def require_order(dtype: np.dtype) -> None:
+    """Refuse complex voxels, of which none is smaller than another.
+
+    Raises:
+        UnsupportedError: ``UNSUPPORTED_DTYPE``.
+    """
+    if dtype.kind == "c":
+        raise UnsupportedError(
+            f"voxels of type {dtype} have no order, hence no bounds: take their magnitude or real "
+            "part first, for example abs(image.array)",
+            code="UNSUPPORTED_DTYPE",
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Floating(Pointwise):
     """A function whose results are float32, as TorchIO's are."""

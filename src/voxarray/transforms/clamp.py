@@ -9,7 +9,7 @@ import numpy as np
 
 from voxarray.core.errors import UnsupportedError
 from voxarray.image import Image
-from voxarray.ops.intensity import Cast, Clamped
+from voxarray.ops.intensity import Cast, Clamped, require_order
 from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.subject import Subject
@@ -33,6 +33,8 @@ class Clamp(IntensityTransform):
 
     Raises:
         ValueError: If there is no bound, or the minimum is above the maximum.
+        UnsupportedError: When applied to complex voxels (``UNSUPPORTED_DTYPE``), or if an integer
+            type does not hold a bound (``OUT_OF_TYPE``).
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("out_min", "out_max")
@@ -49,6 +51,7 @@ class Clamp(IntensityTransform):
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
         dtype = source.dtype
+        require_order(dtype)
         if dtype.kind not in "biu":
             return Clamped(source, self.out_min, self.out_max, dtype)
         if any(isinstance(one, (float, np.floating)) for one in (self.out_min, self.out_max)):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from voxarray.core.caller_warnings import warn_caller
-from voxarray.ops.intensity import Rescaled, working_dtype
+from voxarray.ops.intensity import Rescaled, require_order, working_dtype
 from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.transforms.masking import MaskingMethod
@@ -60,6 +60,7 @@ class RescaleIntensity(NormalizationTransform):
         self.in_min_max = None if in_min_max is None else range_argument(in_min_max, "in_min_max")
 
     def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
+        require_order(source.dtype)
         if self.in_min_max is not None and mask is None and self.percentiles == (0, 100):
             return self._rescaled(source, None, self.in_min_max, name)  # nothing need be known
         statistics = self.statistics(source, mask, name)
