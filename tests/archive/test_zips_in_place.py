@@ -95,6 +95,23 @@ def test_what_changes_no_byte_is_no_change(archive):
     assert np.array_equal(image.numpy(), image_of(1).numpy())
 
 
+def test_nor_is_it_where_the_manifest_was_forgotten(archive, monkeypatch):
+    """Of many archives that are open at once, only some manifests stay in memory."""
+    path, write_other = archive
+    from voxarray.archive import handle_cache
+
+    monkeypatch.setattr(handle_cache, "MAX_MANIFESTS", 1)
+    image = vx.ScalarImage(path)
+    _ = image[:, :9].numpy()
+    in_place(path, path.read_bytes())
+    vx.ScalarImage(path.with_name("b.ozx")).numpy()
+    assert np.array_equal(image[:, 5:].numpy(), image_of(1)[:, 5:].numpy())
+    vx.ScalarImage(path.with_name("b.ozx"))[:, :3].numpy()
+    write_other()
+    with pytest.raises(SourceChangedError):
+        image.numpy()
+
+
 def test_damage_is_still_damage(archive):
     """With the manifest that was there, the archive is the one that was opened."""
     path, _ = archive

@@ -98,21 +98,29 @@ def _can_be(opened: Hashable, now: Hashable, found: Manifest) -> bool:
         return False
     if opened.without_status() != now.without_status():
         return False
-    with _lock:
-        digest = _digests.get(opened)
+    digest = _digest_of(opened)
     # One that was read in another process: only of it is the status all that is known.
     return opened.can_be(now) if digest is None else digest == found.digest
 
 
 def _remembered(opened: Hashable, found: Manifest) -> Manifest:
+    gone: list[tuple[Hashable, Manifest]] = []
     with _lock:
         _manifests[opened] = found
         while len(_manifests) > MAX_MANIFESTS:
-            name, gone = _manifests.popitem(last=False)
-            _digests[name] = gone.digest
+            gone.append(_manifests.popitem(last=False))
+    digests = {name: manifest.digest for name, manifest in gone}  # others need not wait for it
+    with _lock:
+        _digests.update(digests)
         while len(_digests) > MAX_DIGESTS:
             _digests.popitem(last=False)
     return found
+
+
+def _digest_of(opened: Hashable) -> str | None:
+    """The digest of a manifest that was read before, and is not at hand any more."""
+    with _lock:
+        return _digests.get(opened)
 
 
 def _from_history(store: TreeStore, opened: FileIdentity) -> Manifest | None:
@@ -264,11 +272,12 @@ def _require_same_zip(store: Store, opened: FileIdentity) -> None:
         found = _agreements.get(asked)
     if found is None:
         was = _known(store, opened)
-        if was is None:  # another process has read it, and only the times are known here
+        digest = _digest_of(opened) if was is None else was.digest
+        if digest is None:  # another process has read it, and only the times are known here
             os.close(opened.open())
             return
         try:
-            found = was.digest == Manifest.read(ZipStore(now)).digest
+            found = digest == Manifest.read(ZipStore(now)).digest
         except (ArchiveError, FormatError):  # it is no archive any more
             found = False
         _agree(asked, found)
