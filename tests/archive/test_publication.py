@@ -191,7 +191,7 @@ def test_every_refusal_of_the_disk_is_named_and_undone(tmp_path, monkeypatch, na
     before = len(os.listdir("/proc/self/fd"))
     for call in range(total):
         disk.fail_at(call)
-        with pytest.raises(ArchiveError, match="nothing was published there") as caught:
+        with pytest.raises(ArchiveError, match="nothing was changed there") as caught:
             convert_array(NEW[:, :5], path, levels=2)
         assert caught.value.code == code
         assert caught.value.path == str(path)
@@ -274,7 +274,7 @@ def test_a_disk_that_forgets_is_found_out_before_publication(tmp_path, monkeypat
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ArchiveError, match="nothing was published there") as caught:
+    with pytest.raises(ArchiveError, match="nothing was changed there") as caught:
         convert_array(OLD, tmp_path / "file" / "a.ome.zarr")
     assert caught.value.code == "IO_ERROR"
     with pytest.raises(ArchiveError):

@@ -90,7 +90,7 @@ def test_the_plan_says_so_before_anything_is_converted(made, tmp_path):
         result = planned(*more)
         assert result.exit_code == 0
         name = archives(tmp_path / "out")[0].name
-        assert "warning: CONTENT_ADDED: this plan makes archives again" in result.stderr
+        assert "warning: CONTENT_ADDED: this plan would make archives again" in result.stderr
         assert f"leave them as they are: {name}. Save" in result.stderr
     assert again(tmp_path).exit_code == 3
 

@@ -93,7 +93,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_ours(path):
 
 def test_what_is_no_target_of_resample_is_a_missing_file():
     image = vx.ScalarImage(tensor=VOXELS)
-    with pytest.raises(vx.GridError, match="a spacing is a number") as error:
+    with pytest.raises(vx.GridError, match="a spacing, a number of mm") as error:
         vx.Resample("2mmm")(image)
     assert (error.value.code, error.value.path) == ("NO_REFERENCE", "2mmm")
 

@@ -54,8 +54,8 @@ def refuse_additions(path: str, first: Manifest | None, now: Manifest | None) ->
     if added:
         raise ArchiveExistsError(
             f"while a new archive was made that was to replace {path}, somebody added to the old "
-            f"one: {', '.join(added)}. The old archive stays as it is; save what was added "
-            "elsewhere, then try again",
+            f"one: {', '.join(added)}. The old archive stays as it is; save elsewhere what was "
+            "added, then try again",
             code="CONTENT_ADDED",
             path=path,
         )

@@ -78,7 +78,8 @@ class Change:
         for key in self.forgotten:
             if key not in noted:
                 raise MissingFileError(
-                    f"{path} has no note {key!r:.80}, only {sorted(noted)!r:.200}",
+                    f"{path} has no note {key!r:.80}, as made by add_notes; it has only "
+                    f"{sorted(noted)!r:.200}",
                     code="NO_NOTE",
                     path=path,
                 )
@@ -102,8 +103,8 @@ class Change:
             ) from error
         if size > MOST_NOTES:
             raise FormatError(
-                f"the notes of {path} would have {size} bytes, more than {MOST_NOTES}: put what "
-                "is large into a file of its own",
+                f"the notes of {path} (see add_notes) would have {size} bytes in all, more than "
+                f"{MOST_NOTES}: put what is large into a file of its own",
                 code="BAD_METADATA",
                 path=path,
             )

@@ -170,7 +170,7 @@ def interrupted(root: str, now: Manifest) -> dict[str, str]:
         for name in _orphans(root, now)
     }
     if os.path.lexists(f"{root}/{NEXT}"):
-        found[NEXT] = f"change {now.generation + 1} of the archive was being published"
+        found[NEXT] = f"change {now.generation + 1} of the archive was about to take effect"
     if os.path.lexists(f"{root}/{HISTORY}/{now.generation}.json"):
         key = f"{HISTORY}/{now.generation}.json"
         found[key] = f"the archive, as it is after change {now.generation}, was being replaced"
@@ -179,7 +179,8 @@ def interrupted(root: str, now: Manifest) -> dict[str, str]:
     expected = layer_names.list_document(names) if names else None
     if seen is not None and seen != expected and _is_former_list(root, now):
         found[LIST] = (
-            "OME-Zarr's list of label maps is that of before or after a change of the archive"
+            "OME-Zarr's list of label maps does not name the present ones, but those that the "
+            "archive had before a change, or was to have after it"
         )
     return found
 
@@ -320,8 +321,8 @@ def _unsynced(root: str, error: OSError) -> ArchiveError:
 
 def _undecided(root: str) -> ArchiveError:
     return ArchiveError(
-        f"another process is publishing {root}, or was killed while publishing it; this file "
-        "system has no lock that shows which. Try again. If nobody writes there, run voxarray "
+        f"another process is changing {root}, or was killed while it did so; this file system has "
+        "no lock that shows which. Try again. If nobody writes there, run voxarray "
         "clean --unlocked on it",
         code="INTERRUPTED",
         path=root,

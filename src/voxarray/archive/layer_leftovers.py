@@ -54,7 +54,10 @@ def old_list(manifest: Manifest, read: Read) -> dict[str, str]:
     seen = read(root + LIST) if names else None
     if not names or seen == list_document(names) or (seen is not None and not is_own_list(seen)):
         return {}
-    text = "OME-Zarr's list of label maps is that of before or after a change of the archive"
+    text = (
+        "OME-Zarr's list of label maps does not name the present ones, but those that the archive "
+        "had before a change, or was to have after it"
+    )
     return {root + LIST: text}
 
 

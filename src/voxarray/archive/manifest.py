@@ -147,8 +147,8 @@ class Manifest:
         noted = self.metadata if metadata is None else metadata
         if not _is_shallow(noted):
             raise FormatError(
-                f"the notes of an archive may be nested at most {_DEEPEST} deep, and these are "
-                "deeper: put what is deeper into a file of its own",
+                f"the notes of an archive (see add_notes) may be nested at most {_DEEPEST} deep, "
+                "and these are deeper: put what is deeper into a file of its own",
                 code="BAD_METADATA",
             )
         return replace(

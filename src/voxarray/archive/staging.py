@@ -241,7 +241,7 @@ def _named_if_lost(lock: FolderLock, destination: str) -> Iterator[None]:
 def _lost(folder: str, destination: str) -> ArchiveError:
     return ArchiveError(
         f"{folder}, in which {destination} was being written, was removed by another process, "
-        "and nothing was published there: try again, and use voxarray clean only while "
+        "and nothing was changed at the destination: try again, and use voxarray clean only while "
         "nobody converts there",
         code="STAGING_LOST",
         path=destination,

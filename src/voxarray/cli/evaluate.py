@@ -48,8 +48,8 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[in
 @click.option(
     "--no-surfaces",
     is_flag=True,
-    help="Do not compare surfaces; that takes less memory, since surfaces are compared in the "
-    "bounding box of a whole label",
+    help="Do not compare surfaces, and so use less memory: to compare them, the bounding box of a "
+    "label must be in memory as a whole",
 )
 @click.option("--montage", metavar="FILE", help="Also save a picture: predictions over their scans")
 @click.option(

@@ -32,9 +32,10 @@ from voxarray.storage.remote.address import is_url
 )
 @how_it_speaks(as_json=True)
 def command(paths: tuple[str, ...], show_limits: bool) -> None:
-    """Show shape, geometry and chunks of images, and the memory they need.
+    """Show shape, geometry, chunks and size of images; only headers are read.
 
-    Only headers are read.
+    The size is given on disk, as a tensor, and as the peak of memory while the image
+    is converted to an archive.
     """
     talk = console()
     if show_limits:

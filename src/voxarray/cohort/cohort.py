@@ -183,8 +183,8 @@ class Cohort(Sequence[Subject]):
 
         With a suffix, such as ``".nii.gz"``, every image and label map becomes the file
         ``destination/subject/name.nii.gz``. An existing file is read, and left as it is if
-        it has the voxels and the affine that would be written. The affine is not compared if the
-        format cannot hold it.
+        it has the voxels and the affine that would be written; otherwise it is an error, unless
+        ``overwrite`` is true. The affine is not compared if the format cannot hold it.
 
         Examples:
             >>> import os

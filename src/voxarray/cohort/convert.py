@@ -74,7 +74,7 @@ def convert_cohort(
         codec: Profile of the archives' codec: one of those that `Image.save` lists.
         levels: Pyramid levels, as `Image.save` has them.
         chunks: Edge of chunks, in voxels.
-        workers: Processes on this machine; 0 converts in this one.
+        workers: Processes on this machine; 0 converts in the current process.
         scheduler: Address of a running dask scheduler.
         partition: ``(i, n)``: only part ``i`` of ``n``, ``i`` from 1 to ``n``, of the plan that
             ``voxarray plan`` wrote before. The result then counts this part only. When all parts

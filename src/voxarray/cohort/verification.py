@@ -133,7 +133,7 @@ def require_comparable(found: Holdings, sources: Sequence[str | os.PathLike[str]
     if (cohorts, archives) == (1, 0) or ((cohorts, archives) == (0, 1) and len(sources) == 1):
         return
     raise FormatError(
-        f"sources are compared with one archive or one cohort, and there are {archives} archives, "
-        f"{cohorts} cohorts and {len(sources)} sources: verify each by itself",
+        f"there are {archives} archives, {cohorts} cohorts and {len(sources)} sources: expected "
+        "one archive and its source, or one cohort and its sources; verify each by itself",
         code="TOO_MANY_ARCHIVES",
     )

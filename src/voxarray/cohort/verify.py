@@ -296,9 +296,9 @@ def _of_sources(
         problem = Problem(
             "NOT_COMPARED",
             os.path.basename(path),
-            "is whole, but was not compared with a source: no plan names what it was made from, "
-            "which was removed, renamed or left out of the plan; delete the archive, or verify it "
-            "by itself",
+            "is whole, but was not compared with a source: the source that it was made from is "
+            "in no plan, since it was removed, renamed or left out; delete the archive, or verify "
+            "it by itself",
         )
         return [problem]
     opener = FileOpener(locations)

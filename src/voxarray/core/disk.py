@@ -69,7 +69,7 @@ def refusal(error: OSError, destination: str) -> ArchiveError:
     """
     advice = "make room" if is_full(error) else "check the folder and the disk"
     return ArchiveError(
-        f"writing {destination} failed ({error}), and nothing was published there: {advice}, "
+        f"writing {destination} failed ({error}), and nothing was changed there: {advice}, "
         "then try again",
         code="NO_SPACE" if is_full(error) else "IO_ERROR",
         path=destination,

@@ -41,7 +41,7 @@ def workers_not_started(workers: int, error: BaseException) -> VoxarrayError:
     script = script_without_guard()
     if script:
         return StateError(
-            f"workers= starts processes, and each runs {script} from its start, which ended there: "
+            f"workers= starts processes, and each runs {script} from its start, and fails there: "
             f"{_WHAT_TO_DO}",
             code="NO_MAIN_GUARD",
         )

@@ -112,7 +112,8 @@ class PlotMixin:
             limit: Largest size of each image that is sent, in bytes or as a text such as ``"256
                 MiB"``.
             height: Height of the viewer, in pixels.
-            percentiles: Percentiles of the middle planes that become black and white, as in `plot`.
+            percentiles: Black and white are the intensities at these percentiles of the middle
+                planes, as in `plot`.
             opacity: Opacity of the labels, 0 to 1.
             **options: For ``ipyniivue.NiiVue``.
 
@@ -151,7 +152,8 @@ class PlotMixin:
         Args:
             labels: A label map, or several by name, to draw over the image, each by its own affine.
             channel: Which channel; by default the first one, for label maps the last one.
-            percentiles: Percentiles of the middle planes that become black and white, as in `plot`.
+            percentiles: Black and white are the intensities at these percentiles of the middle
+                planes, as in `plot`.
             opacity: Opacity of the labels, 0 to 1.
 
         Returns:

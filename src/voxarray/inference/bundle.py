@@ -314,7 +314,9 @@ def _parsed(path: str) -> Mapping[str, Any]:
             else:
                 config = import_optional("yaml", "pyyaml").safe_load(file)
     except (ValueError, OSError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read: {error}", path=path) from error
+        raise ModelError(
+            f"{path} cannot be read: {error}; repair it, or download the bundle again", path=path
+        ) from error
     if not isinstance(config, Mapping):
         raise ModelError(
             f"{path} should hold a mapping of entries by name, and holds {type(config).__name__}: "

@@ -58,7 +58,7 @@ class Classes:
         if known and len(known) != len(table):
             raise ModelError(
                 f"classes= names {len(table)} classes, and the model has {len(known)}: "
-                f"{dict(known)}",
+                f"{dict(known)}; name each of these, or leave classes= out",
                 code="CLASSES_CHANGED",
             )
         names = [label.name for label in table]

@@ -188,7 +188,8 @@ def evaluate(
     """
     if montage is None and images is not None:
         raise ValueError(
-            "images= are the scans of a picture: give montage= a path, or leave it out"
+            "images= are scans for the picture of montage=: give montage= a path, or leave images= "
+            "out"
         )
     picture = None if montage is None else Montage(montage, images, most)
     if isinstance(prediction, Cohort) or isinstance(reference, Cohort):
@@ -291,7 +292,8 @@ def _whole_numbers(voxels: NDArray) -> NDArray:
     whole = voxels.astype(np.int64)
     if not np.array_equal(whole, voxels):
         raise UnsupportedError(
-            "a label map has voxels that are not whole numbers: is it a map of probabilities?",
+            "a label map has voxels that are not whole numbers: if it is a map of probabilities, "
+            "threshold it first",
             code="NO_LABELS",
         )
     return whole

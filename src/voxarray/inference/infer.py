@@ -92,8 +92,8 @@ def infer(
             ``"sigmoid"`` for classes that may overlap (the default for one class); ``"none"`` if
             the network returns probabilities. With a sigmoid, labels have one channel per class.
             If ``activation`` is not given and all outputs lie between 0 and 1, they may be
-            probabilities already. This raises an error if the result depends on the activation:
-            for probabilities, with a ``threshold``, and for labels of one class.
+            probabilities already. This is an error where it would change the result: if ``output``
+            is ``"probabilities"``, if a ``threshold`` is given, or for labels of one class.
         threshold: Least probability of a label. Voxels whose most probable class is below it become
             0. With a sigmoid it is 0.5 by default, otherwise there is no limit.
         classes: The number of classes; or their names, in the network's order; or a dict in that

@@ -95,8 +95,8 @@ class NativeBlocks:
                 self._uses.setdefault(cell, []).append(number)
         if not self._uses:
             raise UnsupportedError(
-                f"preprocess leaves images on {self.predicted}, which does not overlap the scan "
-                f"on {self.native}: leave out of preprocess what moves images in the patient",
+                f"after preprocess, the images are on {self.predicted}, which does not overlap the "
+                f"scan on {self.native}: remove from preprocess what moves images in the patient",
                 code="NOT_INVERTIBLE",
             )
         for uses in self._uses.values():

@@ -117,7 +117,8 @@ class NiftiHeader:
         if magic not in (MAGIC[self.version], PAIR_MAGIC[self.version]):
             raise FormatError(
                 f"the magic of NIfTI-{self.version} is {MAGIC[self.version]!r} or "
-                f"{PAIR_MAGIC[self.version]!r}, this file has {magic!r}: is it ANALYZE?",
+                f"{PAIR_MAGIC[self.version]!r}, this file has {magic!r}: if it is ANALYZE, "
+                "convert it to NIfTI, otherwise copy it again",
                 code="NOT_NIFTI",
             )
         return magic == MAGIC[self.version]
@@ -227,7 +228,7 @@ class NiftiHeader:
         if needed > most:
             raise FormatError(
                 f"dimensions {self.shape} of {self.stored.name} take {needed} bytes, and a file of "
-                f"{available} bytes cannot hold them: the header is wrong",
+                f"{available} bytes cannot hold them: the header is wrong, repair it",
                 code="DIMS_EXCEED_FILE",
             )
         if not compressed and needed > available:

@@ -208,7 +208,9 @@ class GridAggregator:
     def _prepared(self, batch: NDArray) -> Accumulator:
         if self._sums is None:
             if batch.dtype.kind not in "biuf":
-                raise UnsupportedError(f"predictions of type {batch.dtype} have no order or mean")
+                raise UnsupportedError(
+                    f"predictions of type {batch.dtype} have no order or mean: add real numbers"
+                )
             shape: Shape4 = (batch.shape[1], *self._scaled(self._sampler.padded_shape))
             self._dtype = _summed_in(batch.dtype, self.overlap_mode)
             self._sums = Accumulator(shape, self._dtype)
@@ -334,7 +336,8 @@ def _require_aligned(sampler: GridSampler, factor: int) -> None:
         raise StateError(
             f"along {name}, the volume has a border of {before[axis]} voxels, and patches start "
             f"at {starts}; {odd[0]} is not a multiple of downsampling_factor={factor}, so that a "
-            f"prediction would lie between the voxels of the smaller volume: {advice}",
+            "prediction would lie between the voxels of the result, which is smaller by this "
+            f"factor: {advice}",
             code="UNALIGNED_STARTS",
         )
 
@@ -343,5 +346,8 @@ def _coarser(grid: Grid, factor: int) -> Grid:
     if factor == 1:
         return grid
     if any(n < factor for n in grid.shape):
-        raise GridError(f"a volume of {grid.shape} cannot be made {factor} times smaller")
+        raise GridError(
+            f"a volume of {grid.shape} cannot be made {factor} times smaller: use a smaller "
+            "downsampling_factor"
+        )
     return grid.coarsen((factor,) * 3)

@@ -54,7 +54,7 @@ def lightbox(
         channel: Which channel; by default the first one, for label maps the last one.
         labels: A label map, or several by name, over the slices.
         opacity: Opacity of the labels, 0 to 1.
-        percentiles: Percentiles of the drawn intensities that become black and white.
+        percentiles: Black and white are the intensities at these percentiles of what is drawn.
         radiological: Whether the patient's right is on the left.
         figsize: Width and height in inches; as high as the slices need by default.
         title: Above the figure.

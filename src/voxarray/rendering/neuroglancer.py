@@ -56,7 +56,7 @@ def open_viewer(
         image: What to show.
         labels: Label maps by name, placed by their own affines.
         channel: Which channel of the image; by default the first, of label maps the last.
-        percentiles: Of the middle planes, which become black and white.
+        percentiles: Of the middle planes; the intensities there are drawn black and white.
         opacity: Of label maps, 0 to 1.
 
     Returns:

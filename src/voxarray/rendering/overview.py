@@ -69,7 +69,7 @@ def _steps(window: Window, limit: int) -> tuple[int, ...]:
         if max(counts) == 1:
             raise MemoryBudgetError(
                 f"one voxel of {window.shape[0]} channels is more than {format_bytes(limit)}: "
-                "raise the limit, or take channels: image[:3, :, :, :]"
+                "raise limit=, or take channels: image[:3, :, :, :]"
             )
         wide *= 1.05
 

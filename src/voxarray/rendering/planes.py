@@ -212,8 +212,8 @@ def _point(seen: Grid, indices: Sequence[int] | None) -> list[int]:
         return [n // 2 for n in seen.shape]
     if len(indices) != 3 or any(not -n <= i < n for i, n in zip(indices, seen.shape, strict=True)):
         raise OutOfRangeError(
-            f"indices {tuple(indices)} are not a voxel of an image that is drawn with "
-            f"{seen.shape} voxels along {', '.join(seen.orientation)}"
+            f"indices {tuple(indices)} are out of range: they count voxels of the image as it is "
+            f"drawn, which has {seen.shape} voxels along {', '.join(seen.orientation)}"
         )
     return [int(i) % n for i, n in zip(indices, seen.shape, strict=True)]
 

@@ -72,7 +72,7 @@ def plot(
         output_path: Where to save the figure.
         show: Whether to show it.
         xlabels: Whether to label the left and right sides.
-        percentiles: Percentiles of the drawn intensities that become black and white.
+        percentiles: Black and white are the intensities at these percentiles of what is drawn.
         figsize: Width and height of the figure in inches; as wide as matplotlib's, and as high
             as the planes need, by default.
         title: Above the figure.

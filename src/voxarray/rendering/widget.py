@@ -60,7 +60,7 @@ class Look:
     Attributes:
         limit: Bytes of each image that may go to the browser, also as a text such as ``"64 MiB"``.
         height: Height of the viewer, in pixels.
-        percentiles: Of the middle planes, which become black and white.
+        percentiles: Of the middle planes; the intensities there are drawn black and white.
         opacity: Of label maps over a scan, 0 to 1.
         options: For ``ipyniivue.NiiVue``.
     """

@@ -59,7 +59,7 @@ def statistics_by_label(
         if len(measures) > MAX_LABELS:
             raise UnsupportedError(
                 f"more than {MAX_LABELS:,} different labels of type {labels.dtype}: these are "
-                "measurements, not labels",
+                "measurements, not labels; give a label map",
                 code="TOO_MANY_VALUES",
                 path=labels.path,
             )

@@ -83,8 +83,8 @@ def apart(one: SavedTogether, other: SavedTogether) -> StateError:
     """The error of two archives that may not belong together."""
     return StateError(
         f"{one.name} and {other.name} in {one.folder} are of two different calls of Subject.save, "
-        "each of which saved both, so that they may not belong together: one call was "
-        "interrupted, or is not done yet, or two saved at once; save the subject again "
+        "so that they may not belong together. Each call was to save both: one was interrupted, or "
+        "is not done yet, or two saved at once; save the subject again "
         "(overwrite=True), or open the images without a Subject",
         code="SAVED_APART",
         path=one.folder,

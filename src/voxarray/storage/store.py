@@ -213,7 +213,7 @@ class Store(ABC):
             if blob.size > limit:
                 raise FormatError(
                     f"{key} of {self.path} has {blob.size} bytes, but at most {limit} are "
-                    "expected: it is damaged, or is not the file that its name says",
+                    "expected: it is damaged, or is not the file that its name says; copy it again",
                     code="BOMB",
                     path=self.path,
                 )

@@ -140,9 +140,9 @@ class Resample(SpatialTransform):
             return subject.get_image(self.target)
         if not os.path.exists(self.target):
             raise GridError(
-                f"{self.target!r} is neither the name of an image in the subject, which has "
-                f"{subject.get_images_names()}, nor a path that exists; a spacing is a number of "
-                "mm, such as 2",
+                f"{self.target!r} is neither the name of an image in the subject (it has "
+                f"{subject.get_images_names()}) nor a path that exists: give one of these or, for "
+                "a spacing, a number of mm, such as 2",
                 code="NO_REFERENCE",
                 path=self.target,
             )

@@ -363,7 +363,8 @@ def _appended(placement: Placement, piece: Placement, axis: int) -> Placement:
         raise GridError(
             f"the pieces do not adjoin along {DIMS[axis]}: those before have {size} voxels, so the "
             f"next piece should start at voxel {size}, but it lies at voxels "
-            f"{located[axis].start} to {located[axis].start + len(located[axis]) - 1}",
+            f"{located[axis].start} to {located[axis].start + len(located[axis]) - 1}; "
+            "give the pieces in order, without gaps or overlaps",
             code="NOT_ADJOINING",
         )
     return placement.joined(piece, "outer")

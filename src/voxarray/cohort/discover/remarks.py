@@ -59,7 +59,8 @@ def _why_unused(
     if taken is not None:
         return (
             f"{told(same)} takes no file as {what}: another pattern takes {printable(taken.source)}"
-            f" as {taken.image!r}. Label patterns come first, then later patterns before earlier"
+            f" as {taken.image!r}. A file that fits several patterns goes to a label "
+            "pattern before an image pattern, and to the one that was given last"
         )
     other = census.misfit or found[0].source
     return (

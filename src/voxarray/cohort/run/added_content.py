@@ -43,10 +43,10 @@ def warn_of_additions(plan: Plan, folder: CohortLayout) -> None:
         more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
         warn_by_code(
             "CONTENT_ADDED",
-            f"this plan makes archives again to which label maps or notes were added, and "
-            f"convert will leave them as they are: {', '.join(names[:_TOLD])}{more}. Save what was "
-            "added elsewhere and remove it from them, or pass --overwrite to convert, which "
-            "deletes it",
+            "this plan would make archives again to which label maps or notes were added; convert "
+            f"will refuse, and leave them as they are: {', '.join(names[:_TOLD])}{more}. Save "
+            "elsewhere what was added, and remove it from the archives; or pass --overwrite to "
+            "convert, which deletes it",
         )
 
 
@@ -73,7 +73,7 @@ def refuse_to_lose(archive: str) -> None:
     if added:
         raise ArchiveExistsError(
             f"{archive} was made from another source or with other options than those of this run. "
-            f"To make it again would delete what was added to it: {', '.join(added)}; save this "
+            f"To make it again would delete what was added to it: {', '.join(added)}; save it "
             "elsewhere and remove it from the archive, or pass overwrite=True (--overwrite)",
             code="CONTENT_ADDED",
             path=archive,

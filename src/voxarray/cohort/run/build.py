@@ -57,7 +57,7 @@ class ExecutionOptions:
     """How a cohort is converted.
 
     Attributes:
-        workers: Processes on this machine; 0 converts in this one.
+        workers: Processes on this machine; 0 converts in the current process.
         scheduler: Address of a running `dask.distributed` scheduler.
         partition: Number from 1 on, and how many: one part of a frozen plan, without a catalogue.
         max_failures: Stop after so many; None never does.

@@ -140,7 +140,8 @@ def _asked(text: str, file: str) -> tuple[str, str]:
     memory = re.search(r"^#SBATCH --mem=(\d+)M$", text, re.MULTILINE)
     if jobs is None or memory is None:
         raise FormatError(
-            f"{file} is not a script of voxarray: --array=1-N and --mem=NM were expected in it",
+            f"{file} is not a script of voxarray: --array=1-N and --mem=NM were expected in it; "
+            "give the script that --slurm printed",
             code="NOT_OUR_SCRIPT",
             path=file,
         )

@@ -122,5 +122,7 @@ def _numbers(words: list[bytes], dtype: np.dtype) -> NDArray:
         return np.array([int(word) for word in words], dtype)
     except (ValueError, OverflowError) as error:
         raise FormatError(
-            f"voxels written as text are not {dtype.name} numbers: {error}", code="BAD_DATA"
+            f"voxels written as text are not {dtype.name} numbers: {error}; repair the header, or "
+            "copy the file again",
+            code="BAD_DATA",
         ) from None

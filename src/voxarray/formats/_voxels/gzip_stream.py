@@ -109,7 +109,7 @@ def bomb(expected: int) -> FormatError:
     """The error of a file that decompresses to more than it may."""
     return FormatError(
         f"the file decompresses to more than the {expected} bytes that its header promises: the "
-        "header is wrong, or the file was made to do harm",
+        "header is wrong, or the file was made to do harm; repair the header, or delete the file",
         code="BOMB",
     )
 

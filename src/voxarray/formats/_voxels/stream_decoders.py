@@ -154,8 +154,8 @@ class VoxelFeed:
         if count < len(view):
             raise TruncatedError(
                 f"expected {self._stored.nbytes} bytes when decompressed, got "
-                f"{max(0, self._done)}: the file was cut short, or was compressed from a file "
-                "that was too short, or its header is wrong"
+                f"{max(0, self._done)}: the file was cut short before or after compression, or its "
+                "header is wrong; copy or compress it again, or repair the header"
             )
 
 
@@ -375,7 +375,7 @@ def _passed(feed: ByteFeed, count: int, scratch: memoryview) -> int:
         if not done:
             raise TruncatedError(
                 f"expected {count} more bytes when decompressed, got {count - missing}: the file "
-                "was cut short, or its header is wrong"
+                "was cut short, or its header is wrong; copy it again, or repair the header"
             )
         crc = isal_zlib.crc32(scratch[:done], crc)
         missing -= done

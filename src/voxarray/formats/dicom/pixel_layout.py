@@ -192,5 +192,6 @@ class PixelLayout:
         if self.element.length == UNDEFINED or held < expected:
             raise TruncatedError(
                 f"expected {expected} bytes of pixels ({self.frames} x {self.rows} x "
-                f"{self.columns} x {self.samples} samples of {self.allocated} bits), got {held}"
+                f"{self.columns} x {self.samples} samples of {self.allocated} bits), got {held}: "
+                "copy or export the file again"
             )

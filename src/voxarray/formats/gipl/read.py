@@ -60,7 +60,10 @@ def open_gipl(path: str | os.PathLike[str]) -> FileArray:
 def _start(identity: FileIdentity) -> tuple[bytes, StreamDecoder | None]:
     start, decoder = compression.beginning(identity, HEADER_BYTES)
     if len(start) < HEADER_BYTES:
-        raise TruncatedError(f"a GIPL header has {HEADER_BYTES} bytes, this file has {len(start)}")
+        raise TruncatedError(
+            f"a GIPL header has {HEADER_BYTES} bytes, this file has {len(start)}: copy or download "
+            "it again"
+        )
     magic = int.from_bytes(start[MAGIC_AT:HEADER_BYTES], "big")
     if magic not in _MAGICS:
         raise FormatError(

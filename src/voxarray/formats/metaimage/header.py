@@ -116,7 +116,12 @@ class MetaHeader:
                 code="NOT_METAIMAGE",
             )
         if self.is_compressed and not self.is_binary:
-            raise FormatError("text cannot be compressed: repair the header", code="BAD_HEADER")
+            raise FormatError(
+                "the header says that voxels are compressed text (BinaryData = False, "
+                "CompressedData = True), and only binary voxels can be compressed: repair the "
+                "header",
+                code="BAD_HEADER",
+            )
 
     # --- Voxels -------------------------------------------------------------------------------
 

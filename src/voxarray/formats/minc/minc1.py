@@ -106,7 +106,7 @@ def _table(
     if variable.offset + variable.nbytes > identity.size:
         raise TruncatedError(
             f"{name!r} ends at byte {variable.offset + variable.nbytes}, and the file at "
-            f"{identity.size}"
+            f"{identity.size}: copy or download the file again"
         )
     numbers = np.empty(math.prod(variable.shape), variable.dtype)
     fd = identity.open()

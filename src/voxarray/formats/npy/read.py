@@ -54,7 +54,9 @@ def _header(start: bytes) -> tuple[Sequence[int], bool, np.dtype, int]:
         reader = _READERS[npy_format.read_magic(file)]
         shape, is_fortran, dtype = reader(file, max_header_size=_LARGEST_HEADER)
     except Exception as error:  # the header is parsed as Python, which may fail in many ways
-        raise FormatError(f"this is not an .npy file: {error}", code="NOT_NPY") from None
+        raise FormatError(
+            f"this is not an .npy file: {error}; check its suffix, or copy it again", code="NOT_NPY"
+        ) from None
     return shape, is_fortran, dtype, file.tell()
 
 

@@ -66,7 +66,9 @@ class PictureDecoder:
         try:
             voxels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path, imageIO=self.reader))
         except RuntimeError as error:
-            raise TruncatedError(f"ITK cannot decode the picture: {_reason(error)}") from None
+            raise TruncatedError(
+                f"ITK cannot decode the picture: {_reason(error)}; copy or download it again"
+            ) from None
         return np.asarray(voxels).reshape(stored.disk_shape)
 
 
@@ -113,7 +115,10 @@ def _header(identity: FileIdentity, name: str) -> tuple[Any, list[str]]:
                 f"ITK has no such pixels: {_reason(error)}; convert the picture to PNG first",
                 code="UNSUPPORTED_DTYPE",
             ) from None
-        raise FormatError(f"ITK cannot read this: {_reason(error)}", code="BAD_HEADER") from None
+        raise FormatError(
+            f"ITK cannot read this: {_reason(error)}; check its suffix, or copy it again",
+            code="BAD_HEADER",
+        ) from None
     finally:
         os.close(fd)
     return reader, found

@@ -118,7 +118,8 @@ class RemoteNifti(NiftiSource):
         data = self.identity.read(start, len(view))
         if len(data) != len(view):
             raise TruncatedError(
-                f"expected {len(view)} bytes at {start}, got {len(data)}: the file ends there"
+                f"expected {len(view)} bytes at {start}, got {len(data)}: the file ends there; "
+                "copy it to the store again"
             )
         view[:] = data
 

@@ -257,6 +257,7 @@ def _refuse_bombs(page: Any, longest: int) -> None:
     if page.compression != 1 and longest > 2 * raw + _SEGMENT_HEADER:
         raise FormatError(
             f"a strip or tile of {raw} bytes of pixels is stored as {longest} compressed bytes: "
-            "the header is wrong, or the file was made to do harm",
+            "the header is wrong, or the file was made to do harm; repair the header, or delete "
+            "the file",
             code="BOMB",
         )

@@ -122,8 +122,8 @@ def _by_dimension(parts: Sequence[Any], size: int, depth: int) -> Matrix:
         inputs, outputs = (_axes(part, key, size) for key in ("inputAxes", "outputAxes"))
         if len(inputs) != len(outputs):
             raise UnsupportedError(
-                f"a part of byDimension makes {len(outputs)} axes of {len(inputs)}, which no "
-                "affine of an image does: resample it first",
+                f"a part of byDimension turns {len(inputs)} axes into {len(outputs)}, and an "
+                "affine of an image keeps their number: resample the image first",
                 code="UNSUPPORTED_TRANSFORM",
             )
         inner = _matrix(_one_of(part), len(inputs), depth)

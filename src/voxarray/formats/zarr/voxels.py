@@ -215,7 +215,7 @@ class _named:  # noqa: N801  # used as a function
             return
         raise FormatError(
             f"{self._key or 'the array'} of {self._store.path} cannot be read "
-            f"({type(error).__name__}: {error})",
+            f"({type(error).__name__}: {error}); copy or write the store again",
             code=self._code,
             path=self._store.path,
         ) from error

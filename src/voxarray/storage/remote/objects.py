@@ -199,7 +199,7 @@ class Objects(ABC):
         if seen.size > limit:
             raise FormatError(
                 f"{self.where(key)} has {seen.size} bytes, but at most {limit} are expected: it "
-                "is damaged, or is not the file that its name says",
+                "is damaged, or is not the file that its name says; copy it again",
                 code="BOMB",
                 path=self.shown,
             )
