@@ -213,6 +213,8 @@ def test_comments_keys_and_crlf(tmp_path):
         ("spacings: 1 1 1\n", "BAD_HEADER"),
         ("colour: red\n", "BAD_HEADER"),
         ("data file: LIST\n", "SEVERAL_DATA_FILES"),
+        ("data file: LIST\na.raw\nb: c.raw\n", "SEVERAL_DATA_FILES"),
+        ("data file: LIST 2\na.raw\n", "SEVERAL_DATA_FILES"),
         ("data file: a%03d.raw 1 5 1\n", "SEVERAL_DATA_FILES"),
         ("data file: /etc/passwd\n", "OUTSIDE_ROOT"),
         ("data file: ../b.raw\n", "OUTSIDE_ROOT"),
@@ -230,6 +232,28 @@ def test_refusals(tmp_path, changed, code):
         opened(path)
     assert caught.value.code == code
     assert caught.value.path is not None
+
+
+@pytest.mark.parametrize("spacings", ["", "spacings: 1 2 3\n"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "space: RAS\n",
+        "space: left-anterior-superior\n",
+        "space: LPS\nspace origin: (1,2,3)\n",
+        "space dimension: 3\nspace origin: (1,2,3)\n",
+    ],
+)
+def test_a_space_without_directions(tmp_path, spacings, place):
+    """The axes were taken for those of LPS, and the origin was left out, without a word."""
+    array = numbers((5, 4, 3))
+    path = write(tmp_path / "a.nrrd", header((3, 4, 5), extra=spacings + place), array.tobytes())
+    with pytest.raises(FormatError, match="no space directions") as caught:
+        opened(path)
+    assert (caught.value.code, caught.value.path) == ("BAD_HEADER", str(path))
+    plain = header((3, 4, 5), extra=spacings + "space: LPS\n")
+    path = write(tmp_path / "b.nrrd", plain, array.tobytes())
+    np.testing.assert_array_equal(np.sign(np.diag(opened(path)[0].affine)), (-1, -1, 1, 1))
 
 
 def test_spacings_that_are_none(tmp_path):

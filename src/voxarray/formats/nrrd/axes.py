@@ -201,6 +201,7 @@ class NrrdAxes:
         return world[3] if is_last else ""
 
     def _affine_of_spacings(self) -> NDArray[np.float64]:
+        self._require_no_place()
         spacings = self.header.per_axis("spacings") or [1.0] * len(self.header.sizes)
         spacing = checked_spacing([spacings[axis] for axis in self.spatial])
         affine = np.eye(4)
@@ -209,6 +210,18 @@ class NrrdAxes:
             affine[column, column] = mm * scale
             affine[column, 3] = _axis_origin(self.header, axis, mm) * scale
         return ras_from_lps(affine)
+
+    def _require_no_place(self) -> None:
+        """Refuse a space or an origin in it where nothing says which way the axes run."""
+        space = self.header.fields.get("space", "")
+        is_other = _SPACES.get(_space_name(self.header), _UNKNOWN_FRAME) != _UNKNOWN_FRAME
+        if is_other or "spaceorigin" in self.header.fields:
+            given = f"the space {space!r}" if space else "a space origin"
+            raise FormatError(
+                f"the header gives {given} but no space directions, so nothing says which way the "
+                "axes run: add the field 'space directions'",
+                code="BAD_HEADER",
+            )
 
 
 def _kinds(header: NrrdHeader) -> list[str]:

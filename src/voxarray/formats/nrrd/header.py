@@ -98,6 +98,8 @@ class NrrdHeader:
             text = line.decode("utf-8", "replace").strip("\r\n")
             if not text:
                 break
+            if fields.get("datafile", "").split()[:1] == ["LIST"]:
+                break  # what follows are the names of files
             if number > 0:
                 _add(fields, text)
         else:
