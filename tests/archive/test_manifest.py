@@ -204,6 +204,11 @@ def test_no_structural_edit_is_believed_or_raises_another_error(sample, restored
         {"files": {"zarr.json": [True, "0" * 32]}},
         {"files": {"zarr.json": [-1, "0" * 32]}},
         {"files": {"zarr.json": [1, "0" * 8]}},
+        # Equal to what was seen to be right a moment ago, or nothing to be compared.
+        {"files": {"a": [1, "0" * 32], "b": [True, "0" * 32]}},
+        {"files": {"a": [1, "0" * 32], "b": [1.0, "0" * 32]}},
+        {"files": {"zarr.json": [[1], "0" * 32]}},
+        {"files": {"zarr.json": [1, {"0": 0}]}},
         {"files": {"zarr.json": [1, "0" * 32, "0" * 32, "0" * 32]}},
         {"files": {"../zarr.json": [1, "0" * 32]}},
         {"files": {"/etc/passwd": [1, "0" * 32]}},

@@ -326,9 +326,16 @@ def _entry(key: str, value: object, version: int, path: str) -> FileEntry:
     most = 2 if version == 1 else 3
     if not isinstance(value, list) or not 2 <= len(value) <= most:
         _refuse(path, f"{value!r:.80} for {key!r:.80}")
-    size, *digests = value
-    if not _is_count(size) or not all(_is_digest(digest, version) for digest in digests):
+    try:
+        return _made(version, *value)
+    except (TypeError, ValueError):  # also of what cannot be looked up
         _refuse(path, f"{value!r:.120} for {key!r:.80}")
+
+
+@lru_cache(maxsize=256, typed=True)  # scans of one grid have small files that are alike
+def _made(version: int, size: int, *digests: str) -> FileEntry:
+    if not _is_count(size) or not all(_is_digest(digest, version) for digest in digests):
+        raise ValueError("neither a size nor digests")
     return FileEntry(size, *digests)
 
 

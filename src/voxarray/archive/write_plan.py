@@ -30,6 +30,7 @@ from voxarray.archive.spatial_metadata import write_level_frame, write_nifti_hea
 from voxarray.archive.staging import Staging
 from voxarray.archive.whole_values import requiring_whole
 from voxarray.core import settings, thread_pools
+from voxarray.core.dtype_names import dtype_name
 from voxarray.core.errors import FormatError
 from voxarray.core.history import entry
 from voxarray.core.scaling import Scaling
@@ -84,7 +85,7 @@ class WritePlan:
         metadata = ImageMetadata(
             kind=kind,
             affine=tuple(tuple(row) for row in source.affine.tolist()),
-            dtype=source.dtype.name,
+            dtype=dtype_name(source.dtype),
             channels=source.channels,
             scaling=storage.kept,
             factors=factors,

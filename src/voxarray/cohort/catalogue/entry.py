@@ -15,6 +15,7 @@ from voxarray.archive.manifest import Manifest
 from voxarray.archive.roots import root_of
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import Opened
+from voxarray.core.dtype_names import dtype_name
 from voxarray.core.errors import AccessDeniedError, TransportError, VoxarrayError
 from voxarray.storage.remote.address import is_url
 
@@ -65,7 +66,7 @@ def facts_of(item: Item, opened: Opened) -> dict[str, Any]:
             "shape": list(source.shape),
             "spacing": [float(mm) for mm in grid.spacing],
             "orientation": "".join(grid.orientation),
-            "dtype": source.dtype.name,
+            "dtype": dtype_name(source.dtype),
             "facts": {k: v for k, v in item.facts.items() if not k.startswith("_")},
         }
     }

@@ -23,6 +23,7 @@ from voxarray.cohort.plan.opening import open_series
 from voxarray.cohort.plan.plan import Plan, key_of
 from voxarray.cohort.plan.retained_fields import kept_of
 from voxarray.core import settings
+from voxarray.core.dtype_names import dtype_name
 from voxarray.core.errors import FormatError, VoxarrayError
 from voxarray.geometry.grid import Grid
 from voxarray.source.base import Source
@@ -195,9 +196,9 @@ def _look(
         return
     origin = Input(found.source, stamp)
     try:
-        origin = replace(origin, header=header_digest(found.location))
+        origin = Input(found.source, stamp, header_digest(found.location))
         for series, image, source in _series(found):
-            one = replace(origin, series=series)
+            one = origin if series is None else replace(origin, series=series)
             try:
                 opened = source or open_series(found.location, series)
                 yield _seen(found, one, image, opened, options)
@@ -256,7 +257,7 @@ def header_of(source: Source, options: ArchiveOptions, kind: Kind = "intensity")
         shape=source.shape,
         spacing=tuple(float(mm) for mm in grid.spacing),  # type: ignore[arg-type]
         orientation="".join(grid.orientation),
-        dtype=source.dtype.name,
+        dtype=dtype_name(source.dtype),
         voxel_bytes=math.prod(source.shape) * source.dtype.itemsize,
         peak=plan.projected_peak,
         inodes=inodes_of(plan),
@@ -293,7 +294,7 @@ def _home(label: _Seen, images: Iterable[_Seen]) -> _Seen | None:
 def _item(one: _Seen, layers: Sequence[_Seen], digest: str) -> Item:
     found, header = one.found, one.header
     kind = found.kind
-    if header is not None:
+    if header is not None and layers:
         more = sum(layer.header.voxel_bytes for layer in layers if layer.header)
         peaks = [header.peak, *(layer.header.peak for layer in layers if layer.header)]
         inodes = inodes_with_layers(header.inodes, [o.header.inodes for o in layers if o.header])

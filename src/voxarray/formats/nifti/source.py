@@ -21,6 +21,7 @@ from voxarray.formats._voxels.file_stream import (
     PlainFeed,
     scaling_bytes,
 )
+from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.source.base import Channels, Source, VoxelStream, digest
@@ -73,6 +74,10 @@ class NiftiFile(Source):
     def dtype(self) -> np.dtype:
         native = self.header.stored.newbyteorder("=")
         return native if self.scaling is None else self.scaling.dtype(native)
+
+    @functools.cached_property
+    def grid(self) -> Grid:
+        return super().grid
 
     @functools.cached_property
     def nifti_header(self) -> bytes:
