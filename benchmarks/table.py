@@ -231,8 +231,8 @@ def _patches(result: dict[str, Any]) -> str:
     caption = (
         f"**Reading {result['patch']}³ patches** from the archive of a {result['size']}³ scan, "
         "opened and in the page cache, in ms. "
-        "In the row “voxarray”, the source of the image is read directly; in “image[...].data”, "
-        "the image is sliced as users do. "
+        "In the row “voxarray”, a box is asked of the object that reads the archive; in "
+        "“image[...].data”, the image is sliced as users do. "
         f"The whole volume as a tensor: {whole}. An archive of "
         f"{' x '.join(map(str, huge['shape']))} voxels opens in {huge['open']:.2f} ms and is "
         f"sliced in {huge['slice']:.2f} ms."
@@ -354,8 +354,9 @@ def _cohort(result: dict[str, Any]) -> str:
         f"**{result['scans']} scans of {result['size']}³ become archives with pyramids**, "
         "with the plan, the catalogue and the start of workers counted for voxarray. Its "
         f"conversions alone, on {result['cores']} cores that are always busy, would take "
-        f"{result['throughput_of_ideal']:.0%} of the shorter of its two times; of "
-        f"{long['scans']} scans, {long['throughput_of_ideal']:.0%}. A catalogue of "
+        f"{result['throughput_of_ideal']:.0%} of the shorter of its two times; for "
+        f"{long['scans']} scans, they would take {long['throughput_of_ideal']:.0%} of the shorter "
+        "time. A catalogue of "
         "100,000 rows opens and is filtered in "
         f"{result['catalogue_seconds']:.2f} s."
     )
