@@ -103,6 +103,21 @@ def test_attributes_of_sliced_subjects(path):
     assert theirs.t1.spatial_shape == (7, 6, 5)
 
 
+def test_slices_of_other_grids():
+    voxels, mirrored = torch.arange(210).reshape(1, 7, 6, 5), np.diag([-1, 1, 1, 1.0])
+    theirs, ours = (
+        one.Subject(
+            t1=one.ScalarImage(tensor=voxels),
+            seg=one.LabelMap(tensor=voxels.flip(1), affine=mirrored),
+        )
+        for one in (tio, vx)
+    )
+    parts = theirs[:3]
+    assert not torch.equal(parts["t1"].data, parts["seg"].data.flip(1))
+    with pytest.raises(vx.StateError):
+        ours[:3]
+
+
 # --- Affines --------------------------------------------------------------------------------------
 
 

@@ -160,6 +160,63 @@ def test_disagreement(tmp_path):
         vx.Subject(a=small, b=turned).check_consistent_orientation()
 
 
+def on_grids_of_one_shape(*affines):
+    """Images of one shape, each on a grid of its own."""
+    return vx.Subject(
+        {
+            f"image {number}": vx.ScalarImage(tensor=voxels((2, 5, 5, 5)), affine=affine)
+            for number, affine in enumerate(affines)
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        np.array([[-1, 0, 0, 4], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]),  # x runs backwards
+        np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
+        np.diag([1, 1, 2, 1.0]),
+        np.array([[1, 0, 0, 0.1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
+        np.array([[0.8, -0.6, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
+    ],
+)
+def test_images_on_different_grids_of_one_shape_are_not_sliced_alike(other):
+    subject = on_grids_of_one_shape(np.eye(4), np.eye(4), other)
+    for key in (slice(1, 3), 2, np.s_[..., ::-1], np.s_[:1, 1:3, :, :], np.s_[:, 1:]):
+        with pytest.raises(vx.StateError, match=r"slice each image by itself") as caught:
+            subject[key]
+        assert caught.value.code == "GRIDS_DIFFER"
+        for words in ("image 0: Grid", "image 2: Grid", "vx.Resample('image 0')(subject)"):
+            assert words in str(caught.value)
+    for crop in (vx.Crop(1), vx.Crop((1, 0, 0)), vx.Crop(1, exclude=["image 0"])):
+        with pytest.raises(vx.StateError, match=r"would remove other parts.*include=") as caught:
+            crop(subject)
+        assert caught.value.code == "GRIDS_DIFFER"
+    # What the errors advise.
+    assert subject["image 2"][1:3].spatial_shape == (2, 5, 5)
+    assert vx.Resample("image 0")(subject)[1:3].spatial_shape == (2, 5, 5)
+    assert vx.Crop(1, include=["image 2"])(subject)["image 2"].spatial_shape == (3, 3, 3)
+
+
+def test_whole_axes_are_selected_on_any_grids():
+    subject = on_grids_of_one_shape(np.eye(4), np.diag([-1, 1, 1, 1.0]))
+    subject["large"] = vx.ScalarImage(tensor=voxels((2, 6, 7, 8)))
+    assert subject[:1, :, :, :]["large"].shape == (1, 6, 7, 8)
+    assert subject[-1, ..., :, :, :]["large"].shape == (1, 6, 7, 8)
+    assert subject[...]["large"].shape == (2, 6, 7, 8)
+    assert vx.Crop(0)(subject)["large"].shape == (2, 6, 7, 8)
+    with pytest.raises(vx.StateError):
+        subject[:5]  # all of one image, not of the other
+
+
+def test_grids_that_are_equal_but_for_noise_are_sliced_alike():
+    noisy = np.eye(4)
+    noisy[:3] += np.random.default_rng(0).uniform(-1e-5, 1e-5, (3, 4))
+    subject = on_grids_of_one_shape(np.eye(4), noisy)
+    assert subject[1:3].spatial_shape == (2, 5, 5)
+    assert vx.Crop(1)(subject).spatial_shape == (3, 3, 3)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_plot(tmp_path, subject, count):
     images = {"a t1": subject["a t1"], "seg": subject.seg, "third": subject.seg}

@@ -57,7 +57,17 @@ class Selection:
         To Python, ranges of one index are equal whatever their steps. But the step along an axis of
         one voxel says which way the axis runs.
         """
-        return self == Selection.whole(shape) and all(r.step == 1 for r in self.ranges)
+        return (
+            self.ranges[0] == range(shape[0])
+            and self.ranges[0].step == 1
+            and self.is_all_space_of(shape)
+        )
+
+    def is_all_space_of(self, shape: Shape4) -> bool:
+        """Whether this selects every voxel of some channels, in their order; as `is_all_of`."""
+        return all(
+            r == range(n) and r.step == 1 for r, n in zip(self.spatial, shape[1:], strict=True)
+        )
 
     @property
     def shape(self) -> Shape4:

@@ -10,9 +10,37 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE
+from voxarray.geometry.selection import Selection
 from voxarray.image._geometry import GeometryMixin
 
 Images = Mapping[str, GeometryMixin]
+
+_RESAMPLE = (
+    "resample them onto one of them first; or, if only the headers are wrong, set the same affine"
+)
+
+
+def require_sliced_alike(images: Images, key: Any) -> None:
+    """Raise StateError (``GRIDS_DIFFER``) if a slice of all images would lie at several places.
+
+    A selection of channels only, or of everything, means the same on any grid.
+
+    Args:
+        images: At least one.
+        key: What stands in brackets.
+
+    Raises:
+        IndexError, TypeError, ValueError: If a key does not fit an image.
+    """
+    if all(Selection.whole(one.shape)[key].is_all_space_of(one.shape) for one in images.values()):
+        return
+    first = next(iter(images))
+    require_same(images, "spatial_shape", 0, 0)
+    require_same_grid(
+        images,
+        "the same indices are other places in each. Resample all onto one, "
+        f"vx.Resample({first!r})(subject), or slice each image by itself, subject[{first!r}][...]",
+    )
 
 
 def same_grid(images: Images, tolerance: float = SAME_GRID_TOLERANCE) -> bool:
@@ -21,11 +49,16 @@ def same_grid(images: Images, tolerance: float = SAME_GRID_TOLERANCE) -> bool:
     return all(first.isclose(other, tolerance) for other in others)
 
 
-def require_same_grid(images: Images) -> None:
-    """Raise StateError (``GRIDS_DIFFER``) unless `same_grid`."""
+def require_same_grid(images: Images, advice: str = _RESAMPLE) -> None:
+    """Raise StateError (``GRIDS_DIFFER``) unless `same_grid`.
+
+    Args:
+        images: At least one.
+        advice: What to do about it.
+    """
     if not same_grid(images):
         grids = {name: image.grid for name, image in images.items()}
-        raise _differing("grid", grids, "resample them onto one of them first")
+        raise _differing("grid", grids, advice)
 
 
 def require_same(images: Images, attribute: str, relative: float, absolute: float) -> None:

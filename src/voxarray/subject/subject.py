@@ -75,11 +75,13 @@ class Subject(PlotMixin, dict[str, Any]):
     def __getitem__(self, key: Any) -> Any:
         """For a text, the field of that name; otherwise a subject with all images sliced alike.
 
-        Slicing reads nothing.
+        Slicing reads nothing. Images on different grids can only be sliced one by one: the same
+        indices are other places in each. A selection of channels alone is possible on any grids.
 
         Raises:
             KeyError: If there is no such field.
-            StateError: If the images differ in W, H or D (``GRIDS_DIFFER``); also a RuntimeError.
+            StateError: If the images are on different grids (``GRIDS_DIFFER``); also a
+                RuntimeError.
             IndexError, TypeError, ValueError: As for images.
         """
         if isinstance(key, str):
@@ -92,7 +94,7 @@ class Subject(PlotMixin, dict[str, Any]):
                 raise KeyError(
                     f"no field {key!r} in the subject, which has {listed(self)}"
                 ) from None
-        self.check_consistent_spatial_shape()
+        agreement.require_sliced_alike(self._images, key)
         sliced = self.copy()
         for name, image in self._images.items():
             sliced[name] = image[key]

@@ -14,7 +14,7 @@ from voxarray.ops.padding import checked_mode
 from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.statistics.padded import padded
-from voxarray.subject import Subject
+from voxarray.subject import Subject, agreement
 from voxarray.transforms.transform import SpatialTransform
 
 Bounds = int | Sequence[int]
@@ -36,6 +36,8 @@ class Crop(SpatialTransform):
 
     Raises:
         ValueError: For invalid numbers, and if nothing would be left.
+        StateError: When applied to images of a subject that are on different grids, in each of
+            which it would remove something else (``GRIDS_DIFFER``); also a RuntimeError.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("cropping",)
@@ -44,6 +46,16 @@ class Crop(SpatialTransform):
         super().__init__(**kwargs)
         self.cropping = cropping
         self.bounds_parameters = six_bounds(cropping)
+
+    def apply_transform(self, subject: Subject) -> Subject:
+        images = self.get_images(subject)
+        if images and any(self.bounds_parameters):
+            agreement.require_same_grid(
+                images,
+                f"{self!r} would remove other parts of each. Resample all onto one first, "
+                f"Resample({next(iter(images))!r}), or name those to crop, include=[...]",
+            )
+        return super().apply_transform(subject)
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Window:
         before, after = _ends(self.bounds_parameters)
