@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from cohort_samples import save, truth
 
@@ -74,3 +76,49 @@ def test_mapped_cohorts_do_not_take_a_folder_over(sources, monkeypatch):
     with pytest.raises(FormatError, match="while this run planned"):
         vx.Cohort(sources / "cb").map(vx.Flip(0)).save(sources / "out", mixed=True)
     assert truth(sources / "out") == before
+
+
+def test_a_plan_that_appears_in_the_last_moment(sources, monkeypatch):
+    create = previous.create_file
+
+    def late(path, data):
+        monkeypatch.undo()
+        build(sources / "a", sources / "out")
+        return create(path, data)
+
+    monkeypatch.setattr(previous, "create_file", late)
+    with pytest.raises(FormatError, match="while this run planned"):
+        build(sources / "b", sources / "out")
+    assert vx.verify(sources / "out", source=sources / "a") == []
+
+
+class Beside(ProgressListener):
+    """Does something once, when the first image is done."""
+
+    def __init__(self, other) -> None:
+        self.other = other
+
+    def end(self, result) -> None:  # noqa: ARG002
+        other, self.other = self.other, lambda: None
+        other()
+
+
+def test_archives_that_others_replace_meanwhile_do_not_count(sources):
+    raw = ArchiveOptions(codec="raw")
+    other = Beside(lambda: build(sources / "a", sources / "out", options=raw))
+    made = build(sources / "a", sources / "out", watcher=other)
+    assert (made.converted + made.failed, made.remaining) == (2, 0)
+    assert {one.code for one in made.failures} == {"OVERTAKEN"}
+    assert "was replaced by somebody else" in made.failures[0].message
+    again = build(sources / "a", sources / "out")
+    assert (again.converted, again.failed) == (made.failed, 0)
+
+
+def test_archives_that_others_remove_meanwhile_do_not_count(sources):
+    build(sources / "a", sources / "out")
+    first = next((sources / "out/subjects").iterdir())
+    save(sources / "a/2.nii", 3)
+    other = Beside(lambda: shutil.rmtree(first))
+    made = build(sources / "a", sources / "out", watcher=other)
+    assert (made.converted, made.present, made.failed) == (1, 1, 1)
+    assert "was removed by somebody else" in made.failures[0].message

@@ -16,10 +16,11 @@ from voxarray.cohort.left_over_files import warn_of_left_over
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.plan import by_size
-from voxarray.cohort.run.build import ExecutionOptions, Tally, carry_out
+from voxarray.cohort.run.build import ExecutionOptions, carry_out
 from voxarray.cohort.run.engine import choose_engine
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
+from voxarray.cohort.run.tally import Tally
 from voxarray.cohort.run.task import Result
 from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayWarning

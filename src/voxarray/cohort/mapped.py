@@ -24,7 +24,7 @@ from voxarray.cohort.plan.names import text_digest
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, key_of
 from voxarray.cohort.plan.planning import require_same_form
-from voxarray.cohort.plan.previous import previous_plan, refuse_if_overtaken
+from voxarray.cohort.plan.previous import previous_plan, put_in_place
 from voxarray.cohort.run.build import ExecutionOptions, execute
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
@@ -351,10 +351,8 @@ class Mapped(Sequence[Subject]):
         if not mixed:
             refuse_other_pipelines(folder, plan, digest_of(self.transform))
         make_folder(folder.root)
-        if previous is None:
-            refuse_if_overtaken(folder, plan)
+        put_in_place(folder, plan, previous)
         self._keep_pipeline(folder)
-        plan.write(folder.plan)
         return plan
 
     def _keep_pipeline(self, folder: CohortLayout) -> None:

@@ -7,10 +7,11 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from voxarray.core.disk import refusal
-from voxarray.core.errors import MissingFileError, is_absence, of_system
+from voxarray.core.disk import refusal, sync
+from voxarray.core.errors import MissingFileError, VoxarrayError, is_absence, of_system
 from voxarray.storage.atomic_write import atomic_write
 from voxarray.storage.file_identity import refuse_special
+from voxarray.storage.hidden_folders import hidden_folder
 from voxarray.storage.remote.address import Address, is_url
 
 if TYPE_CHECKING:
@@ -127,6 +128,42 @@ def write_if_other(path: str, data: bytes) -> None:
         raise refusal(error, path) from error
     with atomic_write(path, overwrite=True) as new:
         new.write(data)
+
+
+def create_file(path: str, data: bytes) -> bool:
+    """Put a small file in its place in one step if there is none; whether this was so.
+
+    Of several processes that do so at once, one is told that it was. On a file system without hard
+    links, each of them may be.
+
+    Raises:
+        ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
+        AccessDeniedError, TransportError: What a store refuses.
+    """
+    if is_url(path):
+        place, key = _object(path)
+        return place.create(key, data)
+    folder, name = os.path.split(os.path.abspath(path))
+    try:
+        with hidden_folder(folder, name) as lock:
+            partial = os.path.join(lock.folder, name)
+            with open(partial, "xb") as file:
+                file.write(data)
+            sync(partial)
+            try:
+                os.link(partial, path)
+            except FileExistsError:
+                return False
+            except OSError:
+                if os.path.lexists(path):
+                    return False
+                os.replace(partial, path)
+        sync(folder)
+    except OSError as error:
+        if isinstance(error, VoxarrayError):
+            raise
+        raise refusal(error, path) from error
+    return True
 
 
 def remove_file(path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import FormatError, MissingFileError
+from voxarray.storage.small_files import create_file
 
 
 def previous_plan(folder: CohortLayout) -> Plan | None:
@@ -15,18 +16,29 @@ def previous_plan(folder: CohortLayout) -> Plan | None:
         return None
 
 
-def refuse_if_overtaken(folder: CohortLayout, plan: Plan) -> None:
-    """Refuse a first plan where another run has written its own meanwhile.
+def put_in_place(folder: CohortLayout, plan: Plan, previous: Plan | None) -> None:
+    """Write a plan; a first one only where no other run has written its own meanwhile.
 
-    Planning thousands of scans takes minutes, and whoever begins then finds no plan either.
+    Planning thousands of scans takes minutes, and whoever begins then finds no plan either. Two
+    that are written at once must not both be taken for the first.
 
     Args:
-        folder: Of the cohort, in which there was no plan.
-        plan: What is about to be written.
+        folder: Of the cohort.
+        plan: What is to be written.
+        previous: The plan that was there; None if there was none.
 
     Raises:
         FormatError: If the other plan is of other sources or in another form (``OTHER_SOURCE``).
+        ArchiveError: If writing fails.
     """
+    if previous is None:
+        if create_file(folder.plan, plan.to_bytes()):
+            return
+        _refuse_if_overtaken(folder, plan)
+    plan.write(folder.plan)
+
+
+def _refuse_if_overtaken(folder: CohortLayout, plan: Plan) -> None:
     now = previous_plan(folder)
     if now is not None and (now.origin, now.zipped) != (plan.origin, plan.zipped):
         raise FormatError(

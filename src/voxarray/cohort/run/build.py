@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from voxarray.cohort.catalogue import part_failures, rows
 from voxarray.cohort.catalogue.finalise import conclude, last_failures, missing_of
@@ -28,15 +28,16 @@ from voxarray.cohort.plan.opening import FileOpener, Opener
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.plan.planning import plan_of
-from voxarray.cohort.plan.previous import previous_plan, refuse_if_overtaken
+from voxarray.cohort.plan.previous import previous_plan, put_in_place
 from voxarray.cohort.run.engine import choose_engine
 from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.numbers import is_count, require_part
+from voxarray.cohort.run.overtaken import note_overtaken
 from voxarray.cohort.run.plan_checks import refuse_reserved, warn_of_plan
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
-from voxarray.cohort.run.task import Result
+from voxarray.cohort.run.tally import Tally
 from voxarray.core.errors import FormatError, MissingFileError, StateError, VoxarrayError
 from voxarray.core.given_paths import path_texts
 from voxarray.core.main_guard import require_main_guard
@@ -231,9 +232,7 @@ def make_plan(
     warn_of_plan(plan, previous, folder, options)
     if write:
         make_folder(folder.root)
-        if previous is None:
-            refuse_if_overtaken(folder, plan)
-        plan.write(folder.plan)
+        put_in_place(folder, plan, previous)
     return plan
 
 
@@ -279,6 +278,8 @@ def execute(
     if run.partition is not None:
         part_failures.write(folder, run.partition, tally.failures)
     summary = None if run.partition else conclude(folder, plan.items, plan.zipped)
+    if summary is not None:
+        note_overtaken(tally, items, todo, summary)
     remaining = len(items) - tally.present - tally.converted - tally.failed
     failures = tuple(one.failure for one in tally.failures)
     return CohortResult(
@@ -306,29 +307,6 @@ def _sweep(folder: CohortLayout, plan: Plan, run: ExecutionOptions) -> None:
         names = [name for name in names_of_hidden(folder.staging) if name in own]
     for name in names:
         remove_abandoned(folder.staging, name)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of images so far."""
-
-    present: int = 0
-    converted: int = 0
-    failures: list[Failed] = field(default_factory=list)
-    unable: VoxarrayError | None = None
-    others: frozenset[str] = frozenset()
-    replaced: int = 0
-
-    @property
-    def failed(self) -> int:
-        return len(self.failures)
-
-    def count(self, result: Result) -> None:
-        self.present += result.status == "present"
-        self.converted += result.status == "converted"
-        self.replaced += result.status == "converted" and result.slug in self.others
-        if result.failure is not None:
-            self.failures.append(Failed(result.slug, result.key, result.failure))
 
 
 def carry_out(

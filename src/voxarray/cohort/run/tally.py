@@ -1,0 +1,52 @@
+"""What became of the images of a run so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from voxarray.cohort.catalogue.part_failures import Failed
+from voxarray.cohort.run.task import Result
+from voxarray.core.errors import VoxarrayError
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of images so far.
+
+    Attributes:
+        present: Number of images that were there already.
+        converted: Number of images that were converted.
+        failures: Those that failed.
+        unable: The error because of which no worker could do anything.
+        others: Slugs of images that another pipeline has made.
+        replaced: Number of these that were converted.
+        statuses: What became of those that the run was at, by slug.
+    """
+
+    present: int = 0
+    converted: int = 0
+    failures: list[Failed] = field(default_factory=list)
+    unable: VoxarrayError | None = None
+    others: frozenset[str] = frozenset()
+    replaced: int = 0
+    statuses: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
+
+    def count(self, result: Result) -> None:
+        self.statuses[result.slug] = result.status
+        self.present += result.status == "present"
+        self.converted += result.status == "converted"
+        self.replaced += result.status == "converted" and result.slug in self.others
+        if result.failure is not None:
+            self.failures.append(Failed(result.slug, result.key, result.failure))
+
+    def lose(self, failed: Failed) -> None:
+        """Count as failed what was counted as there."""
+        if self.statuses.get(failed.slug) == "converted":
+            self.converted -= 1
+        else:
+            self.present -= 1
+        self.failures.append(failed)
