@@ -17,7 +17,7 @@ from voxarray.cohort.catalogue.journal import Journal, records
 from voxarray.cohort.run import task
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.cohort.run.captured_warnings import capture_warnings
-from voxarray.cohort.run.resource_usage import metered
+from voxarray.cohort.run.resource_usage import measured_often, metered
 from voxarray.core.errors import VoxarrayWarning
 
 
@@ -138,7 +138,7 @@ def test_a_peak_is_of_this_process_and_not_of_who_started_it():
     """``getrusage`` tells at least what the other process had that became this one."""
     code = "\n".join(
         [
-            "from voxarray.cohort.run.resource_usage import metered",
+            "from voxarray.cohort.run.resource_usage import measured_often, metered",
             "for size in (40, 64, 40, 400, 48):",
             "    with metered() as cost:",
             "        block = bytearray(size << 20)",
@@ -155,6 +155,47 @@ def test_a_peak_is_of_this_process_and_not_of_who_started_it():
     )
     assert done.returncode == 0, done.stderr
     del ballast
+
+
+def _kept_open():
+    names = [os.path.join("/proc/self/fd", one) for one in os.listdir("/proc/self/fd")]
+    return [os.path.basename(os.readlink(one)) for one in names if os.path.exists(one)]
+
+
+def test_who_measures_often_opens_once_and_leaves_nothing_open(monkeypatch):
+    opened, original = [], os.open
+
+    def noted(path, *more, **options):
+        opened.append(str(path))
+        return original(path, *more, **options)
+
+    monkeypatch.setattr(os, "open", noted)
+    with measured_often():
+        for size in (40, 64, 40):
+            with metered() as cost:
+                block = bytearray(size << 20)
+                del block
+            assert cost.peak is not None
+            assert cost.peak >= (size - 4) << 20
+        assert [one for one in opened if "clear_refs" in one] == ["/proc/self/clear_refs"]
+        assert {"clear_refs", "statm"} <= set(_kept_open())
+    assert not {"clear_refs", "statm"} & set(_kept_open())
+    with metered():
+        pass
+    assert not {"clear_refs", "statm"} & set(_kept_open())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_child_of_a_fork_measures_its_own_memory():
+    with measured_often(), metered():
+        child = os.fork()
+        if child == 0:
+            kept = {"clear_refs", "statm"} & set(_kept_open())
+            with metered() as cost:
+                block = bytearray(64 << 20)
+                del block
+            os._exit(0 if not kept and (cost.peak or 0) >= 60 << 20 else 1)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def test_only_failures_are_waited_for(tmp_path, monkeypatch):

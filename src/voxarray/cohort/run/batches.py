@@ -10,6 +10,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.opened_ahead import opened_ahead
+from voxarray.cohort.run.resource_usage import measured_often
 from voxarray.cohort.run.seldom_sampled import seldom_sampled
 from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down
 from voxarray.cohort.run.worker_news import Reporter
@@ -154,6 +155,7 @@ def convert_batch(batch: Batch) -> list[Result]:
             seldom_sampled(),
             folders_reused(folder.staging),
             names_synced_together(folder.subjects),
+            measured_often(),
         ):
             results.extend(
                 convert_throttled(task, partial(reporter.of, task.item.slug))

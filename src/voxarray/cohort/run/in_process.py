@@ -14,6 +14,7 @@ from voxarray.cohort.run import throttle
 from voxarray.cohort.run.interrupts import Stopped
 from voxarray.cohort.run.job import Begin, Job
 from voxarray.cohort.run.opened_ahead import opened_ahead
+from voxarray.cohort.run.resource_usage import measured_often
 from voxarray.cohort.run.task import Result, convert_throttled
 from voxarray.core.progress import Progress
 from voxarray.storage.remote.address import is_url
@@ -29,7 +30,7 @@ class InProcess:
     """Images overlap as far as their projected memory fits into the budget together."""
 
     def run(self, job: Job, begin: Begin) -> Iterator[Result]:
-        with names_synced_together(CohortLayout(job.root).subjects):
+        with names_synced_together(CohortLayout(job.root).subjects), measured_often():
             yield from self._run(job, begin)
 
     def _run(self, job: Job, begin: Begin) -> Iterator[Result]:

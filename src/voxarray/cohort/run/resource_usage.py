@@ -44,6 +44,23 @@ _lock = threading.Lock()
 _least = sys.maxsize
 """KiB that ``getrusage`` has told so far, at least."""
 _running: list[ResourceUsage] = []
+_files: list[int] = []
+"""Descriptors of ``clear_refs`` and ``statm``, as long as they are kept open."""
+_keepers = 0
+
+
+@contextmanager
+def measured_often() -> Iterator[None]:
+    """Keep what tells of memory open until the body ends: to open it takes six times the asking."""
+    global _keepers
+    with _lock:
+        _keepers += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _keepers = max(0, _keepers - 1)
+            _close_files()
 
 
 @contextmanager
@@ -101,15 +118,35 @@ def _peak() -> int:
 def _reset_peak() -> int | None:
     """Resident bytes now, after the kernel has forgotten the peak so far (proc(5), clear_refs)."""
     try:
-        forget = os.open(f"{_PROC}/clear_refs", os.O_WRONLY | portable.CLOEXEC)
-        try:
-            os.write(forget, b"5")
-        finally:
-            os.close(forget)
+        if not _files:
+            _files.append(os.open(f"{_PROC}/clear_refs", os.O_WRONLY | portable.CLOEXEC))
+            _files.append(os.open(f"{_PROC}/statm", os.O_RDONLY | portable.CLOEXEC))
+        forget, memory = _files
+        os.pwrite(forget, b"5", 0)
         # A tenth of what status takes.
-        return int(_read("statm").split()[1]) * _PAGE
-    except (OSError, MemoryError):  # what is measured fails by itself, and is named
+        return int(os.pread(memory, _LARGEST, 0).split()[1]) * _PAGE
+    except (OSError, MemoryError, ValueError):  # what is measured fails by itself, and is named
         return None
+    finally:
+        _close_files()
+
+
+def _close_files() -> None:
+    """Close what is open, unless somebody keeps it."""
+    while _files and not (_keepers and len(_files) == 2):
+        os.close(_files.pop())
+
+
+def _forget_parents() -> None:
+    """The child of a fork has another memory than what its parent keeps open tells of."""
+    global _lock, _keepers
+    _lock, _keepers = threading.Lock(), 0
+    _running.clear()
+    _close_files()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents)
 
 
 def _field(file: str, name: str) -> int | None:
