@@ -86,14 +86,14 @@ PROFILES = {
     # Zstd begins anew in each block, which takes a third of the time of one of 64 KiB. Of larger
     # ones a box decodes more that it does not need.
     "default": Profile(
-        (*_filtered("zstd", 1, 1 << 17, "shuffle noshuffle"), *_QUICKEST),
+        (*_filtered("zstd", 1, 1 << 17, "shuffle noshuffle bitshuffle"), *_QUICKEST),
         # Of bytes, zstd after bitshuffle takes two and three times as long, and saves a hundredth.
         _filtered("zstd", 1, 1 << 17, "noshuffle"),
         # A table of symbols serves 128 KiB: here those of one byte of the voxels, and of no other.
         long=(
             *_filtered("zstd", 1, 1 << 17, "shuffle"),
             *_filtered("zstd", 1, 1 << 19, "shuffle"),
-            *_filtered("zstd", 1, 1 << 17, "noshuffle"),
+            *_filtered("zstd", 1, 1 << 17, "noshuffle bitshuffle"),
             *_QUICKEST,
         ),
     ),
