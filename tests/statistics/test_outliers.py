@@ -56,3 +56,27 @@ def test_values_far_from_zero(dtype, offset, masked):
     if dtype != "float32":  # whose values are so coarse here that edges of bins meet them
         assert np.abs(histogram.counts - counts).max() <= 0.01 * chosen.size
     assert histogram.counts.sum() == found.count == chosen.size
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_labels_far_from_zero(dtype):
+    """Each label has a mean of its own; what is near 0 is counted once."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (1, 20, 20, 20)).astype("uint8")
+    middles = np.array([0, 123.2e6, -5e5])
+    voxels = (middles[labels] + 100 * rng.normal(size=labels.shape)).astype(dtype)
+    if dtype[0] == "f":
+        voxels[0, :2, 0, 0] = np.nan, np.inf
+    image = vx.ScalarImage(tensor=voxels)
+    found = image.statistics_by_label(vx.LabelMap(tensor=labels))
+    assert list(found) == [0, 1, 2]
+    for label, one in found.items():
+        chosen = voxels[labels == label].astype(float)
+        finite = chosen[np.isfinite(chosen)]
+        within = max(
+            2.0**-10 * finite.std(), float(np.spacing(np.abs(voxels[labels == label][-1])))
+        )
+        np.testing.assert_allclose(
+            one.percentiles(PERCENTS), np.percentile(finite, PERCENTS), rtol=0, atol=within
+        )
+        assert (one.count, one.not_finite) == (finite.size, chosen.size - finite.size)

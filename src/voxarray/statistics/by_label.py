@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ def statistics_by_label(
     source: Source, labels: Source, report: Progress | None = None
 ) -> dict[int | float, Statistics]:
     """Statistics of the voxels of every label, ascending by label, in one pass over both.
+
+    A second pass counts labels again whose values are far from 0 and differ little.
 
     Args:
         source: The voxels.
@@ -63,10 +65,32 @@ def statistics_by_label(
                 code="TOO_MANY_VALUES",
                 path=labels.path,
             )
-    return {
+    found = {
         label: Statistics.of_sketch(measure.moments, measure.sketch, measure.not_finite)
         for label, measure in sorted(measures.items())
     }
+    return found | _from_the_means(source, labels, found)
+
+
+def _from_the_means(
+    source: Source, labels: Source, found: Mapping[int | float, Statistics]
+) -> dict[int | float, Statistics]:
+    """Those whose values are far from 0 and near one another, counted again in a second pass."""
+    far = {label: (one, Measures()) for label, one in found.items() if one.is_far}
+    if not far:
+        return {}
+    for box, voxels in pieces(source):
+        for label, values in _groups(voxels, part_of_mask(labels, box)):
+            if label in far:
+                one, centred = far[label]
+                values = values.astype(np.float64)
+                values -= one.mean
+                values /= one.std
+                centred.add(values)
+                centred.sketch.shrink()
+            del values
+        del voxels
+    return {label: one.from_the_mean(m.sketch, one.mean) for label, (one, m) in far.items()}
 
 
 def _groups(voxels: NDArray, labels: NDArray) -> Iterator[tuple[int | float, NDArray]]:

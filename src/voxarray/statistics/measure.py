@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from voxarray.core.errors import UnsupportedError
@@ -68,18 +66,9 @@ def _found(source: Source, mask: Source | None, report: Progress | None) -> Stat
         return Statistics.of_counts(count_small(source, mask, report))
     measures = passes.count(source, Measures, mask, report)
     found = Statistics.of_sketch(measures.moments, measures.sketch, measures.not_finite)
-    is_far = not found.is_fine and 0 < found.std < math.inf
-    return _from_the_mean(found, source, mask) if is_far else found
-
-
-def _from_the_mean(found: Statistics, source: Source, mask: Source | None) -> Statistics:
-    """Statistics of values that are far from 0 and near one another, in a second pass.
-
-    Intervals are as wide as their values are large, so all values may lie in one. What is counted
-    now is the distance of each from the mean.
-    """
+    if not found.is_far:
+        return found
+    # Intervals are as wide as their values are large, so all values may lie in one.
     centre = float(working_dtype(source.dtype).type(found.mean))  # what will be subtracted
-    centred = Normalised(source, centre, found.std)
-    low, high, counts = passes.count(centred, Measures, mask).sketch.intervals()
-    ends = [np.clip(n * found.std + centre, found.minimum, found.maximum) for n in (low, high)]
-    return Statistics(found.moments, ends[0], ends[1], counts, False, found.not_finite)
+    centred = passes.count(Normalised(source, centre, found.std), Measures, mask)
+    return found.from_the_mean(centred.sketch, centre)

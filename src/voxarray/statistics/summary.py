@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -230,6 +231,22 @@ class Statistics:
         with np.errstate(over="ignore"):
             width = float(np.sum((self.high - self.low) * self.counts)) / max(self.count, 1)
         return self.exact or width <= self.std * _FINE
+
+    @property
+    def is_far(self) -> bool:
+        """Whether values should be counted again, by their distances from the mean."""
+        return not self.is_fine and 0 < self.std < math.inf
+
+    def from_the_mean(self, sketch: Sketch, centre: float) -> Statistics:
+        """The same moments with intervals that were counted in a second pass.
+
+        Args:
+            sketch: Of the differences between the values and ``centre``, divided by `std`.
+            centre: The mean, as it was subtracted.
+        """
+        low, high, counts = sketch.intervals()
+        ends = [np.clip(n * self.std + centre, self.minimum, self.maximum) for n in (low, high)]
+        return Statistics(self.moments, ends[0], ends[1], counts, False, self.not_finite)
 
     def _at(self, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
         """Values at positions in the sorted sequence, spread evenly over their interval."""
