@@ -35,9 +35,11 @@ def checked_size(_: click.Context, __: click.Parameter, text: str | None) -> str
 
     if text is not None:
         try:
-            parse_bytes(text)
+            size = parse_bytes(text)
         except (ValueError, OverflowError):
-            raise click.BadParameter(f"{text!r} is not a size: write 512 MiB or 4 GB") from None
+            size = 0
+        if size <= 0:
+            raise click.BadParameter(f"{text!r} is not a size: write 512 MiB or 4 GB")
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -138,4 +139,9 @@ def _is_type(name: str) -> bool:
 
 
 def _is_end(value: Any) -> bool:
-    return value is None or _is_list([value], (int, float))
+    if value is None:
+        return True
+    try:  # whole numbers may be larger than any float
+        return _is_list([value], (int, float)) and math.isfinite(value)
+    except OverflowError:
+        return False

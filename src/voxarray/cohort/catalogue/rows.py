@@ -17,6 +17,8 @@ from voxarray.cohort.plan.names import shown
 from voxarray.storage.remote.address import is_url
 
 _READERS = 4
+_EXACT = 1 << 53
+"""Whole numbers up to here are floats as they are."""
 _AT_A_TIME = 64
 """Entries that are read between two looks at the clock."""
 
@@ -106,8 +108,8 @@ def row_of(name: str, entry: Entry, status: str = "done") -> Row:
         "dtype": facts["dtype"],
         "voxel_bytes": voxels,
         "bytes": entry.bytes,
-        "minimum": entry.minimum,
-        "maximum": entry.maximum,
+        "minimum": _rounded(entry.minimum),
+        "maximum": _rounded(entry.maximum),
     }
 
 
@@ -149,11 +151,23 @@ def write(folder: CohortLayout, rows: Sequence[Row]) -> None:
 
 
 def _kind(values: Iterable[Any]) -> str:
-    """Type of a column of facts: numbers where all are, else texts."""
+    """Type of a column of facts: numbers where all are, else texts.
+
+    A number that a float would round, such as a long identifier, makes all of them texts.
+    """
     known = [value for value in values if value is not None]
-    if known and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known):
-        return "float64"
-    return "string"
+    return "float64" if known and all(map(_is_number, known)) else "string"
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= _EXACT)
+
+
+def _rounded(end: float | None) -> float | None:
+    """A smallest or largest value as the nearest float, which is what its column holds."""
+    return None if end is None else float(end)
 
 
 def _typed(value: Any, as_text: bool) -> Any:
