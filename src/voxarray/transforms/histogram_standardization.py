@@ -61,7 +61,8 @@ class HistogramStandardization(NormalizationTransform):
         statistics = self.statistics(source, mask, name)
         if not statistics.count:
             raise StateError(
-                f'the mask of image "{name}" is empty, so that it has no percentiles',
+                f'the mask of image "{name}" is empty, so that it has no percentiles; '
+                "give another mask, or leave the image out with exclude=",
                 code="EMPTY_MASK",
             )
         percentiles = statistics.percentiles(marks.percentages(marks.DEFAULT_CUTOFF))
@@ -150,12 +151,17 @@ def _percentiles(
     others: Mapping[str, Any] = {} if mask is None else {"mask": mask}
     chosen = mask_of(method, source, Subject(image=image, **others))
     statistics = statistics_of(source, chosen, report)
-    if statistics.not_finite or not statistics.count:
+    if statistics.not_finite:
         raise StateError(
-            f"{image!r} cannot be used for training: within the mask, {statistics.count:,} voxels "
-            f"are finite and {statistics.not_finite:,} are NaN or infinite; expected some finite "
-            "ones and no others",
-            code="NOT_FINITE" if statistics.not_finite else "EMPTY_MASK",
+            f"{image!r} cannot be used for training: within the mask, {statistics.not_finite:,} "
+            "voxels are NaN or infinite; mask them out, or replace them first",
+            code="NOT_FINITE",
+        )
+    if not statistics.count:
+        raise StateError(
+            f"{image!r} cannot be used for training: its mask is empty; give another mask, or "
+            "leave this image out",
+            code="EMPTY_MASK",
         )
     return statistics.percentiles(percents)
 

@@ -183,7 +183,7 @@ def _require_version(given: Mapping[str, Any], known: int, refuse: _Refusal) -> 
         raise refuse(
             "OTHER_VERSION",
             f"{given['operation']} of version {version!r} is requested, but this voxarray has "
-            f"version {known}",
+            f"version {known}: install the voxarray that wrote the file, or write the step anew",
         )
 
 
