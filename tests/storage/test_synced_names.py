@@ -37,6 +37,12 @@ def test_where_no_name_is_new_nothing_is_synced(synced):
     assert synced == []
 
 
+def test_a_bucket_has_no_names_to_sync(synced):
+    with names_synced_together("s3://bucket/cohort/subjects"):
+        assert not sync_later("s3://bucket/cohort/subjects")
+    assert synced == []
+
+
 def test_each_who_leaves_syncs_what_was_made_until_then(synced):
     with names_synced_together("/a"):
         with names_synced_together("/a"):

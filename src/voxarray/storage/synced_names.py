@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from voxarray.core.disk import sync
 from voxarray.core.errors import ArchiveError
+from voxarray.storage.remote.address import is_url
 
 _lock = threading.Lock()
 
@@ -74,11 +75,14 @@ def names_synced_together(folder: str) -> Iterator[None]:
     """Let new names in a folder be synced when the body ends; nobody may be told of them before.
 
     Args:
-        folder: Absolute path.
+        folder: Absolute path; of a URL nothing is to be synced.
 
     Raises:
         ArchiveError: If the disk refuses (``NOT_SYNCED``); the names are there.
     """
+    if is_url(folder):
+        yield
+        return
     with _lock:
         names = _folders.setdefault(folder, _Names())
         names.users += 1
