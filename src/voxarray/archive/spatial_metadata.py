@@ -21,7 +21,10 @@ from voxarray.source.base import Source
 
 
 def write_level_frame(area: Staging, folder: str, grid: Grid) -> None:
-    """Group of a level with coordinates x, y, z (mm along the voxel axes) and ``spatial_ref``."""
+    """Group of a level with coordinates x, y, z and ``spatial_ref``.
+
+    The coordinates are mm along the voxel axes, from the origin of RAS+.
+    """
     area.write(f"{folder}/zarr.json", _GROUP)
     placement = Placement.of_affine(grid.affine, grid.shape)
     for axis, name in enumerate(DIMS):

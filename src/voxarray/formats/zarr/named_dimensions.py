@@ -68,8 +68,8 @@ def affine_beside(
 ) -> NDArray[np.float64] | None:
     """(4, 4) affine from coordinates of the axes in the group of an array; None without them.
 
-    Coordinates x, y, z are positions along the voxel axes; ``spatial_ref`` says where these point
-    in the world, and without it they are R, A and S.
+    Coordinates x, y, z are positions along the voxel axes, from the origin of RAS+; ``spatial_ref``
+    says where these axes point in the world, and without it they are R, A and S.
 
     Raises:
         FormatError: The coordinates are not those of a grid; codes as in `plain_axis`.
