@@ -228,3 +228,15 @@ def test_a_cohort_follows_another_that_lost_a_label_map(made, tmp_path):
     made.remove_labels("seg")
     vx.Cohort(tmp_path / "out").save(copy)
     assert [list(one) for one in vx.Cohort(copy).table.labels] == [[], ["seg"]]
+
+
+def test_labels_go_from_archives_that_the_catalogue_does_not_list(made, tmp_path):
+    made.add_labels("brain", label(tmp_path / "by hand.nii", 7))
+    touch(tmp_path / "in/0/t1.nii")
+    assert again(tmp_path).exit_code == 3  # CONTENT_ADDED: the row of the image says that it failed
+    result = run("remove-labels", tmp_path / "out", "seg")
+    assert (result.exit_code, "removed seg from 2 archives" in result.stdout) == (0, True)
+    assert list(vx.Archive(made.path).labels) == ["brain"]
+    result = run("remove-labels", tmp_path / "out", "brain")
+    assert (result.exit_code, "removed brain from 1 archives" in result.stdout) == (0, True)
+    assert again(tmp_path).exit_code == 0

@@ -169,3 +169,11 @@ def test_fields_that_are_called_like_columns_of_the_catalogue(tmp_path, name):
     assert not (tmp_path / "out").exists()
     vx.convert_cohort(tmp_path / "list.csv", tmp_path / "out", keep_metadata=["modality"])
     assert vx.Cohort(tmp_path / "out").table.modality.tolist() == ["CT"]
+
+
+def test_one_file_in_two_rows(tmp_path):
+    scans(tmp_path, 2)
+    (tmp_path / "list.csv").write_text("subject,image\na,0.nii\na,0.nii\nb,1.nii\n")
+    result = run("convert", tmp_path / "list.csv", tmp_path / "out")
+    assert result.exit_code == 3
+    assert "NAME_COLLISION: 0.nii is named 2 times as the image 'image'" in result.stderr

@@ -12,7 +12,9 @@ from voxarray.cli.add_labels import told
 from voxarray.cli.console import how_it_speaks
 from voxarray.cli.given_cohort import is_cohort
 from voxarray.cli.outcome import Outcome
+from voxarray.cohort.catalogue.rows import entries_at
 from voxarray.cohort.cohort import Cohort
+from voxarray.cohort.folder import CohortLayout
 from voxarray.layers import Archive, tell_cohorts
 
 
@@ -36,13 +38,11 @@ def command(archive: str, name: str) -> None:
 
 def _remove_everywhere(cohort: Cohort, name: str) -> NoReturn:
     """Remove a label map from each archive that has it, and end."""
-    table = cohort.table
+    has_it = _archives_with(cohort, name)
     outcome = Outcome()
     outcome.console.document.update(cohort=cohort.path, name=name)
-    has_it = [name in labels for labels in table["labels"]]
     try:
-        for one in table["archive"][has_it]:
-            path = os.path.join(cohort.path, one)
+        for path in has_it:
             with outcome.attempt(path):
                 remove_layer(path, name)
     finally:  # once for all: to write the catalogue takes longer than to remove a label map
@@ -52,3 +52,20 @@ def _remove_everywhere(cohort: Cohort, name: str) -> NoReturn:
     if outcome.done:
         outcome.console.say(f"{cohort.path}: removed {name} from {len(outcome.done)} archives")
     outcome.exit(f"NO_LABELS: no archive of {cohort.path} has a label map {name!r}")
+
+
+def _archives_with(cohort: Cohort, name: str) -> list[str]:
+    """Paths of archives that have a label map, by what they say themselves.
+
+    A catalogue may be older, and lists no archive of an image that failed when it was to be made
+    again. It is asked about archives that say nothing: they are damaged, and named as such.
+    """
+    paths = list(CohortLayout.of(cohort.path).archives())
+    entries = entries_at(paths)
+    rows = zip(cohort.table["archive"], cohort.table["labels"], strict=True)
+    listed = {os.path.basename(one) for one, labels in rows if name in labels and one == one}
+    return [
+        path
+        for path, entry in ((path, entries[os.path.basename(path)]) for path in paths)
+        if (name in entry.labels if entry else os.path.basename(path) in listed)
+    ]

@@ -348,6 +348,12 @@ def _failing(item: Item, same: Sequence[Item]) -> Item:
 
 
 def _collision(source: str, image: str, subject: str, others: Sequence[str]) -> Failure:
+    if set(others) == {source}:
+        message = (
+            f"{source} is named {len(others) + 1} times as the image {image!r} of the subject "
+            f"{subject!r}, so that nobody knows which row counts: name it once in the table or list"
+        )
+        return Failure("NAME_COLLISION", message, source, permanent=True)
     message = (
         f"{source} and {', '.join(others)} would both be the image {image!r} of the subject "
         f"{subject!r}, so none of them is converted: rename one of them, convert them into "
