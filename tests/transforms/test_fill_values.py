@@ -102,3 +102,23 @@ def test_affine_fills_label_maps_with_labels_only(value):
 def test_a_statistic_as_a_border_stays_within_the_type(voxels, mode, wanted):
     image = vx.ScalarImage(tensor=voxels.reshape(1, -1, 1, 1))
     assert vx.Pad(1, mode)(image).array.values[0, 0, 0, 0] == wanted
+
+
+@pytest.mark.parametrize(("dtype", "label"), [("int64", 2**60 + 1), ("uint64", 2**63 + 5)])
+def test_labels_that_float64_does_not_hold(tmp_path, dtype, label):
+    """As segmentations of neurons have them."""
+    image = vx.LabelMap(tensor=np.full((1, 2, 2, 2), label - 2, dtype))
+    for transform in (
+        vx.Pad(1, padding_mode=label),
+        vx.CropOrPad(4, padding_mode=label),
+        vx.EnsureShapeMultiple(4),
+    ):
+        padded = transform(image)
+        wanted = 0 if transform.name == "EnsureShapeMultiple" else label
+        assert set(np.unique(padded.array.values).tolist()) == {label - 2, wanted}
+    padded = vx.Pad(1, padding_mode=np.dtype(dtype).type(label))(image)
+    padded.save(tmp_path / "a.ome.zarr")
+    image.save(tmp_path / "b.ome.zarr")
+    again = vx.replay(tmp_path / "a.ome.zarr", tmp_path / "b.ome.zarr")
+    np.testing.assert_array_equal(again.array.values, padded.array.values)
+    assert again.array.values.flat[0] == label

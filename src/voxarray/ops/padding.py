@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,9 @@ def checked_mode(mode: Any) -> str | float:
     if isinstance(mode, str) and mode in PADDING_MODES:
         return mode
     if isinstance(mode, Real) and not isinstance(mode, bool):
-        return float(mode)
+        # Labels beyond 2^53 are not all numbers of float64.
+        whole = operator.index(mode) if isinstance(mode, Integral) else None
+        return float(mode) if whole is None or float(whole) == whole else whole
     if callable(mode):
         raise TypeError("padding by a function would need the whole volume: pad image.data instead")
     raise UnknownModeError(
