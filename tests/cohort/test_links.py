@@ -41,6 +41,16 @@ def test_a_link_to_a_folder_that_is_searched_brings_nothing_new(study, name):
     assert found_in(study) == (BOTH, {AGAIN: 1})
 
 
+@pytest.mark.parametrize("name", ["latest", "a/sub-2"])
+def test_a_source_behind_a_link_keeps_its_own_names(study, name):
+    """Home folders of clusters often are links: those are none that lead to a scan again."""
+    (study / name).parent.mkdir(exist_ok=True)
+    (study / name).symlink_to(study / "sub-2")
+    (study.parent / "home").symlink_to(study.parent)
+    assert found_in(study.parent / "home/in") == (BOTH, {AGAIN: 1})
+    assert found_in(study.parent / "home/in/**")[0] == BOTH
+
+
 def test_the_cohort_and_its_summary(study, tmp_path):
     (study / "latest").symlink_to("sub-2")
     result = run("convert", study, tmp_path / "out")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
@@ -40,7 +42,7 @@ class MetBefore:
     _folders: dict[str, str] = field(default_factory=dict)
 
     def first(self, inputs: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
-        """Those inputs of a source that were not met before; where there is one, without a link.
+        """Those inputs of a source that were not met before; if there is a choice, without a link.
 
         As different images that patterns make of one file, all stay.
         """
@@ -52,8 +54,8 @@ class MetBefore:
         for number, (one, place) in enumerate(zip(inputs, places, strict=True)):
             if place in self._seen:
                 continue
-            is_better = one.location == place[0] != inputs[chosen.get(place, number)].location
-            if place not in chosen or is_better:
+            best = chosen.setdefault(place, number)
+            if _other_names(one, place) < _other_names(inputs[best], place):
                 chosen[place] = number
         numbers = set(chosen.values())
         self._seen |= chosen.keys()
@@ -73,6 +75,16 @@ class MetBefore:
                     self._folders[folder] = os.path.realpath(folder)
                 location = os.path.join(self._folders[folder], name)
         return location, one.image, one.kind
+
+
+def _other_names(one: DiscoveredInput, place: _Place) -> int:
+    """How many names at the beginning of a path are not those of its real place.
+
+    The source may itself lie behind a link; a link inside of it makes them more.
+    """
+    names, real = PurePath(one.location).parts, PurePath(place[0]).parts
+    pairs = zip(reversed(names), reversed(real), strict=False)
+    return len(names) - len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def told_apart(found: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
