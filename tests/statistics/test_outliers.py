@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 import voxarray as vx
+from voxarray.archive.source import open_archive
+from voxarray.counting.tally import CentredMeasures
+from voxarray.source import pieces as module
+from voxarray.statistics import passes
 
 PERCENTS = [0, 0.5, 1, 10, 25, 50, 75, 90, 99, 99.5, 100]
 
@@ -56,6 +60,31 @@ def test_values_far_from_zero(dtype, offset, masked):
     if dtype != "float32":  # whose values are so coarse here that edges of bins meet them
         assert np.abs(histogram.counts - counts).max() <= 0.01 * chosen.size
     assert histogram.counts.sum() == found.count == chosen.size
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_the_second_pass_needs_no_more_memory_than_the_first(dtype, monkeypatch):
+    """Or it would be refused after all was read: of a projection everything is said before."""
+    asked = []
+    monkeypatch.setattr(module, "require", lambda needed, *_: asked.append(needed))
+    voxels = (123.2e6 + np.random.default_rng(0).normal(0, 100, (1, 64, 64, 64))).astype(dtype)
+    median = vx.ScalarImage(tensor=voxels).statistics().median
+    assert median == pytest.approx(np.median(voxels), abs=1)
+    first, second = asked
+    assert second <= first
+
+
+def test_background_of_an_archive_far_from_zero(tmp_path):
+    """Chunks that are not stored are zeros, and count by their distance from the mean, too."""
+    voxels = np.full((1, 128, 64, 64), 1000, "float16")
+    voxels[0, :32] += 0.5
+    voxels[0, 64:] = 0
+    vx.ScalarImage(tensor=voxels).save(tmp_path / "a.ome.zarr", chunks=64)
+    archive = open_archive(tmp_path / "a.ome.zarr")
+    found = passes.count(archive, lambda: CentredMeasures(1000.0, 0.5))
+    low, high, counts = found.sketch.intervals()
+    assert counts.tolist() == [64**3, 64**3 // 2, 64**3 // 2]
+    assert np.all((low <= [-2000, 0, 1]) & (high >= [-2000, 0, 1]))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])

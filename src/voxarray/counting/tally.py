@@ -11,6 +11,9 @@ from voxarray.counting.quantile_sketch import Sketch
 _STEP = 1 << 18
 """Voxels counted at once: ``bincount`` makes eight bytes of each, which should stay in cache."""
 
+_CENTRED = 1 << 20
+"""Values whose distances are held at once: as many as a sketch counts at once."""
+
 _EXACT_INTEGERS = 1 << 53
 
 
@@ -78,6 +81,32 @@ class Measures:
         self.moments = self.moments.merged(other.moments)
         self.sketch.merge(other.sketch)
         self.not_finite += other.not_finite
+
+
+class CentredMeasures(Measures):
+    """Measures of the distances of values from a centre, in deviations.
+
+    Bins are as wide as numbers are large: values far from 0 that differ little would share one.
+
+    Args:
+        centre: Is subtracted.
+        deviation: Divides the distances; positive.
+    """
+
+    def __init__(self, centre: float, deviation: float) -> None:
+        super().__init__()
+        self._centre, self._deviation = centre, deviation
+
+    def add(self, voxels: NDArray) -> None:
+        # Some at a time: whoever counts has room for a copy of one piece, and no more.
+        for start in range(0, voxels.size, _CENTRED):
+            distances = voxels[start : start + _CENTRED].astype(np.float64)
+            distances -= self._centre
+            distances /= self._deviation
+            super().add(distances)
+
+    def add_zeros(self, number: int) -> None:
+        self.add(np.broadcast_to(np.float32(0), (number,)))
 
 
 def _as_floats(voxels: NDArray) -> NDArray:

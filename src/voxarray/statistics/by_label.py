@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
 from voxarray.core.progress import Progress
-from voxarray.counting.tally import Measures
+from voxarray.counting.tally import CentredMeasures, Measures
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces, require_room
 from voxarray.statistics.passes import MEASURING, part_of_mask, require_mask
@@ -65,10 +65,10 @@ def statistics_by_label(
                 code="TOO_MANY_VALUES",
                 path=labels.path,
             )
-    found = {
-        label: Statistics.of_sketch(measure.moments, measure.sketch, measure.not_finite)
-        for label, measure in sorted(measures.items())
-    }
+    found = {}
+    for label in sorted(measures):
+        measure = measures.pop(label)  # a second pass needs the room
+        found[label] = Statistics.of_sketch(measure.moments, measure.sketch, measure.not_finite)
     return found | _from_the_means(source, labels, found)
 
 
@@ -76,21 +76,17 @@ def _from_the_means(
     source: Source, labels: Source, found: Mapping[int | float, Statistics]
 ) -> dict[int | float, Statistics]:
     """Those whose values are far from 0 and near one another, counted again in a second pass."""
-    far = {label: (one, Measures()) for label, one in found.items() if one.is_far}
+    far = {n: CentredMeasures(one.mean, one.std) for n, one in found.items() if one.is_far}
     if not far:
         return {}
     for box, voxels in pieces(source):
         for label, values in _groups(voxels, part_of_mask(labels, box)):
             if label in far:
-                one, centred = far[label]
-                values = values.astype(np.float64)
-                values -= one.mean
-                values /= one.std
-                centred.add(values)
-                centred.sketch.shrink()
+                far[label].add(values)
+                far[label].sketch.shrink()
             del values
         del voxels
-    return {label: one.from_the_mean(m.sketch, one.mean) for label, (one, m) in far.items()}
+    return {label: found[label].from_the_mean(one.sketch) for label, one in far.items()}
 
 
 def _groups(voxels: NDArray, labels: NDArray) -> Iterator[tuple[int | float, NDArray]]:

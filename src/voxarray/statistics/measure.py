@@ -6,8 +6,7 @@ import numpy as np
 
 from voxarray.core.errors import UnsupportedError
 from voxarray.core.progress import Progress
-from voxarray.counting.tally import Measures
-from voxarray.ops.intensity import Normalised, working_dtype
+from voxarray.counting.tally import CentredMeasures, Measures
 from voxarray.ops.pointwise import Pointwise
 from voxarray.source.base import Source
 from voxarray.source.window import Window
@@ -68,7 +67,8 @@ def _found(source: Source, mask: Source | None, report: Progress | None) -> Stat
     found = Statistics.of_sketch(measures.moments, measures.sketch, measures.not_finite)
     if not found.is_far:
         return found
-    # Intervals are as wide as their values are large, so all values may lie in one.
-    centre = float(working_dtype(source.dtype).type(found.mean))  # what will be subtracted
-    centred = passes.count(Normalised(source, centre, found.std), Measures, mask)
-    return found.from_the_mean(centred.sketch, centre)
+    del measures  # a table that takes as much as that of the second pass
+    # Intervals are as wide as their values are large, so all values may lie in one. The same source
+    # again, and no function of it: that would need more memory than was found to be there.
+    centred = passes.count(source, lambda: CentredMeasures(found.mean, found.std), mask)
+    return found.from_the_mean(centred.sketch)

@@ -237,15 +237,14 @@ class Statistics:
         """Whether values should be counted again, by their distances from the mean."""
         return not self.is_fine and 0 < self.std < math.inf
 
-    def from_the_mean(self, sketch: Sketch, centre: float) -> Statistics:
+    def from_the_mean(self, sketch: Sketch) -> Statistics:
         """The same moments with intervals that were counted in a second pass.
 
         Args:
-            sketch: Of the differences between the values and ``centre``, divided by `std`.
-            centre: The mean, as it was subtracted.
+            sketch: Of the distances of the values from `mean`, divided by `std`.
         """
         low, high, counts = sketch.intervals()
-        ends = [np.clip(n * self.std + centre, self.minimum, self.maximum) for n in (low, high)]
+        ends = [np.clip(n * self.std + self.mean, self.minimum, self.maximum) for n in (low, high)]
         return Statistics(self.moments, ends[0], ends[1], counts, False, self.not_finite)
 
     def _at(self, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
