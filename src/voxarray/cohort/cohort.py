@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from voxarray.cohort.catalogue import log
-from voxarray.cohort.catalogue import parquet as table
+from voxarray.cohort.catalogue import rows as catalogue
 from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.catalogue.member import Member, Part
 from voxarray.cohort.catalogue.query import matching
@@ -75,7 +75,7 @@ class Cohort(Sequence[Subject]):
         folder = CohortLayout.of(path)
         folder.require()
         try:
-            rows = table.read(folder.catalogue)
+            rows = catalogue.read(folder)
         except FileNotFoundError:
             raise MissingFileError(
                 f"{folder.root} has no catalogue: run voxarray finalise on it",
@@ -98,8 +98,8 @@ class Cohort(Sequence[Subject]):
         """A copy of the catalogue: one row per image, failed images included.
 
         Columns are ``status``, ``subject``, ``image``, ``kind``, ``labels``, ``archive``, shape,
-        spacing (mm), ``orientation``, ``dtype``, ``bytes``, ``minimum`` and ``maximum``, BIDS
-        entities, and facts of the acquisition.
+        spacing (mm, to six significant digits), ``orientation``, ``dtype``, ``bytes``, ``minimum``
+        and ``maximum``, BIDS entities, and facts of the acquisition.
         """
         return self._table.copy()
 

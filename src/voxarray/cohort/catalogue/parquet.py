@@ -46,7 +46,6 @@ def read(path: str) -> Any:
     """
     import pandas
     import pyarrow
-    import pyarrow.parquet
 
     data = read_file(path)
     place = data.rfind(_MARK) + len(_MARK)
@@ -59,7 +58,23 @@ def read(path: str) -> Any:
         )
     # Whole numbers stay whole where some are missing.
     whole = {pyarrow.int64(): pandas.Int64Dtype()}
-    return pyarrow.parquet.read_table(io.BytesIO(data)).to_pandas(types_mapper=whole.get)
+    return read_table(io.BytesIO(data)).to_pandas(types_mapper=whole.get, use_threads=False)
+
+
+def read_table(file: Any) -> Any:
+    """A `pyarrow.Table`, read by this thread alone.
+
+    A thread of pyarrow's may still hold a buffer of Python's after the table is there. If the
+    interpreter ends at that moment, the thread cannot let go of it, and the process aborts.
+    pyarrow's own `read_table` has such threads, whatever its arguments.
+
+    Args:
+        file: A path, or a file that is open for reading.
+    """
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(file, pre_buffer=False) as opened:
+        return opened.read(use_threads=False)
 
 
 def _digest(data: bytes) -> bytes:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.catalogue.entry import Entry, entry_of
@@ -15,6 +15,9 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.names import shown
 from voxarray.storage.remote.address import is_url
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _READERS = 4
 _EXACT = 1 << 53
@@ -50,7 +53,19 @@ COLUMNS: Mapping[str, str] = {
 }
 """Columns that every catalogue has, and their types; after them come those of facts, by name."""
 
+SPACINGS = ("spacing_x", "spacing_y", "spacing_z", "spacing_min", "spacing_max")
+"""Columns in mm, to six significant digits."""
+
 Row = dict[str, Any]
+
+
+def rounded(mm: float) -> float:
+    """A spacing to six significant digits.
+
+    Headers hold affines in 32 bits, so that a rotated scan of 2 mm has 2.0000000378 mm: it is not
+    thicker than 2 mm.
+    """
+    return float(f"{mm:.6g}")
 
 
 def entries(folder: CohortLayout) -> dict[str, Entry | None]:
@@ -87,7 +102,7 @@ def row_of(name: str, entry: Entry, status: str = "done") -> Row:
     """The row of an archive."""
     facts = entry.facts
     channels, width, height, depth = facts["shape"]
-    x, y, z = facts["spacing"]
+    x, y, z = map(rounded, facts["spacing"])
     voxels = channels * width * height * depth * _itemsize(facts["dtype"])
     return {
         **{key: _shown(value) for key, value in facts["facts"].items()},
@@ -126,6 +141,19 @@ def row_of_missing(item: Item, failure: Failure | None) -> Row:
         "source": shown(item.origin.source),
         "code": failure and failure.code,
     }
+
+
+def read(folder: CohortLayout) -> pd.DataFrame:
+    """The catalogue.
+
+    Raises:
+        ChecksumError: If it is damaged.
+        FileNotFoundError: If it is not there.
+    """
+    rows: pd.DataFrame = parquet.read(folder.catalogue)
+    for name in rows.columns.intersection(SPACINGS):  # earlier releases wrote them with all digits
+        rows[name] = rows[name].map(rounded)
+    return rows
 
 
 def write(folder: CohortLayout, rows: Sequence[Row]) -> None:

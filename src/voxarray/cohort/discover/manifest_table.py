@@ -107,7 +107,9 @@ def _names_and_rows(path: str) -> tuple[Sequence[str], Sequence[Row]]:
         if path.lower().endswith(".parquet"):
             import pyarrow.parquet
 
-            table = pyarrow.parquet.read_table(path)
+            # By this thread alone: pyarrow's others may outlive the interpreter, which aborts then.
+            with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+                table = file.read(use_threads=False)
             return table.column_names, [_plain(row) for row in table.to_pylist()]
         delimiter = "\t" if path.lower().endswith(".tsv") else ","
         with open(path, newline="", encoding="utf-8-sig") as file:
