@@ -107,11 +107,6 @@ def test_a_catalogue_that_follows_meanwhile_is_no_problem(cohort, monkeypatch):
     assert found(cohort) == []
 
 
-def test_without_a_catalogue_there_is_nothing_to_compare(cohort):
-    (cohort / "catalogue.parquet").unlink()
-    assert found(cohort) == []
-
-
 def test_what_was_not_compared_with_a_source_is_not_called_good(cohort, tmp_path):
     assert found(cohort, source=tmp_path / "in") == []
     os.rename(tmp_path / "in/0.nii", tmp_path / "in/renamed.nii")
@@ -126,3 +121,27 @@ def test_what_was_not_compared_with_a_source_is_not_called_good(cohort, tmp_path
     assert "note: 1 archive is of a source that the plan no longer names" in result.stdout
     (cohort / "plan.json").unlink()
     assert codes(cohort, source=tmp_path / "in") == ["NOT_COMPARED"] * 5
+
+
+def test_a_cohort_without_a_catalogue_is_told_to_be_finalised(cohort):
+    (cohort / "catalogue.parquet").unlink()
+    ((code, message),) = found(cohort)
+    assert (code, "voxarray finalise" in message) == ("NO_CATALOGUE", True)
+    assert codes(cohort, quick=True) == ["NO_CATALOGUE"]
+    assert codes(cohort.parent) == ["NO_CATALOGUE"]
+    result = run("verify", cohort)
+    assert result.exit_code == 3
+    assert "NO_CATALOGUE: catalogue.parquet" in result.output
+    finalise(cohort)
+    assert found(cohort) == []
+
+
+def test_nor_is_one_of_parts_whole_before_it_is_finalised(tmp_path):
+    for number in range(4):
+        save(tmp_path / f"in/{number}.nii", number)
+    run("plan", tmp_path / "in", tmp_path / "out")
+    for part in (1, 2):
+        build(tmp_path / "in", tmp_path / "out", run=ExecutionOptions(partition=(part, 2)))
+    assert codes(tmp_path / "out") == ["NO_CATALOGUE"]
+    finalise(tmp_path / "out")
+    assert codes(tmp_path / "out") == []

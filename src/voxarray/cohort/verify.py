@@ -22,6 +22,7 @@ from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import AccessDeniedError, MissingFileError, VoxarrayError
 from voxarray.core.progress import Progress
 from voxarray.storage.saved_together import SavedTogether, apart
+from voxarray.storage.small_files import is_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ def verify_cohort(
         name = os.path.basename(folder.subjects)
         yield Verdict(name, (Problem(error.code, name, error.message),))
         return
+    if archives and not is_file(folder.catalogue):
+        yield _without_catalogue(folder)
     names = {os.path.basename(path) for path in archives}
     gone = listing.others(names | wanted.keys()) if listing is not None else set[str]()
     unlisted = []
@@ -257,6 +260,15 @@ def _of_catalogue(
     names |= now.facts.keys() & {*gone}
     if names:
         yield Verdict("catalogue.parquet", (stale(names),))
+
+
+def _without_catalogue(folder: CohortLayout) -> Verdict:
+    name = os.path.basename(folder.catalogue)
+    text = (
+        "is missing, so that queries, exports and training find no archive: parts of the cohort "
+        "were converted and it was not finalised, or it was deleted. Run voxarray finalise"
+    )
+    return Verdict(name, (Problem("NO_CATALOGUE", name, text),))
 
 
 def _unreadable(path: str, error: Exception) -> Verdict:
