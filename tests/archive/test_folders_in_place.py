@@ -12,6 +12,7 @@ import pytest
 
 import voxarray as vx
 from voxarray.archive import handle_cache
+from voxarray.archive.manifest import Manifest
 from voxarray.core.errors import ChecksumError, SourceChangedError
 from voxarray.geometry.selection import Selection
 from voxarray.source.window import Window
@@ -143,6 +144,30 @@ def test_nor_is_it_where_the_manifest_was_forgotten(archives, tmp_path, monkeypa
     write_in_place(path, other)
     with pytest.raises(SourceChangedError):
         image.numpy()
+
+
+def test_nor_while_its_manifest_is_being_forgotten(archives, monkeypatch):
+    """By another thread, which makes the digest meanwhile."""
+    path, other = archives
+    image = vx.ScalarImage(path)
+    image[:, :9].numpy()
+    time.sleep(0.02)
+    os.utime(path / "manifest.json", ns=(0, os.stat(path / "manifest.json").st_mtime_ns))
+    digest, seen = Manifest.digest, []
+    store, opened = image.source.base.store, image.source.base.opened
+    forgotten = handle_cache.manifest(store, opened)
+
+    def asked_meanwhile(self):
+        made = digest.__get__(self)
+        if self is forgotten and not seen:
+            seen.append(made)
+            handle_cache.require_current(store, opened, "scale0/image")
+        return made
+
+    monkeypatch.setattr(handle_cache, "MAX_MANIFESTS", 1)
+    monkeypatch.setattr(Manifest, "digest", property(asked_meanwhile))
+    assert np.array_equal(vx.ScalarImage(other).numpy(), voxels_of(2))
+    assert seen
 
 
 def test_what_changes_no_byte_is_no_change(archives):

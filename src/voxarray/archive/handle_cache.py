@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -104,13 +105,13 @@ def _can_be(opened: Hashable, now: Hashable, found: Manifest) -> bool:
 
 
 def _remembered(opened: Hashable, found: Manifest) -> Manifest:
-    gone: list[tuple[Hashable, Manifest]] = []
     with _lock:
         _manifests[opened] = found
-        while len(_manifests) > MAX_MANIFESTS:
-            gone.append(_manifests.popitem(last=False))
-    digests = {name: manifest.digest for name, manifest in gone}  # others need not wait for it
-    with _lock:
+        oldest = list(itertools.islice(_manifests.items(), max(0, len(_manifests) - MAX_MANIFESTS)))
+    digests = {name: manifest.digest for name, manifest in oldest}  # others need not wait for it
+    with _lock:  # in one step: who asks meanwhile must find one or the other
+        for name in digests:
+            _manifests.pop(name, None)
         _digests.update(digests)
         while len(_digests) > MAX_DIGESTS:
             _digests.popitem(last=False)
