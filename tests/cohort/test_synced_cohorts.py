@@ -130,6 +130,16 @@ def test_a_run_whose_names_the_disk_refuses_says_so(scans, tmp_path, disk):
     assert made.converted == IMAGES
 
 
+def test_so_does_a_run_that_stops_early(scans, tmp_path, disk):
+    disk.refuses = True
+    (scans / "3.nii.gz").write_bytes(b"")
+    with dask.config.set({"voxarray.threads": 1}):
+        made = build(scans, tmp_path / "out", run=ExecutionOptions(max_failures=1, retry=True))
+    assert "--max-failures" in made.interrupted_by
+    assert "cannot be synced" in made.interrupted_by
+    assert made.summary is not None
+
+
 def test_what_replaces_an_archive_is_synced_before_that_is_deleted(
     scans, tmp_path, monkeypatch, disk
 ):

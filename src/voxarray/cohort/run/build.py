@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -38,6 +38,7 @@ from voxarray.cohort.run.plan_checks import refuse_reserved, warn_of_plan
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.tally import Tally
+from voxarray.cohort.run.task import Result
 from voxarray.core.errors import FormatError, MissingFileError, StateError, VoxarrayError
 from voxarray.core.given_paths import path_texts
 from voxarray.core.main_guard import require_main_guard
@@ -317,6 +318,20 @@ def carry_out(
         return ""
     watcher.start(job.items)
     results = engine.run(job, watcher.begin)
+    try:
+        reason = _counted(results, run, watcher, tally)
+    finally:
+        refused = _ended(results)
+        for result in job.late:
+            tally.count(result)
+            watcher.end(result)
+    return "; ".join(filter(None, (reason, refused)))
+
+
+def _counted(
+    results: Iterator[Result], run: ExecutionOptions, watcher: ProgressListener, tally: Tally
+) -> str:
+    """Count results until there are no more or it has to stop; says why it stopped."""
     worked = False
     try:
         with stoppable():
@@ -334,11 +349,15 @@ def carry_out(
         if not worked:
             tally.unable = error
         return str(error)
-    finally:
-        results.close()  # type: ignore[attr-defined]  # a generator, which lets its workers go
-        for result in job.late:
-            tally.count(result)
-            watcher.end(result)
+    return ""
+
+
+def _ended(results: Iterator[Result]) -> str:
+    """Let a generator of results let its workers go; says what the disk refuses meanwhile."""
+    try:
+        results.close()  # type: ignore[attr-defined]
+    except VoxarrayError as error:  # names that were made until then; see `synced_names`
+        return str(error)
     return ""
 
 
