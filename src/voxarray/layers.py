@@ -17,6 +17,7 @@ from voxarray.archive.options import LabelLayer, Options
 from voxarray.archive.roots import root_of
 from voxarray.archive.source import open_archive
 from voxarray.cohort.catalogue.refresh import refresh
+from voxarray.cohort.catalogue.taken_names import require_free
 from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, VoxarrayWarning
 from voxarray.core.given_paths import path_text
@@ -139,7 +140,8 @@ class Archive:
             FormatError: If the name is not allowed (``BAD_NAME``), values have no names
                 (``UNNAMED_VALUES``) or are not whole numbers (``FRACTIONAL_LABELS``), or a name or
                 colour of a value is invalid (``BAD_LABELS``).
-            ArchiveExistsError: If the name is taken (``NAME_TAKEN``).
+            ArchiveExistsError: If the name is taken, by a label map of the archive or, in a cohort,
+                by an image of the subject (``NAME_TAKEN``).
             GridError: If it is on another grid (``GRID_MISMATCH``).
             UnsupportedError: If the archive cannot be added to: a zip (``SEALED``), one on a web
                 server (``UNSUPPORTED_DESTINATION``), of format version 1 (``OLD_VERSION``); or if
@@ -156,6 +158,7 @@ class Archive:
                 code="NO_LABEL_MAP",
                 path=self._path,
             )
+        require_free(self._path, name)
         source = given.source
         table = _table(source.label_table, names, colours)
         with _budget(memory), reporting(progress, str(name)) as report:

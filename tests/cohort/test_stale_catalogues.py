@@ -145,3 +145,29 @@ def test_nor_is_one_of_parts_whole_before_it_is_finalised(tmp_path):
     assert codes(tmp_path / "out") == ["NO_CATALOGUE"]
     finalise(tmp_path / "out")
     assert codes(tmp_path / "out") == []
+
+
+def test_no_label_map_is_called_like_an_image_of_its_subject(tmp_path):
+    """Or else the cohort could open none of its subjects one after the other."""
+    for subject in ("a", "b"):
+        for image in ("t1", "seg")[: 2 if subject == "a" else 1]:
+            save(tmp_path / f"in/{subject}_{image}.nii")
+    patterns = {"t1": "{subject}_t1*", "seg": "{subject}_seg*"}
+    vx.convert_cohort(tmp_path / "in", tmp_path / "out", image_patterns=patterns)
+    first, second = vx.Cohort(tmp_path / "out")
+    marks = vx.LabelMap(tensor=(first.t1.numpy() > 50).astype("u1"), affine=first.t1.affine)
+    marks.save(tmp_path / "marks.nii")
+    archive = vx.Archive(first.t1.path)
+    for name in ("seg", "t1"):
+        with pytest.raises(vx.ArchiveExistsError, match=r"'a' .*already has an image") as caught:
+            archive.add_labels(name, marks)
+        assert caught.value.code == "NAME_TAKEN"
+    refused = run("add-labels", archive.path, "seg", tmp_path / "marks.nii")
+    assert (refused.exit_code, "NAME_TAKEN" in refused.output) == (1, True)
+    assert (list(archive.labels), archive.generation) == ([], 0)
+    archive.add_labels("lesion", marks)
+    vx.Archive(second.t1.path).add_labels("seg", marks)  # that one has none
+    subjects = list(vx.Cohort(tmp_path / "out"))
+    assert [one.get_images_names() for one in subjects] == [["seg", "t1", "lesion"], ["t1", "seg"]]
+    shutil.copytree(archive.path, tmp_path / "subjects/a.ome.zarr")
+    vx.Archive(tmp_path / "subjects/a.ome.zarr").add_labels("seg", marks)  # in no cohort
