@@ -40,6 +40,30 @@ def found(expression):
     return "".join(TABLE.subject[matching(TABLE, expression)])
 
 
+def test_subjects_are_found_by_all_their_images_wherever_they_are_stored():
+    rows = [
+        ("a", "t1", ["seg"], "done"),
+        ("b", "t1", [], "done"),
+        ("b", "seg", [], "done"),
+        ("c", "t1", ["brain"], "done"),
+        ("d", "seg", [], "done"),
+        ("d", "t1", [], "failed"),
+    ]
+    table = pd.DataFrame(rows, columns=["subject", "image", "labels", "status"])
+    for expression, expected in (
+        ("'seg' in images and 't1' in images", "abb"),
+        ("'seg' in images", "abbdd"),
+        ("'seg' not in images", "c"),
+        ("image == 't1' and 'seg' in images", "abd"),
+        ("'brain' in images or subject == 'd'", "cdd"),
+    ):
+        assert "".join(table.subject[matching(table, expression)]) == expected, expression
+    own = table.assign(images="seg")  # a column of people's own is what it says
+    assert list(matching(own, "images == 'seg'")) == [True] * 6
+    with pytest.raises(FormatError, match="images holds the names of all images"):
+        matching(table, "seg == 1")
+
+
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [

@@ -136,8 +136,8 @@ class Cohort(Sequence[Subject]):
 
         Args:
             expression: Such as ``"modality == 'MR' and spacing_max < 2"``, ``"subject in ['a']"``
-                or ``"'brain' in labels"``; put names of columns that are not Python identifiers
-                into backticks.
+                or ``"'brain' in labels"``; ``images`` names all images and label maps of a subject.
+                Names of columns that are no Python identifiers stand in backticks.
 
         Raises:
             FormatError: If it is not a query (``BAD_QUERY``), or names a column that does not exist

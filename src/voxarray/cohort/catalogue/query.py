@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _LONGEST = 10_000
 """Characters; a list of subjects may be long, and belongs into `Cohort.where` when it is longer."""
 
+IMAGES = "images"
+"""What queries call the names of all images and label maps of a subject, which are no column."""
+
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -46,7 +49,7 @@ def matching(table: pd.DataFrame, expression: str) -> pd.Series:
     holds. Texts that are numbers, as columns of people's tables are, may be compared with
     numbers; an empty cell, BIDS' ``n/a`` and what else `pandas.read_csv` takes for missing
     (``NA``, ``NaN``, ``null``, ...) are missing then. Columns whose names are no Python names stand
-    in backticks.
+    in backticks. `IMAGES` may stand there beside the columns.
 
     Args:
         table: The catalogue.
@@ -222,6 +225,8 @@ class _Query:
 
     def _column(self, node: ast.Name) -> pd.Series:
         name = self._name(node)
+        if name == IMAGES and name not in self.table.columns:
+            return _images_of_subjects(self.table)
         if name not in self.table.columns:
             raise FormatError(
                 f"the query {self.expression!r} names {name!r}, and there is no such column; "
@@ -258,7 +263,21 @@ class _Query:
         )
 
     def _columns(self) -> str:
-        return f"the columns are {', '.join(map(str, self.table.columns))}"
+        own = ", ".join(map(str, self.table.columns))
+        return f"the columns are {own}; {IMAGES} holds the names of all images of the subject"
+
+
+def _images_of_subjects(table: pd.DataFrame) -> pd.Series:
+    """For each row, the names of its subject's images and label maps, wherever they are stored."""
+    import pandas as pd
+
+    names: dict[Any, set[str]] = {}
+    columns = (table.get(name, []) for name in ("subject", "image", "labels", "status"))
+    for subject, image, labels, status in zip(*columns, strict=False):
+        if status == "done":
+            names.setdefault(subject, set()).update([image, *labels])
+    found = [sorted(names.get(subject, ())) for subject in table["subject"]]
+    return pd.Series(found, table.index, dtype=object, name=IMAGES)
 
 
 _MISSING = {
