@@ -226,3 +226,37 @@ def test_a_mask_with_steps_of_its_own_is_not_taken_for_the_original_one(tmp_path
     np.testing.assert_array_equal(again.t1.numpy(), done.t1.numpy())
     with pytest.raises(vx.StateError, match="CANNOT_REPLAY"):
         vx.replay(tmp_path / "changed.ome.zarr", subject)
+
+
+def on_one_grid():
+    scan = vx.testing.sample()
+    return vx.Subject(
+        t1=scan, seg=vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+    )
+
+
+def test_a_mask_that_is_resampled_onto_its_own_grid_has_no_step(tmp_path):
+    subject = on_one_grid()
+    done = vx.Compose([vx.Resample("t1"), vx.ZNormalization(masking_method="seg")])(subject)
+    assert done.seg.history == subject.seg.history
+    np.testing.assert_array_equal(done.seg.numpy(), subject.seg.numpy())
+    done.t1.save(tmp_path / "done.ome.zarr")
+    again = vx.replay(tmp_path / "done.ome.zarr", subject)
+    np.testing.assert_array_equal(again.t1.numpy(), done.t1.numpy())
+    # All else is a step: another grid, values between labels, voxels of another type.
+    coarse = vx.Subject(
+        t1=subject.t1, seg=vx.Resample(4)(subject.seg), t2=vx.Clamp(0, 9)(subject.t1)
+    )
+    gaussian = vx.Resample("t1", label_interpolation="label_gaussian")
+    assert vx.Resample("t1")(coarse).seg.history[-1]["operation"] == "Resample"
+    assert vx.Resample("t1")(coarse).t2.history[-1]["operation"] == "Resample"
+    assert gaussian(subject).seg.history[-1]["operation"] == "Resample"
+
+
+def test_a_mask_from_another_grid_leads_to_the_pipeline(tmp_path):
+    subject = on_one_grid()
+    subject["seg"] = vx.Resample(4)(subject.seg)
+    done = vx.Compose([vx.Resample("t1"), vx.ZNormalization(masking_method="seg")])(subject)
+    done.t1.save(tmp_path / "done.ome.zarr")
+    with pytest.raises(vx.StateError, match=r"CANNOT_REPLAY.*Apply the pipeline itself"):
+        vx.replay(tmp_path / "done.ome.zarr", subject)

@@ -101,7 +101,10 @@ def _applied(transform: Transform, data: Any, entry: Entry) -> Any:
             )
         differs = difference(entry, data[mask].history)
         if differs is not None:
-            raise _refusal(f"{transform.name} used the label map {mask!r} {differs}")
+            raise _refusal(
+                f"{transform.name} used the label map {mask!r} {differs}. Apply the pipeline "
+                "itself to the subject again: pipeline.yaml, or a Compose of the same steps"
+            )
     return transform(data)
 
 

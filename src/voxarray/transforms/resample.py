@@ -99,6 +99,8 @@ class Resample(SpatialTransform):
         moved = self._moved(source, image)
         grid = self._grid(moved.grid, subject)
         name = self.image_interpolation if is_scalar else self.label_interpolation
+        if moved is source and grid == source.grid and not is_scalar and name == "nearest":
+            return source  # nor is anything of other label maps changed; scans become float32
         smooth = _antialiased(moved, grid) if self.antialias and is_scalar else moved
         return Resampled.onto(smooth, grid, name)
 
