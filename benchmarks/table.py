@@ -479,7 +479,7 @@ def _where(result: dict[str, Any]) -> str:
     return (
         f"<sub>{result['date'][:10]}, {machine['cores']} cores of {machine['cpu']}, Python "
         f"{versions['python']}{', ' + shown if shown else ''}; `make bench` repeats it."
-        f"{' Not the newest: ' + older + '.' if older else ''}</sub>"
+        f"{' Newer versions exist of: ' + older + '.' if older else ''}</sub>"
     )
 
 

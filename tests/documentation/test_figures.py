@@ -77,9 +77,9 @@ def test_results_of_older_peers_say_so(table):
     result = json.loads((ROOT / "benchmarks/results/patches.json").read_text("utf-8"))
     newest = {name: found["newest"] for name, found in table.known()["peers"].items()}
     result["versions"] = {"own": {"python": "3.11.7", **newest}}
-    assert "Not the newest" not in table.page({"patches": result})
+    assert "Newer versions" not in table.page({"patches": result})
     result["versions"]["own"]["torch"] = "2.13.0+cpu"
-    assert "torch 2.13.0 (newest" in table.page({"patches": result})
+    assert "Newer versions exist of: torch 2.13.0 (newest" in table.page({"patches": result})
 
 
 def test_peers_of_results_and_requirements_are_dated(table):
