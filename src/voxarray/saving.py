@@ -27,6 +27,7 @@ from voxarray.formats.record import KEYWORDS, Format, SaveRequest
 from voxarray.formats.registry import load, open_source, writable_format, written_suffixes
 from voxarray.geometry.levels import Levels
 from voxarray.source.base import Source
+from voxarray.source.storable import refuse_beyond_disks
 from voxarray.statistics.decoded_copies import staged, when_staged
 from voxarray.storage.archive_names import is_zip_name
 from voxarray.storage.destination import destination_of, local_destination
@@ -55,7 +56,7 @@ def save(
     Raises:
         UnsupportedError: If it names none (code ``UNKNOWN_SUFFIX``), the format cannot use a
             keyword (``CANNOT_SQUEEZE``, ``UNUSED_KEYWORD``) or cannot hold the image; the writers
-            say what they can.
+            say what they can. No disk holds more than an EiB (``TOO_LARGE``).
         ArchiveExistsError: If the file or archive exists and ``overwrite`` is not set; or if it
             is set, and that would delete what voxarray did not write.
         MemoryBudgetError: If it needs more memory than allowed; nothing was read or written.
@@ -77,6 +78,7 @@ def _save(request: SaveRequest, written: Format, progress: ProgressOption) -> No
     _remark_lost_names(request.source, written)
     title = os.path.basename(request.path)
     try:
+        refuse_beyond_disks(request.source)
         require(
             projected_peak(when_staged(request.source), request.path),
             lambda: f"saving {title}",

@@ -317,6 +317,16 @@ def test_constant_images():
         vx.ZNormalization()(image_of([3.0]))
 
 
+@pytest.mark.parametrize("magnitude", [1e300, 1e200, 1e-200])
+def test_deviations_beyond_float64_are_refused(magnitude):
+    values = np.arange(1, 9) * magnitude
+    with pytest.raises(vx.StateError, match=r"standard deviation is (inf|0).*divide them") as error:
+        vx.ZNormalization()(image_of(values))
+    assert error.value.code == "NO_DEVIATION"
+    found = vx.ZNormalization()(image_of(values / magnitude)).numpy()
+    assert found.std(ddof=1) == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     "transform",
     [

@@ -36,6 +36,7 @@ from voxarray.core.history import entry
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.layout import Factors, Layout, chunk_bytes
 from voxarray.source.base import Source
+from voxarray.source.storable import refuse_beyond_disks
 
 _ALONE_BYTES = 1 << 20
 """Of voxels that one thread encodes as fast as several, for handing them over takes as long."""
@@ -78,7 +79,11 @@ class WritePlan:
             table: Names and colours of labels.
             options: How it is archived.
             factors: Of the pyramid of the image that it belongs to.
+
+        Raises:
+            UnsupportedError: No disk could hold the image (``TOO_LARGE``).
         """
+        refuse_beyond_disks(source)
         storage = encoding_of(source)
         layouts, factors = layouts_of(storage, options, factors)
         _refuse_unreadable(layouts[0], storage.dtype)

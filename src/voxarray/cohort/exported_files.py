@@ -30,6 +30,7 @@ from voxarray.saving import convert, projected_peak
 from voxarray.source.base import Source
 from voxarray.source.kept_blocks import dropped_afterwards
 from voxarray.source.pieces import pieces
+from voxarray.source.storable import refuse_beyond_disks
 from voxarray.storage.uploads import spool
 
 _NO_STAMP = InputFingerprint(0, 0, "")
@@ -224,6 +225,7 @@ def _item(
 
 
 def _header(source: Source, target: str) -> Header:
+    refuse_beyond_disks(source)
     x, y, z = source.grid.spacing
     return Header(
         shape=source.shape,

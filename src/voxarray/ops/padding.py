@@ -19,6 +19,9 @@ from voxarray.ops.operation import Operation
 COPIES = ("edge", "wrap", "reflect", "symmetric")
 """Modes of `numpy.pad` whose voxels are all found inside."""
 
+_REPEATING = ("wrap", "reflect", "symmetric")
+"""Those in which all voxels of an axis return at least once in twice its length."""
+
 STATISTICS = ("maximum", "mean", "median", "minimum")
 """Modes of padding whose value is one number of the whole image."""
 
@@ -124,10 +127,10 @@ class Padded(Operation):
         return self.base.lazy  # to copy a voxel twice costs no more than to read it twice
 
     def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
-        found = [self._inside(axis, r) for axis, r in enumerate(selection.spatial)]
-        if any(len(indices) == 0 for indices in found):
+        found = [self._hull(axis, r) for axis, r in enumerate(selection.spatial)]
+        if not all(found):
             return (None,)
-        x, y, z = (range(int(i.min()), int(i.max()) + 1) for i in found)
+        x, y, z = found
         return (Selection((selection.ranges[0], x, y, z)),)
 
     def compute(self, selection: Selection, parts: Sequence[NDArray | None]) -> NDArray:
@@ -167,6 +170,20 @@ class Padded(Operation):
                 places.append(slice(first, first + len(inside)))
                 taken.append(slice(int(inside[0] - inside.min()), None, r.step))
             result[tuple(places)] = voxels[tuple(taken)]
+
+    def _hull(self, axis: int, taken: range) -> range:
+        """From the first to the last of `_inside`: of long axes without an index for each voxel."""
+        size, before = self.base.shape[axis + 1], self.before[axis]
+        places = range(taken.start - before, taken.stop - before, taken.step)
+        places = places if places.step > 0 else places[::-1]
+        if self.mode == "constant":
+            first = max(0, -(places.start // places.step))
+            inside = places[first : max(0, (size - 1 - places.start) // places.step + 1)]
+            return range(inside[0], inside[-1] + 1) if inside else range(0)
+        if places.step == 1 and len(places) >= 2 * size and self.mode in _REPEATING:
+            return range(size)
+        indices = self._inside(axis, taken)
+        return range(int(indices.min()), int(indices.max()) + 1)
 
     def _inside(self, axis: int, taken: range) -> NDArray:
         """Voxels of the base, along an axis, that these voxels of the result are made of."""

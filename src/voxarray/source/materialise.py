@@ -18,6 +18,7 @@ from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.source.pieces import PIECE_BYTES, Piece, block_bytes, has_stream, pieces
+from voxarray.source.storable import is_storable
 from voxarray.source.window import Window
 
 _WORKING_BYTES = 48 << 20
@@ -55,6 +56,8 @@ def projected_peak(source: Source, dtype: np.dtype) -> int:
     result, own = voxels * dtype.itemsize, voxels * source.dtype.itemsize
     if Window.of(source).base.in_memory:
         return 0 if _forward(source) and source.dtype == dtype else result
+    if not is_storable(source):  # what computing it needs is of no account
+        return result + own
     if source.lazy:
         # dask holds all blocks while it joins them, and each thread may be computing another.
         return result + own + max(source.reading_bytes, settings.threads() * block_bytes(source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from voxarray.core.errors import StateError
@@ -28,15 +29,16 @@ class ZNormalization(NormalizationTransform):
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        StateError: When applied, if the deviation is 0 (``CONSTANT``), or there are fewer than two
-            voxels (``TOO_FEW_VOXELS``); also a RuntimeError.
+        StateError: When applied, if the deviation is 0 (``CONSTANT``), there are fewer than two
+            voxels (``TOO_FEW_VOXELS``), or the values are so large or small that float64 cannot
+            hold their squares (``NO_DEVIATION``); also a RuntimeError.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("masking_method",)
 
     def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
         statistics = self.statistics(source, mask, name)
-        where = f'in image "{name}" ({source.path})'
+        where = f'in image "{name}"' + (f" ({source.path})" if source.path else "")
         if statistics.count < 2:
             raise StateError(
                 f"a standard deviation needs two voxels, and the mask leaves {statistics.count} "
@@ -47,5 +49,13 @@ class ZNormalization(NormalizationTransform):
             raise StateError(
                 f"Standard deviation is 0 for masked values {where}: all are {statistics.minimum}",
                 code="CONSTANT",
+            )
+        if not 0 < statistics.sample_std < math.inf:
+            raise StateError(
+                f"the squares of the voxels {where} are no numbers of float64, so that their "
+                f"standard deviation is {statistics.sample_std}: the values reach from "
+                f"{statistics.minimum:g} to {statistics.maximum:g}; divide them first, for example "
+                f"by {max(abs(statistics.minimum), abs(statistics.maximum)):.0e}",
+                code="NO_DEVIATION",
             )
         return Normalised(source, statistics.mean, statistics.sample_std)

@@ -21,6 +21,7 @@ from voxarray.source.array import DaskSource
 from voxarray.source.base import Channels, Source, digest
 from voxarray.source.indexing import SourceArray
 from voxarray.source.pieces import is_decoded_anew
+from voxarray.source.storable import refuse_beyond_disks
 from voxarray.source.window import Window
 from voxarray.xarray_index import accessor  # noqa: F401  # arrays made here have .vox
 from voxarray.xarray_index.attach import ARRAY_DIMS, affine_of, attach
@@ -117,7 +118,11 @@ def to_dataarray(
         chunks: As `to_dask`.
         name: Name of the DataArray.
         private: As `to_dask`.
+
+    Raises:
+        UnsupportedError: No disk could hold the voxels (``TOO_LARGE``).
     """
+    refuse_beyond_disks(source)
     attrs = channel_attrs(source.channels, source.shape[0])
     voxels = to_dask(source, chunks, private=private)
     return attach(voxels, source.affine, name=name, attrs=attrs)
