@@ -158,3 +158,9 @@ def test_a_label_map_with_itself_is_named(tmp_path, recwarn):
         with pytest.warns(vx.VoxarrayWarning, match="SAME_LABELS: prediction and ref") as told:
             vx.evaluate(*pair, surfaces=False, progress=False)
         assert told[0].filename == __file__
+
+
+def test_layers_of_mapped_cohorts_are_refused_with_what_to_do():
+    image = vx.testing.sample()
+    with pytest.raises(ValueError, match="not of ScalarImage and list: save mapped cohorts first"):
+        vx.evaluate(image, [], layer="a")

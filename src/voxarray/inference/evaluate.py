@@ -196,7 +196,10 @@ def evaluate(
         names = layer, reference_layer
         return _cohorts(prediction, reference, names, labels, surfaces, picture, progress)
     if layer is not None or reference_layer is not None:
-        raise ValueError("layer= and reference_layer= choose among label maps of two cohorts")
+        raise ValueError(
+            "layer= and reference_layer= choose among label maps of two cohorts, not of "
+            f"{type(prediction).__name__} and {type(reference).__name__}: save mapped cohorts first"
+        )
     pair = _image(prediction, "prediction"), _image(reference, "reference")
     if is_same(*pair):
         warn_of_same(f"prediction and reference are both {pair[0].source.path or 'one image'}")

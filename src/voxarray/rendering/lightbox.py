@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voxarray.core.keys import LABEL
 from voxarray.rendering.drawing import Style, are_labels, draw, draw_over
 from voxarray.rendering.figure_file import save_figure
+from voxarray.rendering.imshow_options import require_known
 from voxarray.rendering.matplotlib_import import pyplot
 from voxarray.rendering.planes import Plane, View, as_channels, planes
 from voxarray.rendering.volume import overlaid
@@ -71,6 +72,11 @@ def lightbox(
         GridError: If a label map does not overlap the image (``NO_OVERLAP``).
         ValueError: For an unknown plane, and for less than one slice or column.
     """
+    if not all(isinstance(n, int | np.integer) for n in (slices, columns)):
+        raise TypeError(
+            f"slices= and columns= of lightbox are numbers of slices and of columns, not "
+            f"{slices!r:.60} and {columns!r:.60}: plot(indices=...) draws slices of your choice"
+        )
     if plane not in _AXES or slices < 1 or columns < 1:
         raise ValueError(
             f"lightbox takes a plane of {', '.join(_AXES)}, and at least one slice and column, "
@@ -79,6 +85,7 @@ def lightbox(
     if output_path is not None:
         output_path = local_destination(output_path)
     plt = pyplot()
+    require_known(imshow_kwargs, lightbox)
     over = overlaid(image, labels)
     axis = _AXES[plane]
     width = figsize[0] if figsize else plt.rcParams["figure.figsize"][0] * 1.5

@@ -14,6 +14,7 @@ from voxarray.core.keys import LABEL
 from voxarray.geometry.selection import Shape3
 from voxarray.rendering.drawing import Style, are_labels, draw, draw_over
 from voxarray.rendering.figure_file import save_figure
+from voxarray.rendering.imshow_options import require_known
 from voxarray.rendering.matplotlib_import import pyplot, to_rgb
 from voxarray.rendering.overlays import require_overlap
 from voxarray.rendering.planes import Plane, View, as_channels, flat_axes, planes
@@ -98,6 +99,7 @@ def plot(
     if output_path is not None:
         output_path = local_destination(output_path)
     plt = pyplot()
+    require_known(imshow_kwargs, plot)
     source = image.source
     over = overlaid(image, labels)
     saving = dict(savefig_kwargs or {})

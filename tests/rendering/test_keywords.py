@@ -1,0 +1,35 @@
+"""Keywords of plots that are none are named, with what is meant."""
+
+from __future__ import annotations
+
+import pytest
+
+import voxarray as vx
+
+
+@pytest.mark.parametrize(
+    ("method", "keyword", "value", "text"),
+    [
+        ("plot", "label", "a label map", "'label': use labels="),
+        ("plot", "index", 3, "'index': use indices="),
+        ("plot", "percentile", (1, 99), "use percentiles="),
+        ("plot", "xyz", 1, "'xyz'; it takes .*indices"),
+        ("lightbox", "label", "a label map", "'label': use labels="),
+        ("lightbox", "column", 3, "'column': use columns="),
+        ("lightbox", "slices", [20, 30], "numbers of slices.*indices="),
+        ("lightbox", "columns", "3", "numbers of slices"),
+    ],
+)
+def test_unknown_keywords_are_refused(method, keyword, value, text):
+    scan = vx.testing.sample()
+    if value == "a label map":
+        value = vx.LabelMap(tensor=(scan.numpy() > 500).astype("u1"), affine=scan.affine)
+    with pytest.raises(TypeError, match=text):
+        getattr(scan, method)(**{keyword: value}, show=False)
+
+
+def test_what_matplotlib_takes_is_passed_on():
+    scan = vx.testing.sample()
+    options = {"vmin": 0, "alpha": 0.5, "interpolation": "nearest", "label": "scan", "zorder": 2}
+    scan.plot(show=False, **options)
+    scan.lightbox(slices=2, show=False, clim=(0, 1), gid="a")
