@@ -56,6 +56,12 @@ def test_every_entry_is_taken_or_ignored_or_named(tmp_path):
     assert build(root, tmp_path / "again").census.seen == 14
 
 
+def test_a_single_file_is_told_of_in_the_singular(tmp_path):
+    save(tmp_path / "a.nii", 0)
+    _, census = looked_at(tmp_path)
+    assert str(census) == "1 file seen: 1 taken as an image, 0 ignored, 0 not recognised"
+
+
 def test_the_parts_of_an_image_count_with_it(tmp_path):
     (tmp_path / "series").mkdir()
     for name in ("a.hdr", "a.img", "d+orig.HEAD", "d+orig.BRIK.gz", "c.PAR", "c.REC"):

@@ -93,14 +93,14 @@ class Census:
     def _kinds(self) -> str:
         """What files were taken as; how many of each only where there are both."""
         if not self.label_maps:
-            return "images"
+            return "an image" if self.taken == 1 else "images"
         images = self.inputs - self.label_maps
         kinds = [(images, "image"), (self.label_maps, "label map")]
         return " and ".join(f"{n} {kind}{'s' * (n > 1)}" for n, kind in kinds if n)
 
     def __str__(self) -> str:
         lines = [
-            f"{self.seen} files seen: {self.taken} taken as {self._kinds}, "
+            f"{self.seen} file{'s' * (self.seen != 1)} seen: {self.taken} taken as {self._kinds}, "
             f"{self.ignored.total()} ignored, {self.unknowns} not recognised"
         ]
         if self.ignored:
