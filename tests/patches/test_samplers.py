@@ -262,3 +262,9 @@ def test_what_cannot_be_drawn(subject):
     other = vx.ScalarImage(tensor=np.ones((1, *SHAPE)), affine=np.eye(4))
     with pytest.raises(RuntimeError, match="resample"):
         vx.UniformSampler(3).draw(vx.Subject(t1=subject.t1, other=other))
+
+
+@pytest.mark.parametrize("keys", [{1.5: 1}, {"1": 1}, {1: float("inf"), 0: 1}, {1: float("nan")}])
+def test_probabilities_are_finite_and_of_labels(keys):
+    with pytest.raises(ValueError, match="label_probabilities"):
+        vx.LabelSampler(4, "seg", keys)

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
+from voxarray.core.held_values import holds
+from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.ops.operation import Operation
 from voxarray.ops.pointwise import Pointwise
@@ -20,7 +22,7 @@ class Remapped(Pointwise):
     """Labels replaced by others, all at once.
 
     Attributes:
-        old: (n,) ascending labels.
+        old: (n,) ascending labels, which the type of the base holds exactly.
         new: (n,) labels that replace them.
         stored: Type of the result; holds all of them.
     """
@@ -45,16 +47,21 @@ class Remapped(Pointwise):
             found.setdefault(target, []).append(label)
         table = []
         for value, labels in sorted(found.items()):
-            own = [one for one in labels if one.value == value and value not in moved]
+            if not holds(np.dtype(np.int64), value):
+                continue  # a fraction has no name
+            stays = moved.get(value, value) == value
+            own = [one for one in labels if one.value == value and stays]
             alike = {(one.name, one.colour) for one in labels}
             if own or (value != 0 and len(alike) == 1):  # what joins the background is gone
                 table.append(replace((own or labels)[0], value=int(value)))
         return tuple(table)
 
     def function(self, values: NDArray) -> NDArray:
-        result = values.astype(self.stored)
+        result = np.empty_like(values, dtype=self.stored)
+        cast(values, result)
         if self.old:
-            old, new = np.array(self.old), np.array(self.new).astype(self.stored)
+            # Both in the type of the voxels: in any other, NumPy would compare large ones rounded.
+            old, new = np.array(self.old, values.dtype), np.array(self.new, self.stored)
             where = np.minimum(np.searchsorted(old, values), len(old) - 1)
             hit = old[where] == values
             result[hit] = new[where[hit]]
@@ -98,6 +105,13 @@ class OneHot(Operation):
             )
         result = selection.empty(self.dtype)
         whole = labels.astype(np.int64)
+        if labels.dtype.kind == "f" and not np.array_equal(whole, labels):
+            fraction = float(labels[whole != labels].flat[0])
+            raise UnsupportedError(
+                f"there is a label {fraction}, and classes are whole numbers: round the label map, "
+                "or resample it with the interpolation of labels",
+                code="LABEL_WITHOUT_CLASS",
+            )
         for channel, label in zip(result, selection.ranges[0], strict=True):
             channel[...] = whole == label
         return result

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.held_values import held_by
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.ops.operation import Operation
 from voxarray.ops.pointwise import Pointwise
@@ -63,14 +64,14 @@ class AnyOf(Pointwise):
 
     ascends = False
 
-    labels: tuple[int, ...]
+    labels: tuple[float, ...]
 
     @property
     def dtype(self) -> np.dtype:
         return np.dtype(np.uint8)
 
     def function(self, values: NDArray) -> NDArray:
-        found: NDArray = np.isin(values, self.labels)
+        found: NDArray = np.isin(values, held_by(values.dtype, self.labels))
         return found
 
 

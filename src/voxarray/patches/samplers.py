@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -167,7 +168,8 @@ class LabelSampler(PatchSampler):
             default, all voxels above 0 are equally probable.
 
     Raises:
-        ValueError: For a negative probability, or if all are 0.
+        ValueError: For a negative or infinite probability, if all are 0, or for a label that is no
+            whole number.
         StateError: When patches are drawn, if the map of a subject has none of the labels, or none
             of them far enough from the border (``EMPTY_MAP``).
     """
@@ -181,11 +183,17 @@ class LabelSampler(PatchSampler):
         super().__init__(patch_size)
         chances = None if label_probabilities is None else dict(label_probabilities)
         if chances is not None and not (
-            min(chances.values(), default=0) >= 0 < sum(chances.values())
+            min(chances.values(), default=0) >= 0 < sum(chances.values()) < math.inf
         ):
             raise ValueError(
-                f"label_probabilities must be at least 0, and not all 0, got {chances}"
+                f"label_probabilities must be finite, at least 0, and not all 0, got {chances}"
             )
+        for label in chances or ():
+            if isinstance(label, str) or not float(label).is_integer():
+                raise ValueError(
+                    "the keys of label_probabilities are labels or channels, which are whole "
+                    f"numbers, and {label!r} is none"
+                )
         self.label_name = label_name
         self.label_probabilities = chances
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.caller_warnings import warn_caller
+from voxarray.core.held_values import held_by
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
 from voxarray.ops.padding import checked_mode
@@ -182,8 +183,9 @@ def bounding_box(
     # Beyond what any voxel can lie at, so that the first one found sets both.
     low, high = np.array(source.shape[1:]), np.zeros(3, np.int64)
     require_room(source, 2 if labels is None else 18, "the extent of a mask")
+    wanted = held_by(source.dtype, () if labels is None else labels)
     for where, voxels in pieces(source):
-        marked = voxels[0] != 0 if labels is None else np.isin(voxels[0], list(labels))
+        marked = voxels[0] != 0 if labels is None else np.isin(voxels[0], wanted)
         for axis, taken in enumerate(where.spatial):
             others = tuple(other for other in range(3) if other != axis)
             (indices,) = np.nonzero(marked.any(axis=others))

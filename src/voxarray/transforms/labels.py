@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from voxarray.core.errors import StateError, UnsupportedError
+from voxarray.core.held_values import holds, type_for_labels
 from voxarray.image import Image
 from voxarray.ops.connected_components import LargestComponent, largest_component
 from voxarray.ops.contour import Contour as ContourOperation
@@ -33,14 +34,15 @@ class RemapLabels(LabelTransform):
         7
 
     Args:
-        remapping: Dict from old labels to new labels; other labels stay. If the integer type is too
-            small for the new labels, the result has the next larger type.
+        remapping: Dict from old labels to new labels; other labels stay. If the type is too
+            small for the new labels, the result has the next larger type, also of floats.
         masking_method: Voxels in which labels are replaced, as in `NormalizationTransform`; by
             default all.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
         ValueError: If labels are not numbers.
+        UnsupportedError: When applied, if no type holds the new labels (``UNSUPPORTED_DTYPE``).
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("remapping", "masking_method")
@@ -144,8 +146,9 @@ class OneHot(LabelTransform):
         ValueError: For a number that is neither positive nor -1.
         StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.
         UnsupportedError: If there are other labels than 0 to ``num_classes - 1``
-            (``LABEL_WITHOUT_CLASS``). Without ``num_classes`` this is raised when the transform is
-            applied, otherwise when voxels are read.
+            (``LABEL_WITHOUT_CLASS``), such as fractions. If they are out of range and
+            ``num_classes`` is not given, this is raised when the transform is applied, otherwise
+            when voxels are read.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("num_classes",)
@@ -223,27 +226,25 @@ def remapped(source: Window, remapping: Mapping[Any, Any], mask: Source | None) 
     """Labels replaced by others where a mask is not 0, or everywhere."""
     if not remapping:
         return source
-    dtype = source.dtype
-    if dtype.kind in "biu":
-        # Only what is too small is made larger: its new labels decide by how much.
-        for new in remapping.values():
-            if not float(new).is_integer():
-                raise ValueError(
-                    f"{new} is not a label: labels of a {dtype} image are whole numbers"
-                )
-            dtype = np.promote_types(dtype, np.min_scalar_type(int(new)))
-        dtype = source.dtype if _holds(source.dtype, remapping.values()) else dtype
-    old = sorted(remapping)
+    for new in remapping.values():
+        if source.dtype.kind in "biu" and not float(new).is_integer():
+            raise ValueError(
+                f"{new} is not a label: labels of a {source.dtype} image are whole numbers"
+            )
+    dtype = type_for_labels(source.dtype, remapping.values())
+    if dtype is None:
+        low, high = min(remapping.values()), max(remapping.values())
+        raise UnsupportedError(
+            f"new labels from {low} to {high} do not fit into an image of {source.dtype}, nor into "
+            "a larger type of its kind: choose smaller ones",
+            code="UNSUPPORTED_DTYPE",
+        )
+    old = sorted(label for label in remapping if holds(source.dtype, label))
     changed = Remapped(source, tuple(old), tuple(remapping[label] for label in old), dtype)
     if mask is None:
         return changed
     outside = source if dtype == source.dtype else Remapped(source, (), (), dtype)
     return Chosen(changed, mask, outside)
-
-
-def _holds(dtype: np.dtype, labels: Any) -> bool:
-    limits = np.iinfo(np.uint8 if dtype.kind == "b" else dtype)
-    return dtype.kind != "b" and all(limits.min <= label <= limits.max for label in labels)
 
 
 def _labels_by_label(remapping: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -62,7 +62,7 @@ def _mask_of(
         image = subject.get(method)
         if isinstance(image, LabelMap):
             chosen = image.source
-            return chosen if labels is None else AnyOf(chosen, tuple(int(n) for n in labels))
+            return chosen if labels is None else AnyOf(chosen, tuple(map(_label, labels)))
         if method.capitalize() in SIDES:
             return _side(method.capitalize(), source)
     elif isinstance(method, (int, np.integer, list, tuple)) and not isinstance(method, bool):
@@ -73,6 +73,11 @@ def _mask_of(
         f"({there}), a side ({', '.join(SIDES)}), one, three or six numbers of voxels to leave "
         "out, or a function"
     )
+
+
+def _label(number: float) -> float:
+    """A label as it is given: a fraction is no other label."""
+    return int(number) if float(number).is_integer() else float(number)
 
 
 def _by_function(function: Callable[[Any], Any], source: Window) -> Source:
