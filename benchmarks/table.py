@@ -354,9 +354,9 @@ def _cohort(result: dict[str, Any]) -> str:
         f"**{result['scans']} scans of {result['size']}³ become archives with pyramids**, "
         "with the plan, the catalogue and the start of workers counted for voxarray. Its "
         f"conversions alone, on {result['cores']} cores that are always busy, would take "
-        f"{result['throughput_of_ideal']:.0%} of the shorter of its two times; for "
-        f"{long['scans']} scans, they would take {long['throughput_of_ideal']:.0%} of the shorter "
-        "time. A catalogue of "
+        f"{result['throughput_of_ideal']:.0%} of the shorter of voxarray's two times in the "
+        f"table; for {long['scans']} scans, they would take {long['throughput_of_ideal']:.0%} "
+        "of the shorter time. A catalogue of "
         "100,000 rows opens and is filtered in "
         f"{result['catalogue_seconds']:.2f} s."
     )

@@ -146,7 +146,11 @@ def who_does_it(command: Command) -> Command:
             help='Memory budget, such as "512 MiB" [default: half of the memory available to this '
             "process]",
         ),
-        click.option("--overwrite", is_flag=True, help="Replace existing archives and files"),
+        click.option(
+            "--overwrite",
+            is_flag=True,
+            help="Replace existing archives and files, even those that are up to date",
+        ),
         click.option(
             "--workers",
             type=click.IntRange(0),

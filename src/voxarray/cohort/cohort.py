@@ -209,7 +209,7 @@ class Cohort(Sequence[Subject]):
             scheduler: Address of a running dask scheduler.
             partition: ``(i, n)``: only part ``i`` of ``n`` of the subjects, ``i`` from 1 to ``n``.
             executor: Any `concurrent.futures.Executor`.
-            overwrite: Replace existing archives and files.
+            overwrite: Replace existing archives and files, even those that are up to date.
             mixed: Allow the folder to hold, for subjects that are not saved now, archives that a
                 transform (see `map`) made. By default, such archives raise an error.
             progress: True shows a progress bar, False none, None (the default) only in a terminal

@@ -88,7 +88,7 @@ def convert_cohort(
         executor: Any `concurrent.futures.Executor`, or an executor of submitit, that runs the
             conversions. If it starts processes on this machine, they share the memory budget and
             the cores.
-        overwrite: Replace existing archives.
+        overwrite: Replace existing archives, even those that are up to date.
         progress: True shows a progress bar, False none, None (the default) only in a terminal or
             notebook; or a function of (bytes done, bytes in all).
 

@@ -154,7 +154,7 @@ class Mapped(Sequence[Subject]):
             scheduler: Address of a running dask scheduler.
             partition: ``(i, n)``: only part ``i`` of ``n`` of the subjects, ``i`` from 1 to ``n``.
             executor: Any `concurrent.futures.Executor`, or an executor of submitit.
-            overwrite: Replace existing archives.
+            overwrite: Replace existing archives, even those that are up to date.
             mixed: Allow the folder to hold, for subjects that are not saved now, archives that
                 another transform made. By default, such archives raise an error. The column
                 ``pipeline_digest`` of the catalogue tells the transforms apart.
