@@ -17,7 +17,7 @@ def note_overtaken(
 ) -> None:
     """Count images as failed that others have replaced or removed while the run was at others.
 
-    Two runs with other options, or of other sources, in one folder replace each other's archives:
+    Two runs in one folder that differ in options or sources replace each other's archives:
     whoever ends last must not say that all of its own are there.
 
     Args:
