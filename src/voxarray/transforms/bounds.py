@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import SelectionError
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
@@ -36,8 +37,10 @@ class Crop(SpatialTransform):
 
     Raises:
         ValueError: For invalid numbers, and if nothing would be left.
-        StateError: When applied to images of a subject that are on different grids, in each of
-            which it would remove something else (``GRIDS_DIFFER``); also a RuntimeError.
+
+    Warns:
+        VoxarrayWarning: If images of a subject are on different grids, so that something else is
+            removed from each (``GRIDS_DIFFER``).
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("cropping",)
@@ -49,11 +52,12 @@ class Crop(SpatialTransform):
 
     def apply_transform(self, subject: Subject) -> Subject:
         images = self.get_images(subject)
-        if images and any(self.bounds_parameters):
-            agreement.require_same_grid(
-                images,
-                f"{self!r} would remove other parts of each. Resample all onto one first, "
-                f"Resample({next(iter(images))!r}), or name those to crop, include=[...]",
+        if images and any(self.bounds_parameters) and not agreement.same_grid(images):
+            warn_by_code(
+                "GRIDS_DIFFER",
+                f"{self!r} removes other parts of each of {', '.join(images)}, which are on "
+                f"different grids: resample all onto one first, Resample({next(iter(images))!r}), "
+                "or name those to crop, include=[...]",
             )
         return super().apply_transform(subject)
 
