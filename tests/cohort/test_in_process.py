@@ -14,7 +14,7 @@ import pytest
 from cohort_samples import save, truth
 
 from voxarray.cohort.catalogue.journal import Journal, records
-from voxarray.cohort.run import task
+from voxarray.cohort.run import resource_usage, task
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.resource_usage import measured_often, metered
@@ -222,3 +222,11 @@ def test_without_memory_to_look_a_peak_is_unknown(monkeypatch):
     with metered() as cost:
         pass
     assert cost.peak is None
+
+
+def test_no_cost_is_negative(monkeypatch):
+    """The kernel adds up the pages of each thread late, so that a peak may seem lower."""
+    monkeypatch.setattr(resource_usage, "_reset_peak", lambda: 1 << 50)
+    with resource_usage.metered() as cost:
+        pass
+    assert cost.peak == 0

@@ -164,3 +164,16 @@ def test_layers_of_mapped_cohorts_are_refused_with_what_to_do():
     image = vx.testing.sample()
     with pytest.raises(ValueError, match="not of ScalarImage and list: save mapped cohorts first"):
         vx.evaluate(image, [], layer="a")
+
+
+@pytest.mark.parametrize("intensities", ["prediction", "reference"])
+def test_archives_of_intensities_are_no_label_maps(tmp_path, intensities):
+    found, truth = maps()
+    path = tmp_path / "scan.ome.zarr"
+    vx.ScalarImage(tensor=found.numpy(), affine=found.affine).save(path)
+    given = {"prediction": truth, "reference": truth, intensities: path}
+    with pytest.raises(vx.UnsupportedError, match=f"the {intensities} is an archive of inten") as e:
+        vx.evaluate(**given)
+    assert e.value.code == "NO_LABELS"
+    vx.LabelMap(path).save(tmp_path / "labels.ome.zarr")  # as the message advises
+    assert set(vx.evaluate(tmp_path / "labels.ome.zarr", found)) == {1, 2, 3}

@@ -50,7 +50,9 @@ class ConversionMixin:
         If `data` is loaded, the result is that tensor, or a copy of another type or device.
 
         Args:
-            dtype: Type of the tensor, of torch or by NumPy's name; by default that of `data`.
+            dtype: Type of the tensor, of torch or by NumPy's name; by default that of `data`. As in
+                ``tensor.to``, whole numbers lose fractions, and values beyond the type's range wrap
+                around: 300.7 becomes 44 in uint8. `Clamp` or rescale the image first.
             device: Device of the tensor; by default the CPU. Voxels of a file are copied to a CUDA
                 device piece by piece, through pinned memory, so that RAM need not hold the volume.
                 As after ``tensor.to(device, non_blocking=True)``, the last copies may still be

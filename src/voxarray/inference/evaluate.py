@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from voxarray.cohort.cohort import Cohort
 from voxarray.core import memory
-from voxarray.core.errors import GridError, StateError, UnsupportedError
+from voxarray.core.errors import GridError, StateError
 from voxarray.core.html_table import SCROLLS
 from voxarray.core.progress import ProgressOption, reporting, reporting_each, title_of
 from voxarray.geometry.selection import Selection
 from voxarray.image import Image, LabelMap
+from voxarray.inference.compared_labels import checked_label_map, whole_numbers
 from voxarray.inference.label_counts import LabelCounts
 from voxarray.inference.montage import Montage
 from voxarray.inference.same_labels import is_same, warn_of_same
@@ -200,7 +201,7 @@ def evaluate(
             "layer= and reference_layer= choose among label maps of two cohorts, not of "
             f"{type(prediction).__name__} and {type(reference).__name__}: save mapped cohorts first"
         )
-    pair = _image(prediction, "prediction"), _image(reference, "reference")
+    pair = checked_label_map(prediction, "prediction"), checked_label_map(reference, "reference")
     if is_same(*pair):
         warn_of_same(f"prediction and reference are both {pair[0].source.path or 'one image'}")
     if picture is not None:
@@ -226,7 +227,7 @@ def _compare(
     slices = None if picture is None else picture.slices(name)
     with reporting(progress, title_of(found.path, "evaluation")) as report:
         for box, voxels in pieces(found, report):
-            counts.add(box, _whole_numbers(voxels), _whole_numbers(truth.read(box)))
+            counts.add(box, whole_numbers(voxels), whole_numbers(truth.read(box)))
             if slices is not None:
                 slices.add(box, voxels)
             del voxels  # or it would be held while the next one is read
@@ -270,36 +271,6 @@ def _distances(
     # A border of background: what ends with the volume ends there.
     masks = [np.pad(source.read(box)[0] == label, 1) for source in (found, truth)]
     return surface_distances(masks[0], masks[1], found.grid.spacing)
-
-
-def _image(given: Any, what: str) -> Image:
-    image = LabelMap(given) if isinstance(given, (str, os.PathLike)) else given
-    if not isinstance(image, Image):
-        raise TypeError(f"{what} is a LabelMap, its path or a Cohort, not {type(given).__name__}")
-    source: Source = image.source
-    if source.shape[0] != 1 or source.dtype.kind not in "biuf":
-        raise UnsupportedError(
-            f"the {what} has {source.shape[0]} channels of {source.dtype}: expected one channel "
-            "of integer labels; take one of them, image[channel : channel + 1, :, :, :]",
-            code="NO_LABELS",
-            path=source.path,
-        )
-    return image
-
-
-def _whole_numbers(voxels: NDArray) -> NDArray:
-    if voxels.dtype.kind == "b":
-        return voxels.view(np.uint8)
-    if voxels.dtype.kind in "iu":
-        return voxels
-    whole = voxels.astype(np.int64)
-    if not np.array_equal(whole, voxels):
-        raise UnsupportedError(
-            "a label map has voxels that are not whole numbers: if it is a map of probabilities, "
-            "threshold it first",
-            code="NO_LABELS",
-        )
-    return whole
 
 
 def _require_one_grid(found: Source, truth: Source, surfaces: bool) -> None:
@@ -356,7 +327,10 @@ def _cohorts(
     with reporting_each(progress, len(prediction)) as begin:
         for name in prediction.names:
             report = begin(name)
-            maps = [_image(one, what) for one, what in zip(maps_of(name), _ROLES, strict=True)]
+            maps = [
+                checked_label_map(one, what)
+                for one, what in zip(maps_of(name), _ROLES, strict=True)
+            ]
             if is_same(maps[0], maps[1]):
                 same.append(maps[0].source.path)
             own = picture if name in shown else None

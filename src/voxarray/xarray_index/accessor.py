@@ -67,6 +67,9 @@ class VoxAccessor:
         restores the shared index::
 
             doubled = xr.map_blocks(function, array.vox.detach()).vox.reattach()
+
+        Take every n-th plane before: of a detached array, a single plane counts as thick as those
+        of the array that was detached, also if it is one of every second plane.
         """
         return without_index(self._obj)
 

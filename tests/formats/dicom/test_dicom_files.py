@@ -419,3 +419,16 @@ def test_nested_without_end(tmp_path):
     path.write_bytes(path.read_bytes()[:400][:144] + deep)
     with pytest.raises(FormatError):
         open_source(path)
+
+
+def test_inverted_greys_are_left_as_they_are_and_said(tmp_path):
+    """Photometric Interpretation MONOCHROME1: small values are shown bright."""
+    pixels = samples.volume(1)[0].astype(np.uint16)
+    elements = {"PhotometricInterpretation": "MONOCHROME1"}
+    path = samples.save(samples.placed(pixels, (0, 0, 0), **elements), tmp_path / "a.dcm")
+    with pytest.warns(VoxarrayWarning, match=r"MONOCHROME1: small values .* SimpleITK inverts"):
+        source = open_source(path)
+    np.testing.assert_array_equal(everything(source)[0, :, :, 0].T, pixels)
+    inverted = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0]
+    assert (inverted.astype(int) + pixels == inverted[0, 0]).all()
+    assert source.metadata["photometric_interpretation"] == "MONOCHROME1"

@@ -88,7 +88,8 @@ def metered(*, reading: bool = False) -> Iterator[ResourceUsage]:
             _running[:] = [one for one in _running if one is not cost]
         now = _field("io", "rchar") if reading else None
         cost.read = None if now is None or asked is None else now - asked
-        cost.peak = None if resident is None else cost._highest - resident
+        # The kernel counts pages for each thread, and adds them up late: the peak may seem lower.
+        cost.peak = None if resident is None else max(0, cost._highest - resident)
 
 
 def _keep_peak() -> None:

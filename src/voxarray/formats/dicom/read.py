@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core.caller_warnings import warn_caller
+from voxarray.core.caller_warnings import warn_by_code, warn_caller
 from voxarray.core.errors import (
     FormatError,
     MissingFileError,
@@ -178,6 +178,13 @@ def _warn(path: str, frames: Sequence[Frame], place: Stack) -> None:
     for remark in (*remarks, remark_on_gaps(frames, place.slices, step)):
         if remark:
             warn_caller(f"{remark} [{path}]", VoxarrayWarning)
+    if any("photometric_interpretation" in frame.facts for frame in frames):
+        warn_by_code(
+            "MONOCHROME1",
+            "small values are shown bright, and large ones dark (Photometric Interpretation "
+            "MONOCHROME1). The voxels are those of the file; SimpleITK inverts them. Where large "
+            f"has to mean bright, use image.array.max() - image.array [{path}]",
+        )
 
 
 def _scalings(

@@ -1,0 +1,69 @@
+"""Label maps that are compared, and what is refused in their place."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxarray.archive.source import ArchiveSource, is_label_map
+from voxarray.core.errors import UnsupportedError
+from voxarray.image import Image, LabelMap
+from voxarray.source.base import Source
+from voxarray.source.window import Window
+
+
+def checked_label_map(given: Any, what: str) -> Image:
+    """What is given as a label map, or its path.
+
+    Args:
+        given: By the caller.
+        what: ``"prediction"`` or ``"reference"``, for messages.
+
+    Raises:
+        UnsupportedError: If it is none (``NO_LABELS``).
+    """
+    image = LabelMap(given) if isinstance(given, (str, os.PathLike)) else given
+    if not isinstance(image, Image):
+        raise TypeError(f"{what} is a LabelMap, its path or a Cohort, not {type(given).__name__}")
+    source: Source = image.source
+    _refuse_intensities(source, what)
+    if source.shape[0] != 1 or source.dtype.kind not in "biuf":
+        raise UnsupportedError(
+            f"the {what} has {source.shape[0]} channels of {source.dtype}: expected one channel "
+            "of integer labels; take one of them, image[channel : channel + 1, :, :, :]",
+            code="NO_LABELS",
+            path=source.path,
+        )
+    return image
+
+
+def _refuse_intensities(source: Source, what: str) -> None:
+    """Refuse a scan that its archive calls one: each of its intensities would count as a label."""
+    archive = Window.of(source).base
+    if isinstance(archive, ArchiveSource) and not is_label_map(source):
+        raise UnsupportedError(
+            f"the {what} is an archive of intensities, not of labels: expected a label map, such "
+            "as labels/NAME in this archive. If its voxels are labels, write the archive again as "
+            "one: vx.LabelMap(path).save(...)",
+            code="NO_LABELS",
+            path=source.path,
+        )
+
+
+def whole_numbers(voxels: NDArray) -> NDArray:
+    """Voxels as whole numbers; an UnsupportedError (``NO_LABELS``) if some are none."""
+    if voxels.dtype.kind == "b":
+        return voxels.view(np.uint8)
+    if voxels.dtype.kind in "iu":
+        return voxels
+    whole = voxels.astype(np.int64)
+    if not np.array_equal(whole, voxels):
+        raise UnsupportedError(
+            "a label map has voxels that are not whole numbers: if it is a map of probabilities, "
+            "threshold it first",
+            code="NO_LABELS",
+        )
+    return whole
