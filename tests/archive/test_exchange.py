@@ -11,7 +11,7 @@ from archive_samples import OBLIQUE, archive, blobs
 from layer_samples import SHAPE, everything, labels
 
 import voxarray as vx
-from voxarray.archive import exchange, generations, publication, staging
+from voxarray.archive import exchange, generations, layers, publication, staging
 from voxarray.archive.convert import convert
 from voxarray.archive.generations import HISTORY
 from voxarray.archive.manifest import KEY
@@ -122,6 +122,30 @@ def test_who_adds_in_that_moment_waits_and_is_told(path, monkeypatch):
     assert np.array_equal(vx.ScalarImage(path).numpy(), NEW)
     assert list(vx.Archive(path).labels) == []
     assert verify(path) == []
+
+
+@pytest.mark.parametrize("change", ["note", "remove", "forget"])
+def test_what_was_meant_for_the_old_archive_changes_no_other(path, monkeypatch, change):
+    """Though the new one has a label map and a note of these names, too."""
+    new = archive(path.parent / "new.ome.zarr", NEW)
+    for one in (path, new):
+        vx.Archive(one).add_labels("tumour", labels())
+        vx.Archive(one).add_notes(quality="good")
+    before = everything(new)
+
+    def exchange_both():
+        path.rename(path.parent / "old.ome.zarr")
+        new.rename(path)
+
+    changes = {
+        "note": partial(vx.Archive(path).add_notes, reader="me"),
+        "remove": partial(vx.Archive(path).remove_labels, "tumour"),
+        "forget": partial(vx.Archive(path).remove_notes, "quality"),
+    }
+    call_once_before(monkeypatch, layers, "publish_change", exchange_both)
+    with pytest.raises(vx.SourceChangedError, match="during this change"):
+        changes[change]()
+    assert everything(path) == before
 
 
 class _no_lock:
