@@ -8,6 +8,7 @@ import pytest
 from cohort_samples import AFFINE, archives, run, save, touch, truth, voxels
 
 import voxarray as vx
+from voxarray.archive import publication
 from voxarray.cohort.run import task
 from voxarray.cohort.run.build import ExecutionOptions, build
 
@@ -110,6 +111,24 @@ def test_what_is_added_while_an_archive_is_made_again_stays(made, tmp_path, monk
     assert f"CONTENT_ADDED: {made.path}" in result.stderr
     assert vx.Archive(made.path).notes == {"quality": "good"}
     assert not (tmp_path / "out/staging").exists()
+
+
+def test_what_is_added_while_all_is_made_again_is_told(made, tmp_path, monkeypatch):
+    """The archive is up to date, but was to be overwritten, and is not."""
+    publish = publication.publish
+
+    def late(*args, **kwargs):
+        monkeypatch.undo()
+        made.add_notes(quality="good")
+        return publish(*args, **kwargs)
+
+    monkeypatch.setattr(publication, "publish", late)
+    result = again(tmp_path, "--overwrite")
+    assert result.exit_code == 3
+    assert f"CONTENT_ADDED: while a new archive was made that was to replace {made.path}" in (
+        result.stderr
+    )
+    assert vx.Archive(made.path).notes == {"quality": "good"}
 
 
 def test_what_was_only_removed_holds_nothing_up(made, tmp_path):

@@ -196,7 +196,9 @@ def _attempt(
                 confirm=confirm,
             )
     except ArchiveExistsError as error:
-        if is_made(archive, item):  # by another process, while this one was at it
+        # Made by another process, while this one was at it: but not what was to be overwritten.
+        is_refused = task.overwrite and error.code == "CONTENT_ADDED"
+        if not is_refused and is_made(archive, item):
             sync_later(folder.subjects)
             return "present", None, ""
         return "failed", failure_of(error, item.origin.source, opener.places), ""
