@@ -199,6 +199,10 @@ def test_the_last_copy_of_a_label_map_stays(made, tmp_path, lose):
     result = again(tmp_path)
     assert result.exit_code == 3
     assert f"LABELS_ABSENT: {made.path} holds the label map 'seg'" in result.stderr
+    planned = run("plan", tmp_path / "in", tmp_path / "out", *PATTERNS, "--dry-run")
+    name = archives(tmp_path / "out")[0].name
+    assert "LABELS_ABSENT: this plan would make archives again" in planned.stderr
+    assert f"leave them as they are: 'seg' of {name}. Bring" in planned.stderr
     assert list(vx.Archive(made.path).labels) == ["seg"]
     assert again(tmp_path).exit_code == 3  # as often as it is tried
     label(tmp_path / "in/0/seg.nii", 2)
@@ -221,6 +225,8 @@ def test_patterns_that_leave_label_maps_out(made, tmp_path):
 def test_a_label_map_that_becomes_an_archive_of_its_own(made, tmp_path):
     marks = nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), AFFINE)
     nib.save(marks, tmp_path / "in/0/seg.nii")
+    planned = run("plan", tmp_path / "in", tmp_path / "out", *PATTERNS, "--dry-run")
+    assert "LABELS_ABSENT" not in planned.stderr
     again(tmp_path)
     assert again(tmp_path).exit_code == 0  # at the latest, when the label map has its archive
     assert list(vx.Archive(made.path).labels) == []

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import voxarray as vx
+from voxarray.cohort.catalogue.member import Member, Part
 from voxarray.cohort.plan.names import slug
+from voxarray.core.errors import StateError
 
 
 @given(st.text(min_size=1, max_size=300), st.text(max_size=50))
@@ -50,3 +52,14 @@ def test_bytes_that_are_no_text(tmp_path):
         pytest.skip("this file system takes Unicode alone")
     assert run("convert", tmp_path / "in", tmp_path / "out").exit_code == 0
     assert vx.Cohort(tmp_path / "out").names == ["b�"]
+
+
+def test_two_images_of_one_name_are_both_named():
+    parts = (
+        Part("subjects/a_t1.ome.zarr", "t1", "intensity", ("seg",)),
+        Part("subjects/a_seg.ome.zarr", "seg", "label", ()),
+    )
+    with pytest.raises(StateError) as caught:
+        Member("", "a", parts).subject()
+    assert caught.value.code == "NAME_COLLISION"
+    assert "subjects/a_t1.ome.zarr/labels/seg and subjects/a_seg.ome.zarr" in str(caught.value)

@@ -6,6 +6,7 @@ import pickle
 import re
 
 import dask.array as da
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -183,3 +184,24 @@ def test_time_survives(save_nifti):
     assert child.source.channels.kind == "time"
     child.set_data(torch.zeros(1, 3, 4, 5))
     assert child.source.channels.kind == "channel"
+
+
+def test_backwards_in_time_the_step_is_unknown(tmp_path):
+    """A negative one is held by no format, and read by no program."""
+    stored = nib.Nifti1Image(np.arange(48, dtype="f4").reshape(2, 2, 2, 6), np.eye(4))
+    stored.header["pixdim"][4], stored.header["toffset"] = 2, 7
+    stored.header.set_xyzt_units("mm", "sec")
+    nib.save(stored, tmp_path / "series.nii")
+    series = vx.ScalarImage(tmp_path / "series.nii")
+    backwards = series[::-1, :, :, :]
+    assert (backwards.source.channels.kind, backwards.source.channels.step) == ("time", 0)
+    assert backwards[::-1, :, :, :].source.channels.step == 2
+    assert series[4:1:-2, :, :, :].source.channels.step == 0
+    backwards.save(tmp_path / "backwards.nii")
+    header = nib.load(tmp_path / "backwards.nii").header
+    assert (header["pixdim"][4], header["toffset"]) == (0, 0)
+    backwards.save(tmp_path / "backwards.ome.zarr")
+    assert vx.ScalarImage(tmp_path / "backwards.ome.zarr").source.channels.step == 0
+    series[:, ::-1].save(tmp_path / "flipped.nii")
+    header = nib.load(tmp_path / "flipped.nii").header
+    assert (header["pixdim"][4], header["toffset"]) == (2, 7)

@@ -14,6 +14,7 @@ from voxarray.cli.job_array import as_job_array, queue, refuse_contradictions, r
 from voxarray.cli.sources import sources_before_destination
 from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.census import Census
+from voxarray.cohort.run.absent_labels import warn_of_absent_labels
 from voxarray.cohort.run.added_content import warn_of_additions
 from voxarray.cohort.run.build import discover_inputs, make_plan
 from voxarray.core.printable import printable
@@ -57,6 +58,7 @@ def command(
         found = discover_inputs(named, folder.root, choice, options, census)
         plan = make_plan(found, named, folder.root, options, watcher, write=not dry_run)
     warn_of_additions(plan, folder)
+    warn_of_absent_labels(plan, folder)
     if jobs is not None:
         places = [one if is_url(one) else os.path.abspath(one) for one in named]
         work = ["convert", *places, folder.root, *same]

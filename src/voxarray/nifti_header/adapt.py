@@ -56,7 +56,8 @@ def adapted(
             record[field] = 0
     is_odd = is_surface(header.record) or (header.record["dim"][1:] == 0).any()
     if header.colours or is_odd or (header.shape, header.channels) != (shape, channels):
-        if header.shape[0] != shape[0]:
+        # Of volumes in reverse, whose step is unknown, the first is not that of the header.
+        if header.shape[0] != shape[0] or channels.step != header.channels.step:
             record["toffset"] = 0
         set_dimensions(record, shape, channels)
         _keep_times(record, header)

@@ -82,10 +82,10 @@ class Window(SourceView):
 
     @property
     def channels(self) -> Channels:
-        return replace(
-            self.base.channels,
-            step=self.base.channels.step * abs(self.selection.ranges[0].step),
-        )
+        taken, channels = self.selection.ranges[0], self.base.channels
+        # Backwards in time, volumes have a negative step, which no format holds: then it is
+        # unknown. Backwards twice is forwards.
+        return replace(channels, step=channels.step * max(0, taken.step))
 
     @property
     def path(self) -> str | None:

@@ -49,20 +49,24 @@ class Member:
             StateError: If two images have one name (``NAME_COLLISION``).
         """
         images: dict[str, Image] = {}
+        places: dict[str, str] = {}
         for part in self.parts:
             path = os.path.join(self.root, part.archive)
             kind = LabelMap if part.kind == "label" else ScalarImage
-            self._add(images, part.image, kind(path, verify_path=False))
+            self._claim(places, part.image, part.archive)
+            images[part.image] = kind(path, verify_path=False)
             for label in part.labels:
-                layer = LabelMap(os.path.join(path, "labels", label), verify_path=False)
-                self._add(images, label, layer)
+                self._claim(places, label, f"{part.archive}/labels/{label}")
+                layer = os.path.join(path, "labels", label)
+                images[label] = LabelMap(layer, verify_path=False)
         return Subject({"subject": self.name, **images})
 
-    def _add(self, images: dict[str, Image], name: str, image: Image) -> None:
-        if name in images:
+    def _claim(self, places: dict[str, str], name: str, place: str) -> None:
+        """Note where the image of a name lies, unless another has the name."""
+        if name in places:
             raise StateError(
-                f"two images of the subject {self.name!r} are called {name!r}: choose one with "
-                "query()",
+                f"two images of the subject {self.name!r} are called {name!r}, {places[name]} and "
+                f"{place}: choose one with query()",
                 code="NAME_COLLISION",
             )
-        images[name] = image
+        places[name] = place

@@ -2,11 +2,50 @@
 
 from __future__ import annotations
 
-from voxarray.cohort.catalogue.entry import entry_of
+import os
+
+from voxarray.cohort.catalogue import rows
+from voxarray.cohort.catalogue.entry import Entry, entry_of
 from voxarray.cohort.folder import CohortLayout, is_archive_there
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.names import slug
+from voxarray.cohort.plan.plan import Plan
+from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import ArchiveExistsError
+
+_TOLD = 3
+
+
+def warn_of_absent_labels(plan: Plan, folder: CohortLayout) -> None:
+    """Say at once which archives a plan wants made again without label maps that they hold.
+
+    Conversion will refuse to. Label maps that the plan makes archives of their own are not lost.
+
+    Warns:
+        VoxarrayWarning: ``LABELS_ABSENT``.
+    """
+    entries = rows.entries(folder)
+    planned = {item.slug for item in plan.items if item.failure is None}
+    found = []
+    for item in plan.items:
+        name = os.path.basename(folder.archive(item.slug, plan.zipped))
+        entry = entries.get(name)
+        if entry is None or item.failure is not None:
+            continue
+        gone = gone_labels(entry, item, folder, zipped=plan.zipped)
+        gone = [label for label in gone if slug(item.subject, label) not in planned]
+        if gone:
+            found.append(f"{', '.join(map(repr, gone))} of {name}")
+    if found:
+        more = f" and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
+        warn_by_code(
+            "LABELS_ABSENT",
+            "this plan would make archives again without label maps that they hold, for no source "
+            f"has them now; convert will refuse, and leave them as they are: "
+            f"{'; '.join(found[:_TOLD])}{more}. Bring the files or the pattern back, or remove the "
+            "label maps (voxarray remove-labels); or pass --overwrite to convert, which deletes "
+            "them",
+        )
 
 
 def refuse_to_leave_out(archive: str, item: Item, folder: CohortLayout, *, zipped: bool) -> None:
@@ -26,16 +65,7 @@ def refuse_to_leave_out(archive: str, item: Item, folder: CohortLayout, *, zippe
         ArchiveExistsError: ``LABELS_ABSENT``.
     """
     entry = entry_of(archive)
-    if entry is None or entry.key == item.key:  # of the same files, under other names
-        return
-    kept = {layer.name for layer in item.layers}
-    gone = [
-        name
-        for name in entry.labels
-        if name in entry.facts["labels"]
-        and name not in kept
-        and not is_archive_there(folder.archive(slug(item.subject, name), zipped))
-    ]
+    gone = [] if entry is None else gone_labels(entry, item, folder, zipped=zipped)
     if gone:
         raise ArchiveExistsError(
             f"{archive} holds the label map {', '.join(map(repr, gone))}, and the sources of this "
@@ -46,3 +76,24 @@ def refuse_to_leave_out(archive: str, item: Item, folder: CohortLayout, *, zippe
             code="LABELS_ABSENT",
             path=archive,
         )
+
+
+def gone_labels(entry: Entry, item: Item, folder: CohortLayout, *, zipped: bool) -> list[str]:
+    """Label maps that an archive was made with and holds, and a new one would lack.
+
+    Args:
+        entry: Of the archive.
+        item: What it is to be made of.
+        folder: Of the cohort.
+        zipped: Whether archives of the cohort are files.
+    """
+    if entry.key == item.key:  # of the same files, under other names
+        return []
+    kept = {layer.name for layer in item.layers}
+    return [
+        name
+        for name in entry.labels
+        if name in entry.facts["labels"]
+        and name not in kept
+        and not is_archive_there(folder.archive(slug(item.subject, name), zipped))
+    ]
