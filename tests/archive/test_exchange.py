@@ -184,6 +184,23 @@ def test_without_locks_who_is_about_to_add_is_not_cut_off(path):
     assert everything(path) == before
 
 
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_nothing_is_taken_from_the_next_archive(path, monkeypatch):
+    """What was removed goes after the change took effect: by then, another archive may be there."""
+    new = archive(path.parent / "new.ome.zarr", NEW)
+    for one in (path, new):
+        vx.Archive(one).add_labels("tumour", labels())
+    before = everything(new)
+
+    def exchange_both():
+        path.rename(path.parent / "old.ome.zarr")
+        new.rename(path)
+
+    call_once_before(monkeypatch, generations, "_tidy", exchange_both)
+    vx.Archive(path).remove_labels("tumour")
+    assert everything(path) == before
+
+
 def test_of_two_at_once_nothing_is_lost(path, tmp_path):
     """Both succeed only where the label map is that of the archive that is there in the end."""
     outcomes = set()

@@ -18,10 +18,12 @@ from voxarray.archive import held_files, staging
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.run import batches as workers
 from voxarray.cohort.run import build as module
+from voxarray.cohort.run import task
 from voxarray.cohort.run.batches import Batch, convert_batch
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.cohort.run.job import Job
 from voxarray.core import portable
+from voxarray.storage import synced_names
 
 pytestmark = pytest.mark.syncs
 IMAGES = 7
@@ -111,6 +113,25 @@ def test_a_batch_tells_of_no_name_that_may_be_lost(batch, disk):
     # What another process made a moment ago is told of, too.
     disk.folders = 0
     assert [one.status for one in convert_batch(batch)] == ["present"] * IMAGES
+    assert disk.folders == 1
+
+
+def test_what_another_process_was_quicker_to_make_is_synced_before_it_is_told(
+    batch, disk, monkeypatch
+):
+    convert = task.convert
+
+    def late(source, archive, **kwargs):
+        ours = dict(synced_names._folders)
+        synced_names._folders.clear()  # as in another process
+        convert(source, archive, **kwargs)
+        synced_names._folders.update(ours)
+        disk.folders = 0
+        convert(source, archive, **kwargs)
+
+    monkeypatch.setattr(task, "convert", late)
+    (one,) = convert_batch(Batch(batch.tasks[:1], batch.topic))
+    assert one.status == "present"
     assert disk.folders == 1
 
 
