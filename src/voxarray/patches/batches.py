@@ -21,7 +21,7 @@ from voxarray.core.keys import DATA
 from voxarray.geometry.selection import Shape3
 from voxarray.patches.reading import Layout
 from voxarray.patches.shared_batches import BY_VALUE, borrow, share
-from voxarray.tensors.collate import require_same_fields
+from voxarray.tensors.collate import numbers, of_one_type, require_same_fields
 from voxarray.tensors.pinned_buffers import page_locked
 
 
@@ -95,14 +95,18 @@ def _lie_in_a_row(tensors: Sequence[torch.Tensor]) -> bool:
 def _collate_patches(batch: Sequence[Patch], *, collate_fn_map: Any = None) -> dict[str, Any]:
     require_same_fields(batch, "patch")
     return {
-        key: _collate_field([patch[key] for patch in batch], collate_fn_map) for key in batch[0]
+        key: _collate_field(key, [patch[key] for patch in batch], collate_fn_map)
+        for key in batch[0]
     }
 
 
-def _collate_field(values: Sequence[Any], collate_fn_map: Any) -> Any:
+def _collate_field(name: str, values: Sequence[Any], collate_fn_map: Any) -> Any:
     first = values[0]
     if not isinstance(first, dict):
         return _collate_small(values, collate_fn_map)
+    if all(type(value.get(DATA)) is torch.Tensor for value in values):
+        voxels = of_one_type([value[DATA] for value in values], name)
+        values = [{**value, DATA: data} for value, data in zip(values, voxels, strict=True)]
     if not _are_alike([value.get(DATA) for value in values]):
         return collate(values, collate_fn_map=collate_fn_map)
     data = _stacked([value[DATA] for value in values])
@@ -117,6 +121,8 @@ def _collate_field(values: Sequence[Any], collate_fn_map: Any) -> Any:
 def _collate_small(values: Sequence[Any], collate_fn_map: Any) -> Any:
     """As torch collates, but without shared memory for a few numbers."""
     first = values[0]
+    if all(isinstance(value, (int, float)) for value in values):
+        return numbers(values)
     few = isinstance(first, (np.ndarray, torch.Tensor)) and first.nbytes * len(values) <= BY_VALUE
     if not in_a_worker() or not few or type(first) not in (np.ndarray, torch.Tensor):
         return collate(values, collate_fn_map=collate_fn_map)

@@ -7,13 +7,14 @@ image nor a subject. The table that it asks first is told here what to do instea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
-from voxarray.core.errors import StateError
+from voxarray.core.errors import StateError, UnsupportedError
 from voxarray.core.keys import AFFINE, DATA
 
 
@@ -78,11 +79,60 @@ def _stacked(values: list[Any], key: str) -> Any:
                 "take patches",
                 code="SHAPES_DIFFER",
             )
-        return collate(values, collate_fn_map=default_collate_fn_map)
+        return collate(of_one_type(values, key), collate_fn_map=default_collate_fn_map)
     if isinstance(first, np.ndarray):
         return np.stack(values)
     if isinstance(first, dict):
         return _fields(values, key)
     if isinstance(first, (bool, int, float)):
-        return torch.tensor(values)
+        return numbers(values)
     return values
+
+
+def of_one_type(tensors: Sequence[torch.Tensor], name: str) -> list[torch.Tensor]:
+    """Tensors in the type that torch gives to a stack of them, each with the values that it had.
+
+    torch itself would round whole numbers to small floats silently.
+
+    Args:
+        tensors: Of any types.
+        name: Of the image, for the message.
+
+    Raises:
+        UnsupportedError: If that type would change a value (``UNSUPPORTED_DTYPE``).
+    """
+    common = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+    return [_converted(tensor, common, tensors, name) for tensor in tensors]
+
+
+def _converted(
+    tensor: torch.Tensor, common: torch.dtype, all_of_them: Sequence[torch.Tensor], name: str
+) -> torch.Tensor:
+    if tensor.dtype == common:
+        return tensor
+    made = tensor.to(common)
+    if _is_whole(tensor) and not _is_whole(made):
+        numbers = made.real if made.is_complex() else made
+        if not (numbers.isfinite().all() and torch.equal(numbers.to(tensor.dtype), tensor)):
+            types = ", ".join(sorted({_short(one.dtype) for one in all_of_them}))
+            raise UnsupportedError(
+                f"the voxels of {name!r} in a batch have the types {types}: a batch would be "
+                f"{_short(common)}, which does not hold all their values; convert the images to "
+                "one type first, for instance with vx.To",
+                code="UNSUPPORTED_DTYPE",
+            )
+    return made
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _is_whole(tensor: torch.Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex())
+
+
+def numbers(values: Sequence[float]) -> torch.Tensor:
+    """Metadata of a batch: of float64 if one is a float, since float32 rounds dates, say."""
+    is_float = any(isinstance(value, float) for value in values)
+    return torch.tensor(values, dtype=torch.float64 if is_float else None)
