@@ -39,9 +39,21 @@ def test_what_no_disk_holds_is_refused(
         vx.convert(huge, tmp_path / "b.ome.zarr")
     with pytest.raises(vx.UnsupportedError, match="no disk holds"):
         _ = huge.array
+    with pytest.raises(vx.UnsupportedError, match="no disk holds"):
+        huge.rechunk(64)
     with pytest.raises(vx.MemoryBudgetError):
         huge.load()
     assert not list(tmp_path.iterdir())
+
+
+def test_its_statistics_are_refused(scan: vx.ScalarImage) -> None:
+    """They would be counted for years; transforms that need them are refused at once."""
+    huge = vx.Resample(0.0001)(scan)
+    for wants_them in (vx.ZNormalization(), vx.RescaleIntensity()):
+        with pytest.raises(vx.UnsupportedError, match="no disk holds"):
+            wants_them(huge)
+    with pytest.raises(vx.UnsupportedError, match="no disk holds"):
+        huge.statistics()
 
 
 def test_a_part_of_it_can_be_taken(scan: vx.ScalarImage) -> None:

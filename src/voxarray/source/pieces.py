@@ -19,6 +19,7 @@ from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Source
 from voxarray.source.slabs import Slabs, parts_of
+from voxarray.source.storable import refuse_beyond_disks
 from voxarray.source.window import Window
 
 PIECE_BYTES = 16 << 20
@@ -45,7 +46,10 @@ def pieces(source: Source, report: Progress | None = None) -> Iterator[Piece]:
     Raises:
         VoxarrayError: What reading finds wrong. The checksum of a compressed file is checked
             after its last piece.
+        UnsupportedError: There are more voxels than any disk holds, and no end to going through
+            them (``TOO_LARGE``).
     """
+    refuse_beyond_disks(source)
     done, total = 0, math.prod(source.shape) * source.dtype.itemsize
     for box, voxels in _pieces(source):
         size = voxels.nbytes

@@ -41,7 +41,11 @@ def to_dask(source: Source, chunks: Any = None, *, private: bool = False) -> da.
         chunks: As dask understands them; those of `blocks_of` if None.
         private: Whether the blocks of voxels in memory are copies of them, for whoever edits
             blocks in place; otherwise they are views.
+
+    Raises:
+        UnsupportedError: No disk could hold the voxels (``TOO_LARGE``).
     """
+    refuse_beyond_disks(source)
     blocks = da.core.normalize_chunks(
         blocks_of(source) if chunks is None else chunks, source.shape, dtype=source.dtype
     )
@@ -120,9 +124,8 @@ def to_dataarray(
         private: As `to_dask`.
 
     Raises:
-        UnsupportedError: No disk could hold the voxels (``TOO_LARGE``).
+        UnsupportedError: As `to_dask`.
     """
-    refuse_beyond_disks(source)
     attrs = channel_attrs(source.channels, source.shape[0])
     voxels = to_dask(source, chunks, private=private)
     return attach(voxels, source.affine, name=name, attrs=attrs)
