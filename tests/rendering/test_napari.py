@@ -54,6 +54,17 @@ def test_labels_have_names_and_colours(tmp_path):
     assert meta["colormap"][None] == (0, 0, 0, 0)
 
 
+def test_a_named_background_is_transparent(tmp_path):
+    vx.ScalarImage(tensor=VOXELS, affine=AFFINE).save(tmp_path / "scan.ome.zarr")
+    hot = vx.LabelMap(tensor=(VOXELS > 900).astype("u1"), affine=AFFINE)
+    vx.Archive(tmp_path / "scan.ome.zarr").add_labels(
+        "hot", hot, names={0: "outside", 1: "hot"}, colours={0: (9, 9, 9), 1: (255, 0, 0)}
+    )
+    _, (_, meta, _) = read_layers(str(tmp_path / "scan.ome.zarr"))
+    assert meta["features"] == {"index": [0, 1], "name": ["outside", "hot"]}
+    assert meta["colormap"] == {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: (1.0, 0.0, 0.0, 1.0)}
+
+
 def test_channels_come_first(tmp_path):
     voxels = np.random.default_rng(0).integers(0, 9, (3, 6, 5, 4)).astype(np.int16)
     vx.ScalarImage(tensor=voxels, affine=AFFINE).save(tmp_path / "a.nii")

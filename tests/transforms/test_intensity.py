@@ -451,6 +451,11 @@ def test_functions():
     assert vx.Lambda(lambda x: np.ones(x.shape))(image).numpy().sum() == 3
     with pytest.raises(ValueError, match="must return a dask or NumPy array"):
         vx.Lambda(lambda x: x[0])(image)
+    cube = vx.ScalarImage(tensor=np.ones((1, 4, 4, 4), "f4"))
+    for changing in (lambda x: x[:, ::2], lambda _: np.ones((1, 4, 4, 1))):
+        with pytest.raises(ValueError, match=r"for one of \(4, 4, 4\), whose affine"):
+            vx.Lambda(changing)(cube)
+    assert vx.Lambda(lambda x: x.repeat(2, axis=0))(cube).shape == (2, 4, 4, 4)
     with pytest.raises(TypeError, match="cannot be called"):
         vx.Lambda(3)
     assert "not recorded" in str(vx.Lambda(negated)(image).history)

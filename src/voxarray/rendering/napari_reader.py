@@ -101,12 +101,11 @@ def _layer(source: Source, name: str) -> LayerData:
         return _data(arrays), meta, "image"
     table = source.label_table
     if table:
-        meta["features"] = {
-            "index": [0, *(one.value for one in table)],
-            "name": ["background", *(one.name for one in table)],
-        }
+        names = {0: "background", **{one.value: one.name for one in table}}
+        meta["features"] = {"index": [*names], "name": [*names.values()]}
         own = {float(one.value): one.colour[:3] for one in table if one.colour is not None}
-        values = np.array([one.value for one in table])
+        # 0 is transparent even if it has a name: it would hide the scan below.
+        values = np.array([one.value for one in table if one.value != 0], np.int64)
         rgb = paint(values, own, over_scan=True) / 255
         colours: dict[int | None, Any] = {
             int(value): (*colour, 1.0) for value, colour in zip(values, rgb.tolist(), strict=True)

@@ -19,7 +19,8 @@ class Lambda(Transform):
     """Apply a function to the voxels, lazily.
 
     The function is given a lazy dask array (C, W, H, D) and returns one, as ``lambda x: -x`` and
-    ``lambda x: x.clip(0, x.mean())`` do: it may use the whole volume. If your function needs a
+    ``lambda x: x.clip(0, x.mean())`` do: it may use the whole volume. W, H and D stay as they are,
+    since the function says nothing of where voxels lie; C may change. If your function needs a
     tensor in memory, use no transform, but ``image.set_data(function(image.data))``.
 
     A function cannot be recorded: the history holds only its name, and `replay` raises an error.
@@ -36,7 +37,7 @@ class Lambda(Transform):
 
     Raises:
         TypeError: If it cannot be called.
-        ValueError: When applied, if the function returns something else.
+        ValueError: When applied, if the function returns something else, or another W, H or D.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("function", "types_to_apply")
@@ -65,6 +66,12 @@ class Lambda(Transform):
             raise ValueError(
                 f"the function must return a dask or NumPy array (C, W, H, D), not "
                 f"{type(voxels).__name__} of shape {getattr(voxels, 'shape', None)}"
+            )
+        if voxels.shape[1:] != source.shape[1:]:
+            raise ValueError(
+                f"the function returned a volume of {voxels.shape[1:]} for one of "
+                f"{source.shape[1:]}, whose affine would place its voxels wrongly: return the same "
+                "W, H and D, and slice the image, or use Crop, Pad or Resample, to change them"
             )
         same = voxels.shape[0] == source.shape[0]
         channels = source.channels if same else Channels()
