@@ -49,6 +49,26 @@ def test_numbers_that_sums_cannot_hold_are_refused(scan, tmp_path, code, offset,
     assert not (tmp_path / "a.nii").exists()
 
 
+@pytest.mark.parametrize(
+    ("code", "scale", "options"),
+    [
+        ("LARGE_PREDICTION", 1e3, {"output": "logits", "dtype": "float16"}),
+        ("LARGE_PREDICTION", -1e3, {"output": "regression", "dtype": "float16"}),
+        ("BAD_PREDICTION", 1, {"output": "probabilities", "dtype": "uint8"}),
+        ("BAD_PREDICTION", -1e-3, {"output": "probabilities", "dtype": "uint8"}),
+    ],
+)
+def test_numbers_that_the_type_of_the_result_cannot_hold_are_refused(
+    scan, tmp_path, code, scale, options
+):
+    if options["output"] == "probabilities":
+        options = {**options, "activation": "none"}
+    with pytest.raises(vx.ModelError) as caught:
+        vx.infer(lambda p: p * scale, scan, tmp_path / "a.ome.zarr", patch_size=16, **options)
+    assert caught.value.code == code
+    assert not (tmp_path / "a.ome.zarr").exists()
+
+
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.ome.zarr", "a.ome.zarr/labels.ome.zarr"])
 def test_a_scan_is_not_replaced_by_its_labels(scan, tmp_path, name):
     source = tmp_path / name.split("/")[0]

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from voxarray.core.errors import ModelError
+
 OUTPUTS = ("labels", "probabilities", "logits", "regression")
 ACTIVATIONS = ("softmax", "sigmoid", "none")
 
@@ -74,15 +76,15 @@ class Reduction:
             return
         numbers = numbers.astype(np.float32, copy=False)
         if self.output in ("logits", "regression"):
-            out[...] = numbers
+            _store(numbers, out)
         elif self.output == "labels":
             out[...] = self._activated(numbers) >= self._least
             if len(out) == 1 and self.values is not None:
                 out *= self.dtype.type(self.values[0])
         elif self.dtype == np.uint8:
-            out[...] = np.rint(self._activated(numbers) * np.float32(255))
+            _store(np.rint(self._activated(numbers) * np.float32(255)), out)
         else:
-            out[...] = self._activated(numbers)
+            _store(self._activated(numbers), out)
 
     @property
     def _least(self) -> np.float32:
@@ -111,6 +113,32 @@ class Reduction:
         powers: NDArray[np.float32] = np.exp(numbers - numbers.max(axis=0))
         powers /= powers.sum(axis=0)
         return powers
+
+
+def _store(numbers: NDArray[np.float32], out: NDArray) -> None:
+    """Copy numbers into their type, in which large ones would be infinite, or begin at 0 again.
+
+    Raises:
+        ModelError: ``LARGE_PREDICTION`` if float16 is too small, ``BAD_PREDICTION`` if what the
+            model calls probabilities are none.
+    """
+    if out.dtype != np.float32 and numbers.size:
+        low, high = float(numbers.min()), float(numbers.max())
+        if out.dtype == np.uint8 and not 0 <= low <= high <= 255:
+            raise ModelError(
+                f"the model returned numbers from {low / 255:g} to {high / 255:g}, and "
+                "activation='none' says that they are probabilities, from 0 to 1: pass another "
+                "activation, or another dtype than uint8",
+                code="BAD_PREDICTION",
+            )
+        largest = float(np.finfo(np.float16).max)
+        if out.dtype == np.float16 and max(-low, high) > largest:
+            raise ModelError(
+                f"the prediction holds {high if high > -low else low:g}, and float16 holds "
+                f"{largest:g} at most: pass dtype='float32'",
+                code="LARGE_PREDICTION",
+            )
+    out[...] = numbers
 
 
 def _largest(numbers: NDArray) -> tuple[NDArray[np.float32], NDArray]:
