@@ -97,8 +97,9 @@ class GridAggregator:
             locations: (B, 6), ``batch["location"]``.
 
         Raises:
-            StateError: If the shapes do not fit each other (``BAD_BATCH``), or a location is not
-                one of the sampler's (``UNKNOWN_LOCATION``).
+            StateError: If the shapes do not fit each other, or, with ``"crop"``, the type of the
+                first batch does not hold this one (``BAD_BATCH``), or a location is not one of the
+                sampler's (``UNKNOWN_LOCATION``).
         """
         from voxarray.tensors.convert import to_numpy
 
@@ -107,6 +108,8 @@ class GridAggregator:
         self._require_fit(batch, places)
         starts = [self._known(place) for place in places]
         sums = self._prepared(batch)
+        if self.overlap_mode == "crop":
+            _require_held(batch, self._dtype)
         for patch, start in zip(batch, starts, strict=True):
             if self.overlap_mode == "crop":
                 box, inside = self._cropped(start)
@@ -285,6 +288,24 @@ class GridAggregator:
                 code="PATCHES_UNEVEN",
             )
         return max(often)
+
+
+def _require_held(batch: NDArray, dtype: np.dtype) -> None:
+    """Refuse a batch that loses fractions or signs in the type of the first one.
+
+    Raises:
+        StateError: ``BAD_BATCH``.
+    """
+    if batch.dtype in (dtype, bool) or (batch.dtype.kind == dtype.kind == "f"):
+        return
+    with np.errstate(invalid="ignore", over="ignore"):
+        held = batch.astype(dtype)
+    if not np.array_equal(held, batch):
+        raise StateError(
+            f"the batch has type {batch.dtype}, and the first one had {dtype}, which does not hold "
+            "all its values: add predictions of one type",
+            code="BAD_BATCH",
+        )
 
 
 def _summed_in(dtype: np.dtype, mode: str) -> np.dtype:
