@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ _STEP = 1 << 16
 _BLOCK = 1 << 20
 """Values counted at once: enough to pay for a table of bins."""
 
-_FEW = 1 << 14
+FEW = 1 << 14
 """Values that are sorted instead."""
 
 
@@ -56,7 +58,8 @@ class Sketch:
         self._grow(other._exponent)
         # What fits the bins of one may not fit the wider ones of both.
         self.exact = self.exact and other.exact and other._fits(self._exponent)
-        self._count(*_moved(other._content(), other._exponent, self._exponent))
+        for moved in _moved(other._content(), other._exponent, self._exponent):
+            self._count(*moved)
 
     def shrink(self) -> None:
         """Take no more memory than what is filled needs, until more is added."""
@@ -68,18 +71,31 @@ class Sketch:
         Zeros are an interval of their own. Of an exact sketch both ends are the value.
         """
         places, counts = self._content()
-        counts[places == 0] -= self.zeros
-        places, counts = places[counts > 0], counts[counts > 0]
+        if len(places) and places[0] == 0:
+            counts[0] -= self.zeros
+            if not counts[0]:
+                places, counts = places[1:], counts[1:]
         split = int(np.searchsorted(places, bins.NUMBER))
-        ends = [bins.lower_ends(_unsigned(places) + upper, self._exponent) for upper in (0, 1)]
-        near, far = ends[0], ends[0 if self.exact else 1]
-        zero = np.zeros(min(self.zeros, 1))
-        zeros = np.full(zero.shape, self.zeros, np.int64)
-        return (
-            np.concatenate([-far[split:][::-1], zero, near[:split]]),
-            np.concatenate([-near[split:][::-1], zero, far[:split]]),
-            np.concatenate([counts[split:][::-1], zeros, counts[:split]]),
-        )
+        below, zero = len(places) - split, min(self.zeros, 1)
+        low, high = np.zeros((2, len(places) + zero))
+        for part in _parts(split, len(places)):  # negative: the largest magnitude comes first
+            near, far = self._ends(places[part])
+            end = below - (part.start - split)
+            into = slice(end - len(near), end)
+            low[into], high[into] = -far[::-1], -near[::-1]
+        for part in _parts(0, split):
+            near, far = self._ends(places[part])
+            start = below + zero + part.start
+            into = slice(start, start + len(near))
+            low[into], high[into] = near, far
+        zeros = np.full(zero, self.zeros, np.int64)
+        return low, high, np.concatenate([counts[split:][::-1], zeros, counts[:split]])
+
+    def _ends(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The end of each bin that is nearer to 0, and the other, of magnitudes."""
+        found = _unsigned(places)
+        near = bins.lower_ends(found, self._exponent)
+        return near, near if self.exact else bins.lower_ends(found + 1, self._exponent)
 
     def _add_block(self, values: NDArray) -> None:
         zeros = values.size - int(np.count_nonzero(values))
@@ -95,7 +111,7 @@ class Sketch:
         for start in range(0, values.size, _STEP):
             part = slice(start, start + _STEP)
             self._place(values[part], where[part], signed=low < 0)
-        if self._table is None and values.size <= _FEW:
+        if self._table is None and values.size <= FEW:
             self._count(*np.unique(where, return_counts=True))
             return
         first = int(where.min())
@@ -114,7 +130,7 @@ class Sketch:
 
     def _count(self, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         """Add counts at distinct places."""
-        if self._table is not None or len(places) > _FEW:
+        if self._table is not None or len(places) > FEW:
             self._dense()[places] += counts
         else:
             self._filled = _added(self._filled, (places, counts))
@@ -137,25 +153,39 @@ class Sketch:
         """Make room for magnitudes below ``2^(exponent + 1)``."""
         if exponent > self._exponent:
             self.exact = self.exact and self._fits(exponent)
-            was_dense = self._table is not None
-            self._filled = _moved(self._content(), self._exponent, exponent)
+            was_dense, content, old = self._table is not None, self._content(), self._exponent
+            self._filled = np.empty(0, np.int64), np.empty(0, np.int64)
             self._table, self._exponent = None, exponent
             if was_dense:
                 self._dense()
+            for moved in _moved(content, old, exponent):
+                self._count(*moved)
 
     def _fits(self, exponent: int) -> bool:
         """Whether what was counted would still be the lower ends of wider bins."""
-        low = bins.lower_ends(_unsigned(self._content()[0]), self._exponent)
-        return np.array_equal(bins.lower_ends(bins.places(low, exponent), exponent), low)
+        places = self._content()[0]
+        for part in _parts(0, len(places)):
+            low = bins.lower_ends(_unsigned(places[part]), self._exponent)
+            if not np.array_equal(bins.lower_ends(bins.places(low, exponent), exponent), low):
+                return False
+        return True
 
 
-def _moved(filled: Filled, old: int, new: int) -> Filled:
-    """What bins for one exponent hold, in the bins for another, which is not smaller."""
+def _moved(filled: Filled, old: int, new: int) -> Iterator[Filled]:
+    """What bins for one exponent hold, in the bins for another, which is not smaller; in parts."""
     places, counts = filled
-    if old == new:
-        return filled
-    ends = bins.lower_ends(_unsigned(places), old)
-    return _added((bins.places(ends, new) + (places - _unsigned(places)), counts))
+    for part in _parts(0, len(places)):
+        some, numbers = places[part], counts[part]
+        if old != new:
+            ends = bins.lower_ends(_unsigned(some), old)
+            some, numbers = _added((bins.places(ends, new) + (some - _unsigned(some)), numbers))
+        yield some, numbers
+
+
+def _parts(start: int, stop: int) -> Iterator[slice]:
+    """So many places at a time that what is made of them is small beside the table."""
+    for first in range(start, stop, _STEP):
+        yield slice(first, min(first + _STEP, stop))
 
 
 def _unsigned(places: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -11,8 +11,8 @@ from voxarray.counting.quantile_sketch import Sketch
 _STEP = 1 << 18
 """Voxels counted at once: ``bincount`` makes eight bytes of each, which should stay in cache."""
 
-_CENTRED = 1 << 20
-"""Values whose distances are held at once: as many as a sketch counts at once."""
+MEASURED = 1 << 20
+"""Values of which copies are held at once: as many as a sketch counts at once."""
 
 _EXACT_INTEGERS = 1 << 53
 
@@ -58,6 +58,10 @@ class Measures:
         self.not_finite = 0
 
     def add(self, voxels: NDArray) -> None:
+        for start in range(0, voxels.size, MEASURED):
+            self._add_some(voxels[start : start + MEASURED])
+
+    def _add_some(self, voxels: NDArray) -> None:
         values = _as_floats(voxels)
         if voxels.dtype.kind == "f":
             finite = np.isfinite(values)
@@ -98,9 +102,8 @@ class CentredMeasures(Measures):
         self._centre, self._deviation = centre, deviation
 
     def add(self, voxels: NDArray) -> None:
-        # Some at a time: whoever counts has room for a copy of one piece, and no more.
-        for start in range(0, voxels.size, _CENTRED):
-            distances = voxels[start : start + _CENTRED].astype(np.float64)
+        for start in range(0, voxels.size, MEASURED):
+            distances = voxels[start : start + MEASURED].astype(np.float64)
             distances -= self._centre
             distances /= self._deviation
             super().add(distances)

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from voxarray.archive.reader import Receive
 from voxarray.archive.source import ArchiveSource
-from voxarray.core import settings, thread_pools
+from voxarray.core import memory, settings, thread_pools
 from voxarray.core.errors import GridError
 from voxarray.core.progress import Progress
+from voxarray.counting.quantile_sketch import FEW
+from voxarray.counting.tally import MEASURED
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
-from voxarray.source.pieces import pieces, require_room
+from voxarray.source.pieces import pieces, pieces_peak, require_room
 from voxarray.source.window import Window
 from voxarray.statistics.decoded_copies import staged
 
@@ -30,11 +32,16 @@ _FEW = 1 << 17
 """Voxels that are not worth a second thread."""
 
 _MOST_THREADS = 4
-"""A counter of floats may take 30 MiB, and reading keeps no more threads busy."""
-
+"""Reading keeps no more threads busy."""
 
 _COUNTING = 4 << 20
 """Bytes that a counter of small integers holds: tables, and voxels as `bincount` takes them."""
+
+_TABLES = 22 << 20
+"""Bytes of the bins of a counter of floats, and of those of the values counted last."""
+
+_COPIES = 33
+"""Bytes per value counted at once: distances, floats, finite ones, places of bins."""
 
 MEASURING = 16
 """Bytes per voxel of a piece while floats are measured: copies as float64, and keys of bins."""
@@ -79,14 +86,24 @@ def count(
         require_mask(source, mask)
     beside = 0 if mask is None else 2 * source.dtype.itemsize + mask.dtype.itemsize + 2
     is_small = source.dtype.itemsize <= 2
-    require_room(
-        source,
-        beside + (1 if is_small else MEASURING),
-        "the statistics",
-        _COUNTING * min(settings.threads(), _MOST_THREADS) if is_small else 0,
-    )
+    per_voxel = beside + (1 if is_small else source.dtype.itemsize)
+    one, number = _COUNTING if is_small else _measuring(source), _most_threads()
+    if not is_small:  # as many counters as the budget has room for; one must do
+        room = memory.budget() - pieces_peak(source, per_voxel)
+        number = max(1, min(number, room // one))
+    require_room(source, per_voxel, "the statistics", one * number)
     with staged(source) as ready:
-        return _count(ready, make, mask, report)
+        return _count(ready, make, mask, report, number)
+
+
+def _most_threads() -> int:
+    return min(settings.threads(), _MOST_THREADS)
+
+
+def _measuring(source: Source) -> int:
+    """Bytes that a counter of floats holds; afterwards, what it found takes no more."""
+    voxels = math.prod(source.shape)
+    return _COPIES * min(voxels, MEASURED) + min(_TABLES, voxels * _TABLES // FEW)
 
 
 def _count(
@@ -94,11 +111,12 @@ def _count(
     make: Callable[[], AnyCounter],
     mask: Source | None,
     report: Progress | None,
+    number: int,
 ) -> AnyCounter:
     window = Window.of(source)
     if mask is None and isinstance(window.base, ArchiveSource) and source.dtype.itemsize <= 2:
         return _count_chunks(window.base, window.selection, make, report)
-    counters = [make() for _ in range(min(settings.threads(), _MOST_THREADS))]
+    counters = [make() for _ in range(number)]
     for voxels in _chosen(source, mask, report):
         if voxels.size <= _FEW or len(counters) == 1:
             counters[0].add(voxels)

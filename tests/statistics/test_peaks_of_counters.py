@@ -1,0 +1,40 @@
+"""Memory of statistics of numbers that fill many bins, in fresh processes, with several threads."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+
+from voxarray.testing.peak_memory import can_measure, peak_above_imports
+
+pytestmark = pytest.mark.skipif(not can_measure(), reason="peaks are read from Linux's /proc")
+
+MIB = 1 << 20
+SETUP = """
+import dask.config, nibabel, numpy, voxarray as vx
+dask.config.set({{"voxarray.threads": {threads}, "voxarray.memory-budget": "{budget} MiB"}})
+tiny = vx.ScalarImage(tensor=numpy.random.default_rng(0).normal(size=(1, 30, 30, 30)))
+tiny.statistics()
+image = vx.ScalarImage({path!r})
+"""
+
+
+@pytest.fixture(scope="module")
+def spread() -> np.ndarray:
+    """Magnitudes over many powers of two, of both signs."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(256, 256, 120)) * np.exp(5 * rng.normal(size=(256, 256, 120)))
+
+
+@pytest.mark.parametrize("budget", [128, 256])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_more_threads_take_no_more_than_the_budget(tmp_path, spread, dtype, budget):
+    voxels = spread if dtype != "int32" else np.clip(spread * 1e5, -(2**31), 2**31 - 1)
+    path = tmp_path / "scan.nii"
+    nibabel.save(nibabel.Nifti1Image(voxels.astype(dtype), np.eye(4), dtype=dtype), path)
+    setup = SETUP.format(threads=4, budget=budget, path=str(path))
+    peak = peak_above_imports(setup, "result = image.statistics().mean")
+    print(f"{dtype} of {budget}: {peak.bytes / MIB:.0f} MiB")
+    assert peak.result == pytest.approx(voxels.astype(dtype).mean(dtype=np.float64), rel=1e-6)
+    assert peak.bytes <= budget * MIB
