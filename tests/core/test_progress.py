@@ -63,10 +63,10 @@ def test_the_bar_ends_when_work_fails(terminal, monkeypatch):
 # --- What is counted ------------------------------------------------------------------------------
 
 
-def _saved(tmp_path, suffix, dtype="i2"):
+def _saved(tmp_path, suffix, dtype="i2", made=vx.ScalarImage):
     voxels = np.arange(70 * 60 * 50).reshape(1, 70, 60, 50) % 251
     path = tmp_path / f"scan{suffix}"
-    vx.ScalarImage(tensor=voxels.astype(dtype)).save(path)
+    made(tensor=voxels.astype(dtype)).save(path)
     return path
 
 
@@ -87,7 +87,8 @@ MEASURES = {
 @pytest.mark.parametrize("dtype", ["i2", "f4"])
 @pytest.mark.parametrize("measure", list(MEASURES))
 def test_all_bytes_are_told_once(tmp_path, measure, dtype, suffix):
-    path = _saved(tmp_path, suffix, dtype)
+    made = vx.LabelMap if measure == "evaluate" else vx.ScalarImage
+    path = _saved(tmp_path, suffix, dtype, made)
     told = []
     MEASURES[measure](path, lambda *both: told.append(both))
     size = 70 * 60 * 50 * np.dtype(dtype).itemsize
