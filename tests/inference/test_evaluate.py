@@ -175,5 +175,7 @@ def test_archives_of_intensities_are_no_label_maps(tmp_path, intensities):
     with pytest.raises(vx.UnsupportedError, match=f"the {intensities} is an archive of inten") as e:
         vx.evaluate(**given)
     assert e.value.code == "NO_LABELS"
+    said = {**given, intensities: vx.LabelMap(path)}  # the caller knows
+    assert vx.evaluate(**said).table.dice.notna().any()
     vx.LabelMap(path).save(tmp_path / "labels.ome.zarr")  # as the message advises
     assert set(vx.evaluate(tmp_path / "labels.ome.zarr", found)) == {1, 2, 3}

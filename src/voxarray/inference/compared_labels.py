@@ -29,7 +29,8 @@ def checked_label_map(given: Any, what: str) -> Image:
     if not isinstance(image, Image):
         raise TypeError(f"{what} is a LabelMap, its path or a Cohort, not {type(given).__name__}")
     source: Source = image.source
-    _refuse_intensities(source, what)
+    if not isinstance(given, LabelMap):  # or the caller has said that it is one
+        _refuse_intensities(source, what)
     if source.shape[0] != 1 or source.dtype.kind not in "biuf":
         raise UnsupportedError(
             f"the {what} has {source.shape[0]} channels of {source.dtype}: expected one channel "
@@ -46,8 +47,8 @@ def _refuse_intensities(source: Source, what: str) -> None:
     if isinstance(archive, ArchiveSource) and not is_label_map(source):
         raise UnsupportedError(
             f"the {what} is an archive of intensities, not of labels: expected a label map, such "
-            "as labels/NAME in this archive. If its voxels are labels, write the archive again as "
-            "one: vx.LabelMap(path).save(...)",
+            "as labels/NAME in this archive. If its voxels are labels, give it as "
+            "vx.LabelMap(path), or write the archive again: vx.LabelMap(path).save(...)",
             code="NO_LABELS",
             path=source.path,
         )
