@@ -19,7 +19,6 @@ from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Source
 from voxarray.source.slabs import Slabs, parts_of
-from voxarray.source.storable import refuse_beyond_disks
 from voxarray.source.window import Window
 
 PIECE_BYTES = 16 << 20
@@ -49,6 +48,8 @@ def pieces(source: Source, report: Progress | None = None) -> Iterator[Piece]:
         UnsupportedError: There are more voxels than any disk holds, and no end to going through
             them (``TOO_LARGE``).
     """
+    from voxarray.source.storable import refuse_beyond_disks  # `voxarray info` does without
+
     refuse_beyond_disks(source)
     done, total = 0, math.prod(source.shape) * source.dtype.itemsize
     for box, voxels in _pieces(source):

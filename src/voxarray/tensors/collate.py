@@ -85,7 +85,9 @@ def _stacked(values: list[Any], key: str) -> Any:
     if isinstance(first, dict):
         return _fields(values, key)
     if isinstance(first, (bool, int, float)):
-        return numbers(values)
+        # float32 of floats, as in TorchIO's batches; whole numbers beside them keep their digits.
+        is_float = all(isinstance(value, float) for value in values)
+        return torch.tensor(values) if is_float else numbers(values)
     return values
 
 
@@ -133,6 +135,6 @@ def _is_whole(tensor: torch.Tensor) -> bool:
 
 
 def numbers(values: Sequence[float]) -> torch.Tensor:
-    """Metadata of a batch: of float64 if one is a float, since float32 rounds dates, say."""
+    """Metadata of a batch: float64 if one is a float, since float32 rounds whole numbers."""
     is_float = any(isinstance(value, float) for value in values)
     return torch.tensor(values, dtype=torch.float64 if is_float else None)

@@ -154,8 +154,8 @@ class VoxelFeed:
         if count < len(view):
             raise TruncatedError(
                 f"expected {self._stored.nbytes} bytes when decompressed, got "
-                f"{max(0, self._done)}: the file was cut short before or after compression, or its "
-                "header is wrong; copy or compress it again, or repair the header"
+                f"{max(0, self._done)}: the file was cut short, or compressed from a file that "
+                "was too short, or its header is wrong; copy, compress or repair it again"
             )
 
 
