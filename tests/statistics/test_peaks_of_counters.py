@@ -15,8 +15,9 @@ SETUP = """
 import dask.config, nibabel, numpy, voxarray as vx
 dask.config.set({{"voxarray.threads": {threads}, "voxarray.memory-budget": "{budget} MiB"}})
 tiny = vx.ScalarImage(tensor=numpy.random.default_rng(0).normal(size=(1, 30, 30, 30)))
-tiny.statistics()
-image = vx.ScalarImage({path!r})
+ones = vx.LabelMap(tensor=numpy.ones((1, 30, 30, 30), "u1"))
+tiny.statistics(), tiny.statistics(ones), tiny.statistics_by_label(ones)
+image, labels = vx.ScalarImage({path!r}), vx.LabelMap({path!r}.replace("scan", "labels"))
 """
 
 
@@ -37,4 +38,18 @@ def test_more_threads_take_no_more_than_the_budget(tmp_path, spread, dtype, budg
     peak = peak_above_imports(setup, "result = image.statistics().mean")
     print(f"{dtype} of {budget}: {peak.bytes / MIB:.0f} MiB")
     assert peak.result == pytest.approx(voxels.astype(dtype).mean(dtype=np.float64), rel=1e-6)
+    assert peak.bytes <= budget * MIB
+
+
+@pytest.mark.parametrize(("call", "budget"), [("statistics", 148), ("statistics_by_label", 124)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_labels_take_no_more_than_the_budget(tmp_path, spread, dtype, call, budget):
+    voxels = spread if dtype != "int32" else np.clip(spread * 1e5, -(2**31), 2**31 - 1)
+    path = tmp_path / "scan.nii"
+    nibabel.save(nibabel.Nifti1Image(voxels.astype(dtype), np.eye(4), dtype=dtype), path)
+    labels = np.arange(voxels.size, dtype=np.uint8).reshape(voxels.shape) % 3
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "labels.nii")
+    setup = SETUP.format(threads=4, budget=budget, path=str(path))
+    peak = peak_above_imports(setup, f"image.{call}(labels)")
+    print(f"{call}, {dtype} of {budget}: {peak.bytes / MIB:.0f} MiB")
     assert peak.bytes <= budget * MIB

@@ -12,9 +12,12 @@ from voxarray.core.progress import Progress
 from voxarray.counting.tally import CentredMeasures, Measures
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces, require_room
-from voxarray.statistics.passes import MEASURING, part_of_mask, require_mask
+from voxarray.statistics.passes import measuring_bytes, part_of_mask, require_mask
 from voxarray.statistics.summary import Statistics
 from voxarray.statistics.value_counts import is_countable
+
+_PLACE = np.dtype(np.intp).itemsize
+"""Bytes per voxel of a piece that say in which order its labels ascend."""
 
 MAX_LABELS = 1 << 14
 """A distribution is held of each; measurements in the place of labels would ask for millions."""
@@ -50,7 +53,9 @@ def statistics_by_label(
         found = statistics_by_label(stored, labels, report)
         return {n: one.through(scaling.apply, stored.dtype) for n, one in found.items()}
     measures: dict[int | float, Measures] = {}
-    require_room(source, MEASURING + labels.dtype.itemsize, "the statistics")
+    both = source.dtype.itemsize + labels.dtype.itemsize
+    require_room(source, 2 * both + _PLACE, "the statistics")  # while a piece is sorted
+    require_room(source, both, "the statistics", measuring_bytes(source))  # while it is counted
     for box, voxels in pieces(source, report):
         for label, values in _groups(voxels, part_of_mask(labels, box)):
             measure = measures.setdefault(label, Measures())
@@ -94,6 +99,7 @@ def _groups(voxels: NDArray, labels: NDArray) -> Iterator[tuple[int | float, NDA
     names = np.broadcast_to(labels, voxels.shape).ravel()
     order = np.argsort(names, kind="stable")
     names, values = names[order], voxels.ravel()[order]
+    del order  # or it would be held while the values are counted
     starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))
     for start, stop in zip(starts, [*starts[1:], len(names)], strict=True):
         name = names[start].item()

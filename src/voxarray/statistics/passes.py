@@ -43,9 +43,6 @@ _TABLES = 22 << 20
 _COPIES = 33
 """Bytes per value counted at once: distances, floats, finite ones, places of bins."""
 
-MEASURING = 16
-"""Bytes per voxel of a piece while floats are measured: copies as float64, and keys of bins."""
-
 
 class Counter(Protocol):
     """Something that is given voxels, and merges with others of its kind."""
@@ -84,10 +81,12 @@ def count(
     """
     if mask is not None:
         require_mask(source, mask)
-    beside = 0 if mask is None else 2 * source.dtype.itemsize + mask.dtype.itemsize + 2
     is_small = source.dtype.itemsize <= 2
-    per_voxel = beside + (1 if is_small else source.dtype.itemsize)
-    one, number = _COUNTING if is_small else _measuring(source), _most_threads()
+    if mask is not None:  # what is chosen, and by what
+        per_voxel = 2 * source.dtype.itemsize + mask.dtype.itemsize + 2 + is_small
+    else:  # a copy of voxels that do not lie in a row
+        per_voxel = 1 if is_small else source.dtype.itemsize
+    one, number = _COUNTING if is_small else measuring_bytes(source), _most_threads()
     if not is_small:  # as many counters as the budget has room for; one must do
         room = memory.budget() - pieces_peak(source, per_voxel)
         number = max(1, min(number, room // one))
@@ -100,7 +99,7 @@ def _most_threads() -> int:
     return min(settings.threads(), _MOST_THREADS)
 
 
-def _measuring(source: Source) -> int:
+def measuring_bytes(source: Source) -> int:
     """Bytes that a counter of floats holds; afterwards, what it found takes no more."""
     voxels = math.prod(source.shape)
     return _COPIES * min(voxels, MEASURED) + min(_TABLES, voxels * _TABLES // FEW)
