@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import voxarray as vx
+from files_in_place import write_file_in_place
 from voxarray.core.errors import ChecksumError, SourceChangedError
 
 SHAPE = (1, 70, 60, 40)
@@ -33,17 +34,7 @@ def archive(request, tmp_path):
 
 
 def in_place(path, data):
-    before = path.stat()
-    time.sleep(0.02)  # times of files have the granularity of the kernel's clock
-    with path.open("r+b") as file:
-        file.write(data[: before.st_size].ljust(before.st_size, b"\0"))
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    after = path.stat()
-    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (
-        before.st_size,
-        before.st_mtime_ns,
-        before.st_ino,
-    )
+    write_file_in_place(path, data, b"\0")
 
 
 @pytest.mark.parametrize("read_before", [False, True])

@@ -29,17 +29,17 @@ class _Names:
         users: Who will sync it.
         waiting: Whether a name is new, and perhaps not on disk.
         refused: What the disk said when it was to sync them; it may say so only once.
-        settling: Held by who syncs: nobody leaves before the names that are made are on disk.
+        syncing: Held by who syncs: nobody leaves before the names that are made are on disk.
     """
 
     users: int = 0
     waiting: bool = False
     refused: OSError | None = None
-    settling: threading.Lock = field(default_factory=threading.Lock)
+    syncing: threading.Lock = field(default_factory=threading.Lock)
 
-    def settle(self, folder: str) -> None:
+    def sync_new(self, folder: str) -> None:
         """Sync the folder, unless no name is new."""
-        with self.settling:
+        with self.syncing:
             with _lock:  # a name that comes later waits for another sync
                 is_waiting, self.waiting = self.waiting, False
             if is_waiting and self.refused is None:
@@ -90,7 +90,7 @@ def names_synced_together(folder: str) -> Iterator[None]:
         yield
     finally:
         try:
-            names.settle(folder)
+            names.sync_new(folder)
         finally:
             with _lock:
                 names.users -= 1
