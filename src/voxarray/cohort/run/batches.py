@@ -161,7 +161,9 @@ def convert_batch(batch: Batch) -> list[Result]:
                 convert_throttled(task, partial(reporter.of, task.item.slug))
                 for task in opened_ahead(batch.tasks)
             )
-    except ArchiveError as error:  # the disk did not take the names
+    except ArchiveError as error:
+        if error.code != "NOT_SYNCED":  # else the disk did not take the names that are there
+            raise
         return [_not_synced(result, error, folder) for result in results]
     return results
 
