@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,17 +46,20 @@ class Pointwise(Operation):
 def in_steps(function: Callable[..., NDArray], voxels: NDArray, dtype: np.dtype) -> NDArray:
     """A function of arrays of voxels, applied to a few at a time; the memory order is kept."""
     result = np.empty_like(voxels, dtype=dtype)
-    flat, out = _flat(voxels), _flat(result)
-    if flat is None or out is None:
-        result[...] = function(voxels)
-        return result
-    for start in range(0, flat.size, _STEP):
-        out[start : start + _STEP] = function(flat[start : start + _STEP])
+    order = sorted(range(voxels.ndim), key=lambda axis: -abs(voxels.strides[axis]))
+    ordered, out = voxels.transpose(order), result.transpose(order)
+    if ordered.flags.c_contiguous and out.flags.c_contiguous:
+        ordered, out = ordered.reshape(-1), out.reshape(-1)
+    _in_steps(function, ordered, out)
     return result
 
 
-def _flat(voxels: NDArray) -> NDArray | None:
-    """A view of all voxels in memory order; None if they do not lie side by side."""
-    order = sorted(range(voxels.ndim), key=lambda axis: -abs(voxels.strides[axis]))
-    flat = voxels.transpose(order).reshape(math.prod(voxels.shape))
-    return flat if np.shares_memory(flat, voxels) else None
+def _in_steps(function: Callable[..., NDArray], voxels: NDArray, out: NDArray) -> None:
+    """Write results along the first axis, and along the next where one of its steps is large."""
+    if voxels.size > _STEP and voxels.size > _STEP * len(voxels):
+        for part, target in zip(voxels, out, strict=True):
+            _in_steps(function, part, target)
+        return
+    length = max(1, _STEP * len(voxels) // max(1, voxels.size))
+    for start in range(0, len(voxels), length):
+        out[start : start + length] = function(voxels[start : start + length])
