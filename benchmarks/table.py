@@ -352,11 +352,11 @@ def _cohort(result: dict[str, Any]) -> str:
     long = result["long"]
     caption = (
         f"**{result['scans']} scans of {result['size']}³ become archives with pyramids**, "
-        "with the plan, the catalogue and the start of workers counted for voxarray. Its "
-        f"conversions alone, on {result['cores']} cores that are always busy, would take "
-        f"{result['throughput_of_ideal']:.0%} of the shorter of voxarray's two times in the "
-        f"table; for {long['scans']} scans, they would take {long['throughput_of_ideal']:.0%} "
-        "of the shorter time. A catalogue of "
+        "with the plan, the catalogue and the start of workers counted for voxarray. "
+        f"If the {result['cores']} cores did nothing but convert, they would need "
+        f"{result['throughput_of_ideal']:.0%} of the time of the faster of voxarray's two rows. "
+        "The rest is starting, planning, the catalogue, and cores that are idle. "
+        f"For {long['scans']} scans, it is {long['throughput_of_ideal']:.0%}. A catalogue of "
         "100,000 rows opens and is filtered in "
         f"{result['catalogue_seconds']:.2f} s."
     )

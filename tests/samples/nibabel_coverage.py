@@ -27,11 +27,12 @@ _HEAD = """\
 # Images of nibabel's test data
 
 "opens" means that voxels and affine equal nibabel's: the affine to 1e-6, unscaled voxels exactly,
-scaled ones after rounding nibabel's float64 to the type that is shown. "nibabel refuses, too"
-marks files that `nibabel.load` does not open as an image either: headers without their voxels,
-files that are broken on purpose, a matrix of connectivity, and ECAT (`.v`), which nibabel reads
-only by `nibabel.ecat`. The code of voxarray's error follows; `python notebooks/error_codes.py`
-prints what each code means. The table is made, and checked by the tests, with nibabel {nibabel}.
+scaled ones after rounding nibabel's float64 to the type that is shown. "no volume in nibabel
+either" marks files in which `nibabel.load`, too, finds no volume: headers without their voxels,
+files that are broken on purpose, a matrix of connectivity (which nibabel opens without an affine),
+and ECAT (`.v`), which nibabel reads only by `nibabel.ecat`. The code of voxarray's error follows;
+`python notebooks/error_codes.py` prints what each code means. The table is made, and checked by the
+tests, with nibabel {nibabel}.
 
 | file | result |
 |---|---|
@@ -48,7 +49,7 @@ def files() -> list[Path]:
 def outcome(path: Path) -> str:
     """What opening a file and reading all of it comes to."""
     expected = by_nibabel(path)
-    refused = "nibabel refuses, too: " if expected is None else ""
+    refused = "no volume in nibabel either: " if expected is None else ""
     try:
         source = open_source(path)
         voxels = source.read(Selection.whole(source.shape))

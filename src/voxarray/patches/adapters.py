@@ -57,8 +57,8 @@ class MonaiTransform:
     """Wraps a dictionary transform of MONAI, ``RandFlipd(keys=["t1"])``, for a `PatchDataset`.
 
     The transform is given a dict of `monai.data.MetaTensor` by the names of the images; the tensors
-    that it returns replace those of the patch. Random transforms are seeded for each patch by its
-    index.
+    that it returns replace those of the patch. Random transforms are seeded for each patch by seed,
+    epoch and index.
 
     Examples:
         >>> scan = vx.testing.sample()

@@ -37,7 +37,7 @@ class PatchDataset(Dataset):
         transform: Function for augmentation: it is given each item, as described above, and
             returns the item to use instead. `TorchIOTransform` and `MonaiTransform` wrap
             transforms of these libraries. The random numbers of torch and of MONAI transforms are
-            seeded by the index of the patch.
+            seeded by seed, epoch and index of the patch.
         seed: Seed of the run, between 0 and 2**64 - 1.
 
     Raises:
