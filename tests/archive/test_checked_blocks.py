@@ -211,7 +211,7 @@ def test_what_is_kept_is_of_a_whole_that_was_intact():
 
 
 def test_what_is_kept_is_bounded(monkeypatch):
-    monkeypatch.setattr(checked_blocks, "_MOST", 100)
+    monkeypatch.setattr(checked_blocks, "_MAX_BORDERS", 100)
     blocks = CheckedBlocks(b"", 0, 1, tuple(range(9)), tuple(range(9)))
     for slot in range(50):
         checked_blocks.keep(7, slot, blocks)

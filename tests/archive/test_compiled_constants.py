@@ -13,4 +13,4 @@ def test_compiled_loops_state_the_facts_of_the_format_alike():
     assert compiled._CRC_BYTES == codecs.CRC_BYTES
     assert compiled._RESIDUE == codecs._RESIDUE
     assert compiled._HEADER == blosc_frame.HEADER
-    assert compiled._AS_IT_IS == blosc_frame._AS_IT_IS
+    assert compiled._UNCOMPRESSED == blosc_frame._UNCOMPRESSED

@@ -38,14 +38,17 @@ _WORTHWHILE = 1 << 15
 """Chunks that a process reads by boxes before it loads numba, whose cost is earned back by then."""
 
 _ROOMY = 1 << 30
-"""Least budget of a process that loads numba, whose memory no operation counts among its own."""
+"""Smallest memory budget with which numba is loaded: no operation counts numba's own memory."""
 
 _OVERHEAD = 1024
 """Bytes that an encoded chunk may have more than its voxels; larger ones are read without loops."""
 
 _lock = threading.Lock()
-"""Held by who compiles; in a child that was forked meanwhile for ever, which does without."""
+"""Held by the thread that compiles. A child that is forked meanwhile finds it locked for ever, and
+reads without the loops.
+"""
 _chunks = 0
+"""How many chunks this process has read by boxes so far."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def _is_installed() -> bool:
 
 @cache
 def _tried() -> Loops | None:
-    """The loops, if they read what is made here for a trial."""
+    """The loops, if they decode the chunks of a trial; tried once in a process."""
     if os.name != "posix" or sys.byteorder != "little" or ctypes.sizeof(ctypes.c_void_p) != 8:
         return None
     try:
@@ -101,8 +104,8 @@ def _tried() -> Loops | None:
     try:
         from voxarray.archive import compiled
 
-        found = Loops(compiled.read_chunks, functions)
-        return found if _is_right(found) else None
+        compiled_loops = Loops(compiled.read_chunks, functions)
+        return compiled_loops if _is_right(compiled_loops) else None
     except Exception as error:  # a numba that does not fit NumPy, a full disk: reading goes on
         warn_caller(
             f"the loops that numba compiles to read archives failed ({error!r}): archives are read "
@@ -114,20 +117,22 @@ def _tried() -> Loops | None:
 
 
 def _addresses() -> tuple[int, int, int, int]:
-    """Of pread, crc32c_value, LZ4_decompress_safe and blosc_decompress_ctx, as numbers."""
+    """Addresses of pread, crc32c_value, LZ4_decompress_safe and blosc_decompress_ctx."""
     from google_crc32c import _crc32c
 
     system, checksums = ctypes.CDLL(None), ctypes.CDLL(_crc32c.__file__)
     codecs = ctypes.CDLL(library().__file__)
     reading = getattr(system, "pread64", None) or system.pread
-    found = [reading, checksums.crc32c_value, codecs.LZ4_decompress_safe]
-    found.append(codecs.blosc_decompress_ctx)
-    one, two, three, four = (ctypes.cast(f, ctypes.c_void_p).value or 0 for f in found)
-    return one, two, three, four
+    c_functions = [reading, checksums.crc32c_value, codecs.LZ4_decompress_safe]
+    c_functions.append(codecs.blosc_decompress_ctx)
+    pread_address, crc_address, lz4_address, blosc_address = (
+        ctypes.cast(function, ctypes.c_void_p).value or 0 for function in c_functions
+    )
+    return pread_address, crc_address, lz4_address, blosc_address
 
 
 def _is_right(loops: Loops) -> bool:
-    """Whether chunks of both ways to decode come out as they went in."""
+    """Whether a chunk of LZ4 and one of zstd decode to the voxels that were encoded."""
     voxels = (np.arange(4096, dtype=np.uint16) // 7).reshape(1, 16, 16, 16)
     layout = Layout(voxels.shape, voxels.shape, voxels.shape)
     for name, shuffle in ((b"lz4", 1), (b"zstd", 2)):
@@ -152,7 +157,7 @@ class Box:
     """A box of voxels and the memory for them.
 
     Attributes:
-        loops: That read.
+        loops: The compiled loops.
         layout: Of the array.
         starts: First voxel (n, z, y, x).
         stops: The one after the last.
@@ -191,19 +196,22 @@ class Box:
         return math.prod(map(len, self._spans(self.layout.chunk)))
 
     def _spans(self, edges: Index4) -> list[range]:
-        each = zip(self.starts, self.stops, edges, strict=True)
-        return [range(start // edge, (stop - 1) // edge + 1) for start, stop, edge in each]
+        edges_by_axis = zip(self.starts, self.stops, edges, strict=True)
+        return [range(start // edge, (stop - 1) // edge + 1) for start, stop, edge in edges_by_axis]
 
     def read(self, first: int, stop: int, shards: Sequence[ShardHandle]) -> int:
-        """Read some of its chunks; ``stop``, or the number of the one that the loops cannot read.
+        """Read the chunks from number ``first`` to ``stop``.
 
         Memory: an encoded and a decoded chunk, and a block of one.
+
+        Returns:
+            ``stop``, or the number of the first chunk that the loops cannot read.
         """
         layout = self.layout
         spans = self._spans(layout.shard)
         decoded = math.prod(layout.chunk) * self.size
         capacity = decoded + _OVERHEAD
-        table = np.array([_row(one) for one in shards], np.int64)
+        table = np.array([_row(shard) for shard in shards], np.int64)
         return self.loops.read_chunks(
             first,
             stop,

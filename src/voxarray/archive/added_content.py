@@ -1,4 +1,4 @@
-"""What was added to an archive, and would go with it."""
+"""Label maps and notes that were added to an archive, and would be lost if it were replaced."""
 
 from __future__ import annotations
 
@@ -10,47 +10,49 @@ from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 
 
 def manifest_at(path: str) -> Manifest | None:
-    """The manifest of what is at a path; None of what is no archive, or a damaged one."""
+    """The manifest of the archive at a path; None if there is none, or it is damaged."""
     try:
         return Manifest.read(open_store(path))
     except (VoxarrayError, OSError):
         return None
 
 
-def added_labels(first: Manifest | None, now: Manifest) -> list[str]:
+def added_labels(earlier: Manifest | None, current: Manifest) -> list[str]:
     """Label maps that an archive did not have, or not with these bytes, in an earlier generation.
 
     Args:
-        first: The earlier manifest; None if nobody knows it, and any label map may have been added.
-        now: The manifest that it has.
+        earlier: The earlier manifest; None if it is unknown: then any label map counts as added.
+        current: The manifest that it has.
     """
     return [
         name
-        for name in names_in(now.files, root_of(now.files))
-        if first is None or _files(now, name) != _files(first, name)
+        for name in names_in(current.files, root_of(current.files))
+        if earlier is None or _files(current, name) != _files(earlier, name)
     ]
 
 
-def refuse_additions(path: str, first: Manifest | None, now: Manifest | None) -> None:
+def refuse_additions(path: str, earlier: Manifest | None, current: Manifest | None) -> None:
     """Refuse to replace an archive to which somebody has added something since it was looked at.
 
-    Whoever wanted it replaced cannot have known of that.
+    The user who asked to replace it cannot have known of the addition.
 
     Args:
         path: The archive.
-        first: Its manifest when the new one was begun; None if there was none.
-        now: The manifest that is there.
+        earlier: Its manifest when the new one was begun; None if there was none.
+        current: The manifest that is there.
 
     Raises:
         ArchiveExistsError: ``CONTENT_ADDED``.
     """
-    if first is None or now is None or now.identity != first.identity:
+    if earlier is None or current is None or current.identity != earlier.identity:
         return
-    if now.generation <= first.generation:
+    if current.generation <= earlier.generation:
         return
-    added = [f"the label map {name!r}" for name in added_labels(first, now)]
-    noted = [key for key, value in now.metadata.items() if first.metadata.get(key) != value]
-    added += [f"the note {name!r}" for name in sorted(noted)]
+    added = [f"the label map {name!r}" for name in added_labels(earlier, current)]
+    changed_notes = [
+        key for key, value in current.metadata.items() if earlier.metadata.get(key) != value
+    ]
+    added += [f"the note {name!r}" for name in sorted(changed_notes)]
     if added:
         raise ArchiveExistsError(
             f"while a new archive was made that was to replace {path}, somebody added to the old "

@@ -17,15 +17,17 @@ from voxarray.archive.codecs import Codec
 from voxarray.core.errors import VoxarrayError
 
 _CODEC = Codec("zstd", 5, "bitshuffle")
-"""The levels above take 0.5 to 4 ms for an axis, and save two hundredths of its bytes."""
+"""Higher compression levels take 0.5 to 4 ms for an axis, and save 2 % of its bytes."""
 
 _RAGGED = Codec("zstd", 5, "shuffle")
-"""Of other numbers than multiples of 8, blosc leaves the bits as they are."""
+"""For lengths that are no multiple of 8, of which blosc does not shuffle the bits."""
 
-_BESIDE = {"name": "default", "configuration": {"separator": "."}}
+_DOTTED_KEYS = {"name": "default", "configuration": {"separator": "."}}
+"""With these the chunk is a file beside ``zarr.json``, and needs no folder of its own."""
+
 _KEY = "c.0"
-_KEY_BEFORE = "c/0"
-"""Of archives of version 1, and of early ones of version 2, which are not compressed."""
+_OLD_KEY = "c/0"
+"""In archives of version 1, and early ones of version 2, whose positions are not compressed."""
 
 
 def encoded(values: NDArray[np.float64], name: str, step: float) -> dict[str, bytes]:
@@ -50,14 +52,14 @@ def _document(size: int, name: str, step: float) -> bytes:
     attributes = {"units": "mm", "step": step}
     document = documents.plain_array((size,), dtype, (name,), attributes)
     document["codecs"] = _codec(size).to_json(dtype)
-    document["chunk_key_encoding"] = _BESIDE
+    document["chunk_key_encoding"] = _DOTTED_KEYS
     return documents.dump(document)
 
 
 def key_of(array: str, files: Collection[str]) -> str:
     """Key of the only chunk, among the files that a manifest names."""
     key = f"{array}/{_KEY}"
-    return key if key in files else f"{array}/{_KEY_BEFORE}"
+    return key if key in files else f"{array}/{_OLD_KEY}"
 
 
 def decoded(key: str, size: int, read: Callable[[str], bytes]) -> NDArray[np.float64] | None:
@@ -72,8 +74,8 @@ def decoded(key: str, size: int, read: Callable[[str], bytes]) -> NDArray[np.flo
         Millimetres; None if the chunk does not hold so many.
     """
     raw = np.frombuffer(bytearray(read(key)), np.uint8)
-    # Which of the two shuffled it, a chunk of blosc says itself.
-    codec = Codec(cname="") if key.endswith(f"/{_KEY_BEFORE}") else _CODEC
+    # A chunk of blosc states its own shuffle, so `_CODEC` also decodes what `_RAGGED` encoded.
+    codec = Codec(cname="") if key.endswith(f"/{_OLD_KEY}") else _CODEC
     values = np.empty(size, "<f8")
     try:
         codec.decode(raw, values)

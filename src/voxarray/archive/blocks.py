@@ -56,9 +56,9 @@ def _slabs(
         def fill(number: int) -> NDArray:
             box = boxes[number]
             volumes, planes = len(box[0]), len(box[1])
-            held = stream.take((volumes, planes, *plane))
-            if held is not None:
-                return held
+            in_memory = stream.take((volumes, planes, *plane))
+            if in_memory is not None:
+                return in_memory
             if len(buffers) <= number % 2:
                 buffers.append(np.empty((count, depth, *plane), source.dtype))
             flat = buffers[number % 2].reshape(-1)[: volumes * planes * plane[0] * plane[1]]
@@ -91,8 +91,10 @@ def planes_between(source: Source, layout: Layout, planes: range) -> Generator[B
 
 def first_signal(source: Source, layout: Layout, trial: Trial) -> Codec | None:
     """The codec that a trial chooses of the blocks of `blocks`, of which only samples are read."""
-    found = (trial.choose(box, lambda region: _read(source, region)) for box in _slab_boxes(layout))
-    return next((codec for codec in found if codec is not None), None)
+    choices = (
+        trial.choose(box, lambda region: _read(source, region)) for box in _slab_boxes(layout)
+    )
+    return next((codec for codec in choices if codec is not None), None)
 
 
 def _slab_boxes(layout: Layout) -> Iterator[Box]:
@@ -111,19 +113,21 @@ def _shards(
     source: Source, layout: Layout, finished: Callable[[str | None], None]
 ) -> Generator[Block]:
     if not has_large_planes(source, layout):
-        yield from _read_ahead(source, [_shard_box(layout, one) for one in layout.shards()])
+        yield from _read_ahead(
+            source, [_shard_box(layout, position) for position in layout.shards()]
+        )
         finished(None)
         return
     with source.stream() as stream:  # for the digest of its file alone
         stream.start_digest()
         ordered = sorted(layout.shards(), key=_z_order)
-        yield from _read_ahead(source, [_shard_box(layout, one) for one in ordered])
+        yield from _read_ahead(source, [_shard_box(layout, position) for position in ordered])
         stream.finish()
         finished(stream.source_digest())
 
 
 def _z_order(position: tuple[int, int, int, int]) -> tuple[int, int]:
-    """Place on a curve that fills cubes before it goes on.
+    """Order of a shard on a Z-order curve (Morton code), which completes small cubes first.
 
     So a chunk of a coarser level is complete soon after it is begun, whatever the size of a plane.
     """

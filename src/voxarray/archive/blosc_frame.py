@@ -2,9 +2,9 @@
 
 A frame of blosc 1 is a header of 16 bytes (versions, flags and item size in a byte each; then the
 decoded, block and encoded bytes, little-endian 32-bit integers), a table of where each block
-begins, and the blocks, which know nothing of each other (c-blosc's ``README_CHUNK_FORMAT.rst``). A
-frame whose header and table tell of some of its blocks only is a frame too: so it is narrowed in
-place, and decoded by the library as any other.
+begins, and the blocks, which are independent of each other (c-blosc's ``README_CHUNK_FORMAT.rst``).
+A header and a table that name only some of the blocks make a valid frame, too: so a frame is
+narrowed in place to the blocks that are needed, and the library decodes it as any other.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from voxarray.core.errors import FormatError
 _SIZES = struct.Struct("<III")
 HEADER = 16
 _FLAGS = 2
-_AS_IT_IS = 0x2
-"""Flag of a chunk that would not get smaller: its bytes follow the header."""
+_UNCOMPRESSED = 0x2
+"""Flag of a chunk that compression would not make smaller: its bytes follow the header."""
 
 
 @cache
@@ -56,7 +56,7 @@ class BloscFrame:
         """Read the header.
 
         Raises:
-            FormatError: If there is none, or it tells of another size than that of the bytes.
+            FormatError: If there is none, or it states another size than that of the bytes.
         """
         size = len(body)
         if size < HEADER:
@@ -77,7 +77,14 @@ class BloscFrame:
 
     @staticmethod
     def blocks(begin: int, end: int, decoded: int, block: int) -> tuple[int, int]:
-        """The first of the blocks that are decoded for some decoded bytes, and the one after."""
+        """Range of the blocks that hold some decoded bytes: the first, and the one after the last.
+
+        Args:
+            begin: First byte that is needed.
+            end: The one after the last.
+            decoded: Bytes that the chunk decodes to.
+            block: Decoded bytes of a block.
+        """
         first, last = begin // block, -(-end // block)
         if first and min(last * block, decoded) - first * block < block:
             first -= 1  # c-blosc refuses a frame that is shorter than one of its blocks
@@ -86,7 +93,7 @@ class BloscFrame:
     def borders(self) -> tuple[int, ...] | None:
         """Where each block begins, and where the last ends; None if they are not in order."""
         body, block = self.body, self.block
-        if body[_FLAGS] & _AS_IT_IS or block <= 0:
+        if body[_FLAGS] & _UNCOMPRESSED or block <= 0:
             return None
         count = -(-self.decoded // block)
         if HEADER + 4 * count > len(body):
@@ -108,8 +115,7 @@ class BloscFrame:
             end: The one after the last.
         """
         body, block = self.body, self.block
-        # Then there is no table of blocks.
-        if body[_FLAGS] & _AS_IT_IS or block <= 0:
+        if body[_FLAGS] & _UNCOMPRESSED or block <= 0:  # there is no table of blocks
             self.decode(out)
             return
         first, last = self.blocks(begin, end, self.decoded, block)
@@ -122,8 +128,9 @@ class BloscFrame:
                 "a blosc chunk ends inside the table of its blocks: the archive is damaged here; "
                 "restore it, or convert the source again with --overwrite (overwrite=True)"
             )
-        # A frame of these blocks alone, made in place: the library decodes whole frames, not parts;
-        # offsets of blocks count from its beginning, so that their bytes stay where they are.
+        # The library decodes whole frames only, so the header and the table are overwritten in
+        # place to name these blocks alone. Offsets count from the start of the frame: the blocks
+        # themselves need not move.
         body[HEADER : HEADER + 4 * (last - first)] = bytes(
             body[HEADER + 4 * first : HEADER + 4 * last]
         )

@@ -24,12 +24,12 @@ _ENDS = (".zarr/",)
 def clean_bucket(url: str, *, unlocked: bool, dry_run: bool) -> list[Leftover]:
     """Remove the objects of archives that were never finished, and those that were replaced.
 
-    Lists of label maps that are of another generation are put anew. In a bucket there are no locks:
-    whose they are nobody can tell.
+    Lists of label maps that are of another generation are written again. A bucket has no locks, so
+    that nobody can tell whether the writer of an object still runs.
 
     Args:
         url: A place in a bucket: an archive, a cohort or anything above.
-        unlocked: Whether they go. To be said only while nobody writes there.
+        unlocked: Whether to remove them. To be set only while nobody writes there.
         dry_run: Whether to look only.
 
     Returns:
@@ -39,35 +39,35 @@ def clean_bucket(url: str, *, unlocked: bool, dry_run: bool) -> list[Leftover]:
         UnsupportedError: It is no place in a bucket (``UNSUPPORTED_DESTINATION``).
         AccessDeniedError, TransportError: What the store refuses.
     """
-    place = WritableObjects.at(url)
-    stamps, may_write = place.stamps(), unlocked and not dry_run
-    found = []
-    for folder, keys in sorted(_archives(stamps, place.objects.address.path).items()):
-        archive = place.below(folder.rstrip("/")) if folder else place
+    bucket = WritableObjects.at(url)
+    stamps, may_write = bucket.stamps(), unlocked and not dry_run
+    leftovers = []
+    for folder, keys in sorted(_archives(stamps, bucket.objects.address.path).items()):
+        archive = bucket.below(folder.rstrip("/")) if folder else bucket
         manifest = _manifest(archive)
         if manifest is None:
             continue
         for key in old_list(manifest, _reader(archive)):
             size = stamps[folder + key].size if folder + key in stamps else 0
-            seen = Leftover(f"{place.url}/{folder}{key}", Ownership.UNKNOWN, size)
-            found.append(_renewed(archive, key, manifest, seen) if may_write else seen)
-        for root, some in sorted(_left(archive, manifest, folder, keys).items()):
-            where = f"{place.url}/{folder}{root}".rstrip("/")
-            size = sum(stamps[key].size for key in some)
-            seen = Leftover(where, Ownership.UNKNOWN, size)
-            found.append(_removed(place, some, seen) if may_write else seen)
-    return found
+            leftover = Leftover(f"{bucket.url}/{folder}{key}", Ownership.UNKNOWN, size)
+            leftovers.append(_renewed(archive, key, manifest, leftover) if may_write else leftover)
+        for root, leftover_keys in sorted(_left(archive, manifest, folder, keys).items()):
+            url_of_root = f"{bucket.url}/{folder}{root}".rstrip("/")
+            size = sum(stamps[key].size for key in leftover_keys)
+            leftover = Leftover(url_of_root, Ownership.UNKNOWN, size)
+            leftovers.append(_removed(bucket, leftover_keys, leftover) if may_write else leftover)
+    return leftovers
 
 
 def _archives(stamps: Mapping[str, Stamp], path: str) -> dict[str, list[str]]:
-    """Keys by the archive that they are in, which is named by its folder with a final slash."""
-    found: dict[str, list[str]] = {}
+    """Keys by the folder (with a final slash) of the archive that they are in."""
+    keys_by_archive: dict[str, list[str]] = {}
     for key in stamps:
-        whole = f"{path}/{key}"
-        ends = [whole.lower().find(end) + len(end) for end in _ENDS if end in whole.lower()]
+        full_path = f"{path}/{key}"
+        ends = [full_path.lower().find(end) + len(end) for end in _ENDS if end in full_path.lower()]
         if ends:
-            found.setdefault(whole[len(path) + 1 : min(ends)], []).append(key)
-    return found
+            keys_by_archive.setdefault(full_path[len(path) + 1 : min(ends)], []).append(key)
+    return keys_by_archive
 
 
 def _left(
@@ -75,49 +75,54 @@ def _left(
 ) -> dict[str, list[str]]:
     """Keys of an archive that no manifest names, by the root that they are in."""
     inside = {key: key[len(folder) :] for key in keys}
-    named, root = set(manifest.files), root_of(manifest.files)
-    layers = layer_leftovers(inside.values(), manifest, _reader(archive)) if named else set()
-    found: dict[str, list[str]] = {}
-    for key, short in inside.items():
-        is_stray = not named and bool(LAYOUT.fullmatch(plain(short)))
-        is_signpost = bool(root) and short == TOP
-        is_left = is_stray or short in layers or is_leftover(short, root)
-        if short not in named and not is_signpost and is_left:
-            found.setdefault(of_key(short), []).append(key)
-    return found
+    named_keys, root = set(manifest.files), root_of(manifest.files)
+    layers = layer_leftovers(inside.values(), manifest, _reader(archive)) if named_keys else set()
+    keys_by_root: dict[str, list[str]] = {}
+    for key, relative in inside.items():
+        is_stray = not named_keys and bool(LAYOUT.fullmatch(plain(relative)))
+        is_signpost = bool(root) and relative == TOP
+        is_left = is_stray or relative in layers or is_leftover(relative, root)
+        if relative not in named_keys and not is_signpost and is_left:
+            keys_by_root.setdefault(of_key(relative), []).append(key)
+    return keys_by_root
 
 
-def _reader(place: WritableObjects) -> Callable[[str], bytes | None]:
+def _reader(bucket: WritableObjects) -> Callable[[str], bytes | None]:
     def read(key: str) -> bytes | None:
-        found = place.fetch(key)
-        return None if found is None else found[0]
+        answer = bucket.fetch(key)
+        return None if answer is None else answer[0]
 
     return read
 
 
-def _manifest(place: WritableObjects) -> Manifest | None:
-    """The manifest; one that names nothing if there is none, None of what is not of ours."""
-    manifest = place.fetch(manifests.KEY, SMALL)
-    if manifest is None:
-        top = place.fetch(TOP, SMALL)
+def _manifest(bucket: WritableObjects) -> Manifest | None:
+    """The manifest of an archive.
+
+    Returns:
+        A manifest without files if there is none; None for what voxarray did not write, and for a
+        damaged manifest.
+    """
+    stored = bucket.fetch(manifests.KEY, SMALL)
+    if stored is None:
+        top = bucket.fetch(TOP, SMALL)
         return Manifest({}, {}) if top is None or is_our_group(top[0]) else None
     try:
-        return Manifest.parse(manifest[0], place.url)
-    except VoxarrayError:  # a damaged one is no reason to delete what it named
+        return Manifest.parse(stored[0], bucket.url)
+    except VoxarrayError:  # what it names is unknown, so nothing here may be deleted
         return None
 
 
-def _renewed(place: WritableObjects, key: str, manifest: Manifest, seen: Leftover) -> Leftover:
+def _renewed(bucket: WritableObjects, key: str, manifest: Manifest, leftover: Leftover) -> Leftover:
     try:
-        place.put(key, list_document(names_in(manifest.files, root_of(manifest.files))))
+        bucket.put(key, list_document(names_in(manifest.files, root_of(manifest.files))))
     except VoxarrayError as error:
-        return replace(seen, outcome="failed", problem=str(error))
-    return replace(seen, outcome="restored")
+        return replace(leftover, outcome="failed", problem=str(error))
+    return replace(leftover, outcome="restored")
 
 
-def _removed(place: WritableObjects, keys: list[str], seen: Leftover) -> Leftover:
+def _removed(bucket: WritableObjects, keys: list[str], leftover: Leftover) -> Leftover:
     try:
-        place.delete(keys)
+        bucket.delete(keys)
     except VoxarrayError as error:
-        return replace(seen, outcome="failed", problem=str(error))
-    return replace(seen, outcome="removed")
+        return replace(leftover, outcome="failed", problem=str(error))
+    return replace(leftover, outcome="removed")

@@ -1,17 +1,18 @@
 """Label maps and notes of an archive in a bucket: a new manifest, and no object that is changed.
 
-A generation is published by putting ``manifest.json`` in the place of the very one that was read,
-which the store lets one of several writers do; the others read it again and go on from there::
+A generation is published by a conditional put: ``manifest.json`` is replaced only if it is still
+the one that was read. Of several writers the store lets one succeed; the others read it again and
+retry::
 
-    labels/tumour/zarr.json      created first: who creates it has the name
+    labels/tumour/zarr.json      created first: the writer that creates it owns the name
     labels/tumour/...            created
     generations/7.json           a copy of the manifest that is replaced, the same by every writer
-    manifest.json                replaced: now, and not before, it is there
+    manifest.json                replaced: this step publishes the label map
     labels/zarr.json             OME-Zarr's list, put again until the manifest stays as it was read
 
-What leaves the archive is deleted after its manifest, the document that holds the name last. Who is
-interrupted leaves objects that no manifest names, and their name is taken until ``voxarray clean``
-removes them: nobody can tell whether their writer lives.
+Objects that leave the archive are deleted after the manifest is replaced, the document that holds
+the name last. A writer that is interrupted leaves objects that no manifest names. Their name stays
+taken until ``voxarray clean`` removes them: a bucket has no lock that tells whether a writer runs.
 """
 
 from __future__ import annotations
@@ -80,9 +81,9 @@ def add(
     """
     archive = _BucketArchive.at(url)
     require_name(name)
-    now, _ = archive.current()
-    Change().apply(now, archive.url)  # says what is wrong before anything is read
-    require_free(name, names_in(now.files, archive.root), archive.url)
+    current, _ = archive.current()
+    Change().apply(current, archive.url)  # says what is wrong before anything is read
+    require_free(name, names_in(current.files, archive.root), archive.url)
     prefix = f"{FOLDER}/{name}/"
     if archive.place.below(archive.root + prefix.rstrip("/")).stamps():
         raise archive.taken(name)
@@ -98,26 +99,26 @@ def add(
         if all_named:
             require_named(area, prefix, plan, name)
         with _created(archive, name, area) as entries:
-            before, made = archive.publish(Change(added={name: entries}))
-    archive.tidy(before, made)
-    return made
+            before, published = archive.publish(Change(added={name: entries}))
+    archive.tidy(before, published)
+    return published
 
 
 def remove(url: str, name: str) -> Manifest:
     """As `voxarray.archive.layers.remove_layer`."""
     archive = _BucketArchive.at(url)
     require_layer(name, archive.current()[0], archive.url)
-    before, made = archive.publish(Change(removed=(name,)))
-    archive.tidy(before, made)
-    return made
+    before, published = archive.publish(Change(removed=(name,)))
+    archive.tidy(before, published)
+    return published
 
 
 def note(url: str, added: Mapping[str, Any], forgotten: tuple[str, ...]) -> Manifest:
     """As `voxarray.archive.layers.change_notes`."""
     archive = _BucketArchive.at(url)
-    before, made = archive.publish(Change(notes=dict(added), forgotten=forgotten))
-    archive.tidy(before, made)
-    return made
+    before, published = archive.publish(Change(notes=dict(added), forgotten=forgotten))
+    archive.tidy(before, published)
+    return published
 
 
 @dataclass(slots=True)
@@ -127,9 +128,9 @@ class _BucketArchive:
     Attributes:
         place: Where it is.
         base: Its image.
-        identity: What tells it from what others may put in its place.
+        identity: Of its manifest; an archive that replaces this one has another identity.
         root: What its keys begin with.
-        is_unknown: Whether a manifest was put, and no answer said that it was.
+        is_unknown: Whether a manifest was put, and no answer told whether that succeeded.
     """
 
     place: WritableObjects
@@ -153,17 +154,17 @@ class _BucketArchive:
                 code="SEALED",
                 path=url,
             )
-        place = WritableObjects.at(url)
+        bucket = WritableObjects.at(url)
         inside = locate_root(url)
-        found = place.fetch(manifests.KEY, SMALL)
-        if found is None:
+        stored = bucket.fetch(manifests.KEY, SMALL)
+        if stored is None:
             Manifest.read(inside.store)  # says what is wrong
-        now = Manifest.parse(found[0] if found else b"", place.url)
-        return cls(place, open_archive(url), now.identity, root_of(now.files))
+        current = Manifest.parse(stored[0] if stored else b"", bucket.url)
+        return cls(bucket, open_archive(url), current.identity, root_of(current.files))
 
     @property
     def url(self) -> str:
-        """Where, for people."""
+        """Where it is, for messages."""
         return self.place.url
 
     def current(self) -> tuple[Manifest, Stamp]:
@@ -172,50 +173,58 @@ class _BucketArchive:
         Raises:
             SourceChangedError: It is that of another archive, or there is none.
         """
-        found = self.place.fetch(manifests.KEY, SMALL)
-        now = None if found is None else Manifest.parse(found[0], self.url)
-        if found is None or now is None or now.identity != self.identity:
+        stored = self.place.fetch(manifests.KEY, SMALL)
+        manifest = None if stored is None else Manifest.parse(stored[0], self.url)
+        if stored is None or manifest is None or manifest.identity != self.identity:
             raise replaced_meanwhile(self.url)
-        return now, found[1]
+        return manifest, stored[1]
 
     def publish(self, change: Change) -> tuple[Manifest, Manifest]:
-        """Put the manifest that a change makes of the one that is there.
+        """Apply a change to the manifest that is there, and put the result in its place.
 
         Returns:
-            The one that it replaced, and the new one.
+            The manifest that was replaced, and the new one.
 
         Raises:
             VoxarrayError: As `Change.apply` and `current`, and what the store refuses.
         """
         in_vain, last = 0, -1
         while in_vain < max(1, int(settings.get("remote-attempts"))):
-            now, stamp = self.current()
-            # An answer may have been lost, and others may have gone on from what was put.
-            if last >= 0 and _is_done(change, now):
-                return now, now
-            # Of several writers one gets on, so that only what changes nothing is in vain.
-            in_vain = in_vain + 1 if now.generation == last else 0
-            last = now.generation
-            made = change.apply(now, self.url)
-            self._keep(now)
-            data = made.to_bytes()
+            current, stamp = self.current()
+            # The answer to an earlier put may have been lost: then the change is published, and
+            # other writers may have built on it.
+            if last >= 0 and _is_done(change, current):
+                return current, current
+            # Each lost race means that another writer succeeded: only attempts after which the
+            # generation is the same count as failures.
+            in_vain = in_vain + 1 if current.generation == last else 0
+            last = current.generation
+            successor = change.apply(current, self.url)
+            self._keep(current)
+            data = successor.to_bytes()
             self.is_unknown = True
             is_put = self.place.replace(manifests.KEY, data, stamp)
             if is_put or self.place.holds(manifests.KEY, data):
-                return now, made
+                return current, successor
             self.is_unknown = False
             retries.pause(1 + in_vain)
         raise overtaken(self.place.objects.where(manifests.KEY))
 
-    def tidy(self, before: Manifest, made: Manifest) -> None:
-        """Tell other readers of the label maps, and delete what left; it is published anyway."""
-        gone = [key for key in before.files if key not in made.files and key != self.root + LIST]
-        names = [key for key in gone if self._holds_name(key)]
-        old = range(max(1, made.generation - 2 * KEPT), made.generation - KEPT)
+    def tidy(self, before: Manifest, published: Manifest) -> None:
+        """Update OME-Zarr's list, and delete objects that left the archive.
+
+        The change is published already, so errors are only logged.
+        """
+        obsolete = [
+            key for key in before.files if key not in published.files and key != self.root + LIST
+        ]
+        names = [key for key in obsolete if self._holds_name(key)]
+        old = range(max(1, published.generation - 2 * KEPT), published.generation - KEPT)
         try:
             self._put_list()
-            self.place.delete([key for key in gone if key not in names])
-            # By these the names are taken: who adds one anew must not meet deletions of the old.
+            self.place.delete([key for key in obsolete if key not in names])
+            # Last, since these hold the names: a writer that takes a name again must not have its
+            # new objects deleted as old ones.
             self.place.delete(names)
             self.place.delete([f"{HISTORY}/{number}.json" for number in old])
         except (VoxarrayError, OSError) as error:
@@ -224,7 +233,7 @@ class _BucketArchive:
             )
 
     def taken(self, name: str) -> ArchiveError:
-        """The error of a name of which there are objects already."""
+        """The error for a name under which there are objects already."""
         return ArchiveError(
             f"{self.url} holds objects of a label map {name!r} that is not in the archive's "
             "manifest: another process is adding or removing this label map, or was interrupted; "
@@ -238,27 +247,28 @@ class _BucketArchive:
         inside = key[len(self.root) :].split("/")
         return inside[0] == FOLDER and len(inside) == 3 and inside[2] == TOP
 
-    def _keep(self, now: Manifest) -> None:
-        """Put the manifest that is replaced beside it: every writer puts the same bytes."""
-        key, data = f"{HISTORY}/{now.generation}.json", now.to_bytes()
+    def _keep(self, replaced: Manifest) -> None:
+        """Keep a copy of the manifest that is replaced; every writer puts the same bytes."""
+        key, data = f"{HISTORY}/{replaced.generation}.json", replaced.to_bytes()
         if not self.place.create(key, data) and not self.place.holds(key, data):
-            self.place.put(key, data)  # that of an archive that was here before
+            self.place.put(key, data)  # the other copy is of an archive that was here before
 
     def _put_list(self) -> None:
         """Bring OME-Zarr's list up to date.
 
-        Of two writers, the later one to look at the manifest has the last word.
+        Two writers may do this at once. Each repeats it until the manifest is the same before and
+        after, so that the list agrees with the last manifest.
         """
         for _ in range(1 + max(1, int(settings.get("remote-attempts")))):
-            now, _stamp = self.current()
-            entry, key = now.files.get(self.root + LIST), self.root + LIST
+            current, _stamp = self.current()
+            entry, key = current.files.get(self.root + LIST), self.root + LIST
             if entry is not None:
-                self.place.put(key, list_document(names_in(now.files, self.root)))
+                self.place.put(key, list_document(names_in(current.files, self.root)))
             else:
-                found = self.place.fetch(key)
-                if found is not None and is_own_list(found[0]):
+                stored = self.place.fetch(key)
+                if stored is not None and is_own_list(stored[0]):
                     self.place.delete([key])
-            if self.current()[0].digest == now.digest:
+            if self.current()[0].digest == current.digest:
                 return
 
 
@@ -266,17 +276,22 @@ class _BucketArchive:
 def _created(
     archive: _BucketArchive, name: str, area: Staging
 ) -> Iterator[Mapping[str, FileEntry]]:
-    """The objects of a label map, and their entries; gone again unless it is published."""
-    place, root, holder = archive.place, archive.root, f"{FOLDER}/{name}/{TOP}"
-    others = [key for key in area.files if key != holder]
+    """Create the objects of a label map; they are deleted if publishing it fails.
+
+    Yields:
+        Entries of the objects, by key.
+    """
+    bucket, root, name_document = archive.place, archive.root, f"{FOLDER}/{name}/{TOP}"
+    others = [key for key in area.files if key != name_document]
 
     def put(key: str) -> None:
         data = body_of(f"{area.root}/{key}")
-        # The name is ours: what has the same bytes is what an attempt put whose answer was lost.
-        if not _is_new(place, root + key, data) and not place.holds(root + key, data):
+        # This writer owns the name: an object with the same bytes is its own, put by an attempt
+        # whose answer was lost.
+        if not _is_new(bucket, root + key, data) and not bucket.holds(root + key, data):
             raise archive.taken(name)
 
-    if not _is_new(place, root + holder, body_of(f"{area.root}/{holder}")):
+    if not _is_new(bucket, root + name_document, body_of(f"{area.root}/{name_document}")):
         raise archive.taken(name)
     try:
         with ThreadPoolExecutor(max(1, int(settings.get("remote-requests")))) as threads:
@@ -288,8 +303,8 @@ def _created(
     except BaseException:
         if not archive.is_unknown:
             with suppress(VoxarrayError, OSError):
-                place.delete([root + key for key in others])
-                place.delete([root + holder])
+                bucket.delete([root + key for key in others])
+                bucket.delete([root + name_document])
         raise
 
 
@@ -300,15 +315,15 @@ def _is_new(place: WritableObjects, key: str, data: Body) -> bool:
             return True
         if place.stat(key) is not None:
             return False
-        retries.pause(number)  # the store was of two minds: 409, and nothing is there
+        retries.pause(number)  # the store answered 409 (conflict), and yet there is no object
     return False
 
 
 def _require_all(archive: _BucketArchive, entries: Mapping[str, FileEntry]) -> None:
     folder = archive.root + FOLDER
-    seen = archive.place.below(folder).stamps()
+    stamps = archive.place.below(folder).stamps()
     for key, entry in entries.items():
-        stamp = seen.get(key[len(folder) + 1 :])
+        stamp = stamps.get(key[len(folder) + 1 :])
         if stamp is None or stamp.size != entry.size:
             raise MissingDataError(
                 f"{key} was deleted or changed in {archive.url} while the label map was added: add "
@@ -317,20 +332,20 @@ def _require_all(archive: _BucketArchive, entries: Mapping[str, FileEntry]) -> N
             )
 
 
-def _is_done(change: Change, now: Manifest) -> bool:
+def _is_done(change: Change, manifest: Manifest) -> bool:
     """Whether a manifest has all that a change makes."""
-    entries = {key: entry for one in change.added.values() for key, entry in one.items()}
+    entries = {key: entry for files in change.added.values() for key, entry in files.items()}
     return (
-        all(now.files.get(key) == entry for key, entry in entries.items())
-        and not set(change.removed) & set(names_in(now.files, root_of(now.files)))
-        and all(now.metadata.get(key) == value for key, value in change.notes.items())
-        and not set(change.forgotten) & set(now.metadata)
+        all(manifest.files.get(key) == entry for key, entry in entries.items())
+        and not set(change.removed) & set(names_in(manifest.files, root_of(manifest.files)))
+        and all(manifest.metadata.get(key) == value for key, value in change.notes.items())
+        and not set(change.forgotten) & set(manifest.metadata)
     )
 
 
 @contextmanager
 def _local(url: str) -> Iterator[Staging]:
-    """A folder of this machine in which a label map is written."""
+    """A local folder in which a label map is written."""
     try:
         with spool() as folder:
             yield Staging(folder, url)

@@ -1,19 +1,20 @@
 """Building an archive in a bucket: objects first, the manifest last, in one step.
 
-A file is written on this machine's disk, read back, put as an object and deleted here, while those
-after it are encoded; an image of a few MiB touches no disk. Every object is created, which the
-store refuses where there is one: what is there has the same bytes, and is as good, or is of another
-writer, and then this archive goes below a folder of its own (see `voxarray.archive.roots`). So
-nothing that anybody could have published is changed. Only the manifest makes it an archive: it is
-created too, or takes the place of the very manifest that was there when writing began; the store
-lets one of several writers do that.
+A file is written to the local disk, read back, put as an object and deleted here, while the next
+files are encoded; an image of a few MiB touches no disk. Objects are created and never replaced:
+the store refuses to create one that exists. If the existing object has the same bytes, it is used
+as it is ("borrowed"); else it belongs to another writer, and this archive goes below a folder of
+its own (see `voxarray.archive.roots`). So nothing that anybody could have published is changed.
+Only the manifest makes it an archive. It is created, too, or replaces the manifest that was there
+when writing began, if that is still there; the store lets one of several writers succeed.
 
-What a writer has put at the top it may delete again, if its source turns out to be bad, unless
-another counts on it. Both leave a mark before they look for the other's, so that one of them at
-least sees it: who would delete does not, and who counts on objects copies them.
+If its source turns out to be bad, a writer deletes the objects that it has put at the top
+("withdrawn"), unless another writer borrows them. Each of the two puts a mark before it looks for
+the mark of the other, so that at least one of them sees it: a writer that would delete then does
+not, and a writer that borrows copies the objects.
 
-Who is interrupted leaves objects without a manifest, which nobody reads. The next conversion of the
-same source goes on from them, and ``voxarray clean`` removes them.
+A writer that is interrupted leaves objects without a manifest, which nobody reads. The next
+conversion of the same source reuses them, and ``voxarray clean`` removes them.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ from voxarray.storage.uploads import body_of, exists, put_new, spool
 
 _LOG = logging.getLogger(__name__)
 
-_OF_THE_SOURCE = (FormatError, SourceChangedError)
-"""What would befall any other writer of the same archive, too."""
+_SOURCE_ERRORS = (FormatError, SourceChangedError)
+"""With these every other writer of the same archive fails, too."""
 
 
 @dataclass(slots=True)
@@ -93,23 +94,24 @@ class BucketStaging(Staging):
             MissingDataError: Somebody has deleted an object meanwhile.
             AccessDeniedError, TransportError: What the store refuses.
         """
-        held = self._held.take()
-        top = held[TOP]
+        held_files = self._held.take()
+        top = held_files[TOP]
         for key in [key for key in self.files if key != TOP]:
-            self._begin(key, held.get(key))
+            self._begin(key, held_files.get(key))
         for future in self._pending:
             future.result()
-        self._put(TOP, top)  # the last of all: without it, nobody else opens what is not whole
+        # After all other files: without it, other Zarr readers do not open an incomplete archive.
+        self._put(TOP, top)
         if self._is_borrowing and not self._root and self._is_marked("borrowed"):
-            self._root = new_root()  # and all is copied there
-        # What went up before a key turned out to be taken lies elsewhere; all files have one root.
+            self._root = new_root()  # below, all objects are copied there
+        # Objects that were put before a key turned out to be taken lie below another root.
         for key, root in list(self._done.items()):
             if root != self._root:
                 self.place.copy(root + key, self._root + key)
         files = {self._root + key: entry for key, entry in self.files.items()}
         self._require_all(files)
         manifest = Manifest(files, source)
-        # From here on an error of the transport does not tell whether it was published.
+        # From here on, a transport error leaves open whether the archive was published.
         self._is_swapping = True
         before = None if self.replaced is None else self.replaced[1]
         put_new(self.place, manifests.KEY, manifest.to_bytes(), before)
@@ -124,7 +126,7 @@ class BucketStaging(Staging):
         self._pending.append(thread_pools.request_pool().submit(self._put, key, data))
 
     def _put(self, key: str, data: bytes | None) -> None:
-        """Put a file that is held, or one that is on this machine's disk and then leaves it."""
+        """Put a file from memory, or from the local disk, where it is then deleted."""
         path, root = f"{self.root}/{key}", self._root
         body = body_of(path) if data is None else data
         while not self._is_put(root + key, body):
@@ -134,9 +136,10 @@ class BucketStaging(Staging):
             os.unlink(path)
 
     def _is_put(self, key: str, data: Body) -> bool:
-        """Whether an object is there with these bytes, from now on or before."""
+        """Create an object; True if it was created, or was there with the same bytes."""
         for number in range(1, 1 + max(1, int(settings.get("remote-attempts")))):
-            # An answer that was lost makes our own object look like another's: then the bytes tell.
+            # If the answer to a create was lost, our own object looks like that of another writer:
+            # so the bytes are compared.
             if self.place.create(key, data):
                 self._created.append(key)
                 return True
@@ -156,9 +159,9 @@ class BucketStaging(Staging):
         return any(is_opposite(key) for key in self.place.stamps())
 
     def _moved(self, root: str) -> str:
-        """Where to go on after a key was taken by other bytes."""
+        """The root to write below, after a key below ``root`` was found taken by other bytes."""
         with self._lock:
-            # Several threads find it taken, and one new root is enough.
+            # Several threads may find that at once, and one new root is enough.
             if self._root == root:
                 self._root = new_root()
                 _LOG.info(
@@ -170,28 +173,31 @@ class BucketStaging(Staging):
             return self._root
 
     def _require_all(self, files: Mapping[str, FileEntry]) -> None:
-        seen = self.place.stamps()
+        stamps = self.place.stamps()
         for key, entry in files.items():
-            size = seen[key].size if key in seen else -1
+            size = stamps[key].size if key in stamps else -1
             if size != entry.size:
-                told = "is gone" if size < 0 else f"has {size} bytes"
+                difference = "is gone" if size < 0 else f"has {size} bytes"
                 raise MissingDataError(
-                    f"{key} {told}, but {entry.size} bytes were put into {self.destination}: "
+                    f"{key} {difference}, but {entry.size} bytes were put into {self.destination}: "
                     "somebody deleted or changed it while the archive was made; convert again",
                     path=self.destination,
                 )
 
     def _tidy(self, files: Mapping[str, FileEntry], top: bytes) -> None:
-        """Tell other readers where it is, and delete what it has replaced; it is there anyway."""
-        place = self.place
+        """Put the signpost for other readers, and delete the objects that were replaced.
+
+        The archive is published already, so errors are only logged.
+        """
+        bucket = self.place
         try:
             if self._root:
-                place.put(TOP, signpost(top, self._root))
-            old = [] if self.replaced is None else self.replaced[0].files
-            gone = [key for key in old if key not in files and key != TOP]
+                bucket.put(TOP, signpost(top, self._root))
+            old_files = [] if self.replaced is None else self.replaced[0].files
+            obsolete = [key for key in old_files if key not in files and key != TOP]
             if self.replaced is not None and self.replaced[0].generation:
-                gone += self._history_of(self.replaced[0])
-            place.delete([*gone, *self._marks])
+                obsolete += self._history_of(self.replaced[0])
+            bucket.delete([*obsolete, *self._marks])
         except (VoxarrayError, OSError) as error:
             _LOG.warning(
                 "%r is complete, but the objects that it replaced could not be deleted: %s",
@@ -200,19 +206,23 @@ class BucketStaging(Staging):
             )
 
     def _history_of(self, replaced: Manifest) -> Iterator[str]:
-        """Keys of the manifests before one; some may be those of the new archive already."""
+        """Keys of the earlier manifests of the archive that was replaced.
+
+        The new archive may have a history of its own by now, so the identities are compared.
+        """
         for key in self.place.stamps():
             if is_history(key, replaced):
-                found = self.place.fetch(key, SMALL)
+                stored = self.place.fetch(key, SMALL)
                 with suppress(VoxarrayError):  # a damaged one, which `clean` deletes
-                    if found and Manifest.parse(found[0], key).identity == replaced.identity:
+                    if stored and Manifest.parse(stored[0], key).identity == replaced.identity:
                         yield key
 
     def give_up(self, error: BaseException) -> None:
-        """Remove what was put, where nobody else can have counted on it.
+        """Delete the objects that were put, where no other writer can be using them.
 
-        Below a folder of its own that is all. At the top another writer of the same archive may
-        count on it, unless that fails like this one, for what the source says, or has left a mark.
+        Below a folder of its own these are all. Objects at the top may be borrowed by another
+        writer of the same archive. They are deleted only if the source is at fault, since then
+        that writer fails, too, and if it has left no mark.
         """
         for future in self._pending:
             future.cancel()
@@ -221,20 +231,22 @@ class BucketStaging(Staging):
             return  # nobody knows whether it was published
         at_top = any(not key.startswith("generations/") for key in self._created)
         with suppress(VoxarrayError, OSError):
-            alone = at_top and isinstance(error, _OF_THE_SOURCE)
-            # Before the manifest is looked for: whoever has published it has left no mark.
-            alone = alone and not self._is_marked("withdrawn")
+            may_delete_all = at_top and isinstance(error, _SOURCE_ERRORS)
+            # Before the manifest is read: a writer that has published it leaves no mark behind.
+            may_delete_all = may_delete_all and not self._is_marked("withdrawn")
             current = self.place.fetch(manifests.KEY, SMALL)
-            named = {} if current is None else Manifest.parse(current[0], self.destination).files
-            alone = alone and current is None
-            gone = [
+            named_keys = (
+                {} if current is None else Manifest.parse(current[0], self.destination).files
+            )
+            may_delete_all = may_delete_all and current is None
+            removable = [
                 key
                 for key in self._created
-                if key not in named and (alone or key.startswith("generations/"))
+                if key not in named_keys and (may_delete_all or key.startswith("generations/"))
             ]
-            self.place.delete(gone)
-            # Not with them: objects of one call go in any order, and without the mark others count
-            # on those that are there still.
+            self.place.delete(removable)
+            # In a call of their own: the store deletes the objects of one call in any order, and
+            # if the mark went first, another writer could borrow objects that are about to go.
             self.place.delete(self._marks)
 
 
@@ -242,7 +254,7 @@ class BucketStaging(Staging):
 def bucket_staging(
     destination: str, overwrite: bool, *, holds: bool = False
 ) -> Iterator[BucketStaging]:
-    """An archive to be made at a URL; what was put goes again if that fails for good.
+    """An archive to be made at a URL; if that fails, the objects that were put are deleted.
 
     Args:
         destination: Where the archive will be.
@@ -255,15 +267,15 @@ def bucket_staging(
         AccessDeniedError, TransportError: What the store refuses.
         ArchiveError: With code ``NO_SPACE`` or ``IO_ERROR`` for what the disk refuses.
     """
-    place = WritableObjects.at(destination)
-    replaced = there(place, overwrite)
+    bucket = WritableObjects.at(destination)
+    replaced = there(bucket, overwrite)
     try:
         with nullcontext("") if holds else spool() as folder:
             area = BucketStaging(
                 folder,
-                place.url,
+                bucket.url,
                 holds=holds,
-                place=place,
+                place=bucket,
                 replaced=replaced,
                 _root="" if replaced is None else new_root(),
             )
@@ -275,34 +287,34 @@ def bucket_staging(
     except VoxarrayError:
         raise
     except OSError as error:
-        raise refusal(error, place.url) from error
+        raise refusal(error, bucket.url) from error
 
 
-def there(place: WritableObjects, overwrite: bool) -> tuple[Manifest, Stamp] | None:
+def there(bucket: WritableObjects, overwrite: bool) -> tuple[Manifest, Stamp] | None:
     """The manifest of the archive at a place that is to be replaced; None if there is none.
 
     Raises:
         ArchiveExistsError: If it may not be replaced.
     """
-    found = place.fetch(manifests.KEY, SMALL)
-    if found is not None and not overwrite:
-        raise exists(place.url)
-    keys = place.stamps()
-    if found is None:
-        require_unclaimed(place, keys)
+    stored = bucket.fetch(manifests.KEY, SMALL)
+    if stored is not None and not overwrite:
+        raise exists(bucket.url)
+    keys = bucket.stamps()
+    if stored is None:
+        require_unclaimed(bucket, keys)
         return None
     try:
-        manifest = Manifest.parse(found[0], place.url)
+        manifest = Manifest.parse(stored[0], bucket.url)
     except VoxarrayError:  # a damaged one of ours may be replaced, another program's may not
-        if not found[0].startswith(manifests.BEGINNING):
+        if not stored[0].startswith(manifests.BEGINNING):
             raise
-        require_replaceable_keys(place.url, keys, None)
-        return Manifest({}, {}), found[1]
-    require_replaceable_keys(place.url, keys, set(manifest.files))
-    return manifest, found[1]
+        require_replaceable_keys(bucket.url, keys, None)
+        return Manifest({}, {}), stored[1]
+    require_replaceable_keys(bucket.url, keys, set(manifest.files))
+    return manifest, stored[1]
 
 
-def require_unclaimed(place: WritableObjects, keys: Mapping[str, Stamp]) -> None:
+def require_unclaimed(bucket: WritableObjects, keys: Mapping[str, Stamp]) -> None:
     """Raise `ArchiveExistsError` unless all that is there was left by writers of an archive."""
-    top = place.fetch(TOP, SMALL) if TOP in keys else None
-    require_replaceable_keys(place.url, keys, None, None if top is None else top[0])
+    top = bucket.fetch(TOP, SMALL) if TOP in keys else None
+    require_replaceable_keys(bucket.url, keys, None, None if top is None else top[0])

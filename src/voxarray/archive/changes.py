@@ -29,10 +29,10 @@ class Change:
     """What the next generation has that the one before has not, and the other way round.
 
     Attributes:
-        added: Entries of the files of new label maps, by name; with whole keys.
-        removed: Names of label maps that go.
-        notes: What is noted anew, by key.
-        forgotten: Keys that go from the notes.
+        added: Entries of the files of new label maps, by name of the label map and full key.
+        removed: Names of label maps that are removed.
+        notes: New notes, by key.
+        forgotten: Keys of notes that are removed.
     """
 
     added: Mapping[str, Mapping[str, FileEntry]] = field(default_factory=dict)
@@ -40,60 +40,60 @@ class Change:
     notes: Mapping[str, Any] = field(default_factory=dict)
     forgotten: tuple[str, ...] = ()
 
-    def apply(self, now: Manifest, path: str) -> Manifest:
+    def apply(self, current: Manifest, path: str) -> Manifest:
         """The manifest after this change.
 
         Args:
-            now: The manifest that will be replaced.
+            current: The manifest that will be replaced.
             path: The archive, for messages.
 
         Raises:
             UnsupportedError: If the archive is of format version 1 (``OLD_VERSION``).
             ArchiveExistsError: If a name is taken (``NAME_TAKEN``).
-            MissingFileError: If what is to go is not there (``NO_LABELS``, ``NO_NOTE``).
+            MissingFileError: If what is to be removed is not there (``NO_LABELS``, ``NO_NOTE``).
             FormatError: If notes are no JSON, or too many (``BAD_METADATA``).
         """
-        if now.version < manifests.VERSION:
+        if current.version < manifests.VERSION:
             raise UnsupportedError(
-                f"{path} is of format version {now.version}, which cannot be added to: convert "
+                f"{path} is of format version {current.version}, which cannot be added to: convert "
                 "the source again with --overwrite (overwrite=True)",
                 code="OLD_VERSION",
                 path=path,
             )
-        root = root_of(now.files)
-        files = {key: entry for key, entry in now.files.items() if key != root + LIST}
+        root = root_of(current.files)
+        files = {key: entry for key, entry in current.files.items() if key != root + LIST}
         for name in self.removed:
-            require_layer(name, now, path)
-            start = f"{root}{FOLDER}/{name}/"
-            files = {key: entry for key, entry in files.items() if not key.startswith(start)}
+            require_layer(name, current, path)
+            folder = f"{root}{FOLDER}/{name}/"
+            files = {key: entry for key, entry in files.items() if not key.startswith(folder)}
         for name, entries in self.added.items():
             require_free(name, layer_names.names_in(files, root), path)
             files |= entries
         if names := layer_names.names_in(files, root):
             files[root + LIST] = FileEntry.of(layer_names.list_document(names))
-        return now.successor(files, self._noted(now, path))
+        return current.successor(files, self._noted(current, path))
 
-    def _noted(self, now: Manifest, path: str) -> Mapping[str, Any]:
-        noted = dict(now.metadata)
+    def _noted(self, current: Manifest, path: str) -> Mapping[str, Any]:
+        notes = dict(current.metadata)
         for key in self.forgotten:
-            if key not in noted:
+            if key not in notes:
                 raise MissingFileError(
                     f"{path} has no note {key!r:.80}, as made by add_notes; it has only "
-                    f"{sorted(noted)!r:.200}",
+                    f"{sorted(notes)!r:.200}",
                     code="NO_NOTE",
                     path=path,
                 )
-            del noted[key]
+            del notes[key]
         for key, value in self.notes.items():
-            if key in noted and noted[key] != value:
+            if key in notes and notes[key] != value:
                 raise ArchiveExistsError(
-                    f"{path} has a note {key!r:.80} already, {noted[key]!r:.80}: remove it first",
+                    f"{path} has a note {key!r:.80} already, {notes[key]!r:.80}: remove it first",
                     code="NAME_TAKEN",
                     path=path,
                 )
-            noted[key] = value
+            notes[key] = value
         try:
-            size = len(json.dumps(noted, allow_nan=False).encode())
+            size = len(json.dumps(notes, allow_nan=False).encode())
         except (TypeError, ValueError, RecursionError) as error:
             raise FormatError(
                 f"notes must be JSON: texts, finite numbers, true, false, null, lists and objects "
@@ -108,7 +108,7 @@ class Change:
                 code="BAD_METADATA",
                 path=path,
             )
-        return noted
+        return notes
 
 
 def require_free(name: str, names: Iterable[str], path: str) -> None:
@@ -123,9 +123,9 @@ def require_free(name: str, names: Iterable[str], path: str) -> None:
         )
 
 
-def require_layer(name: str, now: Manifest, path: str) -> None:
+def require_layer(name: str, manifest: Manifest, path: str) -> None:
     """Raise `MissingFileError` (``NO_LABELS``) unless there is a label map of that name."""
-    names = layer_names.names_in(now.files, root_of(now.files))
+    names = layer_names.names_in(manifest.files, root_of(manifest.files))
     if name not in names:
         raise MissingFileError(
             f"{path} has no label map {name!r:.100}, only {names!r:.300}",
@@ -135,7 +135,7 @@ def require_layer(name: str, now: Manifest, path: str) -> None:
 
 
 def replaced_meanwhile(path: str) -> SourceChangedError:
-    """The error of a change of an archive that is not there any more."""
+    """The error for a change of an archive that is not there any more."""
     return SourceChangedError(
         f"another process replaced or deleted the archive {path} during this change: nothing was "
         "added or removed; if there is a new archive, try again with it",

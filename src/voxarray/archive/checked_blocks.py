@@ -1,9 +1,10 @@
-"""Blocks of a chunk that was read whole before: read by themselves, and checked all the same.
+"""Single blocks of a chunk, read and checked alone, once the whole chunk has been read.
 
-A small box needs a block or two of a chunk, but the checksum that was written is the whole chunk's,
-so that most of the time goes into bytes of which only the checksum is wanted. A crc32c runs: what
-it is at the beginning of a block, with the bytes of the block, gives what it is at its end. So what
-it was at the borders of blocks, kept from when the whole was found intact, checks any of them.
+A small box needs a block or two of a chunk, but the archive stores one checksum for the whole
+chunk, so that most of the time goes into bytes that only the checksum needs. A crc32c can be
+extended: from its value at the beginning of a block and the bytes of the block follows its value at
+the end. So when a whole chunk is found intact, its running crc32c at every border of blocks is
+kept, and later checks any of the blocks.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from voxarray.storage.buffers import scratch_bytes
 from voxarray.storage.store import Blob
 
 _SHARE = 4
-"""A quarter of a chunk is read by itself; more of it costs about as much as the whole."""
+"""Up to a quarter of a chunk is read as blocks; more costs about as much as the whole chunk."""
 
-_MOST = 1 << 15
+_MAX_BORDERS = 1 << 15
 """Borders of blocks that a process keeps: about 3 MiB of numbers."""
 
 _kept: dict[tuple[int, int], CheckedBlocks] = {}
@@ -55,7 +56,7 @@ class CheckedBlocks:
 
         Args:
             body: Its bytes, without their crc32c.
-            crc: What that must be.
+            crc: The crc32c that was written.
         """
         try:
             frame = BloscFrame.parse(body.data)
@@ -66,12 +67,12 @@ class CheckedBlocks:
             return None
         body = body.view()
         body.flags.writeable = False  # google_crc32c takes none that can change
-        found: int = google_crc32c.value(body[: borders[0]])
-        sums = [found]
+        running_crc: int = google_crc32c.value(body[: borders[0]])
+        sums = [running_crc]
         for begin, end in itertools.pairwise(borders):
-            found = google_crc32c.extend(found, body[begin:end])
-            sums.append(found)
-        if found != crc:
+            running_crc = google_crc32c.extend(running_crc, body[begin:end])
+            sums.append(running_crc)
+        if running_crc != crc:
             return None
         header = body[:4].tobytes()
         return cls(header, frame.decoded, frame.block, borders, tuple(sums))
@@ -87,19 +88,19 @@ class CheckedBlocks:
             end: The one after the last.
 
         Returns:
-            Whether that was done: False if the bytes are not those that were seen before.
+            False if the bytes are not those that were found intact before; nothing is decoded then.
         """
         first, last = BloscFrame.blocks(begin, end, self.decoded, self.block)
         borders = self.borders
-        place, count = borders[first], last - first
-        ahead = HEADER + 4 * count
-        encoded = scratch_bytes("encoded", ahead + borders[last] - place)
-        blocks = encoded[ahead:]
-        if blob.read_into(offset + place, blocks) != len(blocks):
+        blocks_start, count = borders[first], last - first
+        table_end = HEADER + 4 * count
+        encoded = scratch_bytes("encoded", table_end + borders[last] - blocks_start)
+        blocks = encoded[table_end:]
+        if blob.read_into(offset + blocks_start, blocks) != len(blocks):
             return False
-        seen = blocks.view()
-        seen.flags.writeable = False
-        if google_crc32c.extend(self.sums[first], seen) != self.sums[last]:
+        read_only = blocks.view()
+        read_only.flags.writeable = False
+        if google_crc32c.extend(self.sums[first], read_only) != self.sums[last]:
             return False
         start, stop = first * self.block, min(last * self.block, self.decoded)
         struct.pack_into(
@@ -110,27 +111,27 @@ class CheckedBlocks:
             stop - start,
             self.block,
             len(encoded),
-            *(border - place + ahead for border in borders[first:last]),
+            *(border - blocks_start + table_end for border in borders[first:last]),
         )
         library().decompress(encoded, out[start:stop])
         return True
 
 
 def is_small(begin: int, end: int, decoded: int) -> bool:
-    """Whether some decoded bytes of a chunk are so few that its other blocks are left alone."""
+    """Whether so few decoded bytes of a chunk are needed that its blocks are read one by one."""
     return (end - begin) * _SHARE <= decoded
 
 
 def known(shard: int, slot: int) -> CheckedBlocks | None:
-    """What is kept of a chunk, by the numbers of its open shard and in it."""
+    """What is kept of a chunk, by the number of its open shard and its slot in the shard."""
     return _kept.get((shard, slot))
 
 
 def keep(shard: int, slot: int, blocks: CheckedBlocks) -> None:
-    """Keep what was seen of a chunk; everything else is forgotten when it is too much."""
+    """Keep the blocks of a chunk; when that exceeds the limit, all others are forgotten."""
     global _borders
     _borders += len(blocks.borders)  # a lost update between threads costs nothing
-    if _borders > _MOST:
+    if _borders > _MAX_BORDERS:
         _kept.clear()
         _borders = len(blocks.borders)
     _kept[shard, slot] = blocks

@@ -4,7 +4,7 @@
   label by it.
 * ``weight_sums`` (channel, cell), of floating-point numbers of which none is negative, NaN or
   infinite: these may be probabilities. Samplers find voxels by their weight with it.
-* The smallest and the largest voxel, found while chunks are at hand anyway.
+* The smallest and the largest voxel, found while the chunks are in memory.
 
 A cell is a chunk of the full resolution.
 """
@@ -99,7 +99,7 @@ class LabelTally:
         for channel, volume in enumerate(voxels, n * self.layout.chunk[0]):
             rows = rows_of(channel, number, volume)
             if rows is None:
-                self._is_labels = False  # a measurement called a label map: nothing to sample by
+                self._is_labels = False  # too many values: a measurement that is called a label map
                 return
             self._rows.append(rows)
 
@@ -141,7 +141,8 @@ class WeightTally:
         n, z, y, x = index
         number = cells_of(self.layout).number(x, y, z)
         for channel, volume in enumerate(voxels, n * self.layout.chunk[0]):
-            # A NaN is the minimum of what it is in; an infinity is in the sum.
+            # With a NaN, the minimum is NaN and fails the comparison; an infinity makes the sum
+            # infinite.
             total = float(volume.sum(dtype=np.float64)) if volume.min() >= 0 else math.nan
             if not math.isfinite(total):
                 self._are_weights = False
@@ -175,7 +176,7 @@ class Extremes:
     Chunks come from several threads, each while it is in the processor's cache.
 
     Attributes:
-        ends: What was found; None as long as no value was finite.
+        ends: Smallest and largest value; None as long as no value was finite.
     """
 
     def __init__(self) -> None:
@@ -183,7 +184,7 @@ class Extremes:
         self.ends: Ends | None = None
 
     def watching(self, convert: Callable[[NDArray], NDArray]) -> Callable[[NDArray], NDArray]:
-        """A function that does what ``convert`` does and looks at its result."""
+        """``convert``, with its results counted on the way."""
 
         def watch(block: NDArray) -> NDArray:
             voxels = convert(block)
@@ -193,22 +194,22 @@ class Extremes:
         return watch
 
     def add(self, voxels: NDArray) -> None:
-        """Look at voxels of any shape; complex ones have no order and are left out."""
+        """Count voxels of any shape; complex ones have no order and are left out."""
         ends = _ends(voxels)
         if ends is not None:
             self.include(ends)
 
     def include(self, ends: Ends) -> None:
-        """Take into account the smallest and the largest of voxels that were seen elsewhere."""
+        """Include the smallest and the largest of voxels that were counted elsewhere."""
         with self._lock:
-            seen = ends if self.ends is None else (*self.ends, *ends)
-            self.ends = min(seen), max(seen)
+            candidates = ends if self.ends is None else (*self.ends, *ends)
+            self.ends = min(candidates), max(candidates)
 
     def of(self, scaling: Scaling | None) -> dict[str, Any]:
         """``minimum`` and ``maximum`` as JSON; None where no value is finite.
 
         Args:
-            scaling: What makes intensities of the voxels that were seen.
+            scaling: Turns stored voxels into intensities.
         """
         if self.ends is None:
             return {"minimum": None, "maximum": None}

@@ -47,8 +47,8 @@ def clean(
             anything: there all that is left is removed if ``unlocked`` is set.
         unlocked: Whether also that goes of which no lock can tell whether its owner lives: where
             the file system has no locks or keeps them to one machine, and what voxarray 0.1 left.
-            To be said only while nobody converts there. An archive that was moved out of the way of
-            another one is put back if that one never came.
+            To be set only while nobody converts there. An archive that was moved aside for a new
+            one is put back if the new one was never published.
         dry_run: Whether to look only.
 
     Returns:
@@ -64,36 +64,39 @@ def clean(
     if not os.path.isdir(root):
         raise MissingFileError(f"there is no folder {root}", path=root)
     closed: list[OSError] = []
-    found = []
+    leftovers = []
     for archive in _archives(root):
-        found += _traces(archive, dry_run=dry_run)
-    for left in _below(root, closed):
-        owner = ownership(left)
-        seen = Leftover(left, owner, _bytes(left))
-        may_go = owner is Ownership.ABANDONED or (unlocked and owner is Ownership.UNKNOWN)
-        found.append(_removed(seen) if may_go and not dry_run else seen)
+        leftovers += _traces(archive, dry_run=dry_run)
+    for leftover_path in _below(root, closed):
+        owner = ownership(leftover_path)
+        leftover = Leftover(leftover_path, owner, _bytes(leftover_path))
+        may_remove = owner is Ownership.ABANDONED or (unlocked and owner is Ownership.UNKNOWN)
+        leftovers.append(_removed(leftover) if may_remove and not dry_run else leftover)
     for error in closed:
         problem = f"its content cannot be listed ({error.strerror})"
-        found.append(Leftover(error.filename, Ownership.UNKNOWN, 0, "failed", problem))
-    return sorted(found, key=lambda one: one.path)
+        leftovers.append(Leftover(error.filename, Ownership.UNKNOWN, 0, "failed", problem))
+    return sorted(leftovers, key=lambda leftover: leftover.path)
 
 
 def _traces(archive: str, *, dry_run: bool) -> list[Leftover]:
-    """What interrupted additions have left inside of an archive."""
-    found = [f"{archive}/{key}" for key in traces(archive)]
-    if not found or dry_run:
-        return [Leftover(path, Ownership.ABANDONED, _bytes(path)) for path in found]
-    seen = [Leftover(path, Ownership.ABANDONED, _bytes(path)) for path in found]
+    """Remove what interrupted additions have left inside an archive."""
+    paths = [f"{archive}/{key}" for key in traces(archive)]
+    leftovers = [Leftover(path, Ownership.ABANDONED, _bytes(path)) for path in paths]
+    if not paths or dry_run:
+        return leftovers
     try:
-        alone = mend_archive(archive)
+        is_locked = mend_archive(archive)
     except OSError as error:
-        return [replace(one, outcome="failed", problem=str(error)) for one in seen]
-    if not alone:
-        return [replace(one, ownership=Ownership.UNKNOWN) for one in seen]
-    left = traces(archive)
+        return [replace(leftover, outcome="failed", problem=str(error)) for leftover in leftovers]
+    if not is_locked:
+        return [replace(leftover, ownership=Ownership.UNKNOWN) for leftover in leftovers]
+    remaining = traces(archive)
     return [
-        replace(one, outcome="left" if one.path.removeprefix(f"{archive}/") in left else "removed")
-        for one in seen
+        replace(
+            leftover,
+            outcome="left" if leftover.path.removeprefix(f"{archive}/") in remaining else "removed",
+        )
+        for leftover in leftovers
     ]
 
 
@@ -107,30 +110,31 @@ def _archives(root: str) -> Iterator[str]:
         folders[:] = [name for name in folders if not _LEFT.fullmatch(name)]
 
 
-def _removed(left: Leftover) -> Leftover:
+def _removed(leftover: Leftover) -> Leftover:
     try:
-        if left.ownership is Ownership.ABANDONED:
-            now = remove_if_abandoned(left.path)
-            return replace(left, ownership=now, outcome=_outcome(now))
-        if left.path.endswith(_REPLACED) and _put_back(left.path):
-            return replace(left, outcome="restored")
-        if left.path.endswith(_REPLACED):
-            remove_tree(left.path) if os.path.isdir(left.path) else os.unlink(left.path)
-        elif os.path.isdir(left.path):
-            remove_aside(left.path)
+        if leftover.ownership is Ownership.ABANDONED:
+            owner = remove_if_abandoned(leftover.path)
+            return replace(leftover, ownership=owner, outcome=_outcome(owner))
+        if leftover.path.endswith(_REPLACED) and _put_back(leftover.path):
+            return replace(leftover, outcome="restored")
+        if leftover.path.endswith(_REPLACED):
+            remove_tree(leftover.path) if os.path.isdir(leftover.path) else os.unlink(leftover.path)
+        elif os.path.isdir(leftover.path):
+            remove_aside(leftover.path)
         else:
-            os.unlink(left.path)
+            os.unlink(leftover.path)
     except OSError as error:
-        return replace(left, outcome="failed", problem=str(error))
-    return replace(left, outcome="removed")
+        return replace(leftover, outcome="failed", problem=str(error))
+    return replace(leftover, outcome="removed")
 
 
-def _outcome(now: Ownership) -> Outcome:
-    return "removed" if now is Ownership.ABANDONED else "left"  # somebody was quicker
+def _outcome(owner: Ownership) -> Outcome:
+    # If another process has taken the folder over meanwhile, it is left alone.
+    return "removed" if owner is Ownership.ABANDONED else "left"
 
 
 def _put_back(path: str) -> bool:
-    """Give an archive its name again, if nothing has it."""
+    """Rename an archive that was moved aside to its own name, if that is free."""
     folder, name = os.path.split(path)
     match = _LEFT.fullmatch(name)
     destination = os.path.join(folder, match["name"] if match and match["name"] else name)

@@ -31,8 +31,8 @@ class Codec:
         cname: Compressor inside blosc (``lz4``, ``lz4hc``, ``zstd``); empty for none.
         level: Effort of the compressor, 1 to 9.
         shuffle: ``noshuffle``, ``shuffle`` (bytes) or ``bitshuffle``.
-        block: Bytes of a chunk that are compressed, and can be read, by themselves; 0 leaves it to
-            blosc, which takes more.
+        block: Bytes of a chunk that are compressed on their own, and can be read on their own; 0
+            leaves the size to blosc, which takes larger blocks.
     """
 
     cname: str = "lz4"
@@ -43,7 +43,7 @@ class Codec:
     def encode(self, chunk: NDArray) -> tuple[bytes, bytes]:
         """Bytes of a C-contiguous little-endian chunk, and their crc32c, which follows them.
 
-        Two parts, for joining them would copy the first.
+        They are two parts, since joining them would copy the first.
         """
         body = self._body(chunk)
         crc: int = google_crc32c.value(body)
@@ -79,7 +79,8 @@ class Codec:
             out: The whole chunk; voxels that are not needed may stay what they were.
             begin: First byte of the chunk that is needed.
             end: The one after the last; -1 for all.
-            crc: crc32c of this very chunk; None if the chunk alone says it (version 1).
+            crc: crc32c of this chunk, from the table of the shard; None to take the one at the end
+                of the chunk (version 1).
 
         Raises:
             ChecksumError: If the bytes are not those that were written.
@@ -125,7 +126,8 @@ class Codec:
         return [*chain, {"name": "crc32c"}]
 
     def _block_size(self, itemsize: int) -> int:
-        # Of codecs that it makes a stream per byte of an item for, blosc multiplies the size.
+        # With lz4, blosc splits blocks into a stream for each byte of an item, and multiplies the
+        # size that it is given by the item size.
         return self.block // itemsize if self.cname == "lz4" else self.block
 
     @classmethod
@@ -165,7 +167,7 @@ def check(encoded: NDArray[np.uint8], crc: int | None = None) -> None:
 
     Args:
         encoded: Its bytes, of which the last four are the crc32c of those before.
-        crc: What that must be; None takes any, as long as the chunk agrees with itself.
+        crc: The crc32c that it must have; None compares the chunk with its own last bytes only.
     """
     read_only = encoded if crc is None else encoded[:-CRC_BYTES]
     if read_only.flags.writeable:  # google_crc32c takes none that can change
@@ -183,12 +185,12 @@ def check(encoded: NDArray[np.uint8], crc: int | None = None) -> None:
 def is_background(chunk: NDArray) -> bool:
     """Whether every bit of a dense chunk is zero: -0.0 equals zero and is not the same voxel."""
     bits = bits_of(chunk)
-    # A few samples first: almost every chunk that holds something shows it in one of them.
+    # A few samples first: almost every chunk that is not background has a nonzero sample.
     return not (bits[:: max(1, bits.size // _SAMPLES)].any() or bits.any())
 
 
 def bits_of(chunk: NDArray) -> NDArray:
-    """The bytes of a dense chunk, as wide numbers where it has whole ones."""
+    """The bytes of a dense chunk; as 64-bit numbers if their count is a multiple of 8."""
     raw = _as_bytes(chunk)
     return raw.view(np.uint64) if raw.size % 8 == 0 else raw
 

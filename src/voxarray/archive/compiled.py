@@ -48,7 +48,7 @@ _CRC_BYTES = 4
 _RESIDUE = 0x48674BC7  # as `voxarray.archive.codecs` has it
 _HEADER = 16
 _FORMAT, _LZ4_FORMAT = 2, 1
-_SHUFFLED, _AS_IT_IS, _BIT_SHUFFLED, _UNKNOWN, _WHOLE = 0x1, 0x2, 0x4, 0x8, 0x10
+_SHUFFLED, _UNCOMPRESSED, _BIT_SHUFFLED, _UNKNOWN, _WHOLE = 0x1, 0x2, 0x4, 0x8, 0x10
 _LZ4 = 1
 _LEAST_SPLIT, _MOST_STREAMS = 128, 16
 
@@ -133,7 +133,7 @@ def _decode(body, length, begin, end, decoded, size, target, streams_at, lz4, bl
         return 0
     if flags & _UNKNOWN or block <= 0 or block > decoded:
         return 0
-    if flags & _AS_IT_IS:
+    if flags & _UNCOMPRESSED:
         return body + _HEADER if length == _HEADER + decoded else 0
     first, last = begin // block, -(-end // block)
     if _HEADER + 4 * (-(-decoded // block)) > length:

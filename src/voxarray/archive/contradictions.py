@@ -1,8 +1,8 @@
-"""Copies of one fact that an archive holds for several readers, and that must say the same.
+"""Facts that an archive stores several times, for several readers, and that must agree.
 
-The affine of an image stands in our own attributes; in OME-Zarr's scale and translation, the
-coordinates and the header of NIfTI it stands again, for readers that know nothing of ours. No
-digest tells which of two is right once both were sealed.
+The affine of an image stands in our own attributes, and again in OME-Zarr's scale and translation,
+in the coordinates and in the NIfTI header, for readers that do not know our attributes. Digests
+cannot find a contradiction: a wrong value that was written has a valid digest, too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from voxarray.geometry.layout import coarser
 from voxarray.nifti_header.header import NiftiHeader
 
 Contradiction = tuple[str, str]
-"""A key, and what it says against what."""
+"""Key of a document, and the text of the contradiction."""
 
 _TOLERANCE = 1e-9
 """Relative; and absolute in the unit of the number, which is mm or seconds."""
@@ -64,9 +64,9 @@ def of_labels(base: ArchiveSource, names: list[str]) -> Iterator[Contradiction]:
     key = f"{base.prefix}labels/zarr.json"
     if not names:
         return
-    listed = _within(_attributes(base, key), "ome", "labels")
-    if not isinstance(listed, list) or sorted(map(str, listed)) != names:
-        yield key, f"lists the label maps {listed!r:.200}, but the archive has {names}"
+    listed_names = _within(_attributes(base, key), "ome", "labels")
+    if not isinstance(listed_names, list) or sorted(map(str, listed_names)) != names:
+        yield key, f"lists the label maps {listed_names!r:.200}, but the archive has {names}"
 
 
 def of_layer(base: ArchiveSource, layer: ArchiveSource) -> Iterator[Contradiction]:
@@ -81,20 +81,20 @@ def of_layer(base: ArchiveSource, layer: ArchiveSource) -> Iterator[Contradictio
 
 def _of_ome(image: ArchiveSource) -> Iterator[Contradiction]:
     key = f"{image.prefix}zarr.json"
-    found = _attributes(image, key)
+    attributes = _attributes(image, key)
     expected = image.image.attributes(image.grid_of_level.shape, of_image=bool(image.prefix))
     for name in ("axes", "datasets"):
-        place = ("ome", "multiscales", 0, name)
-        seen, made = _within(found, *place), _within(expected, *place)
-        if not _agree(seen, made):
+        path = ("ome", "multiscales", 0, name)
+        stored, derived = _within(attributes, *path), _within(expected, *path)
+        if not _agree(stored, derived):
             yield (
                 key,
-                f"has the OME-Zarr {name} {seen!r:.300}, but by voxarray's own metadata they "
-                f"should be {made!r:.300}",
+                f"has the OME-Zarr {name} {stored!r:.300}, but by voxarray's own metadata they "
+                f"should be {derived!r:.300}",
             )
 
 
-def _of_array(level: ArchiveSource, before: ArchiveSource | None) -> Iterator[Contradiction]:
+def _of_array(level: ArchiveSource, finer: ArchiveSource | None) -> Iterator[Contradiction]:
     key = f"{level.array.key}/zarr.json"
     document, array, image = _document(level, key), level.array, level.image
     names = [image.axis, "z", "y", "x"]
@@ -107,11 +107,11 @@ def _of_array(level: ArchiveSource, before: ArchiveSource | None) -> Iterator[Co
     expected = (None, None) if scaling is None else (scaling.slope, scaling.intercept)
     if not _agree(list(packed), list(expected)):
         yield key, f"has the scaling {packed}, but the image has {expected}"
-    if before is None:
+    if finer is None:
         return
-    if array.dtype != before.array.dtype:
-        yield key, f"stores {array.dtype}, but the next finer level stores {before.array.dtype}"
-    layout = coarser(before.array.layout, image.factors[level.number - 1])
+    if array.dtype != finer.array.dtype:
+        yield key, f"stores {array.dtype}, but the next finer level stores {finer.array.dtype}"
+    layout = coarser(finer.array.layout, image.factors[level.number - 1])
     if array.layout != layout:
         yield (
             key,
@@ -120,10 +120,10 @@ def _of_array(level: ArchiveSource, before: ArchiveSource | None) -> Iterator[Co
 
 
 def _may_present(stored: np.dtype, presented: np.dtype, is_scaled: bool) -> bool:
-    """Whether an image of a type can be kept in numbers of another one."""
+    """Whether an image of one type can be stored as numbers of another type."""
     if stored == presented or (presented.kind == "b" and stored == np.uint8):
         return True
-    # Integers of a file that were scaled when they were read: by now, or by whoever reads.
+    # Integers of a file with a scaling, which was applied by the writer or is left to the reader.
     return presented.kind == "f" and stored.kind in "iu" and (is_scaled or stored.itemsize <= 4)
 
 
@@ -199,19 +199,19 @@ def _document(image: ArchiveSource, key: str) -> Mapping[str, Any]:
         FormatError: If it is not a JSON object (``BAD_METADATA``).
     """
     try:
-        found = json.loads(handle_cache.document(image.store, image.opened, key))
+        document = json.loads(handle_cache.document(image.store, image.opened, key))
     except (ValueError, RecursionError) as error:
         if isinstance(error, FormatError):
             raise
-        found = None
-    if not isinstance(found, dict):
+        document = None
+    if not isinstance(document, dict):
         raise FormatError(
             f"{key} of {image.store.path} is not a JSON object: restore the archive, or convert "
             "the source again with --overwrite (overwrite=True)",
             code="BAD_METADATA",
             path=image.path,
         )
-    return found
+    return document
 
 
 def _attributes(image: ArchiveSource, key: str) -> Any:
@@ -239,25 +239,25 @@ def _within(document: Any, *keys: str | int) -> Any:
     return document
 
 
-def _agree(seen: Any, expected: Any) -> bool:
-    """Whether two documents say the same; numbers to the last digits."""
+def _agree(stored: Any, expected: Any) -> bool:
+    """Whether two documents agree; numbers to a relative 1e-9."""
     if isinstance(expected, (int, float)) and not isinstance(expected, bool):
-        is_number = isinstance(seen, (int, float)) and not isinstance(seen, bool)
-        return is_number and math.isclose(seen, expected, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+        is_number = isinstance(stored, (int, float)) and not isinstance(stored, bool)
+        return is_number and math.isclose(stored, expected, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
     if isinstance(expected, Mapping):
         return (
-            isinstance(seen, Mapping)
-            and seen.keys() == expected.keys()
-            and all(_agree(seen[key], value) for key, value in expected.items())
+            isinstance(stored, Mapping)
+            and stored.keys() == expected.keys()
+            and all(_agree(stored[key], value) for key, value in expected.items())
         )
     if isinstance(expected, (list, tuple)):
         return (
-            isinstance(seen, list)
-            and len(seen) == len(expected)
-            and all(_agree(one, other) for one, other in zip(seen, expected, strict=True))
+            isinstance(stored, list)
+            and len(stored) == len(expected)
+            and all(_agree(a, b) for a, b in zip(stored, expected, strict=True))
         )
-    return bool(seen == expected)
+    return bool(stored == expected)
 
 
-def _all_close(seen: Any, expected: Any) -> bool:
-    return bool(np.allclose(seen, expected, rtol=_TOLERANCE, atol=1e-6))
+def _all_close(stored: Any, expected: Any) -> bool:
+    return bool(np.allclose(stored, expected, rtol=_TOLERANCE, atol=1e-6))

@@ -54,12 +54,12 @@ def convert(
         labels: Label maps of the image, by name.
         options: Levels, chunks, codec, overwriting.
         progress: Called with the bytes of voxels done and in all.
-        facts: What the manifest says of the source besides its size and sha256; JSON.
-        extremes: Whether it also says the smallest and the largest value, which are found while
-            chunks are encoded.
+        facts: What the manifest states about the source besides its size and sha256; JSON.
+        extremes: Whether the manifest also states the smallest and the largest value, which are
+            found while chunks are encoded.
         parts: All parts of the image, if they were written before by `write_part`.
-        confirm: Called when the archive is complete, before it takes the place of another; what it
-            raises leaves that one there.
+        confirm: Called when the archive is complete, before it replaces another one; if it raises,
+            the old archive stays.
 
     Raises:
         ArchiveExistsError: If the destination exists and may not be overwritten.
@@ -67,7 +67,7 @@ def convert(
         GridError: If a label map is on another grid than the image; ``GRID_MISMATCH``.
         VoxarrayError: What the source or the disk finds wrong; nothing was published.
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     target = destination_of(destination)
     plans = _plans(source, kind, table, labels or {}, options)
     memory.require(
@@ -78,25 +78,25 @@ def convert(
     total = sum(plan.voxel_bytes for plan in plans.values())
     holds = total <= held_files.LARGEST and not parts
     report = counter(progress, total)
-    found = Extremes() if extremes else None
+    value_range = Extremes() if extremes else None
     with in_the_making(target, options.overwrite, options.staging, holds=holds) as area:
         digests = [
-            complete(plan, area, parts, found)
+            complete(plan, area, parts, value_range)
             if parts and not prefix
-            else plan.write(area, prefix, report, None if prefix else found)
+            else plan.write(area, prefix, report, None if prefix else value_range)
             for prefix, plan in plans.items()
         ]
         if labels:
             area.write(layer_names.LIST, layer_names.list_document(labels))
-        values = {} if found is None else found.of(plans[""].metadata.scaling)
+        values = {} if value_range is None else value_range.of(plans[""].metadata.scaling)
         size = source.bytes_on_disk
-        said = {"bytes": size, "sha256": digests[0], **(facts or {}), **values}
-        finish(area, said, options.overwrite, zipped=is_zip_name(target), confirm=confirm)
+        source_facts = {"bytes": size, "sha256": digests[0], **(facts or {}), **values}
+        finish(area, source_facts, options.overwrite, zipped=is_zip_name(target), confirm=confirm)
     return Conversion(
         path=target,
         source_bytes=total,
         archive_bytes=sum(entry.size for entry in area.files.values()),
-        seconds=time.perf_counter() - began,
+        seconds=time.perf_counter() - start,
         levels=plans[""].metadata.levels,
     )
 
@@ -117,8 +117,8 @@ def _plans(
     plans = {"": WritePlan.of(source, kind, table, options)}
     like_image = Options(chunk=options.chunk)
     for name, layer in labels.items():
-        others = [one for one in labels if one != require_name(name)]
-        require_free(name, others, source.path or "the image")
+        other_names = [label for label in labels if label != require_name(name)]
+        require_free(name, other_names, source.path or "the image")
         plans[f"labels/{name}/"] = layer_plan(
             name, layer, source.grid, plans[""].metadata.factors, like_image
         )
@@ -150,13 +150,13 @@ def layer_plan(
 
 
 def counter(progress: Progress | None, total: int) -> Callable[[int], None]:
-    """Adds up the bytes that are done, for whoever looks on."""
-    done = 0
+    """A function that adds up bytes and reports the sum to ``progress``."""
+    processed = 0
 
     def report(size: int) -> None:
-        nonlocal done
-        done += size
+        nonlocal processed
+        processed += size
         if progress is not None:
-            progress(done, total)
+            progress(processed, total)
 
     return report

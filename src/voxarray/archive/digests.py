@@ -1,8 +1,8 @@
 """What files are recognised by: one digest for each version of the format.
 
-Version 1 took crc32c. Most files of an archive end in their own crc32c, and the crc32c of anything
-that does is a constant: it proves the length alone. Version 2 takes xxh3-128, which no checksum
-inside a file cancels.
+Version 1 took crc32c. Most files of an archive end in their own crc32c, and the crc32c of such a
+file is a constant: it proves nothing but the length. Version 2 takes xxh3-128, which a checksum
+inside the file does not cancel.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PIECE = 1 << 20
 
 
 class Hasher(Protocol):
-    """Takes bytes, and says what they come to."""
+    """Computes a digest of the bytes that it is given."""
 
     def update(self, data: Any, /) -> object: ...
     def hexdigest(self) -> str: ...
@@ -43,25 +43,25 @@ class _Crc32c:
 
 
 def hasher(version: int = 2) -> Hasher:
-    """What makes the digests of a version of the format."""
+    """The hash function of a version of the format."""
     return _Crc32c() if version == 1 else xxhash.xxh3_128()
 
 
 def digest_of(data: bytes | memoryview, version: int = 2) -> str:
-    """Digest of bytes that are at hand."""
+    """Digest of bytes in memory."""
     if version > 1:
         return xxhash.xxh3_128_hexdigest(data)
-    found = hasher(version)
-    found.update(data)
-    return found.hexdigest()
+    digest = hasher(version)
+    digest.update(data)
+    return digest.hexdigest()
 
 
 def digest_of_blob(blob: Blob, version: int = 2) -> tuple[int, str]:
-    """Size and digest of what is open, read in pieces; of fewer bytes where it ends."""
-    found, done = hasher(version), 0
+    """Size and digest of an open file, read in pieces; the size is smaller if the file is short."""
+    digest, count_read = hasher(version), 0
     # One buffer for all pieces: fresh ones cost more in page faults than the reading itself.
     buffer = np.empty(min(_PIECE, blob.size), np.uint8)
-    while count := blob.read_into(done, buffer[: blob.size - done]):
-        found.update(buffer[:count])
-        done += count
-    return done, found.hexdigest()
+    while count := blob.read_into(count_read, buffer[: blob.size - count_read]):
+        digest.update(buffer[:count])
+        count_read += count
+    return count_read, digest.hexdigest()

@@ -19,11 +19,11 @@ from voxarray.geometry.layout import Factors
 
 Reduction = Callable[[NDArray, Factors], NDArray]
 
-_FEW = 8
-"""Voxels of a cell that are sorted by comparing rows."""
+_MAX_NETWORK = 8
+"""Voxels of a cell up to which a sorting network sorts them, row by row."""
 
-_MOST_PAIRED = 128
-"""Bytes of a cell whose sum, and the half for rounding, fit into 16 bits."""
+_MAX_PAIRED = 128
+"""Bytes of a cell up to which their sum, and the half for rounding, fit into 16 bits."""
 
 _LONGEST_WORD = 8
 """Bytes of the largest number that is moved as an integer."""
@@ -56,21 +56,24 @@ def mode(block: NDArray, factors: Factors) -> NDArray:
         strides = (depth * height * width, height * width, width, 1)
         spans = [stride * factor for stride, factor in zip(strides, (1, *factors), strict=True)]
         places = [np.arange(n) * span for n, span in zip(mixed.shape, spans, strict=True)]
-        chosen = np.asarray(sum(np.ix_(*places))).reshape(-1)[numbers]
-        cells = np.empty((math.prod(factors), len(chosen)), block.dtype)
+        cell_starts = np.asarray(sum(np.ix_(*places))).reshape(-1)[numbers]
+        cells = np.empty((math.prod(factors), len(cell_starts)), block.dtype)
         order = itertools.product(*map(_by_halves, factors))
-        for member, place in zip(cells, order, strict=True):
-            offset = sum(p * stride for p, stride in zip(place, strides[1:], strict=True))
-            np.take(block.reshape(-1), chosen + offset, out=member, mode="clip")
+        for member, position in zip(cells, order, strict=True):
+            offset = sum(i * stride for i, stride in zip(position, strides[1:], strict=True))
+            np.take(block.reshape(-1), cell_starts + offset, out=member, mode="clip")
         result.reshape(-1)[numbers] = _vote(cells)
     return result
 
 
 def _by_halves(factor: int) -> list[int]:
-    """Even places before odd ones, and so on: of equal zeros of two signs the first is taken."""
+    """Offsets in a cell, even ones before odd ones, and so on within each half.
+
+    The order decides between 0.0 and -0.0, which are equal: the first one is taken.
+    """
     order = [0]
     while len(order) < factor:
-        order = [2 * place for place in order] + [2 * place + 1 for place in order]
+        order = [2 * index for index in order] + [2 * index + 1 for index in order]
     return order
 
 
@@ -97,35 +100,38 @@ def _vote(cells: NDArray) -> NDArray:
     best_run: NDArray[Any] = np.ones(cells.shape[1], np.int8 if len(cells) < 1 << 7 else np.int16)
     run = best_run.copy()
     with np.errstate(invalid="ignore"):
-        for row, row_bits, before in zip(cells[1:], bits[1:], cells[:-1], strict=True):
-            run *= (row == before).view(np.int8)
+        for row, row_bits, previous in zip(cells[1:], bits[1:], cells[:-1], strict=True):
+            run *= (row == previous).view(np.int8)
             run += 1
             # Strictly: the smaller value came first and keeps a tie.
             longer = run > best_run
             if bits is cells:
                 np.copyto(best, row, where=longer)
-            else:  # a tenth of the time: all bits of the one, or none
-                ones = np.negative(longer.view(np.int8)).astype(f"i{best.itemsize}")
-                best_bits ^= (best_bits ^ row_bits) & ones.view(bits.dtype)
+            else:  # copies by a mask of all bits or none, in a tenth of the time of `copyto`
+                all_bits = np.negative(longer.view(np.int8)).astype(f"i{best.itemsize}")
+                best_bits ^= (best_bits ^ row_bits) & all_bits.view(bits.dtype)
             np.maximum(best_run, run, out=best_run)
     return best
 
 
 def _sort(cells: NDArray) -> None:
-    """Sort the columns of (members, cells): a few integers by whole rows, ten times as fast."""
-    if cells.dtype.kind not in "iu" or len(cells) > _FEW:
-        cells.sort(axis=0)  # which puts NaN last
+    """Sort the columns of (members, cells) in place.
+
+    A few integers are sorted by a network that compares whole rows, which is ten times as fast.
+    """
+    if cells.dtype.kind not in "iu" or len(cells) > _MAX_NETWORK:
+        cells.sort(axis=0)  # NaN comes last
         return
-    least = np.empty_like(cells[0])
+    smaller = np.empty_like(cells[0])
     for low, high in _comparisons(len(cells)):
-        np.minimum(cells[low], cells[high], out=least)
+        np.minimum(cells[low], cells[high], out=smaller)
         np.maximum(cells[low], cells[high], out=cells[high])
-        cells[low] = least
+        cells[low] = smaller
 
 
 @cache
 def _comparisons(count: int) -> tuple[tuple[int, int], ...]:
-    """Batcher's odd-even merge sort of a power of two: pairs that are put in order, in turn."""
+    """Pairs that Batcher's odd-even merge sort compares, in order; ``count`` is a power of two."""
     pairs = []
     span = 1
     while span < count:
@@ -157,19 +163,19 @@ def _integer_mean(block: NDArray, factors: Factors, count: int) -> NDArray:
 def _integer_sum(block: NDArray, factors: Factors, count: int) -> NDArray:
     """Sums of cells of integers of up to 32 bits, exact, in a wider type.
 
-    Bytes that are neighbours along x are the halves of one number of 16 bits: so they are added
-    without a step to every other voxel and without a cast, which cost more than the adding. Wider
-    numbers gain nothing by it.
+    Two bytes that are neighbours along x are the halves of one 16-bit number. So they are added
+    without striding over every other voxel and without a cast, which cost more than the addition.
+    Wider numbers gain nothing by it.
     """
     slow, middle, fastest = factors
     narrow = block.dtype
-    is_paired = fastest > 1 and count <= _MOST_PAIRED and block.strides[-1] == 1
+    is_paired = fastest > 1 and count <= _MAX_PAIRED and block.strides[-1] == 1
     if narrow.itemsize > 1 or not is_paired:
         return _sum(block, factors, np.dtype(np.int32 if narrow.itemsize <= 2 else np.int64))
-    both = block.view(f"{narrow.kind}2")
-    total = both << both.dtype.type(8)
-    total >>= both.dtype.type(8)
-    total += both >> both.dtype.type(8)
+    byte_pairs = block.view(f"{narrow.kind}2")
+    total = byte_pairs << byte_pairs.dtype.type(8)
+    total >>= byte_pairs.dtype.type(8)
+    total += byte_pairs >> byte_pairs.dtype.type(8)
     return _sum(total, (slow, middle, fastest // 2), total.dtype)
 
 
@@ -182,8 +188,8 @@ def _sum(block: NDArray, factors: Factors, dtype: np.dtype) -> NDArray:
 
 
 def _pairs(block: NDArray, axis: int) -> tuple[NDArray, NDArray]:
-    before = (slice(None),) * axis
-    return block[(*before, slice(0, None, 2))], block[(*before, slice(1, None, 2))]
+    leading_axes = (slice(None),) * axis
+    return block[(*leading_axes, slice(0, None, 2))], block[(*leading_axes, slice(1, None, 2))]
 
 
 def _whole_cells(block: NDArray, factors: Factors) -> NDArray:

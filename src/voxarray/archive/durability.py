@@ -1,4 +1,4 @@
-"""Making sure that a shard is on the disk, and that its bytes are those that were written."""
+"""Syncing shards to the disk, and comparing their bytes with those that were written."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ShardSync:
     Attributes:
         fd: Descriptor of the shard, closed by `finish` or `close`.
         path: The file, for messages.
-        syncs: Whether it is synced here; False where somebody syncs all files at once.
-        asked: Bytes that somebody has asked to be settled; for who asks.
+        syncs: Whether it is synced here; False if the caller syncs all files at once.
+        asked: Bytes up to which `advance` was requested; kept here for the caller.
     """
 
     fd: int
@@ -37,8 +37,8 @@ class ShardSync:
 
     def advance(self, until: int) -> None:
         """Sync what was written and read it back as far as ``until``."""
-        # Synced before it is read: after an error of the disk some file systems drop the page, and
-        # only a read that comes later shows the loss.
+        # Synced before it is read: after a write error some file systems drop the page from the
+        # cache, so that only a later read returns what the disk really holds.
         if self.syncs:
             os.fsync(self.fd)
         buffer = scratch("sync", (1, 1, 1, _PIECE), _BYTE).reshape(-1)
@@ -46,12 +46,12 @@ class ShardSync:
             piece = buffer[: until - self._done]
             count = portable.preadv(self.fd, [piece.data], self._done)
             if count == 0:
-                break  # `finish` says what is missing
+                break  # the file is short: `finish` compares the size
             self._digest.update(piece[:count])
             self._done += count
 
     def finish(self, entry: FileEntry) -> None:
-        """Settle the rest, compare the whole with what was written, and close the file.
+        """Sync and read back the rest, compare the digest with that of the entry, and close.
 
         Raises:
             ArchiveError: If it reads back otherwise; ``VERIFY_FAILED``.
@@ -60,11 +60,11 @@ class ShardSync:
             self.advance(entry.size)
         finally:
             self.close()
-        seen = self._digest.hexdigest()
-        if (self._done, seen) != (entry.size, entry.digest):
+        digest = self._digest.hexdigest()
+        if (self._done, digest) != (entry.size, entry.digest):
             raise ArchiveError(
                 f"{self.path} was written with {entry.size} bytes and the digest {entry.digest}, "
-                f"but reads back with {self._done} bytes and the digest {seen}: the disk or the "
+                f"but reads back with {self._done} bytes and the digest {digest}: the disk or the "
                 "memory of this machine may be faulty; check them, and convert again",
                 code="VERIFY_FAILED",
                 path=self.path,

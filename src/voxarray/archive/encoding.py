@@ -28,7 +28,7 @@ class VoxelEncoding:
         source: What is read: the source, or its stored numbers.
         dtype: Type in the archive.
         baked: Scaling that is applied while writing.
-        kept: Scaling that the archive records.
+        kept: Scaling that the archive records, for readers to apply.
     """
 
     source: Source
@@ -86,10 +86,11 @@ def _baked_dtype(stored: np.dtype, scaling: Scaling, presented: np.dtype) -> np.
     if not (slope.is_integer() and intercept.is_integer()):
         return None
     if slope < 0 and intercept == 0 and np.signbit(intercept):
-        return None  # 0 becomes -0.0, which no integer is
+        return None  # 0 becomes -0.0, which integers cannot hold
     info = np.iinfo(stored)
     ends = sorted(int(slope) * int(end) + int(intercept) for end in (info.min, info.max))
-    # The scaled values are presented as floats; only those that floats hold may be integers.
+    # A reader gets the scaled values as floats: integers that a float cannot hold exactly would
+    # differ from what the source presents.
     largest = max(abs(end) for end in (*ends, int(slope), int(intercept)))
     if largest > _EXACT[presented]:
         return None

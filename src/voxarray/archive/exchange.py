@@ -1,9 +1,9 @@
-"""The moment in which one archive takes the place of another, while others may add to the old one.
+"""Replacing one archive by another, while other processes may add to the old one.
 
-Who adds label maps or notes goes by path, step after step (`voxarray.archive.generations`): an
-exchange between two steps would lose what is added, or put it into the new archive. So the exchange
-holds the lock that they take. Where no lock excludes them, the old archive is looked at once more
-afterwards, and is put back if it is not the one that was replaced.
+A process that adds label maps or notes takes several steps, each by path
+(`voxarray.archive.generations`): an exchange between two of them would lose the addition, or put it
+into the new archive. So the exchange holds the lock of those processes. Where no lock excludes
+them, the old archive is read once more after the exchange, and is put back if it has changed.
 """
 
 from __future__ import annotations
@@ -19,46 +19,46 @@ from voxarray.storage.swap_lock import swap_lock
 
 @contextmanager
 def changes_held_up(root: str) -> Iterator[bytes | None]:
-    """Keep others from changing an archive in a local folder; nothing for what is none.
+    """Keep others from changing an archive in a local folder; does nothing if it is no archive.
 
     Yields:
-        The manifest that it has, if others may change it all the same; None if nobody can.
+        The bytes of its manifest, if no lock keeps others from changing it; None if one does.
 
     Raises:
         ArchiveError: If somebody else has been changing it for two minutes (``BUSY``).
     """
     path = f"{root}/{manifests.KEY}"
-    with ExitStack() as held:
+    with ExitStack() as locks:
         try:
-            alone = held.enter_context(swap_lock(path))
+            is_locked = locks.enter_context(swap_lock(path))
         except VoxarrayError:
-            raise  # some of ours are OSErrors, too
-        except OSError:  # there is none, or this user may not change it: others may
-            alone = False
-        yield None if alone else _bytes(path)
+            raise  # some of our exceptions are OSErrors, too
+        except OSError:  # no manifest, or this user may not write to it; other users may
+            is_locked = False
+        yield None if is_locked else _bytes(path)
 
 
-def was_changed(root: str, seen: bytes | None) -> bool:
-    """Whether an archive that was moved is not as it was, or somebody was about to change it.
+def was_changed(root: str, manifest_before: bytes | None) -> bool:
+    """Whether an archive that was moved aside was changed, or was about to be.
 
     Args:
         root: Where it is now.
-        seen: Its manifest as `changes_held_up` gave it.
+        manifest_before: Its manifest, as `changes_held_up` gave it.
     """
-    if seen is None:
+    if manifest_before is None:
         return False
-    if _bytes(f"{root}/{manifests.KEY}") != seen:
+    if _bytes(f"{root}/{manifests.KEY}") != manifest_before:
         return True
     try:
-        generation = manifests.Manifest.parse(seen, root).generation
+        generation = manifests.Manifest.parse(manifest_before, root).generation
     except VoxarrayError:  # damaged, so that nobody adds to it
         return False
-    # The name that a writer takes first, before anything moves.
+    # A writer makes this name in its first step, before it moves anything.
     return f"{HISTORY}/{generation}.json" in history(root).values()
 
 
 def changed_at_last(path: str) -> ArchiveExistsError:
-    """The error of an archive that was changed in the moment of the exchange."""
+    """The error for an archive that was changed at the moment of the exchange."""
     return ArchiveExistsError(
         f"somebody was changing {path} in the moment in which a new archive was to replace it: the "
         "old archive stays as it is; look at what was added to it, then try again. If nobody "

@@ -1,18 +1,18 @@
-"""Publishing an archive anew: label maps and notes come and go, and the base is never rewritten.
+"""Publishing a change of an archive: label maps and notes come and go, the base is never rewritten.
 
-A generation is published by putting another ``manifest.json`` in the place of the old one; all that
-it names is there before. On file systems that happens under the lock of the manifest that is
-replaced (see `voxarray.storage.swap_lock`), in these steps::
+A generation is published by replacing ``manifest.json``; all files that the new one names are there
+before. On file systems that happens under the lock of the manifest that is replaced (see
+`voxarray.storage.swap_lock`), in these steps::
 
     generations/7.json         a second name of the manifest: only one writer can make it
-    generations/next.json      the manifest to be
+    generations/next.json      the next manifest
     labels/tumour/...          moved in, whole
-    labels/zarr.json           OME-Zarr's list, exchanged
-    manifest.json              exchanged for next.json: now, and not before, it is there
+    labels/zarr.json           OME-Zarr's list, replaced
+    manifest.json              replaced by next.json: this step publishes the change
 
-What is killed on the way leaves the generation that it found, and traces that `interrupted` sees
-and that the next writer takes away; nothing else in ``labels`` is ever deleted. For buckets see
-`voxarray.archive.bucket_layers`.
+A writer that is killed before the last step leaves the old generation in force, and traces, which
+`interrupted` finds and the next writer removes; nothing else in ``labels`` is ever deleted. For
+buckets see `voxarray.archive.bucket_layers`.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ HISTORY = "generations"
 NEXT = f"{HISTORY}/next.json"
 
 KEPT = 8
-"""Replaced manifests that are kept, and the first: it proves the identity of the archive."""
+"""How many replaced manifests are kept, besides the first, which proves the archive's identity."""
 
 
 def publish_change(root: str, change: Change, work: str, identity: str | None = None) -> Manifest:
-    """Publish the generation that a change makes of an archive in a local folder.
+    """Apply a change to an archive in a local folder, and publish the result.
 
     Args:
         root: The archive.
-        change: Of which the new label maps are written and synced below ``work/labels``.
-        work: A folder of this process alone, on the same file system; what leaves the archive goes
+        change: Its new label maps are written and synced below ``work/labels`` already.
+        work: A folder of this process alone, on the same file system; removed label maps are moved
             there.
-        identity: Of the archive that the change is for; None for whatever is there.
+        identity: Of the archive that the change is for; None for any archive that is there.
 
     Returns:
         The new manifest.
@@ -60,129 +60,133 @@ def publish_change(root: str, change: Change, work: str, identity: str | None = 
             written into ``labels``. The archive is as it was.
         OSError: What the disk refuses; the archive is as it was.
     """
-    made = None
-    while made is None:
-        with swap_lock(f"{root}/{manifests.KEY}") as alone:
-            made = _attempt(root, change, work, alone, identity)
+    published = None
+    while published is None:
+        with swap_lock(f"{root}/{manifests.KEY}") as is_locked:
+            published = _attempt(root, change, work, is_locked, identity)
     try:
         sync(root)
     except OSError as error:
         raise _unsynced(root, error) from error
-    with suppress(OSError, VoxarrayError):  # published it is: what stays, the next one takes away
-        _tidy(root, made, change, work)
-    return made
+    # The change is published: what cannot be removed now, the next writer removes.
+    with suppress(OSError, VoxarrayError):
+        _tidy(root, published, change, work)
+    return published
 
 
 def _attempt(
-    root: str, change: Change, work: str, alone: bool, identity: str | None
+    root: str, change: Change, work: str, is_locked: bool, identity: str | None
 ) -> Manifest | None:
     """The new manifest; None if another writer was quicker."""
-    now = Manifest.read(TreeStore(root))
-    if identity is not None and now.identity != identity:
+    current = Manifest.read(TreeStore(root))
+    if identity is not None and current.identity != identity:
         raise replaced_meanwhile(root)
-    if alone:
-        mend(root, now, work)
-    # Anew in each attempt: a writer that was quicker may have changed what this change builds on.
-    made = change.apply(now, root)
-    # Before anything moves: a label map must not land on what no manifest names.
-    _require_own(root, now)
+    if is_locked:
+        mend(root, current, work)
+    # Applied in each attempt: another writer may have changed the manifest that this builds on.
+    successor = change.apply(current, root)
+    # Before anything moves: a label map must not be moved onto files of others.
+    _require_own(root, current)
     undo = ExitStack()
     try:
         # The one step that decides between two writers where the file system has no locks.
-        if not _claim(root, now, undo):
-            if Manifest.read(TreeStore(root)).generation == now.generation:
+        if not _claim(root, current, undo):
+            if Manifest.read(TreeStore(root)).generation == current.generation:
                 raise _undecided(root)
             return None
-        # Before the label maps themselves: by it `mend` knows which of them a killed writer moved.
-        _put(root, NEXT, made.to_bytes(), work, undo)
+        # Before the label maps: if this writer is killed, `mend` finds by it which ones were moved.
+        _put(root, NEXT, successor.to_bytes(), work, undo)
         for name in change.added:
             _move(f"{work}/{FOLDER}/{name}", f"{root}/{FOLDER}/{name}", undo)
-        # Without its last label map the list goes later: by it ``labels`` is a folder of Zarr.
-        if LIST in made.files and made.files[LIST] != now.files.get(LIST):
-            _put_list(root, made, work, undo)
-        # The names must be on disk before the manifest that promises them.
+        # When the last label map is removed, the list is deleted later, in `_tidy`: until then it
+        # makes ``labels`` a Zarr group.
+        if LIST in successor.files and successor.files[LIST] != current.files.get(LIST):
+            _put_list(root, successor, work, undo)
+        # Folder entries must be on disk before the manifest that names them: after a power loss the
+        # manifest could be there without its files.
         for folder in (f"{root}/{FOLDER}", f"{root}/{HISTORY}"):
             if os.path.isdir(folder):
                 sync(folder)
         keep_mode(f"{root}/{NEXT}", f"{root}/{manifests.KEY}")
-        # The step that counts: a reader has the old generation before it, and the new one after it.
+        # This publishes: readers see the old generation before it, and the new one after it.
         os.replace(f"{root}/{NEXT}", f"{root}/{manifests.KEY}")
     except BaseException:
-        # Ctrl-C may come right after the step that counts.
-        if _bytes(f"{root}/{manifests.KEY}") != made.to_bytes():
+        # Ctrl-C may come right after publishing, and then nothing must be undone.
+        if _bytes(f"{root}/{manifests.KEY}") != successor.to_bytes():
             undo.close()
         raise
-    return made
+    return successor
 
 
-def _tidy(root: str, made: Manifest, change: Change, work: str) -> None:
-    """Take away what was removed, and manifests of long ago."""
-    # The lock went with the manifest that was replaced: who has the new one may be adding already.
-    with swap_lock(f"{root}/{manifests.KEY}") as alone:
-        now = Manifest.read(TreeStore(root))
-        if now.identity != made.identity:
-            return  # another archive by now, and all of it is its own
-        if alone:
-            mend(root, now, work)
-        else:  # nobody can add what is still in the way
+def _tidy(root: str, published: Manifest, change: Change, work: str) -> None:
+    """Remove label maps that left the archive, and manifests older than `KEPT` generations."""
+    # The first lock was that of the old manifest. Another writer may hold that of the new one
+    # already, so it is taken, too.
+    with swap_lock(f"{root}/{manifests.KEY}") as is_locked:
+        current = Manifest.read(TreeStore(root))
+        if current.identity != published.identity:
+            return  # another archive has replaced this one
+        if is_locked:
+            mend(root, current, work)
+        else:  # no lock, but nobody can add a label map whose folder is still there
             for name in change.removed:
                 os.rename(f"{root}/{FOLDER}/{name}", f"{work}/{random_identity()}")
-            if change.removed and LIST not in made.files:
+            if change.removed and LIST not in published.files:
                 os.unlink(f"{root}/{LIST}")
                 _rmdir(f"{root}/{FOLDER}")
     for number, key in history(root).items():
-        if 0 < number < made.generation - KEPT:
+        if 0 < number < published.generation - KEPT:
             with suppress(FileNotFoundError):
                 os.unlink(f"{root}/{key}")
 
 
-def mend(root: str, now: Manifest, work: str) -> None:
-    """Take away what a killed writer has left; called under the lock that excludes all others.
+def mend(root: str, current: Manifest, work: str) -> None:
+    """Remove what a killed writer has left; called under the lock that excludes all others.
 
     Args:
         root: The archive.
-        now: Its manifest.
-        work: Where label maps go that no manifest names any more.
+        current: Its manifest.
+        work: Folder to which label maps are moved that the manifest does not name.
     """
-    for name in _orphans(root, now):
+    for name in _orphans(root, current):
         os.rename(f"{root}/{FOLDER}/{name}", f"{work}/{random_identity()}")
-    names = layer_names.names_in(now.files)
+    names = layer_names.names_in(current.files)
     if names:
         expected = layer_names.list_document(names)
-        if _bytes(f"{root}/{LIST}") != expected and _is_former_list(root, now):
+        if _bytes(f"{root}/{LIST}") != expected and _is_former_list(root, current):
             with ExitStack() as undo:
                 _put(root, LIST, expected, work, undo)
                 undo.pop_all()
-    elif _is_former_list(root, now):
+    elif _is_former_list(root, current):
         os.unlink(f"{root}/{LIST}")
     if not names:
         _rmdir(f"{root}/{FOLDER}")
-    for key in (NEXT, f"{HISTORY}/{now.generation}.json"):
+    for key in (NEXT, f"{HISTORY}/{current.generation}.json"):
         with suppress(FileNotFoundError):
             os.unlink(f"{root}/{key}")
     _rmdir(f"{root}/{HISTORY}")
 
 
-def interrupted(root: str, now: Manifest) -> dict[str, str]:
-    """What a writer that was killed, or is at work, has left in an archive, by key."""
-    found = {
+def interrupted(root: str, current: Manifest) -> dict[str, str]:
+    """Traces of a writer that was killed or is still at work: text by key in the archive."""
+    traces = {
         f"{FOLDER}/{name}": f"the label map {name!r} was being added or removed"
-        for name in _orphans(root, now)
+        for name in _orphans(root, current)
     }
     if os.path.lexists(f"{root}/{NEXT}"):
-        found[NEXT] = f"change {now.generation + 1} of the archive was about to take effect"
-    if os.path.lexists(f"{root}/{HISTORY}/{now.generation}.json"):
-        key = f"{HISTORY}/{now.generation}.json"
-        found[key] = f"the archive, as it is after change {now.generation}, was being replaced"
-    names = layer_names.names_in(now.files)
-    seen = _bytes(f"{root}/{LIST}")
+        traces[NEXT] = f"change {current.generation + 1} of the archive was about to take effect"
+    if os.path.lexists(f"{root}/{HISTORY}/{current.generation}.json"):
+        key = f"{HISTORY}/{current.generation}.json"
+        traces[key] = f"the archive, as it is after change {current.generation}, was being replaced"
+    names = layer_names.names_in(current.files)
+    stored_list = _bytes(f"{root}/{LIST}")
     expected = layer_names.list_document(names) if names else None
-    if seen is not None and seen != expected and _is_former_list(root, now):
-        found[LIST] = (
+    if stored_list is not None and stored_list != expected and _is_former_list(root, current):
+        traces[LIST] = (
             "OME-Zarr's list of label maps does not name the present ones, but those that the "
             "archive had before a change, or was to have after it"
         )
-    return found
+    return traces
 
 
 def history(root: str) -> dict[int, str]:
@@ -191,84 +195,90 @@ def history(root: str) -> dict[int, str]:
         names = os.listdir(f"{root}/{HISTORY}")
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    # `int` takes the digits of other scripts, too, in which no generation is written.
+    # `int` also takes digits of other scripts, and `isdecimal` does not refuse them.
     numbers = (name.removesuffix(".json") for name in names if name.endswith(".json"))
     return {int(n): f"{HISTORY}/{n}.json" for n in sorted(numbers) if n.isdecimal() and n.isascii()}
 
 
-def _neighbours(root: str, now: Manifest) -> list[Manifest]:
-    """The generation that was to come, and the one before."""
-    found = []
-    for key in (NEXT, f"{HISTORY}/{now.generation - 1}.json"):
+def _neighbours(root: str, current: Manifest) -> list[Manifest]:
+    """The manifests of the generation before, and of the next one, which was not published."""
+    manifests_read = []
+    for key in (NEXT, f"{HISTORY}/{current.generation - 1}.json"):
         raw = _bytes(f"{root}/{key}")
         if raw is not None:
             with suppress(FormatError, ArchiveError):
-                found.append(Manifest.parse(raw, root))
-    # A history that came from another archive by hand says nothing of this one.
-    return [one for one in found if one.identity == now.identity]
+                manifests_read.append(Manifest.parse(raw, root))
+    # A user may have copied a history from another archive.
+    return [neighbour for neighbour in manifests_read if neighbour.identity == current.identity]
 
 
-def _orphans(root: str, now: Manifest) -> list[str]:
+def _orphans(root: str, current: Manifest) -> list[str]:
     """Label maps that the generation before or after names, and this one does not."""
-    names = set(layer_names.names_in(now.files))
-    others = {name for one in _neighbours(root, now) for name in layer_names.names_in(one.files)}
-    return sorted(n for n in others - names if os.path.isdir(f"{root}/{FOLDER}/{n}"))
+    names = set(layer_names.names_in(current.files))
+    neighbouring_names = {
+        name
+        for neighbour in _neighbours(root, current)
+        for name in layer_names.names_in(neighbour.files)
+    }
+    return sorted(n for n in neighbouring_names - names if os.path.isdir(f"{root}/{FOLDER}/{n}"))
 
 
-def _is_former_list(root: str, now: Manifest) -> bool:
-    """Whether the list is that of the generation before or after: others may have written it."""
-    seen = _bytes(f"{root}/{LIST}")
-    if seen is None:
-        return LIST in now.files
-    entry = FileEntry.of(seen)
-    return any(one.files.get(LIST) == entry for one in _neighbours(root, now))
+def _is_former_list(root: str, current: Manifest) -> bool:
+    """Whether OME-Zarr's list is that of the generation before or after; else others wrote it."""
+    stored_list = _bytes(f"{root}/{LIST}")
+    if stored_list is None:
+        return LIST in current.files
+    entry = FileEntry.of(stored_list)
+    return any(neighbour.files.get(LIST) == entry for neighbour in _neighbours(root, current))
 
 
-def _require_own(root: str, now: Manifest) -> None:
-    """Refuse to write beside what others have put into ``labels``."""
+def _require_own(root: str, current: Manifest) -> None:
+    """Raise `ArchiveError` (``FOREIGN_FILES``) if others have put files into ``labels``."""
     try:
-        there = set(os.listdir(f"{root}/{FOLDER}")) - {"zarr.json"}
+        present = set(os.listdir(f"{root}/{FOLDER}")) - {"zarr.json"}
         if os.path.islink(f"{root}/{FOLDER}"):
-            there.add("")
+            present.add("")
     except FileNotFoundError:
         return
-    names = layer_names.names_in(now.files)
-    foreign = sorted(there - set(names))
-    listed = _bytes(f"{root}/{LIST}")
-    if not foreign and (listed is None or FileEntry.of(listed) == now.files.get(LIST)):
+    names = layer_names.names_in(current.files)
+    foreign = sorted(present - set(names))
+    stored_list = _bytes(f"{root}/{LIST}")
+    if not foreign and (
+        stored_list is None or FileEntry.of(stored_list) == current.files.get(LIST)
+    ):
         return
-    shown = f"{FOLDER}/{foreign[0]}" if foreign else LIST
+    example = f"{FOLDER}/{foreign[0]}" if foreign else LIST
     raise ArchiveError(
-        f"voxarray did not write {shown} of {root}: move it out of the archive (add_labels can "
+        f"voxarray did not write {example} of {root}: move it out of the archive (add_labels can "
         "then add it as a label map); or, if a writer was interrupted, run voxarray clean",
         code="FOREIGN_FILES",
         path=root,
     )
 
 
-def _claim(root: str, now: Manifest, undo: ExitStack) -> bool:
-    """Give the manifest its name in the history, as only one writer can; False for all others."""
+def _claim(root: str, current: Manifest, undo: ExitStack) -> bool:
+    """Give the manifest its name in the history; only one writer can, and False for all others."""
     os.makedirs(f"{root}/{HISTORY}", exist_ok=True)
     undo.callback(_rmdir, f"{root}/{HISTORY}")
-    place = f"{root}/{HISTORY}/{now.generation}.json"
+    history_path = f"{root}/{HISTORY}/{current.generation}.json"
     try:
-        # A link fails where the name is taken, on NFS too; a rename would take it from its owner.
-        os.link(f"{root}/{manifests.KEY}", place)
+        # A link fails if the name is taken, also on NFS; a rename would replace the other writer's.
+        os.link(f"{root}/{manifests.KEY}", history_path)
     except FileExistsError:
         return False
     except OSError:  # no links on this file system
         try:
-            with open(place, "xb") as file:
-                file.write(now.to_bytes())
+            with open(history_path, "xb") as file:
+                file.write(current.to_bytes())
         except FileExistsError:
             return False
-    undo.callback(os.unlink, place)
+    undo.callback(os.unlink, history_path)
     return True
 
 
 def _put(root: str, key: str, data: bytes, work: str, undo: ExitStack) -> None:
-    """Put a small file in its place in one step."""
-    # In the folder of this process: killed here, it leaves nothing in the archive.
+    """Write a small file in one step, synced before it gets its name."""
+    # Written in the work folder: if this process is killed here, nothing is left in the archive.
     partial = f"{work}/{random_identity()}"
     with open(partial, "xb") as file:
         file.write(data)
@@ -278,13 +288,19 @@ def _put(root: str, key: str, data: bytes, work: str, undo: ExitStack) -> None:
     undo.callback(os.unlink, f"{root}/{key}")
 
 
-def _put_list(root: str, made: Manifest, work: str, undo: ExitStack) -> None:
+def _put_list(root: str, successor: Manifest, work: str, undo: ExitStack) -> None:
     path, former = f"{root}/{LIST}", ""
     if os.path.lexists(path):
         former = f"{work}/{random_identity()}"
-        shutil.copy2(path, former)  # a full disk must not keep the old list from coming back
+        shutil.copy2(path, former)  # now, so that undoing needs no space on a full disk
     with ExitStack() as forget:
-        _put(root, LIST, layer_names.list_document(layer_names.names_in(made.files)), work, forget)
+        _put(
+            root,
+            LIST,
+            layer_names.list_document(layer_names.names_in(successor.files)),
+            work,
+            forget,
+        )
         forget.pop_all()
     undo.callback(*((os.replace, former, path) if former else (os.unlink, path)))
 

@@ -30,7 +30,7 @@ MAX_DIGESTS = 16384
 
 
 _COMPARISONS = 50
-"""How often an archive to which others add in quick succession is compared with what was opened."""
+"""How often an archive is compared with the one that was opened, if others keep changing it."""
 
 _lock = threading.Lock()
 _opening = [threading.Lock() for _ in range(64)]
@@ -38,14 +38,14 @@ _shards: OrderedDict[tuple[Hashable, str], ShardHandle] = OrderedDict()
 _manifests: OrderedDict[Hashable, Manifest] = OrderedDict()
 _agreements: OrderedDict[tuple[Hashable, Hashable, str], bool] = OrderedDict()
 _digests: OrderedDict[Hashable, str] = OrderedDict()
-"""Of manifests that are not at hand any more."""
+"""Digests of manifests that were dropped from `_manifests`."""
 
 
 def identity(store: Store) -> Hashable:
-    """What makes this archive the one that was opened: its manifest, or its zip file.
+    """Identity of the manifest, or of the zip file; it changes if the archive is replaced.
 
-    With the time of its status, which nobody can set: where every file of a folder was written anew
-    in place, sizes, times and inodes may be those that were.
+    It includes the time of the last status change (ctime), which programs cannot set: if all files
+    of a folder were rewritten in place, sizes, modification times and inodes may be the old ones.
 
     Raises:
         MissingDataError: If there is no manifest; code ``NO_MANIFEST``.
@@ -60,81 +60,86 @@ def identity(store: Store) -> Hashable:
 def manifest(store: Store, opened: Hashable) -> Manifest:
     """The manifest of the archive that was opened, parsed once per process.
 
-    Where label maps came or went since, it is the one that was opened all the same.
+    If label maps were added or removed since, it is still the one that was opened.
 
     Raises:
         SourceChangedError: If the archive was replaced since.
     """
-    found = _known(store, opened)
-    if found is None:
+    parsed = _known(store, opened)
+    if parsed is None:
         _require_unchanged(store, opened)
-        found = _parsed(store, opened) or _known(store, opened)  # it may go just now
-    if found is None:
+        # It may be replaced between the two calls; then the history has it.
+        parsed = _parsed(store, opened) or _known(store, opened)
+    if parsed is None:
         raise _replaced(store)
-    return found
+    return parsed
 
 
 def _known(store: Store, opened: Hashable) -> Manifest | None:
     """A manifest that was read before, or that is kept beside the one that replaced it."""
     with _lock:
-        found = _manifests.get(opened)
-    if found is None and isinstance(store, TreeStore) and isinstance(opened, FileIdentity):
-        found = _from_history(store, opened)
-    return found
+        known = _manifests.get(opened)
+    if known is None and isinstance(store, TreeStore) and isinstance(opened, FileIdentity):
+        known = _from_history(store, opened)
+    return known
 
 
 def _parsed(store: Store, opened: Hashable) -> Manifest | None:
     """The manifest that is there now; None if it is not the one that was opened."""
-    found = Manifest.read(store)
+    parsed = Manifest.read(store)
     if not isinstance(store, ZipStore):
-        now = identity(store)
-        if now != opened and not _can_be(opened, now, found):
+        current = identity(store)
+        if current != opened and not _can_be(opened, current, parsed):
             return None
-    return _remembered(opened, found)
+    return _remembered(opened, parsed)
 
 
-def _can_be(opened: Hashable, now: Hashable, found: Manifest) -> bool:
-    """Whether a manifest is the one that was opened, though the time of its status is another."""
-    if not isinstance(opened, FileIdentity) or not isinstance(now, FileIdentity):
+def _can_be(opened: Hashable, current: Hashable, manifest: Manifest) -> bool:
+    """Whether a manifest is the one that was opened, though its ctime differs."""
+    if not isinstance(opened, FileIdentity) or not isinstance(current, FileIdentity):
         return False
-    if opened.without_status() != now.without_status():
+    if opened.without_status() != current.without_status():
         return False
     digest = _digest_of(opened)
-    # One that was read in another process: only of it is the status all that is known.
-    return opened.can_be(now) if digest is None else digest == found.digest
+    # Without a digest, another process has read it, and only file times and sizes are known here.
+    return opened.can_be(current) if digest is None else digest == manifest.digest
 
 
-def _remembered(opened: Hashable, found: Manifest) -> Manifest:
+def _remembered(opened: Hashable, parsed: Manifest) -> Manifest:
     with _lock:
-        _manifests[opened] = found
+        _manifests[opened] = parsed
         oldest = list(itertools.islice(_manifests.items(), max(0, len(_manifests) - MAX_MANIFESTS)))
-    digests = {name: manifest.digest for name, manifest in oldest}  # others need not wait for it
-    with _lock:  # in one step: who asks meanwhile must find one or the other
+    # Computed outside the lock, so that other threads need not wait.
+    digests = {name: manifest.digest for name, manifest in oldest}
+    with _lock:  # at once: other threads must find either the manifest or its digest
         for name in digests:
             _manifests.pop(name, None)
         _digests.update(digests)
         while len(_digests) > MAX_DIGESTS:
             _digests.popitem(last=False)
-    return found
+    return parsed
 
 
 def _digest_of(opened: Hashable) -> str | None:
-    """The digest of a manifest that was read before, and is not at hand any more."""
+    """The digest of a manifest that was read before and dropped since; None if it is unknown."""
     with _lock:
         return _digests.get(opened)
 
 
 def _from_history(store: TreeStore, opened: FileIdentity) -> Manifest | None:
     """The manifest that was opened in another process, by its second name in the history."""
-    # A second name, and the end of the first, change the time of the status.
-    plain = opened.without_status()
-    if opened.path != f"{store.path}/{manifests.KEY}" or store.identity(manifests.KEY) == plain:
+    # A hard link, and the deletion of the first name, change the ctime.
+    without_status = opened.without_status()
+    if (
+        opened.path != f"{store.path}/{manifests.KEY}"
+        or store.identity(manifests.KEY) == without_status
+    ):
         return None
     from voxarray.archive.generations import history  # seldom needed, and it loads what writes
 
     for key in reversed(history(store.path).values()):
         try:
-            if replace(store.identity(key), path=opened.path) == plain:
+            if replace(store.identity(key), path=opened.path) == without_status:
                 return _remembered(opened, Manifest.parse(store.read(key), store.path))
         except VoxarrayError:  # swept meanwhile
             continue
@@ -166,15 +171,16 @@ def shard(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
     handle = _open_already(name)
     if handle is not None:
         return handle
-    with _opening[hash(name) % len(_opening)]:  # many threads want it, and one asks for it
+    with _opening[hash(name) % len(_opening)]:  # of many threads that need it, one opens it
         handle = _open_already(name)
         if handle is None:
             handle = _open(store, opened, key, chunks)
             with _lock:
                 _shards[name] = handle
-                # Dropped, not closed: who reads from one goes on, and the last one closes it.
-                most = descriptors.allowance()
-                while len(_shards) > most:
+                # Dropped, not closed: a thread that reads from a shard goes on, and the last
+                # reference closes it.
+                allowance = descriptors.allowance()
+                while len(_shards) > allowance:
                     _shards.popitem(last=False)
     return handle
 
@@ -196,53 +202,53 @@ descriptors.release_on_shortage(_let_go)
 
 
 def check_shard(store: Store, opened: Hashable, key: str, chunks: int) -> None:
-    """Raise as `shard` does for one that is not as it was written; nothing of it is kept open."""
+    """Raise as `shard` does if a shard is missing or damaged; it is not kept open."""
     _open(store, opened, key, chunks)
 
 
 def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
     entry = manifest(store, opened).shard(key, store.path)
     expected = entry.size
-    known = None if entry.tail is None else store.open_known(key, expected)
-    if known is not None:  # the digest of its tail says whether it is the one that was written
-        # Whether the archive is still the one that was opened is asked meanwhile.
+    unasked = None if entry.tail is None else store.open_known(key, expected)
+    if unasked is not None:  # the digest of its tail says whether it is the one that was written
+        # Meanwhile a thread asks whether the archive is still the one that was opened.
         current = thread_pools.waiting_pool().submit(_require_unchanged, store, opened, key)
         try:
             handle = ShardHandle(
-                known, ShardIndex.read(known, chunks, entry.tail, f"{store.path}/{key}")
+                unasked, ShardIndex.read(unasked, chunks, entry.tail, f"{store.path}/{key}")
             )
             current.result()
             return handle
-        except VoxarrayError:  # what is wrong is found out below, request by request
-            known.close()
+        except VoxarrayError:  # below, one request after the other finds out what is wrong
+            unasked.close()
     _require_unchanged(store, opened, key)
     blob = store.open(key)
     try:
-        where = f"{store.path}/{key}"
+        path = f"{store.path}/{key}"
         if blob.size != expected:
             raise ArchiveError(
-                f"{where} has {blob.size} bytes, but {expected} were written: it is damaged or was "
+                f"{path} has {blob.size} bytes, but {expected} were written: it is damaged or was "
                 "not copied whole; restore it, or convert the source again with --overwrite "
                 "(overwrite=True)",
                 code="TRUNCATED" if blob.size < expected else "BAD_SIZE",
                 path=store.path,
             )
-        return ShardHandle(blob, ShardIndex.read(blob, chunks, entry.tail, where))
+        return ShardHandle(blob, ShardIndex.read(blob, chunks, entry.tail, path))
     except BaseException:
         blob.close()
         raise
 
 
 def require_current(store: Store, opened: Hashable, folder: str) -> None:
-    """Refuse to read on from an archive whose place another has taken, or none.
+    """Refuse to read on from an archive that was replaced or deleted.
 
-    What is cached of it would still be whole. Archives behind URLs are not asked about for every
-    read; whatever is fetched from them is checked.
+    Its cached bytes would still be intact, but outdated. Archives behind URLs are not asked about
+    at every read; the bytes that are fetched from them are checked anyway.
 
     Args:
         store: Where the archive lies.
         opened: Its identity when it was opened.
-        folder: In it, of what is read.
+        folder: The folder in it that is read.
 
     Raises:
         SourceChangedError: If the archive, or what is in the folder, was changed, replaced or
@@ -257,32 +263,32 @@ def require_current(store: Store, opened: Hashable, folder: str) -> None:
 def _require_same_zip(store: Store, opened: FileIdentity) -> None:
     """Raise `SourceChangedError` if a zip is not the one that was opened.
 
-    One that was written anew in place may have the size and time of its content that the other had,
-    but not the time of its status; which a new right, a second name or a backup changes, too. So
-    that then its manifest tells, of which each time is asked once.
+    A zip that was rewritten in place may have the old size and modification time, but not the old
+    ctime. New permissions, a hard link or a backup change the ctime, too; so if it differs, the
+    manifests are compared, once for each ctime.
     """
     fd = opened.without_status().open()
     try:
         if os.fstat(fd).st_ctime_ns == opened.ctime_ns or not opened.ctime_ns:
             return
-        now = FileIdentity.of(opened.path, fd)
+        current = FileIdentity.of(opened.path, fd)
     finally:
         os.close(fd)
-    asked = (opened, now, "")
+    question = (opened, current, "")
     with _lock:
-        found = _agreements.get(asked)
-    if found is None:
-        was = _known(store, opened)
-        digest = _digest_of(opened) if was is None else was.digest
+        agrees = _agreements.get(question)
+    if agrees is None:
+        former = _known(store, opened)
+        digest = _digest_of(opened) if former is None else former.digest
         if digest is None:  # another process has read it, and only the times are known here
             os.close(opened.open())
             return
         try:
-            found = digest == Manifest.read(ZipStore(now)).digest
-        except (ArchiveError, FormatError):  # it is no archive any more
-            found = False
-        _agree(asked, found)
-    if not found:
+            agrees = digest == Manifest.read(ZipStore(current)).digest
+        except (ArchiveError, FormatError):  # no longer an archive
+            agrees = False
+        _agree(question, agrees)
+    if not agrees:
         raise _replaced(store)
 
 
@@ -292,7 +298,8 @@ def _require_unchanged(store: Store, opened: Hashable, key: str = "") -> None:
     Args:
         store: Where it lies.
         opened: Its identity when it was opened.
-        key: Of the file in it that matters; of a folder, with a final slash. Empty for nothing.
+        key: Of the file in it that must be the same, or of a folder, with a final slash; empty if
+            only the archive matters.
     """
     if isinstance(store, ZipStore):
         if isinstance(opened, FileIdentity):
@@ -307,10 +314,10 @@ def _require_unchanged(store: Store, opened: Hashable, key: str = "") -> None:
         )
     for _ in range(_COMPARISONS):
         try:
-            now = identity(store)
+            current = identity(store)
         except MissingDataError as error:
             raise SourceChangedError(error.message, path=store.path) from None
-        is_same = now == opened or _is_the_same(store, opened, now, key)
+        is_same = current == opened or _is_the_same(store, opened, current, key)
         if is_same:
             return
         if is_same is False:
@@ -318,34 +325,37 @@ def _require_unchanged(store: Store, opened: Hashable, key: str = "") -> None:
     raise _replaced(store)
 
 
-def _is_the_same(store: Store, opened: Hashable, now: Hashable, key: str) -> bool | None:
-    """Whether a file of an archive is as it was, though label maps or notes came or went.
+def _is_the_same(store: Store, opened: Hashable, current: Hashable, key: str) -> bool | None:
+    """Whether a file of an archive is unchanged, though label maps or notes came or went.
 
-    None if the manifest of now was replaced before it was read, so that there is another now.
+    None if the current manifest was replaced before it was read: then the caller asks again.
     """
-    # Asked for every shard that is opened, and the answer stays: both name bytes that are fixed.
-    asked = (opened, now, key)
+    # Asked for every shard that is opened. The answer is cached for good, since either identity
+    # stands for fixed bytes.
+    question = (opened, current, key)
     with _lock:
-        found = _agreements.get(asked)
-    if found is None:
-        was = _known(store, opened)
+        agrees = _agreements.get(question)
+    if agrees is None:
+        former = _known(store, opened)
         try:
-            new = _known(store, now) or _parsed(store, now)
-        except (ArchiveError, FormatError):  # it is no manifest any more
+            latest = _known(store, current) or _parsed(store, current)
+        except (ArchiveError, FormatError):  # no longer a manifest
             return False
-        if not new:
+        if not latest:
             return None
-        if was is None:
-            found = _can_be(opened, now, new)
+        if former is None:
+            agrees = _can_be(opened, current, latest)
         else:
-            found = was.identity == new.identity and _entries(was, key) == _entries(new, key)
-        _agree(asked, found)
-    return found
+            agrees = former.identity == latest.identity and _entries(former, key) == _entries(
+                latest, key
+            )
+        _agree(question, agrees)
+    return agrees
 
 
-def _agree(asked: tuple[Hashable, Hashable, str], found: bool) -> None:
+def _agree(question: tuple[Hashable, Hashable, str], agrees: bool) -> None:
     with _lock:
-        _agreements[asked] = found
+        _agreements[question] = agrees
         while len(_agreements) > MAX_AGREEMENTS:
             _agreements.popitem(last=False)
 

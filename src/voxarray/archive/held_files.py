@@ -1,8 +1,8 @@
-"""Files of an archive that are in memory until all of it goes to disk.
+"""Files of an archive that stay in memory until all of it is written to disk.
 
-Small files cost by their number: each takes a look into its folder, a descriptor, and for a power
-loss a wait for the disk. So they are written together, when all are known; an image of a few MiB is
-held whole, its voxels too, and then one call syncs all of its files.
+Small files cost by their number: each needs a lookup in its folder, a descriptor, and a wait for
+the disk to survive a power loss. So they are written together, at the end. An image of a few MiB is
+held in memory completely, with its voxels, and then one call syncs all of its files.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class HeldFiles:
         self._data[key] = data
 
     def take(self) -> dict[str, bytes]:
-        """All files; from now on they are somebody else's."""
+        """All files, which are no longer held here."""
         taken, self._data = self._data, {}
         return taken
 
@@ -43,7 +43,7 @@ class HeldFiles:
 
         Args:
             root: The folder, which is there.
-            entries: What the files must be.
+            entries: Size and digest of each file.
 
         Returns:
             Keys of the files.
@@ -55,7 +55,7 @@ class HeldFiles:
         files = self.take()
         for folder in folders_of(files):
             with suppress(FileExistsError):
-                os.mkdir(f"{root}/{folder}")  # not makedirs, which would make a lost root anew
+                os.mkdir(f"{root}/{folder}")  # not makedirs: it would recreate a root that was lost
         for key, data in files.items():
             path = f"{root}/{key}"
             write_new(path, data)
@@ -66,30 +66,31 @@ class HeldFiles:
 
 
 def folders_of(keys: Iterable[str]) -> tuple[str, ...]:
-    """Folders in which files are, each after the one that it is in."""
+    """Folders that hold files, each after its parent."""
     return _folders_of(tuple(keys))
 
 
-@lru_cache(maxsize=8)  # those of one small archive are those of the next
+@lru_cache(maxsize=8)  # small archives of a cohort have the same keys
 def _folders_of(keys: tuple[str, ...]) -> tuple[str, ...]:
-    found = set[str]()
+    folders = set[str]()
     for key in keys:
-        while (key := key.rpartition("/")[0]) and key not in found:
-            found.add(key)
-    return tuple(sorted(found))
+        while (key := key.rpartition("/")[0]) and key not in folders:
+            folders.add(key)
+    return tuple(sorted(folders))
 
 
 @dataclass(slots=True)
 class FolderSync:
-    """Makes files and folders below a folder survive a power loss; made before they are written.
+    """Makes files and folders below a folder survive a power loss.
 
-    Where files are few and large each is synced, for others of the file system may have much to
-    write. For a small archive one call for the whole file system costs less than one for each of
-    twenty names, where the system has it.
+    Few large files are synced one by one: a call for the whole file system would also wait for what
+    other processes write. For a small archive, one call for the file system costs less than one for
+    each of twenty names. To be created before the files are written, since the kernel reports write
+    errors only to descriptors that were open when they occurred.
 
     Attributes:
         root: The folder.
-        as_one: Whether one call is to sync all, where that is possible.
+        as_one: Whether one call is to sync all, where the system has such a call.
     """
 
     root: str
@@ -98,14 +99,13 @@ class FolderSync:
 
     def __post_init__(self) -> None:
         if self.as_one and is_synced_as_one(self.root):
-            # Failures are told to those who had the file system open when they occurred. Where a
-            # folder cannot be opened, files are synced one by one.
+            # If the folder cannot be opened, files are synced one by one.
             with suppress(PermissionError):
                 self._fd = os.open(self.root, os.O_RDONLY | portable.CLOEXEC)
 
     @property
     def is_one_call(self) -> bool:
-        """Whether one call syncs all that the file system has."""
+        """Whether one call syncs the whole file system."""
         return self._fd >= 0
 
     def __enter__(self) -> FolderSync:
@@ -117,7 +117,7 @@ class FolderSync:
             self._fd = -1
 
     def sync(self, files: Sequence[str], folders: Sequence[str]) -> None:
-        """Sync files, and the names in the root and in folders.
+        """Sync files, and the entries of the root and of folders.
 
         Args:
             files: Below the root.

@@ -20,7 +20,8 @@ _LIST_OF_LABELS = 2
 def inodes_of(plan: WritePlan) -> int:
     """Files and folders of the archive of an image, its own folder included, at most.
 
-    What is counted of chunks is left out where voxels turn out to be neither labels nor weights.
+    A table of chunk statistics is counted, though it is not written if the voxels turn out to be
+    neither labels nor weights.
     """
     table = 0 if plan.tally() is None else _TABLE
     levels = sum(2 + _COORDINATES + _array(layout) for layout in plan.layouts)
@@ -29,7 +30,7 @@ def inodes_of(plan: WritePlan) -> int:
 
 def inodes_with_layers(image: int, layers: Sequence[int]) -> int:
     """Files and folders of an image with label maps, of which each is known by itself."""
-    # One manifest names all, and a list names the label maps.
+    # Label maps have no manifest of their own; a list in ``labels`` names them.
     return image + sum(layer - 1 for layer in layers) + (_LIST_OF_LABELS if layers else 0)
 
 

@@ -16,9 +16,9 @@ Read = Callable[[str], bytes | None]
 
 
 def layer_leftovers(keys: Iterable[str], manifest: Manifest, read: Read) -> set[str]:
-    """Keys of what writers of label maps have left that were interrupted, or are at work.
+    """Keys that writers of label maps have left which were interrupted, or are still at work.
 
-    Of a label map that is not of ours there are none: its topmost document says whose it is.
+    Label maps that voxarray did not write are left out; their topmost document tells.
 
     Args:
         keys: Of all objects of the archive.
@@ -27,23 +27,23 @@ def layer_leftovers(keys: Iterable[str], manifest: Manifest, read: Read) -> set[
     """
     root = root_of(manifest.files)
     unnamed = [key for key in keys if key not in manifest.files]
-    found = {
+    leftovers = {
         key
         for key in unnamed
         if (number := generation_of(key)) is not None and number >= manifest.generation
     }
     for name in names_in(unnamed, root):
-        start = f"{root}{FOLDER}/{name}/"
-        some = [key for key in unnamed if key.startswith(start)]
-        if _is_ours(some, root, read(start + TOP)):
-            found |= set(some)
+        folder = f"{root}{FOLDER}/{name}/"
+        layer_keys = [key for key in unnamed if key.startswith(folder)]
+        if _is_ours(layer_keys, root, read(folder + TOP)):
+            leftovers |= set(layer_keys)
     if root + LIST in unnamed and is_own_list(read(root + LIST)):
-        found.add(root + LIST)
-    return found
+        leftovers.add(root + LIST)
+    return leftovers
 
 
 def old_list(manifest: Manifest, read: Read) -> dict[str, str]:
-    """What is to be said of OME-Zarr's list, by its key, if it is one of another generation.
+    """The key of OME-Zarr's list with a remark, if the list is that of another generation.
 
     Args:
         manifest: Of the archive.
@@ -51,18 +51,22 @@ def old_list(manifest: Manifest, read: Read) -> dict[str, str]:
     """
     root = root_of(manifest.files)
     names = names_in(manifest.files, root)
-    seen = read(root + LIST) if names else None
-    if not names or seen == list_document(names) or (seen is not None and not is_own_list(seen)):
+    stored_list = read(root + LIST) if names else None
+    if (
+        not names
+        or stored_list == list_document(names)
+        or (stored_list is not None and not is_own_list(stored_list))
+    ):
         return {}
-    text = (
+    remark = (
         "OME-Zarr's list of label maps does not name the present ones, but those that the archive "
         "had before a change, or was to have after it"
     )
-    return {root + LIST: text}
+    return {root + LIST: remark}
 
 
 def is_own_list(data: bytes | None) -> bool:
-    """Whether some bytes are a list of label maps as we write them."""
+    """Whether bytes are a list of label maps as voxarray writes it."""
     try:
         names = json.loads(data or b"")["attributes"]["ome"]["labels"]
         return data == list_document(names)
@@ -71,7 +75,8 @@ def is_own_list(data: bytes | None) -> bool:
 
 
 def _is_ours(keys: Collection[str], root: str, top: bytes | None) -> bool:
-    # Without that document nobody's label map can be read; it is the first to come, the last to go.
+    # The topmost document is created first and deleted last, and nothing can be read without it:
+    # so objects without one are leftovers of ours, if all their keys have our layout.
     return (top is None or is_our_group(top)) and all(
         LAYOUT.fullmatch(key[len(root) :]) for key in keys
     )

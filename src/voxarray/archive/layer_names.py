@@ -18,7 +18,7 @@ LIST = f"{FOLDER}/zarr.json"
 """OME-Zarr's list of the names."""
 
 _NAME = re.compile(r"[^./\\\0-\x1f\x7f][^/\\\0-\x1f\x7f]*")
-_LONGEST = 200  # bytes; file systems take 255, and a name gets more around it while it is written
+_LONGEST = 200  # bytes; file systems take 255, and a temporary name adds some while it is written
 
 
 def require_name(name: object) -> str:
@@ -27,14 +27,14 @@ def require_name(name: object) -> str:
     Raises:
         FormatError: If it cannot name a folder on every system (``BAD_NAME``).
     """
-    right = isinstance(name, str) and _NAME.fullmatch(name) and is_key(name)
-    if not isinstance(name, str) or not right or name == "zarr.json" or name != name.strip():
+    is_usable = isinstance(name, str) and _NAME.fullmatch(name) and is_key(name)
+    if not isinstance(name, str) or not is_usable or name == "zarr.json" or name != name.strip():
         raise FormatError(
             f"{name!r:.100} cannot name a label map: use a plain word, without slashes, control "
             "characters, blanks at its ends or a dot at its start",
             code="BAD_NAME",
         )
-    # In a URL nothing but its name tells where an archive begins.
+    # In a URL, only the suffix tells where an archive begins.
     if name.lower().endswith(ENDS_OF_STORES):
         raise FormatError(
             f"{name!r:.100} cannot name a label map: that suffix marks an archive; leave it out",
@@ -62,9 +62,9 @@ def names_in(files: Iterable[str], prefix: str = "") -> list[str]:
 
 
 def taken_by(name: str, names: Iterable[str]) -> str | None:
-    """The name among some that a file system may take for another one; None if there is none."""
-    folded = _folded(name)
-    return next((one for one in names if _folded(one) == folded), None)
+    """The first of ``names`` that a file system may not tell from ``name``; None if all differ."""
+    folded_name = _folded(name)
+    return next((other for other in names if _folded(other) == folded_name), None)
 
 
 def list_document(names: Iterable[str]) -> bytes:

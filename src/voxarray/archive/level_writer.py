@@ -34,8 +34,8 @@ class Encoded:
 
 
 _SETTLE_BYTES = 8 << 20
-"""A shard is synced and read back in steps of this size, while later chunks are encoded; in one
-step at its end, that of the last shards would be waited for with nothing else to do.
+"""A shard is synced and read back in steps of this size, while later chunks are encoded. If it were
+done in one step at its end, nothing would be left to encode during that of the last shards.
 """
 
 
@@ -48,7 +48,7 @@ class _OpenShard:
 
 @dataclass(slots=True)
 class LevelWriter:
-    """Writes the chunks of one array into its shards; used by one thread, but for `encode`.
+    """Writes the chunks of one array into its shards; used by one thread, except for `encode`.
 
     Attributes:
         root: Folder of the archive under construction.
@@ -84,7 +84,8 @@ class LevelWriter:
         if is_background(chunk):
             return Encoded(index, ())
         parts = self.codec.encode(chunk)
-        # A bit that flips while this is encoded would be sealed by every checksum that follows.
+        # Checked at once: if a bit of the memory flipped while encoding, all checksums that follow
+        # would be computed from the wrong bytes.
         decoded = scratch("decoded", self.layout.chunk, self.dtype)
         self.codec.decode_body(parts[0], decoded)
         if not np.array_equal(bits_of(decoded), bits_of(chunk)):
@@ -101,9 +102,8 @@ class LevelWriter:
         if block.shape == whole and block.dtype == self.dtype and block.flags.c_contiguous:
             return block
         chunk = scratch("chunk", whole, self.dtype)
-        # Or what the memory held before would be stored as padding.
         if block.shape != whole:
-            chunk[...] = 0
+            chunk[...] = 0  # the scratch memory holds an earlier chunk, which would become padding
         copy_rows(chunk[tuple(slice(0, n) for n in block.shape)], block)
         return chunk
 
@@ -138,9 +138,9 @@ class LevelWriter:
         """Close files after a failure."""
         for future in self._pending:
             future.cancel()
-        wait(self._pending)  # who is reading a file must be done with it
-        for settling in self._settling:
-            settling.close()
+        wait(self._pending)  # the thread may be reading a file that is closed below
+        for sync in self._settling:
+            sync.close()
 
     def _begin(self, position: Index4) -> _OpenShard:
         path = f"{self.root}/{self.key}/{chunk_key(position)}"
@@ -148,9 +148,9 @@ class LevelWriter:
         if self.hold is not None:
             return _OpenShard(ShardWriter(path, slots, []), None, missing)
         writer = ShardWriter(path, slots)
-        settling = ShardSync(writer.fd, path)
-        self._settling.append(settling)
-        return _OpenShard(writer, settling, missing)
+        sync = ShardSync(writer.fd, path)
+        self._settling.append(sync)
+        return _OpenShard(writer, sync, missing)
 
     def _finish(self, position: Index4) -> None:
         shard = self._open.pop(position)
@@ -160,6 +160,6 @@ class LevelWriter:
         elif shard.settling is not None:
             self._pending.append(self.disk.submit(self._settle, shard.settling, key, entry))
 
-    def _settle(self, settling: ShardSync, key: str, entry: FileEntry) -> None:
-        settling.finish(entry)
-        self.record(key, entry)  # from now on others may take it
+    def _settle(self, sync: ShardSync, key: str, entry: FileEntry) -> None:
+        sync.finish(entry)
+        self.record(key, entry)  # after this, the shard may be put into a bucket and deleted here

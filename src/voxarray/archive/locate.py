@@ -57,8 +57,8 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         MissingFileError: If there is nothing.
     """
     if is_url(path):
-        place = _remote(Address.parse(str(path)))
-        return place.store
+        location = _remote(Address.parse(str(path)))
+        return location.store
     absolute = os.path.abspath(path)
     try:
         status = os.stat(absolute)
@@ -82,51 +82,51 @@ def locate(path: str | os.PathLike[str]) -> ArchiveLocation:
     """
     if is_url(path):
         return _remote(Address.parse(str(path)))
-    whole = Path(os.path.abspath(path))
-    with naming_errors_of_system(str(whole)):
-        return _locate(whole)
+    absolute = Path(os.path.abspath(path))
+    with naming_errors_of_system(str(absolute)):
+        return _locate(absolute)
 
 
-def _locate(whole: Path) -> ArchiveLocation:
-    top = whole
-    for folder in _upwards(whole):
+def _locate(absolute: Path) -> ArchiveLocation:
+    top = absolute
+    for folder in _upwards(absolute):
         if folder.is_file():
             store = open_store(folder)
-            return ArchiveLocation(store, _inside(whole, folder), is_published(store))
+            return ArchiveLocation(store, _inside(absolute, folder), is_published(store))
         if is_published(TreeStore(str(folder))):
-            return ArchiveLocation(TreeStore(str(folder)), _inside(whole, folder), True)
+            return ArchiveLocation(TreeStore(str(folder)), _inside(absolute, folder), True)
         if _is_node(folder):
             top = folder
-    if not whole.exists():
-        raise MissingFileError(f"there is no archive {whole}", path=whole)
-    if not _is_node(whole):
+    if not absolute.exists():
+        raise MissingFileError(f"there is no archive {absolute}", path=absolute)
+    if not _is_node(absolute):
         raise FormatError(
-            f"{whole} is a folder without zarr.json, so it is not a Zarr archive: give the path "
+            f"{absolute} is a folder without zarr.json, so it is not a Zarr archive: give the path "
             "of an archive (.ome.zarr, .nii.zarr)",
             code="NO_ARCHIVE",
-            path=whole,
+            path=absolute,
         )
-    return ArchiveLocation(TreeStore(str(top)), _inside(whole, top), False)
+    return ArchiveLocation(TreeStore(str(top)), _inside(absolute, top), False)
 
 
 def locate_root(path: str) -> ArchiveLocation:
-    """As `locate`, of an archive itself and nothing in it.
+    """As `locate`, but only for an archive itself, not for a path inside one.
 
     Raises:
         FormatError: Also if the path lies in an archive (``NOT_AN_ARCHIVE``).
     """
-    found = locate(path)
-    if found.key:
+    location = locate(path)
+    if location.key:
         raise FormatError(
-            f"{path} lies in the archive {found.store.path}: give the path of that archive",
+            f"{path} lies in the archive {location.store.path}: give the path of that archive",
             code="NOT_AN_ARCHIVE",
             path=path,
         )
-    return found
+    return location
 
 
 def place_in(objects: Objects, key: str = "") -> ArchiveLocation:
-    """The node at a key of a store that starts where these objects do."""
+    """The node at a key of a store whose root is the prefix of these objects."""
     from voxarray.archive.remote_store import RemoteTree
     from voxarray.storage.remote.transport import usable
 
@@ -138,8 +138,10 @@ def place_in(objects: Objects, key: str = "") -> ArchiveLocation:
 
 
 def _remote(address: Address) -> ArchiveLocation:
-    """Where a folder ends in ``.zarr`` or a file in ``.ozx``, the store begins; else its name says
-    nothing, and it begins at the topmost of the groups that the URL lies in.
+    """The node at a URL.
+
+    The store begins at the folder whose name ends in ``.zarr``, or at the file that ends in
+    ``.ozx``. If there is none, it begins at the topmost Zarr group above the URL.
     """
     from voxarray.archive.remote_store import RemoteZip
     from voxarray.storage.remote.file import RemoteFile
@@ -168,7 +170,7 @@ def _is_remote_node(address: Address) -> bool:
     store = RemoteTree(objects_at(address))
     try:
         return any(name in store for name in NODE_DOCUMENTS)
-    except AccessDeniedError:  # of what is above nobody said that it may be read
+    except AccessDeniedError:  # the user may have rights for the archive only, not for its parents
         return False
 
 
@@ -176,8 +178,8 @@ def _upwards(path: Path) -> Iterator[Path]:
     """A path and its parents as far as they can belong to one hierarchy."""
     for folder in (path, *path.parents):
         yield folder
-        # Above a folder that is no node nothing can be known of this one. What does not exist may
-        # be a place inside a file, or the name of a label map that is not there.
+        # A hierarchy has no gaps: it ends below the first folder that is no node. A path that does
+        # not exist is no gap: it may lie inside a zip file, or name a label map that is missing.
         if folder.is_file() or (folder.is_dir() and not _is_node(folder)):
             return
 
