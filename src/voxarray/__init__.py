@@ -20,7 +20,7 @@ The tour:
   `convert_cohort`: the images of many subjects to a cohort, which is a folder of archives;
   `Cohort`: opens it; `verify` compares archives with their checksums.
 * `Archive`: an archive on disk or in a bucket; label maps and notes can be added and removed.
-* `Statistics`: what `Image.statistics` finds in one pass over an image.
+* `Statistics`: what `Image.statistics` returns.
 * `Compose`, `ToCanonical`, `RescaleIntensity`, `OneHot` and the other subclasses of `Transform`:
   preprocessing under TorchIO's names, lazily. `replay` makes a result again from its history.
 * `UniformSampler`, `LabelSampler`, `WeightedSampler` with `PatchDataset` or `IterablePatchDataset`:

@@ -127,7 +127,7 @@ def convert(
         labels: Label maps to store in the image's archive, by name: paths or images on the same
             grid. If the source is an archive, pass ``vx.Archive(path).labels`` to keep its label
             maps.
-        codec: Profile of an archive's codec: one of those that `Image.save` lists.
+        codec: Profile of an archive's codec: one of the profiles that `Image.save` lists.
         levels: Pyramid levels of an archive. A number is the number of levels, full
             resolution included. A list such as ``[4, 16]`` says how many times coarser than
             full resolution each level is. ``"all"`` stands for 2, 4, 8, ... By default, the

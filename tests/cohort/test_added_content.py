@@ -91,7 +91,10 @@ def test_the_plan_says_so_before_anything_is_converted(made, tmp_path):
         result = planned(*more)
         assert result.exit_code == 0
         name = archives(tmp_path / "out")[0].name
-        assert "warning: CONTENT_ADDED: this plan would make archives again" in result.stderr
+        assert (
+            "warning: CONTENT_ADDED: label maps or notes were added to some archives"
+            in result.stderr
+        )
         assert f"leave them as they are: {name}. Save" in result.stderr
     assert again(tmp_path).exit_code == 3
 
@@ -201,7 +204,7 @@ def test_the_last_copy_of_a_label_map_stays(made, tmp_path, lose):
     assert f"LABELS_ABSENT: {made.path} holds the label map 'seg'" in result.stderr
     planned = run("plan", tmp_path / "in", tmp_path / "out", *PATTERNS, "--dry-run")
     name = archives(tmp_path / "out")[0].name
-    assert "LABELS_ABSENT: this plan would make archives again" in planned.stderr
+    assert "LABELS_ABSENT: some archives hold label maps that no source has now" in planned.stderr
     assert f"leave them as they are: 'seg' of {name}. Bring" in planned.stderr
     assert list(vx.Archive(made.path).labels) == ["seg"]
     assert again(tmp_path).exit_code == 3  # as often as it is tried

@@ -77,7 +77,7 @@ def test_files_that_do_not_fit(parts, save_nifti):
     paths, _ = parts
     other = save_nifti("other.nii", voxels((1, 4, 5, 7)))
     image = vx.ScalarImage([paths[0], other])
-    with pytest.raises(RuntimeError, match="Files shape do not match") as caught:
+    with pytest.raises(RuntimeError, match="the shapes of the files do not match") as caught:
         _ = image.shape
     assert caught.value.path == str(other)
     moved = save_nifti("moved.nii", voxels((1, 4, 5, 6)), np.diag([1, 1, 2, 1]))

@@ -184,13 +184,13 @@ def on_grids_of_one_shape(*affines):
 def test_images_on_different_grids_of_one_shape_are_not_sliced_alike(other):
     subject = on_grids_of_one_shape(np.eye(4), np.eye(4), other)
     for key in (slice(1, 3), 2, np.s_[..., ::-1], np.s_[:1, 1:3, :, :], np.s_[:, 1:]):
-        with pytest.raises(vx.StateError, match=r"slice each image by itself") as caught:
+        with pytest.raises(vx.StateError, match=r"slice the images one by one") as caught:
             subject[key]
         assert caught.value.code == "GRIDS_DIFFER"
         for words in ("image 0: Grid", "image 2: Grid", "vx.Resample('image 0')(subject)"):
             assert words in str(caught.value)
     for crop in (vx.Crop(1), vx.Crop((1, 0, 0)), vx.Crop(1, exclude=["image 0"])):
-        with pytest.warns(vx.VoxarrayWarning, match=r"GRIDS_DIFFER: .*other parts.*include="):
+        with pytest.warns(vx.VoxarrayWarning, match=r"GRIDS_DIFFER: .*different places.*include="):
             crop(subject)
     # What the errors advise.
     assert subject["image 2"][1:3].spatial_shape == (2, 5, 5)

@@ -380,7 +380,7 @@ def test_masks_that_do_not_fit():
         ),
         (1.5, r"=1.5 is not understood: give the name of a label map in the subject \('seg'\)"),
         (lambda _: 3, "must return a dask or NumPy array"),
-        (lambda x: x.clamp(0), "failed on a lazy dask array"),
+        (lambda x: x.clamp(0), r"failed: .*given a lazy dask array"),
     ):
         with pytest.raises(ValueError, match=message):
             vx.ZNormalization(method)(subject)
@@ -523,7 +523,7 @@ def test_training_refuses(tmp_path):
     for arguments, message in (
         ({"images_paths": []}, "at least one image"),
         ({"images_paths": [image], "cutoff": (0.5, 0.6)}, "below 0.1"),
-        ({"images_paths": [image], "mask_path": [mask, mask]}, "Different number"),
+        ({"images_paths": [image], "mask_path": [mask, mask]}, "but 2 of masks"),
     ):
         with pytest.raises(ValueError, match=message):
             train(**arguments, progress=False)

@@ -183,8 +183,8 @@ def interrupted(root: str, current: Manifest) -> dict[str, str]:
     expected = layer_names.list_document(names) if names else None
     if stored_list is not None and stored_list != expected and _is_former_list(root, current):
         traces[LIST] = (
-            "OME-Zarr's list of label maps does not name the present ones, but those that the "
-            "archive had before a change, or was to have after it"
+            "the OME-Zarr list of label maps is out of date: it fits the archive before or after "
+            "an interrupted change"
         )
     return traces
 

@@ -59,8 +59,8 @@ def old_list(manifest: Manifest, read: Read) -> dict[str, str]:
     ):
         return {}
     remark = (
-        "OME-Zarr's list of label maps does not name the present ones, but those that the archive "
-        "had before a change, or was to have after it"
+        "the OME-Zarr list of label maps is out of date: it fits the archive before or after an "
+        "interrupted change"
     )
     return {root + LIST: remark}
 

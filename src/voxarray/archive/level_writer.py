@@ -132,7 +132,10 @@ class LevelWriter:
         for future in self._pending:
             future.result()
         if self._open:
-            raise ArchiveError(f"{self.key} lacks chunks in the shards {sorted(self._open)}")
+            raise ArchiveError(
+                f"{self.key} lacks chunks in the shards {sorted(self._open)}: convert again, and "
+                "report this error to voxarray"
+            )
 
     def abandon(self) -> None:
         """Close files after a failure."""

@@ -66,8 +66,11 @@ def of_history(store: Store, now: Manifest) -> Iterator[Problem]:
             )
             yield Problem("CONTRADICTION", key, text)
         if _base(past) != _base(now):
-            text = "names other files of the image than the current manifest, but the image itself "
-            text += "never changes"
+            text = (
+                "names other files of the image than the current manifest, but the image itself "
+                "never changes: restore it, or convert the source again with --overwrite "
+                "(overwrite=True)"
+            )
             yield Problem("CONTRADICTION", key, text)
         after = past
 

@@ -128,8 +128,8 @@ def _joined(folder: str) -> FolderLock:
         return FolderLock.join(folder)
     except FileNotFoundError as error:
         raise ArchiveError(
-            f"the folder {folder} of the parts of an image is gone, since the process that divided "
-            "the image has ended: convert it again",
+            f"the temporary folder {folder} is gone, because the process that made it ended: "
+            "convert the image again",
             code="STAGING_LOST",
             path=folder,
         ) from error

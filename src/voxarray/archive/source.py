@@ -273,8 +273,8 @@ def remark_left_labels(source: Source) -> None:
     if names := names_in(files, base.prefix):
         warn_caller(
             f"LABELS_LEFT: only the image of {base.path} is written, not its label maps {names}: "
-            f"convert each by itself, such as {base.path}/labels/{names[0]}; in Python, labels= of "
-            "vx.convert takes them along into an archive, and labels={} silences this warning",
+            f"convert them one by one, such as {base.path}/labels/{names[0]}; in Python, labels= "
+            "of vx.convert takes them along into an archive, and labels={} silences this warning",
             VoxarrayWarning,
         )
 

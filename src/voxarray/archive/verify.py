@@ -43,6 +43,9 @@ from voxarray.storage.zip_store import ZipStore
 AFFINE_TOLERANCE_MM = 1e-6
 
 _LEFTOVER = "LEFTOVER"
+_ADD_AGAIN = (
+    "; remove the label map (voxarray remove-labels) and add it again (voxarray add-labels)"
+)
 _CONVERT_AGAIN = "; convert the source again with --overwrite (overwrite=True)"
 
 
@@ -373,7 +376,11 @@ def _inconsistent(store: Store) -> list[Problem]:
         found += contradictions(image)
     for layer in layers:
         found += of_layer(base, layer)
-    return [Problem("CONTRADICTION", key, text + _CONVERT_AGAIN) for key, text in found]
+    return [Problem("CONTRADICTION", key, text + _cure(base, key)) for key, text in found]
+
+
+def _cure(base: ArchiveSource, key: str) -> str:
+    return _ADD_AGAIN if key.startswith(f"{base.prefix}labels/") else _CONVERT_AGAIN
 
 
 def _require_shards(array: ShardedArray) -> None:
@@ -387,5 +394,6 @@ def _checked(where: str, check: Callable[[], None]) -> list[Problem]:
     except VoxarrayError as error:
         return [_problem(where, error)]
     except OSError as error:
-        return [Problem("IO_ERROR", where, f"cannot be read: {error}")]
+        text = f"cannot be read: {error}; check the disk and the permissions, and verify again"
+        return [Problem("IO_ERROR", where, text)]
     return []

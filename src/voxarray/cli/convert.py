@@ -77,8 +77,8 @@ def command(
 ) -> None:
     """Convert SOURCES to DESTINATION: one image, or a cohort.
 
-    If DESTINATION is the name of an archive (.ome.zarr, .nii.zarr, .ozx) or of a file in another
-    format (.nii.gz, .nrrd, .mha, ...), SOURCES must be one image.
+    If DESTINATION is the name of an archive (.ome.zarr, .nii.zarr, .zarr, .ozx) or of a file in
+    another format (.nii.gz, .nrrd, .mha, ...), SOURCES must be one image.
 
     Otherwise DESTINATION becomes a cohort: a folder with a Zarr archive for each image, and a
     catalogue. SOURCES are files, folders, globs, a BIDS dataset, a manifest (.csv, .tsv,

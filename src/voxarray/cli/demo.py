@@ -45,7 +45,9 @@ def command(folder: Path) -> None:
     writer.start()
     writer.join()
     if writer.exitcode:
-        raise click.ClickException("the scan could not be written")
+        raise click.ClickException(
+            f"the scan could not be written to {folder}; the lines above say why"
+        )
     console().say(f"a real scan, enlarged: {scan}, {format_bytes(scan.stat().st_size)}")
     with dask.config.set({"voxarray.memory-budget": BUDGET}):
         _convert(scan, archive)

@@ -55,7 +55,7 @@ def command(paths: tuple[str, ...], show_limits: bool) -> None:
                 described.append(facts(source))
                 talk.say(printable_lines(describe(source)))
         if len(outcome.done) + len(outcome.failed) == before:
-            talk.complain(f"no readable images in {path}")
+            talk.complain(f"no readable images in {path}: give a folder or a file with images")
     outcome.exit(nothing="nothing to show")
 
 

@@ -53,7 +53,7 @@ class Outcome:
         self.console.document.setdefault("failed", []).append(failure(name, error))
         self.console.complain(f"{name}: {error}")
 
-    def exit(self, nothing: str = "nothing to do") -> NoReturn:
+    def exit(self, nothing: str = "nothing to do: no image was found") -> NoReturn:
         """End the process: 0 all good, 3 some failed, 1 nothing done.
 
         Args:

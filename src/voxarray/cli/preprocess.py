@@ -51,8 +51,8 @@ _OF_WORKERS = {
 @click.option(
     "--mixed",
     is_flag=True,
-    help="DESTINATION may hold archives that another pipeline made. Keep those of subjects that "
-    "this run does not preprocess; without --mixed, they are an error",
+    help="Keep archives of another pipeline in DESTINATION, for subjects that are not in this run. "
+    "Without --mixed, such archives are an error",
 )
 @choices.how_archives_are_written
 @choices.who_does_it

@@ -106,7 +106,7 @@ class _Report:
                 f"{len(good)} OK ({_files(self.files)}, {format_bytes(self.bytes)}), {len(bad)} "
                 f"with problems; in {seconds:.1f} s"
             )
-        self.outcome.exit(nothing="nothing to verify: there is no archive there")
+        self.outcome.exit(nothing="nothing to verify: there is no archive there; check the path")
 
 
 def _told(problems: list[Problem]) -> str:

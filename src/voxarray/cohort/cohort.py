@@ -124,7 +124,7 @@ class Cohort(Sequence[Subject]):
         """
         rows = self._table[self._table["subject"] == subject]
         if rows.empty:
-            raise KeyError(f"no subject {subject!r} in the cohort {self.path}")
+            raise KeyError(f"no subject {subject!r} in the cohort {self.path}: see cohort.names")
         slugs = {slug(subject, image) for image in rows["image"]}
         return log.events(self._folder, slugs, complete=bool((rows["status"] == "done").all()))
 
@@ -201,7 +201,7 @@ class Cohort(Sequence[Subject]):
         Args:
             destination: Folder of the new cohort, or of the files.
             suffix: Suffix of a file format; None makes a cohort of archives.
-            codec: Profile of the archives' codec: one of those that `Image.save` lists.
+            codec: Profile of the archives' codec: one of the profiles that `Image.save` lists.
             levels: Pyramid levels of archives, as `Image.save` has them.
             chunks: Edge of archives' chunks, in voxels.
             zip: One ``.ozx`` file per archive, not a folder.
@@ -210,8 +210,8 @@ class Cohort(Sequence[Subject]):
             partition: ``(i, n)``: only part ``i`` of ``n`` of the subjects, ``i`` from 1 to ``n``.
             executor: Any `concurrent.futures.Executor`.
             overwrite: Replace existing archives and files, even those that are up to date.
-            mixed: Allow the folder to hold, for subjects that are not saved now, archives that a
-                transform (see `map`) made. By default, such archives raise an error.
+            mixed: Keep archives that a transform (see `map`) made earlier, for subjects that are
+                not saved now. By default, such archives raise an error.
             progress: True shows a progress bar, False none, None (the default) only in a terminal
                 or notebook; or a function of (bytes done, bytes in all).
 

@@ -71,7 +71,7 @@ def convert_cohort(
         subject_column: Column of a manifest that names the subject.
         keep_metadata: Header fields and columns to keep in the catalogue, though they may identify
             a patient.
-        codec: Profile of the archives' codec: one of those that `Image.save` lists.
+        codec: Profile of the archives' codec: one of the profiles that `Image.save` lists.
         levels: Pyramid levels, as `Image.save` has them.
         chunks: Edge of chunks, in voxels.
         workers: Processes on this machine; 0 converts in the current process.

@@ -29,8 +29,9 @@ def warn_of_left_over(items: Sequence[Item], root: str, suffix: str) -> None:
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     warn_by_code(
         "LEFT_OVER",
-        f"{found[0]}{more} was there before, and is of no image that was exported now: its image "
-        "or label map was removed, renamed or not chosen; delete what is not wanted",
+        f"{found[0]}{more} is an older file; this export wrote no image of that name, since its "
+        "image or label map was removed, renamed or not chosen. Delete the files that you do not "
+        "want",
     )
 
 

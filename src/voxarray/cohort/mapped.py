@@ -145,7 +145,7 @@ class Mapped(Sequence[Subject]):
 
         Args:
             destination: Folder of the new cohort.
-            codec: Profile of the archives' codec: one of those that `Image.save` lists.
+            codec: Profile of the archives' codec: one of the profiles that `Image.save` lists.
             levels: Pyramid levels, as `Image.save` has them.
             chunks: Edge of chunks, in voxels.
             zip: One ``.ozx`` file per image, not a folder.

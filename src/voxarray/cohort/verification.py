@@ -134,6 +134,6 @@ def require_comparable(found: Holdings, sources: Sequence[str | os.PathLike[str]
         return
     raise FormatError(
         f"there are {archives} archives, {cohorts} cohorts and {len(sources)} sources: expected "
-        "one archive and its source, or one cohort and its sources; verify each by itself",
+        "one archive and its source, or one cohort and its sources; verify them one by one",
         code="TOO_MANY_ARCHIVES",
     )

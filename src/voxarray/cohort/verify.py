@@ -308,9 +308,9 @@ def _of_sources(
         problem = Problem(
             "NOT_COMPARED",
             os.path.basename(path),
-            "is whole, but was not compared with a source: the source that it was made from is "
-            "in no plan, since it was removed, renamed or left out; delete the archive, or verify "
-            "it by itself",
+            "is undamaged, but was not compared with a source: its source was removed, renamed or "
+            "left out, so no plan names it any more. If you do not want this archive, delete it; "
+            "otherwise verify it alone and give its source",
         )
         return [problem]
     opener = FileOpener(locations)

@@ -47,6 +47,8 @@ from voxarray.core.documentation import about_code
 class VoxarrayError(Exception):
     """Base of all voxarray errors.
 
+    The message says what was seen, what was expected, and what to do.
+
     Examples:
         >>> try:
         ...     vx.ScalarImage("missing.nii").shape
@@ -315,7 +317,8 @@ class MemoryBudgetError(VoxarrayError, MemoryError):
 class ModelError(VoxarrayError, RuntimeError):
     """A network that cannot be loaded, that fails, or that returns invalid predictions.
 
-    The message says what the network did or returned, and what was expected.
+    The message says what the network did or returned, and what was expected. Give another model, or
+    correct this one.
     """
 
     default_code = "BAD_MODEL"

@@ -29,7 +29,8 @@ def naming_misfits(path: str | None = None) -> Iterator[None]:
             raise
         said = error.args[0] if error.args else type(error).__name__  # a KeyError quotes its text
         raise FormatError(
-            f"the transform cannot be applied to this subject: {said}",
+            f"the transform cannot be applied to this subject: {said}. Correct the transform, or "
+            "leave this subject out",
             code="CANNOT_TRANSFORM",
             path=path,
         ) from error

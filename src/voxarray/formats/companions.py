@@ -31,6 +31,6 @@ def companion_file(path: str, suffix: str, others: tuple[str, ...]) -> FileIdent
                 return FileIdentity.of(stem + name)
     wanted = os.path.basename(stem) + "".join(others[:1])
     raise MissingFileError(
-        f"{path} is one file of a pair: there is no {wanted} beside it",
+        f"{path} is one file of a pair: there is no {wanted} beside it; copy it there",
         path=path,
     )

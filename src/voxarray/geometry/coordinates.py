@@ -37,8 +37,8 @@ def world_of(attrs: Mapping[Any, Any]) -> NDArray[np.float64]:
     unit, frame = attrs.get("unit", "mm"), attrs.get("world", "RAS+")
     if length_in_mm(unit) != 1 or frame != "RAS+":
         raise GridError(
-            f"{WORLD_NAME!r} leads to {frame!r} in the unit {unit!r}: expected RAS+ in mm; convert "
-            f"its attribute {WORLD_KEY!r}",
+            f"the affine in the coordinate {WORLD_NAME!r} maps to {frame!r} in {unit!r}; give one "
+            f"to 'RAS+' in 'mm', in its attribute {WORLD_KEY!r}",
             code="UNKNOWN_FRAME",
         )
     values = np.asarray(attrs[WORLD_KEY], object)

@@ -220,18 +220,26 @@ class Placement:
             inner = combine(axis.size, there)
             if axis.size and there and not inner:
                 raise GridError(
-                    f"the images do not overlap along {DIMS[n]}: no voxel is in both",
+                    f"the images do not overlap along {DIMS[n]}: no voxel is in both; choose parts "
+                    "that overlap",
                     code="NO_OVERLAP",
                 )
             base = base.with_axis(n, replace(axis, indices=_compose(axis.indices, inner)))
         return base
 
-    def mismatch(self, other: Placement, why: str) -> GridError:
-        """The error for placements that cannot be combined."""
+    def mismatch(
+        self, other: Placement, why: str, cure: str = "resample one onto the other first"
+    ) -> GridError:
+        """The error for placements that cannot be combined.
+
+        Args:
+            other: The other placement.
+            why: How the two differ.
+            cure: What to do.
+        """
         mine, its = (Grid(_positive(p.shape), p.affine) for p in (self, other))
         return GridError(
-            f"the images live on different grids ({why}): {mine} and {its}; "
-            "resample one onto the other first",
+            f"the images are on different grids ({why}): {mine} and {its}; {cure}",
             code="GRID_MISMATCH",
         )
 

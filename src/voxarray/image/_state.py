@@ -388,8 +388,8 @@ class ImageState(SubjectMember, Record):
         from voxarray.tensors.convert import has_nans
 
         if has_nans(tensor):
-            place = "tensor" if self.path is None else f'file "{self.path}"'
-            warn_caller(f"NaNs found in {place}", RuntimeWarning)
+            at = "tensor" if self.path is None else f'file "{self.path}"'
+            warn_caller(f"NaNs found in {at}: fill them, or set check_nans=False", RuntimeWarning)
 
 
 def _restore(cls: type[Copied], fields: dict[str, Any], attributes: dict[str, Any]) -> Copied:

@@ -24,9 +24,9 @@ class StatisticsMixin:
     def statistics(
         self, mask: StatisticsMixin | None = None, *, progress: ProgressOption = None
     ) -> Statistics:
-        """Mean, deviation, extremes, percentiles and histogram of all voxels, in one pass.
+        """Mean, deviation, extremes, percentiles and histogram of all voxels.
 
-        A second pass is needed if the values are far from 0 and differ little.
+        This takes one pass over the voxels, or two if the values are far from 0 and differ little.
 
         The process caches the result: a second call, also for another image with the same voxels,
         reads nothing. Voxels in memory are counted again, since they may have changed.
@@ -51,7 +51,10 @@ class StatisticsMixin:
     def statistics_by_label(
         self, labels: StatisticsMixin, *, progress: ProgressOption = None
     ) -> dict[int | float, Statistics]:
-        """Statistics of the voxels of every label, ascending by label, in one pass over both.
+        """Statistics of the voxels of every label, ascending by label.
+
+        This takes one pass over both images, or two if a label's values are far from 0 and differ
+        little.
 
         Args:
             labels: Label map on the same grid, with one channel or as many as this image.

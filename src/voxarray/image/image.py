@@ -54,8 +54,9 @@ class Image(
     """One medical image: voxels (C, W, H, D) and where they are in the patient.
 
     Nothing is read before it is needed: constructing checks that the path exists, the properties
-    read the header, slicing only changes the geometry, and only `data`, `load`, `numpy`,
-    `to_tensor`, `compute` and `save` read voxels.
+    read the header, and slicing only changes the geometry. Voxels are read when their values are
+    needed: by `data`, `load`, `numpy`, `to_tensor`, `compute` and `save`; by statistics, plots and
+    movies; and by conversions to objects of other packages that hold voxels.
 
     An image is a dict of its metadata: ``path``, ``stem``, ``type`` and the keywords that were
     given. ``image["data"]`` and ``image["affine"]`` always work. They are among the keys only after

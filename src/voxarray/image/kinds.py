@@ -42,8 +42,9 @@ class LabelMap(Image):
     """Image whose voxels are labels, such as a segmentation; arguments as for `Image`.
 
     A sequence of paths makes one channel per file, for overlapping labels or tissue probability
-    maps. Labels are never interpolated: resampling takes the nearest neighbour, and pyramids the
-    most frequent label.
+    maps. Labels are never averaged, so no new value appears. Resampling takes the nearest
+    neighbour, or, with ``label_interpolation="label_gaussian"``, the label with the most weight
+    nearby. Pyramids take the most frequent label.
 
     Examples:
         >>> scan = vx.testing.sample()

@@ -274,7 +274,12 @@ class Bundle:
     def _plain(self, value: Any, where: str, depth: int = 0) -> Any:
         """A value without references and expressions."""
         if depth > 50:
-            raise self._refused(where, "references that lead to themselves")
+            raise ModelError(
+                f"{self.config_path}: the reference at {where} leads back to itself; write the "
+                "value there",
+                code="BUNDLE_EXPRESSION",
+                path=self.config_path,
+            )
         if isinstance(value, Mapping):
             return {
                 key: self._plain(one, f"{where}.{key}", depth + 1) for key, one in value.items()
@@ -294,9 +299,9 @@ class Bundle:
 
     def _refused(self, where: str, what: str) -> ModelError:
         return ModelError(
-            f"{self.config_path} has the expression {what} at {where}. Expressions are programs, "
-            "and are not run: only numbers and names are read. Put the value there, or pass it "
-            "to infer",
+            f"{self.config_path} has the expression {what} at {where}. Voxarray runs no "
+            "expressions, since they are programs; it reads only numbers and names. Write the "
+            "value there, or pass it to infer",
             code="BUNDLE_EXPRESSION",
             path=self.config_path,
         )

@@ -93,7 +93,8 @@ def _of_bundle(bundle: Bundle) -> LoadedModel:
     if bundle.left_out:
         warn_caller(
             f"BUNDLE_LEFT_OUT: {bundle.config_path} asks for {', '.join(bundle.left_out)}, which "
-            "voxarray does not do: the result may differ from that of MONAI",
+            "voxarray does not do: the result may differ from that of MONAI. Apply these steps "
+            "yourself, or use MONAI if they matter",
             VoxarrayWarning,
         )
     if "network_def" in bundle.config and not path.endswith(".ts"):
@@ -103,7 +104,8 @@ def _of_bundle(bundle: Bundle) -> LoadedModel:
         except (TypeError, ValueError) as error:
             raise ModelError(
                 f"{bundle.config_path} gives the network {kind.__name__} arguments that the "
-                f"network refuses: {error}",
+                f"network refuses: {error}. Correct them, or install the release of MONAI that the "
+                "bundle was made with",
                 code="BUNDLE_TARGET",
                 path=bundle.config_path,
             ) from error

@@ -78,7 +78,7 @@ class ScaleIntensity(RescaleIntensity):
         if len(subject.get_images(intensity_only=True)) > 1:
             raise ModelError(
                 "the bundle's ScaleIntensityd takes the range of all channels together, and the "
-                "subject has its channels as several images, which are scaled each by itself: give "
+                "subject has its channels as several images, and each is scaled separately: give "
                 "them as channels of one image, or pass preprocess=",
                 code="BUNDLE_TRANSFORM",
                 path=source.path,
@@ -157,7 +157,8 @@ class CropForeground:
                 del voxels  # or it would be held while the next one is read
         if highs[0] < 0:
             raise ModelError(
-                "the bundle crops to the voxels above 0 (CropForegroundd), and the scan has none",
+                "the bundle crops to the voxels above 0 (CropForegroundd), and the scan has none: "
+                "check the scan, or leave it out",
                 code="BUNDLE_TRANSFORM",
                 path=sources[0].path,
             )

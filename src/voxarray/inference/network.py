@@ -376,5 +376,7 @@ def _blamed(error: Exception, where: Callable[[], str]) -> VoxarrayError:
             code="DEVICE_LOST",
         )
     return ModelError(
-        f"the model raised {type(error).__name__} for {where()}: {text}", code="MODEL_FAILED"
+        f"the model raised {type(error).__name__} for {where()}: {text}. Check that the model "
+        "takes such a batch, and correct the model or patch_size",
+        code="MODEL_FAILED",
     )

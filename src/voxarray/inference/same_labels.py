@@ -18,4 +18,4 @@ def is_same(prediction: Image, reference: Image) -> bool:
 
 def warn_of_same(which: str) -> None:
     """Warn of label maps that are compared with themselves."""
-    warn_by_code("SAME_LABELS", f"{which}. The scores only say that it agrees with itself")
+    warn_by_code("SAME_LABELS", f"{which}. These scores compare a label map with itself")

@@ -183,8 +183,8 @@ class GridAggregator:
         expected = self._scaled(self._sampler.patch_size)
         if batch.ndim != 5 or batch.shape[2:] != expected or len(batch) != len(places):
             raise StateError(
-                f"The shape of the input batch, {batch.shape}, does not match the target: "
-                f"{len(places)} patches of {expected} in a tensor (B, C, W, H, D)",
+                f"The shape of the input batch is {batch.shape}: expected {len(places)} patches of "
+                f"shape {expected}, one per row of `locations`, in a tensor (B, C, W, H, D)",
                 code="BAD_BATCH",
             )
         if self._sums is not None and len(self._sums.voxels) != batch.shape[1]:

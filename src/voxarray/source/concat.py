@@ -38,15 +38,17 @@ class ConcatSource(Source):
         for part in parts[1:]:
             if part.shape[1:] != first.shape[1:]:
                 raise StateError(
-                    f"Files shape do not match, found {first.shape} ({first.path}) and "
-                    f"{part.shape} ({part.path}): channels of one image share W, H and D",
+                    f"the shapes of the files do not match: {first.path} has {first.shape}, "
+                    f"{part.path} has {part.shape}. Channels of one image share W, H and D; "
+                    "resample one file onto the other first",
                     code="SHAPES_DIFFER",
                     path=part.path,
                 )
             if not part.grid.isclose(first.grid):
                 warn_caller(
-                    f"Files have different affine matrices; the first is used.\nMatrix of "
-                    f"{first.path}:\n{first.affine}\nMatrix of {part.path}:\n{part.affine}",
+                    f"Files have different affine matrices; the first is used. If the images lie "
+                    f"at different places, resample one onto the other.\nMatrix of {first.path}:\n"
+                    f"{first.affine}\nMatrix of {part.path}:\n{part.affine}",
                     RuntimeWarning,
                 )
         return cls(tuple(parts))

@@ -26,9 +26,9 @@ MAX_LABELS = 1 << 14
 def statistics_by_label(
     source: Source, labels: Source, report: Progress | None = None
 ) -> dict[int | float, Statistics]:
-    """Statistics of the voxels of every label, ascending by label, in one pass over both.
+    """Statistics of the voxels of every label, ascending by label, in one pass over both, or two.
 
-    A second pass counts labels again whose values are far from 0 and differ little.
+    A second pass counts the labels again whose values are far from 0 and differ little.
 
     Args:
         source: The voxels.

@@ -26,7 +26,7 @@ Percents = float | Sequence[float] | NDArray
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Statistics of voxel values, from one pass over the voxels.
+    """Statistics of voxel values, from one pass over the voxels, or two.
 
     If every value is counted, all results are exact. This is so for integers of up to 16 bits
     (scaled or not), and for whole numbers below 2^17 in other types. Otherwise, only mean,
@@ -38,8 +38,8 @@ class Statistics:
     * below that, the lesser of ``m * 2^-24`` and ``v * 2^-10``;
     * if ``v`` is even less than ``m * 2^-78``, then ``m * 2^-88``.
 
-    If these errors would be more than about 1/256 of the standard deviation, the distances of the
-    values from their mean are counted in a second pass, and the errors are relative to those.
+    If these errors would be more than about 1/256 of the standard deviation, a second pass counts
+    the distances of the values from their mean. The errors are then relative to these distances.
 
     Voxels that are NaN or infinite are left out, and their number is in `not_finite`.
 

@@ -182,10 +182,18 @@ def _cache(folder: str, limit: int) -> ChunkCache | None:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         # Below a folder that all may write to, somebody may have made this one for us to read from.
         if hasattr(os, "getuid") and os.stat(folder).st_uid != os.getuid():
-            _LOG.warning("%s belongs to somebody else: no chunks are kept there", folder)
+            _LOG.warning(
+                "%s belongs to somebody else: no chunks are kept there; choose another folder "
+                "(voxarray.remote-cache-directory)",
+                folder,
+            )
             return None
     except OSError as error:
-        _LOG.warning("no chunks of remote archives are kept: %s", error)
+        _LOG.warning(
+            "no chunks of remote archives are kept: %s; choose another folder "
+            "(voxarray.remote-cache-directory)",
+            error,
+        )
         return None
     # Once, and not by each worker.
     if multiprocessing.parent_process() is None:

@@ -217,7 +217,11 @@ def absent(path: str) -> MissingFileError:
                 code="LINK_LOOP",
                 path=path,
             )
-    return MissingFileError(f"{path} is a link to {target}, which is not there", path=path)
+    return MissingFileError(
+        f"{path} is a link to {target}, which is not there: put the file there, or correct the "
+        "link",
+        path=path,
+    )
 
 
 def explained(error: FormatError, path: str) -> FormatError | MissingFileError:

@@ -158,7 +158,10 @@ class Store(ABC):
         Raises:
             UnsupportedError: If the store cannot tell.
         """
-        raise UnsupportedError(f"{self.path} does not list sizes", path=self.path)
+        raise UnsupportedError(
+            f"{self.path} does not list sizes: copy it to this machine, or to a store that does",
+            path=self.path,
+        )
 
     @abstractmethod
     def folders(self, key: str) -> list[str]:

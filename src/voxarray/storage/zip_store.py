@@ -111,7 +111,8 @@ def _span(blob: Blob, member: zipfile.ZipInfo, path: str) -> tuple[int, int]:
     header = blob.read(offset, _LOCAL_HEADER) if inside else b""
     if len(header) != _LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
         raise FormatError(
-            f"{path} is damaged before its file {member.filename}: copy or download it again",
+            f"{path} is damaged in the bytes just in front of its file {member.filename}: copy or "
+            "download it again",
             code="BAD_ZIP",
             path=path,
         )

@@ -38,8 +38,8 @@ def require_sliced_alike(images: Images, key: Any) -> None:
     require_same(images, "spatial_shape", 0, 0)
     require_same_grid(
         images,
-        "the same indices are other places in each. Resample all onto one, "
-        f"vx.Resample({first!r})(subject), or slice each image by itself, subject[{first!r}][...]",
+        "the same index is a different place in each image. Resample all onto one, "
+        f"vx.Resample({first!r})(subject), or slice the images one by one, subject[{first!r}][...]",
     )
 
 

@@ -76,7 +76,7 @@ class Subject(PlotMixin, dict[str, Any]):
         """For a text, the field of that name; otherwise a subject with all images sliced alike.
 
         Slicing reads nothing. Images on different grids can only be sliced one by one: the same
-        indices are other places in each. A selection of channels alone is possible on any grids.
+        index is a different place in each image. Channels alone can be selected on any grids.
 
         Raises:
             KeyError: If there is no such field.
@@ -255,14 +255,15 @@ class Subject(PlotMixin, dict[str, Any]):
         (``SAVED_APART``), and `voxarray.verify` of their folder finds them. Files of other formats
         hold no such record.
 
-        Each is opened again by itself: ``vx.Subject(t1=vx.ScalarImage("folder/t1.ome.zarr"))``.
+        Open the saved files again one by one:
+        ``vx.Subject(t1=vx.ScalarImage("folder/t1.ome.zarr"))``.
 
         Args:
             folder: Folder; it is created if it is missing.
             suffix: Suffix of a format that `Image.save` can write, such as ``".nii.gz"``.
             overwrite: Replace existing files. Without it, nothing is written if any of them exists.
-            codec: Profile of an archive's codec: one of those that `Image.save` lists. For other
-                formats, ``codec``, ``levels`` and ``chunks`` raise an error.
+            codec: Profile of an archive's codec: one of the profiles that `Image.save` lists. For
+                other formats, ``codec``, ``levels`` and ``chunks`` raise an error.
             levels: Pyramid levels of an archive. A number is the number of levels, full
                 resolution included. A list such as ``[4, 16]`` says how many times coarser than
                 full resolution each level is. ``"all"`` stands for 2, 4, 8, ... By default, the

@@ -55,9 +55,9 @@ class Crop(SpatialTransform):
         if images and any(self.bounds_parameters) and not agreement.same_grid(images):
             warn_by_code(
                 "GRIDS_DIFFER",
-                f"{self!r} removes other parts of each of {', '.join(images)}, which are on "
+                f"{self!r} cuts away different places of {', '.join(images)}, since they are on "
                 f"different grids: resample all onto one first, Resample({next(iter(images))!r}), "
-                "or name those to crop, include=[...]",
+                "or name the images to crop, include=[...]",
             )
         return super().apply_transform(subject)
 
@@ -65,7 +65,9 @@ class Crop(SpatialTransform):
         before, after = _ends(self.bounds_parameters)
         sizes = source.shape[1:]
         if any(b + a >= n for b, n, a in zip(before, sizes, after, strict=True)):
-            raise SelectionError(f"{self!r} leaves nothing of an image of {sizes} voxels")
+            raise SelectionError(
+                f"{self!r} leaves nothing of an image of {sizes} voxels: crop less than the image"
+            )
         return source[tuple(slice(b, n - a) for b, n, a in zip(before, sizes, after, strict=True))]
 
 

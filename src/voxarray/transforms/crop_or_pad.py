@@ -114,7 +114,8 @@ class CropOrPad(SpatialTransform):
                 lengths.append(round(length if factor is None else length * factor / spacing))
         if min(lengths) < 1:
             raise ValueError(
-                f"{self.target_shape} {self.units} are less than a voxel of {subject.spacing} mm"
+                f"{self.target_shape} {self.units} are less than a voxel of {subject.spacing} mm: "
+                "give at least one voxel along each axis"
             )
         return lengths[0], lengths[1], lengths[2]
 

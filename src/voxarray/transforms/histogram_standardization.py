@@ -176,6 +176,7 @@ def _masks(mask_path: Any, number: int) -> list[LabelMap | None]:
     ]
     if len(masks) != number:
         raise ValueError(
-            f"Different number of images ({number}) and mask ({len(masks)}) paths found"
+            f"{number} paths of images, but {len(masks)} of masks: give one mask for all images, "
+            "or one for each"
         )
     return masks

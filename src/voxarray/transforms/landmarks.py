@@ -108,7 +108,7 @@ def _read(path: Path) -> Landmarks | dict[str, Landmarks]:
                     for name in archive.namelist()
                 }
         except zipfile.BadZipFile as error:
-            raise FormatError(f"{path} holds no landmarks: {error}", path=path) from error
+            raise _no_landmarks(path, error) from error
     raise UnsupportedError(
         f"landmarks are read from .npy and .npz files, and not from {path.name}: files that are "
         "pickled, as .pt and .pth, can run code; save them with numpy.savez",
@@ -126,7 +126,15 @@ def _array(file: BinaryIO, path: Path) -> Landmarks:
     try:
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False), np.float64)
     except ValueError as error:
-        raise FormatError(f"{path} holds no landmarks: {error}", path=path) from error
+        raise _no_landmarks(path, error) from error
+
+
+def _no_landmarks(path: Path, error: Exception) -> FormatError:
+    return FormatError(
+        f"{path} holds no landmarks: {error}. Save them again: HistogramStandardization.train "
+        "writes .npy, numpy.savez writes .npz",
+        path=path,
+    )
 
 
 def write(landmarks: Landmarks, path: str | os.PathLike[str]) -> None:

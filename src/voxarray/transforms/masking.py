@@ -89,8 +89,9 @@ def _by_function(function: Callable[[Any], Any], source: Window) -> Source:
         mask = function(for_function(source))
     except Exception as error:
         raise ValueError(
-            f"the masking function {function!r} failed on a lazy dask array (C, W, H, D), where "
-            f"TorchIO gives it a tensor: {type(error).__name__}: {error}"
+            f"the masking function {function!r} failed: {type(error).__name__}: {error}. It is "
+            "given a lazy dask array (C, W, H, D), not a tensor as in TorchIO: use only what dask "
+            "arrays can do, such as lambda x: x > x.mean()"
         ) from error
     if not isinstance(mask, (da.Array, np.ndarray)) or mask.ndim != 4:
         raise ValueError(
@@ -100,7 +101,7 @@ def _by_function(function: Callable[[Any], Any], source: Window) -> Source:
     if mask.shape[1:] != source.shape[1:]:
         raise GridError(
             f"the masking function {function!r} made a mask of shape {mask.shape} for an image "
-            f"of {source.shape}",
+            f"of {source.shape}: return a mask with the W, H and D of the image",
             code="MASK_MISMATCH",
         )
     kind = DaskSource if isinstance(mask, da.Array) else ArraySource

@@ -18,11 +18,11 @@ from voxarray.transforms.transform import IntensityTransform
 class NormalizationTransform(IntensityTransform):
     """A transform of intensities that depends on statistics of the image.
 
-    The statistics are computed when the transform is applied, in one pass over the image. From then
-    on they are constants, also for slices, patches and the workers of a cluster. Statistics of
-    voxels in files are cached: other transforms and images that need the same statistics read
-    nothing. After a transform such as `RescaleIntensity`, the statistics are derived from the
-    cached ones.
+    The statistics are computed when the transform is applied, in one or two passes over the image.
+    From then on they are constants, also for slices, patches and the workers of a cluster.
+    Statistics of voxels in files are cached: other transforms and images that need the same
+    statistics read nothing. After a transform such as `RescaleIntensity`, the statistics are
+    derived from the cached ones.
 
     Examples:
         >>> isinstance(vx.ZNormalization(), vx.transforms.NormalizationTransform)

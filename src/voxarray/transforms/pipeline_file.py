@@ -151,7 +151,7 @@ def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
         raise refuse("BAD_ARGUMENT", f"{operation}: {error.message}") from error
     except (TypeError, ValueError, KeyError, AttributeError, OSError, OverflowError) as error:
         raise refuse(
-            "BAD_ARGUMENT", f"{operation} does not take these arguments: {error}"
+            "BAD_ARGUMENT", f"{operation} does not take these arguments, correct them: {error}"
         ) from error
 
 
@@ -230,7 +230,8 @@ def entries_of(steps: Sequence[Callable[[Any], Any]]) -> list[Entry]:
             found.append(entry(step.operation, step.parameters, step.version))
         elif not isinstance(step, Transform) or _transform_named(known.__name__) is not known:
             raise FormatError(
-                f"{step!r} is not a transform of voxarray.transforms that a file can name",
+                f"{step!r} is not a transform of voxarray.transforms, so a file cannot name it: "
+                "leave it out of the file, and apply it in Python",
                 code="NOT_IN_A_FILE",
             )
         elif isinstance(step, transforms.Compose):

@@ -17,6 +17,8 @@ from voxarray.transforms.mask_history import difference
 from voxarray.transforms.masking import SIDES
 from voxarray.transforms.transform import Transform
 
+_OTHER_RELEASE = "Use the release of voxarray that recorded it, or apply the steps again in Python"
+
 
 def replay(archive: Any, source: Any) -> Any:
     """Apply the history of an archive to its original image, lazily; the voxels are the same.
@@ -73,7 +75,10 @@ def _step(entry: Entry) -> Callable[[Any], Any]:
     name, arguments, version = _facts(entry)
     unknown = opaque(arguments)
     if unknown is not None:
-        raise _refusal(f"{name} was given {unknown}, which a history cannot hold")
+        raise _refusal(
+            f"{name} was given {unknown}, which a history cannot hold. Apply the steps again in "
+            "Python"
+        )
     if name == "convert":  # whose version is the package's in archives of voxarray 0.1
         return lambda data: data
     method = METHODS.get(name)
@@ -82,12 +87,15 @@ def _step(entry: Entry) -> Callable[[Any], Any]:
         return lambda data: _each(data, lambda image: method(image, **arguments))
     transform = getattr(transforms, name, None) if name in transforms.__all__ else None
     if not (isinstance(transform, type) and issubclass(transform, Transform)):
-        raise _refusal(f"voxarray has no operation {name!r}")
+        raise _refusal(
+            f"this voxarray has no operation {name!r}. Update voxarray, or apply the steps again "
+            "in Python"
+        )
     _require_version(name, version, transform.version)
     try:
         known = transform(**arguments)
     except (TypeError, ValueError, KeyError) as error:
-        raise _refusal(f"{name} does not take {arguments} ({error})") from error
+        raise _refusal(f"{name} does not take {arguments} ({error}). {_OTHER_RELEASE}") from error
     return lambda data: _applied(known, data, entry)
 
 
@@ -122,12 +130,18 @@ def _facts(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any], Any]:
     try:
         return str(entry["operation"]), dict(numbers(entry.get("arguments", {}))), entry["version"]
     except (KeyError, TypeError, ValueError) as error:
-        raise _refusal(f"the history holds {entry!r}, which is not an operation") from error
+        raise _refusal(
+            f"the history holds {entry!r}, which is not an operation: another program changed it. "
+            "Apply the steps again in Python"
+        ) from error
 
 
 def _require_version(name: str, version: Any, known: int) -> None:
     if version != known:
-        raise _refusal(f"{name} was of version {version}, and this voxarray has version {known}")
+        raise _refusal(
+            f"{name} was of version {version}, and this voxarray has version {known}. "
+            f"{_OTHER_RELEASE}"
+        )
 
 
 def _refusal(found: str) -> StateError:

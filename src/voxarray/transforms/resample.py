@@ -43,8 +43,8 @@ class Resample(SpatialTransform):
             (W, H, D) and affine, an `Image`, its path, or its name in the subject (that image
             itself is left alone).
         image_interpolation: Interpolation of images: ``"nearest"``, ``"linear"``, ``"bspline"`` (or
-            ``"cubic"``), ``"gaussian"``, ``"hamming"``, ``"cosine"``, ``"welch"``, ``"lanczos"`` or
-            ``"blackman"``.
+            ``"cubic"``), ``"gaussian"``, ``"hamming"``, ``"cosine"``, ``"welch"``, ``"lanczos"``,
+            ``"blackman"``, or ``"label_gaussian"``, which takes the value with the most weight.
         label_interpolation: Interpolation of label maps, which never makes new values:
             ``"nearest"`` or ``"label_gaussian"``.
         pre_affine_name: Key in the metadata of images. Its value is a (4, 4) matrix in RAS+ mm by

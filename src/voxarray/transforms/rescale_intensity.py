@@ -101,13 +101,14 @@ def range_argument(
         raise ValueError(f"{name} is one number or two, not {value!r}") from None
     if not low <= high:
         raise ValueError(f"{name} must be in ascending order, got {value!r}")
-    beyond = (lowest is not None and low < lowest) or (highest is not None and high > highest)
-    if beyond or not np.isfinite([low, high]).all():
+    if not np.isfinite([low, high]).all():
+        raise ValueError(f"{name} must be finite numbers, got {value!r}")
+    if (lowest is not None and low < lowest) or (highest is not None and high > highest):
         raise ValueError(f"{name} must be between {lowest} and {highest}, got {value!r}")
     return low, high
 
 
 def _left_alone(source: Window, name: str, reason: str) -> Window:
     message = f'Rescaling image "{name}" not possible because {reason}'
-    warn_caller(message, RuntimeWarning)
+    warn_caller(f"{message}: the image is left unchanged", RuntimeWarning)
     return source

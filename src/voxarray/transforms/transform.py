@@ -134,7 +134,7 @@ class Transform:
         names = list(subject.get_images_dict(intensity_only=False))
         if self.include is None or any(name in names for name in self.include):
             return True
-        lone = f" (an image by itself is called {ONLY!r}: vx.Subject(t1=image) names it)"
+        lone = f" (a single image is called {ONLY!r}: vx.Subject(t1=image) names it)"
         warn_caller(
             f"NOT_INCLUDED: {self.name} changes nothing: include={list(self.include)} names none "
             f"of the images, {listed(names)}{lone if names == [ONLY] else ''}",

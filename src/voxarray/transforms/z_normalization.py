@@ -42,18 +42,19 @@ class ZNormalization(NormalizationTransform):
         if statistics.count < 2:
             raise StateError(
                 f"a standard deviation needs two voxels, and the mask leaves {statistics.count} "
-                f"{where}",
+                f"{where}: use a larger mask, or leave the image out, exclude=[{name!r}]",
                 code="TOO_FEW_VOXELS",
             )
         if statistics.minimum == statistics.maximum:
             raise StateError(
-                f"Standard deviation is 0 for masked values {where}: all are {statistics.minimum}",
+                f"Standard deviation is 0 for masked values {where}: all are {statistics.minimum}. "
+                f"Check the image and the mask, or leave the image out, exclude=[{name!r}]",
                 code="CONSTANT",
             )
         if not 0 < statistics.sample_std < math.inf:
             raise StateError(
-                f"the squares of the voxels {where} are no numbers of float64, so that their "
-                f"standard deviation is {statistics.sample_std}: the values reach from "
+                f"the squares of the voxels {where} are too large or too small for float64, so "
+                f"the standard deviation is {statistics.sample_std}: the values reach from "
                 f"{statistics.minimum:g} to {statistics.maximum:g}; divide them first, for example "
                 f"by {max(abs(statistics.minimum), abs(statistics.maximum)):.0e}",
                 code="NO_DEVIATION",

@@ -193,14 +193,15 @@ class AffineIndex(xr.Index):
         if mine.dropped != its.dropped:
             raise self.placement.mismatch(
                 other.placement,
-                f"an integer index took {DIMS[axis]} from one of them; to broadcast a plane over a "
-                'volume, drop its coordinates first: plane.drop_indexes(["x", "y", "z"])',
+                f"an integer index took {DIMS[axis]} from one of them",
+                "to broadcast a plane over a volume, drop its coordinates first: "
+                'plane.drop_indexes(["x", "y", "z"])',
             )
         if mine.dropped and there.start != 0:
             raise self.placement.mismatch(
                 other.placement,
-                f"they are planes at different {DIMS[axis]}; to combine them regardless, use "
-                ".data of one",
+                f"they are planes at different {DIMS[axis]}",
+                "to combine them regardless, use .data of one",
             )
 
     def _check_reindexable(self, other: AffineIndex, axis: int, excludes: bool) -> None:
@@ -208,12 +209,14 @@ class AffineIndex(xr.Index):
         # dimensions, and leaves the old index on coordinates without any.
         differ = f"they differ along {DIMS[axis]}"
         if excludes:
-            raise self.placement.mismatch(other.placement, differ)
+            raise self.placement.mismatch(
+                other.placement, differ, f"choose the same part of both along {DIMS[axis]}"
+            )
         if any(axis.dropped for axis in self.placement.axes):
             raise self.placement.mismatch(
                 other.placement,
-                f"{differ}, and xarray cannot align an array without this axis, which an integer "
-                "index removed: index with a slice of one voxel instead",
+                f"{differ}, and xarray aligns no array from which an integer index took an axis",
+                "index with a slice of one voxel instead",
             )
 
     def join(self, other: AffineIndex, how: str = "inner") -> AffineIndex:

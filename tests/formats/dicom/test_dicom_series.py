@@ -292,7 +292,7 @@ def test_planes_without_a_place(tmp_path):
 def test_several_pictures_are_no_volume(tmp_path):
     for n in range(2):
         samples.save(samples.plane(samples.volume()[n]), tmp_path / f"{n}.dcm")
-    refused("NO_POSITION", tmp_path, "open each file by itself")
+    refused("NO_POSITION", tmp_path, "open the files one by one")
 
 
 def test_no_spacing(tmp_path):

@@ -97,12 +97,14 @@ def left_over(unplanned: Sequence[str]) -> str:
     """
     if not unplanned:
         return ""
-    count = "1 archive is" if len(unplanned) == 1 else f"{len(unplanned)} archives are"
+    one = len(unplanned) == 1
+    count = "1 archive is" if one else f"{len(unplanned)} archives are"
+    whose = "its source was" if one else "their sources were"
     names = ", ".join(f"subjects/{name}" for name in unplanned[:_NAMED])
     more = f" and {len(unplanned) - _NAMED} more" if len(unplanned) > _NAMED else ""
     return (
-        f"{count} of sources that were removed, renamed or left out since, and still in the "
-        f"catalogue: {names}{more}; delete what is not wanted, and run voxarray finalise"
+        f"{count} still in the catalogue, though {whose} removed, renamed or left out: "
+        f"{names}{more}. Delete the archives that you do not want, and run voxarray finalise"
     )
 
 

@@ -39,7 +39,8 @@ def require_free(archive: str, name: str) -> None:
     for subject, other in zip(same["subject"], same["archive"], strict=True):
         raise ArchiveExistsError(
             f"the subject {subject!r} of the cohort {root} already has an image {name!r}, in "
-            f"{other}: give the label map another name, or the cohort could not open the subject",
+            f"{other}: give the label map another name; with the same name, the cohort could not "
+            "open the subject",
             code="NAME_TAKEN",
             path=archive,
         )

@@ -187,7 +187,7 @@ def _by_participant(table: TextTable, wanted: Sequence[str]) -> dict[str, dict[s
             differing = next(n for n in wanted if known.get(n) != cells.get(n))
             raise TableError(
                 f"two rows of {whose} differ in {differing}: {known.get(differing)!r} and "
-                f"{cells.get(differing)!r}"
+                f"{cells.get(differing)!r}; keep one of them"
             )
     return found
 

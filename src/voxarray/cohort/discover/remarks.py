@@ -59,8 +59,9 @@ def _why_unused(
     if taken is not None:
         return (
             f"{told(same)} takes no file as {what}: another pattern takes {printable(taken.source)}"
-            f" as {taken.image!r}. A file that fits several patterns goes to a label "
-            "pattern before an image pattern, and to the one that was given last"
+            f" as {taken.image!r}. If a file fits several patterns, label patterns win over image "
+            "patterns; among patterns of one kind, the last one wins. Make this pattern more "
+            "specific, or give it last"
         )
     other = census.misfit or found[0].source
     return (

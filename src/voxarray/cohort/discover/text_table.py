@@ -31,7 +31,7 @@ def not_once(names: Sequence[str], wanted: str) -> TableError:
     """What is said if not exactly one column has a name that is wanted."""
     count = names.count(wanted)
     if not count:
-        return TableError(f"no column is called {wanted!r}")
+        return TableError(f"no column is called {wanted!r}, but {', '.join(names)}")
     return TableError(f"{count} columns are called {wanted!r}: rename all but one")
 
 

@@ -49,7 +49,11 @@ class InputFingerprint:
             rows.append((os.path.basename(path), file.size, file.mtime_ns))
         if not rows:
             require_open_folder(location)
-            raise MissingFileError(f"{location} holds no files", path=location)
+            raise MissingFileError(
+                f"{location} holds no files: put the files of the image there, or give another "
+                "path",
+                path=location,
+            )
         return cls(sum(row[1] for row in rows), max(row[2] for row in rows), _short(repr(rows)))
 
 

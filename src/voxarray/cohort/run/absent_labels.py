@@ -40,10 +40,10 @@ def warn_of_absent_labels(plan: Plan, folder: CohortLayout) -> None:
         more = f" and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
         warn_by_code(
             "LABELS_ABSENT",
-            "this plan would make archives again without label maps that they hold, for no source "
-            f"has them now; convert will refuse, and leave them as they are: "
-            f"{'; '.join(found[:_TOLD])}{more}. Bring the files or the pattern back, or remove the "
-            "label maps (voxarray remove-labels); or pass --overwrite to convert, which deletes "
+            "some archives hold label maps that no source has now, and this plan would replace "
+            "the archives; convert will refuse, and leave them as they are: "
+            f"{'; '.join(found[:_TOLD])}{more}. Bring the files or the pattern back, remove the "
+            "label maps (voxarray remove-labels), or pass --overwrite to convert, which deletes "
             "them",
         )
 
@@ -68,11 +68,11 @@ def refuse_to_leave_out(archive: str, item: Item, folder: CohortLayout, *, zippe
     gone = [] if entry is None else gone_labels(entry, item, folder, zipped=zipped)
     if gone:
         raise ArchiveExistsError(
-            f"{archive} holds the label map {', '.join(map(repr, gone))}, and the sources of this "
-            "run hold none of that name for this image that can be read: its file was removed, "
-            "renamed or damaged, or no pattern takes it. To make the archive again would delete "
-            "what may be the last copy: bring the file or the pattern back, or remove the label "
-            "map (voxarray remove-labels), or pass overwrite=True (--overwrite)",
+            f"{archive} holds the label map {', '.join(map(repr, gone))}, but this run found no "
+            "readable label map of that name for this image: its file was removed, renamed or "
+            "damaged, or no pattern takes it. Making the archive again would delete what may be "
+            "the last copy. Bring the file or the pattern back, remove the label map (voxarray "
+            "remove-labels), or pass overwrite=True (--overwrite), which deletes it",
             code="LABELS_ABSENT",
             path=archive,
         )

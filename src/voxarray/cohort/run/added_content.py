@@ -43,10 +43,10 @@ def warn_of_additions(plan: Plan, folder: CohortLayout) -> None:
         more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
         warn_by_code(
             "CONTENT_ADDED",
-            "this plan would make archives again to which label maps or notes were added; convert "
-            f"will refuse, and leave them as they are: {', '.join(names[:_TOLD])}{more}. Save "
-            "elsewhere what was added, and remove it from the archives; or pass --overwrite to "
-            "convert, which deletes it",
+            "label maps or notes were added to some archives, and this plan would replace the "
+            "archives; convert will refuse, and leave them as they are: "
+            f"{', '.join(names[:_TOLD])}{more}. Save elsewhere what was added, and remove it from "
+            "the archives; or pass --overwrite to convert, which deletes it",
         )
 
 

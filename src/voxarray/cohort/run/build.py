@@ -342,7 +342,10 @@ def _counted(
                 if result.failure is not None and result.failure.code in FATAL:
                     return f"{result.failure.code}: {result.failure.message}"
                 if run.max_failures is not None and tally.failed >= run.max_failures:
-                    return f"{tally.failed} images failed, and --max-failures allows no more"
+                    return (
+                        f"{tally.failed} images failed, and --max-failures allows no more; remove "
+                        "the cause, or raise --max-failures, and run the same command again"
+                    )
     except (Stopped, KeyboardInterrupt):
         return ASKED_TO_END
     except VoxarrayError as error:

@@ -295,7 +295,8 @@ def _results(client: Any, future: Any, batch: Sequence[Item]) -> list[Result] | 
         return Failure(
             _LOST,
             "every worker that converted this image died, even when it converted nothing else: the "
-            "image may need more memory than a worker has",
+            "image may need more memory than a worker has. Give workers more memory, or make fewer "
+            "of them, and run the same command again",
             source,
         )
     except (CancelledError, OSError) as error:

@@ -38,9 +38,9 @@ def note_overtaken(
         what = "replaced" if one.there == "outdated" else "damaged" if one.there else "removed"
         failure = Failure(
             "OVERTAKEN",
-            f"its archive was {what} by somebody else while this run was at other images: let only "
-            "one run at a time, of the same sources and with the same options, work in one "
-            "folder, and convert again",
+            f"somebody else {what} its archive while this run converted other images. Do not let "
+            "two runs work in one folder at once. Use the same sources and options each time, and "
+            "convert again",
             item.origin.source,
         )
         tally.lose(Failed(item.slug, item.key, failure))

@@ -130,7 +130,9 @@ def _read(file: str) -> str:
             return opened.read()
     except OSError as error:
         raise MissingFileError(
-            f"there is no script {file} to submit again ({error.strerror})", path=file
+            f"there is no script {file} to submit again ({error.strerror}): give the script that "
+            "--slurm printed",
+            path=file,
         ) from error
 
 
@@ -195,7 +197,8 @@ def _submitted(command: Sequence[str]) -> str:
         )
     except subprocess.CalledProcessError as error:
         raise StateError(
-            f"sbatch refused the script: {error.stderr.strip() or error.stdout.strip()}",
+            f"sbatch refused the script: {error.stderr.strip() or error.stdout.strip()}. Correct "
+            "the options in the script, and submit it again",
             code="NOT_SUBMITTED",
         ) from error
     except (OSError, subprocess.TimeoutExpired) as error:

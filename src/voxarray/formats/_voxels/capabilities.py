@@ -94,13 +94,17 @@ def remark_lost_time(source: Source, kind: str) -> None:
     if source.channels.kind == "time":
         warn(
             f"TIME_LOST: {kind} cannot store that the C axis is time, in steps of "
-            f"{source.channels.step:g} s; it will be read as channels")  # fmt: skip
+            f"{source.channels.step:g} s; it will be read as channels. Save as .nii.gz or "
+            ".ome.zarr to keep it")  # fmt: skip
 
 
 def remark_lost_geometry(source: Source, held: NDArray[np.float64], kind: str) -> None:
     """Warn where the image does not lie where the format says, which ``held`` (4, 4; LPS) is."""
     if not np.allclose(lps_from_ras(source.affine), held, rtol=1e-6, atol=1e-6):
-        warn(f"GEOMETRY_LOST: {kind} cannot store where the image is in the patient")
+        warn(
+            f"GEOMETRY_LOST: {kind} cannot store where the image is in the patient. Save as "
+            ".nii.gz or .ome.zarr to keep it"
+        )
 
 
 def warn(text: str) -> None:

@@ -258,7 +258,7 @@ def _without_place(frames: Sequence[Frame]) -> Stack:
     if len({frame.file for frame in frames}) > 1:
         raise FormatError(
             f"{len(frames)} planes do not say where they are (Image Position and Orientation), so "
-            "they make no volume: open each file by itself",
+            "they make no volume: open the files one by one",
             code="NO_POSITION",
         )
     rows, columns = (1.0, 1.0) if frames[0].spacing is None else _shared_spacing(frames)

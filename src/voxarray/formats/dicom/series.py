@@ -81,7 +81,7 @@ def choose(headers: Sequence[Header], series: str | int | None) -> list[Header]:
     if without:
         raise FormatError(
             f"{without} of {len(files)} files hold no pixels: expected images, not reports, plans "
-            "or indices",
+            "or indices. Choose another series, or move these files elsewhere",
             code="NO_PIXEL_DATA",
         )
     return files

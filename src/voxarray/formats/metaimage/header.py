@@ -112,7 +112,7 @@ class MetaHeader:
         if self.fields.get("ObjectType", "Image") != "Image":
             raise FormatError(
                 f"ObjectType is {self.fields['ObjectType']!r}: expected Image; a MetaIO object of "
-                "another type is no image",
+                "another type is no image. Open an image file instead",
                 code="NOT_METAIMAGE",
             )
         if self.is_compressed and not self.is_binary:

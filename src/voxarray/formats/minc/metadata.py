@@ -168,8 +168,8 @@ class MincFacts:
                 raise FormatError(
                     f"image-min and image-max have the axes {self.extremes} and the shapes "
                     f"{self.least.shape} and {self.most.shape}; the image has the axes "
-                    f"{self.names} and the sizes {self.sizes}: the first axes must be the same; "
-                    "repair the header",
+                    f"{self.names} and the sizes {self.sizes}. The axes of image-min and image-max "
+                    "must be the first axes of the image; repair the header",
                     code="BAD_SCALE",
                 )
 

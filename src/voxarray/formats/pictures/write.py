@@ -67,7 +67,10 @@ def write_picture(source: Source, path: str, *, overwrite: bool = True) -> None:
     voxels = source.read(Selection.whole(source.shape))[..., 0].transpose(2, 1, 0)  # (H, W, C)
     if suffix == ".bmp" and voxels.shape[-1] == 1:
         voxels = np.repeat(voxels, 3, axis=-1)  # ITK reads grey BMP as three channels anyway
-        warn("GREY_AS_COLOURS: a grey BMP is read with three equal channels")
+        warn(
+            "GREY_AS_COLOURS: a grey BMP is read with three equal channels; save as .png to keep "
+            "one"
+        )
     if voxels.shape[-1] not in _COLOURS[suffix]:
         raise UnsupportedError(
             f"{kind} has {' or '.join(map(str, _COLOURS[suffix]))} channels, the image "
@@ -117,7 +120,10 @@ def _as_uint8(voxels: NDArray, kind: str) -> NDArray[np.uint8]:
         )
     pixels = voxels.astype(np.uint8)
     if not np.array_equal(pixels, voxels):
-        warn(f"CAST_TO_UINT8: {kind} holds whole numbers, fractions are cut off")
+        warn(
+            f"CAST_TO_UINT8: {kind} holds whole numbers, so fractions are cut off; save as .nii.gz "
+            "or .ome.zarr to keep them"
+        )
     return pixels
 
 

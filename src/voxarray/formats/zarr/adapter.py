@@ -104,7 +104,8 @@ def _read(files: Files, witness: ChunkFingerprints, key: str, request: Any) -> b
 
 def _read_only(files: Files) -> UnsupportedError:
     return UnsupportedError(
-        f"{files.path} can only be read here, not listed or written",
+        f"{files.path} can only be read here, not listed or written: open it with zarr.open for "
+        "that",
         code="READ_ONLY",
         path=files.path,
     )

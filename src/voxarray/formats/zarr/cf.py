@@ -145,7 +145,10 @@ def _odd(array: Node, *, by_xarray: bool) -> Iterator[str]:
     name = array.key or "the array"
     said = [key for key in _VALID if key in array.attributes]
     if said:
-        yield f"VALID_RANGE: {', '.join(said)} of {name} is not applied; nor does xarray"
+        yield (
+            f"VALID_RANGE: {', '.join(said)} of {name} is not applied here; xarray does not apply "
+            "it either"
+        )
     is_zero = array.document.get("fill_value") == 0 and _is_version_2(array)
     if by_xarray and is_zero:
         yield (

@@ -56,7 +56,8 @@ class FsspecObjects(Objects):
             if "not known" not in str(error):
                 raise _unusable(self.shown, error) from error
             raise UnsupportedError(
-                f"neither obstore nor fsspec knows {self.address.scheme}:// ({self.shown})",
+                f"neither obstore nor fsspec knows {self.address.scheme}:// ({self.shown}): "
+                "correct the address, or install the package that adds it to fsspec",
                 code="UNKNOWN_SCHEME",
                 path=self.shown,
             ) from error

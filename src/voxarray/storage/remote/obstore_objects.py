@@ -139,7 +139,11 @@ class ObstoreObjects(Objects):
 
     def _require_listing(self, key: str) -> None:
         if self.address.scheme in WEB:  # what obstore asks there, only WebDAV answers
-            raise UnsupportedError(f"{self.where(key)} has no listing", code="NO_LISTING")
+            raise UnsupportedError(
+                f"{self.where(key)} has no listing: give the addresses of the images, for example "
+                "in a .txt file",
+                code="NO_LISTING",
+            )
 
     def _failure(self, error: Exception) -> Failure:
         status = _status(error)
