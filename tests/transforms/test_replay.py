@@ -228,6 +228,21 @@ def test_a_mask_with_steps_of_its_own_is_not_taken_for_the_original_one(tmp_path
         vx.replay(tmp_path / "changed.ome.zarr", subject)
 
 
+def test_a_slice_of_images_with_different_numbers_of_channels(tmp_path):
+    subject = both(3)[1]
+    assert (subject.t1.num_channels, subject.seg.num_channels) == (2, 1)
+    done = vx.ZNormalization(masking_method="seg")(subject[1:, ::-1])
+    done.save(tmp_path)
+    for name in ("t1", "seg"):
+        again = vx.replay(tmp_path / f"{name}.ome.zarr", subject)[name]
+        np.testing.assert_array_equal(again.numpy(), done[name].numpy())
+    sliced = vx.Compose(parsed(dumps([done.t1.history[0]]), "a.yaml"))(subject)
+    np.testing.assert_array_equal(sliced.seg.numpy(), subject[1:, ::-1].seg.numpy())
+    fewer = vx.Subject(t1=subject.t1[:1, :, :, :], seg=subject.seg)
+    with pytest.raises(vx.StateError, match="of an image larger than"):
+        vx.replay(tmp_path / "t1.ome.zarr", fewer)
+
+
 def on_one_grid():
     scan = vx.testing.sample()
     return vx.Subject(

@@ -35,6 +35,26 @@ def _set_affine(image: Image, affine: list[list[float]]) -> Image:
     return image._on(image.source.with_affine(np.array(affine)))
 
 
+def to_each(
+    images: Mapping[str, Image], operation: str, parameters: Mapping[str, Any]
+) -> dict[str, Image]:
+    """What a method of one image did, done to the images of a subject.
+
+    Who slices a subject takes all channels of each image, but the history of one image holds its
+    own number of channels.
+    """
+    method, most = METHODS[operation], max(image.num_channels for image in images.values())
+    found = {}
+    for name, image in images.items():
+        own = dict(parameters)
+        if operation == "slice":
+            start, stop, step = own["ranges"][0]
+            if (start, step) == (0, 1) and image.num_channels < stop <= most:
+                own["ranges"] = [[0, image.num_channels, 1], *own["ranges"][1:]]
+        found[name] = method(image, **own)
+    return found
+
+
 METHODS: dict[str, Callable[..., Image]] = {
     "level": Image.level,
     "set_affine": _set_affine,
@@ -76,7 +96,7 @@ class ImageOperation(Transform):
             raise TypeError(f"{name} is {what}, not {parameters[name]!r}")
 
     def apply_transform(self, subject: Subject) -> Subject:
-        method = METHODS[self.operation]
-        for name, image in self.get_images(subject).items():
-            subject[name] = method(image, **self.parameters)
+        images = self.get_images(subject)
+        if images:
+            subject.update(to_each(images, self.operation, self.parameters))
         return subject

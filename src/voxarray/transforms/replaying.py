@@ -12,7 +12,7 @@ from voxarray.core.errors import StateError
 from voxarray.core.history import Entry, History, numbers, opaque
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.subject import Subject
-from voxarray.transforms.image_operation import METHODS
+from voxarray.transforms.image_operation import METHODS, to_each
 from voxarray.transforms.mask_history import difference
 from voxarray.transforms.masking import SIDES
 from voxarray.transforms.transform import Transform
@@ -81,10 +81,9 @@ def _step(entry: Entry) -> Callable[[Any], Any]:
         )
     if name == "convert":  # whose version is the package's in archives of voxarray 0.1
         return lambda data: data
-    method = METHODS.get(name)
-    if method is not None:
+    if name in METHODS:
         _require_version(name, version, 1)
-        return lambda data: _each(data, lambda image: method(image, **arguments))
+        return lambda data: _each(data, name, arguments)
     transform = getattr(transforms, name, None) if name in transforms.__all__ else None
     if not (isinstance(transform, type) and issubclass(transform, Transform)):
         raise _refusal(
@@ -116,13 +115,12 @@ def _applied(transform: Transform, data: Any, entry: Entry) -> Any:
     return transform(data)
 
 
-def _each(data: Any, change: Callable[[Image], Image]) -> Any:
+def _each(data: Any, operation: str, arguments: Mapping[str, Any]) -> Any:
     """An image changed, or a subject with all its images changed."""
     if isinstance(data, Image):
-        return change(data)
+        return METHODS[operation](data, **arguments)
     result = copy.copy(data)
-    for name, image in data.get_images_dict(intensity_only=False).items():
-        result[name] = change(image)
+    result.update(to_each(data.get_images_dict(intensity_only=False), operation, arguments))
     return result
 
 
