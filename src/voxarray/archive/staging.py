@@ -330,7 +330,7 @@ def _renameat2(source: str, destination: str, flags: int) -> None:
 
     Where the file system cannot (some network file systems), the steps are done one by one; then
     a crash between the two renames of an exchange leaves the old archive beside the destination
-    under a hidden name that ends in ``.replaced``, which ``voxarray clean`` puts back.
+    under a hidden name that ends in ``.replaced``, which ``voxarray clean --unlocked`` puts back.
     """
     rename = of_c_library("renameat2")
     if rename is not None:
