@@ -108,16 +108,17 @@ def what_belongs_together(command: Command) -> Command:
             multiple=True,
             metavar="[NAME=]PATTERN",
             callback=_named_patterns,
-            help='Files that are images, such as "t1=**/*_t1.nii.gz". The name of the subject is '
-            "the text that matches the *, or that matches {subject} if the pattern has it, as in "
-            '"t1={subject}/*_t1*". May be given again',
+            help='Files of a folder that are images, such as "t1=**/*_t1.nii.gz". The name of the '
+            "subject is the text that matches the *, or that matches {subject} if the pattern has "
+            'it, as in "t1={subject}/*_t1*". May be given again',
         ),
         click.option(
             "--label-pattern",
             multiple=True,
             metavar="[NAME=]PATTERN",
             callback=_named_patterns,
-            help="Files that are label maps; each belongs to the image of the same subject",
+            help="Files of a folder that are label maps. The pattern names the subject as for "
+            "images. Without --image-pattern, an image's subject is its path without the suffix",
         ),
         click.option(
             "--image-column", multiple=True, help="Column of a manifest that names images"

@@ -61,11 +61,13 @@ def convert_cohort(
         sources: Files, folders, globs, a BIDS dataset, a manifest (``.csv``, ``.tsv``,
             ``.parquet``), a list of paths or URLs (``.txt``), or URLs; one or several.
         destination: Folder of the cohort.
-        image_patterns: Patterns of image files below the sources, such as ``"**/*_t1.nii.gz"``. The
-            name of the subject is the text that matches the ``*``, or that matches ``{subject}`` if
-            the pattern has it. In a mapping, the keys are the names of the images, and each has one
-            pattern or several.
-        label_patterns: As ``image_patterns``, for label maps.
+        image_patterns: Patterns of image files in the folders among the sources, such as
+            ``"**/*_t1.nii.gz"``. The name of the subject is the text that matches the ``*``, or
+            that matches ``{subject}`` if the pattern has it. In a mapping, the keys are the names
+            of the images, and each has one pattern or several.
+        label_patterns: As ``image_patterns``, for label maps. A label map belongs to the images of
+            its subject. Without ``image_patterns``, the subject of an image is its path below the
+            folder, without the suffix.
         image_columns: Columns of a manifest that hold paths of images.
         label_columns: Columns of a manifest that hold paths of label maps.
         subject_column: Column of a manifest that names the subject.
