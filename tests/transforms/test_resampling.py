@@ -84,6 +84,32 @@ def test_real_scans(path):
             assert_close(*transformed("Resample", *pair, target), noisy=1)
 
 
+def test_images_of_one_grid_stay_on_one_grid(tmp_path):
+    # 40 voxels of 0.9 mm are 36 of 1 mm; of 0.9 mm in float32, as NIfTI has it, only 35.
+    affine = np.diag([0.9, -0.8, 1.2, 1])
+    noise = np.random.default_rng(0).random((1, 40, 50, 30), "float32")
+    labels = (noise * 5).astype("uint8")
+    vx.LabelMap(tensor=labels, affine=affine).save(tmp_path / "seg.nii")
+    seg = vx.LabelMap(tmp_path / "seg.nii")
+    subject = vx.Subject(t1=vx.ScalarImage(tensor=noise, affine=affine), seg=seg)
+    assert subject.same_grid()
+    assert vx.Resample(1)(subject.t1).shape != vx.Resample(1)(seg).shape
+    done = vx.Resample(1)(subject)
+    assert done.same_grid()
+    assert done.t1.spatial_shape == (36, 40, 36)
+    assert done[3:9].seg.shape == (1, 6, 40, 36)
+    done.save(tmp_path / "done")
+    for name in ("t1", "seg"):
+        again = vx.replay(tmp_path / "done" / f"{name}.ome.zarr", subject)[name]
+        np.testing.assert_array_equal(again.numpy(), done[name].numpy())
+    alone = vx.replay(tmp_path / "done" / "seg.ome.zarr", tmp_path / "seg.nii")
+    np.testing.assert_array_equal(alone.numpy(), done.seg.numpy())
+    turned = vx.Resample(1)(vx.Subject(seg=seg, t1=subject.t1))  # the first image decides
+    assert turned.t1.spatial_shape == turned.seg.spatial_shape == (35, 40, 36)
+    alone = vx.Resample(1, include=["t1"])(vx.Subject(seg=seg, t1=subject.t1))
+    assert alone.t1.spatial_shape == (36, 40, 36)
+
+
 @pytest.mark.parametrize("target", [(10, 12, 9), (-1, 7, 20), 8])
 def test_resize(target):
     agreed = 0

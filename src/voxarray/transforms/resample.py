@@ -29,7 +29,7 @@ _FWHM = 2 * math.sqrt(2 * math.log(2))
 
 
 class Resample(SpatialTransform):
-    """Bring images onto another grid.
+    """Bring images onto another grid. Images of a subject that are on one grid stay on one grid.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -106,11 +106,11 @@ class Resample(SpatialTransform):
 
     def entries(self, image: Image, subject: Subject) -> tuple[Entry, ...]:
         arguments = {**self.arguments, "pre_affine_name": None}
-        if not isinstance(self.target, (float, tuple)):
-            grid = self._grid(image.grid, subject)
-            arguments["target"] = [grid.shape, grid.affine]
         before: tuple[Entry, ...] = ()
         moved = self._moved(image.source, image)
+        grid = self._grid(moved.grid, subject)
+        if not isinstance(self.target, tuple) or grid != spaced(moved.grid, self.target):
+            arguments["target"] = [grid.shape, grid.affine]
         if moved is not image.source and not np.array_equal(moved.affine, image.affine):
             before = (entry("set_affine", {"affine": moved.affine}),)
         return (*before, entry(self.name, arguments, self.version))
@@ -126,11 +126,26 @@ class Resample(SpatialTransform):
         if isinstance(self.target, Grid):
             return self.target
         if isinstance(self.target, tuple):
-            return spaced(own, self.target)
+            return self._spaced(own, self.target, subject)
         reference = self._reference(subject)
         if reference is None:
             return ScalarImage(self.target).grid
         return reference.grid
+
+    def _spaced(self, own: Grid, spacing: Sequence[float], subject: Subject) -> Grid:
+        """A grid of that spacing, on which images of one grid stay together.
+
+        A number of voxels that is almost whole may be rounded differently for affines that differ
+        by rounding errors, such as those of a DICOM folder and of a NIfTI file. Then the first
+        image decides.
+        """
+        result = spaced(own, spacing)
+        for image in self.get_images(subject).values():
+            first = self._moved(image.source, image).grid
+            if first.isclose(own):
+                other = spaced(first, spacing)
+                return result if other.shape == result.shape else other
+        return result
 
     def _reference(self, subject: Subject) -> Image | None:
         """The image whose grid is taken; None for a spacing, a grid or a path."""
