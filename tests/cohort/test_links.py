@@ -11,7 +11,7 @@ from cohort_samples import archives, run, save
 import voxarray as vx
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.duplicates import AGAIN
-from voxarray.cohort.discover.files import UPWARDS
+from voxarray.cohort.discover.linked_folders import UPWARDS
 from voxarray.cohort.discover.search import search
 from voxarray.cohort.options import InputSelection
 
@@ -133,3 +133,70 @@ def test_no_place_is_asked_about_where_there_are_no_links(study, monkeypatch):
     )
     search([str(study)], "out")
     assert asked == []
+
+
+@pytest.fixture
+def web(tmp_path):
+    """Folders of which each links to all others: there are 13,699 ways through seven."""
+    for number in range(12):
+        save(tmp_path / f"in/sub-{number}/t1.nii", number)
+        for other in range(12):
+            if other != number:
+                (tmp_path / f"in/sub-{number}/l{other}").symlink_to(f"../sub-{other}")
+    return tmp_path / "in"
+
+
+OF_WEB = sorted(f"sub-{number}/t1.nii" for number in range(12))
+
+
+@pytest.mark.parametrize("pattern", ["", "**", "**/*.nii", "**/t1.nii", "sub-*"])
+def test_folders_that_all_link_to_each_other_are_searched_once(web, pattern):
+    assert found_in(web / pattern)[0] == OF_WEB
+
+
+@pytest.mark.parametrize(
+    ("pattern", "chosen"),
+    [
+        ("**/t1.nii", OF_WEB),
+        ("{subject}/t1.nii", OF_WEB),
+        ("sub-3/*/l7/t1.nii", ["sub-3/l0/l7/t1.nii"]),
+        ("sub-3/{subject}/t1.nii", sorted(f"sub-3/l{n}/t1.nii" for n in range(12) if n != 3)),
+    ],
+)
+def test_names_through_links_are_chosen_without_trying_all(web, pattern, chosen):
+    assert found_in(web, image_patterns=(("t1", pattern),))[0] == chosen
+
+
+def test_a_subject_named_twice_is_found_behind_one_of_several_links(study):
+    save(study / ".store/b_t1.nii")
+    for name in ("a", "b"):
+        (study / name).symlink_to(".store")
+    chosen, _ = found_in(study, image_patterns=(("t1", "{subject}/{subject}_t1.nii"),))
+    assert chosen == ["b/b_t1.nii"]
+
+
+def test_what_bids_leaves_out_by_one_name_is_found_by_another(study):
+    (study / "dataset_description.json").write_text("{}")
+    save(study / "sourcedata/sub-3/anat/sub-3_T1w.nii")
+    (study / "sub-3").symlink_to("sourcedata/sub-3")
+    assert found_in(study)[0] == ["sub-3/anat/sub-3_T1w.nii"]
+
+
+def test_a_folder_behind_two_chains_is_followed_by_both(study, tmp_path):
+    """Where a link leads upwards in one chain of links, and not in the other."""
+    save(tmp_path / "far/one/a.nii")
+    save(tmp_path / "far/b.nii")
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near/back").symlink_to(tmp_path / "far")
+    (tmp_path / "far/one/on").symlink_to(tmp_path / "near")
+    (study / "a").symlink_to(tmp_path / "far/one")
+    (study / "z").symlink_to(tmp_path / "near")
+    found = {one.rsplit("/", 1)[1] for one in found_in(study)[0]}
+    assert found == {"a.nii", "b.nii", "t1.nii"}
+
+
+@pytest.mark.parametrize("pattern", ["*/t1.nii", "**/*.nii", "[sl]*", "sub-2", "latest/*"])
+def test_a_glob_takes_a_scan_behind_a_link_once(study, pattern):
+    (study / "latest").symlink_to("sub-2")
+    names = found_in(study / pattern)[0]
+    assert len(names) == (1 if pattern in ("sub-2", "latest/*") else 2)

@@ -99,6 +99,11 @@ def is_ruled_out(folder: str, ignored: Ignored) -> bool:
     return folder.split("/")[0] in _NOT_DATA or ignored.holds(f"{folder}/_")
 
 
+def state_of(folder: str, ignored: Ignored) -> tuple[bool, bool]:
+    """What the name of a folder says of whether its files are images of the dataset."""
+    return is_ruled_out(folder.rstrip("/"), ignored), folder.split("/")[0] == _DERIVATIVES
+
+
 @dataclass(frozen=True, slots=True)
 class Ignored:
     """What the ``.bidsignore`` of a dataset says, which is read as git reads ``.gitignore``.

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from voxarray.archive.metadata import NODE_DOCUMENTS
 from voxarray.cohort.discover.census import Census
-from voxarray.cohort.discover.files import BESIDE, DOTS, NAMED_ONLY, RESULTS, is_beside
+from voxarray.cohort.discover.listing import BESIDE, DOTS, NAMED_ONLY, RESULTS, is_beside
 from voxarray.cohort.folder import CohortLayout
 from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
 from voxarray.formats.registry import (

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from voxarray.cohort.discover import bids
+from voxarray.cohort.discover.globs import matches
 from voxarray.core.errors import of_system
 from voxarray.core.portable import may
 
@@ -45,7 +46,7 @@ def closed_to(pattern: str) -> Iterator[str]:
     for count in range(1, len(parts)):
         above, below = os.sep.join(parts[:count]), parts[count]
         needed = os.X_OK | (os.R_OK if glob.has_magic(below) else 0)
-        for folder in sorted(glob.glob(f"{above}{os.sep}", recursive=True)):
+        for folder in sorted(matches(f"{above}{os.sep}")):
             if folder not in seen and not may(folder, needed):
                 seen.add(folder)
                 yield folder.rstrip(os.sep)

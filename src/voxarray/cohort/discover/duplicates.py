@@ -55,7 +55,7 @@ class MetBefore:
             if place in self._seen:
                 continue
             best = chosen.setdefault(place, number)
-            if _other_names(one, place) < _other_names(inputs[best], place):
+            if strangeness(one.location, place[0]) < strangeness(inputs[best].location, place[0]):
                 chosen[place] = number
         numbers = set(chosen.values())
         self._seen |= chosen.keys()
@@ -77,13 +77,13 @@ class MetBefore:
         return location, one.image, one.kind
 
 
-def _other_names(one: DiscoveredInput, place: _Place) -> int:
+def strangeness(path: str, real: str) -> int:
     """How many names at the beginning of a path are not those of its real place.
 
     The source may itself lie behind a link; a link inside of it makes them more.
     """
-    names, real = PurePath(one.location).parts, PurePath(place[0]).parts
-    pairs = zip(reversed(names), reversed(real), strict=False)
+    names, places = PurePath(path).parts, PurePath(real).parts
+    pairs = zip(reversed(names), reversed(places), strict=False)
     return len(names) - len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 

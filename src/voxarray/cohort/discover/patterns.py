@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 Patterns = Sequence[str] | Mapping[str, str | Sequence[str]]
 """Patterns of paths; with names, those of the images that they find."""
@@ -52,6 +52,35 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         again = part == SUBJECT and "([^/]+)" in text
         text += r"(?:\1)" if again else known.get(part, re.escape(part))
     return re.compile(text, re.DOTALL)
+
+
+def progress_in(patterns: Sequence[str]) -> Callable[[str], Hashable]:
+    """A function that says of a folder's name how far it takes some patterns.
+
+    Behind two names for which it says the same, patterns choose the same.
+    """
+    beginnings = [_beginnings(pattern) for pattern in patterns]
+
+    def progress(name: str) -> Hashable:
+        """How far the patterns fit a name that ends with ``/``, or is empty."""
+        found = []
+        for number, rules in enumerate(beginnings):
+            repeated = patterns[number].count(SUBJECT) > 1  # then its text matters later on
+            for place, rule in enumerate(rules):
+                match = rule.fullmatch(name)
+                if match:
+                    found.append((number, place, match.groups() if repeated else ()))
+        return tuple(found)
+
+    return progress
+
+
+def _beginnings(pattern: str) -> list[re.Pattern[str]]:
+    """What fits the first parts of a pattern: none of them, one, two, ... all but the last."""
+    parts: list[str] = []
+    for part in _WILD.split(pattern):
+        parts += [part] if _WILD.fullmatch(part) else part
+    return [compile_pattern("".join(parts[:count])) for count in range(len(parts))]
 
 
 def subject_of(match: re.Match[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from voxarray.cohort.discover.buckets import is_prefix, objects_below
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.duplicates import MetBefore, marked, told_apart
 from voxarray.cohort.discover.files import images
+from voxarray.cohort.discover.globs import matches
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
-from voxarray.cohort.discover.patterns import compile_pattern, subject_of
+from voxarray.cohort.discover.patterns import compile_pattern, progress_in, subject_of
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.core.errors import MissingFileError, UnsupportedError
@@ -238,7 +239,13 @@ class _Search:
             yield one
 
     def _in_folder(self, path: str, prefix: str) -> Iterable[DiscoveredInput]:
-        below = images(path, self.census, destination=self.destination, alone=not self.several)
+        below = images(
+            path,
+            self.census,
+            destination=self.destination,
+            alone=not self.several,
+            state_of=self._state_in(path),
+        )
         names = [os.path.relpath(one, path).replace(os.sep, "/") for one in below]
         closed = [n for n, one in zip(names, below, strict=True) if str(one) in self.census.closed]
         # Patterns and rules are about what a folder holds, which nobody can see in these.
@@ -249,6 +256,16 @@ class _Search:
         if closed == ["."]:
             return inputs
         return [*self._named_below(path, prefix, [n for n in names if n not in closed]), *inputs]
+
+    def _state_in(self, path: str) -> Callable[[str], Hashable] | None:
+        """What names of folders say of what is chosen in them; None if they say nothing."""
+        patterns = [text for _, text in (*self.choice.image_patterns, *self.choice.label_patterns)]
+        if patterns:
+            return progress_in(patterns)
+        if not bids.is_dataset(path):
+            return None
+        ignored = bids.Ignored.of(path)
+        return lambda name: bids.state_of(name, ignored)
 
     def _named_below(
         self, path: str, prefix: str, names: Sequence[str]
@@ -261,7 +278,8 @@ class _Search:
 
     def _globbed(self, pattern: str) -> Iterator[DiscoveredInput]:
         root = fixed_part(pattern)
-        found = {*glob.glob(pattern, recursive=True), *closed_folders.closed_to(pattern)}
+        found = {*matches(pattern), *closed_folders.closed_to(pattern)}
+        self.census.linked = True  # perhaps: a glob passes links and does not tell of them
         for path in sorted(found):
             for image in images(path, self.census, destination=self.destination, alone=False):
                 location = os.path.abspath(image)

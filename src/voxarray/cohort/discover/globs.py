@@ -1,0 +1,79 @@
+"""Paths that fit a glob, where links may lead from folder to folder."""
+
+from __future__ import annotations
+
+import glob
+import heapq
+import os
+from collections.abc import Iterable, Iterator
+
+from voxarray.cohort.discover.duplicates import strangeness
+
+_ANY = "**"
+
+
+def matches(pattern: str) -> set[str]:
+    """Paths that fit a pattern, as of `glob.glob` with ``recursive=True``.
+
+    There, ``**`` goes through every chain of links between folders, of which there may be too many
+    to wait for. Here it enters each folder once, by its own name if that is below, too.
+    """
+    parts = pattern.split(os.sep)
+    if _ANY not in parts:
+        return set(glob.glob(pattern))
+    first = parts.index(_ANY)
+    last = first
+    while last + 1 < len(parts) and parts[last + 1] == _ANY:
+        last += 1
+    rest = parts[last + 1 :]
+    above = [os.sep.join([*parts[:first], ""])]
+    if glob.has_magic(above[0]):
+        above = sorted(glob.glob(above[0]))
+    found = set[str]()
+    for folder in _folders(above):
+        if rest == [""]:
+            found.add(os.path.join(folder, ""))
+        elif rest:
+            found |= matches(os.path.join(glob.escape(folder), *rest))
+        else:
+            found.add(folder)
+            found.update(path for path in _within(folder) if not os.path.isdir(path))
+    return found - {""}
+
+
+def _folders(above: Iterable[str]) -> Iterator[str]:
+    """Folders and all below them that are not hidden, each once."""
+    links = [_link(path) for path in above if os.path.isdir(path or os.curdir)]
+    heapq.heapify(links)
+    entered = set[str]()
+    while links:
+        _, path, place = heapq.heappop(links)
+        waiting = [(path, place)]
+        while waiting:
+            path, place = waiting.pop()
+            if place in entered:
+                continue
+            entered.add(place)
+            yield path
+            for below in _within(path):
+                if os.path.islink(below):
+                    if os.path.isdir(below):
+                        heapq.heappush(links, _link(below))
+                elif os.path.isdir(below):
+                    waiting.append((below, os.path.join(place, os.path.basename(below))))
+
+
+def _link(path: str) -> tuple[int, str, str]:
+    place = os.path.realpath(path or os.curdir)
+    return strangeness(os.path.abspath(path), place), path, place
+
+
+def _within(folder: str) -> Iterator[str]:
+    """Paths in a folder that are not hidden; none if it may not be read."""
+    try:
+        names = os.listdir(folder or os.curdir)
+    except OSError:
+        return
+    for name in names:
+        if not name.startswith("."):
+            yield os.path.join(folder, name)
