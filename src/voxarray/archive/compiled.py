@@ -38,7 +38,7 @@ from voxarray.archive.machine_words import (
 )
 from voxarray.core.compilation import compiled
 
-MACHINE_WORDS = "1d0982786e37e8d3"
+MACHINE_WORDS = "0dd8553dd476f3f1"
 """Digest of ``machine_words.py``, which is compiled into what stands here.
 
 numba takes what it keeps on disk for current while this file is the same, and looks at no other.

@@ -75,9 +75,9 @@ def add_layer(
         )
     root, base = _own(path)
     require_name(name)
-    now = Manifest.read(base.store)
-    Change().apply(now, root)  # says what is wrong before anything is read
-    require_free(name, names_in(now.files), root)
+    current = Manifest.read(base.store)
+    Change().apply(current, root)  # says what is wrong before anything is read
+    require_free(name, names_in(current.files), root)
     plan = layer_plan(name, layer, base.grid, base.image.factors, options)
     memory.require(
         plan.projected_peak,
@@ -91,8 +91,8 @@ def add_layer(
         if all_named:
             require_named(area, prefix, plan, name)
         change = Change(added={name: dict(area.files)})
-        # Voxels of a label map are those of this image, and of no other that may be there by now.
-        return publish_change(root, change, area.root, now.identity)
+        # The identity, since the label map belongs to this image, not to one that replaced it.
+        return publish_change(root, change, area.root, current.identity)
 
 
 def remove_layer(path: str | os.PathLike[str], name: str) -> Manifest:
@@ -109,10 +109,10 @@ def remove_layer(path: str | os.PathLike[str], name: str) -> Manifest:
     if url is not None:
         return bucket_layers.remove(url, name)
     root, base = _own(path)
-    now = Manifest.read(base.store)
-    require_layer(name, now, root)
+    current = Manifest.read(base.store)
+    require_layer(name, current, root)
     with workspace(root) as area:
-        return publish_change(root, Change(removed=(name,)), area.root, now.identity)
+        return publish_change(root, Change(removed=(name,)), area.root, current.identity)
 
 
 def change_notes(
@@ -139,14 +139,14 @@ def change_notes(
         return bucket_layers.note(url, added, forgotten)
     root, base = _own(path)
     change = Change(notes=dict(added), forgotten=forgotten)
-    now = Manifest.read(base.store)
-    change.apply(now, root)
+    current = Manifest.read(base.store)
+    change.apply(current, root)
     with workspace(root) as area:
-        return publish_change(root, change, area.root, now.identity)
+        return publish_change(root, change, area.root, current.identity)
 
 
 def traces(root: str) -> dict[str, str]:
-    """What interrupted writers have left in an archive, by key; nothing for what is no archive."""
+    """Traces of interrupted writers in an archive: text by key; none if it is no archive."""
     try:
         return interrupted(root, Manifest.read(TreeStore(root)))
     except VoxarrayError:
@@ -154,11 +154,11 @@ def traces(root: str) -> dict[str, str]:
 
 
 def mend_archive(root: str) -> bool:
-    """Take away what interrupted writers have left; False where no lock tells that they ended."""
-    with workspace(root) as area, swap_lock(f"{root}/{KEY}") as alone:
-        if alone:
+    """Remove what interrupted writers have left; False if no lock tells that they have ended."""
+    with workspace(root) as area, swap_lock(f"{root}/{KEY}") as is_locked:
+        if is_locked:
             mend(root, Manifest.read(TreeStore(root)), area.root)
-        return alone
+        return is_locked
 
 
 def _in_a_bucket(path: str | os.PathLike[str]) -> str | None:

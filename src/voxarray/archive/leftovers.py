@@ -1,4 +1,4 @@
-"""What an interrupted writer has left, and what became of it."""
+"""Files that an interrupted process has left, and what `clean` did with them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What loops of chunks need beyond numba's Python: calls of C functions, and memory by address.
+"""Calls of C functions and access to memory by address, for the compiled loops; numba has neither.
 
-Addresses are numbers, so that what is compiled can be kept on disk: the functions lie elsewhere in
-each process. Nothing here checks anything; whoever calls has to.
+Addresses are arguments, not constants, so that compiled code can be cached on disk: the C functions
+have other addresses in each process. Nothing here checks bounds; the caller has to.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -15,13 +15,13 @@ from llvmlite import ir
 from numba import extending, types
 from numba.core import cgutils
 
-intrinsic: Any = extending.intrinsic  # its own annotations know nothing of the first argument
+intrinsic: Any = extending.intrinsic  # its annotations leave out the first argument
 
 _BYTE, _INT, _LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 WOVEN = 16
-"""Items that `weave2` and its like make at a time."""
+"""Items that `weave2`, `weave4` and `weave8` make at a time."""
 TURNED = 8
-"""Rows and columns of what `turn1` and its like exchange."""
+"""Rows and columns of the squares that `turn1` to `turn8` transpose."""
 
 
 def _signature(count: int) -> Any:
@@ -33,18 +33,18 @@ def _pointer(builder: Any, address: Any, kind: Any) -> Any:
 
 
 def _calling(result: Any, kinds: Sequence[Any], signed: bool) -> Any:
-    """Code that calls the C function at the first argument with the others."""
+    """Code that calls the C function whose address is the first argument, with the others."""
 
     def code(context, builder, signature, arguments):
         function = _pointer(builder, arguments[0], ir.FunctionType(result, kinds))
-        given = [
-            one if kind is _LONG else builder.trunc(one, kind)
-            for one, kind in zip(arguments[1:], kinds, strict=True)
+        call_arguments = [
+            argument if kind is _LONG else builder.trunc(argument, kind)
+            for argument, kind in zip(arguments[1:], kinds, strict=True)
         ]
-        found = builder.call(function, given)
+        result_value = builder.call(function, call_arguments)
         if result is _LONG:
-            return found
-        return builder.sext(found, _LONG) if signed else builder.zext(found, _LONG)
+            return result_value
+        return builder.sext(result_value, _LONG) if signed else builder.zext(result_value, _LONG)
 
     return code
 
@@ -75,8 +75,8 @@ def decompress_blosc(typing, function, source, target, size, threads):
 
 def _loading(kind: Any) -> Any:
     def code(context, builder, signature, arguments):
-        found = builder.load(_pointer(builder, arguments[0], kind), align=1)
-        return found if kind is _LONG else builder.zext(found, _LONG)
+        value = builder.load(_pointer(builder, arguments[0], kind), align=1)
+        return value if kind is _LONG else builder.zext(value, _LONG)
 
     return code
 
@@ -117,20 +117,20 @@ def move(typing, target, source, size):
 
     def code(context, builder, signature, arguments):
         target, source, size = arguments
-        where = _pointer(builder, target, _BYTE), _pointer(builder, source, _BYTE)
-        cgutils.raw_memcpy(builder, *where, size, 1)
+        pointers = _pointer(builder, target, _BYTE), _pointer(builder, source, _BYTE)
+        cgutils.raw_memcpy(builder, *pointers, size, 1)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), code
 
 
 def _mover(size: int) -> Any:
-    """Copies so many bytes by one load and one store; a call of ``memcpy`` costs more."""
+    """Copies ``size`` bytes by one load and one store; a call of ``memcpy`` costs more."""
     kind = ir.VectorType(_BYTE, size)
 
     def code(context, builder, signature, arguments):
-        found = builder.load(_pointer(builder, arguments[1], kind), align=1)
-        builder.store(found, _pointer(builder, arguments[0], kind), align=1)
+        value = builder.load(_pointer(builder, arguments[1], kind), align=1)
+        builder.store(value, _pointer(builder, arguments[0], kind), align=1)
         return context.get_dummy_value()
 
     @intrinsic
@@ -155,7 +155,7 @@ def clear(typing, target, size):
 
 
 def _zip(builder: Any, first: Any, second: Any, begin: int, count: int) -> Any:
-    """Items of two vectors in turns, ``count`` of each."""
+    """Items of two vectors, interleaved, ``count`` of each."""
     length = first.type.count
     order = [n for i in range(begin, begin + count) for n in (i, length + i)]
     mask = ir.Constant(ir.VectorType(_INT, len(order)), order)
@@ -163,36 +163,36 @@ def _zip(builder: Any, first: Any, second: Any, begin: int, count: int) -> Any:
 
 
 def _weaver(size: int) -> Any:
-    """Undoes the shuffle of bytes for `WOVEN` items of a size."""
+    """Undoes blosc's byte shuffle for `WOVEN` items of ``size`` bytes."""
 
     def code(context, builder, signature, arguments):
         target, source, plane = arguments
         kind = ir.VectorType(_BYTE, WOVEN)
-        parts, place = [], source
+        parts, plane_start = [], source
         for _ in range(size):
-            parts.append(builder.load(_pointer(builder, place, kind), align=1))
-            place = builder.add(place, plane)
+            parts.append(builder.load(_pointer(builder, plane_start, kind), align=1))
+            plane_start = builder.add(plane_start, plane)
         width = 8
         while len(parts) > 1:
             width *= 2
             wider = ir.VectorType(ir.IntType(width), WOVEN)
             parts = [
-                builder.bitcast(_zip(builder, one, other, 0, WOVEN), wider)
-                for one, other in zip(parts[::2], parts[1::2], strict=True)
+                builder.bitcast(_zip(builder, low, high, 0, WOVEN), wider)
+                for low, high in zip(parts[::2], parts[1::2], strict=True)
             ]
         builder.store(parts[0], _pointer(builder, target, parts[0].type), align=1)
         return context.get_dummy_value()
 
     @intrinsic
     def weave(typing, target, source, plane):
-        """Items whose bytes lie in planes; ``plane`` is the way from one byte to the next."""
+        """Items whose bytes lie in planes; ``plane`` is the distance between two planes."""
         return types.void(types.int64, types.int64, types.int64), code
 
     return weave
 
 
 def _turner(size: int) -> Any:
-    """Exchanges rows and columns of `TURNED` x `TURNED` items of a size."""
+    """Transposes `TURNED` x `TURNED` items of ``size`` bytes."""
 
     def code(context, builder, signature, arguments):
         target, to_next, source, from_next = arguments
@@ -202,7 +202,9 @@ def _turner(size: int) -> Any:
             rows.append(builder.load(_pointer(builder, source, kind), align=1))
             source = builder.add(source, from_next)
         half = TURNED // 2
-        for _ in range(TURNED.bit_length() - 1):  # each turns the bits of all places by one
+        # An item's position has 3 bits of row and 3 of column. Each step rotates these 6 bits by
+        # one, so that after 3 steps rows and columns have changed places.
+        for _ in range(TURNED.bit_length() - 1):
             rows = [
                 _zip(builder, rows[i], rows[i + half], begin, half)
                 for i in range(half)

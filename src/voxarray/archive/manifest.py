@@ -27,32 +27,32 @@ _SEALS = {1: "crc32c", 2: "digest"}
 """Last key of the document, by version: the digest of all before it."""
 
 _DEEPEST = 32
-"""Lists and objects inside each other that ``source`` may have; what reads it may recurse."""
+"""How deep lists and objects in ``source`` may be nested: programs that read it may recurse."""
 
 _PART = r"(?!\.\.?(?:/|$))[^/\\\0]+"
 _IS_KEY = re.compile(rf"{_PART}(?:/{_PART})*", re.DOTALL)
 _IS_DIGEST = {version: re.compile(f"[0-9a-f]{{{n}}}") for version, n in DIGITS.items()}
 _LARGEST = 1 << 63
 _SHORT = 200
-"""Letters of a name that is remembered."""
+"""Letters up to which the check of a name is cached."""
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
 
 
 def is_published(store: Store) -> bool:
-    """Whether a store has a manifest of ours: other programs have a ``manifest.json``, too."""
+    """Whether a store has a manifest that voxarray wrote; other programs use the file name, too."""
     return store.begins(KEY, BEGINNING)
 
 
 def is_key(name: object) -> bool:
-    """Whether a file of an archive may have a name: no way out of its folder, and valid Unicode."""
+    """Whether ``name`` can be a key of an archive: it stays in its folder and is valid Unicode."""
     if not isinstance(name, str):
         return False
-    return _known(name) if len(name) <= _SHORT else _is_key(name)
+    return _is_known_key(name) if len(name) <= _SHORT else _is_key(name)
 
 
-@lru_cache(maxsize=256)  # those of one archive are those of the next
-def _known(name: str) -> bool:
+@lru_cache(maxsize=256)  # the archives of a cohort have mostly the same keys
+def _is_known_key(name: str) -> bool:
     return _is_key(name)
 
 
@@ -69,8 +69,8 @@ class FileEntry:
     Attributes:
         size: Bytes.
         digest: Of all its bytes, in hexadecimal digits.
-        tail: Of the last bytes of a shard, which say where its chunks lie and what they are; None
-            for other files, and for shards of version 1.
+        tail: Digest of the last bytes of a shard, which state offsets and checksums of its chunks;
+            None for other files, and for shards of version 1.
     """
 
     size: int
@@ -79,23 +79,28 @@ class FileEntry:
 
     @classmethod
     def of(cls, data: bytes, tail: int = 0) -> FileEntry:
-        """Entry of bytes that are at hand, of which so many at the end are those of a shard."""
+        """Entry of a file in memory.
+
+        Args:
+            data: Its bytes.
+            tail: How many of them, at the end, are the tail of a shard; 0 for other files.
+        """
         end = digest_of(memoryview(data)[-tail:]) if tail else None
         return cls(len(data), digest_of(data), end)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Every file of an archive but the manifest itself, and where the voxels came from.
+    """Every file of an archive except the manifest itself, and where the voxels came from.
 
     Attributes:
         files: Entry of each key.
         source: Facts about the source that identify nobody: size, sha256.
         version: Of the format.
-        generation: How often the archive was published anew; 0 is the first time.
+        generation: How often the archive was changed since it was made.
         previous: Digest of the manifest of the generation before; None for the first.
-        base: Digest of the manifest of generation 0; None for that itself.
-        metadata: What was noted of the archive after it was made; JSON.
+        base: Digest of the manifest of generation 0; None in that manifest.
+        metadata: Notes that were added after the archive was made; JSON.
     """
 
     files: Mapping[str, FileEntry]
@@ -112,12 +117,12 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Of this manifest."""
+        """Digest of this manifest."""
         return digest_of(_dump(self._content()), self.version)
 
     @property
     def identity(self) -> str:
-        """What stays the same in all generations of an archive, and no other archive has."""
+        """Digest that all generations of an archive share, and no other archive has."""
         return self.base or self.digest
 
     def _content(self) -> dict[str, Any]:
@@ -138,14 +143,14 @@ class Manifest:
         """The manifest of the next generation.
 
         Args:
-            files: All files of it.
-            metadata: All that was noted; None leaves it as it is.
+            files: All files of the next generation.
+            metadata: All notes; None leaves them as they are.
 
         Raises:
             FormatError: If the metadata are not what a manifest holds (``BAD_METADATA``).
         """
-        noted = self.metadata if metadata is None else metadata
-        if not _is_shallow(noted):
+        notes = self.metadata if metadata is None else metadata
+        if not _is_shallow(notes):
             raise FormatError(
                 f"the notes of an archive (see add_notes) may be nested at most {_DEEPEST} deep, "
                 "and these are deeper: put what is deeper into a file of its own",
@@ -157,7 +162,7 @@ class Manifest:
             generation=self.generation + 1,
             previous=self.digest,
             base=self.identity,
-            metadata=noted,
+            metadata=notes,
         )
 
     @classmethod
@@ -170,7 +175,7 @@ class Manifest:
             ChecksumError: If it is not the one that was written.
             ArchiveError: If it is of a version that this voxarray does not know; code
                 ``UNKNOWN_VERSION``.
-            FormatError: If it is sealed and is no manifest all the same; code ``BAD_METADATA``.
+            FormatError: If its digest is right and yet it is no manifest; code ``BAD_METADATA``.
         """
         if KEY not in store:
             raise MissingDataError(
@@ -183,7 +188,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, raw: bytes, path: str) -> Manifest:
-        """The manifest that some bytes are.
+        """The manifest in the bytes of ``manifest.json``.
 
         Raises:
             VoxarrayError: As `read`.
@@ -206,13 +211,13 @@ class Manifest:
         return _parsed(content, version, path)
 
     def checked(self, store: Store, key: str) -> bytes:
-        """Bytes of a small file, which must be those that were written."""
+        """Bytes of a small file, compared with its entry."""
         data = store.read(key)
         self._require(key, len(data), digest_of(data, self.version), store.path)
         return data
 
     def check(self, store: Store, key: str) -> None:
-        """Read a file of any size and compare it with what was written."""
+        """Read a file of any size and compare it with its entry."""
         with store.open(key) as blob:
             size, digest = digest_of_blob(blob, self.version)
         self._require(key, size, digest, store.path)
@@ -232,11 +237,11 @@ class Manifest:
         return self.files[key]
 
     def shard(self, key: str, path: str) -> FileEntry:
-        """Entry of a shard, which has the digest of its tail but in version 1.
+        """Entry of a shard, with the digest of its tail, except in version 1.
 
         Raises:
-            MissingDataError: If there is none.
-            FormatError: If it has none (``BAD_METADATA``).
+            MissingDataError: If there is no entry.
+            FormatError: If it has no digest of the tail (``BAD_METADATA``).
         """
         entry = self.entry(key, path)
         if entry.tail is None and self.version > 1:
@@ -256,7 +261,7 @@ class Manifest:
 
 
 def _loaded(raw: bytes) -> dict[str, Any] | None:
-    """The JSON object that some bytes are; None if they are none."""
+    """The JSON object in some bytes; None if they hold none."""
     try:
         content = _DECODER.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
     except (ValueError, RecursionError):
@@ -269,7 +274,7 @@ def _no_number(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_number)
-"""As `json.loads` would make one for each text."""
+"""Made once: with ``parse_constant``, `json.loads` would make a decoder for each text."""
 
 
 def _dump(content: Mapping[str, Any]) -> bytes:
@@ -323,16 +328,16 @@ def _parsed(content: Mapping[str, Any], version: int, path: str) -> Manifest:
 def _entry(key: str, value: object, version: int, path: str) -> FileEntry:
     if not is_key(key) or key == KEY:
         _refuse(path, f"a file {key!r:.80}, which no file of an archive can be called")
-    most = 2 if version == 1 else 3
-    if not isinstance(value, list) or not 2 <= len(value) <= most:
+    longest = 2 if version == 1 else 3
+    if not isinstance(value, list) or not 2 <= len(value) <= longest:
         _refuse(path, f"{value!r:.80} for {key!r:.80}")
     try:
         return _made(version, *value)
-    except (TypeError, ValueError):  # also of what cannot be looked up
+    except (TypeError, ValueError):  # TypeError also of values that the cache cannot hash
         _refuse(path, f"{value!r:.120} for {key!r:.80}")
 
 
-@lru_cache(maxsize=256, typed=True)  # scans of one grid have small files that are alike
+@lru_cache(maxsize=256, typed=True)  # scans on one grid share many small files
 def _made(version: int, size: int, *digests: str) -> FileEntry:
     if not _is_count(size) or not all(_is_digest(digest, version) for digest in digests):
         raise ValueError("neither a size nor digests")
@@ -350,10 +355,10 @@ def _is_digest(value: object, version: int) -> bool:
 def _is_shallow(value: object) -> bool:
     level = [value]
     for _ in range(_DEEPEST):
-        lists = [one for one in level if isinstance(one, list)]
-        objects = [one for one in level if isinstance(one, dict)]
-        level = [one for inner in lists for one in inner]
-        level += [one for inner in objects for one in inner.values()]
+        lists = [member for member in level if isinstance(member, list)]
+        objects = [member for member in level if isinstance(member, dict)]
+        level = [member for inner in lists for member in inner]
+        level += [member for inner in objects for member in inner.values()]
         if not level:
             return True
     return False

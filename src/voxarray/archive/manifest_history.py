@@ -1,4 +1,4 @@
-"""Whether the manifests that were replaced are those that the archive has gone through."""
+"""Checks of the manifests that were replaced: whether they are earlier ones of this archive."""
 
 from __future__ import annotations
 
@@ -28,54 +28,60 @@ def generation_of(key: str) -> int | None:
     return None if match is None else int(match[1])
 
 
-def of_history(store: Store, now: Manifest) -> Iterator[Problem]:
+def of_history(store: Store, current: Manifest) -> Iterator[Problem]:
     """What is wrong with the manifests that were replaced.
 
     Args:
         store: The archive.
-        now: Its manifest.
+        current: Its manifest.
     """
     if isinstance(store, TreeStore):
-        kept = {n: key for n, key in history(store.path).items() if n < now.generation}
+        keys_by_generation = {
+            n: key for n, key in history(store.path).items() if n < current.generation
+        }
     else:
         numbers = ((generation_of(key), key) for key in store.keys())  # noqa: SIM118  # no dict
-        kept = {n: key for n, key in numbers if n is not None and n < now.generation}
-    if now.generation and 0 not in kept:
-        text = f"the first manifest, which has the digest {now.base}, is gone: restore it"
+        keys_by_generation = {
+            n: key for n, key in numbers if n is not None and n < current.generation
+        }
+    if current.generation and 0 not in keys_by_generation:
+        text = f"the first manifest, which has the digest {current.base}, is gone: restore it"
         yield Problem("MISSING_DATA", f"{HISTORY}/0.json", text)
-    after = now
-    for number, key in sorted(kept.items(), reverse=True):
+    newer = current
+    for number, key in sorted(keys_by_generation.items(), reverse=True):
         try:
-            past = Manifest.parse(store.read(key), f"{store.path}/{key}")
+            older = Manifest.parse(store.read(key), f"{store.path}/{key}")
         except VoxarrayError as error:
             yield problem_of(key, error)
             continue
-        if past.generation != number or past.identity != now.identity:
+        if older.generation != number or older.identity != current.identity:
             text = (
                 "belongs to another archive or another change: it is generation "
-                f"{past.generation} of {past.identity}, expected generation {number} of "
-                f"{now.identity}; restore it, or convert the source again with --overwrite "
+                f"{older.generation} of {older.identity}, expected generation {number} of "
+                f"{current.identity}; restore it, or convert the source again with --overwrite "
                 "(overwrite=True)"
             )
             yield Problem("CONTRADICTION", key, text)
             continue
-        if after.generation == number + 1 and after.previous != past.digest:
+        if newer.generation == number + 1 and newer.previous != older.digest:
             text = (
-                f"has the digest {past.digest}, but the next manifest names {after.previous}: "
+                f"has the digest {older.digest}, but the next manifest names {newer.previous}: "
                 "restore it, or convert the source again with --overwrite (overwrite=True)"
             )
             yield Problem("CONTRADICTION", key, text)
-        if _base(past) != _base(now):
+        if _base(older) != _base(current):
             text = (
                 "names other files of the image than the current manifest, but the image itself "
                 "never changes: restore it, or convert the source again with --overwrite "
                 "(overwrite=True)"
             )
             yield Problem("CONTRADICTION", key, text)
-        after = past
+        newer = older
 
 
 def _base(manifest: Manifest) -> dict[str, object]:
-    """Entries of the image itself."""
-    start = f"{root_of(manifest.files)}{FOLDER}/"
-    return {key: entry for key, entry in manifest.files.items() if not key.startswith(start)}
+    """Entries of the image itself, without label maps."""
+    labels_folder = f"{root_of(manifest.files)}{FOLDER}/"
+    return {
+        key: entry for key, entry in manifest.files.items() if not key.startswith(labels_folder)
+    }

@@ -1,8 +1,8 @@
-"""What an archive says about its image: our own keys, and OME-Zarr 0.5 beside them.
+"""The metadata of an image in an archive: our own keys, and those of OME-Zarr 0.5.
 
-Our keys hold the exact affine; OME-Zarr 0.5 holds what it can, the spacing as ``scale`` and
-``direction^-1 @ origin`` as ``translation``, so that voxel distances and one consistent frame are
-right for every reader, and RFC-4 ``orientation`` names the axes.
+Our keys hold the exact affine. OME-Zarr 0.5 has no rotation: it gets the spacing as ``scale`` and
+``direction^-1 @ origin`` as ``translation``, so that every reader has right distances and one
+consistent frame. RFC-4 ``orientation`` names the axes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KEY = "voxarray"
 VERSION = 1
 IMAGE = "image"
 NIFTI = "nifti"
-"""Of the NIfTI header that an image came with, or would have."""
+"""Array of the NIfTI header: the one that the image came with, or one made for it."""
 
 NODE_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 """One of these is in every group and array, of Zarr 3 and of Zarr 2."""
@@ -258,7 +258,7 @@ def parse_labels(image_label: Mapping[str, Any]) -> tuple[Label, ...]:
 
 
 def _level_hint(path: str) -> str:
-    """What to do: another thing where the path is that of a level, inside of an archive."""
+    """End of a message: what to do, which depends on whether the path is that of a level."""
     archive, name = os.path.split(path.rstrip("/"))
     if not re.fullmatch(r"scale\d+", name):
         return "; restore them, or convert the source again with --overwrite (overwrite=True)"

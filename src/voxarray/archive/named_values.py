@@ -10,7 +10,7 @@ from voxarray.archive.write_plan import WritePlan
 from voxarray.core.errors import FormatError
 from voxarray.counting.cells import COLUMNS
 
-_TOLD = 8
+_EXAMPLES = 8
 """Values that an error names."""
 
 
@@ -32,13 +32,13 @@ def require_named(area: Staging, prefix: str, plan: WritePlan, name: str) -> Non
         )
     with open(f"{area.root}/{key}", "rb") as file:
         counts = parse_label_counts(file.read(), plan.layouts[0])
-    named = {label.value for label in plan.metadata.labels if label.name}
+    named_values = {label.value for label in plan.metadata.labels if label.name}
     values = np.unique(counts.table[:, COLUMNS.index("value")]).tolist()
-    unnamed = [value for value in values if value not in named | {0}]
+    unnamed = [value for value in values if value not in named_values | {0}]
     if unnamed:
-        more = f" and {len(unnamed) - _TOLD} more" if len(unnamed) > _TOLD else ""
+        more = f" and {len(unnamed) - _EXAMPLES} more" if len(unnamed) > _EXAMPLES else ""
         raise FormatError(
-            f"{name} has the values {', '.join(map(str, unnamed[:_TOLD]))}{more}, which names= "
+            f"{name} has the values {', '.join(map(str, unnamed[:_EXAMPLES]))}{more}, which names= "
             "does not name: name them, or remove them first (RemoveLabels)",
             code="UNNAMED_VALUES",
         )

@@ -1,4 +1,4 @@
-"""What a caller can say about a conversion, and what it says back."""
+"""Options of a conversion to an archive, and its result."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ class Options:
     """How an archive is made.
 
     Attributes:
-        levels: Pyramid levels: how many, the base included; ``"all"`` halves that help; or how
-            many times coarser than the base each is. None has all but that of half the resolution.
+        levels: Pyramid levels: their number, the base included; ``"all"`` down to one chunk; or
+            how many times coarser than the base each is. None makes all except the one of half the
+            resolution.
         chunk: Edge of a chunk in voxels, even; None takes that of the profile: 64, or 32 for
             ``training`` and 128 for ``compact``.
         codec: Profile: ``default``, ``compact``, ``fast``, ``training``, ``raw`` or ``labels``;
-            None takes ``labels`` for label maps and ``default`` for all else.
-        overwrite: Whether an existing archive may be exchanged for this one.
-        staging: Folder, on the file system of the destination, in which the archive grows out of
-            sight; None takes the folder that it will appear in.
+            None takes ``labels`` for label maps and ``default`` for other images.
+        overwrite: Whether an existing archive may be replaced.
+        staging: Folder, on the file system of the destination, in which the archive is built in a
+            hidden folder; None takes the folder of the destination.
     """
 
     levels: Levels = None
@@ -65,7 +66,7 @@ class LabelLayer:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What a conversion did.
+    """The result of a conversion.
 
     Attributes:
         path: The archive.

@@ -1,16 +1,15 @@
 """One large archive written by several processes: each some planes, then one the rest.
 
-A part is a run of whole shards of the finest level, and what it comes to in the next level: shards
-as they will stand in the archive, and voxels of the next level as plain chunks. Whoever has all
-parts links the shards into place and makes the coarser levels, so that every byte is the one that
-`voxarray.archive.convert.convert` alone writes. Until it publishes, nothing of this can be seen;
-should it die before, whoever tries again has the parts as they were.
+A part consists of complete shards of the finest level, as they will be in the archive, and of the
+voxels that they contribute to the next level, as plain chunks. The process that has all parts links
+the shards into place and makes the coarser levels. The bytes are the same as those that
+`voxarray.archive.convert.convert` writes alone. Nothing is visible until that process publishes the
+archive; if it dies before, another attempt finds the parts unchanged.
 
-The folder of the parts is hidden as that of a growing archive is, but its lock is shared: whoever
-planned the parts holds a share of it, and so does each process while it writes a part or reads all.
-The folder is abandoned when the last of them has ended. It does not matter who dies: without the
-one that planned them, those that write go on to the end of their part, and the folder stays until
-then; without one that writes, the others and the one that planned them still hold their shares.
+The parts lie in a hidden folder with a shared lock. The process that planned the parts holds the
+lock, and so does each process while it writes a part, or reads them all. The folder is abandoned
+when the last of them has ended. So any process may die: if it is the planner, the writers still
+finish their parts; if it is a writer, the planner and the other writers still hold the lock.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _NEXT = "next-level.raw"
 
 @dataclass(frozen=True, slots=True)
 class PartialWrite:
-    """Some planes of an image, written.
+    """A part of an image that was written.
 
     Attributes:
         folder: Where its files are.
@@ -57,8 +56,8 @@ class PartialWrite:
         next_level: crc32c of each chunk of the next level.
         codec: The one that the trial chose, in all parts the same.
         ends: Smallest and largest voxel, as stored.
-        weights: Sums of its chunks, if these can be weights.
-        digest: sha256 of the source's file; None but in the part that begins the image.
+        weights: Sums of its chunks, if the voxels can be weights.
+        digest: sha256 of the source's file, in the first part only; None in the others.
     """
 
     folder: str
@@ -76,11 +75,11 @@ def divided(plan: WritePlan, most: int) -> list[range]:
 
     Args:
         plan: Of the archive.
-        most: Parts that are of use.
+        most: Largest number of parts.
 
     Returns:
-        At most so many parts; none where the image is too flat, is a series, or is not stored
-        plane by plane.
+        The parts; none if the image has too few planes, is a series, or is not stored plane by
+        plane.
     """
     finest = plan.layouts[0]
     if (
@@ -89,8 +88,8 @@ def divided(plan: WritePlan, most: int) -> list[range]:
         or plan.metadata.kind == "label"
     ):
         return []
-    # A border of parts must be one of shards here, and of chunks in the next level: else two
-    # processes would write one file, or each half of a chunk.
+    # Parts must begin at borders of shards, and at borders of chunks of the next level: else two
+    # processes would write the same file, or half a chunk each.
     step = finest.shard[1]
     if len(plan.layouts) > 1:
         step = math.lcm(step, plan.metadata.factors[0][0] * plan.layouts[1].chunk[1])
@@ -107,7 +106,8 @@ def write_part(plan: WritePlan, planes: range, folder: str) -> PartialWrite:
     Args:
         plan: Of the archive.
         planes: As `divided` gives them.
-        folder: In which a new folder is made: whoever tries again does not meet what another left.
+        folder: A new folder is made in it for each attempt, so that an attempt does not find files
+            of an earlier one.
 
     Raises:
         ArchiveError: If the folder is gone (``STAGING_LOST``).
@@ -145,7 +145,7 @@ def _written(plan: WritePlan, planes: range, root: str) -> PartialWrite:
         plan.encoders() as cpu,
         ThreadPoolExecutor(1, "voxarray-sync") as disk,
     ):
-        # Once is enough, and reading all of a file for its sha256 costs as much as a part.
+        # Only in the first part: reading the whole file for its sha256 costs as much as a part.
         if planes.start == 0:
             whole.start_digest()
         levels: list[LevelWriter | ChunkFile] = [
@@ -157,15 +157,15 @@ def _written(plan: WritePlan, planes: range, root: str) -> PartialWrite:
         convert = found.watching(plan.storage.convert)
         weights = _weights_of(plan)
         observe = None if weights is None else weights.add
-        cascade = PyramidWriter(
+        pyramid = PyramidWriter(
             levels, plan.metadata.factors[:1], plan.reduction, convert, cpu, observe
         )
         try:
             for box, block in planes_between(source, layouts[0], planes):
-                cascade.put(box, block)
-            cascade.close()
+                pyramid.put(box, block)
+            pyramid.close()
         except BaseException:
-            cascade.abandon()
+            pyramid.abandon()
             raise
         if planes.start == 0:
             whole.finish()
@@ -177,11 +177,14 @@ def _written(plan: WritePlan, planes: range, root: str) -> PartialWrite:
 def complete(
     plan: WritePlan, area: Staging, parts: Sequence[PartialWrite], found: Extremes | None
 ) -> str | None:
-    """Make an image of its parts; gives the sha256 of the source's file.
+    """Assemble an image from its parts.
+
+    Returns:
+        The sha256 of the source's file.
 
     Raises:
-        ArchiveError: If they are not all planes once (``MISSING_PART``): what is not written would
-            read as background.
+        ArchiveError: If the parts do not hold every plane exactly once (``MISSING_PART``): a
+            missing plane would read as background.
     """
     ordered = sorted(parts, key=lambda part: part.planes.start)
     depth, ends = plan.layouts[0].shape[1], [0, *(part.planes.stop for part in ordered)]
@@ -239,7 +242,7 @@ def _require(plan: WritePlan, file: str, entry: FileEntry) -> None:
 
 
 def _put(file: str, place: str) -> None:
-    """A second name for a file; on file systems that have no links, its only one from now on."""
+    """Hard-link a file; on file systems without links it is moved."""
     try:
         os.link(file, place)
     except FileNotFoundError:
@@ -263,30 +266,30 @@ def _write_coarser(plan: WritePlan, area: Staging, parts: Sequence[PartialWrite]
             plan.writer(number, area.root, "", codec, disk, area.record)
             for number in range(1, len(plan.layouts))
         ]
-        cascade = PyramidWriter(levels, plan.metadata.factors[1:], plan.reduction, _same, cpu)
+        pyramid = PyramidWriter(levels, plan.metadata.factors[1:], plan.reduction, _same, cpu)
         try:
             for part in parts:
                 with ChunkFile.of(plan, part.planes, part.folder, part.next_level) as chunks:
                     for box, block in chunks.rows():
-                        cascade.put(box, block)
-            cascade.close()
+                        pyramid.put(box, block)
+            pyramid.close()
         except BaseException:
-            cascade.abandon()
+            pyramid.abandon()
             raise
 
 
 @dataclass(slots=True)
 class ChunkFile:
-    """The chunks of the next level that a part comes to, as they are, one after the other.
+    """The chunks that a part contributes to the next level: one file, not compressed.
 
-    Stands where a `LevelWriter` does in a `PyramidWriter`.
+    Takes the place of a `LevelWriter` in a `PyramidWriter`.
 
     Attributes:
         path: The file.
         layout: Of the whole level.
         dtype: Stored type.
-        first: Of its rows of chunks.
-        last: One more than the last of them.
+        first: First row of chunks along z.
+        last: The one after the last row.
         crcs: crc32c of the chunks.
     """
 
@@ -314,7 +317,7 @@ class ChunkFile:
         return Encoded(index, (np.ascontiguousarray(block).tobytes(),))
 
     def append(self, encoded: Encoded) -> None:
-        """Put a chunk into its place."""
+        """Write a chunk at its position in the file."""
         if self._fd < 0:
             self._fd = os.open(
                 self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | portable.BINARY, 0o666
@@ -326,10 +329,10 @@ class ChunkFile:
             place, view = place + count, view[count:]
 
     def rows(self) -> Iterator[tuple[Box, NDArray]]:
-        """The voxels in rows of chunks, as blocks (1, z, y, x); each until the next is taken.
+        """The voxels in rows of chunks, as blocks (1, z, y, x); each is valid until the next.
 
         Raises:
-            ArchiveError: If a chunk is not what was put there (``VERIFY_FAILED``).
+            ArchiveError: If a chunk reads back with other bytes (``VERIFY_FAILED``).
         """
         height, width = self.layout.shape[2:]
         rows, columns = self.layout.chunk_counts[2:]
@@ -357,11 +360,11 @@ class ChunkFile:
         return chunk
 
     def close(self) -> None:
-        """Release the file; it need not survive a power loss, for who died begins anew."""
+        """Close the file; it need not survive a power loss: the part is then written again."""
         self.abandon()
 
     def abandon(self) -> None:
-        """Release the file; what it holds is of no use."""
+        """Close the file after a failure."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -1,4 +1,4 @@
-"""What is wrong with an archive, one thing at a time."""
+"""Problems that a verification of an archive reports."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from voxarray.core.errors import VoxarrayError
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is not as it was written.
+    """A part of an archive that is damaged, missing or unexpected.
 
     Attributes:
-        code: As errors have.
+        code: Error code.
         where: The file, or the voxel.
         message: What was seen and what was expected.
     """
@@ -23,12 +23,12 @@ class Problem:
 
 
 def problem_of(where: str, error: VoxarrayError) -> Problem:
-    """The problem that an error tells of."""
+    """The problem that an error describes."""
     return Problem(error.code, where, error.message)
 
 
 def change_left(key: str, what: str) -> Problem:
-    """What a change that did not end has left."""
+    """The problem of files that an unfinished change has left."""
     text = (
         f"{what}; the change was interrupted, or is still going on. The rest of the archive is "
         "intact. The next change of the archive, or voxarray clean, removes what is left"
@@ -37,7 +37,7 @@ def change_left(key: str, what: str) -> Problem:
 
 
 def link_left(key: str) -> Problem:
-    """A link where a file should be."""
+    """The problem of a link where a file should be."""
     return Problem(
         "SYMLINK",
         key,

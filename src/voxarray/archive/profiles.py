@@ -1,8 +1,8 @@
-"""Which codec an image gets: a profile offers a few, and a small trial on its voxels chooses.
+"""The codec of an image: a profile offers a few, and a small trial on the voxels chooses.
 
-The trial compares sizes, never times: the same voxels make the same archive, whatever the machine,
-its threads and its load. It looks at a few pieces of the first row of chunks that holds any signal,
-which streams as well as files read by place can afford.
+The trial compares sizes, never times, so that the same voxels make the same archive on any machine
+under any load. It encodes a few pieces from the first row of chunks that holds any signal, since a
+stream cannot look further ahead.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from voxarray.geometry.layout import DEFAULT_CHUNK, Index4, Layout
 Region = tuple[range, range, range, range]
 
 _PIECE_BYTES = 1 << 17, 1 << 18
-"""Of a chunk, at least and at most so much is tried: a block of the codecs, where that is between.
-A trial of twice as much takes a tenth of a conversion, and chooses the same.
+"""Least and most bytes of a chunk that are tried; between these, one block of the codecs. A trial
+with twice as much takes a tenth of the time of a conversion, and chooses the same.
 """
 
 _LEAST_PIECE = 1 << 14
 _WHOLE = 64
-"""Voxels by which pieces are counted: what is no multiple of 8 cannot be shuffled by bits."""
+"""Pieces have a multiple of so many voxels: bitshuffle needs a multiple of 8."""
 
 _SHARE = 8
-"""Of a small image an eighth is tried, or three trials would take longer than the encoding."""
+"""At most an eighth of an image is tried: else the trials of a small one outlast its encoding."""
 
 _PIECES = 4
 
 _GAIN = 20
-"""A codec further down the list must save a twentieth of the size: it takes longer to decode."""
+"""A later codec of the list must save a twentieth of the size, since it takes longer to decode."""
 
 _QUICK = "lz4"
 _WORTH = 8, 9
-"""Nine bytes of lz4 are worth eight of zstd, which take about 2.5 times as long to decode. It is a
-fixed price: what a trial measured of time would make other bytes on another day.
+"""lz4 is chosen if it needs less than 9/8 of the bytes of zstd, which takes about 2.5 times as long
+to decode. The ratio is fixed, since measured times would make other archives on another day.
 """
 
 _EVIDENCE = 1 << 12
-"""Encoded bytes below which the pieces say too little of the image."""
+"""Encoded bytes below which a trial says too little about the image."""
 
 _LONG = 4
 
@@ -80,16 +80,17 @@ def _filtered(cname: str, level: int, block: int, shuffles: str) -> tuple[Codec,
 
 
 _QUICKEST = _filtered("lz4", 5, 1 << 16, "bitshuffle")
-"""Of noise in the lower bits no codec saves much: then this is taken."""
+"""Noise in the lower bits hardly compresses with any codec: then the fastest is taken."""
 
 PROFILES = {
-    # Zstd begins anew in each block, which takes a third of the time of one of 64 KiB. Of larger
-    # ones a box decodes more that it does not need.
+    # Zstd starts afresh in each block, which takes a third of the time that a block of 64 KiB
+    # needs. With larger blocks, a box decodes more bytes that it does not need.
     "default": Profile(
         (*_filtered("zstd", 1, 1 << 17, "shuffle noshuffle bitshuffle"), *_QUICKEST),
-        # Of bytes, zstd after bitshuffle takes two and three times as long, and saves a hundredth.
+        # For 8-bit voxels, bitshuffle makes zstd two to three times as slow, and saves 1 %.
         _filtered("zstd", 1, 1 << 17, "noshuffle"),
-        # A table of symbols serves 128 KiB: here those of one byte of the voxels, and of no other.
+        # A table of symbols covers 128 KiB. With blocks of 512 KiB, shuffled into 4 planes of
+        # bytes, each table covers one plane.
         long=(
             *_filtered("zstd", 1, 1 << 17, "shuffle"),
             *_filtered("zstd", 1, 1 << 19, "shuffle"),
@@ -139,10 +140,10 @@ class Trial:
     """Chooses among the codecs of a profile.
 
     Attributes:
-        candidates: The codecs; the first is taken where nothing speaks for another.
+        candidates: The codecs; the first is taken unless another is better.
         layout: Of the finest level.
         dtype: Stored type.
-        convert: Makes stored voxels of those of the source.
+        convert: Turns voxels of the source into stored voxels.
     """
 
     candidates: tuple[Codec, ...]
@@ -151,7 +152,7 @@ class Trial:
     convert: Callable[[NDArray], NDArray]
 
     def choose(self, box: Region, read: Callable[[Region], NDArray]) -> Codec | None:
-        """The codec for an image whose first signal lies in a box; None if there is none in it.
+        """The codec for an image whose first signal lies in a box; None if the box has no signal.
 
         Memory: some chunks, and twice a piece of one.
 
@@ -164,32 +165,32 @@ class Trial:
         pieces = self._pieces(box, read)
         if not pieces:
             return None
-        best, least = self.candidates[0], self._size(self.candidates[0], pieces)
-        if least < _EVIDENCE:
+        best, smallest = self.candidates[0], self._size(self.candidates[0], pieces)
+        if smallest < _EVIDENCE:
             return best
         for codec in self.candidates[1:]:
             size = self._size(codec, pieces)
             if codec.cname == _QUICK != best.cname:
-                is_better = size * _WORTH[0] < least * _WORTH[1]
+                is_better = size * _WORTH[0] < smallest * _WORTH[1]
             else:
-                is_better = size < least - least // _GAIN
+                is_better = size < smallest - smallest // _GAIN
             if is_better:
-                best, least = codec, size
+                best, smallest = codec, size
         return best
 
     def _pieces(self, box: Region, read: Callable[[Region], NDArray]) -> list[NDArray]:
-        """From the middle of chunks that hold signal, as they would be encoded."""
+        """Pieces from the middle of chunks that hold signal, as they would be encoded."""
         edges = self.layout.chunk
         spans = [range(r.start // c, -(-r.stop // c)) for r, c in zip(box, edges, strict=True)]
         chunks: list[Index4] = list(itertools.product(*spans))  # type: ignore[arg-type]  # four
         regions = [self.layout.region(chunk) for chunk in chunks]
-        # What fills up chunks at the far ends says nothing of the voxels.
-        spread = sorted(
+        # Full chunks first: those at the far ends are padded, which says nothing about the image.
+        scattered = sorted(
             range(len(chunks)),
             key=lambda i: (tuple(map(len, regions[i])) != edges, i * _GOLDEN % (1 << 32)),
         )
         pieces: list[NDArray] = []
-        for number in spread:
+        for number in scattered:
             chunk = self._chunk(read(regions[number]))
             if not is_background(chunk):
                 pieces.append(self._middle(chunk))
@@ -206,10 +207,10 @@ class Trial:
         return chunk.reshape(-1)
 
     def _middle(self, chunk: NDArray) -> NDArray:
-        share = math.prod(self.layout.shape) * chunk.itemsize // _SHARE
-        least, most = _PIECE_BYTES
-        piece = min(most, max(least, *(codec.block for codec in self.candidates)))
-        count = min(piece, max(_LEAST_PIECE, share)) // chunk.itemsize
+        fair_share = math.prod(self.layout.shape) * chunk.itemsize // _SHARE
+        smallest, largest = _PIECE_BYTES
+        piece = min(largest, max(smallest, *(codec.block for codec in self.candidates)))
+        count = min(piece, max(_LEAST_PIECE, fair_share)) // chunk.itemsize
         count -= count % _WHOLE
         start = max(0, chunk.size - count) // 2
         return chunk[start : start + count].copy()

@@ -1,6 +1,6 @@
-"""What writing an archive will need, known before anything is written.
+"""The memory that writing an archive will need, computed before anything is written.
 
-Nothing here loads what writes: whoever asks what a conversion would cost may never convert.
+This imports no module that writes: a user who asks what a conversion costs may never convert.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from voxarray.archive.options import Options
 
 _CHUNKS_PER_THREAD = 6
-"""Raw, converted, padded, encoded and read-back chunk of one thread, and what numpy adds."""
+"""Copies of a chunk in one thread: raw, converted, padded, encoded, read back, and a temporary."""
 
 _FREED_BYTES = 48 << 20
 """What the allocator holds of freed chunks in the arenas of the threads (seen: 9 to 40 MiB)."""
 
 _GATHERED_CHUNKS = 16
-"""Chunks of a level that are begun at once, where shards come in an order that fills cubes."""
+"""Chunks of a level that are incomplete at once, if shards come in Z-order (see `blocks`)."""
 
 _LARGEST_SLAB = 64 << 20
-"""Bytes of a row of chunks across whole planes; two are held. Larger ones are read by shards."""
+"""Bytes of a slab of whole planes, of which two are held; if it is larger, shards are read."""
 
 
 _POSITION_BYTES = 24
-"""Of a voxel along the longest axis: its position, as it is encoded, and as it is read back."""
+"""Bytes for each voxel along the longest axis: its position, raw, encoded and read back."""
 
 
 def projected_peak(source: Source, options: Options | None = None) -> int:
-    """Bytes above what the process uses already that converting a source needs at its peak."""
+    """Bytes that converting a source needs at its peak, besides what the process uses already."""
     storage = encoding_of(source)
     layouts, _ = layouts_of(storage, options)
     return peak_of(storage, layouts)
@@ -46,12 +46,12 @@ def projected_peak(source: Source, options: Options | None = None) -> int:
 def layouts_of(
     storage: VoxelEncoding, options: Options | None, factors: Sequence[Factors] | None = None
 ) -> tuple[list[Layout], tuple[Factors, ...]]:
-    """Chunks and shards of every level, finest first, and how much coarser each is than the last.
+    """Chunks and shards of every level, finest first, and the factors between levels.
 
     Args:
         storage: The image, and the type in which it is stored.
-        options: Levels and chunks that were asked for; None for the usual ones.
-        factors: Of the pyramid of the image that a label map belongs to; None chooses.
+        options: Levels and chunks; None for the defaults.
+        factors: For a label map, the factors of the image that it belongs to; None chooses them.
     """
     channels, width, height, depth = storage.source.shape
     x, y, z = storage.source.grid.spacing
@@ -68,9 +68,10 @@ def layouts_of(
 
 
 def peak_of(storage: VoxelEncoding, layouts: Sequence[Layout]) -> int:
-    """Bytes at the peak of writing: two blocks, the coarser chunks that are gathering their voxels
-    (a row of chunks per level), what each thread holds, positions, the allocator, and what
-    computing needs.
+    """Bytes at the peak of writing.
+
+    Counts two blocks, incomplete chunks of the coarser levels (a row of chunks for each level), the
+    chunks of each thread, positions, the allocator, and what reading the source needs.
     """
     finest, source = layouts[0], storage.source
     count, depth = finest.slab
@@ -97,9 +98,11 @@ def _gathering(source: Source, finest: Layout, level: Layout) -> int:
 
 
 def is_by_shard(source: Source, layout: Layout) -> bool:
-    """Whether a source is read shard by shard: graphs, whose blocks would be computed once per
-    slab, unless slabs are made of whole ones; and files whose axes were exchanged, of which a slab
-    is a little of every plane.
+    """Whether a source is read shard by shard instead of in slabs of whole planes.
+
+    That holds for task graphs, unless slabs consist of whole blocks: else each slab would compute
+    the blocks that it touches again. It also holds for files with exchanged axes, where a slab
+    would take a little of every stored plane, and for planes that are too large.
     """
     is_graph = source.lazy and not source.inputs
     if (is_graph and not _in_slabs(source, layout)) or source.slow_axes[0] != 2:
@@ -108,7 +111,7 @@ def is_by_shard(source: Source, layout: Layout) -> bool:
 
 
 def has_large_planes(source: Source, layout: Layout) -> bool:
-    """Whether a slab of whole planes is too large to be held, and any part can be read instead."""
+    """Whether a slab is too large to be held, and the source can read any part of a plane."""
     count, depth = layout.slab
     slab = count * depth * math.prod(layout.shape[2:]) * source.dtype.itemsize
     if slab <= _LARGEST_SLAB or source.lazy:

@@ -1,4 +1,4 @@
-"""Making an archive where it is wanted: on a local file system, or in a bucket."""
+"""Building and publishing an archive, on a local file system or in a bucket."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from voxarray.storage.uploads import uploading
 def in_the_making(
     destination: str, overwrite: bool, folder: str | None = None, *, holds: bool = False
 ) -> Iterator[Staging]:
-    """An archive under construction; `finish` publishes it, and it is gone without that.
+    """An archive under construction; it is removed unless `finish` publishes it.
 
     Args:
         destination: Where the archive will be: a local path, of which a link is followed, or a URL
@@ -55,15 +55,15 @@ def finish(
     zipped: bool,
     confirm: Callable[[], None] | None = None,
 ) -> None:
-    """Publish an archive all of whose files are written.
+    """Publish an archive after all its files were written.
 
     Args:
         area: Where it was made.
-        source: What the manifest says of the source.
+        source: Facts about the source, for the manifest.
         overwrite: As for `in_the_making`.
-        zipped: Whether it becomes one file. The name that was asked for says so, which may be
-            that of a link to another name.
-        confirm: Called when only the change of names is left; what it raises prevents that.
+        zipped: Whether it becomes one file. The name that the user gave decides, not that of the
+            file that it may be a link to.
+        confirm: Called when only the rename is left; if it raises, nothing is published.
 
     Raises:
         ArchiveExistsError: If another archive has appeared meanwhile, or somebody has added to the
@@ -72,7 +72,9 @@ def finish(
     """
     if isinstance(area, BucketStaging):
         if confirm is not None:
-            confirm()  # and nothing comes later: the manifest that is replaced is that of the start
+            # Before all objects are put: additions that come later are safe anyway, since the
+            # manifest is only replaced if it is still the one from the start.
+            confirm()
         area.publish(source)
         return
     if zipped:
@@ -80,7 +82,7 @@ def finish(
     else:
         area.seal(source)
         staged = area.root
-    # Of larger ones, or where each file is synced, nothing says that the next comes soon.
+    # Only after small archives the next one comes soon enough to share the sync of the folder.
     later = area.is_synced_as_one and not zipped
     publish(staged, area.destination, overwrite, partial(_confirm, area, confirm), later=later)
 

@@ -1,9 +1,9 @@
 """From blocks of the finest level to every level of the pyramid, in one pass.
 
-Each chunk is encoded and halved while it is in the processor's cache; its halved voxels go into a
-chunk of the next level, which is encoded when the last of its parts has come. No level is read
-back to make the next. Results are taken in the order in which they were asked for, so that the
-same source always makes the same bytes.
+Each chunk is encoded and downsampled while it is in the processor's cache. Its downsampled voxels
+go into a chunk of the next level, which is encoded when its last part has come. No level is read
+back to make the next. Results are taken in the order of submission, so that the same source always
+makes the same bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Chunk = tuple[Index4, NDArray]
 
 
 class Level(Protocol):
-    """Where the chunks of a level go; see `LevelWriter`, which is one."""
+    """Takes the chunks of a level, as `LevelWriter` does."""
 
     layout: Layout
     dtype: np.dtype
@@ -55,10 +55,10 @@ class PyramidWriter:
     Attributes:
         levels: Writers, finest first.
         factors: Per level but the first, (z, y, x) factors from the level above.
-        reduce: How voxels of a level become one of the next.
+        reduce: Downsamples voxels of a level to the next.
         convert: Applied to blocks as they come, before they are encoded.
         cpu: Threads that encode.
-        observe: Called with place and voxels of every chunk of the finest level, by these threads.
+        observe: Called with index and voxels of every chunk of the finest level, by these threads.
     """
 
     levels: Sequence[Level]
@@ -82,7 +82,7 @@ class PyramidWriter:
         for n, z, y in itertools.product(*spans[:3]):
             row = [(n, z, y, x) for x in spans[3]]
             self._submit(0, [(i, block[_relative(layout.region(i), box)]) for i in row])
-        # The block is the caller's again after this, so nobody may still be encoding a part of it.
+        # The caller may overwrite the block after this, so no thread may still be encoding it.
         while any(level == 0 for level, _ in self._queue):
             self._take()
 
@@ -97,13 +97,13 @@ class PyramidWriter:
         """Stop after a failure and close files."""
         for _, future in self._queue:
             future.cancel()
-        wait([future for _, future in self._queue])  # their threads may outlive this image
+        wait([future for _, future in self._queue])  # the threads may be those of the process
         for level in self.levels:
             level.abandon()
 
     def _submit(self, level: int, chunks: list[Chunk]) -> None:
-        """Ask for chunks to be encoded, in one task: many small ones cost more than they do."""
-        # Here, not in the thread that encodes: what is being gathered is this thread's alone.
+        """Submit chunks to be encoded, in one task: many small tasks cost more than their work."""
+        # Looked up here, not in the thread that encodes: only this thread uses `_gathering`.
         targets = [self._target(level, index) for index, _ in chunks]
         self._queue.append((level, self.cpu.submit(self._encode, level, chunks, targets)))
 
@@ -116,7 +116,8 @@ class PyramidWriter:
             if level == 0:
                 voxels = self.convert(voxels)
             if level == 0 and self.observe is not None:
-                # Sums of 64-bit numbers depend on how these lie: they stay what they were.
+                # NumPy adds 64-bit numbers in an order that depends on the memory layout. The
+                # original block keeps the sums the same as in archives that exist.
                 self.observe(index, block if voxels.dtype == np.float64 else voxels)
             if target is not None:
                 copy_rows(target, self.reduce(voxels, self.factors[level]))
@@ -138,7 +139,7 @@ class PyramidWriter:
                 self._submit(key[0], [(key[1], gathering.voxels)])
 
     def _target(self, level: int, index: Index4) -> NDArray | None:
-        """Where the halved voxels of a chunk go; None if they go nowhere."""
+        """The view that takes the downsampled voxels of a chunk; None if no level takes them."""
         parent = self._parent(level, index)
         if parent is None:
             return None
@@ -157,7 +158,7 @@ class PyramidWriter:
             return None
         box = _halved(self.levels[level].layout.region(index), self.factors[level])
         if not all(box):
-            return None  # a remainder of one plane, which the next level leaves out
+            return None  # a remainder that is too thin for a voxel of the next level
         layout: Layout = self.levels[level + 1].layout
         n, z, y, x = (r.start // c for r, c in zip(box, layout.chunk, strict=True))
         return (level + 1, (n, z, y, x)), box

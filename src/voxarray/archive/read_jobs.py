@@ -1,4 +1,4 @@
-"""What a read of voxels asks for, chunk by chunk, and how threads share it."""
+"""Division of a read into jobs, one for each chunk, and their distribution over threads."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Piece:
     Attributes:
         chunk: Position of the chunk along the axis.
         shard: Position of its shard.
-        slot: What the position adds to the chunk's place in the index of the shard.
-        inside: What is taken from the chunk.
-        out: Where it goes.
-        begin: What the first of it adds to the place of a voxel in the chunk.
-        last: What the last of it adds.
+        slot: Contribution of this axis to the chunk's slot in the index of the shard.
+        inside: Voxels that are taken from the chunk.
+        out: Where they go in the result.
+        begin: Contribution of the first of them to the number of a voxel in the chunk.
+        last: Contribution of the last of them.
     """
 
     chunk: int
@@ -42,20 +42,28 @@ Item = TypeVar("Item")
 
 
 def pieces_of(
-    wanted: range, chunk: int, per_shard: int, slots: int, voxels: int
+    indices: range, chunk: int, per_shard: int, slots: int, voxels: int
 ) -> Iterator[Piece]:
-    """Cut an ascending range at chunk borders; steps along the axis are so many slots or voxels."""
-    done = 0
-    while done < len(wanted):
-        index = wanted[done] // chunk
-        first = wanted[done] - index * chunk
+    """Cut an ascending range of one axis at chunk borders.
+
+    Args:
+        indices: Which voxels along the axis.
+        chunk: Voxels of a chunk along the axis.
+        per_shard: Chunks of a shard along the axis.
+        slots: Slots from one chunk to the next along the axis.
+        voxels: Voxels in memory from one to the next along the axis.
+    """
+    written = 0
+    while written < len(indices):
+        index = indices[written] // chunk
+        first = indices[written] - index * chunk
         # -(-a // b) rounds up: so many steps begin before the chunk ends.
-        count = min(len(wanted) - done, -(-(chunk - first) // wanted.step))
-        last = first + (count - 1) * wanted.step
-        shard, place = divmod(index, per_shard)
-        inside, out = slice(first, last + 1, wanted.step), slice(done, done + count)
-        yield Piece(index, shard, place * slots, inside, out, first * voxels, last * voxels)
-        done += count
+        count = min(len(indices) - written, -(-(chunk - first) // indices.step))
+        last = first + (count - 1) * indices.step
+        shard, within_shard = divmod(index, per_shard)
+        inside, out = slice(first, last + 1, indices.step), slice(written, written + count)
+        yield Piece(index, shard, within_shard * slots, inside, out, first * voxels, last * voxels)
+        written += count
 
 
 def share(
@@ -65,14 +73,14 @@ def share(
     work: Callable[[Iterable[Item]], None],
 ) -> None:
     """Do some work with items, in several threads, this one among them."""
-    # Shared: whoever is done with one takes the next. Threads may share the iterator of a list, but
-    # no generator, which raises where two advance it at once.
-    todo = iter(items)
-    tasks = [pool.submit(work, todo) for _ in range(1, threads)]
+    # All threads take from one iterator. That is safe for the iterator of a list, but not for a
+    # generator, which raises if two threads advance it at once.
+    shared_items = iter(items)
+    tasks = [pool.submit(work, shared_items) for _ in range(1, threads)]
     try:
-        work(todo)
+        work(shared_items)
     finally:
         if tasks:
-            wait(tasks)  # never leave memory while somebody writes into it
+            wait(tasks)  # the caller may free memory that a thread still writes into
     for task in tasks:
         task.result()

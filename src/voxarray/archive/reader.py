@@ -27,10 +27,10 @@ Receive = Callable[[NDArray | None, int], None]
 """Takes a chunk of voxels and their number; None if all are background."""
 
 _SHARDS_AT_HAND = 64
-"""Shards that a thread of a read keeps open beside those that the process does, if it may."""
+"""Shards that a thread of a read keeps open besides those in the cache of the process, at most."""
 
 _CHUNKS_AT_A_TIME = 8
-"""What a thread takes of a read by compiled loops, where there are several threads."""
+"""Chunks that a thread takes at once in a read by compiled loops, if there are several threads."""
 
 _SMALL = 16
 """A box of fewer voxels than a sixteenth of a chunk is small."""
@@ -39,7 +39,7 @@ _FEW = 8
 """Chunks that meet at a corner."""
 
 _CHUNKS_IN_A_CALL = 64
-"""What one call reads at most: nothing interrupts it."""
+"""Most chunks of one call: Ctrl-C has to wait for its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,12 @@ class ShardedArray:
                 layout says; nothing is filled in.
         """
         ascending = [r if r.step > 0 else r[::-1] for r in ranges]
-        turned = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
-        # Not the voxels are turned, but the view that they go into.
-        result = np.empty([len(r) for r in ascending], self.dtype) if out is None else out[turned]
+        flips = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
+        # Negative steps flip the view of the result that voxels are written into, not the voxels.
+        result = np.empty([len(r) for r in ascending], self.dtype) if out is None else out[flips]
         if not self._read_by_loops(ascending, result):
             self._in_threads(ascending, lambda chunks: self._read_all(chunks, result))
-        return result[turned] if out is None else out
+        return result[flips] if out is None else out
 
     def scan(self, ranges: Sequence[range], start: Callable[[], Receive]) -> None:
         """Hand out the voxels at the product of four ranges, chunk by chunk in any order.
@@ -116,7 +116,7 @@ class ShardedArray:
         jobs = self._jobs(ranges)
         if self.store.requests is None:
             threads = 1 if len(jobs) == 1 else min(settings.threads(), len(jobs))
-            # A few blocks take less time than to ask another thread for help.
+            # Reading a few blocks takes less time than starting another thread.
             if threads == 1 or (self._is_small(ranges) and self._are_known(jobs)):
                 work(self._chunks(jobs))
                 return
@@ -129,16 +129,16 @@ class ShardedArray:
 
     @property
     def _has_blocks(self) -> bool:
-        """Whether parts of its chunks can be decoded by themselves."""
+        """Whether chunks consist of several blocks, which can be decoded alone."""
         return 0 < self.codec.block < chunk_bytes(self.layout, self.dtype)
 
     def _is_small(self, ranges: Sequence[range]) -> bool:
-        """Whether a box takes a few blocks of chunks that are decoded in blocks."""
+        """Whether a box needs only a few blocks of its chunks."""
         voxels = math.prod(len(axis) for axis in ranges)
         return self._has_blocks and voxels * _SMALL <= math.prod(self.layout.chunk)
 
     def _are_known(self, jobs: Sequence[Job]) -> bool:
-        """Whether of each chunk blocks can be read, as it was seen before, or is background."""
+        """Whether every chunk is background, or was read before, so that its blocks can be read."""
         if len(jobs) > _FEW:
             return False
         shards: dict[Index4, ShardHandle] = {}
@@ -153,14 +153,14 @@ class ShardedArray:
         return True
 
     def _read_by_loops(self, ranges: Sequence[range], out: NDArray) -> bool:
-        """Read by compiled loops, where these are; False if nothing was done.
+        """Read by compiled loops, if there are any; False if nothing was read.
 
-        A chunk that they refuse is read as without them, which has the error that is due.
+        A chunk that they refuse is read again without them, which raises the proper error.
         """
-        # Chunks of a URL come by requests that threads share, and what is stored raw is mapped.
+        # Remote chunks come by requests that threads share; chunks without compression are mapped.
         if self.store.requests is not None or not self.codec.cname or out.dtype != self.dtype:
             return False
-        # The loops read and check chunks as wholes, which takes longer than a few blocks in NumPy.
+        # The loops read and check whole chunks, which takes longer than a few blocks in NumPy.
         if self._is_small(ranges):
             return False
         loops = accelerated.loops(1 + out.size // math.prod(self.layout.chunk))
@@ -172,28 +172,31 @@ class ShardedArray:
 
         def read(spans: Iterable[range]) -> None:
             for span in spans:
-                done = span.start
-                while (done := box.read(done, span.stop, shards)) < span.stop:
-                    self._read_all(self._chunks([self._jobs(ranges)[done]]), out)
-                    done += 1
+                number = span.start
+                while (number := box.read(number, span.stop, shards)) < span.stop:
+                    self._read_all(self._chunks([self._jobs(ranges)[number]]), out)
+                    number += 1
 
         threads = min(settings.threads(), -(-box.chunks // _CHUNKS_AT_A_TIME))
-        # In small shares if there are others: whoever is done takes the next.
-        each = _CHUNKS_IN_A_CALL if threads == 1 else _CHUNKS_AT_A_TIME
-        spans = [range(n, min(n + each, box.chunks)) for n in range(0, box.chunks, each)]
+        # With several threads the shares are small, so that all threads finish at about the same
+        # time.
+        share_size = _CHUNKS_IN_A_CALL if threads == 1 else _CHUNKS_AT_A_TIME
+        spans = [
+            range(n, min(n + share_size, box.chunks)) for n in range(0, box.chunks, share_size)
+        ]
         share(spans, threads, thread_pools.pool(), read)
         return True
 
     def _local(self, positions: Sequence[Index4]) -> list[ShardHandle] | None:
-        """The open shards at positions; None if one is no file, or is not as it was written."""
-        # All stay open during the call, and descriptors are the whole process's.
+        """The open shards at positions; None if one is no local file, or cannot be opened."""
+        # All stay open during the call, and the process has a limited number of descriptors.
         if len(positions) > _shards_at_hand():
             return None
         try:
-            found = [self._shard(position) for position in positions]
-        except VoxarrayError:  # which comes first is for the others to find
+            handles = [self._shard(position) for position in positions]
+        except VoxarrayError:  # the read without loops raises that of the first chunk
             return None
-        return found if all(isinstance(shard.blob, FileBlob) for shard in found) else None
+        return handles if all(isinstance(shard.blob, FileBlob) for shard in handles) else None
 
     def _scan_all(self, chunks: Chunks, receive: Receive) -> None:
         for (n, z, y, x), chunk in chunks:
@@ -215,9 +218,9 @@ class ShardedArray:
         """Each job with its chunk, valid until the next is asked for; None for background."""
         # Runs once per chunk, hundreds of thousands of times a minute: attributes are looked up
         # once, and a patch seldom leaves the few shards that are open already.
-        scratched = scratch("decoded", self.layout.chunk, self.dtype)
-        flat = scratched.reshape(-1).view(np.uint8)
-        as_stored, size, decode = not self.codec.cname, self.dtype.itemsize, self.codec.decode
+        decoded = scratch("decoded", self.layout.chunk, self.dtype)
+        flat = decoded.reshape(-1).view(np.uint8)
+        is_raw, size, decode = not self.codec.cname, self.dtype.itemsize, self.codec.decode
         has_blocks = self._has_blocks
         shards: dict[Index4, ShardHandle] = {}
         for job in jobs:
@@ -238,17 +241,17 @@ class ShardedArray:
             try:
                 begin = (n.begin + z.begin + y.begin + x.begin) * size
                 end = (n.last + z.last + y.last + x.last + 1) * size
-                shard = handle.mapped() if as_stored else None
+                shard = handle.mapped() if is_raw else None
                 if shard is not None:
                     page_cache.touch(end - begin + page_cache.FOLIO)
-                    chunk = self._seen(shard, offset, length, crc)
+                    chunk = self._in_place(shard, offset, length, crc)
                 elif has_blocks and crc is not None and is_small(begin, end, flat.size):
                     self._decode_blocks(handle, slot, crc, flat, begin, end)
-                    chunk = scratched
+                    chunk = decoded
                 else:
                     encoded = self._encoded(handle, offset, length)
                     decode(encoded, flat, begin, end, crc)
-                    chunk = scratched
+                    chunk = decoded
             except (VoxarrayError, RuntimeError, ValueError) as error:
                 index = (n.chunk, z.chunk, y.chunk, x.chunk)
                 raise self._named(error, index, position) from error
@@ -263,10 +266,10 @@ class ShardedArray:
         begin: int,
         end: int,
     ) -> None:
-        """Decode a small part of a chunk, of which the rest is read the first time only."""
+        """Decode a small part of a chunk; the whole chunk is read the first time only."""
         offset, length = shard.index.offsets[slot], shard.index.lengths[slot]
         blocks = checked_blocks.known(shard.number, slot)
-        # If they are not what they were, the whole chunk says what is wrong.
+        # If the blocks have changed, reading the whole chunk raises the proper error.
         if blocks is not None and blocks.read(shard.blob, offset, out, begin, end):
             return
         encoded = self._encoded(shard, offset, length)
@@ -276,7 +279,8 @@ class ShardedArray:
             self.codec.decode(encoded, out, begin, end, crc)
             return
         checked_blocks.keep(shard.number, slot, blocks)
-        # From these blocks now as later: what was forged must not end in two ways.
+        # Decoded from the blocks now, too: a forged chunk must not give one result the first time,
+        # and another one later.
         if not blocks.read(shard.blob, offset, out, begin, end):
             self.codec.decode(self._encoded(shard, offset, length), out, begin, end, crc)
 
@@ -292,7 +296,7 @@ class ShardedArray:
         return handle_cache.shard(self.store, self.opened, key, slots)
 
     def _encoded(self, shard: ShardHandle, offset: int, length: int) -> NDArray[np.uint8]:
-        """The bytes of a chunk, in memory that is used for the next one too."""
+        """The bytes of a chunk, in memory that is reused for the next chunk."""
         encoded = scratch_bytes("encoded", length)
         if shard.blob.read_into(offset, encoded) != length:
             raise TruncatedError(
@@ -301,10 +305,10 @@ class ShardedArray:
             )
         return encoded
 
-    def _seen(self, shard: MappedShard, offset: int, length: int, crc: int | None) -> NDArray:
-        """A chunk that is stored as it is, in place."""
+    def _in_place(self, shard: MappedShard, offset: int, length: int, crc: int | None) -> NDArray:
+        """A chunk without compression, as a view of the mapped file."""
         size = chunk_bytes(self.layout, self.dtype)
-        # Once, until `mapped.forget` says that the pages may come from the disk again.
+        # Checked once, until `mapped.forget` drops the pages, which are then read from disk again.
         if offset not in shard.checked:
             codecs.check(shard.bytes[offset : offset + length], crc)
             codecs.require_size(length - codecs.CRC_BYTES, size)
@@ -313,7 +317,7 @@ class ShardedArray:
         return voxels.reshape(self.layout.chunk)
 
     def _named(self, error: Exception, chunk: Index4, shard: Index4) -> VoxarrayError:
-        """The error of a chunk, which says where it lies; or that the archive is another now."""
+        """The error with the position of the chunk; or that the archive was replaced meanwhile."""
         try:
             handle_cache.require_current(self.store, self.opened, self.key)
         except SourceChangedError as changed:
@@ -328,7 +332,7 @@ class ShardedArray:
         )
 
     def _refuse_bomb(self) -> None:
-        # The layout is the word of a file: a few bytes may promise chunks of terabytes.
+        # The layout comes from a file: a few forged bytes may ask for chunks of terabytes.
         size, limit = chunk_bytes(self.layout, self.dtype), settings.get_bytes("chunk-limit")
         if size > limit:
             raise FormatError(

@@ -1,4 +1,4 @@
-"""Reading chunks over a network: few requests, many at once, and what was read before from here."""
+"""Reading chunks over a network: few requests, many at once, and a cache of chunks on disk."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _BYTE = np.dtype(np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Chunks of a shard that are read at once.
+    """Chunks of a shard that are read by one request.
 
     Attributes:
         position: Of the shard.
         shard: The shard.
-        group: Begins the names that its chunks have in the cache.
+        group: Prefix of the names of its chunks in the cache.
         extents: The chunks, with their slots; that of a background chunk has a negative offset.
         is_kept: Whether it is one chunk, which is in the cache.
     """
@@ -52,12 +52,12 @@ class Request:
 
     @property
     def part(self) -> tuple[Blob, int, int]:
-        """What is read: blob, offset, length."""
+        """The bytes to read: blob, offset, length."""
         start, last = self.extents[0].offset, self.extents[-1]
         return self.shard.blob, start, last.offset + last.length - start
 
     def name(self, extent: Extent[tuple[Job, int]]) -> str:
-        """Of a chunk in the cache."""
+        """Name of a chunk in the cache."""
         return _name(self.group, extent)
 
 
@@ -66,7 +66,7 @@ def _name(group: str, extent: Extent[tuple[Job, int]]) -> str:
 
 
 Answer = tuple[Request, Any]
-"""A request and what came; None where nothing has."""
+"""A request and the bytes that arrived; None if they have to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class RemoteRead:
         dtype: Native byte order.
         codec: Of the chunks.
         shard: Opens the shard at a position.
-        named: Makes the error of a chunk in a shard, which says where it lies.
+        named: Adds the position of the chunk to an error.
     """
 
     store: Store
@@ -96,62 +96,75 @@ class RemoteRead:
     def share(self, jobs: Sequence[Job], work: Callable[[Chunks], None]) -> None:
         """Do some work with the chunks of jobs, in several threads."""
         cache, at_once = chunk_cache(), self.store.requests or 1
-        asked = self._requests(jobs, cache)
+        all_requests = self._requests(jobs, cache)
 
-        def work_on(todo: Iterable[Answer]) -> None:
-            work(self._chunks(todo, cache))
+        def work_on(answers_left: Iterable[Answer]) -> None:
+            work(self._chunks(answers_left, cache))
 
-        away = [one for one in asked if not (one.is_background or one.is_kept)]
-        arrivals = self.store.arrivals([one.part for one in away]) if away else None
-        if away and arrivals is None:  # by a transport that has nothing like it
+        remote_requests = [
+            request for request in all_requests if not (request.is_background or request.is_kept)
+        ]
+        arrivals = (
+            self.store.arrivals([request.part for request in remote_requests])
+            if remote_requests
+            else None
+        )
+        if remote_requests and arrivals is None:  # this transport reads in one thread per request
             pool, threads = thread_pools.pool(at_once), at_once
         else:
             pool, threads = thread_pools.pool(), settings.threads()
         try:
-            answers = _Answers(asked, away, arrivals)
-            share(answers, min(threads, len(asked)), pool, work_on)
+            answers = _Answers(all_requests, remote_requests, arrivals)
+            share(answers, min(threads, len(all_requests)), pool, work_on)
         finally:
             if arrivals is not None:
                 arrivals.close()
 
     def _requests(self, jobs: Sequence[Job], cache: ChunkCache | None) -> list[Request]:
-        """The chunks by request: what lies together is read together."""
+        """The chunks by request: chunks that lie close to each other are read together."""
         by_shard: dict[Index4, list[Job]] = {}
         for job in jobs:
             n, z, y, x = job
             by_shard.setdefault((n.shard, z.shard, y.shard, x.shard), []).append(job)
-        found: list[Request] = []
-        for (position, some), shard in zip(by_shard.items(), self._opened(by_shard), strict=True):
+        found_requests: list[Request] = []
+        for (position, shard_jobs), shard in zip(
+            by_shard.items(), self._opened(by_shard), strict=True
+        ):
             group = group_of(self.opened, self.key, position) if cache is not None else ""
             offsets, lengths = shard.index.offsets, shard.index.lengths
-            there: list[Extent[tuple[Job, int]]] = []
-            for job in some:
-                n, z, y, x = job  # for each chunk of each patch: a sum over them takes three times
+            extents: list[Extent[tuple[Job, int]]] = []
+            for job in shard_jobs:
+                n, z, y, x = (
+                    job  # runs for each chunk of each patch: `sum` takes three times as long
+                )
                 slot = n.slot + z.slot + y.slot + x.slot
-                one = Extent((job, slot), offsets[slot], lengths[slot])
-                if one.offset < 0:
-                    found.append(Request(position, shard, group, [one]))
-                elif cache is not None and cache.holds(_name(group, one)):
-                    found.append(Request(position, shard, group, [one], is_kept=True))
+                extent = Extent((job, slot), offsets[slot], lengths[slot])
+                if extent.offset < 0:
+                    found_requests.append(Request(position, shard, group, [extent]))
+                elif cache is not None and cache.holds(_name(group, extent)):
+                    found_requests.append(Request(position, shard, group, [extent], is_kept=True))
                 else:
-                    there.append(one)
-            found += [Request(position, shard, group, some) for some in requests.joined(there)]
-        return found
+                    extents.append(extent)
+            found_requests += [
+                Request(position, shard, group, shard_jobs)
+                for shard_jobs in requests.joined(extents)
+            ]
+        return found_requests
 
     def _opened(self, positions: Iterable[Index4]) -> list[ShardHandle]:
-        first, *others = positions
+        first, *remaining = positions
         pool = thread_pools.pool(self.store.requests)
-        opening = [pool.submit(self.shard, position) for position in others]
+        opening = [pool.submit(self.shard, position) for position in remaining]
         try:
             shard = self.shard(first)
         finally:
             wait(opening)
-        return [shard, *(one.result() for one in opening)]
+        return [shard, *(future.result() for future in opening)]
 
-    def _chunks(self, todo: Iterable[Answer], cache: ChunkCache | None) -> Chunks:
+    def _chunks(self, answers: Iterable[Answer], cache: ChunkCache | None) -> Chunks:
         """Each job with its chunk, valid until the next is asked for; None for background."""
-        scratched = scratch("decoded", self.layout.chunk, self.dtype)
-        for request, data in todo:
+        decoded = scratch("decoded", self.layout.chunk, self.dtype)
+        for request, data in answers:
             if request.is_background:
                 yield request.extents[0].key[0], None
                 continue
@@ -159,41 +172,42 @@ class RemoteRead:
             job = first.key[0]
             try:
                 if cache is not None and request.is_kept:
-                    if self._is_kept(request, cache, scratched):
-                        yield job, scratched
+                    if self._is_kept(request, cache, decoded):
+                        yield job, decoded
                         continue
                     cache.drop(request.name(first))
-                together = self._bytes(request, data)
-                for one in request.extents:
-                    job = one.key[0]
-                    encoded = together[one.offset - first.offset :][: one.length]
-                    whole = b"" if cache is None else encoded.tobytes()  # decoding may change it
-                    self._decode(request, one, encoded, scratched)
+                joined = self._bytes(request, data)
+                for extent in request.extents:
+                    job = extent.key[0]
+                    encoded = joined[extent.offset - first.offset :][: extent.length]
+                    # A copy, since decoding may change the bytes.
+                    undecoded = b"" if cache is None else encoded.tobytes()
+                    self._decode(request, extent, encoded, decoded)
                     if cache is not None:
-                        cache.put(request.name(one), whole)
-                    yield job, scratched
+                        cache.put(request.name(extent), undecoded)
+                    yield job, decoded
             except (VoxarrayError, RuntimeError, ValueError) as error:
                 n, z, y, x = (piece.chunk for piece in job)
                 raise self.named(error, (n, z, y, x), request.position) from error
 
     def _is_kept(self, request: Request, cache: ChunkCache, out: NDArray) -> bool:
-        """Decode a chunk from the cache, if it is there and right."""
-        one = request.extents[0]
-        file = cache.opened(request.name(one))
+        """Decode a chunk from the cache; False if it is not there, or damaged."""
+        extent = request.extents[0]
+        file = cache.opened(request.name(extent))
         if file is None:
             return False
         try:
-            return file.size == one.length and self._decode_file(request, one, file, out)
+            return file.size == extent.length and self._decode_file(request, extent, file, out)
         except (VoxarrayError, RuntimeError, ValueError, OSError):
             return False
         finally:
             file.close()
 
     def _decode_file(
-        self, request: Request, one: Extent[tuple[Job, int]], file: FileBlob, out: NDArray
+        self, request: Request, extent: Extent[tuple[Job, int]], file: FileBlob, out: NDArray
     ) -> bool:
-        """Decode a chunk that is a file: all of it, or the blocks of it that are needed."""
-        job, slot = one.key
+        """Decode a chunk from its file in the cache: all of it, or the blocks that are needed."""
+        job, slot = extent.key
         crcs, number = request.shard.index.crcs, request.shard.number
         begin, end = self._needed(job)
         flat = out.reshape(-1).view(np.uint8)
@@ -202,37 +216,37 @@ class RemoteRead:
         blocks = checked_blocks.known(number, slot) if is_part else None
         if blocks is not None and blocks.read(file, 0, flat, begin, end):
             return True
-        encoded = scratch("encoded", (1, 1, 1, one.length), _BYTE).reshape(-1)
-        if file.read_into(0, encoded) != one.length:
+        encoded = scratch("encoded", (1, 1, 1, extent.length), _BYTE).reshape(-1)
+        if file.read_into(0, encoded) != extent.length:
             return False
         if is_part and crcs is not None and blocks is None:
             blocks = CheckedBlocks.of(encoded[:-CRC_BYTES], crcs[slot])
             if blocks is not None and blocks.decoded == flat.size:
                 checked_blocks.keep(number, slot, blocks)
-        self._decode(request, one, encoded, out)
+        self._decode(request, extent, encoded, out)
         return True
 
     def _bytes(self, request: Request, data: Any) -> NDArray[np.uint8]:
-        """What came, or what is asked for now, in memory that is used for the next one too."""
+        """The bytes that arrived, or are read now, in memory that the next request reuses."""
         blob, start, length = request.part
-        together = scratch("encoded", (1, 1, 1, length), _BYTE).reshape(-1)
+        joined = scratch("encoded", (1, 1, 1, length), _BYTE).reshape(-1)
         if data is not None:
-            together[:] = np.frombuffer(data, np.uint8)
-        elif blob.read_into(start, together) != length:
+            joined[:] = np.frombuffer(data, np.uint8)
+        elif blob.read_into(start, joined) != length:
             raise TruncatedError(
                 "the shard ends inside the chunk: the archive is damaged here; restore it, or "
                 "convert the source again with --overwrite (overwrite=True)"
             )
-        return together
+        return joined
 
     def _decode(
         self,
         request: Request,
-        one: Extent[tuple[Job, int]],
+        extent: Extent[tuple[Job, int]],
         encoded: NDArray[np.uint8],
         out: NDArray,
     ) -> None:
-        job, slot = one.key
+        job, slot = extent.key
         crcs = request.shard.index.crcs
         self.codec.decode(encoded, out, *self._needed(job), None if crcs is None else crcs[slot])
 
@@ -245,14 +259,23 @@ class RemoteRead:
 
 
 class _Answers:
-    """Requests with what came, as it comes; several threads may take from one of these."""
+    """Requests with their bytes, as these arrive; several threads may take from it."""
 
     def __init__(
-        self, asked: Sequence[Request], away: Sequence[Request], arrivals: Arrivals | None
+        self,
+        all_requests: Sequence[Request],
+        remote_requests: Sequence[Request],
+        arrivals: Arrivals | None,
     ) -> None:
         waiting = arrivals is not None
-        self._here = iter([one for one in asked if one.is_background or one.is_kept or not waiting])
-        self._away, self._arrivals = away, arrivals
+        self._here = iter(
+            [
+                request
+                for request in all_requests
+                if request.is_background or request.is_kept or not waiting
+            ]
+        )
+        self._away, self._arrivals = remote_requests, arrivals
 
     def __iter__(self) -> Iterator[Answer]:
         return self

@@ -56,7 +56,7 @@ class RemoteBlob(Blob):
 
 
 class _UnaskedBlob(RemoteBlob):
-    """A remote file of known size: its first read says which version it is, and holds on to it."""
+    """A remote file of known size: its first read tells its version, which later reads require."""
 
     __slots__ = ()
 
@@ -65,30 +65,30 @@ class _UnaskedBlob(RemoteBlob):
             return RemoteBlob.read(self, offset, length)
         file = self.file
         objects = usable(file.objects)
-        data, seen = objects.read_stamped(file.key, self.start + offset, length)
-        objects.require_same(file.key, file.stamp, seen)
-        self.file = RemoteFile(file.objects, file.key, seen)
+        data, stamp = objects.read_stamped(file.key, self.start + offset, length)
+        objects.require_same(file.key, file.stamp, stamp)
+        self.file = RemoteFile(file.objects, file.key, stamp)
         return data
 
 
 def _arrivals(parts: Sequence[tuple[Blob, int, int]], at_once: int) -> Arrivals | None:
-    asked: list[Part] = []
+    remote_parts: list[Part] = []
     for blob, offset, length in parts:
         if not isinstance(blob, RemoteBlob) or RUNTIME.lost:
             return None
         file = blob.file
         if not isinstance(file.objects, ObstoreObjects):
             return None
-        asked.append((file.objects, file.key, blob.start + offset, length, file.stamp))
-    return Arrivals(asked, at_once)
+        remote_parts.append((file.objects, file.key, blob.start + offset, length, file.stamp))
+    return Arrivals(remote_parts, at_once)
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteTree(Store):
-    """An archive as objects below one place.
+    """An archive as objects below one prefix.
 
     Attributes:
-        objects: The place.
+        objects: The objects below that prefix.
     """
 
     objects: Objects
@@ -145,14 +145,15 @@ class RemoteTree(Store):
         except MissingFileError:
             return False
         except AccessDeniedError:
-            # A bucket that everybody may read, and nobody may list, says so of what is absent.
+            # A bucket that anybody may read but nobody may list answers "access denied", not "not
+            # found", for an object that does not exist.
             if not self._is_readable():
                 raise
             return False
         return True
 
     def _is_readable(self) -> bool:
-        """Whether the root's own documents can be read: so that it is not all that is denied."""
+        """Whether the documents of the root can be read, so that not all access is denied."""
         objects = usable(self.objects)
         for name in NODE_DOCUMENTS:
             with suppress(AccessDeniedError, MissingFileError):
@@ -184,7 +185,7 @@ class RemoteZip(ZipStore):
         file: The zip file, as it was when it was opened.
     """
 
-    file: RemoteFile  # type: ignore[assignment]  # read alike, opened otherwise
+    file: RemoteFile  # type: ignore[assignment]  # read as a local one, but opened in another way
 
     @property
     def requests(self) -> int:

@@ -1,4 +1,4 @@
-"""What overwriting an archive may delete: an archive of ours, and nothing else."""
+"""Checks before overwriting: only an archive that voxarray wrote may be deleted."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ _OWN = re.compile(r"manifest\.json|generations/.+|labels/zarr\.json")
 """Keys that no manifest names."""
 
 _LITTER = re.compile(r"(.*/)?(\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini|\.nfs[0-9a-f]+)")
-"""What systems leave in any folder."""
+"""Files that operating systems leave in any folder."""
 
-_TOLD = 3
+_EXAMPLES = 3
+"""Foreign files that an error names."""
 
 
 def require_replaceable(path: str) -> None:
-    """Refuse to overwrite a folder, if that would delete what voxarray has not written.
+    """Refuse to overwrite a folder, if that would delete files that voxarray did not write.
 
     Raises:
-        ArchiveExistsError: It is no archive of ours (``NOT_AN_ARCHIVE``), or files of others are
-            in it (``FOREIGN_FILES``).
+        ArchiveExistsError: It is no archive of ours (``NOT_AN_ARCHIVE``), or it holds other files,
+            too (``FOREIGN_FILES``).
         UnsupportedError: It is a device, a pipe or a socket (``NOT_A_FILE``).
     """
     if not os.path.isdir(path):
@@ -37,15 +38,15 @@ def require_replaceable(path: str) -> None:
         return
     if not os.listdir(path):
         return
-    named = _named(path)
-    if named is None and not _is_ours(path):
+    named_keys = _named(path)
+    if named_keys is None and not _is_ours(path):
         raise ArchiveExistsError(
             f"{path} is not an archive that voxarray wrote, and overwriting would delete all that "
             "is in it: choose another name, or delete it yourself",
             code="NOT_AN_ARCHIVE",
             path=path,
         )
-    _refuse_foreign(path, [key for key in _keys(path) if not _is_known(key, named)])
+    _refuse_foreign(path, [key for key in _keys(path) if not _is_known(key, named_keys)])
 
 
 def require_replaceable_keys(
@@ -56,8 +57,8 @@ def require_replaceable_keys(
     Args:
         url: The place.
         keys: Of all objects there.
-        named: Keys that the manifest of ours names that is there; None if there is none.
-        top: Content of ``zarr.json``, if that is there and no manifest.
+        named: Keys that our manifest names; None if there is no manifest of ours.
+        top: Content of ``zarr.json``, if that exists and a manifest does not.
 
     Raises:
         ArchiveExistsError: As `require_replaceable`.
@@ -70,16 +71,16 @@ def require_replaceable_keys(
             path=url,
         )
     root = root_of(named or ())
-    beside = (key for key in keys if not is_leftover(key, root) and not (root and key == TOP))
-    _refuse_foreign(url, [key for key in beside if not _is_known(key, named)])
+    own_keys = (key for key in keys if not is_leftover(key, root) and not (root and key == TOP))
+    _refuse_foreign(url, [key for key in own_keys if not _is_known(key, named)])
 
 
 def _refuse_foreign(path: str, foreign: list[str]) -> None:
     if foreign:
-        more = f" and {len(foreign) - _TOLD} more" if len(foreign) > _TOLD else ""
+        more = f" and {len(foreign) - _EXAMPLES} more" if len(foreign) > _EXAMPLES else ""
         raise ArchiveExistsError(
             f"{path} holds files that voxarray did not write, and overwriting would delete them: "
-            f"{', '.join(foreign[:_TOLD])}{more}. Move them, or choose another name",
+            f"{', '.join(foreign[:_EXAMPLES])}{more}. Move them, or choose another name",
             code="FOREIGN_FILES",
             path=path,
         )
@@ -96,7 +97,7 @@ def _named(path: str) -> set[str] | None:
 
 
 def _is_ours(path: str) -> bool:
-    """Whether a damaged archive, or one that is not whole, is of ours all the same."""
+    """Whether voxarray wrote an archive that is damaged or incomplete."""
     try:
         with open(os.path.join(path, manifests.KEY), "rb") as file:
             if file.read(len(manifests.BEGINNING)) == manifests.BEGINNING:
@@ -111,7 +112,7 @@ def _is_ours(path: str) -> bool:
 
 
 def is_our_group(document: bytes) -> bool:
-    """Whether a document is that of the topmost group of an archive of ours."""
+    """Whether a document is that of the topmost group of an archive that voxarray wrote."""
     try:
         root = json.loads(document)
     except (ValueError, RecursionError):
@@ -126,12 +127,12 @@ def _is_known(key: str, named: set[str] | None) -> bool:
         return True
     if named is not None and key in named:
         return True
-    # A label map whose addition was interrupted is named by nobody yet.
+    # No manifest names a label map whose addition was interrupted.
     return (named is None or key.startswith("labels/")) and bool(LAYOUT.fullmatch(key))
 
 
 def _keys(path: str) -> Iterator[str]:
-    """Files below a folder; links to folders count as files, for what they lead to stays."""
+    """Files below a folder; links to folders count as files: their targets stay."""
     for folder, folders, files in os.walk(path):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in (*files, *links):

@@ -1,8 +1,7 @@
-"""Which chunks are read from a store by one request: those that lie close to each other.
+"""Joining reads of chunks that lie close to each other into one request.
 
-A request over a network costs its latency and some tens of microseconds of work here, however
-little it brings. Chunks of a box that are neighbours along x mostly lie one after the other in
-their shard.
+A request over a network costs its latency and some tens of microseconds of work here, however small
+it is. Chunks of a box that are neighbours along x mostly lie next to each other in their shard.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key")
 
 LARGEST_GAP = 128 << 10
-"""Bytes between two chunks that are read for nothing rather than asked around."""
+"""Most bytes between two chunks that are read and discarded, to save a second request."""
 
 LARGEST_REQUEST = 2 << 20
-"""Bytes of a request for several chunks: more of them are read side by side."""
+"""Most bytes of a request for several chunks: more bytes are read by parallel requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Extent(Generic[Key]):
     """A chunk in its shard.
 
     Attributes:
-        key: What it is for whoever asked.
+        key: Identifies the chunk for the caller.
         offset: Of its first byte.
         length: Bytes.
     """
@@ -38,10 +37,10 @@ class Extent(Generic[Key]):
 def joined(
     extents: Iterable[Extent[Key]], gap: int = LARGEST_GAP, most: int = LARGEST_REQUEST
 ) -> Iterator[list[Extent[Key]]]:
-    """The chunks of one shard by request, in the order of their bytes.
+    """The chunks of one shard, grouped by request, in the order of their bytes.
 
     Examples:
-        >>> [[one.key for one in some] for some in joined(
+        >>> [[chunk.key for chunk in group] for group in joined(
         ...     [Extent("a", 0, 10), Extent("c", 500, 10), Extent("b", 12, 10)], gap=5)]
         [['a', 'b'], ['c']]
 
@@ -51,12 +50,12 @@ def joined(
         most: Bytes of a request; a chunk that is larger has one of its own.
     """
     group: list[Extent[Key]] = []
-    for one in sorted(extents, key=lambda extent: extent.offset):
+    for chunk in sorted(extents, key=lambda extent: extent.offset):
         if group:
             end = group[-1].offset + group[-1].length
-            if one.offset - end > gap or one.offset + one.length - group[0].offset > most:
+            if chunk.offset - end > gap or chunk.offset + chunk.length - group[0].offset > most:
                 yield group
                 group = []
-        group.append(one)
+        group.append(chunk)
     if group:
         yield group

@@ -1,9 +1,9 @@
-"""Where in its place an archive lies: at its top, or in buckets below a folder of its own.
+"""The root of an archive: the top of its prefix, or, in buckets, a folder of its own below it.
 
 An object that may be part of a published archive is never changed and never replaced, so that two
-writers cannot mix what they write. Who finds a key taken by other bytes, or writes over an archive,
-therefore puts a whole archive below ``generations/<16 hex digits>/``, and the manifest, which is
-replaced in one step, names the keys there.
+writers cannot mix their files. A writer that finds a key taken by other bytes, or overwrites an
+archive, therefore puts a whole archive below ``generations/<16 hex digits>/``. The manifest, which
+is replaced in one step, names the keys there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from voxarray.storage.folder_lock import random_identity
 LAYOUT = re.compile(
     r"(labels/[^/]+/)?(zarr\.json|(nifti|scale\d+|label_counts|weight_sums)/.+)|labels/zarr\.json"
 )
-"""Keys of an archive whose manifest cannot be read."""
+"""Keys that files of an archive can have; decides what is ours if no manifest can be read."""
 
 _ROOT = re.compile(r"generations/[0-9a-f]{16}/")
 _MARKS = re.compile(r"generations/[0-9a-f]{16}/(borrowed|withdrawn)")
@@ -33,42 +33,42 @@ def new_root() -> str:
 
 
 def is_borrowed_mark(key: str) -> bool:
-    """Whether somebody counts on objects at the top that another writer has put."""
+    """Whether a key is the mark of a writer that uses objects which another writer has put."""
     return bool(_MARKS.fullmatch(key)) and key.endswith("/borrowed")
 
 
 def is_withdrawn_mark(key: str) -> bool:
-    """Whether somebody is about to delete the objects that it has put at the top."""
+    """Whether a key is the mark of a writer that is about to delete the objects it has put."""
     return bool(_MARKS.fullmatch(key)) and key.endswith("/withdrawn")
 
 
 def root_of(files: Collection[str]) -> str:
-    """What the keys of an archive begin with, by those that its manifest names."""
+    """The root of an archive, found from the keys that its manifest names; empty for the top."""
     if TOP in files:
         return ""
     return next((of_key(key) for key in files if plain(key) == TOP), "")
 
 
 def of_key(key: str) -> str:
-    """The root that a key is in."""
-    found = _ROOT.match(key)
-    return found[0] if found else ""
+    """The root that a key lies below; empty for the top."""
+    match = _ROOT.match(key)
+    return match[0] if match else ""
 
 
 def is_leftover(key: str, root: str) -> bool:
-    """Whether a file is one that a writer of an archive left, which is not the one at a root."""
+    """Whether a key was left by a writer of an archive with another root than ``root``."""
     if _MARKS.fullmatch(key):
         return True
     return of_key(key) != root and bool(LAYOUT.fullmatch(plain(key)))
 
 
 def plain(prefix: str) -> str:
-    """A key as it is in an archive at the top."""
+    """A key without its root."""
     return prefix[len(of_key(prefix)) :]
 
 
 def signpost(document: bytes, root: str) -> bytes:
-    """The topmost document for other readers of OME-Zarr, whose levels are in another folder.
+    """The topmost document for other readers of OME-Zarr, with paths of levels below a root.
 
     Args:
         document: ``zarr.json`` of the archive.

@@ -1,14 +1,14 @@
-"""One shard: a file of encoded chunks with its tail, written once, read in place.
+"""One shard: a file of encoded chunks and a tail, written once, read in place.
 
 Zarr 3 ``sharding_indexed`` with the index at the end: per chunk an offset and a length as
 little-endian 64-bit integers, all bits set for a chunk that is absent, then the crc32c of the
-index. An absent chunk is background by the writer's word, which the checksum protects; an absent
-*shard* is damage, so an all-background shard is a file too.
+index. An absent chunk is background, and the checksum of the index protects that statement. An
+absent *shard* is damage, so a shard of background only is a file, too.
 
-Before the index, where nothing of it points, stands a table that readers of Zarr pass over: the
-crc32c of each chunk, 0 for one that is absent. Table and index are the tail, whose digest is in the
-manifest; so a chunk of another archive is told from the one that was written, however much it is
-like it. Version 1 has no table.
+Before the index stands a table that other readers of Zarr skip, since no entry of the index points
+to it: the crc32c of each chunk, 0 for one that is absent. Table and index are the tail, whose
+digest is in the manifest. So a chunk that was copied from another archive is detected, although its
+own checksum is right. Version 1 has no table.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class ShardWriter:
     Attributes:
         path: The file, which must not exist.
         slots: Chunks that fit into the shard.
-        held: Takes what would be written, where the shard is to stay in memory: no file is made.
-        fd: Its descriptor, which whoever made this closes; -1 where there is no file.
+        held: Takes the bytes if the shard is to stay in memory; then no file is made.
+        fd: Its descriptor, which the caller closes; -1 if there is no file.
     """
 
     path: str
@@ -76,8 +76,8 @@ class ShardWriter:
         self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | portable.BINARY, 0o666)
 
     def append(self, slot: int, parts: Sequence[bytes]) -> None:
-        """Write the chunk at ``slot``, given in parts, of which its crc32c is the last; once."""
-        # The first of two would stay in the file unseen, and every checksum would be right.
+        """Write the chunk at ``slot``, once; the last of its parts is its crc32c."""
+        # If it was written twice, the first copy would stay in the file, with all checksums right.
         if self._index[slot, 0] != ABSENT:
             raise ArchiveError(f"chunk {slot} of {self.path} was written twice", path=self.path)
         self._index[slot] = self.size, sum(map(len, parts))
@@ -86,7 +86,7 @@ class ShardWriter:
             self._write(part)
 
     def finish(self) -> FileEntry:
-        """Write the tail: the file is complete, and this is what it is recognised by."""
+        """Write the tail, which completes the file, and return the entry for the manifest."""
         index = self._index.tobytes()
         crc: int = google_crc32c.value(index)
         tail = self._table.tobytes() + index + crc.to_bytes(_CRC_BYTES, "little")
@@ -100,18 +100,18 @@ class ShardWriter:
             self.held.append(data)
             return
         view = memoryview(data)
-        while view:  # a full disk may take a part before it refuses
+        while view:  # a write may be partial, as on a disk that is nearly full
             view = view[os.write(self.fd, view) :]
 
 
 @dataclass(frozen=True, slots=True)
 class ShardIndex:
-    """Where the chunks of a shard lie and what they are, checked against the file.
+    """Offsets, lengths and checksums of the chunks of a shard, checked against the file.
 
     Attributes:
         offsets: Offset of each chunk from the start of the shard; -1 for background.
         lengths: Bytes of each chunk, crc32c included.
-        crcs: crc32c of each chunk; None in version 1, which has it in the chunk alone.
+        crcs: crc32c of each chunk; None in version 1, where only the chunk itself holds it.
     """
 
     offsets: list[int]
@@ -135,7 +135,7 @@ class ShardIndex:
         """
         size = blob.size
         tail = index_size(chunks) if digest is None else tail_size(chunks)
-        # Table and index by one read: of an object that is one request.
+        # Table and index by one read, since for a remote object each read is a request.
         raw = blob.read(size - tail, tail) if size >= tail else b""
         if len(raw) != tail:
             raise TruncatedError(
@@ -144,7 +144,8 @@ class ShardIndex:
                 "--overwrite (overwrite=True)",
                 path=path,
             )
-        # First of all: a shard of another archive is right in itself, and the manifest alone knows.
+        # Checked first: a shard that was copied from another archive has valid checksums of its
+        # own, and only the digest in the manifest shows it.
         if digest is not None and digest_of(raw) != digest:
             raise ChecksumError(
                 f"the index of the shard {path} does not have the digest that was written "
@@ -163,7 +164,7 @@ class ShardIndex:
                 "here; restore it, or convert the source again with --overwrite (overwrite=True)",
                 path=path,
             )
-        # The numbers of an absent chunk have all bits set, which no int64 holds.
+        # An absent chunk has all 64 bits set, which does not fit into int64.
         offsets = np.where(present, table[:, 0], 0).astype(np.int64)
         offsets[~present] = -1
         lengths = np.where(present, table[:, 1], 0).astype(np.int64)
@@ -188,12 +189,12 @@ def _checked(index: bytes, path: str) -> NDArray[np.uint64]:
 
 
 class ShardHandle:
-    """An open shard with its checked index; closes itself when the last reader lets go.
+    """An open shard with its checked index; it is closed when the last reference is dropped.
 
     Attributes:
         blob: The shard's bytes.
         index: Where its chunks lie.
-        number: That no other one has in this process.
+        number: Unique in this process.
     """
 
     __slots__ = ("_mapped", "_tables", "blob", "index", "number")
@@ -204,26 +205,26 @@ class ShardHandle:
         self._tables: list[NDArray[np.int64]] = []
 
     def addresses(self) -> tuple[int, int, int]:
-        """Where the offsets, lengths and checksums of its index lie, as numbers of 64 bits.
+        """Addresses of the offsets, lengths and checksums of its index, as arrays of int64.
 
-        They lie there as long as this handle is there; 0 for checksums that there are not.
+        They are valid as long as this handle exists; the last is 0 if there are no checksums.
         """
         if not self._tables:
-            with _mapping:  # what another thread has addresses of must not be replaced
+            with _mapping:  # another thread may use the addresses of tables that would be replaced
                 if not self._tables:
                     index = self.index
-                    found = [index.offsets, index.lengths, index.crcs or ()]
-                    self._tables = [np.array(one, np.int64) for one in found]
-        offsets, lengths, crcs = (t.__array_interface__["data"][0] for t in self._tables)
+                    columns = [index.offsets, index.lengths, index.crcs or ()]
+                    self._tables = [np.array(numbers, np.int64) for numbers in columns]
+        offsets, lengths, crcs = (table.__array_interface__["data"][0] for table in self._tables)
         return offsets, lengths, crcs if self.index.crcs is not None else 0
 
     def mapped(self) -> MappedShard | None:
-        """The bytes as memory, mapped when first asked for; None where that is not possible.
+        """The bytes as memory, mapped at the first call; None if that is not possible.
 
-        From then on the blob is closed: the map has a descriptor of its own.
+        The blob is then closed, since the map has a descriptor of its own.
         """
         if self._mapped is None:
-            with _mapping:  # two maps would each have chunks of their own to check
+            with _mapping:  # once: each map keeps its own list of checked chunks
                 if self._mapped is None:
                     self._mapped = descriptors.with_room(self.blob.mapped)
                     if self._mapped is not None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from voxarray.counting.cells import CellCounts, CellSums
 
 _ATTEMPTS = 20
-"""How often an archive that is changed while it is opened is opened again."""
+"""How often opening is repeated, if the archive is changed meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +104,8 @@ class ArchiveSource(Source):
     @property
     def saved_together(self) -> SavedTogether | None:
         """The call that saved the archive with others; None if it was saved by itself."""
-        said = handle_cache.manifest(self.store, self.opened).source
-        return SavedTogether.parse(self.store.path, said)
+        facts = handle_cache.manifest(self.store, self.opened).source
+        return SavedTogether.parse(self.store.path, facts)
 
     @property
     def label_table(self) -> tuple[Label, ...]:
@@ -125,21 +125,21 @@ class ArchiveSource(Source):
 
     @property
     def label_counts(self) -> CellCounts | None:
-        """How often each label occurs in each chunk; None where that was not counted."""
+        """How often each label occurs in each chunk; None if that was not counted."""
         from voxarray.archive.chunk_statistics import LABEL_COUNTS, parse_label_counts
 
         raw = self._beside(LABEL_COUNTS)
         return None if raw is None else parse_label_counts(raw, self.array.layout)
 
     def weight_sums(self, channel: int) -> CellSums | None:
-        """What the voxels of each chunk add up to; None where nobody added them up."""
+        """Sum of the voxels of each chunk; None if the archive does not store sums."""
         from voxarray.archive.chunk_statistics import WEIGHT_SUMS, parse_weight_sums
 
         raw = self._beside(WEIGHT_SUMS)
         return None if raw is None else parse_weight_sums(raw, self.array.layout, channel)
 
     def _beside(self, name: str) -> bytes | None:
-        """The only chunk of a table that tells of the full resolution."""
+        """The only chunk of a table of the full resolution; None for other levels."""
         key = f"{self.prefix}{name}/c/0/0"
         if self.number or key not in handle_cache.manifest(self.store, self.opened).files:
             return None
@@ -169,7 +169,7 @@ class ArchiveSource(Source):
         """Hand out the voxels of a selection chunk by chunk, in several threads at once.
 
         Args:
-            selection: Which voxels; in whatever order its ranges run.
+            selection: Which voxels; the order of its ranges does not matter.
             start: Called once by each thread; what it returns is given the thread's chunks, of
                 four axes in no particular order, or None and the number of voxels that are 0.
         """
@@ -177,10 +177,10 @@ class ArchiveSource(Source):
         def begin() -> Receive:
             receive = start()
 
-            def present(stored: NDArray | None, number: int) -> None:
-                if stored is None and self.scaling is not None:
-                    stored = np.zeros((number, 1, 1, 1), self.array.dtype)
-                receive(None if stored is None else self._presented(stored), number)
+            def present(voxels: NDArray | None, number: int) -> None:
+                if voxels is None and self.scaling is not None:
+                    voxels = np.zeros((number, 1, 1, 1), self.array.dtype)
+                receive(None if voxels is None else self._presented(voxels), number)
 
             return present
 
@@ -224,28 +224,30 @@ def open_archive(path: str | os.PathLike[str]) -> ArchiveSource:
     return open_place(locate(path), path)
 
 
-def open_place(place: ArchiveLocation, path: str | os.PathLike[str]) -> ArchiveSource:
-    """As `open_archive`, for what was located already."""
-    opened = handle_cache.identity(place.store)
+def open_place(location: ArchiveLocation, path: str | os.PathLike[str]) -> ArchiveSource:
+    """As `open_archive`, for an archive that was located already."""
+    opened = handle_cache.identity(location.store)
     for _ in range(_ATTEMPTS):
         try:
-            return _open(place, path, opened)
+            return _open(location, path, opened)
         except SourceChangedError:
-            # Nothing was handed out yet: what others have put there meanwhile is opened instead.
-            now = handle_cache.identity(place.store)
-            if now == opened:
+            # No voxels were read yet, so the archive that is there now can be opened instead.
+            current = handle_cache.identity(location.store)
+            if current == opened:
                 raise
-            opened = now
-    return _open(place, path, opened)
+            opened = current
+    return _open(location, path, opened)
 
 
-def _open(place: ArchiveLocation, path: str | os.PathLike[str], opened: Hashable) -> ArchiveSource:
-    store = place.store
+def _open(
+    location: ArchiveLocation, path: str | os.PathLike[str], opened: Hashable
+) -> ArchiveSource:
+    store = location.store
     manifest = handle_cache.manifest(store, opened)
-    prefix = _prefix(place, manifest)
+    prefix = _prefix(location, manifest)
     if prefix and f"{prefix}zarr.json" not in manifest.files:
         raise MissingFileError(
-            f"there is no image {place.key!r} in {store.path}, whose label maps are "
+            f"there is no image {location.key!r} in {store.path}, whose label maps are "
             f"{label_names(store.path)}",
             path=path,
         )
@@ -254,14 +256,14 @@ def _open(place: ArchiveLocation, path: str | os.PathLike[str], opened: Hashable
 
 def label_names(path: str | os.PathLike[str]) -> list[str]:
     """Names of the label maps in an archive, sorted."""
-    place = locate(path)
-    store = place.store
+    location = locate(path)
+    store = location.store
     manifest = handle_cache.manifest(store, handle_cache.identity(store))
-    return names_in(manifest.files, _prefix(place, manifest))
+    return names_in(manifest.files, _prefix(location, manifest))
 
 
 def remark_left_labels(source: Source) -> None:
-    """Say that the label maps of an archive stay behind when its image is written elsewhere.
+    """Warn that the label maps of an archive stay behind when its image is written elsewhere.
 
     Warns:
         VoxarrayWarning: ``LABELS_LEFT``, with their names.
@@ -279,11 +281,11 @@ def remark_left_labels(source: Source) -> None:
         )
 
 
-def _prefix(place: ArchiveLocation, manifest: Manifest) -> str:
-    """What the keys of the image at a place begin with."""
-    if not place.prefix or f"{place.prefix}zarr.json" not in manifest.files:
-        return roots.root_of(manifest.files) + place.prefix
-    return place.prefix
+def _prefix(location: ArchiveLocation, manifest: Manifest) -> str:
+    """Prefix of the keys of the image at a location."""
+    if not location.prefix or f"{location.prefix}zarr.json" not in manifest.files:
+        return roots.root_of(manifest.files) + location.prefix
+    return location.prefix
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""What makes an archive placeable by others: mm coordinates for xarray, a header for NIfTI-Zarr."""
+"""Positions for other readers of an archive: coordinates for xarray, a header for NIfTI-Zarr."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_level_frame(area: Staging, folder: str, grid: Grid) -> None:
 def write_nifti_header(area: Staging, prefix: str, source: Source, storage: VoxelEncoding) -> None:
     """The array ``nifti`` of NIfTI-Zarr 0.3: header bytes, free of text, full oblique affine.
 
-    A type that NIfTI does not have (half precision) makes no header.
+    No header is written for a type that NIfTI does not have (half precision).
     """
     with suppress(UnsupportedError):
         header = header_for(
@@ -54,7 +54,7 @@ def write_nifti_header(area: Staging, prefix: str, source: Source, storage: Voxe
         area.write(f"{key}/{documents.chunk_key((0,))}", header + crc)
 
 
-# What the next image of a cohort will mostly have as well is put into JSON once.
+# The images of a cohort mostly share these documents, so each is encoded once.
 
 _GROUP = documents.dump(documents.group({}))
 
@@ -62,11 +62,11 @@ _GROUP = documents.dump(documents.group({}))
 @lru_cache(maxsize=64)
 def _world(matrix: bytes) -> bytes:
     """Document of ``spatial_ref`` for W (4, 4)."""
-    # A scalar that is zero is its fill value, which needs no chunk: its attributes are the point. A
-    # byte has no order that would have to be said.
+    # Only its attributes matter. A scalar of value 0 equals its fill value and needs no chunk, and
+    # a single byte needs no byte order.
     attributes = world_attrs(np.frombuffer(matrix).reshape(4, 4))
     array = documents.plain_array((), np.dtype(np.int8), (), attributes)
-    # Nor what there is none of: a checksum of the chunk, and how its key would be written.
+    # Without a chunk, its checksum and the encoding of its key are left out, too.
     array |= {"codecs": array["codecs"][:1], "chunk_key_encoding": {"name": "default"}}
     return documents.dump(array)
 

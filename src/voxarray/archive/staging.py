@@ -1,14 +1,14 @@
 """Building an archive out of sight and publishing it whole.
 
-The archive grows in a hidden folder beside its destination, which belongs to the process that holds
-its lock (see `voxarray.storage.folder_lock`)::
+The archive is built in a hidden folder beside its destination. The folder belongs to the process
+that holds its lock (see `voxarray.storage.folder_lock`)::
 
     .NAME.0123456789abcdef.staging/lock
     .NAME.0123456789abcdef.staging/archive/...
 
-Only when every file is written, synced to disk and named by the manifest does one rename of
-``archive`` make it visible; with ``overwrite`` the old archive is exchanged for the new one in the
-same system call and deleted afterwards. Whatever interrupts this, the destination is the old
+When every file is written, synced to disk and named by the manifest, one rename of ``archive``
+makes it visible; with ``overwrite``, one system call exchanges the old archive for the new one,
+and the old one is deleted afterwards. Whenever this is interrupted, the destination is the old
 archive, or nothing, or the new one.
 """
 
@@ -69,13 +69,13 @@ class Staging:
     """An archive under construction.
 
     Attributes:
-        root: The directory that will be the archive; where all is held, from `settle` on.
+        root: The directory that will be the archive; with ``holds``, it exists from `settle` on.
         destination: Where it will appear.
         files: Entries of the files written so far.
-        lock: Of the hidden folder that it is in; None of a folder that nobody else can find.
-        holds: Whether shards stay in memory too, and no file is on disk before all are.
-        before: Manifest of the archive in a folder that is to be replaced, when this was begun.
-        is_synced_as_one: Whether one call synced all, and whatever else the file system had.
+        lock: Of the hidden folder that it is in; None if no other process knows the folder.
+        holds: Whether shards stay in memory, too, so that no file is on disk before `settle`.
+        before: Manifest of the archive that is to be replaced, as it was at the beginning.
+        is_synced_as_one: Whether one call synced the whole file system.
     """
 
     root: str
@@ -88,20 +88,20 @@ class Staging:
     _held: HeldFiles = field(default_factory=HeldFiles)
 
     def write(self, key: str, data: bytes) -> None:
-        """Add a small file, which is on disk when all are settled."""
+        """Add a small file, which is written to disk by `settle`."""
         self.hold(key, data, FileEntry.of(data))
 
     def hold(self, key: str, data: bytes, entry: FileEntry) -> None:
-        """Add a file of which the entry is known, which is on disk when all are settled."""
+        """Add a file with its entry; it is written to disk by `settle`."""
         self.files[key] = entry
         self._held.add(key, data)
 
     def record(self, key: str, entry: FileEntry) -> None:
-        """Note a file that somebody else has written and synced."""
+        """Add the entry of a file that is written and synced already."""
         self.files[key] = entry
 
     def seal(self, source: Mapping[str, Any]) -> None:
-        """Settle everything and write the manifest: from now on the archive is whole.
+        """Settle everything and write the manifest, which completes the archive.
 
         Raises:
             ArchiveError: If somebody has removed the folder (``STAGING_LOST``).
@@ -111,15 +111,15 @@ class Staging:
             self._settle(manifest)
             return
         self._settle()
-        # Last, when all that it names is on disk: what a power loss leaves without a manifest, no
-        # reader takes for an archive.
+        # The manifest is written last, when all files that it names are on disk. After a power
+        # loss, a folder without a manifest is not taken for an archive.
         path = f"{self.root}/{manifests.KEY}"
         write_new(path, manifest)
         sync(path)
         sync(self.root)
 
     def settle(self) -> None:
-        """Write and sync everything, and look whether every file is there as it was written.
+        """Write and sync all files, and check that every file is there with its size.
 
         Raises:
             ArchiveError: If somebody has removed the folder (``STAGING_LOST``), or a file.
@@ -127,7 +127,7 @@ class Staging:
         self._settle()
 
     def members(self, source: Mapping[str, Any]) -> dict[str, bytes]:
-        """All files of an archive that is held, its manifest the last; they are no longer here.
+        """All files of an archive in memory, the manifest last; they are no longer held here.
 
         Raises:
             ArchiveError: If somebody has removed the folder (``STAGING_LOST``).
@@ -142,7 +142,7 @@ class Staging:
                 os.mkdir(self.root)
         with FolderSync(self.root, as_one=self.holds) as disk:
             written = self._held.write(self.root, self.files)
-            # Sizes alone: the bytes of shards were compared while they were synced.
+            # Only sizes: the bytes of shards were compared while they were synced.
             for key in self.files.keys() - written:
                 self._require(key)
             if manifest is not None:
@@ -153,18 +153,19 @@ class Staging:
 
     def _require_folder(self) -> None:
         if self.lock is not None and not self.lock.is_there:
-            raise _lost(self.lock.folder, self.destination)  # what came later made it anew
+            # Checked first: writing would recreate the folder, without the files that it had.
+            raise _lost(self.lock.folder, self.destination)
 
     def _require(self, key: str) -> None:
-        """Raise `MissingDataError` unless a file is still there, as long as it was."""
+        """Raise `MissingDataError` unless a file is still there with its size."""
         try:
             size = os.stat(f"{self.root}/{key}", follow_symlinks=False).st_size
         except FileNotFoundError:
             size = -1
         if size != self.files[key].size:
-            seen = "is gone" if size < 0 else f"has {size} bytes"
+            state = "is gone" if size < 0 else f"has {size} bytes"
             raise MissingDataError(
-                f"{key} {seen}, but {self.files[key].size} bytes were written into {self.root}: "
+                f"{key} {state}, but {self.files[key].size} bytes were written into {self.root}: "
                 "another process deleted or changed it while the archive was made; convert again",
                 path=self.destination,
             )
@@ -192,8 +193,8 @@ def staging(
     """
     target = followed(local_destination(destination))
     refuse_existing(target, overwrite)
-    place = None if folder is None else os.path.abspath(folder)
-    with workspace(target, place, holds=holds) as area:
+    build_folder = None if folder is None else os.path.abspath(folder)
+    with workspace(target, build_folder, holds=holds) as area:
         if overwrite and os.path.isdir(target):
             area.before = manifest_at(target)
         yield area
@@ -201,29 +202,29 @@ def staging(
 
 @contextmanager
 def workspace(target: str, folder: str | None = None, *, holds: bool = False) -> Iterator[Staging]:
-    """A hidden folder of this process beside a path, to build there what will be put in its place.
+    """A hidden folder of this process beside a path, in which its new content is built.
 
     Args:
-        target: Absolute path of what is made, or made anew.
-        folder: Of the same file system, instead of the one that it is in.
+        target: Absolute path of the archive that is made or changed.
+        folder: Of the same file system, to build in instead of the parent of ``target``.
         holds: Whether all of it stays in memory until it is complete.
 
     Raises:
         ArchiveError: With code ``NO_SPACE`` or ``IO_ERROR`` for what the disk refuses.
     """
     parent, name = os.path.split(target)
-    place = parent if folder is None else folder
+    build_folder = parent if folder is None else folder
     try:
-        with folders_made(parent, place):
-            if os.stat(place).st_dev != os.stat(parent).st_dev:  # a link led to another disk
-                place = parent
-            with hidden_folder(place, name) as lock, _named_if_lost(lock, target):
+        with folders_made(parent, build_folder):
+            if os.stat(build_folder).st_dev != os.stat(parent).st_dev:  # a link led to another disk
+                build_folder = parent
+            with hidden_folder(build_folder, name) as lock, _named_if_lost(lock, target):
                 root = os.path.join(lock.folder, _ARCHIVE)
                 if not holds:
                     os.mkdir(root)
                 yield Staging(root, target, lock=lock, holds=holds)
     except VoxarrayError:
-        raise  # some of ours are OSErrors too
+        raise  # some of our exceptions are OSErrors, too
     except OSError as error:
         raise refusal(error, target) from error
 
@@ -262,33 +263,33 @@ def publish(
         staged: What was made.
         destination: Where it is to be.
         overwrite: Whether something may be there.
-        confirm: Called when only the rename is left, and nobody adds to what is there any more;
-            what it raises prevents the rename.
-        later: Whether who makes many, one soon after the other, may sync the names of new ones
-            together; see `voxarray.storage.synced_names`.
+        confirm: Called when only the rename is left, under the lock that keeps others from adding
+            to the old archive; if it raises, nothing is renamed.
+        later: Whether the name of a new archive may be synced later, together with those of the
+            next archives; see `voxarray.storage.synced_names`.
 
     Raises:
         ArchiveExistsError: If something is there and ``overwrite`` is False, even if it appeared
-            a moment ago; ``CONTENT_ADDED`` if what is there was changed in that moment.
+            a moment ago; ``CONTENT_ADDED`` if the old archive was changed at that moment.
     """
-    # Only a guess at what is there: should it come or go before the rename, the kernel refuses, for
-    # either flag looks and acts in one step.
+    # This test may be outdated at the rename. Then the kernel refuses, since either flag makes it
+    # check and rename in one step.
     flags = _RENAME_EXCHANGE if overwrite and os.path.lexists(destination) else _RENAME_NOREPLACE
-    with changes_held_up(destination) as seen:
+    with changes_held_up(destination) as manifest_before:
         confirm()
-        # Before the rename: nobody may see it for a moment with the rights of the hidden folder.
+        # Before the rename, so that it never has the permissions of the hidden folder when visible.
         keep_mode(staged, destination)
         try:
             _renameat2(staged, destination, flags)
         except FileExistsError:
             refuse_existing(destination, overwrite)
             raise
-        if was_changed(staged, seen):
+        if was_changed(staged, manifest_before):
             _renameat2(staged, destination, _RENAME_EXCHANGE)
             raise changed_at_last(destination)
     folder = os.path.dirname(destination)
     try:
-        # What replaces another is synced at once, for the other is deleted.
+        # After an exchange it is synced at once, since the old archive is deleted next.
         if not (later and flags == _RENAME_NOREPLACE and sync_later(folder)):
             sync(folder)
     except OSError as error:
@@ -299,9 +300,9 @@ def publish(
             path=destination,
         ) from error
     _LOG.info("published %r", destination)
-    # Not before the folder is synced: a power loss may still undo the exchange, and then what is
-    # deleted here would be the archive.
-    _delete(staged)  # after an exchange, what was at the destination
+    # After an exchange, ``staged`` is the old archive. It is deleted only after the folder is
+    # synced: before, a power loss could undo the exchange and bring its name back.
+    _delete(staged)
 
 
 def refuse_existing(destination: str, overwrite: bool) -> None:
@@ -328,9 +329,9 @@ def _delete(path: str) -> None:
 def _renameat2(source: str, destination: str, flags: int) -> None:
     """Linux's rename that either refuses to replace, or exchanges.
 
-    Where the file system cannot (some network file systems), the steps are done one by one; then
-    a crash between the two renames of an exchange leaves the old archive beside the destination
-    under a hidden name that ends in ``.replaced``, which ``voxarray clean --unlocked`` puts back.
+    Some network file systems have no such rename: there the steps are done one by one. A crash
+    between the two renames of an exchange then leaves the old archive beside the destination, under
+    a hidden name that ends in ``.replaced``, and ``voxarray clean --unlocked`` renames it back.
     """
     rename = of_c_library("renameat2")
     if rename is not None:
@@ -341,13 +342,14 @@ def _renameat2(source: str, destination: str, flags: int) -> None:
         if number not in _NOT_SUPPORTED:
             raise OSError(number, os.strerror(number), destination)
     if flags == _RENAME_NOREPLACE:
-        # Two steps, the best that there is here: POSIX has no rename that refuses to replace.
+        # Two steps, and so a race: POSIX has no rename that refuses to replace.
         if os.path.lexists(destination):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), destination)
         os.rename(source, destination)
         return
     parent, name = os.path.split(destination)
-    # By this name `clean` finds it: killed after the next line, nothing is at the destination.
+    # If the process is killed after the next line, nothing is at the destination, and `clean` finds
+    # the old archive by this name.
     replaced = os.path.join(parent, f".{name}.{random_identity()}{REPLACED}")
     os.rename(destination, replaced)
     os.rename(source, destination)

@@ -1,4 +1,4 @@
-"""Whether an archive is what was written, and whether it is what it was made from."""
+"""Verification of an archive: against its manifest, and against its source."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ _CONVERT_AGAIN = "; convert the source again with --overwrite (overwrite=True)"
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was found of an archive.
+    """The result of verifying an archive.
 
     Attributes:
-        problems: None if it is whole.
-        version: Of its format; None where no manifest says it.
-        files: How many its manifest names.
-        bytes: Of these.
+        problems: Empty if the archive is intact.
+        version: Of its format; None if no manifest states it.
+        files: Number of files that its manifest names.
+        bytes: Of these files.
         leftovers: Whether interrupted writers have left objects in a bucket, which nobody reads.
-        source: What its manifest says of what it was made of.
+        source: Facts about its source, from the manifest.
     """
 
     problems: list[Problem]
@@ -71,7 +71,7 @@ class Examination:
 
     @property
     def notes(self) -> list[str]:
-        """What is to be known of it, and no problem."""
+        """Remarks on the archive that are no problems."""
         return [VERSION_1] * (self.version == 1) + [LEFTOVERS] * self.leftovers
 
 
@@ -90,20 +90,20 @@ LEFTOVERS = (
 def verify(
     path: str | os.PathLike[str], progress: Progress | None = None, *, quick: bool = False
 ) -> list[Problem]:
-    """Compare every byte of an archive with its manifest, and what it says with what it says.
+    """Compare every byte of an archive with its manifest, and its metadata with each other.
 
-    Of an affine, a type or a size there are copies, for readers of several formats: all of them
-    must agree. Reads files in pieces of 1 MiB and decodes nothing. In archives of version 1 digests
-    of files say little more than their sizes (`VERSION_1`).
+    Affine, type and sizes are stored several times, for readers of several formats: all copies must
+    agree. Reads files in pieces of 1 MiB and decodes nothing. In archives of version 1, digests of
+    files prove little more than their sizes (`VERSION_1`).
 
     Args:
         path: The archive.
         progress: Called with the bytes done and in all.
-        quick: Look at names and sizes alone, and open no file but the manifest; of a zip, at its
-            directory.
+        quick: Compare names and sizes only, and open no file except the manifest, or the directory
+            of a zip.
 
     Returns:
-        All problems; an empty list for an archive that is whole.
+        All problems; an empty list for an intact archive.
 
     Raises:
         MissingFileError: If there is nothing at the path.
@@ -114,44 +114,44 @@ def verify(
 def examine(
     path: str | os.PathLike[str], progress: Progress | None = None, *, quick: bool = False
 ) -> Examination:
-    """As `verify`, with what is to be known besides."""
+    """As `verify`, with facts about the archive besides its problems."""
     store = open_store(path)
     try:
         manifest = Manifest.read(store)
         for _ in range(_ATTEMPTS):
-            seen = _examined(store, manifest, progress, quick=quick)
-            now = Manifest.read(store) if seen.problems else manifest
-            if now.digest == manifest.digest or now.identity != manifest.identity:
-                return seen
-            manifest = now  # label maps came or went meanwhile
+            examination = _examined(store, manifest, progress, quick=quick)
+            current = Manifest.read(store) if examination.problems else manifest
+            if current.digest == manifest.digest or current.identity != manifest.identity:
+                return examination
+            manifest = current  # label maps came or went meanwhile
     except VoxarrayError as error:
         return Examination([_problem(manifests.KEY, error)])
-    return seen
+    return examination
 
 
 _ATTEMPTS = 5
-"""For an archive that others keep adding to."""
+"""How often an archive is examined again, if others keep adding to it."""
 
 
 def _examined(
     store: Store, manifest: Manifest, progress: Progress | None, *, quick: bool
 ) -> Examination:
     traces = _traces(store, manifest)
-    found = [change_left(key, what) for key, what in traces.items()]
+    all_problems = [change_left(key, what) for key, what in traces.items()]
     if quick:
-        found += _by_names_and_sizes(store, manifest, traces)
+        all_problems += _by_names_and_sizes(store, manifest, traces)
     else:
-        found += _by_content(store, manifest, traces, progress)
+        all_problems += _by_content(store, manifest, traces, progress)
     sizes = [entry.size for entry in manifest.files.values()]
-    problems = [one for one in found if one.code != _LEFTOVER]
-    left = len(problems) < len(found)
+    problems = [problem for problem in all_problems if problem.code != _LEFTOVER]
+    has_leftovers = len(problems) < len(all_problems)
     return Examination(
-        problems, manifest.version, len(sizes), sum(sizes), left, source=manifest.source
+        problems, manifest.version, len(sizes), sum(sizes), has_leftovers, source=manifest.source
     )
 
 
 def _traces(store: Store, manifest: Manifest) -> dict[str, str]:
-    """What writers of label maps have left of theirs in place of what the manifest names."""
+    """Traces of interrupted writers of label maps: text by key in the archive."""
     if isinstance(store, TreeStore):
         return interrupted(store.path, manifest)
     return {} if isinstance(store, ZipStore) else old_list(manifest, _reader(store))
@@ -175,8 +175,8 @@ def _by_content(
     keys = [key for key in manifest.files if key not in traces]
     with ThreadPoolExecutor(store.requests or 1, "voxarray-verify") as threads:
         checks = threads.map(lambda key: _checked(key, lambda: _check(store, manifest, key)), keys)
-        for key, found in zip(keys, checks, strict=True):
-            problems += found
+        for key, problems_of_file in zip(keys, checks, strict=True):
+            problems += problems_of_file
             done += manifest.files[key].size
             if progress is not None:
                 progress(done, total)
@@ -187,17 +187,17 @@ def _by_content(
     else:
         with suppress(UnsupportedError):  # a web server does not list
             problems += list(of_history(store, manifest))
-    if not traces and all(one.code == _LEFTOVER for one in problems):
+    if not traces and all(problem.code == _LEFTOVER for problem in problems):
         problems += _checked(store.path, lambda: problems.extend(_inconsistent(store)))
     return problems
 
 
 def _check(store: Store, manifest: Manifest, key: str) -> None:
     """Compare a file with the manifest, in as few requests as it can be read."""
-    known = store.open_known(key, manifest.files[key].size)
-    if known is not None:
-        with suppress(VoxarrayError), known:
-            if digest_of_blob(known, manifest.version)[1] == manifest.files[key].digest:
+    blob = store.open_known(key, manifest.files[key].size)
+    if blob is not None:
+        with suppress(VoxarrayError), blob:
+            if digest_of_blob(blob, manifest.version)[1] == manifest.files[key].digest:
                 return
     manifest.check(store, key)  # says what is wrong
 
@@ -229,11 +229,11 @@ def compare(
             )
         ]
     problems = []
-    off = float(np.abs(archived.affine - source.affine).max())
-    if off > AFFINE_TOLERANCE_MM:
+    deviation = float(np.abs(archived.affine - source.affine).max())
+    if deviation > AFFINE_TOLERANCE_MM:
         text = (
-            f"differs from the source's by up to {off:g} mm: give the source that the archive was "
-            "made from, or convert the source again with --overwrite (overwrite=True)"
+            f"differs from the source's by up to {deviation:g} mm: give the source that the "
+            "archive was made from, or convert the source again with --overwrite (overwrite=True)"
         )
         problems.append(Problem("AFFINE_MISMATCH", "affine", text))
     return problems + _checked("source", lambda: _compare_voxels(archived, source, progress))
@@ -248,29 +248,29 @@ def _compare_voxels(archived: ArchiveSource, source: Source, progress: Progress 
             expected = np.empty((len(n), len(z), height, width), source.dtype)
             stream.read_into(expected)
             selection = Selection((n, range(width), range(height), z))
-            seen = archived.read(selection).transpose(0, 3, 2, 1)
-            _require_equal(seen, expected, (n.start, z.start))
+            archived_voxels = archived.read(selection).transpose(0, 3, 2, 1)
+            _require_equal(archived_voxels, expected, (n.start, z.start))
             done += expected.nbytes
             if progress is not None:
                 progress(done, total)
         stream.finish()
 
 
-def _require_equal(seen: NDArray, expected: NDArray, start: tuple[int, int]) -> None:
-    if seen.dtype != expected.dtype:
+def _require_equal(archived: NDArray, expected: NDArray, start: tuple[int, int]) -> None:
+    if archived.dtype != expected.dtype:
         raise VoxarrayError(
-            f"voxels are {seen.dtype}, but those of the source are {expected.dtype}: convert the "
-            "source again with --overwrite (overwrite=True)",
+            f"voxels are {archived.dtype}, but those of the source are {expected.dtype}: convert "
+            "the source again with --overwrite (overwrite=True)",
             code="DTYPE_MISMATCH",
         )
-    different = (_bytes(seen) != _bytes(expected)).any(axis=-1)
+    different = (_bytes(archived) != _bytes(expected)).any(axis=-1)
     if not different.any():
         return
     n, z, y, x = (int(i) for i in np.argwhere(different)[0])
     raise VoxarrayError(
-        f"voxel (c, x, y, z) = {(n + start[0], x, y, z + start[1])} is {seen[n, z, y, x]}, but in "
-        f"the source it is {expected[n, z, y, x]}: give the source that the archive was made from, "
-        "or convert the source again with --overwrite (overwrite=True)",
+        f"voxel (c, x, y, z) = {(n + start[0], x, y, z + start[1])} is {archived[n, z, y, x]}, but "
+        f"in the source it is {expected[n, z, y, x]}: give the source that the archive was made "
+        "from, or convert the source again with --overwrite (overwrite=True)",
         code="VOXEL_MISMATCH",
     )
 
@@ -290,14 +290,14 @@ def _slabs(channels: int, depth: int, count: int, planes: int) -> Iterator[tuple
 def _unexpected(store: Store, manifest: Manifest, traces: Mapping[str, str]) -> Iterator[Problem]:
     try:
         keys = store.keys()
-    except UnsupportedError:  # a web server does not list: what is not named stays unseen
+    except UnsupportedError:  # a web server cannot list, so unexpected files cannot be found
         return
-    left = _left(store, keys, manifest)
+    leftovers = _left(store, keys, manifest)
     for key in keys:
         if isinstance(store, TreeStore) and os.path.islink(f"{store.path}/{key}"):
             yield link_left(key)
         elif not _is_expected(key, manifest, traces):
-            yield from _unnamed(key, root_of(manifest.files), left)
+            yield from _unnamed(key, root_of(manifest.files), leftovers)
 
 
 def _is_expected(key: str, manifest: Manifest, traces: Mapping[str, str]) -> bool:
@@ -310,18 +310,18 @@ def _is_expected(key: str, manifest: Manifest, traces: Mapping[str, str]) -> boo
 def _by_names_and_sizes(
     store: Store, manifest: Manifest, traces: Mapping[str, str]
 ) -> Iterator[Problem]:
-    """What a look at the directory tells."""
+    """Problems that a listing of the archive shows."""
     try:
         sizes = store.sizes()
     except UnsupportedError:
-        asked = ((key, _size_of(store, key)) for key in manifest.files)
-        sizes = {key: size for key, size in asked if size is not None}
-    left = _left(store, sizes, manifest)
+        answers = ((key, _size_of(store, key)) for key in manifest.files)
+        sizes = {key: size for key, size in answers if size is not None}
+    leftovers = _left(store, sizes, manifest)
     for key, size in sizes.items():
         if size == LINK:
             yield link_left(key)
         elif not _is_expected(key, manifest, traces):
-            yield from _unnamed(key, root_of(manifest.files), left)
+            yield from _unnamed(key, root_of(manifest.files), leftovers)
     for key, entry in manifest.files.items():
         if key not in sizes and key not in traces:
             text = (
@@ -346,17 +346,17 @@ def _size_of(store: Store, key: str) -> int | None:
 
 
 def _left(store: Store, keys: Iterable[str], manifest: Manifest) -> set[str]:
-    """Keys of what writers of label maps have left in a bucket."""
+    """Keys that interrupted writers of label maps have left in a bucket."""
     if isinstance(store, TreeStore | ZipStore):
         return set()
     return layer_leftovers(keys, manifest, _reader(store))
 
 
-def _unnamed(key: str, root: str, left: set[str]) -> Iterator[Problem]:
-    """What is said of a file that the manifest does not name, of an archive below a root."""
-    if root and key == TOP:  # tells other readers where the archive is
+def _unnamed(key: str, root: str, leftovers: set[str]) -> Iterator[Problem]:
+    """The problem of a file that the manifest of the archive at ``root`` does not name."""
+    if root and key == TOP:  # the signpost to the root, for other readers
         return
-    code = _LEFTOVER if key in left or is_leftover(key, root) else "EXTRA_FILE"
+    code = _LEFTOVER if key in leftovers or is_leftover(key, root) else "EXTRA_FILE"
     yield Problem(
         code,
         key,
@@ -365,18 +365,18 @@ def _unnamed(key: str, root: str, left: set[str]) -> Iterator[Problem]:
 
 
 def _inconsistent(store: Store) -> list[Problem]:
-    """Open every image and level, look at the tail of every shard, and compare copies of facts."""
+    """Open every image and level, check the tail of every shard, and compare the metadata."""
     base = open_archive(store.path)
     names = label_names(store.path)
     layers = [open_archive(f"{store.path}/labels/{name}") for name in names]
-    found = list(of_labels(base, names))
+    contradicting = list(of_labels(base, names))
     for image in (base, *layers):
         for number in range(image.levels):
             _require_shards(image.level(number).array)
-        found += contradictions(image)
+        contradicting += contradictions(image)
     for layer in layers:
-        found += of_layer(base, layer)
-    return [Problem("CONTRADICTION", key, text + _cure(base, key)) for key, text in found]
+        contradicting += of_layer(base, layer)
+    return [Problem("CONTRADICTION", key, text + _cure(base, key)) for key, text in contradicting]
 
 
 def _cure(base: ArchiveSource, key: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether the values of a label map that is added to an image are labels: whole numbers."""
+"""Checks that the values of a label map are whole numbers, as labels must be."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from voxarray.core.scaling import Scaling
 def requiring_whole(
     convert: Callable[[NDArray], NDArray], scaling: Scaling | None, name: str
 ) -> Callable[[NDArray], NDArray]:
-    """A function that does what ``convert`` does and refuses what is no whole number.
+    """``convert``, with a check that the results are whole numbers.
 
-    The pyramid takes votes and viewers look values up in tables, so that 1.5 would be a label of
-    its own that nobody can name.
+    The pyramid takes a majority vote and viewers look values up in tables, so that 1.5 would be a
+    label of its own, without a name.
 
     Args:
         convert: Makes stored voxels, of any shape.
-        scaling: What makes values of stored voxels.
+        scaling: Turns stored voxels into values.
         name: Of the label map, for the error.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Everything about the archive of one image that is decided before its voxels are read."""
+"""The plan of an archive: all that is decided before the voxels of the image are read."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ from voxarray.source.base import Source
 from voxarray.source.storable import refuse_beyond_disks
 
 _ALONE_BYTES = 1 << 20
-"""Of voxels that one thread encodes as fast as several, for handing them over takes as long."""
+"""Bytes of voxels up to which one thread is as fast as several: handing over takes as long."""
 
-_KEPT_CHUNK = 2 << 20
+_POOL_CHUNK = 2 << 20
+"""Bytes of a chunk up to which the threads of the process encode it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ class WritePlan:
 
     Attributes:
         source: The image as it was given.
-        storage: What is read of it and how it is stored.
-        metadata: What the archive will say about it.
+        storage: Which voxels are read, and how they are stored.
+        metadata: The metadata of the image in the archive.
         layouts: Of every level, finest first.
         profile: Codecs to choose from.
     """
@@ -78,7 +79,7 @@ class WritePlan:
             kind: What its voxels are.
             table: Names and colours of labels.
             options: How it is archived.
-            factors: Of the pyramid of the image that it belongs to.
+            factors: For a label map, the factors of the image that it belongs to.
 
         Raises:
             UnsupportedError: No disk could hold the image (``TOO_LARGE``).
@@ -97,8 +98,8 @@ class WritePlan:
             labels=tuple(table),
             history=(*source.history, entry("convert", {"kind": kind})),
         )
-        offered = profile(options.codec or ("labels" if kind == "label" else "default"))
-        return cls(source, storage, metadata, layouts, offered)
+        codec_profile = profile(options.codec or ("labels" if kind == "label" else "default"))
+        return cls(source, storage, metadata, layouts, codec_profile)
 
     @property
     def voxel_bytes(self) -> int:
@@ -135,10 +136,10 @@ class WritePlan:
         digests: list[str | None] = []
         tally = self.tally()
         with (
-            # Closed here and now after a failure, with its file and its thread.
+            # After a failure, closes its file and its thread at once, not when it is collected.
             closing(blocks(self.storage.source, self.layouts[0], digests.append)) as stream,
             self.encoders() as cpu,
-            # What is held in memory goes to disk when it is sealed.
+            # With `holds`, nothing is synced before the archive is sealed.
             thread_pools.CallingThread()
             if area.holds
             else ThreadPoolExecutor(1, "voxarray-sync") as disk,
@@ -151,18 +152,19 @@ class WritePlan:
             if area.holds:
                 for writer in writers:
                     writer.hold = area.hold
-            cascade = self._cascade(writers, cpu, extremes, tally, prefix)
+            pyramid = self._cascade(writers, cpu, extremes, tally, prefix)
             try:
                 for box, block in stream:
-                    if codec is None:  # so far all was background, of which nothing is stored
+                    # Until a block has signal, nothing is stored, so the codec can still change.
+                    if codec is None:
                         codec = self.trial.choose(box, _reader_of(box, block))
                         for writer in writers:
                             writer.codec = codec or writer.codec
-                    cascade.put(box, block)
+                    pyramid.put(box, block)
                     report(block.nbytes)
-                cascade.close()
+                pyramid.close()
             except BaseException:
-                cascade.abandon()
+                pyramid.abandon()
                 raise
         self.write_documents(area, prefix, codec or self.usual_codec)
         if tally is not None:
@@ -171,13 +173,14 @@ class WritePlan:
 
     @contextmanager
     def encoders(self) -> Iterator[Executor]:
-        """Threads that encode its chunks: the process's, unless chunks are large.
+        """Threads that encode its chunks: those of the process, unless chunks are large.
 
-        Each thread keeps memory for a chunk; that of large ones goes with the threads.
+        Each thread keeps memory for a chunk. For large chunks, threads of its own are used, whose
+        memory is freed when they end.
         """
         if self.voxel_bytes <= _ALONE_BYTES:
             yield thread_pools.CallingThread()
-        elif chunk_bytes(self.layouts[0], self.storage.dtype) <= _KEPT_CHUNK:
+        elif chunk_bytes(self.layouts[0], self.storage.dtype) <= _POOL_CHUNK:
             yield thread_pools.pool()
         else:
             with ThreadPoolExecutor(settings.threads(), "voxarray-encode") as threads:
@@ -192,22 +195,22 @@ class WritePlan:
         disk: Executor,
         record: Callable[[str, FileEntry], None],
     ) -> LevelWriter:
-        """What writes a level below a folder."""
+        """The writer of a level below a folder."""
         key = f"{prefix}{level_name(number)}/{IMAGE}"
         layout, dtype = self.layouts[number], self.storage.dtype
         return LevelWriter(root, key, layout, dtype, codec, disk, record)
 
     @property
     def reduction(self) -> Reduction:
-        """How voxels of a level become one of the next."""
+        """The function that downsamples a level to the next: mode for labels, else mean."""
         return mode if self.metadata.kind == "label" else mean
 
     @property
     def trial(self) -> Trial:
-        """What chooses the codec by the first voxels that are not background."""
+        """The trial that chooses the codec by the first voxels that are not background."""
         dtype = self.storage.dtype
-        offered = self.profile.candidates(dtype)
-        return Trial(offered, self.layouts[0], dtype, self.storage.convert)
+        candidates = self.profile.candidates(dtype)
+        return Trial(candidates, self.layouts[0], dtype, self.storage.convert)
 
     @property
     def usual_codec(self) -> Codec:
@@ -215,7 +218,7 @@ class WritePlan:
         return self.profile.candidates(self.storage.dtype)[0]
 
     def tally(self) -> LabelTally | WeightTally | None:
-        """What counts labels, or sums weights, on the way; None for numbers that are scaled."""
+        """Counter of labels or weights while writing; None for stored numbers with a scaling."""
         storage, layout = self.storage, self.layouts[0]
         if storage.kept:
             return None
@@ -241,7 +244,7 @@ class WritePlan:
         return PyramidWriter(writers, self.metadata.factors, self.reduction, convert, cpu, observe)
 
     def write_documents(self, area: Staging, prefix: str, codec: Codec) -> None:
-        """Write what is no voxel: metadata of all levels, coordinates, the NIfTI header."""
+        """Write all but the voxels: metadata of all levels, coordinates, the NIfTI header."""
         shape = self.source.grid.shape
         attributes = self.metadata.attributes(shape, of_image=bool(prefix))
         area.write(f"{prefix}zarr.json", documents.dump(documents.group(attributes)))
@@ -250,16 +253,16 @@ class WritePlan:
             zip(self.layouts, self.metadata.grids(shape), strict=True)
         ):
             folder = f"{prefix}{level_name(number)}"
-            # Scaled images are rare, and numbers that are equal may be written otherwise (-0.0).
-            made = _array_document if self.storage.kept else _usual_array_document
-            array = made(layout, self.storage.dtype, codec, axis, self.storage.kept)
+            # Scaled images are not cached: 0.0 and -0.0 are equal as keys, but differ in JSON.
+            document_of = _array_document if self.storage.kept else _usual_array_document
+            array = document_of(layout, self.storage.dtype, codec, axis, self.storage.kept)
             area.write(f"{folder}/{IMAGE}/zarr.json", array)
             write_level_frame(area, folder, grid)
         write_nifti_header(area, prefix, self.source, self.storage)
 
 
 def _refuse_unreadable(layout: Layout, dtype: np.dtype) -> None:
-    """Refuse chunks that the reader would refuse as bombs."""
+    """Refuse chunks that exceed the reader's limit (``BOMB``)."""
     size, limit = chunk_bytes(layout, dtype), settings.get_bytes("chunk-limit")
     if size > limit:
         raise FormatError(
@@ -270,7 +273,7 @@ def _refuse_unreadable(layout: Layout, dtype: np.dtype) -> None:
 
 
 def _reader_of(box: Box, block: NDArray) -> Callable[[Box], NDArray]:
-    """Gives parts of a block by their place in the image."""
+    """A function that returns parts of a block, given by their ranges in the image."""
     return lambda region: block[
         tuple(
             slice(r.start - whole.start, r.stop - whole.start)
@@ -292,4 +295,4 @@ def _array_document(
 
 
 _usual_array_document = lru_cache(maxsize=64)(_array_document)
-"""Images of a cohort are mostly alike in this."""
+"""Cached, since the images of a cohort mostly share these documents."""

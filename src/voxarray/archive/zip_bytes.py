@@ -1,8 +1,8 @@
-"""A zip of a few stored members as bytes, the same that `zipfile` writes, for less work.
+"""A zip of a few stored members, as bytes: the same that `zipfile` writes, but faster.
 
-`zipfile` takes a lock, a writer and a dozen calls for every member, which for the archive of a
-small scan is as much work as decoding the scan. Its layout is that of PKWARE's APPNOTE 6.3: local
-headers with their members, the central directory, the end record.
+`zipfile` takes a lock, a writer and a dozen calls for every member; for the archive of a small scan
+that takes as long as decoding the scan. The layout is that of PKWARE's APPNOTE 6.3: local headers
+with their members, the central directory, the end record.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from collections.abc import Iterable
 from zipfile import ZipInfo
 
 MOST_MEMBERS = 0xFFFF
-"""More of them, or more bytes than these headers count, need the records of ZIP64."""
-
 MOST_BYTES = 0x7FFFFFFF
+"""Limits of these headers; more members or bytes need the records of ZIP64."""
 
 _VERSION = 20
 _IS_UTF8 = 0x800
@@ -28,12 +27,12 @@ _END = struct.Struct("<4s4H2LH")
 
 
 def zip_bytes(members: Iterable[tuple[str, bytes]], comment: int) -> bytes:
-    """The zip of stored members, up to where its comment begins.
+    """The zip of stored members, without its comment, which the caller appends.
 
     Args:
         members: Names, with slashes between their parts, and bytes, in the order of the file; at
             most `MOST_MEMBERS` of at most `MOST_BYTES` in all.
-        comment: Bytes of the comment, which is to be appended.
+        comment: Length of the comment in bytes.
     """
     system = ZipInfo().create_system
     parts: list[bytes] = []
@@ -43,10 +42,13 @@ def zip_bytes(members: Iterable[tuple[str, bytes]], comment: int) -> bytes:
         name = key.encode()
         flags = 0 if key.isascii() else _IS_UTF8
         size, crc = len(data), zlib.crc32(data)
-        both = (flags, 0, 0, _DATE, crc, size, size, len(name), 0)
-        local = _LOCAL.pack(b"PK\3\4", _VERSION, *both)
-        rest = (*both, 0, 0, 0, _MODE, offset)
-        directory += (_CENTRAL.pack(b"PK\1\2", _VERSION, system, _VERSION, 0, *rest), name)
+        shared_fields = (flags, 0, 0, _DATE, crc, size, size, len(name), 0)
+        local = _LOCAL.pack(b"PK\3\4", _VERSION, *shared_fields)
+        central_fields = (*shared_fields, 0, 0, 0, _MODE, offset)
+        directory += (
+            _CENTRAL.pack(b"PK\1\2", _VERSION, system, _VERSION, 0, *central_fields),
+            name,
+        )
         parts += (local, name, data)
         offset += len(local) + len(name) + size
     count = len(parts) // 3

@@ -1,8 +1,8 @@
-"""One archive as one file: an uncompressed zip, for file systems that count files.
+"""One archive as one file: an uncompressed zip, for file systems that limit the number of files.
 
 The form is OME-NGFF RFC-9 (``.ozx``): members stored, not deflated; the root ``zarr.json`` first,
-then all other metadata; a comment that says so, and carries the digest of all bytes before it, for
-the zip's own headers are in no manifest.
+then all other metadata; a comment that says so. The comment also holds the digest of all bytes
+before it, since the manifest does not cover the headers of the zip.
 """
 
 from __future__ import annotations
@@ -35,13 +35,16 @@ _PIECE = 1 << 20
 
 
 def pack(area: Staging, source: Mapping[str, Any]) -> str:
-    """Seal an archive and pack it into one synced file beside its folder; gives the file's path.
+    """Seal an archive and pack it into one synced file beside its folder.
 
-    What is held in memory goes into the file at once, and into no other.
+    Files that are held in memory are written into the zip directly.
 
     Args:
         area: The archive.
         source: Facts about the source, for the manifest.
+
+    Returns:
+        Path of the zip.
 
     Raises:
         ArchiveError: If the file reads back otherwise than it was written; ``VERIFY_FAILED``.
@@ -64,7 +67,7 @@ def pack(area: Staging, source: Mapping[str, Any]) -> str:
 def _write_at_once(path: str, members: Mapping[str, bytes]) -> None:
     ordered = [(key, members[key]) for key in _in_order(members)]
     length = len(_comment("0" * DIGITS[2]))
-    is_small = sum(map(len, members.values())) < MOST_BYTES // 2  # headers take their part
+    is_small = sum(map(len, members.values())) < MOST_BYTES // 2  # leaves room for the headers
     pack_members = zip_bytes if is_small and len(ordered) <= MOST_MEMBERS else _by_library
     body = pack_members(ordered, length)
     data = b"".join([body, _comment(digest_of(body))])
@@ -74,10 +77,10 @@ def _write_at_once(path: str, members: Mapping[str, bytes]) -> None:
 
 
 def _by_library(members: Iterable[tuple[str, bytes]], comment: int) -> bytes:
-    """What `zip_bytes` gives, of any number of members."""
+    """As `zip_bytes`, for any number of members."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        archive.comment = bytes(comment)  # its length is written before it
+        archive.comment = bytes(comment)  # a placeholder, since the end record holds its length
         for key, data in members:
             archive.writestr(_member(key, len(data)), data)
     return packed.getvalue()[:-comment]
@@ -85,7 +88,7 @@ def _by_library(members: Iterable[tuple[str, bytes]], comment: int) -> bytes:
 
 def _write_from_files(path: str, area: Staging) -> None:
     with zipfile.ZipFile(path, "x", zipfile.ZIP_STORED) as archive:
-        archive.comment = _comment("0" * DIGITS[2])  # its length is written before it
+        archive.comment = _comment("0" * DIGITS[2])  # a placeholder of the same length
         for key in _in_order([*area.files, manifests.KEY]):
             file = f"{area.root}/{key}"
             member = _member(key, os.path.getsize(file))
@@ -140,7 +143,7 @@ def _comment_of(blob: Blob, version: int) -> bytes:
 
 def _member(key: str, size: int) -> zipfile.ZipInfo:
     member = zipfile.ZipInfo(key, _EPOCH)
-    # By it zipfile chooses headers of 64 bits; without, it ends with an error beyond 2 GiB.
+    # zipfile chooses 64-bit headers by the size; without it, members beyond 2 GiB are an error.
     member.file_size = size
     return member
 
