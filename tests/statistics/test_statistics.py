@@ -134,6 +134,15 @@ def test_masks(tmp_path, dtype, suffix):
         assert "data" not in image
 
 
+@pytest.mark.parametrize("given", [np.ones((1, 8, 8, 8)), "seg.nii", {}, len])
+def test_a_mask_that_is_no_image(given):
+    image = vx.testing.sample((8, 8, 8))
+    with pytest.raises(TypeError, match=r"^mask= takes an image, not .*vx\.LabelMap\("):
+        image.statistics(mask=given)
+    with pytest.raises(TypeError, match=r"^labels= takes an image, not .*vx\.LabelMap\("):
+        image.statistics_by_label(given)
+
+
 def test_masks_of_other_grids():
     image = image_of(np.zeros((3, 4, 4, 4)))
     for mask in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.progress import ProgressOption, reporting, title_of
@@ -39,13 +39,14 @@ class StatisticsMixin:
 
         Raises:
             GridError: If the mask is on another grid (``MASK_MISMATCH``).
+            TypeError: If the mask is no image.
             UnsupportedError: For complex voxels.
         """
         from voxarray.statistics.measure import statistics_of
 
-        source = self.source
+        source, chosen = self.source, None if mask is None else _voxels(mask, "mask")
         with reporting(progress, title_of(source.path, "statistics")) as report:
-            return statistics_of(source, None if mask is None else mask.source, report)
+            return statistics_of(source, chosen, report)
 
     @names_exhaustion
     def statistics_by_label(
@@ -63,10 +64,20 @@ class StatisticsMixin:
 
         Raises:
             GridError: If the label map is on another grid (``MASK_MISMATCH``).
+            TypeError: If ``labels`` is no image.
             UnsupportedError: For complex voxels, and if ``labels`` holds measurements, not labels.
         """
         from voxarray.statistics.by_label import statistics_by_label
 
-        source = self.source
+        source, chosen = self.source, _voxels(labels, "labels")
         with reporting(progress, title_of(source.path, "statistics by label")) as report:
-            return statistics_by_label(source, labels.source, report)
+            return statistics_by_label(source, chosen, report)
+
+
+def _voxels(image: Any, argument: str) -> Window:
+    if not isinstance(image, StatisticsMixin):
+        raise TypeError(
+            f"{argument}= takes an image, not {type(image).__name__}: vx.LabelMap(path), or, for "
+            "an array, vx.LabelMap(tensor=array, affine=image.affine)"
+        )
+    return image.source
