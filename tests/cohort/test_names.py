@@ -63,3 +63,26 @@ def test_two_images_of_one_name_are_both_named():
         Member("", "a", parts).subject()
     assert caught.value.code == "NAME_COLLISION"
     assert "subjects/a_t1.ome.zarr/labels/seg and subjects/a_seg.ome.zarr" in str(caught.value)
+
+
+def test_verify_names_label_maps_of_one_name_in_two_archives(tmp_path):
+    for name in ("t1", "t2"):
+        save(tmp_path / f"in/a/{name}.nii")
+    patterns = {name: f"{{subject}}/{name}.nii" for name in ("t1", "t2")}
+    vx.convert_cohort(tmp_path / "in", tmp_path / "out", image_patterns=patterns)
+    one, other = archives(tmp_path / "out")
+    scan = vx.ScalarImage(one)
+    labels = vx.LabelMap(tensor=scan.data.byte(), affine=scan.affine)
+    for archive in (one, other):
+        assert vx.verify(tmp_path / "out") == []
+        vx.Archive(archive).add_labels("seg", labels)
+    (problem,) = vx.verify(tmp_path / "out")
+    assert problem.code == "NAME_COLLISION"
+    assert f"{one.name}/labels/seg" in problem.message
+    assert f"{other.name}/labels/seg" in problem.where
+    with pytest.raises(StateError, match=r"query\(\"image == 't2'\"\)"):
+        vx.Cohort(tmp_path / "out")["a"]
+    assert "seg" in vx.Cohort(tmp_path / "out").query("image == 't2'")["a"]
+    assert run("remove-labels", other, "seg").exit_code == 0
+    assert vx.verify(tmp_path / "out") == []
+    assert "seg" in vx.Cohort(tmp_path / "out")["a"]

@@ -84,6 +84,7 @@ def verify_cohort(
     names = {os.path.basename(path) for path in archives}
     gone = listing.others(names | wanted.keys()) if listing is not None else set[str]()
     unlisted = []
+    places: dict[_Named, str] = {}
     for path in archives:
         name = os.path.basename(path)
         progress = begin(name) if begin is not None else None
@@ -98,6 +99,8 @@ def verify_cohort(
             found = pipelines.examine(entry)
             notes = [_ON_PURPOSE] if found and pipelines.mixed else pipelines.notes(entry)
             problems += [] if pipelines.mixed else found
+        if entry is not None:
+            problems += _of_names(entry, name, places)
         if not problems and locations is not None:
             problems += _of_sources(path, item, locations, progress)
         if not problems and entry is not None and listing is not None:
@@ -178,6 +181,33 @@ Wanted = dict[str, Item | str]
 _UNPLANNED = "of a source that the plan no longer names: it was removed, renamed or left out"
 _ON_PURPOSE = "of another pipeline than the plan's, and kept there on purpose"
 """Notes of archives."""
+
+
+_Named = tuple[str, str | None, str]
+"""Subject, pipeline and name of an image or label map; pipelines may be mixed on purpose."""
+
+
+def _of_names(entry: Entry, archive: str, places: dict[_Named, str]) -> list[Problem]:
+    """Problems of images and label maps that another archive of the subject has, too.
+
+    Args:
+        entry: Of an archive.
+        archive: Its file name.
+        places: Where the images and label maps are that were met; these are added.
+    """
+    subject, image = entry.facts["subject"], entry.facts["image"]
+    found = []
+    for name in (image, *entry.labels):
+        place = archive if name == image else f"{archive}/labels/{name}"
+        other = places.setdefault((subject, pipeline_of(entry.facts["facts"]), name), place)
+        if other != place:
+            text = (
+                f"is called {name!r} as {other} is, of the same subject {subject!r}, so that a "
+                "cohort cannot open this subject: remove one of them (a label map with voxarray "
+                f'remove-labels), or choose one by a query such as "image == {image!r}"'
+            )
+            found.append(Problem("NAME_COLLISION", place, text))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,20 +53,22 @@ class Member:
         for part in self.parts:
             path = os.path.join(self.root, part.archive)
             kind = LabelMap if part.kind == "label" else ScalarImage
-            self._claim(places, part.image, part.archive)
+            self._claim(places, part.image, part.archive, part)
             images[part.image] = kind(path, verify_path=False)
             for label in part.labels:
-                self._claim(places, label, f"{part.archive}/labels/{label}")
+                self._claim(places, label, f"{part.archive}/labels/{label}", part)
                 layer = os.path.join(path, "labels", label)
                 images[label] = LabelMap(layer, verify_path=False)
         return Subject({"subject": self.name, **images})
 
-    def _claim(self, places: dict[str, str], name: str, place: str) -> None:
+    def _claim(self, places: dict[str, str], name: str, place: str, part: Part) -> None:
         """Note where the image of a name lies, unless another has the name."""
         if name in places:
+            such = f', such as query("image == {part.image!r}")' if name != part.image else ""
             raise StateError(
                 f"two images of the subject {self.name!r} are called {name!r}, {places[name]} and "
-                f"{place}: choose one with query()",
+                f"{place}: choose one with query(){such}, or remove one (a label map with voxarray "
+                "remove-labels)",
                 code="NAME_COLLISION",
             )
         places[name] = place
