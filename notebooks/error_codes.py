@@ -19,6 +19,9 @@ GUIDES = Path(__file__).parent / "pages" / "how-to"
 _CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*\Z")
 _REPORTS = ("Problem", "Failure", "warn_by_code")
 """Calls whose first argument is a code: what `verify`, plans and warnings say."""
+_WARNING = "VoxarrayWarning"
+_WARNED = re.compile(r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*): (.+)", re.DOTALL)
+"""The text of a warning, which begins with its code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,8 @@ class ErrorCode:
 
     Attributes:
         code: Its name, which stays.
-        errors: Names of what carries it: classes of errors, ``Problem`` of `verify`, ``Failure`` of
-            a cohort's report.
+        errors: Names of what carries it: classes of errors, ``VoxarrayWarning`` for warnings,
+            ``Problem`` of `verify`, ``Failure`` of a cohort's report.
         says: The message at the first place, with ``…`` for what depends on the file.
         modules: Where it comes from.
         messages: What it says at every place, ``says`` first.
@@ -67,19 +70,70 @@ def error_codes(source: Path = SOURCE) -> list[ErrorCode]:
 
 def _uses(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
     """Code, what carries it, and its message; empty texts where the source does not tell."""
-    takers = dict(_takers(tree))
+    takers, names = dict(_takers(tree)), _constants(tree)
+    carriers = _carriers(tree)
+    yield from _warned(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             for inner in node.body:
                 if isinstance(inner, ast.Assign) and _name(inner.targets[0]) == "default_code":
-                    for code in _codes(inner.value):
+                    for code in _codes(inner.value, names):
                         yield code, node.name, _meaning(node)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
-            yield from ((code, "", "") for code in _assigned(node))
+            carrier = carriers.get(id(node), "")
+            yield from ((code, carrier, "") for code in _assigned(node, names))
         elif isinstance(node, ast.Call):
             for given in _arguments(node, takers):
-                for code in _codes(given):
-                    yield code, _carrier(node), _message(node)
+                for code in _codes(given, names):
+                    yield code, _carrier(node, takers), _message(node)
+
+
+def _warned(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
+    """Texts that begin with a code: warnings, but for what the command line says at its end."""
+    inner: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            inner.update(id(part) for part in node.values)
+        elif isinstance(node, ast.Call) and _name(node.func) == "exit":
+            inner.update(id(part) for given in node.args for part in ast.walk(given))
+        elif isinstance(node, ast.Expr):  # documentation
+            inner.add(id(node.value))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Constant, ast.JoinedStr)) and id(node) not in inner:
+            found = _WARNED.match(_text(node))
+            if found:
+                yield found[1], _WARNING, found[2]
+
+
+def _constants(tree: ast.Module) -> dict[str, str]:
+    """Codes that a module has names for."""
+    return {
+        _name(node.targets[0]): code
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for code in _codes(node.value, {})
+    }
+
+
+def _carriers(tree: ast.Module) -> dict[int, str]:
+    """What carries a code that a function puts into a variable first, by the assignment."""
+    found: dict[int, str] = {}
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+        carrier = next((_name(one.func) for one in calls if _is_told_of_a_variable(one)), "")
+        for node in ast.walk(function):
+            if carrier and isinstance(node, (ast.Assign, ast.AnnAssign)):
+                found[id(node)] = carrier
+    return found
+
+
+def _is_told_of_a_variable(call: ast.Call) -> bool:
+    given = [one.value for one in call.keywords if one.arg == "code"]
+    if _name(call.func) in _REPORTS:
+        given += call.args[:1]
+    return _carrier(call, {}) != "" and any(_name(one) == "code" for one in given)
 
 
 def _meaning(node: ast.ClassDef) -> str:
@@ -88,23 +142,24 @@ def _meaning(node: ast.ClassDef) -> str:
     return " ".join(text.replace("``", "").split())
 
 
-def _takers(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """Functions of a module that are handed a code, and in which place."""
+def _takers(tree: ast.Module) -> Iterator[tuple[str, tuple[int, str]]]:
+    """Functions of a module that are handed a code: in which place, and what they return."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             names = [one.arg for one in node.args.args if one.arg != "self"]
             if "code" in names:
-                yield node.name, names.index("code")
+                error = "" if node.returns is None else _name(node.returns)
+                yield node.name, (names.index("code"), error)
 
 
-def _arguments(call: ast.Call, takers: dict[str, int]) -> Iterator[ast.expr]:
+def _arguments(call: ast.Call, takers: dict[str, tuple[int, str]]) -> Iterator[ast.expr]:
     yield from (one.value for one in call.keywords if one.arg == "code")
-    place = 0 if _name(call.func) in _REPORTS else takers.get(_name(call.func))
+    place = 0 if _name(call.func) in _REPORTS else takers.get(_name(call.func), (None,))[0]
     if place is not None and place < len(call.args):
         yield call.args[place]
 
 
-def _assigned(node: ast.Assign | ast.AnnAssign) -> Iterator[str]:
+def _assigned(node: ast.Assign | ast.AnnAssign, names_of: dict[str, str]) -> Iterator[str]:
     """Codes that are given to a variable called so, alone or among others."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     for target in targets:
@@ -114,22 +169,27 @@ def _assigned(node: ast.Assign | ast.AnnAssign) -> Iterator[str]:
             continue
         for name, value in zip(names, values, strict=True):
             if value is not None and _name(name).lower() in ("code", "_code", "_lost"):
-                yield from _codes(value)
+                yield from _codes(value, names_of)
 
 
-def _codes(value: ast.expr) -> Iterator[str]:
-    """Codes that an expression may be: itself, either branch of a condition."""
+def _codes(value: ast.expr, names: dict[str, str]) -> Iterator[str]:
+    """Codes that an expression may be: itself, what it names, either branch of a condition."""
     branches = (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,)
     for branch in branches:
         if isinstance(branch, ast.IfExp):
-            yield from _codes(branch)
+            yield from _codes(branch, names)
         elif isinstance(branch, ast.Constant) and _CODE.match(str(branch.value)):
             yield str(branch.value)
+        elif isinstance(branch, ast.Name) and branch.id in names:
+            yield names[branch.id]
 
 
-def _carrier(call: ast.Call) -> str:
+def _carrier(call: ast.Call, takers: dict[str, tuple[int, str]]) -> str:
     name = _name(call.func)
-    return name if name[:1].isupper() else ""
+    if name == "warn_by_code":
+        return _WARNING
+    made = takers.get(name, (0, ""))[1]
+    return name if name[:1].isupper() else made if made[:1].isupper() else ""
 
 
 def _message(call: ast.Call) -> str:
@@ -163,24 +223,26 @@ _PUT_TOGETHER = {
     "CONTRADICTION": "An archive stores a fact twice, and the copies differ; the message names "
     "them. Convert the source again.",
     "EXTRA_FILE": "An archive holds a file that its manifest does not name. Move it elsewhere.",
+    "LEFTOVER": "An interrupted writer left this object in a bucket, where nobody reads it. Remove "
+    "it with `voxarray clean`.",
     "NO_THREADS": "The system starts no more threads in this process. Check its limits of memory "
     "and processes (`ulimit -v`, `ulimit -u`), or use fewer workers.",
     "OUTDATED": "The source has changed since it was converted. Convert it again.",
-    "OUT_OF_MEMORY": "The system gave no more memory, or killed a process for lack of it. Lower "
-    "the budget or the number of workers, or give the job more memory.",
-    "WORKER_LOST": "A worker died before its image was converted. Run the same command again; if "
-    "it happens again, the log of the cluster says why.",
+    "UNEXPECTED": "An error that voxarray did not foresee; the message names it and its place. "
+    "Report it.",
+    "WORKER_STUCK": "A worker no longer ends the images that it began. Run the same command again.",
 }
 """What codes mean whose messages no single place of the code holds."""
 
 _HEADING = """# Error codes
 
 Every error of voxarray has a `code`, which stays the same from release to release, and a message
-that says what was seen, what was expected and what to do. This page lists all codes with their
-messages, read from the code; … stands for a value that the message fills in. A traceback links to
-the code of its error on this page. The line below a code names the classes of errors that carry it,
-and the packages of voxarray that it comes from. `Problem` is what `voxarray.verify` returns, and
-`Failure` is the entry of a failed image in the report of a cohort.
+that says what was seen, what was expected and what to do. Most warnings begin with a code, too.
+This page lists all codes with their messages, read from the code; … stands for a value that the
+message fills in. A traceback links to the code of its error on this page. The line below a code
+names the classes of errors that carry it, and the packages of voxarray that it comes from.
+`VoxarrayWarning` marks a warning: nothing is interrupted. `Problem` is what `voxarray.verify`
+returns, and `Failure` is the entry of a failed image in the report of a cohort.
 [The classes of errors](reference/errors.md) also inherit from built-in errors.
 """
 

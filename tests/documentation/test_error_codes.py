@@ -63,6 +63,33 @@ def test_every_code_that_tests_expect_is_in_the_table(table):
     assert not {code: where for code, where in expected.items() if code not in {*table, *own}}
 
 
+def test_every_code_in_the_source_is_in_the_table(table):
+    """By another way than the reader's: whatever looks like a code where codes stand."""
+    shapes = (
+        r'(?<!"")"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*): ',  # a warning, which begins with its code
+        r'\bcode="([A-Z0-9_]+)"',
+        r'\b(?:Problem|Failure|warn_by_code|refuse)\(\s*"([A-Z0-9_]+)"',
+        r"\b(?:Raises|Warns):(?:(?!\n\n|\"\"\")[^`]|``[^`]*``)*?\(``([A-Z][A-Z0-9_]+)``",
+    )
+    found = {
+        code: path.name
+        for path in (ROOT / "src/voxarray").rglob("*.py")
+        for shape in shapes
+        for code in re.findall(shape, path.read_text("utf-8"))
+    }
+    assert len(found) > 250
+    assert not {code: where for code, where in found.items() if code not in table}
+
+
+def test_every_code_says_what_carries_it(table):
+    assert not [code for code, one in table.items() if not one.errors]
+    for code in ("MONOCHROME1", "SURFACE", "LOSSY", "TIME_LOST", "NOT_INCLUDED", "LABELS_LEFT"):
+        assert table[code].errors == ("VoxarrayWarning",)
+    for code in ("UNKNOWN_TRANSFORM", "OTHER_VERSION", "BAD_ARGUMENT"):
+        assert table[code].errors == ("FormatError",)
+    assert "VoxarrayWarning" not in table["NO_LABELS"].errors
+
+
 def test_codes_lead_to_the_pages_that_tell_of_them(table, tmp_path):
     codes = sys.modules["codes"]
     (tmp_path / "a.md").write_text(
