@@ -356,6 +356,7 @@ LOADED = {"batches", "datasets", "loading", "iterable", "shared_batches", "subje
 WITH_TORCH = {
     "tensors.collate",
     "tensors.convert",
+    "tensors.numpy_views",
     "tensors.pinned_buffers",
     "tensors.upload",
     *(f"patches.{name}" for name in LOADED),

@@ -320,16 +320,16 @@ class ImageState(SubjectMember, Record):
         return _restore(self.__class__, copy.deepcopy(dict(alone), memo), state)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        alone = self._alone()
+        alone = self._alone(sent=True)
         return _restore, (self.__class__, dict(alone), dict(alone.__dict__))
 
-    def _alone(self) -> Self:
+    def _alone(self, *, sent: bool = False) -> Self:
         """A copy that holds no more memory than it shows: a slice may refer to the whole."""
         alone, window = self.copy(), self._window
         if DATA in self:
             from voxarray.tensors.convert import compact
 
-            alone._adopt(compact(self.data))
+            alone._adopt(compact(self.data, sent=sent))
         elif window is not None and window.base.in_memory and not window.is_whole:
             part = materialise(window, window.dtype).copy(order="K")
             held = ArraySource(part, window.affine, window.channels, origin=window.original_header)

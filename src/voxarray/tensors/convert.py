@@ -20,6 +20,7 @@ from voxarray.core.promotion import tensor_dtype
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Channels, OriginalHeader, Source, digest
 from voxarray.source.materialise import materialise
+from voxarray.tensors.numpy_views import remember_view, to_send
 
 
 def read_tensor(source: Source, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -91,10 +92,16 @@ def private_tensor(tensor: torch.Tensor) -> torch.Tensor:
     return result.permute(0, 3, 2, 1).copy_(tensor)
 
 
-def compact(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor, or a copy of it if it is a view that keeps more memory alive than it shows."""
+def compact(tensor: torch.Tensor, *, sent: bool = False) -> torch.Tensor:
+    """The tensor, or a copy of it if it is a view that keeps more memory alive than it shows.
+
+    Args:
+        tensor: Any.
+        sent: Whether it is for a pickle, from which a plain tensor is read.
+    """
     shown = tensor.numel() * tensor.element_size()
-    return tensor if tensor.untyped_storage().nbytes() <= shown else tensor.clone()
+    made = tensor if tensor.untyped_storage().nbytes() <= shown else tensor.clone()
+    return to_send(made, tensor) if sent else made
 
 
 def to_numpy(tensor: torch.Tensor) -> NDArray:
@@ -103,6 +110,7 @@ def to_numpy(tensor: torch.Tensor) -> NDArray:
     if plain.dtype == torch.bfloat16:
         plain = plain.to(torch.float32)  # holds every bfloat16; NumPy has no such type
     array: NDArray = plain.numpy()
+    remember_view(plain, array)
     return array
 
 
@@ -169,7 +177,7 @@ class TensorSource(Source):
         # A copy may be changed apart from this one, so it gets a name of its own.
         return _renamed, (
             type(self),
-            self.tensor,
+            to_send(self.tensor, self.tensor),
             self.affine,
             self.channels,
             self.origin,
