@@ -13,7 +13,8 @@ from voxarray.formats.registry import open_source
 from voxarray.storage.file_identity import FileIdentity, require_open_folder
 from voxarray.storage.remote.address import is_url
 
-_ZARR = ("manifest.json", "zarr.json", ".zattrs", ".zgroup", ".zarray")
+_MANIFEST = "manifest.json"
+_ZARR = (_MANIFEST, "zarr.json", ".zattrs", ".zgroup", ".zarray")
 
 _HEADER_BYTES = 4096
 
@@ -43,6 +44,8 @@ class InputFingerprint:
         if is_url(location):
             source = open_source(location)
             return cls(source.bytes_on_disk or 0, 0, _short(source.token()))
+        if _is_foreign_store(location):
+            return cls._of_store(location)
         rows = []
         for path in _files(location):
             file = FileIdentity.of(path)
@@ -56,6 +59,24 @@ class InputFingerprint:
             )
         return cls(sum(row[1] for row in rows), max(row[2] for row in rows), _short(repr(rows)))
 
+    @classmethod
+    def _of_store(cls, location: str) -> InputFingerprint:
+        """Stamp of all files at any depth: a chunk may change, and no file at the top tells of it.
+
+        There may be millions, so that no list of them is made.
+        """
+        digest = hashlib.sha256()
+        size, youngest = 0, 0
+        for folder, folders, names in os.walk(location, onerror=_raise):
+            folders.sort()
+            for name in sorted(names):
+                path = os.path.join(folder, name)
+                file = FileIdentity.of(path)
+                row = (os.path.relpath(path, location), file.size, file.mtime_ns)
+                digest.update(repr(row).encode("utf-8", "surrogateescape"))
+                size, youngest = size + file.size, max(youngest, file.mtime_ns)
+        return cls(size, youngest, digest.hexdigest()[:32])
+
 
 def header_digest(location: str) -> str:
     """Digest of how the first file of an input begins; of a URL its stamp says enough."""
@@ -67,6 +88,16 @@ def header_digest(location: str) -> str:
         return hashlib.sha256(os.read(fd, _HEADER_BYTES)).hexdigest()[:32]
     finally:
         os.close(fd)
+
+
+def _is_foreign_store(location: str) -> bool:
+    """Whether a folder is a Zarr store without a manifest, whose change shows any other change."""
+    found = [os.path.isfile(os.path.join(location, name)) for name in _ZARR]
+    return any(found) and not found[_ZARR.index(_MANIFEST)]
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _files(location: str) -> list[str]:
