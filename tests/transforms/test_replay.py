@@ -243,6 +243,23 @@ def test_a_slice_of_images_with_different_numbers_of_channels(tmp_path):
         vx.replay(tmp_path / "t1.ome.zarr", fewer)
 
 
+@pytest.mark.parametrize("kinds", [(vx.ScalarImage, vx.LabelMap), (vx.LabelMap, vx.ScalarImage)])
+def test_an_archive_that_was_opened_as_another_kind(tmp_path, kinds):
+    first, then = kinds
+    noise = np.random.default_rng(0).integers(0, 9, (1, 12, 14, 10)).astype("int16")
+    first(tensor=noise).save(tmp_path / "source.nii")
+    vx.Resample(1.4)(first(tmp_path / "source.nii")).save(tmp_path / "first.ome.zarr")
+    vx.Resample(2.1)(then(tmp_path / "first.ome.zarr")).save(tmp_path / "then.ome.zarr")
+    done = then(tmp_path / "then.ome.zarr")
+    again = vx.replay(tmp_path / "then.ome.zarr", tmp_path / "source.nii")
+    assert type(again) is then
+    np.testing.assert_array_equal(again.numpy(), done.numpy())
+    for kind in kinds:
+        again = vx.replay(tmp_path / "then.ome.zarr", kind(tmp_path / "source.nii"))
+        assert (type(again), again.type) == (kind, kind.fixed_type)
+        np.testing.assert_array_equal(again.numpy(), done.numpy())
+
+
 def on_one_grid():
     scan = vx.testing.sample()
     return vx.Subject(

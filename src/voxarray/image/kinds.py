@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from voxarray.core.exhaustion import names_exhaustion
-from voxarray.core.keys import INTENSITY, LABEL
+from voxarray.core.keys import INTENSITY, LABEL, TYPE
 from voxarray.core.progress import ProgressOption, reporting, title_of
 from voxarray.image.image import Image
+
+Kind = TypeVar("Kind", bound=Image)
 
 
 class ScalarImage(Image):
@@ -85,3 +87,11 @@ class LabelMap(Image):
         source = self.source
         with reporting(progress, title_of(source.path, "labels")) as report:
             return count_values(source, report).as_dict()
+
+
+def of_class(image: Image, cls: type[Kind], kind: str | None) -> Kind:
+    """The same image as one of another class, with another type."""
+    result = cls.__new__(cls)
+    dict.update(result, {**dict(image), TYPE: kind})
+    result.__dict__.update(image.__dict__)
+    return result

@@ -10,7 +10,9 @@ from typing import Any
 from voxarray import transforms
 from voxarray.core.errors import StateError
 from voxarray.core.history import Entry, History, numbers, opaque
+from voxarray.core.keys import INTENSITY, LABEL
 from voxarray.image import Image, LabelMap, ScalarImage
+from voxarray.image.kinds import of_class
 from voxarray.subject import Subject
 from voxarray.transforms.image_operation import METHODS, to_each
 from voxarray.transforms.mask_history import difference
@@ -49,10 +51,35 @@ def replay(archive: Any, source: Any) -> Any:
     if not isinstance(source, (Image, Subject)):
         source = _opened(source, result)
     already = source.history if isinstance(source, Image) else ()
-    steps = [_step(entry) for entry in _rest(result.history, already)]
-    for step in steps:
-        source = step(source)
+    rest = _rest(result.history, already)
+    steps = [_step(entry) for entry in rest]
+    for step, kind in zip(steps, _kinds(rest), strict=True):
+        source = _as_kind(kind, step, source)
     return source
+
+
+def _kinds(entries: History) -> list[str | None]:
+    """For each step, the kind that the image had then: that of the archive which was made next."""
+    found: list[str | None] = []
+    kind = None
+    for one in reversed(entries):
+        if one.get("operation") == "convert":
+            kind = one.get("arguments", {}).get("kind")
+        found.append(kind)
+    return found[::-1]
+
+
+def _as_kind(kind: str | None, step: Callable[[Any], Any], data: Any) -> Any:
+    """A step on an image of the kind that it had then; the result is of the class of the image.
+
+    An archive may be opened as a `ScalarImage` first and as a `LabelMap` later: the first is
+    interpolated, the second is not.
+    """
+    then = {INTENSITY: ScalarImage, LABEL: LabelMap}.get(kind or "")
+    if then is None or not isinstance(data, Image) or isinstance(data, then):
+        return step(data)
+    result = step(of_class(data, then, then.fixed_type))
+    return of_class(result, type(data), data.type)
 
 
 def _opened(path: str | os.PathLike[str], result: Image) -> Image:
