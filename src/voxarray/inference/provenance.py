@@ -15,6 +15,8 @@ from voxarray.image import Image
 from voxarray.source.base import Source, digest
 from voxarray.source.window import Window
 
+_OURS = ("voxarray.transforms.", "voxarray.inference.")
+
 
 def identity_of(source: Source) -> Any:
     """What differs when the voxels or the place of an image may, as JSON; headers are read.
@@ -44,6 +46,16 @@ def is_beside(image: Image, first: Image) -> bool:
     )
 
 
+def is_told(transform: Any) -> bool:
+    """Whether a transform says by its arguments which images it looks at; functions do not."""
+    if transform is None:
+        return False
+    parts = getattr(transform, "transforms", None)
+    if parts is not None and type(transform).__module__.startswith(_OURS):
+        return all(is_told(one) for one in parts)
+    return type(transform).__module__.startswith(_OURS)
+
+
 def mentioned_names(transform: Any) -> set[str]:
     """Every text that a transform, or a function, is made with: names of images are among them."""
     names = set(_texts(described(transform)))
@@ -55,7 +67,7 @@ def mentioned_names(transform: Any) -> set[str]:
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, CodeType):
-        value = value.co_consts
+        value = (*value.co_consts, *value.co_names)  # subject["seg"] and subject.seg
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

@@ -14,7 +14,7 @@ from voxarray.core.errors import StateError, UnsupportedError
 from voxarray.core.transform_misfits import naming_misfits
 from voxarray.geometry.grid import Grid
 from voxarray.image import Image, LabelMap, ScalarImage
-from voxarray.inference.provenance import is_beside, mentioned_names
+from voxarray.inference.provenance import is_beside, is_told, mentioned_names
 from voxarray.ops.operation import Operation
 from voxarray.ops.padding import Padded
 from voxarray.ops.permuted import Permuted
@@ -74,7 +74,7 @@ class Scan:
         image: The first image, as it was given.
         others: Images beside it that the prediction depends on, by name, as they were given.
         channels: Images that become the network's channels, by name, as they were given.
-        subject: All images, as they were given.
+        subject: What preprocessing is applied to: all images, or those that it asks for.
         preprocess: Applied to them first.
     """
 
@@ -129,7 +129,7 @@ class Scan:
                     code="UNSUPPORTED_DTYPE",
                     path=image.source.path,
                 )
-        return Shown(_one_grid(after.values()), tuple(image.source for image in after.values()))
+        return Shown(_one_grid(after), tuple(image.source for image in after.values()))
 
 
 def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess | None) -> Scan:
@@ -151,6 +151,11 @@ def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess 
     first = before[names[0]]
     known = before if preprocess is None else subject.get_images_dict(intensity_only=False)
     mentioned = mentioned_names(preprocess)
+    if is_told(preprocess):
+        # Nothing that the network is not shown has a say in how: neither its grid nor its voxels.
+        asked = {name: one for name, one in known.items() if name in mentioned}
+        known = {**before, **asked}
+        subject = Subject(known)
     # Label maps in the scan's archive come and go, the prediction itself among them: those count
     # that preprocessing asks for by name, as a mask.
     others = {
@@ -241,17 +246,17 @@ def _channels(subject: Subject, channels: Sequence[str] | None) -> list[str]:
     return names
 
 
-def _one_grid(images: Any) -> Grid:
-    grids = [image.grid for image in images]
-    for grid in grids[1:]:
-        if not grid.isclose(grids[0]):
+def _one_grid(images: Mapping[str, Image]) -> Grid:
+    first = next(iter(images))
+    shared: Grid = images[first].grid
+    for name, image in images.items():
+        if not image.grid.isclose(shared):
             raise StateError(
-                f"the channels are not on one grid: {grids[0]} and {grid}; resample them, for "
-                "example with Resample('first') in preprocess",
+                f"the channels {first!r} and {name!r} are not on one grid: {shared} and "
+                f"{image.grid}; resample them by preprocess=vx.Resample({first!r})",
                 code="GRIDS_DIFFER",
             )
-    first: Grid = grids[0]
-    return first
+    return shared
 
 
 def _require_invertible(before: Image, after: Image) -> None:
