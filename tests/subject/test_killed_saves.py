@@ -71,7 +71,7 @@ def test_it_is_the_old_subject_or_the_new_one_or_named_and_saving_mends_it(tmp_p
             opened(folder, suffix).load()
         assert caught.value.code == "SAVED_APART"
         assert f"{NAMES[0]}{suffix}" in str(caught.value)
-        assert "save the subject again (overwrite=True)" in str(caught.value)
+        assert "Save the subject again (overwrite=True)" in str(caught.value)
         assert "SAVED_APART" in {one.code for one in vx.verify(folder)}
     else:
         assert seeds(opened(folder, suffix)) == each

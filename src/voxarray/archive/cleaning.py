@@ -62,7 +62,7 @@ def clean(
         return clean_bucket(text, unlocked=unlocked, dry_run=dry_run)
     root = os.path.abspath(os.path.expanduser(text))
     if not os.path.isdir(root):
-        raise MissingFileError(f"there is no folder {root}", path=root)
+        raise MissingFileError(f"there is no folder {root}: check the path", path=root)
     closed: list[OSError] = []
     leftovers = []
     for archive in _archives(root):

@@ -64,7 +64,9 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         status = os.stat(absolute)
     except OSError as error:
         if is_absence(error):
-            raise MissingFileError(f"there is no archive {absolute}", path=absolute) from None
+            raise MissingFileError(
+                f"there is no archive {absolute}: check the path", path=absolute
+            ) from None
         raise of_system(error, absolute) from error
     if stat.S_ISDIR(status.st_mode):
         return TreeStore(absolute)
@@ -98,7 +100,7 @@ def _locate(absolute: Path) -> ArchiveLocation:
         if _is_node(folder):
             top = folder
     if not absolute.exists():
-        raise MissingFileError(f"there is no archive {absolute}", path=absolute)
+        raise MissingFileError(f"there is no archive {absolute}: check the path", path=absolute)
     if not _is_node(absolute):
         raise FormatError(
             f"{absolute} is a folder without zarr.json, so it is not a Zarr archive: give the path "

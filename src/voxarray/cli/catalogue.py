@@ -99,6 +99,8 @@ def _print_log(cohort: Cohort, subject: str, *, as_json: bool) -> None:
     try:
         events = cohort.log(subject)
     except KeyError:
-        raise click.UsageError(f"there is no subject {subject!r} in the catalogue") from None
+        raise click.UsageError(
+            f"there is no subject {subject!r} in the catalogue: check the name"
+        ) from None
     for event in events:
         console().say(json.dumps(event) if as_json else in_words(event))

@@ -105,7 +105,10 @@ def command(
 
 def _one(sources: tuple[str, ...], target: Destination, arguments: dict[str, Any]) -> None:
     if arguments["zipped"] and suffix_of(target.path) != ".ozx":
-        raise click.UsageError(f"--zip makes .ozx files, and {target.path} is not one")
+        raise click.UsageError(
+            f"--zip makes .ozx files, and {target.path} is not one: leave --zip out, or choose a "
+            "name in .ozx"
+        )
     source = _single(sources, target)
     outcome = Outcome()
     with outcome.attempt(source):

@@ -51,7 +51,7 @@ def _remove_everywhere(cohort: Cohort, name: str) -> NoReturn:
     outcome.console.document["removed_from"] = outcome.done
     if outcome.done:
         outcome.console.say(f"{cohort.path}: removed {name} from {len(outcome.done)} archives")
-    outcome.exit(f"NO_LABELS: no archive of {cohort.path} has a label map {name!r}")
+    outcome.exit(f"NO_LABELS: no archive of {cohort.path} has a label map {name!r}: check the name")
 
 
 def _archives_with(cohort: Cohort, name: str) -> list[str]:

@@ -133,7 +133,7 @@ def verify_below(
     """
     found = holdings(paths)
     for path in found.barren:
-        text = "holds no archive and no cohort, at any depth"
+        text = "holds no archive and no cohort, at any depth: check the path"
         yield Verdict(path, (Problem("NOTHING_FOUND", path, text),))
     for error in found.refused:
         yield refused(error)
@@ -202,8 +202,8 @@ def _of_names(entry: Entry, archive: str, places: dict[_Named, str]) -> list[Pro
         other = places.setdefault((subject, pipeline_of(entry.facts["facts"]), name), place)
         if other != place:
             text = (
-                f"is called {name!r} as {other} is, of the same subject {subject!r}, so that a "
-                "cohort cannot open this subject: remove one of them (a label map with voxarray "
+                f"has the same name, {name!r}, as {other} of the same subject, {subject!r}. A "
+                "cohort cannot open such a subject: remove one of them (a label map with voxarray "
                 f'remove-labels), or choose one by a query such as "image == {image!r}"'
             )
             found.append(Problem("NAME_COLLISION", place, text))
@@ -295,8 +295,8 @@ def _of_catalogue(
 def _without_catalogue(folder: CohortLayout) -> Verdict:
     name = os.path.basename(folder.catalogue)
     text = (
-        "is missing, so that queries, exports and training find no archive: parts of the cohort "
-        "were converted and it was not finalised, or it was deleted. Run voxarray finalise"
+        "is missing, so queries, exports and training find no archive. Somebody deleted it, or the "
+        "cohort was converted in parts and not finalised. Run voxarray finalise"
     )
     return Verdict(name, (Problem("NO_CATALOGUE", name, text),))
 

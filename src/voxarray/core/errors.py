@@ -347,7 +347,8 @@ def of_system(error: OSError, path: str) -> VoxarrayError:
             path=path,
         )
     if is_absence(error):
-        return MissingFileError(f"there is no file {path} ({error.strerror})", path=path)
+        text = f"there is no file {path} ({error.strerror}): check the path"
+        return MissingFileError(text, path=path)
     if isinstance(error, IsADirectoryError):
         return UnsupportedError(
             f"{path} is a folder, and a file was expected: give the path of a file",

@@ -36,7 +36,7 @@ def network_of(path: str) -> Network:
         VoxarrayWarning: The file is a program: loading it is as good as running it.
     """
     if not os.path.isfile(path):
-        raise MissingFileError(f"there is no model {path}", path=path)
+        raise MissingFileError(f"there is no model {path}: check the path", path=path)
     if path.lower().endswith(".onnx"):
         return OnnxNetwork.of(path)
     kind = _kind(path)

@@ -79,7 +79,9 @@ class Montage:
         if suffix not in known:
             raise ValueError(f"montage={os.fspath(path)!r}: expected one of .{', .'.join(known)}")
         if not os.path.isdir(os.path.dirname(os.path.abspath(local_destination(path)))):
-            raise MissingFileError(f"there is no folder for {os.fspath(path)}", path=path)
+            raise MissingFileError(
+                f"there is no folder for {os.fspath(path)}: make it first", path=path
+            )
         self.most = most
         self.left_out = 0
         self._path = local_destination(path)

@@ -200,7 +200,7 @@ def absent(path: str) -> MissingFileError:
     link into an annex of git that lacks the file.
     """
     if not os.path.islink(path):
-        return MissingFileError(f"there is no file {path}", path=path)
+        return MissingFileError(f"there is no file {path}: check the path", path=path)
     target = os.readlink(path)
     if _ANNEX in os.path.normpath(target):
         return MissingFileError(

@@ -83,9 +83,9 @@ def apart(one: SavedTogether, other: SavedTogether) -> StateError:
     """The error of two archives that may not belong together."""
     return StateError(
         f"{one.name} and {other.name} in {one.folder} are of two different calls of Subject.save, "
-        "so that they may not belong together. Each call was to save both: one was interrupted, or "
-        "is not done yet, or two saved at once; save the subject again "
-        "(overwrite=True), or open the images without a Subject",
+        "so they may not belong together. One call was interrupted or is not done yet, or both ran "
+        "at the same time. Save the subject again (overwrite=True), or open the images without a "
+        "Subject",
         code="SAVED_APART",
         path=one.folder,
     )

@@ -46,7 +46,7 @@ def open_file(path: str) -> BinaryIO:
     place, key = _object(path)
     stamp = place.stat(key)
     if stamp is None:
-        raise MissingFileError(f"there is no {path}", path=path)
+        raise MissingFileError(f"there is no {path}: check the path", path=path)
     import tempfile
 
     copy: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # given away

@@ -47,11 +47,11 @@ class SavingCall:
         others = [path for path, saved in self._saved.items() if _found(path) != saved]
         if others:
             rest = [path for path in self._paths if path not in others]
-            beside = f", so that it may not belong to {', '.join(rest)}" if rest else ""
+            beside = f", so they may not belong to {', '.join(rest)}" if rest else ""
             raise ArchiveError(
                 f"somebody else has replaced or deleted {', '.join(others)} while the subject was "
-                f"saved{beside}: let one save at a time, and save the subject again with "
-                "overwrite=True",
+                f"saved{beside}: let only one process save at a time, and save the subject again "
+                "with overwrite=True",
                 code="OVERTAKEN",
                 path=others[0],
             )

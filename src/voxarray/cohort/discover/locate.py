@@ -69,7 +69,7 @@ def _is_told_at_once(source: str, path: str) -> bool:
         return is_image(path)
     if glob.has_magic(path):
         return False
-    raise MissingFileError(f"there is nothing at {path}", path=path)
+    raise MissingFileError(f"there is nothing at {path}: check the path", path=path)
 
 
 def _one(name: str, roots: Sequence[tuple[str, str]], listed: Mapping[str, list[str]]) -> str:

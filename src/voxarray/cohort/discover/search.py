@@ -208,7 +208,7 @@ class _Search:
         if not is_there and glob.has_magic(path):
             return self._globbed(path)
         if not is_there:
-            raise MissingFileError(f"there is nothing at {path}", path=path)
+            raise MissingFileError(f"there is nothing at {path}: check the path", path=path)
         absolute = os.path.abspath(path)
         return self._counted([_alone(absolute, os.path.basename(absolute), self.options)])
 

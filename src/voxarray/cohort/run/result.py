@@ -104,7 +104,7 @@ class CohortResult:
         report = folder.readable_report if self.summary else "the journal of the cohort"
         raise VoxarrayError(
             f"{self.failed} images failed and {self.remaining} remain{why}; all others are "
-            f"converted, and {report} names those that are not{': ' if told else ''}{told}{more}",
+            f"converted, and {report} names the missing ones{': ' if told else ''}{told}{more}",
             code="SOME_FAILED",
             path=folder.readable_report if self.summary else folder.journal,
         )

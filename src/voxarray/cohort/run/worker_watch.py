@@ -145,7 +145,7 @@ class WorkerWatch:
                 self.stuck.get(address) or f"the worker {address} is {_status(one)}"
                 for address, one in workers.items()
             ]
-            why = "; ".join(whys[:3]) or "those that died were not started again"
+            why = "; ".join(whys[:3]) or "all workers died, and none was started again"
             self.give_up(ours, f"no worker is left that makes progress: {why}")
 
 

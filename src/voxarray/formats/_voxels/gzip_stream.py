@@ -146,8 +146,8 @@ def named_errors() -> Iterator[None]:
 def _named(said: str) -> FormatError:
     if any(text in said for text in _CHECK_FAILED):
         return ChecksumError(
-            f"the decoded bytes are not those that were compressed ({said}): the file is damaged, "
-            "copy or download it again",
+            f"the decoded bytes differ from the bytes that were compressed ({said}): the file is "
+            "damaged, copy or download it again",
             code="BAD_CRC",
         )
     if any(text in said for text in _NO_MEMBER):

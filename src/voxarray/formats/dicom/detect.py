@@ -50,7 +50,9 @@ def dicom_files(folder: str | os.PathLike[str]) -> list[str]:
         with os.scandir(folder) as entries:
             paths = sorted(entry.path for entry in entries if _may_be_dicom(entry))
     except FileNotFoundError:
-        raise MissingFileError(f"there is no folder {folder}", path=folder) from None
+        raise MissingFileError(
+            f"there is no folder {folder}: check the path", path=folder
+        ) from None
     dicom = []
     for path in paths:
         head = _head(path)

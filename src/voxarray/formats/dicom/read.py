@@ -117,7 +117,11 @@ def _headers(path: Files) -> list[Header]:
     with naming_errors_of_system(first):
         found = dicom_files(os.path.abspath(first))
     if not found:
-        raise FormatError(f"the folder {first} holds no DICOM files", code="NOT_DICOM", path=first)
+        raise FormatError(
+            f"the folder {first} holds no DICOM files: give the folder of one series",
+            code="NOT_DICOM",
+            path=first,
+        )
     require(
         len(found) * _HEADER_BYTES,
         lambda: f"the headers of the {len(found)} files in {first}",

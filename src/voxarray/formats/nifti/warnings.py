@@ -34,8 +34,8 @@ def _sizes(header: NiftiHeader) -> list[str]:
         )
     if 0 in dim[3:used]:
         warnings.append(
-            f"ZERO_DIM: dim is {header.record['dim'].tolist()}; axes beyond the third that have no "
-            "size count as one"
+            f"ZERO_DIM: dim is {header.record['dim'].tolist()}; axes beyond the third whose size "
+            "is 0 are read as of size 1"
         )
     return warnings
 

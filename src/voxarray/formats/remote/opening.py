@@ -86,7 +86,7 @@ def _guessed(url: str, address: Address, known: list[str]) -> Source:
         RemoteFile.of(objects_at(address.parent), address.name)
     except MissingFileError:
         raise MissingFileError(
-            f"there is neither a file nor a Zarr group or array {address.shown}",
+            f"there is neither a file nor a Zarr group or array {address.shown}: check the address",
             path=address.shown,
         ) from None
     raise UnsupportedError(

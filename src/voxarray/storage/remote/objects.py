@@ -284,7 +284,7 @@ class Objects(ABC):
         kind = Failure.TRANSIENT if short else self._failure(error)
         said = retries.without_secrets(error)
         if kind is Failure.MISSING:
-            return MissingFileError(f"there is no {where}", path=self.shown)
+            return MissingFileError(f"there is no {where}: check the address", path=self.shown)
         if kind is Failure.DENIED:
             return AccessDeniedError(
                 f"{where} may not be {done} ({said}): check the credentials, or for public data "
