@@ -187,3 +187,21 @@ def test_images_and_label_maps_are_counted_apart(tmp_path):
     (tmp_path / "other").mkdir()
     counts = converted(tmp_path / "other", T1, SEG).census.document()
     assert (counts["taken"], counts["label_maps"]) == (4, 2)
+
+
+def test_a_label_map_goes_with_the_image_that_was_named_first(tmp_path):
+    """Not with the first by the name of its file, which nobody has chosen."""
+    for name in ("a_t1.nii.gz", "a_flair.nii.gz", "a_seg.nii.gz"):
+        save(tmp_path / "in/sub-1" / name)
+    patterns = {"t1": "{subject}/*_t1*", "flair": "{subject}/*_flair*"}
+    for order in (("t1", "flair"), ("flair", "t1")):
+        out = tmp_path / "-".join(order)
+        vx.convert_cohort(
+            tmp_path / "in",
+            out,
+            image_patterns={name: patterns[name] for name in order},
+            label_patterns={"seg": "{subject}/*_seg*"},
+            progress=False,
+        )
+        (chosen,) = vx.Cohort(out).query(f"image == {order[0]!r} and 'seg' in labels")
+        assert chosen.get_images_names() == [order[0], "seg"]

@@ -328,3 +328,26 @@ def test_cells_are_texts_to_a_spreadsheet(tmp_path, monkeypatch):
     for text in (told, table, page):
         assert "\u202e" not in text
         assert "\x1b" not in text
+
+
+def test_a_query_tells_of_label_maps_that_are_stored_with_another_image():
+    rows = [
+        ("a", "flair", ["seg"], "done"),
+        ("a", "t1", [], "done"),
+        ("b", "t1", [], "done"),
+        ("b", "lesion", [], "done"),
+    ]
+    table = pd.DataFrame(rows, columns=["subject", "image", "labels", "status"])
+    with pytest.warns(
+        vx.VoxarrayWarning, match="LABELS_ELSEWHERE.*of a, the image flair holds seg"
+    ):
+        assert not matching(table, "image == 't1' and 'seg' in labels").any()
+    with pytest.warns(vx.VoxarrayWarning, match="LABELS_ELSEWHERE"):
+        assert not matching(table, "image == 't1' and 'lesion' in labels").any()
+    for expression, expected in (
+        ("image == 't1' and 'brain' in labels", ""),  # nowhere
+        ("image == 't2' and 'seg' in labels", ""),
+        ("'seg' in labels", "a"),  # found
+        ("image == 't1' and 'seg' in images", "a"),
+    ):
+        assert "".join(table.subject[matching(table, expression)]) == expected, expression

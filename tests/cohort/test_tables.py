@@ -177,3 +177,49 @@ def test_one_file_in_two_rows(tmp_path):
     result = run("convert", tmp_path / "list.csv", tmp_path / "out")
     assert result.exit_code == 3
     assert "NAME_COLLISION: 0.nii is named 2 times as the image 'image'" in result.stderr
+
+
+def of_two_sites(folder):
+    for number, site in ((1, "siteA"), (2, "siteB")):
+        save(folder / site / f"P00{number}/mri/T1.nii", number)
+    text = "participant_id\tage\nP001\t30\nP002\tn/a\n"
+    (folder / "participants.tsv").write_text(text)
+
+
+def test_participants_of_a_folder_that_patterns_search(tmp_path):
+    """Their table stands where BIDS has it; names of files need not be those of BIDS."""
+    of_two_sites(tmp_path / "in")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vx.convert_cohort(
+            tmp_path / "in",
+            tmp_path / "out",
+            image_patterns={"t1": "**/{subject}/mri/T1*"},
+            keep_metadata=["age"],
+        )
+    table = vx.Cohort(tmp_path / "out").table
+    assert dict(zip(table.subject, table.age, strict=True)) == {"P001": "30", "P002": "n/a"}
+    assert vx.Cohort(tmp_path / "out").query("age > 20").names == ["P001"]
+
+
+def test_participants_of_a_plain_folder(tmp_path):
+    scans(tmp_path / "in")
+    (tmp_path / "in/participants.tsv").write_text("participant_id\tage\n0\t30\n2\t31\n")
+    with pytest.warns(vx.VoxarrayWarning, match="METADATA_ABSENT: 1 subject has no row .* as 1,"):
+        vx.convert_cohort(tmp_path / "in", tmp_path / "out", keep_metadata=["age"])
+    table = vx.Cohort(tmp_path / "out").table
+    assert table.age.fillna("-").tolist() == ["30", "-", "31"]
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.txt"])
+def test_where_relative_paths_begin_is_told(tmp_path, name):
+    """A path that holds from the current folder is looked for below that of the table."""
+    scans(tmp_path / "raw", 1)
+    absent = tmp_path / "absent.nii"
+    text = f"0.nii\nraw/0.nii\n{absent}\n"
+    (tmp_path / "raw" / name).write_text(text if name.endswith("txt") else f"image\n{text}")
+    result = run("convert", tmp_path / "raw" / name, tmp_path / "out")
+    assert result.exit_code == 3
+    told = "relative paths begin at the folder of the table or list that names them"
+    assert f"NOT_FOUND: there is no file raw/0.nii; {told}" in result.stderr
+    assert result.stderr.count(told) == 1  # nothing of the one that is named from the root

@@ -66,13 +66,15 @@ def convert_cohort(
             that matches ``{subject}`` if the pattern has it. In a mapping, the keys are the names
             of the images, and each has one pattern or several.
         label_patterns: As ``image_patterns``, for label maps. A label map belongs to the images of
-            its subject. Without ``image_patterns``, the subject of an image is its path below the
-            folder, without the suffix.
-        image_columns: Columns of a manifest that hold paths of images.
+            its subject; if several of these have its grid, it is stored with the first one of
+            ``image_patterns``. Without ``image_patterns``, the subject of an image is its path
+            below the folder, without the suffix.
+        image_columns: Columns of a manifest that hold paths of images. Relative paths begin at the
+            folder of the manifest.
         label_columns: Columns of a manifest that hold paths of label maps.
         subject_column: Column of a manifest that names the subject.
-        keep_metadata: Header fields and columns to keep in the catalogue, though they may identify
-            a patient.
+        keep_metadata: Header fields, and columns of a manifest or of ``participants.tsv``, to keep
+            in the catalogue, though they may identify a patient.
         codec: Profile of the archives' codec: one of the profiles that `Image.save` lists.
         levels: Pyramid levels, as `Image.save` has them.
         chunks: Edge of chunks, in voxels.

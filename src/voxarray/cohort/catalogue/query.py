@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import FormatError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _LONGEST = 10_000
 
 IMAGES = "images"
 """What queries call the names of all images and label maps of a subject, which are no column."""
+
+_LABELS = "labels"
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -58,8 +61,16 @@ def matching(table: pd.DataFrame, expression: str) -> pd.Series:
     Raises:
         FormatError: It is no query (``BAD_QUERY``), or names a column that there is not
             (``UNKNOWN_COLUMN``).
+
+    Warns:
+        VoxarrayWarning: No row matches, and some would if ``labels`` held all label maps of the
+            subject (``LABELS_ELSEWHERE``).
     """
-    return _Query(table, expression).rows()
+    query = _Query(table, expression)
+    found = query.rows()
+    if not found.any() and _LABELS in query.used:
+        _warn_of_labels_elsewhere(table, expression)
+    return found
 
 
 class _Query:
@@ -68,6 +79,7 @@ class _Query:
     def __init__(self, table: pd.DataFrame, expression: str) -> None:
         self.table, self.expression = table, expression
         self.quoted: list[str] = []
+        self.used: set[str] = set()
 
     def rows(self) -> pd.Series:
         tree = self._parsed()
@@ -225,6 +237,7 @@ class _Query:
 
     def _column(self, node: ast.Name) -> pd.Series:
         name = self._name(node)
+        self.used.add(name)
         if name == IMAGES and name not in self.table.columns:
             return _images_of_subjects(self.table)
         if name not in self.table.columns:
@@ -278,6 +291,29 @@ def _images_of_subjects(table: pd.DataFrame) -> pd.Series:
             names.setdefault(subject, set()).update([image, *labels])
     found = [sorted(names.get(subject, ())) for subject in table["subject"]]
     return pd.Series(found, table.index, dtype=object, name=IMAGES)
+
+
+def _warn_of_labels_elsewhere(table: pd.DataFrame, expression: str) -> None:
+    """Say so if only the place of label maps is why a query finds nothing."""
+    found = _Query(table.assign(**{_LABELS: _images_of_subjects(table)}), expression).rows()
+    if not found.any():
+        return
+    subject = table["subject"][found].iloc[0]
+    own = table[(table["subject"] == subject) & (table["status"] == "done")]
+    stored = [
+        (name, image)
+        for image, names in zip(own["image"], own[_LABELS], strict=True)
+        for name in names
+    ]
+    example = next(
+        (f"; of {subject}, the image {image} holds {name}" for name, image in stored), ""
+    )
+    warn_by_code(
+        "LABELS_ELSEWHERE",
+        f"no image matches {expression!r:.200}: label maps of the same subjects are stored with "
+        f"another image, or in archives of their own{example}. {_LABELS} holds the label maps in "
+        f"the archive of an image; {IMAGES} holds all images and label maps of its subject",
+    )
 
 
 _MISSING = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pathspec import GitIgnoreSpec
 
-from voxarray.cohort.discover.input import stem
+from voxarray.cohort.discover.input import DiscoveredInput, stem
 from voxarray.cohort.discover.text_table import TableError, TextTable, not_once, read_table
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import FormatError
@@ -197,6 +197,28 @@ def _by_participant(table: TextTable, wanted: Sequence[str]) -> dict[str, dict[s
     return found
 
 
+def with_participants(
+    folder: str, prefix: str, inputs: Iterable[DiscoveredInput], columns: Sequence[str]
+) -> Iterator[DiscoveredInput]:
+    """Inputs of a folder with what ``participants.tsv`` says of the subject of that very name.
+
+    Args:
+        folder: That was searched.
+        prefix: Of the names of its subjects.
+        inputs: As they were found.
+        columns: To keep.
+    """
+    rows = participants(folder, columns)
+    unlisted = set[str]()
+    for one in inputs:
+        whose = one.subject.removeprefix(prefix)
+        if rows is not None and whose not in rows:
+            unlisted.add(whose)
+        yield replace(one, kept=rows[whose]) if rows is not None and whose in rows else one
+    if rows is not None and unlisted:
+        warn_of_unlisted(unlisted, rows, columns)
+
+
 def warn_of_unlisted(
     subjects: Collection[str], rows: Collection[str], columns: Sequence[str]
 ) -> None:
@@ -207,7 +229,7 @@ def warn_of_unlisted(
         f"{count} subject{'s have' if count > 1 else ' has'} no row in {PARTICIPANTS}, such as "
         f"{min(subjects)}, so there is no {' or '.join(columns)} of "
         f"{'them' if count > 1 else 'it'} to keep; {_PARTICIPANT} must be the name of the "
-        f"subject's folder{f', and is {listed!r} in the first row' if listed is not None else ''}",
+        f"subject{f', and is {listed!r} in the first row' if listed is not None else ''}",
     )
 
 

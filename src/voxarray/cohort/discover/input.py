@@ -25,6 +25,7 @@ class DiscoveredInput:
         location: Absolute path, or URL.
         entities: Of BIDS, by their short names; empty where nobody knows.
         kept: Columns of a table that the user asked to keep.
+        is_relative: Whether a table or list names it by a path that begins at its own folder.
         collides_with: What else would be the same image of the same subject, as the user calls it:
             none of them is converted.
     """
@@ -36,6 +37,7 @@ class DiscoveredInput:
     location: str
     entities: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, Any] = field(default_factory=dict)
+    is_relative: bool = False
     collides_with: tuple[str, ...] = ()
 
 

@@ -70,6 +70,7 @@ def found_in(
                 source=source,
                 location=location,
                 kept=kept,
+                is_relative=is_relative(cell),
             )
 
 
@@ -99,6 +100,13 @@ def location_of(cell: str, folder: str) -> str:
     with suppress(UnsupportedError):  # what is wrong with it is said of this image alone
         cell = as_local(cell)
     return cell if is_url(cell) else os.path.join(folder, os.path.expanduser(cell))
+
+
+def is_relative(cell: str) -> bool:
+    """Whether an entry of a table or list is a path that begins at its folder."""
+    with suppress(UnsupportedError):
+        cell = as_local(cell)
+    return not is_url(cell) and not os.path.isabs(os.path.expanduser(cell))
 
 
 def _names_and_rows(path: str) -> tuple[Sequence[str], Sequence[Row]]:

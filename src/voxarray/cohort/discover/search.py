@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voxarray.cohort.discover import bids, closed_folders, manifest_table
@@ -270,11 +270,14 @@ class _Search:
     def _named_below(
         self, path: str, prefix: str, names: Sequence[str]
     ) -> Iterable[DiscoveredInput]:
+        inputs: Iterable[DiscoveredInput]
         if self.choice.image_patterns or self.choice.label_patterns:
-            return self._by_pattern(path, prefix, names)
-        if bids.is_dataset(path):
+            inputs = self._by_pattern(path, prefix, names)
+        elif bids.is_dataset(path):
             return self._of_dataset(path, prefix, names)
-        return [_alone(joined(path, name), prefix + name, self.options) for name in names]
+        else:
+            inputs = (_alone(joined(path, name), prefix + name, self.options) for name in names)
+        return bids.with_participants(path, prefix, inputs, self.options.keep_metadata)
 
     def _globbed(self, pattern: str) -> Iterator[DiscoveredInput]:
         root = fixed_part(pattern)
@@ -293,21 +296,23 @@ class _Search:
         given = [(name, text, "image") for name, text in choice.image_patterns]
         given += [(name, text, "label map") for name, text in choice.label_patterns]
         rules = [(name, text, compile_pattern(text), what) for name, text, what in given]
+        named: list[list[DiscoveredInput]] = [[] for _ in rules]
         self.census.by_pattern = True
         for name in names:
             # Labels first: "*_seg.nii.gz" is also a "*.nii.gz".
-            for image, text, pattern, what in reversed(rules):
+            for number, (image, text, pattern, what) in reversed([*enumerate(rules)]):
                 match = pattern.fullmatch(name)
                 if match:
                     is_label = what == "label map"
                     self.census.fits[what, image, text] += 1
-                    yield DiscoveredInput(
+                    found = DiscoveredInput(
                         subject=prefix + (subject_of(match) or stem(name)),
                         image=image or (LABEL if is_label else IMAGE),
                         kind="label" if is_label or labels_only else "intensity",
                         source=prefix + name,
                         location=joined(folder, name),
                     )
+                    named[number].append(found)
                     break
             else:
                 if choice.image_patterns:
@@ -315,6 +320,9 @@ class _Search:
                     self.census.misfit = self.census.misfit or prefix + name
                 else:  # only label maps were named: the rest are images
                     yield _alone(joined(folder, name), prefix + name, self.options)
+        # In the order of the patterns: a label map goes with the image that was named first.
+        for inputs in named:
+            yield from inputs
 
     def _of_dataset(
         self, folder: str, prefix: str, names: Sequence[str]
@@ -379,4 +387,5 @@ def _listed(path: str, options: ArchiveOptions) -> Iterator[DiscoveredInput]:
     for line in lines:
         if line and not line.startswith("#"):
             location = manifest_table.location_of(line, folder)
-            yield _alone(location, manifest_table.name_of(location, folder), options)
+            found = _alone(location, manifest_table.name_of(location, folder), options)
+            yield replace(found, is_relative=manifest_table.is_relative(line))

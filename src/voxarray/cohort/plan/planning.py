@@ -24,7 +24,7 @@ from voxarray.cohort.plan.plan import Plan, key_of
 from voxarray.cohort.plan.retained_fields import kept_of
 from voxarray.core import settings
 from voxarray.core.dtype_names import dtype_name
-from voxarray.core.errors import FormatError, VoxarrayError
+from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
 from voxarray.geometry.grid import Grid
 from voxarray.source.base import Source
 
@@ -130,7 +130,11 @@ def _stamp(one: DiscoveredInput) -> InputFingerprint | Failure:
     try:
         return InputFingerprint.of(one.location)
     except (VoxarrayError, OSError, ValueError) as error:  # such as a null byte in a path
-        return failure_of(error, one.source, {one.location: one.source})
+        failure = failure_of(error, one.source, {one.location: one.source})
+        if failure.code != MissingFileError.default_code or not one.is_relative:
+            return failure
+        told = "relative paths begin at the folder of the table or list that names them"
+        return replace(failure, message=f"{failure.message}; {told}")
 
 
 Signature = frozenset[tuple[str, str]]

@@ -20,6 +20,7 @@ def warn_of_absent_fields(plan: Plan, options: ArchiveOptions) -> None:
         warn_by_code(
             "METADATA_ABSENT",
             f"no image has {' or '.join(map(repr, absent))} to keep: expected a column of a "
-            "manifest or of participants.tsv, a text of the NIfTI header such as descrip, or a "
-            "keyword of DICOM such as PatientAge; upper and lower case count",
+            "manifest, or of participants.tsv at the top of the folder that is converted, a text "
+            "of the NIfTI header such as descrip, or a keyword of DICOM such as PatientAge; upper "
+            "and lower case count",
         )
