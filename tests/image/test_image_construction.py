@@ -126,6 +126,10 @@ def test_a_dask_array_stays_lazy():
     np.testing.assert_array_equal(child.data, voxels()[:, 1:3, ::-1])
 
 
+CHOSEN_BY_TRUTH = da.ones((1, 4, 5, 6))[:, da.from_array(np.array([True, False, True, True]))]
+"""Of how many planes, dask does not know before it computes."""
+
+
 @pytest.mark.parametrize(
     ("tensor", "error", "message"),
     [
@@ -136,6 +140,7 @@ def test_a_dask_array_stays_lazy():
         (np.zeros((1, 2, 3, 4), "U1"), TypeError, "must hold numbers"),
         (np.zeros((1, 2, 0, 4)), ValueError, "holds no voxels"),
         (torch.zeros(1, 2, 0, 4), ValueError, "holds no voxels"),
+        (CHOSEN_BY_TRUTH, ValueError, "call array.compute_chunk_sizes() first"),
     ],
 )
 def test_what_is_no_tensor(tensor, error, message):

@@ -127,5 +127,10 @@ def _require_4d(shape: Sequence[int]) -> None:
             f"Input tensor must be 4D, (C, W, H, D), but it is {len(shape)}D with shape "
             f"{tuple(shape)}; tensor[None] adds an axis in front, tensor[..., None] behind"
         )
+    if any(n != n for n in shape):  # NaN, where dask does not know the size
+        raise ValueError(
+            f"Input tensor has the shape {tuple(shape)}: dask does not know yet how many voxels an "
+            "index of truth values chose; call array.compute_chunk_sizes() first"
+        )
     if 0 in shape:
         raise ValueError(f"Input tensor holds no voxels, its shape is {tuple(shape)}")
