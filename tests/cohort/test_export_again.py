@@ -23,6 +23,7 @@ VOXELS = {
     "fractions": RANDOM.normal(size=(9, 8, 7)),
     "grey slice": RANDOM.integers(0, 200, (9, 8, 1)).astype(np.uint8),
     "slice of fractions": RANDOM.uniform(0, 200, (9, 8, 1)),
+    "all of a type": np.arange(256, dtype=np.uint8).reshape(8, 8, 4),
     "deep slice": RANDOM.integers(0, 60_000, (9, 8, 1)).astype(np.uint16),
 }
 

@@ -260,7 +260,8 @@ def _differing(there: Source, source: Source, held: np.dtype, grid: Grid) -> str
     """What tells one image from another, of which a file holds this type and this grid."""
     if there.shape != source.shape:
         return f"holds another image, of shape {there.shape} and not {source.shape}"
-    if there.dtype != held:
+    # MINC's type depends on the values, too; they are compared below, whatever the type.
+    if there.dtype not in (held, source.dtype):
         return f"holds {there.dtype.name} voxels and not {held.name}"
     if not there.grid.isclose(grid):
         return "its affine is different"

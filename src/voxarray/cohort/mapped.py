@@ -282,7 +282,7 @@ class Mapped(Sequence[Subject]):
         if origin != self._origin:
             raise FormatError(
                 f"{folder.root} holds a cohort that was not made of {self.cohort.path}: choose "
-                "another folder",
+                "another folder, or, if the same cohort has moved, delete plan.json in this folder",
                 code="OTHER_SOURCE",
             )
 
