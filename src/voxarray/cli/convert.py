@@ -186,7 +186,7 @@ def _cohort(
             f"{what}: leave out {', '.join(unused)}"
         )
     if suffix is None:
-        from voxarray.cohort.mapped import Unchanged  # brings all transforms
+        from voxarray.cohort.unchanged import Unchanged
 
         again = cohort.map(Unchanged())
         tell(folder, lambda watcher: again.make(folder.root, options, run, watcher))

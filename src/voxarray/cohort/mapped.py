@@ -28,6 +28,7 @@ from voxarray.cohort.plan.previous import previous_plan, put_in_place
 from voxarray.cohort.run.build import ExecutionOptions, execute
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
+from voxarray.cohort.unchanged import Unchanged as Unchanged
 from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import FormatError, VoxarrayWarning
 from voxarray.core.function_arguments import require_transform
@@ -363,14 +364,6 @@ class Mapped(Sequence[Subject]):
             remove_file(folder.pipeline)
             return
         write_if_other(folder.pipeline, text.encode())
-
-
-@dataclass(frozen=True, slots=True)
-class Unchanged:
-    """Leaves subjects as they are: their archives are written again, with other options."""
-
-    def __call__(self, subject: Subject) -> Subject:
-        return subject
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from voxarray.cohort.mapped_opener import (
     facts_of,
     input_of,
 )
+from voxarray.cohort.mapped_sources import MappedSources
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.described import described, digest_of
 from voxarray.cohort.plan.failures import failure_of
@@ -42,7 +43,7 @@ def items_of(member: Member, transform: TransformLike, options: ArchiveOptions) 
     of = [seen, described(transform), options.digest()]
     if error is None:
         try:
-            return _made(opener, inputs[0], of, options)
+            return _made(opener, MappedSources.of(member, inputs), of, options)
         except Exception as raised:  # of a transform of the user's, too
             error = raised
     failure = failure_of(error, name, opener.places)
@@ -53,23 +54,32 @@ def items_of(member: Member, transform: TransformLike, options: ArchiveOptions) 
             subject=name,
             image=image,
             kind="intensity",
-            origin=inputs[0],
+            origin=origin,
             facts={PIPELINE: digest_of(transform)},
             key=key_of([name, *of]),
             failure=failure,
         )
-        for image in dict.fromkeys(part.image for part in member.parts)
+        for image, origin in _by_name(member, inputs).items()
     ]
 
 
+def _by_name(member: Member, inputs: Sequence[Input]) -> dict[str, Input]:
+    """The archive of each image of a subject; of those of one name the first."""
+    found: dict[str, Input] = {}
+    for part, origin in zip(member.parts, inputs, strict=True):
+        found.setdefault(part.image, origin)
+    return found
+
+
 def _made(
-    opener: MappedOpener, origin: Input, of: Sequence[Any], options: ArchiveOptions
+    opener: MappedOpener, sources: MappedSources, of: Sequence[Any], options: ArchiveOptions
 ) -> list[Item]:
     name, facts = opener.member.name, facts_of(opener.member)
     pipeline = {PIPELINE: digest_of(opener.transform)}
     made = opener.subject()
     items = []
     for image, layers in archives_of(made):
+        origin = sources.origin(image, made.get_image(image))
         items.append(
             Item(
                 slug=slug(name, image),
@@ -77,7 +87,10 @@ def _made(
                 image=image,
                 kind="label" if isinstance(made[image], LabelMap) else "intensity",
                 origin=origin,
-                layers=tuple(Layer(layer, origin) for layer in layers),
+                layers=tuple(
+                    Layer(layer, sources.origin(layer, made.get_image(layer), origin))
+                    for layer in layers
+                ),
                 header=header_of(made.get_image(image).source, options),
                 facts={**facts.get(image, {}), **pipeline},
                 key=key_of([name, image, layers, *of]),

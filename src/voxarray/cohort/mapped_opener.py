@@ -12,7 +12,7 @@ from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item
-from voxarray.cohort.plan.opening import Opened
+from voxarray.cohort.plan.opening import Opened, divided
 from voxarray.core.errors import FormatError, SourceChangedError
 from voxarray.core.transform_misfits import naming_misfits
 from voxarray.image import LabelMap
@@ -51,10 +51,11 @@ class MappedOpener:
         return made
 
     def open(self, item: Item) -> Opened:
-        if input_of(self.member.root, item.origin.source).header != item.origin.header:
+        archive, _ = divided(item.origin.source)
+        if input_of(self.member.root, archive).header != item.origin.header:
             raise SourceChangedError(
-                f"{item.origin.source} was replaced after it was planned: save again",
-                path=item.origin.source,
+                f"{archive} was replaced after it was planned: save again",
+                path=archive,
             )
         made = self.subject()
         source = made.get_image(item.image).source

@@ -15,10 +15,12 @@ from voxarray.cohort.catalogue.finalise import last_failures
 from voxarray.cohort.catalogue.pipelines import pipeline_of
 from voxarray.cohort.discover.archives import holdings
 from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.described import digest_of
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import FileOpener
 from voxarray.cohort.plan.plan import Plan
+from voxarray.cohort.unchanged import Unchanged
 from voxarray.core.errors import AccessDeniedError, MissingFileError, VoxarrayError
 from voxarray.core.progress import Progress
 from voxarray.storage.saved_together import SavedTogether, apart
@@ -348,8 +350,22 @@ def _of_sources(
         opened = opener.open(item)
         problems = compare(path, opened.source, progress)
         for name, layer in opened.layers.items():
-            problems += compare(f"{path}/labels/{name}", layer.source, progress)
+            of_layer = compare(f"{path}/labels/{name}", layer.source, progress)
+            problems += [replace(one, where=f"labels/{name}: {one.where}") for one in of_layer]
     except Exception as error:  # of whatever reads the source: the other archives are verified
         failure = failure_of(error, item.origin.source, opener.places)
         return [Problem(failure.code, failure.file, failure.message)]
+    if problems and _is_computed(item):
+        differing = ", ".join(dict.fromkeys(problem.code for problem in problems))
+        text = (
+            f"is undamaged, but a pipeline or a function made it, and it differs from its source "
+            f"{item.origin.source} ({differing}), as what a pipeline makes does: verify cannot "
+            "tell whether the difference is the pipeline's. Verify without --source (source=)"
+        )
+        return [Problem("NOT_COMPARED", os.path.basename(path), text)]
     return problems
+
+
+def _is_computed(item: Item) -> bool:
+    """Whether something made an image of another cohort's that may have changed its voxels."""
+    return pipeline_of(item.facts) not in (None, digest_of(Unchanged()))

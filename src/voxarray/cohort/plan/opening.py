@@ -12,7 +12,7 @@ from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item
 from voxarray.cohort.plan.names import text_digest
 from voxarray.core.errors import FormatError, MissingFileError, SourceChangedError
-from voxarray.formats.registry import open_source
+from voxarray.formats.registry import names_archive, open_source
 from voxarray.source.base import Source
 
 
@@ -72,7 +72,11 @@ class FileOpener:
         return Opened(source, source.label_table, layers)
 
     def _open(self, origin: Input) -> Source:
-        location = self.locations.get(origin.source)
+        name, layer = origin.source, ""
+        location = self.locations.get(name)
+        if location is None:
+            name, layer = divided(name)
+            location = self.locations.get(name)
         if location is None:
             raise MissingFileError(
                 f"none of the given sources holds {origin.source}: give the sources that the "
@@ -83,7 +87,18 @@ class FileOpener:
             raise SourceChangedError(
                 f"{location} was changed after it was planned: plan again", path=location
             )
-        return open_series(location, origin.series)
+        return open_series(f"{location}{layer}", origin.series)
+
+
+_LABELS = "/labels/"
+
+
+def divided(source: str) -> tuple[str, str]:
+    """The archive that a source names, and what names the label map in it; "" if none is."""
+    archive, between, label = source.rpartition(_LABELS)
+    if not between or "/" in label or not names_archive(archive):
+        return source, ""
+    return archive, f"{between}{label}"
 
 
 def open_series(location: str, series: str | None) -> Source:
