@@ -185,8 +185,9 @@ def test_prefix_is_searched(bucket, scans_of, end):
     cohort = vx.Cohort(f"{bucket.url}/made")
     assert cohort.names == sorted(["b/c", *(f"a/sub-{n}" for n in range(COUNT))])
     np.testing.assert_array_equal(cohort["a/sub-2"]["image"].numpy(), image_of(2).numpy())
-    again = vx.convert_cohort(f"{bucket.url}/scans{end}", f"{bucket.url}/made")
-    assert (again.converted, again.present) == (0, COUNT + 1)
+    for other in (end, "/", ""):
+        again = vx.convert_cohort(f"{bucket.url}/scans{other}", f"{bucket.url}/made")
+        assert (again.converted, again.present) == (0, COUNT + 1)
 
 
 def test_prefix_names_are_those_of_a_folder(bucket, scans_of, tmp_path):

@@ -66,9 +66,9 @@ def plan_of(
         FormatError: If the cohort was made from other sources (``OTHER_SOURCE``) or in the other
             form, zipped or not (``OTHER_FORM``).
     """
-    origin = text_digest("\0".join(_named(sources)))
+    origin, *others = _origins(sources)
     if previous is not None:
-        _require_same(previous, origin, options)
+        _require_same(previous, (origin, *others), options)
     reusable, digest = _reusable(previous, options), options.digest()
     items: list[Item] = []
     done = 0
@@ -92,12 +92,18 @@ def plan_of(
     return Plan(tuple(items), origin, digest, options.zipped)
 
 
-def _named(sources: Sequence[str]) -> list[str]:
-    return [s if "://" in s else os.path.realpath(os.path.expanduser(s)) for s in sources]
+def _origins(sources: Sequence[str]) -> tuple[str, str]:
+    """Digests of what the user named, as plans have them now, and as those of 0.1.0 have them.
+
+    Then, a URL with a ``/`` at its end was another source than the same one without.
+    """
+    named = [s if "://" in s else os.path.realpath(os.path.expanduser(s)) for s in sources]
+    plain = [name.rstrip("/") if "://" in name else name for name in named]
+    return text_digest("\0".join(plain)), text_digest("\0".join(named))
 
 
-def _require_same(previous: Plan, origin: str, options: ArchiveOptions) -> None:
-    if previous.origin != origin:
+def _require_same(previous: Plan, origins: Sequence[str], options: ArchiveOptions) -> None:
+    if previous.origin not in origins:
         raise FormatError(
             "this folder holds a cohort that was made from other sources, and images of the same "
             "name would be replaced: choose another DESTINATION, or, if the same sources have "
