@@ -259,9 +259,22 @@ def test_tiff_refusals(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(STACK, photometric="minisblack")
         writer.write(STACK[:, :9].astype("f4"), photometric="minisblack")
-    with pytest.raises(UnsupportedError) as caught:
+    with pytest.raises(UnsupportedError, match="2 images of different kinds") as caught:
         opened(tmp_path / "a.tif")
     assert caught.value.code == "SEVERAL_SERIES"
+
+
+def test_a_tiff_whose_planes_were_written_one_by_one(tmp_path):
+    old, new = tmp_path / "old.tif", tmp_path / "new.tif"
+    with tifffile.TiffWriter(old) as writer:
+        for plane in STACK:
+            writer.write(plane, photometric="minisblack")
+    with pytest.raises(UnsupportedError, match="of one shape and type") as caught:
+        opened(old)
+    assert caught.value.code == "SEVERAL_SERIES"
+    # What the message says to do:
+    tifffile.imwrite(new, tifffile.imread(old, key=slice(None)), photometric="minisblack")
+    np.testing.assert_array_equal(everything(opened(new)[0])[0], STACK.T)
 
 
 def test_a_circle_of_pages(tmp_path):

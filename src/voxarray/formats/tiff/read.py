@@ -77,12 +77,23 @@ def open_tiff(path: str | os.PathLike[str]) -> FileArray:
     return source
 
 
+def _relation(file: Any) -> str:
+    """How the images of a file belong together, and what to do."""
+    if len({(one.shape, one.dtype) for one in file.series}) > 1:
+        return "of different kinds: split it"
+    return (
+        "of one shape and type, but does not say whether they are the planes of one stack: if they "
+        "are, write it again, tifffile.imwrite(new, tifffile.imread(old, key=slice(None)), "
+        'photometric="minisblack"); if not, split it'
+    )
+
+
 def _source(identity: FileIdentity, file: Any) -> tuple[FileArray, list[str]]:
     ome = OmeXml.parse(file.ome_metadata, file.filename) if file.is_ome else None
     parts = _parts(identity, ome)  # before tifffile goes where the document leads
     if len(file.series) != 1:
         raise UnsupportedError(
-            f"the file holds {len(file.series)} images of different kinds: split it",
+            f"the file holds {len(file.series)} images {_relation(file)}",
             code="SEVERAL_SERIES",
         )
     series = file.series[0]
