@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import voxarray as vx
 from inference.reference import blended, clear_of
 from voxarray.cli.main import main
+from voxarray.core.safe_yaml import loads
 
 
 class Net(torch.nn.Module):
@@ -244,3 +245,26 @@ def test_workers_without_a_cohort_are_refused(net, tmp_path):
     with pytest.raises(vx.UnsupportedError) as caught:
         vx.infer(net, image, tmp_path / "a.nii", patch_size=8, workers=2)
     assert caught.value.code == "UNUSED_KEYWORD"
+
+
+@pytest.mark.parametrize("route", ["one scan", "layer", "cohort"])
+def test_the_history_of_a_prediction_is_printed(cohort, net, tmp_path, route):
+    scan = cohort[0].get_first_image()
+    if route == "one scan":
+        made = vx.infer(net, scan, tmp_path / "p.ome.zarr", patch_size=8)
+    elif route == "layer":
+        made = vx.infer(net, scan, layer="found", patch_size=8)
+    else:
+        before = vx.Compose([vx.ToCanonical(), vx.Resample(1)])
+        labels = vx.infer(net, cohort, tmp_path / "p", patch_size=8, preprocess=before)
+        made = labels[0]["prediction"]
+    told = CliRunner().invoke(main, ["history", str(made.source.path)])
+    assert told.exit_code == 0, told.stderr
+    (step,) = [one for one in loads(told.stdout) if one["operation"] == "infer"]
+    recorded = [one for one in made.history if one["operation"] == "infer"][-1]
+    assert step["arguments"]["model"] == recorded["arguments"]["model"]
+    assert step["arguments"]["patch_size"] == [8, 8, 8]
+    (tmp_path / "again.yaml").write_text(told.stdout)
+    with pytest.raises(vx.FormatError, match="a model predicted the image") as error:
+        vx.Compose.from_yaml(tmp_path / "again.yaml")
+    assert error.value.code == "UNKNOWN_TRANSFORM"

@@ -9,7 +9,7 @@ import click
 from voxarray.cli.console import console, how_it_speaks
 from voxarray.core.errors import FormatError
 from voxarray.image import ScalarImage
-from voxarray.transforms.pipeline_file import parsed, to_text
+from voxarray.transforms.pipeline_file import PREDICTING, parsed, to_text
 
 
 @click.command("history")
@@ -23,6 +23,9 @@ def command(archive: str) -> None:
     needed.
     To do the same to a cohort, take the pipeline as it was given: `voxarray preprocess` keeps it as
     pipeline.yaml in the folder of the new cohort.
+
+    Of a prediction, the step infer names the digest of the model and every setting. No pipeline can
+    repeat that step: voxarray infer does, with the model.
     """
     path = os.path.expanduser(archive)
     history = ScalarImage(path).history
@@ -32,7 +35,14 @@ def command(archive: str) -> None:
             code="NO_HISTORY",
             path=path,
         )
-    text = to_text(history)
     # What cannot be done again is refused here, and not by the run that is made of it.
-    parsed(text, f"the history of {archive}")
-    console().say(text, newline=False)
+    others = [step for step in history if step["operation"] != PREDICTING]
+    parsed(to_text(others), f"the history of {archive}")
+    if len(others) < len(history):
+        console().say(_OF_A_PREDICTION)
+    console().say(to_text(history), newline=False)
+
+
+_OF_A_PREDICTION = (
+    "# A model predicted this (the step infer), which no pipeline can repeat: use voxarray infer."
+)

@@ -28,6 +28,9 @@ from voxarray.transforms.argument_types import misfit
 from voxarray.transforms.image_operation import METHODS, ImageOperation
 from voxarray.transforms.transform import Transform
 
+PREDICTING = "infer"
+"""The step of the history of what a model predicted."""
+
 _KEYS = {"operation", "arguments", "version", "voxarray", "mask"}
 _NO_OPERATIONS = (
     *(bases.Transform, bases.SpatialTransform, bases.IntensityTransform, bases.LabelTransform),
@@ -130,6 +133,12 @@ def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
     operation, arguments = _read(given, refuse)
     if operation == "convert":
         return None
+    if operation == PREDICTING:
+        raise refuse(
+            "UNKNOWN_TRANSFORM",
+            f"{operation!r} is no transform: a model predicted the image, and its history says "
+            "which model and how; to predict again, use voxarray infer (vx.infer) with the model",
+        )
     kind = _transform_named(operation)
     if kind is None and operation not in METHODS:
         raise refuse(
