@@ -21,7 +21,14 @@ from voxarray.core.keys import DATA
 from voxarray.geometry.selection import Shape3
 from voxarray.patches.reading import Layout
 from voxarray.patches.shared_batches import BY_VALUE, borrow, share
-from voxarray.tensors.collate import numbers, of_one_type, require_same_fields
+from voxarray.tensors.collate import (
+    is_number,
+    numbers,
+    of_one_type,
+    require_alike,
+    require_one_shape,
+    require_same_fields,
+)
 from voxarray.tensors.pinned_buffers import page_locked
 
 
@@ -103,26 +110,31 @@ def _collate_patches(batch: Sequence[Patch], *, collate_fn_map: Any = None) -> d
 def _collate_field(name: str, values: Sequence[Any], collate_fn_map: Any) -> Any:
     first = values[0]
     if not isinstance(first, dict):
-        return _collate_small(values, collate_fn_map)
+        return _collate_small(name, values, collate_fn_map)
+    require_same_fields(values, f"{name!r}")
     if all(type(value.get(DATA)) is torch.Tensor for value in values):
+        require_one_shape([tuple(value[DATA].shape) for value in values], name, is_image=True)
         voxels = of_one_type([value[DATA] for value in values], name)
         values = [{**value, DATA: data} for value, data in zip(values, voxels, strict=True)]
     if not _are_alike([value.get(DATA) for value in values]):
         return collate(values, collate_fn_map=collate_fn_map)
     data = _stacked([value[DATA] for value in values])
     rest = {
-        key: _collate_small([value[key] for value in values], collate_fn_map)
+        key: _collate_small(key, [value[key] for value in values], collate_fn_map)
         for key in first
         if key != DATA
     }
     return {DATA: share(data) if in_a_worker() else data, **rest}
 
 
-def _collate_small(values: Sequence[Any], collate_fn_map: Any) -> Any:
+def _collate_small(name: str, values: Sequence[Any], collate_fn_map: Any) -> Any:
     """As torch collates, but without shared memory for a few numbers."""
     first = values[0]
-    if all(isinstance(value, (int, float)) for value in values):
-        return numbers(values)
+    require_alike(values, name)
+    if any(isinstance(value, torch.Tensor) for value in values):
+        values = [torch.as_tensor(value) for value in values]
+    if is_number(first):
+        return numbers(values, name)
     few = isinstance(first, (np.ndarray, torch.Tensor)) and first.nbytes * len(values) <= BY_VALUE
     if not in_a_worker() or not few or type(first) not in (np.ndarray, torch.Tensor):
         return collate(values, collate_fn_map=collate_fn_map)

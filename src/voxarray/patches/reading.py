@@ -114,4 +114,5 @@ def _patched(name: str, image: Any) -> Patched:
 def _can_be_batched(value: Any) -> bool:
     is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biufc"
     is_tensor = hasattr(value, "untyped_storage")
-    return is_array or is_tensor or isinstance(value, (str, bool, int, float))
+    is_number = isinstance(value, (bool, int, float, np.integer, np.floating, np.bool_))
+    return is_array or is_tensor or is_number or isinstance(value, str)

@@ -70,25 +70,87 @@ def require_same_fields(batch: Sequence[Mapping[str, Any]], what: str) -> None:
 
 def _stacked(values: list[Any], key: str) -> Any:
     first = values[0]
+    require_alike(values, key)
     if isinstance(first, torch.Tensor):
-        shapes = sorted({tuple(value.shape) for value in values})
-        if len(shapes) > 1:
-            raise StateError(
-                f"images of the batch have the shapes {', '.join(map(str, shapes))}: expected "
-                "one shape; crop or pad them first, with vx.CropOrPad(shape) for instance, or "
-                "take patches",
-                code="SHAPES_DIFFER",
-            )
+        values = [torch.as_tensor(value) for value in values]
         return collate(of_one_type(values, key), collate_fn_map=default_collate_fn_map)
     if isinstance(first, np.ndarray):
         return np.stack(values)
     if isinstance(first, dict):
         return _fields(values, key)
-    if isinstance(first, (bool, int, float)):
+    if is_number(first):
         # float32 of floats, as in TorchIO's batches; whole numbers beside them keep their digits.
-        is_float = all(isinstance(value, float) for value in values)
-        return torch.tensor(values) if is_float else numbers(values)
+        is_float = all(isinstance(value, (float, np.floating)) for value in values)
+        return torch.tensor([*map(float, values)]) if is_float else numbers(values, key)
     return values
+
+
+def require_alike(values: Sequence[Any], name: str) -> None:
+    """Refuse values of a field that make no tensor together, in whatever order they come.
+
+    Args:
+        values: One of each image, subject or patch.
+        name: Of the field, or of the image; `DATA` for voxels of unnamed images.
+
+    Raises:
+        StateError: If arrays have several shapes (``SHAPES_DIFFER``), or some are numbers, arrays
+            or dicts and others not (``FIELDS_DIFFER``).
+    """
+    families = {_family(value) for value in values}
+    if len(families) > 1:
+        kinds = ", ".join(sorted({type(value).__name__ for value in values}))
+        raise StateError(
+            f"the field {name!r} of a batch holds values of the types {kinds}: expected numbers "
+            "for all, arrays of one shape for all, or texts for all; give all the same kind of "
+            "value, or leave the field out",
+            code="FIELDS_DIFFER",
+        )
+    if families == {"array"}:
+        require_one_shape([tuple(value.shape) for value in values], name, is_image=name == DATA)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a field is a real number, of Python or NumPy."""
+    return isinstance(value, (bool, int, float, np.integer, np.floating, np.bool_))
+
+
+def _family(value: Any) -> str:
+    if is_number(value):
+        return "number"
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        return "array"
+    return "fields" if isinstance(value, dict) else "other"
+
+
+def require_one_shape(shapes: Sequence[tuple[int, ...]], name: str, *, is_image: bool) -> None:
+    """Refuse arrays of several shapes.
+
+    Args:
+        shapes: Of the arrays.
+        name: Of the image or field, for the message.
+        is_image: Whether they are voxels (C, W, H, D).
+
+    Raises:
+        StateError: If there are several (``SHAPES_DIFFER``).
+    """
+    if len(set(shapes)) == 1:
+        return
+    several = ", ".join(map(str, sorted(set(shapes))))
+    if not is_image:
+        what, advice = f"arrays {name!r}", "make arrays of one shape, or leave the field out"
+    elif len({shape[1:] for shape in shapes}) == 1:
+        what = "images" if name == DATA else f"images {name!r}"
+        advice = (
+            "give all the same number of channels, for instance the first alone, "
+            "image[:1, :, :, :], or leave the others out"
+        )
+    else:
+        what = "images" if name == DATA else f"images {name!r}"
+        advice = "crop or pad them first, with vx.CropOrPad(shape) for instance, or take patches"
+    raise StateError(
+        f"{what} of the batch have the shapes {several}: expected one shape; {advice}",
+        code="SHAPES_DIFFER",
+    )
 
 
 def of_one_type(tensors: Sequence[torch.Tensor], name: str) -> list[torch.Tensor]:
@@ -134,7 +196,24 @@ def _is_whole(tensor: torch.Tensor) -> bool:
     return not (tensor.is_floating_point() or tensor.is_complex())
 
 
-def numbers(values: Sequence[float]) -> torch.Tensor:
-    """Metadata of a batch: float64 if one is a float, since float32 rounds whole numbers."""
+def numbers(values: Sequence[float], name: str) -> torch.Tensor:
+    """Metadata of a batch: float64 if one is a float, since float32 rounds whole numbers.
+
+    Args:
+        values: One of each.
+        name: Of the field, for the message.
+
+    Raises:
+        UnsupportedError: For a whole number that int64 does not hold (``UNSUPPORTED_DTYPE``).
+    """
+    values = [value.item() if isinstance(value, np.generic) else value for value in values]
     is_float = any(isinstance(value, float) for value in values)
-    return torch.tensor(values, dtype=torch.float64 if is_float else None)
+    try:
+        return torch.tensor(values, dtype=torch.float64 if is_float else None)
+    except (ValueError, OverflowError, RuntimeError):
+        large = max(values, key=abs)
+        raise UnsupportedError(
+            f"the field {name!r} of a batch holds {large}, and tensors hold whole numbers from "
+            "-2**63 to 2**63 - 1: give the field as text, or leave it out",
+            code="UNSUPPORTED_DTYPE",
+        ) from None
