@@ -41,6 +41,26 @@ class Channels:
     kind: Literal["channel", "time"] = "channel"
     step: float = 0.0
 
+    @classmethod
+    def stated(cls, attributes: Mapping[str, Any], present: int) -> Channels:
+        """What the attributes of a DataArray of ours say, or of an array that it was saved to.
+
+        Attributes stay as they are when volumes are chosen, every second one for instance. So the
+        time between two of them is unknown once there are others than they were written for.
+
+        Args:
+            attributes: By name; without them, C counts channels.
+            present: Number of volumes.
+        """
+        if attributes.get("channel_kind") != "time":
+            return cls()
+        is_whole = attributes.get("channel_count", present) == present
+        try:
+            step = float(attributes.get("channel_step", 0.0))
+        except (TypeError, ValueError):
+            step = 0.0
+        return cls("time", step if is_whole and math.isfinite(step) and step > 0 else 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class OriginalHeader:

@@ -178,16 +178,8 @@ def channel_attrs(channels: Channels, count: int) -> dict[str, Any]:
 
 
 def channels_of(array: xr.DataArray) -> Channels:
-    """What c counts, from the attributes; plain channels if they say nothing.
-
-    Attributes stay as they are when volumes are chosen, every second one for instance. So the time
-    between two of them is unknown once there are others than the attributes were written for.
-    """
-    if array.attrs.get("channel_kind") != "time":
-        return Channels()
-    present = array.sizes.get("c", 1)
-    is_whole = array.attrs.get("channel_count", present) == present
-    return Channels("time", float(array.attrs.get("channel_step", 0.0)) if is_whole else 0.0)
+    """What c counts, from the attributes; plain channels if they say nothing."""
+    return Channels.stated(array.attrs, array.sizes.get("c", 1))
 
 
 def _lazy(array: xr.DataArray) -> xr.DataArray:

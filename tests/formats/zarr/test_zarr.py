@@ -387,6 +387,25 @@ def test_what_xarray_wrote(tmp_path, version):
     )
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_series_that_xarray_wrote(tmp_path, version):
+    voxels, series = numbers((4, 5, 4, 3)), Channels("time", 2.0)
+    array = vx.ScalarImage(tensor=voxels).array
+    array.attrs |= {"channel_kind": "time", "channel_step": 2.0, "channel_count": 4}
+    assert vx.ScalarImage.from_xarray(array).source.channels == series
+    for name, part, channels in (
+        ("whole", array, series),
+        ("half", array[::2], Channels("time")),
+        ("odd", array.assign_attrs(channel_step="?"), Channels("time")),
+    ):
+        part.to_dataset(name="image").to_zarr(
+            tmp_path / name, zarr_format=version, consolidated=False
+        )
+        source = open_source(tmp_path / name)
+        assert source.channels == channels
+        np.testing.assert_array_equal(whole(source), part.values)
+
+
 def test_coordinates_of_others(tmp_path):
     coords = {"x": ("x", [0.5, 1.0, 1.5], {"units": "cm"}), "y": ("y", [9.0, 7.0], {"units": "mm"})}
     coords["z"] = ("z", [0.0, 2.0, 4.0, 6.0], {"units": "um"})

@@ -267,13 +267,15 @@ def _open_array(
             VoxarrayWarning,
         )
         affine = np.eye(4)
-    step = named_dimensions.time_step(store, group, names) if order.counts == "t" else 0.0
+    channels = Channels.stated(array.attributes, order.shape[0])
+    if order.counts == "t":
+        channels = Channels("time", named_dimensions.time_step(store, group, names))
     by_xarray = "_ARRAY_DIMENSIONS" in array.attributes
     decoding = Decoding.of(array, voxels.dtype, path, by_xarray=by_xarray)
     return ZarrSource(
         pyramid=(Level(voxels, order, _nested(affine), decoding),),
         path=path,
-        channels=Channels("time", step) if order.counts == "t" else Channels(),
+        channels=channels,
         scaling=decoding.scaling,
     )
 
