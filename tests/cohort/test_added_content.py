@@ -240,6 +240,26 @@ def test_a_label_map_that_becomes_an_archive_of_its_own(made, tmp_path):
     assert vx.Cohort(tmp_path / "out")["0"].seg.spatial_shape == (4, 4, 4)
 
 
+def test_a_label_map_that_goes_to_another_image_of_the_subject(tmp_path):
+    """The scan was made again on another grid, and the label map still fits the other scan."""
+    patterns = [("t1", "t1.nii"), ("t2", "t2.nii")]
+    more = [f"--image-pattern={name}={{subject}}/{file}" for name, file in patterns]
+    more.append("--label-pattern=seg={subject}/seg.nii")
+    for number, name in enumerate(("t1", "t2")):
+        save(tmp_path / f"in/0/{name}.nii", number)
+    label(tmp_path / "in/0/seg.nii", 1)
+    assert run("convert", tmp_path / "in", tmp_path / "out", *more).exit_code == 0
+    assert [list(one) for one in vx.Cohort(tmp_path / "out").table.labels] == [["seg"], []]
+    scan = nib.Nifti1Image(np.ones((4, 4, 4), np.int16), AFFINE)
+    nib.save(scan, tmp_path / "in/0/t1.nii")
+    planned = run("plan", tmp_path / "in", tmp_path / "out", *more, "--dry-run")
+    assert "LABELS_ABSENT" not in planned.stderr
+    run("convert", tmp_path / "in", tmp_path / "out", *more)
+    assert run("convert", tmp_path / "in", tmp_path / "out", *more).exit_code == 0
+    assert [list(one) for one in vx.Cohort(tmp_path / "out").table.labels] == [[], ["seg"]]
+    assert vx.verify(tmp_path / "out") == []
+
+
 def test_a_label_map_of_another_name_is_renamed(made, tmp_path):
     more = (*PATTERNS[:3], "lesion={subject}/seg.nii")
     assert run("plan", tmp_path / "in", tmp_path / "out", *more).exit_code == 0

@@ -11,7 +11,7 @@ from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.names import slug
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.caller_warnings import warn_by_code
-from voxarray.core.errors import ArchiveExistsError
+from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 
 _TOLD = 3
 
@@ -33,7 +33,11 @@ def warn_of_absent_labels(plan: Plan, folder: CohortLayout) -> None:
         if entry is None or item.failure is not None:
             continue
         gone = gone_labels(entry, item, folder, zipped=plan.zipped)
-        gone = [label for label in gone if slug(item.subject, label) not in planned]
+        gone = [
+            label
+            for label in gone
+            if slug(item.subject, label) not in planned and not _homes(label, item, plan)
+        ]
         if gone:
             found.append(f"{', '.join(map(repr, gone))} of {name}")
     if found:
@@ -66,16 +70,43 @@ def refuse_to_leave_out(archive: str, item: Item, folder: CohortLayout, *, zippe
     """
     entry = entry_of(archive)
     gone = [] if entry is None else gone_labels(entry, item, folder, zipped=zipped)
+    gone = [label for label in gone if not _is_in_another(label, item, folder)]
     if gone:
         raise ArchiveExistsError(
             f"{archive} holds the label map {', '.join(map(repr, gone))}, but this run found no "
             "readable label map of that name for this image: its file was removed, renamed or "
-            "damaged, or no pattern takes it. Making the archive again would delete what may be "
-            "the last copy. Bring the file or the pattern back, remove the label map (voxarray "
+            "damaged, or no pattern takes it; or it now belongs to another archive, which is not "
+            "made yet: then run again. Making the archive again would delete what may be the last "
+            "copy. Bring the file or the pattern back, remove the label map (voxarray "
             "remove-labels), or pass overwrite=True (--overwrite), which deletes it",
             code="LABELS_ABSENT",
             path=archive,
         )
+
+
+def _homes(label: str, item: Item, plan: Plan) -> list[Item]:
+    """Other images of the subject in whose archive a plan puts a label map."""
+    return [
+        other
+        for other in plan.items
+        if other.subject == item.subject
+        and other.slug != item.slug
+        and other.failure is None
+        and any(layer.name == label for layer in other.layers)
+    ]
+
+
+def _is_in_another(label: str, item: Item, folder: CohortLayout) -> bool:
+    """Whether the archive of another image of the subject holds a label map, as it was planned."""
+    try:
+        plan = Plan.read(folder.plan)
+    except (VoxarrayError, OSError):
+        return False
+    for home in _homes(label, item, plan):
+        entry = entry_of(folder.archive(home.slug, plan.zipped))
+        if entry is not None and entry.is_of(home) and label in entry.labels:
+            return True
+    return False
 
 
 def gone_labels(entry: Entry, item: Item, folder: CohortLayout, *, zipped: bool) -> list[str]:
