@@ -135,6 +135,25 @@ def cohort_of_two_layers(folder):
     return vx.Cohort(folder / "cohort")
 
 
+@pytest.mark.parametrize(
+    ("labels", "error", "said"),
+    [
+        ([1.5], ValueError, r"whole numbers other than 0.*\[1, 2\], and 1.5 is none"),
+        (["liver"], ValueError, "'liver' is none"),
+        ([1, 0], ValueError, r"0 is among \[1, 0\]: leave it out"),
+        (1, TypeError, "and not 1"),
+        ("12", TypeError, "and not '12'"),
+    ],
+)
+def test_labels_that_are_none_are_refused_before_reading(labels, error, said):
+    one = vx.LabelMap(tensor=np.ones((1, 4, 4, 4), np.uint8))
+    with vx.testing.count_reads() as reads, pytest.raises(error, match=said):
+        vx.evaluate(one, one, labels=labels)
+    assert reads.voxels == 0
+    chosen = vx.evaluate(one, one, labels=np.array([1, 7, 1]))
+    assert [*chosen] == [1, 7]
+
+
 def test_a_cohort_with_itself_warns_of_one_layer_and_not_of_two(tmp_path, recwarn):
     cohort, again = cohort_of_two_layers(tmp_path), vx.Cohort(tmp_path / "cohort")
     names = {"layer": "one", "reference_layer": "two", "surfaces": False, "progress": False}

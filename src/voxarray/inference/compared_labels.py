@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,29 @@ def checked_label_map(given: Any, what: str) -> Image:
             path=source.path,
         )
     return image
+
+
+def checked_labels(labels: Any) -> list[int] | None:
+    """Labels to compare, each once, as they were given; None for all that occur.
+
+    Raises:
+        TypeError: If they are no list.
+        ValueError: If one is no whole number, or 0, the background.
+    """
+    if labels is None:
+        return None
+    expected = "labels= is a list of whole numbers other than 0, the background, such as [1, 2]"
+    if isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable):
+        raise TypeError(f"{expected}, and not {labels!r}")
+    found = []
+    for label in labels:
+        try:
+            found.append(operator.index(label))
+        except TypeError:
+            raise ValueError(f"{expected}, and {label!r} is none") from None
+    if 0 in found:
+        raise ValueError(f"{expected}, and 0 is among {found}: leave it out")
+    return list(dict.fromkeys(found))
 
 
 def _refuse_intensities(source: Source, what: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from voxarray.core.html_table import SCROLLS
 from voxarray.core.progress import ProgressOption, reporting, reporting_each, title_of
 from voxarray.geometry.selection import Selection
 from voxarray.image import Image, LabelMap
-from voxarray.inference.compared_labels import checked_label_map, whole_numbers
+from voxarray.inference.compared_labels import checked_label_map, checked_labels, whole_numbers
 from voxarray.inference.label_counts import LabelCounts
 from voxarray.inference.montage import Montage
 from voxarray.inference.same_labels import is_same, warn_of_same
@@ -185,17 +184,19 @@ def evaluate(
         StateError: If the cohorts have different subjects (``SUBJECTS_DIFFER``), or a scan for the
             picture is missing (``NO_SCAN``).
         MissingPackageError: If a picture is asked for and matplotlib is not installed.
-        ValueError: If ``images`` is given without ``montage``, or layers for single images.
+        ValueError: If ``images`` is given without ``montage``, layers for single images, or
+            ``labels`` that are no whole numbers, or 0.
     """
     if montage is None and images is not None:
         raise ValueError(
             "images= are scans for the picture of montage=: give montage= a path, or leave images= "
             "out"
         )
+    chosen = checked_labels(labels)
     picture = None if montage is None else Montage(montage, images, most)
     if isinstance(prediction, Cohort) or isinstance(reference, Cohort):
         names = layer, reference_layer
-        return _cohorts(prediction, reference, names, labels, surfaces, picture, progress)
+        return _cohorts(prediction, reference, names, chosen, surfaces, picture, progress)
     if layer is not None or reference_layer is not None:
         raise ValueError(
             "layer= and reference_layer= choose among label maps of two cohorts, not of "
@@ -206,7 +207,7 @@ def evaluate(
         warn_of_same(f"prediction and reference are both {pair[0].source.path or 'one image'}")
     if picture is not None:
         picture.expect("", *pair, picture.scan())
-    scores = _compare("", *pair, labels, surfaces, picture, progress)
+    scores = _compare("", *pair, chosen, surfaces, picture, progress)
     if picture is not None:
         picture.save()
     return scores
@@ -232,7 +233,7 @@ def _compare(
                 slices.add(box, voxels)
             del voxels  # or it would be held while the next one is read
     names = {label.value: label.name for source in (truth, found) for label in source.label_table}
-    compared = counts.labels if labels is None else [operator.index(label) for label in labels]
+    compared = counts.labels if labels is None else labels
     scores = Evaluation({k: _scores(k, names, counts, found, truth, surfaces) for k in compared})
     if picture is not None:
         picture.add(name, [one.dice for one in scores.values()])
