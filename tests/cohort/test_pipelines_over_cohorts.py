@@ -222,3 +222,30 @@ def test_compose_writes_what_preprocess_reads(cohort, tmp_path):
     preprocess(cohort, tmp_path / "a", tmp_path / "p.yaml")
     vx.Cohort(cohort).map(given).save(tmp_path / "b")
     assert truth(tmp_path / "a") == truth(tmp_path / "b")
+
+
+def test_a_subject_that_fails_as_a_whole_is_told_of_once(tmp_path):
+    """Each of its images is missing, for one and the same reason, which has several lines."""
+    shape, coarse = (1, 8, 8, 8), (1, 4, 4, 4)
+    vx.ScalarImage(tensor=np.ones(shape, np.float32)).save(tmp_path / "in/a_t1.nii.gz")
+    vx.LabelMap(tensor=np.ones(coarse, np.uint8)).save(tmp_path / "in/a_seg.nii.gz")
+    vx.ScalarImage(tensor=np.ones(shape, np.float32)).save(tmp_path / "in/b_t1.nii.gz")
+    vx.convert_cohort(
+        tmp_path / "in",
+        tmp_path / "cohort",
+        image_patterns={"t1": "*_t1.nii.gz"},
+        label_patterns={"seg": "*_seg.nii.gz"},
+        progress=False,
+    )
+    (tmp_path / "p.yaml").write_text("- operation: CropOrPad\n  arguments: {target_shape: 6}\n")
+    done = preprocess(tmp_path / "cohort", tmp_path / "out", tmp_path / "p.yaml")
+    assert done.exit_code == 3
+    assert done.stderr.count("GRIDS_DIFFER") == 1
+    report = (tmp_path / "out/report.txt").read_text()
+    assert report.count("a\n    GRIDS_DIFFER: ") == 1
+    assert "\\n" not in report
+    assert "\n    t1: Grid(" in report
+    pipeline = Compose.from_yaml(tmp_path / "p.yaml")
+    with pytest.raises(vx.VoxarrayError, match=r"ones: a: GRIDS_DIFFER\n") as caught:
+        vx.Cohort(tmp_path / "cohort").map(pipeline).save(tmp_path / "again", progress=False)
+    assert "2 images failed" in str(caught.value)

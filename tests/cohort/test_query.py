@@ -351,3 +351,13 @@ def test_a_query_tells_of_label_maps_that_are_stored_with_another_image():
         ("image == 't1' and 'seg' in images", "a"),
     ):
         assert "".join(table.subject[matching(table, expression)]) == expected, expression
+
+
+def test_a_catalogue_without_a_match_is_told_in_words(tmp_path):
+    save(tmp_path / "in/a.nii.gz", 0)
+    build(tmp_path / "in", tmp_path / "out")
+    asked = ["catalogue", str(tmp_path / "out"), "--query", "image == 'other'"]
+    for more in ([], ["--columns", "subject"]):
+        done = CliRunner().invoke(main, [*asked, *more])
+        assert (done.exit_code, done.stdout) == (0, "no row matches, of 1\n")
+    assert CliRunner().invoke(main, [*asked, "--csv"]).stdout.startswith("status,")

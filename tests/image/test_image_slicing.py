@@ -205,3 +205,15 @@ def test_backwards_in_time_the_step_is_unknown(tmp_path):
     series[:, ::-1].save(tmp_path / "flipped.nii")
     header = nib.load(tmp_path / "flipped.nii").header
     assert (header["pixdim"][4], header["toffset"]) == (2, 7)
+
+
+def test_a_mask_as_index_is_told_by_its_shape_and_not_value_by_value():
+    image = vx.testing.sample()
+    for mask, told in (
+        (image.data > 0, r"\(Tensor of \(1, 64, 56, 48\)\)"),
+        (image.numpy() > 0, r"\(ndarray of \(1, 64, 56, 48\)\)"),
+    ):
+        with pytest.raises(TypeError, match=told) as caught:
+            image[mask]
+        assert len(str(caught.value)) < 300
+        assert "image.array" in str(caught.value)

@@ -268,3 +268,26 @@ def test_the_history_of_a_prediction_is_printed(cohort, net, tmp_path, route):
     with pytest.raises(vx.FormatError, match="a model predicted the image") as error:
         vx.Compose.from_yaml(tmp_path / "again.yaml")
     assert error.value.code == "UNKNOWN_TRANSFORM"
+
+
+def test_a_subject_that_fails_lacks_one_prediction(net, tmp_path):
+    """However many images it has."""
+    for name, value in (("t1", 1.0), ("t2", np.inf)):
+        voxels = np.full((1, 8, 8, 8), value, np.float32)
+        vx.ScalarImage(tensor=voxels).save(tmp_path / f"scans/a_{name}.nii.gz")
+    vx.convert_cohort(
+        tmp_path / "scans",
+        tmp_path / "cohort",
+        image_patterns={"t1": "*_t1.nii.gz", "t2": "*_t2.nii.gz"},
+        progress=False,
+    )
+    with pytest.raises(vx.VoxarrayError, match=r"1 images? failed .*: a: MISSING_CHANNELS\n"):
+        vx.infer(
+            net,
+            vx.Cohort(tmp_path / "cohort"),
+            tmp_path / "made",
+            channels=["t3"],
+            patch_size=8,
+            progress=False,
+        )
+    assert vx.Cohort(tmp_path / "made").table["image"].tolist() == ["prediction"]

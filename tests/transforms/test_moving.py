@@ -212,3 +212,21 @@ def test_refusals(make, error, text):
 def test_nothing_left():
     with pytest.raises(ValueError, match="leaves nothing"):
         vx.Crop(10)(both(0)[1])
+
+
+def test_images_that_are_not_cropped_may_have_a_grid_of_their_own():
+    scan = vx.testing.sample()
+    coarse = vx.Resample(3)(vx.LabelMap(tensor=scan.numpy() > 0, affine=scan.affine))
+    subject = vx.Subject(seg=coarse, t1=scan)
+    for transform in (
+        vx.CropOrPad(50, include=["t1"]),
+        vx.CropOrPad(50, exclude=["seg"]),
+        vx.EnsureShapeMultiple(50, include=["t1"], method="crop"),
+    ):
+        made = transform(subject)
+        assert made.t1.spatial_shape == transform(vx.Subject(t1=scan)).spatial_shape
+        assert made.seg.grid == coarse.grid
+    for transform in (vx.CropOrPad(50), vx.CropOrPad(50, mask_name="seg", include=["t1"])):
+        with pytest.raises(vx.core.errors.StateError) as caught:
+            transform(subject)
+        assert caught.value.code == "GRIDS_DIFFER"

@@ -77,6 +77,10 @@ def command(
         rows = rows.map(cell).rename(columns=cell)
         console().say(rows.to_csv(index=False), newline=False)
         return
+    if rows.empty:
+        count = len(cohort.table)
+        console().say(f"no row matches, of {count}" if count else "the catalogue has no rows")
+        return
     shown = rows if columns is not None else rows[[name for name in _SHOWN if name in rows]]
     shown = shown.map(lambda value: printable(value) if isinstance(value, str) else value)
     console().say(shown.rename(columns=printable).to_string(index=False, na_rep="-"))

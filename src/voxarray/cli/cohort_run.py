@@ -99,7 +99,7 @@ def _say(folder: CohortLayout, made: CohortResult, more: str, seconds: float) ->
 
 def _end(made: CohortResult, where: str, most: int) -> NoReturn:
     talk = console()
-    for one in made.failures[:most]:
+    for one in made.different_failures[:most]:
         told = _failure(one)
         talk.complain(f"{told['path']}: {told['code']}: {told['message']}")
     if made.failed:

@@ -47,7 +47,10 @@ def items_of(member: Member, transform: TransformLike, options: ArchiveOptions) 
         except Exception as raised:  # of a transform of the user's, too
             error = raised
     failure = failure_of(error, name, opener.places)
-    # By the names that they have now: what a transform would call them nobody knows.
+    # By the names that they have now, unless the transform says what it would call them.
+    origins = _by_name(member, inputs)
+    if makes := getattr(transform, "makes", None):
+        origins = dict.fromkeys(makes, inputs[0])
     return [
         Item(
             slug=slug(name, image),
@@ -59,7 +62,7 @@ def items_of(member: Member, transform: TransformLike, options: ArchiveOptions) 
             key=key_of([name, *of]),
             failure=failure,
         )
-        for image, origin in _by_name(member, inputs).items()
+        for image, origin in origins.items()
     ]
 
 

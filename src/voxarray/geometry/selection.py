@@ -207,8 +207,11 @@ def _text(item: slice) -> str:
 
 
 def _advice(item: Any) -> str:
+    what, shape = type(item).__name__, getattr(item, "shape", ())
+    # All values of an array would hide what is said of it.
+    told = f"{item!r:.200} ({what})" if not shape else f"an array ({what} of {tuple(shape)})"
     return (
-        f"an image cannot be indexed with {item!r} ({type(item).__name__}): use integers, "
+        f"an image cannot be indexed with {told}: use integers, "
         "slices (start:stop:step) and ..., for example image[10:20, ::2, -1]; "
         "for masks and lists use image.array or image.data"
     )

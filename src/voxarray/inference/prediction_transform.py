@@ -55,6 +55,8 @@ class InferenceTransform:
 
     version = 1
     args_names = ("model", "options", "classes", "preprocess")
+    makes = (PREDICTION,)
+    """Names of what it makes of a subject, also of one that it cannot be applied to."""
 
     def __init__(
         self,

@@ -48,6 +48,8 @@ class CropOrPad(SpatialTransform):
 
     Raises:
         ValueError: For arguments that make no sense, alone or together.
+        StateError: When applied, if the images to crop or pad, and the mask, are on different grids
+            (``GRIDS_DIFFER``).
         UnsupportedError: When it pads, as for `Pad` (``OUT_OF_TYPE``).
     """
 
@@ -83,7 +85,6 @@ class CropOrPad(SpatialTransform):
         self.only_crop, self.only_pad, self.units = only_crop, only_pad, units
 
     def apply_transform(self, subject: Subject) -> Subject:
-        subject.check_consistent_space()
         padding, cropping = self._amounts(subject)
         if any(padding) and not self.only_crop:
             subject = Pad(padding, self.padding_mode, **self.shared_arguments)(subject)
@@ -91,9 +92,20 @@ class CropOrPad(SpatialTransform):
             subject = Crop(cropping, **self.shared_arguments)(subject)
         return subject
 
+    def _concerned(self, subject: Subject) -> Subject:
+        """The images that are cropped, and the mask: any others may have grids of their own."""
+        images = self.get_images(subject)
+        if not images:
+            return subject
+        if self.mask_name is not None and isinstance(subject.get(self.mask_name), Image):
+            images[self.mask_name] = subject[self.mask_name]
+        return Subject(images)
+
     def _amounts(self, subject: Subject) -> Amounts:
-        shape = subject.spatial_shape
-        target = self._target(subject)
+        concerned = self._concerned(subject)
+        concerned.check_consistent_space()
+        shape = concerned.spatial_shape
+        target = self._target(concerned)
         box = None if self.mask_name is None else self._box(subject, self.mask_name)
         if box is None:
             return _around_middle(shape, target or shape)
@@ -163,9 +175,13 @@ class EnsureShapeMultiple(SpatialTransform):
         whole = math.ceil if self.method == "pad" else math.floor
         target = [
             max(1, whole(size / multiple) * multiple)
-            for size, multiple in zip(subject.spatial_shape, self.target_multiple, strict=True)
+            for size, multiple in zip(self._shape(subject), self.target_multiple, strict=True)
         ]
         return CropOrPad(target, **self.shared_arguments)(subject)
+
+    def _shape(self, subject: Subject) -> Shape3:
+        images = self.get_images(subject)
+        return (Subject(images) if images else subject).spatial_shape
 
 
 def bounding_box(

@@ -117,7 +117,13 @@ def readable(done: int, missing: Sequence[Missing], unplanned: Sequence[str] = (
         lines.append("")
         counts = Counter(one.code for one in missing)
         lines += [f"{number:>8}  {code}" for code, number in counts.most_common()]
-    for one in missing:
-        file = one.failure.file if one.failure else f"{one.subject}/{one.image}"
-        lines += ["", f"{printable(shown(file))}\n    {one.code}: {printable(shown(one.message))}"]
+    # If a subject fails as a whole, each of its images does so; that is told once.
+    for told in dict.fromkeys(map(_paragraph, missing)):
+        lines += ["", told]
     return "\n".join(lines) + "\n"
+
+
+def _paragraph(one: Missing) -> str:
+    file = one.failure.file if one.failure else f"{one.subject}/{one.image}"
+    first, *rest = (printable(line) for line in shown(one.message).split("\n"))
+    return "\n    ".join([printable(shown(file)), f"{one.code}: {first}", *rest])

@@ -48,17 +48,23 @@ class CohortResult:
     def _repr_html_(self) -> str:
         """A table of what became of the images, for notebooks."""
         facts = self._facts
-        for one in self.failures[:_TOLD]:
+        failures = self.different_failures
+        for one in failures[:_TOLD]:
             told = f"{one.code}: {one.message}"
             # Of one file several images may have failed.
             facts[one.file] = f"{facts[one.file]}; {told}" if one.file in facts else told
-        if len(self.failures) > _TOLD:
-            facts["and"] = f"{len(self.failures) - _TOLD} more failures"
+        if len(failures) > _TOLD:
+            facts["and"] = f"{len(failures) - _TOLD} more failures"
         return html_table(type(self).__name__, facts)
 
     def __repr__(self) -> str:
         facts = "; ".join(f"{name}: {value}" for name, value in self._facts.items())
         return f"{type(self).__name__}({facts})"
+
+    @property
+    def different_failures(self) -> tuple[Failure, ...]:
+        """The failures, each once: if a subject fails as a whole, each of its images does so."""
+        return tuple(dict.fromkeys(self.failures))
 
     @property
     def replaced_told(self) -> str:
@@ -91,16 +97,17 @@ class CohortResult:
         self.require_able()
         if not (self.interrupted_by or self.failed or self.remaining):
             return
+        failures = self.different_failures
         why = f" ({self.interrupted_by})" if self.interrupted_by else ""
         if folder is None:
-            told = "".join(f"\n{one.file}: {one.code}: {one.message}" for one in self.failures)
+            told = "".join(f"\n{one.file}: {one.code}: {one.message}" for one in failures)
             raise VoxarrayError(
                 f"{self.failed} images failed and {self.remaining} remain{why}; all others are "
                 f"written{told}",
                 code="SOME_FAILED",
             )
-        told = "; ".join(f"{one.file}: {one.code}" for one in self.failures[:_TOLD])
-        more = f" and {len(self.failures) - _TOLD} more" if len(self.failures) > _TOLD else ""
+        told = "; ".join(f"{one.file}: {one.code}" for one in failures[:_TOLD])
+        more = f" and {len(failures) - _TOLD} more" if len(failures) > _TOLD else ""
         report = folder.readable_report if self.summary else "the journal of the cohort"
         raise VoxarrayError(
             f"{self.failed} images failed and {self.remaining} remain{why}; all others are "
