@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -59,7 +60,7 @@ class ArraySource(Source):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy may be changed apart from this one, so it gets a name of its own.
-        return _renamed, (
+        return with_new_name, (
             type(self),
             self.array,
             self.affine,
@@ -73,15 +74,16 @@ class ArraySource(Source):
         return digest("array", self.name, self.affine)
 
 
-def _renamed(
-    cls: type[ArraySource],
-    array: NDArray,
+def with_new_name(
+    cls: Callable[..., Source],
+    voxels: Any,
     affine: NDArray[np.float64],
     channels: Channels,
     origin: OriginalHeader | None,
     label_table: tuple[Any, ...],
-) -> ArraySource:
-    return cls(array, affine, channels, origin=origin, label_table=label_table)
+) -> Source:
+    """A copy of a source in memory, such as its pickle: with a name of its own."""
+    return cls(voxels, affine, channels, origin=origin, label_table=label_table)
 
 
 @dataclass(frozen=True, eq=False)

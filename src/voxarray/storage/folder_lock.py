@@ -34,11 +34,7 @@ from functools import cache
 from voxarray.core import portable
 from voxarray.core.disk import remove_tree
 from voxarray.core.mounts import locks_are_seen_by_all
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from voxarray.storage.file_lock import try_lock
 
 LOCK = "lock"
 """Name of the lock file in its folder."""
@@ -47,8 +43,6 @@ NEW = ".new"
 """End of the name of a folder that may have no lock yet, or no longer."""
 
 _TRIES = 100
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 _BOOT = "/proc/sys/kernel/random/boot_id"
 
 
@@ -152,7 +146,7 @@ class FolderLock:
         if not self.is_mine:
             return
         # Of a shared lock only the last one can make an exclusive lock.
-        if self._fd < 0 or not self._shared or _flock(self._fd, exclusive=True):
+        if self._fd < 0 or not self._shared or try_lock(self._fd, exclusive=True):
             try:
                 _delete(self.folder)
             except OSError:
@@ -183,7 +177,7 @@ class FolderLock:
             except FileNotFoundError:
                 return False
             _held[id(self)] = self
-        granted = _flock(self._fd, exclusive=not shared)
+        granted = try_lock(self._fd, exclusive=not shared)
         # Without a lock file others know that nothing can be asked, instead of finding it free.
         if granted is None:
             self._close()
@@ -279,26 +273,11 @@ def _judged(folder: str) -> tuple[Ownership, FolderLock | None]:
     except OSError:  # none, or none that may be opened
         is_empty = folder.endswith(NEW) and not _has_entries(folder)
         return (Ownership.ABANDONED if is_empty else Ownership.UNKNOWN), None
-    granted = _flock(lock._fd, exclusive=True)
+    granted = try_lock(lock._fd, exclusive=True)
     if granted and _is_same(lock._fd, path) and _counts(lock._fd, folder):
         return Ownership.ABANDONED, lock
     lock.release()
     return (Ownership.IN_USE if granted is False else Ownership.UNKNOWN), None
-
-
-def _flock(fd: int, *, exclusive: bool) -> bool | None:
-    """Take a lock without waiting; False if somebody has it, None if there are no locks here."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _BUSY:
-            return False
-        if error.errno in _NO_LOCKS:
-            return None
-        raise
-    return True
 
 
 def _counts(fd: int, folder: str) -> bool:

@@ -7,7 +7,6 @@ takes the lock of what is there now.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from voxarray.core import portable
 from voxarray.core.errors import ArchiveError
 from voxarray.core.mounts import locks_are_seen_by_all
+from voxarray.storage.file_lock import try_lock
 
 try:
     import fcntl
@@ -27,8 +27,6 @@ _PATIENCE = 120.0
 
 _PAUSE = 0.002
 _LONGEST_PAUSE = 0.05
-_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 @contextmanager
@@ -52,7 +50,7 @@ def swap_lock(path: str) -> Iterator[bool]:
         # For writing: network file systems make of it a lock that others see only then.
         fd = os.open(path, os.O_RDWR | portable.CLOEXEC | portable.NOFOLLOW | portable.BINARY)
         try:
-            granted = _flock(fd)
+            granted = try_lock(fd, exclusive=True)
             if granted is not False and _is_there(fd, path):
                 yield granted is True and locks_are_seen_by_all(path)
                 return
@@ -69,19 +67,6 @@ def swap_lock(path: str) -> Iterator[bool]:
                 )
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-
-
-def _flock(fd: int) -> bool | None:
-    """Take the lock without waiting; False if somebody has it, None if there are no locks here."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _BUSY:
-            return False
-        if error.errno in _NO_LOCKS:
-            return None
-        raise
-    return True
 
 
 def _unlock(fd: int) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from voxarray.core.errors import UnsupportedError
 from voxarray.core.promotion import tensor_dtype
 from voxarray.geometry.selection import Selection, Shape4
+from voxarray.source.array import with_new_name
 from voxarray.source.base import Channels, OriginalHeader, Source, digest
 from voxarray.source.materialise import materialise
 from voxarray.tensors.numpy_views import remember_view, to_send
@@ -175,7 +176,7 @@ class TensorSource(Source):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy may be changed apart from this one, so it gets a name of its own.
-        return _renamed, (
+        return with_new_name, (
             type(self),
             to_send(self.tensor, self.tensor),
             self.affine,
@@ -187,17 +188,6 @@ class TensorSource(Source):
     def token(self) -> str:
         # A tensor may be changed in place, so its content names nothing; the object does.
         return digest("tensor", self.name, self.affine)
-
-
-def _renamed(
-    cls: type[TensorSource],
-    tensor: torch.Tensor,
-    affine: NDArray[np.float64],
-    channels: Channels,
-    origin: OriginalHeader | None,
-    label_table: tuple[Any, ...],
-) -> TensorSource:
-    return cls(tensor, affine, channels, origin=origin, label_table=label_table)
 
 
 def _numpy_dtype(dtype: torch.dtype) -> np.dtype:

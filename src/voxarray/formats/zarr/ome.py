@@ -54,12 +54,7 @@ class Multiscale:
         try:
             return cls.parse(only(group, path), group, path)
         except (KeyError, TypeError, AttributeError) as error:
-            raise FormatError(
-                f"{path} does not have the metadata of an OME-Zarr image ({error!r}): repair its "
-                "attributes",
-                code="BAD_METADATA",
-                path=path,
-            ) from error
+            raise _malformed(error, path) from error
 
     @classmethod
     def parse(cls, image: Json, group: Node, path: str) -> Multiscale:
@@ -71,12 +66,7 @@ class Multiscale:
             if isinstance(error, FormatError):
                 error.path = path
                 raise
-            raise FormatError(
-                f"{path} does not have the metadata of an OME-Zarr image ({error!r}): repair its "
-                "attributes",
-                code="BAD_METADATA",
-                path=path,
-            ) from error
+            raise _malformed(error, path) from error
 
     @classmethod
     def _parse(cls, image: Json) -> Multiscale:
@@ -146,6 +136,15 @@ class Multiscale:
         unit = unit_of(self.world[row])
         step = float(self.matrices[0][row, column]) * seconds(unit)
         return Channels("time", step if np.isfinite(step) and step > 0 else 0.0)
+
+
+def _malformed(error: Exception, path: str) -> FormatError:
+    return FormatError(
+        f"{path} does not have the metadata of an OME-Zarr image ({error!r}): repair its "
+        "attributes",
+        code="BAD_METADATA",
+        path=path,
+    )
 
 
 def _after(
