@@ -1,4 +1,4 @@
-"""Which subjects of a cohort an index means."""
+"""The subjects that an index of a cohort selects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Several = list[int] | list[str] | range | np.ndarray[Any, Any]
 
 
 def several_names(index: slice | Several, names: Sequence[str]) -> list[str]:
-    """Names of the subjects that a slice or a list means; of names it is not known if they exist.
+    """Names of the subjects that a slice or a list selects; given names are not checked.
 
     Raises:
         OutOfRangeError, TypeError: As `name_at`.
@@ -26,10 +26,10 @@ def several_names(index: slice | Several, names: Sequence[str]) -> list[str]:
             return list(names[index])
         except TypeError:  # of names, which have no order of their own
             raise _no_index(index) from None
-    chosen = [name_at(one, names) for one in index]
+    chosen = [name_at(item, names) for item in index]
     if len(set(chosen)) < len(chosen):
-        twice = next(name for name in chosen if chosen.count(name) > 1)
-        raise ValueError(f"a cohort has each subject once, and {twice!r} is given twice")
+        repeated = next(name for name in chosen if chosen.count(name) > 1)
+        raise ValueError(f"a cohort has each subject once, and {repeated!r} is given twice")
     return chosen
 
 

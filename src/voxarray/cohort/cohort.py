@@ -250,9 +250,9 @@ class Cohort(Sequence[Subject]):
                 mixed=mixed,
                 progress=progress,
             )
-        given = {"codec": codec, "levels": levels, "chunks": chunks, "zip": zip or None}
-        given["mixed"] = mixed or None
-        unused = [f"{name}=" for name, value in given.items() if value is not None]
+        archive_options = {"codec": codec, "levels": levels, "chunks": chunks, "zip": zip or None}
+        archive_options["mixed"] = mixed or None
+        unused = [f"{name}=" for name, value in archive_options.items() if value is not None]
         if unused:
             raise UnsupportedError(
                 f"{', '.join(unused)} would have no effect on {suffix} files: leave out "
@@ -263,10 +263,10 @@ class Cohort(Sequence[Subject]):
         from voxarray.cohort.export import export
 
         warn_of_absent(self._table, self.path)
-        with watching(progress) as told:
-            made = export([*map(self.member, self.names)], destination, suffix, run, told)
-        made.require_all(None)
-        return made
+        with watching(progress) as watcher:
+            result = export([*map(self.member, self.names)], destination, suffix, run, watcher)
+        result.require_all(None)
+        return result
 
     def dataset(self, *args: Any, **kwargs: Any) -> PatchDataset:
         """Patches of the subjects: a `PatchDataset`.
@@ -315,7 +315,7 @@ class Cohort(Sequence[Subject]):
         chosen = several_names(index, self.names)
         for name in chosen:
             if name not in groups:
-                self.member(name)  # which raises the error
+                self.member(name)  # raises the error
         return self._with(self._table.iloc[[row for name in chosen for row in groups[name]]])
 
     def member(self, name: str) -> Member:
@@ -342,17 +342,17 @@ class Cohort(Sequence[Subject]):
         """The first rows with a small picture of each image, for notebooks."""
         columns = [name for name in _COLUMNS if name in self._table]
         rows = self._done.head(_SHOWN)
-        # What names bring along is text, whatever it looks like; the pictures are ours.
+        # `_cell` escapes the values, which may look like HTML; the pictures are HTML of our own.
         shown = rows[columns].map(_cell)
         shown.insert(0, "", [self._picture(row) for row in rows.itertuples()])
         table = shown.to_html(index=False, escape=False)
-        more = len(self._done) - len(rows)
-        rest = f"<p>and {more:,} more</p>" if more else ""
+        count_left = len(self._done) - len(rows)
+        remainder = f"<p>and {count_left:,} more</p>" if count_left else ""
         title = f"<p><b>Cohort</b>: {html.escape(self._description())}</p>"
-        return f"<div {SCROLLS}>{title}{table}{rest}</div>"
+        return f"<div {SCROLLS}>{title}{table}{remainder}</div>"
 
     def _picture(self, row: Any) -> str:
-        """A thumbnail, or why there is none: the table is shown all the same."""
+        """A thumbnail; or the code of the error, so that the table is shown anyway."""
         from voxarray.cohort.catalogue.thumbnail import thumbnail
         from voxarray.image import LabelMap, ScalarImage
 
@@ -367,8 +367,8 @@ class Cohort(Sequence[Subject]):
         text = (
             f"{len(self):,} subjects; {len(done):,} images; {format_bytes(int(done.bytes.sum()))}"
         )
-        bad = len(self._table) - len(done)
-        return f"{text}; {bad:,} without an archive" if bad else text
+        absent = len(self._table) - len(done)
+        return f"{text}; {absent:,} without an archive" if absent else text
 
     @property
     def _done(self) -> pd.DataFrame:
@@ -376,7 +376,7 @@ class Cohort(Sequence[Subject]):
 
     @property
     def _subjects(self) -> dict[str, list[int]]:
-        """Numbers of rows by subject, of images that are there."""
+        """Numbers of the rows of images with an archive, by subject."""
         if self._groups is None:
             groups: dict[str, list[int]] = {}
             for row, (name, status) in enumerate(

@@ -1,4 +1,4 @@
-"""What a folder lies in: archives and cohorts, to which nobody else adds files."""
+"""Archives and cohorts around a folder, into which no other files may be written."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from voxarray.storage.remote.address import Address, is_url
 from voxarray.storage.small_files import is_file, real_path
 
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
-"""By which a folder is an archive, of Zarr 3 or 2."""
+"""A folder with one of these is an archive, of Zarr 3 or 2."""
 
 
 def enclosing_archive(place: str) -> str | None:
-    """The archive that a folder is, or lies in, and no level of it; links are followed."""
+    """The archive (never a level of it) that a folder is, or lies in; links are followed."""
     return min(filter(_is_archive, _upwards(place)), key=len, default=None)
 
 
@@ -29,16 +29,16 @@ def enclosing_cohort(place: str) -> str | None:
 
 
 def refuse_name_of_image(folder: CohortLayout) -> None:
-    """Refuse a folder that is named like one image, for which everybody else would take it.
+    """Refuse a folder whose name has the suffix of an image, since others would take it for one.
 
     Raises:
         FormatError: ``OTHER_FORM``.
     """
-    named = writable_format(os.path.basename(folder.root))
-    # Of a file that is there, making the folder tells.
-    if named is not None and not folder.was_made and not os.path.isfile(folder.root):
+    format_ = writable_format(os.path.basename(folder.root))
+    # If it is an existing file, making the folder raises the error.
+    if format_ is not None and not folder.was_made and not os.path.isfile(folder.root):
         raise FormatError(
-            f"{folder.root} is the name of one {named.name} image, but many images go into a "
+            f"{folder.root} is the name of one {format_.name} image, but many images go into a "
             "folder: choose a name without the suffix of an image",
             code="OTHER_FORM",
             path=folder.root,
@@ -51,14 +51,14 @@ def refuse_results_around(place: str) -> None:
     Raises:
         FormatError: ``OTHER_FORM``.
     """
-    if found := enclosing_archive(place) or enclosing_cohort(place):
-        raise in_results(place, found)
+    if results := enclosing_archive(place) or enclosing_cohort(place):
+        raise in_results(place, results)
 
 
 def refuse_cohort_among_results(folder: CohortLayout) -> None:
-    """Refuse to make a cohort in an archive, or in a folder in which another cohort has its own.
+    """Refuse to make a cohort in an archive, or among the results of another cohort.
 
-    Nor is one made in a folder that is named like an image.
+    A folder whose name has the suffix of an image is refused, too.
 
     Raises:
         FormatError: ``OTHER_FORM``.
@@ -66,21 +66,21 @@ def refuse_cohort_among_results(folder: CohortLayout) -> None:
     if archive := enclosing_archive(folder.root):
         raise in_results(folder.root, archive)
     refuse_name_of_image(folder)
-    above = enclosing_cohort(_parent(real_path(folder.root)))
-    if above is None:
+    outer_root = enclosing_cohort(_parent(real_path(folder.root)))
+    if outer_root is None:
         return
-    outer, root = CohortLayout(above), real_path(folder.root)
-    # Beside what the other one has written, a cohort does no harm.
-    if any(f"{root}/".startswith(f"{one}/") for one in (outer.subjects, *outer.results)):
-        raise in_results(folder.root, above)
+    outer, root = CohortLayout(outer_root), real_path(folder.root)
+    # In another folder of the outer cohort, beside its results, a cohort does no harm.
+    if any(f"{root}/".startswith(f"{path}/") for path in (outer.subjects, *outer.results)):
+        raise in_results(folder.root, outer_root)
 
 
-def in_results(place: str, found: str) -> FormatError:
-    """The error of who would add to a cohort or an archive."""
-    kind = "a cohort" if CohortLayout(found).is_cohort() else "an archive"
-    where = "is" if real_path(place) == found else f"lies in {found}, which is"
+def in_results(place: str, results: str) -> FormatError:
+    """The error for files that would be written into a cohort or an archive."""
+    kind = "a cohort" if CohortLayout(results).is_cohort() else "an archive"
+    position = "is" if real_path(place) == results else f"lies in {results}, which is"
     return FormatError(
-        f"{place} {where} {kind}, and files that are written there would not belong to it: "
+        f"{place} {position} {kind}, and files that are written there would not belong to it: "
         "choose a folder outside of it",
         code="OTHER_FORM",
         path=place,
@@ -88,16 +88,16 @@ def in_results(place: str, found: str) -> FormatError:
 
 
 def _is_archive(place: str) -> bool:
-    # In a bucket each question takes a round trip, so the name is asked first.
+    # In a bucket each look takes a round trip, so the name is checked first.
     if is_url(place) and not place.lower().endswith(ENDS_OF_STORES):
         return False
     with suppress(AccessDeniedError):
-        return any(is_file(f"{place}/{one}") for one in _DOCUMENTS)
+        return any(is_file(f"{place}/{name}") for name in _DOCUMENTS)
     return False
 
 
 def _is_cohort(place: str) -> bool:
-    # Who may write to a folder need not be allowed to look at what is above it.
+    # The user may have rights for a folder, but none for those above it.
     with suppress(AccessDeniedError):
         return CohortLayout(place).was_made
     return False
@@ -106,14 +106,14 @@ def _is_cohort(place: str) -> bool:
 def _upwards(place: str) -> Iterator[str]:
     """A folder and those above it; in a bucket, up to its top."""
     if not is_url(place):
-        found = Path(real_path(place))
-        yield from map(str, (found, *found.parents))
+        path = Path(real_path(place))
+        yield from map(str, (path, *path.parents))
         return
     while True:
         yield place
-        if (above := _parent(place)) == place:
+        if (parent := _parent(place)) == place:
             return
-        place = above
+        place = parent
 
 
 def _parent(place: str) -> str:

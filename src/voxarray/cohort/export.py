@@ -42,8 +42,8 @@ def export(
         members: The subjects.
         destination: Folder, made if it is not there.
         suffix: Of a format of files, with or without its dot.
-        run: Who does it, and when to stop.
-        watcher: Told what happens.
+        run: How to execute it, and when to stop.
+        watcher: Told about progress.
 
     Raises:
         UnsupportedError: If no files are written by that suffix (``UNKNOWN_SUFFIX``).
@@ -56,26 +56,26 @@ def export(
     engine = choose_engine(run.workers, run.scheduler, run.executor)
     shared = names_for_one_file(names_of(members), folder.root)
     if run.partition is not None:
-        number, of = run.partition
-        members = members[number - 1 :: of]
-    told = _Remarks(watcher or ProgressListener())
+        number, count = run.partition
+        members = members[number - 1 :: count]
+    remarks = _Remarks(watcher or ProgressListener())
     openers = {member.name: MemberOpener(member) for member in members}
     items: list[Item] = []
-    for done, opener in enumerate(openers.values(), 1):
+    for planned, opener in enumerate(openers.values(), 1):
         items += items_of(opener, folder.root, written, shared)
-        told.planned(done, len(openers))
-    tally = Tally(failures=[Failed(i.slug, i.key, i.failure) for i in items if i.failure])
-    todo = by_size([item for item in items if item.failure is None])
+        remarks.planned(planned, len(openers))
+    tally = Tally(failures=[Failed(one.slug, one.key, one.failure) for one in items if one.failure])
+    to_write = by_size([item for item in items if item.failure is None])
     job = ExportJob(
-        todo,
+        to_write,
         lambda item: openers[item.subject],
         folder.root,
         ArchiveOptions(),
         run.overwrite,
         suffix=written,
     )
-    stopped = carry_out(engine, job, run, told, tally)
-    told.pass_on()
+    interrupted_by = carry_out(engine, job, run, remarks, tally)
+    remarks.pass_on()
     warn_of_left_over(items, folder.root, written)
     return CohortResult(
         tally.converted,
@@ -83,14 +83,14 @@ def export(
         tally.failed,
         len(items) - tally.present - tally.converted - tally.failed,
         None,
-        stopped,
-        failures=tuple(one.failure for one in tally.failures),
+        interrupted_by,
+        failures=tuple(failed_image.failure for failed_image in tally.failures),
         unable=tally.unable,
     )
 
 
 class _Remarks(ProgressListener):
-    """Keeps the warnings of images, and passes on what it is told."""
+    """Collects the warnings of images, and passes progress on to another listener."""
 
     def __init__(self, shown: ProgressListener) -> None:
         self._shown, self._names = shown, dict[str, str]()
@@ -112,15 +112,15 @@ class _Remarks(ProgressListener):
         self._shown.planned(done, total)
 
     def pass_on(self) -> None:
-        """Warn once of each thing, wherever the files were written, and name who it is about."""
+        """Give each warning once, with an example of the images that it is about."""
         for text, names in self._about.items():
-            first = min(names)
+            example = min(names)
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            warn_caller(f"{text} ({first}{more})", VoxarrayWarning)
+            warn_caller(f"{text} ({example}{more})", VoxarrayWarning)
 
 
 def _refuse_place(folder: CohortLayout) -> None:
-    """Refuse what is no folder, and cohorts and archives, in which other files are none of theirs.
+    """Refuse a path that is no folder, and folders in cohorts and archives.
 
     Raises:
         FormatError: ``OTHER_FORM``.
@@ -142,9 +142,9 @@ def _refuse_place(folder: CohortLayout) -> None:
 
 def _checked_suffix(suffix: str) -> str:
     dotted = suffix if suffix.startswith(".") else f".{suffix}"
-    found = writable_format(f"image{dotted}")
-    if found is None or found.identity == "zarr" or dotted not in written_suffixes():
-        files = [one for one in written_suffixes() if _is_of_files(one)]
+    image_format = writable_format(f"image{dotted}")
+    if image_format is None or image_format.identity == "zarr" or dotted not in written_suffixes():
+        files = [known_suffix for known_suffix in written_suffixes() if _is_of_files(known_suffix)]
         raise UnsupportedError(
             f"voxarray writes no files with suffix={suffix!r}: choose one of {', '.join(files)}; "
             "without a suffix, another cohort of archives is made",
@@ -154,5 +154,5 @@ def _checked_suffix(suffix: str) -> str:
 
 
 def _is_of_files(suffix: str) -> bool:
-    found = writable_format(f"image{suffix}")
-    return found is not None and found.identity != "zarr"
+    image_format = writable_format(f"image{suffix}")
+    return image_format is not None and image_format.identity != "zarr"

@@ -1,4 +1,4 @@
-"""Where the file of each image of a cohort is: nowhere else, and no two in one place."""
+"""Paths of exported files: below the destination, and different for different images."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from voxarray.core.errors import FormatError
 from voxarray.storage.remote.address import is_url
 
 _PLAIN = re.compile(r"[^./\\\0-\x1f\x7f][^/\\\0-\x1f\x7f]*")
-"""What may name a file or folder: never one outside of the destination, and never a hidden one."""
+"""Names of files and folders: they cannot lead out of the destination, and are not hidden."""
 
 Name = tuple[str, str]
-"""Of a subject and an image."""
+"""Names of a subject and of an image."""
 
 
 def target_of(subject: str, image: str, root: str, suffix: str) -> str:
-    """Where the file of an image is.
+    """Path of the file of an image.
 
     Raises:
-        FormatError: Its names lead elsewhere (``BAD_NAME``).
+        FormatError: If its names could lead out of the destination, or are hidden (``BAD_NAME``).
     """
     parts = [*subject.split("/"), image]
     if not all(map(_PLAIN.fullmatch, parts)):
@@ -45,9 +45,9 @@ def refuse_linked_place(target: str, root: str) -> None:
     """
     if is_url(root):
         return
-    real = os.path.realpath(target)
-    if not real.startswith(os.path.join(os.path.realpath(root), "")):
-        refuse_results_around(os.path.dirname(real))
+    real_path = os.path.realpath(target)
+    if not real_path.startswith(os.path.join(os.path.realpath(root), "")):
+        refuse_results_around(os.path.dirname(real_path))
 
 
 def names_of(members: Iterable[Member]) -> list[Name]:
@@ -61,24 +61,24 @@ def names_of(members: Iterable[Member]) -> list[Name]:
 
 
 def names_for_one_file(names: Iterable[Name], root: str) -> Mapping[Name, Name]:
-    """For each name that the file system takes for that of another image, the other one.
+    """Names that the file system does not tell from that of another image, with the other name.
 
-    Most file systems of macOS and Windows do not tell ``Pat`` from ``pat``, nor the two forms of
-    ``é`` in Unicode.
+    On most file systems of macOS and Windows, ``Pat`` and ``pat`` are the same name, and so are the
+    two forms of ``é`` in Unicode.
     """
-    alike: dict[str, list[Name]] = {}
+    by_folded_name: dict[str, list[Name]] = {}
     for name in names:
-        alike.setdefault(_folded(os.path.join(*name)), []).append(name)
-    suspects = [group for group in alike.values() if len(set(group)) > 1]
+        by_folded_name.setdefault(_folded(os.path.join(*name)), []).append(name)
+    suspects = [group for group in by_folded_name.values() if len(set(group)) > 1]
     if not suspects or is_url(root):  # buckets compare bytes
         return {}
-    found: dict[Name, Name] = {}
+    namesakes: dict[Name, Name] = {}
     for first, *others in suspects:
         for other in others:
             if other != first and _is_one_file(os.path.join(*first), os.path.join(*other), root):
-                found[other] = first
-                found.setdefault(first, other)
-    return found
+                namesakes[other] = first
+                namesakes.setdefault(first, other)
+    return namesakes
 
 
 def _folded(text: str) -> str:
@@ -86,16 +86,18 @@ def _folded(text: str) -> str:
 
 
 def _is_one_file(first: str, second: str, root: str) -> bool:
-    """Whether two names are one where files will be: folders differ in that within one machine."""
-    one, other = next(
-        pair for pair in zip(first.split("/"), second.split("/"), strict=True) if len({*pair}) > 1
+    """Whether two names are one on the file system of the destination; tried with a real file."""
+    first_part, second_part = next(
+        parts
+        for parts in zip(first.split("/"), second.split("/"), strict=True)
+        if len({*parts}) > 1
     )
-    there = root
-    while not os.path.isdir(there) and os.path.dirname(there) != there:
-        there = os.path.dirname(there)
+    folder_above = root
+    while not os.path.isdir(folder_above) and os.path.dirname(folder_above) != folder_above:
+        folder_above = os.path.dirname(folder_above)
     try:
-        with tempfile.TemporaryDirectory(prefix=".voxarray-names-", dir=there) as folder:
-            open(os.path.join(folder, one), "xb").close()
-            return os.path.lexists(os.path.join(folder, other))
-    except OSError:  # a name too long, or a folder that takes none: writing tells
+        with tempfile.TemporaryDirectory(prefix=".voxarray-names-", dir=folder_above) as folder:
+            open(os.path.join(folder, first_part), "xb").close()
+            return os.path.lexists(os.path.join(folder, second_part))
+    except OSError:  # the name is too long, or the folder read-only: writing reports it
         return False

@@ -1,4 +1,4 @@
-"""Where things are in a cohort's folder."""
+"""Paths in the folder of a cohort."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class CohortLayout:
 
     @property
     def staging(self) -> str:
-        """Folder of archives that grow."""
+        """Folder of archives under construction."""
         return os.path.join(self.root, "staging")
 
     @property
@@ -77,14 +77,14 @@ class CohortLayout:
 
     @property
     def logs(self) -> str:
-        """Folder of what jobs print, and of the scripts that were submitted."""
-        if is_url(self.root):  # jobs print into files, so it is in the current folder
+        """Folder of the output of jobs, and of the scripts that were submitted."""
+        if is_url(self.root):  # jobs need a local folder for their output: the current one
             return os.path.abspath(f"voxarray-{posixpath.basename(self.root)}-logs")
         return os.path.join(self.root, "logs")
 
     @property
     def pipeline(self) -> str:
-        """File of the pipeline that its images went through, as it was when it was planned."""
+        """File of the pipeline that made its images, as it was planned."""
         return os.path.join(self.root, "pipeline.yaml")
 
     def archive(self, slug: str, zipped: bool) -> str:
@@ -92,7 +92,7 @@ class CohortLayout:
         return os.path.join(self.subjects, slug + (ZIP_SUFFIX if zipped else FOLDER_SUFFIX))
 
     def archives(self) -> Iterator[str]:
-        """Paths of all archives that are there, sorted; in a bucket those that have a manifest."""
+        """Paths of all existing archives, sorted; in a bucket those that have a manifest."""
         paths = self.candidates()
         if not is_url(self.root):
             yield from paths
@@ -103,7 +103,7 @@ class CohortLayout:
                     yield path
 
     def candidates(self) -> list[str]:
-        """Paths of what has the name of an archive, sorted; in a bucket some may not be whole."""
+        """Paths with the name of an archive, sorted; in a bucket some may be incomplete."""
         return [
             os.path.join(self.subjects, name)
             for name in names_in(self.subjects)
@@ -112,12 +112,12 @@ class CohortLayout:
 
     def is_cohort(self) -> bool:
         """Whether a cohort was planned or made here."""
-        made = is_file(self.plan) or is_file(self.catalogue)
-        return made or any(self.archives())
+        has_file = is_file(self.plan) or is_file(self.catalogue)
+        return has_file or any(self.archives())
 
     @property
     def was_made(self) -> bool:
-        """Whether voxarray itself made a cohort here: others have a ``plan.json``, too."""
+        """Whether voxarray made a cohort here; other programs write a ``plan.json``, too."""
         if is_file(self.catalogue) and names_in(self.journal):
             return True
         try:
@@ -128,7 +128,7 @@ class CohortLayout:
 
     @property
     def results(self) -> tuple[str, ...]:
-        """What lies in the folder itself besides the archives."""
+        """Files and folders of the cohort besides the archives."""
         files = (self.plan, self.pipeline, self.catalogue, self.report, self.readable_report)
         return (*files, self.journal, self.staging, self.logs)
 
@@ -144,9 +144,9 @@ class CohortLayout:
 
 
 def is_archive_there(path: str) -> bool:
-    """Whether there is an archive, or something else of that name that must not be replaced."""
+    """Whether there is an archive, or another file of that name, which must not be replaced."""
     if not is_url(path):
         return os.path.lexists(path)
-    from voxarray.archive.manifest import KEY  # 5 ms, for buckets alone
+    from voxarray.archive.manifest import KEY  # takes 5 ms, and is needed for buckets only
 
     return is_file(path if path.endswith(ZIP_SUFFIX) else f"{path}/{KEY}")

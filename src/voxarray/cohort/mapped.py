@@ -190,19 +190,19 @@ class Mapped(Sequence[Subject]):
         run = run or ExecutionOptions(
             workers, scheduler, partition, overwrite=overwrite, executor=executor
         )
-        with nullcontext(watcher) if watcher is not None else watching(progress) as told:
-            made = self.make(destination, options, run, told, mixed=mixed)
-        if made.replaced and not run.overwrite:
+        with nullcontext(watcher) if watcher is not None else watching(progress) as listener:
+            done = self.make(destination, options, run, listener, mixed=mixed)
+        if done.replaced and not run.overwrite:
             warn_caller(
-                f"PIPELINE_REPLACED: {made.replaced_told}. {CohortLayout.of(destination).root} now "
+                f"PIPELINE_REPLACED: {done.replaced_told}. {CohortLayout.of(destination).root} now "
                 "holds what this pipeline makes; to keep the results of both, choose another "
                 "folder for one of them, and to replace them without this warning give "
                 "overwrite=True",
                 VoxarrayWarning,
             )
-        made.require_all(CohortLayout.of(destination))
+        done.require_all(CohortLayout.of(destination))
         if run.partition is not None:
-            return made
+            return done
         return type(self.cohort)(destination)
 
     def make(
@@ -271,8 +271,8 @@ class Mapped(Sequence[Subject]):
         """
         folder = CohortLayout.of(destination)
         options = ArchiveOptions(levels, chunks, codec, zip)
-        with watching(progress) as told:
-            plan = self.freeze(folder, options, told, mixed=mixed)
+        with watching(progress) as listener:
+            plan = self.freeze(folder, options, listener, mixed=mixed)
         return plan.summary()
 
     @property
@@ -290,17 +290,19 @@ class Mapped(Sequence[Subject]):
     def _part_of_plan(
         self, folder: CohortLayout, options: ArchiveOptions, part: tuple[int, int]
     ) -> Plan:
-        """The items of one part, of which no other is looked at.
+        """The items of one part; no other items are read.
 
         Raises:
-            FormatError: If they were planned of other archives or another transform
+            FormatError: If they were planned with other archives or another transform
                 (``STALE_PLAN``).
         """
         plan = read_part(folder.plan, *part)
         self._refuse_other(plan.origin, folder)
-        what = described(self.transform)
+        description = described(self.transform)
         for item in plan.items:
-            if plan.options != options.digest() or item.key != self._key(item, what, options):
+            if plan.options != options.digest() or item.key != self._key(
+                item, description, options
+            ):
                 raise FormatError(
                     f"the plan in {folder.root} is of other archives, another transform or other "
                     "options: call plan() of the mapped cohort once, then save the parts",
@@ -309,7 +311,7 @@ class Mapped(Sequence[Subject]):
                 )
         return plan
 
-    def _key(self, item: Item, what: Any, options: ArchiveOptions) -> str | None:
+    def _key(self, item: Item, description: Any, options: ArchiveOptions) -> str | None:
         """Key of an item as it would be planned now; None if its subject is gone."""
         try:
             member = self.cohort.member(item.subject)
@@ -318,11 +320,11 @@ class Mapped(Sequence[Subject]):
         paths = [os.path.join(member.root, part.archive) for part in member.parts]
         entries = [entry_of(path) for path in paths]
         keys = ["" if entry is None else entry.key for entry in entries]
-        seen = [[part.archive, key] for part, key in zip(member.parts, keys, strict=True)]
+        input_keys = [[part.archive, key] for part, key in zip(member.parts, keys, strict=True)]
         if item.failure is not None:
-            return key_of([item.subject, seen, what, options.digest()])
+            return key_of([item.subject, input_keys, description, options.digest()])
         layers = [layer.name for layer in item.layers]
-        return key_of([item.subject, item.image, layers, seen, what, options.digest()])
+        return key_of([item.subject, item.image, layers, input_keys, description, options.digest()])
 
     def freeze(
         self,
@@ -357,7 +359,7 @@ class Mapped(Sequence[Subject]):
         return plan
 
     def _keep_pipeline(self, folder: CohortLayout) -> None:
-        """Write down what is done, which jobs read; of a function nothing can be."""
+        """Write the pipeline for the jobs that read it; functions cannot be written."""
         try:
             text = to_text(entries_of([self.transform]))
         except FormatError:

@@ -39,16 +39,16 @@ class MappedOpener:
         return {os.path.join(root, part.archive): part.archive for part in self.member.parts}
 
     def subject(self) -> Subject:
-        """The subject after the transform; nothing but headers is read."""
+        """The subject after the transform; only headers are read."""
         with naming_misfits():
-            made: Any = self.transform(self.member.subject())
-        if not isinstance(made, Subject):
+            result: Any = self.transform(self.member.subject())
+        if not isinstance(result, Subject):
             raise FormatError(
-                f"the transform returned {type(made).__name__} for a subject: expected a Subject; "
-                "return the Subject that it made",
+                f"the transform returned {type(result).__name__} for a subject: expected a "
+                "Subject; return the Subject that it made",
                 code="BAD_TRANSFORM",
             )
-        return made
+        return result
 
     def open(self, item: Item) -> Opened:
         archive, _ = divided(item.origin.source)
@@ -57,41 +57,46 @@ class MappedOpener:
                 f"{archive} was replaced after it was planned: save again",
                 path=archive,
             )
-        made = self.subject()
-        source = made.get_image(item.image).source
+        transformed = self.subject()
+        source = transformed.get_image(item.image).source
         layers = {}
         for layer in item.layers:
-            label = made.get_image(layer.name).source
+            label = transformed.get_image(layer.name).source
             layers[layer.name] = LabelLayer(label, label.label_table)
         return Opened(source, source.label_table, layers)
 
 
 def archives_of(subject: Subject) -> Iterator[tuple[str, list[str]]]:
-    """Images that get an archive, with the label maps that go with them: those on their grid."""
+    """Images that get an archive, each with the label maps on its grid."""
     images = subject.get_images_dict(intensity_only=False)
-    homes: dict[str, list[str]] = {n: [] for n, i in images.items() if not isinstance(i, LabelMap)}
+    labels_by_image: dict[str, list[str]] = {
+        n: [] for n, i in images.items() if not isinstance(i, LabelMap)
+    }
     for name, image in images.items():
         if isinstance(image, LabelMap):
-            home = next((n for n in homes if images[n].grid.isclose(image.grid)), None)
-            if home is None or isinstance(images[home], LabelMap):
+            match = next(
+                (n for n in labels_by_image if images[n].grid.isclose(image.grid)),
+                None,
+            )
+            if match is None or isinstance(images[match], LabelMap):
                 yield name, []
             else:
-                homes[home].append(name)
-    yield from homes.items()
+                labels_by_image[match].append(name)
+    yield from labels_by_image.items()
 
 
 def input_of(root: str, archive: str) -> Input:
-    """An archive by the key of what it was made of: the same bytes, wherever it was made."""
+    """An archive as an input; its key stands for its content, wherever the archive was made."""
     path = os.path.join(root, archive)
     entry = entry_of(path)
     return Input(archive, InputFingerprint.of(path), "" if entry is None else entry.key)
 
 
 def facts_of(member: Member) -> dict[str, Mapping[str, Any]]:
-    """What the catalogue says of the images of a subject, by their names."""
-    found = {}
+    """Facts for the catalogue about the images of a subject, by name of the image."""
+    facts = {}
     for part in member.parts:
         entry = entry_of(os.path.join(member.root, part.archive))
         if entry is not None:
-            found[part.image] = entry.facts["facts"]
-    return found
+            facts[part.image] = entry.facts["facts"]
+    return facts

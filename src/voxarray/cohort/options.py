@@ -10,12 +10,12 @@ from voxarray.archive.options import Options
 from voxarray.geometry.levels import Levels
 
 LAYOUT_VERSION = 1
-"""Of what a conversion makes of an image; another number makes all archives again."""
+"""Version of the result of a conversion; with another number, all archives are made again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOptions:
-    """What is the same for all archives of a cohort.
+    """Options that all archives of a cohort share.
 
     Attributes:
         levels: Pyramid levels, as in `voxarray.archive.options.Options`.
@@ -38,11 +38,11 @@ class ArchiveOptions:
         Options(levels=self.levels, chunk=self.chunk, codec=self.codec)  # refuses what is wrong
 
     def of_archive(self, staging: str | None, overwrite: bool) -> Options:
-        """For the conversion of one image."""
+        """The options for the conversion of one image."""
         return Options(self.levels, self.chunk, self.codec, overwrite, staging)
 
     def digest(self) -> str:
-        """Text that differs when archives would."""
+        """Digest that changes if other options make other archives."""
         content = {**asdict(self), "version": LAYOUT_VERSION}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -58,15 +58,15 @@ def verify(
     require_archive(text)
     with reporting(progress, os.path.basename(text)) as report:
         begin: Callable[[str], Progress] | None = None if report is None else lambda _: report
-        found = holdings([text])
-        if found.barren:
+        contents = holdings([text])
+        if contents.barren:
             raise MissingFileError(
                 f"no archive in {text}: give archives, cohorts, or folders that contain them",
                 code="NOTHING_FOUND",
                 path=text,
             )
         if source is not None:
-            verdicts = verify_against(found, source, quick=quick, begin=begin)
+            verdicts = verify_against(contents, source, quick=quick, begin=begin)
         else:
             verdicts = verify_below([text], quick=quick, begin=begin)
         return [
@@ -82,10 +82,10 @@ def require_archive(path: str) -> None:
     Raises:
         UnsupportedError: Naming what it is (``NOT_AN_ARCHIVE``).
     """
-    found = None if is_url(path) or not os.path.isfile(path) else format_of(path)
-    if found is not None and found.identity != "zarr":
+    image_format = None if is_url(path) or not os.path.isfile(path) else format_of(path)
+    if image_format is not None and image_format.identity != "zarr":
         raise UnsupportedError(
-            f"{path} is a file of the format {found.name}, and verify checks only archives: "
+            f"{path} is a file of the format {image_format.name}, and verify checks only archives: "
             "voxarray info shows what the file holds",
             code="NOT_AN_ARCHIVE",
             path=path,
@@ -93,7 +93,7 @@ def require_archive(path: str) -> None:
 
 
 def verify_against(
-    found: Holdings,
+    contents: Holdings,
     sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     quick: bool = False,
@@ -102,7 +102,7 @@ def verify_against(
     """Check one archive or one cohort, and compare it voxel by voxel with its sources.
 
     Args:
-        found: What is to be checked.
+        contents: What is to be checked.
         sources: What it was made from; of an archive, one.
         quick: Look at names and sizes alone, before voxels are compared.
         begin: Called with the name of an archive; gives what to call with bytes done and in all.
@@ -111,25 +111,25 @@ def verify_against(
         FormatError: If more is to be checked, or there are several sources for one archive
             (``TOO_MANY_ARCHIVES``).
     """
-    given = path_texts(sources)
-    require_comparable(found, given)
-    yield from map(refused, found.refused)
-    if found.cohorts:
-        root = found.cohorts[0].root
-        inputs = search(given, root, InputSelection())
-        locations = {one.source: one.location for one in inputs}
+    source_paths = path_texts(sources)
+    require_comparable(contents, source_paths)
+    yield from map(refused, contents.refused)
+    if contents.cohorts:
+        root = contents.cohorts[0].root
+        inputs = search(source_paths, root, InputSelection())
+        locations = {item.source: item.location for item in inputs}
         yield from verify_cohort(root, quick=quick, locations=locations, begin=begin)
         return
-    path = found.archives[0]
+    path = contents.archives[0]
     report = None if begin is None else begin(os.path.basename(path))
-    seen = examine(path, report, quick=quick)
-    problems = seen.problems or compare(path, open_source(given[0]), report)
-    yield Verdict.of(path, seen, problems)
+    examination = examine(path, report, quick=quick)
+    problems = examination.problems or compare(path, open_source(source_paths[0]), report)
+    yield Verdict.of(path, examination, problems)
 
 
-def require_comparable(found: Holdings, sources: Sequence[str | os.PathLike[str]]) -> None:
+def require_comparable(contents: Holdings, sources: Sequence[str | os.PathLike[str]]) -> None:
     """Raise `FormatError` (``TOO_MANY_ARCHIVES``) unless sources belong to what was found."""
-    archives, cohorts = len(found.archives), len(found.cohorts)
+    archives, cohorts = len(contents.archives), len(contents.cohorts)
     if (cohorts, archives) == (1, 0) or ((cohorts, archives) == (0, 1) and len(sources) == 1):
         return
     raise FormatError(

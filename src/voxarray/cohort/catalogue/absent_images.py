@@ -1,4 +1,4 @@
-"""Images that a cohort lists and does not hold: whoever makes something of it is told of them."""
+"""Warning about images that a catalogue lists, but that have no archive."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ _STATUS: Mapping[str, str] = {"failed": "failed", "missing": "were not converted
 
 
 def warn_of_absent(table: pd.DataFrame, path: str) -> None:
-    """Warn that a result will lack the images that are not there, unless all are.
+    """Warn that a result will lack the images without an archive, if there are any.
 
-    Of a cohort that was finalised too early, half may be missing, and the rest looks like a whole.
+    If a cohort was finalised too early, half of it may be missing, and the rest looks complete.
 
     Args:
-        table: Rows of the catalogue that something is made of.
+        table: Rows of the catalogue that the result is made from.
         path: Of the cohort.
     """
     absent = table[table["status"] != "done"]
     if absent.empty:
         return
     counts = absent["status"].value_counts()
-    why = ", ".join(f"{counts[one]} {told}" for one, told in _STATUS.items() if one in counts)
+    why = ", ".join(
+        f"{counts[status]} {wording}" for status, wording in _STATUS.items() if status in counts
+    )
     first = printable(f"{absent.iloc[0]['subject']}/{absent.iloc[0]['image']}")
     warn_by_code(
         "IMAGES_ABSENT",

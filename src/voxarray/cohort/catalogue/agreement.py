@@ -1,8 +1,8 @@
-"""Whether a catalogue lists the archives that are there, as they are now.
+"""Whether a catalogue agrees with the archives in its folder.
 
-What is asked of a cohort (its subjects, queries, exports) is answered by the catalogue. It follows
-a run, `finalise`, and label maps that come and go; not a part of a plan that is run after
-`finalise`, nor whoever copies or deletes archives by hand.
+The catalogue answers all questions about a cohort: its subjects, queries, exports. It is updated by
+a run, by `finalise`, and when label maps come or go; not by a part of a plan that is run after
+`finalise`, nor when archives are copied or deleted by hand.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from voxarray.archive.problems import Problem
 from voxarray.cohort.catalogue.entry import Entry
 
 _Facts = tuple[frozenset[str], int, float | None, float | None]
-"""What tells an archive from another one of its name: labels, bytes, extremes."""
+"""Labels, bytes, smallest and largest value: they differ if an archive was replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class Listing:
     """The archives in a catalogue.
 
     Attributes:
-        facts: Of those that it says are there, by file name.
+        facts: Facts of the archives with the status ``done``, by file name.
     """
 
     facts: Mapping[str, _Facts]
 
     @classmethod
     def of(cls, rows: Any) -> Listing:
-        """Of a catalogue as a `pandas.DataFrame`."""
+        """The archives in a catalogue, a `pandas.DataFrame`."""
         done = rows[rows["status"] == "done"]
         columns = (done[name] for name in ("archive", "labels", "bytes", "minimum", "maximum"))
         return cls(
@@ -43,17 +43,17 @@ class Listing:
         )
 
     def has(self, name: str, entry: Entry) -> bool:
-        """Whether it lists an archive of this name with what the archive says of itself."""
-        own = _facts(entry.labels, entry.bytes, entry.minimum, entry.maximum)
-        return self.facts.get(name) == own
+        """Whether it lists an archive of this name with the facts of its manifest."""
+        facts = _facts(entry.labels, entry.bytes, entry.minimum, entry.maximum)
+        return self.facts.get(name) == facts
 
     def others(self, names: Iterable[str]) -> set[str]:
-        """Names of the archives that it lists beside some."""
+        """Names of the archives that it lists, except the given ones."""
         return set(self.facts).difference(names)
 
 
 def stale(names: Collection[str]) -> Problem:
-    """The problem of a catalogue that does not list some archives as they are."""
+    """The problem of a catalogue that does not agree with some archives."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return Problem(
         "STALE_CATALOGUE",

@@ -45,9 +45,9 @@ def _column(values: Sequence[Any], kind: Any) -> Any:
         pyarrow.int64(): _whole_numbers,
         pyarrow.float64(): _numbers,
     }
-    make = makers.get(kind)
-    made = make(values) if make else None
-    return pyarrow.array(values, kind) if made is None else made
+    maker = makers.get(kind)
+    array = maker(values) if maker else None
+    return pyarrow.array(values, kind) if array is None else array
 
 
 def _texts(values: Sequence[Any]) -> Any:
@@ -108,6 +108,8 @@ def _offsets(lengths: Sequence[int]) -> Any:
 def _array(kind: Any, values: Sequence[Any], buffers: Sequence[Any], children: Any = None) -> Any:
     import pyarrow
 
-    known = np.packbits(np.array([one is not None for one in values], bool), bitorder="little")
-    parts = [pyarrow.py_buffer(buffer) for buffer in (known, *buffers)]
+    validity = np.packbits(
+        np.array([value is not None for value in values], bool), bitorder="little"
+    )
+    parts = [pyarrow.py_buffer(buffer) for buffer in (validity, *buffers)]
     return pyarrow.Array.from_buffers(kind, len(values), parts, children=children)

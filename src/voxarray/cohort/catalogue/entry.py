@@ -1,4 +1,4 @@
-"""What an archive of a cohort says of itself: the facts in its manifest."""
+"""The facts about an image that the manifest of its archive holds, for the catalogue."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ class Entry:
     labels: tuple[str, ...] = ()
 
     def is_of(self, item: Item) -> bool:
-        """Whether the archive was made of this item.
+        """Whether the archive was made from this item.
 
-        Keys tell files apart, not what their label maps are called.
+        The names of label maps are compared, too, since keys depend on the files only.
         """
         names = [layer.name for layer in item.layers]
         return self.key == item.key and (not names or names == self.facts["labels"])
 
 
 def facts_of(item: Item, opened: Opened) -> dict[str, Any]:
-    """What the manifest of an item's archive says."""
+    """The facts that the manifest of an item's archive will hold."""
     source = opened.source
     grid = source.grid
     return {
@@ -74,10 +74,10 @@ def facts_of(item: Item, opened: Opened) -> dict[str, Any]:
 
 
 def entry_of(archive: str) -> Entry | None:
-    """The entry of an archive; None if it is no whole archive that a cohort made.
+    """The entry of an archive; None if it is damaged, or was not made for a cohort.
 
     Raises:
-        AccessDeniedError, TransportError: A store does not say whether it is one.
+        AccessDeniedError, TransportError: If a store does not let the manifest be read.
     """
     try:
         manifest = Manifest.read(open_store(archive))
@@ -117,7 +117,7 @@ def _are_facts(facts: Any) -> bool:
 
 
 def _is_text(facts: Any) -> bool:
-    """Whether all text can be shown; what names of files hold that is no Unicode can."""
+    """Whether all text is valid Unicode, except bytes of file names (surrogate escapes)."""
     try:
         json.dumps(facts, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -128,7 +128,7 @@ def _is_text(facts: Any) -> bool:
 def _is_list(value: Any, types: tuple[type, ...], count: int | None = None) -> bool:
     if not isinstance(value, list) or count not in (None, len(value)):
         return False
-    return all(isinstance(one, types) and not isinstance(one, bool) for one in value)
+    return all(isinstance(element, types) and not isinstance(element, bool) for element in value)
 
 
 def _is_type(name: str) -> bool:

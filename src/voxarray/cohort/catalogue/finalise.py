@@ -1,4 +1,4 @@
-"""Catalogue and report from what is there; and the names of what is missing."""
+"""Writing catalogue and report of a cohort, and finding the images that are missing."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Summary:
         done: Number of images that are converted.
         missing: Images that were planned and are not converted.
         strangers: Names of archives in the folder that no cohort made, or that are damaged.
-        unplanned: Names of archives whose source the plan no longer names; the catalogue lists
-            them all the same.
+        unplanned: Names of archives whose source the plan no longer names; the catalogue still
+            lists them.
     """
 
     done: int
@@ -45,7 +45,7 @@ class Summary:
     @property
     def failed(self) -> list[Missing]:
         """Those that failed."""
-        return [one for one in self.missing if one.failure is not None]
+        return [image for image in self.missing if image.failure is not None]
 
     def __str__(self) -> str:
         return report.readable(self.done, self.missing, self.unplanned)
@@ -54,7 +54,7 @@ class Summary:
 def finalise(destination: str | os.PathLike[str]) -> Summary:
     """Make catalogue and report of a cohort from its archives, its plan and its journals.
 
-    Without a plan, the catalogue is of what is there.
+    Without a plan, the catalogue lists the archives that are there.
 
     Args:
         destination: Folder of the cohort.
@@ -73,31 +73,31 @@ def finalise(destination: str | os.PathLike[str]) -> Summary:
 
 
 def conclude(folder: CohortLayout, items: tuple[Item, ...], zipped: bool) -> Summary:
-    """As `finalise`, of a plan that is at hand."""
+    """As `finalise`, for a plan in memory."""
     return replace_catalogue(
         folder,
         lambda: (catalogue.entries(folder), last_failures(folder)),
-        lambda found: _written(folder, *found, items, zipped),
+        lambda read: _written(folder, *read, items, zipped),
     )
 
 
 def _written(
     folder: CohortLayout,
     entries: Mapping[str, Entry | None],
-    noted: Mapping[tuple[str, str], Mapping[str, Any]],
+    failures: Mapping[tuple[str, str], Mapping[str, Any]],
     items: tuple[Item, ...],
     zipped: bool,
 ) -> Summary:
     rows = [catalogue.row_of(name, entry) for name, entry in entries.items() if entry is not None]
     missing = [
-        one
+        image
         for item in items
-        if (one := missing_of(item, folder, zipped, entries, noted)) is not None
+        if (image := missing_of(item, folder, zipped, entries, failures)) is not None
     ]
     by_slug = {item.slug: item for item in items}
-    stale = {os.path.basename(folder.archive(one.slug, zipped)) for one in missing}
+    stale = {os.path.basename(folder.archive(image.slug, zipped)) for image in missing}
     rows = [row for row in rows if os.path.basename(row["archive"]) not in stale]
-    rows += [catalogue.row_of_missing(by_slug[one.slug], one.failure) for one in missing]
+    rows += [catalogue.row_of_missing(by_slug[image.slug], image.failure) for image in missing]
     catalogue.write(folder, rows)
     done = len(rows) - len(missing)
     unplanned = _unplanned(entries, items, folder, zipped)
@@ -113,7 +113,10 @@ def _unplanned(
     folder: CohortLayout,
     zipped: bool,
 ) -> tuple[str, ...]:
-    """Archives of sources that were removed, renamed or left out since; pipelines add to theirs."""
+    """Archives whose sources were removed, renamed or left out since the last plan.
+
+    Archives that a pipeline made are not counted: a pipeline may add subjects to a cohort.
+    """
     if not items:
         return ()
     planned = {os.path.basename(folder.archive(item.slug, zipped)) for item in items}
@@ -129,35 +132,37 @@ def missing_of(
     folder: CohortLayout,
     zipped: bool,
     entries: Mapping[str, Entry | None],
-    noted: Mapping[tuple[str, str], Mapping[str, Any]],
+    failures: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> Missing | None:
-    """Why an image is not there; None if it is."""
+    """Why an image has no archive; None if it has one."""
     name = os.path.basename(folder.archive(item.slug, zipped))
     entry = entries.get(name)
     if entry is not None and entry.is_of(item):
         return None
-    record = noted.get((item.slug, item.key))
+    record = failures.get((item.slug, item.key))
     if item.failure is not None or record is None:
-        there = "outdated" if entry is not None else "unreadable" if name in entries else ""
-        return Missing(item.slug, item.subject, item.image, item.failure, there=there)
+        archive_state = "outdated" if entry is not None else "unreadable" if name in entries else ""
+        return Missing(
+            item.slug, item.subject, item.image, item.failure, archive_state=archive_state
+        )
     failure = Failure.from_json(record["failure"])
     return Missing(item.slug, item.subject, item.image, failure, record["seconds"], record["peak"])
 
 
 def last_failures(folder: CohortLayout) -> Mapping[tuple[str, str], Mapping[str, Any]]:
-    """The last records of images that failed last, by slug and key."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    """Last journal records of the images whose last attempt failed, by slug and key."""
+    failures: dict[tuple[str, str], dict[str, Any]] = {}
     for record in records(folder.journal):
         name = (record["slug"], record.get("key", ""))
         if record.get("failure"):
-            found[name] = record
+            failures[name] = record
         else:
-            found.pop(name, None)
-    return found
+            failures.pop(name, None)
+    return failures
 
 
 def _describe(folder: CohortLayout) -> None:
-    """Say in a BIDS tree that this is a derivative, as the standard wants it said."""
+    """Write the ``dataset_description.json`` of a BIDS derivative, if a BIDS tree is around."""
     if is_url(folder.root):
         return
     parent = os.path.dirname(folder.root)
@@ -172,8 +177,8 @@ def _describe(folder: CohortLayout) -> None:
         "GeneratedBy": [{"Name": "voxarray", "Version": __version__}],
     }
     path = os.path.join(folder.root, bids.DESCRIPTION)
-    if os.path.lexists(path) and not _is_ours(path):  # of the data set that was converted in place
-        return
+    if os.path.lexists(path) and not _is_ours(path):
+        return  # the dataset was converted in place, and the file is its own
     write_if_other(path, json.dumps(content, indent=1).encode())
 
 

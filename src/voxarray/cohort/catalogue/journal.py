@@ -1,7 +1,7 @@
-"""The log of each image: one file of lines per writing process; what failed is synced at once.
+"""The log of a cohort: one file of lines for each process that writes; failures are synced at once.
 
-Nobody ever writes into somebody else's journal, so that none needs a lock, on any file system. Its
-name is random: hosts and processes are called alike in containers.
+Each process writes only into its own file, so that no lock is needed, on any file system. The name
+of the file is random: in containers, host names and process ids are the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from voxarray.storage.remote.writing import WritableObjects
 from voxarray.storage.small_files import names_in, open_file
 
 BEGUN = "begun"
-"""Status of an image that somebody is at; where nothing follows, whoever it was has died."""
+"""Status of an image whose conversion has started; if no other record follows, the process died."""
 
 _How = Literal["noted", "kept", "synced"]
 
@@ -49,11 +49,11 @@ class Journal:
             return _open[folder]
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add a record with the time; when this returns, the end of the process takes it no more.
+        """Add a record with the time; it survives the end of the process.
 
-        A failure also survives a power loss: it is known from nowhere else. Of an image that is
-        there its archive tells, and to wait for the disk once more would cost as much as to make a
-        small one.
+        A failure also survives a power loss, since nothing else records it. A success is not
+        synced: its archive proves it, and waiting for the disk once more would take as long as
+        making a small archive.
 
         Raises:
             OSError: What the disk refuses.
@@ -77,14 +77,14 @@ class Journal:
                 self._fd = None
             if self._fd is None:
                 self._fd = self._create()
-            # In front of what a full disk may have left of another line.
+            # A full disk may take only a part of the line, which readers then skip.
             if os.write(self._fd, line) != len(line):
                 raise OSError(28, os.strerror(28), self._folder)
             if how == "synced":
                 os.fsync(self._fd)
 
     def close(self) -> None:
-        """Release the file; the next record begins another one."""
+        """Close the file; the next record begins another one."""
         with self._lock:
             if self._fd is not None:
                 os.close(self._fd)
@@ -96,16 +96,17 @@ class Journal:
         # A file for each process: on NFS, appends of two machines to one file overwrite each other.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | portable.BINARY
         fd = os.open(path, flags, 0o644)
-        # Or a power loss takes the name, and with it every line that was synced.
+        # The folder, too: a power loss could remove the name of the file, and with it all lines
+        # that were synced.
         sync(self._folder)
         return fd
 
 
 class ObjectJournal(Journal):
-    """The journal of this process for a cohort in a bucket, where nothing can be appended to.
+    """The journal of this process for a cohort in a bucket, where objects cannot be appended to.
 
-    The whole object is put again with each record, and a new one begun when it is long: an image
-    costs one request, and a cohort few objects. Notes go with the record after them.
+    The whole object is put again with each record, and a new one is begun when it is long. So an
+    image costs one request, and a cohort needs few objects. Notes are put with the next record.
     """
 
     def __init__(self, folder: str) -> None:
@@ -135,13 +136,12 @@ def _line(record: dict[str, Any]) -> bytes:
 
 
 def _forget_parents() -> None:
-    """The child of a fork has journals of its own."""
+    """Drop the journals of the parent in the child of a fork, which opens its own."""
     global _lock
     _lock = threading.Lock()
     for journal in list(_open.values()):
         if journal._fd is not None:
-            # Two processes with one descriptor would write lines into each other.
-            os.close(journal._fd)
+            os.close(journal._fd)  # two processes on one descriptor would mix their lines
     _open.clear()
 
 
@@ -150,21 +150,18 @@ if hasattr(os, "register_at_fork"):
 
 
 def records(folder: str) -> Iterator[dict[str, Any]]:
-    """What became of images, by all writers, oldest first.
-
-    Lines that a crash cut short are left out.
-    """
-    return (one for one in lines(folder) if one["status"] != BEGUN)
+    """Results of images, by all writers, oldest first, without lines that a crash cut short."""
+    return (record for record in lines(folder) if record["status"] != BEGUN)
 
 
 def lines(folder: str) -> Iterator[dict[str, Any]]:
-    """As `records`, and the attempts that were begun."""
-    found: list[dict[str, Any]] = []
+    """As `records`, with the starts of attempts."""
+    parsed: list[dict[str, Any]] = []
     for name in names_in(folder):
         if name.endswith(_SUFFIX):
             with open_file(os.path.join(folder, name)) as file:
-                found += [record for line in file if (record := _parsed(line))]
-    return iter(sorted(found, key=lambda record: str(record["time"])))
+                parsed += [record for line in file if (record := _parsed(line))]
+    return iter(sorted(parsed, key=lambda record: str(record["time"])))
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

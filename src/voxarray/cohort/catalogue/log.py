@@ -1,4 +1,4 @@
-"""The log of some images: what was tried, and why an image was never tried at all."""
+"""The log of some images: attempts, and failures of images that were never attempted."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ FAILED = "failed"
 def events(folder: CohortLayout, slugs: Set[str], *, complete: bool) -> list[dict[str, Any]]:
     """Events of images, oldest first.
 
-    An image whose header could not be read was never tried: only the plan says why. Its event
-    comes last, and has no time.
+    An image whose header could not be read was never attempted: only the plan holds its failure.
+    Its event comes last, and has no time.
 
     Args:
         folder: Of the cohort.
         slugs: Of the images.
-        complete: Whether all of them are there; then the plan is not read.
+        complete: Whether all of them have an archive; then the plan is not read.
     """
-    found = [one for one in journal.lines(folder.journal) if one["slug"] in slugs]
+    attempts = [record for record in journal.lines(folder.journal) if record["slug"] in slugs]
     if complete:
-        return found
+        return attempts
     try:
         plan = Plan.read(folder.plan)
     except MissingFileError:
-        return found
-    return found + [
-        {"slug": one.slug, "status": FAILED, "key": one.key, "failure": one.failure.to_json()}
-        for one in plan.items
-        if one.slug in slugs and one.failure is not None
+        return attempts
+    return attempts + [
+        {
+            "slug": record.slug,
+            "status": FAILED,
+            "key": record.key,
+            "failure": record.failure.to_json(),
+        }
+        for record in plan.items
+        if record.slug in slugs and record.failure is not None
     ]

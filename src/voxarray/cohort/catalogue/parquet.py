@@ -1,4 +1,4 @@
-"""Tables on disk: Parquet that carries the sha256 of itself, replaced only where it differs."""
+"""Tables on disk: Parquet files that hold their own sha256, replaced only if they differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voxarray.storage.small_files import read_file, write_if_other
 
 _MARK = b"voxarray-sha256:"
 _UNKNOWN = b"0" * 64
-"""Stands in the file's own metadata while its digest is computed, and then makes room for it."""
+"""Placeholder in the file's metadata while its digest is computed, which then replaces it."""
 
 
 def write(path: str, schema: Any, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -48,25 +48,25 @@ def read(path: str) -> Any:
     import pyarrow
 
     data = read_file(path)
-    place = data.rfind(_MARK) + len(_MARK)
-    stated = data[place : place + len(_UNKNOWN)]
-    if _digest(data[:place] + _UNKNOWN + data[place + len(_UNKNOWN) :]) != stated:
+    mark_end = data.rfind(_MARK) + len(_MARK)
+    stated = data[mark_end : mark_end + len(_UNKNOWN)]
+    if _digest(data[:mark_end] + _UNKNOWN + data[mark_end + len(_UNKNOWN) :]) != stated:
         raise ChecksumError(
             f"{path} is not the table that was written: run voxarray finalise, which makes it "
             "again from the archives",
             path=path,
         )
-    # Whole numbers stay whole where some are missing.
-    whole = {pyarrow.int64(): pandas.Int64Dtype()}
-    return read_table(io.BytesIO(data)).to_pandas(types_mapper=whole.get, use_threads=False)
+    # Integers stay integers though some are missing.
+    types = {pyarrow.int64(): pandas.Int64Dtype()}
+    return read_table(io.BytesIO(data)).to_pandas(types_mapper=types.get, use_threads=False)
 
 
 def read_table(file: Any) -> Any:
-    """A `pyarrow.Table`, read by this thread alone.
+    """A `pyarrow.Table`, read without pyarrow's threads.
 
-    A thread of pyarrow's may still hold a buffer of Python's after the table is there. If the
-    interpreter ends at that moment, the thread cannot let go of it, and the process aborts.
-    pyarrow's own `read_table` has such threads, whatever its arguments.
+    A thread of pyarrow may still hold a Python buffer after the table was read. If the interpreter
+    ends at that moment, the thread cannot release it, and the process aborts. pyarrow's own
+    `read_table` starts such threads, whatever its arguments.
 
     Args:
         file: A path, or a file that is open for reading.

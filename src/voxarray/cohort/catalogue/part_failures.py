@@ -1,6 +1,7 @@
-"""What failed permanently in one part of a plan: a small file that this part alone keeps.
+"""Permanent failures in one part of a plan: a small file that only this part writes.
 
-The journals say it too, of all parts; to read them all would cost each part as much as the whole.
+The journals hold them, too, but reading the journals of all parts would cost each part as much as
+the whole cohort.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Failed:
 
 
 def read(folder: CohortLayout, part: tuple[int, int]) -> Noted:
-    """What was noted of a part; nothing where there is no file, or none that can be read."""
+    """The failures of a part; none if the file is missing or damaged."""
     try:
         lines = json.loads(read_file(_path(folder, part)))
         return {
@@ -49,21 +50,23 @@ def read(folder: CohortLayout, part: tuple[int, int]) -> Noted:
             for slug, key, failure in lines
         }
     except (OSError, ValueError, TypeError, RecursionError):
-        return {}  # then it is tried again
+        return {}  # these images are then tried again
 
 
 def write(folder: CohortLayout, part: tuple[int, int], failed: Iterable[Failed]) -> None:
-    """Note what failed permanently, unless that is what the file says; none is made for nothing.
+    """Write the permanent failures of a part, if they differ; no file is made for an empty list.
 
     Raises:
         ArchiveError: If writing fails.
     """
     path = _path(folder, part)
     permanent = [
-        [one.slug, one.key, one.failure.to_json()] for one in failed if one.failure.permanent
+        [failed_image.slug, failed_image.key, failed_image.failure.to_json()]
+        for failed_image in failed
+        if failed_image.failure.permanent
     ]
     if permanent or is_file(path):
-        text = json.dumps(sorted(permanent, key=lambda one: one[:2]))
+        text = json.dumps(sorted(permanent, key=lambda failed_image: failed_image[:2]))
         write_if_other(path, text.encode())
 
 

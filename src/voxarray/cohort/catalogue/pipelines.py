@@ -1,8 +1,8 @@
-"""Archives of a cohort that another pipeline made than its plan says.
+"""Archives in a cohort that were made by another pipeline than that of its plan.
 
-An archive says which pipeline made it, by a digest among its facts, which is also a column of the
-catalogue. Those that are in a plan have a key that tells more; this is about the others, which a
-run leaves as they are.
+An archive holds the digest of its pipeline among its facts, and the catalogue has a column for it.
+Archives that the plan names have a key that includes more; the digest is for the others, which a
+run leaves unchanged.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import FormatError
 
 PIPELINE = "pipeline_digest"
-"""Fact, and column, that tells pipelines apart; images that were only converted have none."""
+"""Fact, and column, with the digest of the pipeline; images that were only converted have none."""
 
 
 def pipeline_of(facts: Mapping[str, Any]) -> str | None:
-    """Digest of the pipeline that made an image; None if none did, or release 0.2.0 or before."""
-    found = facts.get(PIPELINE)
-    return found if isinstance(found, str) else None
+    """Digest of the pipeline that made an image; None without one, and up to release 0.2.0."""
+    digest = facts.get(PIPELINE)
+    return digest if isinstance(digest, str) else None
 
 
 def of_another_pipeline(
@@ -34,41 +34,41 @@ def of_another_pipeline(
     zipped: bool,
     entries: Mapping[str, Entry | None],
 ) -> frozenset[str]:
-    """Slugs of those items whose archive is there, and was made by another pipeline than theirs.
+    """Slugs of the items whose existing archive was made by another pipeline than theirs.
 
     Args:
-        items: Whose archives will be replaced.
+        items: Items whose archives will be replaced.
         folder: Of the cohort.
         zipped: Whether its archives are files.
-        entries: What the archives that are there say of themselves, by file name.
+        entries: Entries of the existing archives, by file name.
     """
-    found = set[str]()
+    slugs = set[str]()
     for item in items:
         entry = entries.get(os.path.basename(folder.archive(item.slug, zipped)))
         if entry is not None and pipeline_of(entry.facts["facts"]) != pipeline_of(item.facts):
-            found.add(item.slug)
-    return frozenset(found)
+            slugs.add(item.slug)
+    return frozenset(slugs)
 
 
 def refuse_other_pipelines(folder: CohortLayout, plan: Plan, pipeline: str | None) -> None:
     """Refuse a plan that would leave archives of another pipeline beside its own.
 
-    Of the archives that are there, the manifests of those are read that the plan does not name.
+    Reads the manifests of those existing archives that the plan does not name.
 
     Args:
         folder: Of the cohort.
-        plan: What will be made.
-        pipeline: Digest of what makes it; None if images are only converted.
+        plan: Of this run.
+        pipeline: Digest of its pipeline; None if images are only converted.
 
     Raises:
         FormatError: ``OTHER_PIPELINE``.
     """
-    own = {os.path.basename(folder.archive(item.slug, plan.zipped)) for item in plan.items}
-    # By name: in a bucket each question whether one is whole takes a request.
-    rest = [path for path in folder.candidates() if os.path.basename(path) not in own]
+    planned = {os.path.basename(folder.archive(item.slug, plan.zipped)) for item in plan.items}
+    # By name only: in a bucket, asking whether an archive is complete takes a request each.
+    unplanned = [path for path in folder.candidates() if os.path.basename(path) not in planned]
     others = sorted(
         name
-        for name, entry in entries_at(rest).items()
+        for name, entry in entries_at(unplanned).items()
         if entry is not None and pipeline_of(entry.facts["facts"]) != pipeline
     )
     if not others:

@@ -1,9 +1,9 @@
 """Queries over a catalogue: names of columns, literals, comparisons, ``in``, ``and``, ``or``,
 ``not``, and nothing else.
 
-The text is parsed, never run: no name is looked up but those of columns, nothing has attributes,
-and nothing is called. Python's own parser reads it, so that precedence and texts are Python's;
-every kind of node that is not named here is refused.
+The text is parsed and never run: only names of columns are looked up, no attributes are read, and
+nothing is called. Python's parser reads it, so that precedence and quoting are those of Python;
+every kind of node that is not handled here is refused.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LONGEST = 10_000
-"""Characters; a list of subjects may be long, and belongs into `Cohort.where` when it is longer."""
+"""Characters of a query, which may list many subjects; longer lists belong into `Cohort.where`."""
 
 IMAGES = "images"
-"""What queries call the names of all images and label maps of a subject, which are no column."""
+"""Name in queries for the names of all images and label maps of a subject; it is no column."""
 
 _LABELS = "labels"
 
@@ -41,18 +41,18 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 _WORDS: dict[type[ast.AST], str] = {ast.BitAnd: "and", ast.BitOr: "or", ast.Invert: "not"}
 
-# Texts are skipped, so that a backtick in one stays what it is.
+# Matches quoted texts, too, so that backticks inside them are not replaced.
 _QUOTED = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|`([^`]+)`""", re.DOTALL)
 
 
 def matching(table: pd.DataFrame, expression: str) -> pd.Series:
     """Whether a query holds, row by row.
 
-    What is missing equals nothing and is neither more nor less than anything; ``not`` of that
-    holds. Texts that are numbers, as columns of people's tables are, may be compared with
-    numbers; an empty cell, BIDS' ``n/a`` and what else `pandas.read_csv` takes for missing
-    (``NA``, ``NaN``, ``null``, ...) are missing then. Columns whose names are no Python names stand
-    in backticks. `IMAGES` may stand there beside the columns.
+    A comparison with a missing value is false, so its ``not`` is true. Columns of texts that are
+    numbers, as in tables of participants, may be compared with numbers; then an empty cell, BIDS'
+    ``n/a`` and all that `pandas.read_csv` takes for missing (``NA``, ``NaN``, ``null``, ...) count
+    as missing. Names of columns that are no Python identifiers are put in backticks. `IMAGES` may
+    be used like a column.
 
     Args:
         table: The catalogue.
@@ -74,7 +74,7 @@ def matching(table: pd.DataFrame, expression: str) -> pd.Series:
 
 
 class _Query:
-    """One query and the table that it is asked of."""
+    """One query and its table."""
 
     def __init__(self, table: pd.DataFrame, expression: str) -> None:
         self.table, self.expression = table, expression
@@ -104,7 +104,7 @@ class _Query:
             raise self._bad("it is nested too deeply") from None
 
     def _placed(self, match: re.Match[str]) -> str:
-        """A name of Python's in place of a column in backticks."""
+        """A Python identifier in place of a column in backticks."""
         if match[2] is None:
             return match[0]
         self.quoted.append(match[2])
@@ -113,9 +113,9 @@ class _Query:
     def _truth(self, node: ast.expr) -> pd.Series:
         if isinstance(node, ast.BoolOp):
             join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
-            first, *rest = [self._truth(value) for value in node.values]
-            for one in rest:
-                first = join(first, one)
+            first, *others = [self._truth(value) for value in node.values]
+            for operand in others:
+                first = join(first, operand)
             return first
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ~self._truth(node.operand)
@@ -129,29 +129,36 @@ class _Query:
         raise self._refused(node)
 
     def _chain(self, node: ast.Compare) -> pd.Series:
-        """``1 < width <= 64`` holds where each of its comparisons does."""
+        """A chain such as ``1 < width <= 64``, which holds where each of its comparisons does."""
         sides = [node.left, *node.comparators]
-        found = [self._comparison(sides[n], op, sides[n + 1]) for n, op in enumerate(node.ops)]
-        first, *rest = found
-        for one in rest:
-            first = first & one
+        comparisons = [
+            self._comparison(sides[n], op, sides[n + 1]) for n, op in enumerate(node.ops)
+        ]
+        first, *others = comparisons
+        for comparison in others:
+            first = first & comparison
         return first
 
     def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> pd.Series:
-        one, other = self._value(left), self._value(right)
-        if not (_is_column(one) or _is_column(other)):
+        left_value, right_value = self._value(left), self._value(right)
+        if not (_is_column(left_value) or _is_column(right_value)):
             raise self._bad("it compares values, none of which is a column")
-        if not (isinstance(op, (ast.In, ast.NotIn)) and _is_column(other)):
-            one, other = self._as_numbers(one, other), self._as_numbers(other, one)
+        if not (isinstance(op, (ast.In, ast.NotIn)) and _is_column(right_value)):
+            left_value, right_value = (
+                self._as_numbers(left_value, right_value),
+                self._as_numbers(right_value, left_value),
+            )
         try:
             if isinstance(op, (ast.In, ast.NotIn)):
-                found = self._filled(self._inside(one, other))
-                return ~found if isinstance(op, ast.NotIn) else found
+                is_inside = self._filled(self._inside(left_value, right_value))
+                return ~is_inside if isinstance(op, ast.NotIn) else is_inside
             if type(op) not in _COMPARE:
                 raise self._bad('"is" is not understood: write ==')
-            if isinstance(one, list) or isinstance(other, list):
+            if isinstance(left_value, list) or isinstance(right_value, list):
                 raise self._bad('a list can only be compared with "in" or "not in"')
-            return self._filled(_COMPARE[type(op)](one, other), isinstance(op, ast.NotEq))
+            return self._filled(
+                _COMPARE[type(op)](left_value, right_value), isinstance(op, ast.NotEq)
+            )
         except FormatError:
             raise
         except (TypeError, ValueError, ArithmeticError):
@@ -159,56 +166,58 @@ class _Query:
                 "it compares texts with numbers, or orders values without an order"
             ) from None
 
-    def _as_numbers(self, one: Any, other: Any) -> Any:
-        """A column of texts as numbers where those are compared with it; anything else as it is.
+    def _as_numbers(self, column: Any, compared: Any) -> Any:
+        """A column of texts as numbers, if it is compared with numbers; anything else unchanged.
 
-        Tables of participants hold texts, ages and scores among them.
+        Tables of participants hold texts only, also for ages and scores.
         """
-        if not _is_column(one):
-            return one
+        if not _is_column(column):
+            return column
         import pandas as pd
 
-        if _is_number_column(one) and any(isinstance(value, str) for value in _values(other)):
-            raise self._bad(f"{one.name} holds numbers: compare it with one, without quotes")
-        if not _is_text_column(one):
-            return one
-        given = _values(other)
-        if one.notna().any() and any(isinstance(value, bool) for value in given):
-            raise self._bad(f"{one.name} holds texts: compare it with one, such as 'True'")
-        if not _are_numbers(other):
-            if not all(isinstance(value, str) for value in given):
-                raise self._bad(f"{one.name} is compared with texts or with numbers, not with both")
-            return one
-        known = one.where(
-            [not isinstance(text, str) or text.strip() not in _MISSING for text in one]
+        if _is_number_column(column) and any(isinstance(value, str) for value in _values(compared)):
+            raise self._bad(f"{column.name} holds numbers: compare it with one, without quotes")
+        if not _is_text_column(column):
+            return column
+        literals = _values(compared)
+        if column.notna().any() and any(isinstance(value, bool) for value in literals):
+            raise self._bad(f"{column.name} holds texts: compare it with one, such as 'True'")
+        if not _are_numbers(compared):
+            if not all(isinstance(value, str) for value in literals):
+                raise self._bad(
+                    f"{column.name} is compared with texts or with numbers, not with both"
+                )
+            return column
+        known = column.where(
+            [not isinstance(text, str) or text.strip() not in _MISSING for text in column]
         )
         numbers = pd.to_numeric(known, errors="coerce")
-        wrong = known[known.notna() & numbers.isna()]
-        if len(wrong):
+        invalid = known[known.notna() & numbers.isna()]
+        if len(invalid):
             raise self._bad(
-                f"{one.name} holds texts such as {wrong.iloc[0]!r:.50}, which is no number: "
+                f"{column.name} holds texts such as {invalid.iloc[0]!r:.50}, which is no number: "
                 "compare it with texts, in quotes"
             )
-        # Not as floats, which numbers of people with more than 15 digits would share.
+        # Not as floats, which would make identifiers of more than 15 digits equal.
         values = [_number(text) if isinstance(text, str) else math.nan for text in known]
-        return pd.Series(values, one.index, dtype=object, name=one.name)
+        return pd.Series(values, column.index, dtype=object, name=column.name)
 
-    def _inside(self, one: Any, other: Any) -> pd.Series:
-        if _is_column(one) and isinstance(other, list):
-            if any(isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) for value in one):
+    def _inside(self, item: Any, container: Any) -> pd.Series:
+        if _is_column(item) and isinstance(container, list):
+            if any(isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) for value in item):
                 raise self._bad(
-                    f"the column {one.name} holds lists: write it behind \"in\", as in 'brain' in "
+                    f"the column {item.name} holds lists: write it behind \"in\", as in 'brain' in "
                     "labels"
                 )
-            return one.isin(other)
-        if _is_column(other) and not isinstance(one, list):
-            is_text = other.notna().any() and _is_text_column(other)
-            if is_text and not (_is_column(one) or isinstance(one, str)):
-                raise self._bad(f"{other.name} holds texts: put {one!r} into quotes")
-            holder = [one] * len(other) if not _is_column(one) else one
-            return other.__class__(
-                [_holds(whole, part) for whole, part in zip(other, holder, strict=True)],
-                index=other.index,
+            return item.isin(container)
+        if _is_column(container) and not isinstance(item, list):
+            is_text = container.notna().any() and _is_text_column(container)
+            if is_text and not (_is_column(item) or isinstance(item, str)):
+                raise self._bad(f"{container.name} holds texts: put {item!r} into quotes")
+            holder = [item] * len(container) if not _is_column(item) else item
+            return container.__class__(
+                [_holds(whole, part) for whole, part in zip(container, holder, strict=True)],
+                index=container.index,
                 dtype=bool,
             )
         raise self._bad('behind "in" a list of values or a column of texts or lists is expected')
@@ -250,14 +259,14 @@ class _Query:
         return column
 
     def _name(self, node: ast.Name) -> str:
-        found = re.fullmatch(r"_quoted_(\d+)_", node.id)
-        if found and int(found[1]) < len(self.quoted):
-            return self.quoted[int(found[1])]
+        match = re.fullmatch(r"_quoted_(\d+)_", node.id)
+        if match and int(match[1]) < len(self.quoted):
+            return self.quoted[int(match[1])]
         return node.id
 
-    def _filled(self, found: pd.Series, missing: bool = False) -> pd.Series:
-        """Truth without a third value."""
-        return found.fillna(missing).astype(bool)
+    def _filled(self, truth: pd.Series, missing: bool = False) -> pd.Series:
+        """Truth values without missing ones."""
+        return truth.fillna(missing).astype(bool)
 
     def _refused(self, node: ast.AST) -> FormatError:
         operation: ast.AST = getattr(node, "op", node)
@@ -276,8 +285,8 @@ class _Query:
         )
 
     def _columns(self) -> str:
-        own = ", ".join(map(str, self.table.columns))
-        return f"the columns are {own}; {IMAGES} holds the names of all images of the subject"
+        names = ", ".join(map(str, self.table.columns))
+        return f"the columns are {names}; {IMAGES} holds the names of all images of the subject"
 
 
 def _images_of_subjects(table: pd.DataFrame) -> pd.Series:
@@ -289,8 +298,8 @@ def _images_of_subjects(table: pd.DataFrame) -> pd.Series:
     for subject, image, labels, status in zip(*columns, strict=False):
         if status == "done":
             names.setdefault(subject, set()).update([image, *labels])
-    found = [sorted(names.get(subject, ())) for subject in table["subject"]]
-    return pd.Series(found, table.index, dtype=object, name=IMAGES)
+    images_of_row = [sorted(names.get(subject, ())) for subject in table["subject"]]
+    return pd.Series(images_of_row, table.index, dtype=object, name=IMAGES)
 
 
 def _warn_of_labels_elsewhere(table: pd.DataFrame, expression: str) -> None:
@@ -332,11 +341,11 @@ def _number(text: str) -> int | float:
     return int(text) if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text) else float(text)
 
 
-def _values(given: Any) -> Sequence[Any]:
-    """The literals that are compared with a column; none of another column."""
-    if _is_column(given):
+def _values(compared: Any) -> Sequence[Any]:
+    """The literals that are compared with a column; empty if it is compared with a column."""
+    if _is_column(compared):
         return ()
-    return given if isinstance(given, list) else [given]
+    return compared if isinstance(compared, list) else [compared]
 
 
 def _is_number_column(column: Any) -> bool:
@@ -349,17 +358,17 @@ def _is_text_column(column: Any) -> bool:
     return all(isinstance(value, str) for value in column.dropna())
 
 
-def _are_numbers(given: Any) -> bool:
-    if _is_column(given):
-        return _is_number_column(given)
-    found = _values(given)
-    return bool(found) and all(
-        isinstance(value, (int, float)) and not isinstance(value, bool) for value in found
+def _are_numbers(compared: Any) -> bool:
+    if _is_column(compared):
+        return _is_number_column(compared)
+    literals = _values(compared)
+    return bool(literals) and all(
+        isinstance(value, (int, float)) and not isinstance(value, bool) for value in literals
     )
 
 
 def _holds(whole: Any, part: Any) -> bool:
-    """Whether a list has an item, or a text another text in it; what is missing holds nothing."""
+    """Whether a list has an item, or a text contains another; a missing value contains nothing."""
     if isinstance(whole, str):
         return isinstance(part, str) and part in whole
     if isinstance(whole, Sequence) or hasattr(whole, "tolist"):

@@ -1,4 +1,4 @@
-"""The catalogue follows when label maps of archives in a cohort come or go."""
+"""Updating the catalogue when label maps of archives in its cohort come or go."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from voxarray.storage.small_files import is_file
 
 
 def refresh(archives: Iterable[str]) -> None:
-    """Bring what the catalogues of their cohorts say of some archives up to date.
+    """Update the rows of some archives in the catalogues of their cohorts.
 
-    Archives that are in no cohort, or in one without a catalogue, have nothing to follow.
+    Archives that are in no cohort, or in one without a catalogue, are left out.
 
     Args:
         archives: Absolute paths, or URLs.
@@ -57,21 +57,21 @@ def _require_none(url: str) -> None:
 def _refresh(folder: CohortLayout, paths: list[str]) -> None:
     def read() -> list[catalogue.Row]:
         entries = catalogue.entries_at(paths)
-        now = {f"subjects/{name}": entry for name, entry in entries.items()}
+        current = {f"subjects/{name}": entry for name, entry in entries.items()}
         rows = []
         for row in parquet.read(folder.catalogue).to_dict("records"):
-            entry = now.get(row["archive"])
-            known = {key: _plain(value) for key, value in row.items()}
+            entry = current.get(row["archive"])
+            updated = {key: _plain(value) for key, value in row.items()}
             if entry is not None and row["status"] == "done":
-                known |= {"labels": list(entry.labels), "bytes": entry.bytes}
-            rows.append(known)
+                updated |= {"labels": list(entry.labels), "bytes": entry.bytes}
+            rows.append(updated)
         return rows
 
     replace_catalogue(folder, read, lambda rows: catalogue.write(folder, rows))
 
 
 def _plain(value: Any) -> Any:
-    """A cell as Python has it: lists for arrays, None for what is missing."""
+    """A cell as a Python value: lists for arrays, None for missing values."""
     import pandas
 
     if hasattr(value, "tolist"):

@@ -1,7 +1,7 @@
-"""Taking the place of a catalogue: what takes long is read before its lock is taken.
+"""Replacing a catalogue: its content is read before the lock is taken.
 
-Reading the manifests and journals of 10^5 archives takes minutes, for which nobody else should have
-to wait. Whoever finds, with the lock in hand, that the catalogue has changed since reads again.
+Reading the manifests and journals of 10^5 archives takes minutes, and no other process should have
+to wait for that. If the catalogue has changed when the lock is taken, the content is read again.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ Read = TypeVar("Read")
 Written = TypeVar("Written")
 
 _ATTEMPTS = 3
-"""Readings without the lock; who is overtaken each time has it for one more."""
+"""How often content is read without the lock; after that, it is read once more with the lock."""
 
 
 def replace_catalogue(
     folder: CohortLayout, read: Callable[[], Read], write: Callable[[Read], Written]
 ) -> Written:
-    """Read what a catalogue is made from, and write it as long as that is how things stand.
+    """Read the content of a catalogue, and write it if the catalogue did not change meanwhile.
 
     Args:
         folder: Of the cohort.
-        read: May take long; called again if the catalogue was replaced meanwhile, as those do who
-            add label maps or finalise.
-        write: Called once, with what was read last and with the lock of the catalogue.
+        read: May take long; called again if the catalogue was replaced meanwhile, by a process that
+            added label maps or finalised.
+        write: Called once, with the last content, while the lock of the catalogue is held.
 
     Raises:
         ArchiveError: If somebody else has held the lock for two minutes (``BUSY``).
     """
     for _ in range(_ATTEMPTS):
         before = _version(folder)
-        found = read()
+        content = read()
         with _held(folder):
             if _version(folder) == before:
-                return write(found)
+                return write(content)
     with _held(folder):
         return write(read())
 
 
 def _version(folder: CohortLayout) -> tuple[int, int, int] | None:
-    """Tells the catalogue that is there from one that has taken its place."""
+    """Inode, time and size of the catalogue, which change if it is replaced; None without one."""
     try:
         status = os.stat(folder.catalogue)
     except OSError:  # there is none, or it is in a bucket
@@ -56,13 +56,14 @@ def _version(folder: CohortLayout) -> tuple[int, int, int] | None:
 
 @contextmanager
 def _held(folder: CohortLayout) -> Iterator[None]:
-    """Nobody else replaces the catalogue meanwhile.
+    """Hold the lock of the catalogue.
 
-    A first one has nothing to lock, and one that may not be written is only replaced.
+    There is none for a first catalogue, nor for one that this user may not write.
     """
     with ExitStack() as stack:
         if _version(folder) is not None and os.access(folder.catalogue, os.W_OK):
-            # A link is followed, as by whoever writes it; one that has just gone is a first one.
+            # A link is followed, as when it is written. If the catalogue was deleted just now, the
+            # next one is a first one.
             with suppress(FileNotFoundError):
                 stack.enter_context(swap_lock(os.path.realpath(folder.catalogue)))
         yield

@@ -16,7 +16,7 @@ from voxarray.storage.small_files import write_if_other
 _NAMED = 5
 """Archives that a line names."""
 
-_THERE = {
+_ARCHIVE_STATES = {
     "": "",
     "outdated": ": the archive that is there was made of other bytes or with other options",
     "unreadable": ": the archive that is there is not whole or may not be read, as voxarray verify "
@@ -26,17 +26,17 @@ _THERE = {
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """An image that was planned and is not there.
+    """An image that was planned and has no archive, or no current one.
 
     Attributes:
         slug: Name of the archive that it would have.
         subject: Whose it is.
         image: Its name in the subject.
-        failure: Why it failed; None if nobody has tried yet.
-        seconds: That the attempt took.
-        peak: Bytes of memory that it took; None where nobody knows.
-        there: What its archive is that is there and does not count: ``"outdated"``, of other bytes
-            or options, or ``"unreadable"``; empty if there is none.
+        failure: Why it failed; None if it was not tried yet.
+        seconds: Duration of the attempt.
+        peak: Bytes of memory at the peak of the attempt; None if that is unknown.
+        archive_state: State of an existing archive that does not count: ``"outdated"``, made of
+            other bytes or with other options, or ``"unreadable"``; empty if there is none.
     """
 
     slug: str
@@ -45,7 +45,7 @@ class Missing:
     failure: Failure | None
     seconds: float | None = None
     peak: int | None = None
-    there: str = ""
+    archive_state: str = ""
 
     @property
     def code(self) -> str:
@@ -54,16 +54,16 @@ class Missing:
 
     @property
     def message(self) -> str:
-        """Of the failure."""
+        """Message of the failure."""
         if self.failure is not None:
             return self.failure.message
-        return f"not converted yet{_THERE[self.there]}"
+        return f"not converted yet{_ARCHIVE_STATES[self.archive_state]}"
 
 
 def write(
     folder: CohortLayout, done: int, missing: Sequence[Missing], unplanned: Sequence[str] = ()
 ) -> None:
-    """Write both reports, unless they stand there already."""
+    """Write both reports, unless the files have this content already."""
     import pyarrow
 
     text, number = pyarrow.string(), pyarrow.float64()
@@ -76,24 +76,24 @@ def write(
     )
     rows = [
         {
-            "code": one.code,
-            "message": shown(one.message),
-            "file": shown(one.failure.file) if one.failure else None,
-            "subject": shown(one.subject),
-            "image": shown(one.image),
-            "seconds": one.seconds,
-            "peak_bytes": one.peak,
+            "code": image.code,
+            "message": shown(image.message),
+            "file": shown(image.failure.file) if image.failure else None,
+            "subject": shown(image.subject),
+            "image": shown(image.image),
+            "seconds": image.seconds,
+            "peak_bytes": image.peak,
         }
-        for one in missing
+        for image in missing
     ]
     parquet.write(folder.report, schema, rows)
     write_if_other(folder.readable_report, readable(done, missing, unplanned).encode())
 
 
 def left_over(unplanned: Sequence[str]) -> str:
-    """What is to be known of archives whose sources the plan no longer names; empty of none.
+    """A remark on archives whose sources the plan no longer names; empty if there are none.
 
-    A scan that was renamed is in the cohort twice.
+    The user should know, since a scan that was renamed is in the cohort twice.
     """
     if not unplanned:
         return ""
@@ -109,13 +109,13 @@ def left_over(unplanned: Sequence[str]) -> str:
 
 
 def readable(done: int, missing: Sequence[Missing], unplanned: Sequence[str] = ()) -> str:
-    """The report as people read it: counts by code, then a paragraph per image."""
+    """The report as text: counts by code, then a paragraph per image."""
     lines = [f"{done} of {done + len(missing)} images are converted, {len(missing)} are missing."]
     if unplanned:
         lines += ["", left_over(unplanned)]
     if missing:
         lines.append("")
-        counts = Counter(one.code for one in missing)
+        counts = Counter(image.code for image in missing)
         lines += [f"{number:>8}  {code}" for code, number in counts.most_common()]
     # If a subject fails as a whole, each of its images does so; that is told once.
     for told in dict.fromkeys(map(_paragraph, missing)):

@@ -1,4 +1,4 @@
-"""The catalogue: a row per image, from what the archives say of themselves."""
+"""The catalogue: a row per image, from the manifests of the archives."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 _READERS = 4
 _EXACT = 1 << 53
-"""Whole numbers up to here are floats as they are."""
+"""Integers up to here are exact as floats."""
 _AT_A_TIME = 64
-"""Entries that are read between two looks at the clock."""
+"""Entries that are read between two measurements of the time."""
 
 COLUMNS: Mapping[str, str] = {
     "status": "string",
@@ -51,7 +51,7 @@ COLUMNS: Mapping[str, str] = {
     "code": "string",
     "modality": "string",
 }
-"""Columns that every catalogue has, and their types; after them come those of facts, by name."""
+"""Columns of every catalogue with their types; columns of facts follow them, sorted by name."""
 
 SPACINGS = ("spacing_x", "spacing_y", "spacing_z", "spacing_min", "spacing_max")
 """Columns in mm, to six significant digits."""
@@ -62,39 +62,39 @@ Row = dict[str, Any]
 def rounded(mm: float) -> float:
     """A spacing to six significant digits.
 
-    Headers hold affines in 32 bits, so that a rotated scan of 2 mm has 2.0000000378 mm: it is not
-    thicker than 2 mm.
+    Headers hold affines in 32 bits, so that a rotated scan of 2 mm has 2.0000000378 mm. A query for
+    at most 2 mm must find it.
     """
     return float(f"{mm:.6g}")
 
 
 def entries(folder: CohortLayout) -> dict[str, Entry | None]:
-    """What all archives say of themselves, by file name; None of those that no cohort made."""
+    """Entries of all archives, by file name; None for archives that were not made for a cohort."""
     return entries_at(list(folder.archives()))
 
 
 def entries_at(paths: Sequence[str]) -> dict[str, Entry | None]:
-    """What archives say of themselves, by file name; None of those that are not there, too."""
-    found = list[Entry | None]()
+    """Entries of archives, by file name; None also for archives that do not exist."""
+    read_entries = list[Entry | None]()
     for start in range(0, len(paths), _AT_A_TIME):
-        if _waits(found, paths[start : start + _AT_A_TIME]):
+        if _waits(read_entries, paths[start : start + _AT_A_TIME]):
             break
-    if len(found) < len(paths):
+    if len(read_entries) < len(paths):
         with ThreadPoolExecutor(_READERS, "voxarray-catalogue") as readers:
-            found += readers.map(entry_of, paths[len(found) :])
-    return {os.path.basename(path): entry for path, entry in zip(paths, found, strict=True)}
+            read_entries += readers.map(entry_of, paths[len(read_entries) :])
+    return {os.path.basename(path): entry for path, entry in zip(paths, read_entries, strict=True)}
 
 
-def _waits(found: list[Entry | None], paths: Sequence[str]) -> bool:
-    """Read some entries in this thread; whether it was waiting for most of the time.
+def _waits(read_entries: list[Entry | None], paths: Sequence[str]) -> bool:
+    """Read some entries in this thread; returns whether it waited for most of the time.
 
-    Several threads would take turns, each of which costs a third of what an entry does, and are
-    worth that only where a disk or a store is waited for.
+    Python's threads take turns, and each turn costs a third of the time of an entry. Several
+    threads pay only if they wait for a disk or a store.
     """
     if any(map(is_url, paths[:1])):
         return True
     began, busy = time.perf_counter(), time.thread_time()
-    found += map(entry_of, paths)
+    read_entries += map(entry_of, paths)
     return time.perf_counter() - began > 2 * (time.thread_time() - busy)
 
 
@@ -151,13 +151,13 @@ def read(folder: CohortLayout) -> pd.DataFrame:
         FileNotFoundError: If it is not there.
     """
     rows: pd.DataFrame = parquet.read(folder.catalogue)
-    for name in rows.columns.intersection(SPACINGS):  # earlier releases wrote them with all digits
+    for name in rows.columns.intersection(SPACINGS):  # earlier releases wrote all digits
         rows[name] = rows[name].map(rounded)
     return rows
 
 
 def write(folder: CohortLayout, rows: Sequence[Row]) -> None:
-    """Write the catalogue; rows stand in the order of subject and image."""
+    """Write the catalogue, sorted by subject and image."""
     import pyarrow
 
     types = {
@@ -166,9 +166,11 @@ def write(folder: CohortLayout, rows: Sequence[Row]) -> None:
         "int64": pyarrow.int64(),
         "float64": pyarrow.float64(),
     }
-    more = sorted({key for row in rows for key in row} - COLUMNS.keys())
+    fact_names = sorted({key for row in rows for key in row} - COLUMNS.keys())
     fields = [pyarrow.field(name, types[kind]) for name, kind in COLUMNS.items()]
-    fields += [pyarrow.field(name, types[_kind(row.get(name) for row in rows)]) for name in more]
+    fields += [
+        pyarrow.field(name, types[_kind(row.get(name) for row in rows)]) for name in fact_names
+    ]
     texts = {field.name for field in fields if field.type == types["string"]}
     ordered = sorted(rows, key=lambda row: (row["subject"], row["image"], row["kind"]))
     parquet.write(
@@ -179,9 +181,9 @@ def write(folder: CohortLayout, rows: Sequence[Row]) -> None:
 
 
 def _kind(values: Iterable[Any]) -> str:
-    """Type of a column of facts: numbers where all are, else texts.
+    """Type of a column of facts: numbers if all values are numbers, else texts.
 
-    A number that a float would round, such as a long identifier, makes all of them texts.
+    If a float would round one of them, such as a long identifier, all of them become texts.
     """
     known = [value for value in values if value is not None]
     return "float64" if known and all(map(_is_number, known)) else "string"

@@ -1,7 +1,7 @@
-"""What below a path can be verified: archives and cohorts at any depth, each once.
+"""Finding what can be verified below a path: archives and cohorts at any depth, each once.
 
-The search for sources is another one (`voxarray.cohort.discover.files`): results of other runs are
-no scans, and what is found there is to be read; here everything that was written is to be found.
+The search for sources (`voxarray.cohort.discover.files`) differs: it looks for scans and leaves out
+the results of other runs, while here all results are wanted.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _OF_COHORTS = ("plan.json", "catalogue.parquet")
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What some paths hold.
+    """Archives and cohorts at some paths.
 
     Attributes:
         cohorts: Folders of cohorts.
-        archives: Paths or URLs of archives that are of none of these cohorts.
-        barren: Paths that are folders and hold neither.
-        refused: What the system says of folders that may not be read.
+        archives: Paths or URLs of archives that belong to none of these cohorts.
+        barren: Given folders that hold neither.
+        refused: Errors of folders that may not be read.
     """
 
     cohorts: tuple[CohortLayout, ...]
@@ -51,33 +51,33 @@ class Holdings:
 def holdings(paths: Iterable[str | os.PathLike[str]]) -> Holdings:
     """The archives and cohorts at some paths and below them, in the order of their paths.
 
-    A path that is no folder counts as an archive, whether it is one or not: whoever opens it says.
-    A folder that may not be read stops no other.
+    A path that is no folder counts as an archive: opening it tells whether it is one. A folder that
+    may not be read does not stop the search of others.
     """
     cohorts: dict[str, CohortLayout] = {}
     archives: dict[str, str] = {}
     barren, refused = [], []
-    for path in [as_local(path_text(one)) for one in paths]:
-        found = list(_at(path))
-        if not found:
+    for path in [as_local(path_text(item)) for item in paths]:
+        items = list(_at(path))
+        if not items:
             barren.append(path)
-        for one in found:
-            if isinstance(one, VoxarrayError):
-                refused.append(one)
-            elif isinstance(one, CohortLayout):
-                cohorts.setdefault(real_path(one.root), one)
+        for item in items:
+            if isinstance(item, VoxarrayError):
+                refused.append(item)
+            elif isinstance(item, CohortLayout):
+                cohorts.setdefault(real_path(item.root), item)
             else:
-                archives.setdefault(real_path(one), one)
+                archives.setdefault(real_path(item), item)
     for cohort in cohorts.values():
-        with suppress(AccessDeniedError):  # which is told with the cohort
+        with suppress(AccessDeniedError):  # verifying the cohort reports it
             for archive in cohort.archives():
                 archives.pop(real_path(archive), None)
-    told = {cohort.subjects for cohort in cohorts.values()}
+    named_folders = {cohort.subjects for cohort in cohorts.values()}
     return Holdings(
         tuple(sorted(cohorts.values(), key=lambda cohort: cohort.root)),
         tuple(sorted(archives.values())),
         tuple(barren),
-        tuple(error for error in refused if os.path.abspath(error.path or "") not in told),
+        tuple(error for error in refused if os.path.abspath(error.path or "") not in named_folders),
     )
 
 
@@ -88,46 +88,46 @@ def _at(path: str) -> Iterator[_Found]:
     if is_url(path):
         yield from _at_url(path)
         return
-    given = os.path.expanduser(path)
-    if not os.path.isdir(given):
-        yield given
+    expanded = os.path.expanduser(path)
+    if not os.path.isdir(expanded):
+        yield expanded
         return
     try:
-        if is_archive(Path(given)):
-            yield given
+        if is_archive(Path(expanded)):
+            yield expanded
             return
-        is_cohort = CohortLayout.of(given).is_cohort()
+        is_cohort = CohortLayout.of(expanded).is_cohort()
     except PermissionError as error:
-        yield of_system(error, given)
+        yield of_system(error, expanded)
         return
     if is_cohort:
-        yield CohortLayout.of(given)
-    yield from _below(given, set())
+        yield CohortLayout.of(expanded)
+    yield from _below(expanded, set())
 
 
 def _at_url(url: str) -> Iterator[CohortLayout | str]:
-    """What is at a URL; below it, too, where a bucket lists what it holds."""
+    """Cohorts and archives at a URL, and below it, if it is in a bucket, which can be listed."""
     address = Address.parse(url)
     parts = address.path.split("/")
     if address.scheme not in OBJECT_STORES or any(map(names_archive, filter(None, parts))):
         yield url
         return
-    place = WritableObjects.at(url)
-    keys = place.stamps()
+    bucket = WritableObjects.at(url)
+    keys = bucket.stamps()
     folders = {key.rpartition("/")[0] for key in keys if key.rpartition("/")[2] in _OF_COHORTS}
-    yield from (CohortLayout.of(f"{place.url}/{folder}".rstrip("/")) for folder in sorted(folders))
+    yield from (CohortLayout.of(f"{bucket.url}/{folder}".rstrip("/")) for folder in sorted(folders))
     for key in keys:
         folder, _, name = key.rpartition("/")
         if (name == MANIFEST and names_archive(folder)) or names_archive(name):
-            yield f"{place.url}/{folder if name == MANIFEST else key}"
+            yield f"{bucket.url}/{folder if name == MANIFEST else key}"
 
 
 def _below(folder: str, seen: set[tuple[int, int]]) -> Iterator[_Found]:
-    """What is below a folder, each folder once, whatever links lead to it."""
+    """Cohorts and archives below a folder; each folder is visited once, despite links."""
     try:
         status = os.stat(folder)
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
     except OSError as error:
         yield of_system(error, folder)
         return
@@ -155,7 +155,7 @@ def _entry(path: str, seen: set[tuple[int, int]]) -> Iterator[_Found]:
 
 
 def _is_cohort(path: str) -> bool:
-    """Whether a folder that nobody has named is a cohort's: others have a ``plan.json``, too."""
+    """Whether a folder that the search found is a cohort; others write a ``plan.json``, too."""
     folder = CohortLayout.of(path)
     if os.path.isdir(folder.subjects):
         return folder.is_cohort()

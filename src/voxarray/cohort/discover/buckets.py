@@ -1,4 +1,4 @@
-"""Which objects below a prefix of a bucket are images; as `voxarray.cohort.discover.files`."""
+"""Finding images among the objects of a bucket, as `voxarray.cohort.discover.files` in folders."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _OF_COHORTS = ("plan.json", "catalogue.parquet")
 
 
 def is_prefix(url: str) -> bool:
-    """Whether a URL names a folder of a bucket by its looks; nothing is asked.
+    """Whether a URL looks like a folder of a bucket; no request is made.
 
-    An image has a suffix that can be opened, or lies in an archive.
+    The URL of an image has the suffix of a format, or lies in an archive.
     """
     if not is_url(url):
         return False
@@ -42,32 +42,32 @@ def is_prefix(url: str) -> bool:
 def objects_below(url: str, census: Census, *, destination: str, alone: bool) -> list[str]:
     """Names of the images below a prefix, sorted; the empty one is the prefix itself.
 
-    The DICOM files of a folder count as one image, named by the folder: it fails by name when it is
-    opened, for series are not read from buckets.
+    The DICOM files of a folder count as one image, named after the folder. Opening it fails, since
+    series are not read from buckets.
 
     Args:
         url: The prefix.
-        census: Told what was seen.
+        census: Counts the files.
         destination: Of the cohort; its results are left out.
-        alone: Whether nothing else is searched: then the archives of a cohort in which nothing
-            else is are the images.
+        alone: Whether this is the only source: then, if it is a cohort without other images, its
+            archives are the images.
     """
-    place = WritableObjects.at(url)
-    keys = [key for key in place.stamps() if key]
+    bucket = WritableObjects.at(url)
+    keys = [key for key in bucket.stamps() if key]
     if any(key in NODE_DOCUMENTS for key in keys) or not keys:
         census.take()
         return [""]
     cohorts = _cohorts(keys)
-    if destination.startswith(f"{place.url}/"):
-        cohorts[destination[len(place.url) + 1 :] + "/"] = True
-    found = _Sorted(frozenset(keys), cohorts, census)
+    if destination.startswith(f"{bucket.url}/"):
+        cohorts[destination[len(bucket.url) + 1 :] + "/"] = True
+    sorted_objects = _Sorted(frozenset(keys), cohorts, census)
     for key in keys:
-        found.add(key)
-    if not found.images and alone and "" in cohorts:
-        archives = CohortLayout.of(place.url).archives()
-        found.images.update(archive[len(place.url) + 1 :] for archive in archives)
-        census.take(len(found.images))
-    return sorted(found.images)
+        sorted_objects.add(key)
+    if not sorted_objects.images and alone and "" in cohorts:
+        archives = CohortLayout.of(bucket.url).archives()
+        sorted_objects.images.update(archive[len(bucket.url) + 1 :] for archive in archives)
+        census.take(len(sorted_objects.images))
+    return sorted(sorted_objects.images)
 
 
 def _cohorts(keys: Collection[str]) -> dict[str, bool]:
@@ -86,7 +86,7 @@ def _cohorts(keys: Collection[str]) -> dict[str, bool]:
 
 
 class _Sorted:
-    """Objects, sorted into images and what is none."""
+    """Objects, sorted into images and others."""
 
     def __init__(self, keys: Collection[str], cohorts: Mapping[str, bool], census: Census) -> None:
         self.keys, self.cohorts, self.census = keys, cohorts, census
@@ -101,7 +101,7 @@ class _Sorted:
         }
 
     def add(self, key: str) -> None:
-        """Take an object for what it is."""
+        """Count an object as an image, a part of one, or ignored."""
         parts = key.split("/")
         if any(part.startswith(".") for part in parts if part not in NODE_DOCUMENTS):
             self.census.ignore(DOTS)
@@ -120,7 +120,7 @@ class _Sorted:
         )
 
     def _archive(self, parts: list[str]) -> str | None:
-        """The archive, or other Zarr, that an object lies in."""
+        """The archive, or other Zarr store, that an object lies in."""
         for number in range(1, len(parts)):
             folder = "/".join(parts[:number])
             if folder in self._zarr or names_archive(folder):
@@ -151,12 +151,12 @@ class _Sorted:
             self.census.take()
 
     def _has_header(self, key: str, suffix: str) -> bool:
-        known = format_of(key)
-        headers = dict(known.companions).get(suffix, ()) if known is not None else ()
+        image_format = format_of(key)
+        headers = dict(image_format.companions).get(suffix, ()) if image_format is not None else ()
         return any(f"{key[: -len(suffix)]}{end}" in self.keys for end in headers)
 
     def _is_detached(self, key: str) -> bool:
-        """Whether an object is likely that of the voxels that a header beside it names."""
+        """Whether an object probably holds the voxels of a header beside it."""
         start = key.rpartition("/")[2].partition(".")[0]
         folder = key[: key.rfind("/") + 1]
         return any(f"{folder}{start}{end}" in self.keys for end in detached_suffixes())

@@ -1,4 +1,4 @@
-"""What was seen while sources were searched, and what became of it."""
+"""Counts of the files that a search of sources met, and what they were taken as."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from voxarray.core.printable import printable
 
-_TOLD = 20
-"""Names that are told; all are counted."""
+_MAX_SHOWN = 20
+"""Unknown names in the text; all are counted."""
 
-_FEW = 3
+_MAX_LABELS_SHOWN = 3
 
-_KEPT = 1000
+_MAX_NAMES = 1000
 """Names that are kept."""
 
 
@@ -26,16 +26,17 @@ class Census:
 
     Attributes:
         taken: Files and archives that are images, or parts of them.
-        ignored: What was left out by a rule, by the rule.
-        unknown: Names of what no rule and no reader knows; the first thousand.
-        unknowns: How many these are.
-        likely_labels: Images that are label maps, by their names.
-        closed: Folders that may not be read: nobody knows what is in them, so that no rule leaves
-            them out. Each is a scan that fails, by its name.
+        ignored: Number of files that were left out, by rule.
+        unknown: Names of files that no rule and no reader knows; the first thousand.
+        unknowns: Number of these files.
+        likely_labels: Images whose names look like those of label maps.
+        closed: Folders that may not be read. Their content is unknown, so that no rule leaves them
+            out; each counts as an image, which fails when it is opened.
         linked: Whether a link to a folder was followed.
-        misfit: The first image that no pattern of the user fits; empty without any.
-        by_pattern: Whether patterns of the user chose among files.
-        fits: How many files each of these takes, by what it finds, the image's name and its text.
+        misfit: The first image that no pattern of the user matches; empty if there is none.
+        by_pattern: Whether patterns of the user were applied.
+        fits: Number of files that each pattern matched; keys are the role (image or label map), the
+            name of the image, and the pattern.
         label_maps: Inputs that are label maps, by a pattern, a column or a rule of BIDS.
         inputs: Images and label maps; each may have several files.
     """
@@ -55,30 +56,30 @@ class Census:
 
     @property
     def seen(self) -> int:
-        """All that was met."""
+        """Number of all files."""
         return self.taken + self.ignored.total() + self.unknowns
 
     def take(self, count: int = 1) -> None:
-        """Count what is an image, or part of one."""
+        """Count files that are images, or parts of one."""
         self.taken += count
 
     def ignore(self, rule: str, count: int = 1) -> None:
-        """Count what a rule leaves out, though it was not taken before."""
+        """Count files that a rule leaves out, and that were not counted before."""
         self.ignored[rule] += count
 
     def drop(self, rule: str) -> None:
-        """Count as ignored by a rule what was counted as taken."""
+        """Count a file as ignored by a rule that was counted as taken before."""
         self.taken -= 1
         self.ignored[rule] += 1
 
     def note_unknown(self, name: str) -> None:
-        """Note what nothing here understands."""
+        """Count a file that no rule and no reader knows."""
         self.unknowns += 1
-        if len(self.unknown) < _KEPT:
+        if len(self.unknown) < _MAX_NAMES:
             self.unknown.append(name)
 
     def document(self) -> dict[str, Any]:
-        """The counts as JSON says them."""
+        """The counts as JSON."""
         return {
             "seen": self.seen,
             "taken": self.taken,
@@ -86,12 +87,12 @@ class Census:
             "ignored": dict(self.ignored),
             "not_understood": sorted(self.unknown),
             "not_understood_in_all": self.unknowns,
-            "likely_labels": self.likely_labels[:_KEPT],
+            "likely_labels": self.likely_labels[:_MAX_NAMES],
         }
 
     @property
     def _kinds(self) -> str:
-        """What files were taken as; how many of each only where there are both."""
+        """What files were taken as; with counts only if there are images and label maps."""
         if not self.label_maps:
             return "an image" if self.taken == 1 else "images"
         images = self.inputs - self.label_maps
@@ -107,18 +108,18 @@ class Census:
             rules = (f"{count} {rule}" for rule, count in self.ignored.most_common())
             lines.append(f"  ignored: {'; '.join(rules)}")
         if self.unknown:
-            names = ", ".join(map(printable, sorted(self.unknown)[:_TOLD]))
-            more = self.unknowns - min(_TOLD, len(self.unknown))
+            names = ", ".join(map(printable, sorted(self.unknown)[:_MAX_SHOWN]))
+            more = self.unknowns - min(_MAX_SHOWN, len(self.unknown))
             lines.append(f"  not recognised: {names}{f', and {more} more' if more else ''}")
         if self.likely_labels:
-            names = ", ".join(map(printable, self.likely_labels[:_FEW]))
+            names = ", ".join(map(printable, self.likely_labels[:_MAX_LABELS_SHOWN]))
             lines.append(
                 f"  taken as images, though named like label maps: {names}"
-                f"{_more(self.likely_labels, _FEW)}; --label-pattern (label_patterns=) stores them "
-                "with their image"
+                f"{_more(self.likely_labels, _MAX_LABELS_SHOWN)}; --label-pattern "
+                "(label_patterns=) stores them with their image"
             )
         return "\n".join(lines)
 
 
-def _more(names: list[str], told: int) -> str:
-    return f", and {len(names) - told} more" if len(names) > told else ""
+def _more(names: list[str], count_named: int) -> str:
+    return f", and {len(names) - count_named} more" if len(names) > count_named else ""

@@ -1,4 +1,4 @@
-"""Folders that may not be read, and of which nobody knows what they hold: scans, perhaps."""
+"""Folders that may not be read, and may hold scans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voxarray.core.portable import may
 
 
 def is_there(path: str) -> bool:
-    """Whether there is something at a path, also a link that leads nowhere.
+    """Whether a path exists; a broken link does, too.
 
     Raises:
         AccessDeniedError: A folder above it may not be entered.
@@ -28,7 +28,7 @@ def is_there(path: str) -> bool:
 
 
 def not_ruled_out(folder: str, names: Sequence[str]) -> list[str]:
-    """Those of some folders below another one that may hold scans: all but what BIDS leaves out."""
+    """Those of ``names`` below a folder that may hold scans: all that BIDS does not leave out."""
     if not names or names == ["."] or not bids.is_dataset(folder):
         return list(names)
     ignored = bids.Ignored.of(folder)
@@ -36,7 +36,7 @@ def not_ruled_out(folder: str, names: Sequence[str]) -> list[str]:
 
 
 def closed_to(pattern: str) -> Iterator[str]:
-    """Folders that a pattern leads into and that may not be read: `glob` passes them by in silence.
+    """Folders on the way of a pattern that may not be read, and that `glob` silently skips.
 
     Args:
         pattern: With ``*``, ``?``, ``[`` or ``**`` in it.

@@ -1,4 +1,4 @@
-"""Where inputs are of which a plan says the names, without a search for all others."""
+"""Locating the inputs that a plan names, without searching for others."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def locate(
 ) -> dict[str, str]:
     """Locations of inputs, by the names that `search` gives them.
 
-    Folders are not looked into; tables and lists are read. Whether an input is there shows when it
+    Folders are not searched; tables and lists are read. Whether an input exists turns out when it
     is opened.
 
     Args:
-        names: What the inputs are called.
+        names: Names of the inputs.
         sources: Files, folders, tables or URLs that were searched.
         choice: Which inputs belonged together in that search.
         options: How the archives of that search are made.
@@ -40,28 +40,28 @@ def locate(
     """
     roots: list[tuple[str, str]] = []
     listed: dict[str, list[str]] = {}
-    several = len(sources) > 1
+    is_prefixed = len(sources) > 1
     for source in map(as_local, sources):
         path = os.path.expanduser(source)
         if is_prefix(source):
-            roots.append((prefix_of(source) if several else "", source.rstrip("/")))
+            roots.append((prefix_of(source) if is_prefixed else "", source.rstrip("/")))
             name = name_of(source, "")
             listed.setdefault(name, []).append(source.rstrip("/"))  # it may be one image
             continue
         if not is_url(source) and os.path.isdir(path):
-            roots.append((prefix_of(source) if several else "", os.path.abspath(path)))
+            roots.append((prefix_of(source) if is_prefixed else "", os.path.abspath(path)))
         elif not is_url(source) and not os.path.exists(path) and glob.has_magic(path):
             roots.append(("", fixed_part(path)))
         if _is_told_at_once(source, path):
-            for one in found_at(source, choice, options):
-                listed.setdefault(one.source, []).append(one.location)
+            for item in found_at(source, choice, options):
+                listed.setdefault(item.source, []).append(item.location)
     return {name: _one(name, roots, listed) for name in names}
 
 
 def _is_told_at_once(source: str, path: str) -> bool:
-    """Whether the inputs of a source are known without a walk: those of all but folders and globs.
+    """Whether the inputs of a source are known without a search, as for all but folders and globs.
 
-    An archive, though a folder, is one input.
+    An archive is one input, though it is a folder.
     """
     if is_url(source) or os.path.isfile(path):
         return True
@@ -73,15 +73,15 @@ def _is_told_at_once(source: str, path: str) -> bool:
 
 
 def _one(name: str, roots: Sequence[tuple[str, str]], listed: Mapping[str, list[str]]) -> str:
-    plain, mark, digest = name.rpartition("#")
+    short, separator, digest = name.rpartition("#")
     candidates = list(_candidates(name, roots, listed))
-    if mark:
-        # Where two are called alike, a digest of the whole place stands behind the name.
-        told_apart = _candidates(plain, roots, listed)
-        candidates += [place for place in told_apart if digest_of(place) == digest]
+    if separator:
+        # If two inputs have the same name, a digest of the location follows it (`told_apart`).
+        with_digest = _candidates(short, roots, listed)
+        candidates += [location for location in with_digest if digest_of(location) == digest]
     if len(candidates) > 1:
         candidates = [
-            one for one in candidates if is_url(one) or os.path.lexists(one)
+            location for location in candidates if is_url(location) or os.path.lexists(location)
         ] or candidates
     if not candidates:
         raise MissingFileError(

@@ -1,4 +1,4 @@
-"""A manifest: a table, CSV, TSV or Parquet, of which a row is a subject."""
+"""A manifest: a table (CSV, TSV or Parquet) with a row per subject."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ def found_in(
 ) -> Iterator[DiscoveredInput]:
     """The images that a manifest lists.
 
-    Paths are relative to the manifest. Without columns that were named, those called ``image``,
-    ``path`` or ``file`` are images, and ``label``, ``mask`` or ``seg`` label maps; ``subject`` or
-    ``id`` names the subject.
+    Paths are relative to the manifest. If the user names no columns, ``image``, ``path`` or
+    ``file`` hold images, ``label``, ``mask`` or ``seg`` label maps, and ``subject`` or ``id`` the
+    name of the subject.
 
     Raises:
-        FormatError: If it cannot be read, a column is missing, or two have the name of one that is
-            used (``BAD_MANIFEST``).
+        FormatError: If it cannot be read, a column is missing, or a column that is used is there
+            twice (``BAD_MANIFEST``).
     """
     names, rows = _names_and_rows(path)
     images = list(choice.image_columns) or [name for name in names if name.lower() in _IMAGE]
     labels = list(choice.label_columns) or [name for name in names if name.lower() in _LABEL]
     subject = choice.subject_column or next((n for n in names if n.lower() in _SUBJECT), None)
-    wanted = [*images, *labels, *([subject] if subject else [])]
-    missing = [name for name in wanted if name not in names]
+    used = [*images, *labels, *([subject] if subject else [])]
+    missing = [name for name in used if name not in names]
     if rows and (missing or not images):
-        lacking = f"but not {', '.join(missing)}" if missing else "none of which names images"
+        problem = f"but not {', '.join(missing)}" if missing else "none of which names images"
         raise FormatError(
-            f"the manifest {path} has the columns {', '.join(names)}, {lacking}: say which columns "
+            f"the manifest {path} has the columns {', '.join(names)}, {problem}: say which columns "
             "to use with --image-column, --label-column and --subject-column",
             code="BAD_MANIFEST",
             path=path,
         )
-    for name in (*wanted, *options.keep_metadata):
+    for name in (*used, *options.keep_metadata):
         if names.count(name) > 1:
             raise _unreadable(path, str(not_once(names, name)))
     folder = os.path.dirname(os.path.abspath(path))
@@ -59,12 +59,13 @@ def found_in(
         cells = [(name, str(row[name])) for name in (*images, *labels) if row.get(name)]
         if not cells and any(row.values()):
             census.ignore("rows of a manifest that name no image")
-        whose = row.get(subject) if subject else None
+        subject_cell = row.get(subject) if subject else None
         for name, cell in cells:
             location = location_of(cell, folder)
             source = name_of(location, folder)
             yield DiscoveredInput(
-                subject=_text(whose) or stem(name_of(location_of(cells[0][1], folder), folder)),
+                subject=_text(subject_cell)
+                or stem(name_of(location_of(cells[0][1], folder), folder)),
                 image=name,
                 kind="label" if name in labels or options.labels_only else "intensity",
                 source=source,
@@ -75,16 +76,16 @@ def found_in(
 
 
 def _text(cell: Any) -> str:
-    """A cell as text: a number may be 0, and still name a subject."""
+    """A cell as text; the number 0 is a name, too, and not empty."""
     return "" if cell is None else str(cell)
 
 
 def name_of(location: str, folder: str) -> str:
-    """What an input is called: its path below a folder, else its own name and its folder's."""
+    """Name of an input: its path below a folder; outside of it, its last two parts."""
     if is_url(location):
         try:
             address = Address.parse(location)
-        except UnsupportedError:  # a name is wanted all the same
+        except UnsupportedError:  # it cannot be opened, but the error needs a name
             return location.partition("?")[0].rpartition("/")[2] or "?"
         return "/".join(address.path.split("/")[-2:]) or address.shown.partition("://")[2].strip(
             "/"
@@ -96,8 +97,8 @@ def name_of(location: str, folder: str) -> str:
 
 
 def location_of(cell: str, folder: str) -> str:
-    """Where an entry of a table or list is; paths are relative to its folder."""
-    with suppress(UnsupportedError):  # what is wrong with it is said of this image alone
+    """Location of an entry of a table or list; paths are relative to the folder of the table."""
+    with suppress(UnsupportedError):  # opening this image reports the error
         cell = as_local(cell)
     return cell if is_url(cell) else os.path.join(folder, os.path.expanduser(cell))
 
@@ -110,12 +111,12 @@ def is_relative(cell: str) -> bool:
 
 
 def _names_and_rows(path: str) -> tuple[Sequence[str], Sequence[Row]]:
-    """Names of the columns, which may stand there twice, and the rows."""
+    """Names of the columns, which may be there twice, and the rows."""
     try:
         if path.lower().endswith(".parquet"):
             import pyarrow.parquet
 
-            # By this thread alone: pyarrow's others may outlive the interpreter, which aborts then.
+            # Without pyarrow's threads, which may outlive the interpreter and make it abort.
             with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
                 table = file.read(use_threads=False)
             return table.column_names, [_plain(row) for row in table.to_pylist()]
@@ -125,7 +126,7 @@ def _names_and_rows(path: str) -> tuple[Sequence[str], Sequence[Row]]:
         return text.names, text.rows
     except TableError as error:
         raise _unreadable(path, str(error)) from None
-    except ValueError as error:  # also what Arrow finds wrong
+    except ValueError as error:  # Arrow's errors are ValueErrors, too
         raise _unreadable(path, type(error).__name__) from None
 
 
@@ -139,7 +140,7 @@ def _unreadable(path: str, why: str) -> FormatError:
 
 
 def _plain(row: Row) -> Row:
-    """A row of Parquet as numbers and texts: dates and decimals are texts, and NaN is no value."""
+    """A row of Parquet as numbers and texts: dates and decimals become texts, NaN becomes None."""
     return {
         name: None
         if cell is None or cell != cell

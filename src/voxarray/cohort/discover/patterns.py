@@ -1,4 +1,4 @@
-"""Patterns of paths that say which files are images, which label maps, and of which subject."""
+"""Patterns of paths that select images and label maps, and find the names of subjects."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 Patterns = Sequence[str] | Mapping[str, str | Sequence[str]]
-"""Patterns of paths; with names, those of the images that they find."""
+"""Patterns of paths; in a mapping, the keys are the names of the images."""
 
 SUBJECT = "{subject}"
-"""What stands for the subject's name, and for that alone, in a pattern."""
+"""Placeholder for the subject's name in a pattern."""
 
 _WILD = re.compile(r"(\*\*/|\*|\?|\{subject\})")
 
@@ -24,8 +24,8 @@ def pattern_pairs(patterns: Patterns) -> tuple[tuple[str, str], ...]:
 
 
 def _pairs(patterns: Patterns) -> Iterator[tuple[str, str]]:
-    named = patterns.items() if isinstance(patterns, Mapping) else [("", patterns)]
-    for name, texts in named:
+    by_name = patterns.items() if isinstance(patterns, Mapping) else [("", patterns)]
+    for name, texts in by_name:
         for text in [texts] if isinstance(texts, str) else texts:
             if not isinstance(text, str):
                 raise TypeError(
@@ -36,21 +36,21 @@ def _pairs(patterns: Patterns) -> Iterator[tuple[str, str]]:
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """A pattern of whole paths with ``/``, whose groups are what stands for the subject.
+    """A regular expression for whole paths with ``/``; its groups form the name of the subject.
 
-    These are all its stars, unless ``{subject}`` is there. If that is there twice, it is the same
-    text twice.
+    The groups are all stars, or only ``{subject}``, if the pattern has it. If it is there twice,
+    both must match the same text.
     """
-    named = SUBJECT in pattern
-    known = {"**/": "(?:.*/)?", "*": "[^/]*"}
-    if not named:
-        known = {wild: f"({text})" for wild, text in known.items()}
-    known |= {"?": "[^/]", SUBJECT: "([^/]+)"}
+    has_subject = SUBJECT in pattern
+    translations = {"**/": "(?:.*/)?", "*": "[^/]*"}
+    if not has_subject:
+        translations = {wild: f"({text})" for wild, text in translations.items()}
+    translations |= {"?": "[^/]", SUBJECT: "([^/]+)"}
     parts = _WILD.split(pattern)
     text = ""
     for part in parts:
-        again = part == SUBJECT and "([^/]+)" in text
-        text += r"(?:\1)" if again else known.get(part, re.escape(part))
+        is_repeated = part == SUBJECT and "([^/]+)" in text
+        text += r"(?:\1)" if is_repeated else translations.get(part, re.escape(part))
     return re.compile(text, re.DOTALL)
 
 
@@ -84,7 +84,7 @@ def _beginnings(pattern: str) -> list[re.Pattern[str]]:
 
 
 def subject_of(match: re.Match[str]) -> str:
-    """What stood for the subject: ``sub-1/a`` for ``**/*_t1.nii`` of sub-1/a_t1.nii."""
+    """Name of the subject in a match: ``sub-1/a`` for ``**/*_t1.nii`` and sub-1/a_t1.nii."""
     return "/".join(text.strip("/") for text in match.groups() if text)
 
 
@@ -94,8 +94,8 @@ def told(patterns: Sequence[tuple[str, str]]) -> str:
 
 
 def misfit(patterns: Sequence[tuple[str, str]], name: str) -> str:
-    """What is said if no file fits any pattern, of which one is called ``name``."""
-    said = f"no file matches {told(patterns)}; {name}, for example, does not"
+    """The message if no file matches any pattern; ``name`` is an example of a file."""
+    message = f"no file matches {told(patterns)}; {name}, for example, does not"
     if any(not image and "=" in text for image, text in patterns):
-        said += ". In Python, names are keys: image_patterns={'t1': '**/*_t1.nii.gz'}"
-    return said
+        message += ". In Python, names are keys: image_patterns={'t1': '**/*_t1.nii.gz'}"
+    return message

@@ -1,4 +1,4 @@
-"""What makes a transform the one that it is: another one makes other archives."""
+"""Describing a transform: if the description changes, archives are made again."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ _PLAIN = (bool, int, float, str, np.generic, os.PathLike)
 
 
 def described(transform: Any) -> Any:
-    """What makes a transform the one that it is, as JSON: its arguments, or a function's code.
+    """The description of a transform as JSON: its arguments, or the code of a function.
 
-    Of a function that is its code, and the numbers, texts, arrays, transforms and functions that it
-    uses: of closures, of arguments given in advance, of the object of a method, and of global names
-    that its code mentions; not what lists, mappings and other objects hold. Images are told by
-    the headers of their files, and by their voxels if these are in memory.
+    A function is described by its code, and by the numbers, texts, arrays, transforms and functions
+    that it uses: in closures, in arguments given in advance, as the object of a method, and under
+    global names in its code. The contents of lists, mappings and other objects are left out. Images
+    are described by the headers of their files, or by their voxels if these are in memory.
     """
     return _described(transform, ())
 
 
 def digest_of(transform: Any) -> str:
-    """What tells a pipeline from others, whatever it is applied to."""
+    """Digest of a pipeline, which does not depend on its inputs."""
     text = json.dumps(described(transform), sort_keys=True)
     return text_digest(f"pipeline\0{text}")[:_DIGITS]
 
 
 def global_values(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """What stands under the global names that a function's code mentions, and does not assign.
+    """Values of the global names that a function's code uses and does not assign.
 
-    Functions of other modules are left out: they are told by the version of their library.
+    Functions of other modules are left out: they change only with the version of their library.
     """
     for name in dict.fromkeys(_names(function.__code__)):
         value = function.__globals__.get(name)
@@ -54,7 +54,7 @@ def global_values(function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def closure_values(function: FunctionType) -> Iterator[Any]:
-    """What a function took along from where it was made."""
+    """Values in the closure of a function."""
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
@@ -94,7 +94,7 @@ def _described(transform: Any, above: tuple[int, ...]) -> Any:
 
 
 def _argument(value: Any, above: tuple[int, ...]) -> Any:
-    """An argument or attribute: as `plain` has it, but for functions and images."""
+    """Description of an argument or attribute: as in `plain`, except for functions and images."""
     if isinstance(value, (Image, *_FUNCTIONS)):
         return _captured(value, above)
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
@@ -105,7 +105,7 @@ def _argument(value: Any, above: tuple[int, ...]) -> Any:
 
 
 def _held(function: FunctionType, above: tuple[int, ...]) -> list[Any]:
-    """What a function uses besides its code and plain arguments; empty if there is nothing."""
+    """Description of the values that a function uses besides plain arguments; empty without any."""
     above = (*above, id(function))
     found: list[Any] = [_captured(one, above) for one in closure_values(function)]
     for name, value in global_values(function):
@@ -118,16 +118,16 @@ def _held(function: FunctionType, above: tuple[int, ...]) -> list[Any]:
 
 
 def _tells(value: Any) -> bool:
-    """Whether more than the type is said of a value under a global name."""
+    """Whether a value under a global name is described by more than its type."""
     plainly = (*_PLAIN, tuple, np.ndarray, Image, *_FUNCTIONS)
     return isinstance(value, plainly) or _is_transform(value)
 
 
 def _captured(value: Any, above: tuple[int, ...]) -> Any:
-    """What tells one value that a function uses from another, as JSON.
+    """Description, as JSON, of a value that a function uses.
 
-    Of lists and mappings, which many a function fills while it works, and of objects no more than
-    the type.
+    Lists, mappings and objects are described by their type only, since many functions fill them
+    while they work.
     """
     if isinstance(value, Image):
         return [_name(value), _of_image(value)]
@@ -144,7 +144,7 @@ def _captured(value: Any, above: tuple[int, ...]) -> Any:
 
 
 def _of_image(image: Image) -> str:
-    """What tells an image from another; no file is read beyond its header."""
+    """Digest of an image; files are not read beyond their header."""
     shown = Window.of(image.source)
     if not shown.base.in_memory:
         return shown.token()
@@ -158,7 +158,7 @@ def _of_image(image: Image) -> str:
 
 
 def _is_transform(value: Any) -> bool:
-    is_object = callable(value) and not isinstance(value, type)  # a module may have such names, too
+    is_object = callable(value) and not isinstance(value, type)  # modules have such attributes, too
     return is_object and (hasattr(value, "args_names") or hasattr(value, "transforms"))
 
 

@@ -1,4 +1,4 @@
-"""From an exception to what is told of it: a code, a message and a file, and nothing private."""
+"""From an exception to a failure in a report: code, message and file, without private paths."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from voxarray.core.errors import FormatError, GridError, MissingFileError, Voxar
 
 UNEXPECTED = "UNEXPECTED"
 FATAL = {"NO_SPACE"}
-"""Codes after which going on makes no sense: whatever comes next would meet the same."""
+"""Codes after which a run stops, since all further images would fail, too."""
 
-_OF_THE_DAY = {"BAD_CHUNK", "BOMB"}
-"""Codes of errors of format that depend on the options or settings."""
+_NOT_PERMANENT = {"BAD_CHUNK", "BOMB"}
+"""Codes of format errors that depend on options or settings, not only on the file."""
 
 
 def failure_of(error: BaseException, source: str, places: dict[str, str]) -> Failure:
-    """What a report says of an error.
+    """The failure that a report gives for an error.
 
     Args:
-        error: What was raised.
-        source: What the user calls the input.
-        places: Locations of all inputs that are involved, with what the user calls them: messages
-            name files as the user does, and nobody else's folders.
+        error: The exception.
+        source: Name of the input for the user.
+        places: Locations of all inputs, with their names for the user: messages use these names,
+            and do not show other folders.
     """
     if isinstance(error, VoxarrayError):
         message, code = error.message, error.code
         source = _blamed(error.path, places) or source
-        permanent = isinstance(error, (FormatError, GridError)) and code not in _OF_THE_DAY
+        permanent = isinstance(error, (FormatError, GridError)) and code not in _NOT_PERMANENT
     elif isinstance(error, OSError):
         code = "NO_SPACE" if is_full(error) else "IO_ERROR"
         if isinstance(error, PermissionError):
@@ -48,14 +48,14 @@ def failure_of(error: BaseException, source: str, places: dict[str, str]) -> Fai
             "(ulimit -v, ulimit -u), or use fewer workers"
         )
     else:
-        # What somebody else's parser says may quote what it parsed.
+        # The message is left out: that of a foreign parser may quote private text of the file.
         code, permanent = UNEXPECTED, False
         message = f"{type(error).__name__} in {_place(error)}: please report this"
     return Failure(code, redact_paths(message, places), source, permanent)
 
 
 def _message_of_system(error: OSError) -> str:
-    """What the system said, and of which file: it may be none of the inputs."""
+    """Message of the system with the path of the file, which need not be an input."""
     why = error.strerror or type(error).__name__
     if not isinstance(error.filename, (str, os.PathLike)):
         return why
@@ -69,7 +69,7 @@ def _message_of_system(error: OSError) -> str:
 
 
 def redact_paths(text: str, places: dict[str, str]) -> str:
-    """A text in which files are called what the user calls them."""
+    """A text in which locations are replaced by the names that the user knows."""
     for location, name in sorted(places.items(), key=lambda pair: -len(pair[0])):
         if name != ".":
             text = text.replace(location, name)
@@ -80,7 +80,7 @@ def redact_paths(text: str, places: dict[str, str]) -> str:
 
 
 def _root(location: str, name: str) -> str:
-    """The folder from which a name leads to a location; empty if it does not."""
+    """The folder to which a name is relative; empty if the location does not end with the name."""
     tail = name.replace("/", os.sep)
     if name == ".":
         return location

@@ -1,4 +1,4 @@
-"""What tells whether an input is still the one that was planned, from the file system alone."""
+"""Fingerprint of an input, from the file system only: it changes if the input changes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class InputFingerprint:
 
     Attributes:
         size: Bytes of all of them.
-        mtime_ns: Of the youngest.
-        digest: Differs when a name, a size or a time does.
+        mtime_ns: Latest modification time of them.
+        digest: Of the names, sizes and times.
     """
 
     size: int
@@ -35,11 +35,11 @@ class InputFingerprint:
 
     @classmethod
     def of(cls, location: str) -> InputFingerprint:
-        """Stamp of a file, a folder or a URL; at most a header is read, to find the other files.
+        """Fingerprint of a file, a folder or a URL; a header may be read to find further files.
 
         Raises:
-            MissingFileError: If it is not there.
-            VoxarrayError: What a server says.
+            MissingFileError: If it does not exist.
+            VoxarrayError: What a server refuses.
         """
         if is_url(location):
             source = open_source(location)
@@ -79,10 +79,13 @@ class InputFingerprint:
 
 
 def header_digest(location: str) -> str:
-    """Digest of how the first file of an input begins; of a URL its stamp says enough."""
+    """Digest of the first bytes of the first file of an input; empty for a URL.
+
+    The fingerprint of a URL is enough, since it holds the version of the object.
+    """
     if is_url(location):
         return ""
-    # A file of Python's asks the system four things more.
+    # `open` would make four more system calls.
     fd = os.open(next(iter(_files(location))), os.O_RDONLY | portable.CLOEXEC | portable.BINARY)
     try:
         return hashlib.sha256(os.read(fd, _HEADER_BYTES)).hexdigest()[:32]

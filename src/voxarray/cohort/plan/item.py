@@ -1,4 +1,4 @@
-"""One image of a plan: what it is made from, and what its header says."""
+"""One image of a plan: its inputs and its header."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from voxarray.cohort.plan.fingerprint import InputFingerprint
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an image is not there.
+    """Why an image has no archive.
 
     Attributes:
-        code: As errors have.
+        code: Error code.
         message: What was seen, what was expected, what to do; without the path of the source.
-        file: Which input is at fault, as the user calls it.
-        permanent: Whether the same bytes fail again: it is a matter of the file, not of the day.
+        file: Name of the input that is at fault, for the user.
+        permanent: Whether the same bytes would fail again, since the file itself is at fault.
     """
 
     code: str
@@ -27,15 +27,15 @@ class Failure:
     permanent: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As `from_json` takes it, and as it stands in plans and journals."""
-        # Files keep the key of release 0.1, which other releases read.
+        """The content for plans and journals, which `from_json` reads."""
+        # Files keep the key of release 0.1, since other releases read it.
         content = _fields(self)
         content["lasting"] = content.pop("permanent")
         return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Failure:
-        """The failure that `to_json` wrote; KeyError or TypeError if it is none."""
+        """The failure that `to_json` wrote; raises KeyError or TypeError for other content."""
         fields = {**content}
         return cls(permanent=fields.pop("lasting", False), **fields)
 
@@ -45,10 +45,10 @@ class Input:
     """A file, folder or URL, as it was when it was planned.
 
     Attributes:
-        source: What the user calls it.
-        stamp: Of its files.
-        header: Digest of how it begins.
-        series: Digest of the UID of the series in a folder that holds several.
+        source: Its name for the user.
+        stamp: Fingerprint of its files.
+        header: Digest of its first bytes.
+        series: Digest of the UID of the series, if the folder holds several.
     """
 
     source: str
@@ -72,7 +72,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What was seen of an image before its voxels.
+    """Facts from the header of an image.
 
     Attributes:
         shape: (C, W, H, D).
@@ -107,8 +107,8 @@ class Item:
         layers: Its label maps.
         header: None if it could not be opened.
         facts: Columns of the catalogue that are known from names, headers and tables.
-        key: Differs when the archive would: of the inputs, their label maps and the options.
-        failure: Why it cannot be converted, if its header says so already.
+        key: Digest of the inputs, their label maps and the options.
+        failure: Why it cannot be converted, if that is known from its header.
     """
 
     slug: str
@@ -124,11 +124,11 @@ class Item:
 
     @property
     def size(self) -> int:
-        """Bytes of voxels, or of the file where nobody knows more."""
+        """Bytes of voxels; those of the file if the header could not be read."""
         return self.origin.stamp.size if self.header is None else self.header.voxel_bytes
 
     def to_json(self) -> dict[str, Any]:
-        """As `from_json` takes it."""
+        """The content of a row of the plan, which `from_json` reads."""
         return {
             **_fields(self),
             "origin": _input_to_json(self.origin),
@@ -142,7 +142,7 @@ class Item:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Item:
-        """The item that `to_json` wrote; KeyError or TypeError if it is none."""
+        """The item that `to_json` wrote; raises KeyError or TypeError for other content."""
         header, failure = content["header"], content["failure"]
         return cls(
             slug=content["slug"],
@@ -159,7 +159,7 @@ class Item:
 
 
 def _fields(one: Failure | Header | Input | InputFingerprint | Item) -> dict[str, Any]:
-    """What a dataclass holds, as it is: `dataclasses.asdict` copies all of it."""
+    """Values of a dataclass by field; unlike `dataclasses.asdict`, it does not copy them."""
     return {name: getattr(one, name) for name in one.__slots__}
 
 

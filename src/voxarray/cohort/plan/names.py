@@ -1,8 +1,8 @@
 """Names of archives that every file system can hold.
 
-People name scans as they like: with 300 characters, in two Unicode forms, differing only in case,
-or ``CON``. The archive's name is what is left of it in plain letters, and a digest that tells
-apart what plain letters do not. The original stands in the catalogue.
+Names of scans may have 300 characters, two Unicode forms, differ only in case, or be ``CON``. The
+name of the archive consists of the plain letters of the name, and of a digest that keeps different
+names different. The catalogue holds the original name.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _DIGITS = 10
 
 
 def slug(*parts: str) -> str:
-    """A name of at most 91 characters out of ``A-Z a-z 0-9 . _ -``, other for other parts.
+    """A name of at most 91 characters out of ``A-Z a-z 0-9 . _ -``, different for different parts.
 
     It never begins with a dot, is never reserved (as ``CON`` is), and differs from all others also
-    where case does not count.
+    if case does not count.
 
     Args:
-        parts: Texts that together name one thing, such as subject and image; `IMAGE`, which
-            says nothing, is not shown.
+        parts: Texts that together name one archive, such as subject and image; the default name
+            `IMAGE` is left out.
     """
     telling = [part for part in parts if part != IMAGE]
     plain = unicodedata.normalize("NFKD", "_".join(telling)).encode("ascii", "ignore").decode()
@@ -35,10 +35,10 @@ def slug(*parts: str) -> str:
 
 
 def text_digest(text: str) -> str:
-    """sha256 of a text, also of a file name that is no Unicode."""
+    """sha256 of a text, which may be a file name that is not valid Unicode."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def shown(text: str) -> str:
-    """A text as tables hold it: bytes of a file name that are no Unicode become U+FFFD."""
+    """A text for tables: bytes of a file name that are not valid Unicode become U+FFFD."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

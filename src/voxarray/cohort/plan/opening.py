@@ -1,4 +1,4 @@
-"""Opening what an item is made from, here or in a worker."""
+"""Opening the inputs of an item, in this process or in a worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from voxarray.source.base import Source
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An image and its label maps, of which nothing but headers was read.
+    """An image and its label maps, of which only headers were read.
 
     Attributes:
         source: The image.
@@ -34,11 +34,11 @@ class Opened:
 
 
 class Opener(Protocol):
-    """Opens what an item is made from; can be pickled."""
+    """Opens the inputs of an item; can be pickled."""
 
     @property
     def places(self) -> dict[str, str]:
-        """Locations of all inputs, with what the user calls them."""
+        """Locations of all inputs, with their names for the user."""
 
     def open(self, item: Item) -> Opened:
         """Open the image and its label maps.
@@ -54,7 +54,7 @@ class FileOpener:
     """Opens files, folders and URLs.
 
     Attributes:
-        locations: Where the inputs are, by what the user calls them.
+        locations: Locations of the inputs, by their names for the user.
     """
 
     locations: Mapping[str, str]
@@ -102,7 +102,7 @@ def divided(source: str) -> tuple[str, str]:
 
 
 def open_series(location: str, series: str | None) -> Source:
-    """The image at a place, or one of the series in a folder, by the digest of its UID."""
+    """The image at a location, or one of the series in a folder, by the digest of its UID."""
     if series is None:
         return open_source(location)
     from voxarray.formats.dicom.read import DicomReader

@@ -1,4 +1,4 @@
-"""One part of a frozen plan, read in memory that grows with the part and not with the plan."""
+"""Reading one part of a frozen plan, with memory for the part and not for the whole plan."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def _row(file: BinaryIO, offset: int, size: int) -> dict[str, Any]:
 
 
 def _read(file: BinaryIO) -> tuple[dict[str, Any], list[tuple[int, int]]]:
-    """What the plan says of itself; and where each row stands: offset and length.
+    """The content of the plan without its rows, and the offset and length of each row.
 
     Raises:
-        ValueError: If it is not as it was written.
+        ValueError: If the file is damaged.
     """
     digest = hashlib.sha256()
     places: list[tuple[int, int]] = []
@@ -74,7 +74,7 @@ def _read(file: BinaryIO) -> tuple[dict[str, Any], list[tuple[int, int]]]:
 def _order(
     content: Mapping[str, Any], file: BinaryIO, places: Sequence[tuple[int, int]]
 ) -> list[int]:
-    """Numbers of rows, the largest image first; plans of 0.1 do not say it, and are read."""
+    """Numbers of rows, the largest image first; plans of 0.1 need all rows read for that."""
     if "order" in content:
         return list(content["order"])
     rows = [Item.from_json(_row(file, *place)) for place in places]

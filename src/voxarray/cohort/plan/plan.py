@@ -1,4 +1,4 @@
-"""The plan: what a cohort is made from, frozen in one sealed file."""
+"""The plan of a cohort: all images with their inputs, in one file with a digest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from voxarray.storage.small_files import read_file, write_if_other
 VERSION = 1
 
 _MANY_INODES = 100_000
-"""From here on zips are proposed: quotas of clusters begin at some hundred thousand files."""
+"""From here on zips are proposed: quotas of clusters begin at a few hundred thousand files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class Plan:
 
     Attributes:
         items: The images.
-        origin: Digest of the sources that were named: no path is kept.
+        origin: Digest of the given sources; their paths are not stored.
         options: Digest of the options.
         zipped: Whether archives are single files.
-        mixed: Whether archives that another pipeline made were kept on purpose.
+        mixed: Whether the user allows archives of another pipeline in the folder.
     """
 
     items: tuple[Item, ...]
@@ -40,7 +40,7 @@ class Plan:
     mixed: bool = False
 
     def write(self, path: str) -> None:
-        """Put the plan in its place in one step, unless the same one is there.
+        """Write the plan in one step, unless the file has this content already.
 
         Raises:
             ArchiveError: If writing fails.
@@ -55,7 +55,7 @@ class Plan:
             "origin": self.origin,
             "options": self.options,
             "zipped": self.zipped,
-            # A part reads no more of the plan than its own rows, and this.
+            # A part reads only this line and its own rows.
             "order": [number for number, _ in _by_size(self.items)],
         }
         if self.mixed:
@@ -90,7 +90,7 @@ class Plan:
         return cls(items, *stated(content))
 
     def part(self, number: int, of: int) -> list[Item]:
-        """One of several parts of about the same bytes, that together are all items.
+        """One of several parts of about the same size, which together hold all items.
 
         Args:
             number: Of the part, from 1 on.
@@ -105,7 +105,7 @@ class Plan:
         return sum(1 if self.zipped else item.header.inodes for item in good if item.header)
 
     def _files(self) -> str:
-        """What is said of files and folders."""
+        """Line of the summary about files and folders."""
         if self.zipped or self.inodes < _MANY_INODES:
             return f"{self.inodes:,} files and folders"
         zipped = replace(self, zipped=True).inodes
@@ -115,7 +115,7 @@ class Plan:
         )
 
     def summary(self) -> str:
-        """What the plan comes to, in a few lines."""
+        """A summary of the plan, in a few lines."""
         good = [item for item in self.items if item.failure is None]
         peak = max((item.header.peak for item in good if item.header), default=0)
         rows = [
@@ -136,13 +136,13 @@ class Plan:
 
 
 def stated(content: Mapping[str, Any]) -> tuple[str, str, bool, bool]:
-    """Origin, options, and whether a plan is zipped and mixed, as its file says."""
+    """Origin, options, and whether archives are zipped and mixed, from the file of a plan."""
     mixed = content.get("mixed", False) is True
     return content["origin"], content["options"], content["zipped"], mixed
 
 
 def missing(path: str) -> MissingFileError:
-    """The error of a plan that is not there."""
+    """The error for a missing plan."""
     return MissingFileError(
         f"there is no plan {path}: run voxarray plan SOURCES DESTINATION first",
         code="NO_PLAN",
@@ -151,14 +151,14 @@ def missing(path: str) -> MissingFileError:
 
 
 def damaged(path: str) -> ChecksumError:
-    """The error of a plan that is not as it was written."""
+    """The error for a damaged plan."""
     return ChecksumError(
         f"the plan {path} is not the one that was written: delete it and plan again", path=path
     )
 
 
 def refuse_version(content: Mapping[str, Any], path: str) -> None:
-    """Raise `FormatError` (``UNKNOWN_VERSION``) for the plan of another voxarray."""
+    """Raise `FormatError` (``UNKNOWN_VERSION``) for a plan of another version of the format."""
     if content["format"] != PLAN_FORMAT or content["version"] != VERSION:
         raise FormatError(
             f"{path} is a plan of version {content['version']}, and this voxarray reads version "
@@ -169,7 +169,7 @@ def refuse_version(content: Mapping[str, Any], path: str) -> None:
 
 
 def by_size(items: Sequence[Item]) -> list[Item]:
-    """The largest first: those that are begun last should not take longest."""
+    """Items, the largest first, so that a large one is not started last."""
     return [item for _, item in _by_size(items)]
 
 
@@ -178,5 +178,5 @@ def _by_size(items: Sequence[Item]) -> list[tuple[int, Item]]:
 
 
 def key_of(parts: Sequence[Any]) -> str:
-    """Digest of what an archive depends on."""
+    """Digest of all that an archive depends on."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The plan that is in a cohort's folder already, before another one is written."""
+"""The existing plan of a cohort, and its replacement by a new one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from voxarray.storage.small_files import create_file
 
 
 def previous_plan(folder: CohortLayout) -> Plan | None:
-    """The plan that is there; None if there is none."""
+    """The existing plan; None if there is none."""
     try:
         return Plan.read(folder.plan)
     except MissingFileError:
@@ -17,15 +17,15 @@ def previous_plan(folder: CohortLayout) -> Plan | None:
 
 
 def put_in_place(folder: CohortLayout, plan: Plan, previous: Plan | None) -> None:
-    """Write a plan; a first one only where no other run has written its own meanwhile.
+    """Write a plan; a first plan is only written if no other run has written one meanwhile.
 
-    Planning thousands of scans takes minutes, and whoever begins then finds no plan either. Two
-    that are written at once must not both be taken for the first.
+    Planning thousands of scans takes minutes, and a second run that starts then finds no plan,
+    either. Only one of them may write the first plan.
 
     Args:
         folder: Of the cohort.
-        plan: What is to be written.
-        previous: The plan that was there; None if there was none.
+        plan: The new plan.
+        previous: The plan that was there when planning began; None if there was none.
 
     Raises:
         FormatError: If the other plan is of other sources or in another form (``OTHER_SOURCE``).

@@ -24,10 +24,10 @@ _LONGEST = 64 << 10
 
 
 def kept_of(location: str, names: Sequence[str]) -> dict[str, Any]:
-    """Values of the fields of these names that the input has.
+    """Values of the named fields that an input has.
 
-    Of NIfTI they are names of the header such as ``descrip``; of DICOM keywords of the standard
-    such as ``PatientAge`` or ``StudyDescription``, of its first file.
+    NIfTI has fields of the header, such as ``descrip``. For DICOM the names are keywords of the
+    standard, such as ``PatientAge`` or ``StudyDescription``; the first file is read.
     """
     if not names:
         return {}
@@ -53,9 +53,9 @@ def _of_nifti(location: str, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _nifti_header(location: str) -> NiftiHeader | None:
-    """The header as our readers see it, within their bounds."""
+    """The header, read by our reader, which limits its size."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VoxarrayWarning)  # was said when the image was opened
+        warnings.simplefilter("ignore", VoxarrayWarning)  # given when the image was opened
         if location.lower().endswith(_NIFTI):
             return open_nifti(location).header
         return header_of_pair(location)
@@ -76,7 +76,7 @@ def _of_dicom(path: str, names: Sequence[str]) -> dict[str, Any]:
     from pydicom.datadict import tag_for_keyword
 
     wanted = [name for name in names if tag_for_keyword(name) is not None]
-    # What is longer is not read until somebody asks for it, and here nobody does.
+    # Longer values are not read until they are used, and here they are refused instead.
     data = dcmread(path, stop_before_pixels=True, specific_tags=list(wanted), defer_size=_LONGEST)
     present = [name for name in wanted if name in data]
     for name in present:

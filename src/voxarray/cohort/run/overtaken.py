@@ -35,7 +35,13 @@ def note_overtaken(
         item = by_slug.get(one.slug)
         if item is None or one.slug in undone:
             continue
-        what = "replaced" if one.there == "outdated" else "damaged" if one.there else "removed"
+        what = (
+            "replaced"
+            if one.archive_state == "outdated"
+            else "damaged"
+            if one.archive_state
+            else "removed"
+        )
         failure = Failure(
             "OVERTAKEN",
             f"somebody else {what} its archive while this run converted other images. Do not let "
