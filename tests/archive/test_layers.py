@@ -446,14 +446,14 @@ def test_the_catalogue_follows(tmp_path, path):
 def test_labels_that_come_while_a_cohort_is_finalised_stay_in_its_catalogue(
     tmp_path, path, monkeypatch
 ):
-    from voxarray.cohort.catalogue import rows
+    from voxarray.cohort.catalogue import manifest_entries
     from voxarray.cohort.catalogue.finalise import finalise
 
     vx.convert_cohort([path], tmp_path / "out")
     place = tmp_path / "out" / vx.Cohort(tmp_path / "out").table.archive[0]
     scan = vx.ScalarImage(place)
     ones = vx.LabelMap(tensor=np.ones(scan.shape, "u1"), affine=scan.affine)
-    read, calls = rows.entries, []
+    read, calls = manifest_entries.entries_of, []
 
     def entries(folder):
         found = read(folder)
@@ -462,7 +462,7 @@ def test_labels_that_come_while_a_cohort_is_finalised_stay_in_its_catalogue(
         calls.append(folder)
         return found
 
-    monkeypatch.setattr(rows, "entries", entries)
+    monkeypatch.setattr(manifest_entries, "entries_of", entries)
     finalise(tmp_path / "out")
     assert list(vx.Cohort(tmp_path / "out").table.labels[0]) == ["mask"]
     assert len(calls) == 2

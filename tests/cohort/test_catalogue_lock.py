@@ -10,7 +10,7 @@ from cohort_samples import make_cohort
 
 import voxarray as vx
 from voxarray.cohort.catalogue import finalise as module
-from voxarray.cohort.catalogue import rows
+from voxarray.cohort.catalogue import manifest_entries, rows
 from voxarray.cohort.catalogue.finalise import finalise
 from voxarray.cohort.catalogue.refresh import refresh
 
@@ -50,7 +50,9 @@ def watched(cohort, monkeypatch):
 
         return call
 
-    monkeypatch.setattr(rows, "entries_at", noted("archives", rows.entries_at))
+    monkeypatch.setattr(
+        manifest_entries, "entries_at", noted("archives", manifest_entries.entries_at)
+    )
     monkeypatch.setattr(module, "last_failures", noted("journals", module.last_failures))
     monkeypatch.setattr(rows, "write", noted("write", rows.write))
     return seen, meanwhile

@@ -8,7 +8,7 @@ import time
 import pytest
 from cohort_samples import save
 
-from voxarray.cohort.catalogue import rows
+from voxarray.cohort.catalogue import manifest_entries
 from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.run.build import build
@@ -27,11 +27,11 @@ def test_threads_read_entries_where_a_disk_is_waited_for(tmp_path, monkeypatch, 
         return entry_of(path)
 
     archives = [*CohortLayout.of(tmp_path / "out").archives(), str(tmp_path / "none.ome.zarr")]
-    monkeypatch.setattr(rows, "entry_of", read)
-    monkeypatch.setattr(rows, "_AT_A_TIME", 2)
+    monkeypatch.setattr(manifest_entries, "entry_of", read)
+    monkeypatch.setattr(manifest_entries, "_AT_A_TIME", 2)
     clock = time.thread_time if not seconds else time.perf_counter  # a crowded machine is no disk
-    monkeypatch.setattr(rows.time, "perf_counter", clock)
-    found = rows.entries_at(archives)
+    monkeypatch.setattr(manifest_entries.time, "perf_counter", clock)
+    found = manifest_entries.entries_at(archives)
     assert [*found] == [path.rpartition("/")[2] for path in archives]
     assert [*found.values()] == [entry_of(path) for path in archives]
     assert found["none.ome.zarr"] is None
@@ -39,4 +39,4 @@ def test_threads_read_entries_where_a_disk_is_waited_for(tmp_path, monkeypatch, 
 
 
 def test_no_archives_have_no_entries():
-    assert rows.entries_at([]) == {}
+    assert manifest_entries.entries_at([]) == {}

@@ -12,7 +12,7 @@ from voxarray.cli.add_labels import told
 from voxarray.cli.console import how_it_speaks
 from voxarray.cli.given_cohort import is_cohort
 from voxarray.cli.outcome import Outcome
-from voxarray.cohort.catalogue.rows import entries_at
+from voxarray.cohort.catalogue.manifest_entries import entries_at
 from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.folder import CohortLayout
 from voxarray.layers import Archive, tell_cohorts

@@ -34,7 +34,11 @@ from functools import cache
 from voxarray.core import portable
 from voxarray.core.disk import remove_tree
 from voxarray.core.mounts import locks_are_seen_by_all
-from voxarray.storage.file_lock import try_lock
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 LOCK = "lock"
 """Name of the lock file in its folder."""
@@ -43,6 +47,8 @@ NEW = ".new"
 """End of the name of a folder that may have no lock yet, or no longer."""
 
 _TRIES = 100
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 _BOOT = "/proc/sys/kernel/random/boot_id"
 
 
@@ -278,6 +284,32 @@ def _judged(folder: str) -> tuple[Ownership, FolderLock | None]:
         return Ownership.ABANDONED, lock
     lock.release()
     return (Ownership.IN_USE if granted is False else Ownership.UNKNOWN), None
+
+
+def try_lock(fd: int, *, exclusive: bool) -> bool | None:
+    """Take the lock of a file, which is released when the file is closed.
+
+    Args:
+        fd: Descriptor; network file systems need one for writing.
+        exclusive: Whether no other process may hold the lock, not even a shared one.
+
+    Returns:
+        True if it was taken, False if another process holds it, None if there are no locks here.
+
+    Raises:
+        OSError: For any other refusal.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _BUSY:
+            return False
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
 
 
 def _counts(fd: int, folder: str) -> bool:

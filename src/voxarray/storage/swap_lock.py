@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from voxarray.core import portable
 from voxarray.core.errors import ArchiveError
 from voxarray.core.mounts import locks_are_seen_by_all
-from voxarray.storage.file_lock import try_lock
+from voxarray.storage.folder_lock import try_lock
 
 try:
     import fcntl

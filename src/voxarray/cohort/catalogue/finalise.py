@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from voxarray.cohort.catalogue import report
+from voxarray.cohort.catalogue import manifest_entries, report
 from voxarray.cohort.catalogue import rows as catalogue
 from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.journal import records
@@ -76,7 +76,7 @@ def conclude(folder: CohortLayout, items: tuple[Item, ...], zipped: bool) -> Sum
     """As `finalise`, for a plan in memory."""
     return replace_catalogue(
         folder,
-        lambda: (catalogue.entries(folder), last_failures(folder)),
+        lambda: (manifest_entries.entries_of(folder), last_failures(folder)),
         lambda read: _written(folder, *read, items, zipped),
     )
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from voxarray.cohort.catalogue import columns
+from voxarray.cohort.catalogue.arrow_table import arrow_table
 from voxarray.core.errors import ChecksumError
 from voxarray.storage.small_files import read_file, write_if_other
 
@@ -31,7 +31,7 @@ def write(path: str, schema: Any, rows: Sequence[Mapping[str, Any]]) -> None:
 
     buffer = io.BytesIO()
     with pyarrow.parquet.ParquetWriter(buffer, schema, store_schema=False) as writer:
-        writer.write_table(columns.table(schema, rows))
+        writer.write_table(arrow_table(schema, rows))
         writer.add_key_value_metadata({"voxarray": (_MARK + _UNKNOWN).decode()})
     data = buffer.getvalue()
     write_if_other(path, data.replace(_MARK + _UNKNOWN, _MARK + _digest(data)))

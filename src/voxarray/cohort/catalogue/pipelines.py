@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from voxarray.cohort.catalogue.entry import Entry
-from voxarray.cohort.catalogue.rows import entries_at
+from voxarray.cohort.catalogue.manifest_entries import entries_at
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.plan import Plan

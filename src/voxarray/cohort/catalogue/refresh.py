@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from voxarray.cohort.catalogue import parquet
+from voxarray.cohort.catalogue import manifest_entries, parquet
 from voxarray.cohort.catalogue import rows as catalogue
 from voxarray.cohort.catalogue.replacement import replace_catalogue
 from voxarray.cohort.folder import CohortLayout
@@ -56,7 +56,7 @@ def _require_none(url: str) -> None:
 
 def _refresh(folder: CohortLayout, paths: list[str]) -> None:
     def read() -> list[catalogue.Row]:
-        entries = catalogue.entries_at(paths)
+        entries = manifest_entries.entries_at(paths)
         current = {f"subjects/{name}": entry for name, entry in entries.items()}
         rows = []
         for row in parquet.read(folder.catalogue).to_dict("records"):

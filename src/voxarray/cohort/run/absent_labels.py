@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from voxarray.cohort.catalogue import rows
+from voxarray.cohort.catalogue import manifest_entries
 from voxarray.cohort.catalogue.entry import Entry, entry_of
 from voxarray.cohort.folder import CohortLayout, is_archive_there
 from voxarray.cohort.plan.item import Item
@@ -24,7 +24,7 @@ def warn_of_absent_labels(plan: Plan, folder: CohortLayout) -> None:
     Warns:
         VoxarrayWarning: ``LABELS_ABSENT``.
     """
-    entries = rows.entries(folder)
+    entries = manifest_entries.entries_of(folder)
     planned = {item.slug for item in plan.items if item.failure is None}
     found = []
     for item in plan.items:

@@ -9,7 +9,7 @@ from voxarray.archive.added_content import added_labels
 from voxarray.archive.generations import HISTORY
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
-from voxarray.cohort.catalogue import rows
+from voxarray.cohort.catalogue import manifest_entries
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.caller_warnings import warn_by_code
@@ -34,7 +34,7 @@ def warn_of_additions(plan: Plan, folder: CohortLayout) -> None:
     Warns:
         VoxarrayWarning: ``CONTENT_ADDED``.
     """
-    entries = rows.entries(folder)
+    entries = manifest_entries.entries_of(folder)
     paths = {item.key: folder.archive(item.slug, plan.zipped) for item in plan.items}
     there = {key: entries.get(os.path.basename(path)) for key, path in paths.items()}
     changed = [paths[key] for key, entry in there.items() if entry and entry.key != key]

@@ -8,9 +8,10 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from voxarray.cohort.catalogue import part_failures, rows
+from voxarray.cohort.catalogue import part_failures
 from voxarray.cohort.catalogue.finalise import conclude, last_failures, missing_of
 from voxarray.cohort.catalogue.journal import Journal
+from voxarray.cohort.catalogue.manifest_entries import entries_at, entries_of
 from voxarray.cohort.catalogue.part_failures import Failed
 from voxarray.cohort.catalogue.pipelines import of_another_pipeline, refuse_other_pipelines
 from voxarray.cohort.discover.census import Census
@@ -372,9 +373,9 @@ def _sorted_out(
     The last are the slugs of items whose archives will be replaced, and are of another pipeline.
     """
     if run.partition is None:
-        entries, noted = rows.entries(folder), last_failures(folder)
+        entries, noted = entries_of(folder), last_failures(folder)
     else:
-        entries = rows.entries_at([folder.archive(item.slug, plan.zipped) for item in items])
+        entries = entries_at([folder.archive(item.slug, plan.zipped) for item in items])
         noted = part_failures.read(folder, run.partition)
     todo, present, permanent_failures = list[Item](), 0, list[Failed]()
     for item in items:

@@ -1,8 +1,8 @@
-"""Columns of a table, out of Python's values.
+"""An Arrow table from rows of Python values, made without importing pandas.
 
-`pyarrow.array` imports pandas, if it is installed, to see whether values are one of its columns: a
-quarter of a second for each command that ends with a catalogue. So the buffers of what catalogues
-hold are made here, and pyarrow is asked about all else.
+`pyarrow.array` imports pandas, if it is installed, to see whether values are a pandas column. That
+takes a quarter of a second at the end of each command that writes a catalogue. So the buffers of
+the types in catalogues are made here, and `pyarrow.array` only gets other values.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 
 _EXACT = 1 << 53
-"""Whole numbers up to here are floats as they are; of others pyarrow says what is wrong."""
+"""Integers up to here are exact as floats; for others `pyarrow.array` raises the error."""
 
-_LONGEST = 1 << 31
-"""Bytes of a column of texts, in pyarrow's usual type."""
+_MAX_TEXT_BYTES = 1 << 31
+"""Bytes of a column of texts that pyarrow's usual type cannot hold."""
 
 
-def table(schema: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
+def arrow_table(schema: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
     """A `pyarrow.Table`, the same as ``Table.from_pylist(rows, schema)``.
 
     Args:
         schema: A `pyarrow.Schema`.
-        rows: Values by column; one that is not there is null.
+        rows: Values by column; a missing one is null.
 
     Raises:
         pyarrow.ArrowException: If a value does not fit its column.
@@ -58,7 +58,7 @@ def _texts(values: Sequence[Any]) -> Any:
     except UnicodeEncodeError:
         return None
     lengths = [len(text) for text in encoded]
-    if sum(lengths) >= _LONGEST:
+    if sum(lengths) >= _MAX_TEXT_BYTES:
         return None
     import pyarrow
 
@@ -97,7 +97,7 @@ def _numbers(values: Sequence[Any]) -> Any:
 
 
 def _are(values: Sequence[Any], *kinds: type) -> bool:
-    """Whether values are of these very types, or null: booleans and numpy's are not."""
+    """Whether all values are null or of exactly these types; booleans are no integers here."""
     return {type(value) for value in values} <= {type(None), *kinds}
 
 

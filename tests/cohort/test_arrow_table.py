@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxarray.cohort.catalogue.columns import table
+from voxarray.cohort.catalogue.arrow_table import arrow_table
 
 KINDS = {
     "text": (pa.string(), st.text(st.characters(exclude_categories=["Cs"]), max_size=9)),
@@ -45,7 +45,7 @@ def written(made):
 
 @given(st.lists(ROW, max_size=20))
 def test_a_table_is_the_one_of_pyarrow(rows):
-    made, oracle = table(SCHEMA, rows), pa.Table.from_pylist(rows, schema=SCHEMA)
+    made, oracle = arrow_table(SCHEMA, rows), pa.Table.from_pylist(rows, schema=SCHEMA)
     made.validate(full=True)
     assert written(made) == written(oracle)
 
@@ -69,9 +69,9 @@ def test_values_of_other_types_are_left_to_pyarrow(name, value):
         oracle = pa.Table.from_pylist(rows, schema=SCHEMA)
     except pa.ArrowException as error:
         with pytest.raises(type(error)):
-            table(SCHEMA, rows)
+            arrow_table(SCHEMA, rows)
     else:
-        assert table(SCHEMA, rows).equals(oracle)
+        assert arrow_table(SCHEMA, rows).equals(oracle)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_an_error_as_before(name, value):
     with pytest.raises((pa.ArrowException, OverflowError)) as known:
         pa.Table.from_pylist(rows, schema=SCHEMA)
     with pytest.raises(known.type):
-        table(SCHEMA, rows)
+        arrow_table(SCHEMA, rows)
 
 
 def test_a_table_is_written_without_pandas(tmp_path):
