@@ -7,12 +7,18 @@ the position of the descriptor is moved and put to use under a lock, one read at
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -22,12 +28,41 @@ NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 BINARY = getattr(os, "O_BINARY", 0)
 """Windows would translate the ends of lines otherwise."""
 
+_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
 _moving = threading.Lock()
 
 
 def may(path: str, mode: int) -> bool:
     """`os.access` of the user that opening would be judged by, which a program may have changed."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def try_lock(fd: int, *, exclusive: bool) -> bool | None:
+    """Take the lock of a file, which is released when the file is closed.
+
+    Args:
+        fd: Descriptor; network file systems need one for writing.
+        exclusive: Whether no other process may hold the lock, not even a shared one.
+
+    Returns:
+        True if it was taken, False if another process holds it, None if there are no locks here.
+
+    Raises:
+        OSError: For any other refusal.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _BUSY:
+            return False
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
 
 
 def _pread(fd: int, count: int, offset: int, /) -> bytes:

@@ -35,11 +35,6 @@ from voxarray.core import portable
 from voxarray.core.disk import remove_tree
 from voxarray.core.mounts import locks_are_seen_by_all
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 LOCK = "lock"
 """Name of the lock file in its folder."""
 
@@ -47,8 +42,6 @@ NEW = ".new"
 """End of the name of a folder that may have no lock yet, or no longer."""
 
 _TRIES = 100
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 _BOOT = "/proc/sys/kernel/random/boot_id"
 
 
@@ -152,7 +145,7 @@ class FolderLock:
         if not self.is_mine:
             return
         # Of a shared lock only the last one can make an exclusive lock.
-        if self._fd < 0 or not self._shared or try_lock(self._fd, exclusive=True):
+        if self._fd < 0 or not self._shared or portable.try_lock(self._fd, exclusive=True):
             try:
                 _delete(self.folder)
             except OSError:
@@ -183,7 +176,7 @@ class FolderLock:
             except FileNotFoundError:
                 return False
             _held[id(self)] = self
-        granted = try_lock(self._fd, exclusive=not shared)
+        granted = portable.try_lock(self._fd, exclusive=not shared)
         # Without a lock file others know that nothing can be asked, instead of finding it free.
         if granted is None:
             self._close()
@@ -279,37 +272,11 @@ def _judged(folder: str) -> tuple[Ownership, FolderLock | None]:
     except OSError:  # none, or none that may be opened
         is_empty = folder.endswith(NEW) and not _has_entries(folder)
         return (Ownership.ABANDONED if is_empty else Ownership.UNKNOWN), None
-    granted = try_lock(lock._fd, exclusive=True)
+    granted = portable.try_lock(lock._fd, exclusive=True)
     if granted and _is_same(lock._fd, path) and _counts(lock._fd, folder):
         return Ownership.ABANDONED, lock
     lock.release()
     return (Ownership.IN_USE if granted is False else Ownership.UNKNOWN), None
-
-
-def try_lock(fd: int, *, exclusive: bool) -> bool | None:
-    """Take the lock of a file, which is released when the file is closed.
-
-    Args:
-        fd: Descriptor; network file systems need one for writing.
-        exclusive: Whether no other process may hold the lock, not even a shared one.
-
-    Returns:
-        True if it was taken, False if another process holds it, None if there are no locks here.
-
-    Raises:
-        OSError: For any other refusal.
-    """
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _BUSY:
-            return False
-        if error.errno in _NO_LOCKS:
-            return None
-        raise
-    return True
 
 
 def _counts(fd: int, folder: str) -> bool:

@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from voxarray.core import portable
 from voxarray.core.errors import ArchiveError
 from voxarray.core.mounts import locks_are_seen_by_all
-from voxarray.storage.folder_lock import try_lock
 
 try:
     import fcntl
@@ -50,7 +49,7 @@ def swap_lock(path: str) -> Iterator[bool]:
         # For writing: network file systems make of it a lock that others see only then.
         fd = os.open(path, os.O_RDWR | portable.CLOEXEC | portable.NOFOLLOW | portable.BINARY)
         try:
-            granted = try_lock(fd, exclusive=True)
+            granted = portable.try_lock(fd, exclusive=True)
             if granted is not False and _is_there(fd, path):
                 yield granted is True and locks_are_seen_by_all(path)
                 return

@@ -368,10 +368,7 @@ def _ended(results: Iterator[Result]) -> str:
 def _sorted_out(
     items: Sequence[Item], plan: Plan, folder: CohortLayout, run: ExecutionOptions
 ) -> tuple[list[Item], int, list[Failed], frozenset[str]]:
-    """What is to be converted, how many are there, what failed permanently, and what others made.
-
-    The last are the slugs of items whose archives will be replaced, and are of another pipeline.
-    """
+    """Items to convert, how many are there, permanent failures, and slugs of other pipelines'."""
     if run.partition is None:
         entries, noted = entries_of(folder), last_failures(folder)
     else:
