@@ -132,7 +132,7 @@ def convert_cohort(
 
 @contextmanager
 def watching(option: ProgressOption) -> Iterator[ProgressListener]:
-    """What a `ProgressOption` asks for, for many images."""
+    """The listener for a `ProgressOption`, for many images."""
     if callable(option):
         yield _Counter(option)
     elif option is False:
@@ -143,7 +143,7 @@ def watching(option: ProgressOption) -> Iterator[ProgressListener]:
 
 
 class _Counter(ProgressListener):
-    """Tells a function the bytes of voxels that are done and in all, image by image."""
+    """Calls a function with the bytes of voxels done and in all, after each image."""
 
     def __init__(self, report: Progress) -> None:
         self._report, self._sizes, self._done, self._total = report, dict[str, int](), 0, 0

@@ -1,4 +1,4 @@
-"""Files of an earlier export that lie among those of this one, and are of none of its images."""
+"""Files of an earlier export that lie among those of this one, but belong to no image of it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from voxarray.storage.remote.address import is_url
 
 
 def warn_of_left_over(items: Sequence[Item], root: str, suffix: str) -> None:
-    """Warn of files in the folders of exported subjects that no image of them has become.
+    """Warn of files in the folders of exported subjects that belong to none of their images.
 
-    A label map that was removed from its archive stays where it was exported to, and whoever reads
-    the folder takes it for one of now.
+    For example, the file of a label map that was removed from its archive is still there, and a
+    reader of the folder would take it for a current one.
 
     Args:
         items: The images that were exported.
         root: Folder of all subjects.
         suffix: Of their files.
     """
-    found = _left_over(items, root, suffix)
-    if not found:
+    files = _left_over(items, root, suffix)
+    if not files:
         return
-    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     warn_by_code(
         "LEFT_OVER",
-        f"{found[0]}{more} is an older file; this export wrote no image of that name, since its "
+        f"{files[0]}{more} is an older file; this export wrote no image of that name, since its "
         "image or label map was removed, renamed or not chosen. Delete the files that you do not "
         "want",
     )
@@ -38,19 +38,19 @@ def warn_of_left_over(items: Sequence[Item], root: str, suffix: str) -> None:
 def _left_over(items: Sequence[Item], root: str, suffix: str) -> list[str]:
     if is_url(root):
         return []
-    own: dict[str, set[str]] = {}
-    unsure = {item.subject for item in items if item.failure is not None}
+    names_by_folder: dict[str, set[str]] = {}
+    failed_subjects = {item.subject for item in items if item.failure is not None}
     for item in items:
-        if item.subject not in unsure:  # else nobody knows what all its images are
+        if item.subject not in failed_subjects:  # else nobody knows what all its images are
             path = target_of(item.subject, item.image, root, suffix)
-            own.setdefault(os.path.dirname(path), set()).add(os.path.basename(path))
-    found: list[str] = []
-    for folder, names in own.items():
+            names_by_folder.setdefault(os.path.dirname(path), set()).add(os.path.basename(path))
+    paths: list[str] = []
+    for folder, names in names_by_folder.items():
         with suppress(OSError):
-            there = (name for name in os.listdir(folder) if name.endswith(suffix))
-            found += [
+            listed = (name for name in os.listdir(folder) if name.endswith(suffix))
+            paths += [
                 os.path.join(folder, name)
-                for name in there
+                for name in listed
                 if name not in names and not name.startswith(".")
             ]
-    return sorted(found)
+    return sorted(paths)

@@ -1,4 +1,4 @@
-"""Checking whatever lies at a path: an archive, a cohort, or a folder of both."""
+"""Verification of a path: an archive, a cohort, or a folder with both."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def verify(
 
 
 def require_archive(path: str) -> None:
-    """Refuse a file of images that is no archive, before its bytes are called damaged.
+    """Refuse an image file that is no archive, which would be reported as damaged.
 
     Raises:
         UnsupportedError: Naming what it is (``NOT_AN_ARCHIVE``).
@@ -103,9 +103,10 @@ def verify_against(
 
     Args:
         contents: What is to be checked.
-        sources: What it was made from; of an archive, one.
-        quick: Look at names and sizes alone, before voxels are compared.
-        begin: Called with the name of an archive; gives what to call with bytes done and in all.
+        sources: What it was made from; for an archive, one source.
+        quick: Compare only names and sizes before voxels are compared.
+        begin: Called with the name of an archive; returns the function to call with bytes done and
+            in all.
 
     Raises:
         FormatError: If more is to be checked, or there are several sources for one archive

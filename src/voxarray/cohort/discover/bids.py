@@ -1,4 +1,4 @@
-"""BIDS: what the names of files say, and which of them count."""
+"""BIDS: entities in the names of files, and rules which files are images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _OF_SUBJECT = ("sub", "ses")
 
 
 def is_dataset(folder: str) -> bool:
-    """Whether a folder says that it is a BIDS dataset."""
+    """Whether a folder has the description of a BIDS dataset."""
     return is_file(os.path.join(folder, DESCRIPTION))
 
 
@@ -51,51 +51,51 @@ def entities(path: str) -> dict[str, str]:
     """
     folder, name = os.path.split(stem(path))
     *parts, last = name.split("_")
-    found = {match[1]: match[2] for part in parts if (match := _ENTITY.fullmatch(part))}
-    if not found:
+    labels = {match[1]: match[2] for part in parts if (match := _ENTITY.fullmatch(part))}
+    if not labels:
         return {}
-    found["suffix"] = last
+    labels["suffix"] = last
     datatype = os.path.basename(folder)
     if datatype in _DATATYPES:
-        found["datatype"] = datatype
-    if datatype in _MODALITIES:  # microscopes have no modality in common
-        found["modality"] = _MODALITIES[datatype]
-    return found
+        labels["datatype"] = datatype
+    if datatype in _MODALITIES:  # not ``micr``, which covers several modalities
+        labels["modality"] = _MODALITIES[datatype]
+    return labels
 
 
-def subject_of(found: Mapping[str, str]) -> str:
+def subject_of(labels: Mapping[str, str]) -> str:
     """Subject and session, which share images: ``sub-01/ses-2``."""
-    return "/".join(f"{key}-{found[key]}" for key in _OF_SUBJECT if key in found)
+    return "/".join(f"{key}-{labels[key]}" for key in _OF_SUBJECT if key in labels)
 
 
 def image_of(path: str) -> str:
-    """What a file is called within its session: its name without ``sub-`` and ``ses-``."""
+    """Name of an image within its session: the file name without ``sub-`` and ``ses-``."""
     parts = os.path.basename(stem(path)).split("_")
     return "_".join(part for part in parts if part.split("-")[0] not in _OF_SUBJECT)
 
 
 def ruled_out(path: str, ignored: Ignored) -> str:
-    """Which rule says that a file is no image of a dataset; empty if it is one.
+    """The rule by which a file is no image of a dataset; empty if it is one.
 
     Args:
         path: Below the root, with ``/``.
-        ignored: What ``.bidsignore`` says.
+        ignored: Patterns of ``.bidsignore``.
     """
     top, *_ = path.split("/")
-    found = entities(path)
+    labels = entities(path)
     if top in _NOT_DATA:
         return f"in {top} of a BIDS dataset"
     if ignored.holds(path):
         return "by .bidsignore"
-    if "sub" not in found:
+    if "sub" not in labels:
         return "whose names do not begin with sub- in a BIDS dataset"
-    if top == _DERIVATIVES and found["suffix"] not in LABEL_SUFFIXES:
+    if top == _DERIVATIVES and labels["suffix"] not in LABEL_SUFFIXES:
         return "derivatives that are no label maps"
     return ""
 
 
 def is_ruled_out(folder: str, ignored: Ignored) -> bool:
-    """Whether nothing in a folder of a dataset is an image, whatever it holds."""
+    """Whether all files in a folder of a dataset are left out."""
     return folder.split("/")[0] in _NOT_DATA or ignored.holds(f"{folder}/_")
 
 
@@ -106,7 +106,7 @@ def state_of(folder: str, ignored: Ignored) -> tuple[bool, bool]:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """What the ``.bidsignore`` of a dataset says, which is read as git reads ``.gitignore``.
+    """The patterns of a dataset's ``.bidsignore``, with the meaning that ``.gitignore`` has in git.
 
     Attributes:
         spec: Its patterns; None without any.
@@ -116,11 +116,11 @@ class Ignored:
 
     @classmethod
     def of(cls, folder: str) -> Ignored:
-        """What is ignored in a dataset.
+        """The patterns of a dataset.
 
         Raises:
-            FormatError: The file, or a pattern, cannot be read (``BAD_BIDSIGNORE``): then nobody
-                knows what is to be left out.
+            FormatError: If the file, or a pattern, cannot be read (``BAD_BIDSIGNORE``): then it is
+                unknown what to leave out.
         """
         path = os.path.join(folder, ".bidsignore")
         try:
@@ -137,8 +137,8 @@ class Ignored:
 
     def holds(self, path: str) -> bool:
         """Whether a file of the dataset is to be left out."""
-        # As git goes down: what is in a folder that is left out cannot be taken in again, and a
-        # folder that is taken in again says nothing of what is in it.
+        # As in git: if a folder is left out, no pattern can bring back a file in it; and a pattern
+        # that brings back a folder does not bring back the files in it.
         parts = path.split("/")
         folders = ("/".join(parts[:n]) + "/" for n in range(1, len(parts)))
         return any(map(self._holds_itself, (*folders, path)))
@@ -156,8 +156,8 @@ def participants(folder: str, columns: Iterable[str]) -> dict[str, dict[str, str
     """Some columns of ``participants.tsv``, by ``sub-`` label; None if it has none of them.
 
     Raises:
-        FormatError: It is no table, has a column of these twice, or says two things of one
-            participant (``BAD_PARTICIPANTS``).
+        FormatError: It is no table, has one of these columns twice, or two rows of one participant
+            differ (``BAD_PARTICIPANTS``).
     """
     path = os.path.join(folder, PARTICIPANTS)
     columns = list(columns)
@@ -166,13 +166,13 @@ def participants(folder: str, columns: Iterable[str]) -> dict[str, dict[str, str
     text = read_file(path).decode("utf-8-sig", "surrogateescape")
     try:
         table = read_table(text, "\t")
-        wanted = [name for name in columns if name in table.names]
-        if not wanted:
+        present = [name for name in columns if name in table.names]
+        if not present:
             return None
-        for name in (_PARTICIPANT, *wanted):
+        for name in (_PARTICIPANT, *present):
             if table.names.count(name) != 1:
                 raise not_once(table.names, name)
-        return _by_participant(table, wanted)
+        return _by_participant(table, present)
     except TableError as error:
         raise FormatError(
             f"{path} cannot be read as a table ({error}): expected columns with tabs between them, "
@@ -182,19 +182,19 @@ def participants(folder: str, columns: Iterable[str]) -> dict[str, dict[str, str
         ) from None
 
 
-def _by_participant(table: TextTable, wanted: Sequence[str]) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+def _by_participant(table: TextTable, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    cells_by_participant: dict[str, dict[str, str]] = {}
     for row in table.rows:
-        cells = {name: row[name] for name in wanted if name in row}
-        whose = row.get(_PARTICIPANT, "")
-        known = found.setdefault(whose, cells)
-        if whose and known != cells:
-            differing = next(n for n in wanted if known.get(n) != cells.get(n))
+        cells = {name: row[name] for name in columns if name in row}
+        participant = row.get(_PARTICIPANT, "")
+        earlier = cells_by_participant.setdefault(participant, cells)
+        if participant and earlier != cells:
+            differing = next(n for n in columns if earlier.get(n) != cells.get(n))
             raise TableError(
-                f"two rows of {whose} differ in {differing}: {known.get(differing)!r} and "
+                f"two rows of {participant} differ in {differing}: {earlier.get(differing)!r} and "
                 f"{cells.get(differing)!r}; keep one of them"
             )
-    return found
+    return cells_by_participant
 
 
 def with_participants(
@@ -222,7 +222,7 @@ def with_participants(
 def warn_of_unlisted(
     subjects: Collection[str], rows: Collection[str], columns: Sequence[str]
 ) -> None:
-    """Say which subjects lack what was to be kept of them, since no row is theirs."""
+    """Warn of subjects without a row in the table, whose metadata cannot be kept."""
     count, listed = len(subjects), next(iter(rows), None)
     warn_by_code(
         "METADATA_ABSENT",
@@ -233,14 +233,14 @@ def warn_of_unlisted(
     )
 
 
-def agreement(one: Mapping[str, str], other: Mapping[str, str]) -> int | None:
-    """How many entities two files share; None if one contradicts the other.
+def agreement(first: Mapping[str, str], second: Mapping[str, str]) -> int | None:
+    """How many entities two files share; None if an entity differs.
 
-    What only says how a derivative was made, or what kind of file it is, contradicts nothing.
+    Entities that only tell how a derivative was made, or the kind of a file, may differ.
     """
-    free = {"suffix", "desc", "label", "space", "seg", "atlas", "res", "den", "modality"}
-    shared = (one.keys() & other.keys()) - free
-    if any(one[key] != other[key] for key in shared):
+    ignored = {"suffix", "desc", "label", "space", "seg", "atlas", "res", "den", "modality"}
+    shared = (first.keys() & second.keys()) - ignored
+    if any(first[key] != second[key] for key in shared):
         return None
     return len(shared)
 
@@ -249,7 +249,7 @@ def _names(regex: re.Pattern[Any] | None, path: str) -> bool:
     """Whether a compiled pattern names a path itself, not a folder that it lies in."""
     if regex is None:
         return False
-    if regex.groupindex:  # it ends with the name
+    if regex.groupindex:  # the expression ends with the name
         return regex.fullmatch(path) is not None
-    found = regex.match(path)  # it ends in ``**``
-    return found is not None and len(path.rstrip("/")) >= found.end()
+    match = regex.match(path)  # it ends in ``**``
+    return match is not None and len(path.rstrip("/")) >= match.end()

@@ -1,4 +1,4 @@
-"""Inputs that are alike: one scan that is met twice, or several that one name would mean."""
+"""Duplicate inputs: one scan that is found twice, or several scans with one name."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ AGAIN = "met a second time, through a link to a folder or another source"
 
 _DIGITS = 8
 
-_TOLD = 5
-"""Others of the same name that an image tells of."""
+_MAX_OTHERS = 5
+"""Images of the same name that the error of an image names."""
 
 _Place = tuple[str, str, str]
 
 
 @dataclass(slots=True)
-class MetBefore:
-    """What sources have led to so far, by its real place.
+class EarlierInputs:
+    """The inputs of earlier sources, by their real paths.
 
-    A link to a folder leads to scans that have their own names elsewhere. A link to a file is an
-    input of its own: two subjects may share a scan, and git-annex links all files of one content to
-    one.
+    A scan behind a link to a folder is the same scan as the one in that folder. A link to a file is
+    an input of its own: two subjects may share a scan, and git-annex links all files of the same
+    content to one.
 
     Attributes:
-        census: Told what is left out.
+        census: Counts the inputs that are left out.
         several: Whether there are several sources.
     """
 
@@ -42,31 +42,31 @@ class MetBefore:
     _folders: dict[str, str] = field(default_factory=dict)
 
     def first(self, inputs: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
-        """Those inputs of a source that were not met before; if there is a choice, without a link.
+        """The inputs of a source that were not found before; paths without links are preferred.
 
-        As different images that patterns make of one file, all stay.
+        Several images that patterns make of one file all stay.
         """
-        locations = {one.location for one in inputs}
+        locations = {item.location for item in inputs}
         if not self.several and not self.census.linked and len(locations) == len(inputs):
-            return list(inputs)  # as nearly always: no place is asked about
-        places = [self._place(one) for one in inputs]
-        chosen: dict[_Place, int] = {}
-        for number, (one, place) in enumerate(zip(inputs, places, strict=True)):
-            if place in self._seen:
+            return list(inputs)  # nearly always: no path has to be resolved
+        places = [self._place(item) for item in inputs]
+        first_numbers: dict[_Place, int] = {}
+        for number, (item, key) in enumerate(zip(inputs, places, strict=True)):
+            if key in self._seen:
                 continue
-            best = chosen.setdefault(place, number)
-            if strangeness(one.location, place[0]) < strangeness(inputs[best].location, place[0]):
-                chosen[place] = number
-        numbers = set(chosen.values())
-        self._seen |= chosen.keys()
+            best = first_numbers.setdefault(key, number)
+            if strangeness(item.location, key[0]) < strangeness(inputs[best].location, key[0]):
+                first_numbers[key] = number
+        numbers = set(first_numbers.values())
+        self._seen |= first_numbers.keys()
         for _ in range(len(inputs) - len(numbers)):
             self.census.drop(AGAIN)
-        return [one for number, one in enumerate(inputs) if number in numbers]
+        return [item for number, item in enumerate(inputs) if number in numbers]
 
-    def _place(self, one: DiscoveredInput) -> _Place:
-        location = one.location
+    def _place(self, item: DiscoveredInput) -> _Place:
+        location = item.location
         if not is_url(location):
-            # Of a folder that is one image, the last name may be a link, too.
+            # If the input is a folder, such as an archive, a link to it is resolved, too.
             if os.path.isdir(location):
                 location = os.path.realpath(location)
             else:
@@ -74,49 +74,52 @@ class MetBefore:
                 if folder not in self._folders:
                     self._folders[folder] = os.path.realpath(folder)
                 location = os.path.join(self._folders[folder], name)
-        return location, one.image, one.kind
+        return location, item.image, item.kind
 
 
 def strangeness(path: str, real: str) -> int:
-    """How many names at the beginning of a path are not those of its real place.
+    """How many names at the beginning of a path differ from those of its real path.
 
-    The source may itself lie behind a link; a link inside of it makes them more.
+    If the source itself lies behind a link, this holds for all of its inputs; a further link inside
+    the source makes the number larger.
     """
     names, places = PurePath(path).parts, PurePath(real).parts
     pairs = zip(reversed(names), reversed(places), strict=False)
     return len(names) - len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
-def told_apart(found: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
-    """The same inputs, of which no two are called alike unless they are one.
+def told_apart(inputs: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
+    """The same inputs, with names that differ unless the locations are the same.
 
-    Of a URL the query is not shown, of a path no more than its end: where names are alike, a
-    digest of the whole stands behind each.
+    Names hold only the end of a path, and not the query of a URL. If two of them are the same, a
+    digest of the location is appended to each.
     """
-    places: dict[str, set[str]] = {}
-    for one in found:
-        places.setdefault(one.source, set()).add(one.location)
+    locations: dict[str, set[str]] = {}
+    for item in inputs:
+        locations.setdefault(item.source, set()).add(item.location)
     return [
-        replace(one, source=f"{one.source}#{digest_of(one.location)}")
-        if len(places[one.source]) > 1
-        else one
-        for one in found
+        replace(item, source=f"{item.source}#{digest_of(item.location)}")
+        if len(locations[item.source]) > 1
+        else item
+        for item in inputs
     ]
 
 
 def digest_of(location: str) -> str:
-    """What tells a place from another of the same name."""
-    whole = location.encode("utf-8", "surrogateescape")
-    return hashlib.sha256(whole).hexdigest()[:_DIGITS]
+    """Short digest of a location, to tell inputs of the same name apart."""
+    encoded = location.encode("utf-8", "surrogateescape")
+    return hashlib.sha256(encoded).hexdigest()[:_DIGITS]
 
 
-def marked(found: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
-    """The same inputs, of which those that would be one image name each other."""
+def marked(inputs: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
+    """The same inputs; those that would become the same image name each other."""
     owners: dict[tuple[str, str], list[DiscoveredInput]] = {}
-    for one in found:
-        owners.setdefault((one.subject, one.image), []).append(one)
-    marked = []
-    for one in found:
-        others = [other for other in owners[one.subject, one.image] if other is not one]
-        marked.append(replace(one, collides_with=tuple(o.source for o in others[:_TOLD])))
-    return marked
+    for item in inputs:
+        owners.setdefault((item.subject, item.image), []).append(item)
+    result = []
+    for item in inputs:
+        others = [other for other in owners[item.subject, item.image] if other is not item]
+        result.append(
+            replace(item, collides_with=tuple(twin.source for twin in others[:_MAX_OTHERS]))
+        )
+    return result

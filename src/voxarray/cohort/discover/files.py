@@ -1,4 +1,4 @@
-"""Which files of a folder are images: what can be opened, pairs once, a series of DICOM once."""
+"""Finding images in a folder: files that can be opened; pairs and DICOM series count once."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def images(
         state_of: What the name of a folder below the path, with ``/`` at its end, says of what may
             be chosen in it; without it, names choose nothing.
     """
-    given = Path(path)
-    told = Census() if census is None else census
-    if not os.path.isdir(given) or is_image_folder(given):
-        told.take()
-        return [given]
-    found = sorted(map(Path, images_below(FolderReader(str(given), told, destination), state_of)))
-    if not found and alone and CohortLayout.of(given).is_cohort():
-        found = [Path(archive) for archive in CohortLayout.of(given).archives()]
-        told.take(len(found))
-    return found
+    root = Path(path)
+    counts = Census() if census is None else census
+    if not os.path.isdir(root) or is_image_folder(root):
+        counts.take()
+        return [root]
+    paths = sorted(map(Path, images_below(FolderReader(str(root), counts, destination), state_of)))
+    if not paths and alone and CohortLayout.of(root).is_cohort():
+        paths = [Path(archive) for archive in CohortLayout.of(root).archives()]
+        counts.take(len(paths))
+    return paths
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a path has the name or the look of an archive."""
+    """Whether a path has the name or the documents of an archive."""
     return names_archive(path) or (path / "zarr.json").is_file()

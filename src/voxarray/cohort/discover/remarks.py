@@ -1,4 +1,4 @@
-"""What a user should know of a search by patterns that found less than was meant."""
+"""Warnings about patterns that found fewer files than the user probably meant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def warn_of_patterns(
 ) -> None:
     """Warn of patterns that take no file, and of label maps that belong to no image.
 
-    Several patterns of one image stand for each other: it is enough if one of them takes files.
+    Several patterns of one image are alternatives: it is enough if one of them takes files.
 
     Args:
         found: The inputs.
@@ -44,44 +44,50 @@ def _warn_of_unused(
             "so they have no effect: give the folder, or leave them out",
         )
         return
-    for what, patterns in (("image", choice.image_patterns), ("label map", choice.label_patterns)):
+    for role, patterns in (("image", choice.image_patterns), ("label map", choice.label_patterns)):
         for image in dict.fromkeys(name for name, _ in patterns):
-            same = [pattern for pattern in patterns if pattern[0] == image]
-            if not any(census.fits[what, *pattern] for pattern in same):
-                warn_by_code("PATTERN_UNUSED", _why_unused(same, what, found, census))
+            alternatives = [pattern for pattern in patterns if pattern[0] == image]
+            if not any(census.fits[role, *pattern] for pattern in alternatives):
+                warn_by_code("PATTERN_UNUSED", _why_unused(alternatives, role, found, census))
 
 
 def _why_unused(
-    same: Sequence[tuple[str, str]], what: str, found: Sequence[DiscoveredInput], census: Census
+    patterns: Sequence[tuple[str, str]],
+    role: str,
+    found: Sequence[DiscoveredInput],
+    census: Census,
 ) -> str:
-    rules = [compile_pattern(text) for _, text in same]
-    taken = next((one for one in found if any(rule.fullmatch(one.source) for rule in rules)), None)
+    rules = [compile_pattern(text) for _, text in patterns]
+    taken = next(
+        (item for item in found if any(rule.fullmatch(item.source) for rule in rules)), None
+    )
     if taken is not None:
         return (
-            f"{told(same)} takes no file as {what}: another pattern takes {printable(taken.source)}"
+            f"{told(patterns)} takes no file as {role}: another pattern takes "
+            f"{printable(taken.source)}"
             f" as {taken.image!r}. If a file fits several patterns, label patterns win over image "
             "patterns; among patterns of one kind, the last one wins. Make this pattern more "
             "specific, or give it last"
         )
-    other = census.misfit or found[0].source
+    example = census.misfit or found[0].source
     return (
-        f"no file matches {told(same)}, so there is no {what} by that pattern; "
-        f"{printable(other)}, for example, does not match"
+        f"no file matches {told(patterns)}, so there is no {role} by that pattern; "
+        f"{printable(example)}, for example, does not match"
     )
 
 
 def _warn_of_alone(found: Sequence[DiscoveredInput]) -> None:
-    owners = dict.fromkeys(one.subject for one in found if one.kind == "intensity")
-    alone = [one for one in found if one.kind == "label" and one.subject not in owners]
-    if not owners or not alone:  # without any image, label maps are what is wanted
+    owners = dict.fromkeys(item.subject for item in found if item.kind == "intensity")
+    orphans = [item for item in found if item.kind == "label" and item.subject not in owners]
+    if not owners or not orphans:  # without any image, the user wants label maps only
         return
-    first = alone[0]
+    example = orphans[0]
     names = ", ".join(repr(printable(name)) for name in list(owners)[:_TOLD])
-    count = "1 label map belongs" if len(alone) == 1 else f"{len(alone)} label maps belong"
+    count = "1 label map belongs" if len(orphans) == 1 else f"{len(orphans)} label maps belong"
     warn_by_code(
         "LABELS_ALONE",
-        f"{count} to no image, such as {printable(first.source)}: its subject is "
-        f"{printable(first.subject)!r}, and subjects with images are {names}"
+        f"{count} to no image, such as {printable(example.source)}: its subject is "
+        f"{printable(example.subject)!r}, and subjects with images are {names}"
         f"{', ...' if len(owners) > _TOLD else ''}. If they belong together, change the patterns "
         "(or the column of subjects) so that both give the same name",
     )

@@ -1,4 +1,4 @@
-"""A table in text, CSV or TSV; rows and columns that would be mixed up are refused."""
+"""A table in text, CSV or TSV; broken quotes, which would shift cells, are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ QUOTES = 'put a cell that holds the delimiter into quotes ("), and write a quote
 
 
 class TableError(ValueError):
-    """A text is no table whose cells are all where its header says; the message says where."""
+    """A text is no table, or its rows do not fit its header; the message says in which line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +27,20 @@ class TextTable:
     rows: tuple[dict[str, str], ...]
 
 
-def not_once(names: Sequence[str], wanted: str) -> TableError:
-    """What is said if not exactly one column has a name that is wanted."""
-    count = names.count(wanted)
+def not_once(names: Sequence[str], name: str) -> TableError:
+    """The error if a column is missing, or there twice."""
+    count = names.count(name)
     if not count:
-        return TableError(f"no column is called {wanted!r}, but {', '.join(names)}")
-    return TableError(f"{count} columns are called {wanted!r}: rename all but one")
+        return TableError(f"no column is called {name!r}, but {', '.join(names)}")
+    return TableError(f"{count} columns are called {name!r}: rename all but one")
 
 
 def read_table(text: str, delimiter: str) -> TextTable:
-    """The table that a text holds.
+    """The table in a text.
 
     Args:
         text: With a header in the first line that is not empty.
-        delimiter: What stands between cells.
+        delimiter: Character between cells.
 
     Raises:
         TableError: A quote is not closed, or closed where no cell ends; a row has more cells than
@@ -49,7 +49,7 @@ def read_table(text: str, delimiter: str) -> TextTable:
     lines = io.StringIO(text, newline="").readlines()
     names: tuple[str, ...] = ()
     rows = []
-    for first, cells, own in _records(lines, delimiter):
+    for first, cells, record_lines in _records(lines, delimiter):
         if not names:
             names = tuple(cells)
             continue
@@ -58,7 +58,11 @@ def read_table(text: str, delimiter: str) -> TextTable:
                 f"line {first} has {len(cells)} cells, and the header has {len(names)} names: "
                 f"{QUOTES}"
             )
-        if len(own) > 1 and len(names) > 1 and _are_rows(own, delimiter, len(names)):
+        if (
+            len(record_lines) > 1
+            and len(names) > 1
+            and _are_rows(record_lines, delimiter, len(names))
+        ):
             raise TableError(
                 f"a cell that begins in line {first} with a quote holds the rows that follow: "
                 f"{QUOTES}"
@@ -68,23 +72,25 @@ def read_table(text: str, delimiter: str) -> TextTable:
 
 
 def _records(lines: list[str], delimiter: str) -> Iterator[tuple[int, list[str], list[str]]]:
-    """The number of its first line, the cells, and the lines, of each record with cells."""
-    # Without `strict`, a quote that is never closed takes all that follows into its cell.
+    """For each record: number of its first line, cells, and lines; empty records are left out."""
+    # Without `strict`, a quote that is never closed would take all following rows into its cell.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    done = 0
+    lines_read = 0
     try:
         for cells in reader:
             if cells:
-                yield done + 1, cells, lines[done : reader.line_num]
-            done = reader.line_num
+                yield lines_read + 1, cells, lines[lines_read : reader.line_num]
+            lines_read = reader.line_num
     except csv.Error as error:
-        raise TableError(f"{error}, in the row that begins in line {done + 1}: {QUOTES}") from None
+        raise TableError(
+            f"{error}, in the row that begins in line {lines_read + 1}: {QUOTES}"
+        ) from None
 
 
 def _are_rows(lines: Sequence[str], delimiter: str, count: int) -> bool:
-    """Whether each line would be a whole row if quotes meant nothing.
+    """Whether each line would be a complete row without regard to quotes.
 
-    A text of several lines in a cell has another number of delimiters in most of them. Two quotes
-    that are no quotes, in two rows, take what lies between them into one cell.
+    Then a cell probably holds several rows by mistake: two stray quotes, in different rows, enclose
+    the rows between them. In a real text of several lines, the number of delimiters differs.
     """
     return all(line.count(delimiter) == count - 1 for line in lines)

@@ -63,7 +63,11 @@ def closure_values(function: FunctionType) -> Iterator[Any]:
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    assigned = {one.argval for one in dis.get_instructions(code) if one.opname == "STORE_GLOBAL"}
+    assigned = {
+        instruction.argval
+        for instruction in dis.get_instructions(code)
+        if instruction.opname == "STORE_GLOBAL"
+    }
     yield from (name for name in code.co_names if name not in assigned)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -74,21 +78,21 @@ def _described(transform: Any, above: tuple[int, ...]) -> Any:
     parts = getattr(transform, "transforms", None)
     kind = f"{type(transform).__module__}.{type(transform).__qualname__}"
     if parts is not None:
-        steps = [_described(one, above) for one in parts]
+        steps = [_described(step, above) for step in parts]
         return [kind, steps, _argument(_arguments(transform), above)]
     if hasattr(transform, "args_names"):
         return [kind, transform.version, _argument(_arguments(transform), above)]
     if isinstance(transform, FunctionType):
         code = hashlib.sha256(marshal.dumps(transform.__code__))
-        if held := _held(transform, above):
-            code.update(json.dumps(held).encode())
+        if used := _held(transform, above):
+            code.update(json.dumps(used).encode())
         names = transform.__module__, transform.__qualname__
         return [*names, code.hexdigest(), plain(transform.__defaults__)]
     if isinstance(transform, MethodType):
         return [_described(transform.__func__, above), _described(transform.__self__, above)]
     if isinstance(transform, partial):
-        given = transform.args, transform.keywords
-        return [kind, "", [_described(transform.func, above), _argument(given, above)], {}]
+        arguments = transform.args, transform.keywords
+        return [kind, "", [_described(transform.func, above), _argument(arguments, above)], {}]
     state = _argument(getattr(transform, "__dict__", {}), above)
     return [kind, getattr(transform, "__qualname__", ""), [], state]
 
@@ -98,23 +102,27 @@ def _argument(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, (Image, *_FUNCTIONS)):
         return _captured(value, above)
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _argument(one, above) for key, one in value.items()}
+        return {key: _argument(element, above) for key, element in value.items()}
     if type(value) in (list, tuple):
-        return [_argument(one, above) for one in value]
+        return [_argument(element, above) for element in value]
     return plain(value)
 
 
 def _held(function: FunctionType, above: tuple[int, ...]) -> list[Any]:
     """Description of the values that a function uses besides plain arguments; empty without any."""
     above = (*above, id(function))
-    found: list[Any] = [_captured(one, above) for one in closure_values(function)]
+    descriptions: list[Any] = [
+        _captured(value_used, above) for value_used in closure_values(function)
+    ]
     for name, value in global_values(function):
         if _tells(value):
-            found.append([name, _captured(value, above)])
-    given = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    if function.__kwdefaults__ or any(isinstance(one, _FUNCTIONS) for one in given):
-        found.append([_captured(one, above) for one in given])
-    return found
+            descriptions.append([name, _captured(value, above)])
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    if function.__kwdefaults__ or any(
+        isinstance(value_used, _FUNCTIONS) for value_used in defaults
+    ):
+        descriptions.append([_captured(value_used, above) for value_used in defaults])
+    return descriptions
 
 
 def _tells(value: Any) -> bool:
@@ -132,7 +140,7 @@ def _captured(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, Image):
         return [_name(value), _of_image(value)]
     if isinstance(value, tuple):
-        return [_captured(one, above) for one in value]
+        return [_captured(element, above) for element in value]
     if isinstance(value, np.ndarray) and value.dtype != object:
         raw = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return [str(value.dtype), list(value.shape), raw]
@@ -145,16 +153,16 @@ def _captured(value: Any, above: tuple[int, ...]) -> Any:
 
 def _of_image(image: Image) -> str:
     """Digest of an image; files are not read beyond their header."""
-    shown = Window.of(image.source)
-    if not shown.base.in_memory:
-        return shown.token()
-    base: Any = shown.base
+    window = Window.of(image.source)
+    if not window.base.in_memory:
+        return window.token()
+    base: Any = window.base
     voxels = base.tensor.detach().cpu().numpy() if hasattr(base, "tensor") else base.array
-    told = digest(shown.dtype.name, voxels.shape, shown.selection.ranges, shown.affine)
-    found = hashlib.sha256(told.encode())
+    header_digest = digest(window.dtype.name, voxels.shape, window.selection.ranges, window.affine)
+    hasher = hashlib.sha256(header_digest.encode())
     for plane in np.moveaxis(voxels, -1, 0):
-        found.update(np.ascontiguousarray(plane).data)
-    return found.hexdigest()
+        hasher.update(np.ascontiguousarray(plane).data)
+    return hasher.hexdigest()
 
 
 def _is_transform(value: Any) -> bool:

@@ -107,11 +107,15 @@ def _files(location: str) -> list[str]:
     """The files that an image is read from; sorted."""
     if os.path.isdir(location):
         markers = [os.path.join(location, name) for name in _ZARR]
-        found = [path for path in markers if os.path.isfile(path)]
-        if found:
-            return found
+        markers_there = [path for path in markers if os.path.isfile(path)]
+        if markers_there:
+            return markers_there
         with os.scandir(location) as entries:
-            return sorted(e.path for e in entries if e.is_file() and not e.name.startswith("."))
+            return sorted(
+                entry.path
+                for entry in entries
+                if entry.is_file() and not entry.name.startswith(".")
+            )
     return files_of(location)
 
 

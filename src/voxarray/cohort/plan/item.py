@@ -133,7 +133,8 @@ class Item:
             **_fields(self),
             "origin": _input_to_json(self.origin),
             "layers": [
-                {"name": one.name, "origin": _input_to_json(one.origin)} for one in self.layers
+                {"name": layer.name, "origin": _input_to_json(layer.origin)}
+                for layer in self.layers
             ],
             "header": self.header and _fields(self.header),
             "facts": dict(self.facts),
@@ -150,7 +151,9 @@ class Item:
             image=content["image"],
             kind=content["kind"],
             origin=_input(content["origin"]),
-            layers=tuple(Layer(one["name"], _input(one["origin"])) for one in content["layers"]),
+            layers=tuple(
+                Layer(layer["name"], _input(layer["origin"])) for layer in content["layers"]
+            ),
             header=header and _header(header),
             facts=content["facts"],
             key=content["key"],
@@ -158,9 +161,9 @@ class Item:
         )
 
 
-def _fields(one: Failure | Header | Input | InputFingerprint | Item) -> dict[str, Any]:
+def _fields(record: Failure | Header | Input | InputFingerprint | Item) -> dict[str, Any]:
     """Values of a dataclass by field; unlike `dataclasses.asdict`, it does not copy them."""
-    return {name: getattr(one, name) for name in one.__slots__}
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def _input_to_json(origin: Input) -> dict[str, Any]:

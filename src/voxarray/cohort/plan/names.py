@@ -27,8 +27,8 @@ def slug(*parts: str) -> str:
         parts: Texts that together name one archive, such as subject and image; the default name
             `IMAGE` is left out.
     """
-    telling = [part for part in parts if part != IMAGE]
-    plain = unicodedata.normalize("NFKD", "_".join(telling)).encode("ascii", "ignore").decode()
+    meaningful = [part for part in parts if part != IMAGE]
+    plain = unicodedata.normalize("NFKD", "_".join(meaningful)).encode("ascii", "ignore").decode()
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")[:_LONGEST].rstrip("-._")
     digest = text_digest("\0".join(parts))[:_DIGITS]
     return f"{plain}-{digest}" if plain else digest

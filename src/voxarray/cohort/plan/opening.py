@@ -107,9 +107,9 @@ def open_series(location: str, series: str | None) -> Source:
         return open_source(location)
     from voxarray.formats.dicom.read import DicomReader
 
-    for one in DicomReader().list_series(location):
-        if text_digest(one.uid) == series:
-            return DicomReader(one.uid).open(location)
+    for listed_series in DicomReader().list_series(location):
+        if text_digest(listed_series.uid) == series:
+            return DicomReader(listed_series.uid).open(location)
     raise FormatError(
         f"{location} no longer holds the series that was planned: plan again",
         code="UNKNOWN_SERIES",

@@ -30,8 +30,8 @@ def read_part(path: str, number: int, of: int) -> Plan:
         with open_file(path) as file:
             content, places = _read(file)
             refuse_version(content, path)
-            own = _order(content, file, places)[number - 1 :: of]
-            rows = [_row(file, *places[row]) for row in own]
+            numbers = _order(content, file, places)[number - 1 :: of]
+            rows = [_row(file, *places[row]) for row in numbers]
     except FileNotFoundError:
         raise missing(path) from None
     except FormatError:

@@ -86,7 +86,7 @@ class Plan:
         if not intact:
             raise damaged(path)
         refuse_version(content, path)
-        items = tuple(Item.from_json(one) for one in content["items"])
+        items = tuple(Item.from_json(row) for row in content["items"])
         return cls(items, *stated(content))
 
     def part(self, number: int, of: int) -> list[Item]:
@@ -116,22 +116,26 @@ class Plan:
 
     def summary(self) -> str:
         """A summary of the plan, in a few lines."""
-        good = [item for item in self.items if item.failure is None]
-        peak = max((item.header.peak for item in good if item.header), default=0)
+        fine = [item for item in self.items if item.failure is None]
+        peak = max((item.header.peak for item in fine if item.header), default=0)
         rows = [
             f"{len(self.items)} images of {len({item.subject for item in self.items})} subjects",
-            f"{sum(len(item.layers) for item in good)} label maps to be stored with their image",
-            f"{format_bytes(sum(item.size for item in good))} of voxels, at most as much on disk "
+            f"{sum(len(item.layers) for item in fine)} label maps to be stored with their image",
+            f"{format_bytes(sum(item.size for item in fine))} of voxels, at most as much on disk "
             "(usually half of it)",
             self._files(),
             f"{format_bytes(peak)} of memory for the largest",
         ]
-        bad = [item for item in self.items if item.failure is not None]
-        if bad:
-            rows.append(f"{len(bad)} cannot be converted:")
-            told = [f"  {b.origin.source}: {b.failure.code}" for b in bad[:20] if b.failure]
-            rows += map(printable, told)
-            rows += [f"  and {len(bad) - 20} more"] if len(bad) > 20 else []
+        failing = [item for item in self.items if item.failure is not None]
+        if failing:
+            rows.append(f"{len(failing)} cannot be converted:")
+            failure_lines = [
+                f"  {bad_item.origin.source}: {bad_item.failure.code}"
+                for bad_item in failing[:20]
+                if bad_item.failure
+            ]
+            rows += map(printable, failure_lines)
+            rows += [f"  and {len(failing) - 20} more"] if len(failing) > 20 else []
         return "\n".join(rows)
 
 

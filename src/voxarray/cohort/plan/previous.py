@@ -39,8 +39,8 @@ def put_in_place(folder: CohortLayout, plan: Plan, previous: Plan | None) -> Non
 
 
 def _refuse_if_overtaken(folder: CohortLayout, plan: Plan) -> None:
-    now = previous_plan(folder)
-    if now is not None and (now.origin, now.zipped) != (plan.origin, plan.zipped):
+    current = previous_plan(folder)
+    if current is not None and (current.origin, current.zipped) != (plan.origin, plan.zipped):
         raise FormatError(
             f"while this run planned, another one began a cohort in {folder.root}, of other "
             "sources or in another form: choose another DESTINATION",

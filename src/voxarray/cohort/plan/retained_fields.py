@@ -31,14 +31,14 @@ def kept_of(location: str, names: Sequence[str]) -> dict[str, Any]:
     """
     if not names:
         return {}
-    found = _of_nifti(location, names)
-    first = _dicom_file(location)
-    return found if first is None else {**found, **_of_dicom(first, names)}
+    fields = _of_nifti(location, names)
+    dicom = _dicom_file(location)
+    return fields if dicom is None else {**fields, **_of_dicom(dicom, names)}
 
 
 def _of_nifti(location: str, names: Sequence[str]) -> dict[str, Any]:
-    wanted = [name for name in names if name in _NIFTI_TEXTS]
-    if not wanted or not location.lower().endswith((*_NIFTI, *PAIR_SUFFIXES)):
+    known = [name for name in names if name in _NIFTI_TEXTS]
+    if not known or not location.lower().endswith((*_NIFTI, *PAIR_SUFFIXES)):
         return {}
     header = _nifti_header(location)
     if header is None:
@@ -46,7 +46,7 @@ def _of_nifti(location: str, names: Sequence[str]) -> dict[str, Any]:
     record = header.record
     texts = {
         name: bytes(record[name]).rstrip(b"\0").decode("latin-1")
-        for name in wanted
+        for name in known
         if name in (record.dtype.names or ())
     }
     return {name: text for name, text in texts.items() if text}
@@ -75,10 +75,10 @@ def _of_dicom(path: str, names: Sequence[str]) -> dict[str, Any]:
     from pydicom import dcmread
     from pydicom.datadict import tag_for_keyword
 
-    wanted = [name for name in names if tag_for_keyword(name) is not None]
+    keywords = [name for name in names if tag_for_keyword(name) is not None]
     # Longer values are not read until they are used, and here they are refused instead.
-    data = dcmread(path, stop_before_pixels=True, specific_tags=list(wanted), defer_size=_LONGEST)
-    present = [name for name in wanted if name in data]
+    data = dcmread(path, stop_before_pixels=True, specific_tags=list(keywords), defer_size=_LONGEST)
+    present = [name for name in keywords if name in data]
     for name in present:
         raw = data.get_item(name, keep_deferred=True)
         if getattr(raw, "value", raw) is None and getattr(raw, "length", 0) > _LONGEST:

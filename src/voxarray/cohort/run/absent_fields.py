@@ -1,4 +1,4 @@
-"""Fields that were to be kept, and that no image of a plan has."""
+"""Warning about fields that the user asked to keep, and that no image of a plan has."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from voxarray.core.caller_warnings import warn_by_code
 
 
 def warn_of_absent_fields(plan: Plan, options: ArchiveOptions) -> None:
-    """Warn of fields to keep that no image has: a name may be misspelt, or its table not be found.
+    """Warn of fields that no image has: a name may be misspelt, or its table was not found.
 
     Args:
         plan: Of the cohort.
         options: With the names of fields.
     """
     opened = [item for item in plan.items if item.header is not None]
-    absent = [name for name in options.keep_metadata if not any(name in i.facts for i in opened)]
+    absent = [
+        name for name in options.keep_metadata if not any(name in image.facts for image in opened)
+    ]
     if opened and absent:
         warn_by_code(
             "METADATA_ABSENT",

@@ -1,4 +1,4 @@
-"""What was added to an archive after it was made, and would go with it."""
+"""Label maps and notes that were added to an archive, and would be lost if it were made again."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def is_refused(archive: str) -> bool:
 
 
 def warn_of_additions(plan: Plan, folder: CohortLayout) -> None:
-    """Say at once which archives a plan wants made again, and conversion will refuse to.
+    """Warn of archives that a plan would make again, which conversion will refuse.
 
     Warns:
         VoxarrayWarning: ``CONTENT_ADDED``.
     """
     entries = manifest_entries.entries_of(folder)
     paths = {item.key: folder.archive(item.slug, plan.zipped) for item in plan.items}
-    there = {key: entries.get(os.path.basename(path)) for key, path in paths.items()}
-    changed = [paths[key] for key, entry in there.items() if entry and entry.key != key]
+    existing = {key: entries.get(os.path.basename(path)) for key, path in paths.items()}
+    changed = [paths[key] for key, entry in existing.items() if entry and entry.key != key]
     names = [os.path.basename(path) for path in changed if is_refused(path)]
     if names:
         more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
@@ -53,23 +53,23 @@ def warn_of_additions(plan: Plan, folder: CohortLayout) -> None:
 def refuse_to_lose(archive: str) -> None:
     """Refuse to make an archive again to which somebody has added label maps or notes.
 
-    They may be hours of work, and are not in the source that it is made from.
+    The additions may be hours of work, and are not in the source.
 
     Args:
-        archive: That is to be replaced. A damaged one may be: nobody can read what it holds.
+        archive: The archive to replace. A damaged one may be replaced, since it cannot be read.
 
     Raises:
         ArchiveExistsError: ``CONTENT_ADDED``.
     """
     try:
         store = open_store(archive)
-        now = Manifest.read(store)
+        manifest = Manifest.read(store)
     except (VoxarrayError, OSError):
         return
-    if not now.generation:
+    if not manifest.generation:
         return
-    added = [f"the label map {name!r}" for name in added_labels(_first(store), now)]
-    added += [f"the note {name!r}" for name in sorted(now.metadata)]
+    added = [f"the label map {name!r}" for name in added_labels(_first(store), manifest)]
+    added += [f"the note {name!r}" for name in sorted(manifest.metadata)]
     if added:
         raise ArchiveExistsError(
             f"{archive} was made from another source or with other options than those of this run. "

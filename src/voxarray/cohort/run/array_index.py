@@ -1,4 +1,4 @@
-"""Which task of a job array this process is, by the variables of the system that started it."""
+"""The number of this process in a job array, from the environment variables of the job system."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VARIABLES: Mapping[str, int] = {
     "JOB_COMPLETION_INDEX": 0,  # Kubernetes, an indexed Job
     "AWS_BATCH_JOB_ARRAY_INDEX": 0,
 }
-"""Variables, and the number that each gives to the first task of an array as we ask for it."""
+"""Variables, and the number of the first task of an array in each, as our scripts submit it."""
 
 
 def part_of_array(of: int) -> tuple[int, int]:
@@ -30,26 +30,26 @@ def part_of_array(of: int) -> tuple[int, int]:
             (``AMBIGUOUS_ARRAY_INDEX``), or the number is none of 1 to ``of``
             (``BAD_ARRAY_INDEX``).
     """
-    told = {name: os.environ[name] for name in _VARIABLES if _is_told(name)}
-    if not told:
+    variables = {name: os.environ[name] for name in _VARIABLES if _is_told(name)}
+    if not variables:
         raise FormatError(
             "no environment variable says which task of an array this is "
             f"({', '.join(_VARIABLES)}): submit it as an array of {of}, or write the number of the "
             f"part instead of auto, such as 1/{of}",
             code="NO_ARRAY_INDEX",
         )
-    numbers = {name: int(text) + 1 - _VARIABLES[name] for name, text in told.items()}
+    numbers = {name: int(text) + 1 - _VARIABLES[name] for name, text in variables.items()}
     if len(set(numbers.values())) > 1:
         raise FormatError(
             "environment variables disagree about which task of an array this is: "
-            f"{_shown(told)}; write the number of the part instead of auto, such as 1/{of}",
+            f"{_shown(variables)}; write the number of the part instead of auto, such as 1/{of}",
             code="AMBIGUOUS_ARRAY_INDEX",
         )
     number = next(iter(numbers.values()))
     if not 1 <= number <= of:
-        first = {_VARIABLES[name] for name in told}
+        first = {_VARIABLES[name] for name in variables}
         raise FormatError(
-            f"{_shown(told)} is not the number of one of the {of} tasks: number them from "
+            f"{_shown(variables)} is not the number of one of the {of} tasks: number them from "
             f"{min(first)} to {min(first) + of - 1}",
             code="BAD_ARRAY_INDEX",
         )
@@ -63,5 +63,5 @@ def _is_told(name: str) -> bool:
     return not (name == "LSB_JOBINDEX" and int(text) == 0)
 
 
-def _shown(told: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={text}" for name, text in told.items())
+def _shown(variables: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={text}" for name, text in variables.items())

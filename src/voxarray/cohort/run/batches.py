@@ -1,4 +1,4 @@
-"""Small images go to workers together: what a scheduler does per task costs as much as they do."""
+"""Batches of small images for workers: the overhead of a task costs as much as a small image."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from voxarray.storage.spare_folders import folders_reused
 from voxarray.storage.synced_names import names_synced_together
 
 BATCH_SECONDS = 4.0
-"""Of work in a batch: a worker that dies loses no more than that. An image of more goes alone."""
+"""Work in a batch, at most, since a worker that dies loses it. A larger image is sent alone."""
 
 LEAST_SECONDS = 1.0
-"""Of work in the last batches, as long as each worker has one. A task takes a scheduler, its client
-and a worker 5 to 10 ms of processor time together, which is as much as a scan of 64^3 takes."""
+"""Work in the last batches, at least, as long as each worker has one. A task costs the scheduler,
+its client and a worker 5 to 10 ms of processor time together, as much as a scan of 64^3."""
 
 BATCH_IMAGES = 256
 
 _ROUNDS = 2
 _BESIDE = 1 << 20
-"""What an image costs that has no voxels (files, folders, waiting for the disk), in bytes."""
+"""Cost of an image without its voxels (files, folders, waiting for the disk), in bytes."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """How long images take the workers, by those that they have converted.
+    """Estimate of the time that images take, from those that were converted.
 
     Attributes:
-        per_byte: Seconds; before anything is known, about what one core takes.
+        per_byte: Seconds; at first, about the time that one core takes.
     """
 
     per_byte: float = 1 / (32 << 20)
@@ -47,39 +47,40 @@ class Pace:
         return (item.size + _BESIDE) * self.per_byte
 
     def learn(self, items: Sequence[Item], results: Sequence[Result]) -> None:
-        """Take what the fastest image of a batch took instead of what was assumed.
+        """Replace the estimate by the time of the fastest image of a batch.
 
-        The first ones wait for what others of their process load; as fast as the fastest are all
-        that come later, and a group that is too large costs less than too many tasks.
+        The first images wait for imports. Later ones are as fast as the fastest, and batches that
+        are too large cost less than too many tasks.
 
         Args:
             items: Of the batch.
-            results: One of each.
+            results: One for each item.
         """
-        # The first one of a worker takes all imports.
+        # The first image of a batch may include the imports of its worker.
         pairs = list(zip(items, results, strict=True))[1:]
-        known = [
+        rates = [
             result.seconds / (item.size + _BESIDE)
             for item, result in pairs
             if result.status == "converted" and result.seconds > 0
         ]
-        if known:
-            self.per_byte = min(known)
+        if rates:
+            self.per_byte = min(rates)
 
 
 def batches(
     items: Sequence[Item], slots: int, pace: Pace, alone: Collection[str] = ()
 ) -> Iterator[tuple[Item, ...]]:
-    """Group neighbours, in their order; the groups become smaller towards the end.
+    """Group items in their order; the groups become smaller towards the end.
 
-    None takes longer than half of what is left for each that converts, so that nobody has a whole
-    batch to do while the others have nothing; unless that is hardly worth a task.
+    No group takes longer than half of the remaining work of each slot, so that at the end no slot
+    works on a large batch while the others are idle. Groups are not made shorter than a task is
+    worth.
 
     Args:
         items: The largest first.
         slots: Images that are converted at once.
-        pace: How long they take.
-        alone: Names of archives that are no part of a batch.
+        pace: Estimate of their time.
+        alone: Names of archives that are sent alone.
 
     Examples:
         >>> from types import SimpleNamespace
@@ -88,39 +89,40 @@ def batches(
         [5, 2, 2, 1]
     """
     seconds = [pace.of(item) for item in items]
-    begin, left = 0, sum(seconds)
-    least = min(LEAST_SECONDS, left / slots)
+    begin, remaining = 0, sum(seconds)
+    shortest = min(LEAST_SECONDS, remaining / slots)
     while begin < len(items):
-        most = min(BATCH_SECONDS, max(left / slots / _ROUNDS, least))
+        longest = min(BATCH_SECONDS, max(remaining / slots / _ROUNDS, shortest))
         end, total = begin + 1, seconds[begin]
         if not _is_alone(items[begin], alone):
             last = min(len(items), begin + BATCH_IMAGES)
-            # Sums are rounded: what is left for the last one may be a trifle less than it takes.
+            # With a tolerance, since sums are rounded and the last item would not fit.
             while (
                 end < last
                 and not _is_alone(items[end], alone)
-                and total + seconds[end] <= most * (1 + 1e-9)
+                and total + seconds[end] <= longest * (1 + 1e-9)
             ):
                 total += seconds[end]
                 end += 1
         yield tuple(items[begin:end])
-        begin, left = end, left - total
+        begin, remaining = end, remaining - total
 
 
 def _is_alone(item: Item, alone: Collection[str]) -> bool:
-    """Whether it is to be alone, as those that nobody knows the size of."""
+    """Whether an item is sent alone, as items of unknown size are."""
     return item.slug in alone or not item.size
 
 
 class Batch:
     """Images that one worker converts, one after another.
 
-    A scheduler takes what it passes on apart and puts it together again, which for some hundred
-    images takes longer than all else that it does. So it gets bytes, which the worker takes apart.
+    A scheduler unpickles and pickles each object that it passes on, which for some hundred images
+    takes longer than all its other work. So the tasks are pickled to bytes here, and unpickled by
+    the worker.
 
     Args:
-        tasks: One per image: each fails alone, and what is there already is not made again.
-        topic: Of what the worker tells meanwhile; see `WorkerNews`.
+        tasks: One per image: each fails alone, and existing archives are not made again.
+        topic: Of the progress events of the worker; see `WorkerNews`.
     """
 
     def __init__(self, tasks: Sequence[Task] | bytes, topic: str) -> None:
@@ -140,7 +142,7 @@ class Batch:
     def __reduce__(self) -> tuple[type[Batch], tuple[bytes, str]]:
         if isinstance(self._tasks, bytes):
             return Batch, (self._tasks, self.topic)
-        from distributed.protocol.pickle import dumps  # also what users have in their scripts
+        from distributed.protocol.pickle import dumps  # also pickles functions of users' scripts
 
         return Batch, (dumps(self._tasks), self.topic)
 
@@ -162,7 +164,8 @@ def convert_batch(batch: Batch) -> list[Result]:
                 for task in opened_ahead(batch.tasks)
             )
     except ArchiveError as error:
-        if error.code != "NOT_SYNCED":  # else the disk did not take the names that are there
+        # With NOT_SYNCED the archives are complete, but their names may be lost in a power loss.
+        if error.code != "NOT_SYNCED":
             raise
         return [_not_synced(result, error, folder) for result in results]
     return results

@@ -107,15 +107,15 @@ def build(
     run: ExecutionOptions = ExecutionOptions(),
     watcher: ProgressListener | None = None,
 ) -> CohortResult:
-    """Make a cohort of all images that some sources mean, or what is missing of one.
+    """Make a cohort of all images in some sources, or complete an existing one.
 
     Args:
         sources: One or several; see `search`.
         destination: Folder of the cohort.
         options: How archives are made.
         choice: Which files or columns belong together.
-        run: Who converts, and when to stop.
-        watcher: Told what happens.
+        run: How to execute it, and when to stop.
+        watcher: Told about progress.
 
     Raises:
         MissingFileError: If a source is missing, or ``partition`` is given and there is no plan.
@@ -133,9 +133,9 @@ def build(
         census = Census()
         found = discover_inputs(sources, destination, choice, options, census)
         plan = make_plan(found, sources, destination, options, watcher)
-        locations = {one.source: one.location for one in found}
-    made = execute(plan, _file_openers(locations), destination, options, run, watcher)
-    return replace(made, census=census)
+        locations = {item.source: item.location for item in found}
+    result = execute(plan, _file_openers(locations), destination, options, run, watcher)
+    return replace(result, census=census)
 
 
 def part_of_plan(
@@ -171,7 +171,7 @@ def discover_inputs(
     options: ArchiveOptions,
     census: Census | None = None,
 ) -> list[DiscoveredInput]:
-    """The inputs that sources mean; see `search`.
+    """The inputs in some sources; see `search`.
 
     Raises:
         MissingFileError: If there are none at all (``NOTHING_FOUND``).
@@ -189,8 +189,8 @@ def discover_inputs(
         )
     found = search(texts, CohortLayout.of(destination).root, choice, options, census)
     if not found:
-        above = next(filter(None, map(cohort_above, texts)), None)
-        told = f"; it is a part of the cohort {above}: give the folder {above}" if above else ""
+        root = next(filter(None, map(cohort_above, texts)), None)
+        hint = f"; it is a part of the cohort {root}: give the folder {root}" if root else ""
         if census.misfit:
             raise MissingFileError(
                 f"nothing to do: in {', '.join(texts)} "
@@ -198,7 +198,7 @@ def discover_inputs(
                 code="NOTHING_FOUND",
             )
         raise MissingFileError(
-            f"nothing to do: no image was found in {', '.join(texts)} that voxarray reads{told}\n"
+            f"nothing to do: no image was found in {', '.join(texts)} that voxarray reads{hint}\n"
             f"{census}",
             code="NOTHING_FOUND",
         )
@@ -215,21 +215,21 @@ def make_plan(
     *,
     write: bool = True,
 ) -> Plan:
-    """The plan of inputs that were found, frozen at the destination; see `plan_of`.
+    """Plan the conversion of inputs, and write the plan; see `plan_of`.
 
     Raises:
-        FormatError: As `build`; or if a pipeline has made archives that are there, and the plan of
-            them is not (``OTHER_PIPELINE``).
-        UnsupportedError: A field to keep has a name of the catalogue's (``RESERVED_NAME``).
+        FormatError: As `build`; or if there are archives of a pipeline, but not their plan
+            (``OTHER_PIPELINE``).
+        UnsupportedError: A field to keep has the name of a catalogue column (``RESERVED_NAME``).
         ArchiveError: If writing fails.
     """
     folder = CohortLayout.of(destination)
     refuse_cohort_among_results(folder)
     refuse_reserved(options.keep_metadata)
-    looked = (watcher or ProgressListener()).planned
+    report = (watcher or ProgressListener()).planned
     previous = previous_plan(folder)
-    plan = plan_of(found, path_texts(sources), options, previous, looked)
-    if previous is None:  # else its sources are these, and no pipeline made its archives
+    plan = plan_of(found, path_texts(sources), options, previous, report)
+    if previous is None:  # else `plan_of` has checked that it has the same sources, no pipeline
         refuse_other_pipelines(folder, plan, None)
     warn_of_plan(plan, previous, folder, options)
     if write:
@@ -248,15 +248,15 @@ def execute(
     *,
     overlapping: bool = True,
 ) -> CohortResult:
-    """Convert what a plan wants and is not there, and finalise.
+    """Convert the images of a plan that have no archive yet, and finalise.
 
     Args:
-        plan: What is wanted; of a part of a plan, the items of that part.
-        opener_of: What opens an item.
+        plan: The plan, or one part of it.
+        opener_of: Returns the opener of an item.
         destination: Folder of the cohort.
         options: How archives are made.
-        run: Who converts, and when to stop.
-        watcher: Told what happens.
+        run: How to execute it, and when to stop.
+        watcher: Told about progress.
         overlapping: Whether items may be opened by several threads at once.
 
     Raises:
@@ -269,9 +269,9 @@ def execute(
         make_folder(folder.staging)
         _sweep(folder, plan, run)
     items = by_size(plan.items)
-    todo, present, permanent_failures, others = _sorted_out(items, plan, folder, run)
+    to_convert, present, permanent_failures, others = _sorted_out(items, plan, folder, run)
     tally = Tally(present=present, failures=permanent_failures, others=others)
-    job = Job(todo, opener_of, folder.root, options, run.overwrite, overlapping)
+    job = Job(to_convert, opener_of, folder.root, options, run.overwrite, overlapping)
     with folders_reused(folder.staging):
         interrupted_by = carry_out(engine, job, run, watcher, tally)
     Journal.of(folder.journal).close()
@@ -281,7 +281,7 @@ def execute(
         part_failures.write(folder, run.partition, tally.failures)
     summary = None if run.partition else conclude(folder, plan.items, plan.zipped)
     if summary is not None:
-        note_overtaken(tally, items, todo, summary)
+        note_overtaken(tally, items, to_convert, summary)
     remaining = len(items) - tally.present - tally.converted - tally.failed
     failures = tuple(one.failure for one in tally.failures)
     return CohortResult(
@@ -295,14 +295,14 @@ def execute(
 def _remove_staging(folder: CohortLayout, plan: Plan, run: ExecutionOptions) -> None:
     try:
         os.rmdir(folder.staging)
-    except OSError:  # workers of this run were killed, or others build there
+    except OSError:  # killed workers have left files, or another run builds there
         _sweep(folder, plan, run)
         with suppress(OSError):
             os.rmdir(folder.staging)
 
 
 def _sweep(folder: CohortLayout, plan: Plan, run: ExecutionOptions) -> None:
-    """Remove what was left of interrupted conversions: by a part only of its own images."""
+    """Remove the leftovers of interrupted conversions; a part removes only those of its images."""
     names: list[str | None] = [None]
     if run.partition is not None:
         own = {os.path.basename(folder.archive(item.slug, plan.zipped)) for item in plan.items}
@@ -314,7 +314,7 @@ def _sweep(folder: CohortLayout, plan: Plan, run: ExecutionOptions) -> None:
 def carry_out(
     engine: Engine, job: Job, run: ExecutionOptions, watcher: ProgressListener, tally: Tally
 ) -> str:
-    """Run the engine until it is done or has to stop; says why it stopped."""
+    """Run the engine until it is done or has to stop; returns the reason for stopping."""
     if not job.items:
         return ""
     watcher.start(job.items)
@@ -322,22 +322,22 @@ def carry_out(
     try:
         reason = _counted(results, run, watcher, tally)
     finally:
-        refused = _ended(results)
+        disk_error = _ended(results)
         for result in job.late:
             tally.count(result)
             watcher.end(result)
-    return "; ".join(filter(None, (reason, refused)))
+    return "; ".join(filter(None, (reason, disk_error)))
 
 
 def _counted(
     results: Iterator[Result], run: ExecutionOptions, watcher: ProgressListener, tally: Tally
 ) -> str:
-    """Count results until there are no more or it has to stop; says why it stopped."""
-    worked = False
+    """Count results until the end or a reason to stop; returns the reason."""
+    has_results = False
     try:
         with stoppable():
             for result in results:
-                worked = True
+                has_results = True
                 tally.count(result)
                 watcher.end(result)
                 if result.failure is not None and result.failure.code in FATAL:
@@ -350,17 +350,17 @@ def _counted(
     except (Stopped, KeyboardInterrupt):
         return ASKED_TO_END
     except VoxarrayError as error:
-        if not worked:
+        if not has_results:
             tally.unable = error
         return str(error)
     return ""
 
 
 def _ended(results: Iterator[Result]) -> str:
-    """Let a generator of results let its workers go; says what the disk refuses meanwhile."""
+    """Close the generator of results, which releases its workers; returns an error of the disk."""
     try:
         results.close()  # type: ignore[attr-defined]
-    except VoxarrayError as error:  # names that were made until then; see `synced_names`
+    except VoxarrayError as error:  # syncing the last names failed; see `synced_names`
         return str(error)
     return ""
 
@@ -370,13 +370,13 @@ def _sorted_out(
 ) -> tuple[list[Item], int, list[Failed], frozenset[str]]:
     """Items to convert, how many are there, permanent failures, and slugs of other pipelines'."""
     if run.partition is None:
-        entries, noted = entries_of(folder), last_failures(folder)
+        entries, failures = entries_of(folder), last_failures(folder)
     else:
         entries = entries_at([folder.archive(item.slug, plan.zipped) for item in items])
-        noted = part_failures.read(folder, run.partition)
-    todo, present, permanent_failures = list[Item](), 0, list[Failed]()
+        failures = part_failures.read(folder, run.partition)
+    to_convert, present, permanent_failures = list[Item](), 0, list[Failed]()
     for item in items:
-        missing = missing_of(item, folder, plan.zipped, entries, noted)
+        missing = missing_of(item, folder, plan.zipped, entries, failures)
         failed = item.failure or (missing and missing.failure)
         if item.failure is not None:
             permanent_failures.append(Failed(item.slug, item.key, item.failure))
@@ -385,9 +385,9 @@ def _sorted_out(
         elif failed and failed.permanent and not run.retry and not run.overwrite:
             permanent_failures.append(Failed(item.slug, item.key, failed))
         else:
-            todo.append(item)
-    others = of_another_pipeline(todo, folder, plan.zipped, entries)
-    return todo, present, permanent_failures, others
+            to_convert.append(item)
+    others = of_another_pipeline(to_convert, folder, plan.zipped, entries)
+    return to_convert, present, permanent_failures, others
 
 
 def _file_openers(locations: Mapping[str, str]) -> Callable[[Item], Opener]:

@@ -1,7 +1,7 @@
-"""Our warnings as texts, each with its image, though several are converted at once.
+"""Collecting voxarray's warnings for each image, while several images are converted at once.
 
-Python has one place for all warnings of a process. While anybody listens, those of ours go to who
-listens in the thread that warns, and all others where they would have gone.
+Python has one `showwarning` for a whole process. While a thread collects, the warnings of voxarray
+go to the collector of the thread that warns, and all other warnings where they went before.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _before: list[warnings.catch_warnings[Any]] = []
 
 @contextmanager
 def capture_warnings() -> Iterator[list[str]]:
-    """Texts of our warnings that this thread gives meanwhile."""
+    """Collect the texts of voxarray's warnings that this thread gives in the body."""
     texts: list[str] = []
     with _lock:
         if not _heard:
@@ -53,6 +53,9 @@ def _listen() -> None:
 
 
 def _listener() -> list[str] | None:
-    """Who listens in this thread; in a thread that helps one image alone, that image."""
-    heard = list(_heard.values())
-    return _heard.get(threading.get_ident(), heard[0] if len(heard) == 1 else None)
+    """The collector of this thread.
+
+    A helper thread has none. If only one image is converted, its collector is taken; else None.
+    """
+    listeners = list(_heard.values())
+    return _heard.get(threading.get_ident(), listeners[0] if len(listeners) == 1 else None)

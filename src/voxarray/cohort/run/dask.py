@@ -29,9 +29,9 @@ from voxarray.storage.folder_lock import FolderLock
 _LOST = "WORKER_LOST"
 _STUCK = "WORKER_STUCK"
 _TIMED = 4
-"""Images for each that converts at once, which show how long the others take."""
+"""Images per slot whose durations give the estimate for the others."""
 _ATTEMPTS = 3
-"""Workers that an image is given to, one after the other, where each of them gets stuck."""
+"""How many workers are tried for an image, one after the other, if each gets stuck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +49,19 @@ class Distributed:
     def run(self, job: Job, begin: Begin) -> Iterator[Result]:
         share = self._share()
         budget = share.get("memory-budget", memory.budget())
-        # What one worker may not hold is done at the end by this process, which may hold more.
+        # Images that exceed the budget of a worker are converted at the end by this process, which
+        # has a larger budget.
         large = [item for item in job.items if item.header and item.header.peak > budget]
         small = [item for item in job.items if item not in large] if large else list(job.items)
         if small:
             with client_of(self.workers, self.scheduler, job.overlapping, share) as client:
-                # Not threads: those of a worker take turns.
+                # Workers of our own count as one slot each, since their threads take turns.
                 workers = self.workers or sum(client.nthreads().values())
-                ours = settings.configured() | share
-                own = bool(self.workers)
-                yield from _spread(client, job, small, workers, ours, begin, own=own)
+                worker_settings = settings.configured() | share
+                owns_workers = bool(self.workers)
+                yield from _spread(
+                    client, job, small, workers, worker_settings, begin, own=owns_workers
+                )
         yield from InProcess().run(replace(job, items=large), begin)
 
     def _share(self) -> dict[str, Any]:
@@ -66,13 +69,16 @@ class Distributed:
 
 
 def with_settings(ours: Mapping[str, Any], function: Any, *args: Any, **options: Any) -> Any:
-    """Call a function in a worker, with what is set where the work was given out."""
+    """Call a function in a worker, with the settings of the process that submitted it."""
     with settings.of_task(ours), heap.freed_kept():
         return function(*args, **options)
 
 
 def convert_with_parts(batch: Batch, parts: Sequence[PartialWrite | Failure]) -> list[Result]:
-    """Convert one image whose parts others wrote: dask finds futures in lists, not in tasks."""
+    """Convert one image whose parts other workers wrote.
+
+    The parts are an argument of their own, since dask replaces futures in lists, not in tasks.
+    """
     (task,) = batch.tasks
     return convert_batch(Batch((replace(task, parts=parts),), batch.topic))
 
@@ -95,11 +101,11 @@ def _spread(
     }
     tasks = _Tasks(client, job, ours, divided, folders)
     lost: deque[Item] = deque()
-    were_lost: set[str] = set()
+    lost_slugs: set[str] = set()
     patience = float(settings.get("worker-patience"))
     pace, slots = Pace(), _slots(client, workers)
     timed = _TIMED * slots if len(items) > 2 * _TIMED * slots else len(items)
-    rest: Sequence[Item] = items[timed:]
+    untimed: Sequence[Item] = items[timed:]
     try:
         with (
             WorkerWatch(client, tasks.keys, tasks.give_up, patience, own) as watch,
@@ -111,62 +117,65 @@ def _spread(
                 batch = tasks.done(future)
                 stuck = tasks.given_up.pop(future.key, "")
                 is_taken_back = stuck and future.status != "finished"
-                found = _stuck(batch, stuck) if is_taken_back else _results(client, future, batch)
-                if rest:
-                    if isinstance(found, list):
-                        pace.learn(batch, found)
-                    # All at once: a cluster that grows with its work has to see it.
+                outcome = _stuck(batch, stuck) if is_taken_back else _results(client, future, batch)
+                if untimed:
+                    if isinstance(outcome, list):
+                        pace.learn(batch, outcome)
+                    # All batches at once, so that an adaptive cluster sees the work and grows.
                     slots = _slots(client, workers)
-                    for number, more in enumerate(batches(rest, slots, pace, divided)):
-                        tasks.submit(more, -timed - number)
-                    rest = ()
+                    for number, next_batch in enumerate(batches(untimed, slots, pace, divided)):
+                        tasks.submit(next_batch, -timed - number)
+                    untimed = ()
                 for item in batch:
                     if item.slug in folders:
                         folders[item.slug].remove()
-                if isinstance(found, list):
-                    for item, result in zip(batch, found, strict=True):
-                        # At the end, whoever is at it: that one may have died meanwhile.
+                if isinstance(outcome, list):
+                    for item, result in zip(batch, outcome, strict=True):
+                        # Another process seemed to convert it. It is tried again at the end, since
+                        # that process may have died meanwhile.
                         if result.status == "busy":
                             tasks.submit((item,), -len(items), ignore_active_worker=True)
-                        elif result.status == "present" and item.slug in were_lost:
-                            # By the worker that died after it, in this run.
+                        elif result.status == "present" and item.slug in lost_slugs:
+                            # A worker of this run made it, and died afterwards.
                             yield replace(result, status="converted", voxel_bytes=item.size)
                         else:
                             yield result
-                elif found.code == _LOST and (len(batch) > 1 or not tasks.was_alone(batch[0])):
+                elif outcome.code == _LOST and (len(batch) > 1 or not tasks.was_alone(batch[0])):
                     lost.extend(batch)
-                    were_lost.update(item.slug for item in batch)
-                elif found.code == _STUCK:
-                    if others := watch.healthy():
-                        warnings.warn(f"{found.message} [{batch[0].slug}]", VoxarrayWarning, 2)
+                    lost_slugs.update(item.slug for item in batch)
+                elif outcome.code == _STUCK:
+                    if healthy_workers := watch.healthy():
+                        warnings.warn(f"{outcome.message} [{batch[0].slug}]", VoxarrayWarning, 2)
                     for item in batch:
-                        if others and tasks.attempts(item) < _ATTEMPTS:
-                            # One by one: whichever it is that got stuck takes no other along.
-                            tasks.submit((item,), 0, ignore_active_worker=True, workers=others)
+                        if healthy_workers and tasks.attempts(item) < _ATTEMPTS:
+                            # One by one, so that the image that got stuck delays no other.
+                            tasks.submit(
+                                (item,), 0, ignore_active_worker=True, workers=healthy_workers
+                            )
                         else:
-                            yield _failed(item, found, job)
+                            yield _failed(item, outcome, job)
                 elif len(batch) > 1:
-                    for item in batch:  # one of them cannot be sent, for one
+                    for item in batch:  # for example, one of them could not be pickled
                         tasks.submit((item,), 0)
                 else:
-                    yield _failed(batch[0], found, job)
+                    yield _failed(batch[0], outcome, job)
                 future.release()
                 if lost and not tasks.keys():
-                    # Workers die with all that they have under way. Whose fault it was shows when
-                    # those that were lost are tried again at the end, one after another.
+                    # A worker that dies loses all images that it had. To find the one that killed
+                    # it, they are tried again at the end, one after another.
                     tasks.submit((lost.popleft(),), 0, alone=True)
     finally:
         tasks.cancel()
         for folder in folders.values():
-            folder.remove()  # unless a worker still writes there: then whoever comes later does
+            folder.remove()  # does nothing if a worker still writes there; a later run removes it
 
 
 class _Tasks:
-    """What a scheduler was asked to do, and has not done yet.
+    """The tasks that a scheduler has, and has not finished yet.
 
     Attributes:
-        waiting: Futures, as they come.
-        given_up: Keys of tasks that the watch has taken back, with why.
+        waiting: Futures, as they are done.
+        given_up: Keys of tasks that the watch has cancelled, with the reason.
         news: Knows which images are under way.
     """
 
@@ -198,27 +207,29 @@ class _Tasks:
         workers: list[str] | None = None,
         alone: bool = False,
     ) -> None:
-        """Ask for some images: anybody, or one of some workers."""
-        where = {"pure": False, "priority": priority, "workers": workers}
+        """Submit a batch, to any worker or to one of ``workers``."""
+        placement = {"pure": False, "priority": priority, "workers": workers}
         self._attempts.update(item.slug for item in batch)
         if alone:
             self._alone.update(item.slug for item in batch)
-        parts = self._parts(batch[0], where) if len(batch) == 1 else []
+        parts = self._parts(batch[0], placement) if len(batch) == 1 else []
         job, send = self._job, self._client.submit
-        made = tuple(job.task(item, ignore_active_worker or bool(parts)) for item in batch)
-        content = Batch(made, self.news.topic)
+        tasks = tuple(job.task(item, ignore_active_worker or bool(parts)) for item in batch)
+        content = Batch(tasks, self.news.topic)
         self.news.expect(batch)
         if parts:
-            future = send(with_settings, self._ours, convert_with_parts, content, parts, **where)
+            future = send(
+                with_settings, self._ours, convert_with_parts, content, parts, **placement
+            )
         else:
-            future = send(with_settings, self._ours, convert_batch, content, **where)
+            future = send(with_settings, self._ours, convert_batch, content, **placement)
         self._owners[future.key] = batch, future, parts
         self.waiting.add(future)
 
     def _parts(self, item: Item, where: Mapping[str, Any]) -> list[Any]:
-        """Futures of the parts of an image that is divided; by one worker, when tried again."""
+        """Futures of the parts of an image; none if it is not divided, or is tried again."""
         if item.slug not in self._divided or self._attempts[item.slug] > 1:
-            return []  # its parts may be gone
+            return []  # its folder of parts may be gone
         opener, options = self._job.opener_of(item), self._job.options
         folder, ours = self._folders[item.slug].folder, self._ours
         return [
@@ -229,63 +240,63 @@ class _Tasks:
         ]
 
     def done(self, future: Any) -> tuple[Item, ...]:
-        """The images of a future that has come."""
+        """The images of a future that is done."""
         batch = self._owners.pop(future.key)[0]
         self.news.forget(batch)
         return batch
 
     def keys(self) -> set[str]:
-        """Of all tasks that are not done, parts of images included."""
+        """Keys of all tasks that are not done, parts of images included."""
         owners = dict(self._owners)
         return {*owners, *(part.key for _, _, parts in owners.values() for part in parts)}
 
     def give_up(self, keys: set[str], why: str) -> None:
-        """Take back images whose task, or a part of them, is at a worker that is stuck."""
+        """Cancel the tasks of images that are, wholly or in part, at a worker that is stuck."""
         for key, (_, future, parts) in dict(self._owners).items():
             if keys & {key, *(part.key for part in parts)}:
                 self.given_up[key] = why
                 self._client.cancel([future, *parts], force=True)
 
     def attempts(self, item: Item) -> int:
-        """How often an image was asked for."""
+        """How often an image was submitted."""
         return self._attempts[item.slug]
 
     def was_alone(self, item: Item) -> bool:
-        """Whether an image was asked for when nothing else was under way."""
+        """Whether an image was submitted while no other task was running."""
         return item.slug in self._alone
 
     def cancel(self) -> None:
-        """Take back all."""
+        """Cancel all tasks."""
         if self._client.status == "running":
             self._client.cancel(list(self.waiting.futures), force=True)
 
 
 def _slots(client: Any, workers: int) -> int:
-    """Images that are converted at once."""
+    """Number of images that are converted at once."""
     return sum(client.nthreads().values()) or workers or 1
 
 
 def _stuck(batch: Sequence[Item], why: str) -> Failure:
-    again = f"{why}; run the same command again to resume"
-    return Failure(_STUCK, again, batch[0].origin.source)
+    message = f"{why}; run the same command again to resume"
+    return Failure(_STUCK, message, batch[0].origin.source)
 
 
 def _failed(item: Item, failure: Failure, job: Job) -> Result:
-    """The result of an image that is not there, though others of its batch may be."""
-    with suppress(VoxarrayError):  # of a store that does not answer
-        # Where all are made anew, what is there may be the archive of an earlier run.
+    """The result of an image whose task failed; "converted" if its archive was made anyway."""
+    with suppress(VoxarrayError):  # a store may not answer
+        # With ``overwrite``, an existing archive may be that of an earlier run.
         if not job.overwrite and job.is_there(item):
             return Result(item.slug, "converted", item.key, voxel_bytes=item.size)
     failure = replace(failure, file=item.origin.source)
     result = Result(item.slug, "failed", item.key, failure)
-    # No worker can tell of its death. Other errors may be those of a scheduler that is about to be
-    # lost, and are none of the image.
-    told = failure.code in (_LOST, _STUCK)
-    return job.noted(result) if told else result
+    # The journal is written here if the worker is dead or stuck. Other errors may come from a
+    # scheduler that is about to be lost, and are not the fault of the image.
+    is_of_worker = failure.code in (_LOST, _STUCK)
+    return job.noted(result) if is_of_worker else result
 
 
 def _results(client: Any, future: Any, batch: Sequence[Item]) -> list[Result] | Failure:
-    """What a worker says of the images of a batch, or what is known instead."""
+    """The results of a batch; or the failure, if the worker returned none."""
     from distributed.scheduler import KilledWorker
 
     source = batch[0].origin.source
@@ -306,6 +317,6 @@ def _results(client: Any, future: Any, batch: Sequence[Item]) -> list[Result] | 
                 code="SCHEDULER_LOST",
             ) from error
         return failure_of(error, source, {})
-    except Exception as error:  # a worker that cannot import what it is sent, for one
+    except Exception as error:  # for example, the worker lacks a module of the transform
         return failure_of(error, source, {})
     return results

@@ -1,4 +1,4 @@
-"""A client of dask: of a scheduler that runs, or of workers that are started here."""
+"""A client of dask: of a running scheduler, or of workers that are started here."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _UNWATCHED = {
     "distributed.admin.tick.interval": "1 s",
     "distributed.admin.system-monitor.interval": "2 s",
 }
-"""No stacks of our own workers are sampled for a dashboard that nobody sees, a hundred a second,
-and the system is not asked twice a second what each of them and its nanny use."""
+"""Settings of our own workers, which nobody watches on a dashboard: no stacks are sampled (default:
+100 times a second), and the system is asked less often for usage (default: twice a second)."""
 _RESTARTS = {"distributed.deploy.lost-worker-timeout": "1 h"}
-"""How long a worker that died may take to be started again. After the 15 seconds that are usual,
-which a busy machine needs for the imports, the cluster ends its nanny, and nobody starts it."""
+"""How long the restart of a worker that died may take. After the default of 15 seconds, which a
+busy machine needs for the imports alone, the cluster ends its nanny, and nobody restarts it."""
 
 
 @contextmanager
 def client_of(
     workers: int, scheduler: str | None, overlapping: bool, share: Mapping[str, Any]
 ) -> Iterator[Any]:
-    """A client of a scheduler; of the one that the process has already, if nothing is named.
+    """A client of a scheduler; without arguments, the default client of the process.
 
     Args:
         workers: Processes to start on this machine, which end with the client.

@@ -1,7 +1,7 @@
-"""Large images that are converted by several workers at once, each a part of it.
+"""Dividing large images, so that several workers convert one image at once.
 
-That is of use where the image can be read in any order, and where it alone would keep one worker
-busy for longer than the others need for all the rest.
+That pays if the image can be read in any order, and if it would keep one worker busy for longer
+than the others need for all other images.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from voxarray.source.window import Window
 from voxarray.storage.folder_lock import FolderLock
 from voxarray.storage.hidden_folders import make_hidden_folder
 
-_BY_PLACE = (ArchiveSource, PlainFile, NiftiSource)
-"""Sources of which any plane is read without those before it."""
+_RANDOM_ACCESS = (ArchiveSource, PlainFile, NiftiSource)
+"""Sources of which any plane can be read without those before it."""
 
 
 def parts_of(job: Job, workers: int) -> dict[str, list[range]]:
-    """Planes of the parts of those images that are to be divided, by the name of their archive.
+    """Planes of the parts of the images that are to be divided, by the name of their archive.
 
-    An image is, if it has as many bytes as the setting ``split-from`` says, and more than half of
-    what each worker would do if all did the same.
+    An image is divided if it has at least as many bytes as the setting ``split-from``, and more
+    than half of the average work of a worker.
 
     Args:
-        job: What is to be done; headers of its large images are opened.
-        workers: That will do it.
+        job: The images; headers of the large ones are opened.
+        workers: Number of workers.
     """
-    least = settings.get_bytes("split-from")
+    smallest = settings.get_bytes("split-from")
     total = sum(item.size for item in job.items)
     found: dict[str, list[range]] = {}
     if not job.divisible:
         return found
     for item in job.items:
-        if workers < 2 or item.size < least or 2 * item.size * workers <= total:
+        if workers < 2 or item.size < smallest or 2 * item.size * workers <= total:
             continue
         if not job.overwrite and _is_refused(item, job):
-            continue  # which is said at once where it is not divided, before a voxel is read
+            continue  # without parts, the conversion refuses it at once, before it reads a voxel
         parts = _parts(item, job.opener_of(item), job.options, workers)
         if parts:
             found[item.slug] = parts
@@ -65,15 +65,15 @@ def _is_refused(item: Item, job: Job) -> bool:
 def _parts(item: Item, opener: Opener, options: ArchiveOptions, workers: int) -> list[range]:
     try:
         source = opener.open(item).source
-    except Exception:  # whoever converts it finds the same, and reports it
+    except Exception:  # the conversion meets the same error, and reports it
         return []
-    if not isinstance(Window.of(source).base, _BY_PLACE):
+    if not isinstance(Window.of(source).base, _RANDOM_ACCESS):
         return []
     return divided(planned(source, item.kind, options.of_archive("", False)), workers)
 
 
 def folder_for_parts(item: Item, root: str, options: ArchiveOptions) -> FolderLock:
-    """A new folder for the parts of an image, of which this process holds a share of the lock."""
+    """A new folder for the parts of an image, with a shared lock that this process holds."""
     folder = CohortLayout.of(root)
     name = os.path.basename(folder.archive(item.slug, options.zipped))
     return make_hidden_folder(folder.staging, name, shared=True)
@@ -86,13 +86,13 @@ def convert_part(
     planes: range,
     folder: str,
 ) -> PartialWrite | Failure:
-    """Write some planes of an image, which somebody else makes an archive of.
+    """Write some planes of an image; another task makes the archive from all parts.
 
     Args:
         item: Of the plan.
-        opener: Opens what it is made from.
+        opener: Opens its inputs.
         options: Of the cohort.
-        planes: Which.
+        planes: The planes of this part.
         folder: Of the parts of this image.
     """
     try:

@@ -18,10 +18,10 @@ from voxarray.core.shares import processes_of, share_of
 
 @dataclass(frozen=True, slots=True)
 class OnExecutor:
-    """One task per image; the executor decides where and how many at once.
+    """One task per image; the executor decides where they run, and how many at once.
 
     Attributes:
-        executor: Takes functions that can be pickled, and belongs to the caller, who shuts it down.
+        executor: Takes functions that can be pickled; the caller shuts it down.
     """
 
     executor: Executor
@@ -29,7 +29,8 @@ class OnExecutor:
     def run(self, job: Job, begin: Begin) -> Iterator[Result]:
         share = share_of(processes_of(self.executor))
         budget = share.get("memory-budget", memory.budget())
-        # What one process may not hold is done at the end by this one, which may hold more.
+        # Images that exceed the budget of a process are converted at the end by this one, which has
+        # a larger budget.
         large = [item for item in job.items if share and (peak_of(item) or 0) > budget]
         small = [item for item in job.items if item not in large] if large else job.items
         yield from self._spread(replace(job, items=small), begin, settings.configured() | share)
@@ -52,9 +53,9 @@ class OnExecutor:
 
 
 def convert_elsewhere(ours: Mapping[str, Any], task: Task) -> Result:
-    """Convert one image with what is set where the work was given out.
+    """Convert one image with the settings of the process that submitted it.
 
-    Threads of one process wait for each other where their images exceed its budget together.
+    Threads of one process wait for each other if their images together exceed its budget.
     """
     with settings.of_task(ours):
         return convert_throttled(task)
@@ -62,7 +63,7 @@ def convert_elsewhere(ours: Mapping[str, Any], task: Task) -> Result:
 
 def _result(future: Future[Result], item: Item, job: Job) -> Result:
     source = item.origin.source
-    got = outcome(future, Result, source, job.opener_of(item).places)
-    if isinstance(got, Result):
-        return got
-    return job.noted(Result(item.slug, "failed", item.key, got))
+    value = outcome(future, Result, source, job.opener_of(item).places)
+    if isinstance(value, Result):
+        return value
+    return job.noted(Result(item.slug, "failed", item.key, value))

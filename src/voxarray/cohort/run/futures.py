@@ -1,4 +1,4 @@
-"""Work that is given to a `concurrent.futures.Executor`, and what came of it."""
+"""Submitting calls to a `concurrent.futures.Executor`, and their results."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from voxarray.core.main_guard import GUARD, script_without_guard
 _Result = TypeVar("_Result")
 
 _ASKED_EVERY = 0.5
-"""Seconds between questions to a system of jobs."""
+"""Seconds between two queries to a job system."""
 
 
 class _NoResultError(Exception):
-    """An executor says that a task is done, and gives back something else."""
+    """A future is done, but its result is of another type."""
 
 
-def submitted(executor: Executor, function: Callable[..., _Result], *given: Any) -> Future[_Result]:
-    """Give a call to an executor.
+def submitted(
+    executor: Executor, function: Callable[..., _Result], *arguments: Any
+) -> Future[_Result]:
+    """Submit a call to an executor.
 
     Raises:
-        StateError: If it takes no more work, or gives no future back (``EXECUTOR_LOST``).
+        StateError: If it takes no more work, or returns no future (``EXECUTOR_LOST``).
     """
     try:
-        future = executor.submit(function, *given)
-    # Shut down, or its processes are dead, or the system of jobs does not answer.
+        future = executor.submit(function, *arguments)
+    # It is shut down, or its processes are dead, or the job system does not answer.
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         raise StateError(
             f"the executor no longer accepts tasks ({error}): run again with a new one to resume",
@@ -48,7 +50,7 @@ def submitted(executor: Executor, function: Callable[..., _Result], *given: Any)
 
 
 def completed(futures: Sequence[Future[_Result]]) -> Iterator[Future[_Result]]:
-    """Futures as they are done; those of submitit are none of Python's, and have to be asked."""
+    """Futures as they are done; those of submitit are no Python futures, and have to be polled."""
     if all(isinstance(future, Future) for future in futures):
         yield from as_completed(futures)
         return
@@ -62,10 +64,10 @@ def completed(futures: Sequence[Future[_Result]]) -> Iterator[Future[_Result]]:
 
 
 def cancel(futures: Sequence[Future[Any]]) -> None:
-    """Call off what is not done."""
+    """Cancel the futures that are not done."""
     for future in futures:
         if not future.done():
-            # submitit asks scancel, which may know nothing of a job that has just ended.
+            # submitit calls scancel, which fails for a job that has just ended.
             with suppress(OSError, subprocess.SubprocessError):
                 future.cancel()
 
@@ -73,13 +75,13 @@ def cancel(futures: Sequence[Future[Any]]) -> None:
 def outcome(
     future: Future[_Result], kind: type[_Result], source: str, places: dict[str, str]
 ) -> _Result | Failure:
-    """What a future that is done gives back, or why it gives nothing.
+    """The result of a future that is done, or its failure.
 
     Args:
         future: As `completed` yields it.
-        kind: What it has to give.
-        source: What the user calls what was worked on.
-        places: As `failure_of` takes them.
+        kind: Expected type of the result.
+        source: Name of the input for the user.
+        places: As in `failure_of`.
     """
     try:
         error = future.exception()
@@ -89,7 +91,7 @@ def outcome(
         result: object = future.result()
         if isinstance(result, kind):
             return result
-        # As some executors do with what they could not bring back.
+        # Some executors do that if they could not bring the result back.
         error = _NoResultError(type(result).__name__)
     if isinstance(error, (BrokenExecutor, CancelledError)) or _is_lost(error):
         script = script_without_guard() if isinstance(error, BrokenExecutor) else ""
@@ -99,7 +101,7 @@ def outcome(
             f"memory than there is{guard}; run again to resume"
         )
         return Failure("WORKER_LOST", text, source)
-    # What it was given or gave back could not be pickled, for one.
+    # For example, an argument or the result could not be pickled.
     return failure_of(error, source, places)
 
 

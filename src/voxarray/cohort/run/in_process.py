@@ -21,8 +21,8 @@ from voxarray.storage.remote.address import is_url
 from voxarray.storage.synced_names import names_synced_together
 
 _ANSWERS = 8
-"""Images that may wait for answers of an object store beside those that are encoded: each waits for
-several, one after another, where a disk is waited for once."""
+"""Images that may wait for an object store, besides those that are encoded. Each waits for several
+answers, one after another, while a local archive waits for the disk once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +49,38 @@ class InProcess:
 def _one_by_one(
     job: Job, items: Sequence[Item], begin: Begin, ignore_active_worker: bool = False
 ) -> Iterator[tuple[Item, Result]]:
-    """In this very thread, which an exception of a signal interrupts."""
+    """Results of items that are converted in this thread, which a signal can interrupt."""
     tasks = (job.task(item, ignore_active_worker) for item in items)
     for task in opened_ahead(tasks):
         yield task.item, task.run(begin(task.item))
 
 
 def _overlapping(job: Job, begin: Begin) -> Iterator[tuple[Item, Result]]:
-    """As many at once as may be, begun in order."""
+    """Results of items that are converted in several threads, started in order."""
     stop = threading.Event()
-    flying: dict[Future[Result], Item] = {}
+    running: dict[Future[Result], Item] = {}
     waiting = deque(job.items)
 
     def convert(item: Item) -> Result:
         task = job.task(item, ignore_active_worker=False)
         return convert_throttled(task, lambda: _unless_stopped(stop, begin(item)))
 
-    most = throttle.at_work() + (_ANSWERS if is_url(job.root) else 0)
-    with ThreadPoolExecutor(most, "voxarray-image") as threads:
+    limit = throttle.at_work() + (_ANSWERS if is_url(job.root) else 0)
+    with ThreadPoolExecutor(limit, "voxarray-image") as threads:
         try:
-            while waiting or flying:
-                while waiting and len(flying) < most:
+            while waiting or running:
+                while waiting and len(running) < limit:
                     item = waiting.popleft()
-                    flying[threads.submit(convert, item)] = item
-                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                    running[threads.submit(convert, item)] = item
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield flying.pop(future), future.result()
+                    yield running.pop(future), future.result()
         finally:
             stop.set()
 
 
 def _unless_stopped(stop: threading.Event, progress: Progress | None) -> Progress:
-    """Drops an image between two of its blocks once nobody waits for it any more."""
+    """A progress function that raises `Stopped` between two blocks once ``stop`` is set."""
 
     def report(done: int, total: int) -> None:
         if stop.is_set():

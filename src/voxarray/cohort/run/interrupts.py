@@ -1,6 +1,6 @@
-"""SIGTERM and SIGHUP as exceptions: what is under way is dropped, what is done is written down.
+"""SIGTERM and SIGHUP as exceptions: running conversions are dropped, finished ones are recorded.
 
-Systems of jobs send the first before they kill; the second comes when a terminal goes.
+Job systems send SIGTERM before they kill a process; SIGHUP comes when the terminal is closed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 
 class Stopped(KeyboardInterrupt):
-    """The process was asked to end; as with Ctrl-C, no handler of mere errors takes it."""
+    """The process was asked to end; like Ctrl-C, ``except Exception`` does not catch it."""
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise `Stopped` inside; once, so that cleaning up is not interrupted.
+    """SIGTERM and SIGHUP raise `Stopped` in the body; once, so that cleaning up is not interrupted.
 
-    What ``nohup`` told to ignore stays ignored. In threads other than the main one, where Python
+    Signals that ``nohup`` ignores stay ignored. In threads other than the main one, where Python
     allows no handlers, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""What is to be converted, and what an engine is that converts it."""
+"""A job, that is images to convert, and the protocol of the engines that convert them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Begin = Callable[[Item], Progress | None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be converted, and into what.
+    """Images to convert, and their destination.
 
     Attributes:
-        items: In the order in which to begin them.
-        opener_of: What opens an item.
+        items: In the order in which to start them.
+        opener_of: Returns the opener of an item.
         root: Folder of the cohort.
         options: Of the cohort.
-        overwrite: Convert also what is up to date.
-        overlapping: Whether items may be opened by several threads at once: files may, transforms
-            of users need not know of threads.
-        late: What was done when the engine had been stopped; engines add to it.
+        overwrite: Also convert images that are up to date.
+        overlapping: Whether items may be opened by several threads at once: files may, but
+            transforms of users may not be thread-safe.
+        late: Results that came after the engine was stopped; engines add to it.
     """
 
     items: Sequence[Item]
@@ -47,7 +47,7 @@ class Job:
         ignore_active_worker: bool = True,
         parts: Sequence[PartialWrite | Failure] = (),
     ) -> Task:
-        """What converts one of the items; see `Task`."""
+        """The task that converts one of the items; see `Task`."""
         return Task(
             item=item,
             opener=self.opener_of(item),
@@ -61,19 +61,19 @@ class Job:
     @property
     def divisible(self) -> bool:
         """Whether parts of one image may be written by several workers."""
-        return not is_url(self.root)  # parts are put together on a file system that all share
+        return not is_url(self.root)  # workers exchange the parts through a shared file system
 
     def is_there(self, item: Item) -> bool:
-        """Whether what an item becomes is whole.
+        """Whether the archive of an item is complete.
 
         Raises:
-            VoxarrayError: Of a store that does not answer.
+            VoxarrayError: If the store does not answer.
         """
         folder = CohortLayout.of(self.root)
         return is_made(folder.archive(item.slug, self.options.zipped), item)
 
     def noted(self, result: Result) -> Result:
-        """Write down what no worker could tell."""
+        """Write a result into the journal for a worker that could not."""
         return noted_down(result, CohortLayout.of(self.root))
 
 
@@ -84,7 +84,7 @@ class Engine(Protocol):
         """Results as they come; closing the iterator stops the engine.
 
         Args:
-            job: What to do.
-            begin: Called when an item is begun, where that is known; gives what to call with the
-                bytes done.
+            job: The images.
+            begin: Called when an item is started, if the engine knows that; returns the function
+                to call with the bytes done.
         """

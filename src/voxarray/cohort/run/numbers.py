@@ -1,4 +1,4 @@
-"""Numbers that say how a run is divided, as users give them."""
+"""Checks of the numbers of workers and parts that users give."""
 
 from __future__ import annotations
 

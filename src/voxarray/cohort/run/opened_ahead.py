@@ -1,8 +1,8 @@
-"""Small images are opened some at a time, and then converted one by one.
+"""Opening several small images in a row, which are then converted one by one.
 
-Encoding an image and waiting for the disk leave nothing of the code that opens a file in the caches
-of the processor. Beside a conversion it takes 0.25 ms to open a scan and to tell its facts, in a
-row with others 0.07 ms; a scan of 64^3 takes 4 ms in all.
+After an image was encoded, the processor's caches no longer hold the code that opens files. Opening
+a scan and reading its facts takes 0.25 ms between conversions, and 0.07 ms in a row; a scan of 64^3
+takes 4 ms in all.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from voxarray.cohort.run.task import Task
 from voxarray.storage.remote.address import is_url
 
 TOGETHER = 16
-"""Images that are open at once: what is opened in a row gets no quicker with more."""
+"""Images that are open at once: more of them do not make opening faster."""
 
 LARGEST = 1 << 20
-"""Bytes of voxels of an image that is opened ahead: beside a larger one opening counts for less,
-and a format may keep in memory what it has read."""
+"""Bytes of voxels up to which an image is opened ahead: for a larger one the time of opening counts
+less, and its format may keep in memory what it has read."""
 
 
 def opened_ahead(tasks: Iterable[Task]) -> Iterator[Task]:
-    """The same tasks in their order, of which those of small files are opened already.
+    """The same tasks in their order; images of small files are opened already.
 
-    Of what fails nothing is said here: the conversion opens it again, and reports that.
+    If opening fails, the conversion opens the image again, and reports the error.
 
     Args:
-        tasks: Taken some at a time.
+        tasks: Taken in groups.
     """
-    rest = iter(tasks)
-    while group := deque(itertools.islice(rest, TOGETHER)):
+    remaining = iter(tasks)
+    while group := deque(itertools.islice(remaining, TOGETHER)):
         if len(group) > 1:
             group = deque(map(_opened, group))
-        while group:  # whatever an image holds goes with it
+        while group:  # each task is dropped, so that its memory can be freed after it
             yield group.popleft()
 
 
@@ -49,15 +49,15 @@ def _opened(task: Task) -> Task:
     began = time.perf_counter()
     try:
         with capture_warnings() as remarks:
-            made = prepare(task.opener, task.item)
+            prepared = prepare(task.opener, task.item)
     except Exception:
         return task
     seconds = time.perf_counter() - began
-    return replace(task, prepared=replace(made, seconds=seconds, remarks=tuple(remarks)))
+    return replace(task, prepared=replace(prepared, seconds=seconds, remarks=tuple(remarks)))
 
 
 def _is_small(task: Task) -> bool:
-    """Whether a task is to read small local files; what transforms of users do is none of ours."""
+    """Whether a task reads small local files; transforms of users are not run ahead."""
     if task.parts or task.item.header is None or task.item.size > LARGEST:
         return False
     opener = task.opener

@@ -1,4 +1,4 @@
-"""Images that a run has made, or found, and that are no longer there when it ends."""
+"""Images whose archives another process has replaced or removed during a run."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ _THERE = ("converted", "present")
 
 
 def note_overtaken(
-    tally: Tally, items: Sequence[Item], todo: Sequence[Item], summary: Summary
+    tally: Tally, items: Sequence[Item], to_convert: Sequence[Item], summary: Summary
 ) -> None:
-    """Count images as failed that others have replaced or removed while the run was at others.
+    """Count images as failed whose archives another process has replaced or removed meanwhile.
 
-    Two runs in one folder that differ in options or sources replace each other's archives:
-    whoever ends last must not say that all of its own are there.
+    Two runs in one folder with different options or sources replace each other's archives. The one
+    that ends last must not report that all of its archives are there.
 
     Args:
-        tally: What the run counted.
+        tally: Counts of the run.
         items: All images of the plan.
-        todo: Those that the run was to convert.
-        summary: Of what is there now.
+        to_convert: Those that the run had to convert.
+        summary: Of the current archives.
     """
     if not summary.missing:
         return
-    undone = {item.slug for item in todo if tally.statuses.get(item.slug) not in _THERE}
-    undone |= {one.slug for one in tally.failures}
+    not_done = {item.slug for item in to_convert if tally.statuses.get(item.slug) not in _THERE}
+    not_done |= {missing.slug for missing in tally.failures}
     by_slug = {item.slug: item for item in items}
-    for one in summary.missing:
-        item = by_slug.get(one.slug)
-        if item is None or one.slug in undone:
+    for missing in summary.missing:
+        item = by_slug.get(missing.slug)
+        if item is None or missing.slug in not_done:
             continue
-        what = (
+        change = (
             "replaced"
-            if one.archive_state == "outdated"
+            if missing.archive_state == "outdated"
             else "damaged"
-            if one.archive_state
+            if missing.archive_state
             else "removed"
         )
         failure = Failure(
             "OVERTAKEN",
-            f"somebody else {what} its archive while this run converted other images. Do not let "
+            f"somebody else {change} its archive while this run converted other images. Do not let "
             "two runs work in one folder at once. Use the same sources and options each time, and "
             "convert again",
             item.origin.source,

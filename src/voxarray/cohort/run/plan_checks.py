@@ -1,4 +1,4 @@
-"""What is refused before a plan is made, and what is said of one before it is written."""
+"""Checks before a plan is made, and warnings before it is written."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from voxarray.cohort.run.vanished import warn_of_vanished
 from voxarray.core.errors import UnsupportedError
 
 _OF_FIELDS = "modality"
-"""A column of a fact of the scan: whoever keeps a field of this name corrects it."""
+"""A column that a kept field of the same name may replace, to correct it."""
 
 
 def refuse_reserved(names: Sequence[str]) -> None:
-    """Refuse to keep fields whose columns would show something else, or not be there.
+    """Refuse to keep fields whose names the catalogue uses for other columns, or hides.
 
     Args:
         names: Of fields.
@@ -27,10 +27,10 @@ def refuse_reserved(names: Sequence[str]) -> None:
         UnsupportedError: ``RESERVED_NAME``.
     """
     reserved = {*COLUMNS, PIPELINE} - {_OF_FIELDS}
-    taken = [name for name in names if name in reserved or name.startswith("_")]
-    if taken:
+    bad = [name for name in names if name in reserved or name.startswith("_")]
+    if bad:
         raise UnsupportedError(
-            f"the field {taken[0]!r} cannot be kept: the catalogue has a column of this name that "
+            f"the field {bad[0]!r} cannot be kept: the catalogue has a column of this name that "
             "means something else, and names that begin with _ are its own. Leave it out, or "
             "rename the column of the manifest or of participants.tsv",
             code="RESERVED_NAME",

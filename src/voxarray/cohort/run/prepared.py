@@ -1,4 +1,4 @@
-"""An image that is open, and what its archive will say of it: what is known before voxels are."""
+"""An open image with the facts for its archive, before voxels are read."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Prepared:
 
     Attributes:
         opened: The image and its label maps.
-        facts: What its manifest will say.
-        seconds: Wall time that this took, if others have not measured it.
-        remarks: Warnings that were given meanwhile, if others have not heard them.
+        facts: Facts for its manifest.
+        seconds: Wall time of opening, if it was opened ahead; else it is measured with the rest.
+        remarks: Warnings of opening, if it was opened ahead; else they are collected with the rest.
     """
 
     opened: Opened

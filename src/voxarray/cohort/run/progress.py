@@ -1,4 +1,4 @@
-"""What is told while a cohort is made: live bars in terminals and notebooks, or nothing."""
+"""Progress of a run: live bars in terminals and notebooks, or nothing."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from voxarray.core.progress_columns import bar_column, byte_columns, count_colum
 
 
 class ProgressListener:
-    """Told what happens; this one says nothing."""
+    """Told about the progress of a run; this one shows nothing."""
 
     def start(self, items: Sequence[Item]) -> None:
-        """Headers are looked at, and these images are to be converted."""
+        """Planning is done, and these images will be converted."""
 
     def begin(self, item: Item) -> Progress | None:
-        """An image is begun; gives what to call with bytes done and in all."""
+        """An image is started; returns the function to call with bytes done and in all."""
 
     def end(self, result: Result) -> None:
-        """An image is done, or failed."""
+        """An image is done, or has failed."""
 
     def planned(self, done: int, total: int) -> None:
-        """Headers are looked at."""
+        """Headers of so many inputs were read."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Bars(ProgressListener):
         self.progress.update(self.images, name=_name(item))
 
         def report(done: int, total: int) -> None:
-            # Label maps and unscaled voxels may make it a little more or less than was planned.
+            # As a fraction: with label maps and unscaled voxels, bytes differ from the plan.
             with self._lock:
                 self._under_way[item.slug] = item.size * done // total if total else 0
                 self._show()
@@ -70,7 +70,7 @@ class Bars(ProgressListener):
 
     @property
     def title(self) -> str:
-        """What was done, for the line that stays."""
+        """Counts for the line that stays after the bars are gone."""
         images = "1 image" if self.ended == 1 else f"{self.ended:,} images"
         return f"{images}, {self.failures:,} failed" if self.failures else images
 
@@ -82,7 +82,7 @@ class Bars(ProgressListener):
 
 
 def _name(item: Item) -> str:
-    """What a bar calls an image: most are called ``image``, so the subject tells them apart."""
+    """Name of an image on a bar: that of its subject, and of the image unless it is the default."""
     return item.subject if item.image == "image" else f"{item.subject} {item.image}"
 
 
@@ -91,37 +91,39 @@ def bars(*, anywhere: bool = False) -> Iterator[ProgressListener]:
     """Bars on stderr, or below the cell of a notebook.
 
     Args:
-        anywhere: Show them also in pipes and logs of jobs.
+        anywhere: Also show them in pipes and logs of jobs.
     """
     from rich.console import Group
     from rich.live import Live
     from rich.progress import Progress, TextColumn
 
-    where = console()
-    if not (anywhere or watched(where)):
+    terminal = console()
+    if not (anywhere or watched(terminal)):
         yield ProgressListener()
         return
     images = Progress(
         TextColumn("images"),
-        bar_column(where.width),
+        bar_column(terminal.width),
         count_column(),
         TextColumn("{task.fields[failures]} failed"),
-        text_column("{task.fields[name]}", where.width),
+        text_column("{task.fields[name]}", terminal.width),
     )
-    volume = Progress(TextColumn("voxels"), *byte_columns(where.width))
-    both = _Both(images, volume)
+    volume = Progress(TextColumn("voxels"), *byte_columns(terminal.width))
+    displays = _Both(images, volume)
     watcher = Bars(
-        both,
+        displays,
         ("images", images.add_task("", total=None, failures=0, name="")),
         ("bytes", volume.add_task("", total=None)),
     )
-    began = time.monotonic()
-    with Live(Group(images, volume), console=where, transient=True, refresh_per_second=5) as live:
+    start = time.monotonic()
+    with Live(
+        Group(images, volume), console=terminal, transient=True, refresh_per_second=5
+    ) as live:
         try:
             yield watcher
         finally:
-            live.refresh()  # what a notebook keeps is what was shown last
-    leave_line(where, watcher.title, watcher.done, time.monotonic() - began)
+            live.refresh()  # a notebook keeps the last state
+    leave_line(terminal, watcher.title, watcher.done, time.monotonic() - start)
 
 
 @dataclass(slots=True)
@@ -132,5 +134,5 @@ class _Both:
     volume: Any
 
     def update(self, task: tuple[str, Any], **changes: Any) -> None:
-        which, number = task
-        (self.images if which == "images" else self.volume).update(number, **changes)
+        display, number = task
+        (self.images if display == "images" else self.volume).update(number, **changes)

@@ -1,4 +1,4 @@
-"""What a step of this process costs: time, bytes read, and the peak of its memory."""
+"""Resources that a step of this process uses: time, bytes read, and peak memory."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ except ImportError:  # Windows
 _PROC = "/proc/self"
 _PAGE = mmap.PAGESIZE
 _LARGEST = 1 << 16
-"""Bytes that a file of the process may have here; the kernel's have some thousand."""
+"""Most bytes of a file in ``/proc/self`` that are read; they have a few thousand."""
 
 
 @dataclass(slots=True)
 class ResourceUsage:
-    """Cost of a step; memory and reading are None where the system does not tell (not Linux).
+    """Resources that a step used; memory and reading are None if the system is not Linux.
 
     Attributes:
         seconds: Wall time.
-        read: Bytes that were asked of the file system, if that was to be told.
+        read: Bytes that were read from the file system, if that was measured.
         peak: Bytes of memory at the peak, above what the process used before.
     """
 
@@ -42,16 +42,16 @@ class ResourceUsage:
 
 _lock = threading.Lock()
 _least = sys.maxsize
-"""KiB that ``getrusage`` has told so far, at least."""
+"""Smallest peak in KiB that ``getrusage`` has returned so far."""
 _running: list[ResourceUsage] = []
 _files: list[int] = []
-"""Descriptors of ``clear_refs`` and ``statm``, as long as they are kept open."""
+"""Descriptors of ``clear_refs`` and ``statm``, while they are kept open."""
 _keepers = 0
 
 
 @contextmanager
 def measured_often() -> Iterator[None]:
-    """Keep what tells of memory open until the body ends: to open it takes six times the asking."""
+    """Keep the files of `metered` open in the body: opening takes six times as long as reading."""
     global _keepers
     with _lock:
         _keepers += 1
@@ -65,35 +65,36 @@ def measured_often() -> Iterator[None]:
 
 @contextmanager
 def metered(*, reading: bool = False) -> Iterator[ResourceUsage]:
-    """Measure the body; the cost is complete when it ends.
+    """Measure the body; the values are complete when it ends.
 
-    Bodies that run at once in several threads are told what the process needed meanwhile.
+    If several threads are measured at once, each gets the memory of the whole process.
 
     Args:
-        reading: Also tell what was read, which costs as much as all the rest.
+        reading: Also measure the bytes read, which takes as long as all the rest.
     """
     cost = ResourceUsage()
     with _lock:
         _keep_peak()
-        resident, asked = _reset_peak(), _field("io", "rchar") if reading else None
+        resident, read_before = _reset_peak(), _field("io", "rchar") if reading else None
         _running.append(cost)
-    began = time.perf_counter()
+    start = time.perf_counter()
     try:
         yield cost
     finally:
-        cost.seconds = time.perf_counter() - began
+        cost.seconds = time.perf_counter() - start
         with _lock:
             _keep_peak()
             # By identity: costs that have measured the same are equal.
-            _running[:] = [one for one in _running if one is not cost]
-        now = _field("io", "rchar") if reading else None
-        cost.read = None if now is None or asked is None else now - asked
-        # The kernel counts pages for each thread, and adds them up late: the peak may seem lower.
+            _running[:] = [running for running in _running if running is not cost]
+        read_after = _field("io", "rchar") if reading else None
+        cost.read = None if read_after is None or read_before is None else read_after - read_before
+        # Not negative: the kernel counts pages per thread and sums them late, so that the peak may
+        # seem lower than the memory before.
         cost.peak = None if resident is None else max(0, cost._highest - resident)
 
 
 def _keep_peak() -> None:
-    """Note the peak so far with all that run, before somebody makes the kernel forget it."""
+    """Record the peak so far for all that are measured, before the kernel's value is reset."""
     if not _running:
         return
     peak = _peak()
@@ -102,44 +103,44 @@ def _keep_peak() -> None:
 
 
 def _peak() -> int:
-    """Bytes at the peak since the kernel was told to forget it.
+    """Bytes at the peak since the kernel's value was reset.
 
-    A call tells it for a twentieth of what the file of the process costs, but never less than the
-    process that started this one had. That is the same all the time: what is above the least that
-    was ever told is what this process had itself.
+    ``getrusage`` takes a twentieth of the time of reading ``status``, but never returns less than
+    the memory of the parent process. That is a constant: a value above the smallest one so far is
+    therefore a peak of this process; else ``status`` is read.
     """
     global _least
-    told = 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if told > _least:
-        return 1024 * told
-    _least = told or _least
+    highest = 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if highest > _least:
+        return 1024 * highest
+    _least = highest or _least
     return 1024 * (_field("status", "VmHWM") or 0)
 
 
 def _reset_peak() -> int | None:
-    """Resident bytes now, after the kernel has forgotten the peak so far (proc(5), clear_refs)."""
+    """Reset the kernel's peak (proc(5), clear_refs), and return the resident bytes."""
     try:
         if not _files:
             _files.append(os.open(f"{_PROC}/clear_refs", os.O_WRONLY | portable.CLOEXEC))
             _files.append(os.open(f"{_PROC}/statm", os.O_RDONLY | portable.CLOEXEC))
         forget, memory = _files
         os.pwrite(forget, b"5", 0)
-        # A tenth of what status takes.
+        # Takes a tenth of the time of reading ``status``.
         return int(os.pread(memory, _LARGEST, 0).split()[1]) * _PAGE
-    except (OSError, MemoryError, ValueError):  # what is measured fails by itself, and is named
+    except (OSError, MemoryError, ValueError):  # the measured step must not fail by this
         return None
     finally:
         _close_files()
 
 
 def _close_files() -> None:
-    """Close what is open, unless somebody keeps it."""
+    """Close the files, unless `measured_often` keeps them open."""
     while _files and not (_keepers and len(_files) == 2):
         os.close(_files.pop())
 
 
 def _forget_parents() -> None:
-    """The child of a fork has another memory than what its parent keeps open tells of."""
+    """Close the files in the child of a fork: they are about the memory of the parent."""
     global _lock, _keepers
     _lock, _keepers = threading.Lock(), 0
     _running.clear()
@@ -155,8 +156,8 @@ def _field(file: str, name: str) -> int | None:
         text = _read(file)
     except (OSError, MemoryError):
         return None
-    wanted = f"{name}:".encode()
-    numbers = (line.split()[1] for line in text.splitlines() if line.startswith(wanted))
+    prefix = f"{name}:".encode()
+    numbers = (line.split()[1] for line in text.splitlines() if line.startswith(prefix))
     return next(map(int, numbers), None)
 
 

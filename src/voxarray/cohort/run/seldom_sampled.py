@@ -1,9 +1,9 @@
-"""Workers of dask do less beside our tasks: they sample stacks a hundred times a second.
+"""Slowing down the monitoring of dask workers while our tasks run.
 
-Those of `distributed` take the stack of each task for a dashboard, and look every 20 ms whether
-their loop answers. Together that is a tenth of a core: of a scan of 64^3, a sixth of what it takes.
-It goes on while our tasks run, twice a second, and as before when they have ended; what the process
-and the machine use, disks and networks included, is asked for every other second.
+Workers of `distributed` sample the stack of each task 100 times a second for a dashboard, and check
+every 20 ms whether their event loop responds. Together that takes a tenth of a core, or a sixth of
+the time of a scan of 64^3. While our tasks run, both happen twice a second, and the use of memory,
+disks and networks is measured every other second; afterwards the old intervals are restored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 _EVERY = {"profile": 500.0, "tick": 500.0, "monitor": 2000.0}
-"""Milliseconds, by name; a worker complains of a loop that has not answered for 3 seconds."""
+"""Milliseconds, by name; a worker warns if its event loop has not responded for 3 seconds."""
 
 _lock = threading.Lock()
 _running: dict[Any, tuple[int, dict[Any, float]]] = {}
@@ -22,7 +22,7 @@ _running: dict[Any, tuple[int, dict[Any, float]]] = {}
 
 @contextmanager
 def seldom_sampled() -> Iterator[None]:
-    """Let the worker that this thread belongs to sample less often, until nothing of ours runs."""
+    """Let the worker of this thread sample less often, until our last task on it has ended."""
     from distributed import get_worker
 
     worker = get_worker()
@@ -42,10 +42,10 @@ def seldom_sampled() -> Iterator[None]:
 
 
 def _slowed(worker: Any) -> dict[Any, float]:
-    """What is called less often now, with how often it was called before."""
+    """Slow down the callbacks of a worker; returns their intervals before."""
     before = {}
     for name, milliseconds in _EVERY.items():
-        # As `distributed` itself changes how often heartbeats come.
+        # `distributed` itself changes the interval of its heartbeat in this way.
         callback = getattr(worker, "periodic_callbacks", {}).get(name)
         if callback is not None and callback.callback_time < milliseconds:
             before[callback] = callback.callback_time

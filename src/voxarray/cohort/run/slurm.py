@@ -1,4 +1,4 @@
-"""The script of a SLURM job array: parts of a plan, with no scheduler of ours alive."""
+"""The script of a SLURM job array, whose tasks convert the parts of a plan independently."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.storage.remote.address import is_url
 
 _MOST = 1000
-"""Jobs in an array where nobody says otherwise: what centres advise."""
+"""Default limit of jobs in an array, as computing centres recommend."""
 
 _BASE_BYTES = 512 << 20
-"""The interpreter, its libraries, and what the page cache is charged for."""
+"""Memory of the interpreter, its libraries, and the page cache that counts for the job."""
 
 _BYTES_A_SECOND = 10 << 20
-"""Of voxels, by one core of a slow node from a busy disk: a tenth of what is usual."""
+"""Bytes of voxels that one core of a slow node reads from a busy disk: 10 % of the usual rate."""
 
 _SECONDS_AN_IMAGE = 2
 _LEAST_MINUTES = 10
@@ -73,17 +73,17 @@ exit "$code"
 _RESTARTS = 10
 
 VOXARRAY = (sys.executable, "-m", "voxarray")
-"""As jobs find it, whose shells have no environment activated."""
+"""The command with a full path, since the shells of jobs have no environment activated."""
 
 
 def script(
     plan: Plan, command: Sequence[str], destination: str, jobs: int, *, cores: int = 2
 ) -> str:
-    """A script for ``sbatch`` that does a plan, from whatever folder and shell it is submitted.
+    """A script for ``sbatch`` that executes a plan; it can be submitted from any folder and shell.
 
     Args:
-        plan: What was frozen.
-        command: Name and arguments of the subcommand that does it, with absolute paths.
+        plan: The plan.
+        command: Name and arguments of the subcommand that executes it, with absolute paths.
         destination: Folder of the cohort.
         jobs: Parts; fewer if there are fewer images, or the cluster allows no more.
         cores: For each job.
@@ -97,13 +97,13 @@ def script(
         jobs=count,
         finalise=shlex.quote(f"{shlex.join(finalising(folder))} --resubmit THIS_SCRIPT"),
         cores=cores,
-        # Half of what the job may use is the budget.
+        # Twice the peak, since the memory budget is half of the memory that the job may use.
         megabytes=-(-(2 * peak + _BASE_BYTES) // 2**20),
         time=_time(plan, count),
         folder=shlex.quote(logs if is_url(folder.root) else folder.root),
         log=shlex.quote(f"{pattern_of(logs)}/%A_%a.log"),
         command=shlex.join([*VOXARRAY, *command]),
-        # The shell of a job may know no path but that of the system.
+        # With its full path, since the shell of a job may have the system's PATH only.
         scontrol=shlex.quote(shutil.which("scontrol") or "scontrol"),
         restarts=_RESTARTS,
     )
@@ -115,12 +115,12 @@ def finalising(folder: CohortLayout) -> list[str]:
 
 
 def pattern_of(path: str) -> str:
-    """A path as SLURM's patterns have it."""
+    """A path for SLURM's file name patterns, in which ``%`` is doubled."""
     return path.replace("%", "%%")
 
 
 def _time(plan: Plan, jobs: int) -> str:
-    """Time limit for the part that takes longest, as SLURM writes it; the script goes on after."""
+    """Time limit for the longest part, as SLURM writes it; then the script requeues the task."""
     items = by_size(plan.items)
     parts = [items[number::jobs] for number in range(jobs)]
     seconds = max(

@@ -1,7 +1,7 @@
-"""Submitting the script of a job array, and again the parts of it that were not done.
+"""Submitting the script of a job array, and submitting unfinished parts again.
 
-A task may be killed, cancelled, be out of memory or out of time, and say nothing. So the job that
-makes the catalogue after all of them looks at what is missing, and submits those parts again.
+A task may be killed, cancelled, run out of memory or time, and leave no message. So the job that
+makes the catalogue after all tasks finds the images that are missing, and resubmits those parts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Submitted:
 
 
 def submit(text: str, destination: str) -> Submitted:
-    """Submit a script, and the making of the catalogue after all of its jobs.
+    """Submit a script, and a job that makes the catalogue after all of its jobs.
 
     The script is kept beside the logs, under a name that depends on its text.
 
@@ -72,16 +72,16 @@ def submit(text: str, destination: str) -> Submitted:
 def resubmit(
     folder: CohortLayout, file: str, attempt: int, missing: Iterable[Missing]
 ) -> Submitted | None:
-    """Submit those parts of a script again in which images are missing that may yet be made.
+    """Submit the parts of a script again in which images are missing that did not fail permanently.
 
     Args:
         folder: Of the cohort.
         file: The script that was submitted.
-        attempt: How often it was, this time included.
-        missing: What the plan has and the cohort has not.
+        attempt: How often it was submitted, this time included.
+        missing: Images of the plan that have no archive.
 
     Returns:
-        What was submitted; None if there is nothing to do, or it has been tried often enough.
+        The submitted jobs; None if there is nothing to do, or all attempts are used up.
 
     Raises:
         MissingFileError: If there is no such script, or no ``sbatch`` here.
@@ -89,8 +89,10 @@ def resubmit(
         StateError: If ``sbatch`` refuses (``NOT_SUBMITTED``).
     """
     text = _read(file)
-    jobs, megabytes = (int(found) for found in _asked(text, file))
-    remaining = {one.slug for one in missing if one.failure is None or not one.failure.permanent}
+    jobs, megabytes = (int(number_text) for number_text in _asked(text, file))
+    remaining = {
+        image.slug for image in missing if image.failure is None or not image.failure.permanent
+    }
     if not remaining or attempt > RESUBMISSIONS:
         return None
     order = by_size(Plan.read(folder.plan).items)
@@ -102,14 +104,14 @@ def resubmit(
     if not parts:
         return None
     chosen = tuple(sorted(parts))
-    program, place = _sbatch(), _place_of_this_job(text)
-    array = [program, "--parsable", *place, f"--array={','.join(map(str, chosen))}"]
+    program, placement = _sbatch(), _place_of_this_job(text)
+    array = [program, "--parsable", *placement, f"--array={','.join(map(str, chosen))}"]
     try:
         number = _submitted([*array, f"--mem={megabytes << attempt}M", file])
-    except StateError:  # no node has so much
+    except StateError:  # perhaps no node has so much memory
         number = _submitted([*array, file])
     return Submitted(
-        number, _conclusion([program, *place], folder, file, number, attempt + 1), chosen
+        number, _conclusion([program, *placement], folder, file, number, attempt + 1), chosen
     )
 
 
@@ -153,7 +155,11 @@ def _asked(text: str, file: str) -> tuple[str, str]:
 def _conclusion(
     program: Sequence[str], folder: CohortLayout, file: str, array: str, attempt: int
 ) -> str:
-    """Number of the job that makes the catalogue after an array, and looks at what is missing."""
+    """Submit the job that makes the catalogue after an array, and resubmits missing parts.
+
+    Returns:
+        The number of that job.
+    """
     script = os.path.abspath(file)
     logs = os.path.dirname(script)
     command = [*slurm.finalising(folder), "--resubmit", script, "--attempt", str(attempt)]
@@ -174,19 +180,19 @@ def _conclusion(
 
 
 def _place_of_this_job(text: str) -> list[str]:
-    """Account and partition of this job, which those after it need, unless the script says them."""
+    """Options for the account and partition of this job, for those that the script does not set."""
     names = {"account": "SLURM_JOB_ACCOUNT", "partition": "SLURM_JOB_PARTITION"}
-    named = {option: os.environ.get(name, "") for option, name in names.items()}
+    values = {option: os.environ.get(name, "") for option, name in names.items()}
     return [
         f"--{option}={value}"
-        for option, value in named.items()
+        for option, value in values.items()
         if value not in ("", "(null)") and f"\n#SBATCH --{option}=" not in text
     ]
 
 
 def _submitted(command: Sequence[str]) -> str:
     try:
-        done = subprocess.run(  # noqa: S603  # a program on the user's own path, told by no other
+        process = subprocess.run(  # noqa: S603  # a program on the user's own path, told by no other
             command,
             stdin=subprocess.DEVNULL,
             env=_without_this_job(os.environ),
@@ -206,13 +212,15 @@ def _submitted(command: Sequence[str]) -> str:
             f"sbatch did not answer: {error}; try again, or submit the script by hand",
             code="NOT_SUBMITTED",
         ) from error
-    return done.stdout.strip().split(";")[0]  # with a cluster's name behind it, where there are two
+    return process.stdout.strip().split(";")[
+        0
+    ]  # with a cluster's name behind it, where there are two
 
 
 def _without_this_job(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables without those that say what this job was given, which jobs after it would inherit.
+    """Environment variables without those of this job, which the submitted jobs would inherit.
 
-    A limit of memory, for one, would then count where a task has another.
+    For example, the memory limit of this job would apply to them.
     """
     return {
         name: value
@@ -221,6 +229,6 @@ def _without_this_job(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _shown(numbers: Sequence[int], most: int = 20) -> str:
-    told = ", ".join(map(str, numbers[:most]))
-    return f"{told} and {len(numbers) - most} more" if len(numbers) > most else told
+def _shown(numbers: Sequence[int], limit: int = 20) -> str:
+    listed = ", ".join(map(str, numbers[:limit]))
+    return f"{listed} and {len(numbers) - limit} more" if len(numbers) > limit else listed

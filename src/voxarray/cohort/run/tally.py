@@ -1,4 +1,4 @@
-"""What became of the images of a run so far."""
+"""Counts of the results of a run."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from voxarray.core.errors import VoxarrayError
 
 @dataclass(slots=True)
 class Tally:
-    """What became of images so far.
+    """Counts of the results so far.
 
     Attributes:
-        present: Number of images that were there already.
+        present: Number of images that were up to date already.
         converted: Number of images that were converted.
         failures: Those that failed.
         unable: The error because of which no worker could do anything.
         others: Slugs of images that another pipeline has made.
         replaced: Number of these that were converted.
-        statuses: What became of those that the run was at, by slug.
+        statuses: Status of each image that the run has finished, by slug.
     """
 
     present: int = 0
@@ -44,7 +44,7 @@ class Tally:
             self.failures.append(Failed(result.slug, result.key, result.failure))
 
     def lose(self, failed: Failed) -> None:
-        """Count as failed what was counted as there."""
+        """Count an image as failed that was counted as converted or present."""
         if self.statuses.get(failed.slug) == "converted":
             self.converted -= 1
         else:

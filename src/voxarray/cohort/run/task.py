@@ -1,4 +1,4 @@
-"""Converting one image: what every engine runs, here or in a worker, with nothing shared."""
+"""Converting one image: the task that every engine runs, in this process or in a worker."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ Status = Literal["converted", "present", "busy", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of an image.
+    """The result of an image.
 
     Attributes:
         slug: Name of its archive.
-        status: ``"present"`` if it was there already, ``"busy"`` if somebody else is at it.
+        status: ``"present"`` if it was up to date, ``"busy"`` if another process is converting it.
         key: Of the item.
         failure: Why it failed.
         seconds: Wall time.
-        peak: Bytes of memory above what the process used before, at the peak, those of images that
-            were converted meanwhile included; None where nobody knows.
-        voxel_bytes: Of what was read.
-        remarks: Warnings; the journal calls them so.
+        peak: Bytes of memory at the peak, above those before, including images that were converted
+            at the same time; None if that is unknown.
+        voxel_bytes: Bytes of voxels that were read.
+        remarks: Warnings; the journal has this name for them.
     """
 
     slug: str
@@ -61,23 +61,23 @@ class Result:
     remarks: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """As the journal has it."""
+        """The record for the journal."""
         content = {name: getattr(self, name) for name in self.__slots__}
         return {**content, "failure": self.failure and self.failure.to_json()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One image to convert, and all that is needed to do so: it can be sent to a worker.
+    """One image to convert, with all that this needs; it can be sent to a worker.
 
     Attributes:
         item: Of the plan.
-        opener: Opens what it is made from.
+        opener: Opens its inputs.
         root: Folder of the cohort.
         options: Of the cohort.
         overwrite: Convert it also if its archive is up to date.
-        ignore_active_worker: Convert it also if another process seems to be at it.
-        parts: All parts of the image, if others have written them; one may have failed.
+        ignore_active_worker: Convert it also if another process seems to be converting it.
+        parts: All parts of the image, if they were written by other tasks; one may have failed.
         prepared: The image, if it is open already.
     """
 
@@ -96,7 +96,7 @@ class Task:
 
 
 def convert_item(task: Task, progress: Progress | None = None) -> Result:
-    """Convert one image of a plan, unless its archive is there; note in the journal what happened.
+    """Convert one image of a plan, unless it is up to date; the journal gets the result.
 
     Args:
         task: What to convert.
@@ -125,15 +125,15 @@ def convert_item(task: Task, progress: Progress | None = None) -> Result:
 
 
 def convert_throttled(task: Task, begin: Callable[[], Progress | None] = lambda: None) -> Result:
-    """Convert one image beside others in this process, as soon as memory has room for it.
+    """Convert one image beside others in this process, as soon as the memory budget allows it.
 
     Args:
         task: What to convert.
-        begin: Called when there is room, and gives what to call with the bytes done.
+        begin: Called when it starts; returns the function to call with the bytes done.
     """
     with HERE.acquire(peak_of(task.item)) as encoding_done:
         if is_url(task.root):
-            encoding_done()  # it waits for answers before it encodes, as long as that takes
+            encoding_done()  # it first waits for the store, and other images may be encoded then
         report = begin()
 
         def progress(done: int, total: int) -> None:
@@ -146,7 +146,7 @@ def convert_throttled(task: Task, begin: Callable[[], Progress | None] = lambda:
 
 
 def peak_of(item: Item) -> int | None:
-    """Bytes that converting it needs at the peak; None if nobody could tell."""
+    """Bytes that converting it needs at the peak; None if that is unknown."""
     return item.header.peak if item.header else None
 
 
@@ -157,14 +157,14 @@ def _attempt(
     archive = folder.archive(item.slug, options.zipped)
     try:
         exists = is_archive_there(archive)
-        # By its key, not by its name: of another input or other options it is to be made again.
+        # Compared by its key: made from another input or with other options, it is made again.
         is_done = exists and not task.overwrite and is_made(archive, item)
-    except VoxarrayError as error:  # a store that does not answer
+    except VoxarrayError as error:  # the store does not answer
         return "failed", failure_of(error, item.origin.source, opener.places), ""
     if is_done:
-        sync_later(folder.subjects)  # another process may have made it a moment ago
+        sync_later(folder.subjects)  # another process may have made it just now, not synced yet
         return "present", None, ""
-    # To save work alone: two that make the same archive do no harm, and one of them is kept.
+    # Only to save work: if two processes make the same archive, one of the two is kept.
     if not task.ignore_active_worker and _is_under_way(folder.staging, os.path.basename(archive)):
         return "busy", None, ""
     lost = next((part for part in task.parts if isinstance(part, Failure)), None)
@@ -173,12 +173,12 @@ def _attempt(
     confirm = partial(_confirm, archive, task, folder) if exists and not task.overwrite else None
     try:
         if confirm is not None:
-            confirm()  # at once; and again in the end, for a conversion may take minutes
+            confirm()  # now, and again before publishing, since a conversion may take minutes
         Journal.of(folder.journal).note({"slug": item.slug, "status": BEGUN, "key": item.key})
         made = task.prepared or prepare(opener, item)
         opened = made.opened
         sources = [opened.source, *(layer.source for layer in opened.layers.values())]
-        # Blocks of a scan that is done would keep room from those of the next.
+        # The block cache is cleared of this scan, to have room for the next.
         with dropped_afterwards(sources):
             convert(
                 opened.source,
@@ -196,7 +196,8 @@ def _attempt(
                 confirm=confirm,
             )
     except ArchiveExistsError as error:
-        # Made by another process, while this one was at it: but not what was to be overwritten.
+        # Another process has made it meanwhile. That is no failure, unless it is about an archive
+        # that was to be overwritten, and to which somebody has added content.
         is_refused = task.overwrite and error.code == "CONTENT_ADDED"
         if not is_refused and is_made(archive, item):
             sync_later(folder.subjects)
@@ -204,34 +205,35 @@ def _attempt(
         return "failed", failure_of(error, item.origin.source, opener.places), ""
     except Exception as error:
         failure = failure_of(error, item.origin.source, opener.places)
-        # Frames say where, never what: the text of an error of others may quote a header.
+        # Only the frames: the message of a foreign error may quote private text of a header.
         frames = "".join(traceback.format_tb(error.__traceback__))
         return "failed", failure, frames if failure.code == UNEXPECTED else ""
     return "converted", None, ""
 
 
 def _confirm(archive: str, task: Task, folder: CohortLayout) -> None:
-    """Refuse to replace an archive that holds what the new one would lack."""
+    """Refuse to replace an archive that holds content which the new one would lack."""
     refuse_to_lose(archive)
-    if isinstance(task.opener, FileOpener):  # what a cohort lacks, somebody has removed from it
+    # Not for mapped cohorts: a label map that their source lacks was removed on purpose.
+    if isinstance(task.opener, FileOpener):
         refuse_to_leave_out(archive, task.item, folder, zipped=task.options.zipped)
 
 
 def is_made(archive: str, item: Item) -> bool:
-    """Whether an archive is whole and was made of this very item."""
+    """Whether an archive is complete and was made from this item."""
     entry = entry_of(archive)
     return entry is not None and entry.is_of(item)
 
 
 def _is_under_way(staging: str, name: str) -> bool:
-    """Whether somebody is building this archive; only to save work, for it does no harm.
+    """Whether another process is building this archive.
 
-    What they have left who died at it is removed. In a bucket nobody can tell.
+    Leftovers of processes that died are removed. In a bucket this is unknown, so False.
     """
     if is_url(staging):
         return False
-    found = [os.path.join(staging, hidden) for hidden in hidden_folders(staging, name)]
-    return any(_is_somebodys(folder) for folder in found)
+    hidden_paths = [os.path.join(staging, hidden) for hidden in hidden_folders(staging, name)]
+    return any(_is_somebodys(folder) for folder in hidden_paths)
 
 
 def _is_somebodys(folder: str) -> bool:
@@ -244,7 +246,7 @@ def _is_somebodys(folder: str) -> bool:
 def noted_down(result: Result, folder: CohortLayout, trace: str = "") -> Result:
     """Write a result into the journal.
 
-    A disk that has no room for a line has none for the rest either: then that is the result.
+    If the disk has no room for the line, the failure to write it becomes the result.
     """
     record = result.record() | ({"trace": trace} if trace else {})
     try:

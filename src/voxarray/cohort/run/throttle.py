@@ -1,8 +1,8 @@
-"""Who may convert now, where one process converts several images at once.
+"""Limits for images that one process converts at once: cores and memory.
 
-One image alone leaves cores idle: a stream is decoded by one thread, and at the end the disk is
-waited for. So another is begun as soon as one has no more voxels to encode, and more of them where
-there are more cores; together they stay within the memory budget.
+One image alone leaves cores idle: a stream is decoded by one thread, and at the end the conversion
+waits for the disk. So the next image is started as soon as one has no more voxels to encode, and
+more of them if there are more cores; together they stay within the memory budget.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def at_work() -> int:
 
 
 def at_once() -> int:
-    """How many images may be under way at once, those included that wait for the disk."""
+    """How many images may be converted at once, including those that wait for the disk."""
     return at_work() + (at_work() + 1) // 2
 
 
 @dataclass(slots=True)
 class MemoryThrottle:
-    """The images that a process converts now, and those that wait for their turn, in order."""
+    """The images that a process is converting, and those that wait for memory, in order."""
 
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _waiting: deque[object] = field(default_factory=deque)
@@ -41,16 +41,16 @@ class MemoryThrottle:
 
         Args:
             peak: Bytes that are needed, above what the process uses already; None if unknown,
-                which counts as the whole budget. An image that is alone may always try.
+                which counts as the whole budget. If no other image is converted, it always starts.
 
         Yields:
-            What to call when nothing is left to do but to wait for the disk.
+            The function to call when all is encoded, and only the disk is waited for.
         """
         turn = object()
         with self._changed:
             self._waiting.append(turn)
             try:
-                # In order: a large image would wait for ever if smaller ones might pass it.
+                # In order: if smaller images could overtake a large one, it might wait for ever.
                 self._changed.wait_for(lambda: self._waiting[0] is turn and self._has_room(peak))
             finally:
                 self._waiting.remove(turn)
@@ -83,4 +83,4 @@ def _needed(peak: int | None) -> int:
 
 
 HERE = MemoryThrottle()
-"""Those of this process, whoever converts in it."""
+"""The throttle of this process, shared by all engines."""

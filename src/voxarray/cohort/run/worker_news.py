@@ -1,7 +1,7 @@
-"""How far workers of a scheduler are with their images, told while they are at it.
+"""Progress of the images that workers of a scheduler are converting.
 
-A task of dask says nothing until it is done, and one may hold many images that are read slowly: in
-between, workers log an event now and then, which the scheduler passes on to whoever waits.
+A dask task reports nothing until it is done, and one task may hold many images that are read
+slowly. So workers log events meanwhile, which the scheduler passes on to the client.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from voxarray.cohort.run.job import Begin
 from voxarray.core.progress import Progress
 
 EVERY = 1.0
-"""Seconds between two events of a task; those that take less tell of nothing."""
+"""Seconds between two events of a task; shorter tasks log none."""
 
 
 @dataclass(slots=True)
 class Reporter:
-    """What a task in a worker tells of its images; made in the thread that dask runs it in.
+    """Logs the progress of a task in a worker; made in the thread in which dask runs the task.
 
     Attributes:
-        topic: Of the events, as `WorkerNews` has it.
+        topic: Of the events, as in `WorkerNews`.
     """
 
     topic: str
@@ -39,7 +39,7 @@ class Reporter:
         self._worker = get_worker()
 
     def of(self, slug: str) -> Progress:
-        """What to call with the bytes of an image that are done and in all, in any thread."""
+        """The progress function of an image, which any thread may call."""
 
         def report(done: int, total: int) -> None:
             now = time.monotonic()
@@ -53,11 +53,11 @@ class Reporter:
 
 @dataclass(slots=True)
 class WorkerNews:
-    """Passes on what workers tell, to whoever shows it and to the watch over the workers.
+    """Receives the events of workers, for the progress bars and for the watch over the workers.
 
     Attributes:
-        begin: Begins to show an image.
-        heard: Called with the address of a worker that gets on.
+        begin: Called when an image is started; returns its progress function.
+        heard: Called with the address of a worker that makes progress.
         topic: Of the events of this run.
     """
 
@@ -69,7 +69,7 @@ class WorkerNews:
 
     @contextmanager
     def listening(self, client: Any) -> Iterator[WorkerNews]:
-        """Let the scheduler of a client pass on what workers tell."""
+        """Subscribe to the events of the workers in the body."""
         client.subscribe_topic(self.topic, self)
         try:
             yield self
@@ -78,11 +78,11 @@ class WorkerNews:
                 client.unsubscribe_topic(self.topic)
 
     def expect(self, items: Iterable[Item]) -> None:
-        """These images are under way."""
+        """These images are being converted."""
         self._items.update((item.slug, item) for item in items)
 
     def forget(self, items: Iterable[Item]) -> None:
-        """These are not; what is still told of them, nobody wants to know."""
+        """These images are done; later events about them are ignored."""
         for item in items:
             self._items.pop(item.slug, None)
             self._reports.pop(item.slug, None)
