@@ -28,7 +28,9 @@ def test_a_scan_that_was_renamed_is_there_twice_and_named(cohort, tmp_path):
     os.rename(tmp_path / "in/0.nii", tmp_path / "in/renamed.nii")
     result = run("convert", tmp_path / "in", cohort)
     assert result.exit_code == 0
-    assert "note: 1 archive is of sources that were removed, renamed or left out" in result.stdout
+    assert (
+        "note: 1 archive is still in the catalogue, though its source was removed" in result.stdout
+    )
     assert f"subjects/{old}" in result.stdout
     assert f"subjects/{old}" in (cohort / "report.txt").read_text()
     assert f"subjects/{old}" in run("finalise", cohort).stdout
@@ -51,8 +53,10 @@ def test_of_many_some_are_named_and_all_counted(cohort, tmp_path):
     save(tmp_path / "in/b.nii")
     made = build(tmp_path / "in", cohort)
     assert len(made.summary.unplanned) == 10
-    assert "10 archives are of sources" in str(made.summary)
-    assert "and 5 more;" in str(made.summary)
+    assert "10 archives are still in the catalogue, though their sources were removed" in str(
+        made.summary
+    )
+    assert "and 5 more." in str(made.summary)
 
 
 def test_a_pipeline_that_adds_subjects_leaves_none_over(cohort, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 from voxarray.cohort.discover import bids, closed_folders, manifest_table
 from voxarray.cohort.discover.buckets import is_prefix, objects_below
 from voxarray.cohort.discover.census import Census
-from voxarray.cohort.discover.duplicates import MetBefore, marked, told_apart
+from voxarray.cohort.discover.duplicates import EarlierInputs, marked, told_apart
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.discover.globs import matches
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
@@ -54,7 +54,7 @@ def search(
     """
     find = _Search(destination, choice, options, Census() if census is None else census)
     find.several = len(sources) > 1
-    met = MetBefore(find.census, find.several)
+    met = EarlierInputs(find.census, find.several)
     found: list[DiscoveredInput] = []
     for source in map(as_local, sources):
         # Two folders may both hold a t1.nii.gz: their own names tell them apart.
