@@ -78,7 +78,8 @@ def plot(
             as the planes need, by default.
         title: Above the figure.
         reorient: Whether planes are sagittal, coronal and axial; if false, they lie along W, H and
-            D as stored.
+            D as stored. Numbers at the edges are indices of what is drawn, hence those of the
+            image itself only if it is false, or the image is stored as RAS+.
         indices: Index of the voxel, in the reoriented image, through which the planes run; by
             default the middle.
         rgb: Whether to draw three channels as colours.
