@@ -143,3 +143,76 @@ def test_what_makes_no_sense_is_usage_and_what_fails_is_named(tmp_path, maps, co
     done = run(maps[0], tmp_path / "small.nii.gz", "--json")
     assert json.loads(done.stdout)["error"]["code"] == "GRID_MISMATCH"
     assert json.loads(run(*maps, "--memory", "1 kB", "--json").stdout)["error"]["code"]
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Two cohorts of label maps; those of sub-1 are on two grids, and sub-2 has no labels."""
+    for role in ("found", "truth"):
+        for number in range(4):
+            voxels = np.zeros((1, 14, 12, 10), np.uint8)
+            if number != 2:
+                voxels[:, 3:8, 2:8, 2:7] = 1
+            is_apart = number == 1 and role == "found"
+            affine = np.diag([3.0, 3, 3, 1]) if is_apart else np.eye(4)
+            folder = tmp_path / role
+            folder.mkdir(exist_ok=True)
+            vx.LabelMap(tensor=voxels, affine=affine).save(folder / f"sub-{number}.nii.gz")
+        vx.convert_cohort(
+            tmp_path / role,
+            tmp_path / f"{role}-cohort",
+            label_patterns={"seg": "*.nii.gz"},
+            progress=False,
+        )
+    return tmp_path / "found-cohort", tmp_path / "truth-cohort"
+
+
+def test_a_subject_that_fails_is_named_and_the_others_are_scored(pairs):
+    done = run(*pairs)
+    assert done.exit_code == 3, done.output
+    assert "sub-0" in done.stdout
+    assert "sub-3" in done.stdout
+    assert "sub-1: GRID_MISMATCH" in done.stderr
+    assert "1 of 4 failed" in done.stderr
+    told = json.loads(run(*pairs, "--json").stdout)
+    assert [row["subject"] for row in told["scores"]] == ["sub-0", "sub-3"]
+    assert [(one["path"], one["code"]) for one in told["failed"]] == [("sub-1", "GRID_MISMATCH")]
+    as_csv = run(*pairs, "--csv")
+    assert as_csv.exit_code == 3
+    assert len(pd.read_csv(io.StringIO(as_csv.stdout))) == 2
+
+
+def test_a_subject_that_fails_is_named_in_python(pairs, tmp_path):
+    found, truth = map(vx.Cohort, pairs)
+    with pytest.raises(vx.VoxarrayError, match=r"1 of 4 subjects .* sub-1: GRID") as caught:
+        vx.evaluate(found, truth)
+    assert caught.value.code == "SOME_FAILED"
+    assert list(caught.value.table["subject"]) == ["sub-0", "sub-3"]
+    assert (caught.value.table["dice"] == 1).all()
+    with pytest.raises(vx.GridError) as alone:  # if nobody is left, it is the error itself
+        vx.evaluate(found[["sub-1"]], truth[["sub-1"]])
+    assert alone.value.code == "GRID_MISMATCH"
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number in range(4):
+        voxels = np.zeros((1, 14, 12, 10), np.float32)
+        vx.ScalarImage(tensor=voxels).save(scans / f"sub-{number}.nii.gz")
+    vx.convert_cohort(scans, tmp_path / "scan-cohort", progress=False)
+    done = run(*pairs, "--images", tmp_path / "scan-cohort", "--montage", tmp_path / "m.png")
+    assert done.exit_code == 3, done.output
+    assert "sub-1: GRID_MISMATCH" in done.stderr
+    assert (tmp_path / "m.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("place", ["prediction", "reference"])
+def test_a_cohort_that_is_not_there_is_named(pairs, tmp_path, place):
+    given = {"prediction": pairs[0], "reference": pairs[1], place: tmp_path / "nope"}
+    done = run(*given.values())
+    assert done.exit_code == 1
+    assert "NOT_FOUND" in done.stderr
+    assert "nope" in done.stderr
+    opened = {**{key: vx.Cohort(pairs[0]) for key in given}, place: tmp_path / "nope"}
+    with pytest.raises(vx.MissingFileError, match="nope"):
+        vx.evaluate(**opened)
+    with pytest.raises(TypeError, match=rf"{place} is not .*found-cohort"):
+        vx.evaluate(**{**opened, place: pairs[0]})

@@ -10,9 +10,11 @@ import click
 from voxarray.cli.console import console, how_it_speaks
 from voxarray.cli.given_cohort import is_cohort
 from voxarray.cli.options import checked_size
+from voxarray.cli.outcome import Outcome
 from voxarray.cohort.cohort import Cohort
 from voxarray.core.errors import VoxarrayError
 from voxarray.core.printable import cell, printable
+from voxarray.inference.cohort_scores import SubjectsFailedError
 from voxarray.inference.evaluate import Evaluation, evaluate
 
 if TYPE_CHECKING:
@@ -86,6 +88,9 @@ def command(
     PREDICTION and REFERENCE are two label maps on one grid, or two cohorts with the same
     subjects. They may also be the same cohort: then --layer and --reference-layer choose two of
     its label maps. A row is printed for each label, or for each subject and label.
+
+    If a subject cannot be compared, for example because its two label maps are on different grids,
+    it is named, the others are compared, and the exit code is 3.
     """
     import dask.config
 
@@ -93,6 +98,7 @@ def command(
     if as_csv and talk.as_json:
         raise click.UsageError("--csv and --json cannot both be given")
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
+    failed: SubjectsFailedError | None = None
     with dask.config.set(budget):
         try:
             found = evaluate(
@@ -102,6 +108,8 @@ def command(
                 progress=talk.progress,
                 **given,
             )
+        except SubjectsFailedError as error:
+            found, failed = error.table, error
         except VoxarrayError:
             raise
         except (TypeError, ValueError) as error:  # arguments that do not go together
@@ -113,7 +121,12 @@ def command(
     else:
         shown = table.map(lambda value: printable(value) if isinstance(value, str) else value)
         talk.say(shown.to_string(index=False, na_rep="-", float_format="{:.4g}".format))
-    talk.finish()
+    if failed is None:
+        talk.finish()
+    outcome = Outcome(done=[*failed.compared])
+    for name, why in failed.failures.items():
+        outcome.fail(name, why)
+    outcome.exit()
 
 
 def _opened(path: str) -> Any:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from voxarray.cohort.cohort import Cohort
 from voxarray.core import memory
-from voxarray.core.errors import GridError, StateError
+from voxarray.core.errors import GridError
 from voxarray.core.html_table import SCROLLS
-from voxarray.core.progress import ProgressOption, reporting, reporting_each, title_of
+from voxarray.core.progress import ProgressOption, reporting, title_of
 from voxarray.geometry.selection import Selection
-from voxarray.image import Image, LabelMap
+from voxarray.image import Image
+from voxarray.inference.cohort_scores import both_cohorts, scores_of_cohorts
 from voxarray.inference.compared_labels import checked_label_map, checked_labels, whole_numbers
 from voxarray.inference.label_counts import LabelCounts
 from voxarray.inference.montage import Montage
@@ -25,7 +26,6 @@ from voxarray.inference.same_labels import is_same, warn_of_same
 from voxarray.inference.surface_distances import SurfaceDistances, surface_distances
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces
-from voxarray.subject import Subject
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +111,6 @@ class Evaluation(Mapping[int, LabelScores]):
         return f"Evaluation({', '.join(f'{k}: {s.dice:.3f}' for k, s in self.scores.items())})"
 
 
-_ROLES = ("prediction", "reference")
 _EMPTY = LabelScores(0, "", math.nan, 0.0, 0.0, 0.0, None)
 
 
@@ -183,6 +182,10 @@ def evaluate(
         MemoryBudgetError: If a label's box does not fit.
         StateError: If the cohorts have different subjects (``SUBJECTS_DIFFER``), or a scan for the
             picture is missing (``NO_SCAN``).
+        VoxarrayError: If some subjects of cohorts could not be compared, such as those on different
+            grids (``SOME_FAILED``). The message names them, and the attribute ``table`` of the
+            error has the scores of all others. If no subject could be compared, the error of the
+            first one is raised.
         MissingPackageError: If a picture is asked for and matplotlib is not installed.
         ValueError: If ``images`` is given without ``montage``, layers for single images, or
             ``labels`` that are no whole numbers, or 0.
@@ -195,19 +198,24 @@ def evaluate(
     chosen = checked_labels(labels)
     picture = None if montage is None else Montage(montage, images, most)
     if isinstance(prediction, Cohort) or isinstance(reference, Cohort):
-        names = layer, reference_layer
-        return _cohorts(prediction, reference, names, chosen, surfaces, picture, progress)
+        pair = both_cohorts(prediction, reference)
+
+        def scores_of(name: str, maps: Any, own: Montage | None, report: Any) -> pd.DataFrame:
+            return _compare(name, maps[0], maps[1], chosen, surfaces, own, report).table
+
+        names, empty = (layer, reference_layer), Evaluation({}).table
+        return scores_of_cohorts(*pair, names, scores_of, empty, picture, progress)
     if layer is not None or reference_layer is not None:
         raise ValueError(
             "layer= and reference_layer= choose among label maps of two cohorts, not of "
             f"{type(prediction).__name__} and {type(reference).__name__}: save mapped cohorts first"
         )
-    pair = checked_label_map(prediction, "prediction"), checked_label_map(reference, "reference")
-    if is_same(*pair):
-        warn_of_same(f"prediction and reference are both {pair[0].source.path or 'one image'}")
+    maps = checked_label_map(prediction, "prediction"), checked_label_map(reference, "reference")
+    if is_same(*maps):
+        warn_of_same(f"prediction and reference are both {maps[0].source.path or 'one image'}")
     if picture is not None:
-        picture.expect("", *pair, picture.scan())
-    scores = _compare("", *pair, chosen, surfaces, picture, progress)
+        picture.expect("", *maps, picture.scan())
+    scores = _compare("", *maps, chosen, surfaces, picture, progress)
     if picture is not None:
         picture.save()
     return scores
@@ -290,81 +298,3 @@ def _require_one_grid(found: Source, truth: Source, surfaces: bool) -> None:
             code="SHEARED",
             path=found.path,
         )
-
-
-def _cohorts(
-    prediction: Any,
-    reference: Any,
-    layers: tuple[str | None, str | None],
-    labels: Sequence[int] | None,
-    surfaces: bool,
-    picture: Montage | None,
-    progress: ProgressOption,
-) -> pd.DataFrame:
-    import pandas as pd
-
-    if not (isinstance(prediction, Cohort) and isinstance(reference, Cohort)):
-        raise TypeError("a Cohort is compared with a Cohort")
-    missing = set(prediction.names) ^ set(reference.names)
-    if missing:
-        raise StateError(
-            f"{len(missing)} subjects are in one cohort and not in the other, such as "
-            f"{sorted(missing)[0]}: compare cohort.query(...) of both (--query)",
-            code="SUBJECTS_DIFFER",
-        )
-
-    def maps_of(name: str) -> tuple[LabelMap, LabelMap]:
-        return (
-            _label_map(prediction[name], name, layers[0], "layer"),
-            _label_map(reference[name], name, layers[1], "reference_layer"),
-        )
-
-    shown = [] if picture is None else prediction.names[: picture.most]
-    if picture is not None:
-        for name in shown:
-            picture.expect(name, *maps_of(name), picture.scan(name, reference))
-        picture.left_out = len(prediction) - len(shown)
-    tables, same = [], list[str | None]()
-    with reporting_each(progress, len(prediction)) as begin:
-        for name in prediction.names:
-            report = begin(name)
-            maps = [
-                checked_label_map(one, what)
-                for one, what in zip(maps_of(name), _ROLES, strict=True)
-            ]
-            if is_same(maps[0], maps[1]):
-                same.append(maps[0].source.path)
-            own = picture if name in shown else None
-            table = _compare(name, maps[0], maps[1], labels, surfaces, own, report).table
-            table.insert(0, "subject", name)
-            tables.append(table)
-    if picture is not None and tables:
-        picture.save()
-    if same:
-        warn_of_same(
-            f"for {len(same)} of {len(prediction)} subjects, prediction and reference are one "
-            f"label map, such as {same[0]}; layer= and reference_layer= (--layer, "
-            "--reference-layer) choose two of one cohort"
-        )
-    if not tables:
-        return pd.DataFrame(columns=["subject", *_EMPTY.row()])
-    return pd.concat(tables, ignore_index=True)
-
-
-def _label_map(subject: Subject, name: str, layer: str | None, keyword: str) -> LabelMap:
-    label_maps = {
-        key: image
-        for key, image in subject.get_images_dict(intensity_only=False).items()
-        if isinstance(image, LabelMap)
-    }
-    if layer is None and "label" not in label_maps and len(label_maps) == 1:
-        return next(iter(label_maps.values()))
-    chosen = "label" if layer is None else layer
-    if chosen not in label_maps:
-        expected = f"{layer!r}" if layer is not None else "one, or one that is named label"
-        raise StateError(
-            f"the subject {name} has the label maps {sorted(label_maps)}: expected {expected}; "
-            f"choose one by {keyword}=, or leave the subject out by cohort.query(...) (--query)",
-            code="NO_LABELS",
-        )
-    return label_maps[chosen]

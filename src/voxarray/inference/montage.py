@@ -145,8 +145,9 @@ class Montage:
         self._rows.append(montage_row(title, one.scan, one.prediction, one.reference, height))
 
     def save(self) -> None:
-        """Draw what has been added."""
-        save_montage(self._rows, self._path, self.left_out)
+        """Draw what has been added, if anything has."""
+        if self._rows:
+            save_montage(self._rows, self._path, self.left_out)
 
 
 def _missing(what: str) -> StateError:

@@ -1,0 +1,191 @@
+"""Label maps of two cohorts, compared subject by subject."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from voxarray.cohort.cohort import Cohort
+from voxarray.core.errors import GridError, StateError, VoxarrayError
+from voxarray.core.progress import ProgressOption, reporting_each
+from voxarray.image import Image, LabelMap
+from voxarray.inference.compared_labels import checked_label_map
+from voxarray.inference.montage import Montage
+from voxarray.inference.same_labels import is_same, warn_of_same
+from voxarray.subject import Subject
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Compare = Callable[[str, tuple[Image, Image], Montage | None, Any], "pd.DataFrame"]
+"""Makes the table of one subject: of its name, its label maps, the picture, and what is told."""
+
+_ROLES = ("prediction", "reference")
+_TOLD = 5
+"""Failures that a message names."""
+
+
+class SubjectsFailedError(VoxarrayError):
+    """Some subjects could not be compared; what the others have is kept.
+
+    Attributes:
+        table: Scores of the others.
+        failures: What went wrong, by the names of the subjects.
+        compared: Names of the others.
+    """
+
+    default_code = "SOME_FAILED"
+    table: Any = None
+    failures: Mapping[str, Exception] = {}
+    compared: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, failures: Mapping[str, Exception], compared: Iterable[str], table: pd.DataFrame
+    ) -> SubjectsFailedError:
+        """The error that says what went wrong.
+
+        Args:
+            failures: By subject.
+            compared: The other subjects.
+            table: Scores of the others.
+        """
+        others = tuple(compared)
+        told = "; ".join(f"{name}: {error}" for name, error in [*failures.items()][:_TOLD])
+        more = f"; and {len(failures) - _TOLD} more" if len(failures) > _TOLD else ""
+        made = cls(
+            f"{len(failures)} of {len(failures) + len(others)} subjects could not be compared, and "
+            f"the scores of all others are in the attribute table of this error: {told}{more}",
+            code="SOME_FAILED",
+        )
+        made.table, made.failures, made.compared = table, dict(failures), others
+        return made
+
+
+def both_cohorts(prediction: Any, reference: Any) -> tuple[Cohort, Cohort]:
+    """Both, if they are cohorts with the same subjects.
+
+    Raises:
+        TypeError: If one of them is none.
+        MissingFileError: If one is a path at which there is nothing.
+        StateError: If their subjects differ (``SUBJECTS_DIFFER``).
+    """
+    for one, what, other in zip((prediction, reference), _ROLES, reversed(_ROLES), strict=True):
+        if not isinstance(one, Cohort):
+            if isinstance(one, (str, os.PathLike)):
+                LabelMap(one)  # which says that there is nothing
+            given = one if isinstance(one, (str, os.PathLike)) else type(one).__name__
+            raise TypeError(
+                f"the {other} is a cohort, and the {what} is not ({given}): compare two cohorts "
+                "(in Python, vx.Cohort(folder) opens one), or two label maps"
+            )
+    missing = set(prediction.names) ^ set(reference.names)
+    if missing:
+        raise StateError(
+            f"{len(missing)} subjects are in one cohort and not in the other, such as "
+            f"{sorted(missing)[0]}: compare cohort.query(...) of both (--query)",
+            code="SUBJECTS_DIFFER",
+        )
+    return prediction, reference
+
+
+def scores_of_cohorts(
+    prediction: Cohort,
+    reference: Cohort,
+    layers: tuple[str | None, str | None],
+    compare: Compare,
+    empty: pd.DataFrame,
+    picture: Montage | None,
+    progress: ProgressOption,
+) -> pd.DataFrame:
+    """The scores of each subject and label; a subject that fails stops no other.
+
+    Args:
+        prediction: Cohort of predictions.
+        reference: Cohort with the same subjects.
+        layers: Names of the label maps that are compared, as of `evaluate`.
+        compare: Compares the label maps of one subject.
+        empty: What it makes of label maps without labels.
+        picture: What is drawn of the first subjects.
+        progress: As of `evaluate`.
+
+    Raises:
+        SubjectsFailedError: Some subjects failed, and others did not.
+        VoxarrayError: As `evaluate`; if all subjects failed, what the first one failed of.
+    """
+
+    def maps_of(name: str) -> tuple[LabelMap, LabelMap]:
+        return (
+            _label_map(prediction[name], name, layers[0], "layer"),
+            _label_map(reference[name], name, layers[1], "reference_layer"),
+        )
+
+    for name in prediction.names:  # who lacks one is told before hours of counting
+        maps_of(name)
+    failures = dict[str, Exception]()
+    shown = [] if picture is None else prediction.names[: picture.most]
+    if picture is not None:
+        picture.left_out = len(prediction) - len(shown)
+        for name in shown:
+            scan = picture.scan(name, reference)
+            try:
+                picture.expect(name, *maps_of(name), scan)
+            except GridError as error:
+                failures[name] = error
+    tables: dict[str, pd.DataFrame] = {}
+    same: list[str | None] = []
+    with reporting_each(progress, len(prediction)) as begin:
+        for name in prediction.names:
+            report = begin(name)
+            if name in failures:
+                continue
+            try:
+                found, truth = map(checked_label_map, maps_of(name), _ROLES)
+                if is_same(found, truth):
+                    same.append(found.source.path)
+                own = picture if name in shown else None
+                tables[name] = compare(name, (found, truth), own, report)
+            except (VoxarrayError, OSError) as error:
+                failures[name] = error
+    if failures and not tables:
+        raise failures[next(name for name in prediction.names if name in failures)]
+    if picture is not None and tables:
+        picture.save()
+    if same:
+        warn_of_same(
+            f"for {len(same)} of {len(prediction)} subjects, prediction and reference are one "
+            f"label map, such as {same[0]}; layer= and reference_layer= (--layer, "
+            "--reference-layer) choose two of one cohort"
+        )
+    table = _joined(tables or {"": empty})
+    if failures:
+        raise SubjectsFailedError.of(failures, tables, table)
+    return table
+
+
+def _joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
+    for name, table in tables.items():
+        table.insert(0, "subject", name)
+    return pd.concat([*tables.values()], ignore_index=True)
+
+
+def _label_map(subject: Subject, name: str, layer: str | None, keyword: str) -> LabelMap:
+    label_maps = {
+        key: image
+        for key, image in subject.get_images_dict(intensity_only=False).items()
+        if isinstance(image, LabelMap)
+    }
+    if layer is None and "label" not in label_maps and len(label_maps) == 1:
+        return next(iter(label_maps.values()))
+    chosen = "label" if layer is None else layer
+    if chosen not in label_maps:
+        expected = f"{layer!r}" if layer is not None else "one, or one that is named label"
+        raise StateError(
+            f"the subject {name} has the label maps {sorted(label_maps)}: expected {expected}; "
+            f"choose one by {keyword}=, or leave the subject out by cohort.query(...) (--query)",
+            code="NO_LABELS",
+        )
+    return label_maps[chosen]
