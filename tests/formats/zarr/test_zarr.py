@@ -387,6 +387,28 @@ def test_what_xarray_wrote(tmp_path, version):
     )
 
 
+@pytest.mark.parametrize("lose", [("spatial_ref",), ()])
+def test_what_lost_its_directions_is_not_taken_for_ras(tmp_path, lose):
+    array = vx.ScalarImage(tensor=numbers((1, 5, 4, 3)), affine=OBLIQUE).array
+    lost = array.drop_vars(lose) if lose else array.reset_coords(drop=True)
+    lost.to_dataset(name="image").to_zarr(tmp_path / "a.zarr", consolidated=False)
+    with pytest.raises(FormatError, match="lost 'spatial_ref'") as caught:
+        open_source(tmp_path / "a.zarr")
+    assert caught.value.code == "NO_SPATIAL_REF"
+    opened = xr.open_zarr(tmp_path / "a.zarr", consolidated=False)["image"]
+    again = vx.ScalarImage.from_xarray(opened, affine=array.vox.affine)
+    np.testing.assert_array_equal(again.numpy(), array.values)
+
+
+def test_the_thickness_of_a_plane_of_others(tmp_path):
+    coords = {"x": [0.0, 2.0], "y": [0.0, 3.0, 6.0], "z": ("z", [5.0], {"step": 4.0})}
+    plane = xr.DataArray(numbers((2, 3, 1)), coords, ("x", "y", "z"), name="image")
+    for axis in "xyz":
+        plane[axis].attrs["units"] = "mm"
+    plane.to_dataset().to_zarr(tmp_path / "a.zarr", consolidated=False)
+    np.testing.assert_array_equal(np.diag(open_source(tmp_path / "a.zarr").affine), [2, 3, 4, 1])
+
+
 @pytest.mark.parametrize("version", [2, 3])
 def test_a_series_that_xarray_wrote(tmp_path, version):
     voxels, series = numbers((4, 5, 4, 3)), Channels("time", 2.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,8 @@ def affine_beside(
     says where these axes point in the world, and without it they are R, A and S.
 
     Raises:
-        FormatError: The coordinates are not those of a grid; codes as in `plain_axis`.
+        FormatError: The coordinates are not those of a grid; codes as in `plain_axis`. They are
+            ours, and ``spatial_ref`` is missing (``NO_SPATIAL_REF``).
     """
     spatial = {canonical(name): name for name in names if canonical(name) in ("x", "y", "z")}
     coordinates = {axis: _coordinate(store, group, name) for axis, name in spatial.items()}
@@ -97,7 +98,7 @@ def affine_beside(
                 f"some axes have coordinates ({sorted(present)}) and others have none "
                 f"({missing}): give all of x, y and z, or none"
             )
-        return checked_affine(_world(store, group) @ affine)
+        return checked_affine(_world(store, group, present.values()) @ affine)
     except GridError as error:
         raise FormatError(error.message, code=error.code, path=store.path) from error
 
@@ -130,9 +131,16 @@ def _coordinate(store: Store, group: Node | None, name: str) -> Positions | None
     return Positions(node.dimension_names or (None,) * values.ndim, values, node.attributes)
 
 
-def _world(store: Store, group: Node | None) -> NDArray[np.float64]:
+def _world(store: Store, group: Node | None, axes: Iterable[Positions]) -> NDArray[np.float64]:
     node = None if group is None else Node.read(store, group.below(WORLD_NAME))
     # Other programs call their map projections spatial_ref, too.
-    if node is None or WORLD_KEY not in node.attributes:
-        return np.eye(4)
-    return world_of(node.attributes)
+    if node is not None and WORLD_KEY in node.attributes:
+        return world_of(node.attributes)
+    if all("step" in axis.attrs for axis in axes):  # others may state that of a single plane
+        raise GridError(
+            f"the coordinates are those of an image of voxarray that has lost {WORLD_NAME!r}, so "
+            "nothing says where its voxel axes point: save the image with this coordinate, or "
+            "read the store with xarray, and give vx.ScalarImage.from_xarray(array, affine=affine)",
+            code="NO_SPATIAL_REF",
+        )
+    return np.eye(4)
