@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import unicodedata
 
 import pytest
@@ -83,6 +84,28 @@ def test_verify_names_label_maps_of_one_name_in_two_archives(tmp_path):
     with pytest.raises(StateError, match=r"query\(\"image == 't2'\"\)"):
         vx.Cohort(tmp_path / "out")["a"]
     assert "seg" in vx.Cohort(tmp_path / "out").query("image == 't2'")["a"]
+    save(tmp_path / "in/a/t2.nii", 7)
+    codes = [one.code for one in vx.verify(tmp_path / "out", source=tmp_path / "in")]
+    assert codes == ["SOURCE_CHANGED", "NAME_COLLISION"]  # the one hides nothing of the other
     assert run("remove-labels", other, "seg").exit_code == 0
     assert vx.verify(tmp_path / "out") == []
     assert "seg" in vx.Cohort(tmp_path / "out")["a"]
+
+
+def test_two_archives_of_one_image_are_named_in_verify(tmp_path):
+    save(tmp_path / "in/a.nii")
+    vx.convert_cohort(tmp_path / "in", tmp_path / "out")
+    (archive,) = archives(tmp_path / "out")
+    shutil.copytree(archive, archive.with_name("b.ome.zarr"))
+    run("finalise", tmp_path / "out")
+    (problem,) = vx.verify(tmp_path / "out")
+    assert problem.code == "NAME_COLLISION"
+    assert "such as" not in problem.message  # a query by the name would choose both
+
+
+def test_two_cohorts_as_sources_are_told_to_go_alone(tmp_path):
+    save(tmp_path / "in/a.nii")
+    for name in ("one", "two"):
+        vx.convert_cohort(tmp_path / "in", tmp_path / name)
+    result = run("convert", tmp_path / "one", tmp_path / "two", tmp_path / "out")
+    assert f"{tmp_path / 'one'} is a cohort, which can only be converted alone" in result.stderr

@@ -101,12 +101,12 @@ def verify_cohort(
             found = pipelines.examine(entry)
             notes = [_ON_PURPOSE] if found and pipelines.mixed else pipelines.notes(entry)
             problems += [] if pipelines.mixed else found
-        if entry is not None:
-            problems += _of_names(entry, name, places)
         if not problems and locations is not None:
             problems += _of_sources(path, item, locations, progress)
         if not problems and entry is not None and listing is not None:
             unlisted += [] if listing.has(name, entry) else [path]
+        if entry is not None:  # at last, for it says nothing of the archive's own bytes
+            problems += _of_names(entry, name, places)
         yield Verdict.of(name, seen, problems, notes)
     yield from _of_catalogue(folder, unlisted, gone)
     noted = last_failures(folder) if wanted else {}
@@ -199,14 +199,16 @@ def _of_names(entry: Entry, archive: str, places: dict[_Named, str]) -> list[Pro
     """
     subject, image = entry.facts["subject"], entry.facts["image"]
     found = []
-    for name in (image, *entry.labels):
-        place = archive if name == image else f"{archive}/labels/{name}"
+    named = [(image, archive), *((one, f"{archive}/labels/{one}") for one in entry.labels)]
+    for name, place in named:
         other = places.setdefault((subject, pipeline_of(entry.facts["facts"]), name), place)
         if other != place:
+            such = "" if name == image else f' such as "image == {image!r}"'
             text = (
                 f"has the same name, {name!r}, as {other} of the same subject, {subject!r}. A "
                 "cohort cannot open such a subject: remove one of them (a label map with voxarray "
-                f'remove-labels), or choose one by a query such as "image == {image!r}"'
+                "remove-labels, an archive by deleting it and running voxarray finalise), or "
+                f"choose one by a query{such}"
             )
             found.append(Problem("NAME_COLLISION", place, text))
     return found
