@@ -109,3 +109,20 @@ def test_two_cohorts_as_sources_are_told_to_go_alone(tmp_path):
         vx.convert_cohort(tmp_path / "in", tmp_path / name)
     result = run("convert", tmp_path / "one", tmp_path / "two", tmp_path / "out")
     assert f"{tmp_path / 'one'} is a cohort, which can only be converted alone" in result.stderr
+
+
+def test_no_image_takes_the_place_of_the_name_of_its_subject(tmp_path):
+    save(tmp_path / "in/a/t1.nii")
+    save(tmp_path / "in/a/seg.nii")
+    more = ["--image-pattern", "t1={subject}/t1.nii", "--label-pattern"]
+    result = run("convert", tmp_path / "in", tmp_path / "out", *more, "subject={subject}/seg.nii")
+    assert (result.exit_code, "RESERVED_NAME: a/seg.nii would" in result.stderr) == (1, True)
+    assert run("convert", tmp_path / "in", tmp_path / "out", *more, "*/seg.nii").exit_code == 0
+    (archive,) = archives(tmp_path / "out")
+    scan = vx.ScalarImage(archive)
+    labels = vx.LabelMap(tensor=scan.data.byte(), affine=scan.affine)
+    with pytest.raises(vx.VoxarrayError, match="NAME_TAKEN: a label map in the cohort"):
+        vx.Archive(archive).add_labels("subject", labels)
+    assert vx.Cohort(tmp_path / "out")[0]["subject"] == "a"
+    with pytest.raises(StateError, match="RESERVED_NAME"):
+        Member("", "a", (Part("subjects/a.ome.zarr", "t1", "intensity", ("subject",)),)).subject()

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from voxarray.archive.metadata import Kind
+from voxarray.cohort.discover.input import SUBJECT_KEY
 from voxarray.core.errors import StateError
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.subject import Subject
@@ -46,7 +47,8 @@ class Member:
         """Its images by name, and its own name as ``subject``; nothing is read.
 
         Raises:
-            StateError: If two images have one name (``NAME_COLLISION``).
+            StateError: If two images have one name (``NAME_COLLISION``), or one the name under
+                which the subject holds its own (``RESERVED_NAME``).
         """
         images: dict[str, Image] = {}
         places: dict[str, str] = {}
@@ -59,10 +61,17 @@ class Member:
                 self._claim(places, label, f"{part.archive}/labels/{label}", part)
                 layer = os.path.join(path, "labels", label)
                 images[label] = LabelMap(layer, verify_path=False)
-        return Subject({"subject": self.name, **images})
+        return Subject({SUBJECT_KEY: self.name, **images})
 
     def _claim(self, places: dict[str, str], name: str, place: str, part: Part) -> None:
         """Note where the image of a name lies, unless another has the name."""
+        if name == SUBJECT_KEY:
+            raise StateError(
+                f"{place} is called {name!r}, and under this name the subject {self.name!r} holds "
+                "its own name: convert again with another name for it, or, if it is a label map, "
+                "remove it (voxarray remove-labels), or choose other images with query()",
+                code="RESERVED_NAME",
+            )
         if name in places:
             such = f', such as query("image == {part.image!r}")' if name != part.image else ""
             raise StateError(

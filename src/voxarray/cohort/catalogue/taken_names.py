@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from voxarray.cohort.catalogue import parquet
+from voxarray.cohort.discover.input import SUBJECT_KEY
 from voxarray.cohort.folder import CohortLayout
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 from voxarray.storage.remote.address import is_url
@@ -20,7 +21,8 @@ def require_free(archive: str, name: str) -> None:
         name: Of the label map.
 
     Raises:
-        ArchiveExistsError: If the subject has an archive of that name (``NAME_TAKEN``).
+        ArchiveExistsError: If the subject has an archive of that name, or holds its own name under
+            it (``NAME_TAKEN``).
     """
     if is_url(archive):  # catalogues in buckets are not updated; a warning says so elsewhere
         return
@@ -36,6 +38,13 @@ def require_free(archive: str, name: str) -> None:
     rows = rows[rows["status"] == "done"]
     own_subject = rows["subject"][rows["archive"] == f"{subjects}/{file_name}"]
     namesakes = rows[rows["subject"].isin(own_subject) & (rows["image"] == name)]
+    if name == SUBJECT_KEY and len(own_subject):
+        raise ArchiveExistsError(
+            f"a label map in the cohort {root} cannot be called {name!r}, since a subject holds "
+            "its own name under it: give the label map another name",
+            code="NAME_TAKEN",
+            path=archive,
+        )
     for subject, other in zip(namesakes["subject"], namesakes["archive"], strict=True):
         raise ArchiveExistsError(
             f"the subject {subject!r} of the cohort {root} already has an image {name!r}, in "

@@ -12,6 +12,9 @@ from voxarray.formats.suffixes import suffix_of
 
 IMAGE, LABEL = "image", "label"
 
+SUBJECT_KEY = "subject"
+"""Under which a subject of a cohort holds its own name, and so no image."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoveredInput:

@@ -17,9 +17,8 @@ from voxarray.cohort.catalogue.pipelines import of_another_pipeline, refuse_othe
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.locate import locate
-from voxarray.cohort.discover.patterns import misfit
 from voxarray.cohort.discover.remarks import warn_of_patterns
-from voxarray.cohort.discover.search import cohort_above, cohort_named, search
+from voxarray.cohort.discover.search import cohort_named, search
 from voxarray.cohort.enclosing import refuse_cohort_among_results
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
@@ -35,12 +34,17 @@ from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.numbers import is_count, require_part
 from voxarray.cohort.run.overtaken import note_overtaken
-from voxarray.cohort.run.plan_checks import refuse_reserved, warn_of_plan
+from voxarray.cohort.run.plan_checks import (
+    nothing_found,
+    refuse_reserved,
+    refuse_reserved_images,
+    warn_of_plan,
+)
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.tally import Tally
 from voxarray.cohort.run.task import Result
-from voxarray.core.errors import FormatError, MissingFileError, StateError, VoxarrayError
+from voxarray.core.errors import FormatError, StateError, VoxarrayError
 from voxarray.core.given_paths import path_texts
 from voxarray.core.main_guard import require_main_guard
 from voxarray.storage.hidden_folders import names_of_hidden, remove_abandoned
@@ -176,6 +180,7 @@ def discover_inputs(
     Raises:
         MissingFileError: If there are none at all (``NOTHING_FOUND``).
         FormatError: If the source is a cohort (``IS_COHORT``).
+        UnsupportedError: An image is called as no image can be (``RESERVED_NAME``).
     """
     census = Census() if census is None else census
     texts = path_texts(sources)
@@ -189,19 +194,8 @@ def discover_inputs(
         )
     found = search(texts, CohortLayout.of(destination).root, choice, options, census)
     if not found:
-        root = next(filter(None, map(cohort_above, texts)), None)
-        hint = f"; it is a part of the cohort {root}: give the folder {root}" if root else ""
-        if census.misfit:
-            raise MissingFileError(
-                f"nothing to do: in {', '.join(texts)} "
-                f"{misfit((*choice.image_patterns, *choice.label_patterns), census.misfit)}",
-                code="NOTHING_FOUND",
-            )
-        raise MissingFileError(
-            f"nothing to do: no image was found in {', '.join(texts)} that voxarray reads{hint}\n"
-            f"{census}",
-            code="NOTHING_FOUND",
-        )
+        raise nothing_found(texts, choice, census)
+    refuse_reserved_images(found)
     warn_of_patterns(found, choice, census, texts)
     return found
 

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 from voxarray.cohort.catalogue.pipelines import PIPELINE
 from voxarray.cohort.catalogue.rows import COLUMNS
+from voxarray.cohort.discover.census import Census
+from voxarray.cohort.discover.input import SUBJECT_KEY, DiscoveredInput
+from voxarray.cohort.discover.patterns import misfit
+from voxarray.cohort.discover.search import cohort_above, cohort_named
 from voxarray.cohort.folder import CohortLayout
-from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.run.absent_fields import warn_of_absent_fields
 from voxarray.cohort.run.vanished import warn_of_vanished
-from voxarray.core.errors import UnsupportedError
+from voxarray.core.errors import MissingFileError, UnsupportedError
+from voxarray.core.printable import printable
 
 _OF_FIELDS = "modality"
 """A column that a kept field of the same name may replace, to correct it."""
@@ -35,6 +40,42 @@ def refuse_reserved(names: Sequence[str]) -> None:
             "rename the column of the manifest or of participants.tsv",
             code="RESERVED_NAME",
         )
+
+
+def refuse_reserved_images(found: Sequence[DiscoveredInput]) -> None:
+    """Refuse images and label maps of a name under which a subject holds something else.
+
+    Raises:
+        UnsupportedError: ``RESERVED_NAME``.
+    """
+    taken = next((one for one in found if one.image == SUBJECT_KEY), None)
+    if taken is not None:
+        raise UnsupportedError(
+            f"{printable(taken.source)} would be called {SUBJECT_KEY!r}, and under this name a "
+            "subject of a cohort holds its own name: call it otherwise, in the pattern or the "
+            "column that names it",
+            code="RESERVED_NAME",
+        )
+
+
+def nothing_found(
+    sources: Sequence[str], choice: InputSelection, census: Census
+) -> MissingFileError:
+    """The error of sources in which there is no image (``NOTHING_FOUND``)."""
+    if census.misfit:
+        why = misfit((*choice.image_patterns, *choice.label_patterns), census.misfit)
+        text = f"nothing to do: in {', '.join(sources)} {why}"
+        return MissingFileError(text, code="NOTHING_FOUND")
+    told = ""
+    if above := next(filter(None, map(cohort_above, sources)), None):
+        told = f"; it is a part of the cohort {above}: give the folder {above}"
+    elif among := [one for one in sources if cohort_named([one]) is not None]:
+        told = f"; {among[0]} is a cohort, which can only be converted alone"
+    return MissingFileError(
+        f"nothing to do: no image was found in {', '.join(sources)} that voxarray reads{told}\n"
+        f"{census}",
+        code="NOTHING_FOUND",
+    )
 
 
 def warn_of_plan(
