@@ -133,6 +133,7 @@ def test_what_makes_no_batch_is_named(tmp_path):
         with pytest.raises(vx.StateError, match=r"batch \(sub-07\) lacks 'seg'") as error:
             next(iter(DataLoader(batch, batch_size=2)))
         assert error.value.code == "FIELDS_DIFFER"
+        assert "leave out each Subject without it" in str(error.value)
 
 
 def test_patches_of_subjects_that_have_other_images_make_no_batch(tmp_path):
@@ -143,6 +144,7 @@ def test_patches_of_subjects_that_have_other_images_make_no_batch(tmp_path):
         with pytest.raises(vx.StateError, match="a patch of the batch lacks 'seg'") as error:
             next(iter(DataLoader(patches, batch_size=2)))
         assert error.value.code == "FIELDS_DIFFER"
+        assert "leave out each patch without it" in str(error.value)
         assert next(iter(DataLoader(patches, batch_size=1)))["t1"]["data"].shape[0] == 1
 
 

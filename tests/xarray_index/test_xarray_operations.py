@@ -392,5 +392,5 @@ def test_levels_are_groups_of_a_tree(affine, tmp_path):
         by_group = xr.open_dataset(path, group=name)
         assert by_group.identical(xr.open_dataset(path, engine="voxarray", level=1))
     for name, level in (("scale9", 0), ("labels", 0), ("scale1", 2), ("scale-1", 0)):
-        with pytest.raises(vx.OutOfRangeError, match="there are scale0"):
+        with pytest.raises(vx.OutOfRangeError, match="Groups are scale0"):
             xr.open_dataset(path, group=name, level=level)

@@ -165,8 +165,8 @@ class BucketStaging(Staging):
             if self._root == root:
                 self._root = new_root()
                 _LOG.info(
-                    "the files of %r are written below %r in it, since other objects have their "
-                    "keys",
+                    "objects with the same names exist already in %r, so the new files go below "
+                    "%r there",
                     self.destination,
                     self._root,
                 )

@@ -59,8 +59,8 @@ def old_list(manifest: Manifest, read: Read) -> dict[str, str]:
     ):
         return {}
     remark = (
-        "the OME-Zarr list of label maps is out of date: it fits the archive before or after an "
-        "interrupted change"
+        "the OME-Zarr list of label maps does not match the archive; it belongs to a state before "
+        "or after a change that was interrupted"
     )
     return {root + LIST: remark}
 

@@ -108,9 +108,10 @@ def what_belongs_together(command: Command) -> Command:
             multiple=True,
             metavar="[NAME=]PATTERN",
             callback=_named_patterns,
-            help='Files of a folder that are images, such as "t1=**/*_t1.nii.gz". The name of the '
-            "subject is the text that matches the *, or that matches {subject} if the pattern has "
-            'it, as in "t1={subject}/*_t1*". May be given again',
+            help='Files of a folder that are images, such as "t1=**/*_t1.nii.gz". The '
+            "subject's name is all that the stars match, folders of ** included: sub-1/a for "
+            "sub-1/a_t1.nii.gz. To choose one part, write {subject}, as in "
+            '"t1={subject}/*_t1*". May be given again',
         ),
         click.option(
             "--label-pattern",

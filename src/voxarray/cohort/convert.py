@@ -62,9 +62,10 @@ def convert_cohort(
             ``.parquet``), a list of paths or URLs (``.txt``), or URLs; one or several.
         destination: Folder of the cohort.
         image_patterns: Patterns of image files in the folders among the sources, such as
-            ``"**/*_t1.nii.gz"``. The name of the subject is the text that matches the ``*``, or
-            that matches ``{subject}`` if the pattern has it. In a mapping, the keys are the names
-            of the images, and each has one pattern or several.
+            ``"**/*_t1.nii.gz"``. The subject's name is all that the stars match, folders of ``**``
+            included: ``sub-1/a`` for ``sub-1/a_t1.nii.gz``. To choose one part, write
+            ``{subject}``. In a mapping, the keys are the names of the images, and each has one
+            pattern or several.
         label_patterns: As ``image_patterns``, for label maps. A label map belongs to the images of
             its subject; if several of these have its grid, it is stored with the first one of
             ``image_patterns``. Without ``image_patterns``, the subject of an image is its path

@@ -44,8 +44,8 @@ class MappedOpener:
             result: Any = self.transform(self.member.subject())
         if not isinstance(result, Subject):
             raise FormatError(
-                f"the transform returned {type(result).__name__} for a subject: expected a "
-                "Subject; return the Subject that it made",
+                f"the transform returned {type(result).__name__} for a subject: the function "
+                "must return a Subject",
                 code="BAD_TRANSFORM",
             )
         return result

@@ -360,9 +360,9 @@ def _of_sources(
     if problems and _is_computed(item):
         differing = ", ".join(dict.fromkeys(problem.code for problem in problems))
         text = (
-            f"is undamaged, but a pipeline or a function made it, and it differs from its source "
-            f"{item.origin.source} ({differing}), as what a pipeline makes does: verify cannot "
-            "tell whether the difference is the pipeline's. Verify without --source (source=)"
+            f"is undamaged, but it differs from its source {item.origin.source} ({differing}). "
+            "That is normal after a pipeline or a function, and verify cannot tell whether this is "
+            "the only cause. Verify without --source (source=)"
         )
         return [Problem("NOT_COMPARED", os.path.basename(path), text)]
     return problems

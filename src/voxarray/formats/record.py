@@ -53,11 +53,11 @@ class Format:
         keywords: Keywords of ``save`` that the writer uses, out of ``"squeeze"``, ``"codec"``,
             ``"levels"`` and ``"chunks"``.
         held_affine: Takes a `Source` that was saved, and returns the (4, 4) affine (RAS+, mm) with
-            which the file is read. None if the file stores the source's affine; TIFF and picture
-            files do not, since they store no position in the patient.
+            which the file is read. Leave this attribute None if the file stores the source's
+            affine; TIFF and picture files do not, since they store no position in the patient.
         held_dtype: Takes a `Source` that was saved and the path of the file, and returns the type
-            with which voxels are read from the file. None if the file stores the source's type.
-            MINC needs it, for example: it scales integers.
+            with which voxels are read from the file. Leave this attribute None if the file stores
+            the source's type. MINC needs it, for example: it scales integers.
         changes_voxels: Whether voxels may be read with other values or channels than were saved:
             JPEG is lossy, and a grey BMP is read with three channels.
         in_order: Whether the writer reads the voxels once and in disk order, so that they can be

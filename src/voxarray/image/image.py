@@ -80,8 +80,9 @@ class Image(
         affine: (4, 4) matrix from voxel indices to voxel centres in RAS+ mm; by default the file's,
             or the identity.
         check_nans: Warn if NaNs are found when voxels become a tensor.
-        reader: Callable that takes a path and returns an array or tensor and an affine or None; or
-            an object whose ``open(path)`` returns a source to be read lazily (`DicomReader`).
+        reader: Callable that takes a path and returns a pair: voxels (array or tensor), and an
+            affine, which may be None; or an object whose ``open(path)`` returns a source to be
+            read lazily (`DicomReader`).
         verify_path: Check now that the path exists.
         **kwargs: Metadata, available as ``image[key]``.
 
@@ -183,7 +184,7 @@ class Image(
         return self._on(window.level(number))
 
     def rechunk(self, chunks: Any) -> Self:
-        """Image of the same voxels as a dask graph with other blocks.
+        """The same voxels, held as a dask graph with other blocks.
 
         Args:
             chunks: As `dask.array.Array.rechunk` takes them, for (C, W, H, D).

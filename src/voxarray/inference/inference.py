@@ -306,8 +306,8 @@ def _require_apart(target: str, scan: Scan) -> None:
         own = None if path is None else os.path.realpath(path)
         if own is not None and (destination == own or destination.startswith(own + os.sep)):
             raise StateError(
-                f"{target} is the scan, or lies in it: choose another destination; without one, "
-                "labels become a layer of a scan that is an archive",
+                f"{target} is the scan, or lies in it: choose another destination. Or leave "
+                "destination out: if the scan is an archive, its labels are then added to it",
                 code="OWN_SOURCE",
                 path=target,
             )

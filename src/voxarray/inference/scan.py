@@ -110,8 +110,8 @@ class Scan:
             subject = self.subject if self.preprocess is None else self.preprocess(self.subject)
         if not isinstance(subject, Subject):
             raise StateError(
-                f"preprocess returned {type(subject).__name__} for a subject: expected a Subject; "
-                "return the Subject that it made",
+                f"preprocess returned {type(subject).__name__} for a subject: the function "
+                "must return a Subject",
                 code="BAD_TRANSFORM",
             )
         lost = [name for name in self.channels if not isinstance(subject.get(name), Image)]

@@ -350,15 +350,15 @@ def _require_aligned(sampler: GridSampler, factor: int) -> None:
         steps_fit = (patch - overlap) % factor == 0 and before[axis] % factor == 0
         larger = sampler.grid.shape[axis] + (patch - size) % factor
         advice = (
-            f"crop or pad the volume along {name}, for example to {larger} voxels"
+            f"Crop or pad the volume along {name}, for example to {larger} voxels"
             if steps_fit
-            else f"choose patch_size and patch_overlap of {name} as multiples of {2 * factor}"
+            else f"Choose patch_size and patch_overlap of {name} as multiples of {2 * factor}"
         )
         raise StateError(
-            f"along {name}, the volume has a border of {before[axis]} voxels, and patches start "
-            f"at {starts}; {odd[0]} is not a multiple of downsampling_factor={factor}, so that a "
+            f"along {name}, patches start at {starts} (border: {before[axis]} voxels). All of "
+            f"these must be multiples of downsampling_factor={factor}, and {odd[0]} is not: a "
             "prediction would lie between the voxels of the result, which is smaller by this "
-            f"factor: {advice}",
+            f"factor. {advice}",
             code="UNALIGNED_STARTS",
         )
 

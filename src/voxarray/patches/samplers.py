@@ -40,7 +40,7 @@ class PatchSampler(ABC):
 
     @abstractmethod
     def draw(self, subject: Subject) -> LocationDistribution:
-        """What is needed to draw patches from one subject.
+        """Prepare to draw patches from one subject; returns an object that tells where they lie.
 
         If the sampler needs a label map or a probability map, that map is read, unless its archive
         holds the statistics that are needed. Otherwise no voxels are read.

@@ -62,7 +62,7 @@ def require_same_fields(batch: Sequence[Mapping[str, Any]], what: str) -> None:
             who = f" ({name})" if isinstance(name, str) else ""
             raise StateError(
                 f"a {what} of the batch{who} lacks {lacking[0]!r}, which another one has: expected "
-                "the same fields in all of them; leave out each {what} without it (in a cohort, "
+                f"the same fields in all of them; leave out each {what} without it (in a cohort, "
                 "cohort.query(...) does so)",
                 code="FIELDS_DIFFER",
             )

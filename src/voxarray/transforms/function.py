@@ -70,8 +70,9 @@ class Lambda(Transform):
         if voxels.shape[1:] != source.shape[1:]:
             raise ValueError(
                 f"the function returned a volume of {voxels.shape[1:]} for one of "
-                f"{source.shape[1:]}, whose affine would place its voxels wrongly: return the same "
-                "W, H and D, and slice the image, or use Crop, Pad or Resample, to change them"
+                f"{source.shape[1:]}, whose affine would place its voxels wrongly. The function "
+                "must keep W, H and D. To change them, slice the image first, or use Crop, Pad or "
+                "Resample instead"
             )
         same = voxels.shape[0] == source.shape[0]
         channels = source.channels if same else Channels()

@@ -23,8 +23,8 @@ def _slice(image: Image, ranges: list[list[int]]) -> Image:
     if not inside:
         raise StateError(
             "this history cannot be replayed: "
-            f"the slice {ranges} is of an image larger than {image.shape}. Give the image that "
-            "the history began with",
+            f"the slice {ranges} was taken from an image larger than the one given, {image.shape}. "
+            "Give the image that the history began with",
             code="CANNOT_REPLAY",
         )
     c, w, h, d = taken

@@ -35,7 +35,8 @@ class RemapLabels(LabelTransform):
 
     Args:
         remapping: Dict from old labels to new labels; other labels stay. If the type is too
-            small for the new labels, the result has the next larger type, also of floats.
+            small for the new labels, the result has the next larger type of its kind; this holds
+            for floats, too.
         masking_method: Voxels in which labels are replaced, as in `NormalizationTransform`; by
             default all.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
@@ -146,9 +147,9 @@ class OneHot(LabelTransform):
         ValueError: For a number that is neither positive nor -1.
         StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.
         UnsupportedError: If there are other labels than 0 to ``num_classes - 1``
-            (``LABEL_WITHOUT_CLASS``), such as fractions. If they are out of range and
-            ``num_classes`` is not given, this is raised when the transform is applied, otherwise
-            when voxels are read.
+            (``LABEL_WITHOUT_CLASS``), such as fractions. Negative and infinite labels and NaN
+            without ``num_classes``: raised when the transform is applied. All other cases: when
+            voxels are read.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("num_classes",)

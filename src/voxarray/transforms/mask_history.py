@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from voxarray.core.history import Entry, History
@@ -32,10 +32,14 @@ def difference(entry: Entry, mask: History) -> str | None:
     used = entry.get(MASK)
     if not isinstance(used, Mapping) or used == _described(mask):
         return None
-    before = ", ".join(map(str, used.get("operations") or ())) or "no step"
-    now = ", ".join(_names(mask)) or "no step"
+    before, now = _told(used.get("operations") or ()), _told(_names(mask))
     others = " with other arguments" if now == before else ""
-    return f"after {before}, and the mask that was given went through {now}{others}"
+    return f"{before}; the mask given now {now}{others}"
+
+
+def _told(operations: Iterable[Any]) -> str:
+    names = ", ".join(map(str, operations))
+    return f"was transformed by {names}" if names else "was unchanged"
 
 
 def _described(history: History) -> dict[str, Any]:

@@ -136,8 +136,9 @@ def _applied(transform: Transform, data: Any, entry: Entry) -> Any:
         differs = difference(entry, data[mask].history)
         if differs is not None:
             raise _refusal(
-                f"{transform.name} used the label map {mask!r} {differs}. Apply the pipeline "
-                "itself to the subject again: pipeline.yaml, or a Compose of the same steps"
+                f"when {transform.name} was recorded, the mask {mask!r} {differs}. Apply the "
+                "pipeline itself again: pipeline.yaml, or a Compose of the same steps. Or, if the "
+                "mask had been changed before that pipeline, give the changed mask"
             )
     return transform(data)
 

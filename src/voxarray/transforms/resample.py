@@ -29,7 +29,7 @@ _FWHM = 2 * math.sqrt(2 * math.log(2))
 
 
 class Resample(SpatialTransform):
-    """Bring images onto another grid. Images of a subject that are on one grid stay on one grid.
+    """Bring images onto another grid. Images that share a grid before share one afterwards, too.
 
     Examples:
         >>> scan = vx.testing.sample()

@@ -215,8 +215,8 @@ class AffineIndex(xr.Index):
         if any(axis.dropped for axis in self.placement.axes):
             raise self.placement.mismatch(
                 other.placement,
-                f"{differ}, and xarray aligns no array from which an integer index took an axis",
-                "index with a slice of one voxel instead",
+                f"{differ}, and xarray cannot align arrays that lost an axis by an integer index",
+                "write [3:4] instead of [3]",
             )
 
     def join(self, other: AffineIndex, how: str = "inner") -> AffineIndex:

@@ -161,10 +161,11 @@ def _level_of(group: str, level: int, source: Source) -> int:
     if name == "" and level in range(source.levels):
         return level
     if number is None or number >= source.levels or level not in (0, number):
+        last = source.levels - 1
         groups = ", ".join(f"scale{n}" for n in range(source.levels))
         raise OutOfRangeError(
-            f"there is no group {group!r} at level {level}; there are {groups}, 'scale1' being "
-            "level=1",
+            f"there is no group {group!r} at level {level}. Groups are {groups}. "
+            f"group='scale{last}' means level={last}: give one of the two, or matching ones",
             code="NO_LEVEL",
             path=source.path,
         )

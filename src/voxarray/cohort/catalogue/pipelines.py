@@ -73,13 +73,13 @@ def refuse_other_pipelines(folder: CohortLayout, plan: Plan, pipeline: str | Non
     )
     if not others:
         return
-    keep = "" if pipeline is None else ", or keep both by save(mixed=True) (preprocess --mixed)"
+    keep = "" if pipeline is None else "; or keep both with save(mixed=True) (preprocess --mixed)"
     count = f"{len(others)} archive{'s' if len(others) > 1 else ''}"
     raise FormatError(
         f"{folder.subjects} holds {count}, such as {others[0]}, made by another pipeline, or by an "
         "older voxarray that did not record the pipeline: this run would not replace these, and "
-        "the catalogue would list the results of both; save all subjects, choose another folder, "
-        f"delete what is not wanted{keep}",
+        "the catalogue would list the results of both pipelines. Do one of these: save all "
+        f"subjects again; choose another folder; delete the archives that you do not want{keep}",
         code="OTHER_PIPELINE",
         path=folder.root,
     )

@@ -319,9 +319,9 @@ def _warn_of_labels_elsewhere(table: pd.DataFrame, expression: str) -> None:
     )
     warn_by_code(
         "LABELS_ELSEWHERE",
-        f"no image matches {expression!r:.200}: label maps of the same subjects are stored with "
-        f"another image, or in archives of their own{example}. {_LABELS} holds the label maps in "
-        f"the archive of an image; {IMAGES} holds all images and label maps of its subject",
+        f"no image matches {expression!r:.200}. Write {IMAGES} instead of {_LABELS} in the query: "
+        f"{_LABELS} names only the label maps stored in the row's own archive{example}; {IMAGES} "
+        "names all images and label maps of the subject",
     )
 
 

@@ -148,8 +148,8 @@ def _remarks(size: TiffSize, stored: StoredVoxels, ome: OmeXml | None) -> list[s
         )
     if ome is not None and ome.described_in:
         found.append(
-            f"PART_OF_IMAGE: {ome.described_in!r} describes the image of which this file holds "
-            "some planes; only these are read: open that file to read all"
+            "PART_OF_IMAGE: this file holds only some planes of an image, and only these are read. "
+            f"To read all planes, open {ome.described_in!r}"
         )
     return found
 

@@ -121,8 +121,8 @@ def _coordinate(store: Store, group: Node | None, name: str) -> Positions | None
     array = ZarrVoxels.of(store, node)
     if len(array.shape) > 1 or (array.shape and array.shape[0] > _MAX_COORDINATES):
         raise FormatError(
-            f"{node.key} of {store.path} has the shape {array.shape}, and the positions along an "
-            "axis are a row of numbers: repair the coordinate",
+            f"{node.key} of {store.path} has the shape {array.shape}; expected one dimension of "
+            f"at most {_MAX_COORDINATES} positions: repair the coordinate",
             code="NOT_UNIFORM",
             path=store.path,
         )
