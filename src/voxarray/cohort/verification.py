@@ -9,10 +9,13 @@ from typing import Any
 
 from voxarray.archive.verify import Problem, compare, examine
 from voxarray.cohort.discover.archives import Holdings, holdings
-from voxarray.cohort.discover.search import search
+from voxarray.cohort.discover.manifest_table import columns_of
+from voxarray.cohort.discover.search import is_manifest, search
+from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import InputSelection
+from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.verify import Verdict, refused, verify_below, verify_cohort
-from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError
+from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError, VoxarrayError
 from voxarray.core.given_paths import path_text, path_texts
 from voxarray.core.progress import Progress, ProgressOption, reporting
 from voxarray.formats.registry import format_of, open_source
@@ -117,7 +120,7 @@ def verify_against(
     yield from map(refused, contents.refused)
     if contents.cohorts:
         root = contents.cohorts[0].root
-        inputs = search(source_paths, root, InputSelection())
+        inputs = search(source_paths, root, _columns(contents.cohorts[0], source_paths))
         locations = {item.source: item.location for item in inputs}
         yield from verify_cohort(root, quick=quick, locations=locations, begin=begin)
         return
@@ -126,6 +129,21 @@ def verify_against(
     examination = examine(path, report, quick=quick)
     problems = examination.problems or compare(path, open_source(source_paths[0]), report)
     yield Verdict.of(path, examination, problems)
+
+
+def _columns(folder: CohortLayout, sources: Sequence[str]) -> InputSelection:
+    """The columns of manifests of which a cohort was made: its images are called after them."""
+    tables = [
+        columns_of(os.path.expanduser(one)) for one in map(as_local, sources) if is_manifest(one)
+    ]
+    try:
+        items = Plan.read(folder.plan).items if tables else ()
+    except (VoxarrayError, OSError):  # which is told with the cohort
+        return InputSelection()
+    names = [item.facts.get("_image", item.image) for item in items]
+    names += [layer.name for item in items for layer in item.layers]
+    in_all = [one for one in dict.fromkeys(names) if all(one in table for table in tables)]
+    return InputSelection(image_columns=tuple(in_all))
 
 
 def require_comparable(contents: Holdings, sources: Sequence[str | os.PathLike[str]]) -> None:

@@ -75,6 +75,15 @@ def found_in(
             )
 
 
+def columns_of(path: str) -> frozenset[str]:
+    """Names of the columns of a manifest.
+
+    Raises:
+        FormatError: If it cannot be read (``BAD_MANIFEST``).
+    """
+    return frozenset(_names_and_rows(path)[0])
+
+
 def _text(cell: Any) -> str:
     """A cell as text; the number 0 is a name, too, and not empty."""
     return "" if cell is None else str(cell)

@@ -75,10 +75,18 @@ def search(
     return told_apart(marked(found))
 
 
+def is_manifest(source: str) -> bool:
+    """Whether a source is a table with a row per subject."""
+    return _is_file_named(source, manifest_table.SUFFIXES)
+
+
 def _is_listing(source: str) -> bool:
+    return _is_file_named(source, (*manifest_table.SUFFIXES, LIST_SUFFIX))
+
+
+def _is_file_named(source: str, suffixes: tuple[str, ...]) -> bool:
     path = os.path.expanduser(source)
-    listings = (*manifest_table.SUFFIXES, LIST_SUFFIX)
-    return not is_url(source) and path.lower().endswith(listings) and os.path.isfile(path)
+    return not is_url(source) and path.lower().endswith(suffixes) and os.path.isfile(path)
 
 
 def cohort_named(sources: Sequence[str]) -> str | None:
