@@ -212,6 +212,7 @@ def test_no_file_is_asked_about_more_often(archives, monkeypatch):
         "",
         "/manifest.json",
         "/manifest.json",
+        "/scale0/image/c/0/0/0/0",  # mapped: whether it was written since its chunks were checked
     ]
 
 

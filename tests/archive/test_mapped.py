@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from archive_samples import archive, blobs
 
 from voxarray.archive.source import open_archive
 from voxarray.core import page_cache
-from voxarray.core.errors import ChecksumError
+from voxarray.core.errors import ChecksumError, VoxarrayError
 from voxarray.geometry.selection import Selection
 from voxarray.storage import mapped
 
@@ -40,7 +41,8 @@ def test_reading_into_memory_of_the_caller(source):
     np.testing.assert_array_equal(out, blobs(SHAPE)[selection.slices()])
 
 
-def test_a_chunk_is_checked_again_after_its_pages_were_given_back(source):
+def test_a_chunk_is_checked_again_after_its_pages_were_given_back(source, monkeypatch):
+    monkeypatch.setattr(mapped.MappedShard, "look", lambda *_: None)  # a disk changes no times
     whole = Selection.whole(SHAPE)
     source.read(whole)
     file = Path(source.path)
@@ -50,6 +52,32 @@ def test_a_chunk_is_checked_again_after_its_pages_were_given_back(source):
     mapped.forget()
     with pytest.raises(ChecksumError, match="chunk"):
         source.read(whole)
+
+
+@pytest.mark.parametrize("keeps_time", [False, True])  # cp, or cp -p
+def test_a_chunk_is_checked_again_after_its_file_was_written_in_place(source, keeps_time):
+    whole = Selection.whole(SHAPE)
+    source.read(whole)
+    file = Path(source.path)
+    shard = file if file.is_file() else file / "scale0/image/c/0/0/0/0"
+    before = shard.stat()
+    time.sleep(0.02)  # as coarse as times of files are
+    damage(shard)
+    if not keeps_time:
+        os.utime(shard)
+    assert (shard.stat().st_mtime_ns == before.st_mtime_ns) == keeps_time
+    for _ in range(2):
+        with pytest.raises(VoxarrayError, match=r"chunk|SOURCE_CHANGED"):
+            source.read(whole)
+
+
+def test_a_file_with_new_rights_and_times_is_the_same(source):
+    whole = Selection.whole(SHAPE)
+    source.read(whole)
+    for file in [one for one in Path(source.path).rglob("c/0/0/0/0") if one.is_file()]:
+        file.chmod(0o640)
+        os.utime(file)
+    np.testing.assert_array_equal(source.read(whole), blobs(SHAPE))
 
 
 def test_chunks_are_checked_again_beyond_the_limit_of_caches(source, monkeypatch):

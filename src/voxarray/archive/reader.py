@@ -231,6 +231,8 @@ class ShardedArray:
                 if shards and len(shards) >= _shards_at_hand():
                     shards.clear()
                 handle = shards[position] = self._shard(position)
+                if is_raw:
+                    self._look_at(handle, position)
             slot = n.slot + z.slot + y.slot + x.slot
             offset = handle.index.offsets[slot]
             if offset < 0:
@@ -294,6 +296,12 @@ class ShardedArray:
         key = f"{self.key}/{chunk_key(position)}"
         slots = math.prod(self.layout.chunks_per_shard)
         return handle_cache.shard(self.store, self.opened, key, slots)
+
+    def _look_at(self, handle: ShardHandle, position: Index4) -> None:
+        """Notice once in each read whether a mapped shard was written in place."""
+        shard = handle.mapped()
+        if shard is not None:
+            shard.look(self.store.file_of(f"{self.key}/{chunk_key(position)}"))
 
     def _encoded(self, shard: ShardHandle, offset: int, length: int) -> NDArray[np.uint8]:
         """The bytes of a chunk, in memory that is reused for the next chunk."""

@@ -1,10 +1,10 @@
 """Shards whose chunks are stored as they are, seen as memory: voxels go from the page cache to the
 result in one copy.
 
-Only shards of a published archive are mapped, which nobody changes in place; their size is checked
-against the manifest first. A chunk is checked against its crc32c when it is touched first, not
-each time, and again when as much was checked as caches may hold
-(`voxarray.core.memory.cache_limit`).
+Only shards of a published archive are mapped, which nobody should change in place; their size is
+checked against the manifest first. A chunk is checked against its crc32c when it is touched first,
+not each time, and again when as much was checked as caches may hold
+(`voxarray.core.memory.cache_limit`), or when the times of its file have changed.
 What of it is resident is bounded by `voxarray.core.page_cache`.
 """
 
@@ -37,7 +37,7 @@ class MappedShard:
         size: Bytes of the shard.
     """
 
-    __slots__ = ("__weakref__", "bytes", "checked")
+    __slots__ = ("__weakref__", "_times", "bytes", "checked")
 
     def __init__(self, fd: int, start: int, size: int) -> None:
         # A map begins at a page, and a shard in a zip begins anywhere.
@@ -48,8 +48,24 @@ class MappedShard:
         )
         self.checked: set[int] = set()
         """Offsets of chunks that have been found intact, and need not be checked again yet."""
+        self._times: tuple[int, int, int] | None = None
         with _lock:
             _open.add(self)
+
+    def look(self, path: str) -> None:
+        """Check all chunks again if the file was written since the last look.
+
+        Args:
+            path: Of the file. If another file has its name now, chunks are checked once more.
+        """
+        try:
+            status = os.stat(path)
+        except OSError:
+            return
+        times = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+        if times != self._times:
+            self._times = times  # first: what is checked from now on was written before, or is told
+            self.checked.clear()
 
     def note(self, offset: int, length: int) -> None:
         """Remember that the chunk at ``offset`` is intact, unless that is long ago for many."""

@@ -193,6 +193,10 @@ class Store(ABC):
     def identity(self, key: str) -> Hashable:
         """What makes a file the one that it is now, in any process."""
 
+    def file_of(self, key: str) -> str:
+        """Path of the file in which the bytes of a key lie."""
+        return f"{self.path}/{key}"
+
     def changed_since(self, key: str, opened: int) -> bool:  # noqa: ARG002
         """Whether a file was changed or deleted after a time (ns), where that can be told."""
         return False

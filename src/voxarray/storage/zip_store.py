@@ -70,6 +70,9 @@ class ZipStore(Store):
         below = (name[len(start) :].split("/") for name in _members(self) if name.startswith(start))
         return sorted({names[0] for names in below if len(names) > 1})
 
+    def file_of(self, key: str) -> str:  # noqa: ARG002  # the zip itself
+        return self.path
+
     def identity(self, key: str) -> Hashable:  # noqa: ARG002  # a file of a zip cannot change alone
         return self.file
 
