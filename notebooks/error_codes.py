@@ -10,9 +10,10 @@ from __future__ import annotations
 import ast
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 SOURCE = Path(__file__).parents[1] / "src" / "voxarray"
 GUIDES = Path(__file__).parent / "pages" / "how-to"
@@ -35,6 +36,8 @@ class ErrorCode:
         says: The message at the first place, with ``…`` for what depends on the file.
         modules: Where it comes from.
         messages: What it says at every place, ``says`` first.
+        meaning: What its class of errors means, if it is the code of a class; it is the first of
+            ``messages``, too.
     """
 
     code: str
@@ -42,6 +45,7 @@ class ErrorCode:
     says: str
     modules: tuple[str, ...]
     messages: tuple[str, ...]
+    meaning: str
 
 
 def error_codes(source: Path = SOURCE) -> list[ErrorCode]:
@@ -50,28 +54,44 @@ def error_codes(source: Path = SOURCE) -> list[ErrorCode]:
     Args:
         source: Folder of the package.
     """
+    errors = source / "core" / "errors.py"  # first, since it says what codes of classes mean
+    defaults = _defaults(ast.parse(errors.read_text("utf-8"))) if errors.is_file() else {}
     uses: dict[str, list[tuple[str, str, str]]] = {}
-    for file in sorted(source.rglob("*.py")):
+    for file in sorted(source.rglob("*.py"), key=lambda file: (file != errors, file)):
         module = ".".join(("voxarray", *file.relative_to(source).with_suffix("").parts))
         tree = ast.parse(file.read_text("utf-8"))
-        for code, error, says in _uses(tree):
+        for code, error, says in _uses(tree, defaults):
             uses.setdefault(code, []).append((error, says, module))
+    meanings = dict(defaults.values())
     return [
         ErrorCode(
             code,
             tuple(dict.fromkeys(error for error, _, _ in found if error)),
             next((says for _, says, _ in found if says), ""),
-            tuple(dict.fromkeys(module for _, _, module in found)),
+            tuple(sorted({module for _, _, module in found})),
             tuple(dict.fromkeys(says for _, says, _ in found if says)),
+            meanings.get(code, ""),
         )
         for code, found in sorted(uses.items())
     ]
 
 
-def _uses(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
+def _defaults(tree: ast.Module) -> dict[str, tuple[str, str]]:
+    """Codes of classes of errors, and what these mean, by the names of the classes."""
+    return {
+        node.name: (code, _meaning(node))
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for inner in node.body
+        if isinstance(inner, ast.Assign) and _name(inner.targets[0]) == "default_code"
+        for code in _codes(inner.value, {})
+    }
+
+
+def _uses(tree: ast.Module, defaults: dict[str, tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
     """Code, what carries it, and its message; empty texts where the source does not tell."""
     takers, names = dict(_takers(tree)), _constants(tree)
-    carriers = _carriers(tree)
+    carriers, parts = _carriers(tree), _parts(tree)
     yield from _warned(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
@@ -83,9 +103,13 @@ def _uses(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
             carrier = carriers.get(id(node), "")
             yield from ((code, carrier, "") for code in _assigned(node, names))
         elif isinstance(node, ast.Call):
+            of_node = parts.get(id(node), {})
             for given in _arguments(node, takers):
                 for code in _codes(given, names):
-                    yield code, _carrier(node, takers), _message(node)
+                    yield code, _carrier(node, takers), _message(node, of_node)
+            own = _name(node.func)
+            if own in defaults and not any(one.arg in ("code", None) for one in node.keywords):
+                yield defaults[own][0], own, _message(node, of_node)
 
 
 def _warned(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
@@ -192,22 +216,47 @@ def _carrier(call: ast.Call, takers: dict[str, tuple[int, str]]) -> str:
     return name if name[:1].isupper() else made if made[:1].isupper() else ""
 
 
-def _message(call: ast.Call) -> str:
+def _parts(tree: ast.Module) -> dict[int, dict[str, ast.expr]]:
+    """By call, the expressions of the variables that its function sets once."""
+    found: dict[int, dict[str, ast.expr]] = {}
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        once: dict[str, list[ast.expr]] = {}
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                once.setdefault(node.targets[0].id, []).append(node.value)
+        parts = {name: values[0] for name, values in once.items() if len(values) == 1}
+        found.update({id(one): parts for one in ast.walk(function) if isinstance(one, ast.Call)})
+    return found
+
+
+def _message(call: ast.Call, parts: Mapping[str, ast.expr]) -> str:
     for given in call.args:
-        text = _text(given)
+        text = _text(given, parts)
         if " " in text and re.search(r"\w", text):
             return text
     return ""
 
 
-def _text(value: ast.expr) -> str:
-    """The text of a literal, with a mark for what is put into it."""
+def _text(value: ast.expr, parts: Mapping[str, ast.expr] = MappingProxyType({})) -> str:
+    """The text of a literal, with a mark for what is put into it.
+
+    Of two branches, the longer text is taken: that of several things, and not of one.
+    """
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         return value.value
     if isinstance(value, ast.JoinedStr):
-        return "".join(_text(one) if isinstance(one, ast.Constant) else "…" for one in value.values)
+        return re.sub("…{2,}", "…", "".join(_text(one, parts) for one in value.values))
+    if isinstance(value, ast.FormattedValue):
+        return _text(value.value, parts)
     if isinstance(value, ast.BinOp):
-        return _text(value.left) + _text(value.right)
+        return _text(value.left, parts) + _text(value.right, parts)
+    if isinstance(value, ast.IfExp):
+        return max(_text(value.body, parts), _text(value.orelse, parts), key=len) or "…"
+    if isinstance(value, ast.Name) and value.id in parts:
+        others = {name: part for name, part in parts.items() if name != value.id}
+        return _text(parts[value.id], others)
     return "…"
 
 
@@ -216,33 +265,50 @@ def _name(node: ast.expr) -> str:
 
 
 _PUT_TOGETHER = {
-    "AFFINE_MISMATCH": "The copies of the affine in an archive differ, or differ from its source. "
-    "Convert the source again.",
     "BAD_LABELS": "The name or colour of a label is invalid. Names are texts; colours are (r, g, "
     "b) from 0 to 255, or #rrggbb.",
     "CONTRADICTION": "An archive stores a fact twice, and the copies differ; the message names "
     "them. Convert the source again.",
     "EXTRA_FILE": "An archive holds a file that its manifest does not name. Move it elsewhere.",
     "LEFTOVER": "An interrupted writer left this object in a bucket, where nobody reads it. Remove "
-    "it with `voxarray clean`.",
+    "it with voxarray clean. LEFT_OVER is about files of an export.",
     "NO_THREADS": "The system starts no more threads in this process. Check its limits of memory "
     "and processes (`ulimit -v`, `ulimit -u`), or use fewer workers.",
-    "OUTDATED": "The source has changed since it was converted. Convert it again.",
     "UNEXPECTED": "An error that voxarray did not foresee; the message names it and its place. "
     "Report it.",
-    "WORKER_STUCK": "A worker no longer ends the images that it began. Run the same command again.",
 }
 """What codes mean whose messages no single place of the code holds."""
+
+_EXPLAINED = {
+    "AFFINE_MISMATCH": "The copies of the affine in an archive differ, or differ from its source. "
+    "Convert the source again.",
+    "LABELS_ALONE": "Label maps belong to a subject that has no image. Change the patterns so that "
+    "both give the same name.",
+    "LEFT_OVER": "A folder of exported files holds files of an earlier export. LEFTOVER is about "
+    "objects in a bucket.",
+    "NOTHING_FOUND": "The sources hold no image that fits the patterns or the query, or the folder "
+    "holds no archive.",
+    "PIPELINE_REPLACED": "Archives in the folder that another pipeline had made were replaced; the "
+    "message begins with their number.",
+    "SAME_LABELS": "Prediction and reference are the same label map; the message begins with its "
+    "path. For two cohorts, it says for how many subjects that is so.",
+    "WORKER_STUCK": "A worker no longer ends the images that it began. Run the same command again.",
+}
+"""What codes mean whose messages are put together for the most part from other texts."""
 
 _HEADING = """# Error codes
 
 Every error of voxarray has a `code`, which stays the same from release to release, and a message
 that says what was seen, what was expected and what to do. Most warnings begin with a code, too.
 This page lists all codes with their messages, read from the code; … stands for a value that the
-message fills in. A traceback links to the code of its error on this page. The line below a code
-names the classes of errors that carry it, and the packages of voxarray that it comes from.
-`VoxarrayWarning` marks a warning: nothing is interrupted. `Problem` is what `voxarray.verify`
-returns, and `Failure` is the entry of a failed image in the report of a cohort.
+message fills in. If a message has several forms, the longest is shown. A traceback links to the
+code of its error on this page. The line below a code names the classes of errors that carry it, and
+the packages of voxarray that it comes from. `VoxarrayWarning` marks a warning: nothing is
+interrupted. `Problem` is what `voxarray.verify` returns, and `Failure` is the entry of a failed
+image in the report of a cohort. `verify` also returns errors that it meets as a `Problem` with the
+same code, such as `VOXEL_MISMATCH`. A message of `verify` follows the name of what it is about, so
+it may begin with a verb. A paragraph that is not indented says what a code means; if it is the code
+of a class of errors, this is the meaning of the class.
 [The classes of errors](reference/errors.md) also inherit from built-in errors.
 """
 
@@ -284,12 +350,14 @@ def _slug(heading: str) -> str:
 def _entry(one: ErrorCode, guides: dict[str, str]) -> str:
     errors = ", ".join(f"`{error}`" for error in one.errors)
     areas = ", ".join(dict.fromkeys(module.split(".")[1] for module in one.modules))
-    texts = one.messages or (_PUT_TOGETHER[one.code],)
+    meaning = one.meaning or _EXPLAINED.get(one.code) or _PUT_TOGETHER.get(one.code, "")
+    texts = [text for text in one.messages if text != one.meaning]
+    meant = f"\n{_escaped(meaning)}\n" if meaning else ""
     messages = "".join(f"\n> {_escaped(text)}\n" for text in texts)
     head = f"\n## {one.code} {{ #{one.code.lower()} }}\n\n"
     links = ", ".join(f"[{heading}]({link})" for link, heading in guides.items())
     more = f"\nMore in {links}.\n" if links else ""
-    return f"{head}{errors}{', ' * bool(errors)}from {areas}\n{messages}{more}"
+    return f"{head}{errors}{', ' * bool(errors)}from {areas}\n{meant}{messages}{more}"
 
 
 def _escaped(text: str) -> str:

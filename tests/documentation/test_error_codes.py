@@ -115,6 +115,33 @@ def test_every_code_says_what_raises_it_and_why(table):
     assert {"NOT_METAIMAGE", "BAD_HEADER", "WORKER_LOST", "OUT_OF_MEMORY"} <= table.keys()
 
 
+def test_messages_are_read_with_the_texts_that_are_put_into_them(table):
+    assert table["OTHER_FORM"].says.startswith("… lies in …, which is an archive, and files")
+    assert "… subjects have no row in …, such as …" in table["METADATA_ABSENT"].says
+    assert "… images that were planned before are no longer" in table["SOURCES_ABSENT"].says
+    assert any("differs from its source" in text for text in table["NOT_COMPARED"].messages)
+    assert not [code for code, one in table.items() if any("……" in x for x in one.messages)]
+    explained = sys.modules["codes"]._EXPLAINED
+    thin = {
+        code
+        for code, one in table.items()
+        if any(re.match("…[.;] |nothing to do: in … …", text) for text in one.messages)
+    }
+    assert thin == {"NOTHING_FOUND", "PIPELINE_REPLACED", "SAME_LABELS", "WORKER_STUCK"}
+    assert explained.keys() >= thin
+
+
+def test_errors_without_a_code_are_told_below_that_of_their_class(table):
+    page = sys.modules["codes"].page()
+    for code, error in (("BAD_AFFINE", errors.GridError), ("EXISTS", errors.ArchiveExistsError)):
+        assert table[code].meaning == table[code].messages[0]
+        entry = page.split(f"\n## {code} ")[1].split("\n## ")[0]
+        first = (error.__doc__ or "").split("\n")[0]
+        assert f"\n{first}" in entry
+        assert f"> {first}" not in entry
+        assert entry.count("\n> ") > 4
+
+
 def test_names_that_are_no_codes_are_left_out(table):
     assert not {"SLURM_JOB_ID", "RLIMIT_AS", "YBR_FULL", "MET_CHAR"} & table.keys()
 

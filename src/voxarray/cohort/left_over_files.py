@@ -26,12 +26,11 @@ def warn_of_left_over(items: Sequence[Item], root: str, suffix: str) -> None:
     files = _left_over(items, root, suffix)
     if not files:
         return
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    more = f" and {len(files) - 1} more are older files" if len(files) > 1 else " is an older file"
     warn_by_code(
         "LEFT_OVER",
-        f"{files[0]}{more} is an older file; this export wrote no image of that name, since its "
-        "image or label map was removed, renamed or not chosen. Delete the files that you do not "
-        "want",
+        f"{files[0]}{more}; this export wrote no image of that name, since its image or label map "
+        "was removed, renamed or not chosen. Delete the files that you do not want",
     )
 
 

@@ -138,7 +138,11 @@ class Grid:
 
     @property
     def bounds(self) -> Points:
-        """(2, 3) smallest and largest world coordinates that the voxels reach, RAS+ mm."""
+        """(2, 3) smallest and largest world coordinates that the voxels reach, RAS+ mm.
+
+        Half a voxel beyond the outer centres. `voxarray.Image.bounds` is something else: the
+        centres of the first and the last voxel.
+        """
         corners = self.corners()
         return np.stack([corners.min(axis=0), corners.max(axis=0)])
 
@@ -180,7 +184,11 @@ class Grid:
         ``n * factor`` is not whole, the far end moves by less than a voxel.
         """
         if not all(math.isfinite(f) and f > 0 for f in factors):
-            raise GridError(f"zoom factors must be positive, got {tuple(factors)}", code="BAD_ZOOM")
+            raise GridError(
+                f"zoom factors must be positive and finite, got {tuple(factors)}: give a number "
+                "such as 2 for each of W, H and D",
+                code="BAD_ZOOM",
+            )
         shape = [max(1, round(n * f)) for n, f in zip(self.shape, factors, strict=True)]
         return self._resized(shape, [1 / f for f in factors])
 

@@ -82,7 +82,11 @@ class GeometryMixin:
 
     @property
     def bounds(self) -> NDArray[np.float64]:
-        """(2, 3) centres of the first and the last voxel, RAS+ mm; not sorted."""
+        """(2, 3) centres of the first and the last voxel, RAS+ mm; not sorted.
+
+        `voxarray.Grid.bounds` is something else: the smallest and largest coordinates that the
+        voxels reach.
+        """
         return self.grid.to_world([(0, 0, 0), [n - 1 for n in self.spatial_shape]])
 
     def get_bounds(self) -> tuple[Interval, Interval, Interval]:

@@ -128,7 +128,9 @@ def _one(path: Any, owner: str) -> OnePath:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise StateError(
-            f"Conversion to path not possible for {text!r}: {error}", code="BAD_PATH"
+            f"Conversion to path not possible for {text!r}: {error} Check the name after ~, or "
+            "write the path in full",
+            code="BAD_PATH",
         ) from None
 
 

@@ -98,7 +98,7 @@ class Montage:
         given = self._images
         if reference is None:
             if given is None:
-                raise _missing("a montage is drawn over a scan, and none was given")
+                raise _missing("none was given")
             scan = ScalarImage(given) if isinstance(given, (str, os.PathLike)) else given
             if not isinstance(scan, Image):
                 raise TypeError(f"images is a scan or its path, not {type(given).__name__}")
@@ -151,4 +151,5 @@ class Montage:
 
 
 def _missing(what: str) -> StateError:
-    return StateError(f"{what}: pass images= with the scans", code="NO_SCAN")
+    text = f"a montage is drawn over scans, and {what}: pass images= with the scans"
+    return StateError(text, code="NO_SCAN")

@@ -70,7 +70,9 @@ def read_pipeline(path: str | os.PathLike[str]) -> list[Transform]:
         ) from error
     except UnicodeDecodeError:
         raise FormatError(
-            f"{name} is not a pipeline: it is not text in UTF-8", code="BAD_PIPELINE", path=name
+            f"{name} is not a pipeline: it is not text in UTF-8: save it as such",
+            code="BAD_PIPELINE",
+            path=name,
         ) from None
     entries = _entries(text, name)
     made = _steps(entries, name, "operation", 0)
@@ -88,7 +90,10 @@ def _entries(text: str, name: str) -> Any:
         return loads(text)
     except YamlError as error:
         raise FormatError(
-            f"{name} is not a pipeline: {error}", code="BAD_PIPELINE", path=name
+            f"{name} is not a pipeline: {error}. Correct the file: it is a list of operations, "
+            "such as '- operation: ToCanonical'",
+            code="BAD_PIPELINE",
+            path=name,
         ) from None
 
 
@@ -167,15 +172,24 @@ def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
 def _read(given: Any, refuse: _Refusal) -> tuple[str, dict[str, Any]]:
     """Name and arguments of an entry, which has no other keys than histories have."""
     if not isinstance(given, dict) or not isinstance(given.get("operation"), str):
-        raise refuse("BAD_PIPELINE", f"expected 'operation: NAME', not {_short(given)}")
+        raise refuse(
+            "BAD_PIPELINE",
+            f"expected 'operation: NAME', such as 'operation: ToCanonical', not {_short(given)}",
+        )
     unknown = [key for key in given if key not in _KEYS]
     if unknown:
         expected = ", ".join(sorted(_KEYS))
-        raise refuse("BAD_PIPELINE", f"the key {unknown[0]!r} is not one of {expected}")
+        raise refuse(
+            "BAD_PIPELINE", f"the key {unknown[0]!r} is not one of {expected}: correct or remove it"
+        )
     operation, arguments = given["operation"], given.get("arguments")
     arguments = {} if arguments is None else arguments
     if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
-        raise refuse("BAD_PIPELINE", f"arguments are a mapping by name, not {_short(arguments)}")
+        raise refuse(
+            "BAD_PIPELINE",
+            "arguments are a mapping by name, such as 'arguments: {target: 2}', not "
+            f"{_short(arguments)}",
+        )
     missing = opaque(arguments)
     if missing is not None:
         raise refuse(

@@ -287,7 +287,10 @@ def _checked_target(target: Any) -> Any:
             is_there = path.exists()
         if not is_there:
             raise GridError(
-                f"there is no file {path} to resample onto", code="NO_REFERENCE", path=path
+                f"there is no file {path} to resample onto: check the path; a relative path begins "
+                "at the current folder",
+                code="NO_REFERENCE",
+                path=path,
             )
         return str(path)
     if isinstance(target, (int, float, np.integer, np.floating)):

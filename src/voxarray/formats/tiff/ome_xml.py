@@ -122,7 +122,8 @@ class OmeSizes:
         if any(other != read[0] for other in read):
             remark = (
                 "AMBIGUOUS_SPACING: the OME-XML describes several images of this shape, whose "
-                "voxel sizes or time steps differ; none of them is used"
+                "voxel sizes or time steps differ; none of them is used: give the image its affine "
+                "(affine=), or export it into a file of its own"
             )
             return cls((None, None, None), 0.0, (remark,))
         return read[0]

@@ -70,7 +70,7 @@ def _direction(orientation: Any, name: str, path: str) -> NDArray[np.float64]:
 
 def _ambiguous(what: str, path: str) -> FormatError:
     return FormatError(
-        f"{what}, so nothing says where the voxels are in a patient; repair the axes of {path}",
+        f"nothing says where the voxels are in a patient, since {what}: repair the axes of {path}",
         code="BAD_ORIENTATION",
         path=path,
     )
