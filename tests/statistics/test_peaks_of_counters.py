@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dask.config
 import nibabel
 import numpy as np
 import pytest
 
+import voxarray as vx
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 
 pytestmark = pytest.mark.skipif(not can_measure(), reason="peaks are read from Linux's /proc")
@@ -54,3 +56,15 @@ def test_labels_take_no_more_than_the_budget(tmp_path, spread, dtype, call, budg
     peak = peak_above_imports(setup, f"image.{call}(labels)")
     print(f"{call}, {dtype} of {budget}: {peak.bytes / MIB:.0f} MiB")
     assert peak.bytes <= budget * MIB
+
+
+def test_what_is_kept_of_each_label_counts():
+    shape = (1, 128, 128, 128)
+    scan = vx.ScalarImage(tensor=np.random.default_rng(0).normal(size=shape).astype("f4"))
+    numbers = np.arange(np.prod(shape)).reshape(shape)
+    one, many = (vx.LabelMap(tensor=(numbers % count).astype("i2")) for count in (1, 500))
+    with dask.config.set({"voxarray.memory-budget": "70 MiB"}):
+        assert [*scan.statistics_by_label(one)] == [0]
+        with pytest.raises(vx.MemoryBudgetError, match="the statistics of 500 labels"):
+            scan.statistics_by_label(many)
+    assert len(scan.statistics_by_label(many)) == 500

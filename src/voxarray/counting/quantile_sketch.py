@@ -61,6 +61,12 @@ class Sketch:
         for moved in _moved(other._content(), other._exponent, self._exponent):
             self._count(*moved)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held for the counts."""
+        table = 0 if self._table is None else self._table.nbytes
+        return table + sum(one.nbytes for one in self._filled)
+
     def shrink(self) -> None:
         """Take no more memory than what is filled needs, until more is added."""
         self._filled, self._table = self._content(), None

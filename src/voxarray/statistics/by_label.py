@@ -12,7 +12,7 @@ from voxarray.core.progress import Progress
 from voxarray.counting.tally import CentredMeasures, Measures
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces, require_room
-from voxarray.statistics.passes import measuring_bytes, part_of_mask, require_mask
+from voxarray.statistics.passes import TABLES, measuring_bytes, part_of_mask, require_mask
 from voxarray.statistics.summary import Statistics
 from voxarray.statistics.value_counts import is_countable
 
@@ -28,7 +28,8 @@ def statistics_by_label(
 ) -> dict[int | float, Statistics]:
     """Statistics of the voxels of every label, ascending by label, in one pass over both, or two.
 
-    A second pass counts the labels again whose values are far from 0 and differ little.
+    A second pass counts the labels again whose values are far from 0 and differ little. A
+    distribution is kept of each label; if these exceed the budget, counting ends with an error.
 
     Args:
         source: The voxels.
@@ -37,6 +38,7 @@ def statistics_by_label(
 
     Raises:
         GridError: If the labels are on another grid (``MASK_MISMATCH``).
+        MemoryBudgetError: If the pieces, and what is kept of each label, exceed the budget.
         UnsupportedError: If there are more than `MAX_LABELS` labels, or voxels are complex (codes
             ``TOO_MANY_VALUES``, ``UNSUPPORTED_DTYPE``).
     """
@@ -55,7 +57,8 @@ def statistics_by_label(
     measures: dict[int | float, Measures] = {}
     both = source.dtype.itemsize + labels.dtype.itemsize
     require_room(source, 2 * both + _PLACE, "the statistics")  # while a piece is sorted
-    require_room(source, both, "the statistics", measuring_bytes(source))  # while it is counted
+    counting = measuring_bytes(source)
+    require_room(source, both, "the statistics", counting)  # while it is counted
     for box, voxels in pieces(source, report):
         for label, values in _groups(voxels, part_of_mask(labels, box)):
             measure = measures.setdefault(label, Measures())
@@ -70,6 +73,10 @@ def statistics_by_label(
                 code="TOO_MANY_VALUES",
                 path=labels.path,
             )
+        # How many labels there are, and how many values each has, is known no sooner.
+        kept = sum(measure.sketch.nbytes for measure in measures.values())
+        more = max(0, kept - TABLES)  # so much of them is in what counting takes
+        require_room(source, both, f"the statistics of {len(measures):,} labels", counting + more)
     found = {}
     for label in sorted(measures):
         measure = measures.pop(label)  # a second pass needs the room

@@ -37,7 +37,7 @@ _MOST_THREADS = 4
 _COUNTING = 4 << 20
 """Bytes that a counter of small integers holds: tables, and voxels as `bincount` takes them."""
 
-_TABLES = 22 << 20
+TABLES = 22 << 20
 """Bytes of the bins of a counter of floats, and of those of the values counted last."""
 
 _COPIES = 33
@@ -102,7 +102,7 @@ def _most_threads() -> int:
 def measuring_bytes(source: Source) -> int:
     """Bytes that a counter of floats holds; afterwards, what it found takes no more."""
     voxels = math.prod(source.shape)
-    return _COPIES * min(voxels, MEASURED) + min(_TABLES, voxels * _TABLES // FEW)
+    return _COPIES * min(voxels, MEASURED) + min(TABLES, voxels * TABLES // FEW)
 
 
 def _count(
