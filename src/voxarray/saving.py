@@ -31,6 +31,7 @@ from voxarray.source.storable import refuse_beyond_disks
 from voxarray.statistics.decoded_copies import staged, when_staged
 from voxarray.storage.archive_names import is_zip_name
 from voxarray.storage.destination import destination_of, local_destination
+from voxarray.storage.outer_archive import refuse_place_in_archive
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.uploads import refuse_existing, size_of, uploading
 
@@ -196,9 +197,12 @@ def convert(
 
 
 def _destination(path: str | os.PathLike[str]) -> str:
-    """A local path as it is given, or the URL of a place in a bucket."""
+    """A local path as it is given, or the URL of a place in a bucket; neither in an archive."""
     destination = destination_of(path)
-    return destination if is_url(destination) else os.path.expanduser(local_destination(path))
+    if not is_url(destination):
+        destination = os.path.expanduser(local_destination(path))
+    refuse_place_in_archive(destination)
+    return destination
 
 
 def _write(request: SaveRequest, written: Format) -> None:

@@ -33,6 +33,7 @@ from voxarray.saving import projected_peak, save
 from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.storage.destination import local_destination
+from voxarray.storage.outer_archive import refuse_place_in_archive
 
 _ARCHIVES = "zarr"
 
@@ -93,6 +94,7 @@ class Inference:
         target = _target(destination, overwrite)
         scan = self.scan(images)
         _require_apart(target, scan)
+        refuse_place_in_archive(target)
         placement = self.placement(scan, target)
         if not self._is_archive(target):
             require_writable(
