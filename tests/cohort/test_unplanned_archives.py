@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 from cohort_samples import archives, run, save
 
@@ -76,3 +77,70 @@ def test_an_archive_that_does_not_count_is_not_called_absent(cohort, tmp_path):
     shutil.rmtree(archives(tmp_path / "other")[1])
     (missing,) = finalise(tmp_path / "other").missing
     assert missing.message == "not converted yet"
+
+
+PATTERNS = (
+    *("--image-pattern", "t1={subject}/t1.nii", "--image-pattern", "t2={subject}/t2.nii"),
+    *("--label-pattern", "seg={subject}/seg.nii"),
+)
+
+
+def _labels(path, spacing, value=1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensor = np.full((1, 12, 10, 8), value, np.uint8)
+    vx.LabelMap(tensor=tensor, affine=np.diag([*spacing, 1])).save(path, overwrite=True)
+
+
+def _scan(path, spacing):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensor = np.arange(960, dtype=np.int16).reshape(1, 12, 10, 8)
+    vx.ScalarImage(tensor=tensor, affine=np.diag([*spacing, 1])).save(path)
+
+
+@pytest.mark.parametrize("way", ["convert", "python", "parts"])
+def test_the_old_archive_of_a_label_map_that_is_stored_elsewhere_is_warned_of(way, tmp_path):
+    scans, out = tmp_path / "in", tmp_path / "out"
+    _scan(scans / "a/t1.nii", (2, 1, 1))
+    _labels(scans / "a/seg.nii", (1, 1, 1))
+    first = run("convert", scans, out, *PATTERNS)
+    assert "NAME_COLLISION" not in first.stderr
+    old, scan = archives(out)
+    _labels(scans / "a/seg.nii", (2, 1, 1), 2)
+    if way == "python":
+        images = {"t1": "{subject}/t1.nii"}
+        labels = {"seg": "{subject}/seg.nii"}
+        with pytest.warns(vx.VoxarrayWarning, match="NAME_COLLISION") as caught:
+            vx.convert_cohort(scans, out, image_patterns=images, label_patterns=labels)
+        (told,) = [str(one.message) for one in caught if "NAME_COLLISION" in str(one.message)]
+    elif way == "convert":
+        told = run("convert", scans, out, *PATTERNS).stderr
+    else:
+        run("plan", scans, out, *PATTERNS)
+        run("convert", scans, out, *PATTERNS, "--partition", "1/1")
+        told = run("finalise", out).stderr
+    assert f"NAME_COLLISION: {out}: the subject 'a' has 'seg' twice" in told
+    assert f"An earlier run made subjects/{old.name}, and" in told
+    assert f"as subjects/{scan.name}/labels/seg" in told
+    assert "delete this archive and run voxarray finalise" in told
+    assert "remove-labels" not in told
+    shutil.rmtree(old)
+    assert "NAME_COLLISION" not in run("finalise", out).stderr
+    assert vx.verify(out) == []
+    assert bool((vx.Cohort(out)["a"]["seg"].data == 2).all())
+
+
+def test_a_label_map_is_removed_from_the_archive_of_a_scan_that_is_gone(tmp_path):
+    scans, out = tmp_path / "in", tmp_path / "out"
+    for name in ("t1", "t2"):
+        _scan(scans / f"a/{name}.nii", (1, 1, 1))
+    _labels(scans / "a/seg.nii", (1, 1, 1))
+    run("convert", scans, out, *PATTERNS)
+    os.remove(scans / "a/t1.nii")
+    told = run("convert", scans, out, *PATTERNS).stderr
+    old, _ = archives(out)
+    assert f"An earlier run made subjects/{old.name}, and" in told
+    assert "remove 'seg' from it (voxarray remove-labels), or delete this archive" in told
+    run("remove-labels", old, "seg")
+    assert "NAME_COLLISION" not in run("convert", scans, out, *PATTERNS).stderr
+    assert vx.verify(out) == []
+    assert {"t1", "t2", "seg"} <= vx.Cohort(out)["a"].keys()

@@ -12,6 +12,7 @@ from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.catalogue.agreement import Listing, stale
 from voxarray.cohort.catalogue.entry import Entry, entry_of
 from voxarray.cohort.catalogue.finalise import last_failures
+from voxarray.cohort.catalogue.namesakes import CODE, Places, namesakes
 from voxarray.cohort.catalogue.pipelines import pipeline_of
 from voxarray.cohort.discover.archives import holdings
 from voxarray.cohort.folder import CohortLayout
@@ -86,7 +87,7 @@ def verify_cohort(
     names = {os.path.basename(path) for path in archives}
     gone = listing.others(names | wanted.keys()) if listing is not None else set[str]()
     unlisted = []
-    places: dict[_Named, str] = {}
+    places: Places = {}
     for path in archives:
         name = os.path.basename(path)
         progress = begin(name) if begin is not None else None
@@ -106,7 +107,8 @@ def verify_cohort(
         if not problems and entry is not None and listing is not None:
             unlisted += [] if listing.has(name, entry) else [path]
         if entry is not None:  # at last, for it says nothing of the archive's own bytes
-            problems += _of_names(entry, name, places)
+            found_twice = namesakes(name, entry, places)
+            problems += [Problem(CODE, str(one.second), str(one)) for one in found_twice]
         yield Verdict.of(name, seen, problems, notes)
     yield from _of_catalogue(folder, unlisted, gone)
     noted = last_failures(folder) if wanted else {}
@@ -183,35 +185,6 @@ Wanted = dict[str, Item | str]
 _UNPLANNED = "of a source that the plan no longer names: it was removed, renamed or left out"
 _ON_PURPOSE = "of another pipeline than the plan's, and kept there on purpose"
 """Notes of archives."""
-
-
-_Named = tuple[str, str | None, str]
-"""Subject, pipeline and name of an image or label map; pipelines may be mixed on purpose."""
-
-
-def _of_names(entry: Entry, archive: str, places: dict[_Named, str]) -> list[Problem]:
-    """Problems of images and label maps that another archive of the subject has, too.
-
-    Args:
-        entry: Of an archive.
-        archive: Its file name.
-        places: Where the images and label maps are that were met; these are added.
-    """
-    subject, image = entry.facts["subject"], entry.facts["image"]
-    found = []
-    named = [(image, archive), *((one, f"{archive}/labels/{one}") for one in entry.labels)]
-    for name, place in named:
-        other = places.setdefault((subject, pipeline_of(entry.facts["facts"]), name), place)
-        if other != place:
-            such = "" if name == image else f' such as "image == {image!r}"'
-            text = (
-                f"has the same name, {name!r}, as {other} of the same subject, {subject!r}. A "
-                "cohort cannot open such a subject: remove one of them (a label map with voxarray "
-                "remove-labels, an archive by deleting it and running voxarray finalise), or "
-                f"choose one by a query{such}"
-            )
-            found.append(Problem("NAME_COLLISION", place, text))
-    return found
 
 
 @dataclass(frozen=True, slots=True)

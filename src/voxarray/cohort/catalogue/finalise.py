@@ -12,6 +12,7 @@ from voxarray.cohort.catalogue import manifest_entries, report
 from voxarray.cohort.catalogue import rows as catalogue
 from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.journal import records
+from voxarray.cohort.catalogue.namesakes import Namesakes, Places, namesakes, warn_of_namesakes
 from voxarray.cohort.catalogue.pipelines import pipeline_of
 from voxarray.cohort.catalogue.replacement import replace_catalogue
 from voxarray.cohort.catalogue.report import Missing
@@ -35,12 +36,14 @@ class Summary:
         strangers: Names of archives in the folder that no cohort made, or that are damaged.
         unplanned: Names of archives whose source the plan no longer names; the catalogue still
             lists them.
+        namesakes: Images and label maps of one name in two places of a subject.
     """
 
     done: int
     missing: tuple[Missing, ...]
     strangers: tuple[str, ...] = ()
     unplanned: tuple[str, ...] = ()
+    namesakes: tuple[Namesakes, ...] = ()
 
     @property
     def failed(self) -> list[Missing]:
@@ -74,11 +77,13 @@ def finalise(destination: str | os.PathLike[str]) -> Summary:
 
 def conclude(folder: CohortLayout, items: tuple[Item, ...], zipped: bool) -> Summary:
     """As `finalise`, for a plan in memory."""
-    return replace_catalogue(
+    summary = replace_catalogue(
         folder,
         lambda: (manifest_entries.entries_of(folder), last_failures(folder)),
         lambda read: _written(folder, *read, items, zipped),
     )
+    warn_of_namesakes(summary.namesakes, summary.unplanned, folder.root)
+    return summary
 
 
 def _written(
@@ -104,7 +109,14 @@ def _written(
     report.write(folder, done, missing, unplanned)
     _describe(folder)
     strangers = tuple(name for name, entry in entries.items() if entry is None)
-    return Summary(done, tuple(missing), strangers, unplanned)
+    places: Places = {}
+    twice = [
+        one
+        for name, entry in sorted(entries.items())
+        if entry is not None and name not in stale
+        for one in namesakes(name, entry, places)
+    ]
+    return Summary(done, tuple(missing), strangers, unplanned, tuple(twice))
 
 
 def _unplanned(

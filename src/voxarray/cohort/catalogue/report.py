@@ -103,8 +103,9 @@ def left_over(unplanned: Sequence[str]) -> str:
     names = ", ".join(f"subjects/{name}" for name in unplanned[:_NAMED])
     more = f" and {len(unplanned) - _NAMED} more" if len(unplanned) > _NAMED else ""
     return (
-        f"{count} still in the catalogue, though {whose} removed, renamed or left out: "
-        f"{names}{more}. Delete the archives that you do not want, and run voxarray finalise"
+        f"{count} still in the catalogue, though {whose} removed, renamed, left out, or stored in "
+        f"another archive: {names}{more}. Delete the archives that you do not want, and run "
+        "voxarray finalise"
     )
 
 
