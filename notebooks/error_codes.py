@@ -282,6 +282,8 @@ _PUT_TOGETHER = {
 _EXPLAINED = {
     "AFFINE_MISMATCH": "The copies of the affine in an archive differ, or differ from its source. "
     "Convert the source again.",
+    "INTERRUPTED": "A change of an archive was interrupted, or is still going on; the message "
+    "begins with what was being changed.",
     "LABELS_ALONE": "Label maps belong to a subject that has no image. Change the patterns so that "
     "both give the same name.",
     "LEFT_OVER": "A folder of exported files holds files of an earlier export. LEFTOVER is about "
