@@ -54,7 +54,7 @@ class Layout:
         if not positive or any(s % c for s, c in zip(self.shard, self.chunk, strict=True)):
             raise FormatError(
                 f"shards {self.shard} must be whole numbers of chunks {self.chunk}, all at least "
-                "one voxel: give other chunks or shards (chunks=, --chunk)",
+                "one voxel: restore the archive, or convert the source again",
                 code="BAD_LAYOUT",
             )
         object.__setattr__(self, "chunks_per_shard", _divide(self.shard, self.chunk))
