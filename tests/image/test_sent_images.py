@@ -1,5 +1,7 @@
 """Images that are sent to other processes, as a `DataLoader` does it: nothing here moves away."""
 
+import sys
+import threading
 from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import voxarray as vx
+from voxarray.tensors.convert import to_numpy
 
 SHAPE = (1, 20, 18, 16)
 
@@ -39,6 +42,30 @@ def test_memory_of_images_without_arrays_is_shared() -> None:
     image = _image()
     ForkingPickler.dumps(image)
     assert image.data.is_shared()
+
+
+def test_arrays_may_be_made_while_another_image_is_sent() -> None:
+    """In another thread; 2,000 times, for threads take turns by chance."""
+    image, kept, done = vx.ScalarImage(tensor=torch.rand(1, 2, 2, 2)), [], threading.Event()
+    array = image.numpy()  # or the image would be shared, and arrays not looked for
+
+    def make() -> None:
+        while not done.is_set():
+            kept.append(to_numpy(torch.zeros(1, 2, 2, 2)))
+            if len(kept) > 3000:
+                kept.clear()
+
+    thread, interval = threading.Thread(target=make), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread.start()
+    try:
+        for _ in range(2000):
+            ForkingPickler.dumps(image)
+    finally:
+        done.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert np.array_equal(array, image.data)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ def _is_seen(tensor: torch.Tensor) -> bool:
     if tensor.untyped_storage().is_shared():  # its memory does not move again
         return False
     at = tensor.untyped_storage().data_ptr()
-    return any(address == at for address, _ in list(_views))
+    # Not `list(_views)`, which fails if another thread makes an array meanwhile.
+    return any(view.key[0] == at for view in _views.valuerefs())
 
 
 class SentByValue(torch.Tensor):
