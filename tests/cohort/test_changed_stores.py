@@ -9,6 +9,7 @@ import pytest
 import zarr
 
 import voxarray as vx
+from voxarray.cohort.plan.fingerprint import InputFingerprint
 
 
 @pytest.fixture(params=[2, 3])
@@ -67,3 +68,14 @@ def test_a_copied_cohort_of_archives_is_told_by_manifests(tmp_path):
     assert converted(tmp_path / "in")[0] == 1
     shutil.copytree(tmp_path / "in/a.ome.zarr/scale0", tmp_path / "in/a.ome.zarr/more")
     assert converted(tmp_path / "in")[0] == 0
+
+
+def test_no_store_is_looked_for_below_a_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.nii"
+    vx.testing.sample((4, 4, 4)).save(path)
+    InputFingerprint.of(str(path))  # what is imported now is not counted
+    asked, stat = [], os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **more: asked.append(path) or stat(path, **more))
+    InputFingerprint.of(str(path))
+    assert {os.fspath(one) for one in asked} == {str(path)}
+    assert len(asked) <= 2  # of each of 100,000 images

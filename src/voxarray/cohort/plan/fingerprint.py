@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from voxarray.core import portable
@@ -44,10 +45,11 @@ class InputFingerprint:
         if is_url(location):
             source = open_source(location)
             return cls(source.bytes_on_disk or 0, 0, _short(source.token()))
-        if _is_foreign_store(location):
+        paths = _files(location)
+        if _is_foreign_store(location, paths):
             return cls._of_store(location)
         rows = []
-        for path in _files(location):
+        for path in paths:
             file = FileIdentity.of(path)
             rows.append((os.path.basename(path), file.size, file.mtime_ns))
         if not rows:
@@ -93,10 +95,16 @@ def header_digest(location: str) -> str:
         os.close(fd)
 
 
-def _is_foreign_store(location: str) -> bool:
-    """Whether a folder is a Zarr store without a manifest, whose change shows any other change."""
-    found = [os.path.isfile(os.path.join(location, name)) for name in _ZARR]
-    return any(found) and not found[_ZARR.index(_MANIFEST)]
+def _is_foreign_store(location: str, paths: Sequence[str]) -> bool:
+    """Whether an input is a Zarr store without a manifest, whose change shows any other change.
+
+    Args:
+        location: Of the input.
+        paths: Of its files, as `_files` has them: of a store these say what it is, a manifest
+            first. So no file has to be asked about that is no store.
+    """
+    first = os.path.basename(paths[0]) if paths else ""
+    return first in _ZARR and first != _MANIFEST and os.path.isdir(location)
 
 
 def _raise(error: OSError) -> None:
