@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -11,6 +12,7 @@ from cohort_samples import archives, run, save
 import voxarray as vx
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.duplicates import AGAIN
+from voxarray.cohort.discover.globs import matches
 from voxarray.cohort.discover.linked_folders import UPWARDS
 from voxarray.cohort.discover.search import search
 from voxarray.cohort.options import InputSelection
@@ -200,3 +202,16 @@ def test_a_glob_takes_a_scan_behind_a_link_once(study, pattern):
     (study / "latest").symlink_to("sub-2")
     names = found_in(study / pattern)[0]
     assert len(names) == (1 if pattern in ("sub-2", "latest/*") else 2)
+
+
+def test_a_glob_asks_about_no_file(tmp_path, monkeypatch):
+    for number in range(5):
+        save(tmp_path / f"in/sub-{number}/t1.nii", number)
+    asked, stats = [], {name: getattr(os, name) for name in ("stat", "lstat")}
+    for name in stats:
+        monkeypatch.setattr(
+            os, name, lambda path, n=name, **more: asked.append(str(path)) or stats[n](path, **more)
+        )
+    assert len(matches(f"{tmp_path}/in/**/*.nii")) == 5
+    assert len(matches(f"{tmp_path}/in/**")) == 11
+    assert [one for one in asked if one.endswith(".nii")] == []

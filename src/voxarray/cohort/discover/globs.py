@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from voxarray.cohort.discover.duplicates import strangeness
+from voxarray.cohort.discover.listing import is_folder
 
 _ANY = "**"
 
@@ -37,7 +38,7 @@ def matches(pattern: str) -> set[str]:
             found |= matches(os.path.join(glob.escape(folder), *rest))
         else:
             found.add(folder)
-            found.update(path for path in _within(folder) if not os.path.isdir(path))
+            found.update(path for path, entry in _within(folder) if not is_folder(entry))
     return found - {""}
 
 
@@ -55,12 +56,13 @@ def _folders(above: Iterable[str]) -> Iterator[str]:
                 continue
             entered.add(place)
             yield path
-            for below in _within(path):
-                if os.path.islink(below):
-                    if os.path.isdir(below):
-                        heapq.heappush(links, _link(below))
-                elif os.path.isdir(below):
-                    waiting.append((below, os.path.join(place, os.path.basename(below))))
+            for below, entry in _within(path):
+                if not is_folder(entry):
+                    continue
+                if entry.is_symlink():
+                    heapq.heappush(links, _link(below))
+                else:
+                    waiting.append((below, os.path.join(place, entry.name)))
 
 
 def _link(path: str) -> tuple[int, str, str]:
@@ -68,12 +70,11 @@ def _link(path: str) -> tuple[int, str, str]:
     return strangeness(os.path.abspath(path), place), path, place
 
 
-def _within(folder: str) -> Iterator[str]:
-    """Paths in a folder that are not hidden; none if it may not be read."""
+def _within(folder: str) -> list[tuple[str, os.DirEntry[str]]]:
+    """Paths in a folder that are not hidden, with their entries; none if it may not be read."""
     try:
-        names = os.listdir(folder or os.curdir)
+        with os.scandir(folder or os.curdir) as entries:
+            found = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError:
-        return
-    for name in names:
-        if not name.startswith("."):
-            yield os.path.join(folder, name)
+        return []
+    return [(os.path.join(folder, entry.name), entry) for entry in found]

@@ -106,7 +106,7 @@ class FolderReader:
                 self.census.ignore(RESULTS if staging else DOTS)
             elif entry.name in results:
                 self.census.ignore(RESULTS)
-            elif _is_folder(entry):
+            elif is_folder(entry):
                 if is_image_folder(entry.path):
                     self.census.take()
                     self.census.linked |= entry.is_symlink()
@@ -184,7 +184,7 @@ def _detached_parts(folder: str) -> set[str]:
     return {os.path.join(folder, os.path.basename(part)) for part in parts}
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a folder, or a link to one; most can tell without a question."""
     try:
         return entry.is_dir()
