@@ -11,8 +11,11 @@ from cohort_samples import AFFINE, archives, run, save, touch, truth, voxels
 
 import voxarray as vx
 from voxarray.archive import publication
-from voxarray.cohort.run import task
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.plan import Plan
+from voxarray.cohort.run import absent_labels, task
 from voxarray.cohort.run.build import ExecutionOptions, build
+from voxarray.core.errors import ArchiveExistsError
 
 PATTERNS = ("--image-pattern", "t1={subject}/t1.nii", "--label-pattern", "seg={subject}/seg.nii")
 
@@ -258,6 +261,23 @@ def test_a_label_map_that_goes_to_another_image_of_the_subject(tmp_path):
     assert run("convert", tmp_path / "in", tmp_path / "out", *more).exit_code == 0
     assert [list(one) for one in vx.Cohort(tmp_path / "out").table.labels] == [[], ["seg"]]
     assert vx.verify(tmp_path / "out") == []
+
+
+def test_the_plan_is_read_once_however_many_archives_lose_a_label_map(made, tmp_path, monkeypatch):
+    assert run("plan", tmp_path / "in", tmp_path / "out", *PATTERNS[:2]).exit_code == 0
+    folder = CohortLayout.of(tmp_path / "out")
+    plan, asked, read = Plan.read(folder.plan), [], Plan.read
+    assert len(plan.items) == 2
+    monkeypatch.setattr(Plan, "read", lambda path: asked.append(path) or read(path))
+    for item in plan.items:
+        archive = folder.archive(item.slug, plan.zipped)
+        with pytest.raises(ArchiveExistsError, match="'seg'"):
+            absent_labels.refuse_to_leave_out(archive, item, folder, zipped=plan.zipped)
+    assert asked == [folder.plan]
+    os.utime(folder.plan, ns=(1, 1))  # another plan
+    with pytest.raises(ArchiveExistsError, match="'seg'"):
+        absent_labels.refuse_to_leave_out(archive, item, folder, zipped=plan.zipped)
+    assert asked == [folder.plan] * 2
 
 
 def test_a_label_map_of_another_name_is_renamed(made, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from functools import lru_cache
 
 from voxarray.cohort.catalogue import manifest_entries
 from voxarray.cohort.catalogue.entry import Entry, entry_of
@@ -12,6 +14,8 @@ from voxarray.cohort.plan.names import slug
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
+from voxarray.storage.file_identity import FileIdentity
+from voxarray.storage.remote.address import is_url
 
 _TOLD = 3
 
@@ -26,6 +30,7 @@ def warn_of_absent_labels(plan: Plan, folder: CohortLayout) -> None:
     """
     entries = manifest_entries.entries_of(folder)
     planned = {item.slug for item in plan.items if item.failure is None}
+    homes = _homes(plan)
     found = []
     for item in plan.items:
         name = os.path.basename(folder.archive(item.slug, plan.zipped))
@@ -36,7 +41,7 @@ def warn_of_absent_labels(plan: Plan, folder: CohortLayout) -> None:
         gone = [
             label
             for label in gone
-            if slug(item.subject, label) not in planned and not _homes(label, item, plan)
+            if slug(item.subject, label) not in planned and not _others(label, item, homes)
         ]
         if gone:
             found.append(f"{', '.join(map(repr, gone))} of {name}")
@@ -70,7 +75,7 @@ def refuse_to_leave_out(archive: str, item: Item, folder: CohortLayout, *, zippe
     """
     entry = entry_of(archive)
     gone = [] if entry is None else gone_labels(entry, item, folder, zipped=zipped)
-    gone = [label for label in gone if not _is_in_another(label, item, folder)]
+    gone = [label for label in gone if not _is_in_another(label, item, folder, zipped=zipped)]
     if gone:
         raise ArchiveExistsError(
             f"{archive} holds the label map {', '.join(map(repr, gone))}, but this run found no "
@@ -84,29 +89,58 @@ def refuse_to_leave_out(archive: str, item: Item, folder: CohortLayout, *, zippe
         )
 
 
-def _homes(label: str, item: Item, plan: Plan) -> list[Item]:
-    """Other images of the subject in whose archive a plan puts a label map."""
-    return [
-        other
-        for other in plan.items
-        if other.subject == item.subject
-        and other.slug != item.slug
-        and other.failure is None
-        and any(layer.name == label for layer in other.layers)
-    ]
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """An archive that a plan gives label maps, with what tells whether it was made so."""
+
+    slug: str
+    key: str
+    labels: tuple[str, ...]
 
 
-def _is_in_another(label: str, item: Item, folder: CohortLayout) -> bool:
+_Homes = dict[str, list[_Home]]
+"""Archives with label maps, by subject."""
+
+
+def _homes(plan: Plan) -> _Homes:
+    found: _Homes = {}
+    for item in plan.items:
+        if item.layers and item.failure is None:
+            home = _Home(item.slug, item.key, tuple(layer.name for layer in item.layers))
+            found.setdefault(item.subject, []).append(home)
+    return found
+
+
+def _others(label: str, item: Item, homes: _Homes) -> list[_Home]:
+    """Archives of other images of the subject in which a plan puts a label map."""
+    of_subject = homes.get(item.subject, [])
+    return [home for home in of_subject if home.slug != item.slug and label in home.labels]
+
+
+def _is_in_another(label: str, item: Item, folder: CohortLayout, *, zipped: bool) -> bool:
     """Whether the archive of another image of the subject holds a label map, as it was planned."""
     try:
-        plan = Plan.read(folder.plan)
+        homes = _planned_homes(folder.plan)
     except (VoxarrayError, OSError):
         return False
-    for home in _homes(label, item, plan):
-        entry = entry_of(folder.archive(home.slug, plan.zipped))
-        if entry is not None and entry.is_of(home) and label in entry.labels:
+    for home in _others(label, item, homes):
+        entry = entry_of(folder.archive(home.slug, zipped))
+        made = None if entry is None else (entry.key, tuple(entry.facts["labels"]))
+        if entry is not None and made == (home.key, home.labels) and label in entry.labels:
             return True
     return False
+
+
+def _planned_homes(path: str) -> _Homes:
+    """What the plan at a path says. Thousands of archives may ask: it is read once."""
+    if is_url(path):  # whether an object has changed is known no sooner than it is read
+        return _homes(Plan.read(path))
+    return _read_homes(FileIdentity.of(path))
+
+
+@lru_cache(maxsize=1)
+def _read_homes(plan: FileIdentity) -> _Homes:
+    return _homes(Plan.read(plan.path))
 
 
 def gone_labels(entry: Entry, item: Item, folder: CohortLayout, *, zipped: bool) -> list[str]:
