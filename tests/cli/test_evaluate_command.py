@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import traceback
 
 import numpy as np
 import pandas as pd
@@ -202,6 +203,38 @@ def test_a_subject_that_fails_is_named_in_python(pairs, tmp_path):
     assert done.exit_code == 3, done.output
     assert "sub-1: GRID_MISMATCH" in done.stderr
     assert (tmp_path / "m.png").stat().st_size > 1000
+
+
+def test_a_damaged_subject_in_the_picture_stops_no_other(pairs, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number in range(4):
+        voxels = np.zeros((1, 14, 12, 10), np.float32)
+        vx.ScalarImage(tensor=voxels).save(scans / f"sub-{number}.nii.gz")
+    vx.convert_cohort(scans, tmp_path / "scan-cohort", progress=False)
+    (archive,) = (pairs[0] / "subjects").glob("sub-3*")
+    (archive / "manifest.json").unlink()
+    done = run(*pairs, "--images", tmp_path / "scan-cohort", "--montage", tmp_path / "m.png")
+    assert done.exit_code == 3, done.output
+    assert "sub-3: NO_MANIFEST" in done.stderr
+    assert "sub-0" in done.stdout
+
+
+def test_errors_that_are_kept_hold_no_voxels(pairs):
+    (archive,) = (pairs[0] / "subjects").glob("sub-3*")
+    (shard,) = archive.glob("scale0/*/c/0/0/0/0")
+    damaged = bytearray(shard.read_bytes())
+    damaged[8] ^= 255
+    shard.write_bytes(damaged)
+    with pytest.raises(vx.VoxarrayError, match="2 of 4 subjects") as caught:
+        vx.evaluate(vx.Cohort(pairs[0]), vx.Cohort(pairs[1]))
+    error = caught.value.failures["sub-3"]
+    assert error.code == "BAD_CHECKSUM"
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            held = [name for name, one in frame.f_locals.items() if isinstance(one, np.ndarray)]
+            assert held == [], frame
+        error = error.__cause__
 
 
 @pytest.mark.parametrize("place", ["prediction", "reference"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from voxarray.cohort.cohort import Cohort
-from voxarray.core.errors import GridError, StateError, VoxarrayError
+from voxarray.core.errors import StateError, VoxarrayError
 from voxarray.core.progress import ProgressOption, reporting_each
 from voxarray.image import Image, LabelMap
 from voxarray.inference.compared_labels import checked_label_map
@@ -131,8 +132,8 @@ def scores_of_cohorts(
             scan = picture.scan(name, reference)
             try:
                 picture.expect(name, *maps_of(name), scan)
-            except GridError as error:
-                failures[name] = error
+            except (VoxarrayError, OSError) as error:
+                failures[name] = _without_voxels(error)
     tables: dict[str, pd.DataFrame] = {}
     same: list[str | None] = []
     with reporting_each(progress, len(prediction)) as begin:
@@ -147,7 +148,7 @@ def scores_of_cohorts(
                 own = picture if name in shown else None
                 tables[name] = compare(name, (found, truth), own, report)
             except (VoxarrayError, OSError) as error:
-                failures[name] = error
+                failures[name] = _without_voxels(error)
     if failures and not tables:
         raise failures[next(name for name in prediction.names if name in failures)]
     if picture is not None and tables:
@@ -162,6 +163,15 @@ def scores_of_cohorts(
     if failures:
         raise SubjectsFailedError.of(failures, tables, table)
     return table
+
+
+def _without_voxels(error: Exception) -> Exception:
+    """An error to keep: its traceback would hold what was read for it, some MB of each subject."""
+    one: BaseException | None = error
+    while one is not None:
+        traceback.clear_frames(one.__traceback__)
+        one = one.__cause__ or one.__context__
+    return error
 
 
 def _joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
