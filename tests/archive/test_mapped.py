@@ -17,6 +17,7 @@ from voxarray.core import page_cache
 from voxarray.core.errors import ChecksumError, VoxarrayError
 from voxarray.geometry.selection import Selection
 from voxarray.storage import mapped
+from voxarray.storage.store import FileBlob
 
 SHAPE = (2, 9, 10, 11)
 
@@ -78,6 +79,29 @@ def test_a_file_with_new_rights_and_times_is_the_same(source):
         file.chmod(0o640)
         os.utime(file)
     np.testing.assert_array_equal(source.read(whole), blobs(SHAPE))
+
+
+def test_a_shard_that_cannot_be_mapped_is_named(source, monkeypatch):
+    def too_short(_):
+        raise ValueError("mmap length is greater than file size")
+
+    monkeypatch.setattr(FileBlob, "mapped", too_short)
+    with pytest.raises(VoxarrayError, match=r"scale0/image/c/0/0/0/0.*mmap length") as caught:
+        source.read(Selection.whole(SHAPE))
+    assert caught.value.path == source.path
+
+
+def test_no_shard_is_mapped_for_background(tmp_path, monkeypatch):
+    voxels = np.zeros(SHAPE, "i2")
+    voxels[:, 0, 0, 0] = 1
+    source = open_archive(archive(tmp_path / "a.ome.zarr", voxels, chunk=4, codec="raw"))
+    asked, given = [], FileBlob.mapped
+    monkeypatch.setattr(FileBlob, "mapped", lambda one: asked.append(one) or given(one))
+    whole = Selection.whole(SHAPE)
+    assert not source.read(whole[:, 4:, 4:, 4:]).any()
+    assert asked == []
+    assert source.read(whole).sum() == 2
+    assert len(asked) == 1
 
 
 def test_chunks_are_checked_again_beyond_the_limit_of_caches(source, monkeypatch):

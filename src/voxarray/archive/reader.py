@@ -223,6 +223,7 @@ class ShardedArray:
         is_raw, size, decode = not self.codec.cname, self.dtype.itemsize, self.codec.decode
         has_blocks = self._has_blocks
         shards: dict[Index4, ShardHandle] = {}
+        unseen = set[Index4]()  # raw shards of which this call has read no chunk yet
         for job in jobs:
             n, z, y, x = job
             position = (n.shard, z.shard, y.shard, x.shard)
@@ -232,7 +233,7 @@ class ShardedArray:
                     shards.clear()
                 handle = shards[position] = self._shard(position)
                 if is_raw:
-                    self._look_at(handle, position)
+                    unseen.add(position)
             slot = n.slot + z.slot + y.slot + x.slot
             offset = handle.index.offsets[slot]
             if offset < 0:
@@ -245,6 +246,9 @@ class ShardedArray:
                 end = (n.last + z.last + y.last + x.last + 1) * size
                 shard = handle.mapped() if is_raw else None
                 if shard is not None:
+                    if position in unseen:  # notice once in each read if it was written in place
+                        unseen.discard(position)
+                        shard.look(self.store.file_of(f"{self.key}/{chunk_key(position)}"))
                     page_cache.touch(end - begin + page_cache.FOLIO)
                     chunk = self._in_place(shard, offset, length, crc)
                 elif has_blocks and crc is not None and is_small(begin, end, flat.size):
@@ -296,12 +300,6 @@ class ShardedArray:
         key = f"{self.key}/{chunk_key(position)}"
         slots = math.prod(self.layout.chunks_per_shard)
         return handle_cache.shard(self.store, self.opened, key, slots)
-
-    def _look_at(self, handle: ShardHandle, position: Index4) -> None:
-        """Notice once in each read whether a mapped shard was written in place."""
-        shard = handle.mapped()
-        if shard is not None:
-            shard.look(self.store.file_of(f"{self.key}/{chunk_key(position)}"))
 
     def _encoded(self, shard: ShardHandle, offset: int, length: int) -> NDArray[np.uint8]:
         """The bytes of a chunk, in memory that is reused for the next chunk."""
