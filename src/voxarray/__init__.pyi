@@ -41,6 +41,9 @@ from .core.errors import (
     MissingFileError as MissingFileError,
 )
 from .core.errors import (
+    MissingImageError as MissingImageError,
+)
+from .core.errors import (
     MissingPackageError as MissingPackageError,
 )
 from .core.errors import (

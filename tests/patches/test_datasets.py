@@ -259,9 +259,13 @@ def test_an_error_names_the_subject_at_fault(subject, tmp_path):
         patches = vx.PatchDataset([subject, small], vx.UniformSampler(PATCH))
         with pytest.raises(vx.StateError, match=r"PATCH_TOO_LARGE[^~]*small"):
             list(DataLoader(patches, batch_size=2, **loader))
-    with pytest.raises(KeyError) as missing:
+    with pytest.raises(KeyError, match=r"NO_SUCH_IMAGE.*small") as missing:
         vx.PatchDataset([subject, small], vx.LabelSampler(3, "seg"))[1]
-    assert any("small" in note for note in missing.value.__notes__)
+    assert isinstance(missing.value, vx.MissingImageError)
+    for workers in (0, 1):
+        patches = vx.PatchDataset([subject, small], vx.LabelSampler(3, "seg"))
+        with pytest.raises(vx.VoxarrayError, match=r"NO_SUCH_IMAGE.*small"):
+            list(DataLoader(patches, batch_size=2, num_workers=workers))
     in_memory = vx.Subject(t1=vx.ScalarImage(tensor=t1_voxels()[:, :4]))
     with pytest.raises(vx.StateError, match=r"\[subjects\[1\]\]"):
         vx.PatchDataset([subject, in_memory], vx.UniformSampler(PATCH))[1]

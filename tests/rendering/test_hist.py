@@ -90,3 +90,12 @@ def test_histograms_share_the_axes_that_a_user_has_chosen(tmp_path):
         vx.ScalarImage(tensor=VOXELS + n).hist(bins=5, show=False)
     assert len(right.patches) == 10
     assert not left.patches
+
+
+def test_the_label_of_the_counts_is_in_the_picture():
+    """Counts of hundreds of thousands are wide."""
+    plt.close("all")
+    vx.ScalarImage(tensor=np.zeros((1, 96, 80, 70), "i2")).hist(show=False)
+    axes = plt.gca()
+    axes.figure.canvas.draw()
+    assert axes.yaxis.label.get_window_extent().x0 >= 0

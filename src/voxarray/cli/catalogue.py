@@ -21,6 +21,11 @@ _SHOWN = (
     *("modality", "archive"),
 )
 
+_IN_QUERIES = (
+    "; images, the names of all images of a subject, exists only in queries: "
+    "--columns image,labels shows them row by row"
+)
+
 
 @click.command("catalogue")
 @click.argument("destination", metavar="COHORT")
@@ -92,7 +97,7 @@ def _named(text: str, known: list[str]) -> list[str]:
     if missing or not names:
         raise click.UsageError(
             f"there is no column {', '.join(missing) or 'in --columns'}; there are "
-            f"{', '.join(known)}"
+            f"{', '.join(known)}{_IN_QUERIES if 'images' in missing else ''}"
         )
     return names
 

@@ -27,6 +27,7 @@ is also the built-in error that a caller would expect to catch::
     ├── MemoryBudgetError (MemoryError)     more memory would be needed than is allowed
     ├── ModelError (RuntimeError)           a network that cannot be loaded, fails or misbehaves
     └── StateError (RuntimeError)           a call that the object's state does not permit
+        └── MissingImageError (KeyError)    a subject has no image of that name
 
 Messages say what was seen, what was expected and what to do next; a traceback ends with a link to
 the code's entry in the documentation.
@@ -331,6 +332,17 @@ class StateError(VoxarrayError, RuntimeError):
     """
 
     default_code = "BAD_STATE"
+
+
+class MissingImageError(StateError, KeyError):
+    """An image or label map that a subject does not have; also a KeyError, as in TorchIO.
+
+    The message lists those that it has.
+    """
+
+    default_code = "NO_SUCH_IMAGE"
+
+    __str__ = VoxarrayError.__str__
 
 
 def is_absence(error: OSError) -> bool:

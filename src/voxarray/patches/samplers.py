@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from voxarray.core.errors import StateError
+from voxarray.core.errors import MissingImageError, StateError
 from voxarray.core.html_table import html_table
 from voxarray.core.keys import LABEL, TYPE
 from voxarray.geometry.selection import Shape3
@@ -215,7 +215,10 @@ class LabelSampler(PatchSampler):
 def _image(subject: Subject, name: str) -> Window:
     images: dict[str, Any] = subject.get_images_dict(intensity_only=False)
     if name not in images:
-        raise KeyError(f"Image {name!r} not found in subject, which has {list(images)}")
+        raise MissingImageError(
+            f"Image {name!r} not found in subject, which has {list(images)}: name one of these, or "
+            f'leave out subjects without it (in a cohort, cohort.query("{name!r} in images"))'
+        )
     source: Window = images[name].source
     return source
 

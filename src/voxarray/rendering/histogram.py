@@ -59,6 +59,9 @@ def hist(
     axes.hist(found.edges[:-1], found.edges, weights=found.counts, **kwargs)
     axes.set_xlabel("Intensity")
     axes.set_ylabel("Density" if kwargs.get("density") else "Frequency")
+    if axes.figure.axes == [axes] and axes.figure.get_layout_engine() is None:
+        # Counts of millions are wide, and would push the label of the axis out of the picture.
+        axes.figure.tight_layout()
     if output_path is not None:
         save_figure(axes.figure, output_path, savefig_kwargs)
         _SAVED.add(axes.figure)
