@@ -142,3 +142,16 @@ def damage(path: Path) -> None:
         file.write(bytes([content[at] ^ 1]))
         os.fsync(file.fileno())
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_what_is_being_checked_while_its_file_is_written_is_checked_again(tmp_path):
+    path = tmp_path / "shard"
+    path.write_bytes(bytes(64))
+    with open(path, "rb") as file:
+        shard = mapped.MappedShard(file.fileno(), 0, 64)
+    shard.look(str(path))
+    checked = shard.checked  # as a thread has it that checks a chunk now
+    os.utime(path, ns=(1, 1))
+    shard.look(str(path))  # another thread
+    shard.note(checked, 0, 8)
+    assert 0 not in shard.checked

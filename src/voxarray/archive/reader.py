@@ -315,10 +315,11 @@ class ShardedArray:
         """A chunk without compression, as a view of the mapped file."""
         size = chunk_bytes(self.layout, self.dtype)
         # Checked once, until `mapped.forget` drops the pages, which are then read from disk again.
-        if offset not in shard.checked:
+        checked = shard.checked
+        if offset not in checked:
             codecs.check(shard.bytes[offset : offset + length], crc)
             codecs.require_size(length - codecs.CRC_BYTES, size)
-            shard.note(offset, length)
+            shard.note(checked, offset, length)
         voxels = shard.bytes[offset : offset + size].view(self.dtype)
         return voxels.reshape(self.layout.chunk)
 

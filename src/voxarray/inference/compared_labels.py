@@ -47,8 +47,8 @@ def checked_labels(labels: Any) -> list[int] | None:
     """Labels to compare, each once, as they were given; None for all that occur.
 
     Raises:
-        TypeError: If they are no list.
-        ValueError: If one is no whole number, or 0, the background.
+        TypeError: If they are no list, or one is no whole number.
+        ValueError: If one is 0, the background.
     """
     if labels is None:
         return None
@@ -60,7 +60,7 @@ def checked_labels(labels: Any) -> list[int] | None:
         try:
             found.append(operator.index(label))
         except TypeError:
-            raise ValueError(f"{expected}, and {label!r} is none") from None
+            raise TypeError(f"{expected}, and {label!r} is none") from None
     if 0 in found:
         raise ValueError(f"{expected}, and 0 is among {found}: leave it out")
     return list(dict.fromkeys(found))

@@ -65,12 +65,19 @@ class MappedShard:
         times = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
         if times != self._times:
             self._times = times  # first: what is checked from now on was written before, or is told
-            self.checked.clear()
+            # Another set: a thread that is checking a chunk now notes it in the old one.
+            self.checked = set()
 
-    def note(self, offset: int, length: int) -> None:
-        """Remember that the chunk at ``offset`` is intact, unless that is long ago for many."""
+    def note(self, checked: set[int], offset: int, length: int) -> None:
+        """Remember that the chunk at ``offset`` is intact, unless that is long ago for many.
+
+        Args:
+            checked: The value of `checked` before the chunk was checked.
+            offset: Of the chunk.
+            length: Its bytes.
+        """
         global _noted
-        self.checked.add(offset)
+        checked.add(offset)
         before = _noted
         _noted = before + length  # a lost update between threads costs nothing
         due = before // _LOOK_AT_LIMIT != _noted // _LOOK_AT_LIMIT
@@ -85,7 +92,7 @@ def forget() -> None:
         _noted = 0
         shards = list(_open)
     for shard in shards:
-        shard.checked.clear()
+        shard.checked = set()
     page_cache.give_back()
 
 
