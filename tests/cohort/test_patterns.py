@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -157,8 +158,17 @@ def test_one_pattern_of_several_is_enough(tmp_path, recwarn):
 
 def test_patterns_without_a_folder_are_named(tmp_path):
     folder = scans(tmp_path / "in")
-    with pytest.warns(vx.VoxarrayWarning, match="PATTERN_UNUSED: patterns choose among the files"):
-        vx.convert_cohort(f"{folder}/*/*_t1*", tmp_path / "out", image_patterns=T1, progress=False)
+    (tmp_path / "list.txt").write_text(f"{folder}/sub-1/sub-1_t1.nii.gz\n")
+    sources = {
+        f"{folder}/*/*_t1*": "a glob pattern",
+        f"{folder}/sub-1/sub-1_t1.nii.gz": "a single image",
+        str(tmp_path / "list.txt"): "a list of images",
+    }
+    for number, (source, what) in enumerate(sources.items()):
+        told = re.escape(f"apply only to plain folders of files, and {source} is {what}. Give")
+        match = f"PATTERN_UNUSED: the patterns have no effect: .*{told}"
+        with pytest.warns(vx.VoxarrayWarning, match=match):
+            vx.convert_cohort(source, tmp_path / f"out{number}", image_patterns=T1, progress=False)
 
 
 def test_label_maps_of_no_image_are_named(tmp_path):

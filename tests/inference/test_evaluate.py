@@ -181,7 +181,8 @@ def test_a_label_map_with_itself_is_named(tmp_path, recwarn):
 
 def test_layers_of_mapped_cohorts_are_refused_with_what_to_do():
     image = vx.testing.sample()
-    with pytest.raises(ValueError, match="not of ScalarImage and list: save mapped cohorts first"):
+    told = "not of ScalarImage and list: to compare two .* out; save mapped cohorts first"
+    with pytest.raises(ValueError, match=told):
         vx.evaluate(image, [], layer="a")
 
 

@@ -249,8 +249,9 @@ def _require_own(root: str, current: Manifest) -> None:
         return
     example = f"{FOLDER}/{foreign[0]}" if foreign else LIST
     raise ArchiveError(
-        f"voxarray did not write {example} of {root}: move it out of the archive (add_labels can "
-        "then add it as a label map); or, if a writer was interrupted, run voxarray clean",
+        f"{root} holds {example}, which does not come from voxarray: move it out of the archive "
+        "(add_labels can then add it as a label map). If a writer was interrupted, run voxarray "
+        "clean instead",
         code="FOREIGN_FILES",
         path=root,
     )

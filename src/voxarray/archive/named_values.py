@@ -27,7 +27,7 @@ def require_named(area: Staging, prefix: str, plan: WritePlan, name: str) -> Non
     if key not in area.files:
         raise FormatError(
             f"{name} holds measurements, not labels, and measurements have no names: add it "
-            "without names=",
+            "without names= (--name)",
             code="UNNAMED_VALUES",
         )
     with open(f"{area.root}/{key}", "rb") as file:
@@ -38,7 +38,7 @@ def require_named(area: Staging, prefix: str, plan: WritePlan, name: str) -> Non
     if unnamed:
         more = f" and {len(unnamed) - _EXAMPLES} more" if len(unnamed) > _EXAMPLES else ""
         raise FormatError(
-            f"{name} has the values {', '.join(map(str, unnamed[:_EXAMPLES]))}{more}, which names= "
-            "does not name: name them, or remove them first (RemoveLabels)",
+            f"{name} has the values {', '.join(map(str, unnamed[:_EXAMPLES]))}{more}, which "
+            "have no name: name them, too (names=, --name), or remove them first (RemoveLabels)",
             code="UNNAMED_VALUES",
         )

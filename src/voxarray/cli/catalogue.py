@@ -33,7 +33,7 @@ _IN_QUERIES = (
 @click.option(
     "--columns",
     metavar="NAME,NAME,...",
-    help="Columns to print; fields kept by `convert --keep-metadata` are columns, too "
+    help="Columns to print. Metadata fields that `convert` kept are columns, too "
     "[default: a selection]",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, by default with all columns")

@@ -19,16 +19,17 @@ from voxarray.cohort.run.slurm_submit import RESUBMISSIONS, resubmit
     type=click.Path(),
     metavar="SCRIPT",
     help="SLURM script that converts the cohort. Its tasks whose images are missing are submitted "
-    "again, each time with twice the memory of the time before, at most "
-    f"{RESUBMISSIONS} times. Images that failed because of their content, such as damaged files, "
-    "do not count as missing",
+    "once more, with twice the memory. A job after them runs finalise again and does the same if "
+    f"need be: up to {RESUBMISSIONS} times in all, each with twice the memory of the time before. "
+    "Images that failed because of their content, such as damaged files, do not count as missing",
 )
 @click.option(
     "--attempt",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="How many times SCRIPT has been submitted so far",
+    help="How many times SCRIPT has been submitted so far. The job that finalise submits sets it; "
+    "leave it out by hand",
 )
 @how_it_speaks(as_json=False)
 def command(destination: str, script: str | None, attempt: int) -> None:

@@ -118,8 +118,9 @@ def what_belongs_together(command: Command) -> Command:
             multiple=True,
             metavar="[NAME=]PATTERN",
             callback=_named_patterns,
-            help="Files of a folder that are label maps. The pattern names the subject as for "
-            "images. Without --image-pattern, an image's subject is its path without the suffix",
+            help="Files of a folder that are label maps. A label map goes with the image of the "
+            "same subject. The pattern names the subject as for images. Without --image-pattern, "
+            "an image's subject is its path without the suffix",
         ),
         click.option(
             "--image-column", multiple=True, help="Column of a manifest that names images"

@@ -6,13 +6,13 @@ file. Arguments of a wrong type or value raise Python's own `TypeError` and `Val
 is also the built-in error that a caller would expect to catch::
 
     VoxarrayError
-    ├── FormatError (ValueError)            the bytes say something impossible or ambiguous
+    ├── FormatError (ValueError)            a file or an argument that is impossible or ambiguous
     │   ├── TruncatedError (EOFError)       there are fewer bytes than the header promises
     │   ├── ChecksumError                   the bytes are not those that were written
     │   └── UnsupportedError                valid, but not something voxarray can hold
     │       ├── UnknownModeError (KeyError) a mode whose name is unknown
     │       └── OperatorError (TypeError)   arithmetic and order of images
-    ├── ArchiveError (OSError)              an archive that is incomplete or cannot be written
+    ├── ArchiveError (OSError)              an archive that cannot be read or written now
     │   ├── MissingDataError                a shard or file that must exist does not
     │   └── ArchiveExistsError (FileExistsError)
     ├── MissingFileError (FileNotFoundError)
@@ -21,8 +21,8 @@ is also the built-in error that a caller would expect to catch::
     ├── SourceChangedError (RuntimeError)   the file is no longer the one that was opened
     ├── GridError (ValueError)              geometry that is invalid or does not match
     │   └── PandasIndexError (TypeError)    what asks for a pandas index of x, y or z
-    ├── SelectionError (ValueError)         a selection that addresses no voxels
-    ├── OutOfRangeError (IndexError)        an index beyond the image
+    ├── SelectionError (ValueError)         a selection or crop that leaves no voxels
+    ├── OutOfRangeError (IndexError)        an index (of a voxel, subject, ...) beyond the last
     ├── MissingPackageError (ImportError)    an optional package that is not installed
     ├── MemoryBudgetError (MemoryError)     more memory would be needed than is allowed
     ├── ModelError (RuntimeError)           a network that cannot be loaded, fails or misbehaves
@@ -118,9 +118,11 @@ def _rebuild(cls: type[VoxarrayError], message: str, code: str, path: str | None
 
 
 class FormatError(VoxarrayError, ValueError):
-    """The bytes of a file say something impossible, contradictory or ambiguous.
+    """A file or an argument that says something impossible, contradictory or ambiguous.
 
-    The message says what was seen and what was expected. Repair the file, or export it again.
+    Such arguments are ``workers=``, ``partition=``, ``--chunk``, queries and names of labels. The
+    message says what was seen and what was expected. Correct the argument; repair the file, or
+    export it again.
     """
 
     default_code = "BAD_FORMAT"
@@ -178,9 +180,10 @@ class OperatorError(UnsupportedError, TypeError):
 
 
 class ArchiveError(VoxarrayError, OSError):
-    """An archive that is incomplete, or that could not be written.
+    """An archive that is incomplete, or that cannot be read or written here and now.
 
-    The message says what is missing or what failed. Convert the source again.
+    Perhaps another process has locked or changed it, the disk is full, or a newer voxarray wrote
+    it. The message says what is missing or what failed, and what to do.
     """
 
     default_code = "BAD_ARCHIVE"
@@ -202,9 +205,10 @@ class MissingDataError(ArchiveError):
 
 
 class ArchiveExistsError(ArchiveError, FileExistsError):
-    """The destination exists already and overwriting was not asked for.
+    """The destination exists already, or its name is taken, and it must not be replaced.
 
-    Choose another name, or pass ``overwrite=True`` (``--overwrite``).
+    Choose another name, or pass ``overwrite=True`` (``--overwrite``). Even then, an archive is not
+    replaced if its content was changed during the call.
     """
 
     default_code = "EXISTS"
@@ -275,16 +279,16 @@ class PandasIndexError(GridError, TypeError):
 
 
 class SelectionError(VoxarrayError, ValueError):
-    """A selection that addresses no voxels.
+    """A selection or crop that leaves no voxels, or a method of `.sel` that is not known.
 
-    Check start, stop and step of each slice.
+    Check start, stop and step of each slice, or the sizes of the crop.
     """
 
     default_code = "EMPTY_SELECTION"
 
 
 class OutOfRangeError(VoxarrayError, IndexError):
-    """An integer index that lies outside the image.
+    """An index of a voxel, channel, level, subject or patch that is not there.
 
     Along an axis of ``n`` voxels, indices run from ``-n`` to ``n - 1``.
     """

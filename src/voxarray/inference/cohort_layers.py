@@ -53,8 +53,9 @@ def add_layer(
     is_archive = isinstance(Window.of(scan.image.source).base, ArchiveSource)
     if not is_archive or scan.path is None or not transform.inference.makes_labels:
         raise StateError(
-            "nothing says where the result goes, and only labels of a scan that is an archive can "
-            "become a layer of it: pass destination, for example labels.ome.zarr or labels.nii.gz",
+            "no destination was given. Without one, the result is added to the scan's own archive; "
+            "this works only for labels, and only if the scan is an archive. Pass destination, for "
+            "example labels.ome.zarr or labels.nii.gz",
             code="NO_DESTINATION",
         )
     archive = Archive(scan.path)

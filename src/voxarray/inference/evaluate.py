@@ -208,7 +208,8 @@ def evaluate(
     if layer is not None or reference_layer is not None:
         raise ValueError(
             "layer= and reference_layer= choose among label maps of two cohorts, not of "
-            f"{type(prediction).__name__} and {type(reference).__name__}: save mapped cohorts first"
+            f"{type(prediction).__name__} and {type(reference).__name__}: to compare two label "
+            "maps, leave layer= and reference_layer= out; save mapped cohorts first"
         )
     maps = checked_label_map(prediction, "prediction"), checked_label_map(reference, "reference")
     if is_same(*maps):

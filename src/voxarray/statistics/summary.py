@@ -28,11 +28,11 @@ Percents = float | Sequence[float] | NDArray
 class Statistics:
     """Statistics of voxel values, from one pass over the voxels, or two.
 
-    If every value is counted, all results are exact. This is so for integers of up to 16 bits
-    (scaled or not), and for whole numbers below 2^17 in other types. Otherwise, only mean,
-    deviation and extremes are exact, up to rounding of float64, and percentiles have errors. Let
-    ``m`` be the largest magnitude of all values. A percentile of magnitude ``v`` has at most this
-    error:
+    If each distinct value has a count of its own, all results are exact. This is so for integers of
+    up to 16 bits (scaled or not), and for whole numbers below 2^17 in other types. Otherwise values
+    are counted in intervals, and only mean, deviation and extremes are exact, up to rounding of
+    float64; percentiles have errors. Let ``m`` be the largest magnitude of all values. A percentile
+    of magnitude ``v`` has at most this error:
 
     * ``v * 2^-16`` if ``v`` is at least ``m * 2^-8``;
     * below that, the lesser of ``m * 2^-24`` and ``v * 2^-10``;
@@ -56,7 +56,8 @@ class Statistics:
         low: (n,) lower ends of the intervals that contain values, ascending.
         high: (n,) upper ends.
         counts: (n,) int64, values in each interval.
-        exact: Whether every value is counted: then the intervals are single values.
+        exact: Whether each distinct value has a count of its own; then the intervals are single
+            values.
         not_finite: Number of voxels that are NaN or infinite.
     """
 
@@ -226,7 +227,7 @@ class Statistics:
     def is_fine(self) -> bool:
         """Whether intervals are narrow, compared with how far values lie from their mean.
 
-        They are wide where values differ little and are all far from 0.
+        They are too wide if values are far from 0 and differ little from each other.
         """
         with np.errstate(over="ignore"):
             width = float(np.sum((self.high - self.low) * self.counts)) / max(self.count, 1)

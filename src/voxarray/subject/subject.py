@@ -250,10 +250,10 @@ class Subject(PlotMixin, dict[str, Any]):
         The files appear one after the other, each when it is complete; metadata of the subject are
         not written. A call with ``overwrite`` that is interrupted may leave new files beside old
         ones. So may two calls at the same time; then the call whose files were replaced raises an
-        error (``OVERTAKEN``). Each archive records which call saved it. If a `Subject` holds
-        archives of two such calls, the archive that is opened last raises an error
-        (``SAVED_APART``), and `voxarray.verify` of their folder finds them. Files of other formats
-        hold no such record.
+        error (``OVERTAKEN``). Each archive records which call saved it. If two calls saved the same
+        images to one folder, and a `Subject` is given one archive of each call, opening the second
+        one raises an error (``SAVED_APART``). `voxarray.verify` of the folder finds them, too.
+        Files of other formats hold no such record.
 
         Open the saved files again one by one:
         ``vx.Subject(t1=vx.ScalarImage("folder/t1.ome.zarr"))``.

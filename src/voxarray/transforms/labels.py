@@ -147,9 +147,9 @@ class OneHot(LabelTransform):
         ValueError: For a number that is neither positive nor -1.
         StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.
         UnsupportedError: If there are other labels than 0 to ``num_classes - 1``
-            (``LABEL_WITHOUT_CLASS``), such as fractions. Negative and infinite labels and NaN
-            without ``num_classes``: raised when the transform is applied. All other cases: when
-            voxels are read.
+            (``LABEL_WITHOUT_CLASS``), such as fractions. Without ``num_classes``, negative or
+            infinite labels and NaN raise the error when the transform is applied. All other cases
+            raise it when voxels are read.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("num_classes",)

@@ -34,7 +34,7 @@ def difference(entry: Entry, mask: History) -> str | None:
         return None
     before, now = _told(used.get("operations") or ()), _told(_names(mask))
     others = " with other arguments" if now == before else ""
-    return f"{before}; the mask given now {now}{others}"
+    return f"{before}, but the mask given now {now}{others}"
 
 
 def _told(operations: Iterable[Any]) -> str:

@@ -107,9 +107,10 @@ def _remark_history(entries: list[Any], name: str) -> None:
             "HISTORY_OF_ONE_SCAN",
             f"{name} is the history of one scan (it has the step 'convert'), and says what was "
             "done to that scan: a step that changed nothing is not in it, and instead of CropOrPad "
-            "it names the Crop or Pad that the scan needed. Other scans may need other steps. Use "
+            "it names the Crop or Pad that the scan needed. Other scans may need other steps: use "
             "the pipeline as it was given, which preprocess keeps as pipeline.yaml in the folder "
-            "of its cohort; to apply the history all the same, remove 'convert' from the file",
+            "of its cohort. The other steps of the file are applied now. Remove 'convert' from it "
+            "to silence this warning",
         )
 
 

@@ -23,7 +23,9 @@ _OTHER_RELEASE = "Use the release of voxarray that recorded it, or apply the ste
 
 
 def replay(archive: Any, source: Any) -> Any:
-    """Apply the history of an archive to its original image, lazily; the voxels are the same.
+    """Apply the history of an archive to its original image, lazily.
+
+    The result has the same voxels as the archive.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -136,9 +138,10 @@ def _applied(transform: Transform, data: Any, entry: Entry) -> Any:
         differs = difference(entry, data[mask].history)
         if differs is not None:
             raise _refusal(
-                f"when {transform.name} was recorded, the mask {mask!r} {differs}. Apply the "
-                "pipeline itself again: pipeline.yaml, or a Compose of the same steps. Or, if the "
-                "mask had been changed before that pipeline, give the changed mask"
+                f"{transform.name} was recorded with a mask {mask!r} that {differs}. Give the mask "
+                "in the state that it had before the pipeline. If the pipeline itself changed the "
+                "mask, apply the original pipeline again instead: pipeline.yaml, or a Compose of "
+                "the same steps"
             )
     return transform(data)
 

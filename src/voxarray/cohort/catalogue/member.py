@@ -47,8 +47,8 @@ class Member:
         """Its images by name, and its own name as ``subject``; nothing is read.
 
         Raises:
-            StateError: If two images have one name (``NAME_COLLISION``), or one the name under
-                which the subject holds its own (``RESERVED_NAME``).
+            StateError: If two images have one name (``NAME_COLLISION``), or one the name that is
+                reserved for that of the subject (``RESERVED_NAME``).
         """
         images: dict[str, Image] = {}
         places: dict[str, str] = {}
@@ -67,9 +67,10 @@ class Member:
         """Note where the image of a name lies, unless another has the name."""
         if name == SUBJECT_KEY:
             raise StateError(
-                f"{place} is called {name!r}, and under this name the subject {self.name!r} holds "
-                "its own name: convert again with another name for it, or, if it is a label map, "
-                "remove it (voxarray remove-labels), or choose other images with query()",
+                f"{place} is called {name!r}. That name is reserved: subject[{name!r}] is the name "
+                f"of the subject, here {self.name!r}. Convert again with another name for it; if "
+                "it is a label map, remove it (voxarray remove-labels); or choose other images "
+                "with query()",
                 code="RESERVED_NAME",
             )
         if name in places:

@@ -21,8 +21,8 @@ def require_free(archive: str, name: str) -> None:
         name: Of the label map.
 
     Raises:
-        ArchiveExistsError: If the subject has an archive of that name, or holds its own name under
-            it (``NAME_TAKEN``).
+        ArchiveExistsError: If the subject has an archive of that name, or the name is reserved for
+            that of the subject (``NAME_TAKEN``).
     """
     if is_url(archive):  # catalogues in buckets are not updated; a warning says so elsewhere
         return
@@ -40,8 +40,8 @@ def require_free(archive: str, name: str) -> None:
     namesakes = rows[rows["subject"].isin(own_subject) & (rows["image"] == name)]
     if name == SUBJECT_KEY and len(own_subject):
         raise ArchiveExistsError(
-            f"a label map in the cohort {root} cannot be called {name!r}, since a subject holds "
-            "its own name under it: give the label map another name",
+            f"a label map in the cohort {root} cannot be called {name!r}. That name is reserved: "
+            f"subject[{name!r}] is the name of the subject. Give the label map another name",
             code="NAME_TAKEN",
             path=archive,
         )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.patterns import compile_pattern, told
+from voxarray.cohort.discover.search import LIST_SUFFIX, is_image, is_manifest
 from voxarray.cohort.options import InputSelection
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.printable import printable
+from voxarray.storage.remote.address import as_local, is_url
 
 _TOLD = 3
 
@@ -39,9 +42,9 @@ def _warn_of_unused(
     if not census.by_pattern:
         warn_by_code(
             "PATTERN_UNUSED",
-            "patterns choose among the files of a folder, and "
-            f"{', '.join(map(printable, sources[:_TOLD]))} is no folder that is searched by them, "
-            "so they have no effect: give the folder, or leave them out",
+            "the patterns have no effect: they apply only to plain folders of files, and "
+            f"{', '.join(f'{printable(one)} is {_kind(one)}' for one in sources[:_TOLD])}. Give "
+            "the folder instead, or leave the patterns out",
         )
         return
     for role, patterns in (("image", choice.image_patterns), ("label map", choice.label_patterns)):
@@ -49,6 +52,19 @@ def _warn_of_unused(
             alternatives = [pattern for pattern in patterns if pattern[0] == image]
             if not any(census.fits[role, *pattern] for pattern in alternatives):
                 warn_by_code("PATTERN_UNUSED", _why_unused(alternatives, role, found, census))
+
+
+def _kind(source: str) -> str:
+    """What a source is that patterns do not apply to."""
+    source = as_local(source)
+    path = os.path.expanduser(source)
+    if is_manifest(source):
+        return "a table"
+    if os.path.isdir(path) and not is_image(path):
+        return "a folder that cannot be read"
+    if os.path.isfile(path) and path.lower().endswith(LIST_SUFFIX):
+        return "a list of images"
+    return "a single image" if is_url(source) or os.path.lexists(path) else "a glob pattern"
 
 
 def _why_unused(

@@ -78,12 +78,12 @@ def refuse_to_leave_out(archive: str, item: Item, folder: CohortLayout, *, zippe
     gone = [label for label in gone if not _is_in_another(label, item, folder, zipped=zipped)]
     if gone:
         raise ArchiveExistsError(
-            f"{archive} holds the label map {', '.join(map(repr, gone))}, but this run found no "
-            "readable label map of that name for this image: its file was removed, renamed or "
-            "damaged, or no pattern takes it; or it now belongs to another archive, which is not "
-            "made yet: then run again. Making the archive again would delete what may be the last "
-            "copy. Bring the file or the pattern back, remove the label map (voxarray "
-            "remove-labels), or pass overwrite=True (--overwrite), which deletes it",
+            f"{archive} was not made again, since that would delete its label map "
+            f"{', '.join(map(repr, gone))}, perhaps the last copy. This run found no readable file "
+            "for it (removed, renamed, damaged, or taken by no pattern). Bring the file or the "
+            "pattern back, remove the label map (voxarray remove-labels), or pass overwrite=True "
+            "(--overwrite), which deletes it. If the label map now belongs to another image of "
+            "this run, run the command again",
             code="LABELS_ABSENT",
             path=archive,
         )

@@ -34,10 +34,14 @@ def refuse_reserved(names: Sequence[str]) -> None:
     reserved = {*COLUMNS, PIPELINE} - {_OF_FIELDS}
     bad = [name for name in names if name in reserved or name.startswith("_")]
     if bad:
+        why = (
+            "names that begin with _ are reserved for the catalogue"
+            if bad[0].startswith("_")
+            else "the catalogue has a column of this name that means something else"
+        )
         raise UnsupportedError(
-            f"the field {bad[0]!r} cannot be kept: the catalogue has a column of this name that "
-            "means something else, and names that begin with _ are its own. Leave it out, or "
-            "rename the column of the manifest or of participants.tsv",
+            f"the field {bad[0]!r} cannot be kept: {why}. Leave it out, or rename the column of "
+            "the manifest or of participants.tsv",
             code="RESERVED_NAME",
         )
 
@@ -51,9 +55,9 @@ def refuse_reserved_images(found: Sequence[DiscoveredInput]) -> None:
     taken = next((one for one in found if one.image == SUBJECT_KEY), None)
     if taken is not None:
         raise UnsupportedError(
-            f"{printable(taken.source)} would be called {SUBJECT_KEY!r}, and under this name a "
-            "subject of a cohort holds its own name: call it otherwise, in the pattern or the "
-            "column that names it",
+            f"{printable(taken.source)} would be called {SUBJECT_KEY!r}. That name is reserved: "
+            f"in a cohort, subject[{SUBJECT_KEY!r}] is the name of the subject. Give another name, "
+            "in the pattern or the column that names it",
             code="RESERVED_NAME",
         )
 

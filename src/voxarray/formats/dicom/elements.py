@@ -270,14 +270,21 @@ class ElementParser:
             or _LONGEST_VALUE < length < UNDEFINED
         ):
             raise FormatError(
-                "the header has too many elements, or one that is too long: it has at least "
-                f"{self._walked} elements (expected at most {_MOST_ELEMENTS}), {self._at_top} of "
-                f"them outside of sequences (at most {_MOST_AT_TOP}), {self._kept} that describe "
-                f"the image (at most {_MOST_KEPT}), and the last one read has {length} bytes (at "
-                f"most {_LONGEST_VALUE}); it is damaged, or should be split into files of fewer "
-                "frames",
+                f"the header has {self._excess(length)}; it is damaged, or should be split into "
+                "files of fewer frames",
                 code="BAD_HEADER",
             )
+
+    def _excess(self, length: int) -> str:
+        """Which limit is exceeded by what was counted, or by the bytes of the last value."""
+        for number, most, where in (
+            (self._walked, _MOST_ELEMENTS, "in all"),
+            (self._at_top, _MOST_AT_TOP, "outside of sequences"),
+            (self._kept, _MOST_KEPT, "that describe the image"),
+        ):
+            if number > most:
+                return f"too many elements: at least {number} {where} (expected at most {most})"
+        return f"an element that is too long: {length} bytes (expected at most {_LONGEST_VALUE})"
 
     def _element(self, position: int, explicit: bool) -> tuple[int, bytes, int, int]:
         """Tag, VR, length and the offset of the value of the element at a position."""
