@@ -155,3 +155,20 @@ def test_what_is_being_checked_while_its_file_is_written_is_checked_again(tmp_pa
     shard.look(str(path))  # another thread
     shard.note(checked, 0, 8)
     assert 0 not in shard.checked
+
+
+def test_who_sees_the_new_times_of_a_file_finds_no_chunk_checked(tmp_path):
+    class Watched(mapped.MappedShard):
+        def __setattr__(self, name, value):
+            if name == "_times" and value is not None:  # another thread looks at this moment
+                assert 0 not in self.checked
+            super().__setattr__(name, value)
+
+    path = tmp_path / "shard"
+    path.write_bytes(bytes(64))
+    with open(path, "rb") as file:
+        shard = Watched(file.fileno(), 0, 64)
+    shard.look(str(path))
+    shard.note(shard.checked, 0, 8)
+    os.utime(path, ns=(1, 1))
+    shard.look(str(path))

@@ -183,7 +183,19 @@ def test_a_subject_that_fails_is_named_and_the_others_are_scored(pairs):
     assert len(pd.read_csv(io.StringIO(as_csv.stdout))) == 2
 
 
-def test_a_subject_that_fails_is_named_in_python(pairs, tmp_path):
+@pytest.fixture
+def scans(tmp_path):
+    """A cohort of the scans of the four subjects."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for number in range(4):
+        voxels = np.zeros((1, 14, 12, 10), np.float32)
+        vx.ScalarImage(tensor=voxels).save(folder / f"sub-{number}.nii.gz")
+    vx.convert_cohort(folder, tmp_path / "scan-cohort", progress=False)
+    return tmp_path / "scan-cohort"
+
+
+def test_a_subject_that_fails_is_named_in_python(pairs, scans, tmp_path):
     found, truth = map(vx.Cohort, pairs)
     with pytest.raises(vx.VoxarrayError, match=r"1 of 4 subjects .* sub-1: GRID") as caught:
         vx.evaluate(found, truth)
@@ -193,28 +205,16 @@ def test_a_subject_that_fails_is_named_in_python(pairs, tmp_path):
     with pytest.raises(vx.GridError) as alone:  # if nobody is left, it is the error itself
         vx.evaluate(found[["sub-1"]], truth[["sub-1"]])
     assert alone.value.code == "GRID_MISMATCH"
-    scans = tmp_path / "scans"
-    scans.mkdir()
-    for number in range(4):
-        voxels = np.zeros((1, 14, 12, 10), np.float32)
-        vx.ScalarImage(tensor=voxels).save(scans / f"sub-{number}.nii.gz")
-    vx.convert_cohort(scans, tmp_path / "scan-cohort", progress=False)
-    done = run(*pairs, "--images", tmp_path / "scan-cohort", "--montage", tmp_path / "m.png")
+    done = run(*pairs, "--images", scans, "--montage", tmp_path / "m.png")
     assert done.exit_code == 3, done.output
     assert "sub-1: GRID_MISMATCH" in done.stderr
     assert (tmp_path / "m.png").stat().st_size > 1000
 
 
-def test_a_damaged_subject_in_the_picture_stops_no_other(pairs, tmp_path):
-    scans = tmp_path / "scans"
-    scans.mkdir()
-    for number in range(4):
-        voxels = np.zeros((1, 14, 12, 10), np.float32)
-        vx.ScalarImage(tensor=voxels).save(scans / f"sub-{number}.nii.gz")
-    vx.convert_cohort(scans, tmp_path / "scan-cohort", progress=False)
+def test_a_damaged_subject_in_the_picture_stops_no_other(pairs, scans, tmp_path):
     (archive,) = (pairs[0] / "subjects").glob("sub-3*")
     (archive / "manifest.json").unlink()
-    done = run(*pairs, "--images", tmp_path / "scan-cohort", "--montage", tmp_path / "m.png")
+    done = run(*pairs, "--images", scans, "--montage", tmp_path / "m.png")
     assert done.exit_code == 3, done.output
     assert "sub-3: NO_MANIFEST" in done.stderr
     assert "sub-0" in done.stdout

@@ -64,9 +64,10 @@ class MappedShard:
             return
         times = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
         if times != self._times:
-            self._times = times  # first: what is checked from now on was written before, or is told
-            # Another set: a thread that is checking a chunk now notes it in the old one.
+            # Another set: a thread that is checking a chunk now notes it in the old one. The times
+            # come last: a thread that sees the new times must not find the old set.
             self.checked = set()
+            self._times = times
 
     def note(self, checked: set[int], offset: int, length: int) -> None:
         """Remember that the chunk at ``offset`` is intact, unless that is long ago for many.
