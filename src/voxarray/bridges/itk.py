@@ -57,7 +57,7 @@ def to_sitk(source: Source, *, force_3d: bool = False, force_4d: bool = False) -
     if source.shape[3] == 1 and not (force_3d or force_4d):
         voxels = voxels[0]
     image = SimpleITK.GetImageFromArray(voxels, isVector=is_vector)
-    _place(image, source)
+    _set_geometry(image, source)
     return image
 
 
@@ -108,7 +108,7 @@ def _channels_first(array: NDArray, dimensions: int, *, is_vector: bool) -> NDAr
     return voxels[..., None] if dimensions == 2 else voxels
 
 
-def _place(image: Any, source: Source) -> None:
+def _set_geometry(image: Any, source: Source) -> None:
     dimensions = image.GetDimension()
     spacing, origin, direction = itk_from_ras(source.affine)
     cosines = np.eye(max(3, dimensions))
@@ -127,8 +127,8 @@ def _lies_in_xy(cosines: NDArray[np.float64]) -> bool:
 
 
 def _warn_of_loss(image: Any, affine: NDArray[np.float64]) -> None:
-    held = ras_from_itk(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    if not np.allclose(held, affine, rtol=_TOLERANCE, atol=_TOLERANCE):
+    stored = ras_from_itk(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    if not np.allclose(stored, affine, rtol=_TOLERANCE, atol=_TOLERANCE):
         warn_caller(
             "a 2D SimpleITK image lies in the x-y plane at z = 0 and has no thickness, so this "
             "slice loses its place in the patient: as_sitk(force_3d=True) keeps it",

@@ -36,13 +36,13 @@ def affine_of(tensor: Any) -> NDArray[np.float64]:
     return checked_affine(_LPS_TO_RAS @ affine) if _is_lps(tensor) else affine
 
 
-def with_image(given: Any, image: TensorLike) -> Any:
+def with_image(template: Any, image: TensorLike) -> Any:
     """A MetaTensor of an image, with the metadata and the axes of the world of another."""
-    affine = _LPS_TO_RAS @ image.affine if _is_lps(given) else image.affine.copy()
-    meta = {key: value for key, value in given.meta.items() if key != "affine"}
+    affine = _LPS_TO_RAS @ image.affine if _is_lps(template) else image.affine.copy()
+    meta = {key: value for key, value in template.meta.items() if key != "affine"}
     meta["spatial_shape"] = np.array(image.spatial_shape)
-    tensor = type(given)(image.to_tensor(), affine=affine, meta=meta)
-    tensor.applied_operations = list(given.applied_operations)
+    tensor = type(template)(image.to_tensor(), affine=affine, meta=meta)
+    tensor.applied_operations = list(template.applied_operations)
     return tensor
 
 

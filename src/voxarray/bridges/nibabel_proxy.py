@@ -90,10 +90,10 @@ class VoxelProxy:
             MemoryBudgetError: As ``np.asarray``, if voxels have to be read.
         """
         # NumPy resolves -1, and checks the rest, on an array without memory of its own.
-        wanted = np.broadcast_to(np.uint8(0), self.shape).reshape(shape, order="F").shape
-        if _sizes(wanted) == _sizes(self.shape):
-            return VoxelProxy(self.source, wanted)
-        return np.asarray(self).reshape(wanted, order="F")
+        new_shape = np.broadcast_to(np.uint8(0), self.shape).reshape(shape, order="F").shape
+        if _sizes(new_shape) == _sizes(self.shape):
+            return VoxelProxy(self.source, new_shape)
+        return np.asarray(self).reshape(new_shape, order="F")
 
     @names_exhaustion
     def __getitem__(self, key: Any) -> NDArray:
@@ -108,12 +108,12 @@ class VoxelProxy:
         from nibabel.fileslice import canonical_slicers
 
         items = canonical_slicers(key, self.shape, check_inds=False)
-        taken = [item for item in items if item is not None]
-        ranges = [_range(item, size) for item, size in zip(taken, self.shape, strict=True)]
+        indices = [item for item in items if item is not None]
+        ranges = [_range(item, size) for item, size in zip(indices, self.shape, strict=True)]
         voxels = self._read(ranges)
-        inner = iter(0 if isinstance(item, int) else slice(None) for item in taken)
-        shown: NDArray = voxels[tuple(None if item is None else next(inner) for item in items)]
-        return shown
+        inner = iter(0 if isinstance(item, int) else slice(None) for item in indices)
+        result: NDArray = voxels[tuple(None if item is None else next(inner) for item in items)]
+        return result
 
     def _read(self, ranges: list[range]) -> NDArray:
         """Voxels at the crossings of ranges along nibabel's axes."""

@@ -96,8 +96,8 @@ class ProxySource(Source):
         """
         self._check()
         if self._is_compressed:
-            whole = BLOCKS.get(self.token(), lambda: self._cut(Selection.whole(self.shape)))
-            return whole[selection.slices()]
+            voxels = BLOCKS.get(self.token(), lambda: self._cut(Selection.whole(self.shape)))
+            return voxels[selection.slices()]
         return self._cut(selection)
 
     def token(self) -> str:
@@ -118,8 +118,8 @@ class ProxySource(Source):
         voxels = np.asarray(self.proxy[items[:count]])
         self._check()
         # What nibabel mapped is copied: a file that is cut short would end the process.
-        kept = np.array(voxels, self.dtype, order="K", copy=_is_mapped(voxels) or None)
-        return channels_first(kept[:, :, :, None] if count == 5 else kept)
+        copied = np.array(voxels, self.dtype, order="K", copy=_is_mapped(voxels) or None)
+        return channels_first(copied[:, :, :, None] if count == 5 else copied)
 
 
 def require_numbers(dtype: np.dtype) -> None:

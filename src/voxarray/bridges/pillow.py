@@ -60,6 +60,6 @@ def to_pil(source: Source, *, transpose: bool = True) -> Any:
 
 def _bytes(voxels: NDArray) -> NDArray[np.uint8]:
     # NaN has no grey level; TorchIO leaves it to the platform, on x86 it is black.
-    known = np.nan_to_num(voxels, nan=0) if voxels.dtype.kind == "f" else voxels
-    clamped: NDArray[np.uint8] = np.clip(known, 0, 255).astype(np.uint8)
+    without_nan = np.nan_to_num(voxels, nan=0) if voxels.dtype.kind == "f" else voxels
+    clamped: NDArray[np.uint8] = np.clip(without_nan, 0, 255).astype(np.uint8)
     return clamped

@@ -46,11 +46,11 @@ def arguments(image: Any) -> dict[str, Any]:
     tio = import_optional("torchio", INSTALL)
     if not isinstance(image, tio.Image):
         raise TypeError(f"from_torchio takes an image of TorchIO, not {type(image).__name__}")
-    given = {"type": image.type, "check_nans": image.check_nans, **metadata(image)}
+    common = {"type": image.type, "check_nans": image.check_nans, **metadata(image)}
     if image.get(DATA) is not None:
-        return {"tensor": image.data, "affine": image.affine, **given}
-    own = image.reader is not tio.data.io.read_image
-    return {"path": image.path, "reader": image.reader if own else None, **given}
+        return {"tensor": image.data, "affine": image.affine, **common}
+    has_own_reader = image.reader is not tio.data.io.read_image
+    return {"path": image.path, "reader": image.reader if has_own_reader else None, **common}
 
 
 def metadata(image: Fields) -> dict[str, Any]:

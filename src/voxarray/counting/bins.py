@@ -22,11 +22,11 @@ _FEWEST_BITS = 10
 _LAST = 78
 """Number of the smallest power of two that has bins of its own, counted from the largest down."""
 
-_KEPT = np.clip(_BITS + _FINE - 1 - np.arange(_LAST + 1), _FEWEST_BITS, _BITS)
+_BITS_KEPT = np.clip(_BITS + _FINE - 1 - np.arange(_LAST + 1), _FEWEST_BITS, _BITS)
 """(79,) bits of the fraction that are kept of each power of two, from the largest down."""
 
 # Below the last are as many bins again, as wide as its own: they end at 0.
-_FIRST = np.cumsum([1 << _FEWEST_BITS, *(1 << _KEPT[:0:-1])])[::-1]
+_FIRST = np.cumsum([1 << _FEWEST_BITS, *(1 << _BITS_KEPT[:0:-1])])[::-1]
 """(79,) number of the first bin of each power of two."""
 
 _FIRST_FINE = int(_FIRST[_FINE - 1])
@@ -71,39 +71,39 @@ def exponent_of(largest: float) -> int:
     return max(int(np.frexp(largest)[1]) - 1, SMALLEST_EXPONENT) if largest else SMALLEST_EXPONENT
 
 
-def places(magnitudes: NDArray, exponent: int) -> NDArray:
+def indices_of(magnitudes: NDArray, exponent: int) -> NDArray:
     """Number of the bin of each magnitude below ``2^(exponent + 1)``, float32 or float64."""
     bits = _FLOATS[magnitudes.dtype.itemsize]
     # Leading bits of a float ascend with it: they number the fine bins.
-    found = (magnitudes.view(bits.unsigned) >> (bits.fraction - _BITS)).view(bits.signed)
-    found += (1 << _BITS) - ((exponent - _FINE + 1 + bits.bias) << _BITS)
-    medium = found < 1 << _BITS
+    indices = (magnitudes.view(bits.unsigned) >> (bits.fraction - _BITS)).view(bits.signed)
+    indices += (1 << _BITS) - ((exponent - _FINE + 1 + bits.bias) << _BITS)
+    medium = indices < 1 << _BITS
     if medium.any():
         # With one bit less for each power of two, bins are of one width: as far down as that goes.
         scaled = magnitudes * magnitudes.dtype.type(2.0 ** (_BITS + _FINE - 1 - exponent))
-        np.copyto(found, scaled, where=medium, casting="unsafe")
-        small = np.flatnonzero(found < 1 << _FEWEST_BITS)
-        found += _FIRST_FINE - (1 << _BITS)
-        found[small] = _small_places(magnitudes[small].astype(np.float64), exponent)
-        return found
-    found += _FIRST_FINE - (1 << _BITS)
-    return found
+        np.copyto(indices, scaled, where=medium, casting="unsafe")
+        small = np.flatnonzero(indices < 1 << _FEWEST_BITS)
+        indices += _FIRST_FINE - (1 << _BITS)
+        indices[small] = _small_indices(magnitudes[small].astype(np.float64), exponent)
+        return indices
+    indices += _FIRST_FINE - (1 << _BITS)
+    return indices
 
 
-def _small_places(magnitudes: NDArray[np.float64], exponent: int) -> NDArray[np.int64]:
+def _small_indices(magnitudes: NDArray[np.float64], exponent: int) -> NDArray[np.int64]:
     """Number of the bin of each magnitude that the bins of one width do not reach."""
     depth = np.clip(exponent + 1 - np.frexp(magnitudes)[1], 0, _LAST)
-    whole = np.ldexp(magnitudes, depth + _FEWEST_BITS - exponent).astype(np.int64)
-    found = _FIRST[depth] - (1 << _FEWEST_BITS) + whole
-    return np.where(magnitudes == 0, 0, found)
+    mantissas = np.ldexp(magnitudes, depth + _FEWEST_BITS - exponent).astype(np.int64)
+    indices = _FIRST[depth] - (1 << _FEWEST_BITS) + mantissas
+    return np.where(magnitudes == 0, 0, indices)
 
 
-def lower_ends(found: NDArray, exponent: int) -> NDArray[np.float64]:
+def lower_ends(indices: NDArray, exponent: int) -> NDArray[np.float64]:
     """Lower ends of bins; the upper end of a bin is the lower end of the next."""
-    depth = np.minimum(len(_FIRST) - np.searchsorted(_FIRST[::-1], found, side="right"), _LAST)
-    kept = _KEPT[depth]
-    whole = found - _FIRST[depth] + (1 << kept)
+    depth = np.minimum(len(_FIRST) - np.searchsorted(_FIRST[::-1], indices, side="right"), _LAST)
+    bits = _BITS_KEPT[depth]
+    mantissas = indices - _FIRST[depth] + (1 << bits)
     with np.errstate(over="ignore"):
-        ends = np.ldexp(whole.astype(np.float64), exponent - depth - kept)
+        ends = np.ldexp(mantissas.astype(np.float64), exponent - depth - bits)
     finite: NDArray[np.float64] = np.minimum(ends, np.finfo(np.float64).max)
     return finite

@@ -105,8 +105,8 @@ class CellCounts:
     def of(self, channel: int, value: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Cells, ascending, and how many of their voxels have a value (None: any but 0)."""
         channels, cells, values, counts = self.table.T
-        wanted = values == value if value is not None else values != 0
-        return _summed(cells, counts, wanted & (channels == channel))
+        matches = values == value if value is not None else values != 0
+        return _summed(cells, counts, matches & (channels == channel))
 
     def values(self, channel: int) -> NDArray[np.int64]:
         """The values that occur, ascending."""
@@ -148,10 +148,10 @@ class CellSums:
 def _summed(
     cells: NDArray[np.int64], counts: NDArray[np.int64], rows: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    found, places = np.unique(cells[rows], return_inverse=True)
-    sums = np.zeros(len(found), np.int64)
-    np.add.at(sums, places, counts[rows])
-    return found, sums
+    distinct, inverse = np.unique(cells[rows], return_inverse=True)
+    sums = np.zeros(len(distinct), np.int64)
+    np.add.at(sums, inverse, counts[rows])
+    return distinct, sums
 
 
 def rows_of(channel: int, cell: int, voxels: NDArray) -> NDArray[np.int64] | None:
@@ -176,9 +176,9 @@ def _are_whole(values: NDArray) -> bool:
 def as_table(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     """A sorted table of rows that may name a value of a cell several times."""
     table = np.concatenate([np.empty((0, len(COLUMNS)), np.int64), *rows])
-    keys, places = np.unique(table[:, :3], axis=0, return_inverse=True)
+    keys, inverse = np.unique(table[:, :3], axis=0, return_inverse=True)
     counts = np.zeros(len(keys), np.int64)
-    np.add.at(counts, places.reshape(-1), table[:, 3])
+    np.add.at(counts, inverse.reshape(-1), table[:, 3])
     return np.column_stack([keys, counts])
 
 
@@ -189,27 +189,27 @@ def count_block(voxels: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
         return few
     if voxels.dtype.kind in "bu" and voxels.dtype.itemsize == 1:
         counts = np.bincount(flat.view(np.uint8), minlength=1 << 8)
-        found = np.flatnonzero(counts)
-        return found.astype(voxels.dtype), counts[found].astype(np.int64, copy=False)
+        present = np.flatnonzero(counts)
+        return present.astype(voxels.dtype), counts[present].astype(np.int64, copy=False)
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     if len(starts) * _LEAST_RUN < flat.size and flat.dtype.kind in "iu":
         # Regions: as many runs along the rows are counted as there are borders.
         runs = np.diff(starts, prepend=0, append=flat.size)
-        found = flat[np.concatenate([[0], starts])]
-        if found.min() >= 0 and found.max() <= _MOST_COUNTED:
+        run_values = flat[np.concatenate([[0], starts])]
+        if run_values.min() >= 0 and run_values.max() <= _MOST_COUNTED:
             # NumPy 2.0 to 2.2 does not count uint64.
-            sums = np.bincount(found.astype(np.intp), weights=runs)
+            sums = np.bincount(run_values.astype(np.intp), weights=runs)
             values = np.flatnonzero(sums)
             return values.astype(flat.dtype), sums[values].astype(np.int64)
-        values, places = np.unique(found, return_inverse=True)
-        return values, np.bincount(places, weights=runs).astype(np.int64)
+        values, inverse = np.unique(run_values, return_inverse=True)
+        return values, np.bincount(inverse, weights=runs).astype(np.int64)
     with np.errstate(invalid="ignore"):  # of what does not fit, which the comparison finds
         small = flat.astype(np.uint16)
     if not np.array_equal(small, flat):
         return np.unique(voxels, return_counts=True)
     tally = Tally(small.dtype)
     tally.add(small)
-    values, counts = tally.found()
+    values, counts = tally.as_counts()
     return values.astype(voxels.dtype), counts
 
 

@@ -33,10 +33,10 @@ class Moments:
     @classmethod
     def of(cls, values: NDArray) -> Moments:
         """Moments of finite real values (n,), computed in float64 whatever their type."""
-        found = cls()
+        moments = cls()
         for start in range(0, values.size, _STEP):
-            found = found.merged(cls._of_some(values[start : start + _STEP].astype(np.float64)))
-        return found
+            moments = moments.merged(cls._of_some(values[start : start + _STEP].astype(np.float64)))
+        return moments
 
     @classmethod
     def of_counted(cls, values: NDArray[np.float64], counts: NDArray[np.int64]) -> Moments:

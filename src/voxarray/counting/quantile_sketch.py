@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from voxarray.counting import bins
 
 Filled = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Ascending places of bins that are not empty, and their counts."""
+"""Ascending indices of bins that are not empty, and their counts."""
 
 _STEP = 1 << 16
-"""Values placed at once, so that temporaries stay in the processor's cache."""
+"""Values whose bins are found at once, so that temporaries stay in the processor's cache."""
 
 _BLOCK = 1 << 20
 """Values counted at once: enough to pay for a table of bins."""
@@ -23,7 +23,7 @@ FEW = 1 << 14
 
 
 class Sketch:
-    """How many values lie in each of the `bins`; places of negative ones follow the others.
+    """How many values lie in each of the `bins`; the indices of negative ones follow the others.
 
     The result depends on the values alone, not on their order nor on how they were parted among
     sketches that were merged, unlike that of sketches that sample.
@@ -65,7 +65,7 @@ class Sketch:
     def nbytes(self) -> int:
         """Bytes that are held for the counts."""
         table = 0 if self._table is None else self._table.nbytes
-        return table + sum(one.nbytes for one in self._filled)
+        return table + sum(array.nbytes for array in self._filled)
 
     def shrink(self) -> None:
         """Take no more memory than what is filled needs, until more is added."""
@@ -76,36 +76,36 @@ class Sketch:
 
         Zeros are an interval of their own. Of an exact sketch both ends are the value.
         """
-        places, counts = self._content()
-        if len(places) and places[0] == 0:
+        indices, counts = self._content()
+        if len(indices) and indices[0] == 0:
             counts[0] -= self.zeros
             if not counts[0]:
-                places, counts = places[1:], counts[1:]
-        split = int(np.searchsorted(places, bins.NUMBER))
-        below, zero = len(places) - split, min(self.zeros, 1)
-        low, high = np.zeros((2, len(places) + zero))
-        for part in _parts(split, len(places)):  # negative: the largest magnitude comes first
-            near, far = self._ends(places[part])
+                indices, counts = indices[1:], counts[1:]
+        split = int(np.searchsorted(indices, bins.NUMBER))
+        below, zero = len(indices) - split, min(self.zeros, 1)
+        low, high = np.zeros((2, len(indices) + zero))
+        for part in _parts(split, len(indices)):  # negative: the largest magnitude comes first
+            near, far = self._ends(indices[part])
             end = below - (part.start - split)
             into = slice(end - len(near), end)
             low[into], high[into] = -far[::-1], -near[::-1]
         for part in _parts(0, split):
-            near, far = self._ends(places[part])
+            near, far = self._ends(indices[part])
             start = below + zero + part.start
             into = slice(start, start + len(near))
             low[into], high[into] = near, far
         zeros = np.full(zero, self.zeros, np.int64)
         return low, high, np.concatenate([counts[split:][::-1], zeros, counts[:split]])
 
-    def _ends(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _ends(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The end of each bin that is nearer to 0, and the other, of magnitudes."""
-        found = _unsigned(places)
-        near = bins.lower_ends(found, self._exponent)
-        return near, near if self.exact else bins.lower_ends(found + 1, self._exponent)
+        magnitudes = _unsigned(indices)
+        near = bins.lower_ends(magnitudes, self._exponent)
+        return near, near if self.exact else bins.lower_ends(magnitudes + 1, self._exponent)
 
     def _add_block(self, values: NDArray) -> None:
         zeros = values.size - int(np.count_nonzero(values))
-        if 2 * zeros > values.size:  # then a copy of the rest costs less than placing zeros
+        if 2 * zeros > values.size:  # a copy of the others costs less than the bins of zeros
             self.add_zeros(zeros)
             values, zeros = values[values != 0], 0
         if not values.size:
@@ -113,47 +113,47 @@ class Sketch:
         self.zeros += zeros
         low, high = float(values.min()), float(values.max())
         self._grow(bins.exponent_of(max(-low, high)))
-        where = np.empty(values.size, np.int64)
+        indices = np.empty(values.size, np.int64)
         for start in range(0, values.size, _STEP):
             part = slice(start, start + _STEP)
-            self._place(values[part], where[part], signed=low < 0)
+            self._find_bins(values[part], indices[part], signed=low < 0)
         if self._table is None and values.size <= FEW:
-            self._count(*np.unique(where, return_counts=True))
+            self._count(*np.unique(indices, return_counts=True))
             return
-        first = int(where.min())
-        where -= first
-        counts = np.bincount(where)
+        first = int(indices.min())
+        indices -= first
+        counts = np.bincount(indices)
         self._dense()[first : first + len(counts)] += counts
 
-    def _place(self, values: NDArray, where: NDArray[np.int64], *, signed: bool) -> None:
+    def _find_bins(self, values: NDArray, out: NDArray[np.int64], *, signed: bool) -> None:
         magnitudes = np.abs(values)
-        found = bins.places(magnitudes, self._exponent)
+        indices = bins.indices_of(magnitudes, self._exponent)
         if self.exact:
-            self.exact = bool(np.all(bins.lower_ends(found, self._exponent) == magnitudes))
-        where[:] = found
+            self.exact = bool(np.all(bins.lower_ends(indices, self._exponent) == magnitudes))
+        out[:] = indices
         if signed:
-            where += (values < 0) * np.int64(bins.NUMBER)
+            out += (values < 0) * np.int64(bins.NUMBER)
 
-    def _count(self, places: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-        """Add counts at distinct places."""
-        if self._table is not None or len(places) > FEW:
-            self._dense()[places] += counts
+    def _count(self, indices: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        """Add counts at distinct indices."""
+        if self._table is not None or len(indices) > FEW:
+            self._dense()[indices] += counts
         else:
-            self._filled = _added(self._filled, (places, counts))
+            self._filled = _added(self._filled, (indices, counts))
 
     def _dense(self) -> NDArray[np.int64]:
         if self._table is None:
             # Memory that is never written to, as of negative values, is never taken either.
             self._table = np.zeros(2 * bins.NUMBER, np.int64)
-            places, counts = self._filled
-            self._table[places] = counts
+            indices, counts = self._filled
+            self._table[indices] = counts
         return self._table
 
     def _content(self) -> Filled:
         if self._table is None:
             return self._filled[0], self._filled[1].copy()
-        places = np.flatnonzero(self._table)
-        return places, self._table[places]
+        indices = np.flatnonzero(self._table)
+        return indices, self._table[indices]
 
     def _grow(self, exponent: int) -> None:
         """Make room for magnitudes below ``2^(exponent + 1)``."""
@@ -169,40 +169,42 @@ class Sketch:
 
     def _fits(self, exponent: int) -> bool:
         """Whether what was counted would still be the lower ends of wider bins."""
-        places = self._content()[0]
-        for part in _parts(0, len(places)):
-            low = bins.lower_ends(_unsigned(places[part]), self._exponent)
-            if not np.array_equal(bins.lower_ends(bins.places(low, exponent), exponent), low):
+        indices = self._content()[0]
+        for part in _parts(0, len(indices)):
+            low = bins.lower_ends(_unsigned(indices[part]), self._exponent)
+            if not np.array_equal(bins.lower_ends(bins.indices_of(low, exponent), exponent), low):
                 return False
         return True
 
 
 def _moved(filled: Filled, old: int, new: int) -> Iterator[Filled]:
     """What bins for one exponent hold, in the bins for another, which is not smaller; in parts."""
-    places, counts = filled
-    for part in _parts(0, len(places)):
-        some, numbers = places[part], counts[part]
+    indices, counts = filled
+    for part in _parts(0, len(indices)):
+        part_indices, part_counts = indices[part], counts[part]
         if old != new:
-            ends = bins.lower_ends(_unsigned(some), old)
-            some, numbers = _added((bins.places(ends, new) + (some - _unsigned(some)), numbers))
-        yield some, numbers
+            unsigned = _unsigned(part_indices)
+            ends = bins.lower_ends(unsigned, old)
+            moved = bins.indices_of(ends, new) + (part_indices - unsigned)
+            part_indices, part_counts = _added((moved, part_counts))
+        yield part_indices, part_counts
 
 
 def _parts(start: int, stop: int) -> Iterator[slice]:
-    """So many places at a time that what is made of them is small beside the table."""
+    """So many indices at a time that what is made of them is small beside the table."""
     for first in range(start, stop, _STEP):
         yield slice(first, min(first + _STEP, stop))
 
 
-def _unsigned(places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Places of the magnitudes."""
-    return places % bins.NUMBER
+def _unsigned(indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices of the bins of the magnitudes."""
+    return indices % bins.NUMBER
 
 
 def _added(*parts: Filled) -> Filled:
-    """Counts at places that may occur several times, added up."""
+    """Counts at indices that may occur several times, added up."""
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    places, where = np.unique(columns[0], return_inverse=True)
-    counts = np.zeros(len(places), np.int64)
-    np.add.at(counts, where, columns[1])
-    return places, counts
+    distinct, inverse = np.unique(columns[0], return_inverse=True)
+    counts = np.zeros(len(distinct), np.int64)
+    np.add.at(counts, inverse, columns[1])
+    return distinct, counts

@@ -41,7 +41,7 @@ class Tally:
     def merge(self, other: Tally) -> None:
         self._table += other._table
 
-    def found(self) -> tuple[NDArray, NDArray[np.int64]]:
+    def as_counts(self) -> tuple[NDArray, NDArray[np.int64]]:
         """Values that occur, ascending, in the type of the voxels; and how often."""
         # The bits of a negative number are those of a large unsigned one: bring them to the front.
         table = np.roll(self._table, -self._lowest)

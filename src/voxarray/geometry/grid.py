@@ -226,15 +226,15 @@ class Grid:
         self, codes: str | Sequence[str]
     ) -> tuple[tuple[int, int, int], tuple[int, ...]]:
         """Permutation, then flips (in the new order), that lead to the orientation ``codes``."""
-        wanted = [_world_axis(code) for code in codes]
-        if len(wanted) != 3 or {axis for axis, _ in wanted} != {0, 1, 2}:
+        requested = [_world_axis(code) for code in codes]
+        if len(requested) != 3 or {axis for axis, _ in requested} != {0, 1, 2}:
             raise GridError(
                 f"an orientation names each of R/L, A/P and S/I once, got {''.join(codes)!r}",
                 code="BAD_ORIENTATION",
             )
-        have = _nearest_axes(self.direction)
-        order = [[world for world, _ in have].index(axis) for axis, _ in wanted]
-        flipped = tuple(n for n, axis in enumerate(order) if have[axis][1] != wanted[n][1])
+        current = _nearest_axes(self.direction)
+        order = [[world for world, _ in current].index(axis) for axis, _ in requested]
+        flipped = tuple(n for n, axis in enumerate(order) if current[axis][1] != requested[n][1])
         return (order[0], order[1], order[2]), flipped
 
     # --- Two grids ----------------------------------------------------------------------------
@@ -346,8 +346,8 @@ def _nearest_axes(direction: NDArray[np.float64]) -> list[tuple[int, int]]:
     The rule is nibabel's ``io_orientation``: of the orthogonal matrix nearest to the direction,
     the largest component of one column after another, most decided column first.
     """
-    left, _, right = np.linalg.svd(direction)
-    rotation = left @ right
+    u, _, vh = np.linalg.svd(direction)
+    rotation = u @ vh
     axes = [(0, 1)] * 3
     for axis in np.argsort(-(rotation**2).max(axis=0), kind="stable"):
         world = int(np.argmax(np.abs(rotation[:, axis])))

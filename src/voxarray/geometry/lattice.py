@@ -171,10 +171,10 @@ class Placement:
         indices = np.arange(r.start, r.stop, r.step)
         return np.asarray(self.lattice.origin[axis] + self.lattice.spacing[axis] * indices)
 
-    def with_axis(self, axis: int, taken: Axis) -> Placement:
+    def with_axis(self, axis: int, new_axis: Axis) -> Placement:
         """These voxels with others along one axis."""
         axes = list(self.axes)
-        axes[axis] = taken
+        axes[axis] = new_axis
         return replace(self, axes=(axes[0], axes[1], axes[2]))
 
     # --- Two placements -----------------------------------------------------------------------
@@ -216,9 +216,9 @@ class Placement:
         combine = _intersection if how == "inner" else _hull
         # Within itself a single voxel needs no other step; growing, it takes that of the many.
         base = self if how == "inner" else self._with_steps_of(other)
-        for n, (axis, there) in enumerate(zip(base.axes, located, strict=True)):
-            inner = combine(axis.size, there)
-            if axis.size and there and not inner:
+        for n, (axis, other_indices) in enumerate(zip(base.axes, located, strict=True)):
+            inner = combine(axis.size, other_indices)
+            if axis.size and other_indices and not inner:
                 raise GridError(
                     f"the images do not overlap along {DIMS[n]}: no voxel is in both; choose parts "
                     "that overlap",
@@ -237,9 +237,9 @@ class Placement:
             why: How the two differ.
             cure: What to do.
         """
-        mine, its = (Grid(_positive(p.shape), p.affine) for p in (self, other))
+        own_grid, other_grid = (Grid(_positive(p.shape), p.affine) for p in (self, other))
         return GridError(
-            f"the images are on different grids ({why}): {mine} and {its}; {cure}",
+            f"the images are on different grids ({why}): {own_grid} and {other_grid}; {cure}",
             code="GRID_MISMATCH",
         )
 
@@ -287,16 +287,16 @@ def _steps(step: int, size: int, *, start: int = 0) -> range:
     return range(start, start + step * size, step)
 
 
-def _intersection(size: int, there: range) -> range:
-    if not there:
+def _intersection(size: int, indices: range) -> range:
+    if not indices:
         return range(0)
-    return range(max(0, min(there[0], there[-1])), min(size, max(there[0], there[-1]) + 1))
+    return range(max(0, min(indices[0], indices[-1])), min(size, max(indices[0], indices[-1]) + 1))
 
 
-def _hull(size: int, there: range) -> range:
-    if not there:
+def _hull(size: int, indices: range) -> range:
+    if not indices:
         return range(size)
-    return range(min(0, there[0], there[-1]), max(size, there[0] + 1, there[-1] + 1))
+    return range(min(0, indices[0], indices[-1]), max(size, indices[0] + 1, indices[-1] + 1))
 
 
 def _positive(shape: Shape3) -> Shape3:

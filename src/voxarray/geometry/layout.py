@@ -177,8 +177,8 @@ def pyramid_factors(
         chunk: Edge of a chunk.
     """
     sizes, steps = list(shape[1:]), list(spacing)
-    found: list[Factors] = []
-    while (max(sizes) > chunk) if levels is None else (len(found) + 1 < levels):
+    per_level: list[Factors] = []
+    while (max(sizes) > chunk) if levels is None else (len(per_level) + 1 < levels):
         finest = min((step for step, size in zip(steps, sizes, strict=True) if size > 1), default=0)
         factors = [
             2 if size > 1 and step < 2 * finest * (1 - 1e-6) else 1
@@ -188,8 +188,8 @@ def pyramid_factors(
             break
         sizes = [size // f for size, f in zip(sizes, factors, strict=True)]
         steps = [step * f for step, f in zip(steps, factors, strict=True)]
-        found.append((factors[0], factors[1], factors[2]))
-    return found
+        per_level.append((factors[0], factors[1], factors[2]))
+    return per_level
 
 
 def _grow(sizes: list[int], limits: Sequence[int], axes: Sequence[int], target: int) -> None:
@@ -203,8 +203,8 @@ def _grow(sizes: list[int], limits: Sequence[int], axes: Sequence[int], target: 
                 sizes[axis], grown = larger, True
 
 
-def _divide(whole: Sequence[int], part: Sequence[int]) -> Index4:
-    n, z, y, x = (-(-w // p) for w, p in zip(whole, part, strict=True))
+def _divide(sizes: Sequence[int], divisors: Sequence[int]) -> Index4:
+    n, z, y, x = (-(-w // p) for w, p in zip(sizes, divisors, strict=True))
     return n, z, y, x
 
 

@@ -66,13 +66,13 @@ def factors_of(
     if levels is None:
         number = max(len(steps), _HALVINGS)
         steps = pyramid_factors(shape, spacing, number + 1, chunk)
-        found = _merged(steps, range(_HALVINGS, number + 1))
-        return found if _divides(layout, found) else steps
+        merged = _merged(steps, range(_HALVINGS, number + 1))
+        return merged if _divides(layout, merged) else steps
     halvings = [int(factor).bit_length() - 1 for factor in levels]
     steps = pyramid_factors(shape, spacing, max(halvings, default=0) + 1, chunk)
-    found = _merged(steps, halvings)
-    require_division(layout, found)
-    return found
+    merged = _merged(steps, halvings)
+    require_division(layout, merged)
+    return merged
 
 
 def require_division(layout: Layout, factors: Sequence[Factors]) -> None:
@@ -89,14 +89,14 @@ def require_division(layout: Layout, factors: Sequence[Factors]) -> None:
 def _merged(steps: Sequence[Factors], halvings: Sequence[int]) -> list[Factors]:
     """Steps to the levels that come after so many halvings of the base."""
     merged, done = list[Factors](), 0
-    for wanted in halvings:
-        if wanted > len(steps):
+    for count in halvings:
+        if count > len(steps):
             break
         z = y = x = 1
-        for step in steps[done:wanted]:
+        for step in steps[done:count]:
             z, y, x = z * step[0], y * step[1], x * step[2]
         merged.append((z, y, x))
-        done = wanted
+        done = count
     return merged
 
 

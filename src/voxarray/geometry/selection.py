@@ -108,11 +108,11 @@ class Selection:
             OutOfRangeError: For an integer beyond the axis.
             SelectionError: If no voxels are selected.
         """
-        taken = [
+        ranges = [
             _take(axis_range, item, name)
             for axis_range, item, name in zip(self.ranges, _expand(key), AXIS_NAMES, strict=True)
         ]
-        return Selection((taken[0], taken[1], taken[2], taken[3]))
+        return Selection((ranges[0], ranges[1], ranges[2], ranges[3]))
 
     def compose(self, inner: Selection) -> Selection:
         """Select ``inner`` (indices into this selection) from this selection."""
@@ -178,14 +178,14 @@ def _expand(key: Any) -> tuple[Any, Any, Any, Any]:
 def _take(axis_range: range, item: Any, name: str) -> range:
     if isinstance(item, slice):
         try:
-            taken = axis_range[item]
+            selected = axis_range[item]
         except TypeError:
             raise TypeError(_advice(item)) from None
-        if len(taken) == 0:
+        if len(selected) == 0:
             raise SelectionError(
                 f"{_text(item)} selects no voxels along {name}, which has {len(axis_range)}"
             )
-        return taken
+        return selected
     if isinstance(item, (bool, np.bool_)):
         raise TypeError(_advice(item))
     try:
@@ -207,11 +207,13 @@ def _text(item: slice) -> str:
 
 
 def _advice(item: Any) -> str:
-    what, shape = type(item).__name__, getattr(item, "shape", ())
+    type_name, shape = type(item).__name__, getattr(item, "shape", ())
     # All values of an array would hide what is said of it.
-    told = f"{item!r:.200} ({what})" if not shape else f"an array ({what} of {tuple(shape)})"
+    description = (
+        f"{item!r:.200} ({type_name})" if not shape else f"an array ({type_name} of {tuple(shape)})"
+    )
     return (
-        f"an image cannot be indexed with {told}: use integers, "
+        f"an image cannot be indexed with {description}: use integers, "
         "slices (start:stop:step) and ..., for example image[10:20, ::2, -1]; "
         "for masks and lists use image.array or image.data"
     )

@@ -105,10 +105,10 @@ def millimetres(unit: object, axis: str, path: str | None) -> float:
     factor = length_in_mm(unit)
     if factor is not None:
         return factor
-    said = "does not say its unit" if unit is None else f"has the unknown unit {unit!r}"
+    fault = "does not say its unit" if unit is None else f"has the unknown unit {unit!r}"
     where = "" if path is None else f" [{path}]"
     warn_caller(
-        f"axis {axis} {said}: it is read as millimetres; set image.affine if that is wrong{where}",
+        f"axis {axis} {fault}: it is read as millimetres; set image.affine if that is wrong{where}",
         VoxarrayWarning,
     )
     return 1.0
@@ -120,7 +120,7 @@ def seconds(unit: object) -> float:
 
 
 def _factor(
-    unit: object, roots: tuple[str, ...], symbol: str, base: float, named: dict[str, float]
+    unit: object, roots: tuple[str, ...], symbol: str, base: float, by_name: dict[str, float]
 ) -> float | None:
     if not isinstance(unit, str):
         return None
@@ -132,8 +132,8 @@ def _factor(
     lower = text.lower()
     singular = lower.removesuffix("s") if len(lower) > 2 else lower
     for name in (text, lower, singular):
-        if name in named:
-            return named[name]
+        if name in by_name:
+            return by_name[name]
     for root in roots:
         prefix = singular.removesuffix(root)
         if prefix != singular and prefix in _PREFIXES:

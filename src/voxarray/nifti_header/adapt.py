@@ -81,11 +81,11 @@ def _little_endian(header: NiftiHeader, shape: Shape4) -> Any:
     record = blank(version)
     if header.version == version:  # the same fields: all at once, and back to what is its own
         stored = np.frombuffer(bytearray(header.raw), header.record.dtype)
-        whole = stored.astype(record.dtype, copy=False)[0]
+        converted = stored.astype(record.dtype, copy=False)[0]
         for field in _OWN:
             if field in record.dtype.names:
-                whole[field] = record[field]
-        return whole
+                converted[field] = record[field]
+        return converted
     for field in set(record.dtype.names) & set(header.record.dtype.names) - _OWN:
         record[field] = header.record[field]
     return record
@@ -106,9 +106,9 @@ def _move(record: Any, header: NiftiHeader | None, affine: NDArray[np.float64]) 
     set_affine(record, affine, by_sform or by_qform or ALIGNED)
     if not by_sform and by_qform:
         # The quaternion alone counts in such a file; it stays so if it is as good as the sform.
-        held = qform(record)
+        stored = qform(record)
         scale = np.abs(affine).max()
-        if record["qform_code"] and np.allclose(held, affine, rtol=0, atol=_SAME * scale):
+        if record["qform_code"] and np.allclose(stored, affine, rtol=0, atol=_SAME * scale):
             record["sform_code"], record["srow"] = 0, 0
         return
     record["qform_code"] = 0

@@ -72,7 +72,7 @@ def _datatype(dtype: np.dtype) -> tuple[int, np.dtype]:
     native = np.dtype(np.uint8) if dtype == np.bool_ else dtype.newbyteorder("=")
     code = _CODES.get(native)
     if code is None:
-        names = ", ".join(sorted(known.name for known in _CODES))
+        names = ", ".join(sorted(supported.name for supported in _CODES))
         raise UnsupportedError(
             f"NIfTI cannot hold {dtype.name} voxels, only bool, {names}: convert them first, "
             "for instance to float32",

@@ -158,13 +158,13 @@ class NiftiHeader:
             UnsupportedError: More axes in use than C, W, H, D (``UNSUPPORTED_DIMS``).
         """
         used = int(self.record["dim"][0])
-        if not 1 <= used <= 7 or min(found := sizes(self.record).tolist()) < 1:
+        if not 1 <= used <= 7 or min(dims := sizes(self.record).tolist()) < 1:
             raise FormatError(
                 f"dim is {self.record['dim'].tolist()}: it must say 1 to 7 dimensions of at least "
                 "one voxel each; repair the header",
                 code="BAD_DIMS",
             )
-        w, h, d, *more = found
+        w, h, d, *more = dims
         counts = [n for n in (*more, self.colours or 1) if n > 1]
         if len(counts) > 1:
             raise UnsupportedError(
@@ -216,8 +216,8 @@ class NiftiHeader:
                 have made the file so small.
             TruncatedError: An uncompressed file that lacks some of its voxels.
         """
-        most = available * ratio
-        if self.offset > (most if compressed else available):
+        largest = available * ratio
+        if self.offset > (largest if compressed else available):
             raise FormatError(
                 f"vox_offset says that voxels start at byte {self.offset}, and the file has "
                 f"{available} bytes: it was cut short, or its header is wrong; copy it again, or "
@@ -225,7 +225,7 @@ class NiftiHeader:
                 code="BAD_OFFSET",
             )
         needed = self.offset + self.nbytes
-        if needed > most:
+        if needed > largest:
             raise FormatError(
                 f"dimensions {self.shape} of {self.stored.name} take {needed} bytes, and a file of "
                 f"{available} bytes cannot hold them: the header is wrong, repair it",

@@ -65,9 +65,9 @@ def set_qform(record: Any, matrix: NDArray[np.float64], code: int) -> None:
         record["quatern"], record["pixdim"][0] = rotation
         record["qoffset"] = matrix[:3, 3]
         # Near a half turn the float32 of NIfTI-1 is off by up to 2e-3: then the sform stands alone.
-        held = qform(record)[:3, :3] / record["pixdim"][1:4]
-        asked = matrix[:3, :3] / record["pixdim"][1:4]
-        record["qform_code"] = code if np.abs(held - asked).max() < _QFORM_TOLERANCE else 0
+        stored = qform(record)[:3, :3] / record["pixdim"][1:4]
+        requested = matrix[:3, :3] / record["pixdim"][1:4]
+        record["qform_code"] = code if np.abs(stored - requested).max() < _QFORM_TOLERANCE else 0
 
 
 def set_dimensions(record: Any, shape: Shape4, channels: Channels) -> None:

@@ -120,7 +120,7 @@ def _counted(source: Source, mask: Source | None, report: Progress | None) -> Co
         return _count_sorted(source, report)
     stored = source.unscaled()
     tally = passes.count(stored, lambda: Tally(stored.dtype), mask, report)
-    values, counts = tally.found()
+    values, counts = tally.as_counts()
     if source.scaling is None:
         return Counts(values, counts)
     values, places = np.unique(source.scaling.apply(values), return_inverse=True)
