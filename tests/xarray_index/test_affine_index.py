@@ -23,7 +23,7 @@ class TestCoordinates:
     def test_positions_are_millimetres_along_the_axes(self, array, affine):
         grid = Grid((6, 7, 8), affine)
         for n, dim in enumerate(DIMS):
-            assert array[dim].attrs == {"units": "mm", "step": grid.spacing[n]}
+            assert array[dim].attrs == {"units": "mm", "voxel_axis": dim, "step": grid.spacing[n]}
             steps = grid.intrinsic_origin[n] + grid.spacing[n] * np.arange(grid.shape[n])
             assert np.array_equal(array[dim], steps)
 

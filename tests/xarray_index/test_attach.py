@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from voxarray.core.errors import GridError, VoxarrayWarning
+import voxarray as vx
+from voxarray.core.errors import FormatError, GridError, VoxarrayWarning
 from voxarray.xarray_index import accessor
 from voxarray.xarray_index.affine_index import index_of
 from voxarray.xarray_index.attach import DIMS, affine_of, attach, grid_of, plain_affine, reattach
@@ -121,6 +122,38 @@ class TestFiles:
         )
         assert grid_of(reattach(rounded)).isclose(grid_of(array))
         assert (reattach(rounded) + array).sizes == array.sizes
+
+
+class TestRenamedAxes:
+    """Where no index refuses it; a renamed axis would be mirrored or turned."""
+
+    @pytest.mark.parametrize("names", [{"x": "y", "y": "x"}, {"x": "y", "y": "z", "z": "x"}])
+    @pytest.mark.parametrize("loose", [lambda a: a.vox.detach(), lambda a: a.drop_indexes(DIMS)])
+    @pytest.mark.parametrize("use", [reattach, affine_of, grid_of, vx.ScalarImage.from_xarray])
+    def test_renamed_axes_are_refused(self, array, names, loose, use):
+        with pytest.raises(GridError, match=r"was '[xyz]' before it was renamed") as error:
+            use(loose(array).rename(names))
+        assert error.value.code == "FIXED_NAMES"
+
+    def test_a_renamed_plane_is_refused(self, array):
+        plane = array.vox.detach().isel(x=3).rename(x="y", y="x")
+        with pytest.raises(GridError) as error:
+            reattach(plane)
+        assert error.value.code == "FIXED_NAMES"
+
+    def test_a_store_of_renamed_axes_is_refused(self, array, tmp_path):
+        path = tmp_path / "a.zarr"
+        array.vox.detach().rename(x="z", z="x").to_zarr(path, consolidated=False)
+        with pytest.raises(FormatError) as error:
+            _ = vx.ScalarImage(path).affine
+        assert error.value.code == "FIXED_NAMES"
+        with pytest.raises(GridError) as plain:
+            reattach(xr.open_zarr(path, consolidated=False))
+        assert plain.value.code == "FIXED_NAMES"
+
+    def test_names_that_came_back_are_right(self, array):
+        back = array.vox.detach().rename(x="i", y="x").rename(x="y", i="x")
+        assert reattach(back).identical(array)
 
 
 class TestAccessor:

@@ -16,6 +16,9 @@ from voxarray.geometry.units import length_in_mm, millimetres, unit_of
 WORLD_NAME = "spatial_ref"
 WORLD_KEY = "intrinsic_to_world"
 
+AXIS_KEY = "voxel_axis"
+"""Attribute of x, y and z that names them again: xarray renames coordinates, and no attribute."""
+
 _DIMS = ("x", "y", "z")
 
 
@@ -53,8 +56,12 @@ def plain_world(coords: Mapping[Any, Any]) -> NDArray[np.float64]:
     of ours that have lost it carry ``step``, and are refused.
 
     Raises:
-        GridError: ``NO_SPATIAL_REF`` if it is missing; as `world_of`.
+        GridError: ``NO_SPATIAL_REF`` if it is missing; ``FIXED_NAMES`` if x, y or z had another
+            name; as `world_of`.
     """
+    for dim in _DIMS:
+        if dim in coords:
+            _require_own_name(coords[dim].attrs, dim)
     attrs = coords[WORLD_NAME].attrs if WORLD_NAME in coords else {}
     if WORLD_KEY in attrs:
         return world_of(attrs)
@@ -71,6 +78,21 @@ def plain_world(coords: Mapping[Any, Any]) -> NDArray[np.float64]:
         "affine=affine), or voxarray.xarray_index.attach(data, affine) for an array",
         code="NO_SPATIAL_REF",
     )
+
+
+def _require_own_name(attrs: Mapping[Any, Any], dim: str) -> None:
+    """Refuse a renamed coordinate: its positions run along another direction of W.
+
+    Where the index owns x, y and z, it refuses to rename them.
+    """
+    original = attrs.get(AXIS_KEY, dim)
+    if original != dim:
+        raise GridError(
+            f"coordinate {dim!r} was {str(original)!r} before it was renamed: x, y and z carry the "
+            "affine, and under other names they would be another place. Rename it back; for "
+            "another order of the axes, transpose the array, or use image.to_orientation(...)",
+            code="FIXED_NAMES",
+        )
 
 
 def require_positions(coords: Mapping[Any, Any]) -> None:
@@ -117,8 +139,8 @@ def plain_axis(
         VoxarrayWarning: The unit is unknown, or missing in a store.
 
     Raises:
-        GridError: ``NO_COORDINATES``, ``NOT_UNIFORM``, or ``UNKNOWN_SPACING`` where a single
-            position has no attribute ``step``.
+        GridError: ``NO_COORDINATES``, ``NOT_UNIFORM``, ``FIXED_NAMES`` if it had another name, or
+            ``UNKNOWN_SPACING`` where a single position has no attribute ``step``.
     """
     if dim not in coords:
         raise GridError(
@@ -128,6 +150,7 @@ def plain_axis(
             code="NO_COORDINATES",
         )
     variable = coords[dim]
+    _require_own_name(variable.attrs, dim)
     if variable.ndim and tuple(variable.dims) != (dim,):
         raise GridError(
             f"coordinate {dim!r} runs along {tuple(variable.dims)}, not along {dim!r}: these "

@@ -69,7 +69,8 @@ class VoxAccessor:
             doubled = xr.map_blocks(function, array.vox.detach()).vox.reattach()
 
         Take every n-th plane before: of a detached array, a single plane counts as thick as those
-        of the array that was detached, also if it is one of every second plane.
+        of the array that was detached, also if it is one of every second plane. Leave x, y and z
+        their names: `reattach` refuses others, for the affine belongs to the names.
         """
         return without_index(self._obj)
 
@@ -77,7 +78,8 @@ class VoxAccessor:
         """The same DataArray or Dataset with its shared index, for instance after `detach`.
 
         Raises:
-            GridError: If the coordinates are not those of a grid.
+            GridError: If the coordinates are not those of a grid; ``FIXED_NAMES`` if x, y or z
+                had another name.
         """
         return reattach(self._obj)
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from xarray.core.indexing import IndexSelResult
 
 from voxarray.core.errors import GridError, PandasIndexError, SelectionError
-from voxarray.geometry.coordinates import WORLD_KEY, plain_axis, world_of
+from voxarray.geometry.coordinates import AXIS_KEY, WORLD_KEY, plain_axis, world_of
 from voxarray.geometry.lattice import DIMS, Axis, Placement
 from voxarray.xarray_index.select_mm import between, containing
 
@@ -86,7 +86,8 @@ class AffineIndex(xr.Index):
         n = DIMS.index(dim)
         values = self.placement.positions(n)
         # Of one plane the coordinate cannot tell how thick it is, so the attribute does.
-        attrs = {**(old.attrs if old is not None else {}), "units": "mm"}
+        # Without the index, renaming is noticed by the name in the attributes.
+        attrs = {**(old.attrs if old is not None else {}), "units": "mm", AXIS_KEY: dim}
         attrs["step"] = self.placement.step(n)
         encoding = old.encoding if old is not None else None
         if self.placement.axes[n].dropped:
