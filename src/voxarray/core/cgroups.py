@@ -41,13 +41,13 @@ class Group:
         """Processors that its processes may use together, and the file that says so."""
         if self.version == 2:
             file = self.folder / "cpu.max"
-            words = _text(file).split()
+            fields = _text(file).split()
         else:
             file = self.folder / "cpu.cfs_quota_us"
-            words = [_text(file), _text(self.folder / "cpu.cfs_period_us")]
+            fields = [_text(file), _text(self.folder / "cpu.cfs_period_us")]
         # No quota is "max" in version 2 and -1 in version 1.
-        if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
-            yield int(words[0]) / int(words[1]), str(file)
+        if len(fields) == 2 and all(field.isdigit() for field in fields) and int(fields[1]):
+            yield int(fields[0]) / int(fields[1]), str(file)
 
 
 def groups(controller: Controller, root: Path = Path("/")) -> Iterator[Group]:
@@ -65,9 +65,9 @@ def groups(controller: Controller, root: Path = Path("/")) -> Iterator[Group]:
         folder = top / _below(paths[version], mounted)
         if not folder.is_dir():  # another namespace's view of the tree: what is mounted is ours
             folder = top
-        for one in (folder, *folder.parents):
-            yield Group(one, version)
-            if one == top:
+        for path in (folder, *folder.parents):
+            yield Group(path, version)
+            if path == top:
                 break
 
 

@@ -104,13 +104,13 @@ def _told_by(text: str, cls: type[VoxarrayError]) -> tuple[str | None, str | Non
     class and the text of the traceback alone (``ExceptionWrapper.reraise`` in torch/_utils.py).
     """
     name = re.escape(f"{cls.__module__}.{cls.__qualname__}")
-    found = [*re.finditer(rf"^{name}: ([A-Z][A-Z0-9_]*): ", text, re.MULTILINE)]
-    if not found:
+    matches = [*re.finditer(rf"^{name}: ([A-Z][A-Z0-9_]*): ", text, re.MULTILINE)]
+    if not matches:
         return None, None
     # The last one: before it may stand what it was raised from.
-    said = text[found[-1].end() :].partition(f"\n{_ABOUT}")[0]
-    path = _PATH_AT_END.search(said)
-    return found[-1][1], path and path[1]
+    message = text[matches[-1].end() :].partition(f"\n{_ABOUT}")[0]
+    path = _PATH_AT_END.search(message)
+    return matches[-1][1], path and path[1]
 
 
 def _rebuild(cls: type[VoxarrayError], message: str, code: str, path: str | None) -> VoxarrayError:

@@ -32,15 +32,15 @@ def names_exhaustion(function: Callable[Args, Result]) -> Callable[Args, Result]
     """A function of which a lack of memory is a `MemoryBudgetError` (``OUT_OF_MEMORY``)."""
 
     @functools.wraps(function)
-    def named(*args: Args.args, **kwargs: Args.kwargs) -> Result:
+    def wrapper(*args: Args.args, **kwargs: Args.kwargs) -> Result:
         try:
             return function(*args, **kwargs)
         except (MemoryError, RuntimeError, OSError) as error:
             if is_exhaustion(error):
-                raise _named(error, function.__name__) from error
+                raise _budget_error(error, function.__name__) from error
             raise
 
-    return named
+    return wrapper
 
 
 def is_exhaustion(error: BaseException) -> bool:
@@ -56,10 +56,10 @@ def is_exhaustion(error: BaseException) -> bool:
     return isinstance(error, MemoryError)
 
 
-def _named(error: BaseException, operation: str) -> MemoryBudgetError:
-    said = str(error).split("\n")[0] or type(error).__name__
+def _budget_error(error: BaseException, operation: str) -> MemoryBudgetError:
+    text = str(error).split("\n")[0] or type(error).__name__
     return MemoryBudgetError(
-        f"the system gave no more memory to {operation} ({said}): other processes may use it, or "
+        f"the system gave no more memory to {operation} ({text}): other processes may use it, or "
         "this process may be limited (ulimit -v, a container); take a part, a coarser level(n) "
         "or fewer threads (setting voxarray.threads)",
         code=CODE,

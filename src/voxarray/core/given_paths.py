@@ -56,4 +56,4 @@ def path_texts(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]])
         UnsupportedError: As `path_text`.
     """
     single = isinstance(paths, (str, os.PathLike, bytes)) or not isinstance(paths, Iterable)
-    return [path_text(paths)] if single else [path_text(one) for one in paths]  # type: ignore[arg-type, union-attr]
+    return [path_text(paths)] if single else [path_text(path) for path in paths]  # type: ignore[arg-type, union-attr]

@@ -70,16 +70,16 @@ def freed_kept() -> Iterator[None]:
             with _lock:
                 _users -= 1
                 if not _users:
-                    _set({name: _given(name) or _USUAL for name in ROOMY})
+                    _set({name: _from_environment(name) or _USUAL for name in ROOMY})
                     trim()
 
 
 def _is_low() -> bool:
-    given = _given(TRIM_THRESHOLD)
-    return given is not None and given < ROOMY[TRIM_THRESHOLD]
+    threshold = _from_environment(TRIM_THRESHOLD)
+    return threshold is not None and threshold < ROOMY[TRIM_THRESHOLD]
 
 
-def _given(name: str) -> int | None:
+def _from_environment(name: str) -> int | None:
     """What the environment says; None if it says nothing that is a number."""
     try:
         return int(os.environ[name])

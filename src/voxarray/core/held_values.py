@@ -44,9 +44,11 @@ def type_for_labels(dtype: np.dtype, labels: Iterable[Any]) -> np.dtype | None:
         larger = _integers_for(dtype, [int(label) for label in needed])
     else:
         larger = [dtype, *(np.dtype(name) for name in ("f4", "f8") if dtype.kind == "f")]
-    for one in larger:
-        if one.itemsize >= dtype.itemsize and all(_keeps(one, label) for label in needed):
-            return one
+    for candidate in larger:
+        if candidate.itemsize >= dtype.itemsize and all(
+            _keeps(candidate, label) for label in needed
+        ):
+            return candidate
     return None
 
 
@@ -54,8 +56,12 @@ def _integers_for(dtype: np.dtype, labels: list[int]) -> list[np.dtype]:
     larger = dtype
     for label in labels:
         larger = np.promote_types(larger, np.min_scalar_type(label))
-    own = [] if dtype.kind == "b" else [dtype]
-    return [*own, larger, np.dtype(np.int64)] if larger.kind in "biu" else [*own, np.dtype("i8")]
+    original = [] if dtype.kind == "b" else [dtype]
+    return (
+        [*original, larger, np.dtype(np.int64)]
+        if larger.kind in "biu"
+        else [*original, np.dtype("i8")]
+    )
 
 
 def _keeps(dtype: np.dtype, label: Any) -> bool:

@@ -51,7 +51,7 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if type(value) in (list, tuple):  # first of all: every slice of an image records its ranges
-        return [one if type(one) is int else plain(one) for one in value]
+        return [item if type(item) is int else plain(item) for item in value]
     if isinstance(value, np.generic):
         return plain(value.item())
     if hasattr(value, "__array__"):
@@ -59,13 +59,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: plain(one) for key, one in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, Mapping):  # JSON has no other keys than text
-        return {"pairs": [[plain(key), plain(one)] for key, one in value.items()]}
+        return {"pairs": [[plain(key), plain(item)] for key, item in value.items()]}
     if isinstance(value, (Sequence, range)) and not isinstance(value, (bytes, bytearray)):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(plain(one) for one in value)
+        return sorted(plain(item) for item in value)
     name = getattr(value, "__qualname__", None) or type(value).__qualname__
     return {OPAQUE: f"{getattr(value, '__module__', type(value).__module__)}.{name}"}
 
@@ -75,8 +75,8 @@ def numbers(value: Any) -> Any:
     if isinstance(value, Mapping):
         if set(value) == {NUMBER} and str(value[NUMBER]) in _NO_JSON:
             return _NO_JSON[str(value[NUMBER])]
-        return {key: numbers(one) for key, one in value.items()}
-    return [numbers(one) for one in value] if isinstance(value, list) else value
+        return {key: numbers(item) for key, item in value.items()}
+    return [numbers(item) for item in value] if isinstance(value, list) else value
 
 
 def opaque(value: Any) -> str | None:
@@ -84,7 +84,7 @@ def opaque(value: Any) -> str | None:
     if isinstance(value, Mapping):
         if OPAQUE in value:
             return str(value[OPAQUE])
-        return next((found for one in value.values() if (found := opaque(one))), None)
+        return next((description for item in value.values() if (description := opaque(item))), None)
     if isinstance(value, list):
-        return next((found for one in value if (found := opaque(one))), None)
+        return next((description for item in value if (description := opaque(item))), None)
     return None

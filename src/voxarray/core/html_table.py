@@ -25,14 +25,14 @@ def html_table(title: str, facts: Mapping[str, Any]) -> str:
         facts: Names and values; long ones are cut.
     """
     rows = "".join(
-        f"<tr><th {_LEFT}>{html.escape(name)}</th><td {_LEFT}>{_shown(value)}</td></tr>"
+        f"<tr><th {_LEFT}>{html.escape(name)}</th><td {_LEFT}>{_cell_text(value)}</td></tr>"
         for name, value in facts.items()
     )
     table = f"<table>{rows}</table>" if rows else ""
     return f"<div {SCROLLS}><strong>{html.escape(title)}</strong>{table}</div>"
 
 
-def _shown(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     text = value if isinstance(value, str) else repr(value)
     return html.escape(
         text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"

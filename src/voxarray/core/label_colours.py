@@ -48,22 +48,22 @@ def palette() -> NDArray[np.uint8]:
 
 
 def paint(
-    labels: NDArray, own: Mapping[float, tuple[int, int, int]], *, over_scan: bool = False
+    labels: NDArray, by_label: Mapping[float, tuple[int, int, int]], *, over_scan: bool = False
 ) -> NDArray[np.uint8]:
     """Pixels (..., 3) RGB of labels.
 
     Args:
         labels: Integers, or floats that stand for them. NaN is black.
-        own: Colours of some values; all others get theirs from the palette, by value, so that a
-            label has one colour in every image.
+        by_label: Colours of some values; all others get theirs from the palette, by value, so that
+            a label has one colour in every image.
         over_scan: Whether they lie over grey voxels, in which white would be lost: it is orange
             there, which the palette has not.
     """
-    values, places = np.unique(labels, return_inverse=True)
+    values, inverse = np.unique(labels, return_inverse=True)
     colours = np.array(
-        [own.get(float(value), _colour(value, over_scan)) for value in values], np.uint8
+        [by_label.get(float(value), _colour(value, over_scan)) for value in values], np.uint8
     )
-    painted: NDArray[np.uint8] = colours[places.reshape(labels.shape)]
+    painted: NDArray[np.uint8] = colours[inverse.reshape(labels.shape)]
     return painted
 
 
@@ -78,10 +78,10 @@ def _colour(value: Any, over_scan: bool) -> tuple[int, int, int]:
         return (0, 0, 0)
     number = int(value)
     # 0 stays alone: label 256 is not taken for the background.
-    place = number if 0 <= number <= PALETTE_SIZE else 1 + (number - 1) % PALETTE_SIZE
-    if place == 1 and over_scan:
+    index = number if 0 <= number <= PALETTE_SIZE else 1 + (number - 1) % PALETTE_SIZE
+    if index == 1 and over_scan:
         return _ORANGE
-    red, green, blue = palette()[place].tolist()
+    red, green, blue = palette()[index].tolist()
     return red, green, blue
 
 

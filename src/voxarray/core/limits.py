@@ -127,7 +127,9 @@ def _memory_of_job(environment: Mapping[str, str]) -> Iterator[Limit]:
             ("SLURM_MEM_PER_GPU", ("SLURM_GPUS_ON_NODE",)),
         ):
             each = _size(environment.get(name, ""))
-            number = next(filter(None, (_count(environment.get(one, "")) for one in counts)), 0)
+            number = next(
+                filter(None, (_count(environment.get(variable, "")) for variable in counts)), 0
+            )
             if each:
                 yield Limit(each * max(1, number), f"{name} x {max(1, number)}")
     if "PBS_JOBID" in environment:
@@ -143,8 +145,8 @@ def _cores_of_job(environment: Mapping[str, str]) -> Iterator[Limit]:
         ("PBS_JOBID", ("NCPUS", "PBS_NUM_PPN")),
         ("JOB_ID", ("NSLOTS",)),  # Grid Engine
     ):
-        found = (name for name in names if _count(environment.get(name, "")))
-        name = next(found, None) if job in environment else None
+        present = (name for name in names if _count(environment.get(name, "")))
+        name = next(present, None) if job in environment else None
         if name:
             yield Limit(_count(environment[name]), name)
     if "LSB_JOBID" in environment:
@@ -152,10 +154,10 @@ def _cores_of_job(environment: Mapping[str, str]) -> Iterator[Limit]:
 
 
 def _cores_of_lsf(environment: Mapping[str, str]) -> Iterator[Limit]:
-    words = environment.get("LSB_MCPU_HOSTS", "").split()  # hostA 4 hostB 2
-    here = platform.node().partition(".")[0]
-    for host, count in zip(words[::2], words[1::2], strict=False):
-        if host.partition(".")[0] == here and _count(count):
+    fields = environment.get("LSB_MCPU_HOSTS", "").split()  # hostA 4 hostB 2
+    hostname = platform.node().partition(".")[0]
+    for host, count in zip(fields[::2], fields[1::2], strict=False):
+        if host.partition(".")[0] == hostname and _count(count):
             yield Limit(_count(count), "LSB_MCPU_HOSTS")
             return
     total = _count(environment.get("LSB_DJOB_NUMPROC", ""))
@@ -184,7 +186,7 @@ def _dask_workers() -> list[object]:
     module = sys.modules.get("distributed.worker")
     workers = getattr(getattr(module, "Worker", None), "_instances", ())
     # One that was closed stays in memory until the garbage collector comes by.
-    return [one for one in workers if _status(one) not in _GONE]
+    return [worker for worker in workers if _status(worker) not in _GONE]
 
 
 def _status(worker: object) -> str:
@@ -212,17 +214,17 @@ class _Fresh:
 
     find: Callable[[], Iterator[Limit]]
     # One tuple, replaced at once: no lock, which a fork could copy while it is held.
-    _known: tuple[float, tuple[Limit, ...]] = (-math.inf, ())
+    _cached: tuple[float, tuple[Limit, ...]] = (-math.inf, ())
 
     def get(self) -> tuple[Limit, ...]:
-        until, found = self._known
-        if time.monotonic() >= until:
-            found = tuple(self.find())
-            self._known = time.monotonic() + FRESH_SECONDS, found
-        return found
+        expiry, limits = self._cached
+        if time.monotonic() >= expiry:
+            limits = tuple(self.find())
+            self._cached = time.monotonic() + FRESH_SECONDS, limits
+        return limits
 
     def forget(self) -> None:
-        self._known = -math.inf, ()
+        self._cached = -math.inf, ()
 
 
 _MEMORY = _Fresh(find_memory)

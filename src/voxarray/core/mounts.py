@@ -65,12 +65,12 @@ def _kind_of_device(device: int, path: str) -> str:
 
 def _mount_of(path: str) -> tuple[str, set[str]]:
     """Type and options of the file system that a path is on; empty where nobody tells."""
-    best, found = -1, ("", set[str]())
+    best, result = -1, ("", set[str]())
     try:
         with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()
     except OSError:
-        return found
+        return result
     for line in lines:
         # proc_pid_mountinfo(5): id, parent, device, root, point, options, tags, "-", type, source,
         # options of the file system.
@@ -79,8 +79,8 @@ def _mount_of(path: str) -> tuple[str, set[str]]:
         if len(fields) < 6 or len(more) < 3:
             continue
         point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
-        inside = path == point or path.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= best:  # of several on one point, the last one is seen
+        is_inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if is_inside and len(point) >= best:  # of several on one point, the last one is seen
             best = len(point)
-            found = more[0], {*fields[5].split(","), *more[2].split(",")}
-    return found
+            result = more[0], {*fields[5].split(","), *more[2].split(",")}
+    return result

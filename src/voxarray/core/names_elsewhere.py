@@ -60,13 +60,17 @@ SUBJECT: dict[str, str] = {
 
 def similar(name: str, names: Iterable[str]) -> str:
     """The names that one may be a slip of, as advice; empty if there are none."""
-    by_letters = {one.lower(): one for one in names}
-    found = get_close_matches(name.lower(), by_letters, cutoff=0.8)
-    return f"did you mean {' or '.join(by_letters[one] for one in found)}?" if found else ""
+    by_letters = {candidate.lower(): candidate for candidate in names}
+    matches = get_close_matches(name.lower(), by_letters, cutoff=0.8)
+    return (
+        f"did you mean {' or '.join(by_letters[candidate] for candidate in matches)}?"
+        if matches
+        else ""
+    )
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:
     """The first of some names, and how many more there are."""
-    every = list(map(repr, names))
-    more = f" and {len(every) - most} more" if len(every) > most else ""
-    return f"{', '.join(every[:most])}{more}" if every else "none"
+    quoted = list(map(repr, names))
+    more = f" and {len(quoted) - most} more" if len(quoted) > most else ""
+    return f"{', '.join(quoted[:most])}{more}" if quoted else "none"

@@ -129,8 +129,8 @@ def _syncfs() -> Any:
 
 def user_id() -> int:
     """Number of the user; 0 where files do not say whose they are."""
-    known: int = os.geteuid() if hasattr(os, "geteuid") else 0
-    return known
+    uid: int = os.geteuid() if hasattr(os, "geteuid") else 0
+    return uid
 
 
 @lru_cache(maxsize=8)  # to look for one takes 0.1 ms, and each archive is renamed once

@@ -17,7 +17,7 @@ def printable(text: str) -> str:
     r"""A text in which what would not be seen is written out, such as ``\x1b``."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(map(_seen, text))
+    return "".join(map(_escaped, text))
 
 
 def cell(value: object) -> object:
@@ -32,7 +32,7 @@ def cell(value: object) -> object:
     return f"'{text}" if value.startswith(_FORMULA) and not _is_number(value) else text
 
 
-def _seen(character: str) -> str:
+def _escaped(character: str) -> str:
     hidden = unicodedata.category(character) in _HIDDEN or character in _DIRECTIONS
     return character.encode("unicode_escape", "surrogatepass").decode() if hidden else character
 

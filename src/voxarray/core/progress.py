@@ -73,8 +73,8 @@ def bar(title: str, *, anywhere: bool = False) -> Iterator[Progress]:
     Yields:
         What to call with the bytes that are done and in all.
     """
-    with _shown(title, anywhere) as shown:
-        yield shown.update
+    with _showing(title, anywhere) as display:
+        yield display.update
 
 
 @contextmanager
@@ -85,28 +85,28 @@ def bar_of_files(total: int, *, anywhere: bool = False) -> Iterator[Begin]:
         A function that begins a file of a name, and returns what to call with the bytes of it
         that are done and in all.
     """
-    with _shown(f"{total} files" if total > 1 else "1 file", anywhere) as shown:
-        begun = 0
+    with _showing(f"{total} files" if total > 1 else "1 file", anywhere) as display:
+        number = 0
 
         def begin(name: str) -> Progress:
-            nonlocal begun
-            begun += 1
-            shown.begin(f"{begun}/{total} {name}")
-            return shown.update
+            nonlocal number
+            number += 1
+            display.begin(f"{number}/{total} {name}")
+            return display.update
 
         yield begin
 
 
 @contextmanager
-def _shown(title: str, anywhere: bool) -> Iterator[_Bar]:
-    shown = _Bar(title, anywhere)
+def _showing(title: str, anywhere: bool) -> Iterator[_Bar]:
+    display = _Bar(title, anywhere)
     try:
-        yield shown
+        yield display
     except BaseException:
-        shown.stop()
+        display.stop()
         raise
-    shown.stop()
-    shown.leave_result()
+    display.stop()
+    display.leave_result()
 
 
 class _Bar:

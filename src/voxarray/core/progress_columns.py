@@ -18,15 +18,15 @@ def byte_columns(width: int) -> tuple[Any, ...]:
     """
     from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
-    shown: list[Any] = [bar_column(width), _done_column()]
+    columns: list[Any] = [bar_column(width), _done_column()]
     for name, column in (
         ("speed", speed_column),
         ("elapsed", TimeElapsedColumn),
         ("remaining", TimeRemainingColumn),
     ):
         if width >= _LEAST_FOR[name]:
-            shown.append(column())
-    return tuple(shown)
+            columns.append(column())
+    return tuple(columns)
 
 
 def bar_column(width: int) -> Any:

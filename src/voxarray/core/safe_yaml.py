@@ -54,15 +54,15 @@ _SCALARS: dict[str, tuple[str, list[str]]] = {
 
 
 def _mapping(loader: Any, node: Any) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
+    mapping: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, (str, int, float, bool)):
             raise YamlError(f"a key {_where(key_node.start_mark)} is neither a text nor a number")
-        if key in found:
+        if key in mapping:
             raise YamlError(f"the key {key!r} {_where(key_node.start_mark)} occurs twice")
-        found[key] = loader.construct_object(value_node, deep=True)
-    return found
+        mapping[key] = loader.construct_object(value_node, deep=True)
+    return mapping
 
 
 _MAKERS: dict[str | None, Any] = {

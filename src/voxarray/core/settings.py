@@ -161,12 +161,12 @@ def of_task(values: Mapping[str, Any]) -> Iterator[None]:
     if not values:
         yield
         return
-    own = dict(values)
-    _from_tasks.append(own)
+    copied = dict(values)
+    _from_tasks.append(copied)
     try:
         yield
     finally:
-        _from_tasks[:] = [one for one in _from_tasks if one is not own]
+        _from_tasks[:] = [other for other in _from_tasks if other is not copied]
 
 
 def came_with_task(key: str) -> bool:

@@ -59,7 +59,7 @@ INSTEAD: dict[str, str] = {
 
 def advice(name: str) -> str:
     """What to use instead of a name of TorchIO; empty if it has none of that name."""
-    found = INSTEAD.get(name, "")
-    if not found and name.startswith("Random"):
+    text = INSTEAD.get(name, "")
+    if not text and name.startswith("Random"):
         return _AUGMENTATION.format(name=name)
-    return found
+    return text

@@ -27,9 +27,10 @@ def naming_misfits(path: str | None = None) -> Iterator[None]:
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, VoxarrayError) or not _is_ours(error):
             raise
-        said = error.args[0] if error.args else type(error).__name__  # a KeyError quotes its text
+        # A KeyError quotes its text.
+        text = error.args[0] if error.args else type(error).__name__
         raise FormatError(
-            f"the transform cannot be applied to this subject: {said}. Correct the transform, or "
+            f"the transform cannot be applied to this subject: {text}. Correct the transform, or "
             "leave this subject out",
             code="CANNOT_TRANSFORM",
             path=path,
