@@ -49,7 +49,7 @@ def test_it_stays_as_long_as_anybody_wants_it(tmp_path):
             first = build(tmp_path, "a")
         assert build(tmp_path, "b") == first
     assert list(tmp_path.iterdir()) == []
-    assert not spare_folders._places
+    assert not spare_folders._by_folder
 
 
 def test_elsewhere_nothing_is_kept(tmp_path):

@@ -131,10 +131,10 @@ class RemoteTree(Store):
             raise self._missing(key) from None
         return data, RemoteFile(self.objects, key, stamp).identity
 
-    def is_same(self, one: Hashable, other: Hashable) -> bool:
-        if isinstance(one, ObjectIdentity) and isinstance(other, ObjectIdentity):
-            return one.url == other.url and one.stamp.fits(other.stamp)
-        return one == other
+    def is_same(self, first: Hashable, second: Hashable) -> bool:
+        if isinstance(first, ObjectIdentity) and isinstance(second, ObjectIdentity):
+            return first.url == second.url and first.stamp.fits(second.stamp)
+        return first == second
 
     def arrivals(self, parts: Sequence[tuple[Blob, int, int]]) -> Arrivals | None:
         return _arrivals(parts, self.requests)

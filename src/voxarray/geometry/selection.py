@@ -208,7 +208,7 @@ def _text(item: slice) -> str:
 
 def _advice(item: Any) -> str:
     type_name, shape = type(item).__name__, getattr(item, "shape", ())
-    # All values of an array would hide what is said of it.
+    # All values of an array would hide the message.
     description = (
         f"{item!r:.200} ({type_name})" if not shape else f"an array ({type_name} of {tuple(shape)})"
     )

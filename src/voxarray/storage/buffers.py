@@ -51,7 +51,7 @@ def _has_whole_rows(array: NDArray) -> bool:
     return array.strides[-1] == array.itemsize and array.shape[-1] > 1
 
 
-_held = threading.local()
+_local = threading.local()
 
 
 def scratch(purpose: str, shape: Shape4, dtype: np.dtype) -> NDArray:
@@ -61,8 +61,8 @@ def scratch(purpose: str, shape: Shape4, dtype: np.dtype) -> NDArray:
 
 def scratch_bytes(purpose: str, size: int) -> NDArray[np.uint8]:
     """As `scratch`, for so many bytes."""
-    buffer: NDArray[np.uint8] | None = getattr(_held, purpose, None)
+    buffer: NDArray[np.uint8] | None = getattr(_local, purpose, None)
     if buffer is None or buffer.size < size:
         buffer = np.empty(size, np.uint8)
-        setattr(_held, purpose, buffer)
+        setattr(_local, purpose, buffer)
     return buffer[:size]

@@ -202,9 +202,9 @@ def _cache(folder: str, limit: int) -> ChunkCache | None:
 
 
 def _folder() -> str:
-    given = settings.get("remote-cache-directory")
-    if given is not None:
-        return os.path.abspath(os.path.expanduser(str(given)))
+    configured = settings.get("remote-cache-directory")
+    if configured is not None:
+        return os.path.abspath(os.path.expanduser(str(configured)))
     owner = os.getuid() if hasattr(os, "getuid") else "user"
     return os.path.join(tempfile.gettempdir(), f"voxarray-chunks-{owner}")
 

@@ -49,14 +49,14 @@ class FileDigest:
             self._error = error
 
     def _run(self) -> None:
-        piece = memoryview(bytearray(_PIECE))
+        buffer = memoryview(bytearray(_PIECE))
         position = 0
         try:
             while not self._cancelled.is_set():
-                count = portable.preadv(self._fd, [piece], position)
+                count = portable.preadv(self._fd, [buffer], position)
                 if count == 0:
                     return
-                self._hash.update(piece[:count])
+                self._hash.update(buffer[:count])
                 position += count
         except OSError as error:
             self._error = error

@@ -116,31 +116,31 @@ class FileIdentity:
 
     def check(self, fd: int) -> None:
         """Raise `SourceChangedError` unless the descriptor is of the file that was opened."""
-        now = FileIdentity.of(self.path, fd)
-        if not self.can_be(now, fd):
+        current = FileIdentity.of(self.path, fd)
+        if not self.can_be(current, fd):
             raise SourceChangedError(
-                f"{self.path} changed after it was opened (was {self._shown()}; is "
-                f"{now._shown()}): open it again",
+                f"{self.path} changed after it was opened (was {self._text()}; is "
+                f"{current._text()}): open it again",
                 path=self.path,
             )
 
-    def can_be(self, now: FileIdentity, fd: int | None = None) -> bool:
+    def can_be(self, current: FileIdentity, fd: int | None = None) -> bool:
         """Whether a file is as it was: a new right, owner or second name changes no voxel.
 
         Args:
-            now: What it is now.
+            current: Its identity now.
             fd: Its open descriptor, where there is one.
         """
-        if now == self:
+        if current == self:
             return True
-        if now.without_status() != self.without_status():
+        if current.without_status() != self.without_status():
             return False
-        if not self.ctime_ns or now.status != self.status or now.ctime_ns == self.ctime_ns:
+        if not self.ctime_ns or current.status != self.status or current.ctime_ns == self.ctime_ns:
             return True
         # Some network file systems make the time up whenever they are asked.
-        return FileIdentity.of(self.path, fd).ctime_ns != now.ctime_ns
+        return FileIdentity.of(self.path, fd).ctime_ns != current.ctime_ns
 
-    def _shown(self) -> str:
+    def _text(self) -> str:
         return (
             f"{self.size} bytes, inode {self.inode}, modified {self.mtime_ns} ns, changed "
             f"{self.ctime_ns} ns"

@@ -175,7 +175,7 @@ class FolderLock:
                 self._fd = os.open(path, os.O_RDWR | portable.BINARY | flags, 0o600)
             except FileNotFoundError:
                 return False
-            _held[id(self)] = self
+            _open_locks[id(self)] = self
         granted = portable.try_lock(self._fd, exclusive=not shared)
         # Without a lock file others know that nothing can be asked, instead of finding it free.
         if granted is None:
@@ -188,15 +188,15 @@ class FolderLock:
             self._close()
             return False
         # Every machine that has a share signs; see `_counts`.
-        own = f"{_machine()}\n".encode()
-        if own not in portable.pread(self._fd, 1 << 16, 0):
+        signature = f"{_machine()}\n".encode()
+        if signature not in portable.pread(self._fd, 1 << 16, 0):
             os.lseek(self._fd, 0, os.SEEK_END)
-            os.write(self._fd, own)
+            os.write(self._fd, signature)
         return True
 
     def _close(self) -> None:
         with _forking:
-            _held.pop(id(self), None)
+            _open_locks.pop(id(self), None)
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
@@ -268,7 +268,7 @@ def _judged(folder: str) -> tuple[Ownership, FolderLock | None]:
             return Ownership.UNKNOWN, None
         with _forking:
             lock._fd = os.open(path, os.O_RDWR | portable.NOFOLLOW | portable.BINARY)
-            _held[id(lock)] = lock
+            _open_locks[id(lock)] = lock
     except OSError:  # none, or none that may be opened
         is_empty = folder.endswith(NEW) and not _has_entries(folder)
         return (Ownership.ABANDONED if is_empty else Ownership.UNKNOWN), None
@@ -299,10 +299,10 @@ _PROCESS = random_identity()
 
 def _is_same(fd: int, path: str) -> bool:
     try:
-        there = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return False
-    return os.path.samestat(os.fstat(fd), there)
+    return os.path.samestat(os.fstat(fd), status)
 
 
 def _is_own_folder(path: str) -> bool:
@@ -357,16 +357,16 @@ def _delete(folder: str) -> None:
 # --- Forks ----------------------------------------------------------------------------------------
 
 _forking = threading.RLock()
-_held: dict[int, FolderLock] = {}
+_open_locks: dict[int, FolderLock] = {}
 """The locks of this process, and those that it looks at."""
 
 
 def _forget_parents() -> None:
-    for lock in list(_held.values()):
+    for lock in list(_open_locks.values()):
         lock.is_mine = False
         os.close(lock._fd)  # of a copy: the parent's own holds on
         lock._fd = -1
-    _held.clear()
+    _open_locks.clear()
     _forking.release()
 
 

@@ -62,9 +62,9 @@ def hidden_folder(folder: str, name: str) -> Iterator[FolderLock]:
     """
     spares, lock = spare_folders(folder), FolderLock("")
     try:  # all in here, for Ctrl-C comes at any time
-        taken = spares.take(os.path.join(folder, hidden_name(name))) if spares.users else None
-        if taken is not None:
-            lock = taken
+        reused = spares.take(os.path.join(folder, hidden_name(name))) if spares.users else None
+        if reused is not None:
+            lock = reused
         else:
             remove_abandoned(folder, name)
             lock.make_folder(folder, lambda: hidden_name(name))
@@ -99,14 +99,16 @@ def remove_abandoned(folder: str, name: str | None = None) -> None:
     """
     if name is not None and time.monotonic() < _next_look.get(folder, 0):
         return
-    for found in hidden_folders(folder, name):
+    for entry in hidden_folders(folder, name):
         with suppress(OSError):  # another process cleans up too
-            remove_if_abandoned(os.path.join(folder, found))
+            remove_if_abandoned(os.path.join(folder, entry))
 
 
 def names_of_hidden(folder: str) -> set[str]:
     """Names of what is being built in the staging folders in a folder, or was."""
-    return {match["name"] for one in hidden_folders(folder) if (match := _STAGED.fullmatch(one))}
+    return {
+        match["name"] for entry in hidden_folders(folder) if (match := _STAGED.fullmatch(entry))
+    }
 
 
 def hidden_folders(folder: str, name: str | None = None) -> list[str]:
@@ -120,6 +122,6 @@ def hidden_folders(folder: str, name: str | None = None) -> list[str]:
         now = time.monotonic()
         _next_look[folder] = now + _SHARE * (now - began)
     start = "." if name is None else f".{name}."  # most names are of others
-    hidden = [found for found in names if found.startswith(start)]
-    matches = (_STAGED.fullmatch(found) for found in hidden if is_hidden_staging(found))
+    hidden = [entry for entry in names if entry.startswith(start)]
+    matches = (_STAGED.fullmatch(entry) for entry in hidden if is_hidden_staging(entry))
     return [m[0] for m in matches if m and (name is None or m["name"] == name)]

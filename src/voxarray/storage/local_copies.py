@@ -162,9 +162,9 @@ class Copies:
 
     def _drop_to(self, limit: int, keep: Hashable | None = None) -> None:
         """Drop copies of this process until they take no more than ``limit`` bytes."""
-        mine = {k: c for k, c in self._copies.items() if c.is_mine}
-        total = sum(copy.size for copy in mine.values())
-        for key, copy in mine.items():
+        own_copies = {k: c for k, c in self._copies.items() if c.is_mine}
+        total = sum(copy.size for copy in own_copies.values())
+        for key, copy in own_copies.items():
             if total <= limit:
                 return
             if copy.readers or key == keep:
@@ -230,8 +230,8 @@ def _by_ranges(file: RemoteFile, fd: int) -> None:
 
 
 def _as_a_whole(file: RemoteFile, fd: int) -> None:
-    data, seen = usable(file.objects).fetch(file.key, file.size)
-    file.objects.require_same(file.key, file.stamp, seen)
+    data, stamp = usable(file.objects).fetch(file.key, file.size)
+    file.objects.require_same(file.key, file.stamp, stamp)
     _write(fd, data, 0)
 
 

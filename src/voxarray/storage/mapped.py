@@ -24,7 +24,7 @@ _LOOK_AT_LIMIT = 16 << 20
 """Bytes to check between looks at the limit, which asks the system."""
 
 _lock = threading.Lock()
-_noted = 0
+_checked_bytes = 0
 _open: weakref.WeakSet[MappedShard] = weakref.WeakSet()
 
 
@@ -77,20 +77,20 @@ class MappedShard:
             offset: Of the chunk.
             length: Its bytes.
         """
-        global _noted
+        global _checked_bytes
         checked.add(offset)
-        before = _noted
-        _noted = before + length  # a lost update between threads costs nothing
-        due = before // _LOOK_AT_LIMIT != _noted // _LOOK_AT_LIMIT
-        if due and _noted > memory.cache_limit():
+        before = _checked_bytes
+        _checked_bytes = before + length  # a lost update between threads costs nothing
+        due = before // _LOOK_AT_LIMIT != _checked_bytes // _LOOK_AT_LIMIT
+        if due and _checked_bytes > memory.cache_limit():
             forget()
 
 
 def forget() -> None:
     """Check all chunks again when they are touched, as the disk has them unless its cache does."""
-    global _noted
+    global _checked_bytes
     with _lock:
-        _noted = 0
+        _checked_bytes = 0
         shards = list(_open)
     for shard in shards:
         shard.checked = set()

@@ -13,35 +13,35 @@ from voxarray.storage.small_files import is_file, real_path
 _MANIFEST = "manifest.json"
 
 
-def refuse_place_in_archive(place: str) -> None:
+def refuse_place_in_archive(path: str) -> None:
     """Refuse to write a file or an archive into another archive, whose manifest names all it holds.
 
     Args:
-        place: Path or URL of what would be written.
+        path: Path or URL of what would be written.
 
     Raises:
         FormatError: ``OTHER_FORM``.
     """
-    for folder in _above(place):
+    for folder in _above(path):
         # By the name first: in a bucket each look takes a round trip.
         if folder.lower().endswith(HIERARCHY_SUFFIX) and is_file(f"{folder}/{_MANIFEST}"):
             raise FormatError(
-                f"{place} lies in {folder}, which is an archive, and files that are written there "
+                f"{path} lies in {folder}, which is an archive, and files that are written there "
                 "would not belong to it: choose a folder outside of it; to add a label map to an "
                 "archive, use vx.Archive(path).add_labels (voxarray add-labels)",
                 code="OTHER_FORM",
-                path=place,
+                path=path,
             )
 
 
-def _above(place: str) -> list[str]:
-    """Folders above a place; links among them are followed, but not what may be one itself."""
-    if not is_url(place):
+def _above(location: str) -> list[str]:
+    """Folders above a path or URL; links among them are followed, but not a link at its end."""
+    if not is_url(location):
         try:
-            folder = Path(real_path(os.path.dirname(os.path.abspath(place))))
+            folder = Path(real_path(os.path.dirname(os.path.abspath(location))))
         except (OSError, ValueError):  # no path at all: whoever writes there says so
             return []
-        return [str(one) for one in (folder, *folder.parents)]
-    scheme, _, rest = place.partition("://")
+        return [str(path) for path in (folder, *folder.parents)]
+    scheme, _, rest = location.partition("://")
     parts = rest.rstrip("/").split("/")
     return [f"{scheme}://{'/'.join(parts[:count])}" for count in range(len(parts) - 1, 0, -1)]

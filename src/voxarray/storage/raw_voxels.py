@@ -77,16 +77,16 @@ class RawVoxels:
         with read_lease.mapped_under_read_lease(fd) as pages:
             if pages is None or first + self._span(ranges, steps) > len(pages):
                 return False
-            wanted: NDArray = np.ndarray(out.shape, self.dtype, pages, first, steps)
+            selected: NDArray = np.ndarray(out.shape, self.dtype, pages, first, steps)
             box = [len(r) for r in ranges], steps, self.dtype.itemsize
             if (resident := resident_parts.resident(*box)) <= page_cache.LEAST_BYTES:
                 page_cache.touch(resident)
-                out[...] = wanted
+                out[...] = selected
                 return True
             # A plane across all rows would make the whole volume resident, as may a patch where
             # planes are large: no more of it than reading would take beside the output.
             for part, start, size in resident_parts.parts_within(MAX_SPAN, *box):
-                out[part] = wanted[part]
+                out[part] = selected[part]
                 page_cache.give_back_around(pages, first + start, size)
         return True
 
@@ -123,11 +123,11 @@ class RawVoxels:
             make_native(out, self.dtype)
             return
         span = np.empty(size, np.uint8)
-        wanted: NDArray = np.ndarray(parts.shape[1:], self.dtype, span, strides=steps[level:])
+        selected: NDArray = np.ndarray(parts.shape[1:], self.dtype, span, strides=steps[level:])
         view = as_bytes(span)
         for part, start in zip(parts, self._starts(ranges, level), strict=True):
             read(view, start)
-            part[...] = wanted
+            part[...] = selected
 
     @property
     def _strides(self) -> list[int]:
@@ -159,18 +159,18 @@ class RawVoxels:
     def _cheapest_level(self, ranges: Sequence[range], steps: Sequence[int], costs: Costs) -> int:
         """Number of leading axes to loop over, one call for each index, in the least time."""
         calls = math.prod(map(len, ranges))
-        span = wanted = self.dtype.itemsize  # from one voxel on, an axis more each time
-        least, best = math.inf, len(ranges)
+        span = selected_bytes = self.dtype.itemsize  # from one voxel on, an axis more each time
+        lowest, best = math.inf, len(ranges)
         for level in range(len(ranges), -1, -1):
             if level < len(ranges):
                 length = len(ranges[level])
                 calls //= length
-                wanted *= length
+                selected_bytes *= length
                 span += (length - 1) * steps[level]
-            if span == wanted or span <= MAX_SPAN:
+            if span == selected_bytes or span <= MAX_SPAN:
                 seconds = calls * (costs.call + span * costs.byte)
-                if seconds <= least:
-                    least, best = seconds, level
+                if seconds <= lowest:
+                    lowest, best = seconds, level
         return best
 
 

@@ -69,12 +69,12 @@ def _mapped(fd: int) -> mmap.mmap:
     """The whole file as memory; pages come when they are touched."""
     status = os.fstat(fd)
     key = status.st_dev, status.st_ino, status.st_size
-    found = _maps.get(key)
-    if found is None:
+    mapped = _maps.get(key)
+    if mapped is None:
         # No other file gets this inode while the map holds it.
         pages = page_cache.register(mmap.mmap(fd, status.st_size, access=mmap.ACCESS_READ))
-        found = _maps.setdefault(key, pages)
+        mapped = _maps.setdefault(key, pages)
         # Dropped, not closed: an array of a reader may still lie on it.
         while len(_maps) > MOST_MAPS:
             _maps.popitem(last=False)
-    return found
+    return mapped

@@ -51,11 +51,11 @@ def parts_within(
 
 def resident(lengths: Sequence[int], steps: Sequence[int], itemsize: int) -> int:
     """Bytes that a copy of the whole box may make resident; arguments as above."""
-    span, found = itemsize, itemsize + FOLIO
+    span, needed = itemsize, itemsize + FOLIO
     for length, step in zip(reversed(lengths), reversed(steps), strict=True):
-        found = _with_axis(length, step, span, found)
+        needed = _with_axis(length, step, span, needed)
         span += (length - 1) * step
-    return found
+    return needed
 
 
 def _with_axis(length: int, step: int, span: int, each: int) -> int:

@@ -42,14 +42,14 @@ class SavedTogether:
             path: Of the archive.
             source: What its manifest says of its source.
         """
-        said = source.get(KEY)
-        if not isinstance(said, dict):
+        record = source.get(KEY)
+        if not isinstance(record, dict):
             return None
-        call, names = said.get("call"), said.get("names")
+        call, names = record.get("call"), record.get("names")
         if not isinstance(call, str) or not isinstance(names, list):
             return None
         folder, _, name = path.rstrip("/").rpartition("/")
-        return cls(folder, name, call, frozenset(one for one in names if isinstance(one, str)))
+        return cls(folder, name, call, frozenset(item for item in names if isinstance(item, str)))
 
     def conflicts(self, other: SavedTogether) -> bool:
         """Whether two calls have saved both archives, and one is of one call, one of the other."""
@@ -64,30 +64,30 @@ class SavedTogether:
 class OpenedTogether:
     """The archives that were opened as one subject."""
 
-    _seen: dict[tuple[str, str], SavedTogether] = field(default_factory=dict)
+    _archives: dict[tuple[str, str], SavedTogether] = field(default_factory=dict)
 
-    def add(self, one: SavedTogether) -> None:
+    def add(self, archive: SavedTogether) -> None:
         """Note an archive that was opened.
 
         Raises:
-            StateError: If it and one before are of two calls that each saved both
+            StateError: If it and an earlier archive are of two calls that each saved both
                 (``SAVED_APART``).
         """
-        self._seen[one.folder, one.name] = one
-        for other in self._seen.values():
-            if one.conflicts(other):
-                raise apart(other, one)
+        self._archives[archive.folder, archive.name] = archive
+        for other in self._archives.values():
+            if archive.conflicts(other):
+                raise apart(other, archive)
 
 
-def apart(one: SavedTogether, other: SavedTogether) -> StateError:
+def apart(first: SavedTogether, second: SavedTogether) -> StateError:
     """The error of two archives that may not belong together."""
     return StateError(
-        f"{one.name} and {other.name} in {one.folder} are of two different calls of Subject.save, "
-        "so they may not belong together. One call was interrupted or is not done yet, or both ran "
-        "at the same time. Save the subject again (overwrite=True), or open the images without a "
-        "Subject",
+        f"{first.name} and {second.name} in {first.folder} are of two different calls of "
+        "Subject.save, so they may not belong together. One call was interrupted or is not done "
+        "yet, or both ran at the same time. Save the subject again (overwrite=True), or open the "
+        "images without a Subject",
         code="SAVED_APART",
-        path=one.folder,
+        path=first.folder,
     )
 
 

@@ -43,15 +43,15 @@ def open_file(path: str) -> BinaryIO:
             return open(path, "rb")
         except OSError as error:
             raise of_system(error, path) from error
-    place, key = _object(path)
-    stamp = place.stat(key)
+    store, key = _object(path)
+    stamp = store.stat(key)
     if stamp is None:
         raise MissingFileError(f"there is no {path}: check the path", path=path)
     import tempfile
 
     copy: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # given away
     for start in range(0, stamp.size, _PIECE):
-        copy.write(place.objects.read(key, start, min(_PIECE, stamp.size - start), stamp))
+        copy.write(store.objects.read(key, start, min(_PIECE, stamp.size - start), stamp))
     copy.seek(0)
     return copy
 
@@ -70,8 +70,8 @@ def is_file(path: str) -> bool:
             if is_absence(error):
                 return False
             raise of_system(error, path) from error
-    place, key = _object(path)
-    return place.stat(key) is not None
+    store, key = _object(path)
+    return store.stat(key) is not None
 
 
 def names_in(folder: str) -> list[str]:
@@ -105,7 +105,7 @@ def make_folder(path: str) -> None:
 
 
 def write_if_other(path: str, data: bytes) -> None:
-    """Put a small file in its place in one step, unless one of the same bytes is there.
+    """Write a small file in one step, unless one of the same bytes is there.
 
     Raises:
         ArchiveError: The disk refused something (``NO_SPACE`` or ``IO_ERROR``).
@@ -113,9 +113,9 @@ def write_if_other(path: str, data: bytes) -> None:
         AccessDeniedError, TransportError: What a store refuses.
     """
     if is_url(path):
-        place, key = _object(path)
-        if not place.holds(key, data):
-            place.put(key, data)
+        store, key = _object(path)
+        if not store.holds(key, data):
+            store.put(key, data)
         return
     try:
         refuse_special(path, os.stat(path).st_mode)  # reading it might never end
@@ -131,7 +131,7 @@ def write_if_other(path: str, data: bytes) -> None:
 
 
 def create_file(path: str, data: bytes) -> bool:
-    """Put a small file in its place in one step if there is none; whether this was so.
+    """Create a small file in one step if there is none; whether this was so.
 
     Of several processes that do so at once, one is told that it was. On a file system without hard
     links, each of them may be.
@@ -141,8 +141,8 @@ def create_file(path: str, data: bytes) -> bool:
         AccessDeniedError, TransportError: What a store refuses.
     """
     if is_url(path):
-        place, key = _object(path)
-        return place.create(key, data)
+        store, key = _object(path)
+        return store.create(key, data)
     folder, name = os.path.split(os.path.abspath(path))
     try:
         with hidden_folder(folder, name) as lock:
@@ -173,8 +173,8 @@ def remove_file(path: str) -> None:
         OSError: What the disk or the store refuses.
     """
     if is_url(path):
-        place, key = _object(path)
-        place.delete([key])
+        store, key = _object(path)
+        store.delete([key])
     else:
         with suppress(FileNotFoundError):
             os.unlink(path)

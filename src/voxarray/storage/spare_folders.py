@@ -50,7 +50,7 @@ class SpareFolders:
         if not self.users or not _is_empty(lock.folder):
             return False
         if lock not in self._all:
-            self._all = [one for one in self._all if one.is_mine] + [lock]
+            self._all = [other for other in self._all if other.is_mine] + [lock]
         self._idle.append(lock)
         return True
 
@@ -66,23 +66,23 @@ class SpareFolders:
 
 
 _NONE = SpareFolders()
-_places: dict[str, SpareFolders] = {}
+_by_folder: dict[str, SpareFolders] = {}
 
 
-def spare_folders(place: str) -> SpareFolders:
-    """The folders that may be used again in a place; none at all outside `folders_reused`."""
-    return _places.get(place, _NONE)
+def spare_folders(folder: str) -> SpareFolders:
+    """The folders inside `folder` that may be used again; none at all outside `folders_reused`."""
+    return _by_folder.get(folder, _NONE)
 
 
 @contextmanager
-def folders_reused(place: str) -> Iterator[None]:
-    """Let hidden folders in a place be used again until the body ends; then they are deleted.
+def folders_reused(folder: str) -> Iterator[None]:
+    """Let hidden folders inside `folder` be used again until the body ends; then they are deleted.
 
     Args:
-        place: Absolute path of the folder that they are in.
+        folder: Absolute path of the folder that they are in.
     """
     with _lock:
-        spares = _places.setdefault(place, SpareFolders())
+        spares = _by_folder.setdefault(folder, SpareFolders())
         spares.users += 1
     try:
         yield
@@ -92,8 +92,8 @@ def folders_reused(place: str) -> Iterator[None]:
             if not spares.users:
                 spares.remove()
                 # In the child of a fork there is another one, or none.
-                if _places.get(place) is spares:
-                    del _places[place]
+                if _by_folder.get(folder) is spares:
+                    del _by_folder[folder]
 
 
 def _is_empty(folder: str) -> bool:
@@ -107,7 +107,7 @@ def _forget_parents() -> None:
     """The child of a fork has no folders; what it leaves alone, its parent removes."""
     global _lock
     _lock = threading.Lock()
-    _places.clear()
+    _by_folder.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -201,9 +201,9 @@ class Store(ABC):
         """Whether a file was changed or deleted after a time (ns), where that can be told."""
         return False
 
-    def is_same(self, one: Hashable, other: Hashable) -> bool:
+    def is_same(self, first: Hashable, second: Hashable) -> bool:
         """Whether two identities, either of which may be None, can be those of one file."""
-        return one == other
+        return first == second
 
     def read(self, key: str, limit: int = SMALL) -> bytes:
         """All bytes of a key.
@@ -297,7 +297,7 @@ class TreeStore(Store):
         return sorted(self.sizes())
 
     def sizes(self) -> dict[str, int]:
-        found: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         folders = [""]
         while folders:
             folder = folders.pop()
@@ -306,17 +306,17 @@ class TreeStore(Store):
                     for entry in entries:
                         key = f"{folder}{entry.name}"
                         if entry.is_symlink():
-                            found[key] = LINK
+                            sizes[key] = LINK
                         elif entry.is_dir(follow_symlinks=False):
                             folders.append(f"{key}/")
                         else:
                             with suppress(FileNotFoundError):
-                                found[key] = entry.stat(follow_symlinks=False).st_size
+                                sizes[key] = entry.stat(follow_symlinks=False).st_size
             except (FileNotFoundError, NotADirectoryError):
                 continue  # a label map that another process removes right now
             except OSError as error:
                 raise self._unreadable(folder or "the folder", error) from error
-        return found
+        return sizes
 
     def folders(self, key: str) -> list[str]:
         with os.scandir(os.path.join(self.path, key)) as entries:

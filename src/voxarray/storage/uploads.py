@@ -28,9 +28,9 @@ def spool() -> Iterator[str]:
     What processes that were killed have left is removed first. It is where the setting
     ``voxarray.download-directory`` says.
     """
-    place = os.path.abspath(settings.get("download-directory") or tempfile.gettempdir())
-    os.makedirs(place, exist_ok=True)
-    with hidden_folder(place, _SPOOL) as lock:
+    root = os.path.abspath(settings.get("download-directory") or tempfile.gettempdir())
+    os.makedirs(root, exist_ok=True)
+    with hidden_folder(root, _SPOOL) as lock:
         folder = os.path.join(lock.folder, "archive")
         os.mkdir(folder)
         yield folder
@@ -49,15 +49,15 @@ def uploading(url: str, overwrite: bool) -> Iterator[str]:
         AccessDeniedError, TransportError: What the store refuses.
     """
     address = Address.parse(url)
-    place, name = WritableObjects.at(address.parent.url), address.name
-    before = place.stat(name)
+    store, name = WritableObjects.at(address.parent.url), address.name
+    before = store.stat(name)
     if before is not None and not overwrite:
         raise exists(url)
     try:
         with spool() as folder:
             local = os.path.join(folder, name)
             yield local
-            put_new(place, name, body_of(local), before)
+            put_new(store, name, body_of(local), before)
     except VoxarrayError:
         raise
     except OSError as error:
@@ -109,19 +109,19 @@ def body_of(path: str) -> Body:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def put_new(place: WritableObjects, key: str, data: Body, before: Stamp | None) -> None:
-    """Put an object in the place of what was there before, and of nothing else.
+def put_new(store: WritableObjects, key: str, data: Body, before: Stamp | None) -> None:
+    """Put an object instead of what was there before, and of nothing else.
 
     Raises:
         ArchiveExistsError: Something else is there now.
         AccessDeniedError, TransportError: What the store refuses.
     """
     for number in range(1, 1 + max(1, int(settings.get("remote-attempts")))):
-        is_put = place.create(key, data) if before is None else place.replace(key, data, before)
+        is_put = store.create(key, data) if before is None else store.replace(key, data, before)
         # What is there may be what an attempt has put whose answer was lost.
-        if is_put or place.holds(key, data):
+        if is_put or store.holds(key, data):
             return
-        if place.stat(key) != before:
+        if store.stat(key) != before:
             break
         retries.pause(number)  # the store was of two minds: 409, and nothing has changed
-    raise overtaken(place.objects.where(key))
+    raise overtaken(store.objects.where(key))

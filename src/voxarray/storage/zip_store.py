@@ -110,8 +110,8 @@ def _require_stored(member: zipfile.ZipInfo, path: str) -> None:
 def _span(blob: Blob, member: zipfile.ZipInfo, path: str) -> tuple[int, int]:
     """Offset and size of a member, whose own header may be longer than the directory says."""
     offset = member.header_offset
-    inside = 0 <= offset <= blob.size  # what a directory that lies makes of it may be neither
-    header = blob.read(offset, _LOCAL_HEADER) if inside else b""
+    is_inside = 0 <= offset <= blob.size  # what a directory that lies makes of it may be neither
+    header = blob.read(offset, _LOCAL_HEADER) if is_inside else b""
     if len(header) != _LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
         raise FormatError(
             f"{path} is damaged in the bytes just in front of its file {member.filename}: copy or "
@@ -159,8 +159,8 @@ class BlobFile(io.RawIOBase):
         return self._position
 
     def readinto(self, view: Any) -> int:  # mypy has no word for a writable buffer before 3.12
-        left = max(0, self._blob.size - self._position)
-        data = self._blob.read(self._position, min(len(view), left)) if left else b""
+        remaining = max(0, self._blob.size - self._position)
+        data = self._blob.read(self._position, min(len(view), remaining)) if remaining else b""
         view[: len(data)] = data
         self._position += len(data)
         return len(data)

@@ -84,7 +84,7 @@ class Address:
         Raises:
             UnsupportedError: It is none (``BAD_URL``).
         """
-        scheme, _, place = url.partition("://")
+        scheme, _, location = url.partition("://")
         if scheme.lower() in WEB:
             try:
                 parts = urlsplit(url)
@@ -97,14 +97,14 @@ class Address:
             return cls(f"{scheme}://{parts.netloc}", unquote(parts.path).strip("/"), query)
         chain = None if scheme.lower() in OBJECT_STORES else _CHAIN.search(url)
         if chain is None:
-            host, _, place = place.partition("/")
-            return cls(f"{scheme}://{host}", place.strip("/"))
+            host, _, location = location.partition("/")
+            return cls(f"{scheme}://{host}", location.strip("/"))
         first, rest = url[: chain.start()], url[chain.end() :]
         if "://" not in first:  # simplecache::s3://bucket/a.nii
             inner = cls.parse(rest)
             return replace(inner, base=f"{first}::{inner.base}")
-        scheme, _, place = first.partition("://")
-        return cls(f"{scheme}://", place.strip("/"), f"::{rest}")
+        scheme, _, location = first.partition("://")
+        return cls(f"{scheme}://", location.strip("/"), f"::{rest}")
 
     @property
     def scheme(self) -> str:
@@ -166,8 +166,8 @@ def _digest(address: Address) -> str:
     if tail.startswith("?"):
         fields = tail[1:].split("&")
         tail = "&".join(field for field in fields if not _SIGNING.match(field.partition("=")[0]))
-    whole = "\0".join((address.base, address.path, tail))
-    return hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    joined = "\0".join((address.base, address.path, tail))
+    return hashlib.sha256(joined.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _without_secrets(url: str) -> str:

@@ -35,7 +35,7 @@ class Arrivals:
         import asyncio
 
         self._queue: SimpleQueue[Arrival] = SimpleQueue()
-        self._left, self._lock = len(parts), threading.Lock()
+        self._remaining, self._lock = len(parts), threading.Lock()
         self._loop = running_loop()
         self._room = asyncio.Semaphore(at_once)
         clients = {id(part[0]): part[0].client() for part in parts}
@@ -47,9 +47,9 @@ class Arrivals:
 
     def __next__(self) -> Arrival:
         with self._lock:
-            if not self._left:
+            if not self._remaining:
                 raise StopIteration
-            self._left -= 1
+            self._remaining -= 1
         arrival = self._queue.get()
         self._loop.call_soon_threadsafe(self._room.release)
         return arrival
@@ -64,9 +64,9 @@ class Arrivals:
         async with asyncio.TaskGroup() as group:
             for number, job in enumerate(jobs):
                 await self._room.acquire()
-                group.create_task(self._one(number, *job))
+                group.create_task(self._fetch(number, *job))
 
-    async def _one(
+    async def _fetch(
         self,
         number: int,
         client: Any,
@@ -79,10 +79,10 @@ class Arrivals:
         data = None
         try:
             options: Any = {"range": (start, start + length)}
-            answer = await obstore().get_async(client, objects._path(key), options=options)
-            found = await answer.bytes_async()
-            if len(found) == length and expected.fits(stamp_of(answer.meta)):
-                data = found
+            response = await obstore().get_async(client, objects._path(key), options=options)
+            body = await response.bytes_async()
+            if len(body) == length and expected.fits(stamp_of(response.meta)):
+                data = body
         except Exception:  # noqa: S110  # whoever takes it asks again, and says what is wrong
             pass
         self._queue.put((number, data))

@@ -69,8 +69,8 @@ class RemoteFile:
 
     def check(self) -> None:
         """Raise `SourceChangedError` unless it is still the file that was opened."""
-        now = usable(self.objects).stat(self.key)
-        self.objects.require_same(self.key, self.stamp, now)
+        current = usable(self.objects).stat(self.key)
+        self.objects.require_same(self.key, self.stamp, current)
 
     def blamed(self) -> AbstractContextManager[None]:
         """Errors of ours that are raised inside name this file."""

@@ -34,8 +34,8 @@ class FsspecObjects(Objects):
 
     @property
     def unique(self) -> str:
-        place = remote_options.of_place("fsspec-options", self.address.scheme)
-        return f"{self.shown}#{self.address.digest}{place}"
+        options = remote_options.location_key("fsspec-options", self.address.scheme)
+        return f"{self.shown}#{self.address.digest}{options}"
 
     def below(self, key: str) -> FsspecObjects:
         return replace(self, address=self.address.join(key))
@@ -95,7 +95,7 @@ class FsspecObjects(Objects):
 
     def _keys(self) -> list[str]:
         fs, path = self._located("")
-        return [found[len(path) :].strip("/") for found in fs.find(path)]
+        return [entry[len(path) :].strip("/") for entry in fs.find(path)]
 
     def _holds_any(self) -> bool:
         fs, path = self._located("")
@@ -118,14 +118,14 @@ class FsspecObjects(Objects):
 
 def _unchained(core: Any, address: Address, options: Any) -> tuple[Any, str]:
     kind = core.get_filesystem_class(address.scheme)
-    given = {**kind._get_kwargs_from_urls(address.url), **options}
-    return kind(**given), str(kind._strip_protocol(address.url))
+    arguments = {**kind._get_kwargs_from_urls(address.url), **options}
+    return kind(**arguments), str(kind._strip_protocol(address.url))
 
 
-def _unusable(shown: str, error: Exception) -> UnsupportedError:
+def _unusable(url: str, error: Exception) -> UnsupportedError:
     return UnsupportedError(
-        f"fsspec cannot use {shown} ({without_secrets(error)}): check the URL, and the setting "
+        f"fsspec cannot use {url} ({without_secrets(error)}): check the URL, and the setting "
         "voxarray.fsspec-options",
         code="BAD_URL",
-        path=shown,
+        path=url,
     )

@@ -160,21 +160,21 @@ class Objects(ABC):
             MissingFileError, AccessDeniedError, TransportError: As `stat`.
             UnsupportedError: The server sends whole files only (``NO_RANGES``).
         """
-        data, seen = self.read_stamped(key, start, length)
-        self.require_same(key, stamp, seen)
+        data, current = self.read_stamped(key, start, length)
+        self.require_same(key, stamp, current)
         return data
 
     def read_stamped(self, key: str, start: int, length: int) -> tuple[bytes, Stamp]:
         """Part of an object, whichever it is now; with its stamp. Errors as `read`."""
 
-        def once() -> tuple[bytes, Stamp | None]:
-            data, seen = self._read(key, start, length)
+        def attempt() -> tuple[bytes, Stamp | None]:
+            data, stamp = self._read(key, start, length)
             if len(data) != length:  # a body that was cut short, or a range that was ignored
                 raise ShortReadError(f"{len(data)} bytes came instead of {length}")
-            return data, seen
+            return data, stamp
 
-        data, seen = self._try(key, once)
-        return data, self.stat(key) if seen is None else seen
+        data, stamp = self._try(key, attempt)
+        return data, self.stat(key) if stamp is None else stamp
 
     def fetch(self, key: str, limit: int) -> tuple[bytes, Stamp]:
         """All of a small object.
@@ -184,26 +184,26 @@ class Objects(ABC):
             MissingFileError, AccessDeniedError, TransportError: As `stat`.
         """
 
-        def once() -> tuple[bytes, Stamp]:
-            data, seen = self._fetch(key, limit)
-            if seen.size <= limit and len(data) != seen.size:
-                raise ShortReadError(f"{len(data)} bytes came instead of {seen.size}")
-            return data, seen
+        def attempt() -> tuple[bytes, Stamp]:
+            data, stamp = self._fetch(key, limit)
+            if stamp.size <= limit and len(data) != stamp.size:
+                raise ShortReadError(f"{len(data)} bytes came instead of {stamp.size}")
+            return data, stamp
 
-        known = _documents.get((self.unique, key)) if _is_document(key) else None
-        data, seen = self._try(key, once) if known is None else known
-        if known is None:
-            _stats.put((self.unique, key), seen)
-            if _is_document(key) and seen.size <= _LARGEST_DOCUMENT:
-                _documents.put((self.unique, key), (data, seen))
-        if seen.size > limit:
+        cached = _documents.get((self.unique, key)) if _is_document(key) else None
+        data, stamp = self._try(key, attempt) if cached is None else cached
+        if cached is None:
+            _stats.put((self.unique, key), stamp)
+            if _is_document(key) and stamp.size <= _LARGEST_DOCUMENT:
+                _documents.put((self.unique, key), (data, stamp))
+        if stamp.size > limit:
             raise FormatError(
-                f"{self.where(key)} has {seen.size} bytes, but at most {limit} are expected: it "
+                f"{self.where(key)} has {stamp.size} bytes, but at most {limit} are expected: it "
                 "is damaged, or is not the file that its name says; copy it again",
                 code="BOMB",
                 path=self.shown,
             )
-        return data, seen
+        return data, stamp
 
     def prefetch(self, keys: Sequence[str]) -> None:
         """Fetch documents side by side that will be asked for next, whether they are there or not.
@@ -213,9 +213,9 @@ class Objects(ABC):
         new = [key for key in keys if _documents.get((self.unique, key)) is None]
         if len(new) < 2:
             return
-        for key, (data, seen) in self._fetch_all(new, _LARGEST_DOCUMENT).items():
-            _documents.put((self.unique, key), (data, seen))
-            _stats.put((self.unique, key), seen)
+        for key, (data, stamp) in self._fetch_all(new, _LARGEST_DOCUMENT).items():
+            _documents.put((self.unique, key), (data, stamp))
+            _stats.put((self.unique, key), stamp)
 
     def _fetch_all(self, keys: Sequence[str], limit: int) -> dict[str, tuple[bytes, Stamp]]:  # noqa: ARG002
         """Objects that came at once, of no more than ``limit`` bytes each; others are left out."""
@@ -236,12 +236,12 @@ class Objects(ABC):
         except (AccessDeniedError, UnsupportedError, MissingFileError):
             return False
 
-    def require_same(self, key: str, opened: Stamp, seen: Stamp) -> None:
+    def require_same(self, key: str, opened: Stamp, current: Stamp) -> None:
         """Raise `SourceChangedError` unless an object is the one that was opened."""
-        if not opened.fits(seen):
+        if not opened.fits(current):
             raise SourceChangedError(
                 f"{self.where(key)} changed after it was opened (was {opened.size} bytes, "
-                f"{opened.version}; is {seen.size} bytes, {seen.version}): open it again",
+                f"{opened.version}; is {current.size} bytes, {current.version}): open it again",
                 path=self.shown,
             )
 
@@ -269,7 +269,7 @@ class Objects(ABC):
         except (VoxarrayError, *_BUGS):
             raise
         except Exception as error:
-            raise self._named(error, key, done) from error
+            raise self._as_error(error, key, done) from error
 
     def _is_transient(self, error: Exception) -> bool:
         if isinstance(error, (VoxarrayError, *_BUGS)):
@@ -278,16 +278,16 @@ class Objects(ABC):
             return True
         return self._failure(error) in (Failure.TRANSIENT, Failure.NO_RANGES)
 
-    def _named(self, error: Exception, key: str, done: str) -> VoxarrayError:
+    def _as_error(self, error: Exception, key: str, done: str) -> VoxarrayError:
         where = self.where(key)
         short = isinstance(error, ShortReadError)
         kind = Failure.TRANSIENT if short else self._failure(error)
-        said = retries.without_secrets(error)
+        text = retries.without_secrets(error)
         if kind is Failure.MISSING:
             return MissingFileError(f"there is no {where}: check the address", path=self.shown)
         if kind is Failure.DENIED:
             return AccessDeniedError(
-                f"{where} may not be {done} ({said}): check the credentials, or for public data "
+                f"{where} may not be {done} ({text}): check the credentials, or for public data "
                 "ask without any (setting voxarray.remote-options)",
                 path=self.shown,
             )
@@ -306,7 +306,7 @@ class Objects(ABC):
                 path=self.shown,
             )
         return TransportError(
-            f"{where} could not be {done} ({said}); the last of several attempts failed: try again "
+            f"{where} could not be {done} ({text}); the last of several attempts failed: try again "
             "later, or check the address and the network",
             path=self.shown,
         )
@@ -319,30 +319,30 @@ class ShortReadError(Exception):
 class _Memory:
     """What was found out within the last second, so that one read asks once."""
 
-    def __init__(self, most: int = _REMEMBERED) -> None:
-        self._most = most
+    def __init__(self, size: int = _REMEMBERED) -> None:
+        self._size = size
         self._lock = threading.Lock()
-        self._found: OrderedDict[tuple[str, str], tuple[float, Any]] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str], tuple[float, Any]] = OrderedDict()
 
     def get(self, key: tuple[str, str]) -> Any:
         with self._lock:
-            when, found = self._found.get(key, (0.0, None))
-        return found if time.monotonic() - when < FRESH_SECONDS else None
+            when, value = self._entries.get(key, (0.0, None))
+        return value if time.monotonic() - when < FRESH_SECONDS else None
 
-    def put(self, key: tuple[str, str], found: Any) -> None:
+    def put(self, key: tuple[str, str], value: Any) -> None:
         with self._lock:
-            self._found[key] = time.monotonic(), found
-            while len(self._found) > self._most:
-                self._found.popitem(last=False)
+            self._entries[key] = time.monotonic(), value
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)
 
     def drop(self, key: tuple[str, str]) -> None:
         with self._lock:
-            self._found.pop(key, None)
+            self._entries.pop(key, None)
 
     def clear(self) -> None:
         """Forget all; in the child of a fork the lock may be held by a thread that is not there."""
         self._lock = threading.Lock()
-        self._found.clear()
+        self._entries.clear()
 
 
 _stats = _Memory()

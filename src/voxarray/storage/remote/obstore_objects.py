@@ -60,8 +60,8 @@ class ObstoreObjects(Objects):
 
     @property
     def unique(self) -> str:
-        place = remote_options.of_place("remote-options", self.address.scheme)
-        return f"{self.shown}#{self.address.digest}{place}"
+        options = remote_options.location_key("remote-options", self.address.scheme)
+        return f"{self.shown}#{self.address.digest}{options}"
 
     @property
     def _client(self) -> Any:
@@ -75,8 +75,8 @@ class ObstoreObjects(Objects):
         """
         address = self.address
         plain = address.scheme == "http"
-        given = remote_options.of_client(address.scheme, is_plain=plain, seconds=seconds)
-        return _connected(address.base, address.tail, given)
+        options = remote_options.of_client(address.scheme, is_plain=plain, seconds=seconds)
+        return _connected(address.base, address.tail, options)
 
     def _path(self, key: str) -> str:
         return self.address.join(key).path
@@ -104,26 +104,26 @@ class ObstoreObjects(Objects):
 
         client = self._client
 
-        async def one(key: str) -> tuple[bytes, Stamp] | None:
+        async def fetch(key: str) -> tuple[bytes, Stamp] | None:
             try:
-                answer = await obstore().get_async(client, self._path(key))
-                stamp = stamp_of(answer.meta)
-                data = b"" if stamp.size > limit else bytes(await answer.bytes_async())
+                response = await obstore().get_async(client, self._path(key))
+                stamp = stamp_of(response.meta)
+                data = b"" if stamp.size > limit else bytes(await response.bytes_async())
             except Exception:  # whoever needs it asks again, and says what is wrong
                 return None
             return (data, stamp) if len(data) == stamp.size else None
 
-        async def every() -> list[tuple[bytes, Stamp] | None]:
-            return await asyncio.gather(*map(one, keys))
+        async def fetch_all() -> list[tuple[bytes, Stamp] | None]:
+            return await asyncio.gather(*map(fetch, keys))
 
-        found = asyncio.run_coroutine_threadsafe(every(), running_loop()).result()
-        return {key: one for key, one in zip(keys, found, strict=True) if one is not None}
+        results = asyncio.run_coroutine_threadsafe(fetch_all(), running_loop()).result()
+        return {key: item for key, item in zip(keys, results, strict=True) if item is not None}
 
     def _folders(self, key: str) -> list[str]:
         self._require_listing(key)
         prefix = self._path(key)
         listed = obstore().list_with_delimiter(self._client, prefix=prefix or None)
-        return [str(found).rstrip("/").rpartition("/")[2] for found in listed["common_prefixes"]]
+        return [str(entry).rstrip("/").rpartition("/")[2] for entry in listed["common_prefixes"]]
 
     def _keys(self) -> list[str]:
         self._require_listing("")
@@ -199,22 +199,22 @@ RUNTIME = _Runtime()
 
 
 @lru_cache(maxsize=64)
-def _connected(base: str, tail: str, given: remote_options.ClientOptions) -> Any:
+def _connected(base: str, tail: str, configured: remote_options.ClientOptions) -> Any:
     """The client of a bucket or host; obstore repeats nothing itself, for `Objects` does."""
     stores = import_optional("obstore.store", "voxarray[remote]")
     RUNTIME.started = True
     address = Address(base, "", tail)
     repeat: dict[str, Any] = {"max_retries": 0}
-    options = {"client_options": dict(given.client), "retry_config": repeat}
+    options = {"client_options": dict(configured.client), "retry_config": repeat}
     try:
-        return stores.from_url(address.url, **options, **given.store)
+        return stores.from_url(address.url, **options, **configured.store)
     except Exception as error:
-        raise remote_options.refusal(error, address.scheme, given) from error
+        raise remote_options.refusal(error, address.scheme, configured) from error
     except BaseException as error:
         # A panic of Rust passes `except Exception`, and says nothing that a user could use.
         if type(error).__name__ != "PanicException":
             raise
-        raise remote_options.refusal(error, address.scheme, given) from None
+        raise remote_options.refusal(error, address.scheme, configured) from None
 
 
 def _after_fork() -> None:

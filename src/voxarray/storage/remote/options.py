@@ -39,7 +39,7 @@ CLIENT = frozenset(
 """Options of the HTTP client, which obstore takes apart from those of the store."""
 
 # What says who asks, or how patiently; all else may say where.
-_NOT_PLACE = ("key", "token", "secret", "password", "credential", "profile", "retry", "timeout")
+_NOT_LOCATION = ("key", "token", "secret", "password", "credential", "profile", "retry", "timeout")
 
 
 _Variables = tuple[tuple[str, str], ...]
@@ -60,18 +60,18 @@ class ClientOptions:
     client: Mapping[str, Any] = field(compare=False)
 
 
-_made: dict[tuple[Any, ...], ClientOptions] = {}
-_places: dict[str, str] = {}
+_client_options: dict[tuple[Any, ...], ClientOptions] = {}
+_location_keys: dict[str, str] = {}
 _MOST = 64
 """Of either; few processes ask more than one store."""
 
 
-def _kept(found: dict[K, V], key: K, make: Callable[[], V]) -> V:
-    value = found.get(key)
+def _cached(cache: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    value = cache.get(key)
     if value is None:
-        if len(found) >= _MOST:
-            found.clear()
-        value = found[key] = make()
+        if len(cache) >= _MOST:
+            cache.clear()
+        value = cache[key] = make()
     return value
 
 
@@ -84,8 +84,8 @@ def configured(setting: str, scheme: str) -> dict[str, Any]:
     table = settings.get(setting) or {}
     scheme = scheme.rpartition("::")[2]
     try:
-        found = table.get(scheme)
-        return dict((table.get(_SAME.get(scheme, scheme)) if found is None else found) or {})
+        entry = table.get(scheme)
+        return dict((table.get(_SAME.get(scheme, scheme)) if entry is None else entry) or {})
     except (AttributeError, TypeError, ValueError):
         raise StateError(
             f"the setting voxarray.{setting}, a {type(table).__name__}, holds no table of options "
@@ -102,46 +102,48 @@ def of_client(scheme: str, *, is_plain: bool, seconds: float = 0.0) -> ClientOpt
         is_plain: Whether the URL itself is one of HTTP without encryption.
         seconds: What a request may take at least, if the setting ``remote-timeout`` allows less.
     """
-    given = configured("remote-options", scheme)
+    options = configured("remote-options", scheme)
     timeout = max(seconds, float(settings.get("remote-timeout")))
-    heeded = _environment(scheme)
+    variables = _environment(scheme)
     # Asked for before each request, for any of them may change; put together when one has.
-    key = (scheme, is_plain, timeout, heeded, repr(given))
-    return _kept(_made, key, lambda: _put_together(scheme, is_plain, timeout, heeded, given))
+    key = (scheme, is_plain, timeout, variables, repr(options))
+    return _cached(
+        _client_options, key, lambda: _put_together(scheme, is_plain, timeout, variables, options)
+    )
 
 
 def _put_together(
-    scheme: str, is_plain: bool, timeout: float, heeded: _Variables, given: dict[str, Any]
+    scheme: str, is_plain: bool, timeout: float, variables: _Variables, options: dict[str, Any]
 ) -> ClientOptions:
-    own = given.pop("client_options", {}) or {}
+    client_options = options.pop("client_options", {}) or {}
     client: dict[str, Any] = {"timeout": f"{timeout:g}s"}
-    client |= {name: value for name, value in heeded if name in CLIENT}
+    client |= {name: value for name, value in variables if name in CLIENT}
     store: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in options.items():
         (client if _plain(name, scheme) in CLIENT else store)[_plain(name, scheme)] = value
-    client |= own
+    client |= client_options
     # obstore refuses an endpoint without encryption though it was named as such: with "builder
     # error", which says nothing. Whoever writes http:// means it.
     if is_plain or any(
-        url.startswith("http://") for url in _endpoints(store, scheme, dict(heeded))
+        url.startswith("http://") for url in _endpoints(store, scheme, dict(variables))
     ):
         client.setdefault("allow_http", True)
     return ClientOptions(repr((sorted(store.items()), sorted(client.items()))), store, client)
 
 
-def of_place(setting: str, scheme: str) -> str:
+def location_key(setting: str, scheme: str) -> str:
     """Text of those options of a scheme that may say where an object is; empty without any."""
     options = configured(setting, scheme)
-    rows = _kept(_places, repr(options), lambda: repr(_of_place(options)))
+    rows = _cached(_location_keys, repr(options), lambda: repr(_location_rows(options)))
     return "" if rows == "[]" else rows
 
 
 def refusal(error: BaseException, scheme: str, options: ClientOptions) -> StateError:
     """What is said of options with which no client can be made."""
     names = sorted({*options.store, *options.client} - {"timeout"})
-    told = without_secrets(error) if isinstance(error, Exception) else "obstore knows no such key"
+    reason = without_secrets(error) if isinstance(error, Exception) else "obstore knows no such key"
     return StateError(
-        f"the setting voxarray.remote-options of {scheme!r} cannot be used ({told}): check "
+        f"the setting voxarray.remote-options of {scheme!r} cannot be used ({reason}): check "
         f"{', '.join(names) or 'the URL'}; write options of the HTTP client, such as "
         f'allow_http, as {{"{scheme}": {{"client_options": {{...}}}}}}',
         code="BAD_REMOTE_OPTIONS",
@@ -163,29 +165,31 @@ def _environment(scheme: str) -> _Variables:
     variables = os.environ
     return tuple(
         (name.removeprefix(prefix).lower(), variables.get(name, ""))
-        for name in _heeded(prefix)
+        for name in _variables_read(prefix)
         if name in variables
     )
 
 
 @cache
-def _heeded(prefix: str) -> tuple[str, ...]:
+def _variables_read(prefix: str) -> tuple[str, ...]:
     return tuple(prefix + name.upper() for name in sorted({*CLIENT, *_ENDPOINTS}))
 
 
-def _endpoints(store: Mapping[str, Any], scheme: str, heeded: Mapping[str, str]) -> Iterator[str]:
+def _endpoints(
+    store: Mapping[str, Any], scheme: str, variables: Mapping[str, str]
+) -> Iterator[str]:
     prefix = _VARIABLES.get(_SAME.get(scheme, scheme), "")
     for name, value in store.items():
         if name.lower().removeprefix(prefix.lower()) in _ENDPOINTS:
             yield str(value)
     for name in _ENDPOINTS:
-        yield heeded.get(name, "")
+        yield variables.get(name, "")
 
 
-def _of_place(options: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _location_rows(options: Mapping[str, Any]) -> list[tuple[str, Any]]:
     rows = []
     for name, value in sorted(options.items()):
-        if not any(word in name.lower() for word in _NOT_PLACE):
-            inner = _of_place(value) if isinstance(value, Mapping) else value
+        if not any(part in name.lower() for part in _NOT_LOCATION):
+            inner = _location_rows(value) if isinstance(value, Mapping) else value
             rows.append((name, inner))
     return rows

@@ -129,7 +129,7 @@ class WritableObjects:
                 path=self.url,
             )
 
-        def once() -> bool:
+        def attempt() -> bool:
             client = self._usable().client(_seconds(size))
             try:
                 obstore().put(client, self.objects._path(key), data, mode=mode, use_multipart=False)
@@ -140,7 +140,7 @@ class WritableObjects:
             return True
 
         try:
-            return self.objects._try(key, once, "written")
+            return self.objects._try(key, attempt, "written")
         finally:
             self.objects.forget(key)
 
@@ -151,11 +151,11 @@ class WritableObjects:
             MissingFileError, AccessDeniedError, TransportError: As `Objects.stat`.
         """
 
-        def once() -> None:
+        def attempt() -> None:
             client = self._usable().client(_seconds(LARGEST))
             obstore().copy(client, self.objects._path(key), self.objects._path(to))
 
-        self.objects._try(to, once, "written")
+        self.objects._try(to, attempt, "written")
         self.objects.forget(to)
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -189,13 +189,13 @@ class WritableObjects:
         """
         prefix = self.objects.address.path
 
-        def once() -> dict[str, Stamp]:
+        def attempt() -> dict[str, Stamp]:
             pages = obstore().list(self._usable().client(), prefix=prefix or None)
             start = len(prefix) + 1 if prefix else 0
             entries = (entry for page in pages for entry in page)
             return {str(entry["path"])[start:]: stamp_of(entry) for entry in entries}
 
-        return self._listed(once)
+        return self._listed(attempt)
 
     def names(self) -> list[str]:
         """Names of the objects and folders of this place itself, sorted, asked for now.
@@ -205,22 +205,22 @@ class WritableObjects:
         """
         prefix = self.objects.address.path
 
-        def once() -> list[str]:
+        def attempt() -> list[str]:
             client = self._usable().client()
             listed = obstore().list_with_delimiter(client, prefix=prefix or None)
-            paths = [*listed["common_prefixes"], *(one["path"] for one in listed["objects"])]
+            paths = [*listed["common_prefixes"], *(entry["path"] for entry in listed["objects"])]
             return sorted(str(path).rstrip("/").rpartition("/")[2] for path in paths)
 
-        return self._listed(once)
+        return self._listed(attempt)
 
-    def _listed(self, once: Callable[[], Listed]) -> Listed:
+    def _listed(self, attempt: Callable[[], Listed]) -> Listed:
         """What lists objects; a place without any is no error, and a bucket that is not there is.
 
         Raises:
             MissingFileError: There is no such bucket.
         """
         try:
-            return self.objects._try("", once)
+            return self.objects._try("", attempt)
         except MissingFileError:
             base = self.objects.address.base
             raise MissingFileError(
@@ -246,12 +246,12 @@ class WritableObjects:
 
     def holds(self, key: str, data: Body) -> bool:
         """Whether an object is there and has these very bytes."""
-        found, view = self.stat(key), memoryview(data)
-        if found is None or found.size != len(view):
+        stamp, view = self.stat(key), memoryview(data)
+        if stamp is None or stamp.size != len(view):
             return False
         try:
             return all(
-                self.objects.read(key, start, len(view[start : start + _PIECE]), found)
+                self.objects.read(key, start, len(view[start : start + _PIECE]), stamp)
                 == view[start : start + _PIECE]
                 for start in range(0, len(view), _PIECE)
             )

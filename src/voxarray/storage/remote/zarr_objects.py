@@ -58,10 +58,10 @@ class ZarrObjects(Objects):
         from zarr.core.buffer import default_buffer_prototype
         from zarr.core.sync import sync
 
-        found = sync(self.store.get(self._path(key), default_buffer_prototype(), request))
-        if found is None:
+        buffer = sync(self.store.get(self._path(key), default_buffer_prototype(), request))
+        if buffer is None:
             raise FileNotFoundError(key)
-        return bytes(found.to_bytes())
+        return bytes(buffer.to_bytes())
 
     def _stat(self, key: str) -> Stamp:
         from zarr.core.sync import sync
@@ -85,8 +85,8 @@ class ZarrObjects(Objects):
 
     def _keys(self) -> list[str]:
         start = len(self.prefix) + 1 if self.prefix else 0
-        found = self._collected(self.store.list_prefix(self.prefix and f"{self.prefix}/"))
-        return [key[start:] for key in found]
+        paths = self._collected(self.store.list_prefix(self.prefix and f"{self.prefix}/"))
+        return [key[start:] for key in paths]
 
     def _collected(self, listing: Any) -> list[str]:
         from zarr.core.sync import sync
