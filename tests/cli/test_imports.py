@@ -146,6 +146,28 @@ def test_images_and_cohorts_are_made_without_torch(scan, tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
+ONE = """
+import sys
+from click.testing import CliRunner
+from voxarray.cli.main import main
+answer = CliRunner().invoke(main, ["convert", *sys.argv[1:]])
+assert answer.exit_code == 0, answer.output
+print(*sys.modules)
+"""
+
+
+@pytest.mark.parametrize("name", ["a.ome.zarr", "a.nrrd"])
+def test_convert_of_one_image_loads_neither_cohorts_nor_dask(name, scan, tmp_path):
+    """They took a third of the CPU time of converting a small scan."""
+    command = [sys.executable, "-c", ONE, scan, tmp_path / name]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = set(ran.stdout.split())
+    heavy = HEAVY - {"numcodecs", "voxarray.storage.remote.writing", "numpy.ma", "SimpleITK"}
+    assert heavy & loaded == set()
+    parts = ("catalogue", "cohort", "discover", "plan", "run.build", "run.task")
+    assert {f"voxarray.cohort.{part}" for part in parts} & loaded == set()
+
+
 def test_archives_and_cohorts_are_made_without_tables_and_graphs(scan, tmp_path):
     """Half of what a command takes for a small scan was importing xarray, pandas and scipy."""
     command = [sys.executable, "-c", MAKING, tmp_path]

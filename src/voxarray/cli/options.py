@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from voxarray.archive.profiles import PROFILES
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.run.array_index import part_of_array
-from voxarray.cohort.run.build import ExecutionOptions
 from voxarray.core.errors import FormatError
 from voxarray.geometry.layout import DEFAULT_CHUNK
 from voxarray.geometry.levels import Levels, checked
+
+if TYPE_CHECKING:
+    from voxarray.cohort.run.build import ExecutionOptions
 
 Command = Callable[..., Any]
 
@@ -31,15 +34,16 @@ _CHUNKS = "; ".join(
 
 def checked_size(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
     """A size as dask reads it."""
+    if text is None:
+        return None
     from dask.utils import parse_bytes
 
-    if text is not None:
-        try:
-            size = parse_bytes(text)
-        except (ValueError, OverflowError):
-            size = 0
-        if size <= 0:
-            raise click.BadParameter(f"{text!r} is not a size: write 512 MiB or 4 GB")
+    try:
+        size = parse_bytes(text)
+    except (ValueError, OverflowError):
+        size = 0
+    if size <= 0:
+        raise click.BadParameter(f"{text!r} is not a size: write 512 MiB or 4 GB")
     return text
 
 
@@ -199,8 +203,20 @@ def _part(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int,
     return int(number), int(of)
 
 
+def budget(memory: str | None) -> AbstractContextManager[Any]:
+    """Sets the memory budget that ``--memory`` gives, if it was given."""
+    if memory is None:
+        return nullcontext()  # without dask, which takes longer to load than a small scan to read
+    import dask.config
+
+    limited: AbstractContextManager[Any] = dask.config.set({"voxarray.memory-budget": memory})
+    return limited
+
+
 def execution(arguments: dict[str, Any]) -> ExecutionOptions:
     """Who does it, taken out of a command's arguments."""
+    from voxarray.cohort.run.build import ExecutionOptions  # loads all that makes cohorts
+
     return ExecutionOptions(
         workers=arguments.pop("workers"),
         scheduler=arguments.pop("scheduler"),
