@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import pydicom
 import pytest
 
 import dicom_samples as samples
@@ -386,6 +387,25 @@ def test_binary_segments(tmp_path):
     source = open_source(segmentation(tmp_path / "a.dcm", [(1, 0), (1, 1), (1, 2)], bits=1))
     assert everything(source)[0, 3, 3].tolist() == [1, 0, 1]
     assert source.dtype == np.uint8
+
+
+@pytest.mark.parametrize("size", [(5, 7), (3, 5), (7, 9), (1, 1), (6, 5)])
+@pytest.mark.parametrize("signed", [0, 1])
+def test_binary_segments_that_begin_within_a_byte(tmp_path, size, signed):
+    """PS3.5, 8.1.1: nothing is put between the bits of one frame and those of the next."""
+    path = segmentation(tmp_path / "a.dcm", [(1, z) for z in range(9)], bits=1)
+    pixels = np.random.default_rng(0).integers(0, 2, (9, *size), np.uint8)
+    dataset = pydicom.dcmread(path)
+    dataset.Rows, dataset.Columns = size
+    dataset.PixelRepresentation = signed
+    packed = np.packbits(pixels.ravel(), bitorder="little").tobytes()
+    dataset.PixelData = packed + bytes(len(packed) % 2)
+    dataset.save_as(path)
+    source = open_source(path)
+    assert np.array_equal(everything(source), as_image(pixels[None]))
+    box = Selection((range(1), range(size[1] - 1, -1, -2), range(size[0] // 2, size[0]), range(9)))
+    expected = as_image(pixels[None])[:, ::-2, size[0] // 2 :]
+    assert np.array_equal(source.read(box), expected)
 
 
 def test_segments_off_their_spacing(tmp_path):

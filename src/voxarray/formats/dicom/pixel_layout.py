@@ -107,6 +107,12 @@ class PixelLayout:
         return self.is_native and is_array and not swapped
 
     @property
+    def is_bits(self) -> bool:
+        """Whether pixels are single bits, uncompressed and without gaps: planes of segments."""
+        # The bytes of big-endian words come in swapped pairs, which are left to the decoder.
+        return self.is_native and self.allocated == 1 and self.syntax != EXPLICIT_BIG
+
+    @property
     def is_tiled(self) -> bool:
         """Whether frames share the only plane."""
         return self.across * self.down > 1

@@ -15,7 +15,7 @@ from voxarray.formats.dicom.codecs import decoder_of
 from voxarray.formats.dicom.pixel_layout import EXPLICIT_BIG, PixelLayout
 from voxarray.source.block_cache import BLOCKS
 from voxarray.storage.file_identity import FileIdentity
-from voxarray.storage.raw_voxels import RawVoxels
+from voxarray.storage.raw_voxels import RawVoxels, as_bytes, read_exactly
 
 _KEYWORDS = {
     tags.PIXELS: "PixelData",
@@ -57,6 +57,8 @@ class PixelFile:
             for frame in frames:
                 if self.layout.is_raw:
                     self._read_raw(fd, frame, box, part)
+                elif self.layout.is_bits:
+                    self._read_bits(fd, frame, box, part)
                 else:
                     part[...] = self._decoded(fd, frame, box)
                 yield part
@@ -87,6 +89,22 @@ class PixelFile:
             ranges = (range(frame, frame + 1), channels, rows, columns)
             RawVoxels(layout.element.offset, shape, dtype).read(fd, ranges, out[None])
         drop_unused_bits(out, layout)
+
+    def _read_bits(self, fd: int, frame: int, box: Sequence[range], out: NDArray) -> None:
+        """Unpack the rows that are wanted, the lowest bit of a byte first (PS3.5, 8.1.1).
+
+        A frame need not begin with a byte, and pydicom 3.0 refuses many that do not.
+        """
+        layout = self.layout
+        _, rows, columns = box
+        start = (frame * layout.rows + rows[0]) * layout.columns
+        stop = (frame * layout.rows + rows[-1] + 1) * layout.columns
+        first, last = start // 8, -(-stop // 8)
+        packed = np.empty(last - first, np.uint8)
+        read_exactly(fd, as_bytes(packed), layout.element.offset + first)
+        bits = np.unpackbits(packed, bitorder="little")[start - 8 * first :][: stop - start]
+        pixels = bits.reshape(-1, layout.columns)[:: rows.step]
+        out[0] = pixels[:, columns.start : columns.stop : columns.step]
 
     def _decoded(self, fd: int, frame: int, box: Sequence[range]) -> NDArray:
         """Part of a frame; the whole of it goes to the block cache, unless all is wanted."""
