@@ -9,6 +9,7 @@ import voxarray as vx
 from voxarray.archive.metadata import Label
 from voxarray.source.array import ArraySource
 from voxarray.source.window import Window
+from voxarray.testing.counting import count_reads
 from voxarray.transforms.labels import remapped
 
 _BIG = 2**53
@@ -121,3 +122,53 @@ def test_a_fraction_takes_no_name():
     table = (Label(1, "a"), Label(2, "b"))
     named = Window.of(ArraySource(labels, np.eye(4), label_table=table))
     assert remapped(named, {2: 1.5}, None).label_table == (Label(1, "a"),)
+
+
+_ORGANS = {1: "liver", 2: "spleen", 3: "kidney"}
+
+
+def _named(labels, names, dtype="u1"):
+    voxels = np.array(labels, dtype).reshape(1, len(labels), 1, 1)
+    table = tuple(Label(value, name) for value, name in names.items())
+    return Window.of(ArraySource(voxels, np.eye(4), label_table=table))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i4", "f4", "u8"])
+@pytest.mark.parametrize(
+    ("transform", "labels", "names", "expected"),
+    [
+        # The new label occurs and has no name: it is not the liver.
+        (vx.RemapLabels({1: 2}), [0, 1, 2], {1: "liver"}, {}),
+        (vx.RemapLabels({1: 2}), [0, 1, 3], {1: "liver"}, {2: "liver"}),
+        (vx.RemapLabels({1: 2, 2: 1}), [0, 1, 2], {1: "liver"}, {2: "liver"}),
+        (vx.RemapLabels({1: 7, 4: 7}), [0, 1, 4], {1: "liver"}, {}),
+        (vx.RemapLabels({1: 7, 4: 7}), [0, 1, 3], {1: "liver"}, {7: "liver"}),
+        (vx.RemapLabels({4: 1}), [0, 1, 4], {1: "liver"}, {1: "liver"}),
+        (vx.RemapLabels({1: 2, 2: 1}, (1, 0, 0)), [0, 1, 2], {1: "liver"}, {}),
+        (vx.RemapLabels({1: 2}, (1, 0, 0)), [0, 1, 3], {1: "liver"}, {1: "liver", 2: "liver"}),
+        # What replaces removed labels is none of them.
+        (vx.RemoveLabels([1], 9), [0, 1, 3], {1: "liver"}, {}),
+        (vx.RemoveLabels([1], 3), [0, 1, 3], {1: "liver", 3: "rest"}, {3: "rest"}),
+        # A name without voxels has no number any more.
+        (vx.SequentialLabels(), [0, 1, 3], _ORGANS, {1: "liver", 2: "kidney"}),
+        (vx.SequentialLabels(), [0, 3, 5], _ORGANS, {1: "kidney"}),
+        (vx.SequentialLabels(), [0, 3, 5], {5: "spleen"}, {2: "spleen"}),
+    ],
+)  # fmt: skip
+def test_no_name_goes_to_other_voxels(transform, labels, names, expected, dtype):
+    changed = transform.apply(_named(labels, names, dtype), None, None)
+    assert {one.value: one.name for one in changed.label_table} == expected
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i4"])
+def test_names_of_an_archive_cost_no_reading(tmp_path, dtype):
+    scan = vx.ScalarImage(tensor=np.ones((1, 4, 4, 4), "f4"))
+    scan.save(tmp_path / "scan.ome.zarr")
+    voxels = (np.arange(64).reshape(1, 4, 4, 4) % 3).astype(dtype)
+    archive = vx.Archive(tmp_path / "scan.ome.zarr")
+    archive.add_labels("seg", vx.LabelMap(tensor=voxels), names={1: "liver", 2: "spleen"})
+    stored = vx.Archive(tmp_path / "scan.ome.zarr").labels["seg"]
+    with count_reads() as reads:  # it has counted its labels
+        moved = vx.RemapLabels({1: 5})(stored[:, :2]).source.label_table
+    assert moved == (Label(2, "spleen"), Label(5, "liver"))
+    assert reads.voxels == 0

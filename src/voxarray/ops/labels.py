@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
-from voxarray.core.held_values import holds
 from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.ops.operation import Operation
@@ -34,27 +33,13 @@ class Remapped(Pointwise):
     stored: np.dtype
 
     @property
-    def dtype(self) -> np.dtype:
-        return self.stored
+    def label_table(self) -> tuple[Any, ...]:
+        """None: what named an old label would name a new one."""
+        return ()
 
     @property
-    def label_table(self) -> tuple[Any, ...]:
-        """Names go with their labels; of several that become one, only its own stays."""
-        moved = dict(zip(self.old, self.new, strict=True))
-        found: dict[float, list[Any]] = {}
-        for label in self.base.label_table:
-            target = moved.get(label.value, label.value)
-            found.setdefault(target, []).append(label)
-        table = []
-        for value, labels in sorted(found.items()):
-            if not holds(np.dtype(np.int64), value):
-                continue  # a fraction has no name
-            stays = moved.get(value, value) == value
-            own = [one for one in labels if one.value == value and stays]
-            alike = {(one.name, one.colour) for one in labels}
-            if own or (value != 0 and len(alike) == 1):  # what joins the background is gone
-                table.append(replace((own or labels)[0], value=int(value)))
-        return tuple(table)
+    def dtype(self) -> np.dtype:
+        return self.stored
 
     def function(self, values: NDArray) -> NDArray:
         result = np.empty_like(values, dtype=self.stored)

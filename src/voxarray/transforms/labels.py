@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,18 +14,23 @@ from voxarray.image import Image
 from voxarray.ops.connected_components import LargestComponent, largest_component
 from voxarray.ops.contour import Contour as ContourOperation
 from voxarray.ops.labels import OneHot as OneHotOperation
-from voxarray.ops.labels import Remapped
 from voxarray.ops.masks import Chosen
 from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.statistics.value_counts import count_values
 from voxarray.subject import Subject
+from voxarray.transforms.label_names import NamedRemapped
 from voxarray.transforms.masking import MaskingMethod, mask_of
 from voxarray.transforms.transform import LabelTransform
 
 
 class RemapLabels(LabelTransform):
     """Replace labels by others, all at once.
+
+    If labels have names, these go with them. A new label that has a name keeps its own. If the new
+    label has none, but occurs in the map, it stays without: two different things would bear one
+    name. To know whether it occurs, a map whose labels have names is read once when the names are
+    asked for, unless its archive has counted its labels.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -94,7 +100,8 @@ class RemoveLabels(LabelTransform):
         self._remapping = _labels_by_label(dict.fromkeys(self.labels, background_label))
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
-        return remapped(source, self._remapping, mask_of(self.masking_method, source, subject))
+        mask = mask_of(self.masking_method, source, subject)
+        return remapped(source, self._remapping, mask, removing=True)
 
 
 class SequentialLabels(LabelTransform):
@@ -125,7 +132,8 @@ class SequentialLabels(LabelTransform):
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
         labels = count_values(source).values.tolist()
         remapping = {old: new for new, old in enumerate(labels)}
-        return remapped(source, remapping, mask_of(self.masking_method, source, subject))
+        mask = mask_of(self.masking_method, source, subject)
+        return remapped(source, remapping, mask, complete=True)
 
 
 class OneHot(LabelTransform):
@@ -223,8 +231,23 @@ class Contour(LabelTransform):
         return ContourOperation(source)
 
 
-def remapped(source: Window, remapping: Mapping[Any, Any], mask: Source | None) -> Source:
-    """Labels replaced by others where a mask is not 0, or everywhere."""
+def remapped(
+    source: Window,
+    remapping: Mapping[Any, Any],
+    mask: Source | None,
+    *,
+    removing: bool = False,
+    complete: bool = False,
+) -> Source:
+    """Labels replaced by others where a mask is not 0, or everywhere.
+
+    Args:
+        source: The label map.
+        remapping: New labels by old ones.
+        mask: Where; None for everywhere.
+        removing: Whether the new labels are a background, which takes no names.
+        complete: Whether ``remapping`` has all labels that occur.
+    """
     if not remapping:
         return source
     for new in remapping.values():
@@ -241,11 +264,15 @@ def remapped(source: Window, remapping: Mapping[Any, Any], mask: Source | None) 
             code="UNSUPPORTED_DTYPE",
         )
     old = sorted(label for label in remapping if holds(source.dtype, label))
-    changed = Remapped(source, tuple(old), tuple(remapping[label] for label in old), dtype)
+    moved = tuple((label, remapping[label]) for label in old)
+    new = tuple(label for _, label in moved)
+    masked = mask is not None
+    changed = NamedRemapped(source, tuple(old), new, dtype, moved, masked, removing, complete)
     if mask is None:
         return changed
-    outside = source if dtype == source.dtype else Remapped(source, (), (), dtype)
-    return Chosen(changed, mask, outside)
+    if dtype == source.dtype and not source.label_table:
+        return Chosen(changed, mask, source)
+    return Chosen(changed, mask, replace(changed, old=(), new=()))
 
 
 def _labels_by_label(remapping: Mapping[Any, Any]) -> dict[Any, Any]:
