@@ -76,6 +76,33 @@ def test_mode_is_scipys(dtype, factors):
     assert same_bits(mode(array, factors), expected.astype(dtype))
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    size=st.tuples(*[st.integers(1, 40)] * 3),
+    factors=st.tuples(*[st.sampled_from([1, 2, 4, 8, 16])] * 3),
+    dtype=st.sampled_from([*INTEGERS, "f4"]),
+    values=st.integers(1, 20),
+    rare=st.integers(0, 3),
+    edge=st.integers(1, 6),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_mode_is_scipys_whatever_values_a_sample_has(
+    size, factors, dtype, values, rare, edge, seed
+):
+    """Few values and many, in regions and as noise, in cells of 1 to 4096, and values in hiding."""
+    factors = tuple(f if f <= n else 1 for f, n in zip(factors, size, strict=True))
+    rng = np.random.default_rng(seed)
+    regions = rng.integers(0, values, [2, *(n // edge + 1 for n in size)])
+    for axis in (1, 2, 3):
+        regions = regions.repeat(edge, axis)
+    array = regions[:, : size[0], : size[1], : size[2]]
+    lowest = np.iinfo(dtype).min if np.dtype(dtype).kind in "iu" else -3
+    array = (array * 6 + lowest).astype(dtype)
+    array.reshape(-1)[rng.integers(0, array.size, rare)] = 1
+    expected = stats.mode(cells(array, factors), axis=-1).mode
+    assert same_bits(mode(array, factors), np.asarray(expected).astype(dtype))
+
+
 def test_mode_takes_the_smallest_of_equals():
     cell = np.array([3, 1, 3, 1, 2, 2, 7, 8], np.uint8).reshape(1, 2, 2, 2)
     assert mode(cell, (2, 2, 2)).item() == 1

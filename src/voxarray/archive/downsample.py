@@ -28,6 +28,15 @@ _MAX_PAIRED = 128
 _LONGEST_WORD = 8
 """Bytes of the largest number that is moved as an integer."""
 
+_SAMPLE = 1 << 10
+"""Voxels whose values are looked at, to see which values a block may have."""
+
+_MOST_COUNTED = 16
+"""Values up to which voxels are counted value by value: beyond, sorting takes no longer."""
+
+_MOST_COUNTED_IN_SMALL = 8
+"""As `_MOST_COUNTED`, for cells of up to `_MAX_NETWORK` voxels, which are quicker to sort."""
+
 
 def mean(block: NDArray, factors: Factors) -> NDArray:
     """Mean of each cell in the block's type; integers round half up.
@@ -48,14 +57,12 @@ def mean(block: NDArray, factors: Factors) -> NDArray:
 def mode(block: NDArray, factors: Factors) -> NDArray:
     """Most frequent value of each cell; of equally frequent ones the smallest."""
     block = np.ascontiguousarray(_whole_cells(block, factors))
-    result = block[(slice(None), *(slice(None, None, factor) for factor in factors))].copy()
-    mixed = _is_mixed(block, factors)
-    numbers = np.flatnonzero(mixed)  # indexing by the mask itself takes five times as long
+    result, numbers = _by_counting(block, factors) or _of_equal_members(block, factors)
     if numbers.size:
         _, depth, height, width = block.shape
         strides = (depth * height * width, height * width, width, 1)
         spans = [stride * factor for stride, factor in zip(strides, (1, *factors), strict=True)]
-        places = [np.arange(n) * span for n, span in zip(mixed.shape, spans, strict=True)]
+        places = [np.arange(n) * span for n, span in zip(result.shape, spans, strict=True)]
         cell_starts = np.asarray(sum(np.ix_(*places))).reshape(-1)[numbers]
         cells = np.empty((math.prod(factors), len(cell_starts)), block.dtype)
         order = itertools.product(*map(_by_halves, factors))
@@ -64,6 +71,61 @@ def mode(block: NDArray, factors: Factors) -> NDArray:
             np.take(block.reshape(-1), cell_starts + offset, out=member, mode="clip")
         result.reshape(-1)[numbers] = _vote(cells)
     return result
+
+
+def _by_counting(block: NDArray, factors: Factors) -> tuple[NDArray, NDArray[np.intp]] | None:
+    """Modes by counting each value in all cells, which takes a third of the time of sorting.
+
+    Returns:
+        The modes, and the numbers of the cells for which they are not known, since a value of them
+        was not in the sample; None if there are too many values, or cells are too large.
+    """
+    members = math.prod(factors)
+    if block.dtype.kind not in "iu" or members > _MAX_PAIRED or not block.size:
+        return None  # of floats, NaN equals nothing, and 0.0 and -0.0 are equal
+    flat = block.reshape(-1)
+    values = np.unique(flat[:: flat.size // _SAMPLE | 1])  # odd: not one column of every row
+    is_small = members <= _MAX_NETWORK
+    if len(values) > (_MOST_COUNTED_IN_SMALL if is_small else _MOST_COUNTED):
+        return None
+    # Count and value in one number: the largest is the most frequent and, of equally frequent
+    # ones, the smallest.
+    key_type, shift = np.dtype(np.uint8 if is_small else np.uint16), 4 if is_small else 8
+    cells = [size // factor for size, factor in zip(block.shape, (1, *factors), strict=True)]
+    best, found = np.zeros(cells, key_type), np.zeros(cells, np.uint8)
+    for rank, value in enumerate(values[::-1]):
+        counts = _count(block, value, factors)
+        found += counts
+        keys = counts.astype(key_type)
+        keys <<= key_type.type(shift)
+        keys |= key_type.type(rank)
+        np.maximum(best, keys, out=best)
+    best &= key_type.type(_MOST_COUNTED - 1)
+    return np.take(values[::-1], best), np.flatnonzero(found != members)
+
+
+def _count(block: NDArray, value: Any, factors: Factors) -> NDArray[np.uint8]:
+    """How many members of each cell have a value; cells have at most `_MAX_PAIRED`."""
+    counts: NDArray[np.uint8] = np.equal(block, value).view(np.uint8)
+    *slower, fastest = factors
+    is_word = 1 < fastest <= _LONGEST_WORD
+    for axis, factor in enumerate(slower if is_word else factors, start=1):
+        for _ in range(factor.bit_length() - 1):
+            counts = np.add(*_pairs(counts, axis))
+    if not is_word:
+        return counts
+    # Members along x are the bytes of one number. Times 0x0101..., its highest byte is their sum.
+    words: NDArray[Any] = counts.view(f"u{fastest}")
+    words = words * words.dtype.type(int("01" * fastest, 16))
+    words >>= words.dtype.type(8 * (fastest - 1))
+    return words.astype(np.uint8)
+
+
+def _of_equal_members(block: NDArray, factors: Factors) -> tuple[NDArray, NDArray[np.intp]]:
+    """The first member of each cell, and the numbers of the cells with other members."""
+    first = block[(slice(None), *(slice(None, None, factor) for factor in factors))].copy()
+    # Indexing by the mask itself takes five times as long.
+    return first, np.flatnonzero(_is_mixed(block, factors))
 
 
 def _by_halves(factor: int) -> list[int]:
