@@ -80,6 +80,20 @@ def test_time_across_seconds(tmp_path):
     assert open_source(tmp_path).channels.step == 300
 
 
+@pytest.mark.parametrize("days", [("20260131", "20260201"), ("", ""), ("20260131", "")])
+def test_time_across_midnight(tmp_path, days):
+    volumes, times = four(), ("235950", "235958", "000006")
+
+    def elements(v):
+        return {"AcquisitionTime": times[v], "AcquisitionDate": days[v > 1]}
+
+    write(tmp_path, volumes, elements)
+    source = open_source(tmp_path)
+    assert np.array_equal(everything(source), as_image(volumes))
+    assert source.channels.kind == "time"
+    assert source.channels.step == 8
+
+
 def test_numbered_position_by_position(tmp_path):
     volumes = four()
     write(tmp_path, volumes, {}, np.arange(12).reshape(4, 3).T)

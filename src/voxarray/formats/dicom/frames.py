@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 from voxarray.core.errors import FormatError, UnsupportedError
@@ -167,6 +168,7 @@ def _separators(groups: Groups, facts: dict[str, Any]) -> dict[str, Any]:
         "trigger_time": groups.number(tags.TRIGGER_TIME),
         "frame_reference_time": groups.number(tags.FRAME_REFERENCE_TIME),
         "acquisition_number": groups.number(tags.ACQUISITION_NUMBER),
+        "acquisition_day": _day(groups.text(tags.ACQUISITION_DATE)),
         "acquisition_time": _seconds(groups.text(tags.ACQUISITION_TIME)),
         "temporal_resolution": groups.number(tags.TEMPORAL_RESOLUTION),
         "is_planar_epi": _is_planar_epi(groups.whole),
@@ -199,6 +201,14 @@ def _is_planar_epi(elements: Elements) -> bool:
     return elements.text(tags.MR_ACQUISITION_TYPE) == "2D" and (
         echo_planar or elements.text(tags.ECHO_PLANAR) == "YES"
     )
+
+
+def _day(text: str) -> int | None:
+    """Number of the day of YYYYMMDD."""
+    try:
+        return date(int(text[:4]), int(text[4:6]), int(text[6:8])).toordinal()
+    except ValueError:
+        return None
 
 
 def _seconds(time: str) -> float | None:

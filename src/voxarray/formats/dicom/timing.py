@@ -1,8 +1,9 @@
-"""Seconds between the volumes of a time series, where the files say it."""
+"""When the volumes of a time series were acquired, where the files say it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from voxarray.formats.dicom.frame import CINE, Frame
@@ -17,6 +18,41 @@ _SECONDS: dict[str, float] = {
 
 _EVEN = 0.01
 """Share of the step by which one of them may differ."""
+
+
+_DAY = 24 * 3600.0
+
+
+def on_one_clock(frames: Sequence[Frame]) -> Sequence[Frame]:
+    """Frames whose acquisition times all count from the same midnight.
+
+    What was acquired after the next midnight has the smaller time. Where dates are gone, as from
+    anonymised files, midnight lies in a gap of more than half a day: no series takes that long.
+
+    Args:
+        frames: Those of a series.
+    """
+    times = [frame.separators.get("acquisition_time") for frame in frames]
+    known = [time for time in times if time is not None]
+    if len(known) < len(times) or not known:
+        return frames
+    days = _days([frame.separators.get("acquisition_day") for frame in frames], known)
+    if not any(days):
+        return frames
+    return [
+        replace(frame, separators={**frame.separators, "acquisition_time": time + _DAY * day})
+        for frame, time, day in zip(frames, known, days, strict=True)
+    ]
+
+
+def _days(dates: Sequence[int | None], times: Sequence[float]) -> list[int]:
+    """Midnights between the first day of a series and each time."""
+    known = [day for day in dates if day is not None]
+    if len(known) == len(dates):
+        return [day - min(known) for day in known]
+    ordered = sorted(set(times))
+    gap, last = max(((b - a, a) for a, b in pairwise(ordered)), default=(0.0, 0.0))
+    return [int(gap > _DAY / 2 and time <= last) for time in times]
 
 
 def volume_step(frames: Sequence[Frame]) -> float:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError
 from voxarray.formats.dicom.frame import CINE, Frame
-from voxarray.formats.dicom.timing import volume_step
+from voxarray.formats.dicom.timing import on_one_clock, volume_step
 from voxarray.source.base import Channels
 
 EMPTY = -1
@@ -98,6 +98,7 @@ def arrange(
     if with_holes:
         return _segments(frames, slices, depth)
     count = _volume_count(slices, depth)
+    frames = on_one_clock(frames)
     stacks = [[n for n, place in enumerate(slices) if place == z] for z in range(depth)]
     used, keys = _separate(frames, stacks)
     if len(set(keys)) < count:
