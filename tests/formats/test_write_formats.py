@@ -429,6 +429,41 @@ def test_shear_is_held_or_refused(tmp_path, suffix):
         np.testing.assert_allclose(reopened(path)[0].affine, sheared, atol=1e-6)
 
 
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+@pytest.mark.parametrize(
+    "name", ["é", "日本", "zażółć gęślą", "e\u0301", "100", "LOCAL", "a 1 2 1"]
+)
+def test_a_header_names_its_voxels_as_others_do(tmp_path, suffix, name):
+    """Programs write the bytes of a name as they are, in UTF-8 on all but old systems."""
+    ours, theirs = tmp_path / f"{name}{suffix}", tmp_path / f"{name} itk{suffix}"
+    array = voxels((1, 4, 5, 6))
+    save(ArraySource(array, ROTATED), ours)
+    assert np.array_equal(by_itk(ours)[0], array)
+    assert np.array_equal(reopened(ours)[1], array)
+    sitk.WriteImage(sitk.GetImageFromArray(array[0].T), str(theirs))
+    assert np.array_equal(reopened(theirs)[1], array)
+
+
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+def test_a_name_of_an_older_system(tmp_path, suffix):
+    path, array = tmp_path / f"a{suffix}", voxels((1, 4, 5, 6))
+    save(ArraySource(array, ROTATED), path)
+    (tmp_path / "a.raw").rename(tmp_path / "é.raw")
+    path.write_bytes(path.read_bytes().replace(b"a.raw", "é.raw".encode("latin-1")))
+    assert np.array_equal(reopened(path)[1], array)
+
+
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+@pytest.mark.parametrize(
+    "name", [" a", "a\nb", "a\tb", "a\r", "%d", "%03d 1 2 1", "LIST a", "\udcff"]
+)
+def test_names_that_no_header_can_give_are_refused(tmp_path, suffix, name):
+    with pytest.raises(UnsupportedError, match="would have to call") as caught:
+        save(ArraySource(voxels((1, 4, 5, 6)), ROTATED), tmp_path / f"{name}{suffix}")
+    assert caught.value.code == "BAD_NAME"
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_refusal_leaves_the_old_file(tmp_path):
     (tmp_path / "a.gipl").write_bytes(b"old")
     with pytest.raises(UnsupportedError):

@@ -64,6 +64,36 @@ def lines_of(start: bytes) -> Iterator[tuple[bytes, int]]:
         yield match[0], match.end()
 
 
+def text_of(line: bytes) -> str:
+    """A line as text: UTF-8, as today's programs write it, else Latin-1."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+def detached_name(path: str, pattern: re.Pattern[str]) -> str:
+    """The name by which a header that is to be written calls its file of voxels.
+
+    Args:
+        path: Of the file of voxels, to be in the header's folder.
+        pattern: What stands for the names of several files.
+
+    Raises:
+        UnsupportedError: Whoever reads the header would look for another name (``BAD_NAME``).
+    """
+    name = os.path.basename(path)
+    is_kept = name.isprintable() and name == name.strip() and name.split()[:1] != ["LIST"]
+    if not is_kept or pattern.search(name):
+        raise UnsupportedError(
+            f"the header would have to call its file of voxels {name!r}, which its readers take "
+            "for something else: choose a name without control characters, '%', 'LIST' or a space "
+            "at its beginning, or write header and voxels into one file (.nrrd, .mha)",
+            code="BAD_NAME",
+        )
+    return name
+
+
 def detached(header: FileIdentity, name: str, *, is_pattern: bool) -> FileIdentity:
     """The file of voxels that a header names, which must lie in the header's folder or below.
 

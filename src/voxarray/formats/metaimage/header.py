@@ -20,6 +20,7 @@ from voxarray.formats._voxels.header_text import (
     checked_sizes,
     lines_of,
     real_numbers,
+    text_of,
     whole_numbers,
 )
 from voxarray.geometry.lps import ras_from_itk
@@ -44,6 +45,9 @@ _DTYPES = {
 }
 
 _SEPARATOR = re.compile("[=:]")
+
+SEVERAL_FILES = re.compile("%")
+"""What a name holds that stands for the names of several files, as MetaIO reads it."""
 
 _MATRIX = ("TransformMatrix", "Rotation", "Orientation")
 _OFFSET = ("Offset", "Position", "Origin")
@@ -78,7 +82,7 @@ class MetaHeader:
         """
         fields: dict[str, str] = {}
         for line, end in lines_of(start):
-            key, equals, value = _SEPARATOR.sub("=", line.decode("latin-1"), 1).partition("=")
+            key, equals, value = _SEPARATOR.sub("=", text_of(line), 1).partition("=")
             key = key.strip()
             if not equals and not key:
                 continue

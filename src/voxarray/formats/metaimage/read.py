@@ -13,7 +13,7 @@ from voxarray.formats._voxels.decoders import Text
 from voxarray.formats._voxels.file_array import FileArray, PlainFile, StoredVoxels
 from voxarray.formats._voxels.header_text import beginning, described, detached, whole_numbers
 from voxarray.formats._voxels.stream_decoders import Deflated
-from voxarray.formats.metaimage.header import MetaHeader
+from voxarray.formats.metaimage.header import SEVERAL_FILES, MetaHeader
 from voxarray.storage.file_identity import FileIdentity
 
 
@@ -60,7 +60,7 @@ def _data_file(identity: FileIdentity, header: MetaHeader) -> FileIdentity | Non
     name = header.fields["ElementDataFile"]
     if name.upper() == "LOCAL":
         return None
-    return detached(identity, name, is_pattern="%" in name)
+    return detached(identity, name, is_pattern=SEVERAL_FILES.search(name) is not None)
 
 
 def _start(header: MetaHeader, stored: StoredVoxels, data: FileIdentity | None) -> int:

@@ -5,14 +5,14 @@ Uncompressed on purpose: any box of the file can then be read by offset.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 import numpy as np
 
 from voxarray.formats._voxels.capabilities import plane_affine, supported_dtype
+from voxarray.formats._voxels.header_text import detached_name
 from voxarray.formats._voxels.write_voxels import write_components
-from voxarray.formats.metaimage.header import TIME_STEP
+from voxarray.formats.metaimage.header import SEVERAL_FILES, TIME_STEP
 from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import itk_from_ras
@@ -46,7 +46,7 @@ def write_meta_image(source: Source, path: str, *, squeeze: bool, overwrite: boo
         overwrite: Whether what is there is replaced.
 
     Raises:
-        UnsupportedError: ``UNSUPPORTED_DTYPE``, ``CANNOT_SQUEEZE``.
+        UnsupportedError: ``UNSUPPORTED_DTYPE``, ``CANNOT_SQUEEZE``, ``BAD_NAME``.
         ArchiveError: The disk is full or fails.
     """
     dtype = supported_dtype(source, _TYPES, "MetaImage")
@@ -58,11 +58,12 @@ def write_meta_image(source: Source, path: str, *, squeeze: bool, overwrite: boo
             write_components(source, file, stored)
         return
     raw = path[: -len(".mhd")] + ".raw"
+    name = detached_name(raw, SEVERAL_FILES)
     with atomic_writes(raw, path, overwrite=overwrite) as (voxels, text):
         with open(voxels, "xb") as file:
             write_components(source, file, stored)
-        with open(text, "x", encoding="latin-1") as lines:
-            lines.write(f"{header}ElementDataFile = {os.path.basename(raw)}\n")
+        with open(text, "x", encoding="utf-8") as lines:
+            lines.write(f"{header}ElementDataFile = {name}\n")
 
 
 def _header(source: Source, dtype: np.dtype, *, is_plane: bool) -> str:

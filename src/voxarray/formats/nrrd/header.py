@@ -18,6 +18,7 @@ from voxarray.formats._voxels.header_text import (
     checked_sizes,
     lines_of,
     real_numbers,
+    text_of,
     whole_numbers,
 )
 
@@ -47,6 +48,9 @@ _TYPES = {
     "f8": ("double",),
 }  # fmt: skip
 _DTYPES = {name: np.dtype(code) for code, names in _TYPES.items() for name in names}
+
+NUMBERED_FILES = re.compile(r"%\d*d")
+"""What a name holds that stands for the names of several files, as teem reads it."""
 
 TIME_STEP = "time step in seconds"
 """A key of voxarray's own, which other readers keep or leave out: components count time."""
@@ -95,7 +99,7 @@ class NrrdHeader:
         fields: dict[str, str] = {}
         end = 0
         for number, (line, end) in enumerate(lines_of(start)):  # noqa: B007  # end is returned
-            text = line.decode("utf-8", "replace").strip("\r\n")
+            text = text_of(line).strip("\r\n")
             if not text:
                 break
             if fields.get("datafile", "").split()[:1] == ["LIST"]:

@@ -5,15 +5,15 @@ Uncompressed on purpose: any box of the file can then be read by offset.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 import numpy as np
 
 from voxarray.core.errors import UnsupportedError
 from voxarray.formats._voxels.capabilities import plane_affine, supported_dtype
+from voxarray.formats._voxels.header_text import detached_name
 from voxarray.formats._voxels.write_voxels import write_components
-from voxarray.formats.nrrd.header import TIME_STEP
+from voxarray.formats.nrrd.header import NUMBERED_FILES, TIME_STEP
 from voxarray.formats.record import SaveRequest
 from voxarray.formats.suffixes import suffix_of
 from voxarray.geometry.lps import lps_from_ras
@@ -50,7 +50,7 @@ def write_nrrd(source: Source, path: str, *, squeeze: bool, overwrite: bool = Tr
 
     Raises:
         UnsupportedError: ``UNSUPPORTED_DTYPE``, ``UNSUPPORTED_DIMS`` for complex channels,
-            ``CANNOT_SQUEEZE``.
+            ``CANNOT_SQUEEZE``, ``BAD_NAME``.
         ArchiveError: The disk is full or fails.
     """
     dtype = supported_dtype(source, _TYPES, "NRRD")
@@ -68,11 +68,12 @@ def write_nrrd(source: Source, path: str, *, squeeze: bool, overwrite: bool = Tr
             write_components(source, file, stored)
         return
     raw = path[: -len(".nhdr")] + ".raw"
+    name = detached_name(raw, NUMBERED_FILES)
     with atomic_writes(raw, path, overwrite=overwrite) as (voxels, text):
         with open(voxels, "xb") as file:
             write_components(source, file, stored)
         with open(text, "x", encoding="utf-8") as lines:
-            lines.write(f"{header}data file: {os.path.basename(raw)}\n")
+            lines.write(f"{header}data file: {name}\n")
 
 
 def _header(source: Source, dtype: np.dtype, *, is_plane: bool) -> str:
