@@ -68,3 +68,18 @@ def test_what_is_kept_of_each_label_counts():
         with pytest.raises(vx.MemoryBudgetError, match="the statistics of 500 labels"):
             scan.statistics_by_label(many)
     assert len(scan.statistics_by_label(many)) == 500
+
+
+def test_what_a_second_pass_keeps_of_each_label_counts():
+    shape = (1, 128, 128, 160)
+    scan = vx.ScalarImage(tensor=np.random.default_rng(0).normal(1e6, 1, shape))
+    few, many = (
+        vx.LabelMap(tensor=(np.arange(scan.numpy().size) % count).reshape(shape).astype("i2"))
+        for count in (1, 20)
+    )
+    with dask.config.set({"voxarray.memory-budget": "80 MiB"}):
+        assert scan.statistics_by_label(few)[0].std == pytest.approx(1, rel=0.01)
+        # The first pass ends: the values share few bins. Their distances from the mean do not.
+        with pytest.raises(vx.MemoryBudgetError, match="the statistics of 20 labels"):
+            scan.statistics_by_label(many)
+    assert len(scan.statistics_by_label(many)) == 20

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
+from voxarray.core.memory import require
 from voxarray.core.progress import Progress
 from voxarray.counting.tally import CentredMeasures, Measures
 from voxarray.source.base import Source
@@ -19,6 +20,9 @@ from voxarray.statistics.value_counts import is_countable
 _PLACE = np.dtype(np.intp).itemsize
 """Bytes per voxel of a piece that say in which order its labels ascend."""
 
+_OF_BIN, _OF_INTERVAL = 16, 24
+"""Bytes of a bin that is counted, and of an interval of statistics, which has two ends."""
+
 MAX_LABELS = 1 << 14
 """A distribution is held of each; measurements in the place of labels would ask for millions."""
 
@@ -29,7 +33,8 @@ def statistics_by_label(
     """Statistics of the voxels of every label, ascending by label, in one pass over both, or two.
 
     A second pass counts the labels again whose values are far from 0 and differ little. A
-    distribution is kept of each label; if these exceed the budget, counting ends with an error.
+    distribution is kept of each label. How large these are depends on the values, so if they exceed
+    the budget, counting ends with an error as soon as they do.
 
     Args:
         source: The voxels.
@@ -57,8 +62,8 @@ def statistics_by_label(
     measures: dict[int | float, Measures] = {}
     both = source.dtype.itemsize + labels.dtype.itemsize
     require_room(source, 2 * both + _PLACE, "the statistics")  # while a piece is sorted
-    counting = measuring_bytes(source)
-    require_room(source, both, "the statistics", counting)  # while it is counted
+    # While it is counted.
+    require_room(source, both, "the statistics", measuring_bytes(source))
     for box, voxels in pieces(source, report):
         for label, values in _groups(voxels, part_of_mask(labels, box)):
             measure = measures.setdefault(label, Measures())
@@ -74,14 +79,35 @@ def statistics_by_label(
                 path=labels.path,
             )
         # How many labels there are, and how many values each has, is known no sooner.
-        kept = sum(measure.sketch.nbytes for measure in measures.values())
-        more = max(0, kept - TABLES)  # so much of them is in what counting takes
-        require_room(source, both, f"the statistics of {len(measures):,} labels", counting + more)
+        _require_kept(source, both, measures.values(), len(measures), 0)
     found = {}
     for label in sorted(measures):
         measure = measures.pop(label)  # a second pass needs the room
         found[label] = Statistics.of_sketch(measure.moments, measure.sketch, measure.not_finite)
     return found | _from_the_means(source, labels, found)
+
+
+def _require_kept(
+    source: Source, both: int, kept: Iterable[Measures], number: int, found: int
+) -> None:
+    """Refuse what is kept of so many labels, while pieces are counted and after the last one.
+
+    Args:
+        source: The voxels.
+        both: Bytes of a voxel and its label.
+        kept: Counts of labels.
+        number: How many labels there are.
+        found: Bytes of statistics that are complete.
+    """
+    counts = sum(measure.sketch.nbytes for measure in kept)
+    what = f"the statistics of {number:,} labels"
+    more = max(0, counts - TABLES)  # so much of them is in what counting takes
+    require_room(source, both, what, measuring_bytes(source) + more + found)
+    require(
+        found + counts * _OF_INTERVAL // _OF_BIN,
+        lambda: what,
+        "take a part or a coarser level(n), or raise the budget",
+    )
 
 
 def _from_the_means(
@@ -91,6 +117,9 @@ def _from_the_means(
     far = {n: CentredMeasures(one.mean, one.std) for n, one in found.items() if one.is_far}
     if not far:
         return {}
+    held = sum(one.nbytes for one in found.values())
+    both = source.dtype.itemsize + labels.dtype.itemsize
+    _require_kept(source, both, (), len(found), held)
     for box, voxels in pieces(source):
         for label, values in _groups(voxels, part_of_mask(labels, box)):
             if label in far:
@@ -98,7 +127,8 @@ def _from_the_means(
                 far[label].sketch.shrink()
             del values
         del voxels
-    return {label: found[label].from_the_mean(one.sketch) for label, one in far.items()}
+        _require_kept(source, both, far.values(), len(found), held)
+    return {label: found[label].from_the_mean(far.pop(label).sketch) for label in sorted(far)}
 
 
 def _groups(voxels: NDArray, labels: NDArray) -> Iterator[tuple[int | float, NDArray]]:
