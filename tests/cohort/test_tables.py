@@ -86,6 +86,16 @@ def test_cells_of_parquet(tmp_path):
     assert pd.isna(cohort.table.day[2])
 
 
+def test_texts_of_parquet_that_are_not_marked_as_such(tmp_path):
+    scans(tmp_path)
+    rows = {"subject": [b"a", "\xe9".encode()], "image": [b"0.nii", b"1.nii"], "age": [b"30", None]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "list.parquet")
+    assert run("convert", tmp_path / "list.parquet", tmp_path / "out", *KEEP).exit_code == 0
+    cohort = vx.Cohort(tmp_path / "out")
+    assert cohort.names == ["a", "\xe9"]
+    assert cohort.table.age[0] == "30"
+
+
 def test_a_list_that_begins_with_a_byte_order_mark(tmp_path):
     scans(tmp_path)
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf0.nii\r\n1.nii\r\n")
@@ -223,3 +233,42 @@ def test_where_relative_paths_begin_is_told(tmp_path, name):
     told = "relative paths begin at the folder of the table or list that names them"
     assert f"NOT_FOUND: there is no file raw/0.nii: check the path; {told}" in result.stderr
     assert result.stderr.count(told) == 1  # nothing of the one that is named from the root
+
+
+def test_infinite_cells_are_kept_as_text(tmp_path):
+    """No JSON holds infinity: archives that did count as damaged, and were never up to date."""
+    scans(tmp_path)
+    ages = [30.5, float("inf"), float("-inf")]
+    rows = {"subject": list("abc"), "image": [f"{n}.nii" for n in range(3)], "age": ages}
+    pd.DataFrame(rows).to_parquet(tmp_path / "list.parquet")
+    result = run("convert", tmp_path / "list.parquet", tmp_path / "out", *KEEP)
+    assert "3 converted" in result.output
+    cohort = vx.Cohort(tmp_path / "out")
+    assert cohort.table.status.tolist() == ["done"] * 3
+    assert cohort.table.age.tolist() == ["30.5", "inf", "-inf"]
+    assert cohort.query("age > 31").names == ["b"]
+    assert run("verify", tmp_path / "out").exit_code == 0
+    again = run("convert", tmp_path / "list.parquet", tmp_path / "out", *KEEP)
+    assert "3 up to date" in again.output
+
+
+@pytest.mark.parametrize("name", ["list.txt", "list.csv"])
+def test_tables_and_lists_that_are_not_utf8(tmp_path, name):
+    """As PowerShell writes them; the bytes between were taken for names of files."""
+    scans(tmp_path)
+    (tmp_path / name).write_bytes("image\n0.nii\n1.nii\n".encode("utf-16"))
+    result = run("convert", tmp_path / name, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "BAD_MANIFEST" in result.stderr
+    assert f"{name} " in result.stderr
+    assert "not text in UTF-8" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_cells_with_a_null_byte(tmp_path):
+    scans(tmp_path)
+    (tmp_path / "list.csv").write_text("subject,image\na,0.nii\nb,1\0.nii\n")
+    result = run("convert", tmp_path / "list.csv", tmp_path / "out")
+    assert result.exit_code == 3
+    assert "BAD_PATH: the path '1\\x00.nii' holds a null byte" in result.stderr
+    assert str(tmp_path) not in result.stderr.partition("BAD_PATH")[2].partition("\n")[0]

@@ -36,7 +36,8 @@ _LARGEST = 1 << 63
 _SHORT = 200
 """Letters up to which the check of a name is cached."""
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+"""Refuses NaN and infinity, as the decoder below does: what it writes can be read."""
 
 
 def is_published(store: Store) -> bool:

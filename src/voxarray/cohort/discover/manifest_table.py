@@ -16,6 +16,8 @@ from voxarray.storage.remote.address import Address, as_local, is_url
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 
+NOT_UTF8 = "it is not text in UTF-8: save it as such"
+
 _IMAGE = ("image", "path", "file", "filename", "scan")
 _LABEL = ("label", "labels", "mask", "seg", "segmentation")
 _SUBJECT = ("subject", "subject_id", "participant_id", "patient_id", "case", "id")
@@ -135,6 +137,8 @@ def _names_and_rows(path: str) -> tuple[Sequence[str], Sequence[Row]]:
         return text.names, text.rows
     except TableError as error:
         raise _unreadable(path, str(error)) from None
+    except UnicodeDecodeError:
+        raise _unreadable(path, NOT_UTF8) from None
     except ValueError as error:  # Arrow's errors are ValueErrors, too
         raise _unreadable(path, type(error).__name__) from None
 
@@ -150,11 +154,12 @@ def _unreadable(path: str, why: str) -> FormatError:
 
 def _plain(row: Row) -> Row:
     """A row of Parquet as numbers and texts: dates and decimals become texts, NaN becomes None."""
-    return {
-        name: None
-        if cell is None or cell != cell
-        else cell
-        if isinstance(cell, (bool, int, float, str))
-        else str(cell)
-        for name, cell in row.items()
-    }
+    return {name: _plain_cell(cell) for name, cell in row.items()}
+
+
+def _plain_cell(cell: Any) -> bool | int | float | str | None:
+    if cell is None or cell != cell:
+        return None
+    if isinstance(cell, bytes):  # of programs that do not mark texts as such
+        return cell.decode("utf-8", "surrogateescape")
+    return cell if isinstance(cell, (bool, int, float, str)) else str(cell)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from voxarray.cohort.discover import path_list
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.patterns import compile_pattern, told
-from voxarray.cohort.discover.search import LIST_SUFFIX, is_image, is_manifest
+from voxarray.cohort.discover.search import is_image, is_manifest
 from voxarray.cohort.options import InputSelection
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.printable import printable
@@ -62,7 +63,7 @@ def _kind(source: str) -> str:
         return "a table"
     if os.path.isdir(path) and not is_image(path):
         return "a folder that cannot be read"
-    if os.path.isfile(path) and path.lower().endswith(LIST_SUFFIX):
+    if os.path.isfile(path) and path.lower().endswith(path_list.SUFFIX):
         return "a list of images"
     return "a single image" if is_url(source) or os.path.lexists(path) else "a glob pattern"
 

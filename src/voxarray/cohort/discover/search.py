@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from voxarray.cohort.discover import bids, closed_folders, manifest_table
+from voxarray.cohort.discover import bids, closed_folders, manifest_table, path_list
 from voxarray.cohort.discover.buckets import is_prefix, objects_below
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.duplicates import EarlierInputs, marked, told_apart
@@ -23,8 +23,6 @@ from voxarray.core.errors import MissingFileError, UnsupportedError
 from voxarray.formats.registry import is_image_folder
 from voxarray.storage.remote.address import WEB, Address, as_local, is_url
 from voxarray.storage.small_files import is_file
-
-LIST_SUFFIX = ".txt"
 
 _LABEL_NAME = re.compile(r"(?:^|[-_. ])(?:d?seg|segmentation|labels?|mask|roi)$", re.IGNORECASE)
 
@@ -81,7 +79,7 @@ def is_manifest(source: str) -> bool:
 
 
 def _is_listing(source: str) -> bool:
-    return _is_file_named(source, (*manifest_table.SUFFIXES, LIST_SUFFIX))
+    return _is_file_named(source, (*manifest_table.SUFFIXES, path_list.SUFFIX))
 
 
 def _is_file_named(source: str, suffixes: tuple[str, ...]) -> bool:
@@ -208,7 +206,7 @@ class _Search:
             return self._counted(
                 manifest_table.found_in(path, self.choice, self.options, self.census)
             )
-        if os.path.isfile(path) and lower.endswith(LIST_SUFFIX):
+        if os.path.isfile(path) and lower.endswith(path_list.SUFFIX):
             return self._counted(_listed(path, self.options))
         if os.path.isdir(path) and not is_image(path):
             return self._in_folder(path, prefix)
@@ -389,11 +387,7 @@ def _subject(location: str, name: str) -> str:
 
 def _listed(path: str, options: ArchiveOptions) -> Iterator[DiscoveredInput]:
     folder = os.path.dirname(os.path.abspath(path))
-    # As names of files are; some editors begin a text with a mark that is no letter.
-    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-        lines = [line.strip() for line in file]
-    for line in lines:
-        if line and not line.startswith("#"):
-            location = manifest_table.location_of(line, folder)
-            found = _alone(location, manifest_table.name_of(location, folder), options)
-            yield replace(found, is_relative=manifest_table.is_relative(line))
+    for line in path_list.entries_of(path):
+        location = manifest_table.location_of(line, folder)
+        found = _alone(location, manifest_table.name_of(location, folder), options)
+        yield replace(found, is_relative=manifest_table.is_relative(line))

@@ -25,6 +25,7 @@ from voxarray.cohort.plan.retained_fields import kept_of
 from voxarray.core import settings
 from voxarray.core.dtype_names import dtype_name
 from voxarray.core.errors import FormatError, MissingFileError, VoxarrayError
+from voxarray.core.given_paths import path_text
 from voxarray.geometry.grid import Grid
 from voxarray.source.base import Source
 
@@ -134,8 +135,9 @@ def _stamp(one: DiscoveredInput) -> InputFingerprint | Failure:
     if one.collides_with:
         return _collision(one.source, one.image, one.subject, one.collides_with)
     try:
+        path_text(one.source)  # cells of a table may hold what no path can
         return InputFingerprint.of(one.location)
-    except (VoxarrayError, OSError, ValueError) as error:  # such as a null byte in a path
+    except (VoxarrayError, OSError, ValueError) as error:
         failure = failure_of(error, one.source, {one.location: one.source})
         if failure.code != MissingFileError.default_code or not one.is_relative:
             return failure
@@ -255,9 +257,17 @@ def _seen(
     facts = {**found.entities, **facts}
     facts |= kept_of(found.location, options.keep_metadata)
     facts |= found.kept
+    facts = {key: _of_json(value) for key, value in facts.items()}
     if origin.series is not None:
         facts["_image"] = found.image
     return _Seen(found, origin, image, header, source.grid, facts)
+
+
+def _of_json(fact: Any) -> Any:
+    """A fact as JSON can hold it: with infinity, an archive and its plan could not be read."""
+    if not isinstance(fact, float) or math.isfinite(fact):
+        return fact
+    return None if math.isnan(fact) else str(fact)
 
 
 def header_of(source: Source, options: ArchiveOptions, kind: Kind = "intensity") -> Header:
