@@ -8,21 +8,51 @@ not. Such tensors are sent by value.
 
 from __future__ import annotations
 
+import os
+import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any, SupportsIndex
-from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-_views: WeakValueDictionary[tuple[int, int], NDArray] = WeakValueDictionary()
-"""Arrays, by the address of the tensor's memory. Views of an array keep it alive."""
+
+class _Seen:
+    """Lives as long as any array in the memory of one tensor."""
+
+
+_seen: weakref.WeakValueDictionary[int, _Seen] = weakref.WeakValueDictionary()
+"""By the address of the tensor's memory. Views of an array keep the array alive."""
+
+_lock = threading.RLock()
+"""Two threads that make arrays of one tensor must share its `_Seen`. Making one may collect
+garbage, which may ask for arrays in turn."""
 
 
 def remember_view(tensor: torch.Tensor, array: NDArray) -> None:
     """Note that an array lies in the memory of a tensor."""
-    _views[tensor.untyped_storage().data_ptr(), id(array)] = array
+    at = tensor.untyped_storage().data_ptr()
+    with _lock:
+        seen = _seen.get(at) or _Seen()
+        _seen[at] = seen
+    # What calls at the end of the array holds its arguments until then.
+    weakref.finalize(array, _let_go, seen).atexit = False
+
+
+def _let_go(_: _Seen) -> None:
+    """Nothing else is to be done at the end of an array."""
+
+
+def _renew_lock_in_child() -> None:
+    # Another thread may have held the lock at the moment of the fork.
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock_in_child)
 
 
 def to_send(tensor: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
@@ -42,9 +72,7 @@ def to_send(tensor: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
 def _is_seen(tensor: torch.Tensor) -> bool:
     if tensor.untyped_storage().is_shared():  # its memory does not move again
         return False
-    at = tensor.untyped_storage().data_ptr()
-    # Not `list(_views)`, which fails if another thread makes an array meanwhile.
-    return any(view.key[0] == at for view in _views.valuerefs())
+    return tensor.untyped_storage().data_ptr() in _seen
 
 
 class SentByValue(torch.Tensor):
