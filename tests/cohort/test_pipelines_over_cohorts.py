@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 
 import nibabel as nib
@@ -249,3 +250,23 @@ def test_a_subject_that_fails_as_a_whole_is_told_of_once(tmp_path):
     with pytest.raises(vx.VoxarrayError, match=r"ones: a: GRIDS_DIFFER\n") as caught:
         vx.Cohort(tmp_path / "cohort").map(pipeline).save(tmp_path / "again", progress=False)
     assert "2 images failed" in str(caught.value)
+
+
+class Counting:
+    """A pipeline of a user's, with a method whose name means nothing to us."""
+
+    def __call__(self, subject):
+        return vx.ZNormalization()(subject)
+
+    def makes(self):
+        return 3
+
+
+def test_a_method_of_a_users_pipeline_names_no_images(cohort, tmp_path):
+    shutil.copytree(cohort, tmp_path / "in")
+    part = vx.Cohort(tmp_path / "in").member("1").parts[0]
+    (tmp_path / "in" / part.archive / "manifest.json").unlink()
+    with pytest.raises(vx.VoxarrayError) as caught:
+        vx.Cohort(tmp_path / "in").map(Counting()).save(tmp_path / "out", progress=False)
+    assert caught.value.code == "SOME_FAILED"
+    assert set(vx.Cohort(tmp_path / "out").names) == {"0", "2", "3"}

@@ -8,6 +8,7 @@ from typing import Any
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.catalogue.pipelines import PIPELINE
 from voxarray.cohort.mapped_opener import (
+    MakesNamedImages,
     MappedOpener,
     TransformLike,
     archives_of,
@@ -49,8 +50,8 @@ def items_of(member: Member, transform: TransformLike, options: ArchiveOptions) 
     failure = failure_of(error, name, opener.places)
     # By the names that they have now, unless the transform says what it would call them.
     origins = _by_name(member, inputs)
-    if makes := getattr(transform, "makes", None):
-        origins = dict.fromkeys(makes, inputs[0])
+    if isinstance(transform, MakesNamedImages):
+        origins = dict.fromkeys(transform.makes, inputs[0])
     return [
         Item(
             slug=slug(name, image),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from voxarray.archive.options import LabelLayer
 from voxarray.cohort.catalogue.entry import entry_of
@@ -19,6 +20,17 @@ from voxarray.image import LabelMap
 from voxarray.subject import Subject
 
 TransformLike = Callable[[Subject], Subject]
+
+
+class MakesNamedImages(ABC):
+    """A transform that knows the names of its images, also of a subject that it cannot be given."""
+
+    makes: ClassVar[tuple[str, ...]]
+    """Names of all images of every transformed subject."""
+
+    @abstractmethod
+    def __call__(self, subject: Subject) -> Subject:
+        """The subject of these images; reads nothing."""
 
 
 @dataclass(frozen=True, slots=True)

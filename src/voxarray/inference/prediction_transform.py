@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive.metadata import Label
+from voxarray.cohort.mapped_opener import MakesNamedImages
 from voxarray.cohort.plan.described import described
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.grid import Grid
@@ -40,7 +41,7 @@ PREDICTION = "prediction"
 _TARGET = f"{PREDICTION}.ome.zarr"
 
 
-class InferenceTransform:
+class InferenceTransform(MakesNamedImages):
     """Makes of a subject another one with the prediction alone; nothing is predicted yet.
 
     It travels to workers with the path of the model, which each loads for itself.
@@ -56,7 +57,6 @@ class InferenceTransform:
     version = 1
     args_names = ("model", "options", "classes", "preprocess")
     makes = (PREDICTION,)
-    """Names of what it makes of a subject, also of one that it cannot be applied to."""
 
     def __init__(
         self,
