@@ -148,6 +148,9 @@ from .inference import (
 from .inference import (
     infer as infer,
 )
+from .inference.cohort_scores import (
+    SubjectsFailedError as SubjectsFailedError,
+)
 from .layers import (
     Archive as Archive,
 )

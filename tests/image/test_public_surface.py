@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +71,19 @@ def test_every_error_is_public():
         if getattr(value, "__module__", "") == errors.__name__ and isinstance(value, type)
     }
     assert defined <= set(vx.__all__)
+
+
+def test_every_error_of_any_package_is_public():
+    found = {
+        node.name
+        for file in Path(vx.__file__).parent.rglob("*.py")
+        for node in ast.parse(file.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        for base in node.bases
+        if isinstance(base, ast.Name) and base.id.endswith("Error") and hasattr(vx, base.id)
+    }
+    assert "SubjectsFailedError" in found
+    assert found <= set(vx.__all__)
 
 
 def test_the_accessor_comes_with_xarray():

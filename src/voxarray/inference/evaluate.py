@@ -182,10 +182,10 @@ def evaluate(
         MemoryBudgetError: If a label's box does not fit.
         StateError: If the cohorts have different subjects (``SUBJECTS_DIFFER``), or a scan for the
             picture is missing (``NO_SCAN``).
-        VoxarrayError: If some subjects of cohorts could not be compared, such as those on different
-            grids (``SOME_FAILED``). The message names them, and the attribute ``table`` of the
-            error has the scores of all others. If no subject could be compared, the error of the
-            first one is raised.
+        SubjectsFailedError: If some subjects of cohorts could not be compared, such as those on
+            different grids (``SOME_FAILED``). The message names them, and the attribute ``table``
+            of the error has the scores of all others. If no subject could be compared, the error of
+            the first one is raised.
         MissingPackageError: If a picture is asked for and matplotlib is not installed.
         ValueError: If ``images`` is given without ``montage``, layers for single images, or
             ``labels`` that are no whole numbers, or 0.
