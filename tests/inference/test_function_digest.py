@@ -10,6 +10,7 @@ import torch
 
 import voxarray as vx
 from voxarray.inference.function_digest import function_digest
+from voxarray.inference.loading import loaded
 
 NET = torch.nn.Identity()
 FACTOR = 1.0
@@ -134,3 +135,53 @@ def test_a_layer_of_other_weights_is_not_taken_for_done(tmp_path):
     assert predicted(1) == 0
     with pytest.raises(vx.VoxarrayError, match="NAME_TAKEN"):
         predicted(-1)
+
+
+class Doubling(torch.nn.Module):
+    def __init__(self, factor=2):
+        super().__init__()
+        self.factor = factor
+
+    def scaled(self, patches):
+        return patches * self.factor
+
+    def forward(self, patches):
+        return self.scaled(patches)
+
+
+class Running(Holder):
+    def run(self, patches):
+        return NET(self.module(patches))
+
+    def __call__(self, patches):
+        return self.run(patches)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda net: net,
+        lambda net: torch.nn.Sequential(net),
+        lambda net: net.forward,
+        lambda net: lambda patches: net(patches),
+    ],
+    ids=["module", "part", "method", "closure"],
+)
+def test_other_code_or_attributes_of_a_network_are_another_model(way, monkeypatch):
+    def digest(net):
+        return loaded(way(net)).digest
+
+    before = digest(Doubling())
+    assert digest(Doubling()) == before
+    assert digest(Doubling(3)) != before
+    monkeypatch.setattr(Doubling, "scaled", lambda self, patches: patches + self.factor)
+    assert digest(Doubling()) != before
+
+
+def test_code_and_networks_that_a_method_of_an_object_uses_are_noticed(monkeypatch):
+    digests = [function_digest(Running(net(1)))]
+    monkeypatch.setitem(globals(), "NET", net(1))
+    digests.append(function_digest(Running(net(1))))
+    monkeypatch.setattr(Running, "run", lambda self, patches: self.module(patches) * 2)
+    digests.append(function_digest(Running(net(1))))
+    assert len(set(digests)) == 3

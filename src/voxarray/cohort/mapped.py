@@ -18,7 +18,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.mapped_items import items_of
 from voxarray.cohort.mapped_opener import MappedOpener, TransformLike
 from voxarray.cohort.options import ArchiveOptions
-from voxarray.cohort.plan.described import described, digest_of
+from voxarray.cohort.plan.described import described, description_digest
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.names import text_digest
 from voxarray.cohort.plan.part import read_part
@@ -138,8 +138,10 @@ class Mapped(Sequence[Subject]):
 
         Archives are up to date, and not made again, if their inputs, transform and options are the
         same. A function is no longer the same if its code has changed, or if something that it uses
-        has changed: functions of the same module, numbers, texts, arrays. Changes are not noticed
-        in functions of other modules, nor in the contents of lists, dicts and other objects.
+        has changed: functions and classes of the same module, numbers, texts, arrays. A transform
+        of a class of your own is no longer the same if the code of its methods, or an attribute,
+        has changed. Changes are not noticed in functions of other modules, nor in the contents of
+        lists, dicts and other objects that a function uses.
 
         Archives of the same subjects that another transform made are replaced, and a warning says
         how many. To keep them, choose another folder.
@@ -346,13 +348,14 @@ class Mapped(Sequence[Subject]):
             require_same_form(previous, options)
         warn_of_absent(self.cohort.table, self.cohort.path)
         items: list[Item] = []
+        description = described(self.transform)
         for number, name in enumerate(self.cohort.names):
-            items += items_of(self.cohort.member(name), self.transform, options)
+            items += items_of(self.cohort.member(name), self.transform, description, options)
             watcher.planned(number + 1, len(self))
         items.sort(key=lambda item: item.slug)
         plan = Plan(tuple(items), self._origin, options.digest(), options.zipped, mixed)
         if not mixed:
-            refuse_other_pipelines(folder, plan, digest_of(self.transform))
+            refuse_other_pipelines(folder, plan, description_digest(description))
         make_folder(folder.root)
         put_in_place(folder, plan, previous)
         self._keep_pipeline(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from voxarray.cohort.catalogue.member import Member
@@ -17,7 +17,7 @@ from voxarray.cohort.mapped_opener import (
 )
 from voxarray.cohort.mapped_sources import MappedSources
 from voxarray.cohort.options import ArchiveOptions
-from voxarray.cohort.plan.described import described, digest_of
+from voxarray.cohort.plan.described import description_digest
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item, Layer
@@ -30,21 +30,25 @@ from voxarray.image import LabelMap
 _NOWHERE = InputFingerprint(0, 0, "")
 
 
-def items_of(member: Member, transform: TransformLike, options: ArchiveOptions) -> list[Item]:
+def items_of(
+    member: Member, transform: TransformLike, description: Any, options: ArchiveOptions
+) -> list[Item]:
     """The archives of a subject, for which nothing but headers is read; or its failure.
 
     Args:
         member: The subject.
         transform: What is applied to it.
+        description: Of the transform, as it was before it was applied to any subject: some count.
         options: Of the archives.
     """
     opener, name = MappedOpener(member, transform), member.name
     inputs, error = _inputs(member)
     seen = [[one.source, one.header] for one in inputs]
-    of = [seen, described(transform), options.digest()]
+    of = [seen, description, options.digest()]
+    pipeline = {PIPELINE: description_digest(description)}
     if error is None:
         try:
-            return _made(opener, MappedSources.of(member, inputs), of, options)
+            return _made(opener, MappedSources.of(member, inputs), of, pipeline, options)
         except Exception as raised:  # of a transform of the user's, too
             error = raised
     failure = failure_of(error, name, opener.places)
@@ -59,7 +63,7 @@ def items_of(member: Member, transform: TransformLike, options: ArchiveOptions) 
             image=image,
             kind="intensity",
             origin=origin,
-            facts={PIPELINE: digest_of(transform)},
+            facts=dict(pipeline),
             key=key_of([name, *of]),
             failure=failure,
         )
@@ -76,10 +80,13 @@ def _by_name(member: Member, inputs: Sequence[Input]) -> dict[str, Input]:
 
 
 def _made(
-    opener: MappedOpener, sources: MappedSources, of: Sequence[Any], options: ArchiveOptions
+    opener: MappedOpener,
+    sources: MappedSources,
+    of: Sequence[Any],
+    pipeline: Mapping[str, str],
+    options: ArchiveOptions,
 ) -> list[Item]:
     name, facts = opener.member.name, facts_of(opener.member)
-    pipeline = {PIPELINE: digest_of(opener.transform)}
     made = opener.subject()
     items = []
     for image, layers in archives_of(made):

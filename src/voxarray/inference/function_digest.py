@@ -7,6 +7,7 @@ global name. The same function with other weights predicts something else.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FunctionType, MethodType
@@ -14,7 +15,14 @@ from typing import Any
 
 import torch
 
-from voxarray.cohort.plan.described import closure_values, described, global_values
+from voxarray.cohort.plan.described import (
+    class_digest,
+    closure_values,
+    described,
+    global_values,
+    own_attributes,
+)
+from voxarray.cohort.plan.own_classes import is_own, members, own_classes
 
 _NUMBERS = (bool, int, float, str)
 _RESULTS = (torch.Tensor, *_NUMBERS)
@@ -38,8 +46,16 @@ def function_digest(function: Callable[..., Any]) -> str:
 
 
 def module_digest(module: torch.nn.Module) -> str:
-    """sha256 of a module's class, weights and buffers."""
+    """sha256 of a module's class, weights and buffers.
+
+    Of classes of the user's own, of its parts too, the code counts and attributes that are numbers,
+    texts, and lists of these.
+    """
     digest = hashlib.sha256(repr(module).encode())
+    for name, part in module.named_modules():
+        if is_own(type(part)):
+            held = json.dumps([name, class_digest(type(part)), own_attributes(part)])
+            digest.update(held.encode())
     for name, tensor in module.state_dict().items():
         if isinstance(tensor, torch.Tensor):
             _add(digest, name, tensor)
@@ -92,5 +108,6 @@ def _held_by(value: Any) -> Iterator[Any]:
     """What a partial, a method or an object holds."""
     for name in ("__self__", "__func__", "func", "args", "keywords"):
         yield getattr(value, name, None)
-    yield vars(type(value)).get("__call__")
+    for base in own_classes(type(value)):
+        yield from (member for _, member in members(base) if isinstance(member, FunctionType))
     yield from getattr(value, "__dict__", {}).values()

@@ -10,6 +10,7 @@ from voxarray.archive import handle_cache
 from voxarray.archive.layer_names import FOLDER
 from voxarray.archive.source import ArchiveSource
 from voxarray.cohort.plan.described import described
+from voxarray.cohort.plan.own_classes import members, own_classes
 from voxarray.core.history import OPAQUE
 from voxarray.image import Image
 from voxarray.source.base import Source, digest
@@ -59,9 +60,10 @@ def is_told(transform: Any) -> bool:
 def mentioned_names(transform: Any) -> set[str]:
     """Every text that a transform, or a function, is made with: names of images are among them."""
     names = set(_texts(described(transform)))
-    parts = [transform, *getattr(transform, "transforms", ())]
-    for code in (getattr(part, "__code__", None) for part in parts):
-        names |= set(_texts(code))
+    for part in (transform, *getattr(transform, "transforms", ())):
+        defined = [value for base in own_classes(type(part)) for _, value in members(base)]
+        for code in (getattr(one, "__code__", None) for one in (part, *defined)):
+            names |= set(_texts(code))
     return names
 
 

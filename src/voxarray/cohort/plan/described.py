@@ -5,16 +5,17 @@ from __future__ import annotations
 import dis
 import hashlib
 import json
-import marshal
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
-from types import CodeType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 
+from voxarray.cohort.plan.code_digest import code_digest, inner_codes
 from voxarray.cohort.plan.names import text_digest
+from voxarray.cohort.plan.own_classes import attributes, is_own, members, own_classes
 from voxarray.core.history import plain
 from voxarray.image import Image
 from voxarray.source.base import digest
@@ -23,6 +24,9 @@ from voxarray.source.window import Window
 _FUNCTIONS = (FunctionType, MethodType, partial)
 _DIGITS = 16
 _PLAIN = (bool, int, float, str, np.generic, os.PathLike)
+_TOLD = (*_PLAIN, list, tuple, dict)
+_FEW = 1000
+"""Numbers of an array up to which they are told one by one."""
 
 
 def described(transform: Any) -> Any:
@@ -30,27 +34,49 @@ def described(transform: Any) -> Any:
 
     A function is described by its code, and by the numbers, texts, arrays, transforms and functions
     that it uses: in closures, in arguments given in advance, as the object of a method, and under
-    global names in its code. The contents of lists, mappings and other objects are left out. Images
+    global names in its code. An object of a user's own class is described by the code of the class
+    and of its bases as well, and by its attributes. Of attributes that are lists and mappings the
+    contents count; of those that a function uses, and of other objects, they are left out. Images
     are described by the headers of their files, or by their voxels if these are in memory.
     """
-    return _described(transform, ())
+    return _Describing().transform(transform)
 
 
 def digest_of(transform: Any) -> str:
     """Digest of a pipeline, which does not depend on its inputs."""
-    text = json.dumps(described(transform), sort_keys=True)
+    return description_digest(described(transform))
+
+
+def class_digest(kind: type) -> str:
+    """Digest of the code of a class of the user's own and of its bases, as in `described`."""
+    return _Describing().class_digest(kind)
+
+
+def own_attributes(value: Any) -> Any:
+    """Description, as JSON, of the attributes of an object that are told by their values."""
+    told = {name: one for name, one in attributes(value).items() if isinstance(one, _TOLD)}
+    return _Describing().argument(told)
+
+
+def description_digest(description: Any) -> str:
+    """The digest of a pipeline of this description."""
+    text = json.dumps(description, sort_keys=True)
     return text_digest(f"pipeline\0{text}")[:_DIGITS]
 
 
 def global_values(function: FunctionType) -> Iterator[tuple[str, Any]]:
     """Values of the global names that a function's code uses and does not assign.
 
-    Functions of other modules are left out: they change only with the version of their library.
+    Functions and classes of other modules are left out: they change only with the version of their
+    library.
     """
-    for name in dict.fromkeys(_names(function.__code__)):
+    for name in dict.fromkeys(_names(function)):
         value = function.__globals__.get(name)
-        if not isinstance(value, FunctionType) or value.__globals__ is function.__globals__:
-            yield name, value
+        if isinstance(value, FunctionType) and value.__globals__ is not function.__globals__:
+            continue
+        if isinstance(value, type) and value.__module__ != function.__module__:
+            continue
+        yield name, value
 
 
 def closure_values(function: FunctionType) -> Iterator[Any]:
@@ -62,93 +88,162 @@ def closure_values(function: FunctionType) -> Iterator[Any]:
             yield None
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    assigned = {
-        instruction.argval
-        for instruction in dis.get_instructions(code)
-        if instruction.opname == "STORE_GLOBAL"
-    }
-    yield from (name for name in code.co_names if name not in assigned)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
+def _names(function: FunctionType) -> Iterator[str]:
+    """Names that a function, and those that are defined in it, use and do not assign."""
+    for code in inner_codes(function.__code__):
+        assigned = {
+            instruction.argval
+            for instruction in dis.get_instructions(code)
+            if instruction.opname == "STORE_GLOBAL"
+        }
+        yield from (name for name in code.co_names if name not in assigned)
 
 
-def _described(transform: Any, above: tuple[int, ...]) -> Any:
-    parts = getattr(transform, "transforms", None)
-    kind = f"{type(transform).__module__}.{type(transform).__qualname__}"
-    if parts is not None:
-        steps = [_described(step, above) for step in parts]
-        return [kind, steps, _argument(_arguments(transform), above)]
-    if hasattr(transform, "args_names"):
-        return [kind, transform.version, _argument(_arguments(transform), above)]
-    if isinstance(transform, FunctionType):
-        code = hashlib.sha256(marshal.dumps(transform.__code__))
-        if used := _held(transform, above):
+class _Describing:
+    """Descriptions that belong together: what is met again is not followed again."""
+
+    def __init__(self) -> None:
+        # The objects are held besides: a method is made anew whenever it is asked for, and another
+        # one may be given its address.
+        self._known: dict[int, tuple[Any, Any]] = {}
+
+    def transform(self, transform: Any) -> Any:
+        """Description of a transform, a function or any other object that can be called."""
+        known = self._known.get(id(transform))
+        if known is not None:
+            return known[1]
+        self._known[id(transform)] = transform, _name(transform)  # for one that holds itself
+        description = self._of(transform)
+        self._known[id(transform)] = transform, description
+        return description
+
+    def _of(self, transform: Any) -> Any:
+        if isinstance(transform, FunctionType):
+            return self._of_function(transform)
+        if isinstance(transform, MethodType):
+            return [self.transform(transform.__func__), self.transform(transform.__self__)]
+        kind = type(transform)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if isinstance(transform, partial):
+            arguments = transform.args, transform.keywords
+            return [name, "", [self.transform(transform.func), self.argument(arguments)], {}]
+        parts = getattr(transform, "transforms", None)
+        if parts is not None:
+            steps = [self.transform(step) for step in parts]
+            description = [name, steps, self.argument(_arguments(transform))]
+        elif hasattr(transform, "args_names"):
+            description = [name, transform.version, self.argument(_arguments(transform))]
+        else:
+            state = self.argument(attributes(transform))
+            description = [name, getattr(transform, "__qualname__", ""), [], state]
+        if own_classes(kind):
+            description.append(self._of_own(transform))
+        return description
+
+    def _of_own(self, transform: Any) -> dict[str, Any]:
+        """What a class of the user's own adds: its code, and attributes that need no argument."""
+        held = attributes(transform)
+        held.pop("transforms", None)  # described as the steps
+        return {"code": self.class_digest(type(transform)), "attributes": self.argument(held)}
+
+    def class_digest(self, kind: type) -> str:
+        """Digest of what a class and its bases define, whatever the order of their methods."""
+        known = self._known.get(id(kind))
+        if known is not None:
+            return str(known[1])
+        self._known[id(kind)] = kind, _name(kind)  # for methods that name their class
+        defined = [
+            [base.__qualname__, name, self._captured(value)]
+            for base in own_classes(kind)
+            for name, value in members(base)
+            if isinstance(value, FunctionType) or _tells(value)
+        ]
+        digest = hashlib.sha256(json.dumps(defined).encode()).hexdigest()
+        self._known[id(kind)] = kind, digest
+        return digest
+
+    def _of_function(self, function: FunctionType) -> list[Any]:
+        code = hashlib.sha256(code_digest(function.__code__).encode())
+        if used := self._used(function):
             code.update(json.dumps(used).encode())
-        names = transform.__module__, transform.__qualname__
-        return [*names, code.hexdigest(), plain(transform.__defaults__)]
-    if isinstance(transform, MethodType):
-        return [_described(transform.__func__, above), _described(transform.__self__, above)]
-    if isinstance(transform, partial):
-        arguments = transform.args, transform.keywords
-        return [kind, "", [_described(transform.func, above), _argument(arguments, above)], {}]
-    state = _argument(getattr(transform, "__dict__", {}), above)
-    return [kind, getattr(transform, "__qualname__", ""), [], state]
+        names = function.__module__, function.__qualname__
+        return [*names, code.hexdigest(), plain(function.__defaults__)]
 
+    def argument(self, value: Any) -> Any:
+        """Description of an argument or attribute: as in `plain`, except functions and images."""
+        if isinstance(value, (Image, *_FUNCTIONS)) or _is_transform(value):
+            return self._captured(value)
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+            return {key: self.argument(element) for key, element in value.items()}
+        if type(value) in (list, tuple):
+            return [self.argument(element) for element in value]
+        if _is_lazy(value):
+            return _name(value)
+        numbers = _in_memory(value)
+        if numbers is not None and numbers.size > _FEW:
+            return _of_array(numbers)
+        return plain(value if numbers is None else numbers)
 
-def _argument(value: Any, above: tuple[int, ...]) -> Any:
-    """Description of an argument or attribute: as in `plain`, except for functions and images."""
-    if isinstance(value, (Image, *_FUNCTIONS)):
-        return _captured(value, above)
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _argument(element, above) for key, element in value.items()}
-    if type(value) in (list, tuple):
-        return [_argument(element, above) for element in value]
-    return plain(value)
+    def _used(self, function: FunctionType) -> list[Any]:
+        """Descriptions of what a function uses besides plain arguments; empty without any."""
+        descriptions: list[Any] = [self._captured(value) for value in closure_values(function)]
+        for name, value in global_values(function):
+            if _tells(value):
+                descriptions.append([name, self._captured(value)])
+        defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        if function.__kwdefaults__ or any(isinstance(value, _FUNCTIONS) for value in defaults):
+            descriptions.append([self._captured(value) for value in defaults])
+        return descriptions
 
+    def _captured(self, value: Any) -> Any:
+        """Description, as JSON, of a value that a function uses.
 
-def _held(function: FunctionType, above: tuple[int, ...]) -> list[Any]:
-    """Description of the values that a function uses besides plain arguments; empty without any."""
-    above = (*above, id(function))
-    descriptions: list[Any] = [
-        _captured(value_used, above) for value_used in closure_values(function)
-    ]
-    for name, value in global_values(function):
-        if _tells(value):
-            descriptions.append([name, _captured(value, above)])
-    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    if function.__kwdefaults__ or any(
-        isinstance(value_used, _FUNCTIONS) for value_used in defaults
-    ):
-        descriptions.append([_captured(value_used, above) for value_used in defaults])
-    return descriptions
+        Lists, mappings and objects are described by their type only, since many functions fill them
+        while they work.
+        """
+        if isinstance(value, Image):
+            return [_name(value), _of_image(value)]
+        if isinstance(value, tuple):
+            return [self._captured(element) for element in value]
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            return _of_array(value)
+        if value is None or isinstance(value, _PLAIN):
+            return [type(value).__name__, plain(value)]
+        if isinstance(value, _FUNCTIONS) or _is_transform(value):
+            return self.transform(value)
+        if isinstance(value, type) and is_own(value):
+            return [_name(value), self.class_digest(value)]
+        return _name(value)
 
 
 def _tells(value: Any) -> bool:
     """Whether a value under a global name is described by more than its type."""
     plainly = (*_PLAIN, tuple, np.ndarray, Image, *_FUNCTIONS)
+    if isinstance(value, type):
+        return is_own(value)
     return isinstance(value, plainly) or _is_transform(value)
 
 
-def _captured(value: Any, above: tuple[int, ...]) -> Any:
-    """Description, as JSON, of a value that a function uses.
+def _is_lazy(value: Any) -> bool:
+    """Whether it is an array of dask, or one around it, that would have to be computed."""
+    graph = getattr(value, "__dask_graph__", None)
+    return callable(graph) and graph() is not None
 
-    Lists, mappings and objects are described by their type only, since many functions fill them
-    while they work.
-    """
-    if isinstance(value, Image):
-        return [_name(value), _of_image(value)]
-    if isinstance(value, tuple):
-        return [_captured(element, above) for element in value]
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        raw = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-        return [str(value.dtype), list(value.shape), raw]
-    if value is None or isinstance(value, _PLAIN):
-        return [type(value).__name__, plain(value)]
-    if _is_transform(value) or (isinstance(value, _FUNCTIONS) and id(value) not in above):
-        return _described(value, (*above, id(value)))
-    return _name(value)
+
+def _in_memory(value: Any) -> np.ndarray | None:
+    """An array, or a tensor, as a NumPy array; None for anything else."""
+    if isinstance(value, type) or not hasattr(value, "__array__"):
+        return None
+    if hasattr(value, "detach"):  # a tensor, on any device, of a type that NumPy may not have
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    array = np.asarray(value)
+    return None if array.dtype == object else array
+
+
+def _of_array(array: np.ndarray) -> list[Any]:
+    raw = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return [str(array.dtype), list(array.shape), raw]
 
 
 def _of_image(image: Image) -> str:
