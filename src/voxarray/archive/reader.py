@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from voxarray.geometry.layout import Index4, Layout, chunk_bytes
 from voxarray.storage.buffers import copy_rows, scratch, scratch_bytes
 from voxarray.storage.mapped import MappedShard
 from voxarray.storage.store import FileBlob, Store
+
+if TYPE_CHECKING:
+    from voxarray.archive.remote_reads import RemoteRead
 
 Receive = Callable[[NDArray | None, int], None]
 """Takes a chunk of voxels and their number; None if all are background."""
@@ -122,10 +126,29 @@ class ShardedArray:
                 return
             share(jobs, threads, thread_pools.pool(), lambda todo: work(self._chunks(todo)))
             return
+        self._remote().share(jobs, work)
+
+    def _remote(self) -> RemoteRead:
         from voxarray.archive.remote_reads import RemoteRead
 
         facts = (self.store, self.opened, self.key, self.layout, self.dtype, self.codec)
-        RemoteRead(*facts, self._shard, self._named).share(jobs, work)
+        return RemoteRead(*facts, self._shard, self._named)
+
+    def fetch_ahead(self, ranges: Sequence[range], most: int) -> int:
+        """Fetch the chunks of a later `read` of a remote archive into the cache, in the background.
+
+        Args:
+            ranges: As for `read`.
+            most: Bytes; if more have to be fetched, nothing is.
+
+        Returns:
+            Bytes that are fetched now.
+
+        Raises:
+            VoxarrayError: If the index of a shard cannot be read.
+        """
+        ascending = [r if r.step > 0 else r[::-1] for r in ranges]
+        return self._remote().fetch_ahead(self._jobs(ascending), most)
 
     @property
     def _has_blocks(self) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import wait
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,17 @@ from numpy.typing import NDArray
 from voxarray.archive import checked_blocks, requests
 from voxarray.archive.checked_blocks import CheckedBlocks, is_small
 from voxarray.archive.codecs import CRC_BYTES, Codec
+from voxarray.archive.read_ahead import ByAnother, Coming, Named, read_ahead
 from voxarray.archive.read_jobs import Chunks, Job, share
 from voxarray.archive.requests import Extent
 from voxarray.archive.shard import ShardHandle
-from voxarray.core import settings, thread_pools
+from voxarray.core import memory, settings, thread_pools
 from voxarray.core.errors import TruncatedError, VoxarrayError
 from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.buffers import scratch
 from voxarray.storage.chunk_cache import ChunkCache, chunk_cache, group_of
 from voxarray.storage.remote.arrivals import Arrivals
+from voxarray.storage.remote.slots import RESERVED
 from voxarray.storage.store import Blob, FileBlob, Store
 
 _BYTE = np.dtype(np.uint8)
@@ -37,6 +40,7 @@ class Request:
         group: Prefix of the names of its chunks in the cache.
         extents: The chunks, with their slots; that of a background chunk has a negative offset.
         is_kept: Whether it is one chunk, which is in the cache.
+        coming: Who fetches it, if it is one chunk that is on its way into the cache.
     """
 
     position: Index4
@@ -44,6 +48,17 @@ class Request:
     group: str
     extents: Sequence[Extent[tuple[Job, int]]]
     is_kept: bool = False
+    coming: Coming | ByAnother | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return self.is_background or self.is_kept
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it has to be asked for."""
+        return self.coming is None and not self.is_here
 
     @property
     def is_background(self) -> bool:
@@ -58,11 +73,64 @@ class Request:
 
     def name(self, extent: Extent[tuple[Job, int]]) -> str:
         """Name of a chunk in the cache."""
-        return _name(self.group, extent)
+        return _name(self.group, extent.offset, extent.length)
 
 
-def _name(group: str, extent: Extent[tuple[Job, int]]) -> str:
-    return f"{group}-{extent.offset}-{extent.length}"
+def _name(group: str, offset: int, length: int) -> str:
+    return f"{group}-{offset}-{length}"
+
+
+def _claimed(
+    all_requests: Sequence[Request], largest: int
+) -> tuple[dict[str, Future[None]], list[Request]]:
+    """The chunks that this read fetches, and its requests.
+
+    Chunks for which another thread has asked meanwhile are waited for.
+
+    Args:
+        all_requests: What was found to be needed.
+        largest: Bytes of the largest chunk that the cache takes: one that is larger cannot be had
+            from another thread.
+    """
+    names = [
+        one.name(extent)
+        for one in all_requests
+        if one.is_remote
+        for extent in one.extents
+        if extent.length <= largest
+    ]
+    own, others = read_ahead().claim(names)
+    if not others:
+        return own, list(all_requests)
+    found: list[Request] = []
+    for request in all_requests:
+        if not request.is_remote:
+            found.append(request)
+            continue
+        rest: list[Extent[tuple[Job, int]]] = []
+        for extent in request.extents:
+            coming = others.get(request.name(extent))
+            if coming is None:
+                rest.append(extent)
+            else:
+                found.append(replace(request, extents=[extent], coming=coming))
+        found += [replace(request, extents=extents) for extents in requests.joined(rest)]
+    return own, found
+
+
+def _place(shard: ShardHandle, job: Job) -> tuple[int, int]:
+    """Offset and bytes of a chunk in its shard."""
+    n, z, y, x = job
+    slot = n.slot + z.slot + y.slot + x.slot
+    return shard.index.offsets[slot], shard.index.lengths[slot]
+
+
+def _by_shard(jobs: Sequence[Job]) -> dict[Index4, list[Job]]:
+    found: dict[Index4, list[Job]] = {}
+    for job in jobs:
+        n, z, y, x = job
+        found.setdefault((n.shard, z.shard, y.shard, x.shard), []).append(job)
+    return found
 
 
 Answer = tuple[Request, Any]
@@ -95,37 +163,86 @@ class RemoteRead:
 
     def share(self, jobs: Sequence[Job], work: Callable[[Chunks], None]) -> None:
         """Do some work with the chunks of jobs, in several threads."""
-        cache, at_once = chunk_cache(), self.store.requests or 1
+        cache, at_once, ahead = chunk_cache(), self.store.requests or 1, read_ahead()
         all_requests = self._requests(jobs, cache)
 
-        def work_on(answers_left: Iterable[Answer]) -> None:
-            work(self._chunks(answers_left, cache))
+        own: dict[str, Future[None]] = {}
 
-        remote_requests = [
-            request for request in all_requests if not (request.is_background or request.is_kept)
-        ]
-        arrivals = (
-            self.store.arrivals([request.part for request in remote_requests])
-            if remote_requests
-            else None
-        )
-        if remote_requests and arrivals is None:  # this transport reads in one thread per request
-            pool, threads = thread_pools.pool(at_once), at_once
-        else:
-            pool, threads = thread_pools.pool(), settings.threads()
+        def work_on(answers_left: Iterable[Answer]) -> None:
+            work(self._chunks(answers_left, cache, own))
+
+        if cache is not None and any(not one.is_here for one in all_requests):
+            ahead.misses += 1  # a lost update between threads costs nothing
+            own, all_requests = _claimed(all_requests, cache.largest)
+        remote_requests = [request for request in all_requests if request.is_remote]
+        arrivals = None
         try:
+            if remote_requests:
+                arrivals = self.store.arrivals([request.part for request in remote_requests])
+            # Without arrivals, this transport reads in one thread per request.
+            waits = bool(remote_requests) and arrivals is None
+            pool = thread_pools.pool(at_once) if waits else thread_pools.pool()
+            threads = at_once if waits else settings.threads()
             answers = _Answers(all_requests, remote_requests, arrivals)
             share(answers, min(threads, len(all_requests)), pool, work_on)
         finally:
             if arrivals is not None:
                 arrivals.close()
+            if own:
+                ahead.let_go(own)
+
+    def fetch_ahead(self, jobs: Sequence[Job], most: int) -> int:
+        """Fetch the chunks of jobs into the cache, in the background.
+
+        Nothing is fetched if there is no cache, or the transport cannot do it.
+
+        Args:
+            jobs: What will be read soon.
+            most: Bytes; more are not fetched.
+
+        Returns:
+            Bytes that are fetched now.
+
+        Raises:
+            VoxarrayError: If the index of a shard cannot be read.
+        """
+        cache, at_once, ahead = chunk_cache(), self.store.requests or 1, read_ahead()
+        room = memory.ahead_limit()
+        if cache is None or cache.folder == ahead.refused_by:
+            return 0
+        if at_once <= RESERVED or memory.is_pressed():
+            return 0
+        wanted: list[tuple[tuple[Blob, int, int], list[Named]]] = []
+        for position, shard_jobs in _by_shard(jobs).items():
+            shard = self.shard(position)
+            group = group_of(self.opened, self.key, position)
+            extents: list[Extent[Job]] = []
+            for job in shard_jobs:
+                offset, length = _place(shard, job)
+                # A chunk of which the cache takes no copy would come twice.
+                if offset < 0 or length > min(room, cache.largest):
+                    continue
+                name = _name(group, offset, length)
+                if not (ahead.is_under_way(name) or cache.holds(name)):
+                    extents.append(Extent(job, offset, length))
+            for joined in requests.joined(extents, most=min(room, requests.LARGEST_REQUEST)):
+                chunks = [
+                    Named(_name(group, one.offset, one.length), one.offset, one.length)
+                    for one in joined
+                ]
+                start, last = joined[0].offset, joined[-1]
+                wanted.append(((shard.blob, start, last.offset + last.length - start), chunks))
+        size = sum(part[2] for part, _ in wanted)
+        parts = self.store.remote_parts([part for part, _ in wanted]) if wanted else None
+        if parts is None or size > most:
+            return 0
+        asked = [(part, chunks) for part, (_, chunks) in zip(parts, wanted, strict=True)]
+        ahead.fetch(cache, asked, at_once, room)
+        return size
 
     def _requests(self, jobs: Sequence[Job], cache: ChunkCache | None) -> list[Request]:
         """The chunks by request: chunks that lie close to each other are read together."""
-        by_shard: dict[Index4, list[Job]] = {}
-        for job in jobs:
-            n, z, y, x = job
-            by_shard.setdefault((n.shard, z.shard, y.shard, x.shard), []).append(job)
+        by_shard, ahead = _by_shard(jobs), read_ahead()
         found_requests: list[Request] = []
         for (position, shard_jobs), shard in zip(
             by_shard.items(), self._opened(by_shard), strict=True
@@ -141,7 +258,13 @@ class RemoteRead:
                 extent = Extent((job, slot), offsets[slot], lengths[slot])
                 if extent.offset < 0:
                     found_requests.append(Request(position, shard, group, [extent]))
-                elif cache is not None and cache.holds(_name(group, extent)):
+                    continue
+                name = "" if cache is None else _name(group, extent.offset, extent.length)
+                # Asked in this order: what has just come is in the cache.
+                coming = ahead.coming(name) if cache is not None else None
+                if coming is not None:
+                    found_requests.append(Request(position, shard, group, [extent], coming=coming))
+                elif cache is not None and cache.holds(name):
                     found_requests.append(Request(position, shard, group, [extent], is_kept=True))
                 else:
                     extents.append(extent)
@@ -161,7 +284,12 @@ class RemoteRead:
             wait(opening)
         return [shard, *(future.result() for future in opening)]
 
-    def _chunks(self, answers: Iterable[Answer], cache: ChunkCache | None) -> Chunks:
+    def _chunks(
+        self,
+        answers: Iterable[Answer],
+        cache: ChunkCache | None,
+        own: Mapping[str, Future[None]],
+    ) -> Chunks:
         """Each job with its chunk, valid until the next is asked for; None for background."""
         decoded = scratch("decoded", self.layout.chunk, self.dtype)
         for request, data in answers:
@@ -176,15 +304,29 @@ class RemoteRead:
                         yield job, decoded
                         continue
                     cache.drop(request.name(first))
+                if request.coming is not None:
+                    data = request.coming.chunk(first.offset, first.length)
+                    # What has come is in the cache by now; what has not is read by this thread.
+                    if (
+                        data is None
+                        and cache is not None
+                        and self._is_kept(request, cache, decoded)
+                    ):
+                        yield job, decoded
+                        continue
+                is_kept = data is not None and request.coming is not None
                 joined = self._bytes(request, data)
                 for extent in request.extents:
                     job = extent.key[0]
                     encoded = joined[extent.offset - first.offset :][: extent.length]
                     # A copy, since decoding may change the bytes.
-                    undecoded = b"" if cache is None else encoded.tobytes()
+                    undecoded = b"" if cache is None or is_kept else encoded.tobytes()
                     self._decode(request, extent, encoded, decoded)
-                    if cache is not None:
-                        cache.put(request.name(extent), undecoded)
+                    if cache is not None and not is_kept:
+                        name = request.name(extent)
+                        cache.put(name, undecoded)
+                        if name in own:
+                            read_ahead().let_go({name: own[name]})
                     yield job, decoded
             except (VoxarrayError, RuntimeError, ValueError) as error:
                 n, z, y, x = (piece.chunk for piece in job)
@@ -268,13 +410,10 @@ class _Answers:
         arrivals: Arrivals | None,
     ) -> None:
         waiting = arrivals is not None
-        self._here = iter(
-            [
-                request
-                for request in all_requests
-                if request.is_background or request.is_kept or not waiting
-            ]
-        )
+        here = [request for request in all_requests if not (request.is_remote and waiting)]
+        self._here = iter([one for one in here if not isinstance(one.coming, ByAnother)])
+        # Last, see `ReadAhead.claim`.
+        self._last = iter([one for one in here if isinstance(one.coming, ByAnother)])
         self._away, self._arrivals = remote_requests, arrivals
 
     def __iter__(self) -> Iterator[Answer]:
@@ -283,7 +422,8 @@ class _Answers:
     def __next__(self) -> Answer:
         for request in self._here:
             return request, None
-        if self._arrivals is None:
-            raise StopIteration
-        number, data = next(self._arrivals)
-        return self._away[number], data
+        if self._arrivals is not None:
+            with suppress(StopIteration):
+                number, data = next(self._arrivals)
+                return self._away[number], data
+        return next(self._last), None

@@ -71,7 +71,7 @@ class _UnaskedBlob(RemoteBlob):
         return data
 
 
-def _arrivals(parts: Sequence[tuple[Blob, int, int]], at_once: int) -> Arrivals | None:
+def _remote(parts: Sequence[tuple[Blob, int, int]]) -> list[Part] | None:
     remote_parts: list[Part] = []
     for blob, offset, length in parts:
         if not isinstance(blob, RemoteBlob) or RUNTIME.lost:
@@ -80,7 +80,12 @@ def _arrivals(parts: Sequence[tuple[Blob, int, int]], at_once: int) -> Arrivals 
         if not isinstance(file.objects, ObstoreObjects):
             return None
         remote_parts.append((file.objects, file.key, blob.start + offset, length, file.stamp))
-    return Arrivals(remote_parts, at_once)
+    return remote_parts
+
+
+def _arrivals(parts: Sequence[tuple[Blob, int, int]], at_once: int) -> Arrivals | None:
+    remote_parts = _remote(parts)
+    return None if remote_parts is None else Arrivals(remote_parts, at_once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,9 @@ class RemoteTree(Store):
     def arrivals(self, parts: Sequence[tuple[Blob, int, int]]) -> Arrivals | None:
         return _arrivals(parts, self.requests)
 
+    def remote_parts(self, parts: Sequence[tuple[Blob, int, int]]) -> list[Part] | None:
+        return _remote(parts)
+
     def __contains__(self, key: str) -> bool:
         try:
             usable(self.objects).stat(key)
@@ -193,6 +201,9 @@ class RemoteZip(ZipStore):
 
     def arrivals(self, parts: Sequence[tuple[Blob, int, int]]) -> Arrivals | None:
         return _arrivals(parts, self.requests)
+
+    def remote_parts(self, parts: Sequence[tuple[Blob, int, int]]) -> list[Part] | None:
+        return _remote(parts)
 
     def whole(self) -> RemoteBlob:
         return RemoteBlob(self.file, 0, self.file.size)

@@ -201,6 +201,27 @@ class ArchiveSource(Source):
         n, x, y, z = selection.ranges
         self.array.read((n, z, y, x), out.transpose(0, 3, 2, 1))
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether its chunks come over a network."""
+        return self.store.requests is not None
+
+    def fetch_ahead(self, selection: Selection, most: int) -> int:
+        """Fetch what a later `read` needs into the cache, in the background; only if it is remote.
+
+        Args:
+            selection: Which voxels.
+            most: Bytes; if more have to be fetched, nothing is.
+
+        Returns:
+            Bytes that are fetched now.
+
+        Raises:
+            VoxarrayError: If the index of a shard cannot be read.
+        """
+        n, x, y, z = selection.ranges
+        return self.array.fetch_ahead((n, z, y, x), most)
+
     def unscaled(self) -> ArchiveSource:
         if self.scaling is None:
             return self

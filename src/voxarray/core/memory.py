@@ -18,6 +18,9 @@ from voxarray.core.errors import MemoryBudgetError
 _LOG = logging.getLogger("voxarray.memory")
 """Every projection, for whoever wants to compare it with what was used."""
 
+_AHEAD = 16 << 20
+"""Bytes that keep a fast network busy: requests are joined up to 2 MiB."""
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -55,6 +58,14 @@ def cache_limit() -> int:
     in the cache counts as its memory, and it needs some besides.
     """
     return min(settings.get_bytes("block-cache"), budget() // 4)
+
+
+def ahead_limit() -> int:
+    """Bytes of encoded chunks on their way that nobody has asked for yet.
+
+    What an operation needs is projected without them, so they are few beside its budget.
+    """
+    return min(_AHEAD, budget() // 64)
 
 
 def is_pressed() -> bool:

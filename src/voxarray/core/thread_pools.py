@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import ParamSpec, TypeVar
 
 from voxarray.core import settings
@@ -55,6 +56,37 @@ class CallingThread(Executor):
         return future
 
 
+class PreparingThread:
+    """Does what may be of use later, one task after another; none of them raises.
+
+    The end of the process does not wait for it: nothing is lost with what it has not done.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        threading.Thread(target=self._work, name="voxarray-ahead", daemon=True).start()
+
+    def submit(self, task: Callable[[], None]) -> None:
+        """Do a task after those that were given before."""
+        self._tasks.put(task)
+
+    def _work(self) -> None:
+        while True:
+            self._tasks.get()()
+
+
+_preparing: list[PreparingThread] = []
+
+
+def preparing_thread() -> PreparingThread:
+    """That of this process."""
+    if not _preparing:
+        with _lock:
+            if not _preparing:
+                _preparing.append(PreparingThread())
+    return _preparing[0]
+
+
 def _pool(name: str, count: int) -> ThreadPoolExecutor:
     with _lock:
         if (name, count) not in _pools:
@@ -78,6 +110,7 @@ def _forget_in_child() -> None:
     global _lock
     _lock = threading.Lock()
     _pools.clear()
+    _preparing.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from voxarray.core.errors import OutOfRangeError
 from voxarray.patches.batches import Patch
+from voxarray.patches.foreseen import Order
 from voxarray.patches.loading import PatchLoader
 from voxarray.patches.samplers import PatchSampler
 
@@ -55,6 +56,7 @@ class PatchDataset(Dataset):
         seed: int = 0,
     ) -> None:
         self._drawn = PatchLoader(subjects, sampler, patches_per_image, transform, seed)
+        self._order = Order()
 
     def __len__(self) -> int:
         return self._drawn.total
@@ -65,7 +67,10 @@ class PatchDataset(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The patches of a batch, which a `DataLoader` asks for at once."""
         found = [self._checked(index) for index in indices]
-        return self._drawn.read(found, [self._drawn.start(index) for index in found])
+        known = self._order.see(found)
+        places = [self._drawn.start(index) for index in found]
+        upcoming = (lambda: self._order.upcoming(len(self))) if known else None
+        return self._drawn.read(found, places, upcoming)
 
     def _checked(self, index: int) -> int:
         size, number = len(self), operator.index(index)

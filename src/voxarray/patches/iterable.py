@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from voxarray.patches.batches import Patch
+from voxarray.patches.foreseen import WINDOW
 from voxarray.patches.loading import PatchLoader
 from voxarray.patches.randomness import ORDER, generator
 from voxarray.patches.read_order import Part, by_shard, by_subject, indices_of
@@ -75,8 +77,11 @@ class IterablePatchDataset(IterableDataset):
         for number, run in by_subject(indices, drawn.patches_per_image):
             places = [drawn.start(int(index)) for index in run]
             shard = drawn.reading.reader(number).images[0].source.chunks[1:]
-            for position in by_shard([start for _, start in places], shard):
-                yield drawn.read([int(run[position])], [places[position]])[0]
+            order = [int(run[n]) for n in by_shard([start for _, start in places], shard)]
+            where = {int(index): place for index, place in zip(run, places, strict=True)}
+            for done, index in enumerate(order, 1):
+                upcoming = partial(_some, order, done, done + WINDOW)
+                yield drawn.read([index], [where[index]], upcoming)[0]
 
     def _repr_html_(self) -> str:
         """A table of what was asked for, for notebooks."""
@@ -93,6 +98,10 @@ class IterablePatchDataset(IterableDataset):
     def set_epoch(self, epoch: int) -> None:
         """Begin another pass; call it before the loader's iterator is made."""
         self._drawn.set_epoch(epoch)
+
+
+def _some(order: Sequence[int], start: int, stop: int) -> Sequence[int]:
+    return order[start:stop]
 
 
 def _taken(held: list[Any], random: np.random.Generator) -> Any:

@@ -15,11 +15,15 @@ from voxarray.core.html_table import html_table
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
 from voxarray.patches.batches import Patch, in_a_worker
+from voxarray.patches.foreseen import Foreseen, Next, Place
 from voxarray.patches.locations import LocationDistribution
 from voxarray.patches.randomness import generator, seed_of
 from voxarray.patches.samplers import PatchSampler
 from voxarray.patches.subject_patches import KEPT, Reading
 from voxarray.subject import Subject
+
+_PLACES = 64
+"""Places that were drawn ahead, at most."""
 
 
 def _require_subjects(subjects: Any) -> None:
@@ -94,12 +98,21 @@ class PatchLoader:
         self.seed = seed
         self.reading = Reading(subjects)
         self._draws: OrderedDict[int, LocationDistribution] = OrderedDict()
+        self._begin_to_foresee()
         # Shared memory: persistent workers see it when the main process begins an epoch.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_draws": OrderedDict()}
+        return {**self.__dict__, "_draws": OrderedDict(), "_foreseen": None, "_places": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin_to_foresee()
+
+    def _begin_to_foresee(self) -> None:
+        self._foreseen = Foreseen(self._place_ahead, self.reading.opened)
+        self._places: dict[tuple[int, int], Place] = {}
 
     @property
     def epoch(self) -> int:
@@ -124,6 +137,9 @@ class PatchLoader:
     @names_exhaustion
     def start(self, index: int) -> tuple[int, Shape3]:
         """Subject and first voxel of the patch of an index."""
+        known = self._places.pop((self.epoch, index), None) if self._places else None
+        if known is not None:
+            return known
         number = index // self.patches_per_image
         draw = self._draws.get(number)
         if draw is None:
@@ -131,6 +147,18 @@ class PatchLoader:
             while len(self._draws) > KEPT:
                 self._draws.popitem(last=False)
         return number, draw.start(generator(self.seed, self.epoch, index))
+
+    def _place_ahead(self, epoch: int, index: int) -> Place | None:
+        """As `start`, for another thread: None unless patches of the subject were drawn before."""
+        number = index // self.patches_per_image
+        draw = self._draws.get(number)
+        if draw is None or not draw.is_cheap:
+            return None
+        if len(self._places) > _PLACES:
+            self._places.clear()  # nobody asked for them
+        place = number, draw.start(generator(self.seed, epoch, index))
+        self._places[epoch, index] = place
+        return place
 
     def _draw(self, number: int) -> LocationDistribution:
         """Where patches of a subject are; of many subjects, an error names the one at fault."""
@@ -147,14 +175,37 @@ class PatchLoader:
             raise
 
     @names_exhaustion
-    def read(self, indices: Sequence[int], places: Sequence[tuple[int, Shape3]]) -> list[Any]:
-        """Patches of indices at places, transformed."""
+    def read(
+        self,
+        indices: Sequence[int],
+        places: Sequence[Place],
+        upcoming: Callable[[], Sequence[int]] | None = None,
+    ) -> list[Any]:
+        """Patches of indices at places, transformed.
+
+        Args:
+            indices: Their indices.
+            places: Where they are.
+            upcoming: Indices of those that will be read next, if that is known.
+        """
+        if (upcoming is not None or len(indices) > 1) and self._is_remote(places):
+
+            def following() -> list[Next]:
+                later = [] if upcoming is None else upcoming()
+                rest: list[Next] = list(zip(indices[1:], places[1:], strict=True))
+                return [*rest, *((index, None) for index in later)]
+
+            self._foreseen.follow(self.epoch, self.sampler.patch_size, following)
         shared = in_a_worker() and len(indices) > 1 and self.transform is None
         patches = self.reading.patches(places, self.sampler.patch_size, shared=shared)
         if self.transform is None:
             return patches
         transform = self.transform
         return [self._transformed(transform, p, i) for p, i in zip(patches, indices, strict=True)]
+
+    def _is_remote(self, places: Sequence[Place]) -> bool:
+        """Whether any of the images that are read lies behind a URL."""
+        return any(self.reading.reader(number).remote for number, _ in places)
 
     def _transformed(self, transform: Callable[[Patch], Any], patch: Patch, index: int) -> Any:
         """What the transform makes of a patch, with random numbers that depend on the index."""

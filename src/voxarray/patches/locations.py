@@ -32,6 +32,11 @@ _ATTEMPTS = 1000
 class LocationDistribution(ABC):
     """What is needed to draw patches from one subject."""
 
+    @property
+    def is_cheap(self) -> bool:
+        """Whether any thread may draw at any time: no function of a user runs, little is read."""
+        return False
+
     @abstractmethod
     def start(self, random: np.random.Generator) -> Shape3:
         """First voxel (W, H, D) of a patch."""
@@ -51,6 +56,10 @@ class UniformDraw(LocationDistribution):
 
     def __post_init__(self) -> None:
         require_fit(self.patch, self.shape)
+
+    @property
+    def is_cheap(self) -> bool:
+        return True
 
     def start(self, random: np.random.Generator) -> Shape3:
         x, y, z = (
@@ -106,6 +115,10 @@ class CentreDraw(LocationDistribution):
             )
         chances = np.array([chance for _, chance in kept], float)
         return cls(patch, [kind for kind, _ in kept], chances / chances.sum())
+
+    @property
+    def is_cheap(self) -> bool:
+        return all(kind.mass.is_stored for kind in self.kinds)
 
     def start(self, random: np.random.Generator) -> Shape3:
         kind = self.kinds[_pick(np.cumsum(self.chances), random)]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.archive.source import ArchiveSource
 from voxarray.core.keys import PATH, STEM, TYPE
 from voxarray.core.promotion import cast, tensor_dtype
 from voxarray.geometry.grid import Grid
@@ -46,6 +47,7 @@ class SubjectReader:
     Attributes:
         grid: Of all images.
         images: In the order of the subject.
+        remote: Those that can be fetched ahead: archives behind URLs, with what is taken of them.
         facts: Fields of the subject that a batch can hold: texts, numbers, arrays and tensors.
 
     Raises:
@@ -56,6 +58,11 @@ class SubjectReader:
         self.grid: Grid = subject.grid
         images = subject.get_images_dict(intensity_only=False)
         self.images = [_patched(name, image) for name, image in images.items()]
+        self.remote = [
+            (one.source.base, one.source.selection)
+            for one in self.images
+            if isinstance(one.source.base, ArchiveSource) and one.source.base.is_remote
+        ]
         self._borders: dict[tuple[int, Border], Source] = {}
         self.facts = {k: v for k, v in subject.items() if k not in images and _can_be_batched(v)}
 
@@ -87,6 +94,27 @@ class SubjectReader:
                 channels = range(one.source.shape[0])
                 bordered = self._bordered(number, padding)
                 cast(bordered.read(Selection((channels, box[0], box[1], box[2]))), out)
+
+    def fetch(self, start: Shape3, size: Shape3, most: int) -> int:
+        """Fetch what `read` needs of remote archives into the cache, in the background.
+
+        Args:
+            start: First voxel (W, H, D).
+            size: Voxels (W, H, D).
+            most: Bytes; images that need more are left out.
+
+        Returns:
+            Bytes that are fetched now.
+
+        Raises:
+            VoxarrayError: If the index of a shard cannot be read.
+        """
+        x, y, z = (range(s, s + n) for s, n in zip(start, size, strict=True))
+        fetched = 0
+        for source, taken in self.remote:
+            selection = taken.compose(Selection((range(taken.shape[0]), x, y, z)))
+            fetched += source.fetch_ahead(selection, most - fetched)
+        return fetched
 
     def _bordered(self, number: int, border: Border) -> Source:
         """An image with its border; of what needs its statistics, that is found once."""

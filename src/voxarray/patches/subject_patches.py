@@ -48,6 +48,10 @@ class Reading:
                 self._readers.popitem(last=False)
         return reader
 
+    def opened(self, number: int) -> SubjectReader | None:
+        """The reader of a subject that is open."""
+        return self._readers.get(number)
+
     def patches(
         self,
         places: Sequence[tuple[int, Sequence[int]]],

@@ -53,6 +53,11 @@ class SamplingWeights(ABC):
     def held(self) -> str:
         """What the voxels have instead if none counts, for messages."""
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether the voxels are read from an archive, not computed."""
+        return isinstance(self.source.base, ArchiveSource)
+
     def read(self, box: Box) -> NDArray:
         """Mass of each voxel in a box (W, H, D)."""
         channels = range(self.channel, self.channel + 1)

@@ -79,6 +79,11 @@ class ChunkCache:
     _is_refused: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest chunk that is kept."""
+        return self.limit // 2  # one that takes half of the room would push out nearly all others
+
     def holds(self, name: str) -> bool:
         """Whether a chunk is there; it may be gone when it is asked for."""
         return os.path.exists(self._path(name))
@@ -100,8 +105,7 @@ class ChunkCache:
 
     def put(self, name: str, data: bytes | memoryview) -> None:
         """Keep a chunk; a disk that has no room for it keeps none, and nothing else happens."""
-        # One that takes half of the room would push out nearly all others.
-        if self._is_refused or len(data) > self.limit // 2:
+        if self._is_refused or len(data) > self.largest:
             return
         path = self._path(name)
         # A name of its own, for others may put the same chunk, also of other containers, where

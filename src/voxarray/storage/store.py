@@ -28,7 +28,7 @@ from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.mapped import MappedShard
 
 if TYPE_CHECKING:
-    from voxarray.storage.remote.arrivals import Arrivals
+    from voxarray.storage.remote.arrivals import Arrivals, Part
 
 # A link inside an archive could name any file of this machine, and opening a pipe would wait.
 _READ = os.O_RDONLY | portable.CLOEXEC | portable.NOFOLLOW | portable.NONBLOCK
@@ -187,6 +187,10 @@ class Store(ABC):
 
     def arrivals(self, parts: Sequence[tuple[Blob, int, int]]) -> Arrivals | None:  # noqa: ARG002
         """Parts of blobs (offset, length), asked for side by side; None where that is no use."""
+        return None
+
+    def remote_parts(self, parts: Sequence[tuple[Blob, int, int]]) -> list[Part] | None:  # noqa: ARG002
+        """Parts of blobs (offset, length), as they can be asked for; None as for `arrivals`."""
         return None
 
     @abstractmethod

@@ -15,6 +15,7 @@ from typing import Any
 from voxarray.storage.remote.event_loop import running_loop
 from voxarray.storage.remote.objects import Stamp
 from voxarray.storage.remote.obstore_objects import ObstoreObjects, obstore, stamp_of
+from voxarray.storage.remote.slots import slots
 
 Part = tuple[ObstoreObjects, str, int, int, Stamp]
 """Where, the key, offset, length, and the stamp that the object must have."""
@@ -37,7 +38,7 @@ class Arrivals:
         self._queue: SimpleQueue[Arrival] = SimpleQueue()
         self._remaining, self._lock = len(parts), threading.Lock()
         self._loop = running_loop()
-        self._room = asyncio.Semaphore(at_once)
+        self._room, self._at_once = asyncio.Semaphore(at_once), at_once
         clients = {id(part[0]): part[0].client() for part in parts}
         jobs = [(clients[id(part[0])], *part) for part in parts]
         self._all = asyncio.run_coroutine_threadsafe(self._ask(jobs), self._loop)
@@ -66,23 +67,24 @@ class Arrivals:
                 await self._room.acquire()
                 group.create_task(self._fetch(number, *job))
 
-    async def _fetch(
-        self,
-        number: int,
-        client: Any,
-        objects: ObstoreObjects,
-        key: str,
-        start: int,
-        length: int,
-        expected: Stamp,
-    ) -> None:
-        data = None
+    async def _fetch(self, number: int, client: Any, *part: Any) -> None:
+        await slots().enter(self._at_once)
         try:
-            options: Any = {"range": (start, start + length)}
-            response = await obstore().get_async(client, objects._path(key), options=options)
-            body = await response.bytes_async()
-            if len(body) == length and expected.fits(stamp_of(response.meta)):
-                data = body
-        except Exception:  # noqa: S110  # whoever takes it asks again, and says what is wrong
-            pass
+            data = await asked(client, *part)
+        finally:
+            slots().leave()
         self._queue.put((number, data))
+
+
+async def asked(
+    client: Any, objects: ObstoreObjects, key: str, start: int, length: int, expected: Stamp
+) -> Any:
+    """The bytes of a part; None where something was wrong: ask for it again, alone."""
+    try:
+        options: Any = {"range": (start, start + length)}
+        response = await obstore().get_async(client, objects._path(key), options=options)
+        body = await response.bytes_async()
+        is_right = len(body) == length and expected.fits(stamp_of(response.meta))
+    except Exception:  # whoever asks again says what is wrong
+        return None
+    return body if is_right else None
