@@ -6,6 +6,7 @@ the same pool, so that it cannot deadlock, and callers may be threads of dask or
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from voxarray.core import settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
 
 _WAITING = 4
 
@@ -57,7 +60,7 @@ class CallingThread(Executor):
 
 
 class PreparingThread:
-    """Does what may be of use later, one task after another; none of them raises.
+    """Does what may be of use later, one task after another; what fails is left undone.
 
     The end of the process does not wait for it: nothing is lost with what it has not done.
     """
@@ -72,7 +75,10 @@ class PreparingThread:
 
     def _work(self) -> None:
         while True:
-            self._tasks.get()()
+            try:
+                self._tasks.get()()
+            except Exception as error:  # whoever needs it does it, and is told
+                _LOG.debug("not prepared: %s", error)
 
 
 _preparing: list[PreparingThread] = []

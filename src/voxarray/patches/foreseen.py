@@ -22,8 +22,9 @@ _SHARE = 8
 Place = tuple[int, Shape3]
 """Subject and first voxel of a patch."""
 
-Next = tuple[int, Place | None]
-"""Index of a patch that comes, and its place if it is known."""
+Next = tuple[int, Place | None, int]
+"""Index of a patch that comes, its place if it is known, and how many of its remote images are read
+right now."""
 
 
 class Order:
@@ -114,26 +115,28 @@ class Foreseen:
         told = epoch, upcoming, size = self._next
         cache = chunk_cache()
         room = 0 if cache is None else cache.limit // _SHARE
-        keys = {(epoch, index) for index, _ in upcoming}
+        keys = {(epoch, index) for index, _, _ in upcoming}
         asked = {key: count for key, count in self._asked.items() if key in keys}
-        for index, known in upcoming:
+        for index, known, skipped in upcoming:
             if (epoch, index) in asked:
                 continue
             left = room - sum(asked.values())
             if left <= 0 or self._next is not told:
                 break
-            asked[epoch, index] = self._fetch_one(epoch, index, known, size, left)
+            asked[epoch, index] = self._fetch_one(epoch, index, known, skipped, size, left)
         self._asked = asked
         self._is_done = not any(asked.values())
 
     def _fetch_one(
-        self, epoch: int, index: int, known: Place | None, size: Shape3, most: int
+        self, epoch: int, index: int, known: Place | None, skipped: int, size: Shape3, most: int
     ) -> int:
         """Bytes that are fetched for one patch."""
         try:
             place = known or self._place(epoch, index)
             reader = None if place is None else self._reader(place[0])
-            return 0 if place is None or reader is None else reader.fetch(place[1], size, most)
+            if place is None or reader is None:
+                return 0
+            return reader.fetch(place[1], size, most, skipped)
         except Exception as error:  # whoever reads it finds out by itself, and is told
             _LOG.debug("patch %d is not fetched ahead: %s", index, error)
             return 0

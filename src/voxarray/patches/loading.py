@@ -188,12 +188,16 @@ class PatchLoader:
             places: Where they are.
             upcoming: Indices of those that will be read next, if that is known.
         """
-        if (upcoming is not None or len(indices) > 1) and self._is_remote(places):
+        remote = max((len(self.reading.reader(number).remote) for number, _ in places), default=0)
+        if remote > 1 or (remote and (upcoming is not None or len(indices) > 1)):
 
             def following() -> list[Next]:
+                # The images of the first patch are read one after the other, too.
+                known = [
+                    (i, p, n == 0) for n, (i, p) in enumerate(zip(indices, places, strict=True))
+                ]
                 later = [] if upcoming is None else upcoming()
-                rest: list[Next] = list(zip(indices[1:], places[1:], strict=True))
-                return [*rest, *((index, None) for index in later)]
+                return [*known, *((index, None, 0) for index in later)]
 
             self._foreseen.follow(self.epoch, self.sampler.patch_size, following)
         shared = in_a_worker() and len(indices) > 1 and self.transform is None
@@ -202,10 +206,6 @@ class PatchLoader:
             return patches
         transform = self.transform
         return [self._transformed(transform, p, i) for p, i in zip(patches, indices, strict=True)]
-
-    def _is_remote(self, places: Sequence[Place]) -> bool:
-        """Whether any of the images that are read lies behind a URL."""
-        return any(self.reading.reader(number).remote for number, _ in places)
 
     def _transformed(self, transform: Callable[[Patch], Any], patch: Patch, index: int) -> Any:
         """What the transform makes of a patch, with random numbers that depend on the index."""

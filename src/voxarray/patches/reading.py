@@ -95,13 +95,14 @@ class SubjectReader:
                 bordered = self._bordered(number, padding)
                 cast(bordered.read(Selection((channels, box[0], box[1], box[2]))), out)
 
-    def fetch(self, start: Shape3, size: Shape3, most: int) -> int:
+    def fetch(self, start: Shape3, size: Shape3, most: int, skipped: int = 0) -> int:
         """Fetch what `read` needs of remote archives into the cache, in the background.
 
         Args:
             start: First voxel (W, H, D).
             size: Voxels (W, H, D).
             most: Bytes; images that need more are left out.
+            skipped: So many of the first remote images are left out, too.
 
         Returns:
             Bytes that are fetched now.
@@ -111,7 +112,7 @@ class SubjectReader:
         """
         x, y, z = (range(s, s + n) for s, n in zip(start, size, strict=True))
         fetched = 0
-        for source, taken in self.remote:
+        for source, taken in self.remote[skipped:]:
             selection = taken.compose(Selection((range(taken.shape[0]), x, y, z)))
             fetched += source.fetch_ahead(selection, most - fetched)
         return fetched

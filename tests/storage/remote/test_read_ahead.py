@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -84,6 +85,7 @@ def kept(tmp_path):
     with dask.config.set(values):
         yield folder
         settled()
+    shutil.rmtree(folder, ignore_errors=True)  # else it is named when the tests end
 
 
 @pytest.fixture
@@ -226,6 +228,38 @@ def test_centres_that_are_drawn_by_a_label_map(server, bucket, kept, puts):
         assert plain[index]["location"].tolist() == found[index]["location"].tolist()
     for patch in found:
         require_right(patch, voxels)
+
+
+def test_images_of_one_patch_are_fetched_side_by_side(server, bucket, kept, puts, ahead):
+    voxels = save(bucket)
+    for name in ("b", "c"):
+        save(bucket, name=name)
+    server.delay = 0.02
+    images = {name: vx.ScalarImage(f"{bucket.url}/{name}.ome.zarr") for name in "abc"}
+    patches = vx.PatchDataset([vx.Subject(images)], vx.UniformSampler(SIZE), 9)
+    patch = patches[5]
+    settled()
+    assert ahead["fetched"] > 0
+    assert set(puts.values()) == {1}
+    assert len(puts) == 3 * len(chunks_of([patch]))
+    for name in "abc":
+        require_right({"location": patch["location"], "t1": patch[name]}, voxels)
+
+
+def test_an_archive_in_one_file(server, bucket, kept, puts, ahead, tmp_path):
+    voxels = np.random.default_rng(0).integers(1, 900, (1, 60, 50, 40)).astype("i2")
+    vx.ScalarImage(tensor=voxels).save(tmp_path / "a.ozx", chunks=8)
+    server.objects[f"{bucket.name}/a.ozx"] = (tmp_path / "a.ozx").read_bytes()
+    server.delay = 0.01
+    subject = vx.Subject(t1=vx.ScalarImage(f"{bucket.url}/a.ozx"))
+    patches = vx.PatchDataset([subject], vx.UniformSampler(SIZE), 12)
+    found = [patches[index] for index in range(12)]
+    for patch in found:
+        require_right(patch, voxels)
+    settled()
+    assert ahead["fetched"] > 0
+    assert set(puts.values()) == {1}
+    assert len(puts) == len(chunks_of(found))
 
 
 def test_a_dataset_that_is_iterated_over_knows_its_order(server, bucket, kept, puts, ahead):
