@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from voxarray.archive import checked_blocks, requests
 from voxarray.archive.checked_blocks import CheckedBlocks, is_small
 from voxarray.archive.codecs import CRC_BYTES, Codec
-from voxarray.archive.read_ahead import ByAnother, Coming, Named, read_ahead
+from voxarray.archive.read_ahead import ByAnother, Named, read_ahead
 from voxarray.archive.read_jobs import Chunks, Job, share
+from voxarray.archive.remote_requests import Request, by_shard, chunk_name, claimed, place
 from voxarray.archive.requests import Extent
 from voxarray.archive.shard import ShardHandle
 from voxarray.core import memory, settings, thread_pools
@@ -28,109 +29,6 @@ from voxarray.storage.remote.slots import RESERVED
 from voxarray.storage.store import Blob, FileBlob, Store
 
 _BYTE = np.dtype(np.uint8)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Chunks of a shard that are read by one request.
-
-    Attributes:
-        position: Of the shard.
-        shard: The shard.
-        group: Prefix of the names of its chunks in the cache.
-        extents: The chunks, with their slots; that of a background chunk has a negative offset.
-        is_kept: Whether it is one chunk, which is in the cache.
-        coming: Who fetches it, if it is one chunk that is on its way into the cache.
-    """
-
-    position: Index4
-    shard: ShardHandle
-    group: str
-    extents: Sequence[Extent[tuple[Job, int]]]
-    is_kept: bool = False
-    coming: Coming | ByAnother | None = None
-
-    @property
-    def is_here(self) -> bool:
-        """Whether there is nothing to wait for."""
-        return self.is_background or self.is_kept
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether it has to be asked for."""
-        return self.coming is None and not self.is_here
-
-    @property
-    def is_background(self) -> bool:
-        """Whether there is nothing to read."""
-        return self.extents[0].offset < 0
-
-    @property
-    def part(self) -> tuple[Blob, int, int]:
-        """The bytes to read: blob, offset, length."""
-        start, last = self.extents[0].offset, self.extents[-1]
-        return self.shard.blob, start, last.offset + last.length - start
-
-    def name(self, extent: Extent[tuple[Job, int]]) -> str:
-        """Name of a chunk in the cache."""
-        return _name(self.group, extent.offset, extent.length)
-
-
-def _name(group: str, offset: int, length: int) -> str:
-    return f"{group}-{offset}-{length}"
-
-
-def _claimed(
-    all_requests: Sequence[Request], largest: int
-) -> tuple[dict[str, Future[None]], list[Request]]:
-    """The chunks that this read fetches, and its requests.
-
-    Chunks for which another thread has asked meanwhile are waited for.
-
-    Args:
-        all_requests: What was found to be needed.
-        largest: Bytes of the largest chunk that the cache takes: one that is larger cannot be had
-            from another thread.
-    """
-    names = [
-        one.name(extent)
-        for one in all_requests
-        if one.is_remote
-        for extent in one.extents
-        if extent.length <= largest
-    ]
-    own, others = read_ahead().claim(names)
-    if not others:
-        return own, list(all_requests)
-    found: list[Request] = []
-    for request in all_requests:
-        if not request.is_remote:
-            found.append(request)
-            continue
-        rest: list[Extent[tuple[Job, int]]] = []
-        for extent in request.extents:
-            coming = others.get(request.name(extent))
-            if coming is None:
-                rest.append(extent)
-            else:
-                found.append(replace(request, extents=[extent], coming=coming))
-        found += [replace(request, extents=extents) for extents in requests.joined(rest)]
-    return own, found
-
-
-def _place(shard: ShardHandle, job: Job) -> tuple[int, int]:
-    """Offset and bytes of a chunk in its shard."""
-    n, z, y, x = job
-    slot = n.slot + z.slot + y.slot + x.slot
-    return shard.index.offsets[slot], shard.index.lengths[slot]
-
-
-def _by_shard(jobs: Sequence[Job]) -> dict[Index4, list[Job]]:
-    found: dict[Index4, list[Job]] = {}
-    for job in jobs:
-        n, z, y, x = job
-        found.setdefault((n.shard, z.shard, y.shard, x.shard), []).append(job)
-    return found
 
 
 Answer = tuple[Request, Any]
@@ -173,7 +71,7 @@ class RemoteRead:
 
         if cache is not None and any(not one.is_here for one in all_requests):
             ahead.misses += 1  # a lost update between threads costs nothing
-            own, all_requests = _claimed(all_requests, cache.largest)
+            own, all_requests = claimed(all_requests, cache.largest)
         remote_requests = [request for request in all_requests if request.is_remote]
         arrivals = None
         try:
@@ -213,21 +111,21 @@ class RemoteRead:
         if at_once <= RESERVED or memory.is_pressed():
             return 0
         wanted: list[tuple[tuple[Blob, int, int], list[Named]]] = []
-        for position, shard_jobs in _by_shard(jobs).items():
+        for position, shard_jobs in by_shard(jobs).items():
             shard = self.shard(position)
             group = group_of(self.opened, self.key, position)
             extents: list[Extent[Job]] = []
             for job in shard_jobs:
-                offset, length = _place(shard, job)
+                offset, length = place(shard, job)
                 # A chunk of which the cache takes no copy would come twice.
                 if offset < 0 or length > min(room, cache.largest):
                     continue
-                name = _name(group, offset, length)
+                name = chunk_name(group, offset, length)
                 if not (ahead.is_under_way(name) or cache.holds(name)):
                     extents.append(Extent(job, offset, length))
             for joined in requests.joined(extents, most=min(room, requests.LARGEST_REQUEST)):
                 chunks = [
-                    Named(_name(group, one.offset, one.length), one.offset, one.length)
+                    Named(chunk_name(group, one.offset, one.length), one.offset, one.length)
                     for one in joined
                 ]
                 start, last = joined[0].offset, joined[-1]
@@ -242,11 +140,9 @@ class RemoteRead:
 
     def _requests(self, jobs: Sequence[Job], cache: ChunkCache | None) -> list[Request]:
         """The chunks by request: chunks that lie close to each other are read together."""
-        by_shard, ahead = _by_shard(jobs), read_ahead()
+        shards, ahead = by_shard(jobs), read_ahead()
         found_requests: list[Request] = []
-        for (position, shard_jobs), shard in zip(
-            by_shard.items(), self._opened(by_shard), strict=True
-        ):
+        for (position, shard_jobs), shard in zip(shards.items(), self._opened(shards), strict=True):
             group = group_of(self.opened, self.key, position) if cache is not None else ""
             offsets, lengths = shard.index.offsets, shard.index.lengths
             extents: list[Extent[tuple[Job, int]]] = []
@@ -259,7 +155,7 @@ class RemoteRead:
                 if extent.offset < 0:
                     found_requests.append(Request(position, shard, group, [extent]))
                     continue
-                name = "" if cache is None else _name(group, extent.offset, extent.length)
+                name = "" if cache is None else chunk_name(group, extent.offset, extent.length)
                 # Asked in this order: what has just come is in the cache.
                 coming = ahead.coming(name) if cache is not None else None
                 if coming is not None:
