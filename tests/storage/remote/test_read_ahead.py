@@ -542,3 +542,19 @@ def test_the_end_of_the_process_waits_for_nothing(server, bucket, kept, tmp_path
     _, said = run(bucket, kept, tmp_path, "exit", first)
     assert "Traceback" not in said
     assert not [file for file in files(kept) if file.name.endswith(".part")]
+
+
+def test_a_chunk_that_an_index_has_twice_is_not_waited_for():
+    one = read_ahead.ReadAhead()
+    own, others = one.claim(["a", "a", "b"])
+    assert (list(own), others) == (["a", "b"], {})
+    _, others = one.claim(["b"])
+    assert not others["b"].done.done()
+    one.let_go({"b": own["b"]})
+    assert others["b"].chunk(0, 1) is None
+    new, _ = one.claim(["b"])
+    one.let_go(own)  # all of them at the end of the read, but not what another has claimed since
+    assert one.is_under_way("b")
+    assert not one.is_under_way("a")
+    one.let_go(new)
+    assert not one.is_under_way("b")
