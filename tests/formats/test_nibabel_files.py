@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -132,6 +133,42 @@ def test_which_sources_read_parts():
     kinds = {name: type(getattr(open_source(DATA / name), "base", open_source(DATA / name)))
              for name in ("tiny.mnc", "small.mnc", "scaled+tlrc.HEAD")}  # fmt: skip
     assert kinds == {"tiny.mnc": PlainFile, "small.mnc": Hdf5File, "scaled+tlrc.HEAD": PlainFile}
+
+
+def par_with_slices(folder, numbers):
+    """A scan of two dynamics whose table lists slices in an order of its own.
+
+    Voxels of a slice are 100 times its dynamic, and its number.
+    """
+    lines = (DATA / "T2_.PAR").read_text("latin-1").splitlines()
+    places = [n for n, line in enumerate(lines) if line[:3].strip().isdigit()]
+    rows = [lines[places[n]] for n in numbers]
+    for place, row in zip(places, rows, strict=True):
+        lines[place] = row
+    (folder / "a.PAR").write_text("\n".join(lines) + "\n", "latin-1")
+    stored = [100 * int(row.split()[2]) + int(row.split()[0]) for row in rows]
+    np.repeat(np.array(stored, "<u2"), 80 * 80).tofile(folder / "a.REC")
+    return folder / "a.PAR"
+
+
+def test_volumes_of_a_scan_whose_slices_are_listed_in_disorder(tmp_path):
+    """As in nibabel's own T1_dual_echo.PAR, which lists an echo of some slices before the other."""
+    expected = np.add.outer([100, 200], np.arange(1, 11))
+    for seed in range(5):
+        path = par_with_slices(tmp_path, np.random.default_rng(seed).permutation(20))
+        source, _ = opened(path)
+        stored = everything(source.base)[:, 0, 0]
+        assert np.array_equal(stored, expected)
+
+
+def test_a_scan_whose_slices_nothing_sorts(tmp_path):
+    path = par_with_slices(tmp_path, np.random.default_rng(0).permutation(20))
+    text = path.read_text("latin-1").replace("1    2  1 0 2", "1    1  1 0 3")
+    path.write_text(re.sub(r"(number of dynamics +: +)2", r"\g<1>1", text), "latin-1")
+    with pytest.raises(FormatError, match="several values of scanning sequence") as caught:
+        open_source(path)
+    assert caught.value.code == "AMBIGUOUS_VOLUMES"
+    assert caught.value.path == str(path)
 
 
 # --- What is not right ------------------------------------------------------------------------
