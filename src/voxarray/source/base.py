@@ -178,6 +178,14 @@ class Source(ABC):
         in_memory = False
 
     @property
+    def series_uid(self) -> str:
+        """Series Instance UID of DICOM files; empty for all else.
+
+        It may lead to the patient: show and store a digest of it.
+        """
+        return ""
+
+    @property
     def label_table(self) -> tuple[Any, ...]:
         """Names and colours of its labels, by default those of its first input; () if none."""
         return self.inputs[0].label_table if self.inputs else ()

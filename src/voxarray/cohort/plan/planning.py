@@ -15,6 +15,7 @@ from voxarray.archive.metadata import Kind
 from voxarray.cohort.discover import bids
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.plan.divided_series import SERIES, warn_of_divided
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.fingerprint import InputFingerprint, header_digest
 from voxarray.cohort.plan.item import Failure, Header, Input, Item, Layer
@@ -66,6 +67,9 @@ def plan_of(
     Raises:
         FormatError: If the cohort was made from other sources (``OTHER_SOURCE``) or in the other
             form, zipped or not (``OTHER_FORM``).
+
+    Warns:
+        VoxarrayWarning: If files of one DICOM series lie in several folders (``SERIES_DIVIDED``).
     """
     origin, *others = _origins(sources)
     if previous is not None:
@@ -90,6 +94,7 @@ def plan_of(
             if looked is not None:
                 looked(done, len(found))
     items = sorted(_told_apart(items), key=lambda item: item.slug)
+    warn_of_divided(items)
     return Plan(tuple(items), origin, digest, options.zipped)
 
 
@@ -260,6 +265,8 @@ def _seen(
     facts = {key: _of_json(value) for key, value in facts.items()}
     if origin.series is not None:
         facts["_image"] = found.image
+    if source.series_uid:
+        facts[SERIES] = text_digest(source.series_uid)
     return _Seen(found, origin, image, header, source.grid, facts)
 
 

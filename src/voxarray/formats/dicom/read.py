@@ -169,6 +169,7 @@ def _build(path: str, headers: Sequence[Header]) -> DicomSource:
         facts=facts_of_volumes(
             [[frames[n].facts for n in row if n != EMPTY] for row in volumes.planes]
         ),
+        series_uid=headers[0].series,
     )
 
 

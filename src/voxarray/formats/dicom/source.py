@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -36,6 +36,7 @@ class DicomSource(Source):
         channels: What C counts.
         facts: Of the acquisition; see `voxarray.formats.dicom.acquisition`.
         is_scaled: Whether `read` applies a slope and intercept that all planes share.
+        series_uid: Series Instance UID of the first file.
     """
 
     path: str
@@ -47,6 +48,7 @@ class DicomSource(Source):
     channels: Channels
     facts: dict[str, Any]
     is_scaled: bool = True
+    series_uid: str = field(default="", repr=False)
 
     @property
     def shape(self) -> Shape4:
