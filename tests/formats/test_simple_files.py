@@ -155,6 +155,24 @@ def test_vtk_refusals(tmp_path, before, after, code):
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("form", ["COLOR_SCALARS c 3", "FIELD data 1", "TENSORS t float"])
+def test_vtk_arrays_that_are_no_voxels(tmp_path, form):
+    (tmp_path / "a.vtk").write_bytes(VTK.split("SCALARS")[0].encode() + f"{form}\n".encode())
+    with pytest.raises(UnsupportedError, match=form.split()[0]) as caught:
+        opened(tmp_path / "a.vtk")
+    assert caught.value.code == "NOT_AN_IMAGE"
+
+
+@pytest.mark.parametrize("second", ["SCALARS b float", "VECTORS b float", "FIELD data 1", ""])
+def test_vtk_says_which_arrays_it_leaves_out(tmp_path, second):
+    array = numbers((1, 3, 2), ">i2")
+    data = array.astype(">i2").tobytes() + f"\n{second}\n".encode() + bytes(24)
+    (tmp_path / "a.vtk").write_bytes(VTK.replace("ASCII", "BINARY").encode() + data)
+    source, messages = opened(tmp_path / "a.vtk")
+    assert np.array_equal(everything(source)[0].T, array)
+    assert messages == ["OTHER_ARRAYS"] * bool(second)
+
+
 def test_hdf5_refusals(tmp_path):
     import h5py
 

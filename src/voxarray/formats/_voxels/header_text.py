@@ -47,13 +47,18 @@ def described(
 
 def beginning(identity: FileIdentity, count: int = LARGEST_TEXT) -> bytes:
     """The first bytes of a file, all of it if it is shorter."""
+    return following(identity, 0, count)
+
+
+def following(identity: FileIdentity, start: int, count: int) -> bytes:
+    """Bytes of a file from ``start`` on, fewer where it ends before."""
     fd = identity.open()
     try:
-        start = portable.pread(fd, count, 0)
+        found = portable.pread(fd, count, start)
         identity.check(fd)
     finally:
         os.close(fd)
-    return start
+    return found
 
 
 def lines_of(start: bytes) -> Iterator[tuple[bytes, int]]:

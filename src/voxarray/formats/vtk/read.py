@@ -26,6 +26,8 @@ from voxarray.formats._voxels.header_text import (
     beginning,
     checked_sizes,
     checked_spacing,
+    described,
+    following,
     real_numbers,
     whole_numbers,
 )
@@ -34,6 +36,13 @@ from voxarray.geometry.selection import Shape4
 from voxarray.storage.file_identity import FileIdentity
 
 _LARGEST_HEADER = 64 << 10
+
+_LARGEST_LINE = 512
+
+_OTHER_ARRAYS = ("color_scalars", "tensors", "normals", "texture_coordinates", "field")
+"""Forms of arrays that are no voxels here."""
+
+_ARRAYS = {"scalars", "vectors", *_OTHER_ARRAYS}
 
 DTYPES = {
     "char": "i1",
@@ -102,6 +111,13 @@ class VtkHeader:
                     "it to STRUCTURED_POINTS first",
                     code="NOT_AN_IMAGE",
                 )
+        other = next((key for key in _OTHER_ARRAYS if key in lines), None)
+        if other is not None:
+            raise UnsupportedError(
+                f"the voxels are given as {other.upper()}: expected SCALARS with a LOOKUP_TABLE, "
+                "or VECTORS; convert the array in the program that wrote it",
+                code="NOT_AN_IMAGE",
+            )
         raise TruncatedError(
             "the header ends before it announces any scalars with a lookup table: the file was "
             "cut short, copy or download it again"
@@ -186,17 +202,33 @@ def open_vtk(path: str | os.PathLike[str]) -> FileArray:
         TruncatedError: The file is shorter than its header says.
         UnsupportedError: No image, or of a type that is not read.
     """
-    identity = FileIdentity.of(path)
-    with identity.blamed():
-        header = VtkHeader.parse(beginning(identity, _LARGEST_HEADER))
-        axes = COMPONENTS if header.shape[0] > 1 else VOLUMES
-        shape, dtype, affine = header.shape, header.dtype, header.affine
+    return described(path, _open)
+
+
+def _open(identity: FileIdentity) -> tuple[FileArray, list[str]]:
+    header = VtkHeader.parse(beginning(identity, _LARGEST_HEADER))
+    axes = COMPONENTS if header.shape[0] > 1 else VOLUMES
+    shape, dtype, affine = header.shape, header.dtype, header.affine
     if header.is_binary:
         stored = StoredVoxels(shape, dtype, axes, header.end)
-        return PlainFile(identity=identity, stored=stored, affine=affine)
+        plain = PlainFile(identity=identity, stored=stored, affine=affine)
+        return plain, _remarks(identity, stored.offset + stored.nbytes)
     # Numbers in text have no byte order; those in memory have this machine's.
     stored = StoredVoxels(shape, dtype.newbyteorder("="), axes)
-    return DecodedFile(identity=identity, stored=stored, affine=affine, decoder=Text(header.end))
+    decoder = Text(header.end)
+    return DecodedFile(identity=identity, stored=stored, affine=affine, decoder=decoder), []
+
+
+def _remarks(identity: FileIdentity, end: int) -> list[str]:
+    """What follows the voxels that end there, if it is another array."""
+    line = following(identity, end, _LARGEST_LINE)
+    words = line.decode("latin-1").split(maxsplit=2)
+    if not words or words[0].lower() not in _ARRAYS:
+        return []
+    return [
+        f"OTHER_ARRAYS: the file holds several arrays, and the first one is the image; {words[0]} "
+        f"{' '.join(words[1:2])!r} and what follows are left out, as ITK does"
+    ]
 
 
 def _is_binary(lines: dict[str, str]) -> bool:
