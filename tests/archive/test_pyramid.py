@@ -61,6 +61,38 @@ def test_mean_of_floats_is_numpys(dtype, factors):
     np.testing.assert_allclose(seen, expected, rtol=precision, atol=400 * precision)
 
 
+def mean_of_pairs(grouped: np.ndarray) -> np.ndarray:
+    """Means over the last three axes, which have as many members as powers of two."""
+    total = grouped.astype(np.result_type(grouped.dtype, np.float32))
+    while total.shape[4] > 1:
+        total = total[:, :, :, :, 0::2] + total[:, :, :, :, 1::2]
+    while total.shape[5] > 1:
+        total = total[:, :, :, :, :, 0::2] + total[:, :, :, :, :, 1::2]
+    while total.shape[6] > 1:
+        total = total[..., 0::2] + total[..., 1::2]
+    return (total[..., 0, 0, 0] * (1 / np.prod(grouped.shape[4:]))).astype(grouped.dtype)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    size=st.tuples(*[st.integers(1, 20)] * 3),
+    factors=st.tuples(*[st.sampled_from([1, 2, 4, 8])] * 3),
+    dtype=st.sampled_from([*INTEGERS, "f2", "f4", "f8"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_mean_is_that_of_pairs_of_pairs(size, factors, dtype, seed):
+    """To the last bit: archives of the same voxels have the same levels, whoever made them."""
+    factors = tuple(f if f <= n else 1 for f, n in zip(factors, size, strict=True))
+    array = voxels((2, *size), dtype, seed)
+    grouped = cells(array, factors)
+    if array.dtype.kind in "iu":
+        expected = np.apply_along_axis(round_half_up, -1, grouped.astype(object)).astype(dtype)
+    else:
+        with np.errstate(all="ignore"):
+            expected = mean_of_pairs(grouped.reshape(*grouped.shape[:4], *factors))
+    assert same_bits(mean(array, factors), expected)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_mean_of_what_is_no_number(value):
     array = np.ones((1, 2, 2, 4), np.float32)

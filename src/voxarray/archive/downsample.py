@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -235,18 +235,36 @@ def _integer_sum(block: NDArray, factors: Factors, count: int) -> NDArray:
     if narrow.itemsize > 1 or not is_paired:
         return _sum(block, factors, np.dtype(np.int32 if narrow.itemsize <= 2 else np.int64))
     byte_pairs = block.view(f"{narrow.kind}2")
-    total = byte_pairs << byte_pairs.dtype.type(8)
-    total >>= byte_pairs.dtype.type(8)
+    if narrow.kind == "u":
+        total = byte_pairs & byte_pairs.dtype.type(0xFF)
+    else:
+        total = byte_pairs << byte_pairs.dtype.type(8)
+        total >>= byte_pairs.dtype.type(8)
     total += byte_pairs >> byte_pairs.dtype.type(8)
     return _sum(total, (slow, middle, fastest // 2), total.dtype)
 
 
 def _sum(block: NDArray, factors: Factors, dtype: np.dtype) -> NDArray:
     for axis, factor in enumerate(factors, start=1):
-        for _ in range(factor.bit_length() - 1):
-            even, odd = _pairs(block, axis)
-            block = np.add(even, odd, dtype=dtype)
+        if factor > 1:
+            leading_axes = (slice(None),) * axis
+            members = [block[(*leading_axes, slice(i, None, factor))] for i in range(factor)]
+            block = _sum_of(members, dtype)
     return block.astype(dtype)
+
+
+def _sum_of(members: Sequence[NDArray], dtype: np.dtype) -> NDArray:
+    """The sum of both halves of some arrays, which are two or another power of two.
+
+    Sums of pairs, and then of these, would be the same, through twice as much memory.
+    """
+    if len(members) == 2:
+        total: NDArray = np.add(*members, dtype=dtype)
+        return total
+    half = len(members) // 2
+    total = _sum_of(members[:half], dtype)
+    total += _sum_of(members[half:], dtype)
+    return total
 
 
 def _pairs(block: NDArray, axis: int) -> tuple[NDArray, NDArray]:

@@ -9,7 +9,6 @@ makes the same bytes.
 from __future__ import annotations
 
 import itertools
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, wait
@@ -44,8 +43,28 @@ class Level(Protocol):
 class _Gathering:
     """A chunk of a coarser level that is not complete yet."""
 
+    level: int
+    index: Index4
+    region: Box
     voxels: NDArray
     missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Where the downsampled voxels of a chunk go."""
+
+    whole: _Gathering
+    voxels: NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Chunks of a level that are being encoded."""
+
+    level: int
+    future: Future[list[Encoded]]
+    parts: Sequence[_Part | None]
 
 
 @dataclass(slots=True)
@@ -67,7 +86,7 @@ class PyramidWriter:
     convert: Callable[[NDArray], NDArray]
     cpu: Executor
     observe: Callable[[Index4, NDArray], None] | None = None
-    _queue: deque[tuple[int, Future[list[Encoded]]]] = field(default_factory=deque)
+    _queue: deque[_Task] = field(default_factory=deque)
     _gathering: dict[tuple[int, Index4], _Gathering] = field(default_factory=dict)
 
     def put(self, box: Box, block: NDArray) -> None:
@@ -83,7 +102,7 @@ class PyramidWriter:
             row = [(n, z, y, x) for x in spans[3]]
             self._submit(0, [(i, block[_relative(layout.region(i), box)]) for i in row])
         # The caller may overwrite the block after this, so no thread may still be encoding it.
-        while any(level == 0 for level, _ in self._queue):
+        while any(task.level == 0 for task in self._queue):
             self._take()
 
     def close(self) -> None:
@@ -95,17 +114,19 @@ class PyramidWriter:
 
     def abandon(self) -> None:
         """Stop after a failure and close files."""
-        for _, future in self._queue:
-            future.cancel()
-        wait([future for _, future in self._queue])  # the threads may be those of the process
+        for task in self._queue:
+            task.future.cancel()
+        wait([task.future for task in self._queue])  # the threads may be those of the process
         for level in self.levels:
             level.abandon()
 
     def _submit(self, level: int, chunks: list[Chunk]) -> None:
         """Submit chunks to be encoded, in one task: many small tasks cost more than their work."""
         # Looked up here, not in the thread that encodes: only this thread uses `_gathering`.
-        targets = [self._target(level, index) for index, _ in chunks]
-        self._queue.append((level, self.cpu.submit(self._encode, level, chunks, targets)))
+        parts = [self._part(level, index) for index, _ in chunks]
+        targets = [None if part is None else part.voxels for part in parts]
+        future = self.cpu.submit(self._encode, level, chunks, targets)
+        self._queue.append(_Task(level, future, parts))
 
     def _encode(
         self, level: int, chunks: list[Chunk], targets: list[NDArray | None]
@@ -125,43 +146,38 @@ class PyramidWriter:
         return encoded
 
     def _take(self) -> None:
-        level, future = self._queue.popleft()
-        for encoded in future.result():
-            self.levels[level].append(encoded)
-            parent = self._parent(level, encoded.index)
-            if parent is None:
+        task = self._queue.popleft()
+        for encoded, part in zip(task.future.result(), task.parts, strict=True):
+            self.levels[task.level].append(encoded)
+            if part is None:
                 continue
-            key, box = parent
-            gathering = self._gathering[key]
-            gathering.missing -= math.prod(len(r) for r in box)
-            if gathering.missing == 0:
-                del self._gathering[key]
-                self._submit(key[0], [(key[1], gathering.voxels)])
+            whole = part.whole
+            whole.missing -= part.voxels.size
+            if whole.missing == 0:
+                del self._gathering[whole.level, whole.index]
+                self._submit(whole.level, [(whole.index, whole.voxels)])
 
-    def _target(self, level: int, index: Index4) -> NDArray | None:
-        """The view that takes the downsampled voxels of a chunk; None if no level takes them."""
-        parent = self._parent(level, index)
-        if parent is None:
-            return None
-        key, box = parent
-        writer = self.levels[key[0]]
-        region = writer.layout.region(key[1])
-        if key not in self._gathering:
-            shape = [len(r) for r in region]
-            # Not zeroed: it is encoded when `missing` is 0, that is when every voxel was written.
-            self._gathering[key] = _Gathering(np.empty(shape, writer.dtype), math.prod(shape))
-        return self._gathering[key].voxels[_relative(box, region)]
-
-    def _parent(self, level: int, index: Index4) -> tuple[tuple[int, Index4], Box] | None:
-        """Chunk of the next level that a chunk is part of, and its voxels there."""
+    def _part(self, level: int, index: Index4) -> _Part | None:
+        """The part of a chunk of the next level that a chunk makes; None if it makes none."""
         if level + 1 == len(self.levels):
             return None
         box = _halved(self.levels[level].layout.region(index), self.factors[level])
         if not all(box):
             return None  # a remainder that is too thin for a voxel of the next level
-        layout: Layout = self.levels[level + 1].layout
-        n, z, y, x = (r.start // c for r, c in zip(box, layout.chunk, strict=True))
-        return (level + 1, (n, z, y, x)), box
+        writer = self.levels[level + 1]
+        n, z, y, x = (r.start // c for r, c in zip(box, writer.layout.chunk, strict=True))
+        whole = self._gathering.get((level + 1, (n, z, y, x)))
+        if whole is None:
+            whole = self._begin(level + 1, (n, z, y, x))
+        return _Part(whole, whole.voxels[_relative(box, whole.region)])
+
+    def _begin(self, level: int, index: Index4) -> _Gathering:
+        region = self.levels[level].layout.region(index)
+        # Not zeroed: it is encoded when `missing` is 0, that is when every voxel was written.
+        voxels = np.empty([len(r) for r in region], self.levels[level].dtype)
+        whole = _Gathering(level, index, region, voxels, voxels.size)
+        self._gathering[level, index] = whole
+        return whole
 
 
 def _halved(region: Box, factors: Factors) -> Box:
