@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -249,6 +250,36 @@ def test_a_closed_pipe_is_nobodys_failure(tmp_path, scan, archive):
         os.close(write)
         assert done.stderr == ""
         assert done.returncode == 141
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_letters_that_the_output_cannot_hold_are_written_out(tmp_path, scan, encoding):
+    """As in a pipe of a system whose language is not in UTF-8; the work was done all the same."""
+    (tmp_path / "in").mkdir()
+    shutil.copy(scan, tmp_path / "in/\u65e5\u672c.nii.gz")
+    cohort = tmp_path / "\u65e5"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for words in (("convert", tmp_path / "in"), ("catalogue",), ("catalogue", "--csv")):
+        command = [sys.executable, "-m", "voxarray", *map(str, words), str(cohort)]
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert rb"\u65e5" in done.stdout
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(tmp_path, scan, closed):
+    """Whoever starts a program may close them: no file of ours may come in their place."""
+    look = (
+        "import os, sys; from voxarray.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: code = end.code\n"
+        "for one in (0, 1, 2): os.fstat(one)\n"
+        "sys.exit(code)"
+    )
+    command = [sys.executable, "-c", look, "convert", str(scan), str(tmp_path / "cohort")]
+    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], check=False)
+    assert done.returncode == 0
+    assert len(vx.Cohort(tmp_path / "cohort")) == 1
 
 
 def interrupted(*words: object, after: Path, group: bool = True) -> subprocess.CompletedProcess:

@@ -127,8 +127,26 @@ def _log_to_stderr() -> None:
 def _write(text: str, stream: TextIO, newline: bool) -> None:
     try:
         click.echo(text, file=stream, nl=newline)
+    except UnicodeEncodeError:
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise  # halves of letters, which no encoding holds
+        shown = text.encode(stream.encoding, "backslashreplace").decode(stream.encoding)
+        click.echo(shown, file=stream, nl=newline)  # as Python does on stderr
     except BrokenPipeError:
         end_of_pipe()
+
+
+def open_closed_streams() -> None:
+    """Give this process the standard streams that whoever started it closed; they lead nowhere.
+
+    Otherwise the next files that it opens get their numbers, and what the C libraries write to
+    stderr goes into them.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
 
 
 def end_of_pipe() -> NoReturn:

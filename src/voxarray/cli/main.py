@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from voxarray.cli.console import console, end_of_pipe
+from voxarray.cli.console import console, end_of_pipe, open_closed_streams
 from voxarray.cli.outcome import NOTHING_DONE, fatal
 from voxarray.core.errors import VoxarrayWarning
 from voxarray.core.version import __version__
@@ -46,6 +46,7 @@ class _Lazy(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; whatever goes wrong, its user sees a sentence and no traceback."""
+        open_closed_streams()
         try:
             with fatal(), _warnings_as_sentences():
                 return super().invoke(ctx)

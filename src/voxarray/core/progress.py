@@ -197,12 +197,13 @@ def console() -> Any:
     """Where bars are shown: a terminal, or below the cell of a notebook.
 
     A pipe is no terminal, whatever ``FORCE_COLOR`` says: notebooks set it for what ``!`` runs.
+    Programs without windows of their own, and those that were started so, have no stderr.
     """
     from rich.console import Console
 
     from voxarray.core.progress_columns import without_empty_output
 
-    is_terminal = None if sys.stderr.isatty() else False
+    is_terminal = None if sys.stderr is not None and sys.stderr.isatty() else False
     return without_empty_output(Console(stderr=True, force_terminal=is_terminal))
 
 
