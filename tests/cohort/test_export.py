@@ -399,6 +399,25 @@ def test_a_cohort_is_no_source_where_its_names_would_be_lost(cohort, tmp_path):
     assert not (tmp_path / "again").exists()
 
 
+def test_a_cohort_among_other_sources_is_not_left_out(cohort, tmp_path):
+    """Its archives are no scans, so that only the scans of the other folder were converted."""
+    save(tmp_path / "more/d.nii", 7)
+    for sources in ([cohort, tmp_path / "more"], [tmp_path / "more", cohort], [cohort, cohort]):
+        done = run("convert", *sources, tmp_path / "all")
+        assert done.exit_code == 1
+        assert f"IS_COHORT: {cohort} is a cohort" in done.stderr
+        assert "alone" in done.stderr
+        assert not (tmp_path / "all").exists()
+
+
+def test_scans_beside_a_cohort_are_sources_among_others(tmp_path):
+    for name in ("one", "other"):
+        save(tmp_path / name / f"{name}.nii", 7)
+    assert run("convert", tmp_path / "one", tmp_path / "one").exit_code == 0
+    done = run("convert", tmp_path / "one", tmp_path / "other", tmp_path / "all")
+    assert "2 converted" in done.stdout
+
+
 def test_the_folder_of_archives_names_the_cohort_that_it_belongs_to(cohort, tmp_path):
     done = run("convert", cohort / "subjects", tmp_path / "again")
     assert done.exit_code == 1

@@ -179,25 +179,32 @@ def discover_inputs(
 
     Raises:
         MissingFileError: If there are none at all (``NOTHING_FOUND``).
-        FormatError: If the source is a cohort (``IS_COHORT``).
+        FormatError: If a source is a cohort (``IS_COHORT``).
         UnsupportedError: An image is called as no image can be (``RESERVED_NAME``).
     """
     census = Census() if census is None else census
     texts = path_texts(sources)
-    cohort = cohort_named(texts)
-    if cohort is not None:
-        raise FormatError(
-            f"{cohort} is a cohort; converted as scans, it would lose subjects, label maps and "
-            "metadata: use vx.Cohort(path).save(destination), or voxarray convert without a plan",
-            code="IS_COHORT",
-            path=cohort,
-        )
+    for text in texts:
+        if cohort := cohort_named([text]):
+            raise _refused_cohort(cohort, alone=len(texts) == 1)
     found = search(texts, CohortLayout.of(destination).root, choice, options, census)
     if not found:
         raise nothing_found(texts, choice, census)
     refuse_reserved_images(found)
     warn_of_patterns(found, choice, census, texts)
     return found
+
+
+def _refused_cohort(cohort: str, *, alone: bool) -> FormatError:
+    cure = "use vx.Cohort(path).save(destination), or voxarray convert without a plan"
+    if not alone:
+        cure = "convert it alone, into a folder of its own"
+    return FormatError(
+        f"{cohort} is a cohort; converted as scans, it would lose subjects, label maps and "
+        f"metadata: {cure}",
+        code="IS_COHORT",
+        path=cohort,
+    )
 
 
 def make_plan(
