@@ -135,6 +135,21 @@ def test_which_sources_read_parts():
     assert kinds == {"tiny.mnc": PlainFile, "small.mnc": Hdf5File, "scaled+tlrc.HEAD": PlainFile}
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_complex_numbers_of_afni_are_two_floats(tmp_path, order):
+    """README.attributes of AFNI, BRICK_TYPES: structs of two floats."""
+    text = (DATA / "scaled+tlrc.HEAD").read_text("latin-1")
+    text = re.sub(r"(BRICK_TYPES\ncount = 1\n) 1", r"\1 5", text)
+    text = text.replace("3.883363e-08", "0").replace(" 47 54 43 0 0", " 2 3 4 0 0")
+    text = text.replace("LSB_FIRST", "LSB_FIRST" if order == "<" else "MSB_FIRST")
+    (tmp_path / "a+orig.HEAD").write_text(text, "latin-1")
+    array = numbers((2, 3, 4), "f4") + 1j * numbers((2, 3, 4), "f4")[::-1]
+    (tmp_path / "a+orig.BRIK").write_bytes(array.astype(f"{order}c8").tobytes("F"))
+    source, _ = opened(tmp_path / "a+orig.HEAD")
+    assert source.dtype == np.complex64
+    assert np.array_equal(everything(source)[0], array.astype("c8"))
+
+
 def par_with_slices(folder, numbers):
     """A scan of two dynamics whose table lists slices in an order of its own.
 

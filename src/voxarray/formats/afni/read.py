@@ -44,7 +44,7 @@ def open_afni(path: str | os.PathLike[str]) -> Source:
             from nibabel.brikhead import AFNIHeader
 
             facts = AFNIHeader.from_fileobj(io.StringIO(text))
-            dtype, affine = np.dtype(facts.get_data_dtype()), facts.get_affine()
+            dtype, affine = _dtype(facts.get_data_dtype()), facts.get_affine()
             channels = _channels(facts.info)
         count, w, h, d = _shape(facts.info)
         base = _voxels(
@@ -74,6 +74,12 @@ def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
     if suffix == ".head":
         return given, companion_file(given.path, suffix, _BRIKS)
     return companion_file(given.path, suffix, (".head",)), given
+
+
+def _dtype(stated: np.dtype) -> np.dtype:
+    """Type of a number; AFNI's complex numbers are two floats, which nibabel takes for doubles."""
+    dtype = np.dtype(stated)
+    return np.dtype(np.complex64).newbyteorder(dtype.byteorder) if dtype.kind == "c" else dtype
 
 
 def _shape(info: dict) -> Shape4:
