@@ -97,6 +97,15 @@ def test_the_mode_of_what_was_there_stays(tmp_path, suffix):
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mhd", ".ome.zarr", ".ozx"])
+@pytest.mark.parametrize("name", ["x" * 240, "日" * 80, "x" * 300])
+def test_a_name_that_is_too_long_is_to_be_shortened(tmp_path, suffix, name):
+    with pytest.raises(vx.ArchiveError, match="shorten the name") as caught:
+        image(suffix).save(tmp_path / f"{name}{suffix}")
+    assert caught.value.code == "IO_ERROR"
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_link_at_the_destination_is_followed(tmp_path, suffix):
     real, link = tmp_path / "elsewhere" / f"b{suffix}", tmp_path / f"a{suffix}"

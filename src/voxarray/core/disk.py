@@ -68,6 +68,11 @@ def refusal(error: OSError, destination: str) -> ArchiveError:
     Its code is ``NO_SPACE`` or ``IO_ERROR``.
     """
     advice = "make room" if is_full(error) else "check the folder and the disk"
+    if error.errno == errno.ENAMETOOLONG:
+        advice = (
+            "shorten the name, which becomes about 30 bytes longer until all is written (a letter "
+            "takes up to four)"
+        )
     return ArchiveError(
         f"writing {destination} failed ({error}), and nothing was changed there: {advice}, "
         "then try again",
