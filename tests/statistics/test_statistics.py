@@ -285,7 +285,7 @@ def test_what_is_remembered_is_bounded(tmp_path, monkeypatch):
         assert reads.voxels == read
         image.statistics()
         assert reads.voxels > read
-    assert sum(one.nbytes for one in cache._found.values()) <= 60000
+    assert sum(one.nbytes for one in cache._results.values()) <= 60000
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -47,23 +47,23 @@ def statistics_by_label(
         UnsupportedError: If there are more than `MAX_LABELS` labels, or voxels are complex (codes
             ``TOO_MANY_VALUES``, ``UNSUPPORTED_DTYPE``).
     """
-    for one in (source, labels):
-        if one.dtype.kind == "c":
+    for item in (source, labels):
+        if item.dtype.kind == "c":
             raise UnsupportedError(
-                f"voxels of type {one.dtype} have no order: take their magnitude or real part "
+                f"voxels of type {item.dtype} have no order: take their magnitude or real part "
                 "first, for example abs(image.array)",
                 code="UNSUPPORTED_DTYPE",
             )
     require_mask(source, labels)
     if source.scaling is not None and is_countable(source):
         scaling, stored = source.scaling, source.unscaled()
-        found = statistics_by_label(stored, labels, report)
-        return {n: one.through(scaling.apply, stored.dtype) for n, one in found.items()}
+        results = statistics_by_label(stored, labels, report)
+        return {n: item.through(scaling.apply, stored.dtype) for n, item in results.items()}
     measures: dict[int | float, Measures] = {}
-    both = source.dtype.itemsize + labels.dtype.itemsize
-    require_room(source, 2 * both + _PLACE, "the statistics")  # while a piece is sorted
+    itemsizes = source.dtype.itemsize + labels.dtype.itemsize
+    require_room(source, 2 * itemsizes + _PLACE, "the statistics")  # while a piece is sorted
     # While it is counted.
-    require_room(source, both, "the statistics", measuring_bytes(source))
+    require_room(source, itemsizes, "the statistics", measuring_bytes(source))
     for box, voxels in pieces(source, report):
         for label, values in _groups(voxels, part_of_mask(labels, box)):
             measure = measures.setdefault(label, Measures())
@@ -79,47 +79,47 @@ def statistics_by_label(
                 path=labels.path,
             )
         # How many labels there are, and how many values each has, is known no sooner.
-        _require_kept(source, both, measures.values(), len(measures), 0)
-    found = {}
+        _require_kept(source, itemsizes, measures.values(), len(measures), 0)
+    results = {}
     for label in sorted(measures):
         measure = measures.pop(label)  # a second pass needs the room
-        found[label] = Statistics.of_sketch(measure.moments, measure.sketch, measure.not_finite)
-    return found | _from_the_means(source, labels, found)
+        results[label] = Statistics.of_sketch(measure.moments, measure.sketch, measure.not_finite)
+    return results | _from_the_means(source, labels, results)
 
 
 def _require_kept(
-    source: Source, both: int, kept: Iterable[Measures], number: int, found: int
+    source: Source, itemsizes: int, measures: Iterable[Measures], number: int, held_bytes: int
 ) -> None:
     """Refuse what is kept of so many labels, while pieces are counted and after the last one.
 
     Args:
         source: The voxels.
-        both: Bytes of a voxel and its label.
-        kept: Counts of labels.
+        itemsizes: Bytes of a voxel and its label.
+        measures: Counts of labels.
         number: How many labels there are.
-        found: Bytes of statistics that are complete.
+        held_bytes: Bytes of statistics that are complete.
     """
-    counts = sum(measure.sketch.nbytes for measure in kept)
+    counts = sum(measure.sketch.nbytes for measure in measures)
     what = f"the statistics of {number:,} labels"
-    more = max(0, counts - TABLES)  # so much of them is in what counting takes
-    require_room(source, both, what, measuring_bytes(source) + more + found)
+    excess = max(0, counts - TABLES)  # so much of them is in what counting takes
+    require_room(source, itemsizes, what, measuring_bytes(source) + excess + held_bytes)
     require(
-        found + counts * _OF_INTERVAL // _OF_BIN,
+        held_bytes + counts * _OF_INTERVAL // _OF_BIN,
         lambda: what,
         "take a part or a coarser level(n), or raise the budget",
     )
 
 
 def _from_the_means(
-    source: Source, labels: Source, found: Mapping[int | float, Statistics]
+    source: Source, labels: Source, results: Mapping[int | float, Statistics]
 ) -> dict[int | float, Statistics]:
     """Those whose values are far from 0 and near one another, counted again in a second pass."""
-    far = {n: CentredMeasures(one.mean, one.std) for n, one in found.items() if one.is_far}
+    far = {n: CentredMeasures(item.mean, item.std) for n, item in results.items() if item.is_far}
     if not far:
         return {}
-    held = sum(one.nbytes for one in found.values())
-    both = source.dtype.itemsize + labels.dtype.itemsize
-    _require_kept(source, both, (), len(found), held)
+    held_bytes = sum(item.nbytes for item in results.values())
+    itemsizes = source.dtype.itemsize + labels.dtype.itemsize
+    _require_kept(source, itemsizes, (), len(results), held_bytes)
     for box, voxels in pieces(source):
         for label, values in _groups(voxels, part_of_mask(labels, box)):
             if label in far:
@@ -127,8 +127,8 @@ def _from_the_means(
                 far[label].sketch.shrink()
             del values
         del voxels
-        _require_kept(source, both, far.values(), len(found), held)
-    return {label: found[label].from_the_mean(far.pop(label).sketch) for label in sorted(far)}
+        _require_kept(source, itemsizes, far.values(), len(results), held_bytes)
+    return {label: results[label].from_the_mean(far.pop(label).sketch) for label in sorted(far)}
 
 
 def _groups(voxels: NDArray, labels: NDArray) -> Iterator[tuple[int | float, NDArray]]:

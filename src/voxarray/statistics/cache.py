@@ -30,13 +30,13 @@ class Sized(Protocol):
         """Bytes that are held while it is remembered."""
 
 
-Found = TypeVar("Found", bound=Sized)
+Result = TypeVar("Result", bound=Sized)
 
 _lock = threading.Lock()
-_found: OrderedDict[Hashable, Sized] = OrderedDict()
+_results: OrderedDict[Hashable, Sized] = OrderedDict()
 
 
-def cached(kind: str, sources: tuple[Source, ...], find: Callable[[], Found]) -> Found:
+def cached(kind: str, sources: tuple[Source, ...], find: Callable[[], Result]) -> Result:
     """What ``find`` returns, or what it returned before for the same sources.
 
     Args:
@@ -48,16 +48,16 @@ def cached(kind: str, sources: tuple[Source, ...], find: Callable[[], Found]) ->
         return find()
     key = (kind, *(source.token() for source in sources))
     with _lock:
-        if key in _found:
-            _found.move_to_end(key)
-            known: Found = _found[key]  # type: ignore[assignment]  # of the same kind
-            return known
-    found = find()
+        if key in _results:
+            _results.move_to_end(key)
+            value: Result = _results[key]  # type: ignore[assignment]  # of the same kind
+            return value
+    result = find()
     with _lock:
-        _found[key] = found
-        while len(_found) > 1 and sum(one.nbytes for one in _found.values()) > LIMIT_BYTES:
-            _found.popitem(last=False)
-    return found
+        _results[key] = result
+        while len(_results) > 1 and sum(item.nbytes for item in _results.values()) > LIMIT_BYTES:
+            _results.popitem(last=False)
+    return result
 
 
 def may_change(source: Source) -> bool:
@@ -74,7 +74,7 @@ def may_change(source: Source) -> bool:
 def forget() -> None:
     """Forget everything; for tests."""
     with _lock:
-        _found.clear()
+        _results.clear()
 
 
 def _renew_lock_in_child() -> None:

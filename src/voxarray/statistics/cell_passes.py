@@ -47,10 +47,10 @@ def _rows(
     source: Source, cells: Cells, box: Selection, voxels: NDArray
 ) -> Iterator[NDArray[np.int64]]:
     """What is in each cell of a piece."""
-    for number, inside in _parts(cells, box):
+    for number, slices in _parts(cells, box):
         for channel, volume in zip(box.ranges[0], voxels, strict=True):
-            found = rows_of(channel, number, volume[inside])
-            if found is None:
+            rows = rows_of(channel, number, volume[slices])
+            if rows is None:
                 raise UnsupportedError(
                     f"{source.path or 'the image'} is not a label map: its voxels are not "
                     f"whole numbers, or one small block has more than {MAX_VALUES_PER_CELL} "
@@ -58,7 +58,7 @@ def _rows(
                     code="NO_LABELS",
                     path=source.path,
                 )
-            yield found
+            yield rows
 
 
 def sum_cells(source: Source, channel: int = 0, edge: int = EDGE) -> CellSums:
@@ -81,8 +81,8 @@ def _add(
     sums: NDArray[np.float64], source: Source, cells: Cells, box: Selection, volume: NDArray
 ) -> None:
     """Add the weights of a piece (W, H, D) to the sums of its cells."""
-    for number, inside in _parts(cells, box):
-        part = volume[inside]
+    for number, slices in _parts(cells, box):
+        part = volume[slices]
         total = float(part.sum(dtype=np.float64))
         if not math.isfinite(total) or part.min() < 0:
             raise UnsupportedError(
@@ -102,7 +102,7 @@ def _parts(cells: Cells, box: Selection) -> Iterator[tuple[int, tuple[slice, ...
         yield (
             number,
             tuple(
-                slice(max(r.start - taken[0], 0), r.stop - taken[0])
-                for r, taken in zip(cells.box(number), box.spatial, strict=True)
+                slice(max(r.start - extent[0], 0), r.stop - extent[0])
+                for r, extent in zip(cells.box(number), box.spatial, strict=True)
             ),
         )

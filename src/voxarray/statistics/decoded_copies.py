@@ -98,9 +98,9 @@ def staged(source: Source, *, is_last: bool = False) -> Iterator[Source]:
         yield source
         return
     try:
-        with ExitStack() as held:
+        with ExitStack() as stack:
             copies = {
-                token: _opened(held.enter_context(DECODED.held(stage)), stage.source)
+                token: _opened(stack.enter_context(DECODED.held(stage)), stage.source)
                 for token, stage in stages.items()
             }
             yield with_leaves(source, lambda leaf: copies.get(leaf.token(), leaf))

@@ -86,8 +86,8 @@ def histogram(
     low, high = limits or extremes(source, report)
     if bins is None or isinstance(bins, str):
         fine = _counted(source, _even_edges(low, high, _FINE_BINS), report)
-        whole = source.dtype.kind in "iu"
-        edges = _edges_by_rule(_spread_of(fine, low, high), bins, whole=whole)
+        whole_numbers = source.dtype.kind in "iu"
+        edges = _edges_by_rule(_spread_of(fine, low, high), bins, whole_numbers=whole_numbers)
         return _counted(source, edges, report)
     return _counted(source, _even_edges(low, high, int(bins)), report)
 
@@ -115,12 +115,12 @@ def from_counts(counts: Counts, bins: Bins | None, limits: tuple[float, float] |
     counts = Counts(values[finite], counts.counts[finite])
     low, high = limits or (float(counts.values[0]), float(counts.values[-1]))
     if bins is None or isinstance(bins, str):
-        inside = (counts.values >= low) & (counts.values <= high)
-        counts = Counts(counts.values[inside], counts.counts[inside])
+        in_limits = (counts.values >= low) & (counts.values <= high)
+        counts = Counts(counts.values[in_limits], counts.counts[in_limits])
         quartiles = counts.percentiles([25, 75]) if counts.total else np.zeros(2)
         spread = Spread(counts.total, low, high, float(quartiles[1] - quartiles[0]))
-        whole = bool(np.all(counts.values == counts.values.round()))
-        edges = _edges_by_rule(spread, bins, whole=whole)
+        whole_numbers = bool(np.all(counts.values == counts.values.round()))
+        edges = _edges_by_rule(spread, bins, whole_numbers=whole_numbers)
     elif isinstance(bins, (int, np.integer)):
         edges = _even_edges(low, high, int(bins))
     else:
@@ -150,10 +150,10 @@ def _into_bins(
     values: NDArray, edges: NDArray[np.float64], counts: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Counts of sorted values, added up per bin without leaving integers."""
-    until = np.concatenate([[0], np.cumsum(counts)])
-    places = np.searchsorted(values, edges, side="left")
-    places[-1] = np.searchsorted(values, edges[-1], side="right")
-    return np.diff(until[places])
+    cumulative = np.concatenate([[0], np.cumsum(counts)])
+    positions = np.searchsorted(values, edges, side="left")
+    positions[-1] = np.searchsorted(values, edges[-1], side="right")
+    return np.diff(cumulative[positions])
 
 
 def _finite(voxels: NDArray) -> NDArray:
@@ -189,7 +189,7 @@ def _checked_edges(bins: Sequence[float] | NDArray) -> NDArray[np.float64]:
     return edges
 
 
-def _edges_by_rule(spread: Spread, rule: str | None, *, whole: bool) -> NDArray[np.float64]:
+def _edges_by_rule(spread: Spread, rule: str | None, *, whole_numbers: bool) -> NDArray[np.float64]:
     """Edges over the whole spread; of whole numbers in halves, so that none lies on an edge."""
     if rule is not None and rule not in RULES:
         raise ValueError(f"unknown rule {rule!r} for bins: use a number, edges, or {list(RULES)}")
@@ -197,7 +197,7 @@ def _edges_by_rule(spread: Spread, rule: str | None, *, whole: bool) -> NDArray[
     if extent == 0 or spread.total == 0:
         return _even_edges(spread.lowest, spread.highest, 1)
     width = max(_width(spread, rule), extent / _MAX_BINS)
-    if not whole:
+    if not whole_numbers:
         return _even_edges(spread.lowest, spread.highest, max(1, math.ceil(extent / width)))
     width = max(1, math.ceil(width))
     number = int(extent // width) + 1
@@ -243,7 +243,7 @@ RULES: dict[str, Callable[[Spread], float]] = {
 
 def _spread_of(fine: Histogram, low: float, high: float) -> Spread:
     """Spread of a fine histogram; its quartiles are right to one of its bins."""
-    until = np.cumsum(fine.counts)
-    total = int(until[-1])
-    first, third = np.searchsorted(until, [total / 4, 3 * total / 4])
+    cumulative = np.cumsum(fine.counts)
+    total = int(cumulative[-1])
+    first, third = np.searchsorted(cumulative, [total / 4, 3 * total / 4])
     return Spread(total, low, high, float(fine.edges[third] - fine.edges[first]))

@@ -46,29 +46,29 @@ def statistics_of(
     if mask is not None:
         passes.require_mask(source, mask)
     sources = (source,) if mask is None else (source, mask)
-    return cached("statistics", sources, lambda: _found(source, mask, report))
+    return cached("statistics", sources, lambda: _compute(source, mask, report))
 
 
-def _found(source: Source, mask: Source | None, report: Progress | None) -> Statistics:
+def _compute(source: Source, mask: Source | None, report: Progress | None) -> Statistics:
     window = Window.of(source)
     if isinstance(window.base, Pointwise) and window.base.ascends:
         before = window.base.base
         # Under the affine of the window, which may be another than selecting gives: as after Flip.
         chosen = Window.of(before).take(window.selection).with_affine(window.affine)
-        known = statistics_of(chosen, mask, report)
-        if known.count and not known.not_finite and known.is_fine:
-            line = window.base.line(known.minimum, known.maximum)
-            result = known.through(window.base.function, before.dtype, line)
+        base_statistics = statistics_of(chosen, mask, report)
+        if base_statistics.count and not base_statistics.not_finite and base_statistics.is_fine:
+            line = window.base.line(base_statistics.minimum, base_statistics.maximum)
+            result = base_statistics.through(window.base.function, before.dtype, line)
             if np.isfinite([result.minimum, result.maximum]).all() and result.is_fine:
                 return result
     if is_countable(source):
         return Statistics.of_counts(count_small(source, mask, report))
     measures = passes.count(source, Measures, mask, report)
-    found = Statistics.of_sketch(measures.moments, measures.sketch, measures.not_finite)
-    if not found.is_far:
-        return found
+    statistics = Statistics.of_sketch(measures.moments, measures.sketch, measures.not_finite)
+    if not statistics.is_far:
+        return statistics
     del measures  # a table that takes as much as that of the second pass
     # Intervals are as wide as their values are large, so all values may lie in one. The same source
     # again, and no function of it: that would need more memory than was found to be there.
-    centred = passes.count(source, lambda: CentredMeasures(found.mean, found.std), mask)
-    return found.from_the_mean(centred.sketch)
+    centred = passes.count(source, lambda: CentredMeasures(statistics.mean, statistics.std), mask)
+    return statistics.from_the_mean(centred.sketch)

@@ -21,16 +21,16 @@ def padded(source: Source, before: Shape3, after: Shape3, mode: str | float) -> 
     Raises:
         UnsupportedError: If it is a number that voxels of this type cannot have (``OUT_OF_TYPE``).
     """
-    known = checked_mode(mode)
-    if not isinstance(known, str):
-        require_fill(known, source.dtype, cut=True)
-        known = known if source.dtype.kind != "b" else nearest_fill(known, source.dtype)
-        return Padded(source, before, after, constant=known)
-    if known in STATISTICS:
-        return Padded(source, before, after, constant=_statistic(source, known))
-    if known in ("constant", "empty"):
+    checked = checked_mode(mode)
+    if not isinstance(checked, str):
+        require_fill(checked, source.dtype, cut=True)
+        checked = checked if source.dtype.kind != "b" else nearest_fill(checked, source.dtype)
+        return Padded(source, before, after, constant=checked)
+    if checked in STATISTICS:
+        return Padded(source, before, after, constant=_statistic(source, checked))
+    if checked in ("constant", "empty"):
         return Padded(source, before, after)
-    return Padded(source, before, after, known)
+    return Padded(source, before, after, checked)
 
 
 def _statistic(source: Source, mode: str) -> float:

@@ -86,11 +86,11 @@ def count(
         per_voxel = 2 * source.dtype.itemsize + mask.dtype.itemsize + 2 + is_small
     else:  # a copy of voxels that do not lie in a row
         per_voxel = 1 if is_small else source.dtype.itemsize
-    one, number = _COUNTING if is_small else measuring_bytes(source), _most_threads()
+    per_counter, number = _COUNTING if is_small else measuring_bytes(source), _most_threads()
     if not is_small:  # as many counters as the budget has room for; one must do
         room = memory.budget() - pieces_peak(source, per_voxel)
-        number = max(1, min(number, room // one))
-    require_room(source, per_voxel, "the statistics", one * number)
+        number = max(1, min(number, room // per_counter))
+    require_room(source, per_voxel, "the statistics", per_counter * number)
     with staged(source) as ready:
         return _count(ready, make, mask, report, number)
 
@@ -162,9 +162,9 @@ def _chosen(source: Source, mask: Source | None, report: Progress | None) -> Ite
             yield voxels.ravel(order="K")
             del voxels  # as in `_count`: one piece is projected
             continue
-        inside = part_of_mask(mask, box) != 0
-        chosen = voxels[np.broadcast_to(inside, voxels.shape)]
-        del voxels, inside
+        in_mask = part_of_mask(mask, box) != 0
+        chosen = voxels[np.broadcast_to(in_mask, voxels.shape)]
+        del voxels, in_mask
         if chosen.size:
             yield chosen
         del chosen
@@ -181,7 +181,7 @@ def _count_chunks(
     itemsize, done, lock = archive.dtype.itemsize, 0, threading.Lock()
     total = math.prod(selection.shape) * itemsize
 
-    def tell(number: int) -> None:
+    def report_voxels(number: int) -> None:
         nonlocal done
         if report is not None:
             with lock:
@@ -197,7 +197,7 @@ def _count_chunks(
                 counter.add_zeros(number)
             else:
                 counter.add(voxels.ravel())
-            tell(number if voxels is None else voxels.size)
+            report_voxels(number if voxels is None else voxels.size)
 
         return receive
 

@@ -147,12 +147,12 @@ class Statistics:
         Raises:
             ValueError: If one is not between 0 and 100.
         """
-        wanted = np.asarray(percents, np.float64)
-        if not np.all((wanted >= 0) & (wanted <= 100)):
+        requested = np.asarray(percents, np.float64)
+        if not np.all((requested >= 0) & (requested <= 100)):
             raise ValueError(f"percentiles are between 0 and 100, and {percents} are not")
         if not self.count:
-            return np.full(wanted.shape, np.nan)
-        positions = wanted / 100 * (self.count - 1)
+            return np.full(requested.shape, np.nan)
+        positions = requested / 100 * (self.count - 1)
         below = np.floor(positions).astype(np.int64)
         low, high = self._at(below), self._at(np.minimum(below + 1, self.count - 1))
         result: NDArray[np.float64] = low + (high - low) * (positions - below)
@@ -209,9 +209,9 @@ class Statistics:
             return np.asarray(function(values.astype(dtype)), np.float64)
 
         if self.exact:
-            values, places = np.unique(of(self.low), return_inverse=True)
+            values, inverse = np.unique(of(self.low), return_inverse=True)
             counts = np.zeros(len(values), np.int64)
-            np.add.at(counts, places, self.counts)
+            np.add.at(counts, inverse, self.counts)
             moments = Moments.of_counted(values, counts)
             return Statistics(moments, values, values, counts, True, self.not_finite)
         ends = of(np.array([self.minimum, self.maximum]))
@@ -250,20 +250,20 @@ class Statistics:
 
     def _at(self, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
         """Values at positions in the sorted sequence, spread evenly over their interval."""
-        where = np.searchsorted(self._until, ranks, side="right")
+        where = np.searchsorted(self._cumulative, ranks, side="right")
         low = self.low[where]
         if self.exact:
             return low
         number = self.counts[where]
-        share = (ranks - (self._until[where] - number) + 0.5) / number
-        found = low + (self.high[where] - low) * share
+        share = (ranks - (self._cumulative[where] - number) + 0.5) / number
+        values = low + (self.high[where] - low) * share
         # The ends are known better than their intervals are.
-        found = np.where(ranks == 0, self.minimum, found)
-        found = np.where(ranks == self.count - 1, self.maximum, found)
-        return np.clip(found, self.minimum, self.maximum)
+        values = np.where(ranks == 0, self.minimum, values)
+        values = np.where(ranks == self.count - 1, self.maximum, values)
+        return np.clip(values, self.minimum, self.maximum)
 
     @cached_property
-    def _until(self) -> NDArray[np.int64]:
+    def _cumulative(self) -> NDArray[np.int64]:
         return np.cumsum(self.counts)
 
     @property

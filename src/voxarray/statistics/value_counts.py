@@ -48,18 +48,22 @@ class Counts:
 
     def as_dict(self) -> dict[int | float, int]:
         """Voxels per value, ascending; whole numbers are integers, also those of float voxels."""
-        whole = self.values.dtype.kind in "biu" or bool(np.all(self.values == self.values.round()))
+        are_whole = self.values.dtype.kind in "biu" or bool(
+            np.all(self.values == self.values.round())
+        )
         finite = self.values.dtype.kind in "biu" or bool(np.isfinite(self.values).all())
-        values = [int(value) for value in self.values] if whole and finite else self.values.tolist()
+        values = (
+            [int(value) for value in self.values] if are_whole and finite else self.values.tolist()
+        )
         return dict(zip(values, self.counts.tolist(), strict=True))
 
-    def percentiles(self, wanted: NDArray | list[float]) -> NDArray[np.float64]:
+    def percentiles(self, percents: NDArray | list[float]) -> NDArray[np.float64]:
         """What ``numpy.percentile`` (method linear) says of the voxels.
 
         Args:
-            wanted: Between 0 and 100.
+            percents: Between 0 and 100.
         """
-        positions = np.asarray(wanted, float) / 100 * (self.total - 1)
+        positions = np.asarray(percents, float) / 100 * (self.total - 1)
         below = np.floor(positions).astype(np.int64)
         low, high = self._at(below), self._at(np.minimum(below + 1, self.total - 1))
         result: NDArray[np.float64] = low + (high - low) * (positions - below)
@@ -67,11 +71,11 @@ class Counts:
 
     def _at(self, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
         """Values at positions in the sorted sequence of all voxels."""
-        found = self.values[np.searchsorted(self._until, ranks, side="right")]
-        return found.astype(np.float64)
+        values = self.values[np.searchsorted(self._cumulative, ranks, side="right")]
+        return values.astype(np.float64)
 
     @cached_property
-    def _until(self) -> NDArray[np.int64]:
+    def _cumulative(self) -> NDArray[np.int64]:
         return np.cumsum(self.counts)
 
 
@@ -123,18 +127,18 @@ def _counted(source: Source, mask: Source | None, report: Progress | None) -> Co
     values, counts = tally.as_counts()
     if source.scaling is None:
         return Counts(values, counts)
-    values, places = np.unique(source.scaling.apply(values), return_inverse=True)
-    return Counts(values, _added(places, counts, len(values)))
+    values, inverse = np.unique(source.scaling.apply(values), return_inverse=True)
+    return Counts(values, _added(inverse, counts, len(values)))
 
 
 def count_nonzero(source: Source, report: Progress | None = None) -> int:
     """Number of voxels that are not 0, in one pass; NaN is not 0."""
     require_room(source, 1, "counting")
-    found = 0
+    total = 0
     for _, voxels in pieces(source, report):
-        found += int(np.count_nonzero(voxels))
+        total += int(np.count_nonzero(voxels))
         del voxels  # or it would be held while the next one is read
-    return found
+    return total
 
 
 def is_small_integer(dtype: np.dtype) -> bool:
@@ -147,10 +151,10 @@ def _count_sorted(source: Source, report: Progress | None) -> Counts:
     counts = np.empty(0, np.int64)
     require_room(source, _SORTING, "counting")
     for _, voxels in pieces(source, report):
-        here, there = count_block(voxels)
+        block_values, block_counts = count_block(voxels)
         del voxels  # or it would be held while the next one is read
-        merged, places = np.unique(np.concatenate([values, here]), return_inverse=True)
-        counts = _added(places, np.concatenate([counts, there]), len(merged))
+        merged, inverse = np.unique(np.concatenate([values, block_values]), return_inverse=True)
+        counts = _added(inverse, np.concatenate([counts, block_counts]), len(merged))
         values = merged
         if len(values) > MAX_VALUES:
             raise UnsupportedError(
@@ -162,8 +166,8 @@ def _count_sorted(source: Source, report: Progress | None) -> Counts:
     return Counts(values, counts)
 
 
-def _added(places: NDArray, counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def _added(indices: NDArray, counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Sum of the counts that belong to each place; exact, unlike ``bincount`` with weights."""
     result = np.zeros(size, np.int64)
-    np.add.at(result, places, counts)
+    np.add.at(result, indices, counts)
     return result
