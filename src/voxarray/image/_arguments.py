@@ -89,8 +89,11 @@ def require_no_other_place(tensor: Any, affine: NDArray[np.float64]) -> None:
         raise TypeError("a DataArray brings its own geometry: use from_xarray(array)")
     if not is_meta_tensor(tensor):
         return
-    own = affine_of(tensor)
-    if not (np.array_equal(own, np.eye(4)) or np.allclose(own, affine, rtol=1e-5, atol=1e-4)):
+    own_affine = affine_of(tensor)
+    if not (
+        np.array_equal(own_affine, np.eye(4))
+        or np.allclose(own_affine, affine, rtol=1e-5, atol=1e-4)
+    ):
         raise GridError(
             "the MetaTensor has another affine than the image: make an image of it, "
             "vx.ScalarImage(tensor=tensor), or pass tensor.as_tensor() if no voxel has moved",

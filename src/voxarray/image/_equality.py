@@ -12,29 +12,33 @@ if TYPE_CHECKING:
     from voxarray.image.image import Image
 
 
-def same(one: Image, other: Image) -> bool:
-    """What ``one == other`` says."""
-    if one is other:
+def same(first: Image, second: Image) -> bool:
+    """What ``first == second`` says."""
+    if first is second:
         return True
-    if type(one) is not type(other) or (DATA in one) != (DATA in other):
+    if type(first) is not type(second) or (DATA in first) != (DATA in second):
         return False
-    return _same_fields(one, other) and _same_voxels(one, other)
+    return _same_fields(first, second) and _same_voxels(first, second)
 
 
-def _same_fields(one: Image, other: Image) -> bool:
-    ours, theirs = (
+def _same_fields(first: Image, second: Image) -> bool:
+    first_fields, second_fields = (
         {key: value for key, value in image.items() if key not in (DATA, AFFINE)}
-        for image in (one, other)
+        for image in (first, second)
     )
-    return ours.keys() == theirs.keys() and all(_equal(ours[k], theirs[k]) for k in ours)
+    return first_fields.keys() == second_fields.keys() and all(
+        _equal(first_fields[k], second_fields[k]) for k in first_fields
+    )
 
 
-def _same_voxels(one: Image, other: Image) -> bool:
-    if DATA not in one:
-        return one.source.token() == other.source.token()
-    return one.grid == other.grid and np.array_equal(one.numpy(), other.numpy(), equal_nan=False)
+def _same_voxels(first: Image, second: Image) -> bool:
+    if DATA not in first:
+        return first.source.token() == second.source.token()
+    return first.grid == second.grid and np.array_equal(
+        first.numpy(), second.numpy(), equal_nan=False
+    )
 
 
-def _equal(one: Any, other: Any) -> bool:
+def _equal(first: Any, second: Any) -> bool:
     # Metadata may hold arrays, for which == is not a bool.
-    return one is other or (type(one) is type(other) and np.array_equal(one, other))
+    return first is second or (type(first) is type(second) and np.array_equal(first, second))

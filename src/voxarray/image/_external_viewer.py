@@ -80,8 +80,8 @@ def _guesses() -> Iterator[Path]:
         yield from sorted(programs.glob("ITK-SNAP*/bin/itk-snap.exe"), reverse=True)
         yield from sorted(programs.glob("Slicer*/slicer.exe"), reverse=True)
     else:
-        found = (shutil.which(name) for name in ("itksnap", "itk-snap", "Slicer"))
-        yield from (Path(path) for path in found if path)
+        located = (shutil.which(name) for name in ("itksnap", "itk-snap", "Slicer"))
+        yield from (Path(path) for path in located if path)
 
 
 def _own_file(image: Drawable) -> str | None:

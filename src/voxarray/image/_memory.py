@@ -44,8 +44,8 @@ def _may_alias_leaf(voxels: NDArray, leaf: Source) -> bool:
 
 def _is_held(leaf: Source) -> bool:
     """Whether anything of a leaf may be in memory; what is read of files is nobody else's."""
-    held = leaf.in_memory or leaf.lazy or isinstance(leaf, ArraySource)
-    return held or getattr(leaf, "tensor", None) is not None
+    is_held = leaf.in_memory or leaf.lazy or isinstance(leaf, ArraySource)
+    return is_held or getattr(leaf, "tensor", None) is not None
 
 
 def private_copy(value: Any) -> Any:
@@ -57,5 +57,5 @@ def private_copy(value: Any) -> Any:
     if type(value) in (list, set, bytearray):
         return type(value)(map(private_copy, value))
     if type(value) is dict:
-        return {key: private_copy(one) for key, one in value.items()}
+        return {key: private_copy(item) for key, item in value.items()}
     return value

@@ -30,7 +30,7 @@ class Origin:
     """One path, or several whose voxels are concatenated along C.
 
     Attributes:
-        given: The paths as the user wrote them, ``~`` expanded.
+        paths: The paths as the user wrote them, ``~`` expanded.
         resolved: The same, absolute: the working directory may change before they are opened.
         single: Whether one path was given, not a sequence of them.
         reader: What turns a path into an array and an affine; None for voxarray's own readers.
@@ -38,7 +38,7 @@ class Origin:
             files these are is told by the files themselves.
     """
 
-    given: tuple[OnePath, ...]
+    paths: tuple[OnePath, ...]
     resolved: tuple[Any, ...]
     single: bool
     reader: Reader | None
@@ -61,29 +61,29 @@ class Origin:
             StateError: If ``~user`` names no user.
         """
         single = isinstance(path, (str, os.PathLike)) or is_zarr_store(path)
-        given = (_one(path, owner),) if single else _several(path, owner)
+        paths = (_single(path, owner),) if single else _several(path, owner)
         if verify:
-            for one in given:
-                _require_existing(one)
-        resolved = tuple(map(_resolved, given))
+            for item in paths:
+                _require_existing(item)
+        resolved = tuple(map(_resolved, paths))
         guarded = tuple(_guarded(resolved)) if verify and reader is None else ()
-        return cls(given, resolved, single, reader, guarded)
+        return cls(paths, resolved, single, reader, guarded)
 
     @property
     def path(self) -> OnePath | list[OnePath]:
         """What `Image.path` says."""
-        return self.given[0] if self.single else list(self.given)
+        return self.paths[0] if self.single else list(self.paths)
 
     @property
     def text(self) -> str | list[str]:
         """What ``image["path"]`` says."""
-        texts = [str(one) for one in self.given]
+        texts = [str(path) for path in self.paths]
         return texts[0] if self.single else texts
 
     @property
     def stem(self) -> str | list[str]:
         """Names up to the first dot."""
-        stems = [_name(one).split(".")[0] for one in self.given]
+        stems = [_name(path).split(".")[0] for path in self.paths]
         return stems[0] if self.single else stems
 
     def open(self) -> Source:
@@ -92,9 +92,9 @@ class Origin:
         Raises:
             SourceChangedError: If a file of a set is no longer the one that was found.
         """
-        for one in self.guarded:
-            os.close(one.open())
-        sources = [self._open(one) for one in self.resolved]
+        for item in self.guarded:
+            os.close(item.open())
+        sources = [self._open(item) for item in self.resolved]
         return sources[0] if self.single else ConcatSource.of(sources)
 
     def _open(self, path: Any) -> Source:
@@ -111,10 +111,10 @@ def _several(path: Any, owner: str) -> tuple[OnePath, ...]:
         )
     if not path:
         raise ValueError("The sequence of paths is empty; an image needs at least one")
-    return tuple(_one(one, owner) for one in path)
+    return tuple(_single(item, owner) for item in path)
 
 
-def _one(path: Any, owner: str) -> OnePath:
+def _single(path: Any, owner: str) -> OnePath:
     _refuse_voxels(path, owner)
     if is_zarr_store(path):
         return path
@@ -156,9 +156,9 @@ def _require_existing(path: OnePath) -> None:
 
 def _guarded(paths: Sequence[Any]) -> Iterator[FileIdentity]:
     for path in paths:
-        known = None if is_zarr_store(path) or is_url(path) else format_of(path)
-        if known is not None and known.identity == "set":
-            yield from (FileIdentity.of(one) for one in files_of(path) if os.path.isfile(one))
+        file_format = None if is_zarr_store(path) or is_url(path) else format_of(path)
+        if file_format is not None and file_format.identity == "set":
+            yield from (FileIdentity.of(file) for file in files_of(path) if os.path.isfile(file))
 
 
 def _resolved(path: OnePath) -> Any:

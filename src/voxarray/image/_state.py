@@ -167,8 +167,8 @@ class ImageState(SubjectMember, Record):
 
         backing = self._backing
         origin, table = backing.header_of_space, backing.label_table  # anybody may edit a tensor
-        made = TensorSource(tensor, backing.affine, backing.channels, origin=origin)
-        return Window.of(replace(made, label_table=table)).recorded(*backing.history)
+        tensor_source = TensorSource(tensor, backing.affine, backing.channels, origin=origin)
+        return Window.of(replace(tensor_source, label_table=table)).recorded(*backing.history)
 
     @property
     def dtype(self) -> np.dtype:
@@ -195,11 +195,11 @@ class ImageState(SubjectMember, Record):
     def memory_report(self) -> MemoryReport:
         """Bytes on disk, per chunk, in memory now, as a tensor, and at the peak of loading."""
         loaded, backing = DATA in self, self._backing
-        held = math.prod(self.shape) * backing.dtype.itemsize if backing.base.in_memory else 0
+        held_bytes = math.prod(self.shape) * backing.dtype.itemsize if backing.base.in_memory else 0
         return MemoryReport(
             on_disk=backing.base.bytes_on_disk,
             chunk=math.prod(self.chunks) * self.dtype.itemsize,
-            resident=self.memory if loaded else held,
+            resident=self.memory if loaded else held_bytes,
             tensor=self.memory,
             projected_peak=0 if loaded else projected_peak(backing, tensor_dtype(backing.dtype)),
         )
@@ -242,7 +242,7 @@ class ImageState(SubjectMember, Record):
         same = np.shape(tensor)[:1] == self.shape[:1]
         channels = self._backing.channels if same else Channels()
         history = (*self._backing.history, entry("set_data", {}))
-        self._hold(voxels_argument(tensor, self.affine, channels), history)
+        self._set_voxels(voxels_argument(tensor, self.affine, channels), history)
 
     @names_exhaustion
     def load(self) -> None:
@@ -254,9 +254,10 @@ class ImageState(SubjectMember, Record):
         backing = self._backing
         needed = projected_peak(backing, tensor_dtype(backing.dtype))
         self._require_memory(max(needed, self.memory) if self._shares else needed, "load()")
-        held = getattr(backing.base, "tensor", None)
-        if self._shares and is_tensor(held) and backing.is_whole:
-            tensor = private_tensor(held)  # as it is: its device, and what NumPy has no type for
+        existing = getattr(backing.base, "tensor", None)
+        if self._shares and is_tensor(existing) and backing.is_whole:
+            # As it is: its device, and what NumPy has no type for.
+            tensor = private_tensor(existing)
         else:
             tensor = self._own_tensor(read_tensor(backing))
         self._warn_of_nans(tensor)
@@ -332,15 +333,17 @@ class ImageState(SubjectMember, Record):
             alone._adopt(compact(self.data, sent=sent))
         elif window is not None and window.base.in_memory and not window.is_whole:
             part = materialise(window, window.dtype).copy(order="K")
-            held = ArraySource(part, window.affine, window.channels, origin=window.original_header)
-            held = replace(held, label_table=window.label_table)
-            alone._window = Window.of(held).recorded(*window.history)
+            source = ArraySource(
+                part, window.affine, window.channels, origin=window.original_header
+            )
+            source = replace(source, label_table=window.label_table)
+            alone._window = Window.of(source).recorded(*window.history)
             alone._shares = False
         return alone
 
     # --- Inside ---------------------------------------------------------------------------------
 
-    def _hold(self, source: Source, history: History = ()) -> None:
+    def _set_voxels(self, source: Source, history: History = ()) -> None:
         """Make voxels in memory, or lazy ones, the image's own."""
         dict.pop(self, DATA, None)
         window = Window.of(source).recorded(*history)

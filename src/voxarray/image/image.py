@@ -124,7 +124,7 @@ class Image(
             self._store(key, value)
         checked = None if affine is None else affine_argument(affine)
         if tensor is not None:
-            self._hold(voxels_argument(tensor, checked))
+            self._set_voxels(voxels_argument(tensor, checked))
         elif checked is not None:
             self._store(AFFINE, checked)
 
@@ -215,8 +215,8 @@ class Image(
             MemoryBudgetError: If they need more memory than allowed.
         """
         source = self.source
-        held = math.prod(source.shape) * source.dtype.itemsize if source.base.in_memory else 0
-        self._require_memory(max(held, projected_peak(source, source.dtype)), "compute()")
+        held_bytes = math.prod(source.shape) * source.dtype.itemsize if source.base.in_memory else 0
+        self._require_memory(max(held_bytes, projected_peak(source, source.dtype)), "compute()")
         voxels = materialise(source, source.dtype)
         if may_alias(voxels, source):
             voxels = voxels.copy(order="K")
@@ -345,18 +345,18 @@ class Image(
         window = Window.of(lazy)
         return self._on(window.recorded(*source.history))
 
-    def _checked_type(self, given: str | None) -> str:
+    def _checked_type(self, kind: str | None) -> str:
         fixed = self.fixed_type
-        if fixed is not None and given not in (None, fixed):
+        if fixed is not None and kind not in (None, fixed):
             raise ValueError(
-                f"Type of {self.__class__.__name__} is always {fixed!r}, not {given!r}: use Image"
+                f"Type of {self.__class__.__name__} is always {fixed!r}, not {kind!r}: use Image"
             )
-        if fixed is None and given is None:
+        if fixed is None and kind is None:
             warn_caller(
                 "Not specifying the image type is deprecated; use ScalarImage or LabelMap",
                 FutureWarning,
             )
-        return given or fixed or INTENSITY
+        return kind or fixed or INTENSITY
 
 
 learn_to_collate(Image)  # where images come to a process by other ways, such as to a worker

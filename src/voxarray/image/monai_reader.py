@@ -55,7 +55,7 @@ class MonaiReader:
         """
         if isinstance(data, (str, os.PathLike)):
             return open_source(data).level(self.level)
-        return [open_source(one).level(self.level) for one in data]
+        return [open_source(path).level(self.level) for path in data]
 
     def get_data(self, img: Any) -> tuple[NDArray, dict[str, Any]]:
         """Voxels and metadata of what `read` opened.
@@ -66,14 +66,14 @@ class MonaiReader:
         """
         sources = img if isinstance(img, (list, tuple)) else [img]
         first = sources[0]
-        if any(not one.grid.isclose(first.grid) for one in sources[1:]):
+        if any(not source.grid.isclose(first.grid) for source in sources[1:]):
             raise GridError(
                 "the files are on different grids, and MONAI makes channels of them: resample them "
                 "onto one first",
                 code="GRIDS_DIFFER",
                 path=first.path,
             )
-        read = [materialise(one, one.dtype) for one in sources]
+        read = [materialise(source, source.dtype) for source in sources]
         voxels = read[0] if len(read) == 1 else np.concatenate(read)
         several = len(voxels) > 1
         array = np.moveaxis(voxels, 0, -1) if several else voxels[0]

@@ -98,8 +98,8 @@ class TorchioBackend:
             items = (*items, Ellipsis)
         position = items.index(Ellipsis)
         missing = 4 - (len(items) - 1)
-        whole = (*items[:position], *[slice(None)] * missing, *items[position + 1 :])
-        part: torch.Tensor = self._image[whole].data
+        full_index = (*items[:position], *[slice(None)] * missing, *items[position + 1 :])
+        part: torch.Tensor = self._image[full_index].data
         return part
 
     def to_tensor(self) -> torch.Tensor:

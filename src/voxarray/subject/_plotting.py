@@ -77,15 +77,15 @@ class PlotMixin:
     @names_exhaustion
     def _repr_html_(self) -> str | None:
         """All images as notebooks show them; None, hence text, without matplotlib."""
-        shown = [(name, image._repr_html_()) for name, image in self._images.items()]
-        if any(text is None for _, text in shown):
+        texts = [(name, image._repr_html_()) for name, image in self._images.items()]
+        if any(text is None for _, text in texts):
             return None
         rows = "".join(
             f"<tr><th>{html.escape(str(key))}</th><td>{html.escape(_short(value))}</td></tr>"
             for key, value in self._facts.items()
         )
         table = f"<table>{rows}</table>" if self._facts else ""
-        return table + "".join(f"<h4>{html.escape(name)}</h4>{text}" for name, text in shown)
+        return table + "".join(f"<h4>{html.escape(name)}</h4>{text}" for name, text in texts)
 
 
 def _short(value: Any) -> str:

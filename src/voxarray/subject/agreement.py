@@ -32,7 +32,9 @@ def require_sliced_alike(images: Images, key: Any) -> None:
     Raises:
         IndexError, TypeError, ValueError: If a key does not fit an image.
     """
-    if all(Selection.whole(one.shape)[key].is_all_space_of(one.shape) for one in images.values()):
+    if all(
+        Selection.whole(image.shape)[key].is_all_space_of(image.shape) for image in images.values()
+    ):
         return
     first = next(iter(images))
     require_same(images, "spatial_shape", 0, 0)
@@ -76,10 +78,14 @@ def require_same(images: Images, attribute: str, relative: float, absolute: floa
         raise _differing(attribute, values, "check which files belong together")
 
 
-def _close(one: NDArray, other: NDArray, relative: float, absolute: float) -> bool:
-    if one.shape != other.shape or one.dtype.kind not in "biuf" or other.dtype.kind not in "biuf":
-        return bool(np.array_equal(one, other))
-    return bool(np.allclose(one, other, rtol=relative, atol=absolute))
+def _close(first: NDArray, second: NDArray, relative: float, absolute: float) -> bool:
+    if (
+        first.shape != second.shape
+        or first.dtype.kind not in "biuf"
+        or second.dtype.kind not in "biuf"
+    ):
+        return bool(np.array_equal(first, second))
+    return bool(np.allclose(first, second, rtol=relative, atol=absolute))
 
 
 def _differing(attribute: str, values: Mapping[str, Any], advice: str) -> StateError:

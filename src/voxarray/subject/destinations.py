@@ -26,30 +26,30 @@ def prepared(
         UnsupportedError: If it is a URL of no bucket (``UNSUPPORTED_DESTINATION``).
     """
     images = list(names)
-    place = destination_of(folder)
-    if not is_url(place):
-        place = os.path.expanduser(local_destination(folder))
-    named = writable_format(os.path.basename(os.path.normpath(place)))
-    if named is not None:
+    root = destination_of(folder)
+    if not is_url(root):
+        root = os.path.expanduser(local_destination(folder))
+    image_format = writable_format(os.path.basename(os.path.normpath(root)))
+    if image_format is not None:
         raise ValueError(
-            f"{os.fspath(folder)!r} names one {named.name} image, and a subject is saved to a "
-            f"folder, one file for each of {', '.join(images)}: give a folder, and the "
+            f"{os.fspath(folder)!r} names one {image_format.name} image, and a subject is saved "
+            f"to a folder, one file for each of {', '.join(images)}: give a folder, and the "
             'format as suffix=".nii.gz"'
         )
     files = {name: _file(name, suffix) for name in images}
-    if is_url(place):
-        targets = {name: f"{place.rstrip('/')}/{file}" for name, file in files.items()}
+    if is_url(root):
+        targets = {name: f"{root.rstrip('/')}/{file}" for name, file in files.items()}
         for target in () if overwrite else targets.values():
             written = writable_format(target)
             refuse_existing(target, written is not None and written.identity == "zarr")
         return targets
-    paths = {name: Path(place) / file for name, file in files.items()}
+    paths = {name: Path(root) / file for name, file in files.items()}
     try:
         existing = [str(path) for path in paths.values() if path.exists()]
         if overwrite or not existing:
-            Path(place).mkdir(parents=True, exist_ok=True)
+            Path(root).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise refusal(error, str(Path(place))) from error
+        raise refusal(error, str(Path(root))) from error
     if existing and not overwrite:
         raise ArchiveExistsError(
             f"there is {existing[0]} already: use overwrite=True (--overwrite) to replace it",

@@ -44,23 +44,23 @@ class SavingCall:
 
     def require_undisturbed(self) -> None:
         """Raise `ArchiveError` (``OVERTAKEN``) if somebody else has replaced what was saved."""
-        others = [path for path, saved in self._saved.items() if _found(path) != saved]
-        if others:
-            rest = [path for path in self._paths if path not in others]
+        changed = [path for path, saved in self._saved.items() if _identity_of(path) != saved]
+        if changed:
+            rest = [path for path in self._paths if path not in changed]
             beside = f", so they may not belong to {', '.join(rest)}" if rest else ""
             raise ArchiveError(
-                f"somebody else has replaced or deleted {', '.join(others)} while the subject was "
+                f"somebody else has replaced or deleted {', '.join(changed)} while the subject was "
                 f"saved{beside}: let only one process save at a time, and save the subject again "
                 "with overwrite=True",
                 code="OVERTAKEN",
-                path=others[0],
+                path=changed[0],
             )
 
     def _expected(self, path: str) -> Hashable:
         """What will be there as long as nobody replaces it: of an archive, this very call."""
         if self.facts is not None and _is_archive(path):
             return str(self.facts[KEY]["call"])
-        return _found(path)
+        return _identity_of(path)
 
 
 def _is_archive(path: str) -> bool:
@@ -70,7 +70,7 @@ def _is_archive(path: str) -> bool:
     return is_zarr and not (is_url(path) and is_zip_name(path))
 
 
-def _found(path: str) -> Hashable:
+def _identity_of(path: str) -> Hashable:
     """What tells a file that is there now from others; None if there is none."""
     if _is_archive(path):
         return _call_of(path)
@@ -80,10 +80,10 @@ def _found(path: str) -> Hashable:
         address = Address.parse(path)
         return WritableObjects.at(address.parent.url).stat(address.name)
     try:
-        found = [os.stat(file) for file in files_of(path)]
+        statuses = [os.stat(file) for file in files_of(path)]
     except OSError:
         return None
-    return tuple((one.st_ino, one.st_mtime_ns, one.st_size) for one in found)
+    return tuple((status.st_ino, status.st_mtime_ns, status.st_size) for status in statuses)
 
 
 def _call_of(path: str) -> str | None:

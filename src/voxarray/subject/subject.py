@@ -50,7 +50,7 @@ class Subject(PlotMixin, dict[str, Any]):
     """
 
     def __init__(self, *fields: Mapping[str, Any], **more: Any) -> None:
-        if len(fields) > 1 or not all(isinstance(one, Mapping) for one in fields):
+        if len(fields) > 1 or not all(isinstance(item, Mapping) for item in fields):
             is_path = len(fields) == 1 and isinstance(fields[0], (str, os.PathLike))
             how = "; images are opened by themselves, vx.Subject(t1=vx.ScalarImage(path))"
             raise ValueError(
