@@ -21,7 +21,7 @@ def test_least_recently_used_blocks_go_first():
     cache.get("a", lambda: pytest.fail("it is there"))
     cache.get("d", lambda: block(30))
     assert [key in cache for key in "abcd"] == [True, False, True, True]
-    assert (cache.nbytes, cache.made) == (90, 4)
+    assert (cache.nbytes, cache.blocks_made) == (90, 4)
 
 
 def test_a_block_beyond_the_limit_is_made_but_not_kept():
@@ -56,7 +56,7 @@ def test_threads_that_want_one_block_make_it_once():
 
     with ThreadPoolExecutor(8) as pool:
         blocks = list(pool.map(fetch, range(8)))
-    assert cache.made == 1
+    assert cache.blocks_made == 1
     assert all(found is blocks[0] for found in blocks)
 
 

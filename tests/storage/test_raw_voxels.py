@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxarray.core.errors import TruncatedError
-from voxarray.source.slabs import Slabs, copy_held, within
+from voxarray.source.slabs import Slabs, copy_from_slab, within
 from voxarray.storage import raw_voxels
 from voxarray.storage.raw_voxels import RawVoxels
 
@@ -92,5 +92,5 @@ def test_slabs_tile_the_array_in_disk_order(shape, itemsize, target, data):
     box = [r if r.step > 0 else r[::-1] for r in box]
     out = np.full([len(r) for r in box], -1)
     for slab in slabs.touching(box):
-        copy_held(flat[within(slab)], slab, box, out)
+        copy_from_slab(flat[within(slab)], slab, box, out)
     assert np.array_equal(out, flat[np.ix_(*box)])

@@ -128,8 +128,8 @@ class DaskSource(Source):
     @property
     def reading_bytes(self) -> int:
         """Blocks that threads compute at once: what each is computed from, between, and itself."""
-        block, whole = (math.prod(sizes) for sizes in (self.chunks, self.shape))
-        return 3 * min(settings.threads() * block, whole) * self.dtype.itemsize
+        block, total = (math.prod(sizes) for sizes in (self.chunks, self.shape))
+        return 3 * min(settings.threads() * block, total) * self.dtype.itemsize
 
     def read(self, selection: Selection) -> NDArray:
         is_all = selection == Selection.whole(self.shape)

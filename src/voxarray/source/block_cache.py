@@ -47,21 +47,21 @@ class BlockCache:
         self._blocks: OrderedDict[Hashable, Any] = OrderedDict()
         self._making: dict[Hashable, Future[Any]] = {}
         self.nbytes = 0
-        self.made = 0
+        self.blocks_made = 0
 
     def get(self, key: Hashable, make: Callable[[], Block]) -> Block:
         """The block named ``key``, made if it is not here; never to be written to."""
         with self._lock:
             if key in self._blocks:
                 self._blocks.move_to_end(key)
-                found: Block = self._blocks[key]
-                return found
+                cached: Block = self._blocks[key]
+                return cached
             awaited = self._making.get(key)
             if awaited is None:
                 promise = self._making[key] = Future()
         if awaited is not None:
-            made: Block = awaited.result()
-            return made
+            computed: Block = awaited.result()
+            return computed
         return self._make(key, make, promise)
 
     def __contains__(self, key: Hashable) -> bool:
@@ -73,10 +73,10 @@ class BlockCache:
             self._blocks.clear()
             self.nbytes = 0
 
-    def drop(self, named: Callable[[Hashable], bool]) -> None:
-        """Drop the blocks whose key is ``named``, such as those of a file that is done with."""
+    def drop(self, is_dropped: Callable[[Hashable], bool]) -> None:
+        """Drop the blocks whose keys are ``is_dropped``, such as those of a file no longer read."""
         with self._lock:
-            for key in [key for key in self._blocks if named(key)]:
+            for key in [key for key in self._blocks if is_dropped(key)]:
                 self.nbytes -= self._blocks.pop(key).nbytes
 
     def _make(self, key: Hashable, make: Callable[[], Block], promise: Future[Any]) -> Block:
@@ -91,7 +91,7 @@ class BlockCache:
             raise
         with self._lock:
             self._making.pop(key, None)
-            self.made += 1
+            self.blocks_made += 1
             self._keep(key, block, limit)
         promise.set_result(block)
         return block

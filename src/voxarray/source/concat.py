@@ -90,14 +90,14 @@ class ConcatSource(Source):
     def token(self) -> str:
         return digest("concat", *(part.token() for part in self.parts))
 
-    def _runs(self, wanted: range) -> Iterator[tuple[Source, range, slice]]:
-        """Parts that hold wanted channels, which of theirs, and where those go in the result."""
+    def _runs(self, channels: range) -> Iterator[tuple[Source, range, slice]]:
+        """Parts that hold some of the channels, which of theirs, and where these go in `out`."""
         start = 0
         for part in self.parts:
             stop = start + part.shape[0]
-            inside = [n for n, channel in enumerate(wanted) if start <= channel < stop]
-            if inside:
-                taken = wanted[inside[0] : inside[-1] + 1]
-                own = range(taken.start - start, taken.stop - start, taken.step)
-                yield part, own, slice(inside[0], inside[-1] + 1)
+            positions = [n for n, channel in enumerate(channels) if start <= channel < stop]
+            if positions:
+                selected = channels[positions[0] : positions[-1] + 1]
+                local = range(selected.start - start, selected.stop - start, selected.step)
+                yield part, local, slice(positions[0], positions[-1] + 1)
             start = stop

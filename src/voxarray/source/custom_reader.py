@@ -135,11 +135,11 @@ def _call(reader: Reader, path: str) -> tuple[NDArray, NDArray[np.float64]]:
         )
     voxels, affine = result
     try:
-        place = checked_affine(np.eye(4) if affine is None else np.asarray(affine))
+        valid_affine = checked_affine(np.eye(4) if affine is None else np.asarray(affine))
         array = as_4d(np.asarray(voxels))
     except VoxarrayError as error:
         error.path = path
         raise
     array = array.astype(array.dtype.newbyteorder("="), copy=False)[...]
     array.flags.writeable = False  # this view of it: others may read from the cache, too
-    return array, place
+    return array, valid_affine

@@ -86,9 +86,9 @@ class SourceArray:
 def _pieces(item: Any, size: int) -> Iterator[Piece]:
     """Runs of evenly spaced voxels that make up the item, none if it is empty."""
     if isinstance(item, slice):
-        taken = range(size)[item]
-        if taken:
-            yield slice(0, len(taken)), taken
+        selected = range(size)[item]
+        if selected:
+            yield slice(0, len(selected)), selected
         return
     indices = np.atleast_1d(np.asarray(item))
     if indices.dtype == bool:

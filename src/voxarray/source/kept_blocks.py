@@ -33,8 +33,8 @@ def _files(source: Any) -> Iterator[Hashable]:
         return
     for field in fields(source):
         value = getattr(source, field.name)
-        for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, Source):
-                yield from _files(one)
-            elif hasattr(one, "identity"):  # files that are no images of their own: of a series
-                yield one.identity
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, Source):
+                yield from _files(item)
+            elif hasattr(item, "identity"):  # files that are no images of their own: of a series
+                yield item.identity

@@ -35,15 +35,15 @@ def materialise(source: Source, dtype: np.dtype) -> NDArray:
         source: What to read, all of it.
         dtype: The source's own type, or one that its voxels are to be cast to.
     """
-    whole = Selection.whole(source.shape)
+    selection = Selection.whole(source.shape)
     if _at_once(source, dtype):
-        voxels = source.read(whole)
+        voxels = source.read(selection)
         if voxels.dtype == dtype and _is_editable(voxels):
             return voxels
-        parts: Iterable[Piece] = [(whole, voxels)]
+        parts: Iterable[Piece] = [(selection, voxels)]
     else:
         parts = pieces(source)
-    result = whole.empty(dtype)
+    result = selection.empty(dtype)
     for box, voxels in parts:
         cast(voxels, result[box.slices()])
         del voxels  # or it would be held while the next one is read
@@ -53,17 +53,21 @@ def materialise(source: Source, dtype: np.dtype) -> NDArray:
 def projected_peak(source: Source, dtype: np.dtype) -> int:
     """Bytes that `materialise` needs at its peak, result included, above what is held already."""
     voxels = math.prod(source.shape)
-    result, own = voxels * dtype.itemsize, voxels * source.dtype.itemsize
+    result, source_bytes = voxels * dtype.itemsize, voxels * source.dtype.itemsize
     if Window.of(source).base.in_memory:
         return 0 if _forward(source) and source.dtype == dtype else result
     if not is_storable(source):  # what computing it needs is of no account
-        return result + own
+        return result + source_bytes
     if source.lazy:
         # dask holds all blocks while it joins them, and each thread may be computing another.
-        return result + own + max(source.reading_bytes, settings.threads() * block_bytes(source))
+        return (
+            result
+            + source_bytes
+            + max(source.reading_bytes, settings.threads() * block_bytes(source))
+        )
     if has_stream(source):
-        return result + max(source.streaming_bytes, min(_WORKING_BYTES, 2 * own))
-    piece = 0 if _at_once(source, dtype) else min(PIECE_BYTES, own)
+        return result + max(source.streaming_bytes, min(_WORKING_BYTES, 2 * source_bytes))
+    piece = 0 if _at_once(source, dtype) else min(PIECE_BYTES, source_bytes)
     return result + max(source.reading_bytes, block_bytes(source)) + piece
 
 

@@ -129,17 +129,17 @@ def pieces_peak(source: Source, per_voxel: int = 0) -> int:
         per_voxel: Bytes that the caller makes of each voxel of a piece.
     """
     itemsize = source.dtype.itemsize
-    own = math.prod(source.shape) * itemsize
+    source_bytes = math.prod(source.shape) * itemsize
     window = Window.of(source)
     if is_sequential(source):
-        piece, reading = min(PIECE_BYTES, own), source.streaming_bytes
+        piece, reading = min(PIECE_BYTES, source_bytes), source.streaming_bytes
     elif window.base.in_memory:
         piece, reading = 0, 0
     else:
-        whole = window.base.lazy or is_decoded_anew(window)
-        piece = block_bytes(source) if whole else min(PIECE_BYTES, block_bytes(source))
+        by_block = window.base.lazy or is_decoded_anew(window)
+        piece = block_bytes(source) if by_block else min(PIECE_BYTES, block_bytes(source))
         reading = source.reading_bytes
-    largest = min(own, max(piece, PIECE_BYTES)) // itemsize
+    largest = min(source_bytes, max(piece, PIECE_BYTES)) // itemsize
     return piece + reading + largest * per_voxel
 
 
@@ -200,16 +200,16 @@ def _boxes(source: Source) -> Iterator[Selection]:
     """Parts of a source that lie in one of its blocks each, in disk order."""
     window = Window.of(source)
     c, w, h, d = (
-        list(cuts(taken, block))
-        for taken, block in zip(window.selection, window.base.chunks, strict=True)
+        list(cuts(indices, block))
+        for indices, block in zip(window.selection, window.base.chunks, strict=True)
     )
     for channels, z, y, x in itertools.product(c, d, h, w):
         yield from _divided(window, Selection((channels, x, y, z)))
 
 
-def cuts(taken: range, block: int) -> Iterator[range]:
-    """Positions in ``taken``, parted where its indices pass from one block to another."""
-    groups = itertools.groupby(range(len(taken)), lambda position: taken[position] // block)
+def cuts(indices: range, block: int) -> Iterator[range]:
+    """Positions in ``indices``, parted where its indices pass from one block to another."""
+    groups = itertools.groupby(range(len(indices)), lambda position: indices[position] // block)
     for _, members in groups:
         positions = list(members)
         yield range(positions[0], positions[-1] + 1)
@@ -229,12 +229,14 @@ def _divided(window: Window, box: Selection) -> Iterator[Selection]:
 
 def _copy_overlap(box: Selection, voxels: NDArray, part: Selection, result: NDArray) -> None:
     """Fill those voxels of ``result`` (which shows ``part``) that lie in the box."""
-    taken, placed = [], []
-    for held, wanted in zip(box, part, strict=True):
-        inside = [n for n, index in enumerate(wanted) if index in held]
-        if not inside:
+    source_slices, target_slices = [], []
+    for box_range, part_range in zip(box, part, strict=True):
+        positions = [n for n, index in enumerate(part_range) if index in box_range]
+        if not positions:
             return
-        first = wanted[inside[0]] - held.start
-        placed.append(slice(inside[0], inside[-1] + 1))
-        taken.append(slice(first, wanted[inside[-1]] - held.start + 1, wanted.step))
-    result[tuple(placed)] = voxels[tuple(taken)]
+        first = part_range[positions[0]] - box_range.start
+        target_slices.append(slice(positions[0], positions[-1] + 1))
+        source_slices.append(
+            slice(first, part_range[positions[-1]] - box_range.start + 1, part_range.step)
+        )
+    result[tuple(target_slices)] = voxels[tuple(source_slices)]

@@ -29,15 +29,15 @@ def with_reductions_found(array: Any) -> Any:
     outputs = set(_flat(array.__dask_keys__()))
     is_changed = False
     for _ in range(_ROUNDS):
-        wanted = _reductions(graph, outputs)
-        if not wanted:
+        keys = _reductions(graph, outputs)
+        if not keys:
             break
-        tasks = [dask.delayed(_if_small)(_delayed(key, graph)) for key in wanted]
-        found = dict(zip(wanted, dask.compute(*tasks), strict=True))
-        small = {key: value for key, value in found.items() if value is not None}
+        tasks = [dask.delayed(_if_small)(_delayed(key, graph)) for key in keys]
+        results = dict(zip(keys, dask.compute(*tasks), strict=True))
+        small = {key: value for key, value in results.items() if value is not None}
         graph.update(small)
         is_changed = is_changed or bool(small)
-        if len(small) < len(wanted):
+        if len(small) < len(keys):
             break
     if not is_changed:
         return array
@@ -49,9 +49,9 @@ def _reductions(graph: dict[Any, Any], outputs: set[Any]) -> list[Any]:
     from dask.core import get_deps, toposort
 
     needed, needing = get_deps(graph)
-    # What a key alone is given, as the voxels of its block, is read with it.
-    given = {key for key, below in needed.items() if not below and len(needing[key]) > 1}
-    roots = [key for key, below in needed.items() if below <= given and key not in given]
+    # An input of one key alone, as the voxels of its block, is read with it.
+    inputs = {key for key, below in needed.items() if not below and len(needing[key]) > 1}
+    roots = [key for key, below in needed.items() if below <= inputs and key not in inputs]
     if len(roots) < 2:
         return []
     bits = {key: 1 << number for number, key in enumerate(roots)}
@@ -83,5 +83,5 @@ def _if_small(value: Any) -> Any:
 
 def _flat(keys: Any) -> list[Any]:
     if isinstance(keys, list):
-        return [one for inner in keys for one in _flat(inner)]
+        return [key for inner in keys for key in _flat(inner)]
     return [keys]

@@ -56,8 +56,8 @@ class Slabs:
     def touching(self, box: Sequence[range]) -> Iterator[Slab]:
         """Slabs that reach into the extent of ascending ranges, one per axis, in disk order."""
         axes = [
-            [range(start, min(start + step, size)) for start in _starts(wanted, step)]
-            for wanted, step, size in zip(box, self.step, self.shape, strict=True)
+            [range(start, min(start + step, size)) for start in _starts(indices, step)]
+            for indices, step, size in zip(box, self.step, self.shape, strict=True)
         ]
         return product(*axes)  # type: ignore[return-value]  # one range of each of four lists
 
@@ -66,11 +66,11 @@ class Slabs:
         return sum(part.start * math.prod(self.shape[axis + 1 :]) for axis, part in enumerate(slab))
 
 
-def overlap(wanted: range, held: range) -> slice:
-    """Positions in ascending ``wanted`` whose values lie in contiguous ``held``."""
-    before = -(-(held.start - wanted.start) // wanted.step)
-    until = -(-(held.stop - wanted.start) // wanted.step)
-    return slice(max(0, before), min(len(wanted), max(0, until)))
+def overlap(indices: range, span: range) -> slice:
+    """Positions in ascending ``indices`` whose values lie in contiguous ``span``."""
+    before = -(-(span.start - indices.start) // indices.step)
+    stop = -(-(span.stop - indices.start) // indices.step)
+    return slice(max(0, before), min(len(indices), max(0, stop)))
 
 
 def within(slab: Slab) -> tuple[slice, slice, slice, slice]:
@@ -81,10 +81,12 @@ def within(slab: Slab) -> tuple[slice, slice, slice, slice]:
 
 def parts_of(box: Sequence[range], slab: Slab) -> list[range]:
     """The part of ascending ranges that stands at the positions of a slab."""
-    return [wanted[part.start : part.stop] for wanted, part in zip(box, slab, strict=True)]
+    return [indices[part.start : part.stop] for indices, part in zip(box, slab, strict=True)]
 
 
-def copy_held(block: NDArray, slab: Sequence[range], box: Sequence[range], out: NDArray) -> None:
+def copy_from_slab(
+    block: NDArray, slab: Sequence[range], box: Sequence[range], out: NDArray
+) -> None:
     """Copy what a decoded slab holds of a box.
 
     Args:
@@ -93,13 +95,13 @@ def copy_held(block: NDArray, slab: Sequence[range], box: Sequence[range], out: 
         box: Ascending ranges that are wanted.
         out: Of the shape of the box.
     """
-    places = tuple(overlap(wanted, held) for wanted, held in zip(box, slab, strict=True))
-    taken = tuple(
-        slice(r.start - held.start, r.stop - held.start, r.step)
-        for r, held in zip((w[p] for w, p in zip(box, places, strict=True)), slab, strict=True)
+    targets = tuple(overlap(indices, span) for indices, span in zip(box, slab, strict=True))
+    sources = tuple(
+        slice(r.start - span.start, r.stop - span.start, r.step)
+        for r, span in zip((w[p] for w, p in zip(box, targets, strict=True)), slab, strict=True)
     )
-    out[places] = block[taken]
+    out[targets] = block[sources]
 
 
-def _starts(wanted: range, step: int) -> range:
-    return range(wanted[0] // step * step, wanted[-1] + 1, step)
+def _starts(indices: range, step: int) -> range:
+    return range(indices[0] // step * step, indices[-1] + 1, step)

@@ -28,9 +28,9 @@ def chosen_metadata(metadata: Mapping[str, Any], channels: range, count: int) ->
     """Metadata of some of ``count`` channels."""
     if channels == range(count) or not any(isinstance(v, VolumeValues) for v in metadata.values()):
         return metadata
-    found = {
+    chosen = {
         key: value.chosen(channels, count) if isinstance(value, VolumeValues) else value
         for key, value in metadata.items()
     }
     # A volume without b-value has no direction, and metadata of it alone would not name any.
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in chosen.items() if value is not None}

@@ -82,10 +82,10 @@ class Window(SourceView):
 
     @property
     def channels(self) -> Channels:
-        taken, channels = self.selection.ranges[0], self.base.channels
+        selected, channels = self.selection.ranges[0], self.base.channels
         # Backwards in time, volumes have a negative step, which no format holds: then it is
         # unknown. Backwards twice is forwards.
-        return replace(channels, step=channels.step * max(0, taken.step))
+        return replace(channels, step=channels.step * max(0, selected.step))
 
     @property
     def path(self) -> str | None:
@@ -148,14 +148,14 @@ class Window(SourceView):
         return digest("window", self.base.token(), self.selection.ranges, self.affine)
 
 
-def _reversed_axes(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[int, ...]:
+def _reversed_axes(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[int, ...]:
     """Axes that run one way by an affine and the other way by another."""
-    return tuple(axis for axis in range(3) if one[:3, axis] @ other[:3, axis] < 0)
+    return tuple(axis for axis in range(3) if first[:3, axis] @ second[:3, axis] < 0)
 
 
 def _covers_the_same(
-    one: NDArray[np.float64],
-    other: NDArray[np.float64],
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
     sizes: tuple[int, ...],
     reversed_axes: tuple[int, ...],
 ) -> bool:
@@ -163,8 +163,8 @@ def _covers_the_same(
 
     The transform Flip reverses voxels and keeps the affine.
     """
-    turned = one.copy()
+    turned = first.copy()
     for axis in reversed_axes:
-        turned[:3, 3] += one[:3, axis] * (sizes[axis] - 1)
+        turned[:3, 3] += first[:3, axis] * (sizes[axis] - 1)
         turned[:3, axis] *= -1
-    return bool(np.allclose(turned, other, rtol=1e-9, atol=1e-9 * np.abs(other).max()))
+    return bool(np.allclose(turned, second, rtol=1e-9, atol=1e-9 * np.abs(second).max()))

@@ -24,7 +24,7 @@ def register(kind: type) -> None:
 
 
 def _collated(batch: Sequence[Any], **_: Any) -> dict[str, Any]:
-    return _fields([_read(one) for one in batch], type(batch[0]).__name__)
+    return _fields([_read(item) for item in batch], type(batch[0]).__name__)
 
 
 def _read(value: Any) -> Any:
@@ -35,13 +35,13 @@ def _read(value: Any) -> Any:
     if hasattr(value, "to_tensor"):
         return {**value, DATA: value.to_tensor(), AFFINE: np.array(value.affine)}
     if isinstance(value, dict):
-        return {key: _read(one) for key, one in value.items()}
+        return {key: _read(item) for key, item in value.items()}
     return value
 
 
 def _fields(batch: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
     require_same_fields(batch, what)
-    return {key: _stacked([one[key] for one in batch], key) for key in batch[0]}
+    return {key: _stacked([item[key] for item in batch], key) for key in batch[0]}
 
 
 def require_same_fields(batch: Sequence[Mapping[str, Any]], what: str) -> None:
@@ -54,16 +54,16 @@ def require_same_fields(batch: Sequence[Mapping[str, Any]], what: str) -> None:
     Raises:
         StateError: Naming the field, and the subject that lacks it (``FIELDS_DIFFER``).
     """
-    fields = list(dict.fromkeys(key for one in batch for key in one))
-    for one in batch:
-        lacking = [key for key in fields if key not in one]
+    fields = list(dict.fromkeys(key for item in batch for key in item))
+    for item in batch:
+        lacking = [key for key in fields if key not in item]
         if lacking:
-            name = one.get("subject")  # which those of a cohort have
-            who = f" ({name})" if isinstance(name, str) else ""
+            name = item.get("subject")  # which those of a cohort have
+            owner = f" ({name})" if isinstance(name, str) else ""
             raise StateError(
-                f"a {what} of the batch{who} lacks {lacking[0]!r}, which another one has: expected "
-                f"the same fields in all of them; leave out each {what} without it (in a cohort, "
-                "cohort.query(...) does so)",
+                f"a {what} of the batch{owner} lacks {lacking[0]!r}, which another one has: "
+                f"expected the same fields in all of them; leave out each {what} without it (in a "
+                "cohort, cohort.query(...) does so)",
                 code="FIELDS_DIFFER",
             )
 
@@ -174,18 +174,18 @@ def _converted(
 ) -> torch.Tensor:
     if tensor.dtype == common:
         return tensor
-    made = tensor.to(common)
-    if _is_whole(tensor) and not _is_whole(made):
-        numbers = made.real if made.is_complex() else made
+    converted = tensor.to(common)
+    if _is_whole(tensor) and not _is_whole(converted):
+        numbers = converted.real if converted.is_complex() else converted
         if not (numbers.isfinite().all() and torch.equal(numbers.to(tensor.dtype), tensor)):
-            types = ", ".join(sorted({_short(one.dtype) for one in all_of_them}))
+            types = ", ".join(sorted({_short(other.dtype) for other in all_of_them}))
             raise UnsupportedError(
                 f"the voxels of {name!r} in a batch have the types {types}: a batch would be "
                 f"{_short(common)}, which does not hold all their values; convert the images to "
                 "one type first, for instance with vx.To",
                 code="UNSUPPORTED_DTYPE",
             )
-    return made
+    return converted
 
 
 def _short(dtype: torch.dtype) -> str:

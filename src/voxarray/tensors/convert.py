@@ -51,8 +51,8 @@ def reading_dtype(source: Source, dtype: torch.dtype | None) -> np.dtype:
 
 def torch_dtype(dtype: np.dtype) -> torch.dtype:
     """Type of the tensor that `torch.from_numpy` makes of an array."""
-    found: torch.dtype = getattr(torch, dtype.name)
-    return found
+    result: torch.dtype = getattr(torch, dtype.name)
+    return result
 
 
 def as_torch_dtype(dtype: Any) -> torch.dtype:
@@ -100,9 +100,9 @@ def compact(tensor: torch.Tensor, *, sent: bool = False) -> torch.Tensor:
         tensor: Any.
         sent: Whether it is for a pickle, from which a plain tensor is read.
     """
-    shown = tensor.numel() * tensor.element_size()
-    made = tensor if tensor.untyped_storage().nbytes() <= shown else tensor.clone()
-    return to_send(made, tensor) if sent else made
+    visible_bytes = tensor.numel() * tensor.element_size()
+    result = tensor if tensor.untyped_storage().nbytes() <= visible_bytes else tensor.clone()
+    return to_send(result, tensor) if sent else result
 
 
 def to_numpy(tensor: torch.Tensor) -> NDArray:

@@ -55,17 +55,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock_in_child)
 
 
-def to_send(tensor: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+def to_send(tensor: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
     """A tensor to be pickled, which arrives as a plain one.
 
     Args:
-        tensor: To be sent: the whole, or a copy of what is shown of it.
-        whole: The tensor that somebody keeps.
+        tensor: To be sent: the original, or a copy of the part that it shows.
+        original: The tensor that somebody keeps.
     """
     if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.requires_grad:
         return tensor
     # Torch also forgets on the way that a tensor is to be conjugated or negated.
-    by_value = tensor is not whole or tensor.is_conj() or tensor.is_neg() or _is_seen(tensor)
+    by_value = tensor is not original or tensor.is_conj() or tensor.is_neg() or _is_seen(tensor)
     return tensor.as_subclass(SentByValue) if by_value else tensor
 
 

@@ -36,12 +36,12 @@ def projected_peak(source: Source, dtype: np.dtype) -> int:
         source: What is read.
         dtype: NumPy type in which it is read (`voxarray.tensors.convert.reading_dtype`).
     """
-    own, plane = source.dtype.itemsize, math.prod(source.shape[1:3])
+    itemsize, plane = source.dtype.itemsize, math.prod(source.shape[1:3])
     voxels = math.prod(source.shape)
     if not is_decoded_anew(source):
-        voxels = min(voxels, max(PIECE_BYTES // own, plane))
+        voxels = min(voxels, max(PIECE_BYTES // itemsize, plane))
     staged = page_locked_bytes(max(voxels * dtype.itemsize, PIECE_BYTES))
-    return 2 * staged + voxels * own + source.reading_bytes
+    return 2 * staged + voxels * itemsize + source.reading_bytes
 
 
 def upload(source: Source, dtype: torch.dtype | None, device: Device) -> torch.Tensor:

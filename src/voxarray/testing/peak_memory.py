@@ -134,7 +134,7 @@ def peak_above_imports(
             stderr=subprocess.STDOUT,
         )
         os.close(writer)  # so that reading ends when the child's copy is closed
-        begun = json.loads(reports.readline() or "{}")
+        baseline = json.loads(reports.readline() or "{}")
         anonymous = _sampled_peak(process, timeout)
         costs = json.loads(reports.readline() or "{}")
         if process.returncode != 0 or not costs:
@@ -144,7 +144,7 @@ def peak_above_imports(
                 code="CHILD_FAILED",
             )
     return Peak(
-        anonymous=max(0, anonymous - begun["anonymous"]),
+        anonymous=max(0, anonymous - baseline["anonymous"]),
         arena_max=environ.get("MALLOC_ARENA_MAX"),
         **costs,
     )
@@ -169,5 +169,5 @@ def _anonymous(pid: int) -> int:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:  # it has just ended
         return 0
-    found = [line for line in status.splitlines() if line.startswith("RssAnon:")]
-    return int(found[0].split()[1]) * 1024 if found else 0
+    lines = [line for line in status.splitlines() if line.startswith("RssAnon:")]
+    return int(lines[0].split()[1]) * 1024 if lines else 0

@@ -69,12 +69,12 @@ class Phantom:
 
     def _plane(self, z: int) -> NDArray:
         x, y, depth = (np.linspace(-1, 1, n, dtype=np.float32) for n in self.shape)
-        inside = (x / 0.8) ** 2 + (y[:, None] / 0.9) ** 2 + (depth[z] / 0.9) ** 2 < 1
+        ellipsoid = (x / 0.8) ** 2 + (y[:, None] / 0.9) ** 2 + (depth[z] / 0.9) ** 2 < 1
         # A sum of products of waves along x, y and z is one product of small matrices.
         texture = (self._waves(1, y) * self._waves(2, depth[z : z + 1])) @ self._waves(0, x).T
-        noise = _random(self.seed, z).standard_normal(inside.shape, dtype=np.float32)
-        noise *= 6 * inside if self.kind == "head" else 150
-        plane: NDArray = np.where(inside, 600 + 40 * texture, 0) + noise
+        noise = _random(self.seed, z).standard_normal(ellipsoid.shape, dtype=np.float32)
+        noise *= 6 * ellipsoid if self.kind == "head" else 150
+        plane: NDArray = np.where(ellipsoid, 600 + 40 * texture, 0) + noise
         return plane.round()
 
     def _waves(self, axis: int, positions: NDArray[np.float32]) -> NDArray[np.float32]:

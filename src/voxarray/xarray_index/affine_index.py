@@ -79,8 +79,8 @@ class AffineIndex(xr.Index):
         self, variables: Mapping[Any, xr.Variable] | None = None
     ) -> dict[Hashable, xr.Variable]:
         # Given variables name what to make: where another index took over an axis, it is absent.
-        wanted = DIMS if variables is None else [d for d in DIMS if d in variables]
-        return {d: self._variable(d, (variables or {}).get(d)) for d in wanted}
+        dims = DIMS if variables is None else [d for d in DIMS if d in variables]
+        return {d: self._variable(d, (variables or {}).get(d)) for d in dims}
 
     def _variable(self, dim: str, old: xr.Variable | None) -> xr.Variable:
         n = DIMS.index(dim)
@@ -104,10 +104,10 @@ class AffineIndex(xr.Index):
                 if key.ndim and key.dims != (dim,):
                     return None  # pointwise: x no longer runs along x
                 key = key.values
-            taken = placement.axes[DIMS.index(dim)].take(key)
-            if taken is None:
+            axis = placement.axes[DIMS.index(dim)].take(key)
+            if axis is None:
                 return None
-            placement = placement.with_axis(DIMS.index(dim), taken)
+            placement = placement.with_axis(DIMS.index(dim), axis)
         return AffineIndex(placement)
 
     def sel(
@@ -168,9 +168,9 @@ class AffineIndex(xr.Index):
         ignore = {n for n, d in enumerate(DIMS) if d in exclude}
         located = self.placement.locate(other.placement, ignore)
         for n in set(range(3)) - ignore:
-            mine, its = self.placement.axes[n], other.placement.axes[n]
+            own_axis, other_axis = self.placement.axes[n], other.placement.axes[n]
             self._check_dropped(other, n, located[n])
-            if not mine.dropped and not _same(mine, located[n], its):
+            if not own_axis.dropped and not _same(own_axis, located[n], other_axis):
                 self._check_reindexable(other, n, bool(ignore))
                 return False
         return True
@@ -183,22 +183,23 @@ class AffineIndex(xr.Index):
         except GridError:
             return False
         return all(
-            mine.dropped == its.dropped and (mine.dropped or _same(mine, there, its))
-            for mine, there, its in zip(
+            own_axis.dropped == other_axis.dropped
+            and (own_axis.dropped or _same(own_axis, indices, other_axis))
+            for own_axis, indices, other_axis in zip(
                 self.placement.axes, located, other.placement.axes, strict=True
             )
         )
 
-    def _check_dropped(self, other: AffineIndex, axis: int, there: range) -> None:
-        mine, its = self.placement.axes[axis], other.placement.axes[axis]
-        if mine.dropped != its.dropped:
+    def _check_dropped(self, other: AffineIndex, axis: int, indices: range) -> None:
+        own_axis, other_axis = self.placement.axes[axis], other.placement.axes[axis]
+        if own_axis.dropped != other_axis.dropped:
             raise self.placement.mismatch(
                 other.placement,
                 f"an integer index took {DIMS[axis]} from one of them",
                 "to broadcast a plane over a volume, drop its coordinates first: "
                 'plane.drop_indexes(["x", "y", "z"])',
             )
-        if mine.dropped and there.start != 0:
+        if own_axis.dropped and indices.start != 0:
             raise self.placement.mismatch(
                 other.placement,
                 f"they are planes at different {DIMS[axis]}",
@@ -236,10 +237,10 @@ class AffineIndex(xr.Index):
             GridError: ``GRID_MISMATCH``.
         """
         indexers: dict[Hashable, Any] = {}
-        for n, there in enumerate(self.placement.locate(other.placement)):
+        for n, positions in enumerate(self.placement.locate(other.placement)):
             axis = self.placement.axes[n]
             if not axis.dropped:
-                indices = np.array(there, dtype=np.int64)
+                indices = np.array(positions, dtype=np.int64)
                 outside = (indices < 0) | (indices >= axis.size)
                 indexers[DIMS[n]] = np.where(outside, -1, indices)
         return indexers
@@ -354,16 +355,18 @@ def has_index(obj: xr.DataArray | xr.Dataset) -> bool:
     return any(isinstance(obj.xindexes.get(dim), AffineIndex) for dim in DIMS)
 
 
-def _same(mine: Axis, there: range, its: Axis) -> bool:
-    forwards = its.size <= 1 or there.step == 1
-    return mine.size == its.size and (not mine.size or (there.start == 0 and forwards))
+def _same(own_axis: Axis, indices: range, other_axis: Axis) -> bool:
+    forwards = other_axis.size <= 1 or indices.step == 1
+    return own_axis.size == other_axis.size and (
+        not own_axis.size or (indices.start == 0 and forwards)
+    )
 
 
 def _appended(placement: Placement, piece: Placement, axis: int) -> Placement:
     located = placement.locate(piece)
     size = placement.shape[axis]
-    wanted = range(size, size + piece.shape[axis])
-    if located[axis] != wanted:
+    expected = range(size, size + piece.shape[axis])
+    if located[axis] != expected:
         raise GridError(
             f"the pieces do not adjoin along {DIMS[axis]}: those before have {size} voxels, so the "
             f"next piece should start at voxel {size}, but it lies at voxels "

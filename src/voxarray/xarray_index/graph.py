@@ -37,7 +37,7 @@ def compose(operation: Operation, inputs: Sequence[da.Array], blocks: Blocks) ->
         inputs: The voxels (C, W, H, D) of its inputs.
         blocks: Sizes of the blocks of the result along C, W, H and D.
     """
-    alone = operation.with_inputs([HeaderOnlySource.of(one) for one in operation.inputs])
+    alone = operation.with_inputs([HeaderOnlySource.of(source) for source in operation.inputs])
     name = f"voxarray-{digest(operation.token(), blocks)}"
     edges = [[0, *itertools.accumulate(sizes)] for sizes in blocks]
     spans = [[range(a, b) for a, b in itertools.pairwise(axis)] for axis in edges]

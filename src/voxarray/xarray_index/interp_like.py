@@ -43,13 +43,13 @@ def _with_geometry(original: Interpolation) -> Interpolation:
             return original(self, other, *args, **kwargs)
         world = _shared_world(self, other)
         plain: Any = other
-        found = original(without_index(self), without_index(plain), *args, **kwargs)
+        result = original(without_index(self), without_index(plain), *args, **kwargs)
         if world is None:
-            return found
+            return result
         try:
-            return with_index(found, world)
+            return with_index(result, world)
         except GridError:  # positions that are no grid, such as a list with gaps
-            return found
+            return result
 
     setattr(interp_like, _MARK, True)
     return interp_like
@@ -61,20 +61,20 @@ def _shared_world(obj: xr.Dataset, other: xr.Dataset | xr.DataArray) -> NDArray[
     Raises:
         GridError: If they point elsewhere (``GRID_MISMATCH``): equal numbers would be other places.
     """
-    mine, theirs = _world(obj), _world(other)
-    if mine is None or theirs is None:
-        return mine
+    world, other_world = _world(obj), _world(other)
+    if world is None or other_world is None:
+        return world
     positions = [np.atleast_1d(other.coords[d].values) for d in DIMS if d in other.coords]
     farthest = max((float(np.abs(p).max()) for p in positions if p.size), default=0.0)
     steps = [abs(float(p[1] - p[0])) for p in positions if p.size > 1]
-    if np.abs(mine - theirs).max() * farthest > SAME_GRID_TOLERANCE * min(steps, default=1.0):
+    if np.abs(world - other_world).max() * farthest > SAME_GRID_TOLERANCE * min(steps, default=1.0):
         raise GridError(
             "x, y and z are measured along the voxel axes, and the voxel axes of the two images "
             "point in different directions, so interp_like would compare different positions in "
             "the patient: resample the image instead, vx.Resample(target)(image)",
             code="GRID_MISMATCH",
         )
-    return mine
+    return world
 
 
 def _world(obj: xr.Dataset | xr.DataArray) -> NDArray[np.float64] | None:

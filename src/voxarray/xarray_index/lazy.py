@@ -72,9 +72,9 @@ def _graph(source: Source, blocks: Any = None) -> da.Array:
     elif isinstance(source, DaskSource):
         array = source.array
     elif isinstance(source, Operation):
-        own = da.core.normalize_chunks(source.chunks, source.shape, dtype=source.dtype)
-        inputs = [_graph(one) for one in source.inputs]
-        return compose(source, inputs, own if blocks is None else blocks)
+        default_blocks = da.core.normalize_chunks(source.chunks, source.shape, dtype=source.dtype)
+        inputs = [_graph(operand) for operand in source.inputs]
+        return compose(source, inputs, default_blocks if blocks is None else blocks)
     else:
         return to_dask(source, blocks)
     return array if blocks is None else array.rechunk(blocks)
@@ -154,9 +154,9 @@ def from_dataarray(
             "them, select from them or reduce them first",
             code="BAD_DIMS",
         )
-    place = affine_of(array) if affine is None else affine
-    whole = _lazy(array).variable.set_dims(ARRAY_DIMS)  # type: ignore[no-untyped-call]
-    return whole.data, place, channels_of(array)
+    grid_affine = affine_of(array) if affine is None else affine
+    variable = _lazy(array).variable.set_dims(ARRAY_DIMS)  # type: ignore[no-untyped-call]
+    return variable.data, grid_affine, channels_of(array)
 
 
 def has_cluster() -> bool:

@@ -40,8 +40,8 @@ def _wrap(kind: Any, name: str, after: Callable[[Any, Any], Any]) -> None:
 
     @functools.wraps(original)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        found = original(self, *args, **kwargs)
-        return after(self, found) if _is_ours(self) else found
+        result = original(self, *args, **kwargs)
+        return after(self, result) if _is_ours(self) else result
 
     setattr(method, _MARK, True)
     setattr(kind, name, method)
@@ -59,13 +59,13 @@ class _Windows:
         self._obj, self._windows = obj, windows
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._windows, name)
-        if name.startswith("_") or name == "construct" or not callable(found):
-            return found
+        attribute = getattr(self._windows, name)
+        if name.startswith("_") or name == "construct" or not callable(attribute):
+            return attribute
 
-        @functools.wraps(found)
+        @functools.wraps(attribute)
         def reduced(*args: Any, **kwargs: Any) -> Any:
-            return self._coarse(found(*args, **kwargs))
+            return self._coarse(attribute(*args, **kwargs))
 
         return reduced
 
@@ -93,9 +93,9 @@ class _Windows:
         """Positions as if the padded window were whole, for all voxels are of one size."""
         side = self._windows.side
         is_left = (side[coordinate.name] if isinstance(side, Mapping) else side) == "left"
-        places = np.arange(coordinate.size)
+        indices = np.arange(coordinate.size)
         anchor = 0 if is_left else coordinate.size - 1
-        return coordinate.copy(data=float(coordinate[anchor]) + step * (places - anchor))
+        return coordinate.copy(data=float(coordinate[anchor]) + step * (indices - anchor))
 
 
 def _interpolated(obj: Any, result: Any) -> Any:

@@ -27,8 +27,8 @@ def containing(
     """
     exact = (millimetres - placement.first(axis)) / placement.step(axis)
     # The outer face of the last voxel belongs to it.
-    found = np.clip(np.rint(exact), 0, placement.shape[axis] - 1)
-    distance = np.abs(exact - found)
+    indices = np.clip(np.rint(exact), 0, placement.shape[axis] - 1)
+    distance = np.abs(exact - indices)
     too_far = ~(distance <= _HALF_VOXEL + _ROUNDING)  # so written, NaN is too far
     if tolerance is not None:
         too_far |= distance * abs(placement.step(axis)) > tolerance
@@ -38,7 +38,7 @@ def containing(
             f"no voxel at {DIMS[axis]}={millimetres[too_far].flat[0]:g} mm: the centres run from "
             f"{placement.first(axis):g} to {last:g} mm"
         )
-    return found.astype(np.int64)
+    return indices.astype(np.int64)
 
 
 def between(placement: Placement, axis: int, label: slice) -> slice:
@@ -53,5 +53,5 @@ def between(placement: Placement, axis: int, label: slice) -> slice:
     low, high = np.clip(sorted((start, stop)), -1, size)
     begin = max(int(np.ceil(low - _ROUNDING)), 0)
     end = min(int(np.floor(high + _ROUNDING)) + 1, size)
-    taken = range(size)[begin : max(begin, end)][:: label.step]
-    return slice(taken.start, taken.stop if taken.stop >= 0 else None, taken.step)
+    selected = range(size)[begin : max(begin, end)][:: label.step]
+    return slice(selected.start, selected.stop if selected.stop >= 0 else None, selected.step)

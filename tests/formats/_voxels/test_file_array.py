@@ -49,23 +49,23 @@ def path(tmp_path, request):
 
 def test_opening_reads_no_voxel(path):
     BLOCKS.clear()
-    made = BLOCKS.made
+    made = BLOCKS.blocks_made
     with count_reads() as reads:
         source, _ = opened(path)
         _ = source.shape, source.dtype, source.affine, source.chunks, source.token(), source.grid
     assert reads.voxels == reads.decoded == 0
-    assert BLOCKS.made == made
+    assert BLOCKS.blocks_made == made
 
 
 def test_a_part_decodes_once(path):
     source, _ = opened(path)
     BLOCKS.clear()
-    made = BLOCKS.made
+    made = BLOCKS.blocks_made
     part = Selection.whole(source.shape)[2:5, 3, ::2]
     for _ in range(3):
         assert np.array_equal(source.read(part), numbers(SHAPE)[part.slices()])
     decoded = any(path.name.endswith(suffix) for suffix in DECODED)
-    assert BLOCKS.made - made == decoded
+    assert BLOCKS.blocks_made - made == decoded
 
 
 @given(data=st.data())

@@ -114,14 +114,14 @@ def test_compressed_planes_are_decoded_once(tmp_path):
     voxels = samples.volume(6, 32, 32)
     compressed(tmp_path, voxels)
     source = open_source(tmp_path)
-    before = BLOCKS.made
+    before = BLOCKS.blocks_made
     part = Selection.box((0, 1), (3, 9), (0, 32), (2, 4))
     for _ in range(2):
         assert np.array_equal(source.read(part), as_image(voxels)[part.slices()])
-    assert BLOCKS.made == before + 2
+    assert BLOCKS.blocks_made == before + 2
     # What is read as a whole is not kept beside the result.
     assert np.array_equal(everything(source), as_image(voxels))
-    assert BLOCKS.made == before + 2
+    assert BLOCKS.blocks_made == before + 2
 
 
 def test_compressed_frames(tmp_path):

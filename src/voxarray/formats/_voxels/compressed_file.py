@@ -28,7 +28,7 @@ from voxarray.formats._voxels.stream_decoders import WORKING_BYTES, StreamDecode
 from voxarray.geometry.selection import Shape4
 from voxarray.source.base import VoxelStream, digest
 from voxarray.source.block_cache import BLOCKS, BlockCache
-from voxarray.source.slabs import SLAB_BYTES, Slab, Slabs, copy_held
+from voxarray.source.slabs import SLAB_BYTES, Slab, Slabs, copy_from_slab
 from voxarray.storage.raw_voxels import as_bytes, make_native
 
 INDEXES = BlockCache(lambda: 256 << 20)
@@ -125,7 +125,7 @@ class CompressedFile(FileArray):
         with self.opened():  # what is in the cache must still be what is in the file
             for slab in self.slabs.touching(box):
                 block = BLOCKS.get(self._key(slab), lambda slab=slab: self._decode(slab))  # type: ignore[misc]
-                copy_held(block, slab, box, out)
+                copy_from_slab(block, slab, box, out)
 
     @property
     def _whole(self) -> Slab:

@@ -22,7 +22,7 @@ from voxarray.formats._voxels.stream_decoders import (
 from voxarray.formats.nifti.source import Box, NiftiFile
 from voxarray.source.base import VoxelStream
 from voxarray.source.block_cache import BLOCKS
-from voxarray.source.slabs import Slab, Slabs, copy_held
+from voxarray.source.slabs import Slab, Slabs, copy_from_slab
 from voxarray.storage.raw_voxels import as_bytes, make_native
 
 _GZIP = Deflated(trailer=None)
@@ -88,7 +88,7 @@ class NiftiGzSource(NiftiFile):
         os.close(self.identity.open())  # what is in the cache must still be what is in the file
         for slab in self.slabs.touching(box):
             block = BLOCKS.get(self._key(slab), lambda slab=slab: self._decode(slab))  # type: ignore[misc]
-            copy_held(block, slab, box, out)
+            copy_from_slab(block, slab, box, out)
 
     @property
     def _whole(self) -> Slab:

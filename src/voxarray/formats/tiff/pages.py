@@ -27,7 +27,7 @@ from voxarray.formats._voxels.stream_decoders import BZIP2_RATIO
 from voxarray.formats.tiff.segments import Place, Segments
 from voxarray.geometry.selection import Shape4
 from voxarray.source.block_cache import BLOCKS
-from voxarray.source.slabs import SLAB_BYTES, copy_held
+from voxarray.source.slabs import SLAB_BYTES, copy_from_slab
 
 _SILENT = logging.NullHandler()
 
@@ -109,7 +109,7 @@ class PagedTiff(FileArray):
         for segment, held in self.segments.touching(full):
             key = self.identity, self.parts, "page", number, segment
             make = functools.partial(self._decode_segment, page, segment, held)
-            copy_held(BLOCKS.get(key, make), held, full, filled)
+            copy_from_slab(BLOCKS.get(key, make), held, full, filled)
 
     def _decode(self, page: Any) -> NDArray:
         self._require_room("a page")
