@@ -86,14 +86,14 @@ class MonaiTransform:
 
     def __call__(self, patch: Patch) -> Patch:
         MetaTensor = import_optional("monai.data.meta_tensor", "monai").MetaTensor
-        given = {
+        tensors = {
             name: MetaTensor(image[DATA], affine=image[AFFINE])
             for name, image in _images(patch).items()
         }
-        result = self.transform(given)
+        result = self.transform(tensors)
         return _with_images(
             patch,
-            {n: (result[n].as_tensor(), np.asarray(result[n].affine, float)) for n in given},
+            {n: (result[n].as_tensor(), np.asarray(result[n].affine, float)) for n in tensors},
         )
 
 
@@ -101,9 +101,10 @@ def _images(patch: Patch) -> Patch:
     return {name: image for name, image in patch.items() if isinstance(image, dict)}
 
 
-def _with_images(patch: Patch, found: dict[str, tuple[Any, Any]]) -> Patch:
+def _with_images(patch: Patch, replacements: dict[str, tuple[Any, Any]]) -> Patch:
     """A patch of the same class with other voxels and affines."""
     changed = {
-        name: {**patch[name], DATA: data, AFFINE: affine} for name, (data, affine) in found.items()
+        name: {**patch[name], DATA: data, AFFINE: affine}
+        for name, (data, affine) in replacements.items()
     }
     return type(patch)({**patch, **changed})

@@ -68,9 +68,9 @@ class Aggregated(Source):
         channels, x, y, z = selection.ranges
         planes = max(1, _PIECE // max(1, c * w * h))
         for first in range(0, d, planes):
-            taken = slice(first, first + planes)
-            part = Selection((channels, x, y, z[taken]))
-            cast(self._means(part), out[..., taken])
+            z_slice = slice(first, first + planes)
+            part = Selection((channels, x, y, z[z_slice]))
+            cast(self._means(part), out[..., z_slice])
 
     def _means(self, selection: Selection) -> NDArray:
         """Voxels of a few planes: a view of the sums where nothing is to be divided."""
@@ -80,14 +80,14 @@ class Aggregated(Source):
             range(r.start + b, r.stop + b) for r, b in zip(box.spatial, self.before, strict=True)
         ]
         channels = slice(box.ranges[0].start, box.ranges[0].stop)
-        found: NDArray = self.sums.region(spatial)[channels][slices]
+        sums: NDArray = self.sums.region(spatial)[channels][slices]
         if self.weights is None:
-            return found
+            return sums
         x, y, z = (
-            weights[r.start : r.stop][taken]
-            for weights, r, taken in zip(self.weights, box.spatial, slices[1:], strict=True)
+            weights[r.start : r.stop][part]
+            for weights, r, part in zip(self.weights, box.spatial, slices[1:], strict=True)
         )
-        means: NDArray = found / (x[:, None, None] * y[:, None] * z).astype(found.dtype)
+        means: NDArray = sums / (x[:, None, None] * y[:, None] * z).astype(sums.dtype)
         return means
 
     def token(self) -> str:

@@ -104,16 +104,16 @@ class GridAggregator:
         from voxarray.tensors.convert import to_numpy
 
         batch = to_numpy(batch_tensor)
-        places = [tuple(map(int, row)) for row in to_numpy(locations)]
-        self._require_fit(batch, places)
-        starts = [self._known(place) for place in places]
+        positions = [tuple(map(int, row)) for row in to_numpy(locations)]
+        self._require_fit(batch, positions)
+        starts = [self._start_of(position) for position in positions]
         sums = self._prepared(batch)
         if self.overlap_mode == "crop":
-            _require_held(batch, self._dtype)
+            _require_convertible(batch, self._dtype)
         for patch, start in zip(batch, starts, strict=True):
             if self.overlap_mode == "crop":
-                box, inside = self._cropped(start)
-                sums.region(box)[...] = patch[(slice(None), *inside)]
+                box, slices = self._cropped(start)
+                sums.region(box)[...] = patch[(slice(None), *slices)]
             else:
                 box = [range(s, s + n) for s, n in zip(start, patch.shape[1:], strict=True)]
                 self._add(sums.region(box), patch)
@@ -151,9 +151,9 @@ class GridAggregator:
         tensor = self.get_output_tensor()
         source = self._output()
         chosen = image_class or (LabelMap if source.dtype.kind in "iu" else ScalarImage)
-        made = chosen(tensor=tensor, affine=source.affine)
-        made._window = Window.of(TensorSource(made.data, source.affine, origin=source.origin))
-        return made
+        image = chosen(tensor=tensor, affine=source.affine)
+        image._window = Window.of(TensorSource(image.data, source.affine, origin=source.origin))
+        return image
 
     def save(
         self, path: str | os.PathLike[str], *, label: bool | None = None, overwrite: bool = False
@@ -179,12 +179,12 @@ class GridAggregator:
         x, y, z = (n // self._factor for n in size)
         return x, y, z
 
-    def _require_fit(self, batch: NDArray, places: Sequence[Sequence[int]]) -> None:
+    def _require_fit(self, batch: NDArray, positions: Sequence[Sequence[int]]) -> None:
         expected = self._scaled(self._sampler.patch_size)
-        if batch.ndim != 5 or batch.shape[2:] != expected or len(batch) != len(places):
+        if batch.ndim != 5 or batch.shape[2:] != expected or len(batch) != len(positions):
             raise StateError(
-                f"The shape of the input batch is {batch.shape}: expected {len(places)} patches of "
-                f"shape {expected}, one per row of `locations`, in a tensor (B, C, W, H, D)",
+                f"The shape of the input batch is {batch.shape}: expected {len(positions)} patches "
+                f"of shape {expected}, one per row of `locations`, in a tensor (B, C, W, H, D)",
                 code="BAD_BATCH",
             )
         if self._sums is not None and len(self._sums.voxels) != batch.shape[1]:
@@ -194,14 +194,14 @@ class GridAggregator:
                 code="BAD_BATCH",
             )
 
-    def _known(self, place: Sequence[int]) -> Start:
-        start = place[:3]
-        found = len(place) == 6 and all(
+    def _start_of(self, position: Sequence[int]) -> Start:
+        start = position[:3]
+        is_known = len(position) == 6 and all(
             s in starts for s, starts in zip(start, self._sampler.starts, strict=True)
         )
-        if not found:
+        if not is_known:
             raise StateError(
-                f"there is no patch at {tuple(place)} in the grid of the sampler: locations are "
+                f"there is no patch at {tuple(position)} in the grid of the sampler: locations are "
                 'batch["location"] of its own patches',
                 code="UNKNOWN_LOCATION",
             )
@@ -227,8 +227,8 @@ class GridAggregator:
 
     def _cropped(self, start: Start) -> tuple[list[range], tuple[slice, ...]]:
         """Voxels of the volume that a patch decides, and where they are in the patch."""
-        box, inside = [], []
-        for s, size, overlap, whole, padded in zip(
+        box, slices = [], []
+        for s, size, overlap, total, padded in zip(
             start,
             self._scaled(self._sampler.patch_size),
             self._sampler.patch_overlap,
@@ -238,10 +238,10 @@ class GridAggregator:
         ):
             half = overlap // 2 // self._factor
             first = half if padded or s > 0 else 0
-            last = size - (half if padded or s + size != whole else 0)
+            last = size - (half if padded or s + size != total else 0)
             box.append(range(s + first, s + last))
-            inside.append(slice(first, last))
-        return box, tuple(inside)
+            slices.append(slice(first, last))
+        return box, tuple(slices)
 
     # --- What comes out -------------------------------------------------------------------------
 
@@ -290,7 +290,7 @@ class GridAggregator:
         return max(often)
 
 
-def _require_held(batch: NDArray, dtype: np.dtype) -> None:
+def _require_convertible(batch: NDArray, dtype: np.dtype) -> None:
     """Refuse a batch that loses fractions or signs in the type of the first one.
 
     Raises:
@@ -299,8 +299,8 @@ def _require_held(batch: NDArray, dtype: np.dtype) -> None:
     if batch.dtype in (dtype, bool) or (batch.dtype.kind == dtype.kind == "f"):
         return
     with np.errstate(invalid="ignore", over="ignore"):
-        held = batch.astype(dtype)
-    if not np.array_equal(held, batch):
+        converted = batch.astype(dtype)
+    if not np.array_equal(converted, batch):
         raise StateError(
             f"the batch has type {batch.dtype}, and the first one had {dtype}, which does not hold "
             "all its values: add predictions of one type",

@@ -55,22 +55,22 @@ class PatchDataset(Dataset):
         transform: Callable[[Patch], Any] | None = None,
         seed: int = 0,
     ) -> None:
-        self._drawn = PatchLoader(subjects, sampler, patches_per_image, transform, seed)
+        self._loader = PatchLoader(subjects, sampler, patches_per_image, transform, seed)
         self._order = Order()
 
     def __len__(self) -> int:
-        return self._drawn.total
+        return self._loader.total
 
     def __getitem__(self, index: int) -> Any:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The patches of a batch, which a `DataLoader` asks for at once."""
-        found = [self._checked(index) for index in indices]
-        known = self._order.see(found)
-        places = [self._drawn.start(index) for index in found]
+        checked = [self._checked(index) for index in indices]
+        known = self._order.see(checked)
+        places = [self._loader.start(index) for index in checked]
         upcoming = (lambda: self._order.upcoming(len(self))) if known else None
-        return self._drawn.read(found, places, upcoming)
+        return self._loader.read(checked, places, upcoming)
 
     def _checked(self, index: int) -> int:
         size, number = len(self), operator.index(index)
@@ -80,16 +80,16 @@ class PatchDataset(Dataset):
 
     def _repr_html_(self) -> str:
         """A table of what was asked for, for notebooks."""
-        return self._drawn.html(type(self).__name__)
+        return self._loader.html(type(self).__name__)
 
     def __repr__(self) -> str:
-        return self._drawn.text(type(self).__name__)
+        return self._loader.text(type(self).__name__)
 
     @property
     def epoch(self) -> int:
         """Number of the pass over the data; the same index gives another patch in each pass."""
-        return self._drawn.epoch
+        return self._loader.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Begin another pass; call it before the loader's iterator is made."""
-        self._drawn.set_epoch(epoch)
+        self._loader.set_epoch(epoch)

@@ -52,63 +52,63 @@ class IterablePatchDataset(IterableDataset):
     ) -> None:
         if shuffle_buffer < 1:
             raise ValueError(f"shuffle_buffer must be at least 1, got {shuffle_buffer}")
-        self._drawn = PatchLoader(subjects, sampler, patches_per_image, transform, seed)
+        self._loader = PatchLoader(subjects, sampler, patches_per_image, transform, seed)
         self.shuffle_buffer = shuffle_buffer
 
     def __len__(self) -> int:
-        return -(-self._drawn.total // _part().ranks)
+        return -(-self._loader.total // _part().ranks)
 
     def __iter__(self) -> Iterator[Any]:
-        drawn, part = self._drawn, _part()
-        random = generator(drawn.seed, drawn.epoch, 1 + part.number, ORDER)
-        held: list[Any] = []
+        loader, part = self._loader, _part()
+        random = generator(loader.seed, loader.epoch, 1 + part.number, ORDER)
+        buffer: list[Any] = []
         for patch in self._in_order(part):
-            held.append(patch)
-            if len(held) >= self.shuffle_buffer:
-                yield _taken(held, random)
-        while held:
-            yield _taken(held, random)
+            buffer.append(patch)
+            if len(buffer) >= self.shuffle_buffer:
+                yield _pop_random(buffer, random)
+        while buffer:
+            yield _pop_random(buffer, random)
 
     def _in_order(self, part: Part) -> Iterator[Any]:
-        drawn = self._drawn
+        loader = self._loader
         indices = indices_of(
-            part, len(drawn.subjects), drawn.patches_per_image, drawn.seed, drawn.epoch
+            part, len(loader.subjects), loader.patches_per_image, loader.seed, loader.epoch
         )
-        for number, run in by_subject(indices, drawn.patches_per_image):
-            places = [drawn.start(int(index)) for index in run]
-            shard = drawn.reading.reader(number).images[0].source.chunks[1:]
-            order = [int(run[n]) for n in by_shard([start for _, start in places], shard)]
-            where = {int(index): place for index, place in zip(run, places, strict=True)}
+        for number, run in by_subject(indices, loader.patches_per_image):
+            positions = [loader.start(int(index)) for index in run]
+            shard = loader.reading.reader(number).images[0].source.chunks[1:]
+            order = [int(run[n]) for n in by_shard([start for _, start in positions], shard)]
+            where = {int(index): place for index, place in zip(run, positions, strict=True)}
             for done, index in enumerate(order, 1):
                 upcoming = partial(_some, order, done, done + WINDOW)
-                yield drawn.read([index], [where[index]], upcoming)[0]
+                yield loader.read([index], [where[index]], upcoming)[0]
 
     def _repr_html_(self) -> str:
         """A table of what was asked for, for notebooks."""
-        return self._drawn.html(type(self).__name__, shuffle_buffer=self.shuffle_buffer)
+        return self._loader.html(type(self).__name__, shuffle_buffer=self.shuffle_buffer)
 
     def __repr__(self) -> str:
-        return self._drawn.text(type(self).__name__)
+        return self._loader.text(type(self).__name__)
 
     @property
     def epoch(self) -> int:
         """Number of the current pass over the data."""
-        return self._drawn.epoch
+        return self._loader.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Begin another pass; call it before the loader's iterator is made."""
-        self._drawn.set_epoch(epoch)
+        self._loader.set_epoch(epoch)
 
 
 def _some(order: Sequence[int], start: int, stop: int) -> Sequence[int]:
     return order[start:stop]
 
 
-def _taken(held: list[Any], random: np.random.Generator) -> Any:
-    """Take one of the patches; the last takes its place."""
-    place = int(random.integers(len(held)))
-    held[place], held[-1] = held[-1], held[place]
-    return held.pop()
+def _pop_random(buffer: list[Any], random: np.random.Generator) -> Any:
+    """Remove and return a random patch; the last one moves to its index."""
+    index = int(random.integers(len(buffer)))
+    buffer[index], buffer[-1] = buffer[-1], buffer[index]
+    return buffer.pop()
 
 
 def _part() -> Part:

@@ -42,11 +42,11 @@ def _require_subjects(subjects: Any) -> None:
         return  # a cohort, or another sequence that makes its subjects when they are asked for
     if not subjects:
         raise TypeError("subjects are a sequence of at least one subject, and this one is empty")
-    for number, one in enumerate(subjects):
-        if not isinstance(one, Mapping) or isinstance(one, Image):
-            hint = ": give it a name, vx.Subject(t1=image)" if isinstance(one, Image) else ""
+    for number, item in enumerate(subjects):
+        if not isinstance(item, Mapping) or isinstance(item, Image):
+            hint = ": give it a name, vx.Subject(t1=image)" if isinstance(item, Image) else ""
             raise TypeError(
-                f"subjects[{number}] is {_kind(one)}, and not a Subject or a dict of images{hint}"
+                f"subjects[{number}] is {_kind(item)}, and not a Subject or a dict of images{hint}"
             )
 
 
@@ -57,7 +57,7 @@ def _require_of_patches(transform: Any) -> None:
         TypeError: Naming where they belong. One that is called in a way of its own may be any
             function.
     """
-    bases = [one for one in type(transform).__mro__ if "apply_transform" in vars(one)]
+    bases = [base for base in type(transform).__mro__ if "apply_transform" in vars(base)]
     if bases and type(transform).__call__ is vars(bases[-1]).get("__call__"):
         name = type(transform).__name__
         raise TypeError(
@@ -178,30 +178,32 @@ class PatchLoader:
     def read(
         self,
         indices: Sequence[int],
-        places: Sequence[Place],
+        positions: Sequence[Place],
         upcoming: Callable[[], Sequence[int]] | None = None,
     ) -> list[Any]:
         """Patches of indices at places, transformed.
 
         Args:
             indices: Their indices.
-            places: Where they are.
+            positions: Where they are.
             upcoming: Indices of those that will be read next, if that is known.
         """
-        remote = max((len(self.reading.reader(number).remote) for number, _ in places), default=0)
+        remote = max(
+            (len(self.reading.reader(number).remote) for number, _ in positions), default=0
+        )
         if remote > 1 or (remote and (upcoming is not None or len(indices) > 1)):
 
             def following() -> list[Next]:
                 # The images of the first patch are read one after the other, too.
                 known = [
-                    (i, p, n == 0) for n, (i, p) in enumerate(zip(indices, places, strict=True))
+                    (i, p, n == 0) for n, (i, p) in enumerate(zip(indices, positions, strict=True))
                 ]
                 later = [] if upcoming is None else upcoming()
                 return [*known, *((index, None, 0) for index in later)]
 
             self._foreseen.follow(self.epoch, self.sampler.patch_size, following)
         shared = in_a_worker() and len(indices) > 1 and self.transform is None
-        patches = self.reading.patches(places, self.sampler.patch_size, shared=shared)
+        patches = self.reading.patches(positions, self.sampler.patch_size, shared=shared)
         if self.transform is None:
             return patches
         transform = self.transform

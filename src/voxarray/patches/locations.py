@@ -107,14 +107,17 @@ class CentreDraw(LocationDistribution):
             for mass, chance in zip(masses, probabilities, strict=True)
             if chance > 0
         ]
-        kept = [(kind, chance) for kind, chance in planned if kind is not None]
-        if not kept:
-            asked = [mass for mass, chance in zip(masses, probabilities, strict=True) if chance > 0]
+        possible = [(kind, chance) for kind, chance in planned if kind is not None]
+        if not possible:
+            requested = [
+                mass for mass, chance in zip(masses, probabilities, strict=True) if chance > 0
+            ]
             raise StateError(
-                f"Empty probability map found: {_why_empty(patch, asked, what)}", code="EMPTY_MAP"
+                f"Empty probability map found: {_why_empty(patch, requested, what)}",
+                code="EMPTY_MAP",
             )
-        chances = np.array([chance for _, chance in kept], float)
-        return cls(patch, [kind for kind, _ in kept], chances / chances.sum())
+        chances = np.array([chance for _, chance in possible], float)
+        return cls(patch, [kind for kind, _ in possible], chances / chances.sum())
 
     @property
     def is_cheap(self) -> bool:
@@ -131,8 +134,8 @@ def _why_empty(patch: Shape3, masses: Sequence[SamplingWeights], what: str) -> s
     absent = [mass for mass in masses if not len(mass.numbers)]
     texts = []
     if absent:
-        wanted = " and ".join(mass.wanted for mass in absent)
-        texts.append(f"{what} has {wanted}, {absent[0].held}")
+        required = " and ".join(mass.requirement for mass in absent)
+        texts.append(f"{what} has {required}, {absent[0].contents}")
     if len(absent) < len(masses):
         half = tuple(n // 2 for n in patch)
         texts.append(
@@ -173,13 +176,13 @@ class Centres:
         inside = ((starts >= first) & (stops <= last)).all(axis=1)
         counted = masses[inside].sum() < _LEAST_INSIDE * masses[touched].sum()
         if counted:
-            for place in np.flatnonzero(touched & ~inside):
-                box = _common(cells.box(int(numbers[place])), valid)
-                masses[place] = mass.read(box).sum(dtype=np.float64)
-        held = touched & (masses > 0)
-        if not held.any():
+            for index in np.flatnonzero(touched & ~inside):
+                box = _common(cells.box(int(numbers[index])), valid)
+                masses[index] = mass.read(box).sum(dtype=np.float64)
+        nonempty = touched & (masses > 0)
+        if not nonempty.any():
             return None
-        return cls(mass, valid, counted, numbers[held], np.cumsum(masses[held]))
+        return cls(mass, valid, counted, numbers[nonempty], np.cumsum(masses[nonempty]))
 
     def draw(self, random: np.random.Generator) -> Shape3:
         """A centre (W, H, D), as likely as its mass says."""
@@ -188,14 +191,14 @@ class Centres:
             if self.counted:
                 box = _common(box, self.valid)
             mass = self.mass.read(box)
-            found = np.flatnonzero(mass)
-            if not len(found):
+            candidates = np.flatnonzero(mass)
+            if not len(candidates):
                 continue  # rounding, or a tensor that was changed since it was counted
             if mass.dtype == bool:
-                place = found[random.integers(len(found))]
+                index = candidates[random.integers(len(candidates))]
             else:
-                place = found[_pick(np.cumsum(mass.reshape(-1)[found]), random)]
-            offsets = np.unravel_index(place, mass.shape)
+                index = candidates[_pick(np.cumsum(mass.reshape(-1)[candidates]), random)]
+            offsets = np.unravel_index(index, mass.shape)
             x, y, z = (r[int(offset)] for r, offset in zip(box, offsets, strict=True))
             if all(c in r for c, r in zip((x, y, z), self.valid, strict=True)):
                 return x, y, z
@@ -208,8 +211,8 @@ class Centres:
 
 def _pick(sums: NDArray[np.float64], random: np.random.Generator) -> int:
     """A position, as likely as it adds to a running sum."""
-    place = int(np.searchsorted(sums, random.random() * sums[-1], side="right"))
-    return min(place, len(sums) - 1)  # the product may round up to the sum itself
+    index = int(np.searchsorted(sums, random.random() * sums[-1], side="right"))
+    return min(index, len(sums) - 1)  # the product may round up to the sum itself
 
 
 def _common(box: Box, other: Box) -> Box:

@@ -53,8 +53,8 @@ def indices_of(part: Part, subjects: int, patches: int, seed: int, epoch: int) -
     indices = (shuffled[:, None] * patches + np.arange(patches)).reshape(-1)
     # Alike for all: a rank with fewer steps would leave the others waiting for its gradients.
     each = -(-len(indices) // part.ranks)
-    own = np.arange(part.rank * each, (part.rank + 1) * each) % max(len(indices), 1)
-    split: NDArray[np.int64] = np.array_split(indices[own], part.workers)[part.worker]
+    of_rank = np.arange(part.rank * each, (part.rank + 1) * each) % max(len(indices), 1)
+    split: NDArray[np.int64] = np.array_split(indices[of_rank], part.workers)[part.worker]
     return split
 
 
@@ -70,8 +70,8 @@ def by_subject(indices: NDArray[np.int64], patches: int) -> Iterator[tuple[int, 
 def by_shard(starts: Sequence[Shape3], shard: Shape3) -> list[int]:
     """Positions of patches in the order of the shards that they begin in, as these lie on disk."""
 
-    def place(position: int) -> tuple[int, int, int]:
+    def shard_of(position: int) -> tuple[int, int, int]:
         x, y, z = (s // n for s, n in zip(starts[position], shard, strict=True))
         return z, y, x
 
-    return sorted(range(len(starts)), key=place)
+    return sorted(range(len(starts)), key=shard_of)

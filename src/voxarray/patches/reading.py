@@ -68,7 +68,7 @@ class SubjectReader:
 
     def layout(self) -> Layout:
         """What must be equal for patches to lie in one batch."""
-        return tuple((one.name, one.source.shape[0], one.dtype.name) for one in self.images)
+        return tuple((image.name, image.source.shape[0], image.dtype.name) for image in self.images)
 
     def read(
         self,
@@ -83,15 +83,15 @@ class SubjectReader:
             outs: For each image (C, w, h, d) in its tensor type, best a view of (C, d, h, w).
             padding: What surrounds the volume.
         """
-        for number, (one, out) in enumerate(zip(self.images, outs, strict=True)):
+        for number, (image, out) in enumerate(zip(self.images, outs, strict=True)):
             box = [range(s, s + n) for s, n in zip(start, out.shape[1:], strict=True)]
             if padding is None or padding.is_inside(box, self.grid.shape):
                 first = padding.before if padding else (0, 0, 0)
                 x, y, z = (range(r.start - b, r.stop - b) for r, b in zip(box, first, strict=True))
-                channels = range(one.source.shape[0])
-                one.source.read_into(Selection((channels, x, y, z)), out)
+                channels = range(image.source.shape[0])
+                image.source.read_into(Selection((channels, x, y, z)), out)
             else:
-                channels = range(one.source.shape[0])
+                channels = range(image.source.shape[0])
                 bordered = self._bordered(number, padding)
                 cast(bordered.read(Selection((channels, box[0], box[1], box[2]))), out)
 
@@ -119,12 +119,12 @@ class SubjectReader:
 
     def _bordered(self, number: int, border: Border) -> Source:
         """An image with its border; of what needs its statistics, that is found once."""
-        known = self._borders.get((number, border))
-        if known is None:
+        bordered = self._borders.get((number, border))
+        if bordered is None:
             source = self.images[number].source
-            known = padded(source, border.before, border.before, border.mode)
-            self._borders[number, border] = known
-        return known
+            bordered = padded(source, border.before, border.before, border.mode)
+            self._borders[number, border] = bordered
+        return bordered
 
     def affine(self, start: Sequence[int], padding: Border | None = None) -> NDArray[np.float64]:
         """(4, 4) of the patch that begins at ``start`` (W, H, D)."""

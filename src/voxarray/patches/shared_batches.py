@@ -47,10 +47,10 @@ class Block:
 
     def __init__(self, storage: torch.UntypedStorage) -> None:
         self.storage = storage
-        seen = torch.empty(0, dtype=torch.uint8)
-        seen.set_(storage, 0, (storage.nbytes(),))  # type: ignore[call-overload]
-        whole: NDArray[np.uint8] = seen.numpy()
-        self.bytes, self._state = whole[:-_STATE_BYTES], whole[-_STATE_BYTES:]
+        view = torch.empty(0, dtype=torch.uint8)
+        view.set_(storage, 0, (storage.nbytes(),))  # type: ignore[call-overload]
+        buffer: NDArray[np.uint8] = view.numpy()
+        self.bytes, self._state = buffer[:-_STATE_BYTES], buffer[-_STATE_BYTES:]
 
     @property
     def state(self) -> int:
@@ -155,16 +155,16 @@ def _reduce(tensor: SharedTensor) -> Any:
     if plain.nbytes <= BY_VALUE:
         return torch.from_numpy, (plain.contiguous().numpy(),)
     at = plain.untyped_storage().data_ptr()
-    known = list(_slots)  # another thread may borrow meanwhile
-    slot = next((s for s in known if s.bytes.ctypes.data == at), None)
+    slots = list(_slots)  # another thread may borrow meanwhile
+    slot = next((s for s in slots if s.bytes.ctypes.data == at), None)
     hold = slot.hold() if slot else None
     if slot is None or hold is None or hold.after == _HELD:  # not ours, or on its way already
         return reduce_tensor(plain)  # type: ignore[no-untyped-call]
     hold.after = _HELD  # now it is for the main process to say
     storage = None if slot.known else slot.storage
     slot.known = True
-    place = plain.dtype, tuple(plain.shape), plain.stride(), plain.storage_offset()
-    return _receive, (os.getpid(), slot.number, known[0].number, storage, *place)
+    layout = plain.dtype, tuple(plain.shape), plain.stride(), plain.storage_offset()
+    return _receive, (os.getpid(), slot.number, slots[0].number, storage, *layout)
 
 
 ForkingPickler.register(SharedTensor, _reduce)
@@ -188,8 +188,8 @@ def _receive(
 ) -> torch.Tensor:
     """The tensor that a worker lent; what is older than its oldest memory is forgotten here too."""
     blocks = _blocks.get(worker, {})
-    for forgotten in [old for old in blocks if old < oldest]:
-        del blocks[forgotten]
+    for stale in [old for old in blocks if old < oldest]:
+        del blocks[stale]
     if storage is None:
         hold = Hold(blocks[number], _FREE)
     else:

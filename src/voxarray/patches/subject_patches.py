@@ -54,16 +54,16 @@ class Reading:
 
     def patches(
         self,
-        places: Sequence[tuple[int, Sequence[int]]],
+        positions: Sequence[tuple[int, Sequence[int]]],
         size: Shape3,
         padding: Border | None = None,
         shared: bool = False,
     ) -> list[Patch]:
         """Read patches, given by subject and first voxel, into one memory where they allow it."""
-        readers = [self.reader(number) for number, _ in places]
+        readers = [self.reader(number) for number, _ in positions]
         memory = batches([reader.layout() for reader in readers], size, shared)
         patches = []
-        for (_, start), reader, tensors in zip(places, readers, memory, strict=True):
+        for (_, start), reader, tensors in zip(positions, readers, memory, strict=True):
             reader.read(start, [tensor.numpy() for tensor in tensors], padding)
             patches.append(_patch(reader, start, size, tensors, padding))
         return patches
@@ -77,9 +77,9 @@ def _patch(
     padding: Border | None,
 ) -> Patch:
     patch = Patch(reader.facts)
-    for one, tensor in zip(reader.images, tensors, strict=True):
+    for image, tensor in zip(reader.images, tensors, strict=True):
         affine = reader.affine(start, padding)
-        patch[one.name] = {DATA: tensor, AFFINE: affine, **one.facts}
+        patch[image.name] = {DATA: tensor, AFFINE: affine, **image.facts}
     stop = [s + n for s, n in zip(start, size, strict=True)]
     patch[LOCATION] = torch.tensor([*start, *stop], dtype=torch.int64)
     return patch
@@ -101,6 +101,6 @@ class SubjectPatches(Dataset):
         return self._reading.subject(0)
 
     def _read(self, starts: Sequence[Shape3], size: Shape3, padding: Border | None) -> list[Patch]:
-        places = [(0, start) for start in starts]
-        shared = in_a_worker() and len(places) > 1
-        return self._reading.patches(places, size, padding, shared)
+        positions = [(0, start) for start in starts]
+        shared = in_a_worker() and len(positions) > 1
+        return self._reading.patches(positions, size, padding, shared)

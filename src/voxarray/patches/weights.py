@@ -45,12 +45,12 @@ class SamplingWeights(ABC):
 
     @property
     @abstractmethod
-    def wanted(self) -> str:
+    def requirement(self) -> str:
         """What a voxel must have to count, for messages."""
 
     @property
     @abstractmethod
-    def held(self) -> str:
+    def contents(self) -> str:
         """What the voxels have instead if none counts, for messages."""
 
     @property
@@ -82,15 +82,15 @@ class LabelMass(SamplingWeights):
             UnsupportedError: If the image is no label map (``NO_LABELS``).
         """
         counts = label_counts(source)
-        cells, found = counts.positive(0) if label is None else counts.of(0, label)
-        return cls(source, 0, counts.cells, cells, found.astype(np.float64), label)
+        cells, voxel_counts = counts.positive(0) if label is None else counts.of(0, label)
+        return cls(source, 0, counts.cells, cells, voxel_counts.astype(np.float64), label)
 
     @property
-    def wanted(self) -> str:
+    def requirement(self) -> str:
         return "no label above 0" if self.label is None else f"no label {self.label}"
 
     @property
-    def held(self) -> str:
+    def contents(self) -> str:
         values = label_counts(self.source).values(0).tolist()  # counted already
         more = f" and {len(values) - _TOLD} more" if len(values) > _TOLD else ""
         return f"only {', '.join(map(str, values[:_TOLD]))}{more}"
@@ -116,16 +116,16 @@ class WeightMass(SamplingWeights):
                 f"there is no channel {channel} in a map of {source.shape[0]} channels: if a map "
                 "has several channels, the keys of label_probabilities are channels, not labels"
             )
-        found = cached(f"sums of {channel}", (source,), lambda: _summed(source, channel))
-        numbers = np.flatnonzero(found.sums)
-        return cls(source, channel, found.cells, numbers, found.sums[numbers])
+        weights = cached(f"sums of {channel}", (source,), lambda: _summed(source, channel))
+        numbers = np.flatnonzero(weights.sums)
+        return cls(source, channel, weights.cells, numbers, weights.sums[numbers])
 
     @property
-    def wanted(self) -> str:
+    def requirement(self) -> str:
         return f"no value above 0 in channel {self.channel}"
 
     @property
-    def held(self) -> str:
+    def contents(self) -> str:
         return "only 0"
 
     def weigh(self, voxels: NDArray) -> NDArray:
