@@ -63,15 +63,15 @@ class Archive:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         text = as_local(path_text(path))
         self._path = text if is_url(text) else os.path.abspath(os.path.expanduser(text))
-        place = locate(self._path)
-        if not place.is_ours or place.key:
+        location = locate(self._path)
+        if not location.is_ours or location.key:
             raise FormatError(
                 f"{text} is not an archive that voxarray wrote: convert it (vx.convert), or open "
                 "what is in it as an image",
                 code="NOT_AN_ARCHIVE",
                 path=self._path,
             )
-        self._store = place.store
+        self._store = location.store
 
     @property
     def path(self) -> str:
@@ -151,15 +151,15 @@ class Archive:
                 writer is adding this name or was interrupted (``INTERRUPTED``).
             MemoryBudgetError: If the projected peak exceeds the budget; nothing was read.
         """
-        given = label_map if isinstance(label_map, Image) else LabelMap(label_map)
-        if given.type != LABEL:
+        image = label_map if isinstance(label_map, Image) else LabelMap(label_map)
+        if image.type != LABEL:
             raise UnsupportedError(
-                f"{name!r} is given as an image of type {given.type!r}: make a LabelMap of it",
+                f"{name!r} is given as an image of type {image.type!r}: make a LabelMap of it",
                 code="NO_LABEL_MAP",
                 path=self._path,
             )
         require_free(self._path, name)
-        source = given.source
+        source = image.source
         table = _table(source.label_table, names, colours)
         with _budget(memory), reporting(progress, str(name)) as report:
             add_layer(
@@ -254,21 +254,21 @@ class _Labels(Mapping[str, LabelMap]):
 
 
 def _table(
-    known: tuple[Label, ...], names: Mapping[int, str] | None, colours: Mapping[int, Any] | None
+    existing: tuple[Label, ...], names: Mapping[int, str] | None, colours: Mapping[int, Any] | None
 ) -> tuple[Label, ...]:
     """Names and colours by value."""
-    for given in (names, colours):
-        if not isinstance(given, Mapping | None):
+    for argument in (names, colours):
+        if not isinstance(argument, Mapping | None):
             raise _bad(
-                f"{given!r:.80} is not a dict by label value: give one, such as {{1: 'core'}}"
+                f"{argument!r:.80} is not a dict by label value: give one, such as {{1: 'core'}}"
             )
     named = (
-        {label.value: label.name for label in known if label.name}
+        {label.value: label.name for label in existing if label.name}
         if names is None
         else {_value(value): _name(name) for value, name in names.items()}
     )
     coloured = (
-        {label.value: label.colour for label in known if label.colour is not None}
+        {label.value: label.colour for label in existing if label.colour is not None}
         if colours is None
         else {_value(value): _colour(colour) for value, colour in colours.items()}
     )

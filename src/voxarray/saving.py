@@ -182,7 +182,7 @@ def convert(
                 image, target, is_label, overwrite, codec=codec, levels=levels, chunks=chunks
             )
             return _convert_to_file(request, written, labels, progress)
-        layers = {name: _layer(one) for name, one in (labels or {}).items()}
+        layers = {name: _layer(label_map) for name, label_map in (labels or {}).items()}
         title = os.path.basename(target)
         with staged(image, is_last=True) as ready, reporting(progress, title) as report:
             return convert_to_archive(
@@ -281,24 +281,24 @@ def _bytes_of(path: str) -> int:
     return sum(os.path.getsize(file) for file in files_of(path))
 
 
-def _opened(given: Any) -> tuple[Source, bool]:
+def _opened(value: Any) -> tuple[Source, bool]:
     """The source of a path or image, and whether that is a label map."""
     from voxarray.archive.source import is_label_map
 
-    if isinstance(given, Source):
-        return given, is_label_map(given)
-    source = getattr(given, "source", None)
+    if isinstance(value, Source):
+        return value, is_label_map(value)
+    source = getattr(value, "source", None)
     if isinstance(source, Source):
-        return source, given.type == LABEL
-    text = path_text(given)
+        return source, value.type == LABEL
+    text = path_text(value)
     source = open_source(text if is_url(text) else os.path.expanduser(text))
     return source, is_label_map(source)
 
 
-def _layer(given: Any) -> LabelLayer:
+def _layer(value: Any) -> LabelLayer:
     from voxarray.archive.options import LabelLayer
 
-    source, _ = _opened(given)
+    source, _ = _opened(value)
     return LabelLayer(source, source.label_table)
 
 
@@ -318,15 +318,15 @@ def projected_peak(source: Source, destination: str) -> int:
 
 
 def _format(destination: str) -> Format:
-    found = writable_format(destination)
-    if found is None:
+    file_format = writable_format(destination)
+    if file_format is None:
         raise UnsupportedError(
             f"no format is known by the suffix of {destination!r}; known are "
             f"{', '.join(written_suffixes())}",
             code="UNKNOWN_SUFFIX",
             path=destination,
         )
-    return found
+    return file_format
 
 
 def _may_replace(destination: str, written: Format) -> bool:

@@ -103,13 +103,13 @@ def _pick(voxels: NDArray, axes: Sequence[Any], result: NDArray) -> bool:
 
 
 def sample_points(
-    lookup: Any, taken: Sequence[range], voxels: NDArray, kernel: Kernel, result: NDArray
+    lookup: Any, ranges: Sequence[range], voxels: NDArray, kernel: Kernel, result: NDArray
 ) -> bool:
     """Interpolation at points on no common axes, as `points.at_points` does it.
 
     Args:
         lookup: A `points.Lookup`.
-        taken: Ranges of the result along W, H and D.
+        ranges: Ranges of the result along W, H and D.
         voxels: (C, W, H, D) part of the base.
         kernel: The interpolation.
         result: (C, w, h, d), holds the value outside; written to.
@@ -128,7 +128,7 @@ def sample_points(
     bounds = tuple((-0.5 - SNAP, size - 0.5 - SNAP) for size in lookup.size)
     starts = tuple(float(start) for start in lookup.starts)
     where = lookup.linear, lookup.shift, starts, bounds
-    columns = tuple(np.arange(r.start, r.stop, r.step, dtype=np.float64) for r in taken)
+    columns = tuple(np.arange(r.start, r.stop, r.step, dtype=np.float64) for r in ranges)
     for channel, out in zip(voxels, result, strict=True):
         flat, strides = _flat(channel)
         target = out.transpose(2, 1, 0)

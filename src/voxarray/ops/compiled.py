@@ -130,17 +130,17 @@ def planes_last(voxels, strides, length, planes, lines, columns, lines_first, cu
     x0, x1, wx, x_copied = columns
     dz, dy = strides
     low, high = min(y0.min(), y1.min()), max(y0.max(), y1.max())
-    held = np.empty((2, out.shape[1], out.shape[2]), work.dtype)
-    which = np.full(2, -1)
+    buffers = np.empty((2, out.shape[1], out.shape[2]), work.dtype)
+    plane_in_slot = np.full(2, -1)
     gathered = np.empty((1 if lines_first else high + 1 - low, out.shape[2]), work.dtype)
     row = np.empty(length, work.dtype)
     result = np.empty(out.shape[2], work.dtype)
     for k in range(out.shape[0]):
         for z in (z0[k], z1[k]):
             slot = z & 1
-            if which[slot] == z or (z_copied and z != z0[k]):
+            if plane_in_slot[slot] == z or (z_copied and z != z0[k]):
                 continue
-            which[slot] = z
+            plane_in_slot[slot] = z
             if not lines_first:
                 for y in range(low, high + 1):
                     p = z * dz + y * dy
@@ -151,11 +151,11 @@ def planes_last(voxels, strides, length, planes, lines, columns, lines_first, cu
                     p, q = z * dz + y0[j] * dy, z * dz + y1[j] * dy
                     below, above = voxels[p : p + length], voxels[q : q + length]
                     _blend(below, above, wy[j], y_copied, row)
-                    _gather(row, x0, x1, wx, x_copied, held[slot, j])
+                    _gather(row, x0, x1, wx, x_copied, buffers[slot, j])
                 else:
                     below, above = gathered[y0[j] - low], gathered[y1[j] - low]
-                    _blend(below, above, wy[j], y_copied, held[slot, j])
-        below, above = held[z0[k] & 1], held[z1[k] & 1]
+                    _blend(below, above, wy[j], y_copied, buffers[slot, j])
+        below, above = buffers[z0[k] & 1], buffers[z1[k] & 1]
         for j in range(out.shape[1]):
             _blend(below[j], above[j], wz[k], z_copied, result)
             _store(result, cut, out[k, j])
@@ -182,7 +182,7 @@ def pick(voxels, strides, planes, lines, columns, out):
 
 
 @compiled
-def _place(index, stride):
+def _offset(index, stride):
     """Offset of a voxel; unsigned, as numba looks for negative ones else."""
     return np.uintp(np.intp(index)) * stride
 
@@ -190,8 +190,8 @@ def _place(index, stride):
 @compiled
 def _neighbours(below, last, stride):
     """Offset of a voxel, and from it to the next one, both cut to an axis."""
-    first = _place(min(max(below, 0.0), last), stride)
-    return first, _place(min(max(below + 1, 0.0), last), stride) - first
+    first = _offset(min(max(below, 0.0), last), stride)
+    return first, _offset(min(max(below + 1, 0.0), last), stride) - first
 
 
 @compiled
@@ -230,7 +230,7 @@ def trilinear(voxels, strides, extent, lookup, columns, cut, out):
                 x, y, z = x - x_start, y - y_start, z - z_start
                 fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
                 if 0 <= fx < ex and 0 <= fy < ey and 0 <= fz < ez:
-                    p = _place(fx, sx) + _place(fy, sy) + _place(fz, sz)
+                    p = _offset(fx, sx) + _offset(fy, sy) + _offset(fz, sz)
                     dx, dy, dz = sx, sy, sz
                 elif not (x_low <= gx < x_high and y_low <= gy < y_high and z_low <= gz < z_high):
                     continue

@@ -24,7 +24,7 @@ BLOCK = 64
 """Voxels along each side of a block."""
 
 Index = tuple[int, int, int]
-Kept = tuple[tuple[Index, tuple[int, ...]], ...]
+Components = tuple[tuple[Index, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +32,11 @@ class LargestComponent(Operation):
     """1 in the largest object of voxels that are not 0 and share faces, 0 elsewhere.
 
     Attributes:
-        kept: Which components of which blocks make it up, as `largest_component` finds them.
+        components: Which components of which blocks make it up, as `largest_component` finds them.
         block: Voxels along each side of a block.
     """
 
-    kept: Kept
+    components: Components
     block: int = BLOCK
 
     @property
@@ -65,24 +65,24 @@ class LargestComponent(Operation):
 
     def _cut(self, selection: Selection) -> Iterator[Selection]:
         """One part per block: in smaller ones it would be labelled again for each."""
-        axes = [list(cuts(taken, self.block)) for taken in selection.spatial]
+        axes = [list(cuts(indices, self.block)) for indices in selection.spatial]
         for z, y, x in itertools.product(*reversed(axes)):
             yield Selection((range(len(selection.ranges[0])), x, y, z))
 
     def compute(self, selection: Selection, parts: Sequence[Any]) -> NDArray:
         read = self._blocks(selection)
         result = np.zeros(read.shape, np.uint8)
-        kept = dict(self.kept)
-        for index, place in _blocks_of(read.spatial, self.block):
-            if index in kept:
-                components, number = _labelled(parts[0][0][place])
+        by_block = dict(self.components)
+        for index, slices in _blocks_of(read.spatial, self.block):
+            if index in by_block:
+                components, number = _labelled(parts[0][0][slices])
                 chosen = np.zeros(number + 1, np.uint8)
-                chosen[list(kept[index])] = 1
-                result[0][place] = chosen[components]
+                chosen[list(by_block[index])] = 1
+                result[0][slices] = chosen[components]
         return result[selection.slices(read)]
 
 
-def largest_component(source: Source, block: int = BLOCK) -> Kept:
+def largest_component(source: Source, block: int = BLOCK) -> Components:
     """The largest object of voxels that are not 0 and share faces; of equals the first on disk.
 
     Args:
@@ -94,9 +94,9 @@ def largest_component(source: Source, block: int = BLOCK) -> Kept:
     """
     forest = _Forest()
     borders: dict[tuple[int, Index], NDArray[np.int64]] = {}
-    whole = [range(size) for size in source.shape[1:]]
-    for index, place in _blocks_of(whole, block):
-        ranges = [r[part] for r, part in zip(whole, place, strict=True)]
+    volume = [range(size) for size in source.shape[1:]]
+    for index, slices in _blocks_of(volume, block):
+        ranges = [r[part] for r, part in zip(volume, slices, strict=True)]
         voxels = source.read(Selection((range(1), ranges[0], ranges[1], ranges[2])))[0]
         components, number = _labelled(voxels)
         numbered = forest.add(
@@ -121,11 +121,11 @@ def _blocks_of(ranges: Sequence[range], block: int) -> Iterator[tuple[Index, tup
     """
     counts = [range(r.start // block, -(-r.stop // block)) for r in ranges]
     for z, y, x in itertools.product(*reversed(counts)):
-        place = tuple(
+        slices = tuple(
             slice(n * block - r.start, min((n + 1) * block, r.stop) - r.start)
             for n, r in zip((x, y, z), ranges, strict=True)
         )
-        yield (x, y, z), place
+        yield (x, y, z), slices
 
 
 def _labelled(voxels: NDArray) -> tuple[NDArray[np.int32], int]:
@@ -173,25 +173,25 @@ class _Forest:
         self.firsts.extend(firsts.tolist())
         return np.concatenate([[0], np.arange(start, start + len(sizes))])
 
-    def join(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> None:
+    def join(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
         """Make one of components that touch, on two faces that lie on one another."""
-        touching = (one > 0) & (other > 0)
-        pairs = np.unique(np.stack([one[touching], other[touching]]), axis=1)
+        touching = (first > 0) & (second > 0)
+        pairs = np.unique(np.stack([first[touching], second[touching]]), axis=1)
         for a, b in pairs.T.tolist():
             self._union(self._root(a), self._root(b))
 
-    def largest(self) -> Kept:
+    def largest(self) -> Components:
         roots = [n for n in range(1, len(self.parents)) if self.parents[n] == n]
         if not roots:
             return ()
         chosen = max(roots, key=lambda n: (self.sizes[n], -self.firsts[n]))
-        kept = []
+        result = []
         stops = [start for _, start in self.blocks[1:]] + [len(self.parents)]
         for (index, start), stop in zip(self.blocks, stops, strict=True):
-            own = tuple(n - start + 1 for n in range(start, stop) if self._root(n) == chosen)
-            if own:
-                kept.append((index, own))
-        return tuple(kept)
+            numbers = tuple(n - start + 1 for n in range(start, stop) if self._root(n) == chosen)
+            if numbers:
+                result.append((index, numbers))
+        return tuple(result)
 
     def _root(self, n: int) -> int:
         while self.parents[n] != n:

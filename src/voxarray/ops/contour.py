@@ -33,15 +33,15 @@ class Contour(Operation):
 
     def compute(self, selection: Selection, parts: Sequence[Any]) -> NDArray:
         voxels = parts[0]
-        inside = voxels == 1
-        inner = inside.copy()
+        mask = voxels == 1
+        inner = mask.copy()
         for axis in (1, 2, 3):
             near, far = [slice(None)] * 4, [slice(None)] * 4
             near[axis], far[axis] = slice(None, -1), slice(1, None)
-            inner[tuple(near)] &= inside[tuple(far)]
-            inner[tuple(far)] &= inside[tuple(near)]
+            inner[tuple(near)] &= mask[tuple(far)]
+            inner[tuple(far)] &= mask[tuple(near)]
         part = self._around(selection)
-        taken = Selection((range(len(part.ranges[0])), *selection.spatial))
+        central = Selection((range(len(part.ranges[0])), *selection.spatial))
         offset = Selection((range(1), *part.spatial))
-        result: NDArray = np.where(inner, voxels.dtype.type(0), voxels)[taken.slices(offset)]
+        result: NDArray = np.where(inner, voxels.dtype.type(0), voxels)[central.slices(offset)]
         return result

@@ -22,12 +22,12 @@ def require_fill(value: float, dtype: np.dtype, *, cut: bool = False) -> None:
     """
     if _fits(math.trunc(value) if cut and math.isfinite(value) else value, dtype):
         return
-    held = ""
+    limits = ""
     if dtype.kind in "biu":
         low, high = _limits(dtype)
-        held = f", which hold whole numbers from {low} to {high}"
+        limits = f", which hold whole numbers from {low} to {high}"
     raise UnsupportedError(
-        f"{value} does not fit {dtype} voxels{held}: take another value, convert the "
+        f"{value} does not fit {dtype} voxels{limits}: take another value, convert the "
         "image first, for example with vx.To('float32'), or leave it out with exclude=",
         code="OUT_OF_TYPE",
     )

@@ -43,8 +43,8 @@ class Blurred(Operation):
         dtype: np.dtype | None = None,
     ) -> Blurred:
         """A source blurred; by default of its own floating-point type, or of float32."""
-        own = base.dtype if base.dtype.kind in "fc" else np.dtype(np.float32)
-        return cls(base, sigmas, own if dtype is None else dtype, mode)
+        default_dtype = base.dtype if base.dtype.kind in "fc" else np.dtype(np.float32)
+        return cls(base, sigmas, default_dtype if dtype is None else dtype, mode)
 
     @property
     def dtype(self) -> np.dtype:
@@ -94,9 +94,9 @@ class Blurred(Operation):
                     mode=self.mode,
                 )
                 values = blurred.transpose(0, 3, 2, 1) if is_turned else blurred
-            taken, read = selection.ranges[axis], part.ranges[axis]
-            start, stop = taken.start - read.start, taken.stop - read.start
-            cut = slice(start, None if stop < 0 else stop, taken.step)
+            indices, read = selection.ranges[axis], part.ranges[axis]
+            start, stop = indices.start - read.start, indices.stop - read.start
+            cut = slice(start, None if stop < 0 else stop, indices.step)
             values = values[(slice(None),) * axis + (cut,)]
         return values.astype(self.dtype, copy=False)
 

@@ -142,21 +142,21 @@ class Standardised(Floating):
     """Values moved so that some become others, and those between in proportion.
 
     Attributes:
-        found: (n,) ascending values.
-        wanted: (n,) ascending values that they become; beyond the ends the last slope goes on.
+        landmarks: (n,) ascending values.
+        standard: (n,) ascending values that they become; beyond the ends the last slope goes on.
     """
 
-    found: tuple[float, ...]
-    wanted: tuple[float, ...]
+    landmarks: tuple[float, ...]
+    standard: tuple[float, ...]
 
     def function(self, values: NDArray) -> NDArray:
-        found, wanted = np.array(self.found), np.array(self.wanted)
-        gaps = np.diff(found)
+        landmarks, standard = np.array(self.landmarks), np.array(self.standard)
+        gaps = np.diff(landmarks)
         gaps[gaps < 1e-5] = np.inf  # landmarks that coincide: what lies there becomes the first
-        slopes = np.diff(wanted) / gaps
-        starts = wanted[:-1] - slopes * found[:-1]
+        slopes = np.diff(standard) / gaps
+        starts = standard[:-1] - slopes * landmarks[:-1]
         wide = values.astype(working_dtype(values.dtype))
-        where = np.digitize(wide, found[1:-1])
+        where = np.digitize(wide, landmarks[1:-1])
         result = slopes[where] * wide + starts[where]
         rounded: NDArray = result.astype(SINGLE)
         return rounded

@@ -72,9 +72,9 @@ class Linear(Kernel):
     """Straight lines between centres."""
 
     def taps(self, positions: Floats, size: int) -> tuple[Indices, Floats]:
-        inside = positions.clip(0, size - 1)
-        below = np.floor(inside)
-        fraction = inside - below
+        clipped = positions.clip(0, size - 1)
+        below = np.floor(clipped)
+        fraction = clipped - below
         first = below.astype(np.intp)
         # On a centre the next voxel has no say, not even if it is NaN.
         indices = np.stack([first, first + (fraction > 0)], axis=-1)

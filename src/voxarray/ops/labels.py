@@ -89,14 +89,14 @@ class OneHot(Operation):
                 code="LABEL_WITHOUT_CLASS",
             )
         result = selection.empty(self.dtype)
-        whole = labels.astype(np.int64)
-        if labels.dtype.kind == "f" and not np.array_equal(whole, labels):
-            fraction = float(labels[whole != labels].flat[0])
+        integers = labels.astype(np.int64)
+        if labels.dtype.kind == "f" and not np.array_equal(integers, labels):
+            fraction = float(labels[integers != labels].flat[0])
             raise UnsupportedError(
                 f"there is a label {fraction}, and classes are whole numbers: round the label map, "
                 "or resample it with the interpolation of labels",
                 code="LABEL_WITHOUT_CLASS",
             )
         for channel, label in zip(result, selection.ranges[0], strict=True):
-            channel[...] = whole == label
+            channel[...] = integers == label
         return result

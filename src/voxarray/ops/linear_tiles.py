@@ -81,13 +81,13 @@ def blend_in_tiles(
                 middle: _Stage(0, first - low, second - low, rows[2][part][:, None], rows[3]),
                 fast: _Stage(1, *taps_of(axes[fast], work)),
             }
-            place = order.index(slow)
+            index = order.index(slow)
             _through_planes(
                 ordered[:, low:high],
                 target[:, part],
                 taps_of(axes[slow], work),
-                [stages[n] for n in order[:place]],
-                [stages[n] for n in order[place + 1 :]],
+                [stages[n] for n in order[:index]],
+                [stages[n] for n in order[index + 1 :]],
                 work,
                 is_within,
             )
@@ -125,18 +125,18 @@ def _through_planes(
 ) -> None:
     """All planes of the result in one tile; stages come before and after the axis of planes."""
     firsts, seconds, weights = (array.tolist() for array in taps[:3])
-    held: dict[int, NDArray] = {}
+    buffers: dict[int, NDArray] = {}
 
     def plane(index: int) -> NDArray:
-        found = held.get(index)
-        if found is None:
-            if len(held) == 2:  # two neighbours are all that a position needs
-                del held[next(n for n in held if n not in (first, second))]
-            found = planes[index].astype(work)
+        loaded = buffers.get(index)
+        if loaded is None:
+            if len(buffers) == 2:  # two neighbours are all that a position needs
+                del buffers[next(n for n in buffers if n not in (first, second))]
+            loaded = planes[index].astype(work)
             for stage in before:
-                found = stage(found)
-            found = held[index] = found.copy() if before else found
-        return found
+                loaded = stage(loaded)
+            loaded = buffers[index] = loaded.copy() if before else loaded
+        return loaded
 
     blended: NDArray | None = None
     for number, (first, second) in enumerate(zip(firsts, seconds, strict=True)):

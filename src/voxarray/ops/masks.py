@@ -43,11 +43,11 @@ class Box(Source):
         return self.shape
 
     def read(self, selection: Selection) -> NDArray:
-        inside = [
-            (np.asarray(taken) >= first) & (np.asarray(taken) < stop)
-            for taken, (first, stop) in zip(selection.spatial, self.bounds, strict=True)
+        within = [
+            (np.asarray(indices) >= first) & (np.asarray(indices) < stop)
+            for indices, (first, stop) in zip(selection.spatial, self.bounds, strict=True)
         ]
-        box = inside[0][:, None, None] & inside[1][:, None] & inside[2]
+        box = within[0][:, None, None] & within[1][:, None] & within[2]
         return np.broadcast_to(box.astype(np.uint8), selection.shape)
 
     def token(self) -> str:
@@ -71,8 +71,8 @@ class AnyOf(Pointwise):
         return np.dtype(np.uint8)
 
     def function(self, values: NDArray) -> NDArray:
-        found: NDArray = np.isin(values, held_by(values.dtype, self.labels))
-        return found
+        mask: NDArray = np.isin(values, held_by(values.dtype, self.labels))
+        return mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +93,10 @@ class Chosen(Operation):
         table = self.base.label_table
         if not isinstance(self.outside, Source):
             return table
-        both = {label.value: {label} for label in table}
+        by_value = {label.value: {label} for label in table}
         for label in self.outside.label_table:
-            both.setdefault(label.value, set()).add(label)
-        return tuple(one for _, (one, *others) in sorted(both.items()) if not others)
+            by_value.setdefault(label.value, set()).add(label)
+        return tuple(entry for _, (entry, *conflicts) in sorted(by_value.items()) if not conflicts)
 
     @property
     def keeps_intensities(self) -> bool:

@@ -28,7 +28,7 @@ PART_BYTES = 12 << 20
 
 _THIN = 32
 
-_inside = threading.local()
+_local = threading.local()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +73,8 @@ class Operation(Source):
     def cost(self, selection: Selection) -> int:
         """Bytes that are held while a selection is computed, its inputs and itself included."""
         read = sum(
-            math.prod(part.shape) * one.dtype.itemsize
-            for part, one in zip(self.needs(selection), self.inputs, strict=True)
+            math.prod(part.shape) * source.dtype.itemsize
+            for part, source in zip(self.needs(selection), self.inputs, strict=True)
             if part is not None
         )
         return read + math.prod(selection.shape) * self.dtype.itemsize
@@ -138,13 +138,13 @@ class Operation(Source):
 
     @property
     def reading_bytes(self) -> int:
-        whole = self.cost(Selection.whole(self.shape))
-        below = max((one.reading_bytes for one in self.inputs), default=0)
-        return settings.threads() * min(self.part_bytes, whole) + below
+        whole_cost = self.cost(Selection.whole(self.shape))
+        below = max((source.reading_bytes for source in self.inputs), default=0)
+        return settings.threads() * min(self.part_bytes, whole_cost) + below
 
     def token(self) -> str:
         values = (getattr(self, field.name) for field in fields(self))
-        return digest(type(self).__qualname__, *map(_named, values))
+        return digest(type(self).__qualname__, *map(_field_token, values))
 
     def read(self, selection: Selection) -> NDArray:
         parts = list(self._cut(selection))
@@ -153,12 +153,12 @@ class Operation(Source):
         result = selection.empty(self.dtype)
 
         def fill(inner: Selection) -> None:
-            taken = selection.compose(inner)
-            self.compute_into(result[inner.slices()], taken, self._inputs_of(taken))
+            part = selection.compose(inner)
+            self.compute_into(result[inner.slices()], part, self._inputs_of(part))
 
         # All threads compute parts that need this one, or one thread is all there is: handing
         # parts over would cost as much as a small part itself.
-        if getattr(_inside, "flag", False) or settings.threads() == 1:
+        if getattr(_local, "flag", False) or settings.threads() == 1:
             for inner in parts:
                 fill(inner)
         else:
@@ -170,7 +170,7 @@ class Operation(Source):
 
     def _inputs_of(self, selection: Selection) -> list[NDArray | None]:
         needed = zip(self.needs(selection), self.inputs, strict=True)
-        return [None if part is None else one.read(part) for part, one in needed]
+        return [None if part is None else source.read(part) for part, source in needed]
 
     def _cut(self, selection: Selection) -> Iterator[Selection]:
         """Parts of a selection, as indices into it, that cost no more than `part_bytes` each."""
@@ -183,8 +183,8 @@ class Operation(Source):
                 yield inner
                 continue
             ranges, half = list(inner.ranges), len(inner.ranges[axis]) // 2
-            for taken in (ranges[axis][half:], ranges[axis][:half]):
-                ranges[axis] = taken
+            for indices in (ranges[axis][half:], ranges[axis][:half]):
+                ranges[axis] = indices
                 pending.append(Selection((ranges[0], ranges[1], ranges[2], ranges[3])))
 
     def _longest_slow(self, inner: Selection) -> int:
@@ -198,14 +198,14 @@ class Operation(Source):
 
 
 def _as_worker(fill: Callable[[Selection], None], inner: Selection) -> None:
-    _inside.flag = True
+    _local.flag = True
     try:
         fill(inner)
     finally:
-        _inside.flag = False
+        _local.flag = False
 
 
-def _named(value: Any) -> Any:
+def _field_token(value: Any) -> Any:
     """What tells a field of an operation from another, in any process."""
     if isinstance(value, Source):
         return value.token()

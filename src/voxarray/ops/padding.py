@@ -43,8 +43,8 @@ def checked_mode(mode: Any) -> str | float:
         return mode
     if isinstance(mode, Real) and not isinstance(mode, bool):
         # Labels beyond 2^53 are not all numbers of float64.
-        whole = operator.index(mode) if isinstance(mode, Integral) else None
-        return float(mode) if whole is None or float(whole) == whole else whole
+        integer = operator.index(mode) if isinstance(mode, Integral) else None
+        return float(mode) if integer is None or float(integer) == integer else integer
     if callable(mode):
         raise TypeError("padding by a function would need the whole volume: pad image.data instead")
     raise UnknownModeError(
@@ -115,8 +115,8 @@ class Padded(Operation):
     def chunks(self) -> Shape4:
         # Where a block is the whole axis, so it stays.
         c, *rest = (
-            whole if chunk >= size else chunk
-            for chunk, size, whole in zip(
+            padded if chunk >= size else chunk
+            for chunk, size, padded in zip(
                 self.base.chunks, self.base.shape, self.shape, strict=True
             )
         )
@@ -127,10 +127,10 @@ class Padded(Operation):
         return self.base.lazy  # to copy a voxel twice costs no more than to read it twice
 
     def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
-        found = [self._hull(axis, r) for axis, r in enumerate(selection.spatial)]
-        if not all(found):
+        hulls = [self._hull(axis, r) for axis, r in enumerate(selection.spatial)]
+        if not all(hulls):
             return (None,)
-        x, y, z = found
+        x, y, z = hulls
         return (Selection((selection.ranges[0], x, y, z)),)
 
     def compute(self, selection: Selection, parts: Sequence[NDArray | None]) -> NDArray:
@@ -147,7 +147,7 @@ class Padded(Operation):
             return
         copies = []
         for axis, r in enumerate(selection.spatial):
-            indices = self._inside(axis, r)
+            indices = self._base_indices(axis, r)
             indices -= indices.min()
             runs = _runs(indices)
             if len(runs) > _FEW:
@@ -163,32 +163,32 @@ class Padded(Operation):
     def _surround(self, result: NDArray, selection: Selection, voxels: NDArray | None) -> None:
         result[...] = np.asarray(self.constant).astype(self.dtype)
         if voxels is not None:
-            places, taken = [slice(None)], [slice(None)]
+            targets, sources = [slice(None)], [slice(None)]
             for axis, r in enumerate(selection.spatial):
-                inside = self._inside(axis, r)
-                first = r.index(int(inside[0]) + self.before[axis])
-                places.append(slice(first, first + len(inside)))
-                taken.append(slice(int(inside[0] - inside.min()), None, r.step))
-            result[tuple(places)] = voxels[tuple(taken)]
+                indices = self._base_indices(axis, r)
+                first = r.index(int(indices[0]) + self.before[axis])
+                targets.append(slice(first, first + len(indices)))
+                sources.append(slice(int(indices[0] - indices.min()), None, r.step))
+            result[tuple(targets)] = voxels[tuple(sources)]
 
-    def _hull(self, axis: int, taken: range) -> range:
-        """From the first to the last of `_inside`: of long axes without an index for each voxel."""
+    def _hull(self, axis: int, selected: range) -> range:
+        """First to last of `_base_indices`, without an index for each voxel of a long axis."""
         size, before = self.base.shape[axis + 1], self.before[axis]
-        places = range(taken.start - before, taken.stop - before, taken.step)
-        places = places if places.step > 0 else places[::-1]
+        positions = range(selected.start - before, selected.stop - before, selected.step)
+        positions = positions if positions.step > 0 else positions[::-1]
         if self.mode == "constant":
-            first = max(0, -(places.start // places.step))
-            inside = places[first : max(0, (size - 1 - places.start) // places.step + 1)]
-            return range(inside[0], inside[-1] + 1) if inside else range(0)
-        if places.step == 1 and len(places) >= 2 * size and self.mode in _REPEATING:
+            first = max(0, -(positions.start // positions.step))
+            within = positions[first : max(0, (size - 1 - positions.start) // positions.step + 1)]
+            return range(within[0], within[-1] + 1) if within else range(0)
+        if positions.step == 1 and len(positions) >= 2 * size and self.mode in _REPEATING:
             return range(size)
-        indices = self._inside(axis, taken)
+        indices = self._base_indices(axis, selected)
         return range(int(indices.min()), int(indices.max()) + 1)
 
-    def _inside(self, axis: int, taken: range) -> NDArray:
+    def _base_indices(self, axis: int, selected: range) -> NDArray:
         """Voxels of the base, along an axis, that these voxels of the result are made of."""
         size = self.base.shape[axis + 1]
-        indices = np.array(taken) - self.before[axis]
+        indices = np.array(selected) - self.before[axis]
         if self.mode == "constant":
             return indices[(indices >= 0) & (indices < size)]
         if self.mode == "wrap":

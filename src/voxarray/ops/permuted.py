@@ -68,5 +68,5 @@ def reoriented(source: Window, codes: str) -> Window:
 
 def flip(source: Window, axes: tuple[int, ...]) -> Window:
     """The voxels with some of the axes W, H, D (0, 1, 2) reversed, in their places."""
-    taken = [slice(None, None, -1 if axis in axes else 1) for axis in range(3)]
-    return source[tuple(taken)]
+    slices = [slice(None, None, -1 if axis in axes else 1) for axis in range(3)]
+    return source[tuple(slices)]

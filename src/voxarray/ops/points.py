@@ -37,12 +37,12 @@ class Lookup:
     starts: tuple[int, ...]
 
     def slabs(
-        self, taken: Sequence[range]
+        self, ranges: Sequence[range]
     ) -> Iterator[tuple[slice, tuple[Floats, Floats, Floats], NDArray[np.bool_]]]:
         """Slabs along D of some ranges: positions (W, H, d) in the base, and which are inside."""
-        columns = [np.arange(r.start, r.stop, r.step, dtype=np.float64) for r in taken]
-        step = max(1, _POINTS // (len(taken[0]) * len(taken[1])))
-        for start in range(0, len(taken[2]), step):
+        columns = [np.arange(r.start, r.stop, r.step, dtype=np.float64) for r in ranges]
+        step = max(1, _POINTS // (len(ranges[0]) * len(ranges[1])))
+        for start in range(0, len(ranges[2]), step):
             slab = slice(start, start + step)
             x, y, z = columns[0][:, None, None], columns[1][:, None], columns[2][slab]
             rows = zip(self.linear, self.shift, strict=True)
@@ -55,18 +55,18 @@ class Lookup:
 
 
 def at_points(
-    lookup: Lookup, taken: Sequence[range], voxels: NDArray, kernel: Kernel, result: NDArray
+    lookup: Lookup, ranges: Sequence[range], voxels: NDArray, kernel: Kernel, result: NDArray
 ) -> None:
     """Fill what lies inside the base.
 
     Args:
         lookup: Where to look.
-        taken: Ranges of the result along W, H and D.
+        ranges: Ranges of the result along W, H and D.
         voxels: (C, W, H, D) part of the base that was read.
         kernel: How to interpolate.
         result: (C, W, H, D), holds the value outside already.
     """
-    if sample_points(lookup, taken, voxels, kernel, result):
+    if sample_points(lookup, ranges, voxels, kernel, result):
         return
     sample = _mapped if isinstance(kernel, Linear) or kernel.margin else _weighed
     if sample is _mapped:
@@ -74,7 +74,7 @@ def at_points(
     if kernel.margin:
         for axis in (1, 2, 3):
             voxels = spline_coefficients(voxels, axis)
-    for slab, positions, inside in lookup.slabs(taken):
+    for slab, positions, inside in lookup.slabs(ranges):
         if not inside.any():
             continue
         points = [p[inside] for p in positions]
@@ -123,10 +123,10 @@ def _taps(
 
 
 def votes(
-    lookup: Lookup, taken: Sequence[range], voxels: NDArray, kernel: Kernel, result: NDArray
+    lookup: Lookup, ranges: Sequence[range], voxels: NDArray, kernel: Kernel, result: NDArray
 ) -> None:
     """The label with the greatest weight at each point; arguments as of `at_points`."""
-    for slab, positions, inside in lookup.slabs(taken):
+    for slab, positions, inside in lookup.slabs(ranges):
         if not inside.any():
             continue
         points = [p[inside] for p in positions]
@@ -138,14 +138,14 @@ def _elected(lookup: Lookup, voxels: NDArray, points: list[Floats], kernel: Kern
     indices, weights = _taps(lookup, voxels, points, kernel)
     counts = [range(w.shape[1]) for w in weights]
     shape = math.prod(len(c) for c in counts), len(points[0])
-    labels, given = np.empty(shape, voxels.dtype), np.empty(shape)
+    labels, tap_weights = np.empty(shape, voxels.dtype), np.empty(shape)
     for n, (i, j, k) in enumerate(itertools.product(*counts)):
         labels[n] = voxels[indices[0][:, i], indices[1][:, j], indices[2][:, k]]
-        given[n] = weights[0][:, i] * weights[1][:, j] * weights[2][:, k]
+        tap_weights[n] = weights[0][:, i] * weights[1][:, j] * weights[2][:, k]
     best: NDArray = labels[0].copy()
-    most = np.full(len(points[0]), -1.0)
+    largest = np.full(len(points[0]), -1.0)
     for n in range(len(labels)):
-        sums = np.where(labels == labels[n], given, 0).sum(axis=0)
-        better = sums > most
-        best[better], most[better] = labels[n][better], sums[better]
+        sums = np.where(labels == labels[n], tap_weights, 0).sum(axis=0)
+        better = sums > largest
+        best[better], largest[better] = labels[n][better], sums[better]
     return best

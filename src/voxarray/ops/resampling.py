@@ -51,7 +51,7 @@ class Resampled(Operation):
 
     Attributes:
         size: Voxels of the result along W, H and D.
-        place: Affine (4, 4) of the result, row by row.
+        affine_rows: Affine (4, 4) of the result, row by row.
         mapping: (4, 4) from an index in the result to one in the base, row by row.
         interpolation: Name of the kernel.
         fill: Value outside, one for all channels or one per channel.
@@ -59,7 +59,7 @@ class Resampled(Operation):
     """
 
     size: Shape3
-    place: Matrix
+    affine_rows: Matrix
     mapping: Matrix
     interpolation: str
     fill: tuple[float, ...]
@@ -98,7 +98,9 @@ class Resampled(Operation):
                 "array.real and array.imag",
                 code="UNSUPPORTED_DTYPE",
             )
-        own = np.dtype(np.uint8) if base.dtype.kind == "b" and not used.keeps_values else base.dtype
+        result_dtype = (
+            np.dtype(np.uint8) if base.dtype.kind == "b" and not used.keeps_values else base.dtype
+        )
         looked_up = grid.affine if motion is None else np.asarray(motion, float) @ grid.affine
         mapping = _straightened(np.linalg.solve(base.affine, looked_up), grid.shape)
         axes = _exchanged(mapping)
@@ -111,12 +113,12 @@ class Resampled(Operation):
             _rows(mapping),
             used.name,
             tuple(float(value) for value in fill),
-            own if dtype is None else dtype,
+            result_dtype if dtype is None else dtype,
         )
 
     @cached_property
     def affine(self) -> NDArray[np.float64]:
-        return checked_affine(self.place)
+        return checked_affine(self.affine_rows)
 
     @property
     def shape(self) -> Shape4:
@@ -145,9 +147,9 @@ class Resampled(Operation):
         lowest, highest = _CHUNK_EDGES
         sizes = []
         for axis, size in enumerate(self.size):
-            block, whole = self.base.chunks[axis + 1], self.base.shape[axis + 1]
-            edge = round(block * size / whole)
-            sizes.append(size if block >= whole else min(size, max(lowest, min(highest, edge))))
+            block, base_size = self.base.chunks[axis + 1], self.base.shape[axis + 1]
+            edge = round(block * size / base_size)
+            sizes.append(size if block >= base_size else min(size, max(lowest, min(highest, edge))))
         for axis in self.slow_axes:
             while math.prod(sizes) > _CHUNK_VOXELS and sizes[axis] > lowest:
                 sizes[axis] = max(lowest, sizes[axis] // 2)
@@ -170,11 +172,11 @@ class Resampled(Operation):
             return result * self.dtype.itemsize
         read = math.prod(part.shape)
         # Two arrays of the working type live at once, the larger of input and result at worst.
-        held = 2 * max(result, read if self.kernel.margin else min(read, 2 * result))
-        held *= working_dtype(self.base.dtype, self.kernel).itemsize
+        working_bytes = 2 * max(result, read if self.kernel.margin else min(read, 2 * result))
+        working_bytes *= working_dtype(self.base.dtype, self.kernel).itemsize
         if self.is_separable and isinstance(self.kernel, Linear):
-            held = min(held, self._linear_bytes(part, selection))
-        return read * self.base.dtype.itemsize + held + result * self.dtype.itemsize
+            working_bytes = min(working_bytes, self._linear_bytes(part, selection))
+        return read * self.base.dtype.itemsize + working_bytes + result * self.dtype.itemsize
 
     def _linear_bytes(self, part: Selection, selection: Selection) -> int:
         """What straight lines along parallel axes hold beside what is read and the result.
@@ -205,9 +207,11 @@ class Resampled(Operation):
             low = high = 0.0
             for scale, (first, last) in zip(row, ends, strict=True):
                 if scale:
-                    one, other = scale * first, scale * last
+                    at_first, at_last = scale * first, scale * last
                     low, high = (
-                        (low + one, high + other) if one < other else (low + other, high + one)
+                        (low + at_first, high + at_last)
+                        if at_first < at_last
+                        else (low + at_last, high + at_first)
                     )
             low, high = low + shift, high + shift
             if high < -0.5 - SNAP or low >= size - 0.5 + SNAP:
@@ -243,10 +247,10 @@ class Resampled(Operation):
         fill = np.broadcast_to(np.array(self.fill), self.base.shape[0])[selection.ranges[0]]
         result[...] = as_stored(fill, self.dtype)[:, None, None, None]
 
-    def positions(self, axis: int, taken: range) -> NDArray[np.float64]:
+    def positions(self, axis: int, indices: range) -> NDArray[np.float64]:
         """Fractional indices in the base along an axis, if `is_separable`."""
         scale, shift = self._linear[axis, axis], self._shift[axis]
-        return np.asarray(scale * np.arange(taken.start, taken.stop, taken.step) + shift)
+        return np.asarray(scale * np.arange(indices.start, indices.stop, indices.step) + shift)
 
     def inside(self, axis: int, positions: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which positions along an axis are those of voxels of the base."""
@@ -256,26 +260,26 @@ class Resampled(Operation):
     def _in_turn(
         self, selection: Selection, voxels: NDArray, starts: Sequence[int], result: NDArray
     ) -> None:
-        axes, places = [], [slice(None)]
-        for axis, taken in enumerate(selection.spatial):
-            positions = self.positions(axis, taken)
+        axes, slices = [], [slice(None)]
+        for axis, selected in enumerate(selection.spatial):
+            positions = self.positions(axis, selected)
             (within,) = np.nonzero(self.inside(axis, positions))
             if not within.size:
                 self._fill(result, selection)
                 return
             # One stretch: positions ascend or descend evenly, so those inside follow one another.
-            places.append(slice(int(within[0]), int(within[-1]) + 1))
+            slices.append(slice(int(within[0]), int(within[-1]) + 1))
             size = self.base.shape[axis + 1]
-            indices, weights = self.kernel.taps(positions[places[-1]], size)
+            indices, weights = self.kernel.taps(positions[slices[-1]], size)
             ratio = abs(self._linear[axis, axis])
             # Taps without weight may lie outside of what was read.
             local = (indices - starts[axis]).clip(0, voxels.shape[axis + 1] - 1)
             axes.append(Axis(local, weights, ratio, self._is_copied(axis)))
-        inside = result[tuple(places)]
-        if inside.size < result.size:
+        target = result[tuple(slices)]
+        if target.size < result.size:
             self._fill(result, selection)
-        if not blend_along_axes(voxels, axes, self.kernel, inside):
-            blended_into(inside, voxels, axes, self.kernel)
+        if not blend_along_axes(voxels, axes, self.kernel, target):
+            blended_into(target, voxels, axes, self.kernel)
 
     def _is_copied(self, axis: int) -> bool:
         scale, shift = float(self._linear[axis, axis]), float(self._shift[axis])

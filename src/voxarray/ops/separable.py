@@ -59,11 +59,13 @@ def blended_into(result: NDArray, voxels: NDArray, axes: Sequence[Axis], kernel:
     if slowest == _in_order(axes)[0] and not (kernel.keeps_values or kernel.margin):
         plane = voxels.size // voxels.shape[slowest + 1]
         step = max(1, _SLAB // plane)
-    one = axes[slowest]
+    slowest_axis = axes[slowest]
     for start in range(0, result.shape[slowest + 1], step):
         part = slice(start, start + step)
         slab = list(axes)
-        slab[slowest] = replace(one, indices=one.indices[part], weights=one.weights[part])
+        slab[slowest] = replace(
+            slowest_axis, indices=slowest_axis.indices[part], weights=slowest_axis.weights[part]
+        )
         target = result[(slice(None),) * (slowest + 1) + (part,)]
         values = along_axes(voxels, slab, kernel)
         target[...] = as_stored(values, result.dtype, is_within=is_within)
@@ -101,31 +103,33 @@ def _picked(voxels: NDArray, axis: int, indices: NDArray[np.intp]) -> NDArray:
     if indices.size > 1 and (steps[0] <= 0 or (steps != steps[0]).any()):
         return np.take(voxels, indices, axis=axis)
     step = int(steps[0]) if indices.size > 1 else 1
-    taken = slice(int(indices[0]), int(indices[-1]) + 1, step)
-    return voxels[(slice(None),) * axis + (taken,)]
+    selected = slice(int(indices[0]), int(indices[-1]) + 1, step)
+    return voxels[(slice(None),) * axis + (selected,)]
 
 
-def _along(values: NDArray, axis: int, one: Axis, work: np.dtype) -> NDArray:
+def _along(values: NDArray, axis: int, axis_taps: Axis, work: np.dtype) -> NDArray:
     """One axis interpolated, in the memory order of ``values``, whatever that is."""
     # A single channel has whatever stride; it must not come last, as if it were a line.
     order = sorted(range(4), key=lambda n: (values.shape[n] > 1, -abs(values.strides[n])))
     ordered = values.transpose(order)
-    place = order.index(axis)
+    position = order.index(axis)
     shape = list(ordered.shape)
-    shape[place] = len(one.indices)
+    shape[position] = len(axis_taps.indices)
     result = np.empty(shape, work)
-    weights = one.weights.astype(work)
+    weights = axis_taps.weights.astype(work)
     # Plane by plane: what is read and written stays in the processor's cache.
-    if place == 3 or (place == 2 and shape[3] >= _LINE):
-        along = weights.T[:, :, None] if place == 2 else weights.T
+    if position == 3 or (position == 2 and shape[3] >= _LINE):
+        along = weights.T[:, :, None] if position == 2 else weights.T
         for plane in np.ndindex(*ordered.shape[:2]):
             numbers = ordered[plane].astype(work, copy=False)
-            taps = [np.take(numbers, column, axis=place - 2) for column in one.indices.T]
+            taps = [np.take(numbers, column, axis=position - 2) for column in axis_taps.indices.T]
             _weigh(taps, list(along), result[plane])
     else:
-        planes, out = (np.moveaxis(array, place, 0) for array in (ordered, result))
+        planes, out = (np.moveaxis(array, position, 0) for array in (ordered, result))
         read = _Converted(planes, work)
-        for number, (taps, weighed) in enumerate(zip(one.indices.tolist(), weights, strict=True)):
+        for number, (taps, weighed) in enumerate(
+            zip(axis_taps.indices.tolist(), weights, strict=True)
+        ):
             _weigh([read(index) for index in taps], list(weighed), out[number])
     return result.transpose(np.argsort(order))
 

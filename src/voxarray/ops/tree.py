@@ -16,8 +16,8 @@ def leaves(source: Source) -> Iterator[Source]:
     if isinstance(source, (Window, Permuted)):
         yield from leaves(source.base)
     elif isinstance(source, Operation):
-        for one in source.inputs:
-            yield from leaves(one)
+        for operand in source.inputs:
+            yield from leaves(operand)
     else:
         yield source
 
@@ -42,5 +42,5 @@ def with_leaves(source: Source, change: Callable[[Source], Source]) -> Source:
     if isinstance(source, Permuted):
         return replace(source, base=with_leaves(source.base, change))
     if isinstance(source, Operation):
-        return source.with_inputs([with_leaves(one, change) for one in source.inputs])
+        return source.with_inputs([with_leaves(operand, change) for operand in source.inputs])
     return change(source)
