@@ -14,17 +14,17 @@ def argument_names(kind: type) -> list[str]:
     Args:
         kind: The class of a transform.
     """
-    own = getattr(kind, "args_names", ())
-    makers = [vars(one)["__init__"] for one in kind.__mro__[:-1] if "__init__" in vars(one)]
-    found: dict[str, None] = {}
+    listed = getattr(kind, "args_names", ())
+    makers = [vars(base)["__init__"] for base in kind.__mro__[:-1] if "__init__" in vars(base)]
+    names: dict[str, None] = {}
     for number, made_by in enumerate(makers):
         _, *parameters = inspect.signature(made_by).parameters.values()
-        for given in parameters:
-            is_plain = given.kind is given.POSITIONAL_OR_KEYWORD and (
-                not number or given.name in own
+        for parameter in parameters:
+            is_plain = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and (
+                not number or parameter.name in listed
             )
-            if is_plain or given.kind is given.KEYWORD_ONLY:
-                found[given.name] = None
-        if not any(given.kind is given.VAR_KEYWORD for given in parameters):
+            if is_plain or parameter.kind is parameter.KEYWORD_ONLY:
+                names[parameter.name] = None
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             break
-    return list(found)
+    return list(names)

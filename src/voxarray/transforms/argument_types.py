@@ -20,15 +20,15 @@ def misfit(kind: type[Transform], arguments: Mapping[str, Any]) -> str | None:
         kind: The transform.
         arguments: By name, as YAML or JSON has them.
     """
-    known = {**get_type_hints(Transform.__init__), **get_type_hints(kind.__init__)}
-    del known["return"]
-    known.pop("kwargs", None)
-    known.pop("unknown", None)
+    hints = {**get_type_hints(Transform.__init__), **get_type_hints(kind.__init__)}
+    del hints["return"]
+    hints.pop("kwargs", None)
+    hints.pop("unknown", None)
     for name, value in arguments.items():
-        if name not in known:
-            return f"there is no argument {name!r}, only {', '.join(sorted(known))}"
-        if not _fits(value, known[name]):
-            return f"{name} is {_said(known[name])}, not {value!r}"
+        if name not in hints:
+            return f"there is no argument {name!r}, only {', '.join(sorted(hints))}"
+        if not _fits(value, hints[name]):
+            return f"{name} is {_type_text(hints[name])}, not {value!r}"
     return None
 
 
@@ -40,7 +40,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is np.ndarray or origin is np.ndarray:
         return isinstance(value, list)
     if origin in (Union, types.UnionType):
-        return any(_fits(value, one) for one in inner)
+        return any(_fits(value, item) for item in inner)
     if value is None or hint is type(None):
         return value is None and hint is type(None)
     if hint is bool or isinstance(value, bool):
@@ -53,12 +53,12 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, str)
     if _is(origin, Mapping):
         return isinstance(value, dict) and all(
-            _fits(key, inner[0]) and _fits(one, inner[1]) for key, one in value.items()
+            _fits(key, inner[0]) and _fits(item, inner[1]) for key, item in value.items()
         )
     if _is(origin, Sequence):
         # Of a tuple the transform itself counts the members.
         return isinstance(value, list) and all(
-            any(_fits(one, member) for member in inner) for one in value
+            any(_fits(item, member) for member in inner) for item in value
         )
     return False  # images, grids and functions stand in no file
 
@@ -67,12 +67,12 @@ def _is(origin: Any, kind: type) -> bool:
     return isinstance(origin, type) and issubclass(origin, kind)
 
 
-def _said(hint: Any) -> str:
+def _type_text(hint: Any) -> str:
     """A type in words, without what no file can say."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        told = dict.fromkeys(filter(None, map(_said, inner)))
-        return " or ".join(told)
+        texts = dict.fromkeys(filter(None, map(_type_text, inner)))
+        return " or ".join(texts)
     if hint is type(None):
         return "null"
     if _is(origin, Mapping):

@@ -41,7 +41,7 @@ class Blur(IntensityTransform):
     def __init__(self, std: Deviations | Mapping[str, Deviations], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.std: Any = (
-            {name: _three(one) for name, one in std.items()}
+            {name: _three(value) for name, value in std.items()}
             if isinstance(std, Mapping)
             else _three(std)
         )
@@ -67,6 +67,6 @@ class Blur(IntensityTransform):
 
 def _three(std: Any) -> tuple[float, float, float]:
     values = [std] * 3 if isinstance(std, (int, float, np.number)) else list(std)
-    if len(values) != 3 or not all(np.isfinite(one) and one >= 0 for one in values):
+    if len(values) != 3 or not all(np.isfinite(value) and value >= 0 for value in values):
         raise ValueError(f"std is one number of mm from 0 or three, not {std!r}")
     return float(values[0]), float(values[1]), float(values[2])

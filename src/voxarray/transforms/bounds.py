@@ -115,13 +115,13 @@ def six_bounds(bounds: Bounds) -> Six:
     Raises:
         ValueError: If it is not one, three or six whole numbers of at least 0.
     """
-    given: list[Any] = [bounds] if isinstance(bounds, (int, np.integer)) else list(bounds)
-    whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in given)
-    if not whole or any(n < 0 for n in given) or len(given) not in (1, 3, 6):
+    numbers: list[Any] = [bounds] if isinstance(bounds, (int, np.integer)) else list(bounds)
+    are_whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in numbers)
+    if not are_whole or any(n < 0 for n in numbers) or len(numbers) not in (1, 3, 6):
         raise ValueError(
             f"voxels at the ends of axes are 1, 3 or 6 whole numbers of at least 0, not {bounds!r}"
         )
-    counts = [int(n) for n in given]
+    counts = [int(n) for n in numbers]
     if len(counts) == 1:
         counts *= 6
     if len(counts) == 3:

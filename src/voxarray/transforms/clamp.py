@@ -54,7 +54,7 @@ class Clamp(IntensityTransform):
         require_order(dtype)
         if dtype.kind not in "biu":
             return Clamped(source, self.out_min, self.out_max, dtype)
-        if any(isinstance(one, (float, np.floating)) for one in (self.out_min, self.out_max)):
+        if any(isinstance(limit, (float, np.floating)) for limit in (self.out_min, self.out_max)):
             return Clamped(source, self.out_min, self.out_max, np.dtype(np.float32))
         dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
         limits = np.iinfo(dtype)
@@ -115,8 +115,8 @@ def _dtype_of(target: Any) -> np.dtype:
     is_named = isinstance(target, str) or text.startswith("torch.")
     try:
         # NumPy knows torch's types by the same names; torch is not imported to ask it.
-        named = text.removeprefix("torch.") if is_named else target
-        dtype = np.dtype(named)
+        name = text.removeprefix("torch.") if is_named else target
+        dtype = np.dtype(name)
     except TypeError:
         dtype = np.dtype(object)
     if dtype.kind not in "biufc":

@@ -38,16 +38,16 @@ class Compose(Transform):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        named = transforms if isinstance(transforms, Mapping) else None
-        self._names = {} if named is None else {key: n for n, key in enumerate(named)}
+        by_name = transforms if isinstance(transforms, Mapping) else None
+        self._names = {} if by_name is None else {key: n for n, key in enumerate(by_name)}
         self.transforms: list[Callable[[Any], Any]] = list(
             transforms.values() if isinstance(transforms, Mapping) else transforms
         )
         for key in self._names:
             if not isinstance(key, str):
                 raise TypeError(f"transforms are named by text, not by {key!r}")
-        for one in self.transforms:
-            require_transform(one)
+        for transform in self.transforms:
+            require_transform(transform)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Compose:

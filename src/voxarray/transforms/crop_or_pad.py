@@ -172,9 +172,9 @@ class EnsureShapeMultiple(SpatialTransform):
         self.method = method
 
     def apply_transform(self, subject: Subject) -> Subject:
-        whole = math.ceil if self.method == "pad" else math.floor
+        rounded = math.ceil if self.method == "pad" else math.floor
         target = [
-            max(1, whole(size / multiple) * multiple)
+            max(1, rounded(size / multiple) * multiple)
             for size, multiple in zip(self._shape(subject), self.target_multiple, strict=True)
         ]
         return CropOrPad(target, **self.shared_arguments)(subject)
@@ -200,15 +200,15 @@ def bounding_box(
     # Beyond what any voxel can lie at, so that the first one found sets both.
     low, high = np.array(source.shape[1:]), np.zeros(3, np.int64)
     require_room(source, 2 if labels is None else 18, "the extent of a mask")
-    wanted = held_by(source.dtype, () if labels is None else labels)
+    values = held_by(source.dtype, () if labels is None else labels)
     for where, voxels in pieces(source):
-        marked = voxels[0] != 0 if labels is None else np.isin(voxels[0], wanted)
-        for axis, taken in enumerate(where.spatial):
-            others = tuple(other for other in range(3) if other != axis)
-            (indices,) = np.nonzero(marked.any(axis=others))
+        marked = voxels[0] != 0 if labels is None else np.isin(voxels[0], values)
+        for axis, positions in enumerate(where.spatial):
+            other_axes = tuple(other for other in range(3) if other != axis)
+            (indices,) = np.nonzero(marked.any(axis=other_axes))
             if indices.size:
-                low[axis] = min(low[axis], taken[indices[0]])
-                high[axis] = max(high[axis], taken[indices[-1]] + 1)
+                low[axis] = min(low[axis], positions[indices[0]])
+                high[axis] = max(high[axis], positions[indices[-1]] + 1)
         del voxels, marked  # or they would be held while the next piece is read
     return (low, high) if high.any() else None
 
@@ -218,8 +218,8 @@ def _around_middle(shape: Shape3, target: Shape3) -> Amounts:
     cropping: list[int] = []
     for size, length in zip(shape, target, strict=True):
         for amount, amounts in ((length - size, padding), (size - length, cropping)):
-            more = max(0, amount)
-            amounts += [more - more // 2, more // 2]  # an odd voxel goes first, as in TorchIO
+            excess = max(0, amount)
+            amounts += [excess - excess // 2, excess // 2]  # an odd voxel goes first, as in TorchIO
     return padding, cropping
 
 

@@ -72,8 +72,8 @@ class HistogramStandardization(NormalizationTransform):
         )
 
     def entries(self, image: Image, subject: Subject) -> tuple[Entry, ...]:
-        own = self._landmarks_of(name_of(image, subject))
-        arguments = {"landmarks": own, "masking_method": self.masking_method}
+        landmarks = self._landmarks_of(name_of(image, subject))
+        arguments = {"landmarks": landmarks, "masking_method": self.masking_method}
         return (entry(self.name, arguments, self.version),)
 
     def _landmarks_of(self, name: str) -> marks.Landmarks:
@@ -129,8 +129,8 @@ class HistogramStandardization(NormalizationTransform):
         masks = _masks(mask_path, len(images_paths))
         rows = []
         with reporting_each(progress, len(masks)) as begin:
-            for given, mask in zip(images_paths, masks, strict=True):
-                image = given if isinstance(given, Image) else ScalarImage(given)
+            for item, mask in zip(images_paths, masks, strict=True):
+                image = item if isinstance(item, Image) else ScalarImage(item)
                 method = masking_function or (None if mask is None else "mask")
                 report = begin(title_of(image.source.path, "histogram"))
                 rows.append(_percentiles(image, mask, method, percents, report))
@@ -148,8 +148,8 @@ def _percentiles(
     report: Progress,
 ) -> NDArray[np.float64]:
     source = image.source
-    others: Mapping[str, Any] = {} if mask is None else {"mask": mask}
-    chosen = mask_of(method, source, Subject(image=image, **others))
+    masks: Mapping[str, Any] = {} if mask is None else {"mask": mask}
+    chosen = mask_of(method, source, Subject(image=image, **masks))
     statistics = statistics_of(source, chosen, report)
     if statistics.not_finite:
         raise StateError(
@@ -172,7 +172,7 @@ def _masks(mask_path: Any, number: int) -> list[LabelMap | None]:
     if isinstance(mask_path, (str, os.PathLike, LabelMap)):
         mask_path = [mask_path] * number
     masks: list[LabelMap | None] = [
-        one if isinstance(one, LabelMap) else LabelMap(one) for one in mask_path
+        item if isinstance(item, LabelMap) else LabelMap(item) for item in mask_path
     ]
     if len(masks) != number:
         raise ValueError(

@@ -15,19 +15,19 @@ from voxarray.transforms.transform import Transform
 
 
 def _slice(image: Image, ranges: list[list[int]]) -> Image:
-    taken = [range(*one) for one in ranges]
-    inside = all(
+    selected = [range(*bounds) for bounds in ranges]
+    is_inside = all(
         min(r[0], r[-1]) >= 0 and max(r[0], r[-1]) < size
-        for r, size in zip(taken, image.shape, strict=True)
+        for r, size in zip(selected, image.shape, strict=True)
     )
-    if not inside:
+    if not is_inside:
         raise StateError(
             "this history cannot be replayed: "
             f"the slice {ranges} was taken from an image larger than the one given, {image.shape}. "
             "Give the image that the history began with",
             code="CANNOT_REPLAY",
         )
-    c, w, h, d = taken
+    c, w, h, d = selected
     return image._on(image.source.take(Selection((c, w, h, d))))
 
 
@@ -43,16 +43,16 @@ def to_each(
     Who slices a subject takes all channels of each image, but the history of one image holds its
     own number of channels.
     """
-    method, most = METHODS[operation], max(image.num_channels for image in images.values())
-    found = {}
+    method, largest = METHODS[operation], max(image.num_channels for image in images.values())
+    result = {}
     for name, image in images.items():
-        own = dict(parameters)
+        adapted = dict(parameters)
         if operation == "slice":
-            start, stop, step = own["ranges"][0]
-            if (start, step) == (0, 1) and image.num_channels < stop <= most:
-                own["ranges"] = [[0, image.num_channels, 1], *own["ranges"][1:]]
-        found[name] = method(image, **own)
-    return found
+            start, stop, step = adapted["ranges"][0]
+            if (start, step) == (0, 1) and image.num_channels < stop <= largest:
+                adapted["ranges"] = [[0, image.num_channels, 1], *adapted["ranges"][1:]]
+        result[name] = method(image, **adapted)
+    return result
 
 
 METHODS: dict[str, Callable[..., Image]] = {

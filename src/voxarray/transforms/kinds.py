@@ -78,29 +78,29 @@ def _image_of(value: Any, *, is_label: bool) -> Image:
     return (LabelMap if is_label else ScalarImage)(tensor=value)
 
 
-def _as(given: Any, image: Image) -> Any:
+def _as(original: Any, image: Image) -> Any:
     """The image as the kind of array that was given."""
-    if is_dataarray(given):
+    if is_dataarray(original):
         array = image.array
-        array.name = given.name
-        array.attrs = {**given.attrs, **array.attrs}
+        array.name = original.name
+        array.attrs = {**original.attrs, **array.attrs}
         return array
-    if is_meta_tensor(given):
-        return with_image(given, image)
-    if is_tensor(given):
+    if is_meta_tensor(original):
+        return with_image(original, image)
+    if is_tensor(original):
         return image.data
-    held = image.compute().source
-    return held.read(Selection.whole(held.shape))
+    source = image.compute().source
+    return source.read(Selection.whole(source.shape))
 
 
-def _updated(given: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    given.update(result)
-    return given
+def _updated(original: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    original.update(result)
+    return original
 
 
-def _become(given: Image, result: Image) -> Image:
-    if result is not given:
-        given.__dict__.update(result.__dict__)
-        dict.clear(given)
-        dict.update(given, result)
-    return given
+def _become(original: Image, result: Image) -> Image:
+    if result is not original:
+        original.__dict__.update(result.__dict__)
+        dict.clear(original)
+        dict.update(original, result)
+    return original

@@ -280,9 +280,9 @@ def _labels_by_label(remapping: Mapping[Any, Any]) -> dict[Any, Any]:
     # As a history has it, where JSON knows no other keys than text.
     recorded = remapping["pairs"] if set(remapping) == {"pairs"} else None
     for pair in recorded or remapping.items():
-        if not all(isinstance(one, (int, float, np.number)) and one == one for one in pair):
+        if not all(isinstance(label, (int, float, np.number)) and label == label for label in pair):
             raise ValueError(f"labels are numbers, and {pair[0]!r}: {pair[1]!r} are not")
-        old, new = (one.item() if isinstance(one, np.generic) else one for one in pair)
+        old, new = (label.item() if isinstance(label, np.generic) else label for label in pair)
         pairs[old] = new
     return pairs
 

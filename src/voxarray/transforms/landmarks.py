@@ -64,8 +64,8 @@ def parsed(landmarks: Any) -> dict[str, Landmarks] | Landmarks:
         return parsed(read(landmarks))
     if isinstance(landmarks, Mapping):
         result = {}
-        for name, one in landmarks.items():
-            single = read(one) if isinstance(one, (str, os.PathLike)) else one
+        for name, value in landmarks.items():
+            single = read(value) if isinstance(value, (str, os.PathLike)) else value
             if isinstance(single, Mapping):
                 raise ValueError(f"the landmarks of {name!r} are one array, not a file of several")
             result[str(name)] = _checked(single)

@@ -21,10 +21,10 @@ def with_mask(entries: tuple[Entry, ...], image: History, mask: History) -> tupl
         image: History of the image before the step.
         mask: History of the mask.
     """
-    own = _steps(image)
-    if all(step in own for step in _steps(mask)):
+    image_steps = _steps(image)
+    if all(step in image_steps for step in _steps(mask)):
         return entries
-    return tuple({**one, MASK: _described(mask)} for one in entries)
+    return tuple({**item, MASK: _described(mask)} for item in entries)
 
 
 def difference(entry: Entry, mask: History) -> str | None:
@@ -32,12 +32,12 @@ def difference(entry: Entry, mask: History) -> str | None:
     used = entry.get(MASK)
     if not isinstance(used, Mapping) or used == _described(mask):
         return None
-    before, now = _told(used.get("operations") or ()), _told(_names(mask))
-    others = " with other arguments" if now == before else ""
-    return f"{before}, but the mask given now {now}{others}"
+    before, current = _state_text(used.get("operations") or ()), _state_text(_names(mask))
+    suffix = " with other arguments" if current == before else ""
+    return f"{before}, but the mask given now {current}{suffix}"
 
 
-def _told(operations: Iterable[Any]) -> str:
+def _state_text(operations: Iterable[Any]) -> str:
     names = ", ".join(map(str, operations))
     return f"was transformed by {names}" if names else "was unchanged"
 
@@ -53,5 +53,5 @@ def _names(history: History) -> list[str]:
 
 def _steps(history: History) -> list[list[Any]]:
     """Operations and arguments; copies into files and archives left out."""
-    found = [[str(one["operation"]), one.get("arguments", {})] for one in history]
-    return [step for step in found if step[0] != "convert"]
+    steps = [[str(item["operation"]), item.get("arguments", {})] for item in history]
+    return [step for step in steps if step[0] != "convert"]

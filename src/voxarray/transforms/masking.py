@@ -67,10 +67,10 @@ def _mask_of(
             return _side(method.capitalize(), source)
     elif isinstance(method, (int, np.integer, list, tuple)) and not isinstance(method, bool):
         return _within(six_bounds(method), source)
-    there = ", ".join(map(repr, _label_maps(subject))) or "none"
+    names = ", ".join(map(repr, _label_maps(subject))) or "none"
     raise ValueError(
         f"masking_method={method!r} is not understood: give the name of a label map in the subject "
-        f"({there}), a side ({', '.join(SIDES)}), one, three or six numbers of voxels to leave "
+        f"({names}), a side ({', '.join(SIDES)}), one, three or six numbers of voxels to leave "
         "out, or a function"
     )
 
@@ -134,9 +134,9 @@ def _shape3(sizes: Sequence[int]) -> Shape3:
 
 
 def _label_maps(subject: Subject) -> list[str]:
-    return [name for name, one in subject.items() if isinstance(one, LabelMap)]
+    return [name for name, field in subject.items() if isinstance(field, LabelMap)]
 
 
 def name_of(image: Image, subject: Subject) -> str:
     """Under which name a subject has an image."""
-    return next(name for name, one in subject.items() if one is image)
+    return next(name for name, field in subject.items() if field is image)

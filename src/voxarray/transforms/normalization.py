@@ -74,11 +74,11 @@ class NormalizationTransform(IntensityTransform):
         Raises:
             StateError: If some of them are NaN or infinite (``NOT_FINITE``).
         """
-        counted = statistics_of(source, mask)
-        if counted.not_finite:
+        result = statistics_of(source, mask)
+        if result.not_finite:
             raise StateError(
-                f'{self.name} of image "{name}" is not possible, because {counted.not_finite:,} of '
+                f'{self.name} of image "{name}" is not possible, because {result.not_finite:,} of '
                 "its voxels are NaN or infinite: mask them out, or replace them first",
                 code="NOT_FINITE",
             )
-        return counted
+        return result

@@ -87,7 +87,7 @@ _DIRECTIONS = (
 
 def _is_direction(name: str) -> bool:
     """Whether a name is one of a direction, or begins one, such as ``"L"``."""
-    return bool(name) and any(known.startswith(name.lower()) for known in _DIRECTIONS)
+    return bool(name) and any(direction.startswith(name.lower()) for direction in _DIRECTIONS)
 
 
 class Flip(SpatialTransform):

@@ -75,9 +75,9 @@ def read_pipeline(path: str | os.PathLike[str]) -> list[Transform]:
             path=name,
         ) from None
     entries = _entries(text, name)
-    made = _steps(entries, name, "operation", 0)
+    steps = _steps(entries, name, "operation", 0)
     _remark_history(entries, name)
-    return made
+    return steps
 
 
 def parsed(text: str, name: str) -> list[Transform]:
@@ -102,7 +102,7 @@ def _remark_history(entries: list[Any], name: str) -> None:
 
     Only histories have a step ``convert``. Whoever removes it has seen what it is.
     """
-    if any(one.get("operation") == "convert" for one in entries):
+    if any(item.get("operation") == "convert" for item in entries):
         warn_by_code(
             "HISTORY_OF_ONE_SCAN",
             f"{name} is the history of one scan (it has the step 'convert'), and says what was "
@@ -114,7 +114,7 @@ def _remark_history(entries: list[Any], name: str) -> None:
         )
 
 
-def _steps(entries: Any, name: str, place: str, depth: int) -> list[Transform]:
+def _steps(entries: Any, name: str, location: str, depth: int) -> list[Transform]:
     if not isinstance(entries, list) or depth > _DEEPEST:
         raise FormatError(
             f"{name} is not a pipeline: expected a list of operations, such as "
@@ -122,21 +122,21 @@ def _steps(entries: Any, name: str, place: str, depth: int) -> list[Transform]:
             code="BAD_PIPELINE",
             path=name,
         )
-    made = [_step(one, name, f"{place} {n}", depth) for n, one in enumerate(entries, 1)]
-    return [one for one in made if one is not None]
+    steps = [_step(item, name, f"{location} {n}", depth) for n, item in enumerate(entries, 1)]
+    return [item for item in steps if item is not None]
 
 
-def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
+def _step(item: Any, name: str, location: str, depth: int) -> Transform | None:
     """What an entry names; None for the conversion that histories begin with, which does nothing.
 
     Raises:
         FormatError: As `read_pipeline`.
     """
 
-    def refuse(code: str, what: str) -> FormatError:
-        return FormatError(f"{place} of {name}: {what}", code=code, path=name)
+    def refuse(code: str, reason: str) -> FormatError:
+        return FormatError(f"{location} of {name}: {reason}", code=code, path=name)
 
-    operation, arguments = _read(given, refuse)
+    operation, arguments = _read(item, refuse)
     if operation == "convert":
         return None
     if operation == PREDICTING:
@@ -149,11 +149,11 @@ def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
     if kind is None and operation not in METHODS:
         raise refuse(
             "UNKNOWN_TRANSFORM",
-            f"{operation!r} is not a transform; known are {', '.join(_known())}",
+            f"{operation!r} is not a transform; known are {', '.join(_known_names())}",
         )
-    _require_version(given, 1 if kind is None else kind.version, refuse)
+    _require_version(item, 1 if kind is None else kind.version, refuse)
     if kind is transforms.Compose and isinstance(arguments.get("transforms"), list):
-        inner = _steps(arguments["transforms"], name, f"{place}, operation", depth + 1)
+        inner = _steps(arguments["transforms"], name, f"{location}, operation", depth + 1)
         arguments = {**arguments, "transforms": inner}
     else:
         wrong = None if kind is None else misfit(kind, arguments)
@@ -170,20 +170,20 @@ def _step(given: Any, name: str, place: str, depth: int) -> Transform | None:
         ) from error
 
 
-def _read(given: Any, refuse: _Refusal) -> tuple[str, dict[str, Any]]:
+def _read(item: Any, refuse: _Refusal) -> tuple[str, dict[str, Any]]:
     """Name and arguments of an entry, which has no other keys than histories have."""
-    if not isinstance(given, dict) or not isinstance(given.get("operation"), str):
+    if not isinstance(item, dict) or not isinstance(item.get("operation"), str):
         raise refuse(
             "BAD_PIPELINE",
-            f"expected 'operation: NAME', such as 'operation: ToCanonical', not {_short(given)}",
+            f"expected 'operation: NAME', such as 'operation: ToCanonical', not {_short(item)}",
         )
-    unknown = [key for key in given if key not in _KEYS]
+    unknown = [key for key in item if key not in _KEYS]
     if unknown:
         expected = ", ".join(sorted(_KEYS))
         raise refuse(
             "BAD_PIPELINE", f"the key {unknown[0]!r} is not one of {expected}: correct or remove it"
         )
-    operation, arguments = given["operation"], given.get("arguments")
+    operation, arguments = item["operation"], item.get("arguments")
     arguments = {} if arguments is None else arguments
     if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
         raise refuse(
@@ -201,13 +201,14 @@ def _read(given: Any, refuse: _Refusal) -> tuple[str, dict[str, Any]]:
     return operation, {key: _without_pairs(numbers(value)) for key, value in arguments.items()}
 
 
-def _require_version(given: Mapping[str, Any], known: int, refuse: _Refusal) -> None:
-    version = given.get("version")
-    if version is not None and (version != known or isinstance(version, bool)):
+def _require_version(item: Mapping[str, Any], supported: int, refuse: _Refusal) -> None:
+    version = item.get("version")
+    if version is not None and (version != supported or isinstance(version, bool)):
         raise refuse(
             "OTHER_VERSION",
-            f"{given['operation']} of version {version!r} is requested, but this voxarray has "
-            f"version {known}: install the voxarray that wrote the file, or write the step anew",
+            f"{item['operation']} of version {version!r} is requested, but this voxarray has "
+            f"version {supported}: install the voxarray that wrote the file, or write the step "
+            "anew",
         )
 
 
@@ -223,7 +224,7 @@ def _transform_named(name: str) -> type[Transform] | None:
     return None if transform in _NO_OPERATIONS else transform
 
 
-def _known() -> list[str]:
+def _known_names() -> list[str]:
     names = [name for name in transforms.__all__ if _transform_named(name)]
     return [*sorted(names), *sorted(METHODS)]
 
@@ -235,7 +236,7 @@ def _without_pairs(value: Any) -> Any:
     pairs = value["pairs"]
     if not isinstance(pairs, list) or not all(isinstance(p, list) and len(p) == 2 for p in pairs):
         return value
-    return {key: one for key, one in pairs if isinstance(key, (int, float, str))}
+    return {key: item for key, item in pairs if isinstance(key, (int, float, str))}
 
 
 # --- Writing --------------------------------------------------------------------------------------
@@ -247,22 +248,22 @@ def entries_of(steps: Sequence[Callable[[Any], Any]]) -> list[Entry]:
     Raises:
         FormatError: One of them is a function, or was given one (``NOT_IN_A_FILE``).
     """
-    found: list[Entry] = []
+    entries: list[Entry] = []
     for step in steps:
-        known = type(step)
+        kind = type(step)
         if isinstance(step, ImageOperation):
-            found.append(entry(step.operation, step.parameters, step.version))
-        elif not isinstance(step, Transform) or _transform_named(known.__name__) is not known:
+            entries.append(entry(step.operation, step.parameters, step.version))
+        elif not isinstance(step, Transform) or _transform_named(kind.__name__) is not kind:
             raise FormatError(
                 f"{step!r} is not a transform of voxarray.transforms, so a file cannot name it: "
                 "leave it out of the file, and apply it in Python",
                 code="NOT_IN_A_FILE",
             )
         elif isinstance(step, transforms.Compose):
-            found += _entries_of_compose(step)
+            entries += _entries_of_compose(step)
         else:
-            found.append(_named(step, {**step.arguments, **_shared(step)}))
-    return found
+            entries.append(_as_entry(step, {**step.arguments, **_shared(step)}))
+    return entries
 
 
 def _entries_of_compose(step: transforms.Compose) -> list[Entry]:
@@ -276,25 +277,25 @@ def _entries_of_compose(step: transforms.Compose) -> list[Entry]:
 
 def _shared(step: Transform) -> dict[str, Any]:
     """Those arguments that all transforms have and that do something."""
-    given = {**step.shared_arguments, "keep": step.keep}
-    return {name: plain(value) for name, value in given.items() if value is not None}
+    arguments = {**step.shared_arguments, "keep": step.keep}
+    return {name: plain(value) for name, value in arguments.items() if value is not None}
 
 
-def _named(step: Transform, arguments: Mapping[str, Any]) -> Entry:
-    made = entry(step.name, arguments, step.version)
-    unknown = opaque(made["arguments"])
+def _as_entry(step: Transform, arguments: Mapping[str, Any]) -> Entry:
+    result = entry(step.name, arguments, step.version)
+    unknown = opaque(result["arguments"])
     if unknown is not None:
         raise FormatError(
             f"{step.name} was given {unknown}, which a pipeline file cannot hold: expected "
             "numbers, texts, and lists or dicts of these",
             code="NOT_IN_A_FILE",
         )
-    return made
+    return result
 
 
 def to_text(entries: Sequence[Entry]) -> str:
     """Entries of a pipeline, or of an archive's history, as YAML."""
-    return dumps([dict(one) for one in entries])
+    return dumps([dict(item) for item in entries])
 
 
 def _short(value: Any) -> str:

@@ -52,8 +52,8 @@ def replay(archive: Any, source: Any) -> Any:
     result = archive if isinstance(archive, Image) else ScalarImage(archive)
     if not isinstance(source, (Image, Subject)):
         source = _opened(source, result)
-    already = source.history if isinstance(source, Image) else ()
-    rest = _rest(result.history, already)
+    applied = source.history if isinstance(source, Image) else ()
+    rest = _rest(result.history, applied)
     steps = [_step(entry) for entry in rest]
     for step, kind in zip(steps, _kinds(rest), strict=True):
         source = _as_kind(kind, step, source)
@@ -62,13 +62,13 @@ def replay(archive: Any, source: Any) -> Any:
 
 def _kinds(entries: History) -> list[str | None]:
     """For each step, the kind that the image had then: that of the archive which was made next."""
-    found: list[str | None] = []
+    kinds: list[str | None] = []
     kind = None
-    for one in reversed(entries):
-        if one.get("operation") == "convert":
-            kind = one.get("arguments", {}).get("kind")
-        found.append(kind)
-    return found[::-1]
+    for item in reversed(entries):
+        if item.get("operation") == "convert":
+            kind = item.get("arguments", {}).get("kind")
+        kinds.append(kind)
+    return kinds[::-1]
 
 
 def _as_kind(kind: str | None, step: Callable[[Any], Any], data: Any) -> Any:
@@ -77,10 +77,10 @@ def _as_kind(kind: str | None, step: Callable[[Any], Any], data: Any) -> Any:
     An archive may be opened as a `ScalarImage` first and as a `LabelMap` later: the first is
     interpolated, the second is not.
     """
-    then = {INTENSITY: ScalarImage, LABEL: LabelMap}.get(kind or "")
-    if then is None or not isinstance(data, Image) or isinstance(data, then):
+    image_class = {INTENSITY: ScalarImage, LABEL: LabelMap}.get(kind or "")
+    if image_class is None or not isinstance(data, Image) or isinstance(data, image_class):
         return step(data)
-    result = step(of_class(data, then, then.fixed_type))
+    result = step(of_class(data, image_class, image_class.fixed_type))
     return of_class(result, type(data), data.type)
 
 
@@ -89,10 +89,10 @@ def _opened(path: str | os.PathLike[str], result: Image) -> Image:
     return (LabelMap if kind == "label" or isinstance(result, LabelMap) else ScalarImage)(path)
 
 
-def _rest(done: History, already: History) -> History:
+def _rest(done: History, applied: History) -> History:
     """What was done after what is in the source's history already."""
-    common = len(already)
-    return done[common:] if done[:common] == already else done
+    common = len(applied)
+    return done[common:] if done[:common] == applied else done
 
 
 def _step(entry: Entry) -> Callable[[Any], Any]:
@@ -121,10 +121,10 @@ def _step(entry: Entry) -> Callable[[Any], Any]:
         )
     _require_version(name, version, transform.version)
     try:
-        known = transform(**arguments)
+        instance = transform(**arguments)
     except (TypeError, ValueError, KeyError) as error:
         raise _refusal(f"{name} does not take {arguments} ({error}). {_OTHER_RELEASE}") from error
-    return lambda data: _applied(known, data, entry)
+    return lambda data: _applied(instance, data, entry)
 
 
 def _applied(transform: Transform, data: Any, entry: Entry) -> Any:
@@ -165,13 +165,13 @@ def _facts(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any], Any]:
         ) from error
 
 
-def _require_version(name: str, version: Any, known: int) -> None:
-    if version != known:
+def _require_version(name: str, version: Any, supported: int) -> None:
+    if version != supported:
         raise _refusal(
-            f"{name} was of version {version}, and this voxarray has version {known}. "
+            f"{name} was of version {version}, and this voxarray has version {supported}. "
             f"{_OTHER_RELEASE}"
         )
 
 
-def _refusal(found: str) -> StateError:
-    return StateError(f"this history cannot be replayed: {found}", code="CANNOT_REPLAY")
+def _refusal(reason: str) -> StateError:
+    return StateError(f"this history cannot be replayed: {reason}", code="CANNOT_REPLAY")

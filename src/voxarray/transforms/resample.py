@@ -121,28 +121,28 @@ class Resample(SpatialTransform):
             return source
         return source.with_affine(_matrix(image[name], name) @ source.affine)
 
-    def _grid(self, own: Grid, subject: Subject) -> Grid:
-        """Where the result is, for an image on the grid ``own``."""
+    def _grid(self, grid: Grid, subject: Subject) -> Grid:
+        """Where the result is, for an image on the grid ``grid``."""
         if isinstance(self.target, Grid):
             return self.target
         if isinstance(self.target, tuple):
-            return self._spaced(own, self.target, subject)
+            return self._spaced(grid, self.target, subject)
         reference = self._reference(subject)
         if reference is None:
             return ScalarImage(self.target).grid
         return reference.grid
 
-    def _spaced(self, own: Grid, spacing: Sequence[float], subject: Subject) -> Grid:
+    def _spaced(self, grid: Grid, spacing: Sequence[float], subject: Subject) -> Grid:
         """A grid of that spacing, on which images of one grid stay together.
 
         A number of voxels that is almost whole may be rounded differently for affines that differ
         by rounding errors, such as those of a DICOM folder and of a NIfTI file. Then the first
         image decides.
         """
-        result = spaced(own, spacing)
+        result = spaced(grid, spacing)
         for image in self.get_images(subject).values():
             first = self._moved(image.source, image).grid
-            if first.isclose(own):
+            if first.isclose(grid):
                 other = spaced(first, spacing)
                 return result if other.shape == result.shape else other
         return result

@@ -209,8 +209,8 @@ class Transform:
         return html_table(self.name, self.arguments)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
-        return f"{self.name}({shown})"
+        text = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        return f"{self.name}({text})"
 
 
 class SpatialTransform(Transform):
